@@ -1,0 +1,26 @@
+"""Where in the user's files something stands."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Location:
+    """A place in a file; `line` and `column` count from 1, as editors do.
+
+    Line 0 stands for a whole file: a missing one, or one that is no text.
+    """
+
+    file: str
+    line: int = 0
+    column: int = 0
+
+    def __str__(self) -> str:
+        if self.line == 0:
+            return self.file
+        return f"{self.file}:{self.line}:{self.column}"
+
+    def short(self) -> str:
+        """File and line, for a place that another place's message mentions."""
+        return f"{self.file}:{self.line}"

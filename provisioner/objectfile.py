@@ -1,0 +1,44 @@
+"""What a compiled object file brings: values that `kernel.objects` reads and `encode` uses."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from provisioner.shape import MapShape
+
+
+@dataclass(frozen=True, slots=True)
+class MapDef:
+    """A map as an object declares it.
+
+    `inner` is its inner template, where the object declares one. BTF ids are of the object's own `.BTF`, 0 where a
+    type is not told. `internal` maps hold the program's own data: `.rodata`, `.bss`, `.data`, `.kconfig`.
+    """
+
+    name: str
+    shape: MapShape
+    inner: MapDef | None = None
+    btf_key_type_id: int = 0
+    btf_value_type_id: int = 0
+    internal: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ProgramDef:
+    """A program as an object declares it; `type` is a number of `enum bpf_prog_type`, told by the `section`."""
+
+    name: str
+    section: str
+    type: int
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectInfo:
+    """What is in an object file. `digest` is the SHA-256 of the file in hex, `btf` its `.BTF`, empty if it has none."""
+
+    file: str
+    maps: Mapping[str, MapDef]
+    programs: Mapping[str, ProgramDef]
+    btf: bytes = field(repr=False)
+    digest: str

@@ -1,0 +1,143 @@
+"""A document as a tree of located nodes: what YAML says, before anything is known of types.
+
+A scalar keeps the text that was written; what it means is up to the field it stands in. Long lists of entries are not
+trees of nodes but columns of text (`RawEntries`), the same that tables give.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterator
+from collections.abc import Mapping as MappingOf
+from collections.abc import Sequence as SequenceOf
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from provisioner.location import Location
+
+if TYPE_CHECKING:  # at run time this would load NumPy and all codecs
+    from provisioner.codec.base import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Scalar:
+    """`text` as written, quotes and escapes resolved; None where a plain scalar is empty."""
+
+    text: str | None
+    where: Location
+    quoted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Sequence:
+    items: tuple[Node, ...]
+    where: Location
+
+
+@dataclass(frozen=True, slots=True)
+class Mapping:
+    """Pairs in the order written; `document` has refused duplicate keys."""
+
+    pairs: tuple[tuple[Node, Node], ...]
+    where: Location
+
+    def get(self, name: str) -> Node | None:
+        """The value under the scalar key `name`."""
+        for key, value in self.pairs:
+            if isinstance(key, Scalar) and key.text == name:
+                return value
+        return None
+
+    @property
+    def is_table(self) -> bool:
+        """Whether this refers to a table in the place of what it stands for: its first key is a bare `from`."""
+        if not self.pairs:
+            return False
+        first = self.pairs[0][0]
+        return isinstance(first, Scalar) and first.text == "from" and not first.quoted
+
+    def named(self) -> Iterator[tuple[str, Scalar, Node]]:
+        """(name, key, value) of each pair whose key is a scalar."""
+        for key, value in self.pairs:
+            if isinstance(key, Scalar):
+                yield key.text or "", key, value
+
+
+class PackedColumn:
+    """The text of one scalar in many rows, in one string: a tenth of the memory of a list of them."""
+
+    __slots__ = ("_plain", "_texts")
+
+    def __init__(self, texts: SequenceOf[str | None]) -> None:
+        self._texts: str | None = None
+        self._plain: tuple[str | None, ...] | None = None
+        if None not in texts:
+            joined = "\0".join(texts)  # type: ignore[arg-type]  # None was ruled out
+            if joined.count("\0") == len(texts) - 1:
+                self._texts = joined
+                return
+        self._plain = tuple(texts)
+
+    def texts(self) -> SequenceOf[str | None]:
+        if self._texts is not None:
+            return self._texts.split("\0")
+        assert self._plain is not None
+        return self._plain
+
+
+MARK_COLUMN_BITS = 24
+
+
+@dataclass(frozen=True, slots=True)
+class RawChunk:
+    """Entries written alike: one column of text per scalar path, all of `rows` rows.
+
+    Paths begin with "key" or "value". `marks` packs the place of each scalar as line << 24 | column.
+    """
+
+    file: str
+    rows: int
+    columns: MappingOf[Path, PackedColumn]
+    marks: MappingOf[Path, array[int]]
+
+    def where(self, row: int, path: Path) -> Location:
+        """The place of the scalar at `path` in `row`; that of the row's first scalar where there is none."""
+        marks = self.marks.get(path)
+        if marks is None:
+            marks = next(iter(self.marks.values()))
+        mark = marks[row]
+        return Location(self.file, mark >> MARK_COLUMN_BITS, mark & ((1 << MARK_COLUMN_BITS) - 1))
+
+    def lines(self) -> array[int]:
+        """The line of each row."""
+        marks = next(iter(self.marks.values()))
+        return array("I", [mark >> MARK_COLUMN_BITS for mark in marks])
+
+
+@dataclass(frozen=True, slots=True)
+class RawEntries:
+    """A list or mapping of entries as text; each chunk has one shape, and no order is kept between chunks."""
+
+    chunks: tuple[RawChunk, ...]
+    where: Location
+
+    def __len__(self) -> int:
+        return sum(chunk.rows for chunk in self.chunks)
+
+
+Node = Scalar | Sequence | Mapping | RawEntries
+
+
+def flatten(node: Node, path: Path = ()) -> Iterator[tuple[Path, Scalar]]:
+    """Every scalar below `node` with its path, in the order written."""
+    match node:
+        case Scalar():
+            yield path, node
+        case Sequence(items):
+            for index, item in enumerate(items):
+                yield from flatten(item, (*path, index))
+        case Mapping():
+            for name, _, value in node.named():
+                yield from flatten(value, (*path, name))
+        case RawEntries():
+            raise TypeError("entries are columns already")

@@ -1,0 +1,94 @@
+"""Types as users write them: a closed set of values, before any layout is known.
+
+`codec.build` turns a `TypeExpr` and the spec's named types into a `codec.Type`, which knows bytes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from provisioner.location import Location
+
+
+@dataclass(frozen=True, slots=True)
+class NamedType:
+    """A built-in (`u32`, `ipv4`) or one of the spec's own `types`."""
+
+    name: str
+    where: Location
+
+
+@dataclass(frozen=True, slots=True)
+class ArrayType:
+    """`T[count]`; `char[16]` is text and `bytes[8]` is hex, both by their element's name."""
+
+    element: TypeExpr
+    count: int
+    where: Location
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    name: str
+    type: TypeExpr
+    where: Location
+
+
+@dataclass(frozen=True, slots=True)
+class StructType:
+    """Members in order, laid out as C does; `packed` leaves no padding."""
+
+    members: tuple[Member, ...]
+    packed: bool
+    where: Location
+
+
+@dataclass(frozen=True, slots=True)
+class UnionType:
+    """A value names exactly one of the members."""
+
+    members: tuple[Member, ...]
+    where: Location
+
+
+@dataclass(frozen=True, slots=True)
+class EnumType:
+    """Names for numbers, stored as the integer type `base`; a number without a name is taken as well."""
+
+    names: tuple[tuple[str, int], ...]
+    base: NamedType
+    where: Location
+
+
+@dataclass(frozen=True, slots=True)
+class LpmKeyType:
+    """A u32 prefix length and `data`, most significant bit first: what an LPM trie takes as its key."""
+
+    data: TypeExpr
+    where: Location
+
+
+@dataclass(frozen=True, slots=True)
+class BtfType:
+    """A type out of BTF: `name` as C writes it (`struct vip`), `refine` says what members mean (`port: be16`).
+
+    `source` names the object, `vmlinux`, or is empty for the object of the map that uses it.
+    """
+
+    name: str
+    source: str
+    refine: tuple[Member, ...]
+    where: Location
+
+
+@dataclass(frozen=True, slots=True)
+class OptionType:
+    """`type` with options: `sensitive` keeps its values out of output, `unit` (`s`, `B`) takes `10ms` or `64KiB`."""
+
+    type: TypeExpr
+    sensitive: bool
+    unit: str
+    where: Location
+
+
+TypeExpr = NamedType | ArrayType | StructType | UnionType | EnumType | LpmKeyType | BtfType | OptionType
