@@ -1,0 +1,30 @@
+"""Types <-> bytes, one column at a time. Pure: byte order, BTF and the host's names are handed in."""
+
+from __future__ import annotations
+
+from provisioner.codec.base import HIDDEN, ByteOrder, Bytes, Column, Fault, Hidden, Path, Type, Value
+from provisioner.codec.btf import BtfTypes
+from provisioner.codec.btf_emit import btf_of
+from provisioner.codec.build import Builder, build
+from provisioner.codec.display import difference, digest, display, display_change, format_value
+
+__all__ = [
+    "HIDDEN",
+    "BtfTypes",
+    "Builder",
+    "ByteOrder",
+    "Bytes",
+    "Column",
+    "Fault",
+    "Hidden",
+    "Path",
+    "Type",
+    "Value",
+    "btf_of",
+    "build",
+    "difference",
+    "digest",
+    "display",
+    "display_change",
+    "format_value",
+]

@@ -1,0 +1,292 @@
+"""A reader of BTF, the type information of BPF objects and of the kernel, from bytes of either byte order.
+
+The format is that of Documentation/bpf/btf.rst and include/uapi/linux/btf.h.
+"""
+
+from __future__ import annotations
+
+import struct
+from array import array
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import IntEnum
+
+from provisioner.codec.base import ByteOrder
+from provisioner.errors import InputError, Problem
+
+MAGIC = 0xEB9F
+MAX_DEPTH = 32
+"""Types inside each other, as the kernel takes them (MAX_RESOLVE_DEPTH, kernel/bpf/btf.c)."""
+
+POINTER_SIZE = 8
+"""Bytes of a pointer to a BPF program, whatever the host."""
+
+
+class Kind(IntEnum):
+    """`BTF_KIND_*`."""
+
+    VOID = 0
+    INT = 1
+    PTR = 2
+    ARRAY = 3
+    STRUCT = 4
+    UNION = 5
+    ENUM = 6
+    FWD = 7
+    TYPEDEF = 8
+    VOLATILE = 9
+    CONST = 10
+    RESTRICT = 11
+    FUNC = 12
+    FUNC_PROTO = 13
+    VAR = 14
+    DATASEC = 15
+    FLOAT = 16
+    DECL_TAG = 17
+    TYPE_TAG = 18
+    ENUM64 = 19
+
+
+class IntEncoding(IntEnum):
+    """`BTF_INT_*`: how the bits of an integer are meant."""
+
+    UNSIGNED = 0
+    SIGNED = 1
+    CHAR = 2
+    BOOL = 4
+
+
+@dataclass(frozen=True, slots=True)
+class BtfInt:
+    name: str
+    size: int
+    encoding: int
+    bits: int
+
+
+@dataclass(frozen=True, slots=True)
+class BtfArray:
+    element: int
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class BtfMember:
+    """`bits` is 0 for a member that is no bit field."""
+
+    name: str
+    type: int
+    bit_offset: int
+    bits: int
+
+
+@dataclass(frozen=True, slots=True)
+class BtfComposite:
+    """A struct or union."""
+
+    kind: Kind
+    name: str
+    size: int
+    members: tuple[BtfMember, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class BtfEnum:
+    name: str
+    size: int
+    signed: bool
+    names: tuple[tuple[str, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class BtfAlias:
+    """Another name or a qualifier for `target`: typedef, const, volatile, restrict, type tag."""
+
+    kind: Kind
+    name: str
+    target: int
+
+
+@dataclass(frozen=True, slots=True)
+class BtfOther:
+    """What is no value: pointers, functions, forward declarations, variables. `target` is 0 where there is none."""
+
+    kind: Kind
+    name: str
+    target: int
+
+
+BtfNode = BtfInt | BtfArray | BtfComposite | BtfEnum | BtfAlias | BtfOther
+
+_ALIASES = frozenset({Kind.TYPEDEF, Kind.CONST, Kind.VOLATILE, Kind.RESTRICT, Kind.TYPE_TAG})
+_TAGGED = {Kind.STRUCT: "struct ", Kind.UNION: "union ", Kind.ENUM: "enum ", Kind.ENUM64: "enum "}
+_NAMED = frozenset({*_TAGGED, Kind.INT, Kind.TYPEDEF, Kind.FLOAT, Kind.FWD})
+_BYTES_AFTER = {Kind.INT: 4, Kind.ARRAY: 12, Kind.VAR: 4, Kind.DECL_TAG: 4}
+_BYTES_EACH = {
+    Kind.STRUCT: 12, Kind.UNION: 12, Kind.ENUM: 8, Kind.FUNC_PROTO: 8, Kind.DATASEC: 12, Kind.ENUM64: 12,
+}  # fmt: skip
+
+
+class BtfTypes:
+    """The types of one piece of BTF (`.BTF` of an object, or the kernel's own), by id and by name.
+
+    Only where each type stands is found out at first, so that the kernel's 150,000 types cost a fraction of a second.
+    Raises InputError for bytes that are not BTF.
+    """
+
+    __slots__ = ("_data", "_names", "_offsets", "_order", "_strings", "byteorder")
+
+    byteorder: ByteOrder
+
+    def __init__(self, data: bytes) -> None:
+        if len(data) < 24:
+            raise _malformed("it is shorter than its header")
+        self.byteorder = "little" if data[:2] == MAGIC.to_bytes(2, "little") else "big"
+        self._order = "<" if self.byteorder == "little" else ">"
+        magic, version, _, header, type_off, type_len, str_off, str_len = struct.unpack_from(
+            self._order + "HBBIIIII", data
+        )
+        if magic != MAGIC or version != 1:
+            raise _malformed("it does not begin with BTF's magic number and version 1")
+        if max(header + type_off + type_len, header + str_off + str_len) > len(data):
+            raise _malformed("it is cut short")
+        self._data = data
+        self._strings = data[header + str_off : header + str_off + str_len]
+        self._offsets = self._scan(header + type_off, header + type_off + type_len)
+        self._names: dict[str, int] | None = None
+
+    def _scan(self, at: int, end: int) -> array[int]:
+        """The offset of each type; index 0 is void."""
+        offsets = array("Q", [0])
+        read_info = struct.Struct(self._order + "I").unpack_from
+        after: dict[int, int] = {int(kind): size for kind, size in _BYTES_AFTER.items()}
+        each: dict[int, int] = {int(kind): size for kind, size in _BYTES_EACH.items()}
+        last = max(Kind)
+        while at < end:
+            if end - at < 12:
+                raise _malformed("its last type is cut short")
+            offsets.append(at)
+            info = read_info(self._data, at + 4)[0]
+            kind = info >> 24 & 0x1F
+            if not 0 < kind <= last:
+                raise _malformed(f"type {len(offsets) - 1} is of kind {kind}, which is not known here")
+            at += 12 + after.get(kind, 0) + each.get(kind, 0) * (info & 0xFFFF)
+        if at != end:
+            raise _malformed("its last type is cut short")
+        return offsets
+
+    def __len__(self) -> int:
+        """How many types there are; ids go from 1 to this."""
+        return len(self._offsets) - 1
+
+    def _string(self, offset: int) -> str:
+        end = self._strings.find(b"\0", offset)
+        if end < 0:
+            raise _malformed("a name is cut short")
+        return self._strings[offset:end].decode("utf-8", "replace")
+
+    def _head(self, id_: int) -> tuple[int, int, int, int, int]:
+        """Name offset, kind, vlen, kind flag, and size or type of a type."""
+        if not 0 < id_ < len(self._offsets):
+            raise _malformed(f"there is no type {id_}")
+        name, info, size = struct.unpack_from(self._order + "III", self._data, self._offsets[id_])
+        return name, info >> 24 & 0x1F, info & 0xFFFF, info >> 31, size
+
+    def __getitem__(self, id_: int) -> BtfNode:
+        """The type with this id; raises InputError if there is none."""
+        if id_ == 0:
+            return BtfOther(Kind.VOID, "void", 0)
+        name_off, kind_number, count, flag, size = self._head(id_)
+        name, kind = self._string(name_off), Kind(kind_number)
+        if kind in (Kind.ENUM, Kind.ENUM64) and size not in (1, 2, 4, 8):
+            raise _malformed(f"enum {id_} has {size} bytes")
+        match kind:
+            case Kind.INT:
+                [data] = self._records(id_, 1, "I")
+                return BtfInt(name, size, data[0] >> 24 & 0xF, data[0] & 0xFF)
+            case Kind.ARRAY:
+                [(element, _, length)] = self._records(id_, 1, "III")
+                return BtfArray(element, length)
+            case Kind.STRUCT | Kind.UNION:
+                return BtfComposite(kind, name, size, tuple(self._members(id_, count, flag)))
+            case Kind.ENUM:
+                sign = "i" if flag else "I"
+                pairs = list(self._records(id_, count, "I" + sign))
+                if not flag and any(number >> 31 for _, number in pairs):
+                    # Before the flag came (6089fb325cf7, Linux 6.0) all numbers of enums were signed.
+                    return BtfEnum(name, size, True, self._signed_names(id_, count))
+                return BtfEnum(name, size, bool(flag), tuple((self._string(at), number) for at, number in pairs))
+            case Kind.ENUM64:
+                records = self._records(id_, count, "IIi" if flag else "III")
+                names = tuple((self._string(at), high << 32 | low) for at, low, high in records)
+                return BtfEnum(name, size, bool(flag), names)
+            case _ if kind in _ALIASES:
+                return BtfAlias(kind, name, size)
+            case _:
+                return BtfOther(kind, name, size if kind is Kind.PTR else 0)
+
+    def _signed_names(self, id_: int, count: int) -> tuple[tuple[str, int], ...]:
+        return tuple((self._string(at), number) for at, number in self._records(id_, count, "Ii"))
+
+    def _records(self, id_: int, count: int, fields: str) -> Iterator[tuple[int, ...]]:
+        """The records that follow a type's head."""
+        record = struct.Struct(self._order + fields)
+        start = self._offsets[id_] + 12
+        return record.iter_unpack(self._data[start : start + count * record.size])
+
+    def _members(self, id_: int, count: int, flag: int) -> Iterator[BtfMember]:
+        for name, type_, offset in self._records(id_, count, "III"):
+            bits, place = (offset >> 24, offset & 0xFFFFFF) if flag else (0, offset)
+            yield BtfMember(self._string(name), type_, place, bits)
+
+    def names(self) -> dict[str, int]:
+        """Ids by the name that C code uses: `struct backend`, `union u`, `enum e`, `__u32`, `backend_t`.
+
+        A struct that is declared and defined is the defined one.
+        """
+        if self._names is None:
+            found: dict[str, int] = {}
+            for id_ in range(1, len(self._offsets)):
+                name, kind, _, flag, _ = self._head(id_)
+                if name == 0 or kind not in _NAMED:
+                    continue
+                word = self._string(name)
+                if kind == Kind.FWD:
+                    found.setdefault(("union " if flag else "struct ") + word, id_)
+                    continue
+                key = _TAGGED.get(Kind(kind), "") + word
+                if key not in found or self._head(found[key])[1] == Kind.FWD:
+                    found[key] = id_
+            self._names = found
+        return self._names
+
+    def find(self, name: str) -> int | None:
+        """The id of a type as C code names it (`struct backend`, `__u32`); None if there is none."""
+        return self.names().get(name)
+
+    def resolve(self, id_: int) -> int:
+        """The id behind all typedefs and qualifiers of a type."""
+        for _ in range(len(self._offsets)):
+            node = self[id_]
+            if not isinstance(node, BtfAlias):
+                return id_
+            id_ = node.target
+        raise _malformed(f"type {id_} is an alias of itself")
+
+    def size_of(self, id_: int, depth: int = 0) -> int:
+        """Bytes of a value of the type; 0 for what has none. `depth` is how many arrays it stands in."""
+        if depth > MAX_DEPTH:
+            raise _malformed(f"type {id_} is nested too deeply")
+        match self[self.resolve(id_)]:
+            case BtfArray(element, count):
+                return count * self.size_of(element, depth + 1)
+            case BtfInt(size=size) | BtfComposite(size=size) | BtfEnum(size=size):
+                return size
+            case BtfOther(kind=Kind.PTR):
+                return POINTER_SIZE
+            case _:
+                return 0
+
+
+def _malformed(why: str) -> InputError:
+    return InputError(Problem(f"the BTF can't be read: {why}", hint="compile the object with clang -g -target bpf"))

@@ -1,0 +1,235 @@
+"""From BTF to codec types: C's own types, made more exact by what the user says that members mean."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final, assert_never
+
+from provisioner.codec.array import Array
+from provisioner.codec.base import ByteOrder, Scalar, Type
+from provisioner.codec.btf import (
+    MAX_DEPTH,
+    BtfAlias,
+    BtfArray,
+    BtfComposite,
+    BtfEnum,
+    BtfInt,
+    BtfMember,
+    BtfOther,
+    BtfTypes,
+    IntEncoding,
+    Kind,
+)
+from provisioner.codec.integer import Boolean, Enum, Integer
+from provisioner.codec.layout import Field, Struct, Union
+from provisioner.codec.members import Bits, Opaque
+from provisioner.codec.text import Char
+from provisioner.errors import Problems, did_you_mean
+from provisioner.location import Location
+
+KERNEL_STRUCTS: Final = frozenset(
+    {
+        "bpf_spin_lock",
+        "bpf_res_spin_lock",
+        "bpf_timer",
+        "bpf_wq",
+        "bpf_task_work",
+        "bpf_list_head",
+        "bpf_list_node",
+        "bpf_rb_root",
+        "bpf_rb_node",
+        "bpf_refcount",
+    }
+)
+"""Structs that the kernel manages inside map values (`btf_get_field_type`, kernel/bpf/btf.c)."""
+
+_ORDERS: Final[tuple[tuple[str, ByteOrder], ...]] = (("be", "big"), ("le", "little"))
+
+FIXED_ORDER: Final[Mapping[str, tuple[str, int, ByteOrder]]] = {
+    f"__{letters}{bits}": (f"{letters}{bits}", bits // 8, order) for letters, order in _ORDERS for bits in (16, 32, 64)
+}
+"""Typedefs of linux/types.h that say the byte order: type name, bytes, order."""
+
+_POINTERS = "it means nothing outside the kernel; refine it as a u64 to write its bits"
+
+Refinements = Mapping[tuple[str, ...], tuple[Type, Location]]
+"""What the user says of a member, by its path."""
+
+
+@dataclass(slots=True)
+class Conversion:
+    """One BTF type on its way to a codec type. Gathers what can't be converted, with the members' dotted names."""
+
+    types: BtfTypes
+    refine: Refinements
+    where: Location
+    problems: Problems
+    used: set[tuple[str, ...]] = field(default_factory=set)
+    seen: set[tuple[str, ...]] = field(default_factory=set)
+    depth: int = 0
+
+    def run(self, id_: int, name: str) -> Type | None:
+        """The codec type of `id_`, or None with the problems added; every refinement must have found its member."""
+        converted = self._convert(id_, ())
+        for path, (_, where) in self.refine.items():
+            if path not in self.used:
+                known = [".".join(each) for each in self.seen]
+                dotted = ".".join(path)
+                self.problems.add(f"`{name}` has no member `{dotted}` to refine", where, did_you_mean(dotted, known))
+        return converted
+
+    def _refuse(self, path: tuple[str, ...], why: str, hint: str = "") -> Type | None:
+        """Add a problem; None stands for no type."""
+        member = f"member `{'.'.join(path)}`" if path else "the type"
+        self.problems.add(f"{member} {why}", self.where, hint)
+        return None
+
+    def _convert(self, id_: int, path: tuple[str, ...]) -> Type | None:
+        if self.depth > MAX_DEPTH:
+            return self._refuse(path, "is nested too deeply")
+        self.depth += 1
+        try:
+            return self._by_kind(id_, path)
+        finally:
+            self.depth -= 1
+
+    def _by_kind(self, id_: int, path: tuple[str, ...]) -> Type | None:
+        node = self.types[id_]
+        match node:
+            case BtfAlias(name=name, target=target):
+                return self._fixed(name, id_) or self._convert(target, path)
+            case BtfInt():
+                return self._integer(node, path)
+            case BtfEnum():
+                return enum_type(node, self.types.byteorder)
+            case BtfArray(element, count):
+                return self._array(element, count, path)
+            case BtfComposite():
+                return self._composite(node, path)
+            case BtfOther():
+                return self._other(node, path)
+            case _:
+                assert_never(node)
+
+    def _fixed(self, typedef: str, id_: int) -> Integer | None:
+        """`be16` for `__be16` and the like."""
+        name, size, order = FIXED_ORDER.get(typedef, ("", 0, "little"))
+        return Integer(name, size, False, order, 8 * size) if name and self.types.size_of(id_) == size else None
+
+    def _integer(self, node: BtfInt, path: tuple[str, ...]) -> Type | None:
+        if node.encoding & IntEncoding.BOOL and node.size == 1:
+            return Boolean()
+        if node.size not in (1, 2, 4, 8):
+            return self._refuse(path, f"is an integer of {node.size} bytes", f"refine it as bytes[{node.size}]")
+        if node.bits != 8 * node.size:
+            return self._refuse(path, "is a bit field as old compilers wrote it", "compile with a newer clang")
+        return integer_type(node, self.types.byteorder)
+
+    def _array(self, element: int, count: int, path: tuple[str, ...]) -> Type | None:
+        if count == 0:
+            return self._refuse(path, "is an array without a length, of no bytes", "name a type without it")
+        behind = self.types[self.types.resolve(element)]
+        if isinstance(behind, BtfInt) and behind.size == 1 and behind.name == "char":
+            return Char(count)
+        converted = self._convert(element, path)
+        return Array(converted, count) if converted else None
+
+    def _other(self, node: BtfOther, path: tuple[str, ...]) -> Type | None:
+        match node.kind:
+            case Kind.PTR:
+                target = self.types[node.target]
+                if isinstance(target, BtfAlias) and target.kind is Kind.TYPE_TAG and "kptr" in target.name:
+                    return Opaque(target.name, 8, 8)
+                return self._refuse(path, "is a pointer", _POINTERS)
+            case Kind.FLOAT:
+                return self._refuse(path, f"is a {node.name}: BPF programs have no floating point")
+            case Kind.FWD:
+                hint = "clang leaves its members out unless a global variable or a function uses the struct"
+                return self._refuse(path, f"is `struct {node.name}`, which is only declared in this object", hint)
+            case _:
+                return self._refuse(path, f"is a {node.kind.name.lower()}, not a value")
+
+    def _composite(self, node: BtfComposite, path: tuple[str, ...]) -> Type | None:
+        if node.name in KERNEL_STRUCTS and node.kind is Kind.STRUCT:
+            return Opaque(f"struct {node.name}", node.size, 4 if node.size % 8 else 8)
+        if not node.size or not node.members:
+            return self._refuse(path, f"is `{node.name}`, which has no members")
+        fields = [self._member(member, path) for member in node.members]
+        kept = tuple(each for each in fields if each is not None)
+        if len(kept) != len(fields):
+            return None
+        if any(each.offset + each.type.size > node.size for each in kept):
+            return self._refuse(path, f"is `{node.name}`, which is smaller than its members")
+        align = max(each.type.align for each in kept)
+        if node.size % align or any(each.offset % each.type.align for each in kept):
+            align = 1
+        build = Struct if node.kind is Kind.STRUCT else Union
+        return build(kept, node.size, align, node.name)
+
+    def _member(self, member: BtfMember, path: tuple[str, ...]) -> Field | None:
+        inside = (*path, member.name) if member.name else path
+        if member.name:
+            self.seen.add(inside)
+        refined = self.refine.get(inside) if member.name else None
+        if member.bits:
+            if not member.name:
+                self._refuse(path, "holds a bit field without a name")
+                return None
+            if refined:
+                self.used.add(inside)
+                self.problems.add(f"`{'.'.join(inside)}` is a bit field, which can't be refined", refined[1])
+                return None
+            type_ = self._bits(member, inside)
+            return Field(member.name, type_, member.bit_offset // 8) if type_ else None
+        converted = self._refined(member, inside, *refined) if refined else self._convert(member.type, inside)
+        if converted and not member.name and not isinstance(converted, Struct | Union):
+            self._refuse(path, f"holds a {converted.describe()} without a name")
+            return None
+        return Field(member.name, converted, member.bit_offset // 8) if converted else None
+
+    def _refined(self, member: BtfMember, path: tuple[str, ...], type_: Type, where: Location) -> Type | None:
+        self.used.add(path)
+        size = self.types.size_of(member.type)
+        if type_.size == size:
+            return type_
+        behind = self.types[self.types.resolve(member.type)]
+        if isinstance(behind, BtfArray) and behind.count * type_.size == size:
+            return Array(type_, behind.count)
+        what = f"`{'.'.join(path)}` has {size} bytes, and {type_.describe()} has {type_.size}"
+        self.problems.add(what, where)
+        return None
+
+    def _bits(self, member: BtfMember, path: tuple[str, ...]) -> Bits | None:
+        node = self.types[self.types.resolve(member.type)]
+        order = self.types.byteorder
+        base: Scalar
+        match node:
+            case BtfInt(size=size) | BtfEnum(size=size) if member.bits > 8 * min(size, 8):
+                self._refuse(path, f"is a bit field of {member.bits} bits in {size} bytes")
+                return None
+            case BtfInt(encoding=encoding, size=1) if encoding & IntEncoding.BOOL:
+                base, signed = Boolean(), False
+            case BtfInt(encoding=encoding):
+                signed = encoding == IntEncoding.SIGNED
+                base = Integer(f"{'s' if signed else 'u'}{member.bits}", 8, signed, order, member.bits)
+            case BtfEnum(signed=signed):
+                base = enum_type(node, order, member.bits)
+            case _:
+                self._refuse(path, "is a bit field of what is no integer")
+                return None
+        return Bits(base, member.bits, member.bit_offset % 8, signed, order)
+
+
+def integer_type(node: BtfInt, byteorder: ByteOrder) -> Integer:
+    """C's integer by its size and sign, in the order of the BTF."""
+    signed = node.encoding == IntEncoding.SIGNED
+    bits = 8 * node.size
+    return Integer(f"{'s' if signed else 'u'}{bits}", node.size, signed, byteorder, bits)
+
+
+def enum_type(node: BtfEnum, byteorder: ByteOrder, bits: int = 0) -> Enum:
+    """C's enum, of its own size, or of `bits` in 8 bytes for a bit field. Names that do not fit are left out."""
+    length, bits = (8, bits) if bits else (node.size, 8 * node.size)
+    base = Integer(f"{'s' if node.signed else 'u'}{bits}", length, node.signed, byteorder, bits)
+    return Enum(tuple(pair for pair in node.names if base.low <= pair[1] <= base.high), base)

@@ -1,0 +1,295 @@
+"""From the types that users write to codec types: names looked up, sizes and recursion checked."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Final, assert_never
+
+from provisioner.codec.array import Array
+from provisioner.codec.base import ByteOrder, Scalar, Type
+from provisioner.codec.btf import BtfTypes
+from provisioner.codec.btf_convert import Conversion
+from provisioner.codec.integer import Boolean, Enum, Integer
+from provisioner.codec.layout import Struct, lay_out_struct, lay_out_union
+from provisioner.codec.lpm import MAX_DATA, PREFIX, LpmScalar, LpmStruct, cidr, prefix_length
+from provisioner.codec.network import Ip, Ipv4, Ipv6, Mac
+from provisioner.codec.resolve import Lookup, Resolved
+from provisioner.codec.sensitive import Sensitive
+from provisioner.codec.text import Char, HexBytes
+from provisioner.codec.units import UNITS, Quantity
+from provisioner.errors import Problems, did_you_mean
+from provisioner.location import Location
+from provisioner.typexpr import (
+    ArrayType,
+    BtfType,
+    EnumType,
+    LpmKeyType,
+    Member,
+    NamedType,
+    OptionType,
+    StructType,
+    TypeExpr,
+    UnionType,
+)
+
+MAX_SIZE: Final = 1 << 30
+"""Bytes of one value; array maps end at INT_MAX for all their values together (array_map_alloc_check)."""
+
+ELEMENTS: Final = ("char", "bytes")
+"""Names that stand only before `[N]`."""
+
+_FLOATS = frozenset({"f32", "f64", "float", "double"})
+_OTHER_WORDS: Final = {
+    "int": "s32", "short": "s16", "long": "s64", "unsigned": "u32", "string": "char[N]", "str": "char[N]",
+    "byte": "u8", "boolean": "bool", "_Bool": "bool", "address": "ip", "addr": "ip", "cidr": "cidr4 or cidr6",
+} | {
+    f"{prefix}{bits}{suffix}": f"{ours}{bits}"
+    for bits in (8, 16, 32, 64)
+    for prefix, ours in (("i", "s"), ("int", "s"), ("uint", "u"), ("__u", "u"), ("__s", "s"), ("__be", "be"))
+    for suffix in ("", "_t")
+}  # fmt: skip
+
+
+def integer(name: str, byteorder: ByteOrder) -> Integer | None:
+    """`u8` to `u64`, `s8` to `s64` in the host's order, `be16` to `be64`, `le16` to `le64`; None for other names."""
+    kind = name.rstrip("0123456789")
+    bits = name[len(kind) :]
+    if (
+        kind not in ("u", "s", "be", "le")
+        or bits not in ("8", "16", "32", "64")
+        or (kind in ("be", "le") and bits == "8")
+    ):
+        return None
+    orders: Mapping[str, ByteOrder] = {"be": "big", "le": "little"}
+    return Integer(name, int(bits) // 8, kind == "s", orders.get(kind, byteorder), int(bits))
+
+
+def builtins(byteorder: ByteOrder, lookups: Mapping[str, Lookup]) -> dict[str, Type]:
+    """Every type that has a name of its own."""
+    names = [f"{kind}{bits}" for kind in ("u", "s", "be", "le") for bits in (8, 16, 32, 64)]
+    found: dict[str, Type] = {name: type_ for name in names if (type_ := integer(name, byteorder))}
+    u32, u64 = Integer("u32", 4, False, byteorder, 32), Integer("u64", 8, False, byteorder, 64)
+    return found | {
+        "bool": Boolean(),
+        "ipv4": Ipv4(),
+        "ipv6": Ipv6(),
+        "ip": Ip(),
+        "mac": Mac(),
+        "cidr4": cidr(4, byteorder),
+        "cidr6": cidr(6, byteorder),
+        "ifindex": Resolved("ifindex", "interface", u32, lookups.get("ifindex")),
+        "cgroup_id": Resolved("cgroup_id", "cgroup", u64, lookups.get("cgroup_id")),
+    }
+
+
+class Builder:
+    """Builds types of one spec. A named type is built once, and its problems are told once.
+
+    `btf` holds the BTF that types may come from, by source; the source "" is the object of the map in question.
+    `lookups` says how the names of `ifindex` and `cgroup_id` are looked up; without it they take numbers alone.
+    """
+
+    def __init__(
+        self,
+        types: Mapping[str, TypeExpr],
+        *,
+        byteorder: ByteOrder,
+        problems: Problems,
+        btf: Mapping[str, BtfTypes] | None = None,
+        lookups: Mapping[str, Lookup] | None = None,
+    ) -> None:
+        self._types = types
+        self._byteorder = byteorder
+        self._problems = problems
+        self._btf = btf or {}
+        self._builtins = builtins(byteorder, lookups or {})
+        self._built: dict[str, Type | None] = {}
+        self._open: list[str] = []
+        for name in types.keys() & {*self._builtins, *ELEMENTS}:
+            self._refuse(f"`{name}` is a type already", types[name].where, "choose another name")
+
+    def build(self, expr: TypeExpr) -> Type | None:
+        """The type, or None with at least one Problem added."""
+        match expr:
+            case NamedType():
+                return self._named(expr)
+            case ArrayType():
+                return self._array(expr)
+            case StructType() | UnionType():
+                return self._composite(expr)
+            case EnumType():
+                return self._enum(expr)
+            case LpmKeyType():
+                return self._lpm(expr)
+            case BtfType():
+                return self._from_btf(expr)
+            case OptionType():
+                return self._option(expr)
+            case _:
+                assert_never(expr)
+
+    def from_btf_id(self, id_: int, where: Location) -> Type | None:
+        """The type with an id in the BTF of the object of the map in question; None with a Problem added."""
+        return self._bounded(Conversion(self._btf[""], {}, where, self._problems).run(id_, ""), where)
+
+    def _refuse(self, what: str, where: Location, hint: str = "") -> Type | None:
+        """Add a problem; None stands for no type."""
+        self._problems.add(what, where, hint)
+        return None
+
+    def _named(self, expr: NamedType) -> Type | None:
+        name = expr.name
+        if name in self._builtins:
+            return self._builtins[name]
+        if name in ELEMENTS:
+            return self._refuse(f"`{name}` needs a length", expr.where, f"write {name}[16]")
+        if name not in self._types:
+            return self._unknown(expr)
+        if name in self._open:
+            circle = " -> ".join([*self._open[self._open.index(name) :], name])
+            return self._refuse(f"type `{name}` contains itself: {circle}", expr.where)
+        if name not in self._built:
+            self._open.append(name)
+            built = self.build(self._types[name])
+            self._open.pop()
+            # The name makes `bpftool btf dump` readable.
+            self._built[name] = replace(built, name=name) if isinstance(built, Struct) and not built.name else built
+        return self._built[name]
+
+    def _unknown(self, expr: NamedType) -> Type | None:
+        if expr.name in _FLOATS:
+            hint = "scale it to an integer, as the program must"
+            return self._refuse(f"`{expr.name}`: BPF programs have no floating point", expr.where, hint)
+        if expr.name in _OTHER_WORDS:
+            hint = f"write {_OTHER_WORDS[expr.name]}"
+        elif expr.name.startswith(("struct ", "union ", "enum ")):
+            hint = f"write {{btf: {expr.name}}}"
+        else:
+            hint = did_you_mean(expr.name, {*self._builtins, *self._types})
+        return self._refuse(f"there is no type `{expr.name}`", expr.where, hint)
+
+    def _array(self, expr: ArrayType) -> Type | None:
+        if expr.count < 1:
+            return self._refuse("an array of no elements has no bytes", expr.where, "give it a length of 1 or more")
+        element = expr.element
+        if isinstance(element, NamedType) and element.name in ELEMENTS:
+            built: Type | None = Char(expr.count) if element.name == "char" else HexBytes(expr.count)
+        else:
+            inner = self.build(element)
+            built = Array(inner, expr.count) if inner else None
+        return self._bounded(built, expr.where)
+
+    def _bounded(self, built: Type | None, where: Location) -> Type | None:
+        if built and built.size > MAX_SIZE:
+            return self._refuse(f"the type has {built.size:,} bytes, and a value may have {MAX_SIZE:,}", where)
+        return built
+
+    def _composite(self, expr: StructType | UnionType) -> Type | None:
+        if not expr.members:
+            return self._refuse("a struct or union without members has no bytes", expr.where)
+        counts = Counter(member.name for member in expr.members)
+        for member in expr.members:
+            if counts.pop(member.name, 1) > 1:
+                return self._refuse(f"member `{member.name}` is there twice", member.where)
+        built = [(member.name, self.build(member.type)) for member in expr.members]
+        members = [(name, type_) for name, type_ in built if type_ is not None]
+        if len(members) != len(built):
+            return None
+        laid = lay_out_struct(members, expr.packed) if isinstance(expr, StructType) else lay_out_union(members)
+        return self._bounded(laid, expr.where)
+
+    def _enum(self, expr: EnumType) -> Type | None:
+        base = self.build(expr.base)
+        if base is None:
+            return None
+        if not isinstance(base, Integer):
+            return self._refuse(f"the base of an enum is an integer, not {base.describe()}", expr.base.where)
+        if not expr.names:
+            return self._refuse("an enum without names is an integer", expr.where, f"write {base.name}")
+        counts = Counter(name for name, _ in expr.names)
+        before = len(self._problems)
+        for name, number in expr.names:
+            if counts.pop(name, 1) > 1:
+                self._refuse(f"`{name}` is there twice", expr.where)
+            if not name or name[0].isdigit() or name[0] in "+-":
+                self._refuse(f"`{name}` reads as a number, not as a name", expr.where)
+            if not base.low <= number <= base.high:
+                what = f"`{name}: {number}` does not fit {base.name} ({base.low} to {base.high})"
+                self._refuse(what, expr.where, "give the enum a wider `base`")
+        return Enum(expr.names, base) if len(self._problems) == before else None
+
+    def _lpm(self, expr: LpmKeyType) -> Type | None:
+        data = self.build(expr.data)
+        length = prefix_length(self._byteorder)
+        match data:
+            case None:
+                return None
+            case _ if data.size > MAX_DATA:
+                return self._refuse(f"LPM data has {data.size} bytes, the kernel takes {MAX_DATA}", expr.where)
+            case Integer(size=size, name=name) if size > 1 and not name.startswith("be"):
+                what = f"an LPM trie matches from the first byte on, which is not the highest of a {name}"
+                return self._refuse(what, expr.where, f"write be{8 * size}")
+            case LpmScalar() | LpmStruct():
+                return self._refuse(f"{data.describe()} is an LPM key already", expr.where)
+            case Scalar():
+                return LpmScalar(f"lpm {data.describe()}", data, length)
+            case Struct(fields=fields):
+                if any(PREFIX in field.reached_by() for field in fields):
+                    return self._refuse(f"member `{PREFIX}` would be there twice", expr.where, "rename it")
+                return LpmStruct(data, length)
+            case _:
+                what = f"LPM data is a scalar or a struct, not {data.describe()}"
+                return self._refuse(what, expr.where, "put it into a struct; `sensitive` goes around the whole key")
+
+    def _option(self, expr: OptionType) -> Type | None:
+        built = self.build(expr.type)
+        if built is None:
+            return None
+        if expr.unit:
+            if expr.unit not in UNITS:
+                return self._refuse(f"`{expr.unit}` is no unit", expr.where, did_you_mean(expr.unit, UNITS))
+            if not isinstance(built, Integer):
+                return self._refuse(f"a unit goes with an integer, not with {built.describe()}", expr.where)
+            built = Quantity(built, expr.unit)
+        return Sensitive(built) if expr.sensitive else built
+
+    def _from_btf(self, expr: BtfType) -> Type | None:
+        types = self._btf.get(expr.source)
+        if types is None:
+            if not expr.source:
+                what, hint = f"no object is there to take `{expr.name}` from", "say which: `object: NAME`"
+            else:
+                what = f"there is no BTF of `{expr.source}`"
+                hint = did_you_mean(expr.source, filter(None, self._btf))
+            return self._refuse(what, expr.where, hint)
+        if types.byteorder != self._byteorder:
+            return self._refuse(f"the object is compiled for {types.byteorder}-endian machines", expr.where)
+        id_ = types.find(expr.name)
+        if id_ is None:
+            tagged = [f"{tag} {expr.name}" for tag in ("struct", "union", "enum") if types.find(f"{tag} {expr.name}")]
+            hint = f"write {tagged[0]}" if tagged else did_you_mean(expr.name, types.names())
+            return self._refuse(f"the BTF has no `{expr.name}`", expr.where, hint)
+        refine = self._refinements(expr.refine)
+        if refine is None:
+            return None
+        return self._bounded(Conversion(types, refine, expr.where, self._problems).run(id_, expr.name), expr.where)
+
+    def _refinements(self, members: tuple[Member, ...]) -> dict[tuple[str, ...], tuple[Type, Location]] | None:
+        built = [(member, self.build(member.type)) for member in members]
+        found = {tuple(member.name.split(".")): (type_, member.where) for member, type_ in built if type_ is not None}
+        return found if len(found) == len(members) else None
+
+
+def build(
+    expr: TypeExpr,
+    types: Mapping[str, TypeExpr],
+    *,
+    byteorder: ByteOrder,
+    problems: Problems,
+    btf: Mapping[str, BtfTypes] | None = None,
+    lookups: Mapping[str, Callable[[str], int | None]] | None = None,
+) -> Type | None:
+    """One type on its own; see `Builder`, which is for many."""
+    return Builder(types, byteorder=byteorder, problems=problems, btf=btf, lookups=lookups).build(expr)

@@ -1,0 +1,108 @@
+"""Values as text, the way a user would write them in a spec: one line, flow style."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from typing import Final
+
+import numpy as np
+
+from provisioner.codec.base import HIDDEN, Bytes, Hidden, Type, Value
+
+LONG: Final = 256
+"""Bytes above which a value is told by its length and digest."""
+
+ARROW: Final = " -> "
+
+_PLAIN = re.compile(r"[A-Za-z0-9_./](?:[A-Za-z0-9_./:@%+-]*[A-Za-z0-9_./@%+-])?", re.ASCII)
+_OTHER_TYPE = re.compile(
+    r"true|false|yes|no|on|off|y|n|null|[-+]?\.inf|\.nan"
+    r"|[-+]?[0-9][0-9_]*|0x[0-9a-f_]+|0o[0-7_]+|0b[01_]+"
+    r"|[-+]?(?:[0-9][0-9_]*\.?[0-9_]*|\.[0-9_]+)(?:e[-+]?[0-9]+)?"
+    r"|[0-9]{4}-[0-9]{1,2}-[0-9]{1,2}.*",
+    re.ASCII | re.IGNORECASE,
+)
+"""What a YAML reader that knows no types would take for something else than text."""
+
+_ESCAPES = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\t": "\\t", "\r": "\\r"}
+
+
+def format_value(value: Value) -> str:
+    """`{ip: 192.0.2.10, port: 443}`: a decoded value as YAML, quoted only where it must be."""
+    match value:
+        case Hidden():
+            return str(value)
+        case None:
+            return "~"
+        case bool():
+            return str(value).lower()
+        case str():
+            return value if _PLAIN.fullmatch(value) and not _OTHER_TYPE.fullmatch(value) else _quoted(value)
+        case dict():
+            return "{" + ", ".join(f"{format_value(name)}: {format_value(part)}" for name, part in value.items()) + "}"
+        case list():
+            return "[" + ", ".join(map(format_value, value)) + "]"
+        case _:
+            return str(value)
+
+
+def _quoted(text: str) -> str:
+    return '"' + "".join(_ESCAPES.get(char) or _escaped(char) for char in text) + '"'
+
+
+def _escaped(char: str) -> str:
+    """A character inside double quotes; what a terminal would act on is written as its number."""
+    if char.isprintable():
+        return char
+    number = ord(char)
+    return f"\\x{number:02x}" if number < 0x100 else f"\\u{number:04x}" if number < 0x10000 else f"\\U{number:08x}"
+
+
+def difference(before: Value, after: Value) -> str:
+    """`{ip: 192.0.2.11 -> 192.0.2.12, port: 443}`: what changes where two values have the same members."""
+    if isinstance(before, dict) and isinstance(after, dict) and list(before) == list(after):
+        parts = (f"{format_value(name)}: {difference(before[name], after[name])}" for name in before)
+        return "{" + ", ".join(parts) + "}"
+    if isinstance(before, list) and isinstance(after, list) and len(before) == len(after):
+        return "[" + ", ".join(difference(*pair) for pair in zip(before, after, strict=True)) + "]"
+    if before == after:
+        return format_value(before)
+    return format_value(before) + ARROW + format_value(after)
+
+
+def display(type_: Type, row: Bytes) -> str:
+    """One value, shape (size,), for people: secrets hidden, and above `LONG` bytes only length and digest."""
+    value = _hidden(type_)
+    if value is not None:
+        return format_value(value)
+    if type_.size > LONG:
+        if type_.sensitive:
+            return f"{type_.size:,} bytes, partly {HIDDEN}"
+        return f"{type_.size:,} bytes, sha256 {digest(type_, row)}"
+    return format_value(type_.conceal(type_.decode(row[None, :])[0]))
+
+
+def display_change(type_: Type, before: Bytes, after: Bytes) -> str:
+    """Two values of one type, each of shape (size,): what changes; above `LONG` bytes, where the first change is."""
+    if _hidden(type_) is not None:
+        return f"{HIDDEN}, changed"
+    if type_.size > LONG:
+        changed = np.flatnonzero((before ^ after) & type_.mask())
+        place = f", first difference at byte {changed[0]:,}" if changed.size else ""
+        if type_.sensitive:
+            return f"{type_.size:,} bytes, partly {HIDDEN}{place}"
+        return f"{type_.size:,} bytes, sha256 {digest(type_, before)}{ARROW}{digest(type_, after)}{place}"
+    old, new = (type_.conceal(type_.decode(row[None, :])[0]) for row in (before, after))
+    return difference(old, new)
+
+
+def digest(type_: Type, row: Bytes) -> str:
+    """The first 12 hex digits of the SHA-256 of a value, padding made zero."""
+    return hashlib.sha256((row & type_.mask()).tobytes()).hexdigest()[:12]
+
+
+def _hidden(type_: Type) -> Hidden | None:
+    """`HIDDEN` for a type of which nothing may be shown."""
+    concealed = type_.conceal(type_.example()) if type_.sensitive else None
+    return HIDDEN if concealed is HIDDEN else None

@@ -1,0 +1,274 @@
+"""Structs and unions, laid out as a C compiler does, with padding always zero."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from provisioner.codec.base import HIDDEN, Bytes, Column, Fault, Path, Type, Value
+from provisioner.codec.members import Opaque
+from provisioner.errors import did_you_mean
+
+Columns = Mapping[Path, Column]
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """A member at its byte offset. The members of a field without a name belong to the struct around it, as in C."""
+
+    name: str
+    type: Type
+    offset: int
+
+    def span(self, rows: Bytes) -> Bytes:
+        """The bytes of this member in `rows`, as a view."""
+        return rows[:, self.offset : self.offset + self.type.size]
+
+    def reached_by(self) -> tuple[str, ...]:
+        """The names that lead into this member."""
+        if self.name or not isinstance(self.type, Struct | Union):
+            return (self.name,) if self.name else ()
+        return tuple(name for field in self.type.fields for name in field.reached_by())
+
+
+@dataclass(frozen=True, slots=True)
+class Struct(Type):
+    """Members by name. `name` is what C would call it, for BTF; it may be empty."""
+
+    fields: tuple[Field, ...]
+    length: int
+    alignment: int
+    name: str = ""
+
+    @property
+    def size(self) -> int:
+        return self.length
+
+    @property
+    def align(self) -> int:
+        return self.alignment
+
+    @property
+    def sensitive(self) -> bool:
+        return any(field.type.sensitive for field in self.fields)
+
+    @property
+    def specials(self) -> tuple[str, ...]:
+        return _specials(self.fields)
+
+    def encode(self, columns: Columns, out: Bytes) -> list[Fault]:
+        if faults := _no_mapping(columns, self.fields, self.describe()):
+            return faults
+        parts, faults = _split(columns, self.fields, self.describe())
+        for index, field in enumerate(self.fields):
+            if isinstance(field.type, Opaque):
+                continue
+            part = parts.get(index, None if field.name else {})
+            if part is not None:
+                faults += _inside(field, field.type.encode(part, field.span(out)))
+            else:
+                faults.append(Fault(-1, (), f"member `{field.name}` is missing", _offer(field)))
+        return faults
+
+    def decode(self, rows: Bytes) -> list[Value]:
+        kept = [field for field in self.fields if not isinstance(field.type, Opaque)]
+        decoded = [field.type.decode(field.span(rows)) for field in kept]
+        if all(field.name for field in kept):
+            names = [field.name for field in kept]
+            return [dict(zip(names, parts, strict=True)) for parts in zip(*decoded, strict=True)]
+        values: list[dict[str, Value]] = [{} for _ in range(len(rows))]
+        for field, column in zip(kept, decoded, strict=True):
+            for value, part in zip(values, column, strict=True):
+                value.update({field.name: part} if field.name else part)
+        return values
+
+    def mask(self) -> Bytes:
+        return _mask(self.fields, self.size)
+
+    def conceal(self, value: Value) -> Value:
+        return _conceal(self.fields, value) if self.sensitive else value
+
+    def describe(self) -> str:
+        return f"struct {self.name}" if self.name else _listed("struct", self.fields)
+
+
+@dataclass(frozen=True, slots=True)
+class Union(Type):
+    """A value names exactly one of the members; the bytes beyond it are zero.
+
+    The bytes do not say which member was meant. Decoded is the first whose bytes hold all that is not zero; live bytes
+    that no single member could have written are shown as the widest.
+    """
+
+    fields: tuple[Field, ...]
+    length: int
+    alignment: int
+    name: str = ""
+
+    @property
+    def size(self) -> int:
+        return self.length
+
+    @property
+    def align(self) -> int:
+        return self.alignment
+
+    @property
+    def sensitive(self) -> bool:
+        return any(field.type.sensitive for field in self.fields)
+
+    @property
+    def specials(self) -> tuple[str, ...]:
+        return _specials(self.fields)
+
+    def encode(self, columns: Columns, out: Bytes) -> list[Fault]:
+        if faults := _no_mapping(columns, self.fields, self.describe()):
+            return faults
+        parts, faults = _split(columns, self.fields, self.describe())
+        if faults:
+            return faults
+        if len(parts) != 1:
+            known = ", ".join(f"`{name}`" for field in self.fields for name in field.reached_by())
+            named = " and ".join(f"`{path[0]}`" for path in {path[:1]: None for path in columns})
+            what = f"a union takes one member, not {named}" if parts else "a union takes one member, none is named"
+            return [Fault(-1, (), what, f"name one of {known}")]
+        [(index, part)] = parts.items()
+        field = self.fields[index]
+        return _inside(field, field.type.encode(part, field.span(out)))
+
+    def decode(self, rows: Bytes) -> list[Value]:
+        chosen = np.full(len(rows), self._widest())
+        meant = self.mask()
+        for index in reversed(range(len(self.fields))):
+            beyond = meant & ~_mask((self.fields[index],), self.size)
+            chosen[~(rows & beyond).any(axis=1)] = index
+        values: list[Value] = [None] * len(rows)
+        for index, field in enumerate(self.fields):
+            which = np.flatnonzero(chosen == index)
+            for row, part in zip(which.tolist(), field.type.decode(field.span(rows[which])), strict=True):
+                values[row] = {field.name: part} if field.name else part
+        return values
+
+    def _widest(self) -> int:
+        return max(range(len(self.fields)), key=lambda index: self.fields[index].type.size)
+
+    def mask(self) -> Bytes:
+        return _mask(self.fields, self.size)
+
+    def conceal(self, value: Value) -> Value:
+        # Which member was meant is a guess, so a secret in one of them hides them all.
+        return HIDDEN if self.sensitive else value
+
+    def describe(self) -> str:
+        return f"union {self.name}" if self.name else _listed("union", self.fields)
+
+
+def lay_out_struct(members: Iterable[tuple[str, Type]], packed: bool, name: str = "") -> Struct:
+    """Members one after the other, each at its alignment; `packed` leaves no padding, and aligns to 1."""
+    fields: list[Field] = []
+    end, align = 0, 1
+    for member, type_ in members:
+        if not packed:
+            align = max(align, type_.align)
+            end = _rounded(end, type_.align)
+        fields.append(Field(member, type_, end))
+        end += type_.size
+    return Struct(tuple(fields), _rounded(end, align), align, name)
+
+
+def lay_out_union(members: Iterable[tuple[str, Type]], name: str = "") -> Union:
+    """All members at offset 0."""
+    fields = tuple(Field(member, type_, 0) for member, type_ in members)
+    align = max(field.type.align for field in fields)
+    return Union(fields, _rounded(max(field.type.size for field in fields), align), align, name)
+
+
+def _rounded(size: int, align: int) -> int:
+    return -(-size // align) * align
+
+
+def _leads(fields: Sequence[Field]) -> dict[str, int]:
+    """Which field each name that a user may write leads into."""
+    return {
+        name: index
+        for index, field in enumerate(fields)
+        if not isinstance(field.type, Opaque)
+        for name in field.reached_by()
+    }
+
+
+def _no_mapping(columns: Columns, fields: Sequence[Field], what: str) -> list[Fault]:
+    """A fault if what is written is one value or a list."""
+    if all(path and isinstance(path[0], str) for path in columns):
+        return []
+    written = ", ".join(f"{name}: ..." for name in _leads(fields))
+    return [Fault(-1, (), f"a {what} is a mapping", f"write {{{written}}}")]
+
+
+def _split(columns: Columns, fields: Sequence[Field], what: str) -> tuple[dict[int, dict[Path, Column]], list[Fault]]:
+    """The columns of each field that is named, with its own name taken off their paths; faults for other names."""
+    leads = _leads(fields)
+    parts: dict[int, dict[Path, Column]] = {}
+    unknown: dict[str, None] = {}
+    for path, column in columns.items():
+        head = str(path[0])
+        index = leads.get(head)
+        if index is None:
+            unknown[head] = None
+        else:
+            parts.setdefault(index, {})[path[1:] if fields[index].name else path] = column
+    kernels = {field.name for field in fields} - leads.keys()
+    faults: list[Fault] = []
+    for name in unknown:
+        if name in kernels:
+            faults.append(Fault(-1, (name,), f"member `{name}` is the kernel's own", "leave it out"))
+        else:
+            faults.append(Fault(-1, (name,), f"`{name}` is no member of {what}", did_you_mean(name, leads)))
+    return parts, faults
+
+
+def _inside(field: Field, faults: Iterable[Fault]) -> list[Fault]:
+    if not field.name:
+        return list(faults)
+    return [Fault(fault.row, (field.name, *fault.path), fault.what, fault.hint) for fault in faults]
+
+
+def _offer(field: Field) -> str:
+    """How a missing member could be written; nothing where that would be long."""
+    value = field.type.example()
+    if isinstance(value, bool):
+        return f"write `{field.name}: {str(value).lower()}`"
+    if value == "":
+        return f'write `{field.name}: ""`'
+    return f"write `{field.name}: {value}`" if isinstance(value, int | str) else ""
+
+
+def _mask(fields: Iterable[Field], size: int) -> Bytes:
+    mask = np.zeros(size, np.uint8)
+    for field in fields:
+        mask[field.offset : field.offset + field.type.size] |= field.type.mask()
+    return mask
+
+
+def _conceal(fields: Iterable[Field], value: Value) -> Value:
+    result = dict(value)
+    for field in fields:
+        if field.name in result:
+            result[field.name] = field.type.conceal(result[field.name])
+        elif field.type.sensitive:
+            result |= dict.fromkeys(result.keys() & set(field.reached_by()), HIDDEN)
+    return result
+
+
+def _specials(fields: Iterable[Field]) -> tuple[str, ...]:
+    return tuple(
+        f"{field.name}{special}" if special.startswith((" ", "[")) else f"{field.name}.{special}".lstrip(".")
+        for field in fields
+        for special in field.type.specials
+    )
+
+
+def _listed(kind: str, fields: Iterable[Field]) -> str:
+    return f"{kind} {{" + ", ".join(f"{field.name}: {field.type.describe()}" for field in fields) + "}"

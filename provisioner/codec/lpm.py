@@ -1,0 +1,181 @@
+"""Keys of LPM tries: a u32 prefix length in host byte order, then the data, most significant bit first."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from provisioner.codec.base import (
+    HIDDEN,
+    ByteOrder,
+    Bytes,
+    Column,
+    Fault,
+    Path,
+    RefusedError,
+    Scalar,
+    Type,
+    Value,
+    shown,
+)
+from provisioner.codec.integer import Integer
+from provisioner.codec.network import Ipv4, Ipv6
+
+PREFIX: Final = "prefixlen"
+"""The member that holds the prefix length where the data is a struct; `struct bpf_lpm_trie_key` calls it so."""
+
+MAX_DATA: Final = 256
+"""LPM_DATA_SIZE_MAX of kernel/bpf/lpm_trie.c, in bytes."""
+
+
+def host_bits(size: int) -> Bytes:
+    """Shape (8 * size + 1, size): for each prefix length, ones where the data must be zero."""
+    kept = np.arange(8 * size + 1)[:, None] > np.arange(8 * size)[None, :]
+    return np.packbits(~kept, axis=1)
+
+
+def masked(rows: Bytes, length: Integer) -> Bytes:
+    """Live LPM keys, shape (n, 4 + size), with their host bits made zero, in a copy.
+
+    The kernel keeps host bits as they were given and never looks at them, so keys that differ in them are one key.
+    """
+    size = rows.shape[1] - 4
+    lengths = np.minimum(np.array(length.numbers(rows[:, :4]), np.int64), 8 * size)
+    result = rows.copy()
+    result[:, 4:] &= ~host_bits(size)[lengths]
+    return result
+
+
+@dataclass(frozen=True, slots=True)
+class LpmScalar(Scalar):
+    """`VALUE/LENGTH`, as in `10.0.0.0/8`; bits beyond the length must be zero. `name` is what messages call it."""
+
+    name: str
+    data: Scalar
+    length: Integer
+
+    @property
+    def size(self) -> int:
+        return 4 + self.data.size
+
+    @property
+    def align(self) -> int:
+        return 4
+
+    def parse_one(self, text: str) -> bytes:
+        value, slash, length_text = text.rpartition("/")
+        bits = 8 * self.data.size
+        if not slash:
+            self.data.parse_one(text)
+            raise RefusedError(f"{shown(text)} has no prefix length", f"write {text}/{bits}")
+        data = self.data.parse_one(value)
+        if not (length_text.isascii() and length_text.isdigit()):
+            raise RefusedError(f"`/{length_text}` in {shown(text)} is no prefix length", f"write {value}/{bits}")
+        prefix = self.length.parse_one(length_text)
+        length = int.from_bytes(prefix, self.length.byteorder)
+        if length > bits:
+            raise RefusedError(f"/{length_text} in {shown(text)} is too long: {self.data.describe()} has {bits} bits")
+        network = np.frombuffer(data, np.uint8) & ~host_bits(self.data.size)[length]
+        if network.tobytes() != data:
+            written = self.data.decode(network[None, :])[0]
+            raise RefusedError(f"{shown(text)} has bits set beyond its prefix length", f"write {written}/{length}")
+        return prefix + data
+
+    def parse_all(self, texts: Sequence[str]) -> Bytes | None:
+        parts = [text.rpartition("/") for text in texts]
+        if not all(slash for _, slash, _ in parts):
+            return None
+        data = self.data.parse_all([value for value, _, _ in parts])
+        lengths = self.length.parse_all([length for _, _, length in parts])
+        if data is None or lengths is None:
+            return None
+        counts = np.array(self.length.numbers(lengths), np.int64)
+        if counts.max(initial=0) > 8 * self.data.size or (data & host_bits(self.data.size)[counts]).any():
+            return None
+        return np.concatenate([lengths, data], axis=1)
+
+    def decode(self, rows: Bytes) -> list[Value]:
+        lengths = self.length.numbers(rows[:, :4])
+        return [f"{value}/{length}" for value, length in zip(self.data.decode(rows[:, 4:]), lengths, strict=True)]
+
+    def normalise(self, rows: Bytes) -> Bytes:
+        return masked(rows, self.length)
+
+    def describe(self) -> str:
+        return self.name
+
+
+@dataclass(frozen=True, slots=True)
+class LpmStruct(Type):
+    """A prefix over several members: `{prefixlen: 40, vlan: 7, addr: 10.0.0.0}`, without padding after `prefixlen`."""
+
+    data: Type
+    length: Integer
+
+    @property
+    def size(self) -> int:
+        return 4 + self.data.size
+
+    @property
+    def align(self) -> int:
+        return 4
+
+    @property
+    def sensitive(self) -> bool:
+        return self.data.sensitive
+
+    def encode(self, columns: Mapping[Path, Column], out: Bytes) -> list[Fault]:
+        texts = columns.get((PREFIX,))
+        if texts is None:
+            return [Fault(-1, (), f"member `{PREFIX}` is missing", f"write `{PREFIX}: {8 * self.data.size}`")]
+        faults = [
+            Fault(fault.row, (PREFIX,), fault.what, fault.hint) for fault in self.length.encode({(): texts}, out[:, :4])
+        ]
+        rest = {path: column for path, column in columns.items() if path != (PREFIX,)}
+        faults += self.data.encode(rest, out[:, 4:])
+        faulty = {fault.row for fault in faults}
+        if -1 in faulty:
+            return faults
+        bits = 8 * self.data.size
+        lengths = np.array(self.length.numbers(out[:, :4]), np.int64)
+        beyond = (out[:, 4:] & host_bits(self.data.size)[np.minimum(lengths, bits)]).any(axis=1)
+        for row in np.flatnonzero((lengths > bits) | beyond).tolist():
+            if row in faulty:
+                continue
+            if lengths[row] > bits:
+                faults.append(Fault(row, (PREFIX,), f"{lengths[row]} is too long: the data has {bits} bits"))
+            else:
+                what = f"bits beyond the prefix length {lengths[row]} are set"
+                faults.append(Fault(row, (PREFIX,), what, f"write zero there, or a {PREFIX} of up to {bits}"))
+        return faults
+
+    def decode(self, rows: Bytes) -> list[Value]:
+        lengths = self.length.numbers(rows[:, :4])
+        values = self.data.decode(rows[:, 4:])
+        return [{PREFIX: length, **value} for length, value in zip(lengths, values, strict=True)]
+
+    def mask(self) -> Bytes:
+        return np.concatenate([self.length.mask(), self.data.mask()])
+
+    def conceal(self, value: Value) -> Value:
+        hidden = self.data.conceal({name: part for name, part in value.items() if name != PREFIX})
+        return HIDDEN if hidden is HIDDEN else {PREFIX: value[PREFIX], **hidden}
+
+    def normalise(self, rows: Bytes) -> Bytes:
+        return masked(rows, self.length)
+
+    def describe(self) -> str:
+        return f"lpm {self.data.describe()}"
+
+
+def cidr(version: int, byteorder: ByteOrder) -> LpmScalar:
+    """`cidr4` or `cidr6`."""
+    return LpmScalar(f"cidr{version}", Ipv4() if version == 4 else Ipv6(), prefix_length(byteorder))
+
+
+def prefix_length(byteorder: ByteOrder) -> Integer:
+    """The type of the length before the data: a u32 of the host."""
+    return Integer("u32", 4, False, byteorder, 32)

@@ -1,0 +1,102 @@
+"""What only members of C structs are: bit fields, and fields that belong to the kernel."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from provisioner.codec.base import ByteOrder, Bytes, Column, Fault, Path, Scalar, Type, Value
+
+
+@dataclass(frozen=True, slots=True)
+class Bits(Type):
+    """A bit field: the low `width` bits of `base`, from bit `shift` of its first byte on.
+
+    Bits count from the lowest on little-endian machines and from the highest on big-endian ones, as BTF does.
+    `base` takes no number that needs more than `width` bits.
+    """
+
+    base: Scalar
+    width: int
+    shift: int
+    signed: bool
+    byteorder: ByteOrder
+
+    @property
+    def size(self) -> int:
+        return (self.shift + self.width + 7) // 8
+
+    @property
+    def align(self) -> int:
+        return 1
+
+    @property
+    def _place(self) -> slice:
+        return slice(self.shift, self.shift + self.width)
+
+    @property
+    def _low(self) -> slice:
+        """Where the low bits of `base` stand among all of its bits."""
+        return slice(0, self.width) if self.byteorder == "little" else slice(-self.width, None)
+
+    def encode(self, columns: Mapping[Path, Column], out: Bytes) -> list[Fault]:
+        whole = np.zeros((len(out), self.base.size), np.uint8)
+        faults = self.base.encode(columns, whole)
+        bits = np.zeros((len(out), 8 * self.size), np.uint8)
+        bits[:, self._place] = np.unpackbits(whole, axis=1, bitorder=self.byteorder)[:, self._low]
+        # Neighbours in the same byte are written before or after, hence the or.
+        out |= np.packbits(bits, axis=1, bitorder=self.byteorder)
+        return faults
+
+    def decode(self, rows: Bytes) -> list[Value]:
+        bits = np.unpackbits(rows, axis=1, bitorder=self.byteorder)[:, self._place]
+        whole = np.zeros((len(rows), 8 * self.base.size), np.uint8)
+        if self.signed:
+            highest = self.width - 1 if self.byteorder == "little" else 0
+            whole[:] = bits[:, highest : highest + 1]
+        whole[:, self._low] = bits
+        return self.base.decode(np.packbits(whole, axis=1, bitorder=self.byteorder))
+
+    def mask(self) -> Bytes:
+        bits = np.zeros(8 * self.size, np.uint8)
+        bits[self._place] = 1
+        return np.packbits(bits, bitorder=self.byteorder)
+
+    def describe(self) -> str:
+        return self.base.describe()
+
+
+@dataclass(frozen=True, slots=True)
+class Opaque(Type):
+    """Bytes that only the kernel writes (`struct bpf_spin_lock`): always zero, and in no value."""
+
+    name: str
+    length: int
+    alignment: int
+
+    @property
+    def size(self) -> int:
+        return self.length
+
+    @property
+    def align(self) -> int:
+        return self.alignment
+
+    @property
+    def specials(self) -> tuple[str, ...]:
+        return (f" ({self.name})",)
+
+    def encode(self, columns: Mapping[Path, Column], out: Bytes) -> list[Fault]:
+        out[:] = 0
+        return [Fault(-1, (), f"a {self.name} is the kernel's own", "leave it out")] if columns else []
+
+    def decode(self, rows: Bytes) -> list[Value]:
+        return [None] * len(rows)
+
+    def mask(self) -> Bytes:
+        return np.zeros(self.size, np.uint8)
+
+    def describe(self) -> str:
+        return self.name

@@ -1,0 +1,174 @@
+"""Addresses, in network byte order. Text is read by `inet_pton`, which takes no `10.1` and no `010.0.0.1`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from socket import AF_INET, AF_INET6, inet_ntop, inet_pton
+from typing import Final
+
+import numpy as np
+
+from provisioner.codec.base import Bytes, RefusedError, Scalar, Value, shown
+
+MAPPED: Final = bytes(10) + b"\xff\xff"
+"""What stands before an IPv4 address in 16 bytes (RFC 4291, 2.5.5.2)."""
+
+_MAC = re.compile(r"[0-9a-fA-F]{2}(?::[0-9a-fA-F]{2}){5}|[0-9a-fA-F]{2}(?:-[0-9a-fA-F]{2}){5}", re.ASCII)
+_BARE_MAC = re.compile(r"[0-9a-fA-F]{4}\.[0-9a-fA-F]{4}\.[0-9a-fA-F]{4}|[0-9a-fA-F]{12}", re.ASCII)
+
+
+def _rows(data: bytes, count: int, size: int) -> Bytes:
+    return np.frombuffer(data, np.uint8).reshape(count, size)
+
+
+def _values(rows: Bytes, size: int) -> list[bytes]:
+    data = rows.tobytes()
+    return [data[at : at + size] for at in range(0, len(data), size)]
+
+
+def _refused(text: str, kind: str) -> RefusedError:
+    """Why `text` is no address of `kind`."""
+    address, slash, _ = text.partition("/")
+    if slash:
+        return RefusedError(f"{shown(text)} is a prefix, not one address", f"write {address}, or use a cidr type")
+    if "%" in text:
+        return RefusedError(f"{shown(text)} has a zone, which the kernel's bytes do not hold", "leave out the %zone")
+    octets = text.split(".")
+    if len(octets) == 4 and all(octet.isdecimal() and octet.isascii() for octet in octets):
+        if any(int(octet[:9]) > 255 for octet in octets):
+            return RefusedError(f"{shown(text)} is no {kind} address: a number is above 255")
+        if any(octet != "0" and octet.startswith("0") for octet in octets):
+            plain = ".".join(octet.lstrip("0") or "0" for octet in octets)
+            return RefusedError(f"{shown(text)} has leading zeros, which some read as octal", f"write {plain}")
+    return RefusedError(f"{shown(text)} is no {kind} address")
+
+
+def _address(family: int, text: str, kind: str) -> bytes:
+    try:
+        return inet_pton(family, text)
+    except (OSError, ValueError):
+        raise _refused(text, kind) from None
+
+
+@dataclass(frozen=True, slots=True)
+class Ipv4(Scalar):
+    """An IPv4 address: 4 bytes, aligned like `__be32`."""
+
+    @property
+    def size(self) -> int:
+        return 4
+
+    def parse_one(self, text: str) -> bytes:
+        if ":" in text:
+            raise RefusedError(f"{shown(text)} is not an IPv4 address", "the type `ip` takes both families")
+        return _address(AF_INET, text, "IPv4")
+
+    def parse_all(self, texts: Sequence[str]) -> Bytes | None:
+        try:
+            return _rows(b"".join([inet_pton(AF_INET, text) for text in texts]), len(texts), 4)
+        except (OSError, ValueError):
+            return None
+
+    def decode(self, rows: Bytes) -> list[Value]:
+        return [f"{a}.{b}.{c}.{d}" for a, b, c, d in rows.tolist()]
+
+    def describe(self) -> str:
+        return "ipv4"
+
+
+@dataclass(frozen=True, slots=True)
+class Ipv6(Scalar):
+    """An IPv6 address: 16 bytes, aligned like `struct in6_addr`."""
+
+    @property
+    def size(self) -> int:
+        return 16
+
+    @property
+    def align(self) -> int:
+        return 4
+
+    def parse_one(self, text: str) -> bytes:
+        if ":" not in text and text.count(".") == 3:
+            raise RefusedError(f"{shown(text)} is not an IPv6 address", "the type `ip` takes both families")
+        return _address(AF_INET6, text, "IPv6")
+
+    def parse_all(self, texts: Sequence[str]) -> Bytes | None:
+        try:
+            return _rows(b"".join([inet_pton(AF_INET6, text) for text in texts]), len(texts), 16)
+        except (OSError, ValueError):
+            return None
+
+    def decode(self, rows: Bytes) -> list[Value]:
+        return [inet_ntop(AF_INET6, value) for value in _values(rows, 16)]
+
+    def describe(self) -> str:
+        return "ipv6"
+
+
+@dataclass(frozen=True, slots=True)
+class Ip(Scalar):
+    """An address of either family in 16 bytes, IPv4 as `::ffff:a.b.c.d`, and decoded as `a.b.c.d`."""
+
+    @property
+    def size(self) -> int:
+        return 16
+
+    @property
+    def align(self) -> int:
+        return 4
+
+    def parse_one(self, text: str) -> bytes:
+        if ":" in text:
+            return _address(AF_INET6, text, "IPv6")
+        return MAPPED + _address(AF_INET, text, "IPv4 or IPv6")
+
+    def parse_all(self, texts: Sequence[str]) -> Bytes | None:
+        try:
+            parsed = [inet_pton(AF_INET6, text) if ":" in text else MAPPED + inet_pton(AF_INET, text) for text in texts]
+        except (OSError, ValueError):
+            return None
+        return _rows(b"".join(parsed), len(texts), 16)
+
+    def decode(self, rows: Bytes) -> list[Value]:
+        return [
+            inet_ntop(AF_INET, value[12:]) if value.startswith(MAPPED) else inet_ntop(AF_INET6, value)
+            for value in _values(rows, 16)
+        ]
+
+    def describe(self) -> str:
+        return "ip"
+
+
+@dataclass(frozen=True, slots=True)
+class Mac(Scalar):
+    """An Ethernet address: 6 bytes. Text has two hex digits per byte with `:` between, or `-`; decoded has `:`."""
+
+    @property
+    def size(self) -> int:
+        return 6
+
+    @property
+    def align(self) -> int:
+        return 1
+
+    def parse_one(self, text: str) -> bytes:
+        if _MAC.fullmatch(text):
+            return bytes.fromhex(text.replace(text[2], ""))
+        if _BARE_MAC.fullmatch(text):
+            written = bytes.fromhex(text.replace(".", "")).hex(":")
+            raise RefusedError(f"{shown(text)} is not a MAC address as it is taken here", f"write {written}")
+        raise RefusedError(f"{shown(text)} is no MAC address", "write six pairs of hex digits: 02:00:5e:10:00:01")
+
+    def parse_all(self, texts: Sequence[str]) -> Bytes | None:
+        if not all(map(_MAC.fullmatch, texts)):
+            return None
+        return _rows(bytes.fromhex("".join(texts).replace(":", "").replace("-", "")), len(texts), 6)
+
+    def decode(self, rows: Bytes) -> list[Value]:
+        return [value.hex(":") for value in _values(rows, 6)]
+
+    def describe(self) -> str:
+        return "mac"

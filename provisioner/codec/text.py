@@ -1,0 +1,132 @@
+"""Text and bytes of a fixed length: `char[N]` and `bytes[N]`."""
+
+from __future__ import annotations
+
+import binascii
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from provisioner.codec.base import Bytes, RefusedError, Scalar, Value, shown
+
+HEX: Final = "hex:"
+"""What stands before the hex digits of a `char[N]` whose bytes are no text."""
+
+BASE64: Final = "base64:"
+
+
+@dataclass(frozen=True, slots=True)
+class Char(Scalar):
+    """`char[N]`: UTF-8, filled up with NUL. All N bytes may be text, with no NUL to end it.
+
+    Live bytes that no text gives (not UTF-8, or a NUL before the end) are written `hex:6100ff`, and so may a user; a
+    text that itself begins with `hex:` is written in the same way.
+    """
+
+    length: int
+
+    @property
+    def size(self) -> int:
+        return self.length
+
+    @property
+    def align(self) -> int:
+        return 1
+
+    def parse_one(self, text: str) -> bytes:
+        if text.startswith(HEX):
+            data = _from_hex(text.removeprefix(HEX), text)
+        else:
+            if "\0" in text:
+                raise RefusedError(f"{shown(text)} has a NUL in it, which would end the text")
+            try:
+                data = text.encode()
+            except UnicodeEncodeError:
+                raise RefusedError(f"{shown(text)} is no Unicode text") from None
+        if len(data) > self.length:
+            raise RefusedError(f"{shown(text)} is {len(data)} bytes and does not fit {self.describe()}")
+        return data.ljust(self.length, b"\0")
+
+    def parse_all(self, texts: Sequence[str]) -> Bytes | None:
+        joined = "\n".join(texts)
+        if "\0" in joined or HEX in joined:
+            return None
+        try:
+            data = [text.encode() for text in texts]
+        except UnicodeEncodeError:
+            return None
+        if not data or max(map(len, data)) > self.length:
+            return None
+        return np.array(data, f"S{self.length}").view(np.uint8).reshape(len(data), self.length)
+
+    def decode(self, rows: Bytes) -> list[Value]:
+        return [_text(bytes(row).rstrip(b"\0")) for row in np.ascontiguousarray(rows)]
+
+    def describe(self) -> str:
+        return f"char[{self.length}]"
+
+
+def _text(data: bytes) -> str:
+    try:
+        text = data.decode()
+    except UnicodeDecodeError:
+        return HEX + data.hex()
+    return HEX + data.hex() if "\0" in text or text.startswith(HEX) else text
+
+
+def _from_hex(digits: str, text: str) -> bytes:
+    try:
+        data = bytes.fromhex(digits)
+    except ValueError:
+        data = b""
+    # `fromhex` skips white space, which is not taken here.
+    if 2 * len(data) != len(digits):
+        raise RefusedError(f"{shown(text)} is not an even number of hex digits")
+    return data
+
+
+@dataclass(frozen=True, slots=True)
+class HexBytes(Scalar):
+    """`bytes[N]`: exactly N bytes as hex digits, after `0x` or bare, or as `base64:...`. Decoded is `0x...`."""
+
+    length: int
+
+    @property
+    def size(self) -> int:
+        return self.length
+
+    @property
+    def align(self) -> int:
+        return 1
+
+    def parse_one(self, text: str) -> bytes:
+        if text.startswith(BASE64):
+            try:
+                data = binascii.a2b_base64(text.removeprefix(BASE64), strict_mode=True)
+            except ValueError:
+                raise RefusedError(f"{shown(text)} is not base64") from None
+        else:
+            data = _from_hex(text.removeprefix("0x"), text)
+        if len(data) != self.length:
+            raise RefusedError(f"{shown(text)} is {len(data)} bytes, not {self.length}")
+        return data
+
+    def parse_all(self, texts: Sequence[str]) -> Bytes | None:
+        digits = [text.removeprefix("0x") for text in texts]
+        if any(len(part) != 2 * self.length for part in digits):
+            return None
+        try:
+            data = bytes.fromhex("".join(digits))
+        except ValueError:
+            return None
+        if len(data) != self.length * len(texts):
+            return None
+        return np.frombuffer(data, np.uint8).reshape(len(texts), self.length)
+
+    def decode(self, rows: Bytes) -> list[Value]:
+        return ["0x" + bytes(row).hex() for row in np.ascontiguousarray(rows)]
+
+    def describe(self) -> str:
+        return f"bytes[{self.length}]"

@@ -1,0 +1,361 @@
+"""The specification of the types: one table of what is written, its bytes in both byte orders, and what comes back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pytest
+
+from provisioner.codec import ByteOrder
+from provisioner.typexpr import ArrayType, TypeExpr
+
+from .support import HERE, ORDERS, built, decoded, encode, encoded, enum, faults_of, flat, lpm, option, struct, union
+
+
+@dataclass(frozen=True)
+class Good:
+    """`big` is empty where it is the same as `little`; `back` is None where the value comes back as written."""
+
+    type: TypeExpr | str
+    value: Any
+    little: str
+    big: str = ""
+    back: Any = None
+
+    def bytes(self, byteorder: ByteOrder) -> bytes:
+        return bytes.fromhex(self.big if byteorder == "big" and self.big else self.little)
+
+
+@dataclass(frozen=True)
+class Bad:
+    type: TypeExpr | str
+    value: Any
+    what: str
+    hint: str = ""
+
+
+VERDICT = enum(deny=0, allow=1)
+BACKEND = struct(ip="ipv4", port="be16", weight="u16")
+ADDRESS = union(v4="ipv4", v6="ipv6")
+PADDED = struct(a="u8", b="u32", c="u8")
+
+GOOD = [
+    Good("u8", "255", "ff", back=255),
+    Good("u16", "70", "4600", "0046", back=70),
+    Good("u32", "0", "00000000", back=0),
+    Good("u64", "18446744073709551615", "ff" * 8, back=2**64 - 1),
+    Good("s8", "-128", "80", back=-128),
+    Good("s16", "-2", "feff", "fffe", back=-2),
+    Good("s32", "-0", "00000000", back=0),
+    Good("s64", "-9223372036854775808", "00" * 7 + "80", "80" + "00" * 7, back=-(2**63)),
+    Good("s64", "9223372036854775807", "ff" * 7 + "7f", "7f" + "ff" * 7, back=2**63 - 1),
+    Good("u16", "0x1F", "1f00", "001f", back=31),
+    Good("u16", "0o755", "ed01", "01ed", back=493),
+    Good("u8", "0b101", "05", back=5),
+    Good("s8", "-0x80", "80", back=-128),
+    Good("be16", "443", "01bb", back=443),
+    Good("be32", "1", "00000001", back=1),
+    Good("be64", "1", "00" * 7 + "01", back=1),
+    Good("le16", "443", "bb01", back=443),
+    Good("le32", "1", "01000000", back=1),
+    Good("le64", "1", "01" + "00" * 7, back=1),
+    Good("bool", "true", "01", back=True),
+    Good("bool", "false", "00", back=False),
+    Good(VERDICT, "allow", "01"),
+    Good(VERDICT, "0", "00", back="deny"),
+    Good(VERDICT, "7", "07", back=7),
+    Good(enum("u32", on=1, yes=2), "on", "01000000", "00000001"),
+    Good(enum("s16", low=-1), "low", "ffff"),
+    Good(enum(one=1, first=1), "first", "01", back="one"),
+    Good(option("u64", unit="ns"), "10ms", "8096980000000000", "0000000000989680"),
+    Good(option("u32", unit="s"), "2h", "201c0000", "00001c20"),
+    Good(option("u32", unit="ms"), "1500", "dc050000", "000005dc", back="1500ms"),
+    Good(option("u32", unit="us"), "0", "00000000", back="0us"),
+    Good(option("s32", unit="ms"), "-5 s", "78ecffff", "ffffec78", back="-5s"),
+    Good(option("u32", unit="B"), "64KiB", "00000100", "00010000"),
+    Good(option("u16", unit="KiB"), "1MiB", "0004", "0400"),
+    Good(option("be32", unit="B"), "1KB", "000003e8", back="1000B"),
+    Good("ipv4", "192.0.2.10", "c000020a"),
+    Good("ipv6", "2001:db8::1", "20010db8" + "00" * 11 + "01"),
+    Good("ipv6", "2001:DB8:0:0::1", "20010db8" + "00" * 11 + "01", back="2001:db8::1"),
+    Good("ip", "192.0.2.10", "00" * 10 + "ffffc000020a"),
+    Good("ip", "::ffff:192.0.2.10", "00" * 10 + "ffffc000020a", back="192.0.2.10"),
+    Good("ip", "2001:db8::1", "20010db8" + "00" * 11 + "01"),
+    Good("mac", "10:20:30:40:50:59", "102030405059"),
+    Good("mac", "02-00-5E-10-00-01", "02005e100001", back="02:00:5e:10:00:01"),
+    Good("cidr4", "10.0.0.0/8", "080000000a000000", "000000080a000000"),
+    Good("cidr4", "0.0.0.0/0", "00" * 8),
+    Good("cidr4", "10.0.0.9/32", "200000000a000009", "000000200a000009"),
+    Good("cidr6", "2001:db8::/33", "2100000020010db8" + "00" * 12, "0000002120010db8" + "00" * 12),
+    Good(lpm("be16"), "0x4000/2", "020000004000", "000000024000", back="16384/2"),
+    Good(lpm("bytes[2]"), "ff80/9", "09000000ff80", "00000009ff80", back="0xff80/9"),
+    Good(
+        lpm(struct(vlan="be16", addr="ipv4", packed=True)),
+        {"prefixlen": "24", "vlan": "7", "addr": "10.0.0.0"},
+        "1800000000070a000000",
+        "0000001800070a000000",
+        back={"prefixlen": 24, "vlan": 7, "addr": "10.0.0.0"},
+    ),
+    Good("char[4]", "ab", "61620000"),
+    Good("char[4]", "", "00000000"),
+    Good("char[4]", "abcd", "61626364"),
+    Good("char[4]", "\u00e4\u00f6", "c3a4c3b6"),
+    Good("char[4]", "1e3", "31653300"),
+    Good("char[4]", "hex:6100ff", "6100ff00"),
+    Good("char[8]", "hex:6865783a", "6865783a00000000"),
+    Good("bytes[2]", "0x00Ff", "00ff", back="0x00ff"),
+    Good("bytes[2]", "1234", "1234", back="0x1234"),
+    Good("bytes[3]", "base64:AAEC", "000102", back="0x000102"),
+    Good("ifindex", "eth0", "07000000", "00000007", back=7),
+    Good("ifindex", "3", "03000000", "00000003", back=3),
+    Good("cgroup_id", "4294967296", "0000000001000000", "0000000100000000", back=2**32),
+    Good(option("u16", sensitive=True), "7", "0700", "0007", back=7),
+    Good(
+        BACKEND,
+        {"ip": "192.0.2.10", "port": "443", "weight": "1"},
+        "c000020a01bb0100",
+        "c000020a01bb0001",
+        back={"ip": "192.0.2.10", "port": 443, "weight": 1},
+    ),
+    Good(
+        PADDED,
+        {"c": "3", "a": "1", "b": "2"},
+        "010000000200000003000000",
+        "010000000000000203000000",
+        back={"a": 1, "b": 2, "c": 3},
+    ),
+    Good(struct(packed=True, a="u8", b="u32"), {"a": "1", "b": "2"}, "0102000000", "0100000002", back={"a": 1, "b": 2}),
+    Good(
+        struct(a="u8", inner=PADDED),
+        {"a": "9", "inner": {"a": "1", "b": "2", "c": "3"}},
+        "09000000010000000200000003000000",
+        "09000000010000000000000203000000",
+        back={"a": 9, "inner": {"a": 1, "b": 2, "c": 3}},
+    ),
+    Good("u16[3]", ["1", "2", "3"], "010002000300", "000100020003", back=[1, 2, 3]),
+    Good("u8[2][3]", [["1", "2"], ["3", "4"], ["5", "6"]], "010203040506", back=[[1, 2], [3, 4], [5, 6]]),
+    Good("char[2][2]", ["a", "bc"], "61006263"),
+    Good(struct(v="be16[2]"), {"v": ["1", "2"]}, "00010002", back={"v": [1, 2]}),
+    Good(ADDRESS, {"v4": "192.0.2.1"}, "c0000201" + "00" * 12),
+    Good(ADDRESS, {"v6": "2001:db8::1"}, "20010db8" + "00" * 11 + "01"),
+    Good(
+        struct(addr=ADDRESS, port="be16"),
+        {"addr": {"v4": "192.0.2.1"}, "port": "80"},
+        "c0000201" + "00" * 12 + "00500000",
+        back={"addr": {"v4": "192.0.2.1"}, "port": 80},
+    ),
+]
+
+OCTAL = "a leading zero is octal"
+BAD = [
+    Bad("u16", "70000", "70000 does not fit u16 (0 to 65535)"),
+    Bad("u16", "-1", "-1 does not fit u16 (0 to 65535)"),
+    Bad("be16", "0x10000", "0x10000 does not fit be16 (0 to 65535)"),
+    Bad("s8", "128", "128 does not fit s8 (-128 to 127)"),
+    Bad("u64", "18446744073709551616", "18446744073709551616 does not fit u64 (0 to 18446744073709551615)"),
+    Bad("s64", "-9223372036854775809", "-9223372036854775809 does not fit s64"),
+    Bad("u64", "9" * 5000, "does not fit any integer type"),
+    Bad("u16", "0755", OCTAL, "write 755 or 0o755"),
+    Bad("u16", "0899", OCTAL, "write 899"),
+    Bad("u16", "00", OCTAL, "write 0"),
+    Bad("u16", "1_000", "takes no underscores", "write 1000"),
+    Bad("u16", "1,000", "takes no commas", "write 1000"),
+    Bad("u16", "1:30", "base 60"),
+    Bad("u16", "12:30:45", "base 60"),
+    Bad("u16", "+5", "no plus sign", "write 5"),
+    Bad("u16", "1.0", "a fraction", "write a whole number"),
+    Bad("u16", "1e3", "floating-point", "write a whole number"),
+    Bad("u16", "0X1f", "lower case", "write 0x1f"),
+    Bad("u16", "\u0663", "digits other than 0 to 9", "ASCII"),
+    Bad("u16", "\uff11\uff12", "digits other than 0 to 9"),
+    Bad("u16", "\u00b2", "digits other than 0 to 9"),
+    Bad("u16", "", "`` is not an integer"),
+    Bad("u16", " 5", "is not an integer"),
+    Bad("u16", "5\n", "is not an integer"),
+    Bad("u16", "-", "is not an integer"),
+    Bad("u16", "--5", "is not an integer"),
+    Bad("u16", "0x", "is not an integer"),
+    Bad("u16", "on", "is not an integer"),
+    Bad("u16", "\x1b[31m", r"`\x1b[31m` is not an integer"),
+    Bad("u16", None, "nothing is written here"),
+    Bad("u16", {"a": "1"}, "a u16 is one value"),
+    Bad("u16", ["1"], "a u16 is one value"),
+    Bad("bool", "on", "is not a bool", "write `true`"),
+    Bad("bool", "No", "is not a bool", "write `false`"),
+    Bad("bool", "1", "is not a bool", "write `true`"),
+    Bad("bool", "True", "is not a bool", "write `true`"),
+    Bad("bool", "maybe", "is not a bool", "write `true` or `false`"),
+    Bad(VERDICT, "alow", "`alow` is no name of this enum", "did you mean `allow`?"),
+    Bad(VERDICT, "256", "256 does not fit u8"),
+    Bad(VERDICT, "01", OCTAL, "write 1"),
+    Bad(option("u32", unit="ms"), "1500us", "no whole number of ms", "the type counts in ms"),
+    Bad(option("u32", unit="s"), "1.5s", "a fraction", "a smaller unit"),
+    Bad(option("u32", unit="s"), "5 parsecs", "`parsecs`", "known: ns"),
+    Bad(option("u32", unit="s"), "64KiB", "`KiB`", "known: ns"),
+    Bad(option("u32", unit="B"), "10ms", "no unit of size"),
+    Bad(option("u16", unit="B"), "64KiB", "64KiB does not fit u16"),
+    Bad(option("u32", unit="s"), "1_000ms", "takes no underscores"),
+    Bad(option("u32", unit="s"), "1h30min", "is not an integer", "10s"),
+    Bad("ipv4", "10.1", "is no IPv4 address"),
+    Bad("ipv4", "10.0.0.256", "a number is above 255"),
+    Bad("ipv4", "010.0.0.1", "leading zeros", "write 10.0.0.1"),
+    Bad("ipv4", "10.0.0.0/24", "a prefix, not one address", "write 10.0.0.0"),
+    Bad("ipv4", "::1", "not an IPv4 address", "`ip`"),
+    Bad("ipv4", "167772161", "is no IPv4 address"),
+    Bad("ipv4", "10.0.0.1\0", "is no IPv4 address"),
+    Bad("ipv6", "10.0.0.1", "not an IPv6 address", "`ip`"),
+    Bad("ipv6", "fe80::1%eth0", "a zone"),
+    Bad("ipv6", "2001:db8", "is no IPv6 address"),
+    Bad("ip", "10.1", "is no IPv4 or IPv6 address"),
+    Bad("mac", "8041827059", "is no MAC address"),
+    Bad("mac", "02:00-5e:10:00:01", "is no MAC address"),
+    Bad("mac", "0200.5e10.0001", "is not a MAC address", "write 02:00:5e:10:00:01"),
+    Bad("cidr4", "10.0.0.9/24", "bits set beyond its prefix length", "write 10.0.0.0/24"),
+    Bad("cidr4", "10.0.0.1", "has no prefix length", "write 10.0.0.1/32"),
+    Bad("cidr6", "2001:db8::", "has no prefix length", "write 2001:db8::/128"),
+    Bad("cidr4", "10.0.0.0/33", "too long: ipv4 has 32 bits"),
+    Bad("cidr4", "10.0.0.0/08", OCTAL),
+    Bad("cidr4", "10.0.0.0/", "no prefix length"),
+    Bad("cidr4", "10.0.0.0/255.0.0.0", "no prefix length"),
+    Bad("cidr4", "10.1/16", "is no IPv4 address"),
+    Bad(lpm(struct(a="be16")), {"a": "1"}, "`prefixlen` is missing", "write `prefixlen: 16`"),
+    Bad(lpm(struct(a="be16")), {"prefixlen": "17", "a": "1"}, "17 is too long"),
+    Bad(lpm(struct(a="be16")), {"prefixlen": "15", "a": "1"}, "bits beyond the prefix length 15"),
+    Bad("char[4]", "abcde", "is 5 bytes and does not fit char[4]"),
+    Bad("char[4]", "\u00e4\u00f6\u00fc", "is 6 bytes and does not fit char[4]"),
+    Bad("char[4]", "a\0b", "has a NUL in it"),
+    Bad("char[4]", "\ud800", "no Unicode"),
+    Bad("char[4]", "hex:6", "even number of hex digits"),
+    Bad("char[4]", None, "nothing is written here"),
+    Bad("bytes[2]", "0x123", "even number of hex digits"),
+    Bad("bytes[2]", "12:34", "even number of hex digits"),
+    Bad("bytes[2]", "12 3", "even number of hex digits"),
+    Bad("bytes[2]", "123456", "is 3 bytes, not 2"),
+    Bad("bytes[2]", "base64:AA", "is not base64"),
+    Bad("ifindex", "eth9", "this host has no interface `eth9`"),
+    Bad("cgroup_id", "/sys/fs/cgroup/x", "only be resolved on the host"),
+    Bad(option("u16", sensitive=True), "s3cret", "no valid sensitive u16"),
+    Bad(BACKEND, {"ip": "10.0.0.1", "port": "1"}, "member `weight` is missing", "write `weight: 0`"),
+    Bad(BACKEND, "5", "is a mapping", "write {ip: ..., port: ..., weight: ...}"),
+    Bad("u16[3]", ["1", "2"], "2 elements are written, a u16[3] takes all 3"),
+    Bad("u16[2]", ["1", "2", "3"], "has no element 2", "it takes 2"),
+    Bad("u16[2]", {"a": "1"}, "is a list of 2"),
+    Bad("u16[2]", "1", "is a list of 2"),
+    Bad(ADDRESS, {"v4": "10.0.0.1", "v6": "::"}, "a union takes one member, not `v4` and `v6`", "name one of"),
+    Bad(ADDRESS, {"v5": "10.0.0.1"}, "`v5` is no member of union", "known: v4, v6"),
+    Bad(ADDRESS, "10.0.0.1", "is a mapping"),
+]
+
+
+@pytest.mark.parametrize("byteorder", ORDERS)
+@pytest.mark.parametrize("case", GOOD, ids=lambda case: f"{built(case.type).describe()}-{case.value}")
+class TestGood:
+    def test_encode(self, case: Good, byteorder: ByteOrder) -> None:
+        assert encoded(built(case.type, byteorder), case.value).hex() == case.bytes(byteorder).hex()
+
+    def test_decode(self, case: Good, byteorder: ByteOrder) -> None:
+        back = case.value if case.back is None else case.back
+        assert decoded(built(case.type, byteorder), case.bytes(byteorder)) == back
+
+    def test_what_is_decoded_can_be_written(self, case: Good, byteorder: ByteOrder) -> None:
+        type_ = built(case.type, byteorder)
+        assert encoded(type_, decoded(type_, case.bytes(byteorder))) == case.bytes(byteorder)
+
+    def test_many_at_once_are_as_one(self, case: Good, byteorder: ByteOrder) -> None:
+        rows, faults = encode(built(case.type, byteorder), [case.value] * 3)
+        assert (faults, rows.tobytes()) == ([], case.bytes(byteorder) * 3)
+
+    def test_mask_covers_the_bytes(self, case: Good, byteorder: ByteOrder) -> None:
+        type_ = built(case.type, byteorder)
+        data = np.frombuffer(case.bytes(byteorder), np.uint8)
+        assert type_.mask().shape == (type_.size,)
+        assert not (data & ~type_.mask()).any()
+
+
+@pytest.mark.parametrize("case", BAD, ids=lambda case: f"{built(case.type).describe()}-{str(case.value)[:20]!a}")
+class TestBad:
+    def test_is_refused_with_the_reason(self, case: Bad) -> None:
+        [fault] = faults_of(built(case.type), case.value)
+        assert case.what in fault.what
+        assert case.hint in fault.hint
+
+    def test_leaves_its_neighbours_alone(self, case: Bad) -> None:
+        paths = flat(case.value).keys()
+        alike = [good for good in GOOD if good.type == case.type and flat(good.value).keys() == paths]
+        good = alike[0] if alike else None
+        values = [case.value] if good is None else [good.value, case.value, good.value]
+        rows, faults = encode(built(case.type), values)
+        if good is None:
+            assert [fault.row for fault in faults] in ([0], [-1])
+        else:
+            assert [fault.row for fault in faults] == [1]
+            assert rows[0].tobytes() == rows[2].tobytes() == good.bytes("little")
+
+
+def test_a_fault_names_its_row_and_path() -> None:
+    backends = built(struct(name="char[2]", v=struct(ports="be16[2]")))
+    values = [{"name": "a", "v": {"ports": ["1", "2"]}}, {"name": "abc", "v": {"ports": ["1", "x"]}}]
+    _, faults = encode(backends, values)
+    assert [(fault.row, fault.path) for fault in faults] == [(1, ("name",)), (1, ("v", "ports", 1))]
+
+
+def test_every_fault_of_a_shape_is_told_once() -> None:
+    _, faults = encode(built(BACKEND), [{"ip": "10.0.0.1", "wieght": "1"}] * 4)
+    assert [(fault.row, fault.path, fault.what) for fault in faults] == [
+        (-1, ("wieght",), "`wieght` is no member of struct {ip: ipv4, port: be16, weight: u16}"),
+        (-1, (), "member `port` is missing"),
+        (-1, (), "member `weight` is missing"),
+    ]
+    assert faults[0].hint == "did you mean `weight`?"
+
+
+def test_elements_of_an_array_may_name_different_members() -> None:
+    mixed = built(ArrayType(union(a="u8", b="be16"), 3, HERE))
+    rows, faults = encode(mixed, [[{"a": "1"}, {"b": "2"}, {"a": "3"}], [{"a": "4"}, {"b": "x"}, {"a": "6"}]])
+    assert rows[0].tobytes() == b"\1\0\0\2\3\0"
+    assert rows[1].tobytes() == b"\4\0\0\0\6\0"
+    assert [(fault.row, fault.path) for fault in faults] == [(1, (1, "b"))]
+
+
+def test_a_missing_member_inside_an_array_is_told_for_its_element() -> None:
+    pairs = built(ArrayType(struct(a="u8", b="u8"), 2, HERE))
+    faults = faults_of(pairs, [{"a": "1", "b": "2"}, {"a": "1"}])
+    assert [(fault.row, fault.path, fault.hint) for fault in faults] == [(-1, (1,), "write `b: 0`")]
+
+
+def test_live_bytes_that_no_value_has_are_still_decoded() -> None:
+    assert decoded(built("bool"), b"\2") == 2
+    assert decoded(built(ADDRESS), b"\1" * 16) == {"v6": "101:101:101:101:101:101:101:101"}
+    assert decoded(built(PADDED), bytes(range(12))) == {"a": 0, "b": 0x07060504, "c": 8}
+    assert decoded(built("cidr4"), bytes.fromhex("ff0000000a000001")) == "10.0.0.1/255"
+
+
+def test_normalise_masks_host_bits_of_lpm_keys_alone() -> None:
+    keys = np.frombuffer(bytes.fromhex("180000000a000009000000000a000009200000000a000009"), np.uint8)
+    expected = "180000000a0000000000000000000000200000000a000009"
+    rows = keys.reshape(3, 8)
+    assert built("cidr4").normalise(rows).tobytes().hex() == expected
+    assert built(lpm(struct(a="ipv4"))).normalise(rows).tobytes().hex() == expected
+    assert built(option("cidr4", sensitive=True)).normalise(rows).tobytes().hex() == expected
+    assert built("u64").normalise(rows) is rows
+    assert rows.tobytes() == keys.tobytes()
+
+
+def test_raw_bytes_must_have_the_length_and_lose_their_padding() -> None:
+    padded = built(PADDED)
+    row = padded.encode_raw(b"\xff" * 12)
+    assert isinstance(row, np.ndarray)
+    assert row.tobytes().hex() == "ff000000ffffffffff000000"
+    fault = padded.encode_raw(b"\xff" * 11)
+    assert not isinstance(fault, np.ndarray)
+    assert "11 bytes" in fault.what
+
+
+def test_a_huge_array_of_scalars_is_one_column() -> None:
+    table = built("u32[65521]")
+    numbers = np.arange(65521, dtype="<u4") * 65536
+    assert encoded(table, numbers.tolist()) == numbers.tobytes()
+    faults = faults_of(table, ["1"] * 40000 + ["x"] + ["1"] * 25520)
+    assert [(fault.row, fault.path) for fault in faults] == [(0, (40000,))]
