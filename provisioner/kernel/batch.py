@@ -1,0 +1,232 @@
+"""Writing many entries or slots: one system call where the kernel has it, else the same thing one by one.
+
+What a kernel lacks shows by errno 524, never by its version. A write to an outer map waits for an RCU grace period, a
+batch of them for one (commit 37ba5b59d6ad); where there is no batch, threads share the waits.
+"""
+
+from __future__ import annotations
+
+import errno
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from provisioner.kernel import libbpf, maps
+from provisioner.kernel.fd import MapFd
+from provisioner.kernel.reasons import KernelError, Subject
+from provisioner.kernel.rows import Column, Rows
+from provisioner.shape import MapShape
+from provisioner.uapi import ENOTSUPP, MapType
+
+
+@dataclass(frozen=True, slots=True)
+class Batching:
+    """Which batches to use where the kernel has them: on `entries` of maps, on `slots` of outer maps.
+
+    `threads` is how many single writes to an outer map wait together where there is no batch.
+    """
+
+    entries: bool = True
+    slots: bool = True
+    threads: int = 64
+
+
+BATCHING: Final = Batching()
+
+
+class BatchError(KernelError):
+    """A write of many stopped at element `failed`; `written[i]` tells whether element `i` was done before that."""
+
+    def __init__(self, cause: KernelError, written: NDArray[np.bool_], failed: int) -> None:
+        super().__init__(cause.operation, cause.errno, subject=cause.subject, name=cause.name, log=cause.log)
+        self.written = written
+        self.failed = failed
+
+    @property
+    def done(self) -> int:
+        """How many elements were written."""
+        return int(np.count_nonzero(self.written))
+
+    def about(self, name: str = "", subject: Subject = "") -> BatchError:
+        """The same failure, said of `name`."""
+        return BatchError(super().about(name, subject), self.written, self.failed)
+
+
+def write_batch(fd: MapFd, keys: Column, values: Column, *, batching: Batching = BATCHING, name: str = "") -> None:
+    """Write entries in place: rows of `keys` (n, key_size) and `values` (n, value_size as the system call moves it).
+
+    The kernel reads as many bytes as the map's shape says: rows of another size are the caller's bug. Raises
+    `BatchError`.
+    """
+    key_rows, value_rows = _pair(keys, values)
+
+    def whole(start: int, count: libbpf.Counter) -> None:
+        libbpf.map_update_batch(fd.number, key_rows.at(start), value_rows.at(start), count, None)
+
+    def single(index: int) -> None:
+        libbpf.map_update_elem(fd.number, key_rows.at(index), value_rows.at(index), 0)
+
+    _write(key_rows.count, whole if batching.entries else None, single, 1, name=name)
+
+
+def delete_batch(fd: MapFd, keys: Column, *, batching: Batching = BATCHING, name: str = "") -> None:
+    """Delete entries; one that is gone already is no error. Raises `BatchError`."""
+    rows = Rows.of(keys)
+    whole, single = _deletes(fd, rows)
+    _write(rows.count, whole if batching.entries else None, single, 1, forgiven=errno.ENOENT, name=name)
+
+
+def publish(outer: MapFd, keys: Column, fds: Column, *, batching: Batching = BATCHING, name: str = "") -> int:
+    """Put inner maps in slots of an outer map: rows of `keys` (n, key_size) and `fds` (n, u32).
+
+    Gives the number of grace periods that it waited for. Raises `BatchError`, where `written` tells the slots that
+    are live.
+    """
+    key_rows, fd_rows = _pair(keys, fds)
+    if fd_rows.count and fd_rows.size != 4:
+        raise ValueError("fds are 32 bits wide")
+
+    def whole(start: int, count: libbpf.Counter) -> None:
+        libbpf.map_update_batch(outer.number, key_rows.at(start), fd_rows.at(start), count, None)
+
+    def single(index: int) -> None:
+        libbpf.map_update_elem(outer.number, key_rows.at(index), fd_rows.at(index), 0)
+
+    return _write(
+        key_rows.count, whole if batching.slots else None, single, batching.threads, subject="inner", name=name
+    )
+
+
+def unpublish(outer: MapFd, keys: Column, *, batching: Batching = BATCHING, name: str = "") -> int:
+    """Empty slots of an outer map; one that is empty already is no error.
+
+    Gives the number of grace periods that it waited for. Raises `BatchError`.
+    """
+    rows = Rows.of(keys)
+    whole, single = _deletes(outer, rows)
+    chosen = whole if batching.slots else None
+    return _write(rows.count, chosen, single, batching.threads, forgiven=errno.ENOENT, name=name)
+
+
+def slots_batch_waits_once(slots: int = 8) -> bool:
+    """Whether a batch of slots pays one grace period here, or one per slot, as Linux 6.1 does.
+
+    Tried on a scratch outer map in about five grace periods: a batch is dear if it takes longer than half of as many
+    single writes. Worth asking before a wave of hundreds; if not, use `Batching(slots=False)`.
+    """
+    inner_shape = MapShape(MapType.ARRAY, 4, 4, 1)
+    keys = np.arange(slots, dtype=np.uint32)
+    with (
+        maps.create(inner_shape, "probe") as inner,
+        maps.create(MapShape(MapType.ARRAY_OF_MAPS, 4, 4, slots), "probe", inner=inner) as outer,
+    ):
+        fds = np.full(slots, inner.number, dtype=np.uint32)
+        single = min(_seconds(lambda: publish(outer, keys[:1], fds[:1])) for _ in range(3))
+        return _seconds(lambda: publish(outer, keys, fds)) < single * slots / 2
+
+
+def _seconds(call: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    call()
+    return time.perf_counter() - start
+
+
+Whole = Callable[[int, libbpf.Counter], None]
+"""Does elements from an index on, as many as the counter says, and sets the counter to how many it did."""
+
+
+def _pair(keys: Column, values: Column) -> tuple[Rows, Rows]:
+    key_rows, value_rows = Rows.of(keys), Rows.of(values)
+    if key_rows.count != value_rows.count:
+        raise ValueError(f"{key_rows.count} keys, but {value_rows.count} values")
+    return key_rows, value_rows
+
+
+def _deletes(fd: MapFd, rows: Rows) -> tuple[Whole, Callable[[int], None]]:
+    def whole(start: int, count: libbpf.Counter) -> None:
+        libbpf.map_delete_batch(fd.number, rows.at(start), count, None)
+
+    def single(index: int) -> None:
+        libbpf.map_delete_elem(fd.number, rows.at(index))
+
+    return whole, single
+
+
+def _write(
+    total: int,
+    whole: Whole | None,
+    single: Callable[[int], None],
+    threads: int,
+    *,
+    forgiven: int = 0,
+    subject: Subject = "",
+    name: str = "",
+) -> int:
+    """Do all elements by `whole`, or where that is missing by `single`; gives the number of waits."""
+    if total == 0:
+        return 0
+    try:
+        if whole:
+            waits = _by_batch(total, whole, forgiven)
+            if waits:
+                return waits
+        return _one_by_one(total, single, forgiven, min(threads, total))
+    except BatchError as error:
+        raise error.about(name, subject) from None
+
+
+def _by_batch(total: int, whole: Whole, forgiven: int) -> int:
+    """The number of calls it took, or 0 where the kernel has no such batch."""
+    start = calls = 0
+    while start < total:
+        count = libbpf.Counter(total - start)
+        calls += 1
+        try:
+            whole(start, count)
+        except KernelError as error:
+            # Refused before its loop, the kernel leaves the count as it was; in the loop, it stops at the bad element.
+            done = 0 if count.value == total - start else count.value
+            if error.errno == ENOTSUPP and start + done == 0:
+                return 0
+            start += done
+            if error.errno != forgiven:
+                raise BatchError(error, np.arange(total) < start, start) from None
+            start += 1
+        else:
+            return calls
+    return calls
+
+
+def _one_by_one(total: int, single: Callable[[int], None], forgiven: int, threads: int) -> int:
+    """Each element by its own call, from several threads; none begins another once one has failed."""
+    written = np.zeros(total, dtype=np.bool_)
+    failures: list[tuple[int, KernelError]] = []
+    indexes = iter(range(total))  # shared: `next` of a range is atomic
+
+    def work() -> None:
+        for index in indexes:
+            try:
+                single(index)
+            except KernelError as error:
+                if error.errno != forgiven:
+                    failures.append((index, error))
+                    return
+            written[index] = True
+            if failures:
+                return
+
+    if threads == 1:
+        work()
+    else:
+        with ThreadPoolExecutor(threads, thread_name_prefix="slots") as pool:
+            for _ in range(threads):
+                pool.submit(work)
+    if failures:
+        index, error = min(failures, key=lambda failure: failure[0])
+        raise BatchError(error, written, index)
+    return -(-total // threads)

@@ -1,0 +1,93 @@
+"""What the kernel's side of this machine is: CPUs, byte order, interfaces, limits, privileges."""
+
+from __future__ import annotations
+
+import os
+import resource
+import socket
+import sys
+from pathlib import Path
+from typing import Final
+
+from provisioner.errors import HostError, Problem
+from provisioner.host import Host
+
+_CAP_NET_ADMIN: Final = 12
+_CAP_SYS_ADMIN: Final = 21
+_CAP_BPF: Final = 39
+
+
+def read_host() -> Host:
+    """This machine's `Host`. Raises `HostError` where sysfs is missing."""
+    return Host(sys.byteorder, possible_cpus())
+
+
+def possible_cpus(path: Path = Path("/sys/devices/system/cpu/possible")) -> int:
+    """The number of possible CPUs: `0-3,8` are five, as `num_possible_cpus` counts them."""
+    try:
+        ranges = [part.partition("-") for part in path.read_text(encoding="utf-8").strip().split(",")]
+        return sum(int(last or first) - int(first) + 1 for first, _, last in ranges)
+    except (OSError, ValueError) as error:
+        raise HostError(Problem(f"cannot tell the possible CPUs: {error}", address=str(path))) from error
+
+
+def ifindex(name: str) -> int:
+    """The index of the network interface `name`. Raises `HostError` if there is none."""
+    try:
+        return socket.if_nametoindex(name)
+    except OSError as error:
+        raise HostError(
+            Problem("there is no such network interface", hint="`ip link` lists them", address=name)
+        ) from error
+
+
+def find_ifindex(name: str) -> int | None:
+    """The index of the network interface `name`; None if there is none."""
+    try:
+        return socket.if_nametoindex(name)
+    except OSError:
+        return None
+
+
+def find_cgroup_id(path: str) -> int | None:
+    """The id of a cgroup v2 folder, below its mount (`system.slice/web.service`): its inode; None if it is missing."""
+    for line in Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="surrogateescape").splitlines():
+        fields, _, source = line.partition(" - ")
+        if source.split()[0] == "cgroup2":
+            try:
+                return (Path(fields.split()[4]) / path.lstrip("/")).stat().st_ino
+            except OSError:
+                return None
+    return None
+
+
+def raise_nofile_limit() -> int:
+    """Raise the soft limit of open files to the hard one, and give the limit that holds now."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == hard:
+        return soft
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    except (OSError, ValueError):  # a container may refuse it; what we have is then the limit
+        return soft
+    return hard
+
+
+def capabilities() -> frozenset[str]:
+    """Which of the capabilities that BPF asks for are in effect: CAP_BPF, CAP_NET_ADMIN, CAP_SYS_ADMIN."""
+    bits = 0
+    for line in Path("/proc/self/status").read_text(encoding="utf-8", errors="replace").splitlines():
+        if line.startswith("CapEff:"):
+            bits = int(line.split()[1], 16)
+    known = {"CAP_NET_ADMIN": _CAP_NET_ADMIN, "CAP_SYS_ADMIN": _CAP_SYS_ADMIN, "CAP_BPF": _CAP_BPF}
+    return frozenset(name for name, bit in known.items() if bits >> bit & 1)
+
+
+def privilege_hint() -> str:
+    """What to do about a missing privilege; empty where this process has all that BPF asks for."""
+    held = capabilities()
+    if "CAP_SYS_ADMIN" in held:
+        return ""
+    who = "" if os.geteuid() == 0 else "this process is not root: "
+    missing = " and ".join(sorted({"CAP_BPF", "CAP_NET_ADMIN", "CAP_SYS_ADMIN"} - held))
+    return f"{who}run it as root, or give it {missing}"

@@ -1,0 +1,383 @@
+"""libbpf through ctypes: one table, bound once, on first use. The only module that imports ctypes.
+
+Each `Function` of the table carries its signature and its error check: one that fails raises `KernelError`. Calls
+release the GIL. Structures are filled, passed and dropped; none leaves this package. Layouts are those of libbpf 1.1
+(`bpf.h`, `libbpf.h`) and `include/uapi/linux/bpf.h`; `sz` tells a newer libbpf how much of them is meant.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from ctypes import POINTER, c_bool, c_char_p, c_int, c_size_t, c_uint32, c_uint64, c_void_p
+from typing import Any, ClassVar, Final, Generic, TypeVar
+
+from provisioner.errors import HostError, Problem
+from provisioner.kernel.reasons import CREATE, DELETE, GET, LINK, LOAD, PIN, RELINK, UPDATE, KernelError
+
+OLDEST: Final = (1, 1)
+"""The first libbpf that has all we call: that of Debian 12."""
+
+Counter = c_uint32
+Buffer = ctypes.Array[ctypes.c_char]
+
+
+class _Options(ctypes.Structure):
+    """A structure of libbpf's that begins with its own size."""
+
+    _fields_: ClassVar[list[tuple[str, Any]]] = [("sz", c_size_t)]
+
+    def __init__(self, **values: object) -> None:
+        super().__init__(**values)
+        self.sz = ctypes.sizeof(self)
+
+
+class MapCreateOptions(_Options):
+    _fields_: ClassVar[list[tuple[str, Any]]] = [
+        *((name, c_uint32) for name in ("btf_fd", "btf_key_type_id", "btf_value_type_id", "btf_vmlinux_value_type_id")),
+        *((name, c_uint32) for name in ("inner_map_fd", "map_flags")),
+        ("map_extra", c_uint64),
+        ("numa_node", c_uint32),
+        ("map_ifindex", c_uint32),
+    ]
+
+
+class ObjectGetOptions(_Options):
+    _fields_: ClassVar[list[tuple[str, Any]]] = [("file_flags", c_uint32)]
+
+
+class LinkCreateOptions(_Options):
+    """Cut before `target_btf_id`'s union, which XDP does not use."""
+
+    _fields_: ClassVar[list[tuple[str, Any]]] = [
+        ("flags", c_uint32),
+        ("iter_info", c_void_p),
+        ("iter_info_len", c_uint32),
+        ("target_btf_id", c_uint32),
+    ]
+
+
+class ObjectOpenOptions(_Options):
+    """Cut after `object_name`."""
+
+    _fields_: ClassVar[list[tuple[str, Any]]] = [("object_name", c_char_p)]
+
+
+class TestRunOptions(_Options):
+    _fields_: ClassVar[list[tuple[str, Any]]] = [
+        ("data_in", c_char_p),
+        ("data_out", c_void_p),
+        ("data_size_in", c_uint32),
+        ("data_size_out", c_uint32),
+        ("ctx_in", c_void_p),
+        ("ctx_out", c_void_p),
+        *((name, c_uint32) for name in ("ctx_size_in", "ctx_size_out", "retval")),
+        ("repeat", c_int),
+        *((name, c_uint32) for name in ("duration", "flags", "cpu", "batch_size")),
+    ]
+
+
+class MapInfoRecord(ctypes.Structure):
+    """`struct bpf_map_info`."""
+
+    _fields_: ClassVar[list[tuple[str, Any]]] = [
+        *((name, c_uint32) for name in ("type", "id", "key_size", "value_size", "max_entries", "map_flags")),
+        ("name", ctypes.c_char * 16),
+        ("ifindex", c_uint32),
+        ("btf_vmlinux_value_type_id", c_uint32),
+        ("netns_dev", c_uint64),
+        ("netns_ino", c_uint64),
+        *((name, c_uint32) for name in ("btf_id", "btf_key_type_id", "btf_value_type_id", "btf_vmlinux_id")),
+        ("map_extra", c_uint64),
+    ]
+
+
+class ProgramInfoRecord(ctypes.Structure):
+    """`struct bpf_prog_info` up to `name`."""
+
+    _fields_: ClassVar[list[tuple[str, Any]]] = [
+        ("type", c_uint32),
+        ("id", c_uint32),
+        ("tag", ctypes.c_ubyte * 8),
+        ("jited_prog_len", c_uint32),
+        ("xlated_prog_len", c_uint32),
+        ("jited_prog_insns", c_uint64),
+        ("xlated_prog_insns", c_uint64),
+        ("load_time", c_uint64),
+        ("created_by_uid", c_uint32),
+        ("nr_map_ids", c_uint32),
+        ("map_ids", c_uint64),
+        ("name", ctypes.c_char * 16),
+    ]
+
+
+class LinkInfoRecord(ctypes.Structure):
+    """`struct bpf_link_info`; `target` is the first word of its union: for XDP, the ifindex."""
+
+    _fields_: ClassVar[list[tuple[str, Any]]] = [
+        *((name, c_uint32) for name in ("type", "id", "prog_id", "_pad", "target")),
+        ("_rest", ctypes.c_ubyte * 44),
+    ]
+
+
+Result = TypeVar("Result")
+
+
+class Function(Generic[Result]):
+    """One row of the table: a symbol, its signature, and the operation that its failure is called by."""
+
+    __slots__ = ("_bound", "argtypes", "name", "operation", "restype")
+    table: ClassVar[list[Function[Any]]] = []
+
+    def __init__(self, name: str, restype: Any, *argtypes: Any, fails: str = "") -> None:
+        self.name = name
+        self.restype = restype
+        self.argtypes = argtypes
+        self.operation = fails
+        self._bound: Any = None
+        self.table.append(self)
+
+    def __call__(self, *arguments: Any) -> Result:
+        if self._bound is None:
+            _load()
+        result: Result = self._bound(*arguments)
+        return result
+
+    def bind(self, library: ctypes.CDLL) -> None:
+        """Find the symbol and fix its signature. Raises `HostError` if the library lacks it."""
+        try:
+            symbol = library[self.name]
+        except AttributeError as error:
+            raise _unusable(f"libbpf has no {self.name}") from error
+        symbol.restype, symbol.argtypes = self.restype, self.argtypes
+        if self.operation:
+            check: Any = self._check_pointer if self.restype is c_void_p else self._check_number
+            symbol.errcheck = check
+        self._bound = symbol
+
+    def _check_number(self, result: int, _symbol: Any, _arguments: Any) -> int:
+        if result < 0:  # libbpf 1.x gives -errno
+            raise KernelError(self.operation, -result)
+        return result
+
+    def _check_pointer(self, result: int | None, _symbol: Any, _arguments: Any) -> int:
+        if not result:
+            raise KernelError(self.operation, ctypes.get_errno())
+        return result
+
+
+_number = POINTER(c_uint32)
+
+major_version: Function[int] = Function("libbpf_major_version", c_uint32)
+minor_version: Function[int] = Function("libbpf_minor_version", c_uint32)
+set_print: Function[int | None] = Function("libbpf_set_print", c_void_p, c_void_p)
+
+map_create: Function[int] = Function(
+    "bpf_map_create",
+    c_int,
+    *(c_int, c_char_p, c_uint32, c_uint32, c_uint32, POINTER(MapCreateOptions)),
+    fails=CREATE,
+)
+map_update_elem: Function[int] = Function(
+    "bpf_map_update_elem", c_int, c_int, c_void_p, c_void_p, c_uint64, fails=UPDATE
+)
+map_lookup_elem: Function[int] = Function(
+    "bpf_map_lookup_elem", c_int, c_int, c_void_p, c_void_p, fails="BPF_MAP_LOOKUP_ELEM"
+)
+map_delete_elem: Function[int] = Function("bpf_map_delete_elem", c_int, c_int, c_void_p, fails=DELETE)
+map_get_next_key: Function[int] = Function(
+    "bpf_map_get_next_key", c_int, c_int, c_void_p, c_void_p, fails="BPF_MAP_GET_NEXT_KEY"
+)
+map_freeze: Function[int] = Function("bpf_map_freeze", c_int, c_int, fails="BPF_MAP_FREEZE")
+map_update_batch: Function[int] = Function(
+    "bpf_map_update_batch", c_int, c_int, c_void_p, c_void_p, _number, c_void_p, fails="BPF_MAP_UPDATE_BATCH"
+)
+map_delete_batch: Function[int] = Function(
+    "bpf_map_delete_batch", c_int, c_int, c_void_p, _number, c_void_p, fails="BPF_MAP_DELETE_BATCH"
+)
+map_lookup_batch: Function[int] = Function(
+    "bpf_map_lookup_batch",
+    c_int,
+    *(c_int, c_void_p, c_void_p, c_void_p, c_void_p, _number, c_void_p),
+    fails="BPF_MAP_LOOKUP_BATCH",
+)
+
+map_get_next_id: Function[int] = Function("bpf_map_get_next_id", c_int, c_uint32, _number, fails="BPF_MAP_GET_NEXT_ID")
+prog_get_next_id: Function[int] = Function(
+    "bpf_prog_get_next_id", c_int, c_uint32, _number, fails="BPF_PROG_GET_NEXT_ID"
+)
+link_get_next_id: Function[int] = Function(
+    "bpf_link_get_next_id", c_int, c_uint32, _number, fails="BPF_LINK_GET_NEXT_ID"
+)
+map_get_fd_by_id: Function[int] = Function("bpf_map_get_fd_by_id", c_int, c_uint32, fails="BPF_MAP_GET_FD_BY_ID")
+prog_get_fd_by_id: Function[int] = Function("bpf_prog_get_fd_by_id", c_int, c_uint32, fails="BPF_PROG_GET_FD_BY_ID")
+btf_get_fd_by_id: Function[int] = Function("bpf_btf_get_fd_by_id", c_int, c_uint32, fails="BPF_BTF_GET_FD_BY_ID")
+obj_get_info_by_fd: Function[int] = Function(
+    "bpf_obj_get_info_by_fd", c_int, c_int, c_void_p, _number, fails="BPF_OBJ_GET_INFO_BY_FD"
+)
+obj_pin: Function[int] = Function("bpf_obj_pin", c_int, c_int, c_char_p, fails=PIN)
+obj_get_opts: Function[int] = Function("bpf_obj_get_opts", c_int, c_char_p, POINTER(ObjectGetOptions), fails=GET)
+
+link_create: Function[int] = Function(
+    "bpf_link_create", c_int, c_int, c_int, c_int, POINTER(LinkCreateOptions), fails=LINK
+)
+link_update: Function[int] = Function("bpf_link_update", c_int, c_int, c_int, c_void_p, fails=RELINK)
+link_detach: Function[int] = Function("bpf_link_detach", c_int, c_int, fails="BPF_LINK_DETACH")
+prog_test_run: Function[int] = Function(
+    "bpf_prog_test_run_opts", c_int, c_int, POINTER(TestRunOptions), fails="BPF_PROG_TEST_RUN"
+)
+
+object_open_mem: Function[int] = Function(
+    "bpf_object__open_mem", c_void_p, c_char_p, c_size_t, POINTER(ObjectOpenOptions), fails="open"
+)
+object_load: Function[int] = Function("bpf_object__load", c_int, c_void_p, fails=LOAD)
+object_close: Function[None] = Function("bpf_object__close", None, c_void_p)
+object_btf: Function[int | None] = Function("bpf_object__btf", c_void_p, c_void_p)
+btf_raw_data: Function[int | None] = Function("btf__raw_data", c_void_p, c_void_p, _number)
+object_next_map: Function[int | None] = Function("bpf_object__next_map", c_void_p, c_void_p, c_void_p)
+object_next_program: Function[int | None] = Function("bpf_object__next_program", c_void_p, c_void_p, c_void_p)
+map_name: Function[bytes] = Function("bpf_map__name", c_char_p, c_void_p)
+map_type: Function[int] = Function("bpf_map__type", c_int, c_void_p)
+map_key_size: Function[int] = Function("bpf_map__key_size", c_uint32, c_void_p)
+map_value_size: Function[int] = Function("bpf_map__value_size", c_uint32, c_void_p)
+map_max_entries: Function[int] = Function("bpf_map__max_entries", c_uint32, c_void_p)
+map_map_flags: Function[int] = Function("bpf_map__map_flags", c_uint32, c_void_p)
+map_map_extra: Function[int] = Function("bpf_map__map_extra", c_uint64, c_void_p)
+map_numa_node: Function[int] = Function("bpf_map__numa_node", c_uint32, c_void_p)
+map_btf_key_type_id: Function[int] = Function("bpf_map__btf_key_type_id", c_uint32, c_void_p)
+map_btf_value_type_id: Function[int] = Function("bpf_map__btf_value_type_id", c_uint32, c_void_p)
+map_inner_map: Function[int | None] = Function("bpf_map__inner_map", c_void_p, c_void_p)
+map_is_internal: Function[bool] = Function("bpf_map__is_internal", c_bool, c_void_p)
+map_fd: Function[int] = Function("bpf_map__fd", c_int, c_void_p)
+map_set_inner_map_fd: Function[int] = Function(
+    "bpf_map__set_inner_map_fd", c_int, c_void_p, c_int, fails="bpf_map__set_inner_map_fd"
+)
+map_reuse_fd: Function[int] = Function("bpf_map__reuse_fd", c_int, c_void_p, c_int, fails="bpf_map__reuse_fd")
+map_set_pin_path: Function[int] = Function(
+    "bpf_map__set_pin_path", c_int, c_void_p, c_char_p, fails="bpf_map__set_pin_path"
+)
+program_name: Function[bytes] = Function("bpf_program__name", c_char_p, c_void_p)
+program_section: Function[bytes] = Function("bpf_program__section_name", c_char_p, c_void_p)
+program_type: Function[int] = Function("bpf_program__type", c_int, c_void_p)
+program_fd: Function[int] = Function("bpf_program__fd", c_int, c_void_p)
+program_set_autoload: Function[int] = Function(
+    "bpf_program__set_autoload", c_int, c_void_p, c_bool, fails="bpf_program__set_autoload"
+)
+
+_lock = threading.Lock()
+_loaded: list[ctypes.CDLL] = []
+
+
+def _unusable(what: str) -> HostError:
+    return HostError(Problem(what, hint="install libbpf 1.1 or later: Debian and Ubuntu call it libbpf1"))
+
+
+def _load() -> None:
+    """Load libbpf, refuse one that is too old, bind the whole table, take over its messages."""
+    with _lock:
+        if _loaded:
+            return
+        path = os.environ.get("PROVISIONER_LIBBPF") or "libbpf.so.1"
+        try:
+            library = ctypes.CDLL(path, use_errno=True)
+        except OSError as error:
+            raise _unusable(f"cannot load libbpf: {error}") from error
+        major_version.bind(library)
+        minor_version.bind(library)
+        found = (major_version(), minor_version())
+        if found < OLDEST:
+            raise _unusable(f"libbpf {found[0]}.{found[1]} is too old")
+        for function in Function.table:
+            function.bind(library)
+        set_print(ctypes.cast(_print_callback, c_void_p))
+        _loaded.append(library)
+
+
+def version() -> tuple[int, int]:
+    """Major and minor version of the libbpf in use. Raises `HostError` if there is none, or too old a one."""
+    return major_version(), minor_version()
+
+
+class _Logs(threading.local):
+    """What libbpf says in this thread, for each `captured_log` that is open in it."""
+
+    def __init__(self) -> None:
+        self.open: list[list[str]] = []
+
+
+_logs = _Logs()
+_vsnprintf = ctypes.CDLL(None).vsnprintf
+_vsnprintf.argtypes, _vsnprintf.restype = (c_char_p, c_size_t, c_char_p, c_void_p), c_int
+_DEBUG: Final = 2
+
+
+def _print(level: int, form: bytes, arguments: int) -> int:
+    """A `libbpf_print_fn_t`. Its `va_list` reaches us as a pointer in every ABI that Linux runs BPF on."""
+    if _logs.open and level < _DEBUG:
+        text = ctypes.create_string_buffer(1 << 16)
+        _vsnprintf(text, len(text), form, arguments)
+        _logs.open[-1].append(text.value.decode(errors="replace"))
+    return 0
+
+
+_print_callback: Final = ctypes.CFUNCTYPE(c_int, c_int, c_char_p, c_void_p)(_print)
+
+
+@contextmanager
+def captured_log() -> Iterator[list[str]]:
+    """What libbpf says in this thread meanwhile, verifier logs included. It is shown nowhere else."""
+    said: list[str] = []
+    _logs.open.append(said)
+    try:
+        yield said
+    finally:
+        _logs.open.remove(said)
+
+
+def new_buffer(size: int) -> Buffer:
+    """Zeroed memory that the kernel writes to; `.raw` is its bytes."""
+    return ctypes.create_string_buffer(size)
+
+
+InfoRecord = TypeVar("InfoRecord", bound=ctypes.Structure)
+
+
+def get_info(fd: int, record: InfoRecord) -> InfoRecord:
+    """Fill `record` by BPF_OBJ_GET_INFO_BY_FD; fields that the kernel does not know stay zero."""
+    obj_get_info_by_fd(fd, ctypes.addressof(record), c_uint32(ctypes.sizeof(record)))
+    return record
+
+
+def program_record(fd: int) -> tuple[ProgramInfoRecord, tuple[int, ...]]:
+    """A program's record, and the ids of the maps that it uses."""
+    count = get_info(fd, ProgramInfoRecord()).nr_map_ids
+    ids = (c_uint32 * max(1, count))()
+    record = get_info(fd, ProgramInfoRecord(nr_map_ids=count, map_ids=ctypes.addressof(ids)))
+    return record, tuple(ids[: min(count, record.nr_map_ids)])
+
+
+def run_program(fd: int, data: bytes, repeat: int) -> tuple[int, bytes]:
+    """BPF_PROG_TEST_RUN: the program's return value, and the packet as it left it (at most 256 bytes longer)."""
+    out = new_buffer(len(data) + 256)
+    options = TestRunOptions(
+        data_in=data,
+        data_size_in=len(data),
+        data_out=ctypes.addressof(out),
+        data_size_out=len(out),
+        repeat=repeat,
+    )
+    prog_test_run(fd, options)
+    return options.retval, out.raw[: options.data_size_out]
+
+
+def raw_btf(handle: int) -> bytes:
+    """The `.BTF` of an open `bpf_object`, as libbpf holds it; empty if it has none."""
+    btf = object_btf(handle)
+    if not btf:
+        return b""
+    size = c_uint32(0)
+    data = btf_raw_data(btf, size)
+    return ctypes.string_at(data, size.value) if data else b""

@@ -1,0 +1,247 @@
+"""Compiled BPF objects: what is in them, without a system call; and their loading, dummy inner maps included."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from types import MappingProxyType, TracebackType
+from typing import Final, Self
+
+from provisioner.errors import InputError, Problem, Problems, did_you_mean
+from provisioner.kernel import libbpf, maps
+from provisioner.kernel.fd import Fd, FdSet, MapFd, OwnedFd, ProgramFd
+from provisioner.kernel.reasons import LOAD, KernelError
+from provisioner.location import Location
+from provisioner.objectfile import MapDef, ObjectInfo, ProgramDef
+from provisioner.shape import MapShape
+from provisioner.uapi import OUTER_TYPES, MapFlag, MapType
+
+_NOTHING: Final[Mapping[str, MapFd]] = MappingProxyType({})
+
+
+class LoadedObject:
+    """The maps and programs of a loaded object, each fd owned here until it is closed, or disowned by the caller."""
+
+    __slots__ = ("_owned", "maps", "programs")
+
+    def __init__(self) -> None:
+        self.maps: dict[str, MapFd] = {}
+        self.programs: dict[str, ProgramFd] = {}
+        self._owned: FdSet[Fd] = FdSet()
+
+    def add_map(self, name: str, fd: MapFd) -> None:
+        self.maps[name] = fd
+        self._owned.add(fd)
+
+    def add_program(self, name: str, fd: ProgramFd) -> None:
+        self.programs[name] = fd
+        self._owned.add(fd)
+
+    def close(self) -> None:
+        self._owned.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def inspect(source: Path | bytes, name: str = "object") -> ObjectInfo:
+    """What is in an object file, or in its bytes; `name` stands for the bytes in errors.
+
+    Makes no BPF system call. Raises `InputError` for what is no BPF object, and for one with maps of the old kind.
+    """
+    data = _read(source)
+    with _opened(source, data, name) as handle:
+        return ObjectInfo(
+            file=_place(source, name).file,
+            maps={one.name: one for one in map(_map_def, _each(libbpf.object_next_map, handle))},
+            programs={one.name: one for one in map(_program_def, _each(libbpf.object_next_program, handle))},
+            btf=libbpf.raw_btf(handle),
+            digest=hashlib.sha256(data).hexdigest(),
+        )
+
+
+def load(
+    source: Path | bytes,
+    *,
+    inner_templates: Mapping[str, MapShape] = MappingProxyType({}),
+    reuse: Mapping[str, MapFd] = _NOTHING,
+    only_programs: Collection[str] | None = None,
+    name: str = "object",
+) -> LoadedObject:
+    """Create an object's maps and load its programs. Nothing is pinned or attached; `PIN_BY_NAME` is not heeded.
+
+    `inner_templates` gives the template of outer maps by name, in place of what the object declares: the dummy inner
+    map made from it is closed before this returns or raises. `reuse` gives live maps to use instead of new ones; they
+    stay the caller's. Of `only_programs` the rest is not loaded. Raises `InputError` for names that the object does
+    not have and for outer maps without a template, and `KernelError` with libbpf's and the verifier's log.
+    """
+    data = _read(source)
+    with _opened(source, data, name) as handle, FdSet[MapFd]() as dummies:
+        found = {_name(libbpf.map_name, at): at for at in _each(libbpf.object_next_map, handle)}
+        programs = {_name(libbpf.program_name, at): at for at in _each(libbpf.object_next_program, handle)}
+        _check_names(_place(source, name), found, programs, inner_templates, reuse, only_programs)
+        with libbpf.captured_log() as log:
+            try:
+                for map_name, at in found.items():
+                    libbpf.map_set_pin_path(at, None)  # or libbpf would pin it, and reuse what is pinned there
+                    if map_name in reuse:
+                        libbpf.map_reuse_fd(at, reuse[map_name].number)
+                    elif map_name in inner_templates:
+                        dummy = dummies.add(maps.create(inner_templates[map_name], map_name))
+                        libbpf.map_set_inner_map_fd(at, dummy.number)
+                for program_name, at in programs.items():
+                    libbpf.program_set_autoload(at, only_programs is None or program_name in only_programs)
+                libbpf.object_load(handle)
+            except KernelError as error:
+                said = "".join(log)
+                # Of all that a load does, only the verifier's refusal of a program comes with a log of its own.
+                operation = "load" if error.operation == LOAD and "PROG LOAD LOG" not in said else error.operation
+                name = error.name or str(_place(source, name))
+                raise KernelError(operation, error.errno, name=name, log=said) from None
+        return _taken(found, programs, only_programs)
+
+
+def _taken(found: Mapping[str, int], programs: Mapping[str, int], only: Collection[str] | None) -> LoadedObject:
+    """Second owners of all fds, so that nothing hangs on the `bpf_object`, which closes its own."""
+    loaded = LoadedObject()
+    try:
+        for name, at in found.items():
+            if (number := libbpf.map_fd(at)) >= 0:
+                loaded.add_map(name, _second(MapFd, number))
+        for name, at in programs.items():
+            if only is None or name in only:
+                loaded.add_program(name, _second(ProgramFd, libbpf.program_fd(at)))
+    except BaseException:
+        loaded.close()
+        raise
+    return loaded
+
+
+def _second(kind: type[OwnedFd], number: int) -> OwnedFd:
+    """Own a duplicate of an fd that libbpf owns."""
+    borrowed = kind(number)
+    try:
+        return borrowed.duplicate()
+    finally:
+        borrowed.disown()
+
+
+def _read(source: Path | bytes) -> bytes:
+    if isinstance(source, bytes):
+        return source
+    try:
+        return source.read_bytes()
+    except OSError as error:
+        hint = "compile it first" if error.errno == errno.ENOENT else ""
+        raise InputError(Problem(f"cannot read the object file: {error.strerror}", _place(source), hint)) from error
+
+
+def _place(source: Path | bytes, name: str = "") -> Location:
+    return Location(name if isinstance(source, bytes) else str(source))
+
+
+@contextmanager
+def _opened(source: Path | bytes, data: bytes, name: str) -> Iterator[int]:
+    """An open `bpf_object`. libbpf names its data sections after the object, up to the first dot of the file name."""
+    place = _place(source, name)
+    if not data.startswith(b"\x7fELF"):
+        raise InputError(Problem("this is no ELF file", place, "compile it with `clang -O2 -g -target bpf -c`"))
+    options = libbpf.ObjectOpenOptions(object_name=Path(place.file).name.partition(".")[0].encode())
+    with libbpf.captured_log() as log:
+        try:
+            handle = libbpf.object_open_mem(data, len(data), options)
+        except KernelError as error:
+            raise InputError(_unopened("".join(log), error, place)) from None
+    try:
+        yield handle
+    finally:
+        libbpf.object_close(handle)
+
+
+def _unopened(log: str, error: KernelError, place: Location) -> Problem:
+    """Why libbpf took no such object, from what it said."""
+    if "legacy map definitions" in log:
+        what = (
+            "the object defines maps the old way, as `struct bpf_map_def` in section `maps`, which libbpf 1.x refuses"
+        )
+        return Problem(what, place, "define them by BTF, in section `.maps`, with `__uint(type, ...)`")
+    if "BTF is required" in log or "can't find BTF" in log:
+        return Problem("the object has no BTF", place, "compile it with `-g`")
+    if "can't determine value size" in log:
+        hint = "clang left a type out of the BTF that only an inner map uses: use it in a global variable too"
+        return Problem(f"libbpf cannot tell the size of a value: {_last_line(log)}", place, hint)
+    return Problem(f"libbpf cannot read this object: {_last_line(log) or error.reason}", place, "is it a BPF object?")
+
+
+def _last_line(log: str) -> str:
+    return log.strip().splitlines()[-1] if log.strip() else ""
+
+
+def _check_names(
+    place: Location,
+    found: Mapping[str, int],
+    programs: Mapping[str, int],
+    templates: Mapping[str, MapShape],
+    reuse: Mapping[str, MapFd],
+    only: Collection[str] | None,
+) -> None:
+    """Every name must be in the object, and every outer map that is to be created must have a template."""
+    problems = Problems()
+    outer = {name for name, at in found.items() if libbpf.map_type(at) in OUTER_TYPES}
+    for wanted, known, kind in (
+        (templates, outer, "outer map"),
+        (reuse, found.keys(), "map"),
+        (only or (), programs.keys(), "program"),
+    ):
+        for name in sorted(set(wanted) - set(known)):
+            problems.add(f"the object has no {kind} `{name}`", place, did_you_mean(name, known))
+    for name in sorted(outer - set(templates) - set(reuse)):
+        if not libbpf.map_inner_map(found[name]):
+            problems.add(f"outer map `{name}` has no inner template", place, "name one by `inner`")
+    problems.raise_if_any()
+
+
+def _each(step: libbpf.Function[int | None], handle: int) -> Iterator[int]:
+    """The maps or programs of an open object."""
+    at = step(handle, None)
+    while at:
+        yield at
+        at = step(handle, at)
+
+
+def _name(read: libbpf.Function[bytes], at: int) -> str:
+    return read(at).decode(errors="replace")
+
+
+def _program_def(at: int) -> ProgramDef:
+    return ProgramDef(_name(libbpf.program_name, at), _name(libbpf.program_section, at), libbpf.program_type(at))
+
+
+def _map_def(at: int) -> MapDef:
+    flags = MapFlag(libbpf.map_map_flags(at))
+    shape = MapShape(
+        map_type=MapType(libbpf.map_type(at)),
+        key_size=libbpf.map_key_size(at),
+        value_size=libbpf.map_value_size(at),
+        max_entries=libbpf.map_max_entries(at),
+        map_flags=flags,
+        map_extra=libbpf.map_map_extra(at),
+        numa_node=libbpf.map_numa_node(at) if flags & MapFlag.NUMA_NODE else None,
+    )
+    inner = libbpf.map_inner_map(at)
+    return MapDef(
+        name=_name(libbpf.map_name, at),
+        shape=shape,
+        inner=_map_def(inner) if inner else None,
+        btf_key_type_id=libbpf.map_btf_key_type_id(at),
+        btf_value_type_id=libbpf.map_btf_value_type_id(at),
+        internal=libbpf.map_is_internal(at),
+    )

@@ -1,0 +1,133 @@
+"""Reading all of a map: by batches where the kernel has them, else key by key. Other writers may be at work."""
+
+from __future__ import annotations
+
+import errno
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from provisioner.kernel import libbpf
+from provisioner.kernel.batch import BATCHING, Batching
+from provisioner.kernel.fd import MapFd
+from provisioner.kernel.reasons import KernelError
+from provisioner.kernel.rows import ByteTable, from_pairs, without_duplicates
+from provisioner.shape import MapShape
+from provisioner.uapi import ENOTSUPP, MapType
+
+_CHUNK_BYTES: Final = 16 << 20
+"""Memory for one batch; the kernel fills only as much of it as there are entries."""
+
+_RESTARTING: Final = frozenset({MapType.LPM_TRIE})
+"""Types whose walk begins anew when the key that it stands on is deleted: batches of them may repeat keys."""
+
+_NO_BATCH: Final = frozenset({ENOTSUPP, errno.EINTR})
+"""EINTR: before 9644db01dd19, a batch gave up on an ARRAY_OF_MAPS with empty slots."""
+
+
+def value_stride(shape: MapShape, possible_cpus: int) -> int:
+    """Bytes that the system call moves for one value: per-CPU maps move one, rounded up to 8, for each possible CPU."""
+    return -(-shape.value_size // 8) * 8 * possible_cpus if shape.is_percpu else shape.value_size
+
+
+def read_entries(
+    fd: MapFd, shape: MapShape, possible_cpus: int, *, batching: Batching = BATCHING
+) -> tuple[ByteTable, ByteTable]:
+    """All entries: keys (n, key_size) and values (n, `value_stride`), in the kernel's order, each key once.
+
+    Of a map that changes meanwhile, entries that stay are among them in all but LPM tries and maps that are read key
+    by key, where the kernel may begin anew; the walk then ends after twice as many steps as there is room. Raises
+    `KernelError`, with errno 524 for types that cannot be listed.
+    """
+    return _read(fd, shape, value_stride(shape, possible_cpus), batching.entries)
+
+
+def read_slots(fd: MapFd, shape: MapShape, *, batching: Batching = BATCHING) -> tuple[ByteTable, NDArray[np.uint32]]:
+    """The occupied slots of an outer map: keys (m, key_size) and the ids (m,) of their inner maps."""
+    keys, values = _read(fd, shape, 4, batching.slots)
+    return keys, values.view(np.uint32).ravel()
+
+
+def _read(fd: MapFd, shape: MapShape, stride: int, batched: bool) -> tuple[ByteTable, ByteTable]:
+    if shape.key_size == 0 or stride == 0:
+        raise KernelError("BPF_MAP_GET_NEXT_KEY", ENOTSUPP)
+    if batched:
+        try:
+            return _by_batch(fd, shape, stride)
+        except KernelError as error:
+            if error.errno not in _NO_BATCH:
+                raise
+    pairs = _by_index(fd, shape, stride) if shape.is_array else _by_key(fd, shape, stride)
+    return from_pairs(pairs, shape.key_size, stride)
+
+
+def _by_batch(fd: MapFd, shape: MapShape, stride: int) -> tuple[ByteTable, ByteTable]:
+    """Batch after batch from the kernel's token on, until ENOENT or, for arrays, until all indexes were read."""
+    # One more than there can be: then the first batch of a full LPM trie ends with ENOENT as well.
+    chunk = max(1, min(shape.max_entries + 1, _CHUNK_BYTES // (shape.key_size + stride)))
+    limit = shape.max_entries if shape.is_array else 2 * shape.max_entries + chunk
+    token = libbpf.new_buffer(max(8, shape.key_size))
+    start: libbpf.Buffer | None = None
+    parts: list[tuple[ByteTable, ByteTable]] = []
+    total, ended = 0, False
+    while not ended and total < limit:
+        keys = np.empty((chunk, shape.key_size), dtype=np.uint8)
+        values = np.empty((chunk, stride), dtype=np.uint8)
+        count = libbpf.Counter(chunk)
+        try:
+            libbpf.map_lookup_batch(fd.number, start, token, keys.ctypes.data, values.ctypes.data, count, None)
+        except KernelError as error:
+            if error.errno == errno.ENOSPC:  # a bucket that holds more than the buffer
+                chunk *= 2
+                continue
+            if error.errno != errno.ENOENT:
+                raise
+            ended = True
+        found, start = count.value, token
+        total += found
+        parts.append(
+            (keys[:found].copy(), values[:found].copy()) if found < chunk // 2 else (keys[:found], values[:found])
+        )
+    whole = parts[0] if len(parts) == 1 else _joined(parts)
+    return without_duplicates(*whole) if shape.map_type in _RESTARTING else whole
+
+
+def _joined(parts: list[tuple[ByteTable, ByteTable]]) -> tuple[ByteTable, ByteTable]:
+    return np.concatenate([keys for keys, _ in parts]), np.concatenate([values for _, values in parts])
+
+
+def _by_index(fd: MapFd, shape: MapShape, stride: int) -> dict[bytes, bytes]:
+    """Arrays: every index; an empty slot is left out."""
+    indexes = np.arange(shape.max_entries, dtype=np.uint32)
+    value = libbpf.new_buffer(stride)
+    return {key: value.raw for key in map(np.uint32.tobytes, indexes) if _present(fd, key, value)}
+
+
+def _by_key(fd: MapFd, shape: MapShape, stride: int) -> dict[bytes, bytes]:
+    """Key after key, as `get_next_key` gives them; it begins anew at a key that was deleted meanwhile."""
+    pairs: dict[bytes, bytes] = {}
+    value, following = libbpf.new_buffer(stride), libbpf.new_buffer(shape.key_size)
+    key: bytes | None = None
+    for _ in range(2 * shape.max_entries + 1):
+        try:
+            libbpf.map_get_next_key(fd.number, key, following)
+        except KernelError as error:
+            if error.errno == errno.ENOENT:
+                break
+            raise
+        key = following.raw
+        if _present(fd, key, value):
+            pairs[key] = value.raw
+    return pairs
+
+
+def _present(fd: MapFd, key: bytes, value: libbpf.Buffer) -> bool:
+    """Read one value into `value`; False if the key is not there, or not there any more."""
+    try:
+        libbpf.map_lookup_elem(fd.number, key, value)
+    except KernelError as error:
+        if error.errno == errno.ENOENT:
+            return False
+        raise
+    return True

@@ -1,0 +1,149 @@
+"""What all tests share: namespaces of their own, a bpffs of their own, compiled objects, and the ledger.
+
+The test process leaves the machine's mount and network namespaces for fresh ones, so that its pins and interfaces are
+its own and vanish with it. Tests that touch the kernel take `kernel`, or a fixture built on it: without root or BPF
+they fail, and say why. Nothing is skipped.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import fcntl
+import hashlib
+import itertools
+import os
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from provisioner.kernel import bpffs
+from tests import ledger
+
+SOURCES: Final = Path(__file__).parent / "bpf"
+_CLONE_NEWNS: Final = 0x00020000
+_CLONE_NEWNET: Final = 0x40000000
+_MS_REC_PRIVATE: Final = 1 << 14 | 1 << 18
+_MOUNT = pytest.StashKey[Path]()
+_TROUBLE = pytest.StashKey[str]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Go to private namespaces and mount a bpffs, before anything else runs."""
+    mount = Path(tempfile.mkdtemp(prefix="provisioner-bpffs-"))
+    config.stash[_MOUNT] = mount
+    libc = ctypes.CDLL(None, use_errno=True)
+    steps: tuple[tuple[str, Callable[[], int]], ...] = (
+        ("unshare", lambda: libc.unshare(_CLONE_NEWNS | _CLONE_NEWNET)),
+        ("make / private", lambda: libc.mount(b"none", b"/", None, ctypes.c_ulong(_MS_REC_PRIVATE), None)),
+        ("mount a bpffs", lambda: libc.mount(b"bpf", os.fsencode(mount), b"bpf", ctypes.c_ulong(0), None)),
+    )
+    for what, call in steps:
+        if call() != 0:
+            words = os.strerror(ctypes.get_errno())
+            config.stash[_TROUBLE] = f"tests of the kernel need root and BPF: cannot {what}: {words}"
+            return
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """The mounts go with the process; the empty folder below them does not."""
+    mount = config.stash[_MOUNT]
+    if _TROUBLE not in config.stash:
+        ctypes.CDLL(None).umount2(os.fsencode(mount), 2)
+    mount.rmdir()
+
+
+@pytest.fixture(scope="session")
+def bpffs_mount(pytestconfig: pytest.Config) -> Path:
+    """The mount of a bpffs that only this test process sees."""
+    if _TROUBLE in pytestconfig.stash:
+        pytest.fail(pytestconfig.stash[_TROUBLE])
+    return pytestconfig.stash[_MOUNT]
+
+
+@pytest.fixture
+def kernel(bpffs_mount: Path) -> Iterator[Path]:
+    """The bpffs, under the ledger: no fd, pin, map, program or link may be left behind, here or in the kernel.
+
+    Ids are the whole machine's: other test processes wait their turn.
+    """
+    turn = os.open(Path(tempfile.gettempdir()) / "provisioner-tests.lock", os.O_CREAT | os.O_RDWR, 0o600)
+    try:
+        fcntl.flock(turn, fcntl.LOCK_EX)
+        before = ledger.take(bpffs_mount)
+        yield bpffs_mount
+        left = ledger.left_over(before, bpffs_mount)
+    finally:
+        os.close(turn)
+    assert not left, "left behind: " + ", ".join(left)
+
+
+_numbers = itertools.count()
+
+
+@pytest.fixture
+def pin_root(kernel: Path) -> Iterator[Path]:
+    """A fresh, empty folder on the bpffs; removed afterwards with all that is in it."""
+    root = kernel / f"test{next(_numbers)}"
+    root.mkdir()
+    yield root
+    remove_tree(root)
+
+
+def remove_tree(root: Path) -> None:
+    """Unpin everything below `root`, and `root` itself."""
+    for folder, folders, files in os.walk(root, topdown=False):
+        for name in files:
+            bpffs.unpin(Path(folder) / name)
+        for name in folders:
+            (Path(folder) / name).rmdir()
+    bpffs.remove_dir(root)
+
+
+@dataclass(frozen=True, slots=True)
+class Veth:
+    """A pair of virtual interfaces in the tests' own network namespace, both up."""
+
+    name: str
+    peer: str
+
+
+@pytest.fixture
+def veth(request: pytest.FixtureRequest) -> Iterator[Veth]:
+    """`veth-a` and `veth-b`, joined."""
+    request.getfixturevalue("kernel")  # so that the ledger is read after the interfaces are gone
+    pair = Veth("veth-a", "veth-b")
+    subprocess.run(["ip", "link", "add", pair.name, "type", "veth", "peer", "name", pair.peer], check=True)
+    for name in (pair.name, pair.peer):
+        subprocess.run(["ip", "link", "set", name, "up"], check=True)
+    yield pair
+    subprocess.run(["ip", "link", "del", pair.name], check=False, capture_output=True)
+
+
+def compile_bpf(source: Path) -> Path:
+    """Compile one C file with clang, once for each content of it; gives the object's path."""
+    arguments = ["clang", "-O2", "-g", "-target", "bpf", "-Wall", "-Werror", *_include_arguments()]
+    digest = hashlib.sha256(" ".join(arguments).encode() + source.read_bytes()).hexdigest()[:16]
+    cache = Path(tempfile.gettempdir()) / f"provisioner-test-objects-{os.geteuid()}"
+    done = cache / digest / f"{source.name.removesuffix('.c')}.o"
+    if not done.exists():
+        done.parent.mkdir(parents=True, exist_ok=True)
+        temporary = done.with_suffix(f".{os.getpid()}")
+        subprocess.run([*arguments, "-c", str(source), "-o", str(temporary)], check=True)
+        temporary.rename(done)
+    return done
+
+
+def _include_arguments() -> list[str]:
+    """Debian keeps `asm/types.h` in a folder of the architecture, which clang does not search for target bpf."""
+    return [f"-I{path.parent}" for path in sorted(Path("/usr/include").glob("*/asm"))]
+
+
+@pytest.fixture(scope="session")
+def bpf_object() -> Callable[[str], Path]:
+    """Compiles `tests/bpf/NAME.bpf.c` and gives the object's path."""
+    return lambda name: compile_bpf(SOURCES / f"{name}.bpf.c")

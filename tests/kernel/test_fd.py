@@ -1,0 +1,85 @@
+"""An fd has one owner and is closed on every path."""
+
+from __future__ import annotations
+
+import os
+import warnings
+
+import pytest
+
+from provisioner.kernel.fd import Fd, FdSet, MapFd
+
+
+def new_fd() -> int:
+    return os.open("/dev/null", os.O_RDONLY)
+
+
+def test_closes_at_the_end_of_its_scope_and_only_once() -> None:
+    with Fd(new_fd()) as fd:
+        number = fd.number
+    assert fd.closed
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(number)
+    fd.close()
+
+
+def test_a_closed_fd_has_no_number() -> None:
+    fd = Fd(new_fd())
+    fd.close()
+    with pytest.raises(ValueError, match="closed"):
+        _ = fd.number
+
+
+def test_a_disowned_fd_stays_open() -> None:
+    with Fd(new_fd()) as fd:
+        number = fd.disown()
+    os.close(number)
+
+
+def test_a_duplicate_outlives_the_first() -> None:
+    with MapFd(new_fd()) as first:
+        second = first.duplicate()
+    assert isinstance(second, MapFd)
+    os.fstat(second.number)
+    second.close()
+
+
+def test_fd_zero_is_never_handed_out() -> None:
+    kept = os.dup(0)
+    try:
+        os.close(0)
+        zero = new_fd()
+        assert zero == 0
+        with Fd(zero) as fd:
+            assert fd.number > 2
+            with pytest.raises(OSError, match="Bad file descriptor"):
+                os.fstat(0)
+    finally:
+        os.dup2(kept, 0)
+        os.close(kept)
+
+
+def test_an_fd_that_is_forgotten_is_closed_and_said() -> None:
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        fd = Fd(new_fd())
+        number = fd.number
+        del fd
+    assert [warning.category for warning in said] == [ResourceWarning]
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(number)
+
+
+def test_a_set_closes_all_even_where_one_fails() -> None:
+    numbers = [new_fd() for _ in range(5)]
+    fds: FdSet[Fd] = FdSet()
+    for number in numbers:
+        fds.add(Fd(number))
+    assert fds.numbers() == numbers
+    assert len(fds) == len(list(fds)) == 5
+    os.close(numbers[2])
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        fds.close()
+    for number in numbers:
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            os.fstat(number)

@@ -1,0 +1,70 @@
+"""Loading libbpf: what is missing or too old is said clearly."""
+
+from __future__ import annotations
+
+import ast
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import provisioner
+from provisioner.kernel import libbpf
+
+PACKAGE = Path(provisioner.__file__).parent
+
+
+def run_with(library: str) -> str:
+    """What a fresh process says that is told to use `library`."""
+    script = (
+        "from provisioner.errors import HostError\n"
+        "from provisioner.kernel import libbpf\n"
+        "try: libbpf.map_freeze(-1)\n"
+        "except HostError as error: print(error.exit_code, error)\n"
+    )
+    environment = os.environ | {"PROVISIONER_LIBBPF": library, "PYTHONPATH": str(PACKAGE.parent)}
+    done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True)
+    return done.stdout
+
+
+def library_of(tmp_path: Path, source: str) -> str:
+    """A shared library made of C text."""
+    code, made = tmp_path / "fake.c", tmp_path / "fake.so"
+    code.write_text(source)
+    subprocess.run(["clang", "-shared", "-fPIC", "-o", str(made), str(code)], check=True)
+    return str(made)
+
+
+def test_version_is_new_enough() -> None:
+    assert libbpf.version() >= libbpf.OLDEST
+
+
+def test_a_missing_library_names_the_package() -> None:
+    said = run_with("/nowhere/libbpf.so.1")
+    assert said.startswith("5 cannot load libbpf: /nowhere/libbpf.so.1")
+    assert "install libbpf 1.1 or later" in said
+
+
+def test_an_old_library_is_refused(tmp_path: Path) -> None:
+    source = "unsigned libbpf_major_version(void) { return 1; } unsigned libbpf_minor_version(void) { return 0; }"
+    assert run_with(library_of(tmp_path, source)).startswith("5 libbpf 1.0 is too old")
+
+
+def test_a_missing_symbol_is_named(tmp_path: Path) -> None:
+    source = "unsigned libbpf_major_version(void) { return 1; } unsigned libbpf_minor_version(void) { return 9; }"
+    said = run_with(library_of(tmp_path, source))
+    assert said.startswith("5 libbpf has no libbpf_set_print")
+    assert "1.1" in said
+
+
+@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_ctypes_is_imported_in_one_module_alone(path: Path) -> None:
+    imported = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            imported |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            imported.add(node.module.partition(".")[0])
+    assert ("ctypes" in imported) == (path == PACKAGE / "kernel" / "libbpf.py")
