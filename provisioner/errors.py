@@ -75,6 +75,7 @@ class InterruptError(ProvisionerError):
     """A signal ended it at a safe point."""
 
     exit_code = 130
+    status = "interrupted"
 
 
 class LockedError(ProvisionerError):

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from collections.abc import Mapping as MappingOf
 from collections.abc import Sequence as SequenceOf
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from provisioner.location import Location
 
@@ -85,14 +85,18 @@ class PackedColumn:
         return self._plain
 
 
-MARK_COLUMN_BITS = 24
+MARK_COLUMN_BITS = 32
+
+RAW: Final = ("value", -1)
+"""The path of a value in the kernel's own bytes, a character for each; no user can write it."""
 
 
 @dataclass(frozen=True, slots=True)
 class RawChunk:
     """Entries written alike: one column of text per scalar path, all of `rows` rows.
 
-    Paths begin with "key" or "value". `marks` packs the place of each scalar as line << 24 | column.
+    Paths begin with "key" or "value", or "outer" in a table that fills many inner maps.
+    `marks` packs the place of each scalar as line << 32 | column.
     """
 
     file: str

@@ -1,0 +1,148 @@
+"""Differences as values: what becomes of each map, slot, entry, object and attachment."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+from provisioner.codec.base import Bytes
+from provisioner.codec.display import format_value
+from provisioner.columns import Index
+from provisioner.state import (
+    DesiredMap,
+    DesiredObject,
+    DesiredProgram,
+    ObservedLink,
+    ObservedMap,
+)
+
+
+class Action(IntEnum):
+    """What becomes of a map or slot. KEEP: it is live, not in the spec, and policy says to leave it."""
+
+    UNCHANGED = 0
+    CREATE = 1
+    UPDATE = 2
+    REPLACE = 3
+    DELETE = 4
+    KEEP = 5
+
+
+class EntryAction(IntEnum):
+    INSERT = 0
+    UPDATE = 1
+    DELETE = 2
+
+
+class Reason(IntEnum):
+    """Why a slot changes."""
+
+    NONE = 0
+    NEW = 1
+    ENTRIES = 2
+    CAPACITY = 3
+    TORN_READ = 4
+    UNDECLARED_SHARE = 5
+    NOT_IN_SPEC = 6
+    SHARE = 7
+    ASKED = 8
+    TEMPLATE = 9
+
+
+@dataclass(frozen=True, slots=True)
+class SlotChanges:
+    """Every slot of either side, in the order that people read keys; all columns have shape (s,), `keys` (s, size).
+
+    `desired` and `observed` are the slot's numbers in either state, -1 where it has none. The counts are net
+    differences of entries, whatever way the slot is updated.
+    """
+
+    keys: Bytes
+    action: NDArray[np.uint8]
+    reason: NDArray[np.uint8]
+    desired: Index
+    observed: Index
+    inserts: Index
+    updates: Index
+    deletes: Index
+    unchanged: Index
+    capacity_before: NDArray[np.uint32]
+
+    def where(self, action: Action) -> Index:
+        return np.flatnonzero(self.action == action)
+
+
+@dataclass(frozen=True, slots=True)
+class EntryChanges:
+    """Entries that differ within slots that live on both sides, grouped by slot; c rows.
+
+    `slot` numbers rows of SlotChanges; `row` is the desired row, -1 for a delete; `keys` (c, key_size); `before`
+    (c, value_size), zero for an insert.
+    """
+
+    slot: Index
+    action: NDArray[np.uint8]
+    row: Index
+    keys: Bytes
+    before: Bytes
+
+    def of_slot(self, slot: int) -> EntryChanges:
+        first, last = np.searchsorted(self.slot, [slot, slot + 1])
+        part = slice(int(first), int(last))
+        return EntryChanges(self.slot[part], self.action[part], self.row[part], self.keys[part], self.before[part])
+
+
+@dataclass(frozen=True, slots=True)
+class MapChange:
+    """The difference of one map. REPLACE means that the map itself must be made anew."""
+
+    name: str
+    action: Action
+    reason: str
+    desired: DesiredMap | None
+    observed: ObservedMap | None
+    slots: SlotChanges
+    entries: EntryChanges
+
+    def slot_address(self, row: int) -> str:
+        """How output and errors name a slot: `tenants[42]`; a plain map is named as itself."""
+        if self.desired is None or self.desired.outer is None:
+            return self.name
+        kind = self.desired.outer.key
+        key = kind.conceal(kind.decode(self.slots.keys[row : row + 1])[0])
+        return f"{self.name}[{format_value(key)}]"
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectChange:
+    """An object to load. `carried` are the live maps that its programs go on using, `fresh` those made anew.
+
+    `lost` are the ones among `fresh` that take the place of a live map, with what keeps that from being carried over.
+    """
+
+    name: str
+    action: Action
+    reason: str
+    desired: DesiredObject
+    carried: tuple[str, ...]
+    fresh: tuple[str, ...]
+    lost: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class LinkChange:
+    """A program's attachment to an interface. `ifindex` is None where the interface is not there yet."""
+
+    object: str
+    program: DesiredProgram | None
+    pin: str
+    action: Action
+    reason: str
+    ifindex: int | None
+    observed: ObservedLink | None
+
+
+Change = MapChange | ObjectChange | LinkChange

@@ -1,0 +1,291 @@
+"""What differs between a desired and an observed map: slot by slot, entry by entry, in columns.
+
+Pure: the observed entries come in as an iterator of blocks, so that a comparison of millions of entries holds only one
+block of them, and what is kept of it are the rows that differ.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from provisioner import columns
+from provisioner.changes import Action, EntryAction, EntryChanges, MapChange, Reason, SlotChanges
+from provisioner.codec.base import Bytes
+from provisioner.columns import Index
+from provisioner.shape import MapShape
+from provisioner.spec import ExtraInnerMaps, Update
+from provisioner.state import (
+    EXACT,
+    IGNORE,
+    DesiredMap,
+    Meta,
+    ObservedBlock,
+    ObservedMap,
+)
+from provisioner.uapi import MapType
+
+
+def shape_differences(desired: MapShape, observed: MapShape, *, capacity: bool = True) -> str:
+    """In words, what keeps the one from serving as the other; empty if nothing does."""
+    found: list[str] = []
+    if desired.map_type != observed.map_type:
+        found.append(f"type {observed.map_type.word} -> {desired.map_type.word}")
+    fields = [
+        ("key_size", desired.key_size, observed.key_size),
+        ("value_size", desired.value_size, observed.value_size),
+    ]
+    if capacity:
+        fields.append(("max_entries", desired.max_entries, observed.max_entries))
+    found += [f"{name} {before} -> {after}" for name, after, before in fields if after != before]
+    if desired.map_flags != observed.map_flags:
+        found.append(f"map_flags {observed.map_flags.value:#x} -> {desired.map_flags.value:#x}")
+    return ", ".join(found)
+
+
+def replaced_because(desired: DesiredMap, observed: ObservedMap, meta: Meta | None) -> str:
+    """Why the live map cannot become the desired one and must be made anew; empty if it can."""
+    own = shape_differences(desired.shape, observed.shape)
+    if own or desired.outer is None:
+        return own
+    live = observed.entry_shape or (meta.templates.get(desired.name) if meta else None)
+    if live is None:
+        return ""
+    inner = shape_differences(desired.entry_shape, live, capacity=False)
+    return f"inner template: {inner}" if inner else ""
+
+
+def pair_slots(desired: DesiredMap, observed: ObservedMap) -> columns.Match:
+    """Slots of both sides by outer key."""
+    left, right = desired.slots.keys, observed.slots.keys
+    return columns.match(np.zeros(len(left), np.int64), left, np.zeros(len(right), np.int64), right)
+
+
+def slots_to_read(desired: DesiredMap, observed: ObservedMap) -> NDArray[np.bool_]:
+    """Which observed slots' entries matter: not those whose contents are the data plane's own, or that are kept."""
+    pairs = pair_slots(desired, observed)
+    wanted = np.ones(len(observed.slots.inner_ids), np.bool_)
+    wanted[pairs.both_right[desired.slots.contents[pairs.both_left] == IGNORE]] = False
+    if desired.outer is None or desired.outer.extra_inner_maps is not ExtraInnerMaps.DELETE:
+        wanted[pairs.right_only] = False
+    return wanted
+
+
+def diff_map(
+    desired: DesiredMap, observed: ObservedMap | None, blocks: Iterable[ObservedBlock], meta: Meta | None
+) -> MapChange:
+    """The change that makes `observed` into `desired`; `blocks` hold the entries of the slots in `slots_to_read`."""
+    if observed is None:
+        return MapChange(
+            desired.name, Action.CREATE, "it does not exist", desired, None, *_created(desired, Reason.NEW)
+        )
+    why = replaced_because(desired, observed, meta)
+    if why:
+        return MapChange(desired.name, Action.REPLACE, why, desired, observed, *_created(desired, Reason.TEMPLATE))
+    slots = _pair_up(desired, observed)
+    position = _positions(slots.observed, len(observed.slots.inner_ids))
+    found = [_diff_block(desired, block, slots, position) for block in blocks]
+    entries = _join(found, desired)
+    _decide(desired, observed, slots)
+    changed = bool(np.isin(slots.action, (Action.UNCHANGED, Action.KEEP), invert=True).any())
+    action = Action.UPDATE if changed else Action.UNCHANGED
+    return MapChange(desired.name, action, "its contents differ" if changed else "", desired, observed, slots, entries)
+
+
+def deleted(desired: DesiredMap, observed: ObservedMap) -> MapChange:
+    """The change that takes a live map away: all its slots, whose entries nobody needs to read."""
+    count = len(observed.slots.inner_ids)
+    numbers = np.arange(count, dtype=np.int64)
+    slots = _no_changes(observed.slots.keys, np.full(count, -1, np.int64), numbers)
+    slots.action[:] = Action.DELETE
+    slots.reason[:] = Reason.NOT_IN_SPEC
+    return MapChange(
+        desired.name, Action.DELETE, "the project is destroyed", desired, observed, slots, _join([], desired)
+    )
+
+
+def _created(desired: DesiredMap, reason: Reason) -> tuple[SlotChanges, EntryChanges]:
+    count = len(desired.slots.keys)
+    slots = _no_changes(desired.slots.keys, np.arange(count, dtype=np.int64), np.full(count, -1, np.int64))
+    slots.action[:] = Action.CREATE
+    slots.reason[:] = reason
+    slots.inserts[:] = desired.entries.counts
+    return slots, _join([], desired)
+
+
+def _no_changes(keys: Bytes, desired: Index, observed: Index) -> SlotChanges:
+    count = len(keys)
+    action, reason = np.zeros(count, np.uint8), np.zeros(count, np.uint8)
+    inserts, updates, deletes, unchanged = (np.zeros(count, np.int64) for _ in range(4))
+    capacity = np.zeros(count, np.uint32)
+    return SlotChanges(keys, action, reason, desired, observed, inserts, updates, deletes, unchanged, capacity)
+
+
+def _pair_up(desired: DesiredMap, observed: ObservedMap) -> SlotChanges:
+    """Every slot of either side once, in reading order, with its numbers in both."""
+    pairs = pair_slots(desired, observed)
+    wanted = len(desired.slots.keys)
+    keys = np.concatenate((desired.slots.keys, observed.slots.keys[pairs.right_only]))
+    left = np.concatenate((np.arange(wanted, dtype=np.int64), np.full(len(pairs.right_only), -1, np.int64)))
+    right = np.full(len(keys), -1, np.int64)
+    right[pairs.both_left] = pairs.both_right
+    right[wanted:] = pairs.right_only
+    order = columns.order_of(keys, desired.outer.key.number_order if desired.outer is not None else None)
+    return _no_changes(keys[order], left[order], right[order])
+
+
+def _positions(numbers: Index, count: int) -> Index:
+    """The inverse of a column of numbers with gaps (-1): position[number] = row."""
+    position = np.full(count, -1, np.int64)
+    rows = np.flatnonzero(numbers >= 0)
+    position[numbers[rows]] = rows
+    return position
+
+
+def _diff_block(desired: DesiredMap, block: ObservedBlock, slots: SlotChanges, position: Index) -> EntryChanges:
+    """Compare one block; counts and capacities go into `slots`, rows that differ are returned."""
+    live = block.entries
+    at = position[block.first : block.last]
+    slots.capacity_before[at] = block.max_entries
+    wanted = slots.desired[at]
+    counts = columns.take(desired.entries.counts, wanted, 0)
+    rows = columns.slices(columns.take(desired.entries.starts, wanted, 0), counts)
+    local = np.arange(len(at), dtype=np.int64)
+    left_slot, right_slot = np.repeat(local, counts), np.repeat(local, live.counts)
+    live_rows = columns.slices(live.starts, live.counts)
+    keys, values = live.keys[live_rows], live.values[live_rows]
+    found = columns.match(left_slot, desired.entries.keys[rows], right_slot, keys)
+    both = columns.differ(desired.entries.values[rows[found.both_left]], values[found.both_right])
+    inserted = found.left_only
+    if desired.entry_shape.is_array:
+        # An array's element exists unwritten, as zero: to declare it so changes nothing.
+        inserted = inserted[columns.differ(*_against_zero(desired.entries.values[rows[inserted]]))]
+    gone = found.right_only[_deletable(desired, wanted[right_slot[found.right_only]])]
+    changed_left, changed_right = found.both_left[both], found.both_right[both]
+
+    def count(of: Index) -> Index:
+        return np.bincount(of, minlength=len(at)).astype(np.int64)
+
+    slots.inserts[at] = count(left_slot[inserted])
+    slots.updates[at] = count(left_slot[changed_left])
+    slots.deletes[at] = count(right_slot[gone])
+    slots.unchanged[at] = count(left_slot[found.both_left]) - slots.updates[at]
+    kept = wanted[right_slot[gone]] >= 0
+    gone = gone[kept]
+    return EntryChanges(
+        slot=at[np.concatenate((left_slot[inserted], left_slot[changed_left], right_slot[gone]))],
+        action=np.repeat(
+            np.array([EntryAction.INSERT, EntryAction.UPDATE, EntryAction.DELETE], np.uint8),
+            [len(inserted), len(changed_left), len(gone)],
+        ),
+        row=np.concatenate((rows[inserted], rows[changed_left], np.full(len(gone), -1, np.int64))),
+        keys=np.concatenate((desired.entries.keys[rows[inserted]], keys[changed_right], keys[gone])),
+        before=np.concatenate(
+            (np.zeros((len(inserted), values.shape[1]), np.uint8), values[changed_right], values[gone])
+        ),
+    )
+
+
+def _against_zero(values: Bytes) -> tuple[Bytes, Bytes]:
+    return values, np.zeros_like(values)
+
+
+def _deletable(desired: DesiredMap, wanted: Index) -> NDArray[np.bool_]:
+    """Whether live entries that the spec does not list go: those of slots that go, or whose contents are exact."""
+    exact = columns.take(desired.slots.contents, wanted, EXACT) == EXACT
+    gone: NDArray[np.bool_] = np.logical_or(wanted < 0, exact)
+    return gone
+
+
+def _join(parts: list[EntryChanges], desired: DesiredMap) -> EntryChanges:
+    """All blocks' changes in the order of slots; within a slot by key, as people read bytes."""
+    if not parts:
+        nothing = np.zeros(0, np.int64)
+        keys, values = np.zeros((0, desired.key.size), np.uint8), np.zeros((0, desired.value.size), np.uint8)
+        return EntryChanges(nothing, np.zeros(0, np.uint8), nothing, keys, values)
+    slot = np.concatenate([part.slot for part in parts])
+    keys = np.concatenate([part.keys for part in parts])
+    order = columns.order_of(keys, desired.key.number_order)
+    order = order[columns.argsort(slot[order])]
+    return EntryChanges(
+        slot[order],
+        np.concatenate([part.action for part in parts])[order],
+        np.concatenate([part.row for part in parts])[order],
+        keys[order],
+        np.concatenate([part.before for part in parts])[order],
+    )
+
+
+def _decide(desired: DesiredMap, observed: ObservedMap, slots: SlotChanges) -> None:
+    """Fill in each slot's action and reason."""
+    wanted, live = slots.desired, slots.observed
+
+    def mark(which: NDArray[np.bool_], action: Action, reason: Reason) -> None:
+        slots.action[which] = action
+        slots.reason[which] = reason
+
+    new = live < 0
+    mark(new, Action.CREATE, Reason.NEW)
+    slots.inserts[new] = desired.entries.counts[wanted[new]]
+    extra = wanted < 0
+    if desired.outer is None or desired.outer.extra_inner_maps is not ExtraInnerMaps.DELETE:
+        mark(extra, Action.KEEP, Reason.NOT_IN_SPEC)
+    else:
+        mark(extra, Action.DELETE, Reason.NOT_IN_SPEC)
+    both = ~new & ~extra
+    changed = both & ((slots.inserts > 0) | (slots.updates > 0) | (slots.deletes > 0))
+    if desired.outer is None:
+        mark(changed, Action.UPDATE, Reason.ENTRIES)
+        return
+    strategy = effective_update(desired.update, desired.entry_shape, desired.value.align)
+    if strategy is Update.IN_PLACE:
+        mark(changed, Action.UPDATE, Reason.ENTRIES)
+    else:
+        mark(changed, Action.REPLACE, Reason.TORN_READ if desired.update is Update.AUTO else Reason.ASKED)
+    capacity = columns.take(desired.slots.max_entries, wanted, 0)
+    mark(both & (slots.capacity_before != capacity) & (slots.capacity_before != 0), Action.REPLACE, Reason.CAPACITY)
+    ids = columns.take(observed.slots.inner_ids, live, 0)
+    share = columns.take(desired.slots.shared, wanted, -1)
+    mark(both & _wrongly_shared(ids, share), Action.REPLACE, Reason.UNDECLARED_SHARE)
+    _spread_over_shares(slots, share)
+
+
+def effective_update(update: Update, shape: MapShape, align: int) -> Update:
+    """What `auto` comes to: in place where the write of one entry is atomic for a reader, else replace.
+
+    Hash and LPM elements are swapped whole; an array's value is copied under the reader's eyes, so that only aligned
+    values of 1, 2, 4 or 8 bytes are never seen half written (`bpf_long_memcpy` moves 8 bytes at a time).
+    """
+    if update is not Update.AUTO:
+        return update
+    if shape.map_type in (MapType.ARRAY, MapType.PERCPU_ARRAY):
+        whole = shape.value_size in (1, 2, 4, 8) and align == shape.value_size
+        return Update.IN_PLACE if whole else Update.REPLACE
+    return Update.IN_PLACE
+
+
+def _wrongly_shared(ids: NDArray[np.uint32], share: NDArray[np.int32]) -> NDArray[np.bool_]:
+    """Slots whose inner map is live in another slot as well, or in none that it should be, against what is declared."""
+    order = np.lexsort((share, ids))
+    wrong = np.zeros(len(ids), np.bool_)
+    same_id = ids[order[1:]] == ids[order[:-1]]
+    same_share = (share[order[1:]] == share[order[:-1]]) & (share[order[1:]] >= 0)
+    bad_ids = ids[order[1:]][same_id & ~same_share]
+    wrong |= np.isin(ids, bad_ids[bad_ids != 0])
+    for number in np.unique(share[share >= 0]):
+        members = share == number
+        if len(np.unique(ids[members])) > 1:
+            wrong |= members
+    return wrong
+
+
+def _spread_over_shares(slots: SlotChanges, share: NDArray[np.int32]) -> None:
+    """A shared inner map changes in all of its slots at once: if one is replaced or new, all get the new map."""
+    for number in np.unique(share[share >= 0]):
+        members = share == number
+        if np.isin(slots.action[members], (Action.REPLACE, Action.CREATE)).any():
+            rest = members & (slots.observed >= 0)
+            slots.action[rest] = Action.REPLACE
+            slots.reason[rest & (slots.reason == Reason.NONE)] = Reason.SHARE

@@ -1,0 +1,130 @@
+"""What differs between the objects and attachments that shall be and those that live. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from provisioner.changes import Action, LinkChange, ObjectChange
+from provisioner.diff import replaced_because, shape_differences
+from provisioner.errors import HostError, Problems
+from provisioner.spec import IfMissing
+from provisioner.state import DesiredObject, DesiredProgram, DesiredState, ObservedState
+
+
+def diff_object(desired: DesiredObject, state: DesiredState, observed: ObservedState) -> ObjectChange:
+    """Whether the object must be loaded, and which live maps its programs can go on using."""
+    lost = {name: why for name in desired.maps if (why := _lost(name, desired, state, observed))}
+    live = [name for name in desired.maps if name in observed.object_maps]
+    carried = tuple(name for name in live if name not in lost)
+    fresh = tuple(name for name in desired.maps if name not in carried)
+    action, reason = _verdict(desired, observed, fresh)
+    return ObjectChange(desired.name, action, reason, desired, carried, fresh, tuple(sorted(lost.items())))
+
+
+def diff_links(
+    observed: ObservedState, objects: Mapping[str, ObjectChange], interfaces_known: bool
+) -> tuple[LinkChange, ...]:
+    """Attachments in the order of objects and programs; those that nothing asks for any more come last.
+
+    Raises HostError where an interface is missing and the spec says `if_missing: fail`, unless `interfaces_known` is
+    False: then nobody has looked.
+    """
+    problems = Problems()
+    found: list[LinkChange] = []
+    for name, change in objects.items():
+        for program in change.desired.programs:
+            if program.attach is not None:
+                found.append(_diff_link(name, program, change, observed, interfaces_known, problems))
+    problems.raise_if_any(HostError)
+    wanted = {change.pin for change in found}
+    found += [
+        LinkChange("", None, pin, Action.DELETE, "the spec does not name it", link.ifindex, link)
+        for pin, link in sorted(observed.links.items())
+        if pin not in wanted
+    ]
+    return tuple(found)
+
+
+def _lost(name: str, desired: DesiredObject, state: DesiredState, observed: ObservedState) -> str:
+    """What keeps a live map from being carried over; empty where nothing does, or where there is none."""
+    live = observed.object_maps.get(name)
+    if live is None:
+        return ""
+    if name in state.maps:
+        return replaced_because(state.maps[name], live, observed.meta)
+    return shape_differences(desired.maps[name], live.shape)
+
+
+def _verdict(desired: DesiredObject, observed: ObservedState, fresh: tuple[str, ...]) -> tuple[Action, str]:
+    digest = observed.meta.objects.get(desired.name) if observed.meta else None
+    pins = [program.pin for program in desired.programs]
+    if not any(pin in observed.programs for pin in pins) and not any(
+        name in observed.object_maps for name in desired.maps
+    ):
+        return Action.CREATE, "it is not loaded"
+    if digest is None:
+        return Action.UPDATE, "what was loaded before is not recorded"
+    if digest == "":
+        return Action.UPDATE, "an earlier apply did not finish loading it"
+    if digest != desired.digest:
+        return Action.UPDATE, "the object file changed"
+    missing = [pin for pin in pins if pin not in observed.programs]
+    if missing:
+        return Action.UPDATE, f"pin {missing[0]} is missing"
+    if fresh:
+        return Action.UPDATE, f"map {fresh[0]} is missing or must be made anew"
+    strange = _foreign_maps(desired, observed)
+    if strange:
+        return Action.UPDATE, f"{strange} uses another map than the one that is pinned now"
+    return Action.UNCHANGED, ""
+
+
+def _foreign_maps(desired: DesiredObject, observed: ObservedState) -> str:
+    """A program that was loaded with maps other than those that are pinned now: somebody replaced a pin."""
+    pinned = {live.id for live in observed.object_maps.values()}
+    used = observed.meta.used_maps if observed.meta else {}
+    return next((program.pin for program in desired.programs if set(used.get(program.pin, ())) - pinned), "")
+
+
+def _diff_link(
+    name: str,
+    program: DesiredProgram,
+    change: ObjectChange,
+    observed: ObservedState,
+    interfaces_known: bool,
+    problems: Problems,
+) -> LinkChange:
+    attach = program.attach
+    assert attach is not None
+    pin = program.link_pin
+    live = observed.links.get(pin)
+    ifindex = observed.interfaces.get(attach.interface)
+
+    def verdict(action: Action, reason: str) -> LinkChange:
+        return LinkChange(name, program, pin, action, reason, ifindex, live)
+
+    if not interfaces_known:
+        return verdict(Action.CREATE, "it is not attached")
+    if ifindex is None:
+        if attach.if_missing is IfMissing.FAIL:
+            problems.add(
+                f"there is no interface `{attach.interface}` here",
+                attach.where,
+                "create it first, or write `if_missing: defer` to attach in a later apply",
+                f"{name}.{program.name}",
+            )
+        return verdict(Action.KEEP, f"interface {attach.interface} is not there yet")
+    if live is None:
+        return verdict(Action.CREATE, "it is not attached")
+    if live.ifindex == 0:
+        return verdict(Action.REPLACE, "its interface was deleted and made again")
+    if live.ifindex != ifindex:
+        return verdict(Action.REPLACE, f"it is attached to interface number {live.ifindex}")
+    recorded = observed.meta.attach_modes.get(pin) if observed.meta else None
+    if recorded is not None and recorded != attach.mode.name:
+        return verdict(Action.REPLACE, f"mode {recorded.lower()} -> {str(attach.mode.name).lower()}")
+    if change.action is not Action.UNCHANGED:
+        return verdict(Action.UPDATE, "its program is new")
+    if live.program_id != observed.programs[program.pin].id:
+        return verdict(Action.UPDATE, "it runs another program than the pinned one")
+    return verdict(Action.UNCHANGED, "")

@@ -1,0 +1,198 @@
+"""From a spec to the desired state: what users wrote becomes the kernel's bytes. Pure.
+
+Object files and tables come in as values that others have read; every problem of every map is told in one run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from provisioner.codec.btf import BtfTypes
+from provisioner.codec.resolve import Lookup
+from provisioner.entries import Encoded, Group, Part, encode_entries
+from provisioner.errors import Problems, did_you_mean
+from provisioner.host import Host
+from provisioner.objectfile import ObjectInfo
+from provisioner.raw_values import fill, refuse_keyless
+from provisioner.resolve import Resolved, Resolver
+from provisioner.shape import MapShape
+from provisioner.slots import SlotWriter
+from provisioner.spec import BpfObject, Contents, Entries, OuterMap, PlainMap, SharedInnerMap, Spec, TableRef, Update
+from provisioner.state import (
+    CONTENTS,
+    DesiredMap,
+    DesiredObject,
+    DesiredProgram,
+    DesiredSlots,
+    DesiredState,
+    OuterPolicy,
+)
+from provisioner.tree import RawChunk, RawEntries
+
+TableReader = Callable[[TableRef], RawEntries]
+
+
+def encode(
+    spec: Spec,
+    host: Host,
+    objects: Mapping[str, ObjectInfo],
+    read_table: TableReader,
+    btf: Mapping[str, BtfTypes],
+    lookups: Mapping[str, Lookup],
+    problems: Problems,
+) -> DesiredState:
+    """The desired state of `spec`. Raises InputError with all that was found, what `problems` held before included."""
+    encoder = Encoder(spec, host, read_table, Resolver(spec, host, objects, btf, lookups, problems), problems)
+    found = [encoder.outer(one) for one in spec.outer_maps.values()]
+    found += [encoder.plain(one) for one in spec.maps.values()]
+    maps = {one.name: one for one in found if one is not None}
+    loaded = {name: encoder.object(spec.objects[name], info, maps) for name, info in objects.items()}
+    problems.raise_if_any()
+    return DesiredState(spec.name, spec.pin_root, host, loaded, maps, spec.limits)
+
+
+class Encoder:
+    """Encodes one spec's maps; what is wrong goes to `problems`, and the map concerned is None."""
+
+    def __init__(
+        self,
+        spec: Spec,
+        host: Host,
+        read_table: TableReader,
+        resolver: Resolver,
+        problems: Problems,
+    ) -> None:
+        self._spec = spec
+        self._host = host
+        self._read_table = read_table
+        self._resolver = resolver
+        self._problems = problems
+
+    def plain(self, one: PlainMap) -> DesiredMap | None:
+        resolved = self._resolver.plain(one)
+        if resolved is None:
+            return None
+        contents = one.policy.contents or (Contents.EXACT if one.entries is not None else Contents.IGNORE)
+        group = Group(resolved.shape.max_entries, one.where, one.name, contents is Contents.PRESENT)
+        encoded = self._encode([Part(chunk, 0) for chunk in self._chunks(one.entries)], [group], resolved)
+        slots = DesiredSlots(
+            np.zeros((1, 0), np.uint8),
+            np.array([resolved.shape.max_entries], np.uint32),
+            np.array([CONTENTS.index(contents)], np.uint8),
+            np.array([-1], np.int32),
+            (one.where,),
+        )
+        return self._desired(one, resolved, None, slots, encoded)
+
+    def outer(self, one: OuterMap) -> DesiredMap | None:
+        template = self._spec.inner_templates.get(one.inner)
+        resolved = self._resolver.outer(one)
+        if template is None or resolved is None or resolved.outer_key is None:
+            return None
+        shared = [other for other in self._spec.shared_inner_maps.values() if other.inner == one.inner]
+        writer = SlotWriter(one, template, resolved, shared, self._host, self._chunks, self._problems)
+        written = writer.write()
+        groups = [self._shared_group(other, resolved) for other in shared]
+        key_of = dict(zip(written.owner.tolist(), range(len(written.owner)), strict=True))
+        for number, inner in enumerate(written.inners):
+            at = key_of.get(number)
+            address = one.name if at is None else writer.address(written.keys[at : at + 1])
+            groups.append(Group(inner.capacity, inner.where, address, inner.contents is Contents.PRESENT))
+        parts = [Part(chunk, number) for number, other in enumerate(shared) for chunk in self._chunks(other.entries)]
+        encoded = self._encode([*parts, *written.parts], groups, resolved)
+        slots, order = written.in_reading_order(resolved.outer_key)
+        own = len(shared) + written.owner[order]
+        picked = np.where(slots.shared >= 0, slots.shared, own)
+        table = replace(encoded.entries, starts=encoded.entries.starts[picked], counts=encoded.entries.counts[picked])
+        policy = OuterPolicy(resolved.outer_key, one.inner, one.extra_inner_maps, tuple(other.name for other in shared))
+        desired = self._desired(one, resolved, policy, slots, Encoded(table, encoded.sources))
+        return replace(
+            desired,
+            update=one.policy.update or template.policy.update or Update.AUTO,
+            on_replace=one.policy.on_replace or template.policy.on_replace,
+            prevent_destroy=one.prevent_destroy or template.prevent_destroy,
+            limits=one.limits,
+        )
+
+    def object(self, one: BpfObject, info: ObjectInfo, maps: Mapping[str, DesiredMap]) -> DesiredObject:
+        """The object with the shape of each of its maps, and a dummy inner map for each outer one."""
+        for program in one.programs:
+            if program.name not in info.programs:
+                self._problems.add(
+                    f"object `{one.name}` has no program `{program.name}`",
+                    program.where,
+                    did_you_mean(program.name, info.programs),
+                )
+        shapes: dict[str, MapShape] = {}
+        templates: dict[str, MapShape] = {}
+        for name, definition in sorted(info.maps.items()):
+            if definition.internal:
+                continue
+            declared = maps.get(name)
+            mine = declared is not None and declared.object == one.name
+            shapes[name] = declared.shape if declared is not None and mine else definition.shape
+            if not definition.shape.is_outer:
+                continue
+            if declared is not None and mine:
+                templates[name] = declared.entry_shape
+            elif definition.inner is not None:
+                templates[name] = definition.inner.shape
+            elif name not in self._spec.outer_maps:
+                self._problems.add(
+                    f"map `{name}` of object `{one.name}` has no inner map, and the spec gives it no template",
+                    one.where,
+                    f"declare `{name}` under `outer_maps`, with `object: {one.name}` and `inner:`",
+                )
+        programs = tuple(
+            DesiredProgram(program.name, program.pin, program.attach, program.where) for program in one.programs
+        )
+        return DesiredObject(one.name, info.file, info.digest, programs, shapes, templates, one.where)
+
+    def _desired(
+        self,
+        one: PlainMap | OuterMap,
+        resolved: Resolved,
+        outer: OuterPolicy | None,
+        slots: DesiredSlots,
+        encoded: Encoded,
+    ) -> DesiredMap:
+        return DesiredMap(
+            name=one.name,
+            shape=resolved.shape,
+            entry_shape=resolved.entry_shape,
+            outer=outer,
+            object=one.object,
+            adopted=one.pin.text if one.pin is not None else None,
+            key=resolved.key,
+            value=resolved.value,
+            slots=slots,
+            entries=encoded.entries,
+            sources=encoded.sources,
+            update=one.policy.update or Update.IN_PLACE,
+            on_replace=one.policy.on_replace,
+            limits=None,
+            prevent_destroy=one.prevent_destroy,
+            after=tuple(scalar.text or "" for scalar in one.after),
+            where=one.where,
+        )
+
+    def _chunks(self, entries: Entries | None) -> tuple[RawChunk, ...]:
+        match entries:
+            case None:
+                return ()
+            case TableRef():
+                return refuse_keyless(entries, self._read_table(entries).chunks, self._problems)
+            case RawEntries():
+                return tuple(part for chunk in entries.chunks for part in fill(chunk, self._read_table, self._problems))
+
+    def _encode(self, parts: Sequence[Part], groups: Sequence[Group], resolved: Resolved) -> Encoded:
+        return encode_entries(
+            parts, groups, resolved.entry_shape, resolved.key, resolved.value, self._problems, self._host.byteorder
+        )
+
+    @staticmethod
+    def _shared_group(shared: SharedInnerMap, resolved: Resolved) -> Group:
+        return Group(shared.max_entries or resolved.entry_shape.max_entries, shared.where, shared.name)

@@ -1,0 +1,232 @@
+"""From columns of text to an entry table: typed, sorted and checked, each problem told at its own place. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import chain
+
+import numpy as np
+from numpy.typing import NDArray
+
+from provisioner import columns
+from provisioner.codec.base import Bytes, Column, Fault, Path, Type
+from provisioner.columns import EntryTable, Index
+from provisioner.errors import Problems
+from provisioner.location import Location
+from provisioner.shape import MapShape
+from provisioner.state import Sources
+from provisioner.tree import RAW, RawChunk
+
+BATCH_ROWS = 512
+"""Rows encoded at once, so that a column's texts stay in the cache; a larger chunk is taken as it is."""
+
+MAX_PROBLEMS = 50
+"""Problems told of one map's entries: a table with the wrong type in a column would have one for every row."""
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """One inner map's contents; several slots point to one group where they are a range or a shared inner map.
+
+    `keep_zero` keeps an array's entries of zero, which otherwise say no more than leaving them out.
+    """
+
+    capacity: int
+    where: Location
+    address: str
+    keep_zero: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Entries as text: all of one group, or, in a table that fills many inner maps, each row of the group it names."""
+
+    chunk: RawChunk
+    group: int | Index
+
+    def groups(self) -> Index:
+        if isinstance(self.group, int):
+            return np.full(self.chunk.rows, self.group, np.int64)
+        return self.group
+
+    def first_group(self) -> int:
+        return self.group if isinstance(self.group, int) else int(self.group[0])
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """Entries of all groups: `entries` has one slot per group."""
+
+    entries: EntryTable
+    sources: Sources
+
+
+def encode_columns(
+    chunks: Sequence[RawChunk], addresses: Sequence[str], prefix: str, kind: Type, out: Bytes, problems: Problems
+) -> bool:
+    """Encode what stands at `prefix` ("key" or "value") in chunks of one shape into `out`; whether all went well."""
+    wanted = [path for path in chunks[0].columns if path[0] == prefix]
+    joined: dict[Path, Column] = {
+        path[1:]: _joined([chunk.columns[path].texts() for chunk in chunks]) for path in wanted
+    }
+    faults = _encode_raw(joined[RAW[1:]], kind, out) if wanted == [RAW] else kind.encode(joined, out)
+    for fault in faults:
+        if len(problems) >= MAX_PROBLEMS:
+            break
+        _tell(fault, prefix, chunks, addresses, problems)
+    return not faults
+
+
+def encode_entries(
+    parts: Sequence[Part],
+    groups: Sequence[Group],
+    shape: MapShape,
+    key: Type,
+    value: Type,
+    problems: Problems,
+    byteorder: str,
+) -> Encoded:
+    """Every group's entries as one table. Problems: wrong values, keys that stand twice, too many, out of range."""
+    total = sum(part.chunk.rows for part in parts)
+    raw = _Rows(
+        np.zeros((total, key.size), np.uint8),
+        np.zeros((total, value.size), np.uint8),
+        np.zeros(total, np.int64),
+        np.zeros(total, np.uint16),
+        np.zeros(total, np.uint32),
+    )
+    local = Problems()
+    files: dict[str, int] = {}
+    at = 0
+    sound = True
+    for batch in _batches(parts):
+        chunks = [part.chunk for part in batch]
+        addresses = [groups[part.first_group()].address for part in batch]
+        rows = slice(at, at + sum(chunk.rows for chunk in chunks))
+        sound &= encode_columns(chunks, addresses, "key", key, raw.keys[rows], local)
+        sound &= encode_columns(chunks, addresses, "value", value, raw.values[rows], local)
+        raw.group[rows] = np.concatenate([part.groups() for part in batch])
+        raw.place(rows, chunks, files)
+        at = rows.stop
+    if sound:
+        _check(raw, groups, shape, tuple(files), key, local, byteorder)
+    problems.extend(local)
+    return _table(raw, groups, shape, tuple(files) or ("",))
+
+
+@dataclass(frozen=True, slots=True)
+class _Rows:
+    """All entries in the order they were written: `keys` (n, key size), `values` (n, value size), the others (n,)."""
+
+    keys: Bytes
+    values: Bytes
+    group: Index
+    file: NDArray[np.uint16]
+    line: NDArray[np.uint32]
+
+    def place(self, rows: slice, chunks: Iterable[RawChunk], files: dict[str, int]) -> None:
+        """Note the file and line of each row."""
+        at = rows.start
+        for chunk in chunks:
+            end = at + chunk.rows
+            self.file[at:end] = files.setdefault(chunk.file, len(files))
+            self.line[at:end] = chunk.lines()
+            at = end
+
+    def where(self, row: int, files: tuple[str, ...]) -> Location:
+        return Location(files[int(self.file[row])], int(self.line[row]), 1)
+
+
+def _batches(parts: Iterable[Part]) -> Iterator[list[Part]]:
+    """Parts of one shape, of about BATCH_ROWS rows together."""
+    waiting: dict[tuple[Path, ...], list[Part]] = {}
+    rows: dict[tuple[Path, ...], int] = {}
+    for part in parts:
+        shape = tuple(part.chunk.columns)
+        waiting.setdefault(shape, []).append(part)
+        rows[shape] = rows.get(shape, 0) + part.chunk.rows
+        if rows[shape] >= BATCH_ROWS:
+            yield waiting.pop(shape)
+            del rows[shape]
+    yield from waiting.values()
+
+
+def _joined(columns_: Sequence[Column]) -> Column:
+    return columns_[0] if len(columns_) == 1 else list(chain.from_iterable(columns_))
+
+
+def _encode_raw(texts: Column, kind: Type, out: Bytes) -> list[Fault]:
+    """Values that came out of files in the kernel's own bytes."""
+    faults: list[Fault] = []
+    for row, text in enumerate(texts):
+        found = kind.encode_raw((text or "").encode("latin-1"))
+        if isinstance(found, Fault):
+            faults.append(replace(found, row=row, path=RAW[1:]))
+        else:
+            out[row] = found
+    return faults
+
+
+def _tell(fault: Fault, prefix: str, chunks: Sequence[RawChunk], addresses: Sequence[str], problems: Problems) -> None:
+    """Say a fault at the place of its scalar; one that concerns a whole shape is told where the shape first stands."""
+    row = max(fault.row, 0)
+    path = (prefix, *fault.path)
+    for chunk, address in zip(chunks, addresses, strict=True):
+        if row < chunk.rows:
+            problems.add(fault.what, chunk.where(row, path), fault.hint, address)
+            return
+        row -= chunk.rows
+
+
+def _check(
+    raw: _Rows,
+    groups: Sequence[Group],
+    shape: MapShape,
+    files: tuple[str, ...],
+    key: Type,
+    problems: Problems,
+    byteorder: str,
+) -> None:
+    capacity = np.array([group.capacity for group in groups], np.int64)
+    if shape.is_array:
+        index = columns.as_indexes(raw.keys, byteorder)
+        for row in np.flatnonzero(index >= capacity[raw.group])[:MAX_PROBLEMS].tolist():
+            group = groups[int(raw.group[row])]
+            problems.add(
+                f"index {index[row]} is out of range: max_entries is {group.capacity}",
+                raw.where(row, files),
+                f"indexes go from 0 to {group.capacity - 1}; raise max_entries, or leave the entry out",
+                group.address,
+            )
+    else:
+        counts = np.bincount(raw.group, minlength=len(groups))
+        for number in np.flatnonzero(counts > capacity)[:MAX_PROBLEMS].tolist():
+            group = groups[number]
+            problems.add(
+                f"{counts[number]:,} entries do not fit: max_entries is {group.capacity:,}",
+                group.where,
+                f"write `max_entries: {counts[number]}` or more, or take entries away",
+                group.address,
+            )
+    order = columns.sort_by_slot(raw.group, raw.keys)
+    first, second = columns.duplicates(raw.group[order], raw.keys[order])
+    for one, other in zip(order[first[:MAX_PROBLEMS]].tolist(), order[second[:MAX_PROBLEMS]].tolist(), strict=True):
+        earlier, later = sorted((one, other), key=lambda row: raw.where(row, files))
+        written = key.decode(raw.keys[later : later + 1])[0]
+        problems.add(
+            f"key {written} stands twice: first in {raw.where(earlier, files).short()}",
+            raw.where(later, files),
+            "a map holds a key once: remove one of the two",
+            groups[int(raw.group[later])].address,
+        )
+
+
+def _table(raw: _Rows, groups: Sequence[Group], shape: MapShape, files: tuple[str, ...]) -> Encoded:
+    order = columns.sort_by_slot(raw.group, raw.keys)
+    if shape.is_array:
+        keep = np.array([group.keep_zero for group in groups], np.bool_)
+        order = order[columns.is_nonzero(raw.values[order]) | keep[raw.group[order]]]
+    counts = np.bincount(raw.group[order], minlength=len(groups)).astype(np.int64)
+    table = EntryTable(np.cumsum(counts) - counts, counts, raw.keys[order], raw.values[order])
+    return Encoded(table, Sources(files, raw.file[order], raw.line[order]))

@@ -1,0 +1,394 @@
+"""From changes to a plan: what will be done, in which order, and what speaks against it. Pure.
+
+Order is decided here alone, and is total: objects are loaded first, then maps are filled and published in the order of
+`after` (and of their names), then programs are attached, then what goes is deleted, in the reverse order.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import operator
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import astuple, dataclass
+from enum import Enum
+
+import numpy as np
+
+from provisioner.changes import Action, Change, LinkChange, MapChange, ObjectChange
+from provisioner.spec import ExtraInnerMaps, Limits
+from provisioner.state import DesiredMap, DesiredState, Meta, ObservedState
+from provisioner.steps import (
+    Attach,
+    ClaimPinRoot,
+    CommitObject,
+    CreateMap,
+    DeleteSlots,
+    Detach,
+    LoadObject,
+    PublishSlots,
+    RecordMeta,
+    Step,
+    Sweep,
+    Unpin,
+    WriteEntries,
+)
+from provisioner.uapi import OUTER_TYPES
+
+
+class Severity(Enum):
+    """`notice` is worth knowing, `danger` can hurt a data plane."""
+
+    NOTICE = "notice"
+    DANGER = "danger"
+
+
+@dataclass(frozen=True, slots=True)
+class Hazard:
+    id: str
+    severity: Severity
+    address: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A rule that stops apply, and the option that overrides it; empty where none does."""
+
+    rule: str
+    address: str
+    message: str
+    override: str
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Everything there is to know before anything is done. `digest` binds a saved plan to both states."""
+
+    desired: DesiredState
+    observed: ObservedState
+    changes: tuple[Change, ...]
+    steps: tuple[Step, ...]
+    hazards: tuple[Hazard, ...]
+    blocked: tuple[Refusal, ...]
+    digest: str
+
+    @property
+    def changed(self) -> bool:
+        return bool(self.steps)
+
+    @property
+    def maps(self) -> Mapping[str, MapChange]:
+        return {change.name: change for change in self.changes if isinstance(change, MapChange)}
+
+    @property
+    def objects(self) -> Mapping[str, ObjectChange]:
+        return {change.name: change for change in self.changes if isinstance(change, ObjectChange)}
+
+    @property
+    def links(self) -> tuple[LinkChange, ...]:
+        return tuple(change for change in self.changes if isinstance(change, LinkChange))
+
+
+@dataclass(frozen=True, slots=True)
+class Overrides:
+    """What the user allowed on the command line."""
+
+    approve_deletes: bool = False
+    allow_recreate: bool = False
+    take_over: bool = False
+    prune: bool = False
+
+    @staticmethod
+    def force() -> Overrides:
+        """All but ownership."""
+        return Overrides(approve_deletes=True, allow_recreate=True)
+
+
+def either(one: Overrides, other: Overrides) -> Overrides:
+    """What the one or the other allows."""
+    return Overrides(*map(operator.or_, astuple(one), astuple(other)))
+
+
+def make_plan(
+    desired: DesiredState,
+    observed: ObservedState,
+    maps: Iterable[MapChange],
+    objects: Iterable[ObjectChange],
+    links: Iterable[LinkChange],
+    overrides: Overrides = Overrides(),
+) -> Plan:
+    """Order the changes into steps, and judge them."""
+    by_name = {change.name: change for change in maps}
+    order = publishing_order(list(desired.maps.values()))
+    ordered = [by_name[name] for name in order if name in by_name]
+    loads = sorted(objects, key=lambda change: change.name)
+    attachments = tuple(links)
+    steps = _steps(desired, observed, ordered, loads, attachments, overrides)
+    changes: tuple[Change, ...] = (*loads, *ordered, *attachments)
+    hazards = tuple(_hazards(observed, ordered, loads, overrides))
+    blocked = tuple(_refusals(desired, observed, ordered, loads, overrides))
+    return Plan(desired, observed, changes, steps, hazards, blocked, _digest(desired, observed, changes))
+
+
+def publishing_order(maps: Sequence[DesiredMap]) -> list[str]:
+    """Names such that each map comes after those in its `after`; otherwise outer maps first, and by name.
+
+    The spec has no cycles.
+    """
+    ranked = sorted(maps, key=lambda one: (one.outer is None, one.name))
+    placed: dict[str, None] = {}
+    known = {one.name: one for one in ranked}
+
+    def place(one: DesiredMap) -> None:
+        for name in sorted(one.after):
+            if name not in placed and name in known:
+                place(known[name])
+        placed[one.name] = None
+
+    for one in ranked:
+        if one.name not in placed:
+            place(one)
+    return list(placed)
+
+
+def wanted_meta(desired: DesiredState, observed: ObservedState, prune: bool = False) -> Meta:
+    """What `_meta` shall hold once all is done; the maps that programs use are only known then."""
+    return Meta(
+        project=desired.project,
+        objects={name: one.digest for name, one in sorted(desired.objects.items())},
+        templates={name: one.entry_shape for name, one in sorted(desired.maps.items()) if one.outer is not None},
+        attach_modes={
+            program.link_pin: str(program.attach.mode.name)
+            for one in desired.objects.values()
+            for program in one.programs
+            if program.attach is not None
+        },
+        used_maps=observed.meta.used_maps if observed.meta else {},
+        protected=tuple(sorted(name for name, one in desired.maps.items() if one.prevent_destroy)),
+        pins=tuple(sorted(own_pins(desired) | (set() if prune else set(observed.own_pins)))),
+    )
+
+
+def own_pins(desired: DesiredState) -> set[str]:
+    """The names that the project pins in its root, links and the record apart."""
+    names = {name for name, one in desired.maps.items() if one.adopted is None}
+    for one in desired.objects.values():
+        names |= {*one.maps, *(program.pin for program in one.programs)}
+    return names
+
+
+def _steps(
+    desired: DesiredState,
+    observed: ObservedState,
+    maps: list[MapChange],
+    objects: list[ObjectChange],
+    links: tuple[LinkChange, ...],
+    overrides: Overrides,
+) -> tuple[Step, ...]:
+    loaded = {change.name for change in objects if change.action is not Action.UNCHANGED}
+    work: list[Step] = [
+        LoadObject(change.name, change.carried, change.fresh) for change in objects if change.name in loaded
+    ]
+    crowded = {change.name for change in maps if _is_crowded(change)}
+    for change in maps:
+        if change.name in crowded:
+            work.append(DeleteSlots(change.name, change.slots.where(Action.DELETE)))
+        work += _fill_steps(change, change.desired is not None and change.desired.object in loaded)
+    work += [_link_step(change) for change in links if change.action in (Action.CREATE, Action.UPDATE, Action.REPLACE)]
+    work += [CommitObject(change.name) for change in objects if change.name in loaded]
+    for change in reversed(maps):
+        gone = change.slots.where(Action.DELETE)
+        if len(gone) and change.name not in crowded:
+            work.append(DeleteSlots(change.name, gone))
+    work += [Detach(change.pin) for change in links if change.action is Action.DELETE]
+    if overrides.prune:
+        work += [Unpin(pin) for pin in observed.other_pins]
+    meta = wanted_meta(desired, observed, overrides.prune)
+    swept: tuple[Step, ...] = (Sweep(),) if observed.leftovers else ()
+    if not work and observed.meta == meta:
+        return swept
+    claim: list[Step] = [] if observed.meta is not None and not loaded else [ClaimPinRoot(tuple(sorted(loaded)))]
+    return (*swept, *claim, *work, RecordMeta(meta))
+
+
+def _is_crowded(change: MapChange) -> bool:
+    """Whether new slots find room only once others are deleted; else programs never miss a key while they wait."""
+    assert change.desired is not None
+    live = int((change.slots.observed >= 0).sum())
+    return not change.desired.shape.is_array and live + len(change.slots.where(Action.CREATE)) > (
+        change.desired.shape.max_entries
+    )
+
+
+def _fill_steps(change: MapChange, loaded: bool) -> list[Step]:
+    """Steps that bring one map's contents up to what is desired, deletes of whole slots apart."""
+    assert change.desired is not None
+    created = change.action in (Action.CREATE, Action.REPLACE)
+    if created and change.desired.object is None:
+        return [CreateMap(change.name, change.action is Action.REPLACE)]
+    staged = np.flatnonzero(np.isin(change.slots.action, (Action.CREATE, Action.REPLACE)))
+    steps: list[Step] = []
+    fresh = created and loaded
+    if change.desired.outer is None:
+        if created and len(change.desired.entries.keys):
+            steps.append(WriteEntries(change.name, staged, fresh))
+    elif len(staged):
+        steps.append(PublishSlots(change.name, staged, fresh))
+    edited = change.slots.where(Action.UPDATE)
+    if len(edited):
+        steps.append(WriteEntries(change.name, edited, False))
+    return steps
+
+
+def _link_step(change: LinkChange) -> Step:
+    assert change.program is not None
+    return Attach(change.object, change.program.name, change.pin, change.action)
+
+
+def _hazards(
+    observed: ObservedState, maps: list[MapChange], objects: list[ObjectChange], overrides: Overrides
+) -> Iterable[Hazard]:
+    for load in objects:
+        for name, why in load.lost:
+            yield Hazard(
+                "map-not-carried-over",
+                Severity.DANGER,
+                name,
+                f"the upgrade of {load.name} cannot carry it over ({why}): it starts anew, and what it holds is lost",
+            )
+    for change in maps:
+        if change.action is Action.REPLACE and change.desired is not None and change.desired.object is None:
+            users = ", ".join(_users(change, observed))
+            keep = f"; these programs keep the old one until they are loaded again: {users}" if users else ""
+            yield Hazard(
+                "map-recreated",
+                Severity.DANGER,
+                change.name,
+                f"the live map cannot become the desired one ({change.reason}): it is made anew{keep}",
+            )
+    if observed.other_pins:
+        names = ", ".join(observed.other_pins[:5]) + (", ..." if len(observed.other_pins) > 5 else "")
+        what = "removed" if overrides.prune else "left alone; --prune removes them"
+        yield Hazard(
+            "unknown-pins",
+            Severity.NOTICE,
+            "",
+            f"{len(observed.other_pins)} pins the spec does not name ({names}) are {what}",
+        )
+
+
+def _users(change: MapChange, observed: ObservedState) -> list[str]:
+    assert change.observed is not None
+    return sorted(pin for pin, program in observed.programs.items() if change.observed.id in program.map_ids)
+
+
+def _refusals(
+    desired: DesiredState,
+    observed: ObservedState,
+    maps: list[MapChange],
+    objects: list[ObjectChange],
+    overrides: Overrides,
+) -> Iterable[Refusal]:
+    if observed.meta is not None and observed.meta.project != desired.project and not overrides.take_over:
+        yield Refusal("ownership", "", f"the pin root belongs to project `{observed.meta.project}`", "--take-over")
+    if observed.exists and observed.meta is None and _anything(observed) and not overrides.take_over:
+        yield Refusal("ownership", "", "there are pins here, but no record that this project made them", "--take-over")
+    lost = {name for load in objects for name, _ in load.lost}
+    for change in maps:
+        assert change.desired is not None
+        if change.action is Action.REPLACE:
+            if change.desired.adopted is not None:
+                yield Refusal("adopted-shape", change.name, f"the adopted map differs: {change.reason}", "")
+            elif change.desired.prevent_destroy:
+                yield Refusal("prevent_destroy", change.name, "it is protected, and would be made anew", "")
+            lost.add(change.name)
+        elif change.desired.adopted is not None and change.action is Action.CREATE:
+            yield Refusal("adopted-missing", change.name, f"there is no map at {change.desired.adopted}", "")
+        if change.desired.outer is not None and change.desired.outer.extra_inner_maps is ExtraInnerMaps.FAIL:
+            extra = len(change.slots.where(Action.KEEP))
+            if extra:
+                yield Refusal("extra_inner_maps", change.name, f"{extra} live inner maps are not in the spec", "")
+        if not overrides.approve_deletes:
+            yield from _limit(change, change.desired.limits or desired.limits)
+    if not overrides.allow_recreate:
+        for name in sorted(lost):
+            yield Refusal("recreate", name, "a live map would be made anew and lose what it holds", "--allow-recreate")
+
+
+def _anything(observed: ObservedState) -> bool:
+    return bool(observed.maps or observed.object_maps or observed.programs or observed.links)
+
+
+DEFAULT_DELETE_PERCENT = 30
+DEFAULT_AT_LEAST = 10
+
+
+def _limit(change: MapChange, limits: Limits | None) -> Iterable[Refusal]:
+    """Refuse to delete, or update, more than a share of what is live; few things may always go."""
+    at_least = limits.at_least if limits and limits.at_least is not None else DEFAULT_AT_LEAST
+    deletes = limits.delete_percent if limits and limits.delete_percent is not None else DEFAULT_DELETE_PERCENT
+    updates = limits.update_percent if limits else None
+    slots = change.slots
+    live = int((slots.observed >= 0).sum())
+    entries = int((slots.unchanged + slots.updates + slots.deletes).sum())
+    counts = [
+        ("delete_percent", "inner maps deleted", len(slots.where(Action.DELETE)), live, deletes),
+        ("delete_percent", "entries deleted", int(slots.deletes.sum()), entries, deletes),
+        ("update_percent", "entries updated", int(slots.updates.sum()), entries, updates),
+    ]
+    for rule, what, count, of, percent in counts:
+        if percent is not None and count > at_least and count * 100 > percent * of:
+            message = f"{count:,} of {of:,} {what}: more than {percent} %"
+            yield Refusal(rule, change.name, message, "--approve-deletes")
+            return
+
+
+def _digest(desired: DesiredState, observed: ObservedState, changes: Iterable[Change]) -> str:
+    """A digest over what is wanted and what was seen: equal plans have equal digests, on any day."""
+    total = hashlib.sha256(
+        f"{desired.project}\n{desired.pin_root}\n{wanted_meta(desired, observed).to_json()}\n".encode()
+    )
+    for change in changes:
+        match change:
+            case MapChange():
+                total.update(repr((change.name, change.action, change.reason)).encode())
+                if change.desired is not None:
+                    _feed_desired(total, change.desired)
+                if change.observed is not None:
+                    total.update(repr((change.observed.id, change.observed.shape)).encode())
+                    total.update(change.observed.slots.keys.tobytes())
+                    total.update(change.observed.slots.inner_ids.tobytes())
+                for column in (change.slots.action, change.entries.action, change.entries.keys, change.entries.before):
+                    total.update(np.ascontiguousarray(column).tobytes())
+            case ObjectChange():
+                total.update(
+                    repr((change.name, change.action, change.carried, change.fresh, change.desired.digest)).encode()
+                )
+            case LinkChange():
+                total.update(repr((change.pin, change.action, change.observed)).encode())
+    return "sha256:" + total.hexdigest()
+
+
+def _feed_desired(total: hashlib._Hash, desired: DesiredMap) -> None:
+    total.update(repr((desired.shape, desired.entry_shape, desired.object, desired.adopted)).encode())
+    slots, entries = desired.slots, desired.entries
+    for column in (slots.keys, slots.max_entries, slots.contents, slots.shared, entries.starts, entries.counts):
+        total.update(np.ascontiguousarray(column).tobytes())
+    total.update(np.ascontiguousarray(entries.keys).tobytes())
+    total.update(np.ascontiguousarray(entries.values).tobytes())
+
+
+def grace_periods(plan: Plan, wave_slots: int) -> int:
+    """About how many RCU grace periods apply waits for: one per batch on an outer map, and one for what it keeps."""
+    total = 0
+    for step in plan.steps:
+        match step:
+            case PublishSlots() | DeleteSlots():
+                total += -(-len(step.slots) // wave_slots)
+            case CreateMap():
+                desired = plan.desired.maps[step.map]
+                if desired.shape.map_type in OUTER_TYPES:
+                    total += -(-len(desired.slots.keys) // wave_slots)
+            case _:
+                pass
+    return total

@@ -1,0 +1,223 @@
+"""From fields as written, and what an object brings, to shapes and types: what each map shall be. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from provisioner.codec.base import Type
+from provisioner.codec.btf import BtfTypes
+from provisioner.codec.build import Builder
+from provisioner.codec.percpu import PerCpu
+from provisioner.codec.resolve import Lookup
+from provisioner.diff import shape_differences
+from provisioner.errors import Problems, did_you_mean
+from provisioner.host import Host
+from provisioner.location import Location
+from provisioner.objectfile import MapDef, ObjectInfo
+from provisioner.shape import MapShape
+from provisioner.spec import InnerTemplate, MapFields, OuterMap, PlainMap, Spec
+from provisioner.typexpr import NamedType
+from provisioner.uapi import MapFlag
+
+_INNER_VALUE_SIZE = 4
+"""Bytes of an outer map's value: an fd when written, an id when read (kernel/bpf/map_in_map.c)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """Shapes and types of one map. `outer_key` is None for a plain map, whose `entry_shape` is its own."""
+
+    shape: MapShape
+    entry_shape: MapShape
+    outer_key: Type | None
+    key: Type
+    value: Type
+
+
+class Resolver:
+    """Resolves one spec's maps; every problem goes to `problems`, and the map concerned resolves to None."""
+
+    def __init__(
+        self,
+        spec: Spec,
+        host: Host,
+        objects: Mapping[str, ObjectInfo],
+        btf: Mapping[str, BtfTypes],
+        lookups: Mapping[str, Lookup],
+        problems: Problems,
+    ) -> None:
+        self._spec = spec
+        self._host = host
+        self._objects = objects
+        self._problems = problems
+        self._btf = btf
+        self._lookups = lookups
+        self._builders: dict[str | None, Builder] = {}
+
+    def _builder(self, object_name: str | None) -> Builder:
+        """The types as seen from an object's maps, where BTF without a source is that object's."""
+        if object_name not in self._builders:
+            own = self._btf.get(object_name or "")
+            self._builders[object_name] = Builder(
+                self._spec.types,
+                byteorder=self._host.byteorder,
+                problems=self._problems,
+                btf={**self._btf, "": own} if own is not None else self._btf,
+                lookups=self._lookups,
+            )
+        return self._builders[object_name]
+
+    def plain(self, one: PlainMap) -> Resolved | None:
+        definition = self._definition(one.object, one.name, one.where)
+        if one.object is not None and definition is None:
+            return None
+        key, value = self._types(one.fields, definition, one.object, one.where, one.name)
+        if key is None or value is None:
+            return None
+        shape = self._shape(one.fields, key.size, value.size, _shape_of(definition), one.where, one.name)
+        if shape is None:
+            return None
+        return Resolved(shape, shape, None, key, self._spread(shape, value))
+
+    def outer(self, one: OuterMap) -> Resolved | None:
+        definition = self._definition(one.object, one.name, one.where)
+        if one.object is not None and definition is None:
+            return None
+        if definition is not None and not definition.shape.is_outer:
+            self._problems.add(
+                f"map `{one.name}` of the object is a {definition.shape.map_type.word}, not a map of maps",
+                one.where,
+                "declare it under `maps`",
+            )
+            return None
+        template = self._template(one, definition)
+        outer_key = self._outer_key(one, definition)
+        if template is None or outer_key is None:
+            return None
+        entry_shape, key, value = template
+        shape = self._shape(one.fields, outer_key.size, _INNER_VALUE_SIZE, _shape_of(definition), one.where, one.name)
+        if shape is None:
+            return None
+        return Resolved(shape, entry_shape, outer_key, key, self._spread(entry_shape, value))
+
+    def template_shape(
+        self, template: InnerTemplate, object_name: str | None, definition: MapDef | None
+    ) -> tuple[MapShape, Type, Type] | None:
+        """Shape, key and value type of an inner template, checked against the inner map that the ELF declares."""
+        inner = definition.inner if definition is not None else None
+        declared = inner.shape if inner is not None else None
+        where = template.where
+        key, value = self._types(template.fields, inner, object_name, where, template.name)
+        if key is None or value is None:
+            return None
+        shape = self._shape(template.fields, key.size, value.size, None, where, template.name)
+        if shape is None:
+            return None
+        difference = shape_differences(shape, declared, capacity=False) if declared is not None else ""
+        if definition is not None and difference:
+            self._problems.add(
+                f"inner template `{template.name}` does not match the inner map that the object declares for "
+                f"`{definition.name}`: {difference}",
+                where,
+                "the kernel takes only inner maps of the declared shape: make the two equal",
+            )
+            return None
+        return shape, key, value
+
+    def _template(self, one: OuterMap, definition: MapDef | None) -> tuple[MapShape, Type, Type] | None:
+        template = self._spec.inner_templates.get(one.inner)
+        if template is None:
+            return None  # read_spec has said so
+        return self.template_shape(template, one.object, definition)
+
+    def _outer_key(self, one: OuterMap, definition: MapDef | None) -> Type | None:
+        if one.fields.key is None and definition is not None and not definition.btf_key_type_id:
+            if definition.shape.key_size == 4:
+                return self._builder(one.object).build(NamedType("u32", one.where))
+            self._problems.add(
+                f"the object does not say what the {definition.shape.key_size} bytes of the key of `{one.name}` mean",
+                one.where,
+                "write its `key:`",
+            )
+            return None
+        key, _ = self._types(one.fields, definition, one.object, one.where, one.name, value=False)
+        return key
+
+    def _definition(self, object_name: str | None, name: str, where: Location) -> MapDef | None:
+        if object_name is None or object_name not in self._objects:
+            return None
+        maps = self._objects[object_name].maps
+        if name not in maps:
+            known = [other for other, one in maps.items() if not one.internal]
+            self._problems.add(f"object `{object_name}` has no map `{name}`", where, did_you_mean(name, known))
+        return maps.get(name)
+
+    def _types(
+        self,
+        fields: MapFields,
+        definition: MapDef | None,
+        object_name: str | None,
+        where: Location,
+        name: str,
+        *,
+        value: bool = True,
+    ) -> tuple[Type | None, Type | None]:
+        """Key and value type: as written, else from the object's BTF."""
+        btf_key = definition.btf_key_type_id if definition is not None else 0
+        btf_value = definition.btf_value_type_id if definition is not None else 0
+        found: list[Type | None] = []
+        wanted = [("key", fields.key, btf_key)]
+        if value:
+            wanted.append(("value", fields.value, btf_value))
+        for field, written, btf_id in wanted:
+            if written is not None:
+                found.append(self._builder(object_name).build(written))
+            elif btf_id and object_name:
+                found.append(self._builder(object_name).from_btf_id(btf_id, where))
+            else:
+                self._problems.add(f"`{name}` has no `{field}` type", where, f"write `{field}: u32`, or another type")
+                found.append(None)
+        return found[0], found[1] if value else None
+
+    def _shape(
+        self,
+        fields: MapFields,
+        key_size: int,
+        value_size: int,
+        declared: MapShape | None,
+        where: Location,
+        name: str,
+    ) -> MapShape | None:
+        """What is written, completed by what the object declares; the two must not contradict each other."""
+        map_type, max_entries = fields.map_type, fields.max_entries
+        if declared is not None:
+            map_type = declared.map_type if map_type is None else map_type
+            max_entries = declared.max_entries if max_entries is None else max_entries
+        if map_type is None or max_entries is None:
+            field = "type" if map_type is None else "max_entries"
+            self._problems.add(f"`{name}` has no `{field}`", where, f"write `{field}:`")
+            return None
+        flags = fields.map_flags if fields.map_flags is not None else (declared.map_flags if declared else MapFlag(0))
+        shape = MapShape(map_type, key_size, value_size, max_entries, flags, fields.map_extra or 0, fields.numa_node)
+        if shape.is_array and key_size != 4:
+            self._problems.add(
+                f"the key of a {map_type.word} is an index of 4 bytes, that of `{name}` has {key_size}",
+                where,
+                "write `key: u32`",
+            )
+            return None
+        if declared is not None and (difference := shape_differences(shape, declared)):
+            self._problems.add(
+                f"`{name}` does not match the object: {difference}", where, "make the spec and the object's map equal"
+            )
+            return None
+        return shape
+
+    def _spread(self, shape: MapShape, value: Type) -> Type:
+        """Per-CPU maps hold one value for each possible CPU."""
+        return PerCpu(value, self._host.possible_cpus) if shape.is_percpu else value
+
+
+def _shape_of(definition: MapDef | None) -> MapShape | None:
+    return definition.shape if definition is not None else None

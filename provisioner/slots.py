@@ -1,0 +1,236 @@
+"""Which slots an outer map shall have: outer keys from single keys, ranges and tables, checked. Pure."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from provisioner import columns
+from provisioner.codec.base import Bytes, Path, Type
+from provisioner.codec.display import format_value
+from provisioner.columns import Index
+from provisioner.entries import Part, encode_columns
+from provisioner.errors import Problems, did_you_mean
+from provisioner.host import ByteOrder, Host
+from provisioner.location import Location
+from provisioner.resolve import Resolved
+from provisioner.spec import Contents, Entries, InnerMap, InnerTemplate, KeyRange, OuterMap, SharedInnerMap, TableRef
+from provisioner.state import CONTENTS, DesiredSlots
+from provisioner.tree import MARK_COLUMN_BITS, PackedColumn, RawChunk, Scalar, flatten
+
+ReadChunks = Callable[[Entries | None], tuple[RawChunk, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class Inner:
+    """One inner map as declared, once for all the slots of a range. `share` numbers a shared inner map, or is -1."""
+
+    capacity: int
+    contents: Contents
+    share: int
+    where: Location
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """m slots as written: `keys` (m, key size), `owner` (m,) the number of the inner map that each comes from."""
+
+    keys: Bytes
+    owner: Index
+    inners: tuple[Inner, ...]
+    parts: tuple[Part, ...]
+
+    def in_reading_order(self, kind: Type) -> tuple[DesiredSlots, Index]:
+        """The slots by key, and the order that they were in."""
+        order = columns.order_of(self.keys, kind.number_order)
+        owner = self.owner[order]
+        slots = DesiredSlots(
+            self.keys[order],
+            np.array([inner.capacity for inner in self.inners], np.uint32)[owner],
+            np.array([CONTENTS.index(inner.contents) for inner in self.inners], np.uint8)[owner],
+            np.array([inner.share for inner in self.inners], np.int32)[owner],
+            tuple(self.inners[number].where for number in owner.tolist()),
+        )
+        return slots, order
+
+
+class SlotWriter:
+    """Works out the slots of one outer map."""
+
+    def __init__(
+        self,
+        outer: OuterMap,
+        template: InnerTemplate,
+        resolved: Resolved,
+        shared: Sequence[SharedInnerMap],
+        host: Host,
+        read_chunks: ReadChunks,
+        problems: Problems,
+    ) -> None:
+        assert resolved.outer_key is not None
+        self._outer = outer
+        self._template = template
+        self._resolved = resolved
+        self._kind: Type = resolved.outer_key
+        self._shared = {one.name: number for number, one in enumerate(shared)}
+        self._shared_capacity = [one.max_entries or resolved.entry_shape.max_entries for one in shared]
+        self._byteorder: ByteOrder = host.byteorder
+        self._host = host
+        self._read_chunks = read_chunks
+        self._problems = problems
+
+    def write(self) -> Written:
+        """All slots; groups of entries are numbered after those of the shared inner maps."""
+        inner_maps = self._outer.inner_maps
+        written = self._from_table(inner_maps) if isinstance(inner_maps, TableRef) else self._listed(inner_maps)
+        self._check(written)
+        return written
+
+    def _listed(self, inner_maps: Sequence[InnerMap]) -> Written:
+        single = [number for number, inner in enumerate(inner_maps) if not isinstance(inner.key, KeyRange)]
+        keys = [self._single_keys([inner_maps[number] for number in single])]
+        owner = [np.array(single, np.int64)]
+        for number, inner in enumerate(inner_maps):
+            if isinstance(inner.key, KeyRange):
+                spread = self._range(inner.key)
+                keys.append(spread)
+                owner.append(np.full(len(spread), number, np.int64))
+        base = len(self._shared)
+        parts = [
+            Part(chunk, base + number)
+            for number, inner in enumerate(inner_maps)
+            for chunk in self._read_chunks(inner.entries)
+        ]
+        inners = tuple(self._inner(inner) for inner in inner_maps)
+        return Written(np.concatenate(keys), np.concatenate(owner), inners, tuple(parts))
+
+    def _inner(self, inner: InnerMap) -> Inner:
+        contents = inner.policy.contents or self._contents()
+        if inner.shared is None:
+            return Inner(inner.max_entries or self._resolved.entry_shape.max_entries, contents, -1, inner.where)
+        share = self._shared.get(inner.shared)
+        if share is None:
+            self._problems.add(
+                f"shared inner map `{inner.shared}` is not made of template `{self._outer.inner}`, which "
+                f"{self._outer.name} takes",
+                inner.where,
+                did_you_mean(inner.shared, self._shared),
+            )
+            return Inner(0, contents, -1, inner.where)
+        return Inner(self._shared_capacity[share], Contents.EXACT, share, inner.where)
+
+    def _contents(self) -> Contents:
+        return self._outer.policy.contents or self._template.policy.contents or Contents.EXACT
+
+    def _single_keys(self, inner_maps: Sequence[InnerMap]) -> Bytes:
+        """Keys of inner maps that name one each; those written alike are encoded together."""
+        keys = np.zeros((len(inner_maps), self._kind.size), np.uint8)
+        alike: dict[tuple[Path, ...], list[int]] = {}
+        scalars: list[list[Scalar]] = []
+        for number, inner in enumerate(inner_maps):
+            assert not isinstance(inner.key, KeyRange)
+            found = list(flatten(inner.key))
+            scalars.append([scalar for _, scalar in found])
+            alike.setdefault(tuple(path for path, _ in found), []).append(number)
+        for paths, numbers in alike.items():
+            chunk = _key_chunk(paths, [scalars[number] for number in numbers], inner_maps[numbers[0]].where)
+            out = np.zeros((len(numbers), self._kind.size), np.uint8)
+            encode_columns([chunk], [self._outer.name], "key", self._kind, out, self._problems)
+            keys[numbers] = out
+        return keys
+
+    def _range(self, written: KeyRange) -> Bytes:
+        """The keys `first..last`, both included; `possible_cpus` stands for 0 to the last of them."""
+        name, kind = self._outer.name, self._kind
+        order = kind.number_order
+        if order is None:
+            what = f"a range needs an integer key, that of {name} is {kind.describe()}"
+            return self._no_keys(what, written.where, "list the keys")
+        if written.first is None or written.last is None:
+            first, last = 0, self._host.possible_cpus - 1
+        else:
+            ends = np.zeros((2, kind.size), np.uint8)
+            chunk = _key_chunk(((),), [[written.first], [written.last]], written.where)
+            if not encode_columns([chunk], [name], "key", kind, ends, self._problems):
+                return np.zeros((0, kind.size), np.uint8)
+            first, last = (int.from_bytes(row.tobytes(), order) for row in ends)
+        if last < first:
+            return self._no_keys(
+                f"the range {first}..{last} ends before it begins", written.where, f"write {last}..{first}"
+            )
+        if last - first >= self._resolved.shape.max_entries:
+            what = f"the range {first}..{last} has more keys than {name} has slots"
+            return self._no_keys(what, written.where, "raise max_entries, or shorten the range")
+        prefix = "<" if order == "little" else ">"
+        numbers = np.arange(last - first + 1, dtype=np.uint64) + np.uint64(first)
+        return numbers.astype(f"{prefix}u{kind.size}").view(np.uint8).reshape(-1, kind.size)
+
+    def _no_keys(self, what: str, where: Location, hint: str) -> Bytes:
+        self._problems.add(what, where, hint, self._outer.name)
+        return np.zeros((0, self._kind.size), np.uint8)
+
+    def _from_table(self, table: TableRef) -> Written:
+        """One table that fills many inner maps: each row says which by its outer key."""
+        chunks = self._read_chunks(table)
+        each = [np.zeros((chunk.rows, self._kind.size), np.uint8) for chunk in chunks]
+        for chunk, out in zip(chunks, each, strict=True):
+            encode_columns([chunk], [self._outer.name], "outer", self._kind, out, self._problems)
+        rows = np.concatenate([np.zeros((0, self._kind.size), np.uint8), *each])
+        first, number = columns.distinct(rows)
+        base = len(self._shared)
+        parts, at = [], 0
+        for chunk in chunks:
+            parts.append(Part(chunk, base + number[at : at + chunk.rows]))
+            at += chunk.rows
+        capacity, contents = self._resolved.entry_shape.max_entries, self._contents()
+        inners = tuple(Inner(capacity, contents, -1, table.where) for _ in range(len(first)))
+        return Written(rows[first], np.arange(len(first), dtype=np.int64), inners, tuple(parts))
+
+    def _check(self, written: Written) -> None:
+        """Keys that stand twice, indexes out of range, more slots than there is room for."""
+        keys, limit = written.keys, self._resolved.shape.max_entries
+        places = [written.inners[number].where for number in written.owner.tolist()]
+        zeros = np.zeros(len(keys), np.int64)
+        ranked = columns.sort_by_slot(zeros, keys)
+        for one, other in zip(
+            *(ranked[rows].tolist() for rows in columns.duplicates(zeros, keys[ranked])), strict=True
+        ):
+            earlier, later = sorted((places[one], places[other]))
+            address = self.address(keys[one : one + 1])
+            self._problems.add(f"{address} stands twice: first in {earlier.short()}", later, "remove one", address)
+        if self._resolved.shape.is_array:
+            index = columns.as_indexes(keys, self._byteorder)
+            for number in np.flatnonzero(index >= limit)[:20].tolist():
+                self._problems.add(
+                    f"index {index[number]} is out of range: max_entries of {self._outer.name} is {limit}",
+                    places[number],
+                    f"indexes go from 0 to {limit - 1}; raise max_entries, or leave the inner map out",
+                )
+        elif len(keys) > limit:
+            self._problems.add(
+                f"{len(keys):,} inner maps do not fit: max_entries is {limit:,}",
+                self._outer.where,
+                f"write `max_entries: {len(keys)}` or more, or take inner maps away",
+                self._outer.name,
+            )
+
+    def address(self, key: Bytes) -> str:
+        """`tenants[42]`; `key` has shape (1, key size)."""
+        return f"{self._outer.name}[{format_value(self._kind.decode(key)[0])}]"
+
+
+def _key_chunk(paths: Sequence[Path], rows: Sequence[Sequence[Scalar]], where: Location) -> RawChunk:
+    """Keys that are written alike as one chunk: `rows` has a scalar per path."""
+    by_path = list(zip(*rows, strict=True)) if paths else []
+    packed = {
+        ("key", *path): PackedColumn([scalar.text for scalar in column])
+        for path, column in zip(paths, by_path, strict=True)
+    }
+    marks = {
+        ("key", *path): array("Q", [scalar.where.line << MARK_COLUMN_BITS | scalar.where.column for scalar in column])
+        for path, column in zip(paths, by_path, strict=True)
+    }
+    return RawChunk(where.file, len(rows), packed, marks)

@@ -1,0 +1,224 @@
+"""What a project declares, in the user's words: structure only, no bytes.
+
+Field names are the spec language's. `where` is the place of the declaration, for errors and for `explain`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+
+from provisioner.location import Location
+from provisioner.tree import Node, RawEntries, Scalar
+from provisioner.typexpr import TypeExpr
+from provisioner.uapi import MapFlag, MapType, XdpMode
+
+
+class Contents(Enum):
+    """Which of a map's entries are ours: all, those listed, or none."""
+
+    EXACT = "exact"
+    PRESENT = "present"
+    IGNORE = "ignore"
+
+
+class Update(Enum):
+    """How a changed inner map gets into the kernel."""
+
+    AUTO = "auto"
+    IN_PLACE = "in_place"
+    REPLACE = "replace"
+
+
+class OnReplace(Enum):
+    """What becomes of entries that are not ours when their map is replaced."""
+
+    COPY = "copy"
+    DROP = "drop"
+
+
+class ExtraInnerMaps(Enum):
+    """What becomes of live inner maps that the spec does not list."""
+
+    DELETE = "delete"
+    KEEP = "keep"
+    FAIL = "fail"
+
+
+class IfMissing(Enum):
+    """What an attachment does when its interface is not there."""
+
+    FAIL = "fail"
+    DEFER = "defer"
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How much of what is live one apply may delete or update, in percent, above `at_least` of them."""
+
+    delete_percent: int | None
+    update_percent: int | None
+    at_least: int | None
+    where: Location
+
+
+@dataclass(frozen=True, slots=True)
+class TableColumn:
+    """Where a key or value comes from: one column by name, or a column for each member path."""
+
+    columns: tuple[tuple[tuple[str | int, ...], str], ...]
+    where: Location
+
+
+@dataclass(frozen=True, slots=True)
+class TableRef:
+    """Entries in a file. `outer_key` is set in the long form, where one table fills many inner maps."""
+
+    file: Scalar
+    format: str | None
+    key: TableColumn | None
+    value: TableColumn | None
+    outer_key: TableColumn | None
+    where: Location
+
+
+Entries = RawEntries | TableRef
+
+
+@dataclass(frozen=True, slots=True)
+class KeyRange:
+    """`first..last`, both included, as written; `possible_cpus` has neither."""
+
+    first: Scalar | None
+    last: Scalar | None
+    where: Location
+
+
+@dataclass(frozen=True, slots=True)
+class MapFields:
+    """What BPF_MAP_CREATE takes, as far as the user wrote it; None leaves it to the object or the default."""
+
+    map_type: MapType | None
+    key: TypeExpr | None
+    value: TypeExpr | None
+    max_entries: int | None
+    map_flags: MapFlag | None
+    map_extra: int | None
+    numa_node: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """Who owns what, and how it changes; None inherits: inner map from outer map from template from the default."""
+
+    contents: Contents | None = None
+    update: Update | None = None
+    on_replace: OnReplace | None = None
+    owned_keys: tuple[KeyRange, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class InnerTemplate:
+    name: str
+    fields: MapFields
+    policy: Policy
+    prevent_destroy: bool
+    where: Location
+
+
+@dataclass(frozen=True, slots=True)
+class InnerMap:
+    """One slot, or a range of slots, of an outer map. `shared` names a shared inner map in the place of entries."""
+
+    key: Node | KeyRange
+    entries: Entries | None
+    max_entries: int | None
+    shared: str | None
+    policy: Policy
+    where: Location
+
+
+@dataclass(frozen=True, slots=True)
+class SharedInnerMap:
+    name: str
+    inner: str
+    entries: Entries | None
+    max_entries: int | None
+    where: Location
+
+
+@dataclass(frozen=True, slots=True)
+class OuterMap:
+    """`object` names where the map comes from; without it, or a `pin` to adopt, the provisioner creates it."""
+
+    name: str
+    object: str | None
+    pin: Scalar | None
+    fields: MapFields
+    inner: str
+    inner_maps: tuple[InnerMap, ...] | TableRef
+    default_shared: str | None
+    policy: Policy
+    extra_inner_maps: ExtraInnerMaps
+    limits: Limits | None
+    prevent_destroy: bool
+    after: tuple[Scalar, ...]
+    where: Location
+
+
+@dataclass(frozen=True, slots=True)
+class PlainMap:
+    """A map that is neither outer nor inner: an index, a switch, an allow list."""
+
+    name: str
+    object: str | None
+    pin: Scalar | None
+    fields: MapFields
+    entries: Entries | None
+    policy: Policy
+    prevent_destroy: bool
+    after: tuple[Scalar, ...]
+    where: Location
+
+
+@dataclass(frozen=True, slots=True)
+class XdpAttach:
+    interface: str
+    mode: XdpMode
+    if_missing: IfMissing
+    where: Location
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    name: str
+    pin: str
+    attach: XdpAttach | None
+    where: Location
+
+
+@dataclass(frozen=True, slots=True)
+class BpfObject:
+    """A compiled object file; `file` is as written, relative to the spec file it stands in."""
+
+    name: str
+    file: Scalar
+    programs: tuple[Program, ...]
+    where: Location
+
+
+@dataclass(frozen=True, slots=True)
+class Spec:
+    """One project. Mappings keep the order written; order of work is decided by the plan alone."""
+
+    name: str
+    pin_root: str
+    types: Mapping[str, TypeExpr]
+    inner_templates: Mapping[str, InnerTemplate]
+    objects: Mapping[str, BpfObject]
+    shared_inner_maps: Mapping[str, SharedInnerMap]
+    maps: Mapping[str, PlainMap]
+    outer_maps: Mapping[str, OuterMap]
+    limits: Limits | None
+    where: Location

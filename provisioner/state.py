@@ -1,0 +1,295 @@
+"""The two states that a plan compares: desired, encoded to the kernel's bytes; observed, read from the kernel.
+
+Both speak of maps by name and of inner maps by outer key. A plain map is a map with exactly one slot, whose outer key
+has no bytes: the same table, diff and apply with one level less.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from provisioner.codec.base import Bytes, Type
+from provisioner.columns import EntryTable
+from provisioner.host import Host
+from provisioner.location import Location
+from provisioner.shape import MapShape
+from provisioner.spec import (
+    Contents,
+    ExtraInnerMaps,
+    Limits,
+    OnReplace,
+    Update,
+    XdpAttach,
+)
+from provisioner.uapi import MapFlag, MapType, XdpMode
+
+META_PIN: Final = "_meta"
+"""Names that begin with an underscore are ours: users' pins never do."""
+
+NEW_PREFIX: Final = "_new_"
+"""Pins of a generation that is being loaded: renamed over the old ones as the last step, or removed."""
+
+OLD_PREFIX: Final = "_old_"
+"""Pins that hold what was replaced until the apply is verified."""
+
+TEMPORARY_PREFIXES: Final = (NEW_PREFIX, OLD_PREFIX, "_tmp-")
+"""What a killed apply may leave behind: the next one removes it."""
+
+
+# --- desired -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """Where each row of an entry table was written: `file`, shape (n,), indexes `files`; `line`, shape (n,)."""
+
+    files: tuple[str, ...]
+    file: NDArray[np.uint16]
+    line: NDArray[np.uint32]
+
+    def where(self, row: int) -> Location:
+        return Location(self.files[int(self.file[row])], int(self.line[row]), 1)
+
+
+@dataclass(frozen=True, slots=True)
+class DesiredSlots:
+    """m slots in the order that people read keys. `keys` has shape (m, outer key size), the others (m,).
+
+    `contents` indexes `list(Contents)`; `shared` numbers the shared inner map in the slot, or is -1.
+    """
+
+    keys: Bytes
+    max_entries: NDArray[np.uint32]
+    contents: NDArray[np.uint8]
+    shared: NDArray[np.int32]
+    places: tuple[Location, ...]
+
+    def policy(self, slot: int) -> Contents:
+        return CONTENTS[int(self.contents[slot])]
+
+
+CONTENTS: Final = tuple(Contents)
+EXACT, PRESENT, IGNORE = range(3)
+assert (CONTENTS[EXACT], CONTENTS[PRESENT], CONTENTS[IGNORE]) == (Contents.EXACT, Contents.PRESENT, Contents.IGNORE)
+
+
+@dataclass(frozen=True, slots=True)
+class OuterPolicy:
+    """What only an outer map has."""
+
+    key: Type
+    template_name: str
+    extra_inner_maps: ExtraInnerMaps
+    shared_names: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class DesiredMap:
+    """A map that shall be. `shape` is its own; `entry_shape` that of the maps that hold entries.
+
+    For an outer map `entry_shape` is the inner template; for a plain map it is `shape` itself, and `outer` is None.
+    `object` names the object that brings the map, `adopted` the pin of a map that somebody else made.
+    """
+
+    name: str
+    shape: MapShape
+    entry_shape: MapShape
+    outer: OuterPolicy | None
+    object: str | None
+    adopted: str | None
+    key: Type
+    value: Type
+    slots: DesiredSlots
+    entries: EntryTable
+    sources: Sources
+    update: Update
+    on_replace: OnReplace | None
+    limits: Limits | None
+    prevent_destroy: bool
+    after: tuple[str, ...]
+    where: Location
+
+
+@dataclass(frozen=True, slots=True)
+class DesiredProgram:
+    name: str
+    pin: str
+    attach: XdpAttach | None
+    where: Location
+
+    @property
+    def link_pin(self) -> str:
+        """The name under which its attachment is pinned."""
+        return f"_link_{self.pin}"
+
+
+@dataclass(frozen=True, slots=True)
+class DesiredObject:
+    """An object to be loaded. `maps` are the pins that its maps get, with the shape they have in the ELF or the spec.
+
+    `templates` has the dummy inner map of each outer map, by map name.
+    """
+
+    name: str
+    file: str
+    digest: str
+    programs: tuple[DesiredProgram, ...]
+    maps: Mapping[str, MapShape]
+    templates: Mapping[str, MapShape]
+    where: Location
+
+
+@dataclass(frozen=True, slots=True)
+class DesiredState:
+    project: str
+    pin_root: str
+    host: Host
+    objects: Mapping[str, DesiredObject]
+    maps: Mapping[str, DesiredMap]
+    limits: Limits | None
+
+
+# --- observed ----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class ObservedSlots:
+    """m occupied slots in the order that people read keys: `keys` (m, outer key size), `inner_ids` (m,).
+
+    A plain map has one slot, with its own id in the place of an inner one.
+    """
+
+    keys: Bytes
+    inner_ids: NDArray[np.uint32]
+
+
+@dataclass(frozen=True, slots=True)
+class ObservedMap:
+    """A live map. `entry_shape` is that of its inner maps (max_entries of the first), None while it has none."""
+
+    id: int
+    shape: MapShape
+    entry_shape: MapShape | None
+    slots: ObservedSlots
+    frozen: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ObservedBlock:
+    """The entries of the slots first..last-1 of an observed map, and each inner map's capacity, shape (last-first,).
+
+    Slots that vanished while they were read have `max_entries` 0.
+    """
+
+    first: int
+    last: int
+    max_entries: NDArray[np.uint32]
+    entries: EntryTable
+
+
+@dataclass(frozen=True, slots=True)
+class ObservedProgram:
+    """A pinned program; `map_ids` are the maps it uses."""
+
+    id: int
+    name: str
+    tag: str
+    map_ids: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ObservedLink:
+    """A pinned link: `ifindex` is 0 when its interface is gone."""
+
+    id: int
+    program_id: int
+    ifindex: int
+
+
+@dataclass(frozen=True, slots=True)
+class Meta:
+    """What the kernel can't tell, pinned beside the maps as a small frozen map.
+
+    `objects` maps an object's name to its digest, empty while it is being loaded: then it is loaded again.
+    `templates` keeps the shape of inner maps, which an empty outer map does not show. `attach_modes` has the XDP mode
+    of each link, by pin, which a link does not tell; `used_maps` the pinned maps that each program was loaded with, by
+    pin; `pins` all names that the project pinned.
+    """
+
+    project: str
+    objects: Mapping[str, str]
+    templates: Mapping[str, MapShape]
+    attach_modes: Mapping[str, str]
+    used_maps: Mapping[str, tuple[int, ...]]
+    protected: tuple[str, ...] = ()
+    pins: tuple[str, ...] = ()
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self), sort_keys=True, separators=(",", ":"))
+
+    @staticmethod
+    def from_json(text: str) -> Meta:
+        """Raises ValueError or KeyError where the text is no meta of ours."""
+        data = json.loads(text)
+        shapes = {name: _shape(fields) for name, fields in data["templates"].items()}
+        used = {pin: tuple(ids) for pin, ids in data["used_maps"].items()}
+        return Meta(
+            data["project"],
+            data["objects"],
+            shapes,
+            data["attach_modes"],
+            used,
+            tuple(data["protected"]),
+            tuple(data["pins"]),
+        )
+
+
+def _shape(fields: dict[str, int]) -> MapShape:
+    return MapShape(
+        **fields | {"map_type": MapType(fields["map_type"]), "map_flags": MapFlag(fields["map_flags"])}  # type: ignore[arg-type]
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class ObservedState:
+    """What lives under the pin root.
+
+    `maps` holds those that the spec declares, `object_maps` those that its objects bring (declared or not), by name.
+    `other_pins` are names that the spec does not account for; `interfaces` are those that attachments name, by index;
+    `leftovers` are temporary pins of an apply that was killed.
+    """
+
+    exists: bool
+    meta: Meta | None
+    maps: Mapping[str, ObservedMap]
+    object_maps: Mapping[str, ObservedMap]
+    programs: Mapping[str, ObservedProgram]
+    links: Mapping[str, ObservedLink]
+    interfaces: Mapping[str, int]
+    other_pins: tuple[str, ...] = ()
+    leftovers: tuple[str, ...] = ()
+
+    @property
+    def own_pins(self) -> tuple[str, ...]:
+        """Those of the other pins that the record says this project made."""
+        made = self.meta.pins if self.meta is not None else ()
+        return tuple(pin for pin in self.other_pins if pin in made)
+
+    @staticmethod
+    def nothing() -> ObservedState:
+        """A host without any of it: what `plan --against empty` compares with."""
+        return ObservedState(False, None, {}, {}, {}, {}, {})
+
+
+XDP_MODES: Final = {
+    "auto": XdpMode.AUTO,
+    "native": XdpMode.NATIVE,
+    "generic": XdpMode.GENERIC,
+    "offload": XdpMode.OFFLOAD,
+}

@@ -1,0 +1,171 @@
+"""Steps: what apply does, one after the other. A closed set of values; maps are named, never held by fd."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from provisioner.changes import Action
+from provisioner.columns import Index
+from provisioner.state import Meta
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimPinRoot:
+    """Make the pin directory and record, in `_meta`, that it is ours and which objects are being loaded."""
+
+    pending: tuple[str, ...]
+
+    def describe(self) -> str:
+        return "claim the pin root"
+
+
+@dataclass(frozen=True, slots=True)
+class Sweep:
+    """Remove the temporary pins that an apply left which was killed."""
+
+    def describe(self) -> str:
+        return "remove what a killed apply left behind"
+
+
+@dataclass(frozen=True, slots=True)
+class LoadObject:
+    """Load an object with a dummy inner map for each outer map, and pin what is new beside what is live.
+
+    `carried` maps are live ones that the programs go on using; `fresh` ones are made.
+    """
+
+    object: str
+    carried: tuple[str, ...]
+    fresh: tuple[str, ...]
+
+    def describe(self) -> str:
+        kept = f", carrying over {', '.join(self.carried)}" if self.carried else ""
+        return f"load {self.object}{kept}"
+
+
+@dataclass(frozen=True, slots=True)
+class CreateMap:
+    """Create a standalone map, fill it, and pin it last; `over` replaces a pin."""
+
+    map: str
+    over: bool
+
+    def describe(self) -> str:
+        return f"create {self.map} and pin it" + (" in the place of the old one" if self.over else "")
+
+
+@dataclass(frozen=True, slots=True)
+class PublishSlots:
+    """Create and fill inner maps, then put them into their slots, wave by wave.
+
+    `slots` are rows of the change's SlotChanges; `fresh` says that the outer map is of the generation being loaded.
+    """
+
+    map: str
+    slots: Index
+    fresh: bool
+
+    def describe(self) -> str:
+        return f"publish {len(self.slots):,} inner maps in {self.map}"
+
+
+@dataclass(frozen=True, slots=True)
+class WriteEntries:
+    """Write the differing entries of live maps in place."""
+
+    map: str
+    slots: Index
+    fresh: bool
+
+    def describe(self) -> str:
+        return f"write entries of {self.map} in place"
+
+
+@dataclass(frozen=True, slots=True)
+class Attach:
+    """Attach a program, or make its link run the new one (UPDATE), or attach it elsewhere (REPLACE)."""
+
+    object: str
+    program: str
+    pin: str
+    action: Action
+
+    def describe(self) -> str:
+        return (
+            f"attach {self.program}"
+            if self.action is not Action.UPDATE
+            else f"switch the link to the new {self.program}"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class CommitObject:
+    """Rename the new generation's pins over the old ones."""
+
+    object: str
+
+    def describe(self) -> str:
+        return f"pin the new {self.object}"
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteSlots:
+    map: str
+    slots: Index
+
+    def describe(self) -> str:
+        return f"delete {len(self.slots):,} inner maps from {self.map}"
+
+
+@dataclass(frozen=True, slots=True)
+class Detach:
+    """Detach a link that nothing asks for, and remove its pin."""
+
+    pin: str
+
+    def describe(self) -> str:
+        return f"detach {self.pin}"
+
+
+@dataclass(frozen=True, slots=True)
+class Unpin:
+    pin: str
+
+    def describe(self) -> str:
+        return f"unpin {self.pin}"
+
+
+@dataclass(frozen=True, slots=True)
+class RecordMeta:
+    """Write `_meta` as it shall be: the last thing, so that an apply that is killed is seen as unfinished.
+
+    Which maps the programs use is not known before they are loaded: apply fills it in.
+    """
+
+    meta: Meta
+
+    def describe(self) -> str:
+        return "record what the kernel cannot tell"
+
+
+@dataclass(frozen=True, slots=True)
+class RemovePinRoot:
+    def describe(self) -> str:
+        return "remove the pin root"
+
+
+Step = (
+    Sweep
+    | ClaimPinRoot
+    | LoadObject
+    | CreateMap
+    | PublishSlots
+    | WriteEntries
+    | Attach
+    | CommitObject
+    | DeleteSlots
+    | Detach
+    | Unpin
+    | RecordMeta
+    | RemovePinRoot
+)

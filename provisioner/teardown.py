@@ -1,0 +1,92 @@
+"""The plan that takes a project away: what apply does backwards, and nothing more than the project owns. Pure."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+
+import numpy as np
+
+from provisioner.changes import Action, Change, LinkChange, MapChange
+from provisioner.diff import deleted
+from provisioner.plan import Overrides, Plan, Refusal, publishing_order
+from provisioner.state import META_PIN, DesiredState, ObservedState
+from provisioner.steps import DeleteSlots, Detach, RemovePinRoot, Step, Sweep, Unpin
+
+
+def plan_destroy(desired: DesiredState, observed: ObservedState, overrides: Overrides) -> Plan:
+    """Detach first, so that no program reads what goes; then slots in adopted maps, pins, the record, the folder."""
+    if not observed.exists:
+        return Plan(desired, observed, (), (), (), (), _digest(()))
+    maps = [
+        deleted(desired.maps[name], observed.maps[name])
+        for name in reversed(publishing_order(list(desired.maps.values())))
+        if name in observed.maps
+    ]
+    links = [
+        LinkChange("", None, pin, Action.DELETE, "the project is destroyed", link.ifindex, link)
+        for pin, link in sorted(observed.links.items())
+    ]
+    changes: tuple[Change, ...] = (*maps, *links)
+    return Plan(
+        desired,
+        observed,
+        changes,
+        tuple(_steps(desired, observed, maps, links)),
+        (),
+        tuple(_refusals(desired, observed, maps, overrides)),
+        _digest(changes),
+    )
+
+
+def _steps(
+    desired: DesiredState, observed: ObservedState, maps: list[MapChange], links: list[LinkChange]
+) -> Iterable[Step]:
+    if observed.leftovers:
+        yield Sweep()
+    for link in links:
+        yield Detach(link.pin)
+    for change in maps:
+        assert change.desired is not None
+        rows = change.slots.where(Action.DELETE)
+        if change.desired.adopted is not None and change.desired.outer is not None and len(rows):
+            yield DeleteSlots(change.name, rows)
+    own = [name for name, one in desired.maps.items() if one.adopted is None and name in observed.maps]
+    for pin in sorted({*own, *observed.object_maps, *observed.programs, *observed.own_pins}):
+        yield Unpin(pin)
+    if observed.meta is not None:
+        yield Unpin(META_PIN)
+    yield RemovePinRoot()
+
+
+def _refusals(
+    desired: DesiredState, observed: ObservedState, maps: list[MapChange], overrides: Overrides
+) -> Iterable[Refusal]:
+    if observed.meta is not None and observed.meta.project != desired.project and not overrides.take_over:
+        yield Refusal("ownership", "", f"the pin root belongs to project `{observed.meta.project}`", "--take-over")
+    if observed.meta is None and (observed.maps or observed.object_maps) and not overrides.take_over:
+        yield Refusal("ownership", "", "there is no record that this project made these pins", "--take-over")
+    protected = set(observed.meta.protected) if observed.meta is not None else set()
+    for change in maps:
+        assert change.desired is not None
+        if change.desired.prevent_destroy or change.name in protected:
+            yield Refusal("prevent_destroy", change.name, "it is protected", "")
+    foreign = [pin for pin in observed.other_pins if pin not in observed.own_pins]
+    if foreign:
+        yield Refusal(
+            "foreign-pins", "", f"the pin root holds pins that are not the project's: {', '.join(foreign[:5])}", ""
+        )
+
+
+def _digest(changes: Iterable[Change]) -> str:
+    total = hashlib.sha256()
+    for change in changes:
+        match change:
+            case MapChange() if change.observed is not None:
+                total.update(repr((change.name, change.observed.id)).encode())
+                total.update(np.ascontiguousarray(change.slots.keys).tobytes())
+            case LinkChange():
+                total.update(repr((change.pin, change.observed)).encode())
+            case _:
+                pass
+    return "sha256:" + total.hexdigest()

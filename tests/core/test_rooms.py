@@ -1,0 +1,77 @@
+"""The arrows of the architecture: which room may know which, and what keeps a room pure."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import provisioner
+
+PACKAGE = Path(provisioner.__file__).parent
+
+PURE = [
+    *("location", "errors", "uapi", "shape", "host", "typexpr", "tree", "objectfile", "spec", "schema", "codec"),
+    *("columns", "entries", "slots", "resolve", "encode", "state"),
+    *("changes", "diff", "diff_objects", "steps", "plan", "teardown", "report"),
+]
+MACHINE = {"os", "ctypes", "time", "subprocess", "threading", "resource", "fcntl", "datetime", "random", "pathlib"}
+EDGE = {"provisioner.kernel", "provisioner.observe", "provisioner.waves", "provisioner.apply", "provisioner.api"}
+
+
+def modules(room: str) -> list[Path]:
+    folder = PACKAGE / room
+    return sorted(folder.rglob("*.py")) if folder.is_dir() else [PACKAGE / f"{room}.py"]
+
+
+def imports(module: Path) -> Iterator[str]:
+    """The names of all modules that a module imports, at any place in it."""
+    for node in ast.walk(ast.parse(module.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def within(name: str, rooms: set[str]) -> bool:
+    return any(name == room or name.startswith(room + ".") for room in rooms)
+
+
+@pytest.mark.parametrize("room", PURE)
+def test_a_pure_room_knows_nothing_of_the_machine(room: str) -> None:
+    for module in modules(room):
+        found = {name for name in imports(module) if within(name, MACHINE | EDGE)}
+        assert not found, f"{module.name} imports {sorted(found)}"
+
+
+def test_only_one_module_knows_ctypes() -> None:
+    users = {str(path.relative_to(PACKAGE)) for path in PACKAGE.rglob("*.py") if within_ctypes(path)}
+    assert users == {"kernel/libbpf.py"}
+
+
+def within_ctypes(path: Path) -> bool:
+    return any(within(name, {"ctypes"}) for name in imports(path))
+
+
+def test_the_kernel_seam_knows_nothing_of_specs_and_plans() -> None:
+    above = {
+        f"provisioner.{room}"
+        for room in ("spec", "tree", "state", "changes", "diff", "plan", "encode", "observe", "apply")
+    }
+    for module in modules("kernel"):
+        found = {name for name in imports(module) if within(name, above)}
+        assert not found, f"{module.name} imports {sorted(found)}"
+
+
+def test_only_the_command_line_prints_or_exits() -> None:
+    for module in PACKAGE.rglob("*.py"):
+        if module.relative_to(PACKAGE).parts[0] in ("cli", "cli.py", "__main__.py"):
+            continue
+        for node in ast.walk(ast.parse(module.read_text())):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+                assert node.func.id not in ("print", "exit", "quit"), f"{module.name}:{node.lineno}"
+            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+                assert (node.value.id, node.attr) != ("sys", "exit"), f"{module.name}:{node.lineno}"
