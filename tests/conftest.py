@@ -125,9 +125,10 @@ def veth(request: pytest.FixtureRequest) -> Iterator[Veth]:
 
 
 def compile_bpf(source: Path) -> Path:
-    """Compile one C file with clang, once for each content of it; gives the object's path."""
+    """Compile one C file with clang, once for each content of it and of what it includes; gives the object's path."""
     arguments = ["clang", "-O2", "-g", "-target", "bpf", "-Wall", "-Werror", *_include_arguments()]
-    digest = hashlib.sha256(" ".join(arguments).encode() + source.read_bytes()).hexdigest()[:16]
+    expanded = subprocess.run([*arguments, "-E", str(source)], check=True, capture_output=True).stdout
+    digest = hashlib.sha256(" ".join(arguments).encode() + expanded).hexdigest()[:16]
     cache = Path(tempfile.gettempdir()) / f"provisioner-test-objects-{os.geteuid()}"
     done = cache / digest / f"{source.name.removesuffix('.c')}.o"
     if not done.exists():

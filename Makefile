@@ -1,0 +1,53 @@
+# All that is done here, from a fresh clone: each target sets up what it needs.
+
+PYTHON ?= python3
+CLANG ?= clang
+export PYTHON
+
+VENV := .venv/bin
+BPF_HEADERS := $(wildcard bpf/*.h)
+BPF_OBJECTS := $(patsubst %.c,%.o,$(wildcard bpf/*.bpf.c)) bpf/router_v2.bpf.o
+# The architecture's own headers (asm/types.h): clang looks for the BPF target's, which Debian has none of.
+BPF_CFLAGS := -O2 -g -Wall -Werror -target bpf -I/usr/include/$(shell uname -m)-linux-gnu
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help setup bpf demo test lint format bench clean
+
+help: ## this list
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
+
+setup: ## .venv with the provisioner in it, and the Debian packages that are missing
+	@scripts/setup.sh
+
+bpf: $(BPF_OBJECTS) ## compile bpf/*.bpf.c
+
+bpf/%.bpf.o: bpf/%.bpf.c $(BPF_HEADERS) Makefile | setup
+	$(CLANG) $(BPF_CFLAGS) -c $< -o $@
+
+# The same router, a version later: what an upgrade is tried on.
+bpf/router_v2.bpf.o: bpf/router.bpf.c $(BPF_HEADERS) Makefile | setup
+	$(CLANG) $(BPF_CFLAGS) -DROUTER_V2 -c $< -o $@
+
+demo: setup bpf ## two network namespaces, real packets, one spec; needs root
+	@scripts/demo.sh
+
+test: setup bpf ## the whole test suite; needs root
+	$(VENV)/python -m pytest
+
+lint: setup ## ruff and mypy
+	$(VENV)/ruff check .
+	$(VENV)/ruff format --check .
+	$(VENV)/mypy
+
+format: setup ## let ruff lay out the code
+	$(VENV)/ruff check --fix .
+	$(VENV)/ruff format .
+
+bench: setup bpf ## the benchmarks; needs root
+	$(VENV)/python -m benchmarks.run
+
+clean: ## remove what was built, .venv too
+	rm -rf .venv build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -f bpf/*.o tests/bpf/*.o
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,188 @@
+#!/usr/bin/env bash
+# The demo: two network namespaces joined by a veth pair, and a router between them that one spec describes.
+# Prints each command as it would be typed, checks what it does, and leaves nothing behind, whether it succeeds or not.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+repo=$PWD
+router=prov-demo-a
+client=prov-demo-b
+bpffs=/sys/fs/bpf
+pins=$bpffs/edge-demo # as `name` in examples/edge.yaml says
+work=
+backends_pid=
+mounted=
+bold=
+plain=
+[[ ! -t 1 ]] || { bold=$'\033[1m'; plain=$'\033[0m'; }
+export PATH=$repo/.venv/bin:$PATH:/usr/sbin:/sbin
+
+die() {
+    printf '\ndemo: %s\n' "$*" >&2
+    exit 1
+}
+
+title() {
+    printf '\n%s== %s%s\n' "$bold" "$1" "$plain"
+    shift
+    (($# == 0)) || printf '%s\n' "$@"
+}
+
+# A command as one would type it: quoted where the shell asks for it.
+typed() {
+    local word
+    for word; do
+        [[ $word =~ ^[[:alnum:]_./:=@,+-]+$ ]] || word=${word@Q}
+        printf ' %s' "$word"
+    done
+}
+
+# expect STATUS PROMPT COMMAND...: show the command, run it where the prompt says, insist on its exit status.
+expect() {
+    local wanted=$1 prompt=$2 status=0 enter=()
+    shift 2
+    case $prompt in
+        router) enter=(nsenter "--net=/run/netns/$router") ;;
+        client) enter=(nsenter "--net=/run/netns/$client") ;;
+        *) prompt= ;;
+    esac
+    printf '\n%s$%s\n' "$prompt" "$(typed "$@")"
+    "${enter[@]}" "$@" || status=$?
+    ((status == wanted)) || die "expected exit status $wanted, got $status: $*"
+    ((status == 0)) || printf '(exit status %d)\n' "$status"
+}
+
+answers() { expect 0 client ping -c1 -W1 -q -I "$1" 192.0.2.1; }
+is_dropped() { expect 1 client ping -c1 -W1 -q -I "$1" 192.0.2.1; }
+
+# is_answered_by SOURCE PORT: the virtual address leads to the backend on this port.
+is_answered_by() {
+    expect 0 client python scripts/udp.py ask "$1" 198.51.100.1 53 | tee "$work/answer"
+    grep -q "is answered by 192.0.2.1:$2\$" "$work/answer" || die "expected the backend on port $2"
+}
+
+# All maps in the kernel, a line each: ID and name.
+maps() {
+    bpftool -j map list |
+        python -c 'import json, sys; [print(m["id"], m.get("name", "")) for m in json.load(sys.stdin)]' | sort
+}
+
+# New maps by the names that the first apply brought: others on this host may make maps meanwhile.
+maps_left() {
+    comm -13 "$work/maps.before" "$work/maps.applied" | cut -d' ' -f2 | sort -u >"$work/names"
+    maps | comm -13 "$work/maps.before" - | grep -wFf "$work/names" || true
+}
+
+# The kernel frees a program's maps a moment after its last reference went.
+expect_no_maps_left() {
+    local try
+    for try in {1..50}; do
+        [[ -n $(maps_left) ]] || return 0
+        sleep 0.1
+    done
+    die "maps are left:" "$(maps_left)"
+}
+
+remove_all() {
+    if [[ -n $backends_pid ]]; then
+        kill "$backends_pid" 2>/dev/null || true
+        wait "$backends_pid" 2>/dev/null || true
+    fi
+    # The last reference to the link goes with its pin, and the program with it.
+    rm -rf "$pins"
+    local name
+    for name in "$router" "$client"; do
+        ip netns delete "$name" 2>/dev/null || true
+    done
+    if [[ -n $mounted && -z $(find "$bpffs" -mindepth 1 ! -name '*.debug' -print -quit) ]]; then
+        umount "$bpffs" || true
+    fi
+    [[ -z $work ]] || rm -rf "$work"
+}
+
+prepare() {
+    title "Two hosts" \
+        "A router and a client, each a network namespace, joined by a veth pair. The prompt tells where a command runs:" \
+        "  router\$   nsenter --net=/run/netns/$router ..." \
+        "  client\$   nsenter --net=/run/netns/$client ..."
+    if [[ $(stat -f -c %T "$bpffs") != bpf_fs ]]; then
+        expect 0 root mount -t bpf bpf "$bpffs"
+        mounted=yes
+    fi
+    rm -rf "$pins" # of a demo that was killed
+    ip netns delete "$router" 2>/dev/null || true
+    ip netns delete "$client" 2>/dev/null || true
+    maps >"$work/maps.before"
+
+    expect 0 root ip netns add "$router"
+    expect 0 root ip netns add "$client"
+    expect 0 root ip link add veth-demo-a netns "$router" type veth peer name veth-demo-b netns "$client"
+    expect 0 router ip address add 192.0.2.1/24 dev veth-demo-a
+    expect 0 router ip link set veth-demo-a up
+    expect 0 client ip address add 192.0.2.10/24 dev veth-demo-b
+    expect 0 client ip address add 192.0.2.66/24 dev veth-demo-b
+    expect 0 client ip link set veth-demo-b up
+    expect 0 client ip route add 198.51.100.1 via 192.0.2.1
+
+    exec {ready}< <(exec nsenter "--net=/run/netns/$router" \
+        setpriv --pdeathsig KILL python scripts/udp.py serve 192.0.2.1 8001 8002)
+    backends_pid=$!
+    read -r -u "$ready" _ || die "the backends did not start"
+    printf '\nTwo backends listen on the router: 192.0.2.1:8001 and 192.0.2.1:8002.\n'
+}
+
+first_apply() {
+    title "Plan" "The spec says what the kernel shall hold; plan shows the difference and changes nothing."
+    expect 0 root cat examples/edge.yaml
+    expect 2 router provisioner plan examples/edge.yaml
+    [[ ! -e $pins ]] || die "plan has made $pins"
+
+    title "Apply" "The object is loaded, its maps are filled, and the program is attached."
+    expect 0 router provisioner apply --yes examples/edge.yaml
+    maps >"$work/maps.applied"
+
+    title "Traffic" "Tenant 1 is in force: 192.0.2.64/26 is denied, the rest is allowed."
+    answers 192.0.2.10
+    is_dropped 192.0.2.66
+    is_answered_by 192.0.2.10 8001
+}
+
+second_apply() {
+    title "Edit, plan, apply" "Switch to tenant 2, whose list says the reverse, and move the virtual address to port 8002."
+    cp examples/edge.yaml before.yaml
+    expect 0 root sed -i -e 's/entries: {0: 1}/entries: {0: 2}/' -e 's/port: 8001/port: 8002/' examples/edge.yaml
+    expect 1 root diff before.yaml examples/edge.yaml
+    expect 2 router provisioner plan examples/edge.yaml
+    expect 0 router provisioner apply --yes examples/edge.yaml
+
+    title "Traffic" "Now it is 192.0.2.66 that gets in, and 192.0.2.10 that does not."
+    answers 192.0.2.66
+    is_dropped 192.0.2.10
+    is_answered_by 192.0.2.66 8002
+}
+
+finish() {
+    title "Nothing left to do" "Applied twice is applied once: the plan is empty."
+    expect 0 router provisioner plan examples/edge.yaml
+
+    title "Destroy" "Detached, unpinned, gone."
+    expect 0 router provisioner destroy --yes examples/edge.yaml
+    [[ ! -e $pins ]] || die "destroy has left $pins"
+    answers 192.0.2.10
+    expect_no_maps_left
+    printf '\nEvery map is gone, and every packet passes again. That was the demo.\n'
+}
+
+((EUID == 0)) || die "needs root: it makes network namespaces and loads BPF programs"
+trap remove_all EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
+work=$(mktemp -d)
+# The spec is edited on the way: work on a copy.
+cp -r examples bpf scripts "$work"
+cd "$work"
+
+prepare
+first_apply
+second_apply
+finish
