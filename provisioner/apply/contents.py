@@ -1,0 +1,159 @@
+"""Maps and what is in them: created and filled, published wave by wave, written in place, deleted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+import numpy as np
+
+from provisioner import waves
+from provisioner.apply.pins import pin_new, put_in_place
+from provisioner.apply.transaction import Transaction
+from provisioner.changes import EntryAction, EntryChanges, MapChange
+from provisioner.codec.base import Bytes
+from provisioner.columns import Index
+from provisioner.kernel import batch, maps
+from provisioner.kernel.fd import InnerId, MapFd
+from provisioner.state import DesiredMap
+from provisioner.steps import CreateMap, DeleteSlots, PublishSlots, WriteEntries
+from provisioner.waves import Keeper, Stager
+
+
+def create(tx: Transaction, step: CreateMap) -> None:
+    """Create a standalone map with all that is in it. It is pinned last: a kill before that leaves nothing."""
+    change = tx.plan.maps[step.map]
+    desired = _desired(change)
+    with _new_map(desired) as fd:
+        if desired.outer is None:
+            Stager(desired).fill(fd, 0)
+        else:
+            rows = np.arange(len(change.slots.keys), dtype=np.int64)
+            waves.publish(fd, change, rows, tx.wave, Keeper(), lambda _: None, tx.progress, live=False)
+        pin_new(tx, fd, step.map)
+    put_in_place(tx, step.map)
+
+
+def publish(tx: Transaction, step: PublishSlots) -> None:
+    """Put new inner maps into their slots; those that they take the place of go to the keeper."""
+    change = tx.plan.maps[step.map]
+
+    def published(rows: Index) -> None:
+        what = f"{len(rows):,} inner maps of {change.name}"
+        tx.journal.note(what, lambda: _unpublish(tx, change, rows), visible=not step.fresh)
+
+    with tx.open(change) as outer:
+        keeper = tx.keeper(change.name)
+        waves.publish(
+            outer,
+            change,
+            step.slots,
+            tx.wave,
+            keeper,
+            published,
+            tx.progress,
+            live=not step.fresh,
+            cpus=tx.plan.desired.host.possible_cpus,
+        )
+
+
+def delete(tx: Transaction, step: DeleteSlots) -> None:
+    """Empty slots by one batch; what was in them goes to the keeper first."""
+    change = tx.plan.maps[step.map]
+    with tx.open(change) as outer:
+        waves.check_unchanged(outer, change, step.slots)
+        tx.progress.grace_periods += waves.keep(change, step.slots, tx.keeper(change.name), tx.wave)
+        what = f"{len(step.slots):,} inner maps deleted from {change.name}"
+        keys = np.ascontiguousarray(change.slots.keys[step.slots])
+        with tx.journal.noting(what, lambda: _unpublish(tx, change, step.slots)):
+            tx.progress.grace_periods += batch.unpublish(outer, keys, name=change.name)
+
+
+def write(tx: Transaction, step: WriteEntries) -> None:
+    """Write only the entries that differ, slot by slot; into a map that nobody uses yet, all of them."""
+    change = tx.plan.maps[step.map]
+    desired = _desired(change)
+    if step.fresh:
+        with tx.open(change) as fd:
+            Stager(desired).fill(fd, 0)
+        return
+    if desired.outer is not None:
+        with tx.open(change) as outer:
+            waves.check_unchanged(outer, change, step.slots)
+    for row in step.slots.tolist():
+        edits = change.entries.of_slot(row)
+        with _open_slot(tx, change, row) as fd:
+            for edit in _edits(fd, change, row, edits):
+                with tx.journal.noting(
+                    f"entries of {change.slot_address(row)}", partial(_write_back, tx, change, row, edits)
+                ):
+                    edit()
+        tx.progress.entries += len(edits.keys)
+        tx.progress.tell(f"wrote {tx.progress.entries:,} entries")
+
+
+def _desired(change: MapChange) -> DesiredMap:
+    assert change.desired is not None
+    return change.desired
+
+
+def _new_map(desired: DesiredMap) -> MapFd:
+    if desired.outer is None:
+        return maps.create(desired.shape, desired.name)
+    # The template is read at creation only: it is closed before anything else happens.
+    with maps.create(desired.entry_shape, desired.outer.template_name) as template:
+        return maps.create(desired.shape, desired.name, inner=template)
+
+
+def _unpublish(tx: Transaction, change: MapChange, rows: Index) -> None:
+    """Slots that were new are emptied, and those that were not get their old inner map back."""
+    new = rows if change.observed is None else rows[change.slots.observed[rows] < 0]
+    with tx.open(change) as outer:
+        tx.keeper(change.name).restore(outer, tx.wave, change.name)
+        if len(new):
+            batch.unpublish(outer, np.ascontiguousarray(change.slots.keys[new]), name=change.name)
+
+
+def _edits(fd: MapFd, change: MapChange, row: int, edits: EntryChanges) -> list[Callable[[], None]]:
+    """One batch that writes and one that deletes; deletes come first only where there is no room otherwise."""
+    address = change.slot_address(row)
+    gone = edits.action == EntryAction.DELETE
+    keys = np.ascontiguousarray(edits.keys[~gone])
+    values = np.ascontiguousarray(_desired(change).entries.values[edits.row[~gone]])
+    order: list[Callable[[], None]] = [
+        partial(batch.write_batch, fd, keys, values, name=address),
+        partial(_delete_entries, fd, change, edits.keys[gone], address),
+    ]
+    return order[::-1] if _is_crowded(change, row) else order
+
+
+def _is_crowded(change: MapChange, row: int) -> bool:
+    """Whether what is inserted has room only once something else is deleted."""
+    slots = change.slots
+    live = int(slots.unchanged[row] + slots.updates[row] + slots.deletes[row])
+    return live + int(slots.inserts[row]) > int(slots.capacity_before[row])
+
+
+def _open_slot(tx: Transaction, change: MapChange, row: int) -> MapFd:
+    if change.observed is None or _desired(change).outer is None:
+        return tx.open(change)
+    return maps.open_id(InnerId(int(change.observed.slots.inner_ids[change.slots.observed[row]])))
+
+
+def _delete_entries(fd: MapFd, change: MapChange, keys: Bytes, name: str) -> None:
+    """Delete entries; in an array, which always has all of them, they become zero."""
+    desired = _desired(change)
+    keys = np.ascontiguousarray(keys)
+    if desired.entry_shape.is_array:
+        batch.write_batch(fd, keys, np.zeros((len(keys), desired.value.size), np.uint8), name=name)
+    else:
+        batch.delete_batch(fd, keys, name=name)
+
+
+def _write_back(tx: Transaction, change: MapChange, row: int, edits: EntryChanges) -> None:
+    """Entries as they were before: what was inserted goes, what was changed or deleted comes back."""
+    inserted = edits.action == EntryAction.INSERT
+    keys, before = np.ascontiguousarray(edits.keys[~inserted]), np.ascontiguousarray(edits.before[~inserted])
+    with _open_slot(tx, change, row) as fd:
+        _delete_entries(fd, change, edits.keys[inserted], change.name)
+        batch.write_batch(fd, keys, before, name=change.name)

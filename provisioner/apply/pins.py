@@ -1,0 +1,81 @@
+"""Pins that change: new ones beside the old, then in their place; and the record of what the project owns."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from provisioner import metamap
+from provisioner.apply.transaction import Transaction
+from provisioner.kernel import bpffs, links, maps
+from provisioner.kernel.fd import Fd
+from provisioner.plan import own_pins
+from provisioner.state import META_PIN, Meta
+from provisioner.steps import ClaimPinRoot, RecordMeta
+
+
+def claim(tx: Transaction, step: ClaimPinRoot) -> None:
+    """Make the pin root, and record what is about to be pinned there and which objects are being loaded."""
+    if not tx.plan.observed.exists:
+        tx.journal.note("the pin root", lambda: bpffs.remove_dir(tx.root), visible=False)
+    bpffs.ensure_dir(tx.root)
+    before = tx.plan.observed.meta or Meta(tx.plan.desired.project, {}, {}, {}, {})
+    pending = dict(before.objects) | dict.fromkeys(step.pending, "")
+    pins = tuple(sorted({*before.pins, *own_pins(tx.plan.desired)}))
+    _record(tx, replace(before, project=tx.plan.desired.project, objects=pending, pins=pins))
+
+
+def record(tx: Transaction, step: RecordMeta) -> None:
+    """Record that all is done, and which of the pinned maps the programs were loaded with."""
+    used: dict[str, tuple[int, ...]] = {}
+    for one in tx.plan.desired.objects.values():
+        pinned: set[int] = set()
+        for name in one.maps:
+            with maps.open_pin(tx.path(name)) as fd:
+                pinned.add(maps.info(fd).id)
+        for program in one.programs:
+            with links.open_program_pin(tx.path(program.pin)) as running:
+                used[program.pin] = tuple(sorted(pinned.intersection(links.program_info(running).map_ids)))
+    _record(tx, replace(step.meta, used_maps=used))
+
+
+def _record(tx: Transaction, meta: Meta) -> None:
+    before, path = tx.plan.observed.meta, tx.path(META_PIN)
+    if before == meta:
+        return
+    if before is None:
+        tx.journal.note(META_PIN, lambda: bpffs.unpin(path), visible=False)
+    else:
+        tx.journal.note(META_PIN, lambda: metamap.write(path, before), visible=False)
+    metamap.write(path, meta)
+
+
+def pin_new(tx: Transaction, fd: Fd, name: str) -> None:
+    """Pin something beside what has its name now."""
+    path = tx.new_path(name)
+    tx.journal.note(f"new pin of {name}", lambda: bpffs.unpin(path), visible=False)
+    bpffs.pin(fd, path)
+
+
+def put_in_place(tx: Transaction, name: str) -> None:
+    """Give a new pin its final name by one rename; what it takes the place of is kept under another one."""
+    final, old = tx.path(name), tx.old_path(name)
+    if final.exists():
+        with bpffs.open_any(final) as fd:
+            bpffs.pin(fd, old)
+        tx.journal.note(f"pin {name}", lambda: bpffs.rename(old, final))
+    else:
+        tx.journal.note(f"pin {name}", lambda: bpffs.unpin(final))
+    bpffs.rename(tx.new_path(name), final)
+
+
+def remove(tx: Transaction, name: str) -> None:
+    """Take a pin away; it is kept under another name until all is done."""
+    path, old = tx.path(name), tx.old_path(name)
+    bpffs.rename(path, old)
+    tx.journal.note(f"pin {name}", lambda: bpffs.rename(old, path))
+
+
+def remove_root(tx: Transaction) -> None:
+    """Remove the pin root, and what was kept in it: the last step of destroy."""
+    tx.sweep()
+    bpffs.remove_dir(tx.root)

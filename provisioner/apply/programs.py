@@ -1,0 +1,111 @@
+"""Objects and attachments: loaded beside what runs, switched in one step, then put in its place."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from pathlib import Path
+
+from provisioner.apply.pins import pin_new, put_in_place
+from provisioner.apply.transaction import Transaction
+from provisioner.changes import Action, LinkChange
+from provisioner.kernel import bpffs, links, maps, objects
+from provisioner.kernel.fd import ProgramFd
+from provisioner.steps import Attach, CommitObject, Detach, LoadObject
+
+
+def load(tx: Transaction, step: LoadObject) -> None:
+    """Load an object and pin what is new of it; the maps that are carried over are those that live."""
+    one = tx.plan.desired.objects[step.object]
+    with ExitStack() as opened:
+        reuse = {name: opened.enter_context(maps.open_pin(tx.path(name))) for name in step.carried}
+        loaded = opened.enter_context(
+            objects.load(
+                Path(one.file),
+                inner_templates={name: shape for name, shape in one.templates.items() if name in step.fresh},
+                reuse=reuse,
+                only_programs=[program.name for program in one.programs],
+                name=one.name,
+            )
+        )
+        for name in step.fresh:
+            pin_new(tx, loaded.maps[name], name)
+        for program in one.programs:
+            pin_new(tx, loaded.programs[program.name], program.pin)
+    tx.fresh |= set(step.fresh)
+
+
+def commit(tx: Transaction, step: CommitObject) -> None:
+    """Put the new generation's pins in the place of the old ones."""
+    one = tx.plan.desired.objects[step.object]
+    for name in (*one.maps, *(program.pin for program in one.programs)):
+        if tx.new_path(name).exists():
+            put_in_place(tx, name)
+            tx.fresh.discard(name)
+
+
+def attach(tx: Transaction, step: Attach) -> None:
+    """Attach a program to its interface, or let the link that is there run it."""
+    change = next(one for one in tx.plan.links if one.pin == step.pin)
+    assert change.program is not None
+    assert change.program.attach is not None
+    assert change.ifindex is not None
+    with _program(tx, change.program.pin) as program:
+        if change.action is Action.UPDATE:
+            _switch(tx, change, program)
+            return
+        if change.action is Action.REPLACE:
+            _detach(tx, change.pin)
+        name = f"{change.program.name} on {change.program.attach.interface}"
+        with links.attach_xdp(program, change.ifindex, change.program.attach.mode, name=name) as link:
+            bpffs.pin(link, tx.path(change.pin))
+            tx.journal.note(f"attachment {name}", lambda: _drop(tx, change.pin))
+
+
+def detach(tx: Transaction, step: Detach) -> None:
+    """Detach a link and remove its pin."""
+    _detach(tx, step.pin)
+
+
+def _program(tx: Transaction, pin: str) -> ProgramFd:
+    """The program of the generation that is being loaded, or the one in place."""
+    new = tx.new_path(pin)
+    return links.open_program_pin(new if new.exists() else tx.path(pin))
+
+
+def _switch(tx: Transaction, change: LinkChange, program: ProgramFd) -> None:
+    """Let a link run another program by one update: every packet meets the one or the other."""
+    assert change.observed is not None
+    keep = tx.old_path(change.pin)
+    with links.open_link_pin(tx.path(change.pin)) as link:
+        with links.open_program_id(change.observed.program_id) as old:
+            bpffs.pin(old, keep)
+        links.update(link, program, name=change.pin)
+        tx.journal.note(f"program of {change.pin}", lambda: _switch_back(tx, change.pin, keep))
+
+
+def _switch_back(tx: Transaction, pin: str, old: Path) -> None:
+    with links.open_link_pin(tx.path(pin)) as link, links.open_program_pin(old) as program:
+        links.update(link, program, name=pin)
+
+
+def _detach(tx: Transaction, pin: str) -> None:
+    live = tx.plan.observed.links[pin]
+    if live.ifindex and live.program_id:
+        keep = tx.old_path(f"program{pin}")
+        with links.open_program_id(live.program_id) as program:
+            bpffs.pin(program, keep)
+        tx.journal.note(f"attachment {pin}", lambda: _attach_again(tx, pin, live.ifindex, keep))
+    _drop(tx, pin)
+
+
+def _attach_again(tx: Transaction, pin: str, ifindex: int, old: Path) -> None:
+    with links.open_program_pin(old) as program, links.attach_xdp(program, ifindex, name=pin) as link:
+        bpffs.pin_replace(link, tx.path(pin))
+
+
+def _drop(tx: Transaction, pin: str) -> None:
+    path = tx.path(pin)
+    if path.exists():
+        with links.open_link_pin(path) as link:
+            links.detach(link)
+        bpffs.unpin(path)

@@ -1,0 +1,144 @@
+"""Carry out a plan: step by step, verified at the end, taken back where it fails.
+
+Nothing here decides: what is done, and in which order, is the plan's.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+from typing import assert_never
+
+from provisioner.apply import contents, pins, programs
+from provisioner.apply.transaction import Options, Transaction
+from provisioner.errors import ApplyError, HostError, InterruptError, Problem, ProvisionerError
+from provisioner.plan import Plan
+from provisioner.steps import (
+    Attach,
+    ClaimPinRoot,
+    CommitObject,
+    CreateMap,
+    DeleteSlots,
+    Detach,
+    LoadObject,
+    PublishSlots,
+    RecordMeta,
+    RemovePinRoot,
+    Step,
+    Sweep,
+    Unpin,
+    WriteEntries,
+)
+
+
+class Status(Enum):
+    """How an apply ended, in the words of its report."""
+
+    UNCHANGED = "unchanged"
+    APPLIED = "applied"
+    ROLLED_BACK = "rolled_back"
+    PARTIAL = "partial"
+    REFUSED = "refused"
+    INTERRUPTED = "interrupted"
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """An apply that ended well: how long it took in seconds, the grace periods it waited for, its open fds."""
+
+    status: Status
+    seconds: float
+    grace_periods: int
+    fds_before: int
+    fds_after: int
+
+
+def apply_plan(plan: Plan, options: Options, verify: Callable[[], tuple[Problem, ...]]) -> Result:
+    """Do what the plan says, then look again: `verify` gives what still differs. The caller holds the lock.
+
+    Raises ApplyError, or InterruptError, with `status` and `live` set, where something had become visible; else the
+    error of the step that failed.
+    """
+    started, fds_before = time.monotonic(), open_fds()
+    if not plan.steps:
+        return Result(Status.UNCHANGED, 0.0, 0, fds_before, fds_before)
+    tx = Transaction(plan, options)
+    try:
+        _run(tx, verify)
+    except (ProvisionerError, OSError, MemoryError, KeyboardInterrupt) as error:
+        raise _failed(tx, error) from error
+    finally:
+        tx.close()
+    seconds = time.monotonic() - started
+    return Result(Status.APPLIED, seconds, tx.progress.grace_periods, fds_before, open_fds())
+
+
+def open_fds() -> int:
+    """How many fds this process has open."""
+    return len(os.listdir("/proc/self/fd"))
+
+
+def _run(tx: Transaction, verify: Callable[[], tuple[Problem, ...]]) -> None:
+    for step in tx.plan.steps:
+        tx.stop_if_interrupted()
+        _do(tx, step)
+    different = verify()
+    if different:
+        raise ApplyError(*different)
+
+
+def _do(tx: Transaction, step: Step) -> None:
+    match step:
+        case Sweep():
+            tx.sweep()
+        case ClaimPinRoot():
+            pins.claim(tx, step)
+        case LoadObject():
+            programs.load(tx, step)
+        case CreateMap():
+            contents.create(tx, step)
+        case PublishSlots():
+            contents.publish(tx, step)
+        case WriteEntries():
+            contents.write(tx, step)
+        case Attach():
+            programs.attach(tx, step)
+        case CommitObject():
+            programs.commit(tx, step)
+        case DeleteSlots():
+            contents.delete(tx, step)
+        case Detach():
+            programs.detach(tx, step)
+        case Unpin():
+            pins.remove(tx, step.pin)
+        case RecordMeta():
+            pins.record(tx, step)
+        case RemovePinRoot():
+            pins.remove_root(tx)
+        case _:
+            assert_never(step)
+
+
+def _failed(tx: Transaction, error: BaseException) -> ProvisionerError:
+    """Take back what became visible, unless the user asked for it to stay; the error that says what is live."""
+    problems = error.problems if isinstance(error, ProvisionerError) else (Problem(_words(error)),)
+    visible = tx.journal.visible()
+    left = visible if visible and not tx.options.rollback else tx.journal.roll_back()
+    interrupted = isinstance(error, InterruptError | KeyboardInterrupt)
+    if not visible and not left and not interrupted:
+        return error if isinstance(error, ProvisionerError) else HostError(*problems)
+    failure = InterruptError(*problems) if interrupted else ApplyError(*problems)
+    status = Status.PARTIAL if left else Status.INTERRUPTED if interrupted else Status.ROLLED_BACK
+    failure.status, failure.live = status.value, tuple(left)
+    return failure
+
+
+def _words(error: BaseException) -> str:
+    if isinstance(error, KeyboardInterrupt):
+        return "interrupted"
+    if isinstance(error, OSError) and error.errno is not None:
+        return os.strerror(error.errno)
+    return str(error) or type(error).__name__

@@ -1,0 +1,283 @@
+"""Spec files -> one located tree: files, folders, `include`, overlays.
+
+Everything is composed from YAML's parse events (`yaml_compose`), merged (`merge`), and digested on the way.
+"""
+
+from __future__ import annotations
+
+import gc
+import glob
+import hashlib
+import io
+from collections.abc import Iterator
+from collections.abc import Mapping as MappingOf
+from collections.abc import Sequence as SequenceOf
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, Final, Literal, TextIO
+
+import yaml
+
+from provisioner.errors import Problems, did_you_mean
+from provisioner.location import Location
+from provisioner.merge import Merger, drop, overlay
+from provisioner.tree import MARK_COLUMN_BITS, Mapping, Scalar, Sequence
+from provisioner.yaml_compose import compose
+from provisioner.yaml_events import Events, syntax_problem
+
+STDIN_NAME: Final = "<stdin>"
+MAX_LINE: Final = 1 << (MARK_COLUMN_BITS - 1)
+"""Bytes of a line whose columns surely fit into a packed mark."""
+
+_SUFFIXES: Final = (".yaml", ".yml")
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A file that was read; its lines are fetched again only when a message shows one."""
+
+    path: Path | None
+    content: bytes | None = None
+
+    def lines(self, numbers: SequenceOf[int]) -> dict[int, str]:
+        """Lines by number, counted from 1, without their ends, in one reading; absent ones are left out."""
+        wanted = set(numbers)
+        found: dict[int, str] = {}
+        try:
+            raw = io.BytesIO(self.content or b"") if self.path is None else self.path.open("rb")
+            with io.TextIOWrapper(raw, "utf-8", "replace") as stream:
+                for at, line in enumerate(stream, start=1):
+                    if at in wanted:
+                        found[at] = line.rstrip("\n")
+                        if len(found) == len(wanted):
+                            break
+        except OSError:  # it is gone by now: messages do without
+            pass
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """All files as one tree. `digest` is the SHA-256, in hex, of all that was read, in order.
+
+    `roots` are the folders of the files given: what they name stays inside of these.
+    """
+
+    tree: Mapping
+    files: MappingOf[str, Source]
+    digest: str
+    roots: tuple[Path, ...]
+
+    def line(self, where: Location) -> str | None:
+        """The text of the line at `where`, for a caret below it."""
+        return self.lines([where]).get(where)
+
+    def lines(self, places: SequenceOf[Location]) -> dict[Location, str]:
+        """The text of the line at each place, each file read once."""
+        found: dict[Location, str] = {}
+        for name in {place.file for place in places} & self.files.keys():
+            here = [place for place in places if place.file == name]
+            texts = self.files[name].lines([place.line for place in here])
+            found |= {place: texts[place.line] for place in here if place.line in texts}
+        return found
+
+
+def load(
+    paths: SequenceOf[Path | Literal["-"]],
+    *,
+    stdin: TextIO | None = None,
+    overlays: SequenceOf[Path] = (),
+    allow_outside: bool = False,
+    problems: Problems,
+) -> Document:
+    """Read `paths` (files, folders, `-` for `stdin`) and what they include, then lay `overlays` on top in order.
+
+    Includes stay inside the folders of the files given, unless `allow_outside`. What is wrong goes to `problems`; the
+    tree then holds what could be read.
+    """
+    loader = _Loader(stdin, allow_outside, problems)
+    with _no_garbage_collection():
+        tree = loader.gather(paths)
+        for path in overlays:
+            over = overlay(tree, loader.gather([path]))
+            assert isinstance(over, Mapping)
+            tree = over
+    return Document(tree, loader.files, loader.digest.hexdigest(), tuple(loader.roots))
+
+
+@contextmanager
+def _no_garbage_collection() -> Iterator[None]:
+    """A growing tree has no cycles to find, and looking for them again and again costs as much as reading."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
+class _Hashed:
+    """A stream that digests what is read, and refuses what no mark can hold."""
+
+    def __init__(self, stream: BinaryIO, digest: hashlib._Hash) -> None:
+        self._stream = stream
+        self._digest = digest
+        self._line = 0
+        self.begin = b""
+
+    def read(self, size: int = -1, /) -> bytes:
+        data = self._stream.read(size)
+        if not self.begin:
+            self.begin = data[:2]
+            if self.begin in (b"\xff\xfe", b"\xfe\xff"):
+                raise _NotText("the file is UTF-16, not UTF-8", "save it as UTF-8")
+        self._digest.update(data)
+        newline = data.rfind(b"\n")
+        self._line = self._line + len(data) if newline < 0 else len(data) - newline - 1
+        if self._line > MAX_LINE:
+            raise _NotText(f"a line is longer than {MAX_LINE:,} bytes", "write one entry to a line")
+        return data
+
+
+class _NotText(Exception):
+    def __init__(self, what: str, hint: str) -> None:
+        super().__init__(what)
+        self.what = what
+        self.hint = hint
+
+
+class _Loader:
+    def __init__(self, stdin: TextIO | None, allow_outside: bool, problems: Problems) -> None:
+        self._stdin = stdin
+        self._allow_outside = allow_outside
+        self._problems = problems
+        self.roots: list[Path] = []
+        self._done: set[Path] = set()
+        self._stack: list[Path] = []
+        self.files: dict[str, Source] = {}
+        self.digest = hashlib.sha256()
+
+    def gather(self, paths: SequenceOf[Path | Literal["-"]]) -> Mapping:
+        """The merged tree of `paths` and all that they include."""
+        self._done.clear()
+        merger = Merger(self._problems)
+        for path in paths:
+            if path == "-":
+                self.roots.append(Path.cwd())
+            else:
+                assert isinstance(path, Path)
+                self.roots.append((path if path.is_dir() else path.parent).resolve())
+            for part in self._stdin_tree() if path == "-" else self._path_trees(path, None):
+                merger.add(part)
+        return merger.tree()
+
+    def _stdin_tree(self) -> Iterator[Mapping]:
+        stdin = self._stdin
+        content = b""
+        if stdin is not None:
+            buffer = getattr(stdin, "buffer", None)
+            content = buffer.read() if buffer is not None else stdin.read().encode("utf-8", "surrogateescape")
+        self.files[STDIN_NAME] = Source(None, content)
+        return self._with_includes(self._composed(io.BytesIO(content), STDIN_NAME), Path())
+
+    def _path_trees(self, path: Path, asked_by: Scalar | None) -> Iterator[Mapping]:
+        """The trees of a file, or of a folder's files; `asked_by` is the include that names it."""
+        where = asked_by.where if asked_by else Location(str(path))
+        try:
+            if not path.is_dir():
+                yield from self._file_trees(path, where)
+                return
+            inside = sorted(child for child in path.iterdir() if child.suffix in _SUFFIXES and child.is_file())
+        except OSError as error:
+            self._problems.add(f"can't read {path}: {error.strerror}", where)
+            return
+        if not inside:
+            self._problems.add(f"no *.yaml or *.yml file in the folder {path}", where, "give a spec file")
+        for child in inside:
+            yield from self._file_trees(child, where)
+
+    def _file_trees(self, path: Path, where: Location) -> Iterator[Mapping]:
+        resolved = path.resolve()
+        if resolved in self._stack:
+            chain = " -> ".join(str(step) for step in (*self._stack[self._stack.index(resolved) :], resolved))
+            self._problems.add(f"files include each other in a circle: {chain}", where, "remove one of the includes")
+            return
+        if resolved in self._done:
+            return
+        self._done.add(resolved)
+        self._stack.append(resolved)
+        self.files[str(path)] = Source(path)
+        try:
+            with path.open("rb") as stream:
+                tree = self._composed(stream, str(path))
+        except OSError as error:
+            near = did_you_mean(path.name, _names_in(path.parent), "check the path")
+            self._problems.add(f"can't read {path}: {error.strerror}", where, near)
+        else:
+            yield from self._with_includes(tree, path.parent)
+        self._stack.pop()
+
+    def _composed(self, stream: BinaryIO, name: str) -> Mapping | None:
+        hashed = _Hashed(stream, self.digest)
+        try:
+            return compose(Events(hashed), name, self._problems)
+        except _NotText as error:
+            self._problems.add(error.what, Location(name), error.hint)
+        except yaml.YAMLError as error:
+            stream.seek(0)
+            raw = stream.read() if isinstance(error, yaml.reader.ReaderError) else b""
+            self._problems.extend([syntax_problem(error, name, raw)])
+        return None
+
+    def _with_includes(self, tree: Mapping | None, folder: Path) -> Iterator[Mapping]:
+        if tree is None:
+            return
+        yield drop(tree, "include")
+        include = tree.get("include")
+        if include is None:
+            return
+        patterns = include.items if isinstance(include, Sequence) else (include,)
+        for pattern in patterns:
+            if isinstance(pattern, Scalar) and pattern.text:
+                yield from self._included(pattern, pattern.text, folder)
+            else:
+                self._problems.add("`include` is a list of files or patterns", pattern.where, "as in [tenants/*.yaml]")
+
+    def _included(self, pattern: Scalar, text: str, folder: Path) -> Iterator[Mapping]:
+        try:
+            found = sorted(folder / name for name in glob.glob(text, root_dir=folder, recursive=True))
+        except (OSError, ValueError) as error:
+            self._problems.add(f"can't look for `{text}`: {error}", pattern.where)
+            return
+        if not found:
+            near = did_you_mean(text, _names_in(folder), f"the pattern is relative to {folder.resolve()}")
+            self._problems.add(f"`{text}` matches no file", pattern.where, near)
+        for path in found:
+            resolved = path.resolve()
+            if glob.has_magic(text) and self._stack and resolved == self._stack[-1]:
+                continue
+            if self._allow_outside or is_inside(path, pattern, self.roots, self._problems):
+                yield from self._path_trees(path, pattern)
+
+
+def is_inside(path: Path, named_by: Scalar, roots: SequenceOf[Path], problems: Problems) -> bool:
+    """Whether `path`, links followed, is below one of `roots`; if not, that is told where it is named."""
+    try:
+        resolved = path.resolve()
+    except (OSError, RuntimeError, ValueError) as error:  # RuntimeError: links that lead to each other
+        problems.add(f"`{named_by.text}` is no path of a file: {error}", named_by.where, "check the path")
+        return False
+    if any(resolved.is_relative_to(root) for root in roots):
+        return True
+    hint = "keep files below the spec's folder, or allow it with --allow-outside"
+    problems.add(f"`{named_by.text}` leads outside the project folder, to {resolved}", named_by.where, hint)
+    return False
+
+
+def _names_in(folder: Path) -> list[str]:
+    try:
+        return sorted(child.name for child in folder.iterdir() if child.suffix in _SUFFIXES)
+    except OSError:
+        return []

@@ -1,0 +1,136 @@
+"""Several files, one tree: files beside each other may not disagree, overlays may. Pure.
+
+Beside each other: mappings merge key by key, `entries` and the list form of `inner_maps` are joined, and anything else
+that stands in two files is a Problem naming both places. Only `version`, `name` and `pin_root` may be repeated alike.
+A named type or template is one whole: two files can't each hold a half of it.
+
+Overlay: mappings merge key by key, entries too (by the text of the key); anything else is replaced.
+"""
+
+from __future__ import annotations
+
+from array import array
+from typing import TYPE_CHECKING, Final
+
+from provisioner.errors import Problems
+from provisioner.location import Location
+from provisioner.tree import Mapping, Node, PackedColumn, RawChunk, RawEntries, Scalar, Sequence
+
+if TYPE_CHECKING:
+    from provisioner.codec.base import Path
+
+_REPEATABLE: Final = frozenset({("version",), ("name",), ("pin_root",)})
+_WHOLE: Final = frozenset({"types", "inner_templates"})
+_KeyText = tuple[tuple["Path", str | None], ...]
+
+
+class Merger:
+    """Files beside each other: `add` each tree, then take the `tree` of all."""
+
+    def __init__(self, problems: Problems) -> None:
+        self._problems = problems
+        self._root: _Growing | None = None
+
+    def add(self, tree: Mapping) -> None:
+        if self._root is None:
+            self._root = _Growing(tree)
+        else:
+            self._into(self._root, tree, ())
+
+    def tree(self) -> Mapping:
+        return self._root.mapping() if self._root else EMPTY
+
+    def _into(self, growing: _Growing, more: Mapping, path: tuple[str, ...]) -> None:
+        for name, key, value in more.named():
+            there = growing.pairs.get(name)
+            growing.pairs[name] = (
+                (key, value) if there is None else (there[0], self._both(there, key, value, (*path, name)))
+            )
+
+    def _both(
+        self, there: tuple[Scalar, Node | _Growing], key: Scalar, value: Node, path: tuple[str, ...]
+    ) -> Node | _Growing:
+        match there[1], value:
+            case Mapping() as first, Mapping() if not (len(path) == 2 and path[0] in _WHOLE):
+                growing = _Growing(first)
+                self._into(growing, value, path)
+                return growing
+            case _Growing() as growing, Mapping():
+                self._into(growing, value, path)
+                return growing
+            case RawEntries() as first, RawEntries():
+                return RawEntries(first.chunks + value.chunks, first.where)
+            case Sequence() as first, Sequence() if len(path) == 3 and path[-1] == "inner_maps":
+                return Sequence(first.items + value.items, first.where)
+            case Scalar() as first, Scalar() if path in _REPEATABLE and first.text == value.text:
+                return first
+            case _:
+                self._problems.add(
+                    f"`{'.'.join(path)}` stands in two files; first at {there[0].where}",
+                    key.where,
+                    "keep one, or give the file that should win with --overlay",
+                )
+                return there[1]
+
+
+class _Growing:
+    """A mapping that further files add to: a thousand small files are merged in one pass."""
+
+    __slots__ = ("pairs", "where")
+
+    def __init__(self, mapping: Mapping) -> None:
+        self.pairs: dict[str, tuple[Scalar, Node | _Growing]] = {
+            name: (key, value) for name, key, value in mapping.named()
+        }
+        self.where = mapping.where
+
+    def mapping(self) -> Mapping:
+        pairs = ((key, value.mapping() if isinstance(value, _Growing) else value) for key, value in self.pairs.values())
+        return Mapping(tuple(pairs), self.where)
+
+
+def overlay(base: Node, over: Node) -> Node:
+    """`base` with `over` laid on top: the later file wins, leaf by leaf."""
+    match base, over:
+        case Mapping(), Mapping():
+            merged = dict(base.pairs)
+            keys = {key.text: key for key in merged if isinstance(key, Scalar)}
+            for name, key, value in over.named():
+                there = keys.get(name)
+                merged[there or key] = overlay(merged[there], value) if there else value
+            return Mapping(tuple(merged.items()), base.where)
+        case RawEntries(), RawEntries():
+            replaced = {text for chunk in over.chunks for text in _key_texts(chunk)}
+            kept = (_without(chunk, replaced) for chunk in base.chunks)
+            return RawEntries(tuple(chunk for chunk in kept if chunk.rows) + over.chunks, base.where)
+        case _:
+            return over
+
+
+def _key_texts(chunk: RawChunk) -> list[_KeyText]:
+    """The key of each row, as written."""
+    paths = sorted((path for path in chunk.columns if path[0] == "key"), key=str)
+    columns = [chunk.columns[path].texts() for path in paths]
+    return [tuple(zip(paths, texts, strict=True)) for texts in zip(*columns, strict=True)]
+
+
+def _without(chunk: RawChunk, keys: set[_KeyText]) -> RawChunk:
+    kept = [row for row, text in enumerate(_key_texts(chunk)) if text not in keys]
+    if len(kept) == chunk.rows:
+        return chunk
+    columns: dict[Path, PackedColumn] = {}
+    marks: dict[Path, array[int]] = {}
+    for path, column in chunk.columns.items():
+        texts = column.texts()
+        columns[path] = PackedColumn([texts[row] for row in kept])
+        marks[path] = array("Q", [chunk.marks[path][row] for row in kept])
+    return RawChunk(chunk.file, len(kept), columns, marks)
+
+
+def drop(tree: Mapping, name: str) -> Mapping:
+    """`tree` without the pair under `name`."""
+    pairs = tuple(pair for pair in tree.pairs if not (isinstance(pair[0], Scalar) and pair[0].text == name))
+    return Mapping(pairs, tree.where)
+
+
+EMPTY: Final = Mapping((), Location(""))

@@ -1,0 +1,33 @@
+"""Ranges of keys: `100..199`, `possible_cpus`. Pure."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from provisioner.codec.base import Type
+from provisioner.entries import encode_columns, key_chunk
+from provisioner.errors import Problems
+from provisioner.host import Host
+from provisioner.spec import KeyRange
+
+
+def number_range(written: KeyRange, kind: Type, host: Host, problems: Problems, address: str) -> tuple[int, int] | None:
+    """The first and the last number of a range of keys; None with a problem added."""
+    order = kind.number_order
+    if order is None:
+        what = f"a range needs an integer key, that of {address} is {kind.describe()}"
+        problems.add(what, written.where, "list the keys", address)
+        return None
+    if written.first is None or written.last is None:
+        return 0, host.possible_cpus - 1
+    ends = np.zeros((2, kind.size), np.uint8)
+    chunk = key_chunk(((),), [[written.first], [written.last]], written.where)
+    if not encode_columns([chunk], [address], "key", kind, ends, problems):
+        return None
+    first, last = (int.from_bytes(row.tobytes(), order) for row in ends)
+    if last < first:
+        problems.add(
+            f"the range {first}..{last} ends before it begins", written.where, f"write {last}..{first}", address
+        )
+        return None
+    return first, last

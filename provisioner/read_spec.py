@@ -1,0 +1,163 @@
+"""The document's tree -> `Spec`, the whole of a project in the user's words. Pure.
+
+`schema.check` tells of wrong structure; this tells of what no schema can say (`rules`). Both may run on the same tree,
+so that one run shows every problem; the Spec is of use only if there was none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from provisioner import rules
+from provisioner.errors import Problems
+from provisioner.location import Location
+from provisioner.read_maps import (
+    choice,
+    is_true,
+    names,
+    read_entries,
+    read_fields,
+    read_inner_maps,
+    read_limits,
+    read_policy,
+    text,
+)
+from provisioner.read_types import read_type
+from provisioner.spec import (
+    BpfObject,
+    ExtraInnerMaps,
+    IfMissing,
+    InnerTemplate,
+    OuterMap,
+    PlainMap,
+    Program,
+    SharedInnerMap,
+    Spec,
+    XdpAttach,
+)
+from provisioner.tree import Mapping, Node, Scalar
+from provisioner.uapi import XdpMode
+
+DEFAULT_PIN_PARENT: Final = "/sys/fs/bpf"
+_MODES: Final = {mode.name.lower(): mode for mode in XdpMode if mode.name} | {"auto": XdpMode.AUTO}
+
+
+def read(tree: Mapping, problems: Problems) -> Spec:
+    """The Spec that `tree` declares; everything that is wrong with it beyond its structure goes to `problems`."""
+    reader = _Reader(problems)
+    name = text(tree.get("name")) or ""
+    pin_root = text(tree.get("pin_root")) or f"{DEFAULT_PIN_PARENT}/{name}"
+    types = ((key, read_type(value, problems)) for key, _, value in _pairs(tree, "types"))
+    spec = Spec(
+        name=name,
+        pin_root=pin_root.rstrip("/"),
+        types={key: found for key, found in types if found},
+        inner_templates={key.text or "": reader.template(key, body) for key, body in _bodies(tree, "inner_templates")},
+        objects={key.text or "": reader.object(key, body) for key, body in _bodies(tree, "objects")},
+        shared_inner_maps={
+            key.text or "": reader.shared(key, body) for key, body in _bodies(tree, "shared_inner_maps")
+        },
+        maps={key.text or "": reader.plain_map(key, body) for key, body in _bodies(tree, "maps")},
+        outer_maps={key.text or "": reader.outer_map(key, body) for key, body in _bodies(tree, "outer_maps")},
+        limits=read_limits(tree.get("limits")),
+        where=tree.where,
+    )
+    rules.check(spec, tree, problems)
+    return spec
+
+
+def _pairs(tree: Mapping, section: str) -> Iterator[tuple[str, Scalar, Node]]:
+    found = tree.get(section)
+    if isinstance(found, Mapping):
+        yield from found.named()
+
+
+def _bodies(tree: Mapping, section: str) -> Iterator[tuple[Scalar, Mapping]]:
+    for _, key, value in _pairs(tree, section):
+        if isinstance(value, Mapping):
+            yield key, value
+
+
+class _Reader:
+    def __init__(self, problems: Problems) -> None:
+        self._problems = problems
+
+    def template(self, key: Scalar, body: Mapping) -> InnerTemplate:
+        return InnerTemplate(
+            name=key.text or "",
+            fields=read_fields(body, self._problems),
+            policy=read_policy(body, self._problems),
+            prevent_destroy=is_true(body.get("prevent_destroy")),
+            where=key.where,
+        )
+
+    def shared(self, key: Scalar, body: Mapping) -> SharedInnerMap:
+        return SharedInnerMap(
+            name=key.text or "",
+            inner=text(body.get("inner")) or "",
+            entries=read_entries(body.get("entries")),
+            max_entries=read_fields(body, self._problems).max_entries,
+            where=key.where,
+        )
+
+    def plain_map(self, key: Scalar, body: Mapping) -> PlainMap:
+        return PlainMap(
+            name=key.text or "",
+            object=text(body.get("object")),
+            pin=_scalar(body.get("pin")),
+            fields=read_fields(body, self._problems),
+            entries=read_entries(body.get("entries")),
+            policy=read_policy(body, self._problems),
+            prevent_destroy=is_true(body.get("prevent_destroy")),
+            after=names(body.get("after")),
+            where=key.where,
+        )
+
+    def outer_map(self, key: Scalar, body: Mapping) -> OuterMap:
+        default = body.get("default")
+        return OuterMap(
+            name=key.text or "",
+            object=text(body.get("object")),
+            pin=_scalar(body.get("pin")),
+            fields=read_fields(body, self._problems),
+            inner=text(body.get("inner")) or "",
+            inner_maps=read_inner_maps(body.get("inner_maps"), self._problems),
+            default_shared=text(default.get("shared")) if isinstance(default, Mapping) else None,
+            policy=read_policy(body, self._problems),
+            extra_inner_maps=choice(ExtraInnerMaps, body.get("extra_inner_maps")) or ExtraInnerMaps.DELETE,
+            limits=read_limits(body.get("limits")),
+            prevent_destroy=is_true(body.get("prevent_destroy")),
+            after=names(body.get("after")),
+            where=key.where,
+        )
+
+    def object(self, key: Scalar, body: Mapping) -> BpfObject:
+        file = _scalar(body.get("file")) or Scalar("", key.where)
+        programs = tuple(_program(name, value) for name, value in _bodies(body, "programs"))
+        return BpfObject(key.text or "", file, programs, key.where)
+
+
+def _scalar(node: Node | None) -> Scalar | None:
+    return node if isinstance(node, Scalar) and node.text else None
+
+
+def _program(key: Scalar, body: Mapping) -> Program:
+    attach = body.get("attach")
+    xdp = attach.get("xdp") if isinstance(attach, Mapping) else None
+    return Program(
+        name=key.text or "",
+        pin=text(body.get("pin")) or key.text or "",
+        attach=_xdp(xdp, key.where) if isinstance(xdp, Mapping) else None,
+        where=key.where,
+    )
+
+
+def _xdp(body: Mapping, where: Location) -> XdpAttach:
+    interface = _scalar(body.get("interface"))
+    return XdpAttach(
+        interface=(interface.text or "") if interface else "",
+        mode=_MODES.get(text(body.get("mode")) or "auto", XdpMode.AUTO),
+        if_missing=choice(IfMissing, body.get("if_missing")) or IfMissing.FAIL,
+        where=interface.where if interface else where,
+    )

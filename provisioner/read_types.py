@@ -1,0 +1,113 @@
+"""Types as written -> `TypeExpr`. Which names there are, and what a type's bytes are, is up to the codecs. Pure.
+
+Like all readers it takes a tree that the schema may have found fault with: what has the wrong form is passed over here.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from provisioner.errors import Problems
+from provisioner.scalars import integer
+from provisioner.tree import Mapping, Node, Scalar
+from provisioner.typexpr import (
+    ArrayType,
+    BtfType,
+    EnumType,
+    LpmKeyType,
+    Member,
+    NamedType,
+    OptionType,
+    StructType,
+    TypeExpr,
+    UnionType,
+)
+
+_FORMS: Final = ("struct", "union", "enum", "btf", "lpm_key", "type")
+_NAMED: Final = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)((?:\[(?:0x[0-9A-Fa-f]+|[1-9][0-9]*)\])*)")
+_COUNT: Final = re.compile(r"\[([^]]+)\]")
+
+
+def read_type(node: Node | None, problems: Problems) -> TypeExpr | None:
+    """The type that `node` writes; None where it is not there, or is no type (the schema or a Problem says so)."""
+    match node:
+        case Scalar():
+            return _named(node, problems)
+        case Mapping():
+            return _described(node, problems)
+        case _:
+            return None
+
+
+def _named(node: Scalar, problems: Problems) -> TypeExpr | None:
+    """`u32`, or `u32[2][3]`: two arrays of three, as in C."""
+    found = _NAMED.fullmatch(node.text or "")
+    if found is None:
+        return None
+    result: TypeExpr = NamedType(found[1], node.where)
+    for count in reversed(_COUNT.findall(found[2])):
+        number = integer(count)
+        if not number or number >= 1 << 32:
+            problems.add(f"`{node.text}` has a count out of range", node.where, "a count is from 1 to 4294967295")
+            return None
+        result = ArrayType(result, number, node.where)
+    return result
+
+
+def _described(node: Mapping, problems: Problems) -> TypeExpr | None:
+    forms = [(name, key, value) for name, key, value in node.named() if name in _FORMS]
+    if len(forms) != 1:
+        where = forms[1][1].where if forms else node.where
+        said = " and ".join(f"`{name}`" for name, _, _ in forms) or "none of them"
+        problems.add(f"a type is one of {', '.join(_FORMS)}; here is {said}", where, "write one of them")
+        return None
+    result = _formed(*forms[0], node, problems)
+    unit = node.get("unit")
+    sensitive = _is_true(node.get("sensitive"))
+    if result is not None and (sensitive or isinstance(unit, Scalar)):
+        return OptionType(result, sensitive, (unit.text or "") if isinstance(unit, Scalar) else "", node.where)
+    return result
+
+
+def _formed(form: str, key: Scalar, value: Node, node: Mapping, problems: Problems) -> TypeExpr | None:
+    match form:
+        case "struct":
+            return StructType(_members(value, problems), _is_true(node.get("packed")), key.where)
+        case "union":
+            return UnionType(_members(value, problems), key.where)
+        case "enum":
+            return _enum(key, value, node)
+        case "btf":
+            source, refined = node.get("from"), node.get("as")
+            if not isinstance(value, Scalar) or not value.text:
+                return None
+            written = (source.text or "") if isinstance(source, Scalar) else ""
+            return BtfType(value.text, written, _members(refined, problems) if refined else (), key.where)
+        case "lpm_key":
+            data = read_type(value, problems)
+            return LpmKeyType(data, key.where) if data else None
+        case _:
+            return read_type(value, problems)
+
+
+def _members(node: Node, problems: Problems) -> tuple[Member, ...]:
+    if not isinstance(node, Mapping):
+        return ()
+    read = ((name, read_type(value, problems), key.where) for name, key, value in node.named())
+    return tuple(Member(name, type_, where) for name, type_, where in read if type_ is not None)
+
+
+def _enum(key: Scalar, value: Node, node: Mapping) -> EnumType | None:
+    if not isinstance(value, Mapping):
+        return None
+    numbers = ((name, integer(item.text)) for name, _, item in value.named() if isinstance(item, Scalar))
+    base = node.get("base")
+    stored = NamedType("u32", key.where)
+    if isinstance(base, Scalar) and base.text:
+        stored = NamedType(base.text, base.where)
+    return EnumType(tuple((name, number) for name, number in numbers if number is not None), stored, key.where)
+
+
+def _is_true(node: Node | None) -> bool:
+    return isinstance(node, Scalar) and not node.quoted and node.text == "true"

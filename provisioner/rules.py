@@ -1,0 +1,321 @@
+"""What a spec must hold that no schema can say: references, contradictions, and what the kernel would refuse. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from collections.abc import Mapping as MappingOf
+from typing import Final
+
+from provisioner.errors import Problems, did_you_mean
+from provisioner.location import Location
+from provisioner.spec import (
+    Contents,
+    Entries,
+    InnerMap,
+    InnerTemplate,
+    KeyRange,
+    MapFields,
+    OuterMap,
+    PlainMap,
+    Policy,
+    Spec,
+)
+from provisioner.tree import Mapping, Node, Scalar, Sequence
+from provisioner.typexpr import (
+    ArrayType,
+    BtfType,
+    EnumType,
+    LpmKeyType,
+    NamedType,
+    OptionType,
+    StructType,
+    TypeExpr,
+    UnionType,
+)
+from provisioner.uapi import BARE_TYPES, KEYLESS_TYPES, LRU_TYPES, SOCKET_TYPES, MapFlag, MapType
+
+VMLINUX: Final = "vmlinux"
+
+_STORAGE: Final = frozenset({MapType.SK_STORAGE, MapType.INODE_STORAGE, MapType.TASK_STORAGE, MapType.CGRP_STORAGE})
+"""Types that grow with what they are attached to: max_entries must be 0."""
+_SHAPE_ONLY: Final = KEYLESS_TYPES | BARE_TYPES | _STORAGE | SOCKET_TYPES
+
+_MISPLACED: Final[tuple[tuple[MapFlag, Callable[[MapType], bool], str], ...]] = (
+    (MapFlag.INNER_MAP, lambda kind: kind is not MapType.ARRAY, "only a plain array takes inner_map"),
+    (MapFlag.NO_PREALLOC, lambda kind: kind in LRU_TYPES, "an LRU map is always preallocated"),
+    (MapFlag.NO_PREALLOC, lambda kind: kind is MapType.ARRAY_OF_MAPS, "an array is always preallocated"),
+    (MapFlag.RDONLY_PROG, lambda kind: kind is MapType.ARRAY_OF_MAPS, "an array_of_maps takes no rdonly_prog"),
+)
+
+
+def check(spec: Spec, tree: Mapping, problems: Problems) -> None:
+    """Add to `problems` what `spec`, read from `tree`, gets wrong."""
+    _Rules(spec, tree, problems).all()
+
+
+class _Rules:
+    def __init__(self, spec: Spec, tree: Mapping, problems: Problems) -> None:
+        self._spec = spec
+        self._written: dict[str, dict[str, Node]] = {
+            section: {name: value for name, _, value in node.named()}
+            for section, _, node in tree.named()
+            if isinstance(node, Mapping)
+        }
+        self._problems = problems
+        self._add = problems.add
+
+    def all(self) -> None:
+        for template in self._spec.inner_templates.values():
+            self._shape(template.fields, template.where, "inner_templates", template.name, whole=True)
+            self._contents(template.fields.map_type, template.policy, template.where, "inner_templates", template.name)
+        for shared in self._spec.shared_inner_maps.values():
+            self._known(
+                shared.inner, self._spec.inner_templates, "inner template", "shared_inner_maps", shared.name, "inner"
+            )
+        for plain in self._spec.maps.values():
+            self._plain_map(plain)
+        for outer in self._spec.outer_maps.values():
+            self._outer_map(outer)
+        self._btf_sources()
+        self._pins()
+        self._order()
+
+    def _find(self, section: str, name: str, *path: str) -> Node | None:
+        """What is written at a path of the tree."""
+        return _below(self._written.get(section, {}).get(name), *path)
+
+    def _place(self, where: Location, *path: str) -> Location:
+        """The place of the value at `path`; `where` if it is not written."""
+        found = self._find(*path) if len(path) > 1 else None
+        return found.where if found else where
+
+    def _known(self, name: str | None, known: MappingOf[str, object], what: str, *path: str) -> bool:
+        if name is None or name == "" or name in known:
+            return bool(name)
+        hint = did_you_mean(name, known, f"declare it under `{what.replace(' ', '_')}s`")
+        self._add(f"there is no {what} `{name}`", self._place(Location(""), *path), hint, address=path[1])
+        return False
+
+    def _plain_map(self, plain: PlainMap) -> None:
+        path = ("maps", plain.name)
+        self._origin(plain.object, plain.pin, *path)
+        self._shape(plain.fields, plain.where, *path, whole=not plain.object and not plain.pin)
+        self._contents(plain.fields.map_type, plain.policy, plain.where, *path)
+        self._ignored(plain.policy.contents, plain.entries, plain.name)
+
+    def _origin(self, object_: str | None, pin: Scalar | None, *path: str) -> None:
+        if object_ and pin:
+            hint = "keep `object` for a map that is loaded here, `pin` for one that is there already"
+            self._add("a map comes out of an `object` or is adopted by its `pin`, not both", pin.where, hint, path[1])
+        self._known(object_, self._spec.objects, "object", *path, "object")
+
+    def _shape(self, fields: MapFields, where: Location, *path: str, whole: bool) -> None:
+        """What the map's type needs, and does not take; `whole` if nothing but the spec says it."""
+        kind = fields.map_type
+        if kind is None:
+            if whole and self._find(*path, "type") is None and path[0] != "inner_templates":
+                self._add(f"`{path[1]}` has no `type`", where, "write `type:`, or `object:` or `pin:`", path[1])
+            return
+        takes = {
+            "key": kind not in KEYLESS_TYPES | BARE_TYPES,
+            "value": kind not in BARE_TYPES,
+            "max_entries": kind not in _STORAGE,
+        }
+        if path[0] == "outer_maps":
+            del takes["value"]
+        for field, taken in takes.items():
+            written = self._find(*path, field)
+            if written and not taken:
+                self._add(f"{_a(kind)} has no `{field}`", written.where, "remove it", path[1])
+            elif whole and taken and not written:
+                self._add(f"`{path[1]}` has no `{field}`, which {_a(kind)} needs", where, f"write `{field}:`", path[1])
+        self._flags(kind, fields.map_flags, *path)
+
+    def _flags(self, kind: MapType, flags: MapFlag | None, *path: str) -> None:
+        if flags is None:
+            return
+        written = self._find(*path, "flags")
+        if kind is MapType.LPM_TRIE and not flags & MapFlag.NO_PREALLOC and written:
+            self._add(
+                "an lpm_trie exists only with no_prealloc", written.where, "add no_prealloc to its flags", path[1]
+            )
+        for flag, wrong, why in _MISPLACED:
+            if flags & flag and wrong(kind):
+                items = written.items if isinstance(written, Sequence) else ()
+                word = (flag.name or "").lower()
+                where = next(item.where for item in items if isinstance(item, Scalar) and item.text == word)
+                self._add(f"{_a(kind)} can't have `{word}`", where, why, path[1])
+
+    def _contents(self, kind: MapType | None, policy: Policy, where: Location, *path: str) -> None:
+        """`exact` and `present` need entries that can be listed, and `exact` ones that stay."""
+        contents = policy.contents or Contents.EXACT
+        where = self._place(where, *path, "contents")
+        said = f"`contents: {contents.value}`" + ("" if policy.contents else ", the default,")
+        if kind in _SHAPE_ONLY and contents is not Contents.IGNORE:
+            hint = "write `contents: ignore`"
+            self._add(f"{said} can't hold for {_a(kind)}: its entries can't be listed", where, hint, path[1])
+        elif kind in LRU_TYPES and contents is Contents.EXACT:
+            hint = "write `contents: present` or `contents: ignore`"
+            self._add(f"{said} can't hold for {_a(kind)}: the kernel drops entries by itself", where, hint, path[1])
+
+    def _ignored(self, contents: Contents | None, entries: Entries | None, address: str) -> None:
+        if contents is Contents.IGNORE and entries is not None:
+            hint = "remove the entries, or write `contents: present`"
+            self._add("`contents: ignore` leaves the entries alone, so none can be given", entries.where, hint, address)
+
+    def _outer_map(self, outer: OuterMap) -> None:
+        path = ("outer_maps", outer.name)
+        self._origin(outer.object, outer.pin, *path)
+        self._shape(outer.fields, outer.where, *path, whole=not outer.object and not outer.pin)
+        known = self._known(outer.inner, self._spec.inner_templates, "inner template", *path, "inner")
+        template = self._spec.inner_templates[outer.inner] if known else None
+        if outer.policy.contents and template:
+            self._contents(template.fields.map_type, outer.policy, outer.where, *path)
+        if outer.default_shared and outer.fields.map_type is MapType.HASH_OF_MAPS:
+            where = self._place(outer.where, *path, "default")
+            self._add("a hash_of_maps has no slots that are not listed", where, "remove `default`", outer.name)
+        self._shared(outer.default_shared, outer, self._place(outer.where, *path, "default", "shared"))
+        if isinstance(outer.inner_maps, tuple):
+            told: set[str] = set()
+            for inner_map in outer.inner_maps:
+                self._inner_map(inner_map, outer, template, told)
+
+    def _inner_map(self, inner: InnerMap, outer: OuterMap, template: InnerTemplate | None, told: set[str]) -> None:
+        address = f"{outer.name}[{_key_text(inner.key)}]"
+        policy = inner.policy
+        if inner.shared is not None:
+            if inner.shared not in told:
+                self._shared(inner.shared, outer, self._inside(inner, outer, "shared"))
+                told.add(inner.shared)
+            if inner.entries is not None or inner.max_entries is not None or policy != Policy():
+                where = inner.entries.where if inner.entries else inner.where
+                hint = "write the rest under `shared_inner_maps`, or leave `shared` out"
+                self._add("`shared` stands alone: the map in this slot is the shared one", where, hint, address)
+            return
+        inherited = outer.policy.contents or (template.policy.contents if template else None)
+        self._ignored(policy.contents or inherited, inner.entries, address)
+        kind = template.fields.map_type if template else None
+        if policy.contents and kind in _SHAPE_ONLY | LRU_TYPES:
+            self._contents(kind, policy, self._inside(inner, outer, "contents"), "", address)
+
+    def _inside(self, inner: InnerMap, outer: OuterMap, field: str) -> Location:
+        """The place of `field` in an inner map; a search, for the sake of an error message."""
+        declared = self._find("outer_maps", outer.name, "inner_maps")
+        bodies: Iterator[Node] = iter(())
+        if isinstance(declared, Mapping):
+            bodies = (body for _, key, body in declared.named() if key.where == inner.where)
+        elif isinstance(declared, Sequence):
+            bodies = (item for item in declared.items if item.where == inner.where)
+        found = _below(next(bodies, None), field)
+        return found.where if found else inner.where
+
+    def _shared(self, name: str | None, outer: OuterMap, where: Location) -> None:
+        if name is None:
+            return
+        shared = self._spec.shared_inner_maps.get(name)
+        if shared is None:
+            hint = did_you_mean(name, self._spec.shared_inner_maps, "declare it under `shared_inner_maps`")
+            self._add(f"there is no shared inner map `{name}`", where, hint, outer.name)
+        elif shared.inner != outer.inner:
+            what = (
+                f"the shared inner map `{name}` is made from `{shared.inner}`, and `{outer.name}` takes `{outer.inner}`"
+            )
+            self._add(what, where, "declare a shared inner map with the same `inner`", outer.name)
+
+    def _btf_sources(self) -> None:
+        fields = [declared.fields for declared in self._spec.inner_templates.values()]
+        fields += [declared.fields for declared in self._spec.maps.values()]
+        fields += [declared.fields for declared in self._spec.outer_maps.values()]
+        written: list[TypeExpr | None] = [*self._spec.types.values()]
+        written += [type_ for field in fields for type_ in (field.key, field.value)]
+        for found in (found for type_ in written if type_ for found in _btf_types(type_)):
+            if found.source and found.source != VMLINUX and found.source not in self._spec.objects:
+                hint = did_you_mean(found.source, [*self._spec.objects, VMLINUX])
+                self._add(f"there is no object `{found.source}` to take BTF from", found.where, hint)
+
+    def _pins(self) -> None:
+        """Maps and programs are pinned side by side, so a name is taken once."""
+        taken: dict[str, Location] = {}
+        pinned: list[tuple[str, Location]] = [(found.name, found.where) for found in self._spec.outer_maps.values()]
+        pinned += [(found.name, found.where) for found in self._spec.maps.values()]
+        for object_ in self._spec.objects.values():
+            for program in object_.programs:
+                path = ("objects", object_.name, "programs", program.name, "pin")
+                pinned.append((program.pin, self._place(program.where, *path)))
+        for name, where in pinned:
+            if name in taken:
+                self._add(f"`{name}` is taken: its pin is that of {taken[name]}", where, "choose another name", name)
+            taken.setdefault(name, where)
+
+    def _order(self) -> None:
+        """`after` names maps there are, and goes in no circle."""
+        waits: dict[str, dict[str, Scalar]] = {}
+        both: list[OuterMap | PlainMap] = [*self._spec.maps.values(), *self._spec.outer_maps.values()]
+        for declared in both:
+            waits.setdefault(declared.name, {}).update((str(other.text), other) for other in declared.after)
+        for name, others in waits.items():
+            for other, scalar in others.items():
+                if other not in waits:
+                    hint = did_you_mean(other, waits, "name an outer or plain map")
+                    self._add(f"there is no map `{other}` to come after", scalar.where, hint, name)
+        done: set[str] = set()
+        for name in waits:
+            self._circle(name, waits, [], done)
+
+    def _circle(self, start: str, waits: dict[str, dict[str, Scalar]], path: list[str], done: set[str]) -> None:
+        stack: list[tuple[str, Iterator[tuple[str, Scalar]]]] = []
+        if start not in done:
+            stack.append((start, iter(waits[start].items())))
+            path.append(start)
+        while stack:
+            name, others = stack[-1]
+            other, scalar = next(others, (None, None))
+            if other is None or scalar is None:
+                stack.pop()
+                done.add(path.pop())
+            elif other in path:
+                chain = " after ".join([*path[path.index(other) :], other])
+                self._add(f"a circle: {chain}", scalar.where, "remove one of them", name)
+            elif other in waits and other not in done:
+                stack.append((other, iter(waits[other].items())))
+                path.append(other)
+
+
+def _below(node: Node | None, *path: str) -> Node | None:
+    for name in path:
+        node = node.get(name) if isinstance(node, Mapping) else None
+    return node
+
+
+def _a(kind: MapType) -> str:
+    """The type's word with its article: an array, an lru_hash, a hash."""
+    return f"{'an' if kind.word[0] in 'aeiolx' else 'a'} {kind.word}"
+
+
+def _key_text(key: Node | KeyRange) -> str:
+    match key:
+        case Scalar(text):
+            return text or ""
+        case KeyRange(first, last):
+            return f"{first.text}..{last.text}" if first and last else "possible_cpus"
+        case _:
+            return "..."
+
+
+def _btf_types(type_: TypeExpr) -> Iterator[BtfType]:
+    match type_:
+        case BtfType():
+            yield type_
+            for member in type_.refine:
+                yield from _btf_types(member.type)
+        case StructType(members) | UnionType(members):
+            for member in members:
+                yield from _btf_types(member.type)
+        case ArrayType(element):
+            yield from _btf_types(element)
+        case LpmKeyType(data):
+            yield from _btf_types(data)
+        case OptionType(type):
+            yield from _btf_types(type)
+        case NamedType() | EnumType():
+            return

@@ -1,0 +1,21 @@
+"""The JSON Schemas that come with the package: `schemas/` of a checkout, a folder of the package in a wheel."""
+
+from __future__ import annotations
+
+import json
+from importlib.resources import files
+from typing import Any
+
+SPEC_SCHEMA = "provisioner.schema.json"
+OUTPUT_SCHEMA = "plan.schema.json"
+
+
+def text(name: str = SPEC_SCHEMA) -> str:
+    """The schema file `name` as it stands."""
+    return files("provisioner").joinpath("schemas", name).read_text("utf-8")
+
+
+def load(name: str = SPEC_SCHEMA) -> dict[str, Any]:
+    """The schema file `name`, parsed."""
+    schema: dict[str, Any] = json.loads(text(name))
+    return schema

@@ -1,0 +1,210 @@
+"""CSV and TSV: a header row, fields in double quotes where they need them, UTF-8, LF or CRLF."""
+
+from __future__ import annotations
+
+import csv
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from enum import Enum, auto
+from itertools import islice
+from pathlib import Path as FilePath
+from typing import TYPE_CHECKING, TextIO
+
+from provisioner.errors import Problems
+from provisioner.location import Location
+from provisioner.tables.chunks import CHUNK_ROWS, MAX_PROBLEMS, Lines, make_chunk
+from provisioner.tables.wanted import Wanted, missing, origin
+from provisioner.tree import RawChunk
+
+if TYPE_CHECKING:
+    from provisioner.codec.base import Path
+
+
+def read(path: FilePath, wanted: tuple[Wanted, ...], problems: Problems) -> Iterator[RawChunk]:
+    """The wanted columns of the file's rows. Raises OSError."""
+    reader = _Reader(path, wanted, problems)
+    try:
+        with path.open(encoding="utf-8-sig", newline="\n") as stream:
+            yield from reader.chunks(stream)
+    except UnicodeDecodeError:
+        where = _first_undecodable(path)
+        problems.add("this is not UTF-8", where, "save the table as UTF-8")
+
+
+def _first_undecodable(path: FilePath) -> Location:
+    with path.open("rb") as stream:
+        for number, line in enumerate(stream, start=1):
+            try:
+                line.decode()
+            except UnicodeDecodeError as error:
+                before = line[: error.start].decode("utf-8-sig" if number == 1 else "utf-8")
+                return Location(str(path), number, len(before) + 1)
+    return Location(str(path))
+
+
+class _Reader:
+    def __init__(self, path: FilePath, wanted: tuple[Wanted, ...], problems: Problems) -> None:
+        self._file = str(path)
+        self._lines = Lines(path)
+        self._wanted = wanted
+        self._problems = problems
+        self._delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
+        self._width = 0
+        self._numbers: list[int] = []
+
+    def chunks(self, stream: TextIO) -> Iterator[RawChunk]:
+        rows = csv.reader(stream, delimiter=self._delimiter, strict=True)
+        if not self._read_header(rows):
+            return
+        while len(self._problems) < MAX_PROBLEMS:
+            before = rows.line_num
+            batch: list[list[str]] = []
+            failed = None
+            try:
+                batch.extend(islice(rows, CHUNK_ROWS))
+            except csv.Error as error:
+                failed = error
+            if not batch and failed is None:
+                return
+            consumed = rows.line_num - before
+            lines = range(before + 1, rows.line_num + 1) if consumed == len(batch) else _row_lines(batch, before + 1)
+            yield from self._chunk(batch, lines)
+            if failed is not None:
+                start = _next_line(batch, lines, before + 1)
+                self._tell(failed, start)
+                if rows.line_num > start:  # what a quote opened goes on: nothing that follows can be trusted
+                    return
+
+    def _read_header(self, rows: Iterator[list[str]]) -> bool:
+        try:
+            header = next(rows, [])
+        except csv.Error as error:
+            self._tell(error, 1)
+            return False
+        if not header:
+            self._problems.add("the table has no header row", Location(self._file, 1, 1), "name the columns in line 1")
+            return False
+        self._width = len(header)
+        for one in self._wanted:
+            if one.name not in header:
+                missing(one, self._file, header, self._problems)
+                continue
+            number = header.index(one.name)
+            self._numbers.append(number)
+            if one.name in header[number + 1 :]:
+                second = header.index(one.name, number + 1)
+                what = f"two columns are named `{one.name}`"
+                self._problems.add(what, self._place(1, second), "rename one of the two")
+        return not len(self._problems)
+
+    def _chunk(self, batch: list[list[str]], lines: Sequence[int]) -> Iterator[RawChunk]:
+        try:
+            columns = list(zip(*batch, strict=True))
+        except ValueError:
+            columns = []
+        if len(columns) != self._width:
+            batch, lines = self._sound(batch, lines)
+            columns = list(zip(*batch, strict=True))
+        if batch:
+            texts = {one.path: columns[number] for one, number in zip(self._wanted, self._numbers, strict=True)}
+            yield make_chunk(self._file, {**texts}, lines, self._find)
+
+    def _sound(self, batch: list[list[str]], lines: Sequence[int]) -> tuple[list[list[str]], array[int]]:
+        """The rows that have all their fields, and their lines; empty lines are passed over, others told."""
+        kept: list[list[str]] = []
+        kept_lines = array("Q")
+        for row, line in zip(batch, lines, strict=True):
+            if len(row) == self._width:
+                kept.append(row)
+                kept_lines.append(line)
+            elif row:
+                what = f"this row has {_fields(len(row))}, the header {self._width}"
+                hint = "put fields that hold the delimiter into double quotes" if len(row) > self._width else ""
+                self._problems.add(what, self._place(line, min(len(row), self._width)), hint)
+        return kept, kept_lines
+
+    def _find(self, line: int, path: Path) -> Location:
+        return self._place(line, self._numbers[origin(path, self._wanted)[0]])
+
+    def _place(self, line: int, number: int) -> Location:
+        """Where field `number` begins in the row that begins in `line`, or where that row ends."""
+        record = scan(self._lines.after(line), self._delimiter)
+        down, column = (*record.starts, record.end)[min(number, len(record.starts))]
+        return Location(self._file, line + down, column)
+
+    def _tell(self, error: csv.Error, line: int) -> None:
+        record = scan(self._lines.after(line), self._delimiter)
+        down, column = record.end
+        what, hint = record.fault or (f"the row can't be read: {error}", "write what is so long to a raw file")
+        self._problems.add(what, Location(self._file, line + down, column), hint)
+
+
+def _fields(count: int) -> str:
+    return "1 field" if count == 1 else f"{count} fields"
+
+
+def _row_lines(batch: Iterable[list[str]], first: int) -> array[int]:
+    """The line in which each row begins, where quoted fields go over several."""
+    lines = array("Q")
+    for row in batch:
+        lines.append(first)
+        first += 1 + "".join(row).count("\n")
+    return lines
+
+
+def _next_line(batch: list[list[str]], lines: Sequence[int], first: int) -> int:
+    return lines[-1] + 1 + "".join(batch[-1]).count("\n") if batch else first
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """Where a row's fields begin and where it ends, or stops being CSV, as (lines below its first, column from 1).
+
+    `fault` says why it is none, and what to do.
+    """
+
+    starts: tuple[tuple[int, int], ...]
+    end: tuple[int, int]
+    fault: tuple[str, str] | None = None
+
+
+class _At(Enum):
+    START = auto()
+    PLAIN = auto()
+    QUOTED = auto()
+    CLOSED = auto()
+
+
+_UNCLOSED = ("this quote is never closed", "a quote inside of a field is written twice")
+_AFTER_QUOTE = ("text follows the closing quote of a field", "a quote inside of a field is written twice")
+_LONE_CR = ("a carriage return stands in a field without quotes", "end lines with LF or CRLF")
+
+
+def scan(lines: Iterable[str], delimiter: str) -> Record:
+    """Walk over the row that begins `lines`, as `csv` reads it: slow, and only for messages."""
+    starts = [(0, 1)]
+    opened = end = (0, 1)
+    at = _At.START
+    for down, line in enumerate(lines):
+        body = line.removesuffix("\n")
+        for column, char in enumerate(body, start=1):
+            place = (down, column)
+            if at is _At.QUOTED:
+                at = _At.CLOSED if char == '"' else at
+            elif char == '"' and at is not _At.PLAIN:
+                opened = place if at is _At.START else opened
+                at = _At.QUOTED
+            elif char == delimiter:
+                starts.append((down, column + 1))
+                at = _At.START
+            elif char == "\r":
+                return Record(tuple(starts), place, None if column == len(body) else _LONE_CR)
+            elif at is _At.CLOSED:
+                return Record(tuple(starts), place, _AFTER_QUOTE)
+            else:
+                at = _At.PLAIN
+        end = (down, len(body) + 1)
+        if at is not _At.QUOTED:
+            return Record(tuple(starts), end)
+    return Record(tuple(starts), opened, _UNCLOSED) if at is _At.QUOTED else Record(tuple(starts), end)

@@ -1,0 +1,150 @@
+"""Parquet, read with pyarrow, which the extra `tables` brings: integers, text, bytes, booleans, and lists of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from decimal import Decimal
+from functools import reduce
+from pathlib import Path as FilePath
+from typing import TYPE_CHECKING, Any, Final
+
+from provisioner.errors import Problems
+from provisioner.location import Location
+from provisioner.tables.chunks import CHUNK_ROWS, MAX_PROBLEMS, Gatherer, UnreadableError, flatten, make_chunk, steps
+from provisioner.tables.wanted import Wanted, missing, origin
+from provisioner.tree import RawChunk
+
+if TYPE_CHECKING:
+    from provisioner.codec.base import Column, Path
+
+_BATCH_ROWS: Final = 16 * CHUNK_ROWS
+
+
+def read(path: FilePath, wanted: tuple[Wanted, ...], problems: Problems) -> Iterator[RawChunk]:
+    """The wanted columns of the file's rows. A place is the row's number, from 1, and the column's. Raises OSError."""
+    try:
+        import pyarrow
+        import pyarrow.compute
+        import pyarrow.parquet
+    except ImportError:
+        hint = "pip install 'bpf-provisioner[tables]'"
+        problems.add(f"reading {path} needs pyarrow, which is not installed", wanted[0].where, hint)
+        return
+    try:
+        with pyarrow.parquet.ParquetFile(path) as file:
+            yield from _Reader(pyarrow, path, wanted, problems).chunks(file)
+    except (pyarrow.ArrowException, ValueError) as error:  # ValueError: text that is not UTF-8
+        reason = str(error).splitlines()[0]
+        problems.add(f"{path} is no Parquet file that can be read: {reason}", wanted[0].where)
+
+
+class _Reader:
+    def __init__(self, pyarrow: Any, path: FilePath, wanted: tuple[Wanted, ...], problems: Problems) -> None:
+        self._types = pyarrow.types
+        self._member = pyarrow.compute.struct_field
+        self._string = pyarrow.string()
+        self._file = str(path)
+        self._wanted = wanted
+        self._problems = problems
+        self._numbers: list[int] = []
+        self._steps: list[tuple[str, ...]] = []
+
+    def chunks(self, file: Any) -> Iterator[RawChunk]:
+        """`file` is a pyarrow.parquet.ParquetFile."""
+        kinds = [self._choose(one, file.schema_arrow) for one in self._wanted]
+        if len(self._problems):
+            return
+        names = list(dict.fromkeys(steps[0] for steps in self._steps))
+        nested = any(self._types.is_nested(kind) for kind in kinds)
+        gatherer = Gatherer(self._file, self._find)
+        first = 1
+        for batch in file.iter_batches(_BATCH_ROWS, columns=names):
+            columns = [reduce(self._member, rest, batch.column(name)) for name, *rest in self._steps]
+            yield from self._by_row(columns, first, gatherer) if nested else self._by_column(columns, first)
+            first += batch.num_rows
+            if len(self._problems) >= MAX_PROBLEMS:
+                return
+        yield from gatherer.finish()
+
+    def _choose(self, one: Wanted, schema: Any) -> Any:
+        """The type of a wanted column, or of the member of it that is wanted; None, and a Problem, if there is none."""
+        names = steps(one.name, schema.names)
+        kind: Any = schema.field(names[0]).type if schema.names.count(names[0]) == 1 else None
+        for name in names[1:]:
+            is_there = kind is not None and self._types.is_struct(kind) and kind.get_field_index(name) >= 0
+            kind = kind.field(name).type if is_there else None
+        if kind is None:
+            missing(one, self._file, schema.names, self._problems)
+        elif reason := self._refused(kind):
+            what = f"column `{one.name}` of {self._file} is {reason}"
+            self._problems.add(what, one.where, "write it as whole numbers or text")
+        else:
+            self._steps.append(names)
+            self._numbers.append(schema.names.index(names[0]))
+        return kind
+
+    def _refused(self, kind: Any) -> str:
+        """Why a column of this type is not read, or nothing."""
+        types = self._types
+        if types.is_floating(kind):
+            return f"{kind}, which does not hold every number exactly"
+        if types.is_dictionary(kind):
+            return self._refused(kind.value_type)
+        if types.is_struct(kind):
+            return next((reason for part in kind if (reason := self._refused(part.type))), "")
+        if types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind):
+            return self._refused(kind.value_type)
+        simple = (
+            types.is_integer(kind) or types.is_boolean(kind) or types.is_decimal(kind) or types.is_null(kind),
+            types.is_string(kind) or types.is_large_string(kind),
+            types.is_binary(kind) or types.is_large_binary(kind) or types.is_fixed_size_binary(kind),
+        )
+        return "" if any(simple) else f"{kind}, which no key or value is made of"
+
+    def _by_column(self, columns: list[Any], first: int) -> Iterator[RawChunk]:
+        texts = [self._texts(column) for column in columns]
+        for start in range(0, len(texts[0]), CHUNK_ROWS):
+            part: dict[Path, Column] = {
+                one.path: column[start : start + CHUNK_ROWS] for one, column in zip(self._wanted, texts, strict=True)
+            }
+            rows = min(CHUNK_ROWS, len(texts[0]) - start)
+            yield make_chunk(self._file, part, range(first + start, first + start + rows), self._find)
+
+    def _texts(self, column: Any) -> list[str | None]:
+        kind = column.type
+        if self._types.is_integer(kind) or self._types.is_boolean(kind):
+            column = column.cast(self._string)
+        values: list[Any] = column.to_pylist()
+        return values if self._types.is_string(column.type) else [_text(value) for value in values]
+
+    def _by_row(self, columns: list[Any], first: int, gatherer: Gatherer) -> Iterator[RawChunk]:
+        """The careful way, for lists and structs, whose lengths may differ from row to row."""
+        values = zip(*(column.to_pylist() for column in columns), strict=True)
+        for number, row in enumerate(values, start=first):
+            found: list[tuple[Path, str | None]] = []
+            try:
+                for one, value in zip(self._wanted, row, strict=True):
+                    found += flatten(value, one.path, _text)
+            except UnreadableError as error:
+                self._problems.add(str(error), self._find(number, one.path), "write its values")
+                continue
+            chunk = gatherer.add(number, tuple(path for path, _ in found), tuple(text for _, text in found))
+            if chunk:
+                yield chunk
+
+    def _find(self, row: int, path: Path) -> Location:
+        return Location(self._file, row, 1 + self._numbers[origin(path, self._wanted)[0]])
+
+
+def _text(value: Any) -> str | None:
+    match value:
+        case None | str():
+            return value
+        case bool():
+            return "true" if value else "false"
+        case bytes():
+            return "0x" + value.hex()
+        case Decimal():
+            return str(int(value)) if value == value.to_integral_value() else f"{value:f}"
+        case _:
+            return str(value)

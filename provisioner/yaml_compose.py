@@ -1,0 +1,297 @@
+"""One YAML file's parse events -> one located tree. Knows where entries may stand, and nothing of types.
+
+Scalars keep their text: no tag, and none of YAML 1.1's readings of `on`, `010` or `1:30`, changes a value.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from yaml.events import (
+    AliasEvent,
+    DocumentStartEvent,
+    MappingEndEvent,
+    MappingStartEvent,
+    ScalarEvent,
+    SequenceEndEvent,
+    StreamEndEvent,
+)
+
+from provisioner.errors import Problems
+from provisioner.yaml_entries import Collector, Pattern
+from provisioner.yaml_events import Event, Events
+
+if TYPE_CHECKING:
+    from provisioner.codec.base import Path
+from provisioner.location import Location
+from provisioner.tree import Mapping, Node, RawEntries, Scalar, Sequence, flatten
+
+MAX_DEPTH: Final = 64
+MAX_ALIASED: Final = 1_000_000
+"""Nodes (or entries) that all aliases of a file may stand for: a bomb of nested aliases ends here."""
+
+_ENTRIES_AT: Final = {"maps": 2, "shared_inner_maps": 2, "inner_maps": 4}
+"""Section -> depth of the mapping in which `entries` holds entries; anywhere else it is a name like any other."""
+
+_HARMLESS_TAGS: Final = {
+    "ScalarEvent": "tag:yaml.org,2002:str",
+    "MappingStartEvent": "tag:yaml.org,2002:map",
+    "SequenceStartEvent": "tag:yaml.org,2002:seq",
+}
+_CORE_TAG: Final = "tag:yaml.org,2002:"
+
+
+class Unreadable(Exception):
+    """The rest of the file can't be read; the Problem has been added."""
+
+
+def compose(events: Events, file: str, problems: Problems) -> Mapping | None:
+    """The tree of the file's one document; None where there is none, or where a Problem forbids going on.
+
+    Raises yaml.YAMLError where the text is no YAML.
+    """
+    try:
+        return _Composer(events, file, problems).document()
+    except Unreadable:
+        return None
+
+
+class _Composer:
+    def __init__(self, events: Events, file: str, problems: Problems) -> None:
+        self._events = events
+        self._file = file
+        self._problems = problems
+        self._anchors: dict[str, tuple[Node, int, int]] = {}
+        self._nodes = 0
+        self._aliased = 0
+        self._deepest = 0
+        self._pattern: Pattern | None = None
+
+    def document(self) -> Mapping | None:
+        take = self._events.take
+        take()
+        if type(start := take()) is StreamEndEvent:
+            self._problems.add("the file is empty", Location(self._file), "write a spec, or remove the file")
+            return None
+        assert type(start) is DocumentStartEvent
+        event = take()
+        root = self._node(event, 0, "")
+        take()
+        if type(after := take()) is not StreamEndEvent:
+            self._problem("a second YAML document begins here", after, "put it into a file of its own")
+            return None
+        if isinstance(root, Mapping):
+            return root
+        if isinstance(root, Scalar) and root.text is None:
+            self._problems.add("the file is empty", Location(self._file), "write a spec, or remove the file")
+        else:
+            self._problems.add("a spec is a mapping", root.where, "begin with `version: 1` and `name: ...`")
+        return None
+
+    def _where(self, event: Event) -> Location:
+        mark = event.start_mark
+        return Location(self._file, mark.line + 1, mark.column + 1)
+
+    def _problem(self, what: str, event: Event, hint: str = "") -> None:
+        self._problems.add(what, self._where(event), hint)
+
+    def _node(self, event: Event, depth: int, section: str) -> Node:
+        if type(event) is AliasEvent:
+            return self._alias(event, depth)
+        if event.anchor is None:
+            return self._bare(event, depth, section)
+        nodes, deepest, self._deepest = self._nodes, self._deepest, depth
+        node = self._bare(event, depth, section)
+        self._anchor(event, node, nodes, depth)
+        self._deepest = max(deepest, self._deepest)
+        return node
+
+    def _anchor(self, event: Event, node: Node, nodes_before: int, depth: int) -> None:
+        self._anchors[event.anchor] = (node, self._nodes - nodes_before, self._deepest - depth)
+
+    def _bare(self, event: Event, depth: int, section: str) -> Node:
+        kind = type(event)
+        self._nodes += 1
+        if event.tag is not None:
+            self._tag(event)
+        if kind is ScalarEvent:
+            return self._scalar(event)
+        self._descend(event, depth)
+        if kind is MappingStartEvent:
+            return self._mapping(event, depth, section)
+        return self._sequence(event, depth, section)
+
+    def _descend(self, event: Event, depth: int) -> None:
+        if depth >= MAX_DEPTH:
+            self._problem(f"nested deeper than {MAX_DEPTH} levels", event)
+            raise Unreadable
+        self._deepest = max(self._deepest, depth)
+
+    def _scalar(self, event: Event) -> Scalar:
+        quoted = event.style not in ("", None) or event.tag is not None
+        return Scalar(event.value if event.value or quoted else None, self._where(event), quoted)
+
+    def _tag(self, event: Event) -> None:
+        if event.tag not in ("!", _HARMLESS_TAGS.get(type(event).__name__)):
+            tag = event.tag.replace(_CORE_TAG, "!!", 1)
+            self._problem(f"tags do nothing: `{tag}`", event, "remove it: the field's type decides what a value is")
+
+    def _alias(self, event: Event, depth: int) -> Node:
+        known = self._anchors.get(event.anchor)
+        if known is None:
+            hint = f"write `&{event.anchor}` before the value it stands for, above this line and in the same file"
+            self._problem(f"no anchor `&{event.anchor}` stands above", event, hint)
+            return Scalar(None, self._where(event))
+        node, size, height = known
+        self._aliased += size
+        self._nodes += size
+        if self._aliased > MAX_ALIASED:
+            hint = "use shared_inner_maps or a table (`from:`) in place of aliases"
+            self._problem(f"the aliases of this file stand for more than {MAX_ALIASED:,} values", event, hint)
+            raise Unreadable
+        if depth + height >= MAX_DEPTH:
+            self._problem(f"nested deeper than {MAX_DEPTH} levels through an alias", event)
+            raise Unreadable
+        self._deepest = max(self._deepest, depth + height)
+        return node
+
+    def _sequence(self, start: Event, depth: int, section: str) -> Sequence:
+        items: list[Node] = []
+        take = self._events.take
+        while type(event := take()) is not SequenceEndEvent:
+            items.append(self._node(event, depth + 1, section))
+        return Sequence(tuple(items), self._where(start))
+
+    def _mapping(self, start: Event, depth: int, section: str) -> Mapping:
+        pairs: list[tuple[Node, Node]] = []
+        seen: dict[str, Location] = {}
+        take = self._events.take
+        holds_entries = _ENTRIES_AT.get(section) == depth
+        while type(event := take()) is not MappingEndEvent:
+            key = self._key(event, depth, seen)
+            name = key.text if key else ""
+            event = take()
+            if holds_entries and name == "entries":
+                value = self._entries(event, depth + 1)
+            elif depth == 0 or (depth == 2 and section == "outer_maps"):
+                value = self._node(event, depth + 1, name or "")
+            else:
+                value = self._node(event, depth + 1, section)
+            if key:
+                pairs.append((key, value))
+        return Mapping(tuple(pairs), self._where(start))
+
+    def _key(self, event: Event, depth: int, seen: dict[str, Location]) -> Scalar | None:
+        """The key, where it is a scalar that is not there yet; else a Problem and None."""
+        key = self._node(event, depth + 1, "")
+        where = self._where(event)
+        if not isinstance(key, Scalar):
+            hint = "write the list form: `- key: {...}`, with the rest of the mapping below it"
+            self._problems.add("a key must be a scalar here", where, hint)
+        elif key.text is None:
+            self._problems.add("a key is empty", where)
+        elif key.text == "<<" and not key.quoted:
+            self._problems.add("merge keys (`<<`) are not read", where, "write the keys out, or alias the whole value")
+        elif key.text in seen:
+            self._problems.add(f"the key `{key.text}` stands here twice; first at {seen[key.text]}", where, "keep one")
+        else:
+            seen[key.text] = where
+            return key
+        return None
+
+    def _entries(self, event: Event, depth: int) -> Node:
+        """The value of an `entries` key: RawEntries, but for a table reference (`from:` first) and a scalar."""
+        kind = type(event)
+        if kind is ScalarEvent or self._is_table(event):
+            return self._node(event, depth, "")
+        if kind is AliasEvent:
+            node = self._alias(event, depth)
+            table = isinstance(node, Mapping) and node.is_table
+            return node if table or isinstance(node, (Scalar, RawEntries)) else self._as_entries(node)
+        if event.tag is not None:
+            self._tag(event)
+        before, deepest, self._deepest = self._nodes, self._deepest, depth
+        self._descend(event, depth)
+        entries = self._collect(event, depth)
+        if event.anchor is not None:
+            self._anchor(event, entries, before, depth)
+        self._deepest = max(deepest, self._deepest)
+        return entries
+
+    def _is_table(self, event: Event) -> bool:
+        if type(event) is not MappingStartEvent:
+            return False
+        first = self._events.peek()
+        return type(first) is ScalarEvent and first.value == "from" and not first.style
+
+    def _collect(self, start: Event, depth: int) -> RawEntries:
+        events = self._events
+        listed = type(start) is not MappingStartEvent
+        end = SequenceEndEvent if listed else MappingEndEvent
+        into = Collector(self._file)
+        pattern = self._pattern if not listed else None
+        while type(events.peek()) is not end:
+            if pattern is None or not (rows := pattern.run(events, into)):
+                pattern = Pattern.learn(events, listed)
+                rows = pattern.run(events, into) if pattern else 0
+            self._nodes += rows
+            if rows == 0:
+                self._one_entry(events.take(), depth, listed, into)
+        events.take()
+        if not listed:
+            self._pattern = pattern
+        return RawEntries(into.finish(), self._where(start))
+
+    def _one_entry(self, event: Event, depth: int, listed: bool, into: Collector) -> None:
+        """The careful way, for entries that fit no pattern."""
+        key = self._node(event, depth + 1, "")
+        if listed:
+            self._item(key, into)
+            return
+        if isinstance(key, Scalar) and key.text == "<<" and not key.quoted:
+            self._problems.add("merge keys (`<<`) are not read", key.where, "write the entries out, or quote the key")
+        self._row(key, self._node(self._events.take(), depth + 1, ""), into)
+
+    def _as_entries(self, node: Node) -> RawEntries:
+        into = Collector(self._file)
+        if isinstance(node, Mapping):
+            for key, value in node.pairs:
+                self._row(key, value, into)
+        elif isinstance(node, Sequence):
+            for item in node.items:
+                self._item(item, into)
+        return RawEntries(into.finish(), node.where)
+
+    def _item(self, item: Node, into: Collector) -> None:
+        if not isinstance(item, Mapping) or {name for name, _, _ in item.named()} != {"key", "value"}:
+            hint = "write `- {key: ..., value: ...}`"
+            self._problems.add("an entry in a list has a `key` and a `value`, and nothing else", item.where, hint)
+            return
+        key, value = item.get("key"), item.get("value")
+        assert key is not None and value is not None
+        self._row(key, value, into)
+
+    def _row(self, key: Node, value: Node, into: Collector) -> None:
+        row: list[tuple[Path, Scalar]] = []
+        for node, path in ((key, ("key",)), (value, ("value",))):
+            if empty := _empty_part(node):
+                self._problems.add("an entry has an empty list or mapping in it", empty.where, "write its values")
+                return
+            row.extend(flatten(node, path))
+        into.add(row)
+
+
+def _empty_part(node: Node) -> Node | None:
+    """The first list or mapping in `node` that holds nothing; RawEntries, which an alias can bring here, as well."""
+    match node:
+        case Scalar():
+            return None
+        case Sequence(items):
+            parts: tuple[Node, ...] = items
+        case Mapping(pairs):
+            parts = tuple(value for _, value in pairs)
+        case RawEntries():
+            return node
+    if not parts:
+        return node
+    return next((empty for part in parts if (empty := _empty_part(part))), None)
