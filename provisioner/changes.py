@@ -50,6 +50,7 @@ class Reason(IntEnum):
     SHARE = 7
     ASKED = 8
     TEMPLATE = 9
+    NOT_OWNED = 10
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ tables can be compared by walking both once. This is the only room with NumPy ar
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -222,10 +222,26 @@ def is_nonzero(values: Bytes) -> NDArray[np.bool_]:
     return differ(values, np.zeros_like(values))
 
 
-def index_keys(indexes: NDArray[np.uint32], byteorder: str) -> Bytes:
+def index_keys(indexes: NDArray[Any], byteorder: str) -> Bytes:
     """Array indexes as the kernel's key bytes, shape (n, 4)."""
-    kind = "<u4" if byteorder == "little" else ">u4"
-    return np.ascontiguousarray(indexes.astype(kind)).view(np.uint8).reshape(-1, 4)
+    return number_keys(indexes, 4, byteorder)
+
+
+def number_keys(numbers: NDArray[Any], size: int, byteorder: str | None) -> Bytes:
+    """Numbers as keys of `size` bytes (1, 2, 4 or 8), shape (n, size)."""
+    kind = f"{'<' if byteorder == 'little' else '>'}u{size}"
+    return np.ascontiguousarray(numbers.astype(kind)).view(np.uint8).reshape(-1, size)
+
+
+def within(keys: Bytes, number_order: str | None, ranges: Sequence[tuple[int, int]]) -> NDArray[np.bool_]:
+    """Which keys, integers of a byte order, lie in one of the ranges, ends included; all of them without a range."""
+    if not ranges:
+        return np.ones(len(keys), np.bool_)
+    numbers = _as_uint64(keys, number_order or "big")
+    inside = np.zeros(len(keys), np.bool_)
+    for first, last in ranges:
+        inside |= (numbers >= np.uint64(first)) & (numbers <= np.uint64(last))
+    return inside
 
 
 def as_indexes(keys: Bytes, byteorder: str) -> Index:

@@ -7,6 +7,7 @@ block of them, and what is kept of it are the rows that differ.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from enum import IntEnum
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,20 +64,33 @@ def pair_slots(desired: DesiredMap, observed: ObservedMap) -> columns.Match:
     return columns.match(np.zeros(len(left), np.int64), left, np.zeros(len(right), np.int64), right)
 
 
-def slots_to_read(desired: DesiredMap, observed: ObservedMap) -> NDArray[np.bool_]:
-    """Which observed slots' entries matter: not those whose contents are the data plane's own, or that are kept."""
+class Depth(IntEnum):
+    """How much of an observed slot a comparison needs."""
+
+    NOTHING = 0
+    SHAPE = 1
+    ENTRIES = 2
+
+
+def slots_to_read(desired: DesiredMap, observed: ObservedMap) -> NDArray[np.uint8]:
+    """The `Depth` of each observed slot: of one whose contents are the data plane's own, only its shape matters."""
     pairs = pair_slots(desired, observed)
-    wanted = np.ones(len(observed.slots.inner_ids), np.bool_)
-    wanted[pairs.both_right[desired.slots.contents[pairs.both_left] == IGNORE]] = False
+    depth = np.full(len(observed.slots.inner_ids), Depth.ENTRIES, np.uint8)
+    depth[pairs.both_right[desired.slots.contents[pairs.both_left] == IGNORE]] = Depth.SHAPE
     if desired.outer is None or desired.outer.extra_inner_maps is not ExtraInnerMaps.DELETE:
-        wanted[pairs.right_only] = False
-    return wanted
+        depth[pairs.right_only] = Depth.NOTHING
+    elif desired.outer.owned:
+        outside = ~columns.within(observed.slots.keys, desired.outer.key.number_order, desired.outer.owned)
+        depth[pairs.right_only[outside[pairs.right_only]]] = Depth.NOTHING
+    elif not desired.entry_shape.is_listable:
+        depth[pairs.right_only] = Depth.SHAPE
+    return depth
 
 
 def diff_map(
     desired: DesiredMap, observed: ObservedMap | None, blocks: Iterable[ObservedBlock], meta: Meta | None
 ) -> MapChange:
-    """The change that makes `observed` into `desired`; `blocks` hold the entries of the slots in `slots_to_read`."""
+    """The change that makes `observed` into `desired`; `blocks` hold what `slots_to_read` asks for."""
     if observed is None:
         return MapChange(
             desired.name, Action.CREATE, "it does not exist", desired, None, *_created(desired, Reason.NEW)
@@ -163,6 +177,7 @@ def _diff_block(desired: DesiredMap, block: ObservedBlock, slots: SlotChanges, p
         # An array's element exists unwritten, as zero: to declare it so changes nothing.
         inserted = inserted[columns.differ(*_against_zero(desired.entries.values[rows[inserted]]))]
     gone = found.right_only[_deletable(desired, wanted[right_slot[found.right_only]])]
+    gone = gone[columns.within(keys[gone], desired.key.number_order, desired.owned)]
     changed_left, changed_right = found.both_left[both], found.both_right[both]
 
     def count(of: Index) -> Index:
@@ -230,10 +245,12 @@ def _decide(desired: DesiredMap, observed: ObservedMap, slots: SlotChanges) -> N
     mark(new, Action.CREATE, Reason.NEW)
     slots.inserts[new] = desired.entries.counts[wanted[new]]
     extra = wanted < 0
-    if desired.outer is None or desired.outer.extra_inner_maps is not ExtraInnerMaps.DELETE:
-        mark(extra, Action.KEEP, Reason.NOT_IN_SPEC)
-    else:
-        mark(extra, Action.DELETE, Reason.NOT_IN_SPEC)
+    mark(extra, Action.KEEP, Reason.NOT_IN_SPEC)
+    if desired.outer is not None:
+        foreign = ~columns.within(slots.keys, desired.outer.key.number_order, desired.outer.owned)
+        mark(extra & foreign, Action.KEEP, Reason.NOT_OWNED)
+        if desired.outer.extra_inner_maps is ExtraInnerMaps.DELETE:
+            mark(extra & ~foreign, Action.DELETE, Reason.NOT_IN_SPEC)
     both = ~new & ~extra
     changed = both & ((slots.inserts > 0) | (slots.updates > 0) | (slots.deletes > 0))
     if desired.outer is None:

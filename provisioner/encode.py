@@ -10,17 +10,30 @@ from dataclasses import replace
 
 import numpy as np
 
+from provisioner.codec.base import Type
 from provisioner.codec.btf import BtfTypes
 from provisioner.codec.resolve import Lookup
 from provisioner.entries import Encoded, Group, Part, encode_entries
 from provisioner.errors import Problems, did_you_mean
 from provisioner.host import Host
 from provisioner.objectfile import ObjectInfo
+from provisioner.ranges import number_range
 from provisioner.raw_values import fill, refuse_keyless
 from provisioner.resolve import Resolved, Resolver
 from provisioner.shape import MapShape
 from provisioner.slots import SlotWriter
-from provisioner.spec import BpfObject, Contents, Entries, OuterMap, PlainMap, SharedInnerMap, Spec, TableRef, Update
+from provisioner.spec import (
+    BpfObject,
+    Contents,
+    Entries,
+    OuterMap,
+    PlainMap,
+    Policy,
+    SharedInnerMap,
+    Spec,
+    TableRef,
+    Update,
+)
 from provisioner.state import (
     CONTENTS,
     DesiredMap,
@@ -29,6 +42,7 @@ from provisioner.state import (
     DesiredSlots,
     DesiredState,
     OuterPolicy,
+    OwnedRange,
 )
 from provisioner.tree import RawChunk, RawEntries
 
@@ -77,7 +91,8 @@ class Encoder:
             return None
         contents = one.policy.contents or (Contents.EXACT if one.entries is not None else Contents.IGNORE)
         group = Group(resolved.shape.max_entries, one.where, one.name, contents is Contents.PRESENT)
-        encoded = self._encode([Part(chunk, 0) for chunk in self._chunks(one.entries)], [group], resolved)
+        owned = self._owned(one.policy, resolved.key, one.name)
+        encoded = self._encode([Part(chunk, 0) for chunk in self._chunks(one.entries)], [group], resolved, owned)
         slots = DesiredSlots(
             np.zeros((1, 0), np.uint8),
             np.array([resolved.shape.max_entries], np.uint32),
@@ -85,7 +100,7 @@ class Encoder:
             np.array([-1], np.int32),
             (one.where,),
         )
-        return self._desired(one, resolved, None, slots, encoded)
+        return replace(self._desired(one, resolved, None, slots, encoded), owned=owned)
 
     def outer(self, one: OuterMap) -> DesiredMap | None:
         template = self._spec.inner_templates.get(one.inner)
@@ -94,7 +109,8 @@ class Encoder:
             return None
         shared = [other for other in self._spec.shared_inner_maps.values() if other.inner == one.inner]
         writer = SlotWriter(one, template, resolved, shared, self._host, self._chunks, self._problems)
-        written = writer.write()
+        owned = self._owned(one.policy, resolved.outer_key, one.name)
+        written = writer.write(owned)
         groups = [self._shared_group(other, resolved) for other in shared]
         key_of = dict(zip(written.owner.tolist(), range(len(written.owner)), strict=True))
         for number, inner in enumerate(written.inners):
@@ -102,17 +118,25 @@ class Encoder:
             address = one.name if at is None else writer.address(written.keys[at : at + 1])
             groups.append(Group(inner.capacity, inner.where, address, inner.contents is Contents.PRESENT))
         parts = [Part(chunk, number) for number, other in enumerate(shared) for chunk in self._chunks(other.entries)]
-        encoded = self._encode([*parts, *written.parts], groups, resolved)
+        owned_entries = self._owned(template.policy, resolved.key, template.name)
+        encoded = self._encode([*parts, *written.parts], groups, resolved, owned_entries)
         slots, order = written.in_reading_order(resolved.outer_key)
         own = len(shared) + written.owner[order]
         picked = np.where(slots.shared >= 0, slots.shared, own)
         table = replace(encoded.entries, starts=encoded.entries.starts[picked], counts=encoded.entries.counts[picked])
-        policy = OuterPolicy(resolved.outer_key, one.inner, one.extra_inner_maps, tuple(other.name for other in shared))
+        policy = OuterPolicy(
+            resolved.outer_key,
+            one.inner,
+            one.extra_inner_maps,
+            tuple(other.name for other in shared),
+            owned,
+        )
         desired = self._desired(one, resolved, policy, slots, Encoded(table, encoded.sources))
         return replace(
             desired,
             update=one.policy.update or template.policy.update or Update.AUTO,
             on_replace=one.policy.on_replace or template.policy.on_replace,
+            owned=owned_entries,
             prevent_destroy=one.prevent_destroy or template.prevent_destroy,
             limits=one.limits,
         )
@@ -173,11 +197,16 @@ class Encoder:
             sources=encoded.sources,
             update=one.policy.update or Update.IN_PLACE,
             on_replace=one.policy.on_replace,
+            owned=(),
             limits=None,
             prevent_destroy=one.prevent_destroy,
             after=tuple(scalar.text or "" for scalar in one.after),
             where=one.where,
         )
+
+    def _owned(self, policy: Policy, key: Type, address: str) -> tuple[OwnedRange, ...]:
+        found = (number_range(one, key, self._host, self._problems, address) for one in policy.owned_keys)
+        return tuple(one for one in found if one is not None)
 
     def _chunks(self, entries: Entries | None) -> tuple[RawChunk, ...]:
         match entries:
@@ -188,9 +217,18 @@ class Encoder:
             case RawEntries():
                 return tuple(part for chunk in entries.chunks for part in fill(chunk, self._read_table, self._problems))
 
-    def _encode(self, parts: Sequence[Part], groups: Sequence[Group], resolved: Resolved) -> Encoded:
+    def _encode(
+        self, parts: Sequence[Part], groups: Sequence[Group], resolved: Resolved, owned: tuple[OwnedRange, ...]
+    ) -> Encoded:
         return encode_entries(
-            parts, groups, resolved.entry_shape, resolved.key, resolved.value, self._problems, self._host.byteorder
+            parts,
+            groups,
+            resolved.entry_shape,
+            resolved.key,
+            resolved.value,
+            self._problems,
+            self._host.byteorder,
+            owned,
         )
 
     @staticmethod

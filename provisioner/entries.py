@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
@@ -16,7 +17,7 @@ from provisioner.errors import Problems
 from provisioner.location import Location
 from provisioner.shape import MapShape
 from provisioner.state import Sources
-from provisioner.tree import RAW, RawChunk
+from provisioner.tree import MARK_COLUMN_BITS, RAW, PackedColumn, RawChunk, Scalar
 
 BATCH_ROWS = 512
 """Rows encoded at once, so that a column's texts stay in the cache; a larger chunk is taken as it is."""
@@ -86,6 +87,7 @@ def encode_entries(
     value: Type,
     problems: Problems,
     byteorder: str,
+    owned: Sequence[tuple[int, int]] = (),
 ) -> Encoded:
     """Every group's entries as one table. Problems: wrong values, keys that stand twice, too many, out of range."""
     total = sum(part.chunk.rows for part in parts)
@@ -111,6 +113,7 @@ def encode_entries(
         at = rows.stop
     if sound:
         _check(raw, groups, shape, tuple(files), key, local, byteorder)
+        _check_owned(raw, groups, tuple(files), key, local, owned)
     problems.extend(local)
     return _table(raw, groups, shape, tuple(files) or ("",))
 
@@ -222,6 +225,24 @@ def _check(
         )
 
 
+def _check_owned(
+    raw: _Rows,
+    groups: Sequence[Group],
+    files: tuple[str, ...],
+    key: Type,
+    problems: Problems,
+    owned: Sequence[tuple[int, int]],
+) -> None:
+    for row in np.flatnonzero(~columns.within(raw.keys, key.number_order, owned))[:MAX_PROBLEMS].tolist():
+        written = key.decode(raw.keys[row : row + 1])[0]
+        problems.add(
+            f"key {written} is outside of the keys that are ours",
+            raw.where(row, files),
+            "widen `owned_keys`, or leave the entry to its owner",
+            groups[int(raw.group[row])].address,
+        )
+
+
 def _table(raw: _Rows, groups: Sequence[Group], shape: MapShape, files: tuple[str, ...]) -> Encoded:
     order = columns.sort_by_slot(raw.group, raw.keys)
     if shape.is_array:
@@ -230,3 +251,17 @@ def _table(raw: _Rows, groups: Sequence[Group], shape: MapShape, files: tuple[st
     counts = np.bincount(raw.group[order], minlength=len(groups)).astype(np.int64)
     table = EntryTable(np.cumsum(counts) - counts, counts, raw.keys[order], raw.values[order])
     return Encoded(table, Sources(files, raw.file[order], raw.line[order]))
+
+
+def key_chunk(paths: Sequence[Path], rows: Sequence[Sequence[Scalar]], where: Location) -> RawChunk:
+    """Keys that are written alike as one chunk: `rows` has a scalar per path."""
+    by_path = list(zip(*rows, strict=True)) if paths else []
+    packed = {
+        ("key", *path): PackedColumn([scalar.text for scalar in column])
+        for path, column in zip(paths, by_path, strict=True)
+    }
+    marks = {
+        ("key", *path): array("Q", [scalar.where.line << MARK_COLUMN_BITS | scalar.where.column for scalar in column])
+        for path, column in zip(paths, by_path, strict=True)
+    }
+    return RawChunk(where.file, len(rows), packed, marks)

@@ -14,8 +14,8 @@ from enum import Enum
 
 import numpy as np
 
-from provisioner.changes import Action, Change, LinkChange, MapChange, ObjectChange
-from provisioner.spec import ExtraInnerMaps, Limits
+from provisioner.changes import Action, Change, LinkChange, MapChange, ObjectChange, Reason
+from provisioner.spec import ExtraInnerMaps, Limits, OnReplace
 from provisioner.state import DesiredMap, DesiredState, Meta, ObservedState
 from provisioner.steps import (
     Attach,
@@ -266,6 +266,19 @@ def _hazards(
                 change.name,
                 f"the live map cannot become the desired one ({change.reason}): it is made anew{keep}",
             )
+    for change in maps:
+        lossy = _replaced_with_others(change)
+        if lossy and change.desired is not None and change.desired.on_replace is not None:
+            fate = {
+                OnReplace.COPY: "copied; what is written between the copy and the swap is lost",
+                OnReplace.DROP: "dropped",
+            }[change.desired.on_replace]
+            yield Hazard(
+                "foreign-entries-replaced",
+                Severity.DANGER,
+                change.slot_address(lossy[0]),
+                f"{len(lossy):,} inner maps are replaced that may hold entries of others, which are {fate}",
+            )
     if observed.other_pins:
         names = ", ".join(observed.other_pins[:5]) + (", ..." if len(observed.other_pins) > 5 else "")
         what = "removed" if overrides.prune else "left alone; --prune removes them"
@@ -305,14 +318,28 @@ def _refusals(
         elif change.desired.adopted is not None and change.action is Action.CREATE:
             yield Refusal("adopted-missing", change.name, f"there is no map at {change.desired.adopted}", "")
         if change.desired.outer is not None and change.desired.outer.extra_inner_maps is ExtraInnerMaps.FAIL:
-            extra = len(change.slots.where(Action.KEEP))
+            extra = int((change.slots.reason[change.slots.where(Action.KEEP)] == Reason.NOT_IN_SPEC).sum())
             if extra:
                 yield Refusal("extra_inner_maps", change.name, f"{extra} live inner maps are not in the spec", "")
+        lossy = _replaced_with_others(change)
+        if lossy and change.desired.on_replace is None:
+            message = f"{len(lossy):,} inner maps would be replaced that may hold entries of others"
+            yield Refusal(
+                "on_replace", change.slot_address(lossy[0]), message, "`on_replace: copy` or `drop` in the spec"
+            )
         if not overrides.approve_deletes:
             yield from _limit(change, change.desired.limits or desired.limits)
     if not overrides.allow_recreate:
         for name in sorted(lost):
             yield Refusal("recreate", name, "a live map would be made anew and lose what it holds", "--allow-recreate")
+
+
+def _replaced_with_others(change: MapChange) -> list[int]:
+    """Rows of slots that are replaced though their entries are not all ours."""
+    if change.desired is None or change.desired.outer is None:
+        return []
+    rows = change.slots.where(Action.REPLACE).tolist()
+    return [row for row in rows if change.desired.holds_others(int(change.slots.desired[row]))]
 
 
 def _anything(observed: ObservedState) -> bool:

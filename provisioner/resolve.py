@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from provisioner.codec.base import Type
 from provisioner.codec.btf import BtfTypes
 from provisioner.codec.build import Builder
+from provisioner.codec.nothing import Nothing
 from provisioner.codec.percpu import PerCpu
 from provisioner.codec.resolve import Lookup
 from provisioner.diff import shape_differences
@@ -18,7 +19,7 @@ from provisioner.objectfile import MapDef, ObjectInfo
 from provisioner.shape import MapShape
 from provisioner.spec import InnerTemplate, MapFields, OuterMap, PlainMap, Spec
 from provisioner.typexpr import NamedType
-from provisioner.uapi import MapFlag
+from provisioner.uapi import BARE_TYPES, KEYLESS_TYPES, MapFlag
 
 _INNER_VALUE_SIZE = 4
 """Bytes of an outer map's value: an fd when written, an id when read (kernel/bpf/map_in_map.c)."""
@@ -166,12 +167,18 @@ class Resolver:
         """Key and value type: as written, else from the object's BTF."""
         btf_key = definition.btf_key_type_id if definition is not None else 0
         btf_value = definition.btf_value_type_id if definition is not None else 0
+        kind = fields.map_type
+        if kind is None and definition is not None:
+            kind = definition.shape.map_type
+        absent = {"key": kind in KEYLESS_TYPES | BARE_TYPES, "value": kind in BARE_TYPES}
         found: list[Type | None] = []
         wanted = [("key", fields.key, btf_key)]
         if value:
             wanted.append(("value", fields.value, btf_value))
         for field, written, btf_id in wanted:
-            if written is not None:
+            if absent[field]:
+                found.append(Nothing())
+            elif written is not None:
                 found.append(self._builder(object_name).build(written))
             elif btf_id and object_name:
                 found.append(self._builder(object_name).from_btf_id(btf_id, where))
@@ -199,7 +206,9 @@ class Resolver:
             self._problems.add(f"`{name}` has no `{field}`", where, f"write `{field}:`")
             return None
         flags = fields.map_flags if fields.map_flags is not None else (declared.map_flags if declared else MapFlag(0))
-        shape = MapShape(map_type, key_size, value_size, max_entries, flags, fields.map_extra or 0, fields.numa_node)
+        extra = fields.map_extra if fields.map_extra is not None else (declared.map_extra if declared else 0)
+        shape = MapShape(map_type, key_size, value_size, max_entries, flags, extra, fields.numa_node)
+        shape = shape.with_capacity(shape.kept_capacity(max_entries, self._host.possible_cpus))
         if shape.is_array and key_size != 4:
             self._problems.add(
                 f"the key of a {map_type.word} is an index of 4 bytes, that of `{name}` has {key_size}",

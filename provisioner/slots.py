@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from array import array
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -12,14 +11,15 @@ from provisioner import columns
 from provisioner.codec.base import Bytes, Path, Type
 from provisioner.codec.display import format_value
 from provisioner.columns import Index
-from provisioner.entries import Part, encode_columns
+from provisioner.entries import Part, encode_columns, key_chunk
 from provisioner.errors import Problems, did_you_mean
 from provisioner.host import ByteOrder, Host
 from provisioner.location import Location
+from provisioner.ranges import number_range
 from provisioner.resolve import Resolved
 from provisioner.spec import Contents, Entries, InnerMap, InnerTemplate, KeyRange, OuterMap, SharedInnerMap, TableRef
-from provisioner.state import CONTENTS, DesiredSlots
-from provisioner.tree import MARK_COLUMN_BITS, PackedColumn, RawChunk, Scalar, flatten
+from provisioner.state import CONTENTS, DesiredSlots, OwnedRange
+from provisioner.tree import RawChunk, Scalar, flatten
 
 ReadChunks = Callable[[Entries | None], tuple[RawChunk, ...]]
 
@@ -76,17 +76,17 @@ class SlotWriter:
         self._resolved = resolved
         self._kind: Type = resolved.outer_key
         self._shared = {one.name: number for number, one in enumerate(shared)}
-        self._shared_capacity = [one.max_entries or resolved.entry_shape.max_entries for one in shared]
+        self._shared_capacity = [one.max_entries for one in shared]
         self._byteorder: ByteOrder = host.byteorder
         self._host = host
         self._read_chunks = read_chunks
         self._problems = problems
 
-    def write(self) -> Written:
-        """All slots; groups of entries are numbered after those of the shared inner maps."""
+    def write(self, owned: Sequence[OwnedRange]) -> Written:
+        """All slots; groups of entries are numbered after those of the shared inner maps. `owned` are our keys."""
         inner_maps = self._outer.inner_maps
         written = self._from_table(inner_maps) if isinstance(inner_maps, TableRef) else self._listed(inner_maps)
-        self._check(written)
+        self._check(written, owned)
         return written
 
     def _listed(self, inner_maps: Sequence[InnerMap]) -> Written:
@@ -104,13 +104,32 @@ class SlotWriter:
             for number, inner in enumerate(inner_maps)
             for chunk in self._read_chunks(inner.entries)
         ]
-        inners = tuple(self._inner(inner) for inner in inner_maps)
-        return Written(np.concatenate(keys), np.concatenate(owner), inners, tuple(parts))
+        inners = [self._inner(inner) for inner in inner_maps]
+        written = Written(np.concatenate(keys), np.concatenate(owner), tuple(inners), tuple(parts))
+        return self._with_default(written)
+
+    def _with_default(self, written: Written) -> Written:
+        """An array's slots that nothing declares hold the default shared inner map, where there is one."""
+        name = self._outer.default_shared
+        share = self._shared.get(name) if name is not None else None
+        if share is None or not self._resolved.shape.is_array:
+            return written
+        declared = np.zeros(self._resolved.shape.max_entries, np.bool_)
+        index = columns.as_indexes(written.keys, self._byteorder)
+        declared[index[index < len(declared)]] = True
+        rest = np.flatnonzero(~declared)
+        inner = Inner(self._capacity(self._shared_capacity[share]), Contents.EXACT, share, self._outer.where)
+        return Written(
+            np.concatenate((written.keys, columns.index_keys(rest, self._byteorder))),
+            np.concatenate((written.owner, np.full(len(rest), len(written.inners), np.int64))),
+            (*written.inners, inner),
+            written.parts,
+        )
 
     def _inner(self, inner: InnerMap) -> Inner:
         contents = inner.policy.contents or self._contents()
         if inner.shared is None:
-            return Inner(inner.max_entries or self._resolved.entry_shape.max_entries, contents, -1, inner.where)
+            return Inner(self._capacity(inner.max_entries), contents, -1, inner.where)
         share = self._shared.get(inner.shared)
         if share is None:
             self._problems.add(
@@ -120,7 +139,11 @@ class SlotWriter:
                 did_you_mean(inner.shared, self._shared),
             )
             return Inner(0, contents, -1, inner.where)
-        return Inner(self._shared_capacity[share], Contents.EXACT, share, inner.where)
+        return Inner(self._capacity(self._shared_capacity[share]), Contents.EXACT, share, inner.where)
+
+    def _capacity(self, written: int | None) -> int:
+        shape = self._resolved.entry_shape
+        return shape.kept_capacity(written or shape.max_entries, self._host.possible_cpus)
 
     def _contents(self) -> Contents:
         return self._outer.policy.contents or self._template.policy.contents or Contents.EXACT
@@ -136,7 +159,7 @@ class SlotWriter:
             scalars.append([scalar for _, scalar in found])
             alike.setdefault(tuple(path for path, _ in found), []).append(number)
         for paths, numbers in alike.items():
-            chunk = _key_chunk(paths, [scalars[number] for number in numbers], inner_maps[numbers[0]].where)
+            chunk = key_chunk(paths, [scalars[number] for number in numbers], inner_maps[numbers[0]].where)
             out = np.zeros((len(numbers), self._kind.size), np.uint8)
             encode_columns([chunk], [self._outer.name], "key", self._kind, out, self._problems)
             keys[numbers] = out
@@ -144,33 +167,18 @@ class SlotWriter:
 
     def _range(self, written: KeyRange) -> Bytes:
         """The keys `first..last`, both included; `possible_cpus` stands for 0 to the last of them."""
-        name, kind = self._outer.name, self._kind
-        order = kind.number_order
-        if order is None:
-            what = f"a range needs an integer key, that of {name} is {kind.describe()}"
-            return self._no_keys(what, written.where, "list the keys")
-        if written.first is None or written.last is None:
-            first, last = 0, self._host.possible_cpus - 1
-        else:
-            ends = np.zeros((2, kind.size), np.uint8)
-            chunk = _key_chunk(((),), [[written.first], [written.last]], written.where)
-            if not encode_columns([chunk], [name], "key", kind, ends, self._problems):
-                return np.zeros((0, kind.size), np.uint8)
-            first, last = (int.from_bytes(row.tobytes(), order) for row in ends)
-        if last < first:
-            return self._no_keys(
-                f"the range {first}..{last} ends before it begins", written.where, f"write {last}..{first}"
-            )
+        kind = self._kind
+        found = number_range(written, kind, self._host, self._problems, self._outer.name)
+        if found is None:
+            return np.zeros((0, kind.size), np.uint8)
+        first, last = found
         if last - first >= self._resolved.shape.max_entries:
-            what = f"the range {first}..{last} has more keys than {name} has slots"
-            return self._no_keys(what, written.where, "raise max_entries, or shorten the range")
-        prefix = "<" if order == "little" else ">"
-        numbers = np.arange(last - first + 1, dtype=np.uint64) + np.uint64(first)
-        return numbers.astype(f"{prefix}u{kind.size}").view(np.uint8).reshape(-1, kind.size)
-
-    def _no_keys(self, what: str, where: Location, hint: str) -> Bytes:
-        self._problems.add(what, where, hint, self._outer.name)
-        return np.zeros((0, self._kind.size), np.uint8)
+            what = f"the range {first}..{last} has more keys than {self._outer.name} has slots"
+            self._problems.add(what, written.where, "raise max_entries, or shorten the range", self._outer.name)
+            return np.zeros((0, kind.size), np.uint8)
+        return columns.number_keys(
+            np.arange(last - first + 1, dtype=np.uint64) + np.uint64(first), kind.size, kind.number_order
+        )
 
     def _from_table(self, table: TableRef) -> Written:
         """One table that fills many inner maps: each row says which by its outer key."""
@@ -189,7 +197,7 @@ class SlotWriter:
         inners = tuple(Inner(capacity, contents, -1, table.where) for _ in range(len(first)))
         return Written(rows[first], np.arange(len(first), dtype=np.int64), inners, tuple(parts))
 
-    def _check(self, written: Written) -> None:
+    def _check(self, written: Written, owned: Sequence[OwnedRange]) -> None:
         """Keys that stand twice, indexes out of range, more slots than there is room for."""
         keys, limit = written.keys, self._resolved.shape.max_entries
         places = [written.inners[number].where for number in written.owner.tolist()]
@@ -201,6 +209,11 @@ class SlotWriter:
             earlier, later = sorted((places[one], places[other]))
             address = self.address(keys[one : one + 1])
             self._problems.add(f"{address} stands twice: first in {earlier.short()}", later, "remove one", address)
+        inside = columns.within(keys, self._kind.number_order, owned)
+        for number in np.flatnonzero(~inside)[:20].tolist():
+            address = self.address(keys[number : number + 1])
+            hint = "widen `owned_keys`, or leave it to its owner"
+            self._problems.add(f"{address} is outside of the keys that are ours", places[number], hint, address)
         if self._resolved.shape.is_array:
             index = columns.as_indexes(keys, self._byteorder)
             for number in np.flatnonzero(index >= limit)[:20].tolist():
@@ -220,17 +233,3 @@ class SlotWriter:
     def address(self, key: Bytes) -> str:
         """`tenants[42]`; `key` has shape (1, key size)."""
         return f"{self._outer.name}[{format_value(self._kind.decode(key)[0])}]"
-
-
-def _key_chunk(paths: Sequence[Path], rows: Sequence[Sequence[Scalar]], where: Location) -> RawChunk:
-    """Keys that are written alike as one chunk: `rows` has a scalar per path."""
-    by_path = list(zip(*rows, strict=True)) if paths else []
-    packed = {
-        ("key", *path): PackedColumn([scalar.text for scalar in column])
-        for path, column in zip(paths, by_path, strict=True)
-    }
-    marks = {
-        ("key", *path): array("Q", [scalar.where.line << MARK_COLUMN_BITS | scalar.where.column for scalar in column])
-        for path, column in zip(paths, by_path, strict=True)
-    }
-    return RawChunk(where.file, len(rows), packed, marks)

@@ -75,18 +75,22 @@ class DesiredSlots:
 
 
 CONTENTS: Final = tuple(Contents)
+OwnedRange = tuple[int, int]
+"""The first and the last number of a range of keys."""
+
 EXACT, PRESENT, IGNORE = range(3)
 assert (CONTENTS[EXACT], CONTENTS[PRESENT], CONTENTS[IGNORE]) == (Contents.EXACT, Contents.PRESENT, Contents.IGNORE)
 
 
 @dataclass(frozen=True, slots=True)
 class OuterPolicy:
-    """What only an outer map has."""
+    """What only an outer map has. `owned` are the ranges of outer keys that are ours, empty for all of them."""
 
     key: Type
     template_name: str
     extra_inner_maps: ExtraInnerMaps
     shared_names: tuple[str, ...]
+    owned: tuple[OwnedRange, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +98,8 @@ class DesiredMap:
     """A map that shall be. `shape` is its own; `entry_shape` that of the maps that hold entries.
 
     For an outer map `entry_shape` is the inner template; for a plain map it is `shape` itself, and `outer` is None.
-    `object` names the object that brings the map, `adopted` the pin of a map that somebody else made.
+    `object` names the object that brings the map, `adopted` the pin of a map that somebody else made. `owned` are the
+    ranges of entry keys that are ours, empty for all of them.
     """
 
     name: str
@@ -110,10 +115,15 @@ class DesiredMap:
     sources: Sources
     update: Update
     on_replace: OnReplace | None
+    owned: tuple[OwnedRange, ...]
     limits: Limits | None
     prevent_destroy: bool
     after: tuple[str, ...]
     where: Location
+
+    def holds_others(self, slot: int) -> bool:
+        """Whether the inner map in a slot may hold entries that are not ours."""
+        return bool(self.owned) or int(self.slots.contents[slot]) != EXACT
 
 
 @dataclass(frozen=True, slots=True)

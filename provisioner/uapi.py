@@ -165,6 +165,29 @@ ARRAY_TYPES: Final = frozenset(
 PERCPU_TYPES: Final = frozenset({MapType.PERCPU_HASH, MapType.PERCPU_ARRAY, MapType.LRU_PERCPU_HASH})
 """Types with one value per possible CPU, each rounded up to 8 bytes when copied to or from user space."""
 
+KEYLESS_TYPES: Final = frozenset({MapType.QUEUE, MapType.STACK, MapType.BLOOM_FILTER})
+"""Types with values and no keys."""
+
+BARE_TYPES: Final = frozenset({MapType.RINGBUF, MapType.USER_RINGBUF, MapType.ARENA})
+"""Types with neither keys nor values."""
+
+LRU_TYPES: Final = frozenset({MapType.LRU_HASH, MapType.LRU_PERCPU_HASH})
+"""Types that drop entries by themselves."""
+
+SOCKET_TYPES: Final = frozenset(
+    {
+        MapType.PROG_ARRAY,
+        MapType.PERF_EVENT_ARRAY,
+        MapType.CGROUP_ARRAY,
+        MapType.STACK_TRACE,
+        MapType.SOCKMAP,
+        MapType.SOCKHASH,
+        MapType.XSKMAP,
+        MapType.REUSEPORT_SOCKARRAY,
+    }
+)
+"""Types whose values are a process's sockets, events or programs: written as one thing, read back as another."""
+
 INNER_TYPES: Final = (
     frozenset(MapType)
     - OUTER_TYPES

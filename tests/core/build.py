@@ -70,6 +70,8 @@ def desired(
     name: str = "outer",
     after: tuple[str, ...] = (),
     prevent_destroy: bool = False,
+    owned: tuple[tuple[int, int], ...] = (),
+    owned_slots: tuple[tuple[int, int], ...] = (),
 ) -> DesiredMap:
     assert U32 is not None
     assert U64 is not None
@@ -87,7 +89,7 @@ def desired(
         name=name,
         shape=shape,
         entry_shape=inner,
-        outer=OuterPolicy(U32, "inner", extra, ()),
+        outer=OuterPolicy(U32, "inner", extra, (), owned_slots),
         object=None,
         adopted=None,
         key=U32,
@@ -97,6 +99,7 @@ def desired(
         sources=Sources(("spec.yaml",), np.zeros(rows, np.uint16), np.ones(rows, np.uint32)),
         update=update,
         on_replace=None,
+        owned=owned,
         limits=limits,
         prevent_destroy=prevent_destroy,
         after=after,

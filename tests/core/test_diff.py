@@ -188,3 +188,14 @@ def test_what_is_kept_of_a_large_comparison_are_the_rows_that_differ() -> None:
     assert len(change.entries.keys) == 1
     assert change.entries.before.view("<u8").ravel().tolist() == [1]
     assert np.flatnonzero(change.slots.action).tolist() == [150]
+
+
+def test_owned_ranges_of_slots_are_exact_inside_and_blind_outside() -> None:
+    live = {10: {1: 1}, 11: {1: 1}, 50: {1: 1}}
+    change = diff({10: {1: 1}}, live, owned_slots=((10, 19),))
+    assert actions(change) == {10: "UNCHANGED", 11: "DELETE", 50: "KEEP"}
+
+
+def test_owned_ranges_of_entries_are_exact_inside_and_blind_outside() -> None:
+    change = diff({1: {3: 1}}, {1: {3: 1, 4: 4, 9: 9}}, owned=((0, 5),))
+    assert edits(change) == {1: {("DELETE", 4, None, 4)}}

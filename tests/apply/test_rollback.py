@@ -1,0 +1,133 @@
+"""An apply that fails in the middle takes back what it made visible: the same maps, with the same ids and contents."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from provisioner.apply import Options
+from provisioner.errors import InterruptError, ProvisionerError, RefusedError
+from provisioner.kernel import maps
+from provisioner.kernel.fd import InnerId
+from provisioner.shape import MapShape
+from provisioner.uapi import MapType
+from provisioner.waves import Progress
+from tests.apply.conftest import Bench
+
+
+def u32(number: int) -> bytes:
+    return struct.pack("<I", number)
+
+
+def spec(inner_maps: str, switch: int = 1, update: str = "auto") -> str:
+    return f"""
+inner_templates: {{one: {{type: hash, key: u32, value: u32, max_entries: 8, update: {update}}}}}
+maps:
+  zz_switch: {{type: hash, key: u32, value: u32, max_entries: 4, after: [outer], entries: {{0: {switch}}}}}
+outer_maps:
+  outer: {{type: hash_of_maps, key: u32, max_entries: 64, inner: one, inner_maps: {{{inner_maps}}}}}
+"""
+
+
+@contextmanager
+def frozen(bench: Bench, name: str) -> Iterator[None]:
+    """Make the last write of an apply fail: a frozen map takes none from user space."""
+    with maps.open_pin(bench.root / name) as fd:
+        maps.freeze(fd)
+    yield
+
+
+BEFORE = "1: {entries: {1: 1}}, 2: {entries: {2: 2}}, 3: {entries: {3: 3}}"
+AFTER = "1: {entries: {1: 9, 8: 8}}, 2: {max_entries: 16, entries: {2: 2}}, 4: {entries: {4: 4}}"
+
+
+@pytest.mark.parametrize("update", ["auto", "replace"])
+def test_a_failure_takes_back_every_kind_of_change(bench: Bench, update: str) -> None:
+    bench.apply(spec(BEFORE, update=update))
+    tree, ids, switch = bench.tree("outer"), bench.ids("outer"), bench.entries("zz_switch")
+    with maps.open_id(InnerId(ids[u32(2)])) as inner:
+        maps.update(inner, u32(7), u32(77))  # as a data plane would, which knows nothing of applies
+    tree[u32(2)][u32(7)] = u32(77)
+    with frozen(bench, "zz_switch"), pytest.raises(ProvisionerError, match="frozen") as failed:
+        bench.apply(spec(AFTER, switch=2, update=update))
+    assert failed.value.exit_code == 3
+    assert failed.value.status == "rolled_back"
+    assert failed.value.live == ()
+    assert bench.tree("outer") == tree
+    assert bench.ids("outer") == ids, "the very same maps come back"
+    assert bench.entries("zz_switch") == switch
+
+
+def test_without_rollback_the_report_says_what_is_live(bench: Bench) -> None:
+    bench.apply(spec(BEFORE))
+    bench.options = Options(rollback=False)
+    with frozen(bench, "zz_switch"), pytest.raises(ProvisionerError) as failed:
+        bench.apply(spec(AFTER, switch=2))
+    assert failed.value.status == "partial"
+    assert any("outer" in line for line in failed.value.live)
+    assert u32(4) in bench.ids("outer")
+
+
+def test_a_first_apply_that_fails_leaves_nothing(bench: Bench) -> None:
+    """The second map does not fit the kernel: the first one is already pinned by then."""
+    text = (
+        spec(BEFORE) + "  wrong: {type: hash_of_maps, key: u32, max_entries: 4294967295, inner: one, inner_maps: {}}\n"
+    )
+    with pytest.raises(ProvisionerError, match="BPF_MAP_CREATE"):
+        bench.apply(text)
+    assert not bench.root.exists()
+
+
+@pytest.mark.parametrize("stop_after", [1, 2, 3])
+def test_an_interrupt_is_answered_at_the_next_safe_point(bench: Bench, stop_after: int) -> None:
+    bench.apply(spec(BEFORE))
+    tree, ids = bench.tree("outer"), bench.ids("outer")
+    asked = 0
+
+    def interrupted() -> str:
+        nonlocal asked
+        asked += 1
+        return "SIGTERM" if asked > stop_after else ""
+
+    bench.options = Options(interrupted=interrupted)
+    with pytest.raises(InterruptError) as stopped:
+        bench.apply(spec(AFTER, switch=2))
+    assert stopped.value.exit_code == 130
+    assert (bench.tree("outer"), bench.ids("outer")) == (tree, ids)
+    bench.options = Options()
+    bench.settle(spec(AFTER, switch=2))
+
+
+def test_a_slot_that_changed_since_the_plan_is_never_overwritten(bench: Bench) -> None:
+    """Somebody else puts a map into a slot while the first wave is being published."""
+    bench.apply(spec(BEFORE, update="replace"))
+
+    def meddle(_what: str, _progress: Progress) -> None:
+        if bench.options.progress is None:
+            return
+        bench.options.progress = None
+        with (
+            maps.open_pin(bench.root / "outer") as outer,
+            maps.create(MapShape(MapType.HASH, 4, 4, 8)) as foreign,
+        ):
+            maps.insert_inner(outer, u32(3), foreign)
+
+    bench.options = Options(progress=meddle)
+    with pytest.raises(ProvisionerError, match="somebody else changed this slot"):
+        bench.apply(spec("1: {entries: {1: 5}}, 2: {entries: {2: 2}}", update="replace"))
+    assert bench.tree("outer")[u32(1)] == {u32(1): u32(1)}, "what was published is taken back"
+    assert bench.tree("outer")[u32(3)] == {}, "what somebody else wrote stays"
+
+
+def test_a_stale_plan_is_refused(bench: Bench) -> None:
+    from provisioner import api
+
+    project = bench.load(spec(BEFORE))
+    digest = api.plan(project).digest
+    assert api.plan(project).digest == digest, "a plan of the same states has the same digest"
+    bench.apply(spec("9: {}"))
+    with pytest.raises(RefusedError, match="not what it was when the plan was made"):
+        api.apply(bench.load(spec(BEFORE)), bench.overrides, expected=digest)
