@@ -74,8 +74,9 @@ def pin_name(name: str) -> str:
 
 
 def ensure_dir(path: Path) -> None:
-    """Make the folder `path`, and those above it that are missing."""
-    _os_call("mkdir", path, lambda: path.mkdir(mode=0o755, parents=True, exist_ok=True))
+    """Make the folder `path`, and those above it that are missing; no call that changes anything if it is there."""
+    if not path.is_dir():
+        _os_call("mkdir", path, lambda: path.mkdir(mode=0o755, parents=True, exist_ok=True))
 
 
 def pin(fd: Fd, path: Path) -> None:
