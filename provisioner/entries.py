@@ -111,11 +111,12 @@ def encode_entries(
         raw.group[rows] = np.concatenate([part.groups() for part in batch])
         raw.place(rows, chunks, files)
         at = rows.stop
+    order = columns.sort_by_slot(raw.group, raw.keys)
     if sound:
-        _check(raw, groups, shape, tuple(files), key, local, byteorder)
+        _check(raw, order, groups, shape, tuple(files), key, local, byteorder)
         _check_owned(raw, groups, tuple(files), key, local, owned)
     problems.extend(local)
-    return _table(raw, groups, shape, tuple(files) or ("",))
+    return _table(raw, order, groups, shape, tuple(files) or ("",))
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +135,8 @@ class _Rows:
         for chunk in chunks:
             end = at + chunk.rows
             self.file[at:end] = files.setdefault(chunk.file, len(files))
-            self.line[at:end] = chunk.lines()
+            marks = np.frombuffer(next(iter(chunk.marks.values())), np.uint64)
+            self.line[at:end] = marks >> np.uint64(MARK_COLUMN_BITS)
             at = end
 
     def where(self, row: int, files: tuple[str, ...]) -> Location:
@@ -184,6 +186,7 @@ def _tell(fault: Fault, prefix: str, chunks: Sequence[RawChunk], addresses: Sequ
 
 def _check(
     raw: _Rows,
+    order: Index,
     groups: Sequence[Group],
     shape: MapShape,
     files: tuple[str, ...],
@@ -212,7 +215,6 @@ def _check(
                 f"write `max_entries: {counts[number]}` or more, or take entries away",
                 group.address,
             )
-    order = columns.sort_by_slot(raw.group, raw.keys)
     first, second = columns.duplicates(raw.group[order], raw.keys[order])
     for one, other in zip(order[first[:MAX_PROBLEMS]].tolist(), order[second[:MAX_PROBLEMS]].tolist(), strict=True):
         earlier, later = sorted((one, other), key=lambda row: raw.where(row, files))
@@ -243,8 +245,7 @@ def _check_owned(
         )
 
 
-def _table(raw: _Rows, groups: Sequence[Group], shape: MapShape, files: tuple[str, ...]) -> Encoded:
-    order = columns.sort_by_slot(raw.group, raw.keys)
+def _table(raw: _Rows, order: Index, groups: Sequence[Group], shape: MapShape, files: tuple[str, ...]) -> Encoded:
     if shape.is_array:
         keep = np.array([group.keep_zero for group in groups], np.bool_)
         order = order[columns.is_nonzero(raw.values[order]) | keep[raw.group[order]]]

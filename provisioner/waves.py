@@ -7,10 +7,9 @@ lock for a system call. No inner map is in a slot before it holds all its entrie
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Final
 
 import numpy as np
@@ -18,13 +17,12 @@ import numpy as np
 from provisioner.changes import MapChange
 from provisioner.columns import Index
 from provisioner.errors import Problem, RefusedError
-from provisioner.kernel import batch, maps, reading
-from provisioner.kernel.fd import FdSet, InnerId, MapFd
-from provisioner.kernel.rows import Rows
-from provisioner.shape import MapShape
+from provisioner.host import Host
+from provisioner.keeper import Keeper
+from provisioner.kernel import batch, maps
+from provisioner.kernel.fd import FdSet, MapFd
 from provisioner.spec import OnReplace
-from provisioner.state import DesiredMap
-from provisioner.uapi import MapType
+from provisioner.staging import Stager
 
 STAGERS: Final = 2
 """Threads that stage inner maps: creating and filling is the kernel's work, and spreads over cores."""
@@ -90,113 +88,17 @@ def waves(change: MapChange, rows: Index, size: int) -> Iterator[Wave]:
         yield Wave(leaders[start:end], rows[part], number[part] - start)
 
 
-class Keeper:
-    """A scratch outer map that no program sees: it holds inner maps that were replaced, until apply is verified.
-
-    It is not pinned, so that it goes when the process does: after a kill, the next apply goes forward.
-    """
-
-    def __init__(self) -> None:
-        self._map: MapFd | None = None
-        self._held: list[bytes] = []
-
-    def keep(self, keys: list[bytes], inner_ids: list[int], capacity: int, wave: int) -> int:
-        """Take the inner maps that live in slots `keys`; gives the grace periods waited for."""
-        waited = 0
-        for start in range(0, len(keys), wave):
-            with FdSet[MapFd]() as fds:
-                for inner_id in inner_ids[start : start + wave]:
-                    fds.add(maps.open_id(InnerId(inner_id)))
-                numbers = fds.numbers()
-                if self._map is None:
-                    shape = MapShape(MapType.ARRAY_OF_MAPS, 4, 4, capacity)
-                    self._map = maps.create(shape, "keeper", inner=next(iter(fds)))
-                index = np.arange(len(self._held), len(self._held) + len(numbers), dtype=np.uint32)
-                waited += batch.publish(self._map, index, np.array(numbers, np.uint32), name="keeper")
-                self._held += keys[start : start + wave]
-        return waited
-
-    def restore(self, outer: MapFd, wave: int, name: str) -> None:
-        """Put every inner map back into the slot it came from."""
-        if self._map is None:
-            return
-        index, ids = reading.read_slots(self._map, maps.info(self._map).shape)
-        keys = [self._held[at] for at in index.view(np.uint32).ravel().tolist()]
-        for start in range(0, len(keys), wave):
-            with FdSet[MapFd]() as fds:
-                for inner_id in ids[start : start + wave].tolist():
-                    fds.add(maps.open_id(InnerId(inner_id)))
-                part = b"".join(keys[start : start + wave])
-                rows = np.frombuffer(part, np.uint8).reshape(len(fds), -1)
-                batch.publish(outer, rows, np.array(fds.numbers(), np.uint32), name=name)
-
-    def close(self) -> None:
-        if self._map is not None:
-            self._map.close()
-            self._map = None
-
-
-class Stager:
-    """Creates and fills inner maps of one outer map.
-
-    `copied` gives, by desired slot, the id of the live inner map whose entries a new one takes over where it does not
-    list them itself.
-    """
-
-    def __init__(self, desired: DesiredMap, copied: Mapping[int, int] = MappingProxyType({}), cpus: int = 1) -> None:
-        self._desired = desired
-        self._copied = copied
-        self._cpus = cpus
-        self._name = desired.outer.template_name if desired.outer is not None else desired.name
-        # The addresses are taken once: asking NumPy for one costs as much as a system call.
-        self._keys = Rows.of(desired.entries.keys)
-        self._values = Rows.of(desired.entries.values)
-        self._starts = desired.entries.starts.tolist()
-        self._counts = desired.entries.counts.tolist()
-        self._capacity = desired.slots.max_entries.tolist()
-
-    def stage(self, slots: list[int]) -> FdSet[MapFd]:
-        """One new, filled inner map for each desired slot in `slots`, in that order."""
-        staged: FdSet[MapFd] = FdSet()
-        shape = self._desired.entry_shape
-        try:
-            for slot in slots:
-                capacity = self._capacity[slot]
-                own = shape if capacity == shape.max_entries else shape.with_capacity(capacity)
-                new = staged.add(maps.create(own, self._name))
-                if slot in self._copied:
-                    self._copy(self._copied[slot], new)
-                self.fill(new, slot)
-        except BaseException:
-            staged.close()
-            raise
-        return staged
-
-    def _copy(self, old_id: int, new: MapFd) -> None:
-        """Write everything that a live inner map holds into a new one."""
-        with maps.open_id(InnerId(old_id)) as old:
-            keys, values = reading.read_entries(old, maps.info(old).shape, self._cpus)
-        batch.write_batch(new, keys, values, name=self._desired.name)
-
-    def fill(self, fd: MapFd, slot: int) -> None:
-        """Write all entries of a desired slot into an empty map."""
-        start = self._starts[slot]
-        end = start + self._counts[slot]
-        if end > start:
-            batch.write_batch(fd, self._keys.cut(start, end), self._values.cut(start, end), name=self._desired.name)
-
-
 def publish(
     outer: MapFd,
     change: MapChange,
     rows: Index,
+    host: Host,
     size: int,
     keeper: Keeper,
     published: Callable[[Index], None],
     progress: Progress,
     *,
     live: bool = True,
-    cpus: int = 1,
 ) -> None:
     """Stage and publish the slots in `rows`; `published` hears of the rows that became visible.
 
@@ -204,9 +106,11 @@ def publish(
     Raises RefusedError where a slot holds another inner map than the one that was planned against.
     """
     assert change.desired is not None
-    stager = Stager(change.desired, _copied(change, rows) if live else {}, cpus)
     todo = list(waves(change, rows, size))
-    with ThreadPoolExecutor(STAGERS, thread_name_prefix="stage") as pool:
+    with (
+        Stager(change.desired, host, _copied(change, rows) if live else {}) as stager,
+        ThreadPoolExecutor(STAGERS, thread_name_prefix="stage") as pool,
+    ):
         pending = _submit(pool, stager, todo[0]) if todo else []
         try:
             for number, wave in enumerate(todo):

@@ -13,23 +13,25 @@ from provisioner.apply.transaction import Transaction
 from provisioner.changes import EntryAction, EntryChanges, MapChange
 from provisioner.codec.base import Bytes
 from provisioner.columns import Index
+from provisioner.keeper import Keeper
 from provisioner.kernel import batch, maps
 from provisioner.kernel.fd import InnerId, MapFd
+from provisioner.staging import Stager
 from provisioner.state import DesiredMap
 from provisioner.steps import CreateMap, DeleteSlots, PublishSlots, WriteEntries
-from provisioner.waves import Keeper, Stager
 
 
 def create(tx: Transaction, step: CreateMap) -> None:
     """Create a standalone map with all that is in it. It is pinned last: a kill before that leaves nothing."""
     change = tx.plan.maps[step.map]
     desired = _desired(change)
-    with _new_map(desired) as fd:
+    host = tx.plan.desired.host
+    with Stager(desired, host) as stager, _new_map(desired, stager) as fd:
         if desired.outer is None:
-            Stager(desired).fill(fd, 0)
+            stager.fill(fd, 0)
         else:
             rows = np.arange(len(change.slots.keys), dtype=np.int64)
-            waves.publish(fd, change, rows, tx.wave, Keeper(), lambda _: None, tx.progress, live=False)
+            waves.publish(fd, change, rows, host, tx.wave, Keeper(), lambda _: None, tx.progress, live=False)
         pin_new(tx, fd, step.map)
     put_in_place(tx, step.map)
 
@@ -48,12 +50,12 @@ def publish(tx: Transaction, step: PublishSlots) -> None:
             outer,
             change,
             step.slots,
+            tx.plan.desired.host,
             tx.wave,
             keeper,
             published,
             tx.progress,
             live=not step.fresh,
-            cpus=tx.plan.desired.host.possible_cpus,
         )
 
 
@@ -75,7 +77,7 @@ def write(tx: Transaction, step: WriteEntries) -> None:
     desired = _desired(change)
     if step.fresh:
         with tx.open(change) as fd:
-            Stager(desired).fill(fd, 0)
+            Stager(desired, tx.plan.desired.host).fill(fd, 0)
         return
     if desired.outer is not None:
         with tx.open(change) as outer:
@@ -97,11 +99,11 @@ def _desired(change: MapChange) -> DesiredMap:
     return change.desired
 
 
-def _new_map(desired: DesiredMap) -> MapFd:
+def _new_map(desired: DesiredMap, stager: Stager) -> MapFd:
     if desired.outer is None:
-        return maps.create(desired.shape, desired.name)
+        return stager.create(desired.shape.max_entries)
     # The template is read at creation only: it is closed before anything else happens.
-    with maps.create(desired.entry_shape, desired.outer.template_name) as template:
+    with stager.create(desired.entry_shape.max_entries) as template:
         return maps.create(desired.shape, desired.name, inner=template)
 
 

@@ -10,12 +10,13 @@ from provisioner import waves
 from provisioner.apply.journal import Journal
 from provisioner.changes import MapChange
 from provisioner.errors import InterruptError, Problem
+from provisioner.keeper import Keeper
 from provisioner.kernel import bpffs, host, maps
 from provisioner.kernel.fd import MapFd
 from provisioner.observe import map_path
 from provisioner.plan import Plan
 from provisioner.state import NEW_PREFIX, OLD_PREFIX, TEMPORARY_PREFIXES
-from provisioner.waves import Keeper, Progress
+from provisioner.waves import Progress
 
 
 @dataclass(slots=True)

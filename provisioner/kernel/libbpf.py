@@ -215,6 +215,7 @@ link_get_next_id: Function[int] = Function(
 map_get_fd_by_id: Function[int] = Function("bpf_map_get_fd_by_id", c_int, c_uint32, fails="BPF_MAP_GET_FD_BY_ID")
 prog_get_fd_by_id: Function[int] = Function("bpf_prog_get_fd_by_id", c_int, c_uint32, fails="BPF_PROG_GET_FD_BY_ID")
 btf_get_fd_by_id: Function[int] = Function("bpf_btf_get_fd_by_id", c_int, c_uint32, fails="BPF_BTF_GET_FD_BY_ID")
+btf_load: Function[int] = Function("bpf_btf_load", c_int, c_char_p, c_size_t, c_void_p, fails="BPF_BTF_LOAD")
 obj_get_info_by_fd: Function[int] = Function(
     "bpf_obj_get_info_by_fd", c_int, c_int, c_void_p, _number, fails="BPF_OBJ_GET_INFO_BY_FD"
 )

@@ -107,6 +107,11 @@ def open_btf(btf_id: int) -> BtfFd:
     return BtfFd(libbpf.btf_get_fd_by_id(btf_id))
 
 
+def load_btf(data: bytes) -> BtfFd:
+    """Load BTF into the kernel. Raises `KernelError` (BPF_BTF_LOAD)."""
+    return BtfFd(libbpf.btf_load(data, len(data), None))
+
+
 def update(
     fd: MapFd, key: bytes, value: bytes, flags: UpdateFlag = UpdateFlag.ANY, *, subject: Subject = "", name: str = ""
 ) -> None:

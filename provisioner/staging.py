@@ -1,0 +1,102 @@
+"""New maps: created with BTF for what is in them, and filled, before anybody can see them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import ExitStack
+from types import MappingProxyType, TracebackType
+from typing import Self
+
+from provisioner.codec.btf_emit import btf_of
+from provisioner.host import Host
+from provisioner.kernel import batch, maps, reading
+from provisioner.kernel.fd import BtfFd, FdSet, InnerId, MapFd
+from provisioner.kernel.reasons import KernelError
+from provisioner.kernel.rows import Rows
+from provisioner.shape import MapShape
+from provisioner.state import DesiredMap
+
+
+class Stager:
+    """Creates and fills maps of one desired map's entry shape; a context manager, which holds their BTF.
+
+    `copied` gives, by desired slot, the id of the live inner map whose entries a new one takes over where it does not
+    list them itself.
+    """
+
+    def __init__(self, desired: DesiredMap, host: Host, copied: Mapping[int, int] = MappingProxyType({})) -> None:
+        self._desired = desired
+        self._host = host
+        self._copied = copied
+        self._name = desired.outer.template_name if desired.outer is not None else desired.name
+        # The addresses are taken once: asking NumPy for one costs as much as a system call.
+        self._keys = Rows.of(desired.entries.keys)
+        self._values = Rows.of(desired.entries.values)
+        self._starts = desired.entries.starts.tolist()
+        self._counts = desired.entries.counts.tolist()
+        self._capacity = desired.slots.max_entries.tolist()
+        self._opened = ExitStack()
+        self._btf: tuple[BtfFd | None, int, int] = (None, 0, 0)
+
+    def __enter__(self) -> Self:
+        self._btf = self._load_btf()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._opened.close()
+
+    def create(self, max_entries: int) -> MapFd:
+        """An empty map with room for `max_entries`."""
+        shape = self._desired.entry_shape
+        own = shape if max_entries == shape.max_entries else shape.with_capacity(max_entries)
+        return self._create(own, self._btf)
+
+    def stage(self, slots: list[int]) -> FdSet[MapFd]:
+        """One new, filled inner map for each desired slot in `slots`, in that order."""
+        staged: FdSet[MapFd] = FdSet()
+        try:
+            for slot in slots:
+                new = staged.add(self.create(self._capacity[slot]))
+                if slot in self._copied:
+                    self._copy(self._copied[slot], new)
+                self.fill(new, slot)
+        except BaseException:
+            staged.close()
+            raise
+        return staged
+
+    def fill(self, fd: MapFd, slot: int) -> None:
+        """Write all entries of a desired slot into an empty map."""
+        start = self._starts[slot]
+        end = start + self._counts[slot]
+        if end > start:
+            batch.write_batch(fd, self._keys.cut(start, end), self._values.cut(start, end), name=self._desired.name)
+
+    def _copy(self, old_id: int, new: MapFd) -> None:
+        """Write everything that a live inner map holds into a new one."""
+        with maps.open_id(InnerId(old_id)) as old:
+            keys, values = reading.read_entries(old, maps.info(old).shape, self._host.possible_cpus)
+        batch.write_batch(new, keys, values, name=self._desired.name)
+
+    def _create(self, shape: MapShape, btf: tuple[BtfFd | None, int, int]) -> MapFd:
+        fd, key_id, value_id = btf
+        return maps.create(shape, self._name, btf=fd, btf_key_type_id=key_id, btf_value_type_id=value_id)
+
+    def _load_btf(self) -> tuple[BtfFd | None, int, int]:
+        """BTF for keys and values, so that bpftool prints members by name; none where the kernel takes none.
+
+        Not every type of map takes BTF, nor every key (an array has a 32-bit integer, an LPM trie a struct), and
+        old kernels know fewer kinds of type: it is tried once, on a map with room for one entry.
+        """
+        shape = self._desired.entry_shape
+        if not shape.is_listable:
+            return (None, 0, 0)
+        data, key_id, value_id = btf_of(self._desired.key, self._desired.value, self._host.byteorder)
+        try:
+            fd = self._opened.enter_context(maps.load_btf(data))
+            self._create(shape.with_capacity(1), (fd, key_id, value_id)).close()
+        except KernelError:
+            return (None, 0, 0)
+        return (fd, key_id, value_id)
