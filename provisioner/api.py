@@ -8,10 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, TextIO
+from typing import TYPE_CHECKING, Literal, TextIO
 
 from provisioner import document, observe, schema, schemafile
-from provisioner.apply import Options, Result, Status, apply_plan
 from provisioner.changes import Action
 from provisioner.codec.btf import BtfTypes
 from provisioner.diff import diff_map, slots_to_read
@@ -28,9 +27,11 @@ from provisioner.plan import Overrides, Plan, make_plan
 from provisioner.read_spec import read
 from provisioner.spec import Spec, TableRef
 from provisioner.state import DesiredState, ObservedState
-from provisioner.tables import read_table
 from provisioner.teardown import plan_destroy
 from provisioner.tree import RawEntries
+
+if TYPE_CHECKING:
+    from provisioner.apply import Options, Result
 
 SpecFile = Path | Literal["-"]
 
@@ -70,7 +71,6 @@ def load(
     try:
         problems.raise_if_any()
         schema.check(source.tree, schemafile.load(), problems)
-        problems.raise_if_any()
         spec = read(source.tree, problems)
         objects = dict(_objects(spec, problems))
         desired = encode(
@@ -104,6 +104,8 @@ def _table(table: TableRef, roots: tuple[Path, ...] | None, problems: Problems) 
     path = beside(table.file.where.file, table.file.text or "")
     if roots is not None and not document.is_inside(path, table.file, roots, problems):
         return RawEntries((), table.where)
+    from provisioner.tables import read_table  # few specs have tables
+
     return read_table(table, path, problems)
 
 
@@ -143,6 +145,8 @@ def apply(
     `expected` is the digest of a plan that was shown before.
     Raises RefusedError where a rule forbids it or the plan is not the expected one, and what `apply_plan` raises.
     """
+    from provisioner.apply import Options, Status, apply_plan  # a plan does without it
+
     root = Path(project.desired.pin_root)
     bpffs.check(root)
     existed = root.exists()
@@ -174,6 +178,8 @@ def destroy(
     lock_timeout: float = 0.0,
 ) -> tuple[Plan, Result]:
     """Detach and unpin what the project owns, take back its slots in adopted maps, and remove its pin directory."""
+    from provisioner.apply import Options, apply_plan
+
     root = Path(project.desired.pin_root)
     bpffs.check(root)
     if not root.exists():

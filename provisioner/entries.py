@@ -255,14 +255,18 @@ def _table(raw: _Rows, order: Index, groups: Sequence[Group], shape: MapShape, f
 
 
 def key_chunk(paths: Sequence[Path], rows: Sequence[Sequence[Scalar]], where: Location) -> RawChunk:
-    """Keys that are written alike as one chunk: `rows` has a scalar per path."""
+    """Keys that are written alike, as one chunk: `rows` has a scalar per path; a key without any is at `where`."""
     by_path = list(zip(*rows, strict=True)) if paths else []
     packed = {
         ("key", *path): PackedColumn([scalar.text for scalar in column])
         for path, column in zip(paths, by_path, strict=True)
     }
     marks = {
-        ("key", *path): array("Q", [scalar.where.line << MARK_COLUMN_BITS | scalar.where.column for scalar in column])
+        ("key", *path): array("Q", [_mark(scalar.where) for scalar in column])
         for path, column in zip(paths, by_path, strict=True)
     }
-    return RawChunk(where.file, len(rows), packed, marks)
+    return RawChunk(where.file, len(rows), packed, marks or {("key",): array("Q", [_mark(where)] * len(rows))})
+
+
+def _mark(where: Location) -> int:
+    return where.line << MARK_COLUMN_BITS | where.column

@@ -406,12 +406,13 @@ def _feed_desired(total: hashlib._Hash, desired: DesiredMap) -> None:
 
 
 def grace_periods(plan: Plan, wave_slots: int) -> int:
-    """About how many RCU grace periods apply waits for: one per batch on an outer map, and one for what it keeps."""
+    """About how many RCU grace periods apply waits for: one per batch on an outer map, and one to keep what it replaces."""
     total = 0
     for step in plan.steps:
         match step:
             case PublishSlots() | DeleteSlots():
-                total += -(-len(step.slots) // wave_slots)
+                kept = int((plan.maps[step.map].slots.observed[step.slots] >= 0).sum())
+                total += -(-len(step.slots) // wave_slots) + -(-kept // wave_slots)
             case CreateMap():
                 desired = plan.desired.maps[step.map]
                 if desired.shape.map_type in OUTER_TYPES:

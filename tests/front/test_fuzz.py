@@ -9,10 +9,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from provisioner import document, read_spec, schema
-from provisioner.errors import Problems
+from provisioner import api
+from provisioner.errors import InputError
+from provisioner.host import Host
 from provisioner.location import Location
-from tests.front.support import at, composed, rows, spec_schema
+from tests.front.support import at, composed, rows
 
 EDGE = (Path(__file__).parent / "edge.yaml").read_bytes()
 LINES = EDGE.splitlines(keepends=True)
@@ -37,12 +38,15 @@ WORDS = [
 
 
 def _run(content: bytes) -> None:
-    problems = Problems()
     stdin = io.TextIOWrapper(io.BytesIO(content), "utf-8")
-    found = document.load(["-"], stdin=stdin, problems=problems)
-    schema.check(found.tree, spec_schema(), problems)
-    spec = read_spec.read(found.tree, problems)
-    assert spec.name or len(problems)
+    try:
+        project = api.load(["-"], stdin=stdin, host=Host("little", 4))
+    except InputError as error:
+        problems = error.problems
+    else:
+        assert project.desired.project
+        return
+    assert problems
     for problem in problems:
         assert problem.what
         assert problem.where is None or isinstance(problem.where, Location)

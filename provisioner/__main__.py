@@ -1,0 +1,27 @@
+"""`provisioner` and `python -m provisioner`: as little as possible before it is known what is asked."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+
+def main() -> int:
+    """Run the command line; gives the exit status."""
+    if sys.argv[1:] == ["--version"]:
+        from provisioner import __version__
+
+        sys.stdout.write(f"provisioner {__version__}\n")
+        return 0
+    # No work here is OpenBLAS', which starts a thread per CPU when NumPy is imported.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    try:
+        from provisioner.cli.verbs import run
+
+        return run(sys.argv[1:])
+    except KeyboardInterrupt:
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,88 @@
+"""An apply or destroy as the command line runs it: show the plan, ask, do it, and say how it ended."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+
+from provisioner.apply import Options, Result
+from provisioner.apply.run import open_fds
+from provisioner.cli.console import Console, has_terminal
+from provisioner.cli.signals import Interrupts
+from provisioner.errors import ProvisionerError
+from provisioner.plan import Plan
+from provisioner.report import build, jsondoc, text
+from provisioner.report.model import ALL, CUT, Outcome, ReportPlan
+
+
+class CarryOut:
+    """One run. `use` is called when the plan is about to be done: a saved plan is used up then."""
+
+    def __init__(
+        self,
+        console: Console,
+        *,
+        yes: bool,
+        full: bool = False,
+        destroy: bool = False,
+        use: Callable[[], None] | None = None,
+    ) -> None:
+        self._console = console
+        self._yes = yes
+        self._limits = ALL if full else CUT
+        self._destroy = destroy
+        self._use = use
+        self._report: ReportPlan | None = None
+        self._meter = console.meter()
+        self._interrupts = Interrupts()
+
+    def options(self, rollback: bool) -> Options:
+        """What `api.apply` and `api.destroy` take."""
+        return Options(rollback=rollback, progress=self._meter, interrupted=self._interrupts)
+
+    def planned(self, plan: Plan) -> None:
+        """Show the plan, before anybody is asked or anything is refused."""
+        self._report = build.report(plan, self._limits, destroy=self._destroy)
+        console = self._console
+        if console.format == "text":
+            console.lines(text.render(self._report, console.style, steps=console.verbose, blocked=False))
+        if not self._yes and (console.format != "text" or not sys.stdout.isatty()):
+            console.say("\n".join(text.render(self._report, console.err_style, blocked=False)))
+        sys.stdout.flush()
+
+    def confirm(self, plan: Plan) -> bool:
+        """Whether to go ahead; from then on, a signal ends the work at a safe point."""
+        what = "Destroy" if self._destroy else "Apply"
+        if not self._yes and has_terminal() and not self._console.ask(f"{what} at {plan.desired.pin_root}?"):
+            return False
+        if self._use is not None:
+            self._use()
+        self._interrupts.listen()
+        return True
+
+    def __call__(self, act: Callable[[], tuple[Plan, Result]]) -> None:
+        """Run `act`, and say how it ended, whether well or not; its error goes on."""
+        started, fds = time.monotonic(), open_fds()
+        try:
+            _, result = act()
+        except ProvisionerError as error:
+            seconds = time.monotonic() - started
+            self._end(Outcome(error.status, seconds, self._meter.grace_periods, fds, open_fds(), error.live))
+            raise
+        finally:
+            self._meter.stop()
+            self._interrupts.ignore()
+        self._end(
+            Outcome(result.status.value, result.seconds, result.grace_periods, result.fds_before, result.fds_after)
+        )
+
+    def _end(self, end: Outcome) -> None:
+        """The rest of the result; nothing where there never was a plan."""
+        self._meter.stop()
+        if self._report is None:
+            return
+        if self._console.format == "json":
+            self._console.pieces(jsondoc.render(self._report, end))
+        elif end.status != "unchanged":
+            self._console.lines(text.outcome(self._report, end))

@@ -1,0 +1,123 @@
+"""The two streams: the result on standard output, everything else on standard error."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, Final, Literal, TextIO
+
+from provisioner.errors import ProvisionerError
+from provisioner.report import problems as told
+from provisioner.report.style import Style
+
+if TYPE_CHECKING:
+    from provisioner.document import Document
+    from provisioner.waves import Progress
+
+Format = Literal["text", "json", "github"]
+Color = Literal["auto", "always", "never"]
+
+PATIENCE: Final = 1.0
+"""Seconds before an apply on a terminal says how far it is."""
+
+
+EXCERPTS: Final = 20
+"""Problems that are shown with their line: beyond that, a list of places is what people need."""
+
+
+class Console:
+    """Where output goes and how it looks. `format` is that of the result, and of errors where it is JSON."""
+
+    def __init__(self, format_: Format, color: Color, *, quiet: bool, verbose: bool) -> None:
+        self.format = format_
+        self.quiet = quiet
+        self.verbose = verbose
+        self.document: Document | None = None
+        """Where the lines are that messages show, once a spec was read."""
+        self.style = Style(format_ == "text" and _colours(sys.stdout, color))
+        self.err_style = Style(_colours(sys.stderr, color))
+        for stream in (sys.stdout, sys.stderr):
+            # A locale without `±` must not end an apply.
+            reconfigure = getattr(stream, "reconfigure", None)
+            if reconfigure is not None:
+                reconfigure(errors="backslashreplace")
+
+    def pieces(self, parts: Iterable[str]) -> None:
+        """Part of the result, as it is."""
+        for part in parts:
+            sys.stdout.write(part)
+
+    def lines(self, lines: Iterable[str]) -> None:
+        """Part of the result, each line with its end."""
+        self.pieces(f"{line}\n" for line in lines)
+
+    def say(self, text: str) -> None:
+        """A message, unless the user wants none."""
+        if not self.quiet:
+            self._message(f"{text}\n")
+
+    def fail(self, error: ProvisionerError) -> None:
+        """What is wrong; never quiet."""
+        if self.format == "json":
+            self._message(told.as_json(error.problems) + "\n")
+            return
+        document: Document | None = getattr(error, "document", self.document)
+        places = [problem.where for problem in error.problems if problem.where is not None and problem.where.line]
+        lines = document.lines(places[:EXCERPTS]) if document is not None else {}
+        self._message("".join(f"{line}\n" for line in told.text(error.problems, lines, self.err_style)))
+
+    def ask(self, question: str) -> bool:
+        """Whether the answer on the terminal is `yes`."""
+        self._message(f"{question} Only `yes` is a yes: ")
+        return sys.stdin.readline().strip() == "yes"
+
+    @staticmethod
+    def _message(text: str) -> None:
+        # What was said before, on whatever stream, comes first.
+        sys.stdout.flush()
+        sys.stderr.write(text)
+        sys.stderr.flush()
+
+    def meter(self) -> Meter:
+        """A progress report for one apply."""
+        return Meter(not self.quiet and sys.stderr.isatty())
+
+
+def has_terminal() -> bool:
+    """Whether somebody can be asked."""
+    return sys.stdin is not None and sys.stdin.isatty()
+
+
+def _colours(stream: TextIO, color: Color) -> bool:
+    if color != "auto":
+        return color == "always"
+    return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+class Meter:
+    """Takes what apply tells of its progress; shows it on a terminal when it takes long."""
+
+    def __init__(self, on: bool) -> None:
+        self._on = on
+        self._since = time.monotonic()
+        self._status: Any = None
+        self.grace_periods = 0
+
+    def __call__(self, what: str, progress: Progress) -> None:
+        self.grace_periods = progress.grace_periods
+        if not self._on:
+            return
+        if self._status is not None:
+            self._status.update(what)
+        elif time.monotonic() - self._since > PATIENCE:
+            from rich.console import Console as Terminal
+
+            self._status = Terminal(stderr=True).status(what)
+            self._status.start()
+
+    def stop(self) -> None:
+        if self._status is not None:
+            self._status.stop()
+            self._status = None

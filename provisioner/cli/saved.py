@@ -1,0 +1,78 @@
+"""Saved plans: a small file that binds an apply to the plan that somebody has seen. It holds no keys and no values."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from provisioner.errors import InputError, Problem, RefusedError
+from provisioner.location import Location
+from provisioner.plan import Overrides, Plan
+
+_FORMAT = "provisioner-plan-1"
+
+
+@dataclass(frozen=True, slots=True)
+class SavedPlan:
+    """What is kept of a plan: its digest, what was allowed for it, when it was made, and whether it was applied."""
+
+    path: Path
+    project: str
+    pin_root: str
+    digest: str
+    created: str
+    overrides: Overrides
+    used: bool = False
+
+    def check(self, project: str, pin_root: str) -> None:
+        """Raise RefusedError where it was used, or is another project's."""
+        if self.used:
+            raise self._refused("this plan was applied before", "plan again")
+        if (self.project, self.pin_root) != (project, pin_root):
+            raise self._refused(
+                f"this is a plan of project `{self.project}` at {self.pin_root}", "give the spec that it was made from"
+            )
+
+    def use(self) -> None:
+        """Mark it as used, under the project's lock. Raises RefusedError where another apply was faster."""
+        read(self.path).check(self.project, self.pin_root)
+        _write(replace(self, used=True))
+
+    def _refused(self, what: str, hint: str) -> RefusedError:
+        return RefusedError(Problem(what, Location(str(self.path)), hint))
+
+
+def save(path: Path, plan: Plan, overrides: Overrides) -> None:
+    """Write `plan` to `path`, in the place of what is there. Raises InputError where that cannot be."""
+    created = datetime.now(UTC).isoformat(timespec="seconds")
+    _write(SavedPlan(path, plan.desired.project, plan.desired.pin_root, plan.digest, created, overrides))
+
+
+def read(path: Path) -> SavedPlan:
+    """The plan in `path`. Raises InputError where it is none."""
+    try:
+        fields = json.loads(path.read_text("utf-8"))
+        if fields.pop("format") != _FORMAT:
+            raise ValueError("of another format")
+        return SavedPlan(path=path, **fields | {"overrides": Overrides(**fields["overrides"])})
+    except OSError as error:
+        raise InputError(Problem(f"can't read the plan: {error.strerror}", Location(str(path)))) from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        hint = "`plan --out` writes plans"
+        raise InputError(Problem("this is no saved plan", Location(str(path)), hint)) from error
+
+
+def _write(plan: SavedPlan) -> None:
+    """By one rename: there is always the one or the other."""
+    fields = {"format": _FORMAT} | asdict(plan)
+    del fields["path"]
+    temporary = plan.path.with_name(f".{plan.path.name}.{os.getpid()}")
+    try:
+        temporary.write_text(json.dumps(fields, indent=2) + "\n", "utf-8")
+        temporary.replace(plan.path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise InputError(Problem(f"can't write the plan: {error.strerror}", Location(str(plan.path)))) from error

@@ -1,0 +1,397 @@
+"""The verbs: a function each, and the one place that turns errors into exit statuses.
+
+What a verb needs is imported when it runs: `--help` and `schema` do without NumPy, and a piped plan without rich.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Final, Literal
+
+import typer
+
+from provisioner import __version__, schemafile
+from provisioner.cli.console import Color, Console, has_terminal
+from provisioner.errors import Problem, ProvisionerError
+from provisioner.report import problems as told
+
+if TYPE_CHECKING:
+    from provisioner.api import Project, SpecFile
+    from provisioner.plan import Overrides
+
+EXIT_USAGE: Final = 64
+EXIT_BUG: Final = 70
+EXIT_INTERRUPTED: Final = 130
+EXIT_PIPE: Final = 141
+"""What a shell reports of a command that SIGPIPE ended."""
+
+EXIT_STATUS: Final = """\b
+Exit status:
+  0    done; plan: no changes
+  1    bad input (spec, table, object file, argument value); nothing was changed
+  2    plan: there are changes (--exit-zero makes it 0)
+  3    apply, destroy: failed after something became visible; the report says what is live
+  4    refused: a stale or used plan, a limit, prevent_destroy, ownership; plan: apply would refuse
+  5    this host: no privilege, no bpffs, no libbpf, or the kernel refused; nothing was changed
+  64   usage error
+  70   a bug in provisioner
+  75   another process holds the lock: try again
+  130  interrupted; the report says what is live
+"""
+
+_UsageError: type[Exception] = typer.BadParameter.__bases__[0]
+"""typer has no public name for it."""
+
+app = typer.Typer(
+    name="provisioner",
+    help="Declare BPF maps-in-maps in YAML; plan, apply and destroy them in the live kernel.",
+    epilog=EXIT_STATUS,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120},
+)
+
+Files = Annotated[list[str], typer.Argument(metavar="FILES...", help="Spec files or folders; - is standard input.")]
+PinRoot = Annotated[str | None, typer.Option(metavar="PATH", help="Pin directory, in place of the spec's.")]
+Overlay = Annotated[
+    list[Path] | None,
+    typer.Option(metavar="FILE", help="Lay this file over the spec: what it says wins. May be given again."),
+]
+AllowOutside = Annotated[bool, typer.Option("--allow-outside", help="Let the spec name files outside its folder.")]
+Output = Annotated[Literal["text", "json"], typer.Option("--format", help="How the result is written.")]
+ColorOption = Annotated[Color, typer.Option(help="Colours: auto is on a terminal without NO_COLOR.")]
+Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="No messages but errors.")]
+Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="List the steps; trace a bug.")]
+Full = Annotated[bool, typer.Option("--full", help="All inner maps and entries, however many.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask. Required without a terminal.")]
+Force = Annotated[bool, typer.Option("--force", help="Override every rule but ownership and protection.")]
+ApproveDeletes = Annotated[bool, typer.Option("--approve-deletes", help="Go beyond the limits of deletes and updates.")]
+AllowRecreate = Annotated[bool, typer.Option("--allow-recreate", help="Make live maps anew where they cannot change.")]
+TakeOver = Annotated[bool, typer.Option("--take-over", help="Take over pins that another project made.")]
+Prune = Annotated[bool, typer.Option("--prune", help="Remove pins that the spec does not name.")]
+LockTimeout = Annotated[float, typer.Option(metavar="SECONDS", min=0, help="Wait for another process to end.")]
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"provisioner {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command(epilog=EXIT_STATUS)
+def validate(
+    files: Files,
+    output: Annotated[
+        Literal["text", "json", "github"], typer.Option("--format", help="How the result is written.")
+    ] = "text",
+    pin_root: PinRoot = None,
+    overlay: Overlay = None,
+    allow_outside: AllowOutside = False,
+    color: ColorOption = "auto",
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> int:
+    """Check everything that can be checked without a kernel."""
+    console = Console(output, color, quiet=quiet, verbose=verbose)
+
+    def work() -> int:
+        from provisioner.report import jsondoc, text
+
+        try:
+            project = _load(console, files, overlay, allow_outside, pin_root)
+        except ProvisionerError as error:
+            if output != "github":
+                raise
+            console.lines(told.github(error.problems))
+            return error.exit_code
+        if output == "json":
+            console.pieces(jsondoc.valid(project.desired))
+        elif output == "text":
+            console.lines([text.valid(project.desired)])
+        return 0
+
+    return guarded(console, work)
+
+
+@app.command(epilog=EXIT_STATUS)
+def plan(
+    files: Files,
+    against: Annotated[
+        Literal["live", "empty"], typer.Option(help="Compare with what is live, or as if nothing were.")
+    ] = "live",
+    out: Annotated[Path | None, typer.Option(metavar="PLAN", help="Save the plan, for `apply --plan`.")] = None,
+    exit_zero: Annotated[bool, typer.Option("--exit-zero", help="End with 0 although there are changes.")] = False,
+    full: Full = False,
+    force: Force = False,
+    approve_deletes: ApproveDeletes = False,
+    allow_recreate: AllowRecreate = False,
+    take_over: TakeOver = False,
+    prune: Prune = False,
+    output: Output = "text",
+    pin_root: PinRoot = None,
+    overlay: Overlay = None,
+    allow_outside: AllowOutside = False,
+    color: ColorOption = "auto",
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> int:
+    """Show the difference between the spec and what is live, and what would be done. Changes nothing."""
+    console = Console(output, color, quiet=quiet, verbose=verbose)
+
+    def work() -> int:
+        from provisioner import api
+        from provisioner.cli import saved
+        from provisioner.report import build, jsondoc, text
+        from provisioner.report.model import ALL, CUT
+
+        if out is not None and against == "empty":
+            raise typer.BadParameter("a plan against nothing is not one to apply", param_hint="--out")
+        project = _load(console, files, overlay, allow_outside, pin_root)
+        overrides = _overrides(force, approve_deletes, allow_recreate, take_over, prune)
+        found = api.plan(project, overrides, against=against)
+        if out is not None:
+            saved.save(out, found, overrides)
+        report = build.report(found, ALL if full else CUT)
+        if output == "json":
+            console.pieces(jsondoc.render(report))
+        else:
+            console.lines(text.render(report, console.style, steps=verbose))
+        if found.blocked:
+            return 4
+        return 2 if found.changed and not exit_zero else 0
+
+    return guarded(console, work)
+
+
+@app.command(epilog=EXIT_STATUS)
+def apply(
+    files: Files,
+    saved_plan: Annotated[
+        Path | None, typer.Option("--plan", metavar="PLAN", help="Apply this saved plan, or nothing; asks no more.")
+    ] = None,
+    yes: Yes = False,
+    full: Full = False,
+    force: Force = False,
+    approve_deletes: ApproveDeletes = False,
+    allow_recreate: AllowRecreate = False,
+    take_over: TakeOver = False,
+    prune: Prune = False,
+    no_rollback: Annotated[bool, typer.Option("--no-rollback", help="Leave what was done when a step fails.")] = False,
+    lock_timeout: LockTimeout = 0.0,
+    output: Output = "text",
+    pin_root: PinRoot = None,
+    overlay: Overlay = None,
+    allow_outside: AllowOutside = False,
+    color: ColorOption = "auto",
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> int:
+    """Plan, ask, do it, and verify. A second apply does nothing."""
+    console = Console(output, color, quiet=quiet, verbose=verbose)
+
+    def work() -> int:
+        _need_yes(yes or saved_plan is not None)
+        from provisioner import api
+        from provisioner.cli import saved
+        from provisioner.cli.carry_out import CarryOut
+        from provisioner.plan import either
+
+        project = _load(console, files, overlay, allow_outside, pin_root)
+        overrides = _overrides(force, approve_deletes, allow_recreate, take_over, prune)
+        bound = None
+        if saved_plan is not None:
+            bound = saved.read(saved_plan)
+            bound.check(project.desired.project, project.desired.pin_root)
+            overrides = either(overrides, bound.overrides)
+        run = CarryOut(console, yes=yes or bound is not None, full=full, use=bound.use if bound is not None else None)
+        run(
+            lambda: api.apply(
+                project,
+                overrides,
+                run.options(rollback=not no_rollback),
+                planned=run.planned,
+                confirm=run.confirm,
+                expected=bound.digest if bound is not None else None,
+                lock_timeout=lock_timeout,
+            )
+        )
+        return 0
+
+    return guarded(console, work)
+
+
+@app.command(epilog=EXIT_STATUS)
+def destroy(
+    files: Files,
+    yes: Yes = False,
+    full: Full = False,
+    force: Force = False,
+    take_over: TakeOver = False,
+    lock_timeout: LockTimeout = 0.0,
+    output: Output = "text",
+    pin_root: PinRoot = None,
+    overlay: Overlay = None,
+    allow_outside: AllowOutside = False,
+    color: ColorOption = "auto",
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> int:
+    """Detach and unpin what the project owns, and remove its pin directory."""
+    console = Console(output, color, quiet=quiet, verbose=verbose)
+
+    def work() -> int:
+        _need_yes(yes)
+        from provisioner import api
+        from provisioner.cli.carry_out import CarryOut
+
+        project = _load(console, files, overlay, allow_outside, pin_root)
+        overrides = _overrides(force, False, False, take_over, False)
+        run = CarryOut(console, yes=yes, full=full, destroy=True)
+        run(
+            lambda: api.destroy(
+                project,
+                overrides,
+                run.options(rollback=False),
+                planned=run.planned,
+                confirm=run.confirm,
+                lock_timeout=lock_timeout,
+            )
+        )
+        return 0
+
+    return guarded(console, work)
+
+
+@app.command(epilog=EXIT_STATUS)
+def show(
+    files: Files,
+    full: Full = False,
+    output: Output = "text",
+    pin_root: PinRoot = None,
+    overlay: Overlay = None,
+    allow_outside: AllowOutside = False,
+    color: ColorOption = "auto",
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> int:
+    """Show what is live, decoded with the spec's types, as one tree. Changes nothing."""
+    console = Console(output, color, quiet=quiet, verbose=verbose)
+
+    def work() -> int:
+        from provisioner import live
+        from provisioner.report import jsondoc, text
+        from provisioner.report.model import ALL, CUT
+
+        project = _load(console, files, overlay, allow_outside, pin_root)
+        found = live.look(project, ALL if full else CUT)
+        if output == "json":
+            console.pieces(jsondoc.live(found))
+        else:
+            console.lines(text.live(found, console.style))
+        return 0
+
+    return guarded(console, work)
+
+
+@app.command(epilog=EXIT_STATUS)
+def schema(
+    of: Annotated[
+        Literal["spec", "output"], typer.Argument(help="Of spec files, or of what --format json writes.")
+    ] = "spec",
+) -> int:
+    """Print the JSON Schema, for editors and checks."""
+    console = Console("text", "never", quiet=False, verbose=False)
+    name = schemafile.SPEC_SCHEMA if of == "spec" else schemafile.OUTPUT_SCHEMA
+
+    def work() -> int:
+        console.pieces([schemafile.text(name)])
+        return 0
+
+    return guarded(console, work)
+
+
+# --- what verbs share --------------------------------------------------------------------------------------------
+
+
+def _load(
+    console: Console, files: Sequence[str], overlays: Sequence[Path] | None, allow_outside: bool, pin_root: str | None
+) -> Project:
+    from provisioner import api
+
+    paths: list[SpecFile] = ["-" if name == "-" else Path(name) for name in files]
+    project = api.load(paths, overlays=overlays or (), allow_outside=allow_outside, pin_root=pin_root, stdin=sys.stdin)
+    console.document = project.document
+    return project
+
+
+def _overrides(force: bool, approve_deletes: bool, allow_recreate: bool, take_over: bool, prune: bool) -> Overrides:
+    from provisioner.plan import Overrides, either
+
+    given = Overrides(approve_deletes, allow_recreate, take_over, prune)
+    return either(given, Overrides.force()) if force else given
+
+
+def _need_yes(given: bool) -> None:
+    if not given and not has_terminal():
+        raise typer.BadParameter("there is no terminal to ask on, so it is required", param_hint="--yes")
+
+
+def guarded(console: Console, work: Callable[[], int]) -> int:
+    """Run a verb; every error that is not one of usage ends here, as a message and an exit status."""
+    try:
+        status = work()
+        sys.stdout.flush()
+    except ProvisionerError as error:
+        console.fail(error)
+        return error.exit_code
+    except KeyboardInterrupt:
+        console.fail(ProvisionerError(Problem("interrupted")))
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read this has gone: nobody is there to be told, and the interpreter must not try it again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_PIPE
+    except (_UsageError, typer.Exit):
+        raise
+    except Exception as error:
+        hint = "" if console.verbose else "run it again with -v for the traceback, and report it"
+        console.fail(ProvisionerError(Problem(f"this is a bug: {type(error).__name__}: {error}", hint=hint)))
+        if console.verbose:
+            traceback.print_exc()
+        return EXIT_BUG
+    return status
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run the command line `arguments`; gives the exit status."""
+    try:
+        status = typer.main.get_command(app).main(list(arguments), prog_name="provisioner", standalone_mode=False)
+    except _UsageError as error:
+        _tell_usage(error, arguments)
+        return EXIT_USAGE
+    return status if isinstance(status, int) else 0
+
+
+def _tell_usage(error: Exception, arguments: Sequence[str]) -> None:
+    context = getattr(error, "ctx", None)
+    message = getattr(error, "format_message", error.__str__)()
+    command = context.command_path if context is not None else "provisioner"
+    hint = f"`{command} --help` lists the options"
+    wants_json = "--format=json" in arguments or ("--format", "json") in pairwise(arguments)
+    Console("json" if wants_json else "text", "auto", quiet=False, verbose=False).fail(
+        ProvisionerError(Problem(message, hint=hint))
+    )

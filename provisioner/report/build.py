@@ -1,0 +1,187 @@
+"""The one walk over a plan: what is counted, and the nodes that are told."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+
+from provisioner.changes import Action, LinkChange, MapChange, ObjectChange
+from provisioner.plan import Plan, grace_periods
+from provisioner.report.maps import VERBS, entry_counts, map_node, plural
+from provisioner.report.model import (
+    CUT,
+    Counts,
+    EntryCounts,
+    Kind,
+    Limits,
+    Node,
+    ReportPlan,
+    StepLine,
+    Summary,
+    Verb,
+)
+from provisioner.state import META_PIN, DesiredProgram, ObservedLink
+from provisioner.steps import Step, Unpin
+
+WAVE_SLOTS = 4096
+"""Inner maps that are published at once, where the host allows as many open files."""
+
+
+def report(plan: Plan, limits: Limits = CUT, *, destroy: bool = False, wave_slots: int = WAVE_SLOTS) -> ReportPlan:
+    """`plan` as it is told; `wave_slots` is what one grace period publishes, for the estimate.
+
+    `destroy` says that it is `teardown.plan_destroy`'s, which knows of no objects and programs to load.
+    """
+    objects = [node for change in plan.objects.values() if (node := _object(change, plan)) is not None]
+    maps = [node for change in plan.maps.values() if (node := map_node(change, limits, _action(change))) is not None]
+    programs = list(_destroyed_programs(plan)) if destroy else list(_programs(plan))
+    told = [node for node in programs if node.verb is not Verb.SHOW]
+    pins = list(_pins(plan, [*maps, *told]))
+    return ReportPlan(
+        project=plan.desired.project,
+        pin_root=plan.desired.pin_root,
+        digest=plan.digest,
+        changed=plan.changed,
+        destroy=destroy,
+        summary=_summary(plan, programs),
+        nodes=(*objects, *maps, *told, *pins),
+        steps=tuple(_step(step) for step in plan.steps),
+        hazards=plan.hazards,
+        blocked=plan.blocked,
+        grace_periods=grace_periods(plan, wave_slots),
+    )
+
+
+def _action(change: MapChange) -> Action:
+    """What becomes of the map itself: one that somebody else made is not ours to delete, only its slots are."""
+    if change.action is Action.DELETE and change.desired is not None and change.desired.adopted is not None:
+        taken_back = change.desired.outer is not None and len(change.slots.keys)
+        return Action.UPDATE if taken_back else Action.UNCHANGED
+    return change.action
+
+
+# --- objects, programs, pins -------------------------------------------------------------------------------------
+
+
+def _object(change: ObjectChange, plan: Plan) -> Node | None:
+    if change.action not in VERBS:
+        return None
+    one = change.desired
+    text = f"{one.file.rpartition('/')[2]}, {plural(len(one.maps), 'map')}"
+    if change.action is not Action.CREATE:
+        text += f": {change.reason}"
+    digest = plan.observed.meta.objects.get(change.name) if plan.observed.meta else None
+    return Node(
+        Kind.OBJECT,
+        VERBS[change.action],
+        change.name,
+        change.name,
+        text,
+        change.reason,
+        before=None if change.action is Action.CREATE else {"digest": digest or None},
+        after={
+            "file": one.file,
+            "digest": one.digest,
+            "carried_maps": list(change.carried),
+            "new_maps": list(change.fresh),
+        },
+    )
+
+
+def _programs(plan: Plan) -> Iterator[Node]:
+    """Every program of the spec, and the attachments that it does not ask for."""
+    links = {change.pin: change for change in plan.links}
+    for change in plan.objects.values():
+        for program in change.desired.programs:
+            yield _program(change, program, links.pop(program.link_pin, None), plan)
+    for link in links.values():
+        if link.action is Action.DELETE:
+            name = link.pin.removeprefix("_link_")
+            before = _attached(plan, link.pin, link.observed)
+            yield Node(Kind.PROGRAM, Verb.DELETE, name, name, f"detach: {link.reason}", link.reason, before)
+
+
+def _program(change: ObjectChange, program: DesiredProgram, link: LinkChange | None, plan: Plan) -> Node:
+    live = plan.observed.programs.get(program.pin)
+    linked = link is not None and link.action in VERBS
+    if live is None:
+        verb, reason = Verb.CREATE, change.reason
+    elif change.action in VERBS:
+        verb, reason = Verb.UPDATE, change.reason
+    else:
+        verb, reason = (Verb.UPDATE, link.reason) if link is not None and linked else (Verb.SHOW, "")
+    attach = program.attach
+    text = f"{change.name}, not attached"
+    if attach is not None:
+        text = f"{change.name}, xdp on {attach.interface}, {str(attach.mode.name).lower()}"
+    if link is not None and link.action is not Action.CREATE and link.reason:
+        text += f": {link.reason}"
+    after = {"pin": program.pin, "interface": None, "mode": None}
+    if attach is not None:
+        after |= {"interface": attach.interface, "mode": str(attach.mode.name).lower()}
+    before = None if live is None else {"id": live.id, **_attached(plan, program.link_pin, None)}
+    return Node(Kind.PROGRAM, verb, f"{change.name}.{program.name}", program.name, text, reason, before, after)
+
+
+def _attached(plan: Plan, pin: str, link: ObservedLink | None) -> dict[str, int | str | None]:
+    """The interface that a live link is on, and the mode that was recorded for it."""
+    found = link or plan.observed.links.get(pin)
+    mode = plan.observed.meta.attach_modes.get(pin) if plan.observed.meta and found is not None else None
+    return {"ifindex": None if found is None else found.ifindex, "mode": mode.lower() if mode else None}
+
+
+def _destroyed_programs(plan: Plan) -> Iterator[Node]:
+    links = {change.pin.removeprefix("_link_"): change for change in plan.links}
+    for pin in sorted({*links, *plan.observed.programs}):
+        live, link = plan.observed.programs.get(pin), links.get(pin)
+        attached = _attached(plan, f"_link_{pin}", None)
+        before = attached if live is None else {"id": live.id, **attached}
+        text = "detach and unpin" if link is not None else "unpin"
+        yield Node(Kind.PROGRAM, Verb.DELETE, pin, pin, text, "the project is destroyed", before)
+
+
+def _pins(plan: Plan, told: Iterable[Node]) -> Iterator[Node]:
+    """Pins that go without being a map or program that was told of."""
+    names = {META_PIN, *(node.address for node in told), *plan.observed.programs}
+    for step in plan.steps:
+        if isinstance(step, Unpin) and step.pin not in names:
+            yield Node(Kind.PIN, Verb.DELETE, step.pin, step.pin, "unpin", "the spec does not name it")
+
+
+# --- counts ------------------------------------------------------------------------------------------------------
+
+
+def _summary(plan: Plan, programs: Iterable[Node]) -> Summary:
+    maps = list(plan.maps.values())
+    outer = [change for change in maps if change.desired is not None and change.desired.outer is not None]
+    plain = [change for change in maps if change.desired is not None and change.desired.outer is None]
+    inner = np.zeros(len(Action), np.int64)
+    for change in outer:
+        inner += np.bincount(change.slots.action, minlength=len(Action))
+    entries = [entry_counts(change) for change in maps]
+    verbs = Counter(Verb.SHOW if node.verb is Verb.SHOW else node.verb for node in programs)
+    return Summary(
+        outer_maps=_counts(Counter(_action(change) for change in outer)),
+        inner_maps=_counts({action: int(inner[action]) for action in Action}),
+        maps=_counts(Counter(_action(change) for change in plain)),
+        entries=EntryCounts(
+            *(sum(getattr(one, name) for one in entries) for name in ("insert", "update", "delete", "unchanged"))
+        ),
+        programs=Counts(
+            verbs[Verb.CREATE], verbs[Verb.UPDATE], verbs[Verb.REPLACE], verbs[Verb.DELETE], verbs[Verb.SHOW]
+        ),
+    )
+
+
+def _counts(found: Counter[Action] | dict[Action, int]) -> Counts:
+    """What policy says to keep is live and not ours: it is in no count."""
+    order = (Action.CREATE, Action.UPDATE, Action.REPLACE, Action.DELETE, Action.UNCHANGED)
+    return Counts(*(found.get(action, 0) for action in order))
+
+
+def _step(step: Step) -> StepLine:
+    kind = re.sub(r"(?<!^)(?=[A-Z])", "_", type(step).__name__).lower()
+    return StepLine(kind, step.describe())

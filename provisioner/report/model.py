@@ -1,0 +1,171 @@
+"""What a report says, whatever it looks like: values that every renderer formats, and none goes beyond.
+
+A plan of millions of entries is reported without an object per entry: children are made as they are walked, and cut to
+what people read unless all of it is asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from enum import Enum
+from typing import Final
+
+from provisioner.codec.base import Value
+from provisioner.plan import Hazard, Refusal
+
+ENTRIES: Final = 10
+"""Entries shown of one inner map."""
+
+SLOTS: Final = 20
+"""Inner maps shown of one outer map."""
+
+
+class Kind(Enum):
+    OBJECT = "object"
+    PROGRAM = "program"
+    OUTER_MAP = "outer_map"
+    INNER_MAP = "inner_map"
+    MAP = "map"
+    ENTRY = "entry"
+    PIN = "pin"
+
+
+class Verb(Enum):
+    """What becomes of a thing; entries are inserted, all else is created. SHOW: it is live, and stays."""
+
+    CREATE = "create"
+    INSERT = "insert"
+    UPDATE = "update"
+    REPLACE = "replace"
+    DELETE = "delete"
+    SHOW = "show"
+
+
+@dataclass(frozen=True, slots=True)
+class EntryCounts:
+    """Entries by what becomes of them."""
+
+    insert: int = 0
+    update: int = 0
+    delete: int = 0
+    unchanged: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """Maps or programs by what becomes of them."""
+
+    create: int = 0
+    update: int = 0
+    replace: int = 0
+    delete: int = 0
+    unchanged: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """Net differences by address, in the order of output."""
+
+    outer_maps: Counts
+    inner_maps: Counts
+    maps: Counts
+    entries: EntryCounts
+    programs: Counts
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One line of a report: `label` and `text` for people, the rest for machines.
+
+    `before` and `after` are JSON values, None where there is nothing; `key` is the decoded key of an entry or slot.
+    Nothing in a node is secret: what a spec marks as sensitive has been taken out.
+    """
+
+    kind: Kind
+    verb: Verb
+    address: str
+    label: str
+    text: str
+    reason: str = ""
+    before: Value = None
+    after: Value = None
+    key: Value = None
+    entries: EntryCounts | None = None
+    children: Children | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Children:
+    """`shown` of `total` nodes below another, made by `make` at each walk; `kind` says what they are."""
+
+    kind: Kind
+    total: int
+    shown: int
+    make: Callable[[], Iterator[Node]]
+
+    def __iter__(self) -> Iterator[Node]:
+        return self.make()
+
+    @property
+    def omitted(self) -> int:
+        return self.total - self.shown
+
+
+@dataclass(frozen=True, slots=True)
+class StepLine:
+    """A step of the work: `kind` for machines, `text` for people."""
+
+    kind: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReportPlan:
+    """A plan as it is told. `destroy` says that it takes the project away."""
+
+    project: str
+    pin_root: str
+    digest: str
+    changed: bool
+    destroy: bool
+    summary: Summary
+    nodes: tuple[Node, ...]
+    steps: tuple[StepLine, ...]
+    hazards: tuple[Hazard, ...]
+    blocked: tuple[Refusal, ...]
+    grace_periods: int
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How an apply or destroy ended: `status` is a word of `apply.Status`, `live` what is visible of a failed one."""
+
+    status: str
+    seconds: float
+    grace_periods: int
+    fds_before: int
+    fds_after: int
+    live: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How many children a node shows; None shows all."""
+
+    slots: int | None = SLOTS
+    entries: int | None = ENTRIES
+
+
+CUT: Final = Limits()
+ALL: Final = Limits(None, None)
+
+
+@dataclass(frozen=True, slots=True)
+class ReportLive:
+    """What is live of a project: maps and programs that the spec names, other pins. All nodes are SHOW."""
+
+    project: str
+    pin_root: str
+    exists: bool
+    nodes: tuple[Node, ...]

@@ -1,0 +1,106 @@
+"""What is wrong, as people read it, as JSON, and as annotations of GitHub's."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Final
+from unicodedata import east_asian_width
+
+from provisioner.errors import Problem
+from provisioner.location import Location
+from provisioner.report.style import PLAIN, Style
+
+_WINDOW: Final = 100
+"""Characters shown of a longer line, around the place in question."""
+
+_TAB: Final = 4
+
+
+def text(
+    problems: Sequence[Problem], lines: Mapping[Location, str] | None = None, style: Style = PLAIN
+) -> Iterator[str]:
+    """Lines without their ends: each problem with its line of the file, where `lines` has it, and a caret below."""
+    for problem in problems:
+        place = str(problem.where) if problem.where else problem.address
+        label = style("error:", "red")
+        what = visible(problem.what)
+        yield f"{style(visible(place), 'bold')}: {label} {what}" if place else f"{label} {what}"
+        line = (lines or {}).get(problem.where) if problem.where else None
+        if line is not None and problem.where is not None:
+            yield from _excerpt(line, problem.where.column, style)
+        if problem.hint:
+            yield f"  {style('hint:', 'cyan')} {visible(problem.hint)}"
+    if len(problems) > 1:
+        yield f"{len(problems):,} errors"
+
+
+def as_json(problems: Iterable[Problem]) -> str:
+    """One document: `{"errors": [...]}`. What has no place in a file has null for it."""
+    errors = [
+        {
+            "file": problem.where.file if problem.where else None,
+            "line": (problem.where.line or None) if problem.where else None,
+            "column": (problem.where.column or None) if problem.where else None,
+            "address": problem.address,
+            "message": problem.what,
+            "hint": problem.hint,
+        }
+        for problem in problems
+    ]
+    return json.dumps({"errors": errors}, ensure_ascii=False, indent=2)
+
+
+def github(problems: Iterable[Problem]) -> Iterator[str]:
+    """Workflow commands, which GitHub shows at the line concerned."""
+    for problem in problems:
+        where = problem.where
+        place = []
+        if where is not None:
+            place = [f"file={_property(where.file)}"]
+            place += [f"line={where.line}", f"col={where.column}"] if where.line else []
+        message = f"{problem.what}\n{problem.hint}" if problem.hint else problem.what
+        if where is None and problem.address:
+            message = f"{problem.address}: {message}"
+        yield f"::error {','.join(place)}::{_data(message)}" if place else f"::error::{_data(message)}"
+
+
+def _data(text: str) -> str:
+    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+
+
+def _property(text: str) -> str:
+    return _data(text).replace(":", "%3A").replace(",", "%2C")
+
+
+def visible(text: str) -> str:
+    """Text with nothing in it that a terminal would act on, line ends apart."""
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() or char == "\n" else ascii(char)[1:-1] for char in text)
+
+
+def _excerpt(line: str, column: int, style: Style) -> Iterator[str]:
+    """The line and a caret below its `column`, counted from 1; a long line is cut around it."""
+    at = max(column - 1, 0)
+    first = max(0, at - _WINDOW // 2) if len(line) > _WINDOW else 0
+    part = line[first : first + _WINDOW]
+    before, after = ("... " if first else ""), (" ..." if first + _WINDOW < len(line) else "")
+    drawn = "".join(_drawn(char) for char in part)
+    yield f"    {before}{drawn}{after}"
+    if column:
+        blank = len(before) + sum(_cells(char) for char in part[: at - first])
+        yield " " * (4 + blank) + style("^", "red")
+
+
+def _drawn(char: str) -> str:
+    if char == "\t":
+        return " " * _TAB
+    return char if char.isprintable() else "?"
+
+
+def _cells(char: str) -> int:
+    """Cells of a terminal that a character takes."""
+    if char == "\t":
+        return _TAB
+    return 2 if east_asian_width(char) in "WF" else 1

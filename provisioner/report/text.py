@@ -1,0 +1,220 @@
+"""A plan, and how it ended, as people read it on a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from typing import Final
+
+from provisioner.plan import Severity
+from provisioner.report.maps import plural
+from provisioner.report.model import Children, Counts, Kind, Node, Outcome, ReportLive, ReportPlan, Summary, Verb
+from provisioner.report.style import PLAIN, Colour, Style
+from provisioner.state import DesiredState
+
+GRACE_PERIOD_MS: Final = 10
+"""What an RCU grace period takes on a machine that is not idle: 8 to 15 ms."""
+
+NO_CHANGES: Final = "No changes. The live state is what the spec asks for."
+
+_SIGNS: Final[dict[Verb, tuple[str, Colour | None]]] = {
+    Verb.CREATE: ("+", "green"),
+    Verb.INSERT: ("+", "green"),
+    Verb.UPDATE: ("~", "yellow"),
+    Verb.REPLACE: ("±", "magenta"),
+    Verb.DELETE: ("-", "red"),
+    Verb.SHOW: ("", None),
+}
+_INDENT: Final = {0: 2, 1: 4, 2: 8}
+_NARROW, _WIDE = 26, 44
+"""Where the column of texts may begin; longer labels push their own text aside."""
+
+_MEASURED: Final = 2000
+"""Nodes looked at for that: all of what is shown, unless it is far more than anybody reads."""
+
+
+def render(plan: ReportPlan, style: Style = PLAIN, *, steps: bool = False, blocked: bool = True) -> Iterator[str]:
+    """Lines without their ends. `steps` lists the work; `blocked` False leaves the refusals to an error message."""
+    told = bool(plan.nodes or plan.hazards or (plan.blocked and blocked))
+    if told:
+        yield f"{style(plan.project, 'bold')}  pin root {plan.pin_root}"
+        yield ""
+    if plan.nodes:
+        yield from tree(plan.nodes, style)
+        yield ""
+    notes = [*_hazards(plan, style), *(_refusals(plan, style) if blocked else ())]
+    if notes:
+        yield from notes
+        yield ""
+    if steps and plan.steps:
+        yield "Steps:"
+        yield from (f"  {number}. {step.text}" for number, step in enumerate(plan.steps, start=1))
+        yield ""
+    yield from _last_lines(plan)
+
+
+def tree(nodes: Iterable[Node], style: Style) -> Iterator[str]:
+    """Nodes with what is below them, their texts in one column."""
+    shown = tuple(nodes)
+    widths = (_INDENT[depth] + 4 + len(node.label) for depth, node in islice(_walk(shown), _MEASURED))
+    column = max(_NARROW, max((width for width in widths if width <= _WIDE), default=0))
+    for node in shown:
+        yield from _lines(node, 0, column, style)
+
+
+def _walk(nodes: Iterable[Node], depth: int = 0) -> Iterator[tuple[int, Node]]:
+    for node in nodes:
+        yield depth, node
+        if node.children is not None:
+            yield from _walk(node.children, _below(node, depth))
+
+
+def _below(node: Node, depth: int) -> int:
+    """Entries stand deeper than inner maps, in the same place for every map."""
+    return 2 if node.children is not None and node.children.kind is Kind.ENTRY and depth == 1 else depth + 1
+
+
+def _lines(node: Node, depth: int, column: int, style: Style) -> Iterator[str]:
+    sign, colour = _SIGNS[node.verb]
+    indent = " " * _INDENT[depth]
+    label = f"{indent}{sign} {node.label}" if sign else f"{indent}{node.label}"
+    gap = " " * max(2, column - len(label))
+    painted = f"{indent}{style(sign, colour)}{label[len(indent) + 1 :]}" if colour else label
+    yield f"{painted}{gap}{node.text}" if node.text else painted
+    if node.children is not None:
+        below = _below(node, depth)
+        for child in node.children:
+            yield from _lines(child, below, column, style)
+        if node.children.omitted:
+            yield " " * _INDENT[below] + style(_more(node.children), "dim")
+
+
+def _more(children: Children) -> str:
+    what = ("entry", "entries") if children.kind is Kind.ENTRY else ("inner map", "inner maps")
+    return f"... and {children.omitted:,} more {what[children.omitted != 1]}; --full shows them"
+
+
+def _hazards(plan: ReportPlan, style: Style) -> Iterator[str]:
+    for hazard in plan.hazards:
+        danger = hazard.severity is Severity.DANGER
+        word = style("Danger", "red") if danger else style("Note", "cyan")
+        yield f"{word}: {_about(hazard.address)}{hazard.message}."
+
+
+def _refusals(plan: ReportPlan, style: Style) -> Iterator[str]:
+    for refusal in plan.blocked:
+        way_out = f"; {refusal.override} allows it" if refusal.override else ""
+        yield f"{style('Refused', 'red')}: {_about(refusal.address)}{refusal.message} ({refusal.rule}{way_out})."
+
+
+def _about(address: str) -> str:
+    return f"{address}: " if address else ""
+
+
+def _last_lines(plan: ReportPlan) -> Iterator[str]:
+    if not plan.changed:
+        yield f"Nothing to destroy: {plan.pin_root} is not there." if plan.destroy else NO_CHANGES
+        return
+    yield _sentences(plan.summary) or (
+        f"{plural(sum(node.kind is Kind.PIN for node in plan.nodes), 'pin')} to remove."
+        if plan.nodes
+        else "Only the project's own record changes."
+    )
+    if plan.grace_periods:
+        waits = plural(plan.grace_periods, "RCU grace period")
+        yield f"Publishing waits for {waits}, about {_time(plan.grace_periods * GRACE_PERIOD_MS / 1000)}."
+
+
+def _time(seconds: float) -> str:
+    return f"{seconds * 1000:.0f} ms" if seconds < 1 else f"{seconds:.1f} s"
+
+
+def _sentences(summary: Summary) -> str:
+    """`1 outer map to create, 2 to change. Inner maps: 3 to delete. ...`: only what is not zero."""
+    found = []
+    outer = _verbs(summary.outer_maps)
+    if outer:
+        (count, verb), *rest = outer
+        found.append(", ".join([f"{plural(count, 'outer map')} to {verb}", *(f"{n:,} to {word}" for n, word in rest)]))
+    entries = summary.entries
+    edits = [(entries.insert, "insert"), (entries.update, "update"), (entries.delete, "delete")]
+    for title, verbs in (
+        ("Maps", _verbs(summary.maps)),
+        ("Inner maps", _verbs(summary.inner_maps)),
+        ("Entries", [(count, word) for count, word in edits if count]),
+        ("Programs", _verbs(summary.programs, "load")),
+    ):
+        if verbs:
+            found.append(f"{title}: " + ", ".join(f"{count:,} to {word}" for count, word in verbs))
+    return "".join(f"{sentence}. " for sentence in found).rstrip()
+
+
+def _verbs(counts: Counts, create: str = "create") -> list[tuple[int, str]]:
+    every = [
+        (counts.create, create),
+        (counts.update, "change"),
+        (counts.replace, "replace"),
+        (counts.delete, "delete"),
+    ]
+    return [(count, word) for count, word in every if count]
+
+
+def outcome(plan: ReportPlan, end: Outcome) -> Iterator[str]:
+    """How it ended: what was done, or what is live although it failed."""
+    took = (
+        f"in {end.seconds:.2f} s, {plural(end.grace_periods, 'grace period')}, "
+        f"fds {end.fds_before} before and {end.fds_after} after."
+    )
+    match end.status:
+        case "unchanged":
+            yield f"Nothing to destroy: {plan.pin_root} is not there." if plan.destroy else NO_CHANGES
+        case "applied":
+            done = ", ".join(_done(plan.summary)) or "the project's own record"
+            yield f"{'Destroyed' if plan.destroy else 'Applied'}: {done} {took}"
+        case "refused":
+            yield "Refused: nothing was changed."
+        case "rolled_back":
+            yield f"Rolled back: what had become visible was taken back, {took}"
+        case _:
+            state = "Interrupted" if end.status == "interrupted" else "Failed"
+            if end.live:
+                yield f"{state} {took} This is live:"
+                yield from (f"  - {line}" for line in end.live)
+            else:
+                yield f"{state}: nothing of it is live, {took}"
+
+
+def _done(summary: Summary) -> Iterator[str]:
+    words = {"create": "created", "update": "changed", "replace": "replaced", "delete": "deleted", "insert": "inserted"}
+    for counts, one, many in (
+        (summary.outer_maps, "outer map", "outer maps"),
+        (summary.inner_maps, "inner map", "inner maps"),
+        (summary.maps, "map", "maps"),
+        (summary.entries, "entry", "entries"),
+        (summary.programs, "program", "programs"),
+    ):
+        for name, word in words.items():
+            count = getattr(counts, name, 0)
+            if count:
+                yield f"{plural(count, one, many)} {word}"
+
+
+def live(found: ReportLive, style: Style = PLAIN) -> Iterator[str]:
+    """What is live, as one tree."""
+    yield f"{style(found.project, 'bold')}  pin root {found.pin_root}" + ("" if found.exists else ", not there")
+    yield ""
+    yield from tree(found.nodes, style)
+
+
+def valid(desired: DesiredState) -> str:
+    """What a sound spec declares."""
+    outer = [one for one in desired.maps.values() if one.outer is not None]
+    counts = [
+        (len(outer), "outer map", ""),
+        (sum(len(one.slots.keys) for one in outer), "inner map", ""),
+        (len(desired.maps) - len(outer), "map", ""),
+        (sum(int(one.entries.counts.sum()) for one in desired.maps.values()), "entry", "entries"),
+        (len(desired.objects), "object", ""),
+    ]
+    listed = ", ".join(plural(count, one, many) for count, one, many in counts if count)
+    return f"{desired.project} is valid: {listed or 'nothing is declared'}."
