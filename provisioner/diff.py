@@ -256,7 +256,7 @@ def _decide(desired: DesiredMap, observed: ObservedMap, slots: SlotChanges) -> N
     if desired.outer is None:
         mark(changed, Action.UPDATE, Reason.ENTRIES)
         return
-    strategy = effective_update(desired.update, desired.entry_shape, desired.value.align)
+    strategy = effective_update(desired.update, desired.entry_shape)
     if strategy is Update.IN_PLACE:
         mark(changed, Action.UPDATE, Reason.ENTRIES)
     else:
@@ -269,18 +269,16 @@ def _decide(desired: DesiredMap, observed: ObservedMap, slots: SlotChanges) -> N
     _spread_over_shares(slots, share)
 
 
-def effective_update(update: Update, shape: MapShape, align: int) -> Update:
+def effective_update(update: Update, shape: MapShape) -> Update:
     """What `auto` comes to: in place where the write of one entry is atomic for a reader, else replace.
 
-    Hash and LPM elements are swapped whole; an array's value is copied under the reader's eyes, so that only aligned
-    values of 1, 2, 4 or 8 bytes are never seen half written (`bpf_long_memcpy` moves 8 bytes at a time).
+    Hash and LPM elements are swapped whole. An array's value is copied under the reader's eyes (array_map_update_elem):
+    elements are aligned to 8 bytes, so one of 1, 2, 4 or 8 bytes is written at once, and a longer one is not.
     """
     if update is not Update.AUTO:
         return update
-    if shape.map_type in (MapType.ARRAY, MapType.PERCPU_ARRAY):
-        whole = shape.value_size in (1, 2, 4, 8) and align == shape.value_size
-        return Update.IN_PLACE if whole else Update.REPLACE
-    return Update.IN_PLACE
+    copied = shape.map_type in (MapType.ARRAY, MapType.PERCPU_ARRAY) and shape.value_size not in (1, 2, 4, 8)
+    return Update.REPLACE if copied else Update.IN_PLACE
 
 
 def _wrongly_shared(ids: NDArray[np.uint32], share: NDArray[np.int32]) -> NDArray[np.bool_]:

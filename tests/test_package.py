@@ -1,0 +1,53 @@
+"""What a user gets who wants only the tool: a wheel with the schemas in it, and a command that works."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import sysconfig
+import zipfile
+from pathlib import Path
+
+import pytest
+
+import provisioner
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("wheel")
+    build = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(folder), str(ROOT)]
+    subprocess.run(build, check=True)
+    return next(folder.glob("*.whl"))
+
+
+def test_the_wheel_holds_the_package_and_the_schemas(wheel: Path) -> None:
+    names = zipfile.ZipFile(wheel).namelist()
+    for schema in (ROOT / "schemas").glob("*.json"):
+        assert f"provisioner/schemas/{schema.name}" in names
+    assert "provisioner/py.typed" in names
+    assert not any(name.startswith(("tests/", "benchmarks/")) for name in names)
+
+
+def test_the_installed_command_works(wheel: Path, tmp_path: Path) -> None:
+    """Installed alone; what it depends on is lent from here, so that no index is asked again."""
+    subprocess.run([sys.executable, "-m", "venv", str(tmp_path)], check=True)
+    python = tmp_path / "bin" / "python"
+    subprocess.run([python, "-m", "pip", "install", "--quiet", "--no-deps", str(wheel)], check=True)
+    ask = [python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"]
+    site = subprocess.run(ask, check=True, capture_output=True, text=True).stdout.strip()
+    (Path(site) / "lent.pth").write_text(sysconfig.get_path("purelib"))
+    command = tmp_path / "bin" / "provisioner"
+
+    def run(*words: str) -> str:
+        return subprocess.run([command, *words], check=True, capture_output=True, text=True, cwd=tmp_path).stdout
+
+    assert run("--version").split()[1] == provisioner.__version__
+    assert json.loads(run("schema"))["$schema"].endswith("2020-12/schema")
+    run("validate", str(ROOT / "examples" / "standalone.yaml"))
+    tell = [python, "-c", "import provisioner; print(provisioner.__file__)"]
+    where = subprocess.run(tell, check=True, capture_output=True, text=True, cwd=tmp_path).stdout
+    assert where.startswith(site)
