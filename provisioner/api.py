@@ -72,12 +72,13 @@ def load(
         problems.raise_if_any()
         schema.check(source.tree, schemafile.load(), problems)
         spec = read(source.tree, problems)
-        objects = dict(_objects(spec, problems))
+        roots = None if allow_outside else source.roots
+        objects = dict(_objects(spec, roots, problems))
         desired = encode(
             spec,
             host or this_host.read_host(),
             objects,
-            lambda table: _table(table, None if allow_outside else source.roots, problems),
+            lambda table: _table(table, roots, problems),
             {name: BtfTypes(info.btf) for name, info in objects.items() if info.btf},
             {"ifindex": this_host.find_ifindex, "cgroup_id": this_host.find_cgroup_id},
             problems,
@@ -89,10 +90,16 @@ def load(
     return Project(source, spec, desired)
 
 
-def _objects(spec: Spec, problems: Problems) -> Iterable[tuple[str, ObjectInfo]]:
-    """Each object file that can be read; a problem is told at the line that names the file."""
+def _objects(spec: Spec, roots: tuple[Path, ...] | None, problems: Problems) -> Iterable[tuple[str, ObjectInfo]]:
+    """Each object file that can be read; a problem is told at the line that names the file.
+
+    Objects are built in a folder beside the specs as often as in one below (`../bpf/router.bpf.o`): both are inside.
+    """
     for name, one in spec.objects.items():
         path = beside(one.file.where.file, one.file.text or "")
+        near = None if roots is None else [*roots, *(root.parent for root in roots)]
+        if near is not None and not document.is_inside(path, one.file, near, problems):
+            continue
         try:
             yield name, inspect(path)
         except InputError as error:
