@@ -11,9 +11,10 @@ from provisioner.api import Project
 from provisioner.codec.base import Bytes, Value
 from provisioner.diff import Depth, replaced_because
 from provisioner.report import entries
-from provisioner.report.maps import kind_of, plural, shape_value, slot_labels, what_it_is
+from provisioner.report.maps import kind_of, shape_value, slot_labels, what_it_is
 from provisioner.report.model import Children, Kind, Limits, Node, ReportLive, Verb
 from provisioner.state import DesiredMap, DesiredState, Meta, ObservedMap, ObservedState
+from provisioner.words import plural
 
 
 def look(project: Project, limits: Limits) -> ReportLive:

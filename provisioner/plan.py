@@ -33,6 +33,7 @@ from provisioner.steps import (
     WriteEntries,
 )
 from provisioner.uapi import OUTER_TYPES
+from provisioner.words import plural
 
 
 class Severity(Enum):
@@ -277,7 +278,7 @@ def _hazards(
                 "foreign-entries-replaced",
                 Severity.DANGER,
                 change.slot_address(lossy[0]),
-                f"{len(lossy):,} inner maps are replaced that may hold entries of others, which are {fate}",
+                f"replaced with entries of others that they may hold: {plural(len(lossy), 'inner map')}; these are {fate}",
             )
     if observed.other_pins:
         names = ", ".join(observed.other_pins[:5]) + (", ..." if len(observed.other_pins) > 5 else "")
@@ -286,7 +287,7 @@ def _hazards(
             "unknown-pins",
             Severity.NOTICE,
             "",
-            f"{len(observed.other_pins)} pins the spec does not name ({names}) are {what}",
+            f"not named by the spec: {plural(len(observed.other_pins), 'pin')} ({names}), {what}",
         )
 
 
@@ -320,10 +321,10 @@ def _refusals(
         if change.desired.outer is not None and change.desired.outer.extra_inner_maps is ExtraInnerMaps.FAIL:
             extra = int((change.slots.reason[change.slots.where(Action.KEEP)] == Reason.NOT_IN_SPEC).sum())
             if extra:
-                yield Refusal("extra_inner_maps", change.name, f"{extra} live inner maps are not in the spec", "")
+                yield Refusal("extra_inner_maps", change.name, f"{plural(extra, 'live inner map')} not in the spec", "")
         lossy = _replaced_with_others(change)
         if lossy and change.desired.on_replace is None:
-            message = f"{len(lossy):,} inner maps would be replaced that may hold entries of others"
+            message = f"{plural(len(lossy), 'inner map')} that may hold entries of others would be replaced"
             yield Refusal(
                 "on_replace", change.slot_address(lossy[0]), message, "`on_replace: copy` or `drop` in the spec"
             )
@@ -406,7 +407,7 @@ def _feed_desired(total: hashlib._Hash, desired: DesiredMap) -> None:
 
 
 def grace_periods(plan: Plan, wave_slots: int) -> int:
-    """About how many RCU grace periods apply waits for: one per batch on an outer map, and one to keep what it replaces."""
+    """About how many RCU grace periods apply waits for: one per batch of slots, and one to keep what they held."""
     total = 0
     for step in plan.steps:
         match step:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from provisioner.changes import Action
 from provisioner.columns import Index
 from provisioner.state import Meta
+from provisioner.words import plural
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +67,7 @@ class PublishSlots:
     fresh: bool
 
     def describe(self) -> str:
-        return f"publish {len(self.slots):,} inner maps in {self.map}"
+        return f"publish {plural(len(self.slots), 'inner map')} in {self.map}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +115,7 @@ class DeleteSlots:
     slots: Index
 
     def describe(self) -> str:
-        return f"delete {len(self.slots):,} inner maps from {self.map}"
+        return f"delete {plural(len(self.slots), 'inner map')} from {self.map}"
 
 
 @dataclass(frozen=True, slots=True)

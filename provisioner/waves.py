@@ -23,6 +23,7 @@ from provisioner.kernel import batch, maps
 from provisioner.kernel.fd import FdSet, MapFd
 from provisioner.spec import OnReplace
 from provisioner.staging import Stager
+from provisioner.words import plural
 
 STAGERS: Final = 2
 """Threads that stage inner maps: creating and filling is the kernel's work, and spreads over cores."""
@@ -179,7 +180,7 @@ def _publish_wave(
     published(wave.rows)
     progress.slots += len(wave.rows)
     progress.entries += int(change.desired.entries.counts[wave.maps].sum()) if change.desired is not None else 0
-    progress.tell(f"published {progress.slots:,} inner maps")
+    progress.tell(f"published {plural(progress.slots, 'inner map')}")
 
 
 def keep(change: MapChange, rows: Index, keeper: Keeper, size: int) -> int:

@@ -48,7 +48,8 @@ class CarryOut:
         if console.format == "text":
             console.lines(text.render(self._report, console.style, steps=console.verbose, blocked=False))
         if not self._yes and (console.format != "text" or not sys.stdout.isatty()):
-            console.say("\n".join(text.render(self._report, console.err_style, blocked=False)))
+            # The question that follows is about this, and standard output goes elsewhere.
+            console.message("".join(f"{line}\n" for line in text.render(self._report, console.err_style)))
         sys.stdout.flush()
 
     def confirm(self, plan: Plan) -> bool:

@@ -53,28 +53,24 @@ class Console:
         """Part of the result, each line with its end."""
         self.pieces(f"{line}\n" for line in lines)
 
-    def say(self, text: str) -> None:
-        """A message, unless the user wants none."""
-        if not self.quiet:
-            self._message(f"{text}\n")
-
     def fail(self, error: ProvisionerError) -> None:
         """What is wrong; never quiet."""
         if self.format == "json":
-            self._message(told.as_json(error.problems) + "\n")
+            self.message(told.as_json(error.problems) + "\n")
             return
         document: Document | None = getattr(error, "document", self.document)
         places = [problem.where for problem in error.problems if problem.where is not None and problem.where.line]
         lines = document.lines(places[:EXCERPTS]) if document is not None else {}
-        self._message("".join(f"{line}\n" for line in told.text(error.problems, lines, self.err_style)))
+        self.message("".join(f"{line}\n" for line in told.text(error.problems, lines, self.err_style)))
 
     def ask(self, question: str) -> bool:
         """Whether the answer on the terminal is `yes`."""
-        self._message(f"{question} Only `yes` is a yes: ")
+        self.message(f"{question} Only `yes` is a yes: ")
         return sys.stdin.readline().strip() == "yes"
 
     @staticmethod
-    def _message(text: str) -> None:
+    def message(text: str) -> None:
+        """Something beside the result, as it is."""
         # What was said before, on whatever stream, comes first.
         sys.stdout.flush()
         sys.stderr.write(text)
@@ -82,7 +78,7 @@ class Console:
 
     def meter(self) -> Meter:
         """A progress report for one apply."""
-        return Meter(not self.quiet and sys.stderr.isatty())
+        return Meter(not self.quiet and sys.stderr.isatty(), self.err_style)
 
 
 def has_terminal() -> bool:
@@ -99,9 +95,10 @@ def _colours(stream: TextIO, color: Color) -> bool:
 class Meter:
     """Takes what apply tells of its progress; shows it on a terminal when it takes long."""
 
-    def __init__(self, on: bool) -> None:
+    def __init__(self, on: bool, style: Style, patience: float = PATIENCE) -> None:
         self._on = on
-        self._since = time.monotonic()
+        self._style = style
+        self._from = time.monotonic() + patience
         self._status: Any = None
         self.grace_periods = 0
 
@@ -111,10 +108,10 @@ class Meter:
             return
         if self._status is not None:
             self._status.update(what)
-        elif time.monotonic() - self._since > PATIENCE:
-            from rich.console import Console as Terminal
+        elif time.monotonic() >= self._from:
+            from rich.console import Console as Terminal  # an apply that is quick does without it
 
-            self._status = Terminal(stderr=True).status(what)
+            self._status = Terminal(stderr=True, no_color=not self._style.on).status(what)
             self._status.start()
 
     def stop(self) -> None:

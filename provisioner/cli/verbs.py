@@ -16,7 +16,26 @@ from typing import TYPE_CHECKING, Annotated, Final, Literal
 import typer
 
 from provisioner import __version__, schemafile
-from provisioner.cli.console import Color, Console, has_terminal
+from provisioner.cli.console import Console, has_terminal
+from provisioner.cli.options import (
+    EXIT_STATUS,
+    AllowOutside,
+    AllowRecreate,
+    ApproveDeletes,
+    ColorOption,
+    Files,
+    Force,
+    Full,
+    LockTimeout,
+    Output,
+    Overlay,
+    PinRoot,
+    Prune,
+    Quiet,
+    TakeOver,
+    Verbose,
+    Yes,
+)
 from provisioner.errors import Problem, ProvisionerError
 from provisioner.report import problems as told
 
@@ -30,20 +49,6 @@ EXIT_INTERRUPTED: Final = 130
 EXIT_PIPE: Final = 141
 """What a shell reports of a command that SIGPIPE ended."""
 
-EXIT_STATUS: Final = """\b
-Exit status:
-  0    done; plan: no changes
-  1    bad input (spec, table, object file, argument value); nothing was changed
-  2    plan: there are changes (--exit-zero makes it 0)
-  3    apply, destroy: failed after something became visible; the report says what is live
-  4    refused: a stale or used plan, a limit, prevent_destroy, ownership; plan: apply would refuse
-  5    this host: no privilege, no bpffs, no libbpf, or the kernel refused; nothing was changed
-  64   usage error
-  70   a bug in provisioner
-  75   another process holds the lock: try again
-  130  interrupted; the report says what is live
-"""
-
 _UsageError: type[Exception] = typer.BadParameter.__bases__[0]
 """typer has no public name for it."""
 
@@ -55,26 +60,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120},
 )
-
-Files = Annotated[list[str], typer.Argument(metavar="FILES...", help="Spec files or folders; - is standard input.")]
-PinRoot = Annotated[str | None, typer.Option(metavar="PATH", help="Pin directory, in place of the spec's.")]
-Overlay = Annotated[
-    list[Path] | None,
-    typer.Option(metavar="FILE", help="Lay this file over the spec: what it says wins. May be given again."),
-]
-AllowOutside = Annotated[bool, typer.Option("--allow-outside", help="Let the spec name files outside its folder.")]
-Output = Annotated[Literal["text", "json"], typer.Option("--format", help="How the result is written.")]
-ColorOption = Annotated[Color, typer.Option(help="Colours: auto is on a terminal without NO_COLOR.")]
-Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="No messages but errors.")]
-Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="List the steps; trace a bug.")]
-Full = Annotated[bool, typer.Option("--full", help="All inner maps and entries, however many.")]
-Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask. Required without a terminal.")]
-Force = Annotated[bool, typer.Option("--force", help="Override every rule but ownership and protection.")]
-ApproveDeletes = Annotated[bool, typer.Option("--approve-deletes", help="Go beyond the limits of deletes and updates.")]
-AllowRecreate = Annotated[bool, typer.Option("--allow-recreate", help="Make live maps anew where they cannot change.")]
-TakeOver = Annotated[bool, typer.Option("--take-over", help="Take over pins that another project made.")]
-Prune = Annotated[bool, typer.Option("--prune", help="Remove pins that the spec does not name.")]
-LockTimeout = Annotated[float, typer.Option(metavar="SECONDS", min=0, help="Wait for another process to end.")]
 
 
 def _show_version(wanted: bool) -> None:

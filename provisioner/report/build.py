@@ -10,7 +10,7 @@ import numpy as np
 
 from provisioner.changes import Action, LinkChange, MapChange, ObjectChange
 from provisioner.plan import Plan, grace_periods
-from provisioner.report.maps import VERBS, entry_counts, map_node, plural
+from provisioner.report.maps import VERBS, entry_counts, map_node
 from provisioner.report.model import (
     CUT,
     Counts,
@@ -25,6 +25,7 @@ from provisioner.report.model import (
 )
 from provisioner.state import META_PIN, DesiredProgram, ObservedLink
 from provisioner.steps import Step, Unpin
+from provisioner.words import plural
 
 WAVE_SLOTS = 4096
 """Inner maps that are published at once, where the host allows as many open files."""

@@ -16,6 +16,7 @@ from provisioner.report.model import Children, EntryCounts, Kind, Limits, Node, 
 from provisioner.shape import MapShape
 from provisioner.spec import Contents
 from provisioner.state import DesiredMap
+from provisioner.words import plural
 
 VERBS: Final = {
     Action.CREATE: Verb.CREATE,
@@ -33,7 +34,7 @@ REASONS: Final = {
     Reason.NEW: "it does not exist",
     Reason.ENTRIES: "its entries differ",
     Reason.CAPACITY: "max_entries differs",
-    Reason.TORN_READ: "the value of an array is copied under its readers' eyes",
+    Reason.TORN_READ: "a long value of an array is copied under its readers' eyes",
     Reason.UNDECLARED_SHARE: "its inner map is shared otherwise than the spec says",
     Reason.NOT_IN_SPEC: "the spec does not list it",
     Reason.SHARE: "it shares an inner map with a slot that changes",
@@ -117,11 +118,6 @@ def entry_counts(change: MapChange) -> EntryCounts:
     return EntryCounts(
         int(slots.inserts.sum()), int(slots.updates.sum()), int(slots.deletes.sum()), int(slots.unchanged.sum())
     )
-
-
-def plural(count: int, one: str, many: str = "") -> str:
-    """`1 entry`, `12,000 entries`."""
-    return f"{count:,} {one if count == 1 else many or one + 's'}"
 
 
 def slot_labels(one: DesiredMap, keys: Bytes) -> Iterator[tuple[str, Value]]:

@@ -7,10 +7,10 @@ from itertools import islice
 from typing import Final
 
 from provisioner.plan import Severity
-from provisioner.report.maps import plural
 from provisioner.report.model import Children, Counts, Kind, Node, Outcome, ReportLive, ReportPlan, Summary, Verb
 from provisioner.report.style import PLAIN, Colour, Style
 from provisioner.state import DesiredState
+from provisioner.words import plural
 
 GRACE_PERIOD_MS: Final = 10
 """What an RCU grace period takes on a machine that is not idle: 8 to 15 ms."""

@@ -111,7 +111,7 @@ def test_a_foreign_slot_is_kept_where_policy_says_so(bench: Bench) -> None:
     bench.settle(spec("1: {entries: {1: 2}}", more="extra_inner_maps: keep,"))
     assert bench.ids("outer") == before
     assert bench.tree("outer")[u32(5)] == {u32(7): u32(7)}
-    with pytest.raises(RefusedError, match="1 live inner maps are not in the spec"):
+    with pytest.raises(RefusedError, match="1 live inner map not in the spec"):
         bench.apply(spec("1: {entries: {1: 2}}", more="extra_inner_maps: fail,"))
 
 

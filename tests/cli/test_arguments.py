@@ -1,0 +1,230 @@
+"""What needs no kernel: help, usage errors, validate, schema, plans against nothing; and what start-up leaves out."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from provisioner import __version__, schemafile
+from provisioner.cli import verbs
+from provisioner.cli.console import Console
+from provisioner.cli.signals import Interrupts
+from tests.cli.support import COMMAND, SPEC, environment, on_terminal, run
+
+VERBS = ["validate", "plan", "apply", "destroy", "show", "schema"]
+
+
+@pytest.mark.parametrize("words", [("--version",), ("--version", "--version")])
+def test_version(words: tuple[str, ...]) -> None:
+    done = run(*words)
+    assert (done.status, done.out, done.err) == (0, f"provisioner {__version__}\n", "")
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_help_of_every_verb_documents_exit_statuses(verb: str) -> None:
+    done = run(verb, "--help")
+    assert done.status == 0
+    documented = re.findall(r"^ +(\d+) {2,}\S", done.out, re.MULTILINE)
+    assert documented == ["0", "1", "2", "3", "4", "5", "64", "70", "75", "130"]
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ((), "Missing command"),
+        (("plna",), "No such command 'plna'"),
+        (("plan",), "Missing argument 'FILES...'"),
+        (("plan", "x.yaml", "--no-such"), "No such option: --no-such"),
+        (("plan", "x.yaml", "--format", "xml"), "'xml' is not one of 'text', 'json'"),
+        (("plan", "x.yaml", "--against", "empty", "--out", "p"), "a plan against nothing"),
+        (("apply", "x.yaml"), "no terminal to ask on"),
+        (("destroy", "x.yaml"), "no terminal to ask on"),
+        (("apply", "x.yaml", "--yes", "--lock-timeout", "-1"), "-1.0 is not in the range"),
+    ],
+)
+def test_usage_errors_end_with_64(words: tuple[str, ...], says: str) -> None:
+    done = run(*words)
+    assert (done.status, done.out) == (64, "")
+    assert says in done.err
+    assert "--help` lists the options" in done.err
+
+
+@pytest.mark.parametrize("words", [("--format", "json"), ("--format=json",)])
+def test_usage_errors_are_json_where_that_is_asked_for(words: tuple[str, ...]) -> None:
+    done = run("plan", "x.yaml", *words, "--no-such")
+    assert done.status == 64
+    assert "--no-such" in done.errors[0]["message"]
+
+
+def test_a_sound_spec_is_valid(spec: Path) -> None:
+    done = run("validate", spec)
+    assert (done.status, done.err) == (0, "")
+    assert done.out == "edge is valid: 1 outer map, 2 inner maps, 1 map, 4 entries.\n"
+    assert run("validate", spec, "--format", "json").document["valid"] is True
+
+
+WRONG = SPEC.replace("{1: 10, 2: 20}", "{1: 10, 2: many}").replace("{7: 70}", "{-7: 70}")
+
+
+def test_every_error_is_told_with_its_line(tmp_path: Path) -> None:
+    (tmp_path / "edge.yaml").write_text(WRONG)
+    done = run("validate", tmp_path / "edge.yaml")
+    assert (done.status, done.out) == (1, "")
+    lines = done.err.splitlines()
+    places = [line for line in lines if re.match(r"\S+edge\.yaml:\d+:\d+: error: ", line)]
+    assert [place.split(":")[1] for place in places] == ["14", "15"]
+    at = lines.index(places[0])
+    caret = lines[at + 2].index("^")
+    assert lines[at + 1][caret:].startswith("many")
+    assert lines[-1] == "2 errors"
+
+
+def test_errors_as_json_go_to_standard_error(tmp_path: Path) -> None:
+    (tmp_path / "edge.yaml").write_text(WRONG)
+    for verb in ("validate", "plan"):
+        done = run(verb, tmp_path / "edge.yaml", "--format", "json")
+        assert (done.status, done.out) == (1, "")
+        assert [(error["line"], error["address"]) for error in done.errors] == [(14, "tenants[1]"), (15, "tenants[2]")]
+
+
+def test_errors_as_annotations_are_the_result(tmp_path: Path) -> None:
+    (tmp_path / "edge.yaml").write_text(WRONG)
+    done = run("validate", tmp_path / "edge.yaml", "--format", "github")
+    assert (done.status, done.err) == (1, "")
+    assert re.findall(r"^::error file=\S+edge\.yaml,line=(\d+),col=\d+::", done.out, re.MULTILINE) == ["14", "15"]
+
+
+def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+    done = run("plan", tmp_path / "none.yaml")
+    assert (done.status, done.out) == (1, "")
+    assert "can't read" in done.err
+
+
+def test_standard_input_and_overlays(tmp_path: Path) -> None:
+    over = tmp_path / "over.yaml"
+    over.write_text("outer_maps: {tenants: {max_entries: 128}}\n")
+    done = run("plan", "-", "--against", "empty", "--overlay", over, text=SPEC)
+    assert done.status == 2
+    assert "128 slots" in done.out
+
+
+def test_a_plan_against_nothing(spec: Path) -> None:
+    done = run("plan", spec, "--against", "empty", "--pin-root", "/sys/fs/bpf/elsewhere")
+    assert (done.status, done.err) == (2, "")
+    assert done.out.splitlines()[0] == "edge  pin root /sys/fs/bpf/elsewhere"
+    assert "\x1b" not in done.out
+    assert run("plan", spec, "--against", "empty", "--exit-zero").status == 0
+    document = run("plan", spec, "--against", "empty", "--format", "json").document
+    assert document["summary"]["inner_maps"]["create"] == 2
+    assert document["changed"] is True
+    assert "result" not in document
+
+
+def test_steps_are_listed_where_more_is_asked_for(spec: Path) -> None:
+    assert "Steps:\n  1. " in run("plan", spec, "--against", "empty", "-v").out
+
+
+def test_colours(spec: Path) -> None:
+    words = ("plan", spec, "--against", "empty")
+    assert "\x1b[32m+\x1b[0m tenants" in run(*words, "--color", "always").out
+    assert "\x1b[32m+\x1b[0m tenants" in on_terminal(*words, answer="").out
+    assert "\x1b" not in on_terminal(*words, answer="", NO_COLOR="1").out
+    assert "\x1b" not in on_terminal(*words, "--color", "never", answer="").out
+
+
+@pytest.mark.parametrize(("of", "name"), [("spec", schemafile.SPEC_SCHEMA), ("output", schemafile.OUTPUT_SCHEMA)])
+def test_schema(of: str, name: str) -> None:
+    done = run("schema", of)
+    assert done.status == 0
+    assert json.loads(done.out) == schemafile.load(name)
+
+
+@pytest.mark.parametrize(
+    ("words", "absent"),
+    [
+        (("--version",), {"typer", "numpy", "yaml", "rich", "jsonschema"}),
+        (("--help",), {"numpy", "yaml", "rich", "jsonschema"}),
+        (("schema",), {"numpy", "yaml", "rich", "jsonschema"}),
+        (("plan", "-", "--against", "empty"), {"rich", "pyarrow"}),
+    ],
+)
+def test_nothing_is_imported_that_is_not_needed(words: tuple[str, ...], absent: set[str]) -> None:
+    done = run(*words, text=SPEC, python=("-X", "importtime"))
+    imported = set(re.findall(r"\| +([a-z]+)$", done.err, re.MULTILINE))
+    assert imported
+    assert not imported & absent
+
+
+def test_a_reader_that_leaves_is_no_error(spec: Path) -> None:
+    process = subprocess.Popen(
+        [*COMMAND, "plan", spec, "--against", "empty"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.close()
+    with process.stderr as stderr:
+        assert stderr.read() == b""
+    assert process.wait() == 141
+
+
+def test_a_bug_is_called_one(capsys: pytest.CaptureFixture[str]) -> None:
+    def work() -> int:
+        raise ValueError("of ours")
+
+    assert verbs.guarded(Console("text", "never", quiet=False, verbose=False), work) == 70
+    assert capsys.readouterr().err.splitlines()[0] == "error: this is a bug: ValueError: of ours"
+    assert verbs.guarded(Console("text", "never", quiet=False, verbose=True), work) == 70
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_a_signal_is_a_flag_until_the_second_one() -> None:
+    before = signal.getsignal(signal.SIGINT)
+    interrupts = Interrupts()
+    assert interrupts() == ""
+    interrupts.listen()
+    os.kill(os.getpid(), signal.SIGTERM)
+    assert interrupts() == "SIGTERM"
+    assert signal.getsignal(signal.SIGINT) is signal.SIG_DFL
+    interrupts.ignore()
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+METER = """
+from provisioner.cli.console import Meter
+from provisioner.report.style import Style
+from provisioner.waves import Progress
+
+meter = Meter(True, Style({colours}), {patience})
+meter("first", Progress(grace_periods=1))
+meter("second", Progress(grace_periods=2))
+meter.stop()
+print(meter.grace_periods)
+"""
+
+
+def test_an_apply_that_takes_long_says_how_far_it_is() -> None:
+    def shown(colours: bool, patience: float) -> str:
+        script = METER.format(colours=colours, patience=patience)
+        return on_terminal("-c", script, answer="", command=(sys.executable,)).out.strip()
+
+    assert shown(False, 60).splitlines()[-1] == "2"
+    assert "second" not in shown(False, 60)
+    assert "second" in shown(False, 0)
+    assert "\x1b[32m" in shown(True, 0)
+    assert "\x1b[32m" not in shown(False, 0)
+
+
+def test_output_survives_a_poor_locale(spec: Path) -> None:
+    done = subprocess.run(
+        [*COMMAND, "plan", spec, "--against", "empty"],
+        capture_output=True,
+        env=environment(PYTHONIOENCODING="ascii"),
+    )
+    assert done.returncode == 2

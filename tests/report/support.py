@@ -1,0 +1,102 @@
+"""Plans without a kernel: what one spec declares is taken for live, and another one is desired.
+
+`python -m tests.report.support` writes what is expected anew; read the difference before you keep it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from provisioner import api
+from provisioner.diff import Depth, diff_map, slots_to_read
+from provisioner.host import Host
+from provisioner.plan import Overrides, Plan, make_plan, wanted_meta
+from provisioner.report import build, jsondoc, text
+from provisioner.report.model import ReportPlan
+from provisioner.state import (
+    DesiredMap,
+    DesiredState,
+    ObservedBlock,
+    ObservedMap,
+    ObservedSlots,
+    ObservedState,
+)
+from provisioner.teardown import plan_destroy
+
+CASES: Final = Path(__file__).parent / "cases"
+HOST: Final = Host("little", 4)
+
+
+def load(path: Path) -> DesiredState:
+    return api.load([path], host=HOST).desired
+
+
+def as_live(desired: DesiredState) -> ObservedState:
+    """The state after `desired` was applied; ids count from 100, inner ids from 1000."""
+    maps = {name: _live_map(one, 100 + number) for number, (name, one) in enumerate(desired.maps.items())}
+    nothing = ObservedState.nothing()
+    return replace(nothing, exists=True, maps=maps, meta=wanted_meta(desired, nothing))
+
+
+def _live_map(one: DesiredMap, number: int) -> ObservedMap:
+    slots = one.slots
+    ids = np.arange(len(slots.keys), dtype=np.uint32) + (1000 if one.outer is not None else number)
+    for share in np.unique(slots.shared[slots.shared >= 0]):
+        ids[slots.shared == share] = 2000 + share
+    return ObservedMap(number, one.shape, one.entry_shape, ObservedSlots(slots.keys, ids))
+
+
+def _blocks(live: DesiredMap, wanted: NDArray[np.uint8]) -> Iterator[ObservedBlock]:
+    """A slot to a block, as the reader would give them."""
+    for slot in np.flatnonzero(wanted != Depth.NOTHING).tolist():
+        starts = live.entries.starts[slot : slot + 1]
+        counts = live.entries.counts[slot : slot + 1]
+        entries = replace(live.entries, starts=starts, counts=counts)
+        yield ObservedBlock(slot, slot + 1, live.slots.max_entries[slot : slot + 1], entries)
+
+
+def plan(before: DesiredState | None, after: DesiredState, overrides: Overrides = Overrides()) -> Plan:
+    """The plan that makes `before`, as if it were live, into `after`."""
+    observed = as_live(before) if before is not None else ObservedState.nothing()
+    lived: Mapping[str, DesiredMap] = before.maps if before is not None else {}
+    changes = []
+    for name, one in after.maps.items():
+        live = observed.maps.get(name)
+        blocks = () if live is None else _blocks(lived[name], slots_to_read(one, live))
+        changes.append(diff_map(one, live, blocks, observed.meta))
+    return make_plan(after, observed, changes, (), (), overrides)
+
+
+def report(case: str) -> ReportPlan:
+    """The case's plan as it is told; without an `after.yaml` the project is destroyed."""
+    before, after = CASES / case / "before.yaml", CASES / case / "after.yaml"
+    live = load(before) if before.exists() else None
+    if after.exists():
+        return build.report(plan(live, load(after)))
+    assert live is not None
+    return build.report(plan_destroy(live, as_live(live), Overrides()), destroy=True)
+
+
+def rendered(case: str) -> tuple[str, str]:
+    """What is told of a case as text and as JSON, less the digest, which is another test's."""
+    told = report(case)
+    document = "".join(jsondoc.render(told))
+    return "\n".join(text.render(told)) + "\n", re.sub(r"sha256:[0-9a-f]{64}", "sha256:" + "0" * 64, document)
+
+
+def main() -> None:
+    for case in sorted(CASES.iterdir()):
+        as_text, as_json = rendered(case.name)
+        (case / "plan.txt").write_text(as_text)
+        (case / "plan.json").write_text(as_json)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,63 @@
+"""What people and machines read of a plan, case by case: specs and what is expected stand in `cases`."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from jsonschema import Draft202012Validator
+
+from provisioner import schemafile
+from provisioner.changes import Reason
+from provisioner.report import build, jsondoc
+from provisioner.report.maps import REASONS
+from provisioner.report.model import ALL
+from tests.report import support
+
+NAMES = sorted(path.name for path in support.CASES.iterdir())
+
+
+@pytest.mark.parametrize("case", NAMES)
+def test_a_plan_is_told_as_expected(case: str) -> None:
+    as_text, as_json = support.rendered(case)
+    assert as_text == (support.CASES / case / "plan.txt").read_text()
+    assert as_json == (support.CASES / case / "plan.json").read_text()
+
+
+@pytest.mark.parametrize("case", NAMES)
+def test_the_document_is_what_the_schema_says(case: str) -> None:
+    validator = Draft202012Validator(schemafile.load(schemafile.OUTPUT_SCHEMA))
+    document = json.loads(support.rendered(case)[1])
+    assert [error.message for error in validator.iter_errors(document)] == []
+
+
+@pytest.mark.parametrize("case", NAMES)
+def test_secrets_are_in_no_output(case: str) -> None:
+    for told in support.rendered(case):
+        assert not any(secret in told for secret in ("111111", "222222", "333333", "123456"))
+
+
+def test_nothing_is_left_out_when_all_is_asked_for() -> None:
+    before, after = (support.load(support.CASES / "cut" / name) for name in ("before.yaml", "after.yaml"))
+    plan = support.plan(before, after)
+    document = json.loads("".join(jsondoc.render(build.report(plan, ALL))))
+    changes = document["changes"]
+    assert all(change.get("omitted", 0) == 0 for change in changes)
+    found = [change["action"] for change in changes if change["kind"] == "entry"]
+    summary = document["summary"]["entries"]
+    assert found.count("insert") == summary["insert"]
+    # Those of the inner map that goes as a whole are counted, not listed.
+    assert found.count("delete") == summary["delete"] - 2
+
+
+def test_every_reason_has_words() -> None:
+    assert set(REASONS) == set(Reason)
+
+
+def test_where_a_list_is_cut_deletes_are_not() -> None:
+    document = json.loads(support.rendered("cut")[1])
+    by_address = {change["address"]: change for change in document["changes"]}
+    assert by_address["busy[35]"]["action"] == "delete"
+    assert [by_address[f"busy[1][{key}]"]["action"] for key in range(5)] == ["delete"] * 5
+    assert by_address["busy"]["omitted"] == 10
+    assert by_address["busy[1]"]["omitted"] == 15

@@ -1,0 +1,92 @@
+"""Errors as people read them, as JSON, and as GitHub's annotations."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+from jsonschema import Draft202012Validator
+
+from provisioner import schemafile
+from provisioner.errors import Problem
+from provisioner.location import Location
+from provisioner.report import problems as told
+from provisioner.report.style import Style
+
+HERE = Location("edge.yaml", 3, 7)
+ALL = [
+    Problem("it is wrong", HERE, "make it right", "tenants[42]"),
+    Problem("no such file", Location("missing.yaml")),
+    Problem("the map is full", address="vips"),
+    Problem("interrupted"),
+]
+
+
+def test_text_shows_place_line_caret_and_hint() -> None:
+    assert list(told.text(ALL, {HERE: "maps: {x: 1}"})) == [
+        "edge.yaml:3:7: error: it is wrong",
+        "    maps: {x: 1}",
+        "          ^",
+        "  hint: make it right",
+        "missing.yaml: error: no such file",
+        "vips: error: the map is full",
+        "error: interrupted",
+        "4 errors",
+    ]
+
+
+def test_one_problem_is_not_counted() -> None:
+    assert list(told.text(ALL[3:])) == ["error: interrupted"]
+
+
+@pytest.mark.parametrize(
+    ("line", "column", "drawn", "caret"),
+    [
+        ("\tx: 1", 2, "    x: 1", 4),
+        ("名: 1", 4, "名: 1", 4),
+        ("a\x1b[31mb", 7, "a?[31mb", 6),
+        ("x" * 80 + "y" + "z" * 80, 81, "... " + "x" * 50 + "y" + "z" * 49 + " ...", 54),
+    ],
+    ids=["tab", "wide characters", "escape sequence", "long line"],
+)
+def test_the_caret_stands_below_its_column(line: str, column: int, drawn: str, caret: int) -> None:
+    where = Location("edge.yaml", 1, column)
+    lines = list(told.text([Problem("wrong", where)], {where: line}))
+    assert lines[1:] == ["    " + drawn, " " * (4 + caret) + "^"]
+
+
+def test_text_of_others_cannot_act_on_the_terminal() -> None:
+    (line,) = told.text([Problem("a\x1b]0;title\x07b", Location("\x1bc.yaml", 1, 1))])
+    assert line == r"\x1bc.yaml:1:1: error: a\x1b]0;title\x07b"
+
+
+def test_colours_only_paint() -> None:
+    plain, painted = (list(told.text(ALL, style=Style(on))) for on in (False, True))
+    assert "\x1b[31merror:\x1b[0m" in painted[0]
+    assert [re.sub(r"\x1b\[\d+m", "", line) for line in painted] == plain
+
+
+def test_json_has_every_key_of_every_problem() -> None:
+    document = json.loads(told.as_json(ALL))
+    Draft202012Validator(schemafile.load(schemafile.OUTPUT_SCHEMA)).validate(document)
+    assert document["errors"][0] == {
+        "file": "edge.yaml",
+        "line": 3,
+        "column": 7,
+        "address": "tenants[42]",
+        "message": "it is wrong",
+        "hint": "make it right",
+    }
+    assert [error["file"] for error in document["errors"][1:]] == ["missing.yaml", None, None]
+    assert document["errors"][1]["line"] is None
+
+
+def test_annotations_are_escaped() -> None:
+    odd = Problem("100 %\nof it", Location("a,b:c.yaml", 1, 2), "fix it")
+    assert list(told.github([odd, *ALL[1:]])) == [
+        "::error file=a%2Cb%3Ac.yaml,line=1,col=2::100 %25%0Aof it%0Afix it",
+        "::error file=missing.yaml::no such file",
+        "::error::vips: the map is full",
+        "::error::interrupted",
+    ]

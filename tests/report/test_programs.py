@@ -1,0 +1,131 @@
+"""Objects, programs and attachments in a report, from states made by hand."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from provisioner.diff_objects import diff_links, diff_object
+from provisioner.location import Location
+from provisioner.plan import Overrides, Plan, make_plan
+from provisioner.report import build, text
+from provisioner.report.model import Counts, Outcome
+from provisioner.spec import IfMissing, XdpAttach
+from provisioner.state import (
+    DesiredObject,
+    DesiredProgram,
+    DesiredState,
+    Meta,
+    ObservedLink,
+    ObservedProgram,
+    ObservedState,
+)
+from provisioner.teardown import plan_destroy
+from provisioner.uapi import XdpMode
+from tests.report.support import HOST
+
+HERE = Location("edge.yaml", 1, 1)
+ATTACH = XdpAttach("veth-a", XdpMode.NATIVE, IfMissing.FAIL, HERE)
+ROUTER = DesiredObject(
+    "router", "bpf/router.bpf.o", "d1", (DesiredProgram("xdp_router", "xdp_router", ATTACH, HERE),), {}, {}, HERE
+)
+LIVE = ObservedState(
+    exists=True,
+    meta=Meta("edge", {"router": "d1"}, {}, {"_link_xdp_router": "NATIVE"}, {}, (), ("xdp_router",)),
+    maps={},
+    object_maps={},
+    programs={"xdp_router": ObservedProgram(11, "xdp_router", "aa", ())},
+    links={"_link_xdp_router": ObservedLink(12, 11, 4)},
+    interfaces={"veth-a": 4},
+)
+
+
+def desired(*objects: DesiredObject) -> DesiredState:
+    return DesiredState("edge", "/sys/fs/bpf/edge", HOST, {one.name: one for one in objects}, {}, None)
+
+
+def plan(state: DesiredState, observed: ObservedState) -> Plan:
+    objects = {name: diff_object(one, state, observed) for name, one in state.objects.items()}
+    return make_plan(state, observed, (), objects.values(), diff_links(observed, objects, True))
+
+
+def told(state: DesiredState, observed: ObservedState) -> list[str]:
+    return [line for line in text.render(build.report(plan(state, observed))) if line.startswith("  ")]
+
+
+def test_a_first_load() -> None:
+    nothing = replace(ObservedState.nothing(), interfaces={"veth-a": 4})
+    assert told(desired(ROUTER), nothing) == [
+        "  + router                router.bpf.o, 0 maps",
+        "  + xdp_router            router, xdp on veth-a, native",
+    ]
+
+
+def test_an_upgrade() -> None:
+    newer = replace(ROUTER, digest="d2")
+    assert told(desired(newer), LIVE) == [
+        "  ~ router                router.bpf.o, 0 maps: the object file changed",
+        "  ~ xdp_router            router, xdp on veth-a, native: its program is new",
+    ]
+    report = build.report(plan(desired(newer), LIVE))
+    assert report.nodes[1].before == {"id": 11, "ifindex": 4, "mode": "native"}
+    assert report.nodes[1].after == {"pin": "xdp_router", "interface": "veth-a", "mode": "native"}
+
+
+def test_an_attachment_that_changes_alone() -> None:
+    elsewhere = replace(LIVE, interfaces={"veth-a": 5})
+    assert told(desired(ROUTER), elsewhere) == [
+        "  ~ xdp_router            router, xdp on veth-a, native: it is attached to interface number 4",
+    ]
+
+
+def test_an_attachment_that_nothing_asks_for() -> None:
+    assert told(desired(), LIVE) == ["  - xdp_router            detach: the spec does not name it"]
+
+
+def test_nothing_is_told_of_what_stays() -> None:
+    report = build.report(plan(desired(ROUTER), LIVE))
+    assert report.nodes == ()
+    assert report.summary.programs == Counts(unchanged=1)
+
+
+def test_destroy_detaches_and_unpins() -> None:
+    report = build.report(plan_destroy(desired(ROUTER), LIVE, Overrides()), destroy=True)
+    assert [(node.label, node.text) for node in report.nodes] == [("xdp_router", "detach and unpin")]
+    assert report.summary.programs == Counts(delete=1)
+
+
+@pytest.mark.parametrize(
+    ("status", "live", "expected"),
+    [
+        ("applied", (), ["Applied: 1 program created in 1.50 s, 2 grace periods, fds 5 before and 5 after."]),
+        ("unchanged", (), ["No changes. The live state is what the spec asks for."]),
+        ("refused", (), ["Refused: nothing was changed."]),
+        (
+            "rolled_back",
+            (),
+            [
+                "Rolled back: what had become visible was taken back, in 1.50 s, 2 grace periods, "
+                "fds 5 before and 5 after."
+            ],
+        ),
+        (
+            "interrupted",
+            (),
+            ["Interrupted: nothing of it is live, in 1.50 s, 2 grace periods, fds 5 before and 5 after."],
+        ),
+        (
+            "partial",
+            ("pin xdp_router",),
+            [
+                "Failed in 1.50 s, 2 grace periods, fds 5 before and 5 after. This is live:",
+                "  - pin xdp_router",
+            ],
+        ),
+    ],
+)
+def test_how_an_apply_ended(status: str, live: tuple[str, ...], expected: list[str]) -> None:
+    nothing = replace(ObservedState.nothing(), interfaces={"veth-a": 4})
+    report = build.report(plan(desired(ROUTER), nothing))
+    assert list(text.outcome(report, Outcome(status, 1.5, 2, 5, 5, live))) == expected
