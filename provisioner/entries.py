@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from provisioner import columns
-from provisioner.codec.base import Bytes, Column, Fault, Path, Type
+from provisioner.codec.base import Bytes, Column, Fault, Path, Type, Value
+from provisioner.codec.display import format_value
 from provisioner.columns import EntryTable, Index
 from provisioner.errors import Problems
 from provisioner.location import Location
@@ -65,8 +66,8 @@ class Encoded:
 
 def encode_columns(
     chunks: Sequence[RawChunk], addresses: Sequence[str], prefix: str, kind: Type, out: Bytes, problems: Problems
-) -> bool:
-    """Encode what stands at `prefix` ("key" or "value") in chunks of one shape into `out`; whether all went well."""
+) -> NDArray[np.bool_]:
+    """Encode what stands at `prefix` ("key" or "value") in chunks of one shape into `out`; which rows are sound."""
     wanted = [path for path in chunks[0].columns if path[0] == prefix]
     joined: dict[Path, Column] = {
         path[1:]: _joined([chunk.columns[path].texts() for chunk in chunks]) for path in wanted
@@ -76,7 +77,10 @@ def encode_columns(
         if len(problems) >= MAX_PROBLEMS:
             break
         _tell(fault, prefix, chunks, addresses, problems)
-    return not faults
+    sound = np.ones(len(out), np.bool_)
+    for fault in faults:
+        sound[fault.row if fault.row >= 0 else slice(None)] = False
+    return sound
 
 
 def encode_entries(
@@ -101,20 +105,25 @@ def encode_entries(
     local = Problems()
     files: dict[str, int] = {}
     at = 0
-    sound = True
+    sound = np.ones(total, np.bool_)
     for batch in _batches(parts):
         chunks = [part.chunk for part in batch]
         addresses = [groups[part.first_group()].address for part in batch]
         rows = slice(at, at + sum(chunk.rows for chunk in chunks))
-        sound &= encode_columns(chunks, addresses, "key", key, raw.keys[rows], local)
-        sound &= encode_columns(chunks, addresses, "value", value, raw.values[rows], local)
+        sound[rows] = encode_columns(chunks, addresses, "key", key, raw.keys[rows], local)
+        encode_columns(chunks, addresses, "value", value, raw.values[rows], local)
         raw.group[rows] = np.concatenate([part.groups() for part in batch])
         raw.place(rows, chunks, files)
         at = rows.stop
     order = columns.sort_by_slot(raw.group, raw.keys)
-    if sound:
-        _check(raw, order, groups, shape, tuple(files), key, local, byteorder)
-        _check_owned(raw, groups, tuple(files), key, local, owned)
+    checks = _Checks(raw, groups, tuple(files), key, local)
+    readable = np.flatnonzero(sound)
+    if shape.is_array:
+        checks.indexes(readable, byteorder)
+    else:
+        checks.counts()
+    checks.duplicates(order[sound[order]])
+    checks.owned(readable, owned)
     problems.extend(local)
     return _table(raw, order, groups, shape, tuple(files) or ("",))
 
@@ -184,65 +193,57 @@ def _tell(fault: Fault, prefix: str, chunks: Sequence[RawChunk], addresses: Sequ
         row -= chunk.rows
 
 
-def _check(
-    raw: _Rows,
-    order: Index,
-    groups: Sequence[Group],
-    shape: MapShape,
-    files: tuple[str, ...],
-    key: Type,
-    problems: Problems,
-    byteorder: str,
-) -> None:
-    capacity = np.array([group.capacity for group in groups], np.int64)
-    if shape.is_array:
-        index = columns.as_indexes(raw.keys, byteorder)
-        for row in np.flatnonzero(index >= capacity[raw.group])[:MAX_PROBLEMS].tolist():
-            group = groups[int(raw.group[row])]
-            problems.add(
-                f"index {index[row]} is out of range: max_entries is {group.capacity}",
-                raw.where(row, files),
-                f"indexes go from 0 to {group.capacity - 1}; raise max_entries, or leave the entry out",
-                group.address,
-            )
-    else:
-        counts = np.bincount(raw.group, minlength=len(groups))
+@dataclass(frozen=True, slots=True)
+class _Checks:
+    """What can be wrong with entries whose keys are readable; each problem is told at its row."""
+
+    raw: _Rows
+    groups: Sequence[Group]
+    files: tuple[str, ...]
+    key: Type
+    problems: Problems
+
+    def _tell(self, row: int, what: str, hint: str) -> None:
+        address = self.groups[int(self.raw.group[row])].address
+        self.problems.add(what, self.raw.where(row, self.files), hint, address)
+
+    def _key(self, row: int) -> Value:
+        return self.key.decode(self.raw.keys[row : row + 1])[0]
+
+    def indexes(self, rows: Index, byteorder: str) -> None:
+        """Indexes of arrays that are out of range."""
+        index = columns.as_indexes(self.raw.keys, byteorder)
+        capacity = np.array([group.capacity for group in self.groups], np.int64)[self.raw.group[rows]]
+        for row in rows[index[rows] >= capacity][:MAX_PROBLEMS].tolist():
+            limit = self.groups[int(self.raw.group[row])].capacity
+            hint = f"indexes go from 0 to {limit - 1}; raise max_entries, or leave the entry out"
+            self._tell(row, f"index {index[row]} is out of range: max_entries is {limit}", hint)
+
+    def counts(self) -> None:
+        """Maps with more entries than they have room for."""
+        counts = np.bincount(self.raw.group, minlength=len(self.groups))
+        capacity = np.array([group.capacity for group in self.groups], np.int64)
         for number in np.flatnonzero(counts > capacity)[:MAX_PROBLEMS].tolist():
-            group = groups[number]
-            problems.add(
-                f"{counts[number]:,} entries do not fit: max_entries is {group.capacity:,}",
-                group.where,
-                f"write `max_entries: {counts[number]}` or more, or take entries away",
-                group.address,
-            )
-    first, second = columns.duplicates(raw.group[order], raw.keys[order])
-    for one, other in zip(order[first[:MAX_PROBLEMS]].tolist(), order[second[:MAX_PROBLEMS]].tolist(), strict=True):
-        earlier, later = sorted((one, other), key=lambda row: raw.where(row, files))
-        written = key.decode(raw.keys[later : later + 1])[0]
-        problems.add(
-            f"key {written} stands twice: first in {raw.where(earlier, files).short()}",
-            raw.where(later, files),
-            "a map holds a key once: remove one of the two",
-            groups[int(raw.group[later])].address,
-        )
+            group = self.groups[number]
+            what = f"{counts[number]:,} entries do not fit: max_entries is {group.capacity:,}"
+            hint = f"write `max_entries: {counts[number]}` or more, or take entries away"
+            self.problems.add(what, group.where, hint, group.address)
 
+    def duplicates(self, order: Index) -> None:
+        """Keys that stand twice in one map; `order` is that of `sort_by_slot`."""
+        first, second = columns.duplicates(self.raw.group[order], self.raw.keys[order])
+        for one, other in zip(order[first[:MAX_PROBLEMS]].tolist(), order[second[:MAX_PROBLEMS]].tolist(), strict=True):
+            earlier, later = sorted((one, other), key=lambda row: self.raw.where(row, self.files))
+            place = self.raw.where(earlier, self.files).short()
+            what = f"key {format_value(self._key(later))} stands twice: first in {place}"
+            self._tell(later, what, "a map holds a key once: remove one of the two")
 
-def _check_owned(
-    raw: _Rows,
-    groups: Sequence[Group],
-    files: tuple[str, ...],
-    key: Type,
-    problems: Problems,
-    owned: Sequence[tuple[int, int]],
-) -> None:
-    for row in np.flatnonzero(~columns.within(raw.keys, key.number_order, owned))[:MAX_PROBLEMS].tolist():
-        written = key.decode(raw.keys[row : row + 1])[0]
-        problems.add(
-            f"key {written} is outside of the keys that are ours",
-            raw.where(row, files),
-            "widen `owned_keys`, or leave the entry to its owner",
-            groups[int(raw.group[row])].address,
-        )
+    def owned(self, rows: Index, ranges: Sequence[tuple[int, int]]) -> None:
+        """Keys outside of those that are ours."""
+        foreign = rows[~columns.within(self.raw.keys[rows], self.key.number_order, ranges)]
+        for row in foreign[:MAX_PROBLEMS].tolist():
+            hint = "widen `owned_keys`, or leave the entry to its owner"
+            self._tell(row, f"key {format_value(self._key(row))} is outside of the keys that are ours", hint)
 
 
 def _table(raw: _Rows, order: Index, groups: Sequence[Group], shape: MapShape, files: tuple[str, ...]) -> Encoded:

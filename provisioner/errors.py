@@ -115,7 +115,7 @@ class Problems:
 def did_you_mean(word: str, known: Iterable[str], otherwise: str = "") -> str:
     """A hint that names the nearest of `known`, or else all of them when they are few."""
     names = sorted(known)
-    near = get_close_matches(word, names, n=2, cutoff=0.6)
+    near = get_close_matches(word, names, n=2, cutoff=0.6) or _beginning_with(word, names)[:2]
     if near:
         return "did you mean " + " or ".join(f"`{name}`" for name in near) + "?"
     if otherwise:
@@ -123,3 +123,7 @@ def did_you_mean(word: str, known: Iterable[str], otherwise: str = "") -> str:
     if 0 < len(names) <= 12:
         return "known: " + ", ".join(names)
     return ""
+
+
+def _beginning_with(word: str, names: Iterable[str]) -> list[str]:
+    return [name for name in names if word and name.startswith(word)]

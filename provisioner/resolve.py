@@ -202,6 +202,8 @@ class Resolver:
             map_type = declared.map_type if map_type is None else map_type
             max_entries = declared.max_entries if max_entries is None else max_entries
         if map_type is None or max_entries is None:
+            if len(self._problems):  # what is written there has been found fault with
+                return None
             field = "type" if map_type is None else "max_entries"
             self._problems.add(f"`{name}` has no `{field}`", where, f"write `{field}:`")
             return None

@@ -1,0 +1,219 @@
+"""Bad input of every kind: told at its file, line and column with a reason and a hint; exit 1, and nothing changed.
+
+And the host's own faults: exit 5.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.cli.support import COMMAND
+from tests.conftest import remove_tree
+
+GOOD = """\
+version: 1
+name: edge
+types:
+  verdict: {enum: {deny: 0, allow: 1}, base: u8}
+inner_templates:
+  acl: {type: lpm_trie, key: cidr4, value: verdict, max_entries: 2}
+  table: {type: array, key: u32, value: u16, max_entries: 4}
+outer_maps:
+  tenants:
+    type: hash_of_maps
+    key: u32
+    max_entries: 4
+    inner: acl
+    inner_maps:
+      1: {entries: {10.0.0.0/8: deny}}
+  tables:
+    type: array_of_maps
+    key: u32
+    max_entries: 4
+    inner: table
+    inner_maps:
+      1: {entries: {3: 7}}
+"""
+
+
+@dataclass(frozen=True)
+class Bad:
+    """An edit of the good spec, and what must be said about it: `where` is line:column."""
+
+    what: str
+    old: str
+    new: str
+    where: str
+    says: str
+    hint: str
+
+
+CASES = [
+    Bad("unknown key", "inner: acl", "iner: acl", "13:5", "`iner` is no key of an outer map", "did you mean `inner`"),
+    Bad("wrong type", "max_entries: 2}", "max_entries: many}", "6:66", "must be a whole number", ""),
+    Bad("value out of range", "{3: 7}", "{3: 65536}", "22:24", "65536 does not fit u16 (0 to 65535)", ""),
+    Bad("negative value", "{3: 7}", "{3: -1}", "22:24", "-1 does not fit u16", ""),
+    Bad("leading zero", "{3: 7}", "{3: 0755}", "22:24", "`0755` is not taken as an integer", "755 or 0o755"),
+    Bad("unknown name of an enum", "8: deny", "8: dany", "15:33", "`dany`", "did you mean `deny`"),
+    Bad("unknown template", "inner: acl", "inner: acls", "13:12", "no inner template `acls`", "did you mean `acl`"),
+    Bad("unknown type", "value: verdict", "value: verdikt", "6:44", "no type `verdikt`", "did you mean `verdict`"),
+    Bad("unknown map type", "type: lpm_trie", "type: lpm", "6:15", "`lpm`", "did you mean `lpm_trie`"),
+    Bad(
+        "duplicate YAML key", "    max_entries: 4\n    inner: acl", "    key: u32\n    inner: acl", "12:5", "`key`", ""
+    ),
+    Bad("duplicate entry", "{3: 7}", "{3: 7, 0x3: 8}", "22", "key 3 stands twice", "remove one"),
+    Bad("duplicate slot", "{3: 7}}", "{3: 7}}\n      0x1: {}", "23:7", "tables[1] stands twice", "remove one"),
+    Bad(
+        "too many entries",
+        "{10.0.0.0/8: deny}",
+        "{10.0.0.0/8: deny, 11.0.0.0/8: deny, 12.0.0.0/8: deny}",
+        "15:7",
+        "3 entries do not fit: max_entries is 2",
+        "max_entries: 3",
+    ),
+    Bad("index out of range", "{3: 7}", "{4: 7}", "22", "index 4 is out of range: max_entries is 4", "0 to 3"),
+    Bad("outer index out of range", "1: {entries: {3", "9: {entries: {3", "22:7", "index 9 is out of range", "0 to 3"),
+    Bad("host bits", "10.0.0.0/8", "10.0.0.9/8", "15:21", "bits set beyond its prefix", "write 10.0.0.0/8"),
+    Bad("name too long", "  tenants:", f"  {'t' * 256}:", "9:3", "longer than 255", "pins"),
+    Bad("name with a dot", "  tenants:", "  ten.ants:", "9:3", "ten.ants", ""),
+    Bad("not YAML", "inner_maps:\n      1: {entries: {3", "inner_maps: [\n      1: {entries: {3", "", "", ""),
+]
+
+OBJECT = """\
+version: 1
+name: edge
+inner_templates:
+  rules: {{type: hash, key: u32, value: {value}, max_entries: 8}}
+objects:
+  one:
+    file: {file}
+    programs: {{{program}: {{pin: first}}}}
+outer_maps:
+  {map}: {{object: one, key: u32, inner: rules, inner_maps: {{}}}}
+"""
+
+
+class Cli:
+    """The command on one spec, with the pin root on the tests' bpffs."""
+
+    def __init__(self, folder: Path, root: Path) -> None:
+        self.spec = folder / "spec.yaml"
+        self.root = root
+
+    def run(self, verb: str, text: str, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        self.spec.write_text(text)
+        command = [*COMMAND, verb, str(self.spec), "--allow-outside", *words]
+        if verb != "validate":
+            command += ["--pin-root", str(self.root)]
+        return subprocess.run(command, capture_output=True, text=True, env=os.environ | environment)
+
+
+@pytest.fixture
+def cli(tmp_path: Path) -> Cli:
+    return Cli(tmp_path, tmp_path / "no-bpffs")
+
+
+@pytest.mark.parametrize("bad", CASES, ids=lambda bad: bad.what)
+def test_bad_input_is_told_at_its_place(cli: Cli, bad: Bad) -> None:
+    assert GOOD.count(bad.old) == 1
+    done = cli.run("validate", GOOD.replace(bad.old, bad.new))
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert f"{cli.spec}:{bad.where}" in done.stderr
+    assert bad.says in done.stderr
+    assert bad.hint in done.stderr
+    assert ": error: " in done.stderr
+
+
+def test_the_spec_that_is_edited_is_good(cli: Cli) -> None:
+    assert cli.run("validate", GOOD).returncode == 0
+
+
+def test_all_problems_are_told_in_one_run(cli: Cli) -> None:
+    done = cli.run("validate", GOOD.replace("{3: 7}", "{4: 7, 5: 65536}").replace("8: deny", "9: dany"))
+    assert done.stderr.count(": error: ") == 4
+
+
+@pytest.mark.parametrize(
+    ("edit", "line", "says", "hint"),
+    [
+        ({"file": "nowhere.o"}, 7, "cannot read the object file", "compile it first"),
+        ({"file": "legacy"}, 7, "the old way", "section `.maps`"),
+        ({"map": "tenant"}, 10, "object `one` has no map `tenant`", "did you mean `tenants`"),
+        ({"program": "frist"}, 8, "object `one` has no program `frist`", "did you mean `first`"),
+        ({"map": "declared"}, 4, "does not match the inner map that the object declares", "make the two equal"),
+    ],
+    ids=["missing file", "legacy maps", "unknown map", "unknown program", "template against the object's"],
+)
+def test_objects_are_checked_without_a_kernel(
+    cli: Cli, bpf_object: Callable[[str], Path], edit: dict[str, str], line: int, says: str, hint: str
+) -> None:
+    fields = {"file": "outers", "map": "tenants", "program": "first", "value": "u32"} | edit
+    if "." not in fields["file"]:
+        fields["file"] = str(bpf_object(fields["file"]))
+    done = cli.run("validate", OBJECT.format(**fields))
+    assert done.returncode == 1, done.stderr
+    assert f"{cli.spec}:{line}:" in done.stderr
+    assert says in done.stderr
+    assert hint in done.stderr
+
+
+def test_a_template_that_the_live_map_does_not_take_is_refused(kernel: Path, tmp_path: Path) -> None:
+    cli = Cli(tmp_path, kernel / "edge")
+    try:
+        assert cli.run("apply", GOOD, "--yes", "--quiet").returncode == 0
+        before = sorted(path.name for path in cli.root.iterdir())
+        done = cli.run("apply", GOOD.replace("value: u16", "value: u32"), "--yes")
+        assert done.returncode == 4
+        assert "inner template: value_size 2 -> 4" in done.stdout
+        assert "--allow-recreate" in done.stderr
+        assert sorted(path.name for path in cli.root.iterdir()) == before
+    finally:
+        remove_tree(cli.root)
+
+
+@pytest.mark.parametrize("verb", ["plan", "apply", "show", "destroy"])
+def test_a_pin_root_that_is_on_no_bpffs(cli: Cli, verb: str) -> None:
+    done = cli.run(verb, GOOD, *(["--yes"] if verb in ("apply", "destroy") else []))
+    assert done.returncode == 5
+    assert "not on a bpffs" in done.stderr
+    assert "mount -t bpf bpf /sys/fs/bpf" in done.stderr
+
+
+@pytest.mark.parametrize("verb", ["plan", "apply"])
+def test_a_pin_root_that_is_the_mount_itself(kernel: Path, tmp_path: Path, verb: str) -> None:
+    done = Cli(tmp_path, kernel).run(verb, GOOD, *(["--yes"] if verb == "apply" else []))
+    assert done.returncode == 5
+    assert "the mount of a bpffs itself" in done.stderr
+
+
+def test_another_user_is_told_what_is_missing(kernel: Path, tmp_path: Path) -> None:
+    cli = Cli(tmp_path, kernel / "edge")
+    cli.root.mkdir(mode=0o777)
+    try:
+        cli.root.chmod(0o777)
+        cli.spec.write_text(GOOD)
+        drop = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--bounding-set=-all", "--inh-caps=-all"]
+        words = ["apply", "--yes", "--pin-root", str(cli.root), "-"]
+        done = subprocess.run([*drop, *COMMAND, *words], input=GOOD, capture_output=True, text=True, cwd="/")
+        assert done.returncode == 5, done.stderr
+        assert "not root" in done.stderr
+        assert list(cli.root.iterdir()) == []
+    finally:
+        remove_tree(cli.root)
+
+
+@pytest.mark.parametrize(("library", "says"), [("nowhere.so", "libbpf"), ("libc.so.6", "bpf_")])
+def test_a_libbpf_that_is_missing_or_is_none(kernel: Path, tmp_path: Path, library: str, says: str) -> None:
+    cli = Cli(tmp_path, kernel / "edge")
+    done = cli.run("apply", GOOD, "--yes", PROVISIONER_LIBBPF=library)
+    assert done.returncode == 5
+    assert says in done.stderr
+    assert "1.1" in done.stderr
+    assert not cli.root.exists()
