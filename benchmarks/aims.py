@@ -1,0 +1,72 @@
+"""What we want to reach, and whether a run did. Nothing fails because of it: machines differ."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from benchmarks.data import Case
+from benchmarks.suite import CREATE, NO_CHANGES, Measured, StartUp
+
+
+@dataclass(frozen=True, slots=True)
+class Aim:
+    """`what` was measured as `value`, which should be at most `limit` (at least, where `at_least`)."""
+
+    what: str
+    value: float
+    limit: float
+    unit: str = "x"
+    at_least: bool = False
+
+    @property
+    def met(self) -> bool:
+        return self.value >= self.limit if self.at_least else self.value <= self.limit
+
+    def __str__(self) -> str:
+        verdict = "met" if self.met else "missed"
+        sign = ">=" if self.at_least else "<="
+        return f"{verdict:6}  {self.value:8.2f} {self.unit:2} ({sign} {self.limit:g})  {self.what}"
+
+
+def judge(results: Mapping[Case, Measured], start: StartUp) -> Iterator[Aim]:
+    """The aims that a run has measurements for."""
+    yield Aim("start-up: --version / a bare interpreter", start.version.wall / start.bare.wall, 3)
+    many = results.get(Case(10_000, 100))
+    if many is not None:
+        yield from _of_many(many)
+    for case, found in results.items():
+        if (case.slots, case.entries) == (10_000, 100) and case.source == "csv":
+            create, read = found.limits[CREATE.name].told("seconds"), found.limits[NO_CHANGES.name].told("seconds")
+            yield Aim(f"{case.name}: kernel part of create / C", found.inside.told("steps") / create, 1.5)
+            yield Aim(f"{case.name}: observe and diff / C reading", found.inside.told("observe") / read, 2)
+        if case.total == 1_000_000:
+            yield Aim(f"{case.name}: peak memory", found.verbs[CREATE.name].peak, 250, "MB")
+            if case.source == "yaml":
+                yield Aim(f"{case.name}: CPU time of a plan", found.verbs[NO_CHANGES.name].cpu, 15, "s")
+    thousand = results.get(Case(1_000, 100))
+    if thousand is not None:
+        waits = thousand.verbs[CREATE.name].told("result", "grace_periods")
+        yield Aim("1,000 slots visible within: grace periods", waits, 1, "")
+    ten, hundred = results.get(Case(10_000, 10)), results.get(Case(100_000, 10))
+    if ten is not None and hundred is not None:
+        each = hundred.verbs[CREATE.name].wall / 100_000 / (ten.verbs[CREATE.name].wall / 10_000)
+        yield Aim("time per inner map: 100,000 of them / 10,000", each, 1.5)
+
+
+def _of_many(found: Measured) -> Iterator[Aim]:
+    name, whole = found.case.name, found.verbs[CREATE.name].wall
+    limit = found.limits[CREATE.name].told("seconds") + found.reading.wall
+    yield Aim(f"{name}: create, whole process / (C + reading the file)", whole / limit, 4)
+    yield Aim(f"{name}: the tutorials' way / create", tutorial_seconds(found) / whole, 40, at_least=True)
+    yield Aim(f"{name}: bpftool batch / create", bpftool_seconds(found) / whole, 40, at_least=True)
+
+
+def tutorial_seconds(found: Measured) -> float:
+    """The tutorials' way for the whole case, extrapolated."""
+    return found.tutorial.told("seconds") * found.tutorial_scale
+
+
+def bpftool_seconds(found: Measured) -> float:
+    """What bpftool batch takes for the whole case, extrapolated."""
+    return found.bpftool.wall * found.bpftool_scale

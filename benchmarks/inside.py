@@ -1,0 +1,42 @@
+"""The provisioner without its start-up and its report: how long each part takes inside one process.
+
+`python -m benchmarks.inside SPEC` creates what SPEC says, plans again and destroys it, and prints seconds as JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+from provisioner import api
+from provisioner.apply import Options, apply_plan
+
+Made = TypeVar("Made")
+
+
+def main(spec: str) -> None:
+    seconds: dict[str, float] = {}
+
+    def timed(name: str, work: Callable[[], Made]) -> Made:
+        start = time.perf_counter()
+        made = work()
+        seconds[name] = time.perf_counter() - start
+        return made
+
+    project = timed("load", lambda: api.load([Path(spec)]))
+    first = timed("plan", lambda: api.plan(project))
+    # No look afterwards: that is what the next line measures.
+    timed("steps", lambda: apply_plan(first, Options(), tuple))
+    again = timed("observe", lambda: api.plan(project))
+    timed("destroy", lambda: api.destroy(project))
+    if again.steps:
+        raise SystemExit("the second plan has changes")
+    print(json.dumps(seconds))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

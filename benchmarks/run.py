@@ -1,0 +1,160 @@
+"""`python -m benchmarks.run`: measure, print a table, and say which aims were met. Needs root.
+
+It runs in a mount namespace of its own with a bpffs of its own: what it pins goes when it ends.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from benchmarks.aims import Aim, bpftool_seconds, judge, tutorial_seconds
+from benchmarks.data import Case
+from benchmarks.suite import CREATE, FULL, QUICK, ROOT, Measured, StartUp, measure_case, measure_start
+
+_BPFFS: Final = Path("/sys/fs/bpf")
+_INSIDE: Final = "PROVISIONER_BENCHMARK_NAMESPACE"
+_START_REPEAT: Final = 7
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Parse `arguments`, go to a namespace, measure, print."""
+    options = _parse(arguments)
+    if os.environ.get(_INSIDE) is None:
+        _enter_namespace(arguments)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that temporary files go, too
+    subprocess.run(["mount", "-t", "bpf", "bpf", str(_BPFFS)], check=True)
+    os.chdir(ROOT)
+    results: dict[Case, Measured] = {}
+    with tempfile.TemporaryDirectory(prefix="provisioner-benchmark-") as folder:
+        # As installed: modules compiled once, whatever this shell says of writing bytecode, and outside the checkout.
+        os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+        os.environ["PYTHONPYCACHEPREFIX"] = f"{folder}/bytecode"
+        _say("start-up")
+        start = measure_start(_BPFFS, _START_REPEAT)
+        for task in FULL if options.full else QUICK:
+            results[task.case] = measure_case(task, Path(folder), _BPFFS, options.repeat, _say)
+            print("\n".join(_table(results[task.case])), end="\n\n", flush=True)
+    aims = list(judge(results, start))
+    print("\n".join([*_start_table(start), "", *_growth(results), "", "Aims", *map(str, aims)]))
+    if options.json is not None:
+        options.json.write_text(json.dumps(_document(results, start, aims), indent=1) + "\n", encoding="utf-8")
+
+
+def _parse(arguments: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.run", description=__doc__)
+    sizes = parser.add_mutually_exclusive_group()
+    sizes.add_argument("--quick", action="store_true", help="the sizes that fit in about 5 minutes (default)")
+    sizes.add_argument("--full", action="store_true", help="all sizes, up to 10 million entries")
+    parser.add_argument("--repeat", type=int, default=3, metavar="N", help="rounds, of which medians are taken")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all medians there too")
+    options = parser.parse_args(arguments)
+    if options.repeat < 1:
+        parser.error("--repeat: at least 1")
+    if options.json is not None:
+        options.json = options.json.absolute()
+    return options
+
+
+def _enter_namespace(arguments: Sequence[str]) -> None:
+    """Begin anew in a private mount namespace; does not return."""
+    if os.geteuid() != 0:
+        raise SystemExit("benchmarks need root: they make BPF maps")
+    command = ["unshare", "--mount", "--propagation", "private", sys.executable, "-m", "benchmarks.run", *arguments]
+    os.execvpe(command[0], command, os.environ | {_INSIDE: "1"})
+
+
+def _say(what: str) -> None:
+    print(what, file=sys.stderr, flush=True)
+
+
+def _table(found: Measured) -> list[str]:
+    """One case: each verb beside the C limit, then what others do."""
+    case = found.case
+    lines = [
+        f"{case.name}, {case.total:,} entries",
+        f"  {'':24}{'wall s':>9}{'CPU s':>9}{'peak MB':>9}{'graces':>8}{'C limit s':>11}{'ratio':>8}",
+    ]
+    for name, series in found.verbs.items():
+        graces = f"{series.told('result', 'grace_periods'):.0f}" if name != "plan without changes" else "0"
+        limit = found.limits[name].told("seconds")
+        ratio = f"{series.wall / limit:.1f}" if limit > 0.001 else "-"
+        lines.append(
+            f"  {name:24}{series.wall:9.3f}{series.cpu:9.3f}{series.peak:9.0f}{graces:>8}{limit:11.3f}{ratio:>8}"
+        )
+    parts = ("load", "steps", "observe", "destroy")
+    lines.append("  inside: " + ", ".join(f"{name} {found.inside.told(name):.3f} s" for name in parts))
+    whole = found.verbs[CREATE.name].wall
+    for who, seconds, scale in (
+        ("the tutorials' way", tutorial_seconds(found), found.tutorial_scale),
+        ("bpftool batch", bpftool_seconds(found), found.bpftool_scale),
+    ):
+        how = f", extrapolated from 1/{scale:g} of it" if scale > 1 else ""
+        lines.append(f"  create by {who}: {seconds:.1f} s{how}: {seconds / whole:.1f} times ours")
+    return lines
+
+
+def _start_table(start: StartUp) -> list[str]:
+    return [
+        "Start-up",
+        f"  python -c pass           wall {start.bare.wall:.3f} s, CPU {start.bare.cpu:.3f} s",
+        f"  provisioner --version    wall {start.version.wall:.3f} s, CPU {start.version.cpu:.3f} s",
+        f"  plan without changes     wall {start.plan.wall:.3f} s, CPU {start.plan.cpu:.3f} s, "
+        f"{start.plan.peak:.0f} MB  (examples/standalone.yaml)",
+    ]
+
+
+def _growth(results: Mapping[Case, Measured]) -> list[str]:
+    """Time and memory per entry, by size: hash maps from CSV."""
+    lines = ["Growth: hash from CSV, create", f"  {'entries':>12}{'us an entry':>14}{'bytes an entry':>16}"]
+    cases = [case for case in results if (case.inner, case.outer, case.source) == ("hash", "hash_of_maps", "csv")]
+    for case in sorted((case for case in cases if case.entries in (100, 1_000)), key=lambda case: case.total):
+        series = results[case].verbs[CREATE.name]
+        lines.append(
+            f"  {case.total:12,}{series.wall / case.total * 1e6:14.2f}{series.peak * 2**20 / case.total:16.0f}"
+        )
+    return lines
+
+
+def _document(results: Mapping[Case, Measured], start: StartUp, aims: Sequence[Aim]) -> dict[str, Any]:
+    def one(found: Measured) -> dict[str, Any]:
+        return {
+            "case": found.case.name,
+            "entries": found.case.total,
+            "verbs": {
+                name: {
+                    "wall": series.wall,
+                    "cpu": series.cpu,
+                    "peak_mb": series.peak,
+                    "limit": found.limits[name].told("seconds"),
+                }
+                for name, series in found.verbs.items()
+            },
+            "inside": {name: found.inside.told(name) for name in ("load", "plan", "steps", "observe", "destroy")},
+            "tutorial": tutorial_seconds(found),
+            "bpftool_batch": bpftool_seconds(found),
+        }
+
+    return {
+        "machine": {"kernel": os.uname().release, "architecture": os.uname().machine, "cores": os.cpu_count()},
+        "start": {
+            name: {"wall": series.wall, "cpu": series.cpu, "peak_mb": series.peak}
+            for name, series in (("bare", start.bare), ("version", start.version), ("plan", start.plan))
+        },
+        "cases": [one(found) for found in results.values()],
+        "aims": [
+            {"what": aim.what, "value": aim.value, "limit": aim.limit, "unit": aim.unit, "met": aim.met} for aim in aims
+        ],
+    }
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
