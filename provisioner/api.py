@@ -5,7 +5,8 @@ The only room that knows both the pure core and the machine; it holds the lock, 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TextIO
@@ -24,7 +25,9 @@ from provisioner.kernel import host as this_host
 from provisioner.kernel.objects import inspect
 from provisioner.objectfile import ObjectInfo
 from provisioner.plan import Overrides, Plan, make_plan
+from provisioner.privileges import refuse_unprivileged
 from provisioner.read_spec import read
+from provisioner.rules import VMLINUX, btf_types
 from provisioner.spec import Spec, TableRef
 from provisioner.state import DesiredState, ObservedState
 from provisioner.teardown import plan_destroy
@@ -32,6 +35,8 @@ from provisioner.tree import RawEntries
 
 if TYPE_CHECKING:
     from provisioner.apply import Options, Result
+
+_VMLINUX_BTF = Path("/sys/kernel/btf/vmlinux")
 
 SpecFile = Path | Literal["-"]
 
@@ -79,7 +84,7 @@ def load(
             host or this_host.read_host(),
             objects,
             lambda table: _table(table, roots, problems),
-            {name: BtfTypes(info.btf) for name, info in objects.items() if info.btf},
+            _btf(spec, objects, problems),
             {"ifindex": this_host.find_ifindex, "cgroup_id": this_host.find_cgroup_id},
             problems,
         )
@@ -104,6 +109,18 @@ def _objects(spec: Spec, roots: tuple[Path, ...] | None, problems: Problems) -> 
             yield name, inspect(path)
         except InputError as error:
             problems.extend(replace(problem, where=one.file.where, address=name) for problem in error.problems)
+
+
+def _btf(spec: Spec, objects: Mapping[str, ObjectInfo], problems: Problems) -> dict[str, BtfTypes]:
+    """The BTF that types may come from: that of the objects, and the kernel's own where the spec names it."""
+    found = {name: BtfTypes(info.btf) for name, info in objects.items() if info.btf}
+    used = next((one for one in btf_types(spec) if one.source == VMLINUX), None)
+    if used is not None:
+        try:
+            found[VMLINUX] = BtfTypes(_VMLINUX_BTF.read_bytes())
+        except OSError as error:
+            problems.add(f"this kernel has no BTF: {error.strerror}", used.where, "take the type from an object")
+    return found
 
 
 def _table(table: TableRef, roots: tuple[Path, ...] | None, problems: Problems) -> RawEntries:
@@ -150,14 +167,15 @@ def apply(
 
     `planned` is told the plan, whether it may be done or not; `confirm` is asked once with the plan that will be done;
     `expected` is the digest of a plan that was shown before.
-    Raises RefusedError where a rule forbids it or the plan is not the expected one, and what `apply_plan` raises.
+    Raises RefusedError where a rule forbids it or the plan is not the expected one, HostError where a step needs a
+    capability that this process lacks, and what `apply_plan` raises.
     """
     from provisioner.apply import Options, Status, apply_plan  # a plan does without it
 
     root = Path(project.desired.pin_root)
     bpffs.check(root)
     existed = root.exists()
-    with bpffs.lock(root, lock_timeout, create=True):
+    with _locked(project.desired, lock_timeout, create=True):
         done = False
         try:
             current = plan(project, overrides)
@@ -165,6 +183,7 @@ def apply(
                 planned(current)
             _refuse_stale(current, expected)
             refuse_blocked(current)
+            refuse_unprivileged(current, this_host.capabilities())
             if current.steps and confirm is not None and not confirm(current):
                 raise RefusedError(Problem("not confirmed; nothing was changed"))
             result = apply_plan(current, options or Options(), lambda: _differences(project, overrides))
@@ -194,14 +213,30 @@ def destroy(
         if planned is not None:
             planned(current)
         return current, apply_plan(current, options or Options(), tuple)
-    with bpffs.lock(root, lock_timeout):
+    with _locked(project.desired, lock_timeout):
         current = plan_destroy(project.desired, observe.observe(project.desired), overrides)
         if planned is not None:
             planned(current)
         refuse_blocked(current)
+        refuse_unprivileged(current, this_host.capabilities())
         if current.steps and confirm is not None and not confirm(current):
             raise RefusedError(Problem("not confirmed; nothing was changed"))
         return current, apply_plan(current, options or Options(rollback=False), tuple)
+
+
+@contextmanager
+def _locked(desired: DesiredState, timeout: float, *, create: bool = False) -> Iterator[None]:
+    """Hold the lock of the pin root, and of the folders that adopted maps are pinned in: each has one writer.
+
+    The pin root comes last: where another lock is held, it is not made in vain.
+    """
+    root = Path(desired.pin_root)
+    others = {Path(one.adopted).parent for one in desired.maps.values() if one.adopted is not None}
+    with ExitStack() as held:
+        for folder in sorted(folder for folder in others - {root} if folder.is_dir()):
+            held.enter_context(bpffs.lock(folder, timeout))
+        held.enter_context(bpffs.lock(root, timeout, create=create))
+        yield
 
 
 def refuse_blocked(current: Plan) -> None:

@@ -45,6 +45,8 @@ class Severity(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Hazard:
+    """Something that the plan does, or leaves, which its reader should know."""
+
     id: str
     severity: Severity
     address: str
@@ -206,7 +208,7 @@ def _steps(
         work += [Unpin(pin) for pin in observed.other_pins]
     meta = wanted_meta(desired, observed, overrides.prune)
     swept: tuple[Step, ...] = (Sweep(),) if observed.leftovers else ()
-    if not work and observed.meta == meta:
+    if not work and (observed.meta == meta or (observed.meta is None and not (own_pins(desired) or meta.protected))):
         return swept
     claim: list[Step] = [] if observed.meta is not None and not loaded else [ClaimPinRoot(tuple(sorted(loaded)))]
     return (*swept, *claim, *work, RecordMeta(meta))
@@ -278,7 +280,7 @@ def _hazards(
                 "foreign-entries-replaced",
                 Severity.DANGER,
                 change.slot_address(lossy[0]),
-                f"replaced with entries of others that they may hold: {plural(len(lossy), 'inner map')}; these are {fate}",
+                f"{plural(len(lossy), 'inner map')} replaced that may hold entries of others: these are {fate}",
             )
     if observed.other_pins:
         names = ", ".join(observed.other_pins[:5]) + (", ..." if len(observed.other_pins) > 5 else "")
@@ -305,7 +307,7 @@ def _refusals(
 ) -> Iterable[Refusal]:
     if observed.meta is not None and observed.meta.project != desired.project and not overrides.take_over:
         yield Refusal("ownership", "", f"the pin root belongs to project `{observed.meta.project}`", "--take-over")
-    if observed.exists and observed.meta is None and _anything(observed) and not overrides.take_over:
+    if observed.exists and observed.meta is None and made_here(desired, observed) and not overrides.take_over:
         yield Refusal("ownership", "", "there are pins here, but no record that this project made them", "--take-over")
     lost = {name for load in objects for name, _ in load.lost}
     for change in maps:
@@ -343,8 +345,10 @@ def _replaced_with_others(change: MapChange) -> list[int]:
     return [row for row in rows if change.desired.holds_others(int(change.slots.desired[row]))]
 
 
-def _anything(observed: ObservedState) -> bool:
-    return bool(observed.maps or observed.object_maps or observed.programs or observed.links)
+def made_here(desired: DesiredState, observed: ObservedState) -> bool:
+    """Whether something lives under the pin root; adopted maps have their pins elsewhere."""
+    own = any(desired.maps[name].adopted is None for name in observed.maps)
+    return own or bool(observed.object_maps or observed.programs or observed.links)
 
 
 DEFAULT_DELETE_PERCENT = 30

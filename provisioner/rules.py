@@ -48,6 +48,16 @@ _MISPLACED: Final[tuple[tuple[MapFlag, Callable[[MapType], bool], str], ...]] = 
 )
 
 
+def btf_types(spec: Spec) -> Iterator[BtfType]:
+    """Every type of the spec that is taken from BTF."""
+    fields = [declared.fields for declared in spec.inner_templates.values()]
+    fields += [declared.fields for declared in spec.maps.values()]
+    fields += [declared.fields for declared in spec.outer_maps.values()]
+    written: list[TypeExpr | None] = [*spec.types.values()]
+    written += [type_ for field in fields for type_ in (field.key, field.value)]
+    return (found for type_ in written if type_ for found in _btf_types(type_))
+
+
 def check(spec: Spec, tree: Mapping, problems: Problems) -> None:
     """Add to `problems` what `spec`, read from `tree`, gets wrong."""
     _Rules(spec, tree, problems).all()
@@ -223,12 +233,7 @@ class _Rules:
             self._add(what, where, "declare a shared inner map with the same `inner`", outer.name)
 
     def _btf_sources(self) -> None:
-        fields = [declared.fields for declared in self._spec.inner_templates.values()]
-        fields += [declared.fields for declared in self._spec.maps.values()]
-        fields += [declared.fields for declared in self._spec.outer_maps.values()]
-        written: list[TypeExpr | None] = [*self._spec.types.values()]
-        written += [type_ for field in fields for type_ in (field.key, field.value)]
-        for found in (found for type_ in written if type_ for found in _btf_types(type_)):
+        for found in btf_types(self._spec):
             if found.source and found.source != VMLINUX and found.source not in self._spec.objects:
                 hint = did_you_mean(found.source, [*self._spec.objects, VMLINUX])
                 self._add(f"there is no object `{found.source}` to take BTF from", found.where, hint)

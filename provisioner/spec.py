@@ -120,6 +120,8 @@ class Policy:
 
 @dataclass(frozen=True, slots=True)
 class InnerTemplate:
+    """The shape that all inner maps of an outer map share, and how they change."""
+
     name: str
     fields: MapFields
     policy: Policy
@@ -141,6 +143,8 @@ class InnerMap:
 
 @dataclass(frozen=True, slots=True)
 class SharedInnerMap:
+    """One inner map for many slots; `inner` names its template."""
+
     name: str
     inner: str
     entries: Entries | None
@@ -184,6 +188,8 @@ class PlainMap:
 
 @dataclass(frozen=True, slots=True)
 class XdpAttach:
+    """An attachment to a network interface."""
+
     interface: str
     mode: XdpMode
     if_missing: IfMissing
@@ -192,6 +198,8 @@ class XdpAttach:
 
 @dataclass(frozen=True, slots=True)
 class Program:
+    """A program of an object, and the name of its pin."""
+
     name: str
     pin: str
     attach: XdpAttach | None

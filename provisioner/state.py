@@ -128,6 +128,8 @@ class DesiredMap:
 
 @dataclass(frozen=True, slots=True)
 class DesiredProgram:
+    """A program that shall be pinned, and attached if `attach` says where."""
+
     name: str
     pin: str
     attach: XdpAttach | None
@@ -157,6 +159,8 @@ class DesiredObject:
 
 @dataclass(frozen=True, slots=True)
 class DesiredState:
+    """Everything that one project wants."""
+
     project: str
     pin_root: str
     host: Host

@@ -111,6 +111,8 @@ class CommitObject:
 
 @dataclass(frozen=True, slots=True)
 class DeleteSlots:
+    """Empty slots of a live map; `slots` are rows of the change's SlotChanges."""
+
     map: str
     slots: Index
 
@@ -130,6 +132,8 @@ class Detach:
 
 @dataclass(frozen=True, slots=True)
 class Unpin:
+    """Take a pin away."""
+
     pin: str
 
     def describe(self) -> str:
@@ -151,6 +155,8 @@ class RecordMeta:
 
 @dataclass(frozen=True, slots=True)
 class RemovePinRoot:
+    """Remove the empty pin root."""
+
     def describe(self) -> str:
         return "remove the pin root"
 

@@ -30,6 +30,8 @@ class Scalar:
 
 @dataclass(frozen=True, slots=True)
 class Sequence:
+    """Items in the order written."""
+
     items: tuple[Node, ...]
     where: Location
 

@@ -29,6 +29,8 @@ class ArrayType:
 
 @dataclass(frozen=True, slots=True)
 class Member:
+    """A named part of a struct or union."""
+
     name: str
     type: TypeExpr
     where: Location

@@ -58,6 +58,8 @@ class IntEncoding(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class BtfInt:
+    """An integer: `size` in bytes, `bits` of it used, `encoding` as BTF_INT_* flags."""
+
     name: str
     size: int
     encoding: int
@@ -66,6 +68,8 @@ class BtfInt:
 
 @dataclass(frozen=True, slots=True)
 class BtfArray:
+    """`count` elements of the type with the id `element`."""
+
     element: int
     count: int
 
@@ -92,6 +96,8 @@ class BtfComposite:
 
 @dataclass(frozen=True, slots=True)
 class BtfEnum:
+    """Names for the numbers of an integer of `size` bytes."""
+
     name: str
     size: int
     signed: bool

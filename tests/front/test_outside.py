@@ -37,3 +37,19 @@ def test_an_object_is_found_below_the_spec_or_beside_its_folder(spec: Path, file
 def test_an_object_elsewhere_must_be_allowed(spec: Path) -> None:
     assert "leads outside the project folder" in problems(spec, "../../elsewhere/one.o")[0]
     assert problems(spec, "../../elsewhere/one.o", allow_outside=True) == ["this is no ELF file"]
+
+
+def test_a_type_can_be_the_kernel_s_own(spec: Path) -> None:
+    spec.write_text("""
+version: 1
+name: edge
+maps:
+  frames:
+    type: hash
+    key: u32
+    value: {btf: struct ethhdr, from: vmlinux, as: {h_dest: mac, h_source: mac}}
+    max_entries: 4
+    entries: {1: {h_dest: "02:00:00:00:00:01", h_source: "02:00:00:00:00:02", h_proto: 0x0800}}
+""")
+    value = api.load([spec]).desired.maps["frames"].entries.values
+    assert value.tobytes() == bytes.fromhex("0200000000010200000000020800")
