@@ -12,10 +12,10 @@ BPF_CFLAGS := -O2 -g -Wall -Werror -target bpf -I/usr/include/$(shell uname -m)-
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup bpf demo test lint format bench clean
+.PHONY: help setup bpf demo test sweep test-kernels lint format bench clean
 
 help: ## this list
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
 
 setup: ## .venv with the provisioner in it, and the Debian packages that are missing
 	@scripts/setup.sh
@@ -34,6 +34,13 @@ demo: setup bpf ## two network namespaces, real packets, one spec; needs root
 
 test: setup bpf ## the whole test suite; needs root
 	$(VENV)/python -m pytest
+
+sweep: setup bpf ## every kill point and fault, and long runs; needs root and more than an hour
+	PROVISIONER_SWEEP=full $(VENV)/python -m pytest tests/promises
+
+test-kernels: setup bpf ## what touches the kernel, on 5.10 to the newest; KERNEL=6.1 for one; needs root and qemu
+	@scripts/setup.sh --kernels
+	$(VENV)/python scripts/test_kernels.py $(KERNEL)
 
 lint: setup ## ruff and mypy
 	$(VENV)/ruff check .

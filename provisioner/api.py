@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Literal, TextIO
 from provisioner import document, observe, schema, schemafile
 from provisioner.changes import Action
 from provisioner.codec.btf import BtfTypes
+from provisioner.codec.resolve import Lookup
 from provisioner.diff import diff_map, slots_to_read
 from provisioner.diff_objects import diff_links, diff_object
 from provisioner.document import Document
@@ -28,6 +29,7 @@ from provisioner.plan import Overrides, Plan, make_plan
 from provisioner.privileges import refuse_unprivileged
 from provisioner.read_spec import read
 from provisioner.rules import VMLINUX, btf_types
+from provisioner.snapshot import Snapshot
 from provisioner.spec import Spec, TableRef
 from provisioner.state import DesiredState, ObservedState
 from provisioner.teardown import plan_destroy
@@ -66,9 +68,11 @@ def load(
     pin_root: str | None = None,
     stdin: TextIO | None = None,
     host: Host | None = None,
+    lookups: Mapping[str, Lookup] | None = None,
 ) -> Project:
     """Read spec files and everything they name, without a look at the kernel.
 
+    `host` and `lookups` (the numbers of interfaces and cgroups by name) are this host's if not given.
     Raises SpecError with all problems of all files in one go.
     """
     problems = Problems()
@@ -85,7 +89,7 @@ def load(
             objects,
             lambda table: _table(table, roots, problems),
             _btf(spec, objects, problems),
-            {"ifindex": this_host.find_ifindex, "cgroup_id": this_host.find_cgroup_id},
+            lookups or {"ifindex": this_host.find_ifindex, "cgroup_id": this_host.find_cgroup_id},
             problems,
         )
     except InputError as error:
@@ -138,17 +142,23 @@ def beside(spec_file: str, name: str) -> Path:
     return Path(spec_file).parent / name
 
 
-def plan(project: Project, overrides: Overrides = Overrides(), *, against: Literal["live", "empty"] = "live") -> Plan:
-    """The difference between the spec and what is live, and what would be done. Writes nothing."""
+def plan(
+    project: Project, overrides: Overrides = Overrides(), *, against: Literal["live", "empty"] | Snapshot = "live"
+) -> Plan:
+    """The difference between the spec and what is live, and what would be done. Writes nothing.
+
+    `against` a snapshot asks no kernel, and gives the plan that its host would have given at that time.
+    """
     desired = project.desired
-    observed = ObservedState.nothing() if against == "empty" else observe.observe(desired)
+    source = None if isinstance(against, str) else against
+    observed = ObservedState.nothing() if against == "empty" else observe.observe(desired, source)
     maps = []
     for name, one in desired.maps.items():
         live = observed.maps.get(name)
-        blocks = () if live is None else observe.blocks(desired, one, live, slots_to_read(one, live))
+        blocks = () if live is None else observe.blocks(desired, one, live, slots_to_read(one, live), source)
         maps.append(diff_map(one, live, blocks, observed.meta))
     objects = {name: diff_object(one, desired, observed) for name, one in desired.objects.items()}
-    check_interfaces = against == "live"
+    check_interfaces = against != "empty"
     links = diff_links(observed, objects, check_interfaces)
     return make_plan(desired, observed, maps, objects.values(), links, overrides)
 

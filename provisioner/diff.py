@@ -109,12 +109,21 @@ def diff_map(
 
 
 def deleted(desired: DesiredMap, observed: ObservedMap) -> MapChange:
-    """The change that takes a live map away: all its slots, whose entries nobody needs to read."""
+    """The change that takes a live map away: all its slots, whose entries nobody needs to read.
+
+    Of a map that somebody else made, only the slots that the spec declares or that it would not suffer.
+    """
     count = len(observed.slots.inner_ids)
     numbers = np.arange(count, dtype=np.int64)
     slots = _no_changes(observed.slots.keys, np.full(count, -1, np.int64), numbers)
     slots.action[:] = Action.DELETE
     slots.reason[:] = Reason.NOT_IN_SPEC
+    if desired.adopted is not None and desired.outer is not None:
+        outside = ~columns.within(slots.keys, desired.outer.key.number_order, desired.outer.owned)
+        if desired.outer.extra_inner_maps is not ExtraInnerMaps.DELETE:
+            outside[pair_slots(desired, observed).right_only] = True
+        slots.action[outside] = Action.KEEP
+        slots.reason[outside] = Reason.NOT_OWNED
     return MapChange(
         desired.name, Action.DELETE, "the project is destroyed", desired, observed, slots, _join([], desired)
     )
@@ -263,6 +272,8 @@ def _decide(desired: DesiredMap, observed: ObservedMap, slots: SlotChanges) -> N
         mark(changed, Action.REPLACE, Reason.TORN_READ if desired.update is Update.AUTO else Reason.ASKED)
     capacity = columns.take(desired.slots.max_entries, wanted, 0)
     mark(both & (slots.capacity_before != capacity) & (slots.capacity_before != 0), Action.REPLACE, Reason.CAPACITY)
+    # What vanished while it was read is never written in place: nobody knows what it holds.
+    mark(both & (slots.capacity_before == 0), Action.REPLACE, Reason.ENTRIES)
     ids = columns.take(observed.slots.inner_ids, live, 0)
     share = columns.take(desired.slots.shared, wanted, -1)
     mark(both & _wrongly_shared(ids, share), Action.REPLACE, Reason.UNDECLARED_SHARE)

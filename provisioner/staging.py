@@ -37,9 +37,11 @@ class Stager:
         self._capacity = desired.slots.max_entries.tolist()
         self._opened = ExitStack()
         self._btf: tuple[BtfFd | None, int, int] = (None, 0, 0)
+        self._had_btf = False
 
     def __enter__(self) -> Self:
         self._btf = self._load_btf()
+        self._had_btf = self._btf[0] is not None
         return self
 
     def __exit__(
@@ -66,6 +68,15 @@ class Stager:
             staged.close()
             raise
         return staged
+
+    def forget_btf(self) -> bool:
+        """Create maps without BTF from now on; whether there was any to forget.
+
+        For Linux 5.15 to 6.1, where a value type that is a struct is part of what an outer map's template and its inner
+        maps must have in common, or none of them (`timer_off` in bpf_map_meta_equal, until aa3496accc41).
+        """
+        had, self._btf = self._had_btf, (None, 0, 0)
+        return had
 
     def fill(self, fd: MapFd, slot: int) -> None:
         """Write all entries of a desired slot into an empty map."""

@@ -9,7 +9,7 @@ import numpy as np
 
 from provisioner.changes import Action, Change, LinkChange, MapChange
 from provisioner.diff import deleted
-from provisioner.plan import Overrides, Plan, Refusal, publishing_order
+from provisioner.plan import Overrides, Plan, Refusal, made_here, publishing_order
 from provisioner.state import META_PIN, DesiredState, ObservedState
 from provisioner.steps import DeleteSlots, Detach, RemovePinRoot, Step, Sweep, Unpin
 
@@ -64,7 +64,7 @@ def _refusals(
 ) -> Iterable[Refusal]:
     if observed.meta is not None and observed.meta.project != desired.project and not overrides.take_over:
         yield Refusal("ownership", "", f"the pin root belongs to project `{observed.meta.project}`", "--take-over")
-    if observed.meta is None and (observed.maps or observed.object_maps) and not overrides.take_over:
+    if observed.meta is None and made_here(desired, observed) and not overrides.take_over:
         yield Refusal("ownership", "", "there is no record that this project made these pins", "--take-over")
     protected = set(observed.meta.protected) if observed.meta is not None else set()
     for change in maps:

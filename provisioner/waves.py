@@ -6,6 +6,7 @@ lock for a system call. No inner map is in a slot before it holds all its entrie
 
 from __future__ import annotations
 
+import errno
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -113,6 +114,8 @@ def publish(
         ThreadPoolExecutor(STAGERS, thread_name_prefix="stage") as pool,
     ):
         pending = _submit(pool, stager, todo[0]) if todo else []
+        # What has to be measured is measured while the first wave is staged.
+        batch.batching_for(min(len(rows), size))
         try:
             for number, wave in enumerate(todo):
                 with FdSet[MapFd]() as staged:
@@ -123,7 +126,7 @@ def publish(
                     if live:
                         check_unchanged(outer, change, wave.rows)
                         progress.grace_periods += keep(change, wave.rows, keeper, size)
-                    _publish_wave(outer, change, wave, staged, published, progress)
+                    _publish_as_it_can(outer, change, wave, stager, staged, published, progress)
         finally:
             for future in pending:
                 if not future.cancel() and future.exception() is None:
@@ -159,6 +162,25 @@ def _collect(futures: list[Future[FdSet[MapFd]]], staged: FdSet[MapFd]) -> None:
             failure = failure or error
     if failure is not None:
         raise failure
+
+
+def _publish_as_it_can(
+    outer: MapFd,
+    change: MapChange,
+    wave: Wave,
+    stager: Stager,
+    staged: FdSet[MapFd],
+    published: Callable[[Index], None],
+    progress: Progress,
+) -> None:
+    """Publish a wave; where the template refuses its first map, once more with maps that carry no BTF."""
+    try:
+        _publish_wave(outer, change, wave, staged, published, progress)
+    except batch.BatchError as error:
+        if error.errno != errno.EINVAL or error.done or not stager.forget_btf():
+            raise
+        with stager.stage(wave.maps.tolist()) as plain:
+            _publish_wave(outer, change, wave, plain, published, progress)
 
 
 def _publish_wave(

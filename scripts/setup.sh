@@ -17,6 +17,12 @@ packages=(
     python3-venv
 )
 
+# `--kernels`: also what boots other kernels. Later Debians have virtiofsd in a package of its own.
+if [[ ${1-} == --kernels ]]; then
+    packages+=(qemu-system-x86 busybox-static)
+    [[ -z $(apt-cache --names-only search '^virtiofsd$' 2>/dev/null) ]] || packages+=(virtiofsd)
+fi
+
 die() {
     printf 'setup: %s\n' "$@" >&2
     exit 1

@@ -19,6 +19,7 @@ from provisioner.kernel.fd import InnerId, MapFd
 from provisioner.staging import Stager
 from provisioner.state import DesiredMap
 from provisioner.steps import CreateMap, DeleteSlots, PublishSlots, WriteEntries
+from provisioner.words import plural
 
 
 def create(tx: Transaction, step: CreateMap) -> None:
@@ -33,7 +34,7 @@ def create(tx: Transaction, step: CreateMap) -> None:
             rows = np.arange(len(change.slots.keys), dtype=np.int64)
             waves.publish(fd, change, rows, host, tx.wave, Keeper(), lambda _: None, tx.progress, live=False)
         pin_new(tx, fd, step.map)
-    put_in_place(tx, step.map)
+    put_in_place(tx, step.map, over=step.over)
 
 
 def publish(tx: Transaction, step: PublishSlots) -> None:
@@ -41,8 +42,10 @@ def publish(tx: Transaction, step: PublishSlots) -> None:
     change = tx.plan.maps[step.map]
 
     def published(rows: Index) -> None:
-        what = f"{len(rows):,} inner maps of {change.name}"
-        tx.journal.note(what, lambda: _unpublish(tx, change, rows), visible=not step.fresh)
+        if step.fresh:  # nobody sees this map yet, and it goes with its pin: what has its name is another one
+            return
+        what = f"{plural(len(rows), 'inner map')} of {change.name}"
+        tx.journal.note(what, lambda: _unpublish(tx, change, rows))
 
     with tx.open(change) as outer:
         keeper = tx.keeper(change.name)
@@ -65,7 +68,7 @@ def delete(tx: Transaction, step: DeleteSlots) -> None:
     with tx.open(change) as outer:
         waves.check_unchanged(outer, change, step.slots)
         tx.progress.grace_periods += waves.keep(change, step.slots, tx.keeper(change.name), tx.wave)
-        what = f"{len(step.slots):,} inner maps deleted from {change.name}"
+        what = f"{plural(len(step.slots), 'inner map')} deleted from {change.name}"
         keys = np.ascontiguousarray(change.slots.keys[step.slots])
         with tx.journal.noting(what, lambda: _unpublish(tx, change, step.slots)):
             tx.progress.grace_periods += batch.unpublish(outer, keys, name=change.name)

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from provisioner import metamap
 from provisioner.apply.transaction import Transaction
+from provisioner.errors import Problem, RefusedError
 from provisioner.kernel import bpffs, links, maps
 from provisioner.kernel.fd import Fd
 from provisioner.plan import own_pins
@@ -56,10 +57,16 @@ def pin_new(tx: Transaction, fd: Fd, name: str) -> None:
     bpffs.pin(fd, path)
 
 
-def put_in_place(tx: Transaction, name: str) -> None:
-    """Give a new pin its final name by one rename; what it takes the place of is kept under another one."""
+def put_in_place(tx: Transaction, name: str, *, over: bool) -> None:
+    """Give a new pin its final name by one rename; what it takes the place of (`over`) is kept under another one.
+
+    Raises RefusedError where somebody pinned something under that name since the plan was made.
+    """
     final, old = tx.path(name), tx.old_path(name)
     if final.exists():
+        if not over:
+            hint = "plan again, and find out who pins there"
+            raise RefusedError(Problem("somebody else pinned this since the plan was made", hint=hint, address=name))
         with bpffs.open_any(final) as fd:
             bpffs.pin(fd, old)
         tx.journal.note(f"pin {name}", lambda: bpffs.rename(old, final))

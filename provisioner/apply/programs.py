@@ -11,6 +11,7 @@ from provisioner.changes import Action, LinkChange
 from provisioner.kernel import bpffs, links, maps, objects
 from provisioner.kernel.fd import ProgramFd
 from provisioner.steps import Attach, CommitObject, Detach, LoadObject
+from provisioner.uapi import XdpMode
 
 
 def load(tx: Transaction, step: LoadObject) -> None:
@@ -37,9 +38,10 @@ def load(tx: Transaction, step: LoadObject) -> None:
 def commit(tx: Transaction, step: CommitObject) -> None:
     """Put the new generation's pins in the place of the old ones."""
     one = tx.plan.desired.objects[step.object]
+    live = {*tx.plan.observed.object_maps, *tx.plan.observed.programs}
     for name in (*one.maps, *(program.pin for program in one.programs)):
         if tx.new_path(name).exists():
-            put_in_place(tx, name)
+            put_in_place(tx, name, over=name in live)
             tx.fresh.discard(name)
 
 
@@ -99,8 +101,16 @@ def _detach(tx: Transaction, pin: str) -> None:
 
 
 def _attach_again(tx: Transaction, pin: str, ifindex: int, old: Path) -> None:
-    with links.open_program_pin(old) as program, links.attach_xdp(program, ifindex, name=pin) as link:
-        bpffs.pin_replace(link, tx.path(pin))
+    """Attach as it was before; a link that never came off is left as it is."""
+    path = tx.path(pin)
+    if path.exists():
+        with links.open_link_pin(path) as link:
+            if links.info(link).ifindex == ifindex:
+                return
+    meta = tx.plan.observed.meta
+    mode = XdpMode[meta.attach_modes[pin]] if meta is not None and pin in meta.attach_modes else XdpMode.AUTO
+    with links.open_program_pin(old) as program, links.attach_xdp(program, ifindex, mode, name=pin) as link:
+        bpffs.pin_replace(link, path)
 
 
 def _drop(tx: Transaction, pin: str) -> None:

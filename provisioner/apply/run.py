@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import assert_never
@@ -69,9 +69,13 @@ def apply_plan(plan: Plan, options: Options, verify: Callable[[], tuple[Problem,
     try:
         _run(tx, verify)
     except (ProvisionerError, OSError, MemoryError, KeyboardInterrupt) as error:
-        raise _failed(tx, error) from error
-    finally:
+        raise _with_rest(_failed(tx, error), tx.close()) from error
+    except BaseException:
         tx.close()
+        raise
+    rest = tx.close()
+    if rest:
+        raise _with_rest(ApplyError(), rest, tx.journal.visible())
     seconds = time.monotonic() - started
     return Result(Status.APPLIED, seconds, tx.progress.grace_periods, fds_before, open_fds())
 
@@ -134,6 +138,17 @@ def _failed(tx: Transaction, error: BaseException) -> ProvisionerError:
     status = Status.PARTIAL if left else Status.INTERRUPTED if interrupted else Status.ROLLED_BACK
     failure.status, failure.live = status.value, tuple(left)
     return failure
+
+
+def _with_rest(failure: ProvisionerError, rest: tuple[Problem, ...], visible: Sequence[str] = ()) -> ProvisionerError:
+    """The same failure, and temporary pins that are left (`rest`): then it is partial, whatever it was before."""
+    if not rest:
+        return failure
+    kind = InterruptError if isinstance(failure, InterruptError) else ApplyError
+    whole = kind(*failure.problems, *rest)
+    pins = (f"temporary pin {problem.address}" for problem in rest)
+    whole.status, whole.live = Status.PARTIAL.value, (*failure.live, *visible, *pins)
+    return whole
 
 
 def _words(error: BaseException) -> str:

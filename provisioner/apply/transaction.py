@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from provisioner import waves
 from provisioner.apply.journal import Journal
 from provisioner.changes import MapChange
-from provisioner.errors import InterruptError, Problem
+from provisioner.errors import HostError, InterruptError, Problem, Problems, ProvisionerError
 from provisioner.keeper import Keeper
 from provisioner.kernel import bpffs, host, maps
 from provisioner.kernel.fd import MapFd
@@ -62,16 +62,28 @@ class Transaction:
         return self._keepers.setdefault(name, Keeper())
 
     def sweep(self) -> None:
-        """Remove temporary pins."""
+        """Remove temporary pins; one that cannot go does not keep the others."""
+        problems = Problems()
         for name in bpffs.list_pins(self.root):
             if name.startswith(TEMPORARY_PREFIXES):
-                bpffs.unpin(self.path(name))
+                try:
+                    bpffs.unpin(self.path(name))
+                except ProvisionerError as error:
+                    problems.extend(error.problems)
+        problems.raise_if_any(HostError)
 
-    def close(self) -> None:
-        """Let go of what was kept for a rollback."""
+    def close(self) -> tuple[Problem, ...]:
+        """Let go of what was kept for a rollback; gives what keeps temporary pins from going."""
         for keeper in self._keepers.values():
             keeper.close()
-        self.sweep()
+        try:
+            self.sweep()
+        except ProvisionerError as error:
+            return tuple(
+                replace(problem, hint="it holds what was replaced; the next apply removes it")
+                for problem in error.problems
+            )
+        return ()
 
     def stop_if_interrupted(self) -> None:
         """Raise InterruptError if a signal came: this is a safe point."""

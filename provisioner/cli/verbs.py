@@ -36,12 +36,13 @@ from provisioner.cli.options import (
     Verbose,
     Yes,
 )
-from provisioner.errors import Problem, ProvisionerError
+from provisioner.errors import HostError, Problem, ProvisionerError
 from provisioner.report import problems as told
 
 if TYPE_CHECKING:
     from provisioner.api import Project, SpecFile
     from provisioner.plan import Overrides
+    from provisioner.snapshot import Snapshot
 
 EXIT_USAGE: Final = 64
 EXIT_BUG: Final = 70
@@ -83,6 +84,9 @@ def validate(
     output: Annotated[
         Literal["text", "json", "github"], typer.Option("--format", help="How the result is written.")
     ] = "text",
+    kernel: Annotated[
+        str | None, typer.Option(metavar="VERSION", help="Say what this kernel would refuse, or do slowly: 5.10.")
+    ] = None,
     pin_root: PinRoot = None,
     overlay: Overlay = None,
     allow_outside: AllowOutside = False,
@@ -94,19 +98,21 @@ def validate(
     console = Console(output, color, quiet=quiet, verbose=verbose)
 
     def work() -> int:
+        from provisioner import kernelfacts
         from provisioner.report import jsondoc, text
 
         try:
-            project = _load(console, files, overlay, allow_outside, pin_root)
+            project = load_project(console, files, overlay, allow_outside, pin_root)
+            advice = None if kernel is None else kernelfacts.advise(project.desired, kernelfacts.parse(kernel))
         except ProvisionerError as error:
             if output != "github":
                 raise
             console.lines(told.github(error.problems))
             return error.exit_code
         if output == "json":
-            console.pieces(jsondoc.valid(project.desired))
+            console.pieces(jsondoc.valid(project.desired, advice))
         elif output == "text":
-            console.lines([text.valid(project.desired)])
+            console.lines([text.valid(project.desired), *text.advice(advice or (), console.style)])
         return 0
 
     return guarded(console, work)
@@ -116,7 +122,10 @@ def validate(
 def plan(
     files: Files,
     against: Annotated[
-        Literal["live", "empty"], typer.Option(help="Compare with what is live, or as if nothing were.")
+        str,
+        typer.Option(
+            metavar="live|empty|FILE", help="Compare with what is live, with nothing, or with a snapshot of a host."
+        ),
     ] = "live",
     out: Annotated[Path | None, typer.Option(metavar="PLAN", help="Save the plan, for `apply --plan`.")] = None,
     exit_zero: Annotated[bool, typer.Option("--exit-zero", help="End with 0 although there are changes.")] = False,
@@ -139,21 +148,24 @@ def plan(
 
     def work() -> int:
         from provisioner import api
-        from provisioner.cli import saved
+        from provisioner.cli import saved, snapshots
         from provisioner.report import build, jsondoc, text
         from provisioner.report.model import ALL, CUT
 
         if out is not None and against == "empty":
             raise typer.BadParameter("a plan against nothing is not one to apply", param_hint="--out")
-        project = _load(console, files, overlay, allow_outside, pin_root)
+        taken = None if against in ("live", "empty") else snapshots.read(Path(against))
+        project = load_project(console, files, overlay, allow_outside, pin_root, taken)
         overrides = _overrides(force, approve_deletes, allow_recreate, take_over, prune)
-        found = api.plan(project, overrides, against=against)
+        found = api.plan(project, overrides, against=taken or ("empty" if against == "empty" else "live"))
         if out is not None:
             saved.save(out, found, overrides)
         report = build.report(found, ALL if full else CUT)
         if output == "json":
             console.pieces(jsondoc.render(report))
         else:
+            if taken is not None:
+                console.lines([snapshots.about(taken.header), ""])
             console.lines(text.render(report, console.style, steps=verbose))
         if found.blocked:
             return 4
@@ -195,7 +207,7 @@ def apply(
         from provisioner.cli.carry_out import CarryOut
         from provisioner.plan import either
 
-        project = _load(console, files, overlay, allow_outside, pin_root)
+        project = load_project(console, files, overlay, allow_outside, pin_root)
         overrides = _overrides(force, approve_deletes, allow_recreate, take_over, prune)
         bound = None
         if saved_plan is not None:
@@ -243,7 +255,7 @@ def destroy(
         from provisioner import api
         from provisioner.cli.carry_out import CarryOut
 
-        project = _load(console, files, overlay, allow_outside, pin_root)
+        project = load_project(console, files, overlay, allow_outside, pin_root)
         overrides = _overrides(force, False, False, take_over, False)
         run = CarryOut(console, yes=yes, full=full, destroy=True)
         run(
@@ -281,13 +293,32 @@ def show(
         from provisioner.report import jsondoc, text
         from provisioner.report.model import ALL, CUT
 
-        project = _load(console, files, overlay, allow_outside, pin_root)
+        project = load_project(console, files, overlay, allow_outside, pin_root)
         found = live.look(project, ALL if full else CUT)
         if output == "json":
             console.pieces(jsondoc.live(found))
         else:
             console.lines(text.live(found, console.style))
         return 0
+
+    return guarded(console, work)
+
+
+@app.command(epilog=EXIT_STATUS)
+def doctor(output: Output = "text", color: ColorOption = "auto") -> int:
+    """Say what works on this host, what does not, and why. Ends with 0 where the provisioner can work, else with 5."""
+    console = Console(output, color, quiet=False, verbose=False)
+
+    def work() -> int:
+        from provisioner.doctor import examine
+        from provisioner.report import doctor as report
+
+        found = examine()
+        if output == "json":
+            console.pieces([report.document(found)])
+        else:
+            console.lines(report.text(found, console.style))
+        return 0 if report.usable(found) else HostError.exit_code
 
     return guarded(console, work)
 
@@ -312,13 +343,26 @@ def schema(
 # --- what verbs share --------------------------------------------------------------------------------------------
 
 
-def _load(
-    console: Console, files: Sequence[str], overlays: Sequence[Path] | None, allow_outside: bool, pin_root: str | None
+def load_project(
+    console: Console,
+    files: Sequence[str],
+    overlays: Sequence[Path] | None,
+    allow_outside: bool,
+    pin_root: str | None,
+    snapshot: Snapshot | None = None,
 ) -> Project:
     from provisioner import api
 
     paths: list[SpecFile] = ["-" if name == "-" else Path(name) for name in files]
-    project = api.load(paths, overlays=overlays or (), allow_outside=allow_outside, pin_root=pin_root, stdin=sys.stdin)
+    project = api.load(
+        paths,
+        overlays=overlays or (),
+        allow_outside=allow_outside,
+        pin_root=pin_root,
+        stdin=sys.stdin,
+        host=snapshot.host() if snapshot is not None else None,
+        lookups=snapshot.lookups() if snapshot is not None else None,
+    )
     console.document = project.document
     return project
 
@@ -363,6 +407,8 @@ def guarded(console: Console, work: Callable[[], int]) -> int:
 
 def run(arguments: Sequence[str]) -> int:
     """Run the command line `arguments`; gives the exit status."""
+    from provisioner.cli import adopt, explain  # noqa: F401 (they add their verbs)
+
     try:
         status = typer.main.get_command(app).main(list(arguments), prog_name="provisioner", standalone_mode=False)
     except _UsageError as error:

@@ -1,7 +1,8 @@
 """Writing many entries or slots: one system call where the kernel has it, else the same thing one by one.
 
 What a kernel lacks shows by errno 524, never by its version. A write to an outer map waits for an RCU grace period, a
-batch of them for one (commit 37ba5b59d6ad); where there is no batch, threads share the waits.
+batch of them for one (commit 37ba5b59d6ad) or, before that, for one each; where there is no batch, or a dear one,
+threads share the waits.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cache
 from typing import Final
 
 import numpy as np
@@ -28,15 +30,19 @@ from provisioner.uapi import ENOTSUPP, MapType
 class Batching:
     """Which batches to use where the kernel has them: on `entries` of maps, on `slots` of outer maps.
 
-    `threads` is how many single writes to an outer map wait together where there is no batch.
+    `threads` is how many single writes to an outer map wait together where there is no batch; measured on 6.18, a
+    write takes 0.3 ms with 64 of them and 0.06 ms with 256.
     """
 
     entries: bool = True
     slots: bool = True
-    threads: int = 64
+    threads: int = 256
 
 
 BATCHING: Final = Batching()
+
+_MANY_SLOTS: Final = 128
+"""From here on it pays to know whether a batch waits once: a dear one costs more than a second."""
 
 
 class BatchError(KernelError):
@@ -81,15 +87,16 @@ def delete_batch(fd: MapFd, keys: Column, *, batching: Batching = BATCHING, name
     _write(rows.count, whole if batching.entries else None, single, 1, forgiven=errno.ENOENT, name=name)
 
 
-def publish(outer: MapFd, keys: Column, fds: Column, *, batching: Batching = BATCHING, name: str = "") -> int:
+def publish(outer: MapFd, keys: Column, fds: Column, *, batching: Batching | None = None, name: str = "") -> int:
     """Put inner maps in slots of an outer map: rows of `keys` (n, key_size) and `fds` (n, u32).
 
-    Gives the number of grace periods that it waited for. Raises `BatchError`, where `written` tells the slots that
-    are live.
+    Without `batching` it does as `batching_for` says. Gives the number of grace periods that it waited for. Raises
+    `BatchError`, where `written` tells the slots that are live.
     """
     key_rows, fd_rows = _pair(keys, fds)
     if fd_rows.count and fd_rows.size != 4:
         raise ValueError("fds are 32 bits wide")
+    batching = batching or batching_for(key_rows.count)
 
     def whole(start: int, count: libbpf.Counter) -> None:
         libbpf.map_update_batch(outer.number, key_rows.at(start), fd_rows.at(start), count, None)
@@ -102,22 +109,33 @@ def publish(outer: MapFd, keys: Column, fds: Column, *, batching: Batching = BAT
     )
 
 
-def unpublish(outer: MapFd, keys: Column, *, batching: Batching = BATCHING, name: str = "") -> int:
+def unpublish(outer: MapFd, keys: Column, *, batching: Batching | None = None, name: str = "") -> int:
     """Empty slots of an outer map; one that is empty already is no error.
 
-    Gives the number of grace periods that it waited for. Raises `BatchError`.
+    Without `batching` it does as `batching_for` says. Gives the number of grace periods that it waited for. Raises
+    `BatchError`.
     """
     rows = Rows.of(keys)
     whole, single = _deletes(outer, rows)
+    batching = batching or batching_for(rows.count)
     chosen = whole if batching.slots else None
     return _write(rows.count, chosen, single, batching.threads, forgiven=errno.ENOENT, name=name)
 
 
-def slots_batch_waits_once(slots: int = 8) -> bool:
+def batching_for(slots: int) -> Batching:
+    """How to write so many slots on this kernel: by threads, where a batch of them would wait for each.
+
+    Measured when it first matters, once in a process.
+    """
+    return BATCHING if slots < _MANY_SLOTS or slots_batch_waits_once() else Batching(slots=False)
+
+
+@cache
+def slots_batch_waits_once(slots: int = 16) -> bool:
     """Whether a batch of slots pays one grace period here, or one per slot, as Linux 6.1 does.
 
-    Tried on a scratch outer map in about five grace periods: a batch is dear if it takes longer than half of as many
-    single writes. Worth asking before a wave of hundreds; if not, use `Batching(slots=False)`.
+    Tried on a scratch outer map, in three grace periods where batches are cheap: one is dear if it takes longer than
+    half of as many single writes. True where the kernel has no batch at all: threads are then what is left anyway.
     """
     inner_shape = MapShape(MapType.ARRAY, 4, 4, 1)
     keys = np.arange(slots, dtype=np.uint32)
@@ -126,8 +144,11 @@ def slots_batch_waits_once(slots: int = 8) -> bool:
         maps.create(MapShape(MapType.ARRAY_OF_MAPS, 4, 4, slots), "probe", inner=inner) as outer,
     ):
         fds = np.full(slots, inner.number, dtype=np.uint32)
-        single = min(_seconds(lambda: publish(outer, keys[:1], fds[:1])) for _ in range(3))
-        return _seconds(lambda: publish(outer, keys, fds)) < single * slots / 2
+        single = min(_seconds(lambda: publish(outer, keys[:1], fds[:1], batching=_SINGLE)) for _ in range(2))
+        return _seconds(lambda: publish(outer, keys, fds, batching=BATCHING)) < single * slots / 2
+
+
+_SINGLE: Final = Batching(slots=False)
 
 
 def _seconds(call: Callable[[], object]) -> float:
@@ -182,7 +203,7 @@ def _write(
 
 def _by_batch(total: int, whole: Whole, forgiven: int) -> int:
     """The number of calls it took, or 0 where the kernel has no such batch."""
-    start = calls = 0
+    start = calls = repeats = 0
     while start < total:
         count = libbpf.Counter(total - start)
         calls += 1
@@ -194,6 +215,9 @@ def _by_batch(total: int, whole: Whole, forgiven: int) -> int:
             if error.errno == ENOTSUPP and start + done == 0:
                 return 0
             start += done
+            if error.errno in libbpf.ASKS_AGAIN and repeats < libbpf.REPEATS:
+                repeats += 1
+                continue
             if error.errno != forgiven:
                 raise BatchError(error, np.arange(total) < start, start) from None
             start += 1

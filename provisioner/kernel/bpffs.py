@@ -38,7 +38,8 @@ def check(pin_root: Path) -> None:
 
     The mount itself will not do: the kernel keeps files of its own there that cannot be removed.
     """
-    nearest = next(path for path in (pin_root, *pin_root.absolute().parents) if path.exists())
+    # Linux 5.10 refuses to even look up a name with a `.`
+    nearest = next(path for path in (pin_root, *pin_root.absolute().parents) if _os_call("stat", path, path.exists))
     if _file_system(nearest) != "bpf":
         raise HostError(
             Problem(
@@ -57,15 +58,31 @@ def check(pin_root: Path) -> None:
         raise HostError(Problem("this is a pin, not a folder", address=str(pin_root)))
 
 
+def mounts() -> tuple[str, ...]:
+    """Where a bpffs is mounted, in the order of the mounts."""
+    return tuple(fields[4] for fields, kind in _mounted() if kind == "bpf")
+
+
 def _file_system(path: Path) -> str:
     """The type of the file system that `path` is on, by its device number in mountinfo."""
     device = path.stat().st_dev
     number = f"{os.major(device)}:{os.minor(device)}"
+    return next((kind for fields, kind in _mounted() if fields[2] == number), "")
+
+
+def _mounted() -> Iterator[tuple[list[str], str]]:
+    """Each mount: the fields of its line in mountinfo that come before the type, and the type."""
     for line in Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="surrogateescape").splitlines():
         fields, _, source = line.partition(" - ")
-        if fields.split()[2] == number:
-            return source.split()[0]
-    return ""
+        yield fields.split(), source.split()[0]
+
+
+def walk_pins() -> Iterator[Path]:
+    """Every file on every bpffs, in the order of names. Not all are pins: iterators are among them."""
+    for mount in mounts():
+        for folder, folders, files in os.walk(mount):
+            folders.sort()
+            yield from (Path(folder) / name for name in sorted(files))
 
 
 def pin_name(name: str) -> str:
@@ -75,7 +92,7 @@ def pin_name(name: str) -> str:
 
 def ensure_dir(path: Path) -> None:
     """Make the folder `path`, and those above it that are missing; no call that changes anything if it is there."""
-    if not path.is_dir():
+    if not _os_call("stat", path, path.is_dir):
         _os_call("mkdir", path, lambda: path.mkdir(mode=0o755, parents=True, exist_ok=True))
 
 

@@ -49,15 +49,39 @@ def find_ifindex(name: str) -> int | None:
         return None
 
 
+def interfaces() -> dict[str, int]:
+    """All network interfaces that this process sees: name -> index."""
+    return {name: index for index, name in socket.if_nameindex()}
+
+
 def find_cgroup_id(path: str) -> int | None:
     """The id of a cgroup v2 folder, below its mount (`system.slice/web.service`): its inode; None if it is missing."""
+    mount = _cgroup_mount()
+    if mount is None:
+        return None
+    try:
+        return (mount / path.lstrip("/")).stat().st_ino
+    except OSError:
+        return None
+
+
+def cgroups() -> dict[str, int]:
+    """All cgroup v2 folders: path below the mount -> id."""
+    mount = _cgroup_mount()
+    found = {}
+    for folder, _, _ in os.walk(mount) if mount is not None else ():
+        try:
+            found[str(Path(folder).relative_to(mount or "")).removeprefix(".")] = os.stat(folder).st_ino
+        except OSError:  # it went meanwhile
+            continue
+    return found
+
+
+def _cgroup_mount() -> Path | None:
     for line in Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="surrogateescape").splitlines():
         fields, _, source = line.partition(" - ")
         if source.split()[0] == "cgroup2":
-            try:
-                return (Path(fields.split()[4]) / path.lstrip("/")).stat().st_ino
-            except OSError:
-                return None
+            return Path(fields.split()[4])
     return None
 
 

@@ -8,6 +8,7 @@ release the GIL. Structures are filled, passed and dropped; none leaves this pac
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import threading
 from collections.abc import Iterator
@@ -20,6 +21,12 @@ from provisioner.kernel.reasons import CREATE, DELETE, GET, LINK, LOAD, PIN, REL
 
 OLDEST: Final = (1, 1)
 """The first libbpf that has all we call: that of Debian 12."""
+
+ASKS_AGAIN: Final = frozenset({errno.EINTR, errno.EAGAIN})
+"""What the kernel says to a call that was interrupted and did nothing: the same call again may go through."""
+
+REPEATS: Final = 5
+"""How often a call is repeated that the kernel asks for again: as often as libbpf does with BPF_PROG_LOAD."""
 
 Counter = c_uint32
 Buffer = ctypes.Array[ctypes.c_char]
@@ -114,6 +121,12 @@ class ProgramInfoRecord(ctypes.Structure):
     ]
 
 
+class BtfInfoRecord(ctypes.Structure):
+    """`struct bpf_btf_info` up to `id`."""
+
+    _fields_: ClassVar[list[tuple[str, Any]]] = [("btf", c_uint64), ("btf_size", c_uint32), ("id", c_uint32)]
+
+
 class LinkInfoRecord(ctypes.Structure):
     """`struct bpf_link_info`; `target` is the first word of its union: for XDP, the ifindex."""
 
@@ -129,7 +142,7 @@ Result = TypeVar("Result")
 class Function(Generic[Result]):
     """One row of the table: a symbol, its signature, and the operation that its failure is called by."""
 
-    __slots__ = ("_bound", "argtypes", "name", "operation", "restype")
+    __slots__ = ("_bound", "_is_repeatable", "argtypes", "name", "operation", "restype")
     table: ClassVar[list[Function[Any]]] = []
 
     def __init__(self, name: str, restype: Any, *argtypes: Any, fails: str = "") -> None:
@@ -137,14 +150,34 @@ class Function(Generic[Result]):
         self.restype = restype
         self.argtypes = argtypes
         self.operation = fails
+        # A batch says how far it came, and libbpf itself repeats the load of a program: neither is repeated here.
+        self._is_repeatable = fails.startswith("BPF_") and not fails.endswith("_BATCH") and fails != LOAD
         self._bound: Any = None
         self.table.append(self)
 
     def __call__(self, *arguments: Any) -> Result:
         if self._bound is None:
             _load()
-        result: Result = self._bound(*arguments)
+        try:
+            result: Result = self._bound(*arguments)
+        except KernelError as error:
+            if error.errno not in ASKS_AGAIN or not self._is_repeatable:
+                raise
+            result = self._once_more(*arguments)
         return result
+
+    def _once_more(self, *arguments: Any) -> Result:
+        """Up to `REPEATS` times more, as long as that is all that the kernel asks for."""
+        for _ in range(REPEATS - 1):
+            try:
+                result: Result = self._bound(*arguments)
+            except KernelError as error:
+                if error.errno not in ASKS_AGAIN:
+                    raise
+            else:
+                return result
+        last: Result = self._bound(*arguments)
+        return last
 
     def bind(self, library: ctypes.CDLL) -> None:
         """Find the symbol and fix its signature. Raises `HostError` if the library lacks it."""
@@ -358,6 +391,14 @@ def program_record(fd: int) -> tuple[ProgramInfoRecord, tuple[int, ...]]:
     ids = (c_uint32 * max(1, count))()
     record = get_info(fd, ProgramInfoRecord(nr_map_ids=count, map_ids=ctypes.addressof(ids)))
     return record, tuple(ids[: min(count, record.nr_map_ids)])
+
+
+def btf_data(fd: int) -> bytes:
+    """All bytes of a BTF that the kernel holds."""
+    size = get_info(fd, BtfInfoRecord()).btf_size
+    data = new_buffer(size)
+    get_info(fd, BtfInfoRecord(btf=ctypes.addressof(data), btf_size=size))
+    return data.raw
 
 
 def run_program(fd: int, data: bytes, repeat: int) -> tuple[int, bytes]:

@@ -107,6 +107,12 @@ def open_btf(btf_id: int) -> BtfFd:
     return BtfFd(libbpf.btf_get_fd_by_id(btf_id))
 
 
+def read_btf(btf_id: int) -> bytes:
+    """The BTF with this id, as an object's `.BTF` has it. Raises `KernelError`, with ENOENT if it is gone."""
+    with open_btf(btf_id) as fd:
+        return libbpf.btf_data(fd.number)
+
+
 def load_btf(data: bytes) -> BtfFd:
     """Load BTF into the kernel. Raises `KernelError` (BPF_BTF_LOAD)."""
     return BtfFd(libbpf.btf_load(data, len(data), None))

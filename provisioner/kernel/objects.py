@@ -232,7 +232,7 @@ def _map_def(at: int) -> MapDef:
         key_size=libbpf.map_key_size(at),
         value_size=libbpf.map_value_size(at),
         max_entries=libbpf.map_max_entries(at),
-        map_flags=flags,
+        map_flags=flags & ~MapFlag.NUMA_NODE,  # `numa_node` says it
         map_extra=libbpf.map_map_extra(at),
         numa_node=libbpf.map_numa_node(at) if flags & MapFlag.NUMA_NODE else None,
     )

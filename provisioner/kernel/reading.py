@@ -22,8 +22,8 @@ _CHUNK_BYTES: Final = 16 << 20
 _RESTARTING: Final = frozenset({MapType.LPM_TRIE})
 """Types whose walk begins anew when the key that it stands on is deleted: batches of them may repeat keys."""
 
-_NO_BATCH: Final = frozenset({ENOTSUPP, errno.EINTR})
-"""EINTR: before 9644db01dd19, a batch gave up on an ARRAY_OF_MAPS with empty slots."""
+_NO_BATCH: Final = frozenset({ENOTSUPP, *libbpf.ASKS_AGAIN})
+"""What to read one by one after. EINTR: before 9644db01dd19, a batch gave up on an ARRAY_OF_MAPS with empty slots."""
 
 
 def value_stride(shape: MapShape, possible_cpus: int) -> int:
@@ -47,6 +47,17 @@ def read_slots(fd: MapFd, shape: MapShape, *, batching: Batching = BATCHING) -> 
     """The occupied slots of an outer map: keys (m, key_size) and the ids (m,) of their inner maps."""
     keys, values = _read(fd, shape, 4, batching.slots)
     return keys, values.view(np.uint32).ravel()
+
+
+def has_batch(fd: MapFd, shape: MapShape, possible_cpus: int) -> bool:
+    """Whether the kernel reads maps of this type by batches; other batches came with the same patches."""
+    try:
+        _by_batch(fd, shape, value_stride(shape, possible_cpus))
+    except KernelError as error:
+        if error.errno == ENOTSUPP:
+            return False
+        raise
+    return True
 
 
 def _read(fd: MapFd, shape: MapShape, stride: int, batched: bool) -> tuple[ByteTable, ByteTable]:

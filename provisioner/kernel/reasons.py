@@ -35,6 +35,7 @@ RELINK: Final = "BPF_LINK_UPDATE"
 _ALIKE: Final = {"BPF_MAP_UPDATE_BATCH": UPDATE, "BPF_MAP_DELETE_BATCH": DELETE}
 
 _FROZEN: Final = Reason("the map is frozen, or was opened read-only", "it can only be replaced as a whole")
+_NO_DOT: Final = Reason("a name on a bpffs may hold no `.`")
 _REFUSED: Final = Reason("the verifier refused a program", "the end of its log says where and why")
 
 _REASONS: Final[dict[tuple[str, int, Subject], Reason]] = {
@@ -97,7 +98,8 @@ _REASONS: Final[dict[tuple[str, int, Subject], Reason]] = {
     (LOAD, codes.EINVAL, ""): _REFUSED,
     ("load", codes.ENOENT, ""): Reason("the object needs something that this kernel lacks", "the log names it"),
     ("rmdir", codes.ENOTEMPTY, ""): Reason("the folder holds what is not ours", "look at it with `ls`"),
-    ("mkdir", codes.EPERM, ""): Reason("a name on a bpffs may hold no `.`"),
+    ("mkdir", codes.EPERM, ""): _NO_DOT,
+    ("stat", codes.EPERM, ""): _NO_DOT,
     ("", codes.EPERM, ""): Reason("this process may not do this"),
     ("", codes.ENOMEM, ""): Reason("the kernel has no memory for it"),
     ("", codes.EMFILE, ""): Reason("this process has too many open files", "raise its limit: `ulimit -n`"),

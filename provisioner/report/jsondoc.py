@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from typing import Any, Final
 
+from provisioner.kernelfacts import Advice
 from provisioner.report.model import Kind, Node, Outcome, ReportLive, ReportPlan
 from provisioner.state import DesiredState
 
@@ -129,6 +130,9 @@ def _entries(node: Node) -> dict[str, Any]:
     return {"count": node.children.total, "entries": listed_entries, "omitted": node.children.omitted}
 
 
-def valid(desired: DesiredState) -> Iterator[str]:
-    """What `validate` says of a sound spec."""
-    yield _dumps({"format_version": FORMAT_VERSION, "project": desired.project, "valid": True}) + "\n"
+def valid(desired: DesiredState, advice: Iterable[Advice] | None = None) -> Iterator[str]:
+    """What `validate` says of a sound spec; `advice` is there where a kernel was named."""
+    found: dict[str, Any] = {"format_version": FORMAT_VERSION, "project": desired.project, "valid": True}
+    if advice is not None:
+        found["advice"] = [asdict(one) | {"effect": one.effect.value} for one in advice]
+    yield _dumps(found) + "\n"

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Final
 
+from provisioner.kernelfacts import Advice, Effect
 from provisioner.plan import Severity
 from provisioner.report.model import Children, Counts, Kind, Node, Outcome, ReportLive, ReportPlan, Summary, Verb
 from provisioner.report.style import PLAIN, Colour, Style
@@ -218,3 +219,13 @@ def valid(desired: DesiredState) -> str:
     ]
     listed = ", ".join(plural(count, one, many) for count, one, many in counts if count)
     return f"{desired.project} is valid: {listed or 'nothing is declared'}."
+
+
+_EFFECTS: Final[dict[Effect, Colour]] = {Effect.SLOW: "yellow", Effect.NOTE: "dim"}
+
+
+def advice(found: Iterable[Advice], style: Style = PLAIN) -> Iterator[str]:
+    """What a kernel would do with a spec, each with its source."""
+    for one in found:
+        place = f"{one.address}: " if one.address else ""
+        yield f"{style(one.effect.value, _EFFECTS[one.effect])}: {place}{one.message} ({one.source})"

@@ -97,7 +97,8 @@ outer_maps:
   many: {{type: {outer}, key: u32, max_entries: 10000, inner: one, inner_maps: {{0..9999: {{entries: {{1: 2}}}}}}}}
 """
     _, result = bench.settle(text)
-    assert 1 <= result.grace_periods <= 20
+    # A few by batches; by 256 threads, where the kernel has no batch or a dear one, 16 for each wave of 4,096.
+    assert 1 <= result.grace_periods <= 50
     ids = bench.ids("many")
     assert len(ids) == 10_000
     assert len(set(ids.values())) == 10_000, "slots that are written alike are maps of their own"

@@ -11,8 +11,10 @@ from provisioner.errors import InputError
 from provisioner.kernel import maps
 from provisioner.kernel.fd import InnerId
 from provisioner.kernel.host import possible_cpus
+from provisioner.kernel.reasons import KernelError
 from provisioner.uapi import MapType
 from tests.apply.conftest import Bench
+from tests.features import kernel_has
 
 OUTER = ["hash_of_maps", "array_of_maps"]
 
@@ -76,6 +78,11 @@ def test_entries_that_can_be_listed_are_read_back_changed_and_deleted(bench: Ben
 def test_what_cannot_be_listed_is_managed_by_its_shape(bench: Bench, kind: str, outer: str) -> None:
     capacity = 4096 if "ringbuf" in kind else 16
     template = f"{SHAPES[kind]}, contents: ignore, on_replace: drop".lstrip(", ")
+    if not kernel_has(MapType[kind.upper()]):
+        with pytest.raises(KernelError, match="takes no map of this type"):
+            bench.apply(spec(kind, outer, template, "{}", capacity))
+        assert not bench.root.exists()
+        return
     plan, _ = bench.settle(spec(kind, outer, template, "{}", capacity))
     assert plan.maps["outer"].action is Action.CREATE
     if kind != "xskmap":

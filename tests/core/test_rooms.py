@@ -15,7 +15,8 @@ PACKAGE = Path(provisioner.__file__).parent
 PURE = [
     *("location", "errors", "uapi", "shape", "host", "typexpr", "tree", "objectfile", "spec", "schema", "codec"),
     *("columns", "entries", "slots", "resolve", "encode", "state"),
-    *("changes", "diff", "diff_objects", "steps", "plan", "teardown", "report"),
+    *("skeleton", "skeleton_types", "spelling", "found", "naming", "export", "export_entries", "address"),
+    *("changes", "diff", "diff_objects", "steps", "plan", "teardown", "privileges", "kernelfacts", "report"),
 ]
 MACHINE = {"os", "ctypes", "time", "subprocess", "threading", "resource", "fcntl", "datetime", "random", "pathlib"}
 EDGE = {"provisioner.kernel", "provisioner.observe", "provisioner.waves", "provisioner.apply", "provisioner.api"}

@@ -1,0 +1,247 @@
+"""Live maps as a spec that adopts them by their pins, and that plans to no changes while they stay so. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from provisioner.codec.display import format_value
+from provisioner.export_entries import EntryWriter, key_text
+from provisioner.found import FoundInner, FoundMap, lists_entries
+from provisioner.host import ByteOrder
+from provisioner.naming import Chooser, Chosen, Named, Naming
+from provisioner.shape import MapShape
+from provisioner.skeleton import flag_lines
+from provisioner.spelling import spell
+from provisioner.typexpr import (
+    ArrayType,
+    LpmKeyType,
+    NamedType,
+    OptionType,
+    StructType,
+    TypeExpr,
+    UnionType,
+)
+from provisioner.uapi import BARE_TYPES, KEYLESS_TYPES, MapType
+
+DEFAULT_PROJECT: Final = "adopted"
+_SIZELESS: Final = frozenset({MapType.SK_STORAGE, MapType.INODE_STORAGE, MapType.TASK_STORAGE, MapType.CGRP_STORAGE})
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """A spec; `files` are tables beside it by their names; `notes` say what the user must know or do."""
+
+    spec: str
+    files: dict[str, bytes]
+    notes: tuple[str, ...]
+
+
+def export(
+    found: Sequence[FoundMap], naming: Naming, byteorder: ByteOrder, project: str, *, pin_root: str, tables: bool
+) -> Exported:
+    """The spec of `found`. With `tables`, long contents go to files beside it.
+
+    `pin_root` is written where it is not empty. Raises InputError where `naming` does not fit what is live.
+    """
+    return _Exporter(naming, byteorder, tables).write(found, project, pin_root)
+
+
+class _Exporter:
+    def __init__(self, naming: Naming, byteorder: ByteOrder, tables: bool) -> None:
+        self._naming = naming
+        self._chooser = Chooser(naming, byteorder)
+        self._entries = EntryWriter(tables)
+        self._exprs: list[TypeExpr] = []
+        self._notes: list[str] = []
+        self._names: set[str] = set()
+        self._templates: list[str] = []
+        self._shared: list[str] = []
+        self._plain: list[str] = []
+        self._outer: list[str] = []
+
+    def write(self, found: Sequence[FoundMap], project: str, pin_root: str) -> Exported:
+        for one in found:
+            name = self._free_name(one)
+            if one.shape.is_outer:
+                self._outer_map(one, name)
+            else:
+                self._plain_map(one, name)
+        lines = ["# Live maps, as they were found. This project adopts them: it never makes or unpins them."]
+        lines += ["version: 1", f"name: {format_value(project)}"]
+        if pin_root:
+            lines.append(f"pin_root: {format_value(pin_root)}")
+        sections = (
+            ("types", self._types()),
+            ("inner_templates", self._templates),
+            ("shared_inner_maps", self._shared),
+            ("maps", self._plain),
+            ("outer_maps", self._outer),
+        )
+        for title, body in sections:
+            lines += ["", f"{title}:", *body] if body else []
+        return Exported("".join(f"{line}\n" for line in lines), self._entries.files, tuple(self._notes))
+
+    def _free_name(self, one: FoundMap) -> str:
+        stem = re.sub(r"[^A-Za-z0-9_-]", "_", one.pin.rpartition("/")[2] or one.name).lstrip("_-") or f"map_{one.id}"
+        name, number = stem, 1
+        while name in self._names:
+            number += 1
+            name = f"{stem}_{number}"
+        self._names.add(name)
+        return name
+
+    def _pin(self, one: FoundMap, name: str) -> str:
+        if one.pin:
+            return f"    pin: {format_value(one.pin)}"
+        path = f"/sys/fs/bpf/{name}"
+        command = f"bpftool map pin id {one.id} {path}"
+        self._notes.append(f"map id {one.id} is pinned nowhere, and only a pin can be adopted: `{command}`")
+        return f"    pin: {path}  # not there yet: {command}"
+
+    # --- maps -----------------------------------------------------------------------------------------------------
+
+    def _plain_map(self, one: FoundMap, name: str) -> None:
+        shape, inner = one.shape, one.inners[0]
+        named = self._naming.maps.get(name, Named())
+        key, value = self._pair(one, shape, one.inners, named, name)
+        out = self._plain
+        out += [f"  {name}:", self._pin(one, name), f"    type: {shape.map_type.word}"]
+        out += self._shape(shape, key, value, shape.max_entries)
+        if key is None or value is None or not lists_entries(shape):
+            out.append("    contents: ignore  # its entries change by themselves, or can't be listed")
+            return
+        out += self._entries.entries(name, inner.keys, inner.values, key.type, value.type, "    ")
+
+    def _outer_map(self, one: FoundMap, name: str) -> None:
+        named = self._naming.maps.get(name, Named())
+        shape = one.shape
+        outer_key = self._chooser.index() if shape.is_array else None
+        if outer_key is None:
+            size = shape.key_size
+            outer_key = self._chooser.key(one.types, shape.map_type, size, one.slots, named.outer_key, f"{name}'s key")
+        self._exprs.append(outer_key.expr)
+        template = f"{name}_inner"
+        out = self._outer
+        out += [f"  {name}:", self._pin(one, name), f"    type: {shape.map_type.word}"]
+        out += [
+            f"    key: {spell(outer_key.expr)}",
+            f"    max_entries: {shape.max_entries}",
+            *flag_lines(shape, "    "),
+        ]
+        out.append(f"    inner: {template}")
+        if one.entry_shape is None:
+            self._notes.append(f"{name} is empty: the kernel does not tell its inner template, so write it")
+            self._templates += [
+                f"  # What are the inner maps of `{name}`? It is empty, and the kernel tells no template.",
+                f"  {template}: {{type: hash, key: u32, value: u32, max_entries: 1}}",
+            ]
+            return
+        capacity = Counter(inner.max_entries for inner in one.inners).most_common(1)[0][0]
+        key, value = self._pair(one, one.entry_shape, one.inners, named, f"{name}'s inner maps")
+        self._template(template, one.entry_shape, key, value, capacity)
+        out += self._slots(one, name, outer_key, key, value, capacity)
+
+    def _pair(
+        self, one: FoundMap, shape: MapShape, inners: Sequence[FoundInner], named: Named, who: str
+    ) -> tuple[Chosen | None, Chosen | None]:
+        """Types of the keys and values of maps of one shape; None for what such maps do not have."""
+        types = one.entry_types
+        key = value = None
+        if shape.map_type not in KEYLESS_TYPES | BARE_TYPES:
+            rows = self._entries.joined([inner.keys for inner in inners], shape.key_size)
+            key = self._chooser.index() if shape.is_array else None
+            if key is None:
+                key = self._chooser.key(types, shape.map_type, shape.key_size, rows, named.key, f"the key of {who}")
+            self._exprs.append(key.expr)
+        if shape.map_type not in BARE_TYPES:
+            rows = self._entries.joined([inner.values for inner in inners], shape.value_size)
+            value = self._chooser.value(types, shape.value_size, rows, named.value, f"the value of {who}")
+            self._exprs.append(value.expr)
+        return key, value
+
+    def _template(self, name: str, shape: MapShape, key: Chosen | None, value: Chosen | None, capacity: int) -> None:
+        self._templates += [f"  {name}:", f"    type: {shape.map_type.word}", *self._shape(shape, key, value, capacity)]
+        if not lists_entries(shape):
+            self._templates.append("    contents: ignore  # their entries change by themselves, or can't be listed")
+
+    def _shape(self, shape: MapShape, key: Chosen | None, value: Chosen | None, capacity: int) -> Iterator[str]:
+        if key is not None:
+            yield f"    key: {spell(key.expr)}"
+        if value is not None:
+            yield f"    value: {spell(value.expr)}"
+        if shape.map_type not in _SIZELESS:
+            yield f"    max_entries: {capacity}"
+        yield from flag_lines(shape, "    ")
+
+    def _slots(
+        self, one: FoundMap, name: str, outer_key: Chosen, key: Chosen | None, value: Chosen | None, capacity: int
+    ) -> Iterator[str]:
+        times = Counter(one.slot_inner)
+        listed = one.entry_shape is not None and lists_entries(one.entry_shape)
+        if listed and key is not None and value is not None:
+            uniform = all(
+                inner.max_entries == capacity and len(inner.keys) and times[number] == 1
+                for number, inner in enumerate(one.inners)
+            )
+            table = self._entries.long_table(one, name, outer_key.type, key.type, value.type) if uniform else None
+            if table is not None:
+                yield table
+                return
+        several = (number for number, count in times.items() if count > 1)
+        shared = {number: f"{name}_shared_{place}" for place, number in enumerate(several, start=1)}
+
+        def body(number: int, label: str, indent: str) -> Iterator[str]:
+            inner = one.inners[number]
+            if inner.max_entries != capacity:
+                yield f"{indent}max_entries: {inner.max_entries}"
+            if listed and key is not None and value is not None:
+                yield from self._entries.entries(label, inner.keys, inner.values, key.type, value.type, indent)
+
+        for number, label in shared.items():
+            self._shared += [f"  {label}:", f"    inner: {name}_inner", *body(number, label, "    ")]
+        yield "    inner_maps:"
+        for number, decoded in zip(one.slot_inner, outer_key.type.decode(one.slots), strict=True):
+            text = key_text(decoded)
+            label = f"{name}-{re.sub(r'[^A-Za-z0-9._-]', '_', str(decoded))}" if text else f"{name}-{number}"
+            lines = list(body(number, label, "")) if number not in shared else [f"shared: {shared[number]}"]
+            if text is None:
+                yield f"      - key: {format_value(decoded)}"
+                yield from (f"        {line}" for line in lines)
+            elif lines:
+                yield f"      {text}:"
+                yield from (f"        {line}" for line in lines)
+            else:
+                yield f"      {text}: {{}}"
+
+    # --- types ----------------------------------------------------------------------------------------------------
+
+    def _types(self) -> list[str]:
+        """Declarations of the named types that are used, in the order of their names."""
+        known = self._chooser.vocabulary.types
+        wanted: set[str] = set()
+        waiting = [name for expr in self._exprs for name in _names(expr)]
+        while waiting:
+            name = waiting.pop()
+            if name in known and name not in wanted:
+                wanted.add(name)
+                waiting += _names(known[name])
+        return [f"  {name}: {spell(known[name])}" for name in sorted(wanted)]
+
+
+def _names(expr: TypeExpr) -> Iterator[str]:
+    match expr:
+        case NamedType(name):
+            yield name
+        case ArrayType(element):
+            yield from _names(element)
+        case StructType(members) | UnionType(members):
+            for member in members:
+                yield from _names(member.type)
+        case LpmKeyType(inner) | OptionType(inner):
+            yield from _names(inner)
+        case _:
+            return

@@ -1,0 +1,133 @@
+"""Entries as lines of a spec, or as tables beside it. Pure: files are bytes that others write."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+import numpy as np
+
+from provisioner.codec.base import Bytes, Path, Type, Value
+from provisioner.codec.display import format_value
+from provisioner.found import FoundMap
+from provisioner.naming import leaves
+
+LONG: Final = 64
+"""Entries from which on a map's contents go to a table."""
+
+LONG_VALUE: Final = 4096
+"""Bytes from which on a value goes to a raw file."""
+
+_MEANT_OTHERWISE: Final = frozenset({"from", "possible_cpus"})
+"""Bare keys that the spec language reads as something else."""
+
+
+class EntryWriter:
+    """Writes entries; with `tables`, long ones into `files`."""
+
+    def __init__(self, tables: bool) -> None:
+        self._tables = tables
+        self.files: dict[str, bytes] = {}
+
+    @staticmethod
+    def joined(parts: Sequence[Bytes], size: int) -> Bytes:
+        """All rows in one array."""
+        return np.concatenate([np.zeros((0, size), np.uint8), *parts])
+
+    def entries(self, label: str, keys: Bytes, values: Bytes, key: Type, value: Type, indent: str) -> Iterator[str]:
+        """The `entries` of one map, each line behind `indent`. `label` names its table."""
+        keys = key.normalise(keys)
+        if not len(keys):
+            yield f"{indent}entries: {{}}"
+            return
+        if self._tables and len(keys) >= LONG:
+            table = self._table(label, {"key": key.decode(keys), "value": value.decode(values)})
+            yield f"{indent}entries: {table}"
+            return
+        yield f"{indent}entries:"
+        for decoded, text in zip(key.decode(keys), self._values(label, values, value), strict=True):
+            bare = key_text(decoded)
+            if bare is None:
+                yield f"{indent}  - {{key: {format_value(decoded)}, value: {text}}}"
+            else:
+                yield f"{indent}  {bare}: {text}"
+
+    def _values(self, label: str, values: Bytes, value: Type) -> Iterator[str]:
+        if not (self._tables and value.size >= LONG_VALUE):
+            yield from map(format_value, value.decode(values))
+            return
+        for number, row in enumerate(values):
+            name = f"{label}-{number}.bin"
+            self.files[name] = (row & value.mask()).tobytes()
+            yield f"{{from: {format_value(name)}, format: raw}}"
+
+    def long_table(self, one: FoundMap, name: str, outer: Type, key: Type, value: Type) -> str | None:
+        """One table for all inner maps, and the line that refers to it; None where there is little.
+
+        All inner maps have entries and the template's capacity, and none is shared.
+        """
+        total = sum(len(inner.keys) for inner in one.inners)
+        if not self._tables or total < LONG or value.size >= LONG_VALUE:
+            return None
+        inners = [one.inners[number] for number in one.slot_inner]
+        slots = np.repeat(np.arange(len(inners)), [len(inner.keys) for inner in inners])
+        outer_values = outer.decode(one.slots)
+        parts = {
+            "outer_key": [outer_values[slot] for slot in slots.tolist()],
+            "key": key.decode(key.normalise(self.joined([inner.keys for inner in inners], key.size))),
+            "value": value.decode(self.joined([inner.values for inner in inners], value.size)),
+        }
+        return f"    inner_maps: {self._table(name, parts)}"
+
+    def _table(self, name: str, parts: dict[str, list[Value]]) -> str:
+        """Write a table with a row for each entry, and give the fields of the spec that refer to it.
+
+        CSV with a column for each scalar; NDJSON where rows differ in form, or hold lists, which no column can name.
+        """
+        split = {part: [tuple(leaves(value)) for value in values] for part, values in parts.items()}
+        paths = {part: tuple(path for path, _ in rows[0]) for part, rows in split.items()}
+        steps = (step for known in paths.values() for path in known for step in path)
+        if any(isinstance(step, int) for step in steps) or any(
+            tuple(path for path, _ in row) != paths[part] for part, rows in split.items() for row in rows
+        ):
+            rows = (dict(zip(parts, row, strict=True)) for row in zip(*parts.values(), strict=True))
+            self.files[f"{name}.ndjson"] = "".join(f"{json.dumps(row)}\n" for row in rows).encode()
+            same = ", ".join(f"{part}: {part}" for part in parts)
+            return f"{{from: {format_value(f'{name}.ndjson')}, {same}}}"
+        stream = io.StringIO()
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow(_column(part, path) for part, known in paths.items() for path in known)
+        columns = (column for rows in split.values() for column in zip(*map(_texts, rows), strict=True))
+        writer.writerows(zip(*columns, strict=True))
+        self.files[f"{name}.csv"] = stream.getvalue().encode()
+        fields = ", ".join(f"{part}: {_form(values[0], part, ())}" for part, values in parts.items())
+        return f"{{from: {format_value(f'{name}.csv')}, {fields}}}"
+
+
+def _texts(row: Sequence[tuple[Path, str]]) -> tuple[str, ...]:
+    return tuple(text for _, text in row)
+
+
+def _column(part: str, path: Path) -> str:
+    return ".".join([part, *map(str, path)])
+
+
+def _form(value: Value, part: str, path: Path) -> str:
+    """The form of a value with the names of its columns in the place of its scalars."""
+    if not isinstance(value, dict):
+        return format_value(_column(part, path))
+    inside = (f"{format_value(name)}: {_form(one, part, (*path, name))}" for name, one in value.items())
+    return f"{{{', '.join(inside)}}}"
+
+
+def key_text(value: Value) -> str | None:
+    """A key of a YAML mapping; None for what is no scalar."""
+    if isinstance(value, dict | list):
+        return None
+    text = format_value(value)
+    if isinstance(value, str) and text == value and (value in _MEANT_OTHERWISE or ".." in value):
+        return f'"{value}"'
+    return text

@@ -1,0 +1,54 @@
+"""Export as a whole: find live maps, read them, name their types, write the spec."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Final
+
+from provisioner import document
+from provisioner.errors import Problems
+from provisioner.export import Exported, export
+from provisioner.found import FoundMap
+from provisioner.kernel import bpffs
+from provisioner.kernel import host as this_host
+from provisioner.naming import Naming, read_naming
+from provisioner.survey import survey
+
+_USUAL: Final = Path("/sys/fs/bpf")
+
+
+def export_live(
+    pins: Iterable[Path],
+    ids: Iterable[int],
+    names: Iterable[str],
+    types: Path | None,
+    project: str,
+    *,
+    tables: bool,
+) -> Exported:
+    """Live maps as a spec of the project `project`; `types` is a file that says what they hold.
+
+    Raises InputError for maps that are not there and types that do not fit, and HostError.
+    """
+    naming = Naming() if types is None else _naming(types)
+    host = this_host.read_host()
+    found = survey(pins, ids, names, host)
+    return export(found, naming, host.byteorder, project, pin_root=_pin_root(found, project), tables=tables)
+
+
+def _naming(path: Path) -> Naming:
+    problems = Problems()
+    tree = document.load([path], problems=problems).tree
+    naming = read_naming(tree, problems)
+    problems.raise_if_any()
+    return naming
+
+
+def _pin_root(found: Iterable[FoundMap], project: str) -> str:
+    """A folder on the bpffs that the maps are pinned on, where that is not the usual one."""
+    pinned = next((Path(one.pin) for one in found if one.pin), None)
+    if pinned is None or pinned.is_relative_to(_USUAL):
+        return ""
+    mounts = [mount for mount in map(Path, bpffs.mounts()) if pinned.is_relative_to(mount)]
+    return str(max(mounts, key=lambda mount: len(mount.parts)) / project) if mounts else ""

@@ -1,0 +1,110 @@
+"""This host's kernel as a source of observations. Makes no system call that changes anything."""
+
+from __future__ import annotations
+
+import errno
+from dataclasses import replace
+from pathlib import Path, PurePath
+from typing import Final
+
+import numpy as np
+
+from provisioner import metamap
+from provisioner.kernel import bpffs, host, links, maps, reading
+from provisioner.kernel.fd import InnerId, LinkFd, MapFd, ProgramFd
+from provisioner.kernel.reasons import KernelError
+from provisioner.shape import MapShape
+from provisioner.sources import SeenEntries, SeenMap
+from provisioner.state import Meta, ObservedLink, ObservedProgram
+from provisioner.uapi import MapFlag, MapType
+
+_FD_MODES: Final = MapFlag.RDONLY | MapFlag.WRONLY
+"""Flags of the fd that a map was created with, which are no part of its shape."""
+
+
+class LiveSource:
+    """The kernel, as `Source` asks it."""
+
+    def __init__(self, possible_cpus: int) -> None:
+        self._cpus = possible_cpus
+
+    def check(self, root: PurePath) -> None:
+        bpffs.check(Path(root))
+
+    def exists(self, root: PurePath) -> bool:
+        return Path(root).is_dir()
+
+    def pins(self, root: PurePath) -> tuple[str, ...]:
+        return bpffs.list_pins(Path(root))
+
+    def meta(self, path: PurePath) -> Meta:
+        return metamap.read(Path(path))
+
+    def map(self, path: PurePath) -> SeenMap | None:
+        fd = self._open(path, None)
+        if fd is None:
+            return None
+        with fd:
+            info = maps.info(fd)
+            shape = normalised(info.shape)
+            if not shape.is_outer:
+                return SeenMap(info.id, shape, np.zeros((0, 0), np.uint8), np.zeros(0, np.uint32))
+            return SeenMap(info.id, shape, *reading.read_slots(fd, shape))
+
+    def inner_shape(self, number: int) -> MapShape | None:
+        fd = self._open(None, number)
+        if fd is None:
+            return None
+        with fd:
+            return normalised(maps.info(fd).shape)
+
+    def entries(self, path: PurePath, number: int | None, *, deep: bool) -> SeenEntries | None:
+        fd = self._open(path, number)
+        if fd is None:
+            return None
+        with fd:
+            shape = maps.info(fd).shape
+            if not deep:
+                nothing = np.zeros((0, 0), np.uint8)
+                return SeenEntries(shape.max_entries, nothing, nothing)
+            return SeenEntries(shape.max_entries, *reading.read_entries(fd, shape, self._cpus))
+
+    def program(self, path: PurePath) -> ObservedProgram:
+        with bpffs.open_pin(Path(path), ProgramFd) as fd:
+            info = links.program_info(fd)
+        return ObservedProgram(info.id, info.name, info.tag, tuple(info.map_ids))
+
+    def link(self, path: PurePath) -> ObservedLink:
+        with bpffs.open_pin(Path(path), LinkFd) as fd:
+            info = links.info(fd)
+        return ObservedLink(info.id, info.prog_id, info.ifindex)
+
+    def ifindex(self, name: str) -> int | None:
+        return host.find_ifindex(name)
+
+    @staticmethod
+    def _open(path: PurePath | None, number: int | None) -> MapFd | None:
+        """A map by its id, or else by its pin; None if it is not there, or not there any more."""
+        try:
+            if number is not None:
+                return maps.open_id(InnerId(number))
+            assert path is not None
+            return maps.open_pin(Path(path))
+        except KernelError as error:
+            if error.errno != errno.ENOENT:
+                raise
+            return None
+
+
+def normalised(shape: MapShape) -> MapShape:
+    """A live shape as it was asked for: without the modes of an fd, and without what the kernel adds.
+
+    DEVMAP and DEVMAP_HASH gain RDONLY_PROG (dev_map_init_map, since 0cdbb4b09a06). NUMA_NODE says that a node was
+    asked for, but not which.
+    """
+    flags = shape.map_flags & ~(_FD_MODES | MapFlag.NUMA_NODE)
+    if shape.map_type in (MapType.DEVMAP, MapType.DEVMAP_HASH):
+        flags &= ~MapFlag.RDONLY_PROG
+    if flags == shape.map_flags:
+        return shape
+    return replace(shape, map_flags=flags)

@@ -1,0 +1,212 @@
+"""Which types the bytes of a live map are written in: the user's, else those that BTF tells, else plain bytes. Pure.
+
+Whatever is chosen gives the very bytes back that were read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from provisioner.codec.base import ByteOrder, Bytes, Path, Type, Value
+from provisioner.codec.btf import BtfTypes
+from provisioner.codec.build import Builder
+from provisioner.codec.integer import Integer
+from provisioner.codec.layout import Struct
+from provisioner.errors import InputError, Problems
+from provisioner.found import FoundTypes
+from provisioner.read_types import read_type
+from provisioner.spelling import HERE, Vocabulary, opaque
+from provisioner.tree import Mapping as TreeMapping
+from provisioner.tree import Node, Scalar
+from provisioner.typexpr import LpmKeyType, NamedType, TypeExpr
+from provisioner.uapi import MapType
+
+_PREFIX_SIZE = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """What the user says of one map's types."""
+
+    outer_key: TypeExpr | None = None
+    key: TypeExpr | None = None
+    value: TypeExpr | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Naming:
+    """What a file says of types: `types` by name, and what the maps of a name hold."""
+
+    types: Mapping[str, TypeExpr] = field(default_factory=dict)
+    maps: Mapping[str, Named] = field(default_factory=dict)
+
+
+def read_naming(tree: TreeMapping, problems: Problems) -> Naming:
+    """From a spec, or as much of one as has `types`, `inner_templates`, `outer_maps` and `maps` with their types."""
+
+    def bodies(section: str) -> Iterator[tuple[str, TreeMapping]]:
+        found = tree.get(section)
+        if isinstance(found, TreeMapping):
+            yield from ((name, body) for name, _, body in found.named() if isinstance(body, TreeMapping))
+
+    def types(body: TreeMapping | None) -> tuple[TypeExpr | None, TypeExpr | None]:
+        if body is None:
+            return None, None
+        return read_type(body.get("key"), problems), read_type(body.get("value"), problems)
+
+    declared = tree.get("types")
+    pairs = declared.named() if isinstance(declared, TreeMapping) else ()
+    named = {name: read_type(body, problems) for name, _, body in pairs}
+    templates = dict(bodies("inner_templates"))
+    maps = {name: Named(None, *types(body)) for name, body in bodies("maps")}
+    for name, body in bodies("outer_maps"):
+        inner = templates.get(_text(body.get("inner")))
+        maps[name] = Named(types(body)[0], *types(inner))
+    return Naming({name: expr for name, expr in named.items() if expr is not None}, maps)
+
+
+def _text(node: Node | None) -> str:
+    return (node.text or "") if isinstance(node, Scalar) else ""
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """A type, and how the spec writes it."""
+
+    expr: TypeExpr
+    type: Type
+
+
+class Chooser:
+    """Chooses types for maps of one export; `vocabulary` gathers the names that they need."""
+
+    def __init__(self, naming: Naming, byteorder: ByteOrder) -> None:
+        self._byteorder = byteorder
+        self.vocabulary = Vocabulary(dict(naming.types))
+
+    def key(self, types: FoundTypes, kind: MapType, size: int, rows: Bytes, given: TypeExpr | None, who: str) -> Chosen:
+        """The type of keys, which must give back every byte; those of an LPM trie stand without their host bits."""
+        if given is not None:
+            return self._given_type(given, size, rows, rows, who)
+        options: list[TypeExpr | None] = []
+        if kind is MapType.LPM_TRIE:
+            options += self._lpm(types, size)
+        else:
+            options.append(self._from_btf(types, types.key_id))
+        return self._first(options, size, rows, is_index=False)
+
+    def index(self) -> Chosen:
+        """The key of an array."""
+        return self._built(NamedType("u32", HERE))
+
+    def value(self, types: FoundTypes, size: int, rows: Bytes, given: TypeExpr | None, who: str) -> Chosen:
+        if given is not None:
+            return self._given_type(given, size, rows, None, who)
+        return self._first([self._from_btf(types, types.value_id)], size, rows, is_index=True)
+
+    def _first(self, options: list[TypeExpr | None], size: int, rows: Bytes, *, is_index: bool) -> Chosen:
+        for expr in options:
+            if expr is None:
+                continue
+            chosen = self._try(expr)
+            if chosen is not None and chosen.type.size == size and gives_back(chosen.type, rows, loosely=is_index):
+                return chosen
+        return self._built(opaque(size))
+
+    def _given_type(self, expr: TypeExpr, size: int, rows: Bytes, exactly: Bytes | None, who: str) -> Chosen:
+        problems = Problems()
+        type_ = self._builder(problems).build(expr)
+        where = expr.where
+        if type_ is not None and type_.size != size:
+            problems.add(f"{type_.describe()} has {type_.size} bytes, and {who} has {size}", where)
+        elif type_ is not None and type_.sensitive:
+            problems.add(f"{who} is sensitive: an export would write it out", where, "leave `sensitive` out here")
+        elif type_ is not None and not gives_back(type_, rows, loosely=exactly is None):
+            problems.add(f"{who} has live bytes that {type_.describe()} can't give back", where, "write bytes[N]")
+        if type_ is None or len(problems):
+            raise InputError(*problems)
+        return Chosen(expr, type_)
+
+    def _from_btf(self, types: FoundTypes, id_: int) -> TypeExpr | None:
+        converted = self._converted(types, id_)
+        return self.vocabulary.express(converted) if converted is not None else None
+
+    def _converted(self, types: FoundTypes, id_: int) -> Type | None:
+        if not types.btf or not id_:
+            return None
+        try:
+            known = BtfTypes(types.btf)
+            return Builder({}, byteorder=self._byteorder, problems=Problems(), btf={"": known}).from_btf_id(id_, HERE)
+        except InputError:
+            return None
+
+    def _lpm(self, types: FoundTypes, size: int) -> list[TypeExpr | None]:
+        """`cidr4` and `cidr6` where BTF has an address behind the length; else bytes with a length."""
+        converted = self._converted(types, types.key_id)
+        options: list[TypeExpr | None] = []
+        if isinstance(converted, Struct) and len(converted.fields) == 2 and converted.fields[1].offset == _PREFIX_SIZE:
+            data = converted.fields[1].type
+            if data.size == 16:
+                options.append(NamedType("cidr6", HERE))
+            elif data.size == 4 and (not isinstance(data, Integer) or data.name in ("be32", "u32")):
+                options.append(NamedType("cidr4", HERE))
+        return [*options, LpmKeyType(opaque(size - _PREFIX_SIZE), HERE)]
+
+    def _try(self, expr: TypeExpr) -> Chosen | None:
+        type_ = self._builder(Problems()).build(expr)
+        return Chosen(expr, type_) if type_ is not None else None
+
+    def _built(self, expr: TypeExpr) -> Chosen:
+        chosen = self._try(expr)
+        assert chosen is not None
+        return chosen
+
+    def _builder(self, problems: Problems) -> Builder:
+        return Builder(self.vocabulary.types, byteorder=self._byteorder, problems=problems)
+
+
+def gives_back(type_: Type, rows: Bytes, *, loosely: bool) -> bool:
+    """Whether the text of decoded rows encodes to the same bytes; `loosely` leaves padding out.
+
+    A row in which nothing but padding is not zero counts as different: an array's entry would seem to be missing.
+    """
+    if not len(rows):
+        return True
+    rows = type_.normalise(rows)
+    expected = rows
+    if loosely:
+        expected = rows & type_.mask()
+        if ((expected == 0).all(axis=1) & (rows != 0).any(axis=1)).any():
+            return False
+    found = np.zeros_like(rows)
+    groups: dict[tuple[Path, ...], tuple[list[int], list[list[str]]]] = {}
+    for number, value in enumerate(type_.decode(rows)):
+        parts = list(leaves(value))
+        numbers, texts = groups.setdefault(tuple(path for path, _ in parts), ([], []))
+        numbers.append(number)
+        texts.append([text for _, text in parts])
+    for paths, (numbers, texts) in groups.items():
+        out = np.zeros((len(numbers), rows.shape[1]), np.uint8)
+        columns = dict(zip(paths, zip(*texts, strict=True), strict=True))
+        if type_.encode(columns, out):
+            return False
+        found[numbers] = out
+    return np.array_equal(found, expected)
+
+
+def leaves(value: Value, path: Path = ()) -> Iterator[tuple[Path, str]]:
+    """Every scalar of a decoded value with its path, as text."""
+    match value:
+        case dict():
+            for name, part in value.items():
+                yield from leaves(part, (*path, name))
+        case list():
+            for number, part in enumerate(value):
+                yield from leaves(part, (*path, number))
+        case bool():
+            yield path, str(value).lower()
+        case _:
+            yield path, str(value)

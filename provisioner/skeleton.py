@@ -1,0 +1,174 @@
+"""A spec to begin with, from what an object file says of its maps, types and programs. Pure.
+
+What the object tells is written down; what only its author knows stands as a comment beside a default that is valid.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Final
+
+from provisioner.codec.btf import BtfTypes
+from provisioner.codec.display import format_value
+from provisioner.objectfile import MapDef, ObjectInfo, ProgramDef
+from provisioner.shape import MapShape
+from provisioner.skeleton_types import ObjectTypes
+from provisioner.uapi import BARE_TYPES, KEYLESS_TYPES, SOCKET_TYPES, MapFlag, MapType
+
+_XDP: Final = 6
+"""BPF_PROG_TYPE_XDP."""
+
+_UNLISTED: Final = (
+    KEYLESS_TYPES
+    | BARE_TYPES
+    | SOCKET_TYPES
+    | {MapType.STRUCT_OPS, MapType.SK_STORAGE, MapType.INODE_STORAGE, MapType.TASK_STORAGE, MapType.CGRP_STORAGE}
+)
+"""Types of maps that hold nothing a spec could list."""
+
+
+def skeleton(info: ObjectInfo, file: str) -> str:
+    """A spec, with comments, for the object; `file` is its path as the spec shall write it.
+
+    It validates as it is. The project's name is that of the file, up to its first dot.
+    """
+    return "".join(f"{line}\n" for line in _Skeleton(info, file).lines())
+
+
+def project_name(file: str) -> str:
+    """`edge` for `build/edge.bpf.o`, with what no name can hold replaced."""
+    stem = re.split(r"[/\\]", file)[-1].partition(".")[0]
+    name = re.sub(r"[^A-Za-z0-9_-]", "_", stem).lstrip("_-")
+    return name or "project"
+
+
+class _Skeleton:
+    def __init__(self, info: ObjectInfo, file: str) -> None:
+        self._info = info
+        self._file = file
+        self._name = project_name(file)
+        self._types = ObjectTypes(BtfTypes(info.btf) if info.btf else None, self._name)
+        self._maps = [one for _, one in sorted(info.maps.items()) if not one.internal]
+
+    def lines(self) -> Iterator[str]:
+        # The sections are made first: they say which types are used.
+        plain = [line for one in self._maps if not one.shape.is_outer for line in self._plain_map(one)]
+        outer = [line for one in self._outer for line in self._outer_map(one)]
+        known = [line for one in self._outer if one.inner is not None for line in self._template(one, one.inner)]
+        templates = known + [line for one in self._outer if one.inner is None for line in self._question(one)]
+        yield f"# Made from {format_value(self._file)}."
+        yield "# Where there is a question, it wants an answer; the rest is what the object says."
+        yield "version: 1"
+        yield f"name: {format_value(self._name)}"
+        yield f"# pin_root: /sys/fs/bpf/{self._name}  # where everything is pinned, unless this says otherwise"
+        for title, lines in (
+            ("types", list(self._types.lines())),
+            ("inner_templates", templates),
+            ("objects", list(self._object())),
+            ("maps", plain),
+            ("outer_maps", outer),
+        ):
+            if lines:
+                yield ""
+                # A section of comments alone would be an empty value.
+                yield f"{title}:" if any(not line.lstrip().startswith("#") for line in lines) else f"# {title}:"
+                yield from lines
+
+    @property
+    def _outer(self) -> list[MapDef]:
+        return [one for one in self._maps if one.shape.is_outer]
+
+    # --- objects --------------------------------------------------------------------------------------------------
+
+    def _object(self) -> Iterator[str]:
+        yield f"  {format_value(self._name)}:"
+        yield f"    file: {format_value(self._file)}  # relative to this file"
+        if self._info.programs:
+            yield "    programs:"
+        for one in self._info.programs.values():
+            yield from self._program(one)
+
+    def _program(self, one: ProgramDef) -> Iterator[str]:
+        yield f"      {format_value(one.name)}:  # section {one.section}"
+        yield f"        pin: {format_value(one.name)}"
+        if one.type == _XDP:
+            yield "        # Which interface shall it run on?"
+            yield "        # attach: {xdp: {interface: eth0, mode: native, if_missing: fail}}"
+
+    # --- maps -----------------------------------------------------------------------------------------------------
+
+    def _plain_map(self, one: MapDef) -> Iterator[str]:
+        if one.shape.map_type in _UNLISTED:
+            yield f"  # {one.name}: {_shape(one.shape)}; it is loaded and pinned, there is nothing to list in it"
+            return
+        yield f"  {one.name}:  # {_shape(one.shape)}, room for {one.shape.max_entries:,}"
+        yield f"    object: {format_value(self._name)}"
+        yield from self._fields(one, "    ", value=True)
+        yield "    # entries: {KEY: VALUE}  # once entries are given, those that are not are deleted"
+
+    def _outer_map(self, one: MapDef) -> Iterator[str]:
+        yield f"  {one.name}:  # {one.shape.map_type.word}, room for {one.shape.max_entries:,} inner maps"
+        yield f"    object: {format_value(self._name)}"
+        yield from self._fields(one, "    ", value=False)
+        yield f"    inner: {one.name}_inner"
+        yield "    # inner_maps:  # one for each outer key"
+        yield "    #   1: {entries: {KEY: VALUE}}"
+
+    def _fields(self, one: MapDef, indent: str, *, value: bool) -> Iterator[str]:
+        """Types that must be written: those that BTF does not tell, and structs, whose members may want a meaning."""
+        told = [("key", one.btf_key_type_id, one.shape.key_size)]
+        if value:
+            told.append(("value", one.btf_value_type_id, one.shape.value_size))
+        for field, id_, size in told:
+            if field == "key" and one.shape.map_type is MapType.LPM_TRIE:
+                text, note = self._types.lpm(id_, size)
+                yield f"{indent}{field}: {text}{note}"
+                continue
+            text, note = self._types.text(id_, size, is_index=field == "key" and one.shape.is_array)
+            if id_ and text not in self._types.declared and not note:
+                yield f"{indent}# {field}: {text}  # from the object's BTF"
+                continue
+            yield f"{indent}{field}: {text}{note}"
+
+    def _question(self, one: MapDef) -> Iterator[str]:
+        """The template of an outer map that the object leaves open."""
+        yield f"  # What are the inner maps of `{one.name}`? The object leaves that to its loader. Write the type,"
+        yield "  # key, value and flags that the code which looks into them expects."
+        unused = ", ".join(self._types.candidates())
+        if unused:
+            yield f"  # Structs of this object that no map is known to hold: {unused}."
+        yield f"  {one.name}_inner:"
+        yield from (f"    {field}" for field in ("type: hash", "key: u32", "value: u32", "max_entries: 1024"))
+
+    def _template(self, one: MapDef, inner: MapDef) -> Iterator[str]:
+        yield f"  {one.name}_inner:  # as the object declares it"
+        yield f"    type: {inner.shape.map_type.word}"
+        kind = inner.shape.map_type
+        if kind is MapType.LPM_TRIE:
+            text, note = self._types.lpm(inner.btf_key_type_id, inner.shape.key_size)
+            yield f"    key: {text}{note}"
+        elif kind not in KEYLESS_TYPES | BARE_TYPES:
+            text, note = self._types.text(inner.btf_key_type_id, inner.shape.key_size, is_index=inner.shape.is_array)
+            yield f"    key: {text}{note}"
+        if kind not in BARE_TYPES:
+            text, note = self._types.text(inner.btf_value_type_id, inner.shape.value_size)
+            yield f"    value: {text}{note}"
+        if inner.shape.max_entries:
+            yield f"    max_entries: {inner.shape.max_entries}"
+        yield from flag_lines(inner.shape, "    ")
+        if kind in _UNLISTED or "lru" in kind.word:
+            yield "    contents: ignore  # what is in them can't be listed, or does not stay"
+
+
+def _shape(shape: MapShape) -> str:
+    return f"{shape.map_type.word}, {shape.key_size}-byte keys, {shape.value_size}-byte values"
+
+
+def flag_lines(shape: MapShape, indent: str) -> Iterator[str]:
+    """`flags:` and `map_extra:` of a shape as a spec writes them, where there are any."""
+    names = [flag.name.lower() for flag in MapFlag if flag.name and flag & shape.map_flags & ~MapFlag.NUMA_NODE]
+    if names:
+        yield f"{indent}flags: [{', '.join(names)}]"
+    if shape.map_extra:
+        yield f"{indent}map_extra: {shape.map_extra}"

@@ -1,0 +1,104 @@
+"""Takes a snapshot of this host for a project. Changes nothing."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+
+from provisioner.errors import HostError
+from provisioner.kernel import host as this_host
+from provisioner.kernel.reasons import KernelError
+from provisioner.live_source import LiveSource
+from provisioner.observe import map_path
+from provisioner.shape import MapShape
+from provisioner.snapshot import Header, Held, Snapshot
+from provisioner.sources import SeenEntries, SeenMap
+from provisioner.state import IGNORE, META_PIN, DesiredMap, DesiredState
+from provisioner.uapi import MapType
+
+
+def take(desired: DesiredState) -> Snapshot:
+    """All that plans of this project ask of this host: the maps that the spec names or that are pinned in its root.
+
+    Entries are read of those maps of which the spec lists any. Raises HostError.
+    """
+    source = LiveSource(desired.host.possible_cpus)
+    root = Path(desired.pin_root)
+    source.check(root)
+    pins = source.pins(root)
+    wanted = {str(map_path(desired, one)): one for one in desired.maps.values()}
+    paths = {*wanted, *(str(root / pin) for pin in pins if not pin.startswith("_"))}
+    maps = {path: seen for path in sorted(paths) if (seen := _map(source, path, wanted.get(path))) is not None}
+    programs = {program.pin for one in desired.objects.values() for program in one.programs} & set(pins)
+    meta = source.meta(root / META_PIN).to_json() if META_PIN in pins else None
+    system = os.uname()
+    header = Header(
+        host=system.nodename,
+        kernel=system.release,
+        taken=datetime.now(UTC).isoformat(timespec="seconds"),
+        byteorder=desired.host.byteorder,
+        possible_cpus=desired.host.possible_cpus,
+        project=desired.project,
+        pin_root=desired.pin_root,
+        exists=source.exists(root),
+        pins=pins,
+        meta=meta,
+        programs={pin: source.program(root / pin) for pin in sorted(programs)},
+        links={pin: source.link(root / pin) for pin in pins if pin.startswith("_link_")},
+        interfaces=this_host.interfaces(),
+        cgroups=this_host.cgroups(),
+    )
+    return Snapshot.of(header, maps, tuple(_held(source, maps, wanted)))
+
+
+def _map(source: LiveSource, path: str, wanted: DesiredMap | None) -> SeenMap | None:
+    """A map by its pin. One that the spec names and that is not there has the id 0; other pins may be of no map."""
+    try:
+        seen = source.map(Path(path))
+    except (HostError, KernelError):
+        if wanted is not None:
+            raise
+        return None
+    if seen is None and wanted is not None:
+        return SeenMap(0, MapShape(MapType.HASH, 0, 0, 0), np.zeros((0, 0), np.uint8), np.zeros(0, np.uint32))
+    return seen
+
+
+def _held(source: LiveSource, maps: dict[str, SeenMap], wanted: dict[str, DesiredMap]) -> Iterable[Held]:
+    """Maps that hold entries, each once, grouped by shape."""
+    groups: dict[MapShape, dict[int, tuple[SeenEntries, bool]]] = {}
+    for path, seen in maps.items():
+        one = wanted.get(path)
+        lists = one is not None and (not len(one.slots.contents) or bool((one.slots.contents != IGNORE).any()))
+        numbers: list[int | None] = [*seen.inner_ids.tolist()] if seen.shape.is_outer else [None] * bool(seen.id)
+        for number in numbers:
+            shape = seen.shape if number is None else source.inner_shape(number)
+            if shape is None:  # it went since the slots were read
+                continue
+            deep = lists and shape.is_listable
+            held = source.entries(Path(path), number, deep=deep)
+            if held is not None:
+                at = number if number is not None else seen.id
+                groups.setdefault(replace(shape, max_entries=0), {})[at] = (held, deep)
+    for shape, found in groups.items():
+        yield _group(shape, found)
+
+
+def _group(shape: MapShape, found: dict[int, tuple[SeenEntries, bool]]) -> Held:
+    ids = sorted(found)
+    looked = [found[number] for number in ids]
+    keys = [held.keys for held, deep in looked if deep] or [np.zeros((0, shape.key_size), np.uint8)]
+    values = [held.values for held, deep in looked if deep] or [np.zeros((0, shape.value_size), np.uint8)]
+    return Held(
+        shape,
+        np.array(ids, np.uint32),
+        np.array([held.max_entries for held, _ in looked], np.uint32),
+        np.array([len(held.keys) if deep else -1 for held, deep in looked], np.int64),
+        np.concatenate(keys),
+        np.concatenate(values),
+    )

@@ -1,0 +1,63 @@
+"""Where a live state is read from: this host's kernel, or a snapshot that was taken of one. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import PurePath
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from provisioner.codec.base import Bytes
+from provisioner.shape import MapShape
+from provisioner.state import Meta, ObservedLink, ObservedProgram
+
+
+@dataclass(frozen=True, slots=True)
+class SeenMap:
+    """A map by its pin. An outer map has its slots: `keys` (m, key size) and `inner_ids` (m,), in no certain order.
+
+    `shape` is as it was asked for when the map was made.
+    """
+
+    id: int
+    shape: MapShape
+    keys: Bytes
+    inner_ids: NDArray[np.uint32]
+
+
+@dataclass(frozen=True, slots=True)
+class SeenEntries:
+    """What a map held when it was looked at: `keys` (n, key size), `values` (n, bytes that the kernel moves)."""
+
+    max_entries: int
+    keys: Bytes
+    values: Bytes
+
+
+class Source(Protocol):
+    """What an observation asks. Things that are not there are None; paths are those of pins."""
+
+    def check(self, root: PurePath) -> None:
+        """Raise HostError or InputError where nothing can be told of this pin root."""
+
+    def exists(self, root: PurePath) -> bool: ...
+
+    def pins(self, root: PurePath) -> tuple[str, ...]: ...
+
+    def meta(self, path: PurePath) -> Meta: ...
+
+    def map(self, path: PurePath) -> SeenMap | None: ...
+
+    def inner_shape(self, number: int) -> MapShape | None:
+        """The shape of an inner map by its id."""
+
+    def entries(self, path: PurePath, number: int | None, *, deep: bool) -> SeenEntries | None:
+        """What the inner map with an id holds, or without one the map at `path`; not `deep`: its capacity alone."""
+
+    def program(self, path: PurePath) -> ObservedProgram: ...
+
+    def link(self, path: PurePath) -> ObservedLink: ...
+
+    def ifindex(self, name: str) -> int | None: ...

@@ -1,0 +1,147 @@
+"""Types as text: how a spec writes a `TypeExpr`, and which `TypeExpr` a codec type could have come from. Pure."""
+
+from __future__ import annotations
+
+import re
+from typing import Final, assert_never
+
+from provisioner.codec.array import Array
+from provisioner.codec.base import Scalar, Type
+from provisioner.codec.build import ELEMENTS, builtins
+from provisioner.codec.display import format_value
+from provisioner.codec.integer import Boolean, Enum, Integer
+from provisioner.codec.layout import Struct, Union
+from provisioner.codec.lpm import LpmScalar
+from provisioner.codec.text import Char, HexBytes
+from provisioner.location import Location
+from provisioner.typexpr import (
+    ArrayType,
+    BtfType,
+    EnumType,
+    LpmKeyType,
+    Member,
+    NamedType,
+    OptionType,
+    StructType,
+    TypeExpr,
+    UnionType,
+)
+
+HERE: Final = Location("")
+"""Where types stand that nobody has written."""
+
+_TAKEN: Final = frozenset({*builtins("little", {}), *ELEMENTS})
+_IDENTIFIER: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+
+def spell(expr: TypeExpr) -> str:
+    """A type as a spec writes it, on one line."""
+    match expr:
+        case NamedType(name):
+            return name
+        case ArrayType(element, count):
+            inner: TypeExpr = element
+            counts = f"[{count}]"
+            while isinstance(inner, ArrayType):
+                counts += f"[{inner.count}]"
+                inner = inner.element
+            return spell(inner) + counts
+        case StructType(members, packed):
+            return f"{{struct: {_members(members)}{', packed: true' if packed else ''}}}"
+        case UnionType(members):
+            return f"{{union: {_members(members)}}}"
+        case EnumType(names, base):
+            listed = ", ".join(f"{format_value(name)}: {number}" for name, number in names)
+            return f"{{enum: {{{listed}}}, base: {base.name}}}"
+        case LpmKeyType(data):
+            return f"{{lpm_key: {_nested(data)}}}"
+        case BtfType(name, source, refine):
+            origin = f", from: {format_value(source)}" if source else ""
+            return f"{{btf: {format_value(name)}{origin}{f', as: {_members(refine)}' if refine else ''}}}"
+        case OptionType(inside, sensitive, unit):
+            options = (", sensitive: true" if sensitive else "") + (f", unit: {format_value(unit)}" if unit else "")
+            return f"{{type: {_nested(inside)}{options}}}"
+        case _:
+            assert_never(expr)
+
+
+def _members(members: tuple[Member, ...]) -> str:
+    return "{" + ", ".join(f"{format_value(member.name)}: {_nested(member.type)}" for member in members) + "}"
+
+
+def _nested(expr: TypeExpr) -> str:
+    """A type inside of braces, where a bare bracket would be YAML's own."""
+    text = spell(expr)
+    return f'"{text}"' if isinstance(expr, ArrayType) else text
+
+
+def opaque(size: int) -> TypeExpr:
+    """`bytes[size]`."""
+    return ArrayType(NamedType("bytes", HERE), size, HERE)
+
+
+class Vocabulary:
+    """Named types of a spec that is being written; structs that BTF names get their C names."""
+
+    def __init__(self, types: dict[str, TypeExpr]) -> None:
+        self.types = dict(types)
+
+    def express(self, type_: Type) -> TypeExpr | None:
+        """A type that is laid out like `type_`; None for what a spec can only take from BTF, such as bit fields."""
+        match type_:
+            case Integer(name=name):
+                return NamedType(name, HERE) if name in _TAKEN else None
+            case Boolean():
+                return NamedType("bool", HERE)
+            case Enum(names=names, base=base):
+                fits = bool(names) and all(_IDENTIFIER.fullmatch(name) for name, _ in names)
+                return EnumType(names, NamedType(base.name, HERE), HERE) if fits else NamedType(base.name, HERE)
+            case Char(length=length):
+                return ArrayType(NamedType("char", HERE), length, HERE)
+            case HexBytes(length=length):
+                return opaque(length)
+            case Array(element=element, count=count):
+                inner = self.express(element)
+                return ArrayType(self._named(inner, element), count, HERE) if inner is not None else None
+            case Struct() | Union():
+                return self._composite(type_)
+            case LpmScalar(name=name, data=data):
+                return NamedType(name, HERE) if name in _TAKEN else self._lpm(data)
+            case Scalar() if type_.describe() in _TAKEN:
+                return NamedType(type_.describe(), HERE)
+            case _:
+                return None
+
+    def _lpm(self, data: Type) -> TypeExpr | None:
+        inner = self.express(data)
+        return LpmKeyType(inner, HERE) if inner is not None else None
+
+    def _composite(self, type_: Struct | Union) -> TypeExpr | None:
+        members = []
+        for field in type_.fields:
+            inner = self.express(field.type)
+            if inner is None or not _IDENTIFIER.fullmatch(field.name):
+                return None
+            members.append(Member(field.name, inner, HERE))
+        if isinstance(type_, Union):
+            return self._declared(UnionType(tuple(members), HERE), type_.name)
+        packed = type_.alignment == 1 and any(field.type.align > 1 for field in type_.fields)
+        return self._declared(StructType(tuple(members), packed, HERE), type_.name)
+
+    def _declared(self, expr: TypeExpr, name: str) -> TypeExpr:
+        return self._under(name, expr) if _IDENTIFIER.fullmatch(name) else expr
+
+    def _named(self, expr: TypeExpr, type_: Type) -> TypeExpr:
+        """What may stand before `[N]`: a name, or another array."""
+        if isinstance(expr, NamedType | ArrayType):
+            return expr
+        return self._under(getattr(type_, "name", "") or "element", expr)
+
+    def _under(self, name: str, expr: TypeExpr) -> NamedType:
+        """A name for `expr`, as near to `name` as is free."""
+        number, free = 1, name
+        while free in _TAKEN or self.types.get(free, expr) != expr:
+            number += 1
+            free = f"{name}_{number}"
+        self.types[free] = expr
+        return NamedType(free, HERE)

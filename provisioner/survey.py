@@ -1,0 +1,162 @@
+"""Finds live maps by pin, id or name, whoever made them, and reads them whole. Changes nothing."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+
+from provisioner import columns
+from provisioner.codec.base import Bytes
+from provisioner.errors import Problems
+from provisioner.found import FoundInner, FoundMap, FoundTypes, lists_entries
+from provisioner.host import Host
+from provisioner.kernel import bpffs, maps, reading
+from provisioner.kernel.fd import InnerId, MapFd
+from provisioner.kernel.maps import MapInfo
+from provisioner.kernel.reasons import KernelError
+from provisioner.live_source import normalised
+from provisioner.uapi import object_name
+
+
+def survey(pins: Iterable[Path], ids: Iterable[int], names: Iterable[str], host: Host) -> tuple[FoundMap, ...]:
+    """The maps that are asked for, each once, in that order.
+
+    Raises InputError for those that are not there or are several, and HostError where they can't be looked at.
+    """
+    problems = Problems()
+    wanted: dict[int, str] = {}
+    for pin in pins:
+        with _told(problems, str(pin)), maps.open_pin(pin) as fd:
+            wanted[int(maps.info(fd).id)] = str(pin.absolute())
+    for number in ids:
+        wanted.setdefault(number, "")
+    for name in names:
+        found = _by_name(name)
+        if len(found) != 1:
+            several = ", ".join(map(str, found))
+            what = f"{len(found)} maps have this name: ids {several}" if found else "no map has this name"
+            hint = "say which one by `--id`" if found else "`bpftool map` lists them"
+            problems.add(what, hint=hint, address=name)
+        else:
+            wanted.setdefault(found[0], "")
+    problems.raise_if_any()
+    unpinned = {number for number, pin in wanted.items() if not pin}
+    known = _pins_of(unpinned) if unpinned else {}
+    reader = _Reader(host)
+    read = []
+    for number, given in wanted.items():
+        path = given or known.get(number, "")
+        with _told(problems, path or f"map id {number}"), maps.open_id(InnerId(number)) as fd:
+            read.append(reader.map(fd, path))
+    problems.raise_if_any()
+    return tuple(read)
+
+
+@contextmanager
+def _told(problems: Problems, who: str) -> Iterator[None]:
+    """Turns the kernel's word that a map is not there into a problem; all else goes on."""
+    try:
+        yield
+    except KernelError as error:
+        if error.errno != errno.ENOENT:
+            raise
+        problems.add("there is no such map", hint="`bpftool map` lists them", address=who)
+
+
+def _by_name(name: str) -> list[int]:
+    """The ids of all maps of a name, as the kernel cut it."""
+    found = []
+    for number in maps.map_ids():
+        try:
+            with maps.open_id(number) as fd:
+                if maps.info(fd).name == object_name(name):
+                    found.append(int(number))
+        except KernelError as error:
+            if error.errno != errno.ENOENT:
+                raise
+    return found
+
+
+def _pins_of(ids: set[int]) -> dict[int, str]:
+    """The first pin of each map, wherever a bpffs is mounted."""
+    found: dict[int, str] = {}
+    for path in bpffs.walk_pins():
+        try:
+            with bpffs.open_any(path) as fd:
+                if isinstance(fd, MapFd) and (number := int(maps.info(fd).id)) in ids:
+                    found.setdefault(number, str(path))
+        except KernelError:  # an iterator, or a pin that may not be opened: none that could be adopted
+            continue
+    return found
+
+
+class _Reader:
+    """Reads maps; BTF that several maps were made with is read once."""
+
+    def __init__(self, host: Host) -> None:
+        self._host = host
+        self._btf: dict[int, bytes] = {0: b""}
+
+    def map(self, fd: MapFd, pin: str) -> FoundMap:
+        info = maps.info(fd)
+        shape = normalised(info.shape)
+        types = self._types(info)
+        if not shape.is_outer:
+            inner = self._inner(fd, info)
+            nothing: Bytes = np.zeros((1, 0), np.uint8)
+            return FoundMap(int(info.id), info.name, pin, shape, types, shape, types, nothing, (0,), (inner,))
+        keys, ids = reading.read_slots(fd, shape)
+        order = columns.order_of(keys, self._host.byteorder if shape.is_array else None)
+        inners: dict[int, FoundInner] = {}
+        place: dict[int, int] = {}
+        entry_shape, entry_types = None, FoundTypes(b"", 0, 0)
+        kept, numbers = [], []
+        for row in order.tolist():
+            number = int(ids[row])
+            if number not in inners:
+                try:
+                    with maps.open_id(InnerId(number)) as inner_fd:
+                        inner_info = maps.info(inner_fd)
+                        inners[number] = self._inner(inner_fd, inner_info)
+                        place[number] = len(inners) - 1
+                except KernelError as error:
+                    if error.errno == errno.ENOENT:  # replaced since the slots were read
+                        continue
+                    raise
+                if entry_shape is None or (inner_info.btf_id and not entry_types.btf):
+                    entry_shape, entry_types = normalised(inner_info.shape), self._types(inner_info)
+            kept.append(row)
+            numbers.append(place[number])
+        return FoundMap(
+            int(info.id),
+            info.name,
+            pin,
+            shape,
+            types,
+            entry_shape,
+            entry_types,
+            keys[kept],
+            tuple(numbers),
+            tuple(inners.values()),
+        )
+
+    def _types(self, info: MapInfo) -> FoundTypes:
+        if info.btf_id not in self._btf:
+            self._btf[info.btf_id] = maps.read_btf(info.btf_id)
+        return FoundTypes(self._btf[info.btf_id], info.btf_key_type_id, info.btf_value_type_id)
+
+    def _inner(self, fd: MapFd, info: MapInfo) -> FoundInner:
+        shape = normalised(info.shape)
+        if not lists_entries(shape):
+            empty = np.zeros((0, shape.key_size), np.uint8), np.zeros((0, shape.value_size), np.uint8)
+            return FoundInner(int(info.id), shape.max_entries, *empty)
+        keys, values = reading.read_entries(fd, shape, self._host.possible_cpus)
+        if shape.is_array:
+            held = columns.is_nonzero(values)
+            keys, values = keys[held], values[held]
+        order = columns.order_of(keys, self._host.byteorder if shape.is_array else None)
+        return FoundInner(int(info.id), shape.max_entries, keys[order], values[order])

@@ -1,0 +1,234 @@
+"""Run a command in a virtual machine: another kernel under this machine's own user space.
+
+The guest's root is the host's, read-only, by virtiofs; the project's folder is writable at its own path, so that the
+guest runs the host's virtual environment. `/tmp` and what else must be written is in memory. Three serial ports carry
+the console, the command's output and its exit status.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Final
+
+from kernel_packages import Kernel
+
+MODULES: Final = ("virtio_pci", "virtiofs", "veth", "dummy")
+CPUS: Final = 2
+MEMORY: Final = "1G"
+
+_BUSYBOX: Final = "/bin/busybox"
+_KVM_SECONDS: Final = 3.0
+_BOOTS: Final = 3
+_BEGUN: Final = "begun"
+
+_INIT: Final = """\
+#!/bin/busybox sh
+/bin/busybox mkdir -p /proc /sys /dev /host
+/bin/busybox --install -s /bin
+export PATH=/bin
+mount -t proc proc /proc
+mount -t sysfs sysfs /sys
+mount -t devtmpfs dev /dev
+for module in /modules/*.ko; do
+    [ ! -e "$module" ] || insmod "$module"
+done
+mount -t virtiofs -o ro root /host || poweroff -f
+for folder in /host/tmp /host/run /host/var/tmp; do
+    mount -t tmpfs tmpfs "$folder"
+done
+chmod 1777 /host/tmp /host/var/tmp
+mkdir -p "/host$project"
+mount -t virtiofs project "/host$project" || poweroff -f
+mount -t bpf bpf /sys/fs/bpf
+mount -t cgroup2 cgroup2 /sys/fs/cgroup
+mount -t tracefs tracefs /sys/kernel/tracing
+mkdir -p /dev/pts /dev/shm
+mount -t devpts devpts /dev/pts
+mount -t tmpfs tmpfs /dev/shm
+ln -sf /proc/self/fd /dev/fd
+for folder in proc sys dev; do
+    mount --move "/$folder" "/host/$folder"
+done
+ip link set lo up
+echo 1 > /host/sys/kernel/rcu_expedited
+date -s "@$now" > /host/dev/null
+echo begun > /host/dev/ttyS2
+chroot /host /bin/sh -c "$command" < /host/dev/null > /host/dev/ttyS1 2>&1
+echo "status $?" > /host/dev/ttyS2
+poweroff -f
+"""
+
+
+class GuestError(Exception):
+    """The guest did not get as far as an exit status; the console's last lines say why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """How a command ended in the guest, and the seconds from call to exit status."""
+
+    status: int
+    seconds: float
+
+
+def run(
+    kernel: Kernel, project: Path, command: str, *, timeout: float, say: Callable[[bytes], object] | None = None
+) -> Done:
+    """Run `command` by a shell in `project`, under `kernel`; what it writes goes to `say` as it comes.
+
+    A guest that dies before the command has begun is booted again: QEMU 7.2 loses some kernels in early boot. Raises
+    GuestError.
+    """
+    if say is None:
+        say = sys.stdout.buffer.write
+    console = ""
+    for _ in range(_BOOTS):
+        with tempfile.TemporaryDirectory(prefix="guest-") as name:
+            folder = Path(name)
+            started = time.monotonic()
+            _boot(kernel, project, command, folder, timeout, say)
+            report = (folder / "status").read_text().split()
+            if report[:1] == [_BEGUN]:
+                if len(report) == 3:
+                    return Done(int(report[2]), time.monotonic() - started)
+                raise GuestError(f"the guest ended, or its {timeout:.0f} s did, amid the command\n{_tail(folder)}")
+            console = _tail(folder)
+    raise GuestError(f"the guest of {kernel.release} does not come up\n{console}")
+
+
+def _tail(folder: Path) -> str:
+    """The last of what the machine and its console said."""
+    said = [
+        line for name in ("log", "console") for line in (folder / name).read_text(errors="replace").splitlines()[-25:]
+    ]
+    return "\n".join(said)
+
+
+def _boot(
+    kernel: Kernel, project: Path, command: str, folder: Path, timeout: float, say: Callable[[bytes], object]
+) -> None:
+    _initramfs(kernel, project, command, folder)
+    for port in ("console", "output", "status", "log"):
+        (folder / port).touch()
+    with ExitStack() as stack:
+        for share, source, cached in (("root", Path("/"), "always"), ("project", project, "auto")):
+            stack.enter_context(_virtiofsd(folder / f"{share}.sock", source, cached))
+        machine = stack.enter_context(_process(_qemu(kernel, folder), folder / "log"))
+        output = stack.enter_context((folder / "output").open("rb"))
+        deadline = time.monotonic() + timeout
+        while machine.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.1)
+            _pass_on(output.read(), say)
+        machine.kill()
+        machine.wait()
+        _pass_on(output.read(), say)
+
+
+def _pass_on(data: bytes, say: Callable[[bytes], object]) -> None:
+    if data:
+        say(data.replace(b"\r\n", b"\n"))
+        sys.stdout.flush()
+
+
+def _qemu(kernel: Kernel, folder: Path) -> list[str]:
+    ports = [word for port in ("console", "output", "status") for word in ("-serial", f"file:{folder / port}")]
+    shares = [
+        word
+        for share in ("root", "project")
+        for word in (
+            "-chardev",
+            f"socket,id={share},path={folder / share}.sock",
+            "-device",
+            f"vhost-user-fs-pci,chardev={share},tag={share}",
+        )
+    ]
+    return [
+        "qemu-system-x86_64",
+        *("-machine", "q35,memory-backend=memory", "-smp", str(CPUS), "-m", MEMORY),
+        *("-object", f"memory-backend-memfd,id=memory,size={MEMORY},share=on"),
+        *_accelerator(kernel),
+        *("-nodefaults", "-no-user-config", "-nographic", "-no-reboot"),
+        *ports,
+        *shares,
+        *("-kernel", str(kernel.image), "-initrd", str(folder / "initramfs")),
+        *("-append", "console=ttyS0 panic=-1 quiet mitigations=off random.trust_cpu=on clearcpuid=141"),
+    ]
+
+
+def _accelerator(kernel: Kernel) -> list[str]:
+    # TCG's cmpxchg16b is not what some kernels' slab allocators need.
+    return ["-accel", "kvm", "-cpu", "host"] if _kvm_works(kernel.image) else ["-accel", "tcg", "-cpu", "max"]
+
+
+@cache
+def _kvm_works(image: Path) -> bool:
+    """Whether a kernel that finds no root gets to its panic: nested machines have a /dev/kvm that runs nothing."""
+    if not os.access("/dev/kvm", os.R_OK | os.W_OK):
+        return False
+    command = [
+        *("qemu-system-x86_64", "-accel", "kvm", "-cpu", "host", "-machine", "q35", "-m", "512", "-smp", str(CPUS)),
+        *("-nodefaults", "-nographic", "-no-reboot", "-serial", "stdio", "-kernel", str(image)),
+        *("-append", "console=ttyS0 panic=-1"),
+    ]
+    try:
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=_KVM_SECONDS, check=False)
+    except subprocess.TimeoutExpired:
+        return False
+    return b"Kernel panic" in done.stdout
+
+
+@contextmanager
+def _virtiofsd(socket: Path, source: Path, cached: str) -> Iterator[None]:
+    """Share a folder; the daemon ends with the guest. Its options are those that both of its versions know."""
+    program = next(
+        (path for path in ("/usr/libexec/virtiofsd", "/usr/lib/qemu/virtiofsd") if Path(path).exists()), None
+    ) or shutil.which("virtiofsd")
+    if program is None:
+        raise GuestError("there is no virtiofsd: Debian has it in virtiofsd, or in qemu-system-common")
+    command = [program, f"--socket-path={socket}", "-o", f"source={source},cache={cached},sandbox=chroot"]
+    with _process(command, socket.with_name("log")) as daemon:
+        while not socket.exists():
+            if daemon.poll() is not None:
+                raise GuestError(f"virtiofsd ended with {daemon.returncode}: it needs root")
+            time.sleep(0.02)
+        yield
+
+
+@contextmanager
+def _process(command: list[str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
+    with log.open("ab") as said:
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=said, stderr=said)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+def _initramfs(kernel: Kernel, project: Path, command: str, folder: Path) -> None:
+    """busybox, the modules in the order in which they load, and an init that runs the command."""
+    tree = folder / "initramfs.d"
+    (tree / "bin").mkdir(parents=True)
+    (tree / "modules").mkdir()
+    shutil.copy(_BUSYBOX, tree / "bin/busybox")
+    for number, (name, content) in enumerate(kernel.module_files(MODULES)):
+        (tree / "modules" / f"{number:02}-{name}.ko").write_bytes(content)
+    settings = {"project": str(project), "command": f"cd {shlex.quote(str(project))} && {command}"}
+    lines = [f"{key}={shlex.quote(value)}\n" for key, value in settings.items()]
+    head, rest = _INIT.split("\n", 1)
+    (tree / "init").write_text(f"{head}\n{''.join(lines)}now={int(time.time())}\n{rest}")
+    (tree / "init").chmod(0o755)
+    archive = ["sh", "-c", "find . | busybox cpio -o -H newc"]
+    done = subprocess.run(archive, cwd=tree, check=True, capture_output=True)
+    (folder / "initramfs").write_bytes(done.stdout)

@@ -1,0 +1,164 @@
+"""Debian's cloud kernels, fetched once from this machine's own mirror and kept outside the repository.
+
+Each suite has a private apt state (lists, cache, one source line), so that nothing of the machine's own is touched.
+The mirror is whatever apt is configured to use.
+"""
+
+from __future__ import annotations
+
+import lzma
+import os
+import re
+import subprocess
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Final
+
+SUITES: Final[Mapping[str, str]] = MappingProxyType(
+    {"5.10": "bullseye-security", "6.1": "bookworm-security", "6.12": "trixie-security", "newest": "sid"}
+)
+"""The kernels of the matrix, by the suite of Debian that keeps them; `newest` is whatever sid has today."""
+
+_KEYS: Final = "/usr/share/keyrings/debian-archive-keyring.gpg"
+_META: Final = "linux-image-cloud-amd64"
+_PARTS: Final = re.compile(r"\blinux-(?:image|binary|modules)-\d[^\s,|(]*")
+"""A kernel is one package before 7.x, and three from then on."""
+
+
+class FetchError(Exception):
+    """A kernel could not be fetched: a failure of the matrix, never a reason to skip."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kernel:
+    """An unpacked kernel: `image` boots, `modules` is the folder of its modules, `release` what `uname -r` says."""
+
+    image: Path
+    modules: Path
+
+    @property
+    def release(self) -> str:
+        return self.modules.name
+
+    def module_files(self, wanted: tuple[str, ...]) -> Iterator[tuple[str, bytes]]:
+        """The modules `wanted`, and those that they depend on before them; one that is built in is left out."""
+        files = {_module_name(path): path for path in self.modules.rglob("*.ko*")}
+        done: set[str] = set()
+
+        def walk(name: str) -> Iterator[tuple[str, bytes]]:
+            if name in done or name not in files:
+                return
+            done.add(name)
+            content = _read_module(files[name])
+            for needed in _depends(content):
+                yield from walk(needed)
+            yield name, content
+
+        for name in wanted:
+            yield from walk(name)
+
+
+def cache() -> Path:
+    """Where kernels are kept."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "bpf-provisioner" / "kernels"
+
+
+def get(name: str, *, refresh: bool = False) -> Kernel:
+    """The kernel of one suite: the one in the cache, or the suite's current one. Raises FetchError."""
+    folder = cache() / SUITES[name]
+    done = folder / "complete"
+    if refresh or not done.exists():
+        try:
+            _fetch(SUITES[name], folder)
+        except (OSError, subprocess.CalledProcessError) as error:
+            said = error.stderr if isinstance(error, subprocess.CalledProcessError) else ""
+            raise FetchError(f"cannot fetch the kernel of {SUITES[name]}: {error}\n{said}") from error
+        done.touch()
+    release = (folder / "release").read_text().strip()
+    tree = folder / release
+    modules = _first(tree / "lib/modules" / release, tree / "usr/lib/modules" / release)
+    return Kernel(_first(tree / "boot" / f"vmlinuz-{release}", modules / "vmlinuz"), modules)
+
+
+def _first(*paths: Path) -> Path:
+    """Where one release of Debian has it, or another."""
+    for path in paths:
+        if path.exists():
+            return path
+    raise FetchError(f"{paths[0]} is missing: remove {cache()} and try again")
+
+
+def _fetch(suite: str, folder: Path) -> None:
+    state = folder / "apt"
+    for needed in ("lists/partial", "cache/archives/partial"):
+        (state / needed).mkdir(parents=True, exist_ok=True)
+    (state / "sources.list").write_text(f"deb [signed-by={_KEYS}] {_mirror(suite)} {suite} main\n")
+    settings = {
+        "Dir::Etc::sourcelist": state / "sources.list",
+        "Dir::Etc::sourceparts": "-",
+        "Dir::State::lists": state / "lists",
+        "Dir::Cache": state / "cache",
+        "APT::Architecture": "amd64",
+        "APT::Sandbox::User": "root",
+    }
+    options = [word for key, value in settings.items() for word in ("-o", f"{key}={value}")]
+    _run("apt-get", *options, "-q", "update")
+    packages = _packages(options)
+    release = packages[0].removeprefix("linux-image-").removesuffix("-unsigned")
+    tree = folder / release
+    if not tree.exists():
+        _run("apt-get", *options, "-q", "download", *packages, folder=state)
+        unpacked = folder / f"{release}.part"
+        for package in sorted(state.glob("*.deb")):
+            _run("dpkg-deb", "-x", str(package), str(unpacked))
+            package.unlink()
+        unpacked.rename(tree)
+    (folder / "release").write_text(release + "\n")
+
+
+def _packages(options: list[str]) -> list[str]:
+    """The packages that the suite's current kernel consists of, the image first."""
+    found: list[str] = []
+    ask = [_META]
+    while ask:
+        shown = _run("apt-cache", *options, "show", "--no-all-versions", ask.pop(0))
+        for line in shown.splitlines():
+            if line.startswith("Depends:"):
+                new = [package for package in _PARTS.findall(line) if package not in found]
+                found += new
+                ask += new
+    if not found:
+        raise OSError(f"{_META} depends on no kernel")
+    return found
+
+
+def _mirror(suite: str) -> str:
+    """The mirror that apt has for a suite of the same kind: security updates have one of their own."""
+    security = suite.endswith("-security")
+    for line in _run("apt-get", "indextargets", "--format", "$(ORIGIN) $(RELEASE) $(SITE)").splitlines():
+        origin, release, site = line.split()[-3:]
+        if origin == "Debian" and release.endswith("-security") is security:
+            return site
+    raise OSError("apt knows no such Debian mirror: is this a Debian, and was `apt-get update` run?")
+
+
+def _run(*command: str, folder: Path | None = None) -> str:
+    done = subprocess.run(command, check=True, capture_output=True, text=True, cwd=folder)
+    return done.stdout
+
+
+def _module_name(path: Path) -> str:
+    return path.name.partition(".ko")[0].replace("-", "_")
+
+
+def _read_module(path: Path) -> bytes:
+    data = path.read_bytes()
+    return lzma.decompress(data) if path.suffix == ".xz" else data
+
+
+def _depends(module: bytes) -> list[str]:
+    """What a module's `.modinfo` says that it needs."""
+    found = re.search(rb"\0depends=([^\0]*)\0", module)
+    return [name.replace("-", "_") for name in found[1].decode().split(",") if name] if found else []

@@ -1,0 +1,104 @@
+"""`init`: a spec from an object file that validates as it is, and asks what the object does not tell."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from provisioner import api
+from provisioner.kernel.objects import inspect
+from provisioner.skeleton import project_name, skeleton
+from provisioner.spec import Contents
+from tests.cli.support import run
+
+OBJECTS = ["router", "router_v2", "outers", "rejected", "odd_maps"]
+
+
+@pytest.mark.parametrize("name", OBJECTS)
+def test_what_it_writes_is_valid_and_plans(bpf_object: Callable[[str], Path], tmp_path: Path, name: str) -> None:
+    path = bpf_object(name)
+    spec = tmp_path / "spec.yaml"
+    done = run("init", path)
+    assert (done.status, done.err) == (0, "")
+    spec.write_text(done.out)
+    for words in (("validate",), ("plan", "--against", "empty", "--exit-zero")):
+        again = run(*words, spec, "--allow-outside")
+        assert (again.status, again.err) == (0, "")
+    assert max(len(line) for line in done.out.splitlines() if str(path) not in line) <= 120
+
+
+def load(text: str, tmp_path: Path) -> api.Project:
+    spec = tmp_path / "spec.yaml"
+    spec.write_text(text)
+    return api.load([spec], allow_outside=True)
+
+
+def test_what_the_object_declares_is_written(bpf_object: Callable[[str], Path], tmp_path: Path) -> None:
+    path = bpf_object("router")
+    text = skeleton(inspect(path), str(path))
+    desired = load(text, tmp_path).desired
+    tenants = desired.maps["tenants"]
+    assert tenants.entry_shape == inspect(path).maps["tenants"].inner.shape  # type: ignore[union-attr]
+    assert tenants.key.describe() == "cidr4"
+    assert desired.maps["vip_slots"].key.describe() == "struct vip"
+    assert "# as: {ip: ipv4}" in text
+    assert "What are the inner maps of `vips`?" in text
+    assert "What are the inner maps of `tenants`?" not in text
+    assert "no map is known to hold: struct backend." in text
+    assert [program.name for program in desired.objects["router"].programs] == ["xdp_router"]
+    assert all(
+        one.slots.policy(0) is Contents.IGNORE and not len(one.entries.keys)
+        for one in desired.maps.values()
+        if one.outer is None
+    )
+
+
+def test_its_proposals_can_be_taken_up(bpf_object: Callable[[str], Path], tmp_path: Path) -> None:
+    path = bpf_object("router")
+    text = skeleton(inspect(path), str(path))
+    text = text.replace("# as: {ip: ipv4}", "as: {ip: ipv4}").replace(
+        "    # entries: {KEY: VALUE}  # once entries are given, those that are not are deleted\n\nouter_maps",
+        "    entries: [{key: {ip: 198.51.100.1, port: 53, proto: 17}, value: 0}]\n\nouter_maps",
+    )
+    text = text.replace("# attach:", "attach:").replace("eth0", "lo")
+    desired = load(text, tmp_path).desired
+    assert desired.maps["vip_slots"].entries.keys.tobytes() == bytes([198, 51, 100, 1, 0, 53, 17, 0])
+    attach = desired.objects["router"].programs[0].attach
+    assert attach is not None
+    assert attach.interface == "lo"
+
+
+def test_maps_of_all_kinds(bpf_object: Callable[[str], Path], tmp_path: Path) -> None:
+    path = bpf_object("odd_maps")
+    text = skeleton(inspect(path), str(path))
+    desired = load(text, tmp_path).desired
+    assert "# events: ringbuf" in text
+    described = {name: (one.key.describe(), one.value.describe()) for name, one in desired.maps.items()}
+    assert described["by_prefix"] == ("cidr6", desired.maps["texts"].value.fields[0].type.describe())  # type: ignore[attr-defined]
+    assert described["untyped"] == ("bytes[12]", "bytes[3]")
+    assert described["pointers"] == ("u32", "bytes[16]")
+    assert described["texts"][0] == "char[16]"
+    assert desired.maps["queues"].slots.contents.size == 0
+
+
+@pytest.mark.parametrize(
+    ("file", "name"),
+    [("edge.bpf.o", "edge"), ("a/b/my prog.o", "my_prog"), ("_x.o", "x"), (".o", "project"), ("fw-1.o", "fw-1")],
+)
+def test_the_project_is_named_after_the_file(file: str, name: str) -> None:
+    assert project_name(file) == name
+
+
+@pytest.mark.parametrize("name", ["legacy"])
+def test_what_libbpf_refuses_is_told(bpf_object: Callable[[str], Path], name: str) -> None:
+    done = run("init", bpf_object(name))
+    assert (done.status, done.out) == (1, "")
+    assert "the old way" in done.err
+
+
+def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+    done = run("init", tmp_path / "none.o")
+    assert (done.status, done.out) == (1, "")
+    assert "cannot read the object file" in done.err

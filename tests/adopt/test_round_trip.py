@@ -1,0 +1,161 @@
+"""Whatever lives comes back: random maps, exported and given back as a spec, plan to no changes."""
+
+from __future__ import annotations
+
+import itertools
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from provisioner import api, export_entries
+from provisioner.codec.base import Type
+from provisioner.codec.btf_emit import btf_of
+from provisioner.codec.build import build
+from provisioner.errors import Problems
+from provisioner.exporting import export_live
+from provisioner.kernel import bpffs, maps
+from provisioner.kernel.fd import InnerId, MapFd
+from provisioner.location import Location
+from provisioner.read_types import read_type
+from provisioner.shape import MapShape
+from provisioner.tree import Mapping, Scalar
+from provisioner.typexpr import TypeExpr
+from provisioner.uapi import MapFlag, MapType
+
+HERE: Final = Location("test")
+
+
+def named(text: str) -> TypeExpr:
+    found = read_type(Scalar(text, HERE), Problems())
+    assert found is not None
+    return found
+
+
+def formed(form: str, **members: str) -> TypeExpr:
+    pairs = tuple((Scalar(name, HERE), Scalar(text, HERE)) for name, text in members.items())
+    found = read_type(Mapping(((Scalar(form, HERE), Mapping(pairs, HERE)),), HERE), Problems())
+    assert found is not None
+    return found
+
+
+TYPES: Final = {
+    "pair": formed("struct", port="be16", weight="u64"),
+    "address": formed("union", v4="ipv4", v6="ipv6"),
+    "level": formed("enum", low="0", high="1"),
+    "text": named("char[6]"),
+    "target": formed("struct", to="address", kind="level", name="text", ok="bool", tags="u16[3]"),
+    "grid": formed("struct", cells="pair[2]"),
+}
+SIMPLE: Final = ["u8", "be16", "u32", "s64", "bool", "mac", "ipv6", "char[5]", "bytes[3]"]
+CHOICES: Final = [*SIMPLE, *TYPES]
+
+
+def type_of(name: str) -> Type:
+    problems = Problems()
+    found = build(named(name), TYPES, byteorder=sys.byteorder, problems=problems)
+    assert found is not None, list(problems)
+    return found
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A map to make: what kind, with BTF or not, and what goes into each of its slots."""
+
+    outer: MapType
+    inner: MapType
+    key: str
+    value: str
+    with_btf: bool
+    shared: bool
+    slots: dict[bytes, dict[bytes, bytes]]
+    capacities: list[int]
+
+
+@st.composite
+def plans(draw: st.DrawFn) -> Plan:
+    inner = draw(st.sampled_from([MapType.HASH, MapType.ARRAY, MapType.LPM_TRIE]))
+    outer = draw(st.sampled_from([MapType.HASH_OF_MAPS, MapType.ARRAY_OF_MAPS]))
+    key = {MapType.ARRAY: "u32", MapType.LPM_TRIE: draw(st.sampled_from(["cidr4", "cidr6"]))}.get(inner)
+    key = key or draw(st.sampled_from(CHOICES))
+    value = draw(st.sampled_from(CHOICES))
+    keys: st.SearchStrategy[bytes] = st.binary(min_size=type_of(key).size, max_size=type_of(key).size)
+    if inner is MapType.ARRAY:
+        keys = st.integers(0, 7).map(lambda number: number.to_bytes(4, sys.byteorder))
+    elif inner is MapType.LPM_TRIE:
+        size = type_of(key).size - 4
+        keys = st.tuples(st.integers(0, 8 * size), st.binary(min_size=size, max_size=size)).map(
+            lambda pair: pair[0].to_bytes(4, sys.byteorder) + pair[1]
+        )
+    values = st.binary(min_size=type_of(value).size, max_size=type_of(value).size)
+    zeros = st.just(bytes(type_of(value).size))
+    slots = st.integers(0, 7).map(lambda number: number.to_bytes(4, sys.byteorder))
+    contents = st.dictionaries(keys, values | zeros, max_size=5)
+    found = draw(st.dictionaries(slots, contents, max_size=4))
+    room = draw(st.lists(st.sampled_from([8, 8, 16]), min_size=len(found), max_size=len(found)))
+    return Plan(outer, inner, key, value, draw(st.booleans()), draw(st.booleans()), found, room)
+
+
+@contextmanager
+def made(plan: Plan, path: Path) -> Iterator[None]:
+    """The map of `plan`, pinned at `path`."""
+    key, value = type_of(plan.key), type_of(plan.value)
+    flags = {MapType.LPM_TRIE: MapFlag.NO_PREALLOC, MapType.ARRAY: MapFlag.INNER_MAP}.get(plan.inner, MapFlag(0))
+    shape = MapShape(plan.inner, key.size, value.size, 8, flags)
+    data, key_id, value_id = btf_of(key, value, sys.byteorder)
+    with maps.load_btf(data) as btf:
+
+        def inner(capacity: int) -> MapFd:
+            one = shape.with_capacity(capacity)
+            if not plan.with_btf:
+                return maps.create(one)
+            return maps.create(one, btf=btf, btf_key_type_id=key_id, btf_value_type_id=value_id)
+
+        with inner(8) as dummy, maps.create(MapShape(plan.outer, 4, 4, 8), "any", inner=dummy) as outer:
+            bpffs.pin(outer, path)
+            for (slot, entries), capacity in zip(plan.slots.items(), plan.capacities, strict=True):
+                with inner(capacity) as fd:
+                    for one, other in entries.items():
+                        maps.update(fd, one, other)
+                    maps.insert_inner(outer, slot, fd)
+            if plan.shared and plan.slots:
+                first = maps.lookup(outer, next(iter(plan.slots)), 4) or b""
+                with maps.open_id(InnerId(int.from_bytes(first, sys.byteorder))) as fd:
+                    maps.insert_inner(outer, (5).to_bytes(4, sys.byteorder), fd)
+    try:
+        yield
+    finally:
+        bpffs.unpin(path)
+
+
+_numbers = itertools.count()
+
+
+@pytest.fixture(autouse=True)
+def _early_tables(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(export_entries, "LONG", 3)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(plan=plans(), tables=st.booleans())
+def test_what_is_exported_plans_to_no_changes(plan: Plan, tables: bool, pin_root: Path, tmp_path: Path) -> None:
+    folder = tmp_path / str(next(_numbers))
+    folder.mkdir()
+    with made(plan, pin_root / "any"):
+        done = export_live([pin_root / "any"], (), (), None, "adopted", tables=tables)
+        for name, data in done.files.items():
+            (folder / name).write_bytes(data)
+        (folder / "spec.yaml").write_text(done.spec)
+        found = api.plan(api.load([folder / "spec.yaml"]))
+        assert (found.steps, found.hazards, found.blocked) == ((), (), ())
+        if plan.slots:
+            change = found.maps["any"]
+            assert int(change.slots.unchanged.sum()) == int(change.desired.entries.counts.sum())  # type: ignore[union-attr]
+    shutil.rmtree(folder)

@@ -1,0 +1,182 @@
+"""Maps that somebody else made and pinned: they are filled and kept in step, and never made or unpinned by us."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from provisioner.errors import LockedError, RefusedError
+from provisioner.kernel import bpffs, maps
+from provisioner.kernel.fd import InnerId
+from provisioner.shape import MapShape
+from provisioner.uapi import MapFlag, MapType
+from tests.apply import live
+from tests.apply.conftest import Bench
+
+INNER = MapShape(MapType.HASH, 4, 4, 8)
+
+
+def u32(number: int) -> bytes:
+    return struct.pack("<I", number)
+
+
+@dataclass(frozen=True, slots=True)
+class Others:
+    """Maps of another tool, in a folder of its own: an outer map with slots 1 and 2, and a plain map."""
+
+    folder: Path
+
+    @property
+    def outer(self) -> Path:
+        return self.folder / "tenants"
+
+    @property
+    def plain(self) -> Path:
+        return self.folder / "active"
+
+    def add(self, slot: int, entries: dict[int, int]) -> None:
+        with maps.open_pin(self.outer) as outer, maps.create(INNER, "theirs") as inner:
+            for key, value in entries.items():
+                maps.update(inner, u32(key), u32(value))
+            maps.insert_inner(outer, u32(slot), inner)
+
+    def tree(self) -> dict[bytes, dict[bytes, bytes]]:
+        return live.outer(self.outer)
+
+    def spec(self, inner_maps: str, *, outer: str = "", entries: str = "entries: {0: 7}", capacity: int = 16) -> str:
+        return f"""
+inner_templates: {{one: {{type: hash, key: u32, value: u32, max_entries: 8}}}}
+maps:
+  active: {{pin: {self.plain}, type: array, key: u32, value: u32, max_entries: 1, {entries}}}
+outer_maps:
+  tenants:
+    {{pin: {self.outer}, type: hash_of_maps, key: u32, max_entries: {capacity}, inner: one, {outer}
+     inner_maps: {{{inner_maps}}}}}
+"""
+
+
+@pytest.fixture
+def others(bench: Bench, pin_root: Path) -> Others:
+    assert bench.root.parent == pin_root.parent
+    found = Others(pin_root)
+    with (
+        maps.create(INNER, "dummy") as dummy,
+        maps.create(MapShape(MapType.HASH_OF_MAPS, 4, 4, 16), "tenants", inner=dummy) as outer,
+        maps.create(MapShape(MapType.ARRAY, 4, 4, 1), "active") as plain,
+    ):
+        bpffs.pin(outer, found.outer)
+        bpffs.pin(plain, found.plain)
+        maps.update(plain, u32(0), u32(7))
+    found.add(1, {10: 100})
+    found.add(2, {20: 200})
+    return found
+
+
+SAME = "1: {entries: {10: 100}}, 2: {entries: {20: 200}}"
+
+
+def test_what_is_live_already_needs_no_change_and_no_record(bench: Bench, others: Others) -> None:
+    plan, result = bench.settle(others.spec(SAME))
+    assert (plan.steps, plan.blocked, plan.hazards) == ((), (), ())
+    assert result.fds_before == result.fds_after
+    assert not bench.root.exists()
+
+
+def test_from_adoption_to_destroy(bench: Bench, others: Others) -> None:
+    text = others.spec("1: {entries: {10: 101}}, 3: {entries: {30: 300}}", entries="entries: {0: 8}")
+    bench.settle(text)
+    assert others.tree() == {u32(1): {u32(10): u32(101)}, u32(3): {u32(30): u32(300)}}
+    assert live.entries(others.plain) == {u32(0): u32(8)}
+    bench.destroy(text)
+    assert others.tree() == {}
+    assert others.plain.exists()
+    assert not bench.root.exists()
+
+
+def test_destroy_takes_back_its_own_slots_alone(bench: Bench, others: Others) -> None:
+    text = others.spec("5: {entries: {50: 500}}", outer="extra_inner_maps: keep,")
+    bench.settle(text)
+    bench.destroy(text)
+    assert others.tree() == {u32(1): {u32(10): u32(100)}, u32(2): {u32(20): u32(200)}}
+
+
+def test_destroy_leaves_the_slots_outside_of_the_owned_keys(bench: Bench, others: Others) -> None:
+    text = others.spec("5: {entries: {50: 500}}", outer="owned_keys: 2..9,")
+    bench.settle(text)
+    assert set(others.tree()) == {u32(1), u32(5)}
+    bench.destroy(text)
+    assert set(others.tree()) == {u32(1)}
+
+
+def test_a_map_that_differs_is_not_made_anew(bench: Bench, others: Others) -> None:
+    plan = bench.plan(others.spec(SAME, capacity=32))
+    assert [refusal.rule for refusal in plan.blocked] == ["adopted-shape"]
+    with pytest.raises(RefusedError, match="max_entries 16 -> 32"):
+        bench.apply(others.spec(SAME, capacity=32))
+    assert len(others.tree()) == 2
+
+
+def test_a_map_that_is_not_there_is_not_made(bench: Bench, others: Others) -> None:
+    bpffs.unpin(others.plain)
+    with pytest.raises(RefusedError, match="there is no map at"):
+        bench.apply(others.spec(SAME))
+    assert not bench.root.exists()
+
+
+def test_two_projects_take_turns_at_one_map(bench: Bench, others: Others) -> None:
+    number = os.open(others.folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(number, fcntl.LOCK_EX)
+        with pytest.raises(LockedError) as locked:
+            bench.apply(others.spec("1: {}"))
+        assert locked.value.problems[0].address == str(others.folder)
+    finally:
+        os.close(number)
+    assert not bench.root.exists()
+    bench.settle(others.spec("1: {}"))
+
+
+def test_an_inner_map_of_another_tool_that_stands_in_two_slots_is_not_written_in_place(
+    bench: Bench, others: Others
+) -> None:
+    with maps.open_pin(others.outer) as outer:
+        number = int.from_bytes(maps.lookup(outer, u32(1), 4) or b"", "little")
+        with maps.open_id(InnerId(number)) as inner:
+            maps.insert_inner(outer, u32(2), inner)
+    bench.settle(others.spec("1: {entries: {10: 100}}, 2: {entries: {10: 1}}"))
+    assert others.tree() == {u32(1): {u32(10): u32(100)}, u32(2): {u32(10): u32(1)}}
+
+
+def test_an_array_of_maps_is_adopted_too(bench: Bench, pin_root: Path) -> None:
+    inner = MapShape(MapType.ARRAY, 4, 8, 4, MapFlag.INNER_MAP)
+    path = pin_root / "vips"
+    with (
+        maps.create(inner) as dummy,
+        maps.create(MapShape(MapType.ARRAY_OF_MAPS, 4, 4, 8), "vips", inner=dummy) as outer,
+    ):
+        bpffs.pin(outer, path)
+    text = f"""
+inner_templates: {{one: {{type: array, key: u32, value: u64, max_entries: 4, flags: [inner_map]}}}}
+outer_maps:
+  vips:
+    {{pin: {path}, type: array_of_maps, key: u32, max_entries: 8, inner: one, inner_maps: {{3: {{entries: {{1: 5}}}}}}}}
+"""
+    bench.settle(text)
+    assert set(live.outer(path)) == {u32(3)}
+    bench.destroy(text)
+    assert live.entries(path) == {}
+
+
+def test_nothing_is_asked_of_a_map_that_user_space_may_not_write(bench: Bench, others: Others) -> None:
+    with maps.open_pin(others.plain) as plain:
+        maps.freeze(plain)
+    bench.settle(others.spec("1: {}"))
+    with pytest.raises(Exception) as failed:  # noqa: PT011 (its cause is what matters)
+        bench.apply(others.spec("1: {}", entries="entries: {0: 9}"))
+    assert "frozen" in str(failed.value) or errno.errorcode[errno.EPERM] in str(failed.value)

@@ -1,0 +1,75 @@
+"""The table of docs/privileges.md, row by row, with capabilities dropped for real."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from provisioner import api
+from provisioner.plan import Overrides
+from tests.cli.conftest import Project
+from tests.cli.support import SPEC
+from tests.privileges import without
+
+TABLE = Path(__file__).parents[2] / "docs/privileges.md"
+SETS = {"none": "", "CAP_BPF": "bpf", "CAP_BPF, CAP_NET_ADMIN": "bpf,net_admin", "CAP_SYS_ADMIN": "sys_admin"}
+PLAIN = """\
+version: 1
+name: edge
+maps:
+  active: {type: array, key: u32, value: u32, max_entries: 1, entries: {0: 1}}
+  routes: {type: lpm_trie, key: cidr4, value: u32, max_entries: 16, flags: [no_prealloc], entries: {10.0.0.0/8: 1}}
+"""
+DEVICES = """\
+version: 1
+name: edge
+maps:
+  devices: {type: devmap, key: u32, value: u32, max_entries: 4, contents: ignore}
+"""
+SPECS = {"plain maps": PLAIN, "device maps": DEVICES, "outer maps": SPEC}
+
+
+def rows() -> list[tuple[str, str, list[str]]]:
+    """What is done, to what, and for each set of capabilities whether it works."""
+    found = []
+    for line in TABLE.read_text().splitlines():
+        match = re.fullmatch(r"\| `(\w+)`(?: of)? ([\w ]+?) \|(.*)\|", line)
+        if match:
+            found.append((match[1], match[2], [cell.strip() for cell in match[3].split("|")]))
+    return found
+
+
+def test_the_table_has_all_rows() -> None:
+    assert [(verb, what) for verb, what, _ in rows()] == [
+        (verb, what) for verb in ("validate", "plan", "show", "apply", "destroy") for what in SPECS
+    ]
+
+
+@pytest.mark.parametrize(("verb", "what", "works"), rows(), ids=lambda value: value if isinstance(value, str) else "")
+def test_what_works_with_which_capabilities(project: Project, verb: str, what: str, works: list[str]) -> None:
+    """Where it does not, it ends with 5, says which capability it wants, and nothing has changed."""
+    project.spec.write_text(SPECS[what])
+    ours = api.load([project.spec], pin_root=str(project.root))
+    options = ["--yes"] if verb in ("apply", "destroy") else []
+    for said, held in zip(works, SETS.values(), strict=True):
+        if verb == "apply":
+            api.destroy(ours, Overrides.force())
+        else:
+            api.apply(ours)
+        steps = [step.describe() for step in api.plan(ours).steps]
+        done = without(held, verb, project.spec, "--pin-root", project.root, *options)
+        assert done.status == (0 if said == "yes" else 5), (held, done.err)
+        if said != "yes":
+            assert said in done.err
+            assert [step.describe() for step in api.plan(ours).steps] == steps, "nothing was changed"
+    api.destroy(ours, Overrides.force())
+
+
+def test_all_that_is_missing_is_said_at_once(project: Project) -> None:
+    done = without("", "apply", project.spec, "--pin-root", project.root, "--yes")
+    assert done.status == 5
+    assert "CAP_BPF is needed to create maps" in done.err
+    assert "tenants: error: CAP_SYS_ADMIN is needed to open its inner maps by their ids" in done.err
+    assert not project.root.exists()

@@ -1,0 +1,17 @@
+"""The command line with fewer capabilities, for real: root's bounding set is what an exec leaves it with."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.cli.support import Done, environment
+
+
+def without(held: str, *words: str | Path) -> Done:
+    """Run `provisioner` with no capability but those in `held`, as setpriv(1) spells them: `bpf,net_admin`."""
+    bounds = ",".join(["-all", *(f"+{name}" for name in held.split(",") if name)])
+    command = ["setpriv", f"--bounding-set={bounds}", sys.executable, "-m", "provisioner", *map(str, words)]
+    done = subprocess.run(command, input="", capture_output=True, text=True, env=environment())
+    return Done(done.returncode, done.stdout, done.stderr)

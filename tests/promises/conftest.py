@@ -1,0 +1,61 @@
+"""One fork server for all sweeps: started before any ledger is taken."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from tests.conftest import Veth, remove_tree
+from tests.promises import scenarios
+from tests.promises.injection import Injector
+from tests.promises.scenarios import Scenario
+
+Make = Callable[[str], Scenario]
+
+FULL: Final = os.environ.get("PROVISIONER_SWEEP") == "full"
+"""Every point, and long runs; otherwise a sample that CI has time for."""
+
+
+@pytest.fixture(scope="session")
+def injector(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Injector]:
+    folder = tmp_path_factory.mktemp("injector")
+    spec = folder / "spec.yaml"
+    spec.write_text(scenarios.ONE)
+    with Injector(folder, spec) as server:
+        yield server
+
+
+@pytest.fixture
+def make(tmp_path: Path, kernel: Path, veth: Veth, bpf_object: Callable[[str], Path]) -> Iterator[Make]:
+    """Scenarios by name, on a fresh pin root."""
+    assert veth.name == scenarios.INTERFACE
+    root = kernel / "edge"
+    pairs = scenarios.pairs(bpf_object)
+    yield lambda name: Scenario(name, tmp_path, root, *pairs[name])
+    if root.exists():
+        remove_tree(root)
+
+
+@pytest.fixture(scope="session")
+def full_sweep() -> bool:
+    return FULL
+
+
+_FIGURES: list[str] = []
+
+
+@pytest.fixture(scope="session")
+def figures() -> list[str]:
+    """Lines that are printed at the end: what was tried, and how often."""
+    return _FIGURES
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if _FIGURES:
+        terminalreporter.section("promises")
+        for line in _FIGURES:
+            terminalreporter.write_line(line)

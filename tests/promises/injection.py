@@ -1,0 +1,151 @@
+"""Runs the command line with one system call failed, or with the process killed at it. Nothing of ours is replaced."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+from provisioner.uapi import ENOTSUPP, Command
+
+KILL_BEFORE: Final = -1
+KILL_AFTER: Final = -2
+
+
+def signal_once(number: signal.Signals) -> int:
+    """The process gets a signal before a call, which is made then."""
+    return -100 - number
+
+
+def signal_always(number: signal.Signals) -> int:
+    """The same before that call and before each one after it."""
+    return -200 - number
+
+
+ERRNOS: Final = (
+    errno.ENOMEM, errno.EPERM, errno.E2BIG, errno.EBUSY, errno.EAGAIN, errno.ENOSPC, errno.EINTR, errno.ENOENT,
+    ENOTSUPP,
+)  # fmt: skip
+
+READING: Final = frozenset(
+    f"bpf {command:d}"
+    for command in (
+        Command.MAP_LOOKUP_ELEM, Command.MAP_GET_NEXT_KEY, Command.OBJ_GET, Command.MAP_GET_FD_BY_ID,
+        Command.PROG_GET_FD_BY_ID, Command.LINK_GET_FD_BY_ID, Command.BTF_GET_FD_BY_ID, Command.OBJ_GET_INFO_BY_FD,
+        Command.MAP_LOOKUP_BATCH,
+    )
+)  # fmt: skip
+"""Calls, as the shim names them, that leave everything as it is."""
+
+_SOURCE: Final = Path(__file__).parent / "shim.c"
+
+
+def build_shim() -> Path:
+    """Compile the shim, once for each content of it."""
+    digest = hashlib.sha256(_SOURCE.read_bytes()).hexdigest()[:16]
+    done = Path(tempfile.gettempdir()) / f"provisioner-test-objects-{os.geteuid()}" / digest / "shim.so"
+    if not done.exists():
+        done.parent.mkdir(parents=True, exist_ok=True)
+        temporary = done.with_suffix(f".{os.getpid()}")
+        options = ["-O2", "-Wall", "-Werror", "-shared", "-fPIC"]
+        subprocess.run(["gcc", *options, str(_SOURCE), "-o", str(temporary), "-ldl"], check=True)
+        temporary.rename(done)
+    return done
+
+
+def words(call: str) -> str:
+    """A call as people name it: `BPF_MAP_CREATE`, `rename`."""
+    kind, _, number = call.partition(" ")
+    return f"BPF_{Command(int(number)).name}" if number else kind
+
+
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """How a run ended: `status` as a shell has it (negative: the signal); `calls` are those that it made, in order.
+
+    `made` are the maps, programs and links that it made in the kernel: kind and id.
+    """
+
+    status: int
+    out: str
+    err: str
+    calls: tuple[str, ...]
+    made: frozenset[tuple[str, int]]
+
+    @property
+    def killed(self) -> bool:
+        return self.status == -signal.SIGKILL
+
+
+class Injector:
+    """A fork server with the shim preloaded; `spec` is any valid one, read to have all modules loaded."""
+
+    def __init__(self, folder: Path, spec: Path) -> None:
+        self._out, self._err, self._log = folder / "out", folder / "err", folder / "calls"
+        self._server = subprocess.Popen(
+            [sys.executable, "-m", "tests.promises.forkserver", str(spec)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=os.environ | {"LD_PRELOAD": str(build_shim())},
+            cwd=Path(__file__).parents[2],
+        )
+        assert self._server.stdout is not None
+        assert self._server.stdout.readline() == "ready\n"
+
+    def run(self, *arguments: str | Path, under: Path, at: int = 0, what: int = 0) -> Ran:
+        """Run a verb. `what` happens at call number `at` (from 1; 0: nowhere): an errno, a kill or a signal."""
+        request = {
+            "words": [str(word) for word in arguments],
+            "at": at,
+            "what": what,
+            "under": str(under),
+            "out": str(self._out),
+            "err": str(self._err),
+            "log": str(self._log),
+        }
+        assert self._server.stdin is not None
+        assert self._server.stdout is not None
+        self._server.stdin.write(json.dumps(request) + "\n")
+        self._server.stdin.flush()
+        status = os.waitstatus_to_exitcode(int(self._server.stdout.readline()))
+        return Ran(status, self._out.read_text(), self._err.read_text(), *_logged(self._log))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._server.communicate()
+
+
+def run_alone(*arguments: str | Path, under: Path, folder: Path, at: int = 0, what: int = 0) -> Ran:
+    """The same by a process of its own, as a user starts it."""
+    log = folder / "calls-alone"
+    done = subprocess.run(
+        [sys.executable, "-m", "provisioner", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        env=os.environ
+        | {"LD_PRELOAD": str(build_shim()), "INJECT_UNDER": str(under), "INJECT_LOG": str(log)}
+        | {"INJECT_AT": str(at), "INJECT_WHAT": str(what)},
+    )
+    return Ran(done.returncode, done.stdout, done.stderr, *_logged(log))
+
+
+def _logged(log: Path) -> tuple[tuple[str, ...], frozenset[tuple[str, int]]]:
+    """The calls in the shim's log, and what they made."""
+    lines = [line.partition(" ") for line in log.read_text().splitlines()]
+    calls = tuple(rest for first, _, rest in lines if first != "made")
+    made = frozenset((rest.split()[0], int(rest.split()[1])) for first, _, rest in lines if first == "made")
+    return calls, made

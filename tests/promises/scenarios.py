@@ -1,0 +1,259 @@
+"""What the sweeps take apart: pairs of specs, one applied over the other; and the live state as a value."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+from provisioner import api
+from provisioner.apply import Options
+from provisioner.kernel import bpffs, host, links, maps, reading
+from provisioner.kernel.fd import InnerId, LinkFd, MapFd, ProgramFd
+from provisioner.kernel.reasons import KernelError
+from provisioner.plan import Overrides
+from provisioner.state import META_PIN
+from tests import ledger
+from tests.promises.injection import Ran
+
+ALL: Final = Overrides(approve_deletes=True, allow_recreate=True)
+
+INTERFACE: Final = "veth-a"
+
+HEAD: Final = "version: 1\nname: edge\n"
+
+_MAPS: Final = """
+inner_templates:
+  rules: {{type: hash, key: u32, value: u32, max_entries: 8}}
+  wide: {{type: array, key: u32, value: {{struct: {{a: u64, b: u64}}}}, max_entries: 4}}
+maps:
+  switch: {{type: array, key: u32, value: u32, max_entries: 1, entries: {{0: {switch}}}, after: [tenants, vips]}}
+outer_maps:
+  tenants: {{type: hash_of_maps, key: u32, max_entries: 8, inner: rules, inner_maps: {{{tenants}}}}}
+  vips: {{type: array_of_maps, key: u32, max_entries: 4, inner: wide, inner_maps: {{{vips}}}}}
+"""
+ONE: Final = HEAD + _MAPS.format(
+    switch=1,
+    tenants="1: {entries: {1: 1, 2: 2}}, 2: {entries: {3: 3}}, 3: {entries: {4: 4}}",
+    vips="0: {entries: {0: {a: 1, b: 1}}}, 1: {entries: {1: {a: 7, b: 7}}}",
+)
+OTHER: Final = HEAD + _MAPS.format(  # in place, more room, gone, new; replaced, gone, new
+    switch=2,
+    tenants="1: {entries: {1: 9, 5: 5}}, 2: {max_entries: 16, entries: {3: 3}}, 4: {entries: {6: 6}}",
+    vips="0: {entries: {0: {a: 2, b: 2}}}, 2: {entries: {3: {a: 3, b: 3}}}",
+)
+
+_ROUTER: Final = """
+types:
+  backend: {{struct: {{ip: ipv4, port: be16, weight: u16}}}}
+inner_templates:
+  acl: {{type: lpm_trie, key: cidr4, value: u8, max_entries: 1024}}
+  backends: {{type: array, key: u32, value: backend, max_entries: 64, flags: [inner_map]}}
+objects:
+  router: {{file: {file}, programs: {{xdp_router: {{pin: xdp_router{attach}}}}}}}
+maps:
+  active: {{object: router, key: u32, value: u32, entries: {{0: 1}}, after: [tenants]}}
+outer_maps:
+  tenants: {{object: router, key: u32, inner: acl, inner_maps: {{1: {{entries: {{10.0.0.0/8: 0}}}}}}}}
+  vips:
+    object: router
+    inner: backends
+    inner_maps: {{0: {{entries: {{0: {{ip: 192.0.2.1, port: 1, weight: 1}}}}}}}}
+"""
+
+
+def router(file: Path, attach: str = "") -> str:
+    """A spec of the router; `attach` is the mode of its attachment, empty for none."""
+    text = f", attach: {{xdp: {{interface: {INTERFACE}, mode: {attach}}}}}" if attach else ""
+    return HEAD + _ROUTER.format(file=file, attach=text)
+
+
+NAMES: Final = ("create", "change", "destroy", "load", "upgrade", "recreate", "mode", "detach", "unload")
+
+
+def pairs(compiled: Callable[[str], Path]) -> dict[str, tuple[str | None, str | None]]:
+    """What is live before, and what is applied over it, by the name of the scenario; None is nothing."""
+    first = router(compiled("router"), "native")
+    found: dict[str, tuple[str | None, str | None]] = {
+        "create": (None, ONE),
+        "change": (ONE, OTHER),
+        "destroy": (ONE, None),
+        "load": (None, first),
+        "upgrade": (first, router(compiled("router_v2"), "native")),
+        "recreate": (first, router(compiled("router_wide"), "native")),
+        "mode": (first, router(compiled("router"), "generic")),
+        "detach": (first, router(compiled("router"))),
+        "unload": (first, None),
+    }
+    assert tuple(found) == NAMES
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Pin:
+    """What is pinned under a name: kind (as the kernel abbreviates it) and id.
+
+    `slots` are the ids of inner maps by outer key, `entries` all that can be listed, of the map or of its inner maps by
+    outer key; `target` of a link its program's id and interface.
+    """
+
+    kind: str
+    id: int
+    slots: Mapping[bytes, int] | None = None
+    entries: Mapping[bytes, Mapping[bytes, bytes]] | None = None
+    target: tuple[int, int] = (0, 0)
+    tag: str = ""
+
+    def without_ids(self, programs: Mapping[int, str]) -> Pin:
+        """What is left when ids do not count: contents, and the instructions that run."""
+        slots = None if self.slots is None else dict.fromkeys(self.slots, 0)
+        program, ifindex = self.target
+        tag = programs.get(program, "") if self.kind == "link" else self.tag
+        return replace(self, id=0, slots=slots, target=(0, ifindex), tag=tag)
+
+
+@dataclass(frozen=True, slots=True)
+class Live:
+    """All that is pinned under a root, and what hangs on it."""
+
+    pins: Mapping[str, Pin]
+
+    @property
+    def contents(self) -> Mapping[str, Pin]:
+        """The same whoever made it: ids and the record apart."""
+        programs = {pin.id: pin.tag for pin in self.pins.values() if pin.kind == "prog"}
+        return {name: pin.without_ids(programs) for name, pin in self.pins.items() if name != META_PIN}
+
+    @property
+    def named(self) -> frozenset[tuple[str, int]]:
+        """Kind and id of all that a pin names, inner maps too."""
+        inner = {("map", number) for pin in self.pins.values() for number in (pin.slots or {}).values()}
+        return frozenset(inner | {(pin.kind, pin.id) for pin in self.pins.values()})
+
+
+def look(root: Path) -> Live:
+    """Read everything below `root`."""
+    return Live({name: _pin(root / name) for name in bpffs.list_pins(root)})
+
+
+def _pin(path: Path) -> Pin:
+    with bpffs.open_any(path) as fd:
+        match fd:
+            case MapFd():
+                return _map(fd, path.name)
+            case ProgramFd():
+                info = links.program_info(fd)
+                return Pin("prog", info.id, tag=info.tag)
+            case LinkFd():
+                link = links.info(fd)
+                return Pin("link", link.id, target=(link.prog_id, link.ifindex))
+            case _:
+                raise AssertionError(f"{path} is of no kind that we know")
+
+
+def _map(fd: MapFd, name: str) -> Pin:
+    info = maps.info(fd)
+    if not info.shape.is_outer:
+        entries = _entries(fd)
+        if name == META_PIN:  # its contents are read back by the plan, and used_maps has ids in it
+            return Pin("map", info.id, entries={})
+        return Pin("map", info.id, entries={b"": entries})
+    keys, ids = reading.read_slots(fd, info.shape)
+    slots = {key.tobytes(): int(number) for key, number in zip(keys, ids, strict=True)}
+    contents = {}
+    for key, number in slots.items():
+        with maps.open_id(InnerId(number)) as inner:
+            contents[key] = _entries(inner)
+    return Pin("map", info.id, slots, contents)
+
+
+def _entries(fd: MapFd) -> dict[bytes, bytes]:
+    keys, values = reading.read_entries(fd, maps.info(fd).shape, host.read_host().possible_cpus)
+    return {key.tobytes(): value.tobytes() for key, value in zip(keys, values, strict=True)}
+
+
+def comparable(live: Live) -> Mapping[str, Pin]:
+    """All ids counted, but that of a link, which is attached anew, and that of the record, which is written anew."""
+    return {
+        name: replace(pin, id=0) if name == META_PIN or pin.kind == "link" else pin for name, pin in live.pins.items()
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """`after` is applied where `before` is live (None: nothing), or, if it is None, what is live is destroyed."""
+
+    name: str
+    folder: Path
+    root: Path
+    before: str | None
+    after: str | None
+
+    @property
+    def verb(self) -> str:
+        return "destroy" if self.after is None else "apply"
+
+    def words(self) -> tuple[str | Path, ...]:
+        """The command line of what is swept."""
+        text = self.after if self.after is not None else self.before
+        assert text is not None
+        options = ("--yes", "--allow-outside", "--force", "--format", "json", "--pin-root", self.root)
+        return (self.verb, self.file(text), *options)
+
+    def file(self, text: str) -> Path:
+        """The spec with this text; named after whether it is the first or the second, so that each is written once."""
+        path = self.folder / ("after.yaml" if text == self.after else "before.yaml")
+        if not path.exists() or path.read_text() != text:
+            path.write_text(text)
+        return path
+
+    def project(self, text: str) -> api.Project:
+        return api.load([self.file(text)], pin_root=str(self.root), allow_outside=True)
+
+    def begin(self) -> Live:
+        """Make `before` live, from whatever is live."""
+        return self._make(self.before)
+
+    def finish(self) -> Live:
+        """Do what was swept again, unhurt: it must converge, and then have nothing left to do."""
+        live = self._make(self.after)
+        if self.after is not None:
+            steps = api.plan(self.project(self.after), ALL).steps
+            assert steps == (), f"a second apply would {[step.describe() for step in steps]}"
+        return live
+
+    def _make(self, text: str | None) -> Live:
+        if text is None:
+            named = self.after or self.before
+            assert named is not None
+            api.destroy(self.project(named), ALL, Options(rollback=False))
+            assert not self.root.exists()
+            return Live({})
+        api.apply(self.project(text), ALL)
+        return look(self.root)
+
+
+def leftovers(ran: Ran, live: Live) -> list[str]:
+    """What a run made in the kernel and no pin names, once the kernel had time to free it."""
+    deadline = time.monotonic() + ledger.PATIENCE
+    while (left := sorted(ran.made & _alive(ran.made) - live.named)) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return [f"{kind} id {number}" for kind, number in left]
+
+
+def _alive(made: frozenset[tuple[str, int]]) -> frozenset[tuple[str, int]]:
+    """Those that the kernel still knows."""
+    known = {"prog": set(links.program_ids()), "link": set(links.link_ids())}
+    return frozenset(
+        (kind, number) for kind, number in made if (_map_lives(number) if kind == "map" else number in known[kind])
+    )
+
+
+def _map_lives(number: int) -> bool:
+    try:
+        maps.open_id(InnerId(number)).close()
+    except KernelError:
+        return False
+    return True

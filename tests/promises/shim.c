@@ -1,0 +1,181 @@
+/*
+ * Faults from below: preloaded into the command under test, it sees the system calls that change a project and can fail
+ * one of them, or kill the process before or after it.
+ *
+ * All of bpf(2), and rename, unlink, mkdir and rmdir of paths below one folder, are counted as one sequence, whichever
+ * thread makes them. Each is written to the log as `NUMBER NAME` before it is made, and what it makes as `made KIND ID`.
+ */
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/bpf.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+/* What happens at the chosen call; a positive number is the errno to fail with. Signals are sent at -100 - number once,
+ * and at -200 - number before every later call as well. */
+enum { NOTHING = 0, KILL_BEFORE = -1, KILL_AFTER = -2, SIGNAL_ONCE = -100, SIGNAL_ALWAYS = -200 };
+
+static atomic_long made;
+static long chosen;
+static int what;
+static int log_fd = -1;
+static char folder[4096];
+
+/* Begin to count. `at` is the number of the call to hit, from 1; 0 hits none. */
+void inject_start(long at, int kind, const char *under, const char *log)
+{
+	made = 0;
+	chosen = at;
+	what = kind;
+	snprintf(folder, sizeof(folder), "%s", under);
+	log_fd = *log ? open(log, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600) : -1;
+}
+
+/* Count no more. */
+void inject_stop(void)
+{
+	folder[0] = 0;
+	if (log_fd >= 0)
+		close(log_fd);
+	log_fd = -1;
+}
+
+__attribute__((constructor)) static void from_environment(void)
+{
+	const char *under = getenv("INJECT_UNDER"), *at = getenv("INJECT_AT"), *kind = getenv("INJECT_WHAT");
+	const char *log = getenv("INJECT_LOG");
+
+	if (under)
+		inject_start(at ? atol(at) : 0, kind ? atoi(kind) : NOTHING, under, log ? log : "");
+}
+
+static void die(void)
+{
+	kill(getpid(), SIGKILL);
+	for (;;)
+		pause();
+}
+
+/* Whether this call is the chosen one. Dies, if that is to happen before it. */
+static int hit(const char *name)
+{
+	int saved = errno;
+	long number = ++made;
+	char line[64];
+	int length = snprintf(line, sizeof(line), "%ld %s\n", number, name);
+
+	if (log_fd >= 0 && write(log_fd, line, length) != length)
+		abort();
+	if (what < SIGNAL_ALWAYS && chosen && number >= chosen)
+		kill(getpid(), SIGNAL_ALWAYS - what);
+	else if (what < SIGNAL_ONCE && what > SIGNAL_ALWAYS && number == chosen)
+		kill(getpid(), SIGNAL_ONCE - what);
+	errno = saved;
+	if (number != chosen)
+		return 0;
+	if (what == KILL_BEFORE)
+		die();
+	return 1;
+}
+
+#define NEXT(name) ((__typeof__(&name))dlsym(RTLD_NEXT, #name))
+
+/* Tell the log which kernel object a call has made, that its end may be watched. */
+static void made_one(long command, long fd)
+{
+	static const char *const kinds[] = {[0] = "map", [5] = "prog", [28] = "link"};
+	__u32 info[64] = {0};
+	union bpf_attr attr = {.info = {.bpf_fd = fd, .info_len = sizeof(info), .info = (__u64)(unsigned long)info}};
+	char line[64];
+	int length;
+
+	if (fd < 0 || log_fd < 0 || !(command == 0 || command == 5 || command == 28))
+		return;
+	if (NEXT(syscall)(SYS_bpf, BPF_OBJ_GET_INFO_BY_FD, &attr, sizeof(attr)))
+		return;
+	length = snprintf(line, sizeof(line), "made %s %u\n", kinds[command], info[1]); /* all three begin: type, id */
+	if (write(log_fd, line, length) != length)
+		abort();
+}
+
+static int is_ours(const char *path)
+{
+	return folder[0] && !strncmp(path, folder, strlen(folder));
+}
+
+/* Make a call, counted: fail it, or die after it, if it is the chosen one. */
+#define COUNTED(name, call)                       \
+	do {                                      \
+		int now = hit(name);              \
+		if (now && what > 0) {            \
+			errno = what;             \
+			return -1;                \
+		}                                 \
+		__typeof__(call) result = (call); \
+		if (now && what == KILL_AFTER)    \
+			die();                    \
+		return result;                    \
+	} while (0)
+
+static long bpf(long number, long *a)
+{
+	long result = NEXT(syscall)(number, a[0], a[1], a[2], a[3], a[4], a[5]);
+	int saved = errno;
+
+	made_one(a[0], result);
+	errno = saved;
+	return result;
+}
+
+long syscall(long number, ...)
+{
+	long a[6];
+	char name[24];
+	va_list given;
+
+	va_start(given, number);
+	for (int i = 0; i < 6; i++)
+		a[i] = va_arg(given, long);
+	va_end(given);
+	if (number != SYS_bpf || !folder[0])
+		return NEXT(syscall)(number, a[0], a[1], a[2], a[3], a[4], a[5]);
+	snprintf(name, sizeof(name), "bpf %ld", a[0]);
+	COUNTED(name, bpf(number, a));
+}
+
+int rename(const char *old, const char *new)
+{
+	if (!is_ours(new))
+		return NEXT(rename)(old, new);
+	COUNTED("rename", NEXT(rename)(old, new));
+}
+
+int unlink(const char *path)
+{
+	if (!is_ours(path))
+		return NEXT(unlink)(path);
+	COUNTED("unlink", NEXT(unlink)(path));
+}
+
+int mkdir(const char *path, mode_t mode)
+{
+	if (!is_ours(path))
+		return NEXT(mkdir)(path, mode);
+	COUNTED("mkdir", NEXT(mkdir)(path, mode));
+}
+
+int rmdir(const char *path)
+{
+	if (!is_ours(path))
+		return NEXT(rmdir)(path);
+	COUNTED("rmdir", NEXT(rmdir)(path));
+}

@@ -1,0 +1,62 @@
+"""Killed at any system call, the next run converges and nothing leaks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.promises import scenarios
+from tests.promises.conftest import Make
+from tests.promises.injection import KILL_AFTER, KILL_BEFORE, READING, Injector, run_alone, words
+
+
+def points(calls: tuple[str, ...], full: bool) -> Iterator[tuple[int, int]]:
+    """Where to kill: before and after each call; of the sample, those that change something, and few that only read."""
+    for at, call in enumerate(calls, 1):
+        if full or call not in READING or at % 16 == 0:
+            yield at, KILL_BEFORE
+            if full or (call not in READING and at % 3 == 0):
+                yield at, KILL_AFTER
+
+
+@pytest.mark.parametrize("name", scenarios.NAMES)
+def test_killed_at_every_call_the_next_run_converges(
+    name: str, make: Make, injector: Injector, full_sweep: bool, figures: list[str]
+) -> None:
+    scenario = make(name)
+    scenario.begin()
+    unhurt = injector.run(*scenario.words(), under=scenario.root)
+    assert unhurt.status == 0, unhurt.err
+    wanted = scenario.finish().contents
+    killed = 0
+    for at, what in points(unhurt.calls, full_sweep):
+        scenario.begin()
+        ran = injector.run(*scenario.words(), under=scenario.root, at=at, what=what)
+        place = (
+            f"{name}: killed {'before' if what == KILL_BEFORE else 'after'} call {at}, {words(unhurt.calls[at - 1])}"
+        )
+        assert ran.killed, f"{place}: {ran}"
+        killed += 1
+        live = scenario.finish()
+        assert live.contents == wanted, place
+        assert not (left := scenarios.leftovers(ran, live)), f"{place}: {left}"
+    figures.append(f"crash sweep: {name}: killed at {killed} points of {len(unhurt.calls)} calls, each time converged")
+
+
+def test_the_harness_kills_a_process_of_its_own_at_the_same_calls(
+    make: Make, injector: Injector, tmp_path: Path
+) -> None:
+    scenario = make("create")
+    forked = injector.run(*scenario.words(), under=scenario.root)
+    scenario.begin()
+    alone = run_alone(*scenario.words(), under=scenario.root, folder=tmp_path)
+    assert alone.status == 0, alone.err
+    assert sorted(alone.calls) == sorted(forked.calls)
+    scenario.begin()
+    middle = len(alone.calls) // 2
+    killed = run_alone(*scenario.words(), under=scenario.root, folder=tmp_path, at=middle, what=KILL_AFTER)
+    assert killed.killed
+    assert len(killed.calls) == middle
+    scenario.finish()

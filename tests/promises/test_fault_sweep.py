@@ -1,0 +1,92 @@
+"""Any system call may fail once with any errno: a clear error, all as it was before, and the next run converges."""
+
+from __future__ import annotations
+
+import errno
+import json
+from collections.abc import Iterator, Mapping
+from typing import Final
+
+import pytest
+
+from provisioner.uapi import Command
+from tests.promises import scenarios
+from tests.promises.conftest import Make
+from tests.promises.injection import ERRNOS, READING, Injector, Ran, words
+from tests.promises.scenarios import Live, Pin, Scenario, comparable
+
+_LOOKUP_BATCH: Final = f"bpf {Command.MAP_LOOKUP_BATCH:d}"
+
+
+def faults(calls: tuple[str, ...], full: bool) -> Iterator[tuple[int, int]]:
+    """Which call fails, and how; of the sample, each that changes something with one errno, and few that only read."""
+    for at, call in enumerate(calls, 1):
+        # ENOENT is how a batch says that it has come to the end of a map: not a fault, but a lie about what is there.
+        given = ERRNOS if call != _LOOKUP_BATCH else tuple(number for number in ERRNOS if number != errno.ENOENT)
+        if full:
+            yield from ((at, number) for number in given)
+        elif call not in READING or at % 8 == 0:
+            yield at, given[(at * 5 + len(calls)) % len(given)]
+
+
+def check(scenario: Scenario, ran: Ran, before: Live, call: str) -> str:
+    """What is wrong with how a hurt run ended; empty if nothing is."""
+    if ran.status not in (0, 3, 4, 5):
+        return "this is no exit status for it"
+    for word in ("Traceback", "this is a bug", "never closed", "left open", "Warning"):
+        if word in ran.err:
+            return f"`{word}` on standard error"
+    result = json.loads(ran.out)["result"] if ran.out else {"status": "refused", "fds_before": 0, "fds_after": 0}
+    if result["fds_before"] != result["fds_after"]:
+        return "fds are left open"
+    if ran.status == 0:
+        return ""
+    if not all(error["message"] for error in json.loads(ran.err)["errors"]):
+        return "an error without words"
+    live = scenarios.look(scenario.root)
+    if result["status"] == "partial":
+        # Destroy is not taken back; and what apply was done with may be left where its last unlink fails.
+        if scenario.verb == "apply" and call != "unlink":
+            return "it was not rolled back"
+        return "" if result["live"] and ran.status == 3 else "partial, but it does not say what is live"
+    if ran.status == 3 and result["status"] != "rolled_back":
+        return "status 3, but nothing was rolled back"
+    return differences(comparable(before), comparable(live))
+
+
+def differences(before: Mapping[str, Pin], live: Mapping[str, Pin]) -> str:
+    """The pins that are not what they were."""
+    names = [name for name in sorted({*before, *live}) if before.get(name) != live.get(name)]
+    told = [f"{name}: {before.get(name)} -> {live.get(name)}" for name in names]
+    return "the live state is not what it was: " + "; ".join(told) if told else ""
+
+
+@pytest.mark.parametrize("name", scenarios.NAMES)
+def test_a_call_that_fails_once_is_answered(
+    name: str, make: Make, injector: Injector, full_sweep: bool, figures: list[str]
+) -> None:
+    scenario = make(name)
+    scenario.begin()
+    unhurt = injector.run(*scenario.words(), under=scenario.root)
+    assert unhurt.status == 0, unhurt.err
+    wanted = scenario.finish().contents
+    ends: dict[int, int] = {}
+    partial = 0
+    wrong: list[str] = []
+    for at, number in faults(unhurt.calls, full_sweep):
+        before = scenario.begin()
+        ran = injector.run(*scenario.words(), under=scenario.root, at=at, what=number)
+        ends[ran.status] = ends.get(ran.status, 0) + 1
+        partial += '"partial"' in ran.out
+        call = words(ran.calls[at - 1]) if at <= len(ran.calls) else "a call that it did not come to"
+        place = f"{name}: call {at}, {call}, gives {errno.errorcode.get(number, number)}"
+        trouble = check(scenario, ran, before, call)
+        live = scenario.finish()
+        if not trouble and live.contents != wanted:
+            trouble = "the next run does not converge"
+        if not trouble and (left := scenarios.leftovers(ran, live)):
+            trouble = f"left behind: {left}"
+        if trouble:
+            wrong.append(f"{place}: exit {ran.status}, {' '.join(ran.err.split())[:300]}: {trouble}")
+    figures.append(f"fault sweep: {name}: {sum(ends.values())} faults in {len(unhurt.calls)} calls; exit {ends}")
+    assert not wrong, "\n".join(wrong)

@@ -1,0 +1,116 @@
+"""Open fds are bounded by the wave, not by the spec; and nothing grows, however often slots come and go."""
+
+from __future__ import annotations
+
+import os
+import resource
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from provisioner.cli import verbs
+from provisioner.kernel import maps
+from provisioner.kernel.reading import read_slots
+from provisioner.kernel.reasons import KernelError
+from tests.cli.support import COMMAND, environment
+from tests.conftest import remove_tree
+
+NAME = "leak_stress"
+
+
+def spec(slots: str, max_entries: int) -> str:
+    return f"""
+version: 1
+name: edge
+inner_templates: {{{NAME}: {{type: hash, key: u32, value: u32, max_entries: 2}}}}
+outer_maps:
+  many:
+    type: hash_of_maps
+    key: u32
+    max_entries: {max_entries}
+    inner: {NAME}
+    inner_maps: {{{slots}: {{entries: {{1: 2}}}}}}
+"""
+
+
+@pytest.fixture
+def root(kernel: Path) -> Iterator[Path]:
+    path = kernel / "edge"
+    yield path
+    if path.exists():
+        remove_tree(path)
+
+
+def live_slots(root: Path) -> int:
+    with maps.open_pin(root / "many") as outer:
+        return len(read_slots(outer, maps.info(outer).shape)[0])
+
+
+def test_ten_thousand_inner_maps_under_128_fds(tmp_path: Path, root: Path) -> None:
+    path = tmp_path / "edge.yaml"
+
+    def run(verb: str) -> None:
+        done = subprocess.run(
+            [*COMMAND, verb, str(path), "--yes", "--force", "--pin-root", str(root)],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            env=environment(),
+            preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (128, 128)),
+        )
+        assert done.returncode == 0, done.stderr
+
+    path.write_text(spec("0..9999", 16384))
+    run("apply")
+    assert live_slots(root) == 10_000
+    path.write_text(spec("5000..12999", 16384))  # what is deleted is held by the keeper meanwhile, not by fds
+    run("apply")
+    assert live_slots(root) == 8_000
+    run("destroy")
+    assert not root.exists()
+
+
+def kernel_count() -> int:
+    """Maps in the kernel that have our name."""
+    found = 0
+    for number in maps.map_ids():
+        try:
+            with maps.open_id(number) as fd:
+                found += maps.info(fd).name == NAME
+        except KernelError:
+            continue
+    return found
+
+
+def memory() -> int:
+    """Bytes of this process that are in memory."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+
+
+def test_inner_maps_that_come_and_go_leave_nothing(
+    tmp_path: Path, root: Path, full_sweep: bool, figures: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By the command line's own functions, in this process, so that what leaks can be seen in it."""
+    path = tmp_path / "edge.yaml"
+    slots, rounds = 2000, 60 if full_sweep else 25
+    changed = 0
+    seen: list[tuple[int, int, int]] = []
+    for turn in range(rounds):
+        first = turn % 2 * slots
+        path.write_text(spec(f"{first}..{first + slots - 1}", 2 * slots))
+        status = verbs.run(["apply", str(path), "--yes", "--force", "--quiet", "--pin-root", str(root)])
+        capsys.readouterr()
+        assert status == 0
+        changed += slots if turn == 0 else 2 * slots
+        seen.append((len(os.listdir("/proc/self/fd")), kernel_count(), memory()))
+    fds, counts, bytes_held = zip(*seen[3:], strict=True)
+    assert len(set(fds)) == 1, fds
+    assert set(counts) == {slots}, counts
+    growth = max(bytes_held) - bytes_held[0]
+    assert growth < 16 << 20, f"{growth} bytes more in {rounds} rounds"
+    figures.append(
+        f"leaks: {changed:,} inserts and deletes of inner maps in {rounds} applies: {fds[0]} fds and {slots:,} maps "
+        f"after each, memory of the process {bytes_held[0] >> 20} MB and then {growth / (1 << 20):+.1f} MB at most"
+    )
