@@ -13,7 +13,7 @@ packages=(
     libbpf1 libelf1                           # to run: loading objects, creating maps
     clang libbpf-dev linux-libc-dev           # to compile bpf/*.bpf.c
     bpftool iproute2 iputils-ping util-linux  # the demo: namespaces, a second opinion on maps, ping, nsenter
-    strace                                    # the tests trace what plan and apply ask of the kernel
+    strace gcc libc6-dev                      # the tests trace system calls, and make some fail; the benchmarks are C
     python3-venv
 )
 

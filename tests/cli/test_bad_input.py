@@ -203,7 +203,7 @@ def test_another_user_is_told_what_is_missing(kernel: Path, tmp_path: Path) -> N
         words = ["apply", "--yes", "--pin-root", str(cli.root), "-"]
         done = subprocess.run([*drop, *COMMAND, *words], input=GOOD, capture_output=True, text=True, cwd="/")
         assert done.returncode == 5, done.stderr
-        assert "not root" in done.stderr
+        assert "run as root" in done.stderr
         assert list(cli.root.iterdir()) == []
     finally:
         remove_tree(cli.root)

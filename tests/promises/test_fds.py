@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import resource
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -89,6 +90,14 @@ def memory() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
 
 
+def settled(expected: int) -> int:
+    """The number of maps; the kernel frees those that went a grace period or so later, and is waited for."""
+    deadline = time.monotonic() + 10
+    while (count := kernel_count()) != expected and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return count
+
+
 def test_inner_maps_that_come_and_go_leave_nothing(
     tmp_path: Path, root: Path, full_sweep: bool, figures: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -104,7 +113,7 @@ def test_inner_maps_that_come_and_go_leave_nothing(
         capsys.readouterr()
         assert status == 0
         changed += slots if turn == 0 else 2 * slots
-        seen.append((len(os.listdir("/proc/self/fd")), kernel_count(), memory()))
+        seen.append((len(os.listdir("/proc/self/fd")), settled(slots), memory()))
     fds, counts, bytes_held = zip(*seen[3:], strict=True)
     assert len(set(fds)) == 1, fds
     assert set(counts) == {slots}, counts
