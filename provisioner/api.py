@@ -258,6 +258,7 @@ def refuse_blocked(current: Plan) -> None:
                     f"{refusal.rule}: {refusal.message}",
                     hint=f"{refusal.override} allows it" if refusal.override else "",
                     address=refusal.address,
+                    where=refusal.where,
                 )
                 for refusal in current.blocked
             )

@@ -15,6 +15,7 @@ from enum import Enum
 import numpy as np
 
 from provisioner.changes import Action, Change, LinkChange, MapChange, ObjectChange, Reason
+from provisioner.location import Location
 from provisioner.spec import ExtraInnerMaps, Limits, OnReplace
 from provisioner.state import DesiredMap, DesiredState, Meta, ObservedState
 from provisioner.steps import (
@@ -55,12 +56,16 @@ class Hazard:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """A rule that stops apply, and the option that overrides it; empty where none does."""
+    """A rule that stops apply, and the option that overrides it; empty where none does.
+
+    `where` is the place in the spec that asks for what is refused, if one does.
+    """
 
     rule: str
     address: str
     message: str
     override: str
+    where: Location | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -309,15 +314,17 @@ def _refusals(
         yield Refusal("ownership", "", f"the pin root belongs to project `{observed.meta.project}`", "--take-over")
     if observed.exists and observed.meta is None and made_here(desired, observed) and not overrides.take_over:
         yield Refusal("ownership", "", "there are pins here, but no record that this project made them", "--take-over")
-    lost = {name for load in objects for name, _ in load.lost}
+    lost = {name: why for load in objects for name, why in load.lost}
     for change in maps:
         assert change.desired is not None
         if change.action is Action.REPLACE:
             if change.desired.adopted is not None:
-                yield Refusal("adopted-shape", change.name, f"the adopted map differs: {change.reason}", "")
+                yield Refusal(
+                    "adopted-shape", change.name, f"the adopted map differs: {change.reason}", "", change.desired.where
+                )
             elif change.desired.prevent_destroy:
                 yield Refusal("prevent_destroy", change.name, "it is protected, and would be made anew", "")
-            lost.add(change.name)
+            lost[change.name] = change.reason
         elif change.desired.adopted is not None and change.action is Action.CREATE:
             yield Refusal("adopted-missing", change.name, f"there is no map at {change.desired.adopted}", "")
         if change.desired.outer is not None and change.desired.outer.extra_inner_maps is ExtraInnerMaps.FAIL:
@@ -334,7 +341,9 @@ def _refusals(
             yield from _limit(change, change.desired.limits or desired.limits)
     if not overrides.allow_recreate:
         for name in sorted(lost):
-            yield Refusal("recreate", name, "a live map would be made anew and lose what it holds", "--allow-recreate")
+            declared = desired.maps.get(name)
+            what = f"a live map would be made anew and lose what it holds: {lost[name]}"
+            yield Refusal("recreate", name, what, "--allow-recreate", declared.where if declared is not None else None)
 
 
 def _replaced_with_others(change: MapChange) -> list[int]:
