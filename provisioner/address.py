@@ -8,9 +8,9 @@ from typing import Final
 import numpy as np
 import yaml
 
+from provisioner.adopt.naming import leaves
 from provisioner.codec.base import Bytes, Path, Type
 from provisioner.errors import InputError, Problem, did_you_mean
-from provisioner.naming import leaves
 from provisioner.state import DesiredMap, DesiredState
 
 _PAIRS: Final = {"[": "]", "{": "}"}

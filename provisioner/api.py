@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TextIO
 
-from provisioner import document, observe, schema, schemafile
+from provisioner import document, observe, schemafile
 from provisioner.changes import Action
 from provisioner.codec.btf import BtfTypes
 from provisioner.codec.resolve import Lookup
@@ -24,11 +24,12 @@ from provisioner.host import Host
 from provisioner.kernel import bpffs
 from provisioner.kernel import host as this_host
 from provisioner.kernel.objects import inspect
+from provisioner.language import schema
+from provisioner.language.read_spec import read
+from provisioner.language.rules import VMLINUX, btf_types
 from provisioner.objectfile import ObjectInfo
 from provisioner.plan import Overrides, Plan, make_plan
 from provisioner.privileges import refuse_unprivileged
-from provisioner.read_spec import read
-from provisioner.rules import VMLINUX, btf_types
 from provisioner.snapshot import Snapshot
 from provisioner.spec import Spec, TableRef
 from provisioner.state import DesiredState, ObservedState

@@ -29,8 +29,8 @@ def init(
     console = Console("text", color, quiet=quiet, verbose=verbose)
 
     def work() -> int:
+        from provisioner.adopt.skeleton import skeleton
         from provisioner.kernel.objects import inspect
-        from provisioner.skeleton import skeleton
 
         console.pieces([skeleton(inspect(object_file), str(object_file))])
         return 0
@@ -95,7 +95,7 @@ def export(
             raise typer.BadParameter("--snapshot takes the FILES of a project, and no maps", param_hint="FILES")
         if not (pin or number or name):
             raise typer.BadParameter("say which maps", param_hint="--pin, --id or --name")
-        from provisioner.exporting import export_live
+        from provisioner.adopt.exporting import export_live
 
         done = export_live(pin or (), number or (), name or (), types, project, tables=folder is not None)
         if not quiet:

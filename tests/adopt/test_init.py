@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from provisioner import api
+from provisioner.adopt.skeleton import project_name, skeleton
 from provisioner.kernel.objects import inspect
-from provisioner.skeleton import project_name, skeleton
 from provisioner.spec import Contents
 from tests.cli.support import run
 

@@ -15,16 +15,17 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from provisioner import api, export_entries
+from provisioner import api
+from provisioner.adopt import export_entries
+from provisioner.adopt.exporting import export_live
 from provisioner.codec.base import Type
 from provisioner.codec.btf_emit import btf_of
 from provisioner.codec.build import build
 from provisioner.errors import Problems
-from provisioner.exporting import export_live
 from provisioner.kernel import bpffs, maps
 from provisioner.kernel.fd import InnerId, MapFd
+from provisioner.language.read_types import read_type
 from provisioner.location import Location
-from provisioner.read_types import read_type
 from provisioner.shape import MapShape
 from provisioner.tree import Mapping, Scalar
 from provisioner.typexpr import TypeExpr

@@ -13,10 +13,13 @@ import provisioner
 PACKAGE = Path(provisioner.__file__).parent
 
 PURE = [
-    *("location", "errors", "uapi", "shape", "host", "typexpr", "tree", "objectfile", "spec", "schema", "codec"),
-    *("columns", "entries", "slots", "resolve", "encode", "state"),
-    *("skeleton", "skeleton_types", "spelling", "found", "naming", "export", "export_entries", "address"),
-    *("changes", "diff", "diff_objects", "steps", "plan", "teardown", "privileges", "kernelfacts", "report"),
+    *("location", "errors", "uapi", "shape", "host", "typexpr", "tree", "objectfile", "spec", "language", "codec"),
+    *("columns", "entries", "slots", "ranges", "resolve", "raw_values", "encode", "state"),
+    *("changes", "diff", "diff_objects", "steps", "plan", "teardown", "privileges", "kernelfacts", "report", "address"),
+    *(
+        f"adopt/{room}"
+        for room in ("skeleton", "skeleton_types", "spelling", "found", "naming", "export", "export_entries")
+    ),
 ]
 MACHINE = {"os", "ctypes", "time", "subprocess", "threading", "resource", "fcntl", "datetime", "random", "pathlib"}
 EDGE = {"provisioner.kernel", "provisioner.observe", "provisioner.waves", "provisioner.apply", "provisioner.api"}

@@ -9,15 +9,16 @@ from pathlib import Path
 from textwrap import dedent
 from typing import Any
 
-from provisioner import document, read_spec, schema, schemafile
+from provisioner import document, schemafile
 from provisioner.document import Document
+from provisioner.document.compose import compose
+from provisioner.document.events import Events
 from provisioner.errors import Problem, Problems
+from provisioner.language import read_spec, schema
 from provisioner.location import Location
 from provisioner.spec import Spec
 from provisioner.tree import Mapping as MappingNode
 from provisioner.tree import Node, RawEntries, Scalar
-from provisioner.yaml_compose import compose
-from provisioner.yaml_events import Events
 
 HEAD = "version: 1\nname: edge\n"
 

@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 from jsonschema.validators import Draft202012Validator
 
-from provisioner import document, schema, schemafile
+from provisioner import document, schemafile
 from provisioner.errors import Problems
-from provisioner.scalars import integer, plain
+from provisioner.language import schema
+from provisioner.language.scalars import integer, plain
 from provisioner.uapi import INNER_TYPES, OUTER_TYPES, MapFlag, MapType
 from tests.front.support import HEAD, read, spec_schema, told, write
 

@@ -19,12 +19,12 @@ from typing import BinaryIO, Final, Literal, TextIO
 
 import yaml
 
+from provisioner.document.compose import compose
+from provisioner.document.events import Events, syntax_problem
+from provisioner.document.merge import Merger, drop, overlay
 from provisioner.errors import Problems, did_you_mean
 from provisioner.location import Location
-from provisioner.merge import Merger, drop, overlay
 from provisioner.tree import MARK_COLUMN_BITS, Mapping, Scalar, Sequence
-from provisioner.yaml_compose import compose
-from provisioner.yaml_events import Events, syntax_problem
 
 STDIN_NAME: Final = "<stdin>"
 MAX_LINE: Final = 1 << (MARK_COLUMN_BITS - 1)

@@ -10,9 +10,9 @@ from enum import Enum
 from typing import Final, TypeVar
 
 from provisioner.errors import Problems
+from provisioner.language.read_types import read_type
+from provisioner.language.scalars import integer, plain
 from provisioner.location import Location
-from provisioner.read_types import read_type
-from provisioner.scalars import integer, plain
 from provisioner.spec import (
     Contents,
     Entries,

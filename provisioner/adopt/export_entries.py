@@ -10,10 +10,10 @@ from typing import Final
 
 import numpy as np
 
+from provisioner.adopt.found import FoundMap
+from provisioner.adopt.naming import leaves
 from provisioner.codec.base import Bytes, Path, Type, Value
 from provisioner.codec.display import format_value
-from provisioner.found import FoundMap
-from provisioner.naming import leaves
 
 LONG: Final = 64
 """Entries from which on a map's contents go to a table."""

@@ -9,11 +9,11 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
+from provisioner.adopt.skeleton_types import ObjectTypes
 from provisioner.codec.btf import BtfTypes
 from provisioner.codec.display import format_value
 from provisioner.objectfile import MapDef, ObjectInfo, ProgramDef
 from provisioner.shape import MapShape
-from provisioner.skeleton_types import ObjectTypes
 from provisioner.uapi import BARE_TYPES, KEYLESS_TYPES, SOCKET_TYPES, MapFlag, MapType
 
 _XDP: Final = 6

@@ -17,9 +17,9 @@ from yaml.events import (
     StreamEndEvent,
 )
 
+from provisioner.document.entries import Collector, Pattern
+from provisioner.document.events import Event, Events
 from provisioner.errors import Problems
-from provisioner.yaml_entries import Collector, Pattern
-from provisioner.yaml_events import Event, Events
 
 if TYPE_CHECKING:
     from provisioner.codec.base import Path

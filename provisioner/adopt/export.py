@@ -8,14 +8,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from provisioner.adopt.export_entries import EntryWriter, key_text
+from provisioner.adopt.found import FoundInner, FoundMap, lists_entries
+from provisioner.adopt.naming import Chooser, Chosen, Named, Naming
+from provisioner.adopt.skeleton import flag_lines
+from provisioner.adopt.spelling import spell
 from provisioner.codec.display import format_value
-from provisioner.export_entries import EntryWriter, key_text
-from provisioner.found import FoundInner, FoundMap, lists_entries
 from provisioner.host import ByteOrder
-from provisioner.naming import Chooser, Chosen, Named, Naming
 from provisioner.shape import MapShape
-from provisioner.skeleton import flag_lines
-from provisioner.spelling import spell
 from provisioner.typexpr import (
     ArrayType,
     LpmKeyType,

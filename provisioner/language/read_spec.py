@@ -9,10 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from provisioner import rules
 from provisioner.errors import Problems
-from provisioner.location import Location
-from provisioner.read_maps import (
+from provisioner.language import rules
+from provisioner.language.read_maps import (
     choice,
     is_true,
     names,
@@ -23,7 +22,8 @@ from provisioner.read_maps import (
     read_policy,
     text,
 )
-from provisioner.read_types import read_type
+from provisioner.language.read_types import read_type
+from provisioner.location import Location
 from provisioner.spec import (
     BpfObject,
     ExtraInnerMaps,

@@ -10,15 +10,15 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from provisioner.adopt.found import FoundTypes
+from provisioner.adopt.spelling import HERE, Vocabulary, opaque
 from provisioner.codec.base import ByteOrder, Bytes, Path, Type, Value
 from provisioner.codec.btf import BtfTypes
 from provisioner.codec.build import Builder
 from provisioner.codec.integer import Integer
 from provisioner.codec.layout import Struct
 from provisioner.errors import InputError, Problems
-from provisioner.found import FoundTypes
-from provisioner.read_types import read_type
-from provisioner.spelling import HERE, Vocabulary, opaque
+from provisioner.language.read_types import read_type
 from provisioner.tree import Mapping as TreeMapping
 from provisioner.tree import Node, Scalar
 from provisioner.typexpr import LpmKeyType, NamedType, TypeExpr

@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from provisioner import columns
+from provisioner.adopt.found import FoundInner, FoundMap, FoundTypes, lists_entries
 from provisioner.codec.base import Bytes
 from provisioner.errors import Problems
-from provisioner.found import FoundInner, FoundMap, FoundTypes, lists_entries
 from provisioner.host import Host
 from provisioner.kernel import bpffs, maps, reading
 from provisioner.kernel.fd import InnerId, MapFd

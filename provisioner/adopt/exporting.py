@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Final
 
 from provisioner import document
+from provisioner.adopt.export import Exported, export
+from provisioner.adopt.found import FoundMap
+from provisioner.adopt.naming import Naming, read_naming
+from provisioner.adopt.survey import survey
 from provisioner.errors import Problems
-from provisioner.export import Exported, export
-from provisioner.found import FoundMap
 from provisioner.kernel import bpffs
 from provisioner.kernel import host as this_host
-from provisioner.naming import Naming, read_naming
-from provisioner.survey import survey
 
 _USUAL: Final = Path("/sys/fs/bpf")
 

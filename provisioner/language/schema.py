@@ -12,8 +12,8 @@ from collections.abc import Hashable, Iterator
 from typing import TYPE_CHECKING, Any, Final
 
 from provisioner.errors import Problems
-from provisioner.scalars import plain
-from provisioner.schema_words import Teller, short
+from provisioner.language.scalars import plain
+from provisioner.language.schema_words import Teller, short
 from provisioner.tree import Mapping, Node, RawEntries, Scalar, Sequence
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ import re
 from typing import Final
 
 from provisioner.errors import Problems
-from provisioner.scalars import integer
+from provisioner.language.scalars import integer
 from provisioner.tree import Mapping, Node, Scalar
 from provisioner.typexpr import (
     ArrayType,

@@ -1,0 +1,7 @@
+"""Spec files as one located tree: composed from YAML's parse events, merged, overlaid. Knows no types."""
+
+from __future__ import annotations
+
+from provisioner.document.files import Document, Source, is_inside, load
+
+__all__ = ["Document", "Source", "is_inside", "load"]
