@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 
@@ -13,6 +14,8 @@ def main() -> int:
 
         sys.stdout.write(f"provisioner {__version__}\n")
         return 0
+    # A start makes many objects and hardly any cycles: looking for those as often as by default takes a tenth of it.
+    gc.set_threshold(100_000, 20, 20)
     # No work here is OpenBLAS', which starts a thread per CPU when NumPy is imported.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     try:
