@@ -201,7 +201,7 @@ def test_inner_maps_of_all_kinds(others: Others, inner: MapShape) -> None:
     "shape",
     [
         MapShape(MapType.LRU_HASH, 4, 8, 16),
-        MapShape(MapType.PROG_ARRAY, 4, 4, 4),
+        MapShape(MapType.PERF_EVENT_ARRAY, 4, 4, 4),
         MapShape(MapType.STACK, 0, 8, 4),
         MapShape(MapType.RINGBUF, 0, 0, 4096),
         MapShape(MapType.PERCPU_ARRAY, 4, 8, 4),

@@ -194,9 +194,12 @@ def test_a_failed_load_tells_the_verifiers_log_and_leaves_nothing(bpf_object: Co
 
 
 def test_a_map_that_cannot_be_created_is_not_blamed_on_the_verifier(bpf_object: Compiled) -> None:
-    """PROG_ARRAY is no inner map: the dummy can be made, the outer map cannot."""
+    """CGROUP_STORAGE is no inner map: the dummy can be made, the outer map cannot.
+
+    Nor is PROG_ARRAY, but Linux 6.18 now and then never frees one that lived so briefly, whoever made it.
+    """
     with pytest.raises(KernelError, match="load: not supported by this map type") as caught:
-        objects.load(bpf_object("outers"), inner_templates={"tenants": MapShape(MapType.PROG_ARRAY, 4, 4, 1)})
+        objects.load(bpf_object("outers"), inner_templates={"tenants": MapShape(MapType.CGROUP_STORAGE, 8, 4, 0)})
     assert "map 'tenants': failed to create" in caught.value.log
     assert "verifier" not in str(caught.value)
 
