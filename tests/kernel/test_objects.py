@@ -196,7 +196,7 @@ def test_a_failed_load_tells_the_verifiers_log_and_leaves_nothing(bpf_object: Co
 def test_a_map_that_cannot_be_created_is_not_blamed_on_the_verifier(bpf_object: Compiled) -> None:
     """CGROUP_STORAGE is no inner map: the dummy can be made, the outer map cannot.
 
-    Nor is PROG_ARRAY, but Linux 6.18 now and then never frees one that lived so briefly, whoever made it.
+    Nor is PROG_ARRAY, but on Linux 6.18 one that lived so briefly is now and then never freed: no process holds it.
     """
     with pytest.raises(KernelError, match="load: not supported by this map type") as caught:
         objects.load(bpf_object("outers"), inner_templates={"tenants": MapShape(MapType.CGROUP_STORAGE, 8, 4, 0)})
