@@ -38,13 +38,14 @@ def explain(
             raise typer.BadParameter("give spec files, then an address", param_hint="FILES... ADDRESS")
         from provisioner.cli import snapshots
         from provisioner.explain import explain as explained
+        from provisioner.report import text
 
         *specs, address = files
         taken = None if against == "live" else snapshots.read(Path(against))
         project = load_project(console, specs, overlay, allow_outside, pin_root, taken)
         facts = explained(project, address, taken)
         if taken is not None:
-            console.lines([snapshots.about(taken.header), ""])
+            console.lines([text.against(snapshots.about(taken.header)), ""])
         width = max(len(fact.label) for fact in facts) + 2
         console.lines([console.style(address, "bold"), *(f"  {fact.label:{width}}{fact.text}" for fact in facts)])
         return 0

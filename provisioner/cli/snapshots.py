@@ -5,14 +5,11 @@ from __future__ import annotations
 import os
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final
 
 from provisioner.errors import InputError, Problem
 from provisioner.location import Location
+from provisioner.report.model import Against
 from provisioner.snapshot import Header, Snapshot, from_bytes, to_bytes
-from provisioner.words import plural
-
-_UNITS: Final = (("day", 86400), ("hour", 3600), ("minute", 60), ("second", 1))
 
 
 def read(path: Path) -> Snapshot:
@@ -36,15 +33,7 @@ def write(path: Path, snapshot: Snapshot) -> None:
         raise InputError(Problem(f"can't write the snapshot: {error.strerror}", Location(str(path)))) from error
 
 
-def about(header: Header) -> str:
-    """Whose state it is, and how old."""
-    return f"Against a snapshot of {header.host} (Linux {header.kernel}), taken {header.taken}, {_age(header.taken)}."
-
-
-def _age(taken: str) -> str:
-    """`3 hours old`, in the largest unit that is not zero."""
-    seconds = (datetime.now(UTC) - datetime.fromisoformat(taken)).total_seconds()
-    if seconds < 0:
-        return "by a clock that is ahead of this one"
-    count, unit = next(((int(seconds // size), name) for name, size in _UNITS if seconds >= size), (0, "second"))
-    return f"{plural(count, unit)} old"
+def about(header: Header) -> Against:
+    """Whose state it is, and how old by this host's clock."""
+    age = datetime.now(UTC) - datetime.fromisoformat(header.taken)
+    return Against(header.host, header.kernel, header.taken, int(age.total_seconds()))

@@ -160,12 +160,11 @@ def plan(
         found = api.plan(project, overrides, against=taken or ("empty" if against == "empty" else "live"))
         if out is not None:
             saved.save(out, found, overrides)
-        report = build.report(found, ALL if full else CUT)
+        compared = None if taken is None else snapshots.about(taken.header)
+        report = build.report(found, ALL if full else CUT, against=compared)
         if output == "json":
             console.pieces(jsondoc.render(report))
         else:
-            if taken is not None:
-                console.lines([snapshots.about(taken.header), ""])
             console.lines(text.render(report, console.style, steps=verbose))
         if found.blocked:
             return 4

@@ -13,6 +13,7 @@ from provisioner.plan import Plan, grace_periods
 from provisioner.report.maps import VERBS, entry_counts, map_node
 from provisioner.report.model import (
     CUT,
+    Against,
     Counts,
     EntryCounts,
     Kind,
@@ -31,7 +32,14 @@ WAVE_SLOTS = 4096
 """Inner maps that are published at once, where the host allows as many open files."""
 
 
-def report(plan: Plan, limits: Limits = CUT, *, destroy: bool = False, wave_slots: int = WAVE_SLOTS) -> ReportPlan:
+def report(
+    plan: Plan,
+    limits: Limits = CUT,
+    *,
+    destroy: bool = False,
+    against: Against | None = None,
+    wave_slots: int = WAVE_SLOTS,
+) -> ReportPlan:
     """`plan` as it is told; `wave_slots` is what one grace period publishes, for the estimate.
 
     `destroy` says that it is `teardown.plan_destroy`'s, which knows of no objects and programs to load.
@@ -53,6 +61,7 @@ def report(plan: Plan, limits: Limits = CUT, *, destroy: bool = False, wave_slot
         hazards=plan.hazards,
         blocked=plan.blocked,
         grace_periods=grace_periods(plan, wave_slots),
+        against=against,
     )
 
 

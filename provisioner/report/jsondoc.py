@@ -28,6 +28,8 @@ def render(plan: ReportPlan, end: Outcome | None = None) -> Iterator[str]:
         "changed": plan.changed,
         "summary": asdict(plan.summary),
     }
+    if plan.against is not None:
+        head["against"] = asdict(plan.against)
     yield "{\n"
     for key, value in head.items():
         yield f"  {_dumps(key)}: {_dumps(value)},\n"

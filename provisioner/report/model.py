@@ -121,8 +121,21 @@ class StepLine:
 
 
 @dataclass(frozen=True, slots=True)
+class Against:
+    """The snapshot that a plan compares with: of which host and kernel, when it was taken (UTC, ISO 8601), how old.
+
+    The age is in seconds; below zero, the host's clock was ahead of this one.
+    """
+
+    host: str
+    kernel: str
+    taken: str
+    age_seconds: int
+
+
+@dataclass(frozen=True, slots=True)
 class ReportPlan:
-    """A plan as it is told. `destroy` says that it takes the project away."""
+    """A plan as it is told. `destroy` says that it takes the project away; `against` is None for what is live."""
 
     project: str
     pin_root: str
@@ -135,6 +148,7 @@ class ReportPlan:
     hazards: tuple[Hazard, ...]
     blocked: tuple[Refusal, ...]
     grace_periods: int
+    against: Against | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,18 @@ from typing import Final
 
 from provisioner.kernelfacts import Advice, Effect
 from provisioner.plan import Severity
-from provisioner.report.model import Children, Counts, Kind, Node, Outcome, ReportLive, ReportPlan, Summary, Verb
+from provisioner.report.model import (
+    Against,
+    Children,
+    Counts,
+    Kind,
+    Node,
+    Outcome,
+    ReportLive,
+    ReportPlan,
+    Summary,
+    Verb,
+)
 from provisioner.report.style import PLAIN, Colour, Style
 from provisioner.state import DesiredState
 from provisioner.words import plural
@@ -36,6 +47,9 @@ _MEASURED: Final = 2000
 
 def render(plan: ReportPlan, style: Style = PLAIN, *, steps: bool = False, blocked: bool = True) -> Iterator[str]:
     """Lines without their ends. `steps` lists the work; `blocked` False leaves the refusals to an error message."""
+    if plan.against is not None:
+        yield against(plan.against)
+        yield ""
     told = bool(plan.nodes or plan.hazards or (plan.blocked and blocked))
     if told:
         yield f"{style(plan.project, 'bold')}  pin root {plan.pin_root}"
@@ -52,6 +66,22 @@ def render(plan: ReportPlan, style: Style = PLAIN, *, steps: bool = False, block
         yield from (f"  {number}. {step.text}" for number, step in enumerate(plan.steps, start=1))
         yield ""
     yield from _last_lines(plan)
+
+
+_UNITS: Final = (("day", 86400), ("hour", 3600), ("minute", 60), ("second", 1))
+
+
+def against(found: Against) -> str:
+    """Whose state it is, and how old."""
+    return f"Against a snapshot of {found.host} (Linux {found.kernel}), taken {found.taken}, {_age(found.age_seconds)}."
+
+
+def _age(seconds: int) -> str:
+    """`3 hours old`, in the largest unit that is not zero."""
+    if seconds < 0:
+        return "by a clock that is ahead of this one"
+    count, unit = next(((seconds // size, name) for name, size in _UNITS if seconds >= size), (0, "second"))
+    return f"{plural(count, unit)} old"
 
 
 def tree(nodes: Iterable[Node], style: Style) -> Iterator[str]:

@@ -18,12 +18,14 @@ from provisioner.errors import InputError
 from provisioner.kernel import bpffs, maps
 from provisioner.kernel import host as this_host
 from provisioner.plan import Plan
+from provisioner.report import text
+from provisioner.report.model import Against
 from provisioner.shape import MapShape
 from provisioner.snapshot import Held, Snapshot, from_bytes, to_bytes
 from provisioner.snapshot_take import take
 from provisioner.uapi import MapType
 from tests.apply.conftest import Bench
-from tests.cli.support import environment, run
+from tests.cli.support import environment, parsed, run
 from tests.conftest import Veth, remove_tree
 
 SPEC = """
@@ -145,10 +147,23 @@ def test_it_says_whose_it_is_and_how_old(bench: Bench) -> None:
     header = take(bench.load(SPEC).desired).header
     assert header.possible_cpus == this_host.read_host().possible_cpus
     said = about(dataclasses.replace(header, taken="2020-01-01T00:00:00+00:00"))
-    assert said.startswith(
-        f"Against a snapshot of {os.uname().nodename} (Linux {os.uname().release}), taken 2020-01-01"
-    )
-    assert said.endswith(" days old.")
+    assert (said.host, said.kernel) == (os.uname().nodename, os.uname().release)
+    assert said.age_seconds > 6 * 365 * 86400
+
+
+@pytest.mark.parametrize(
+    ("seconds", "age"),
+    [
+        (-1, "by a clock that is ahead of this one"),
+        (0, "0 seconds old"),
+        (61, "1 minute old"),
+        (7200, "2 hours old"),
+        (90000, "1 day old"),
+    ],
+)
+def test_how_old_it_is_in_words(seconds: int, age: str) -> None:
+    said = text.against(Against("edge-1", "6.18.5", "2026-01-01T00:00:00+00:00", seconds))
+    assert said == f"Against a snapshot of edge-1 (Linux 6.18.5), taken 2026-01-01T00:00:00+00:00, {age}."
 
 
 @pytest.fixture
@@ -168,10 +183,15 @@ def test_the_command_line_with_neither_root_nor_bpf(edge: Path) -> None:
     edge.write_text(edge.read_text().replace("10.0.0.0/8: 1", "10.0.0.0/8: 2"))
     there = run("plan", edge, "--format", "json")
     here = bare("plan", edge, "--against", file, "--format", "json")
-    assert (here.returncode, here.stdout, here.stderr) == (2, there.out, "")
-    text = bare("plan", edge, "--against", file).stdout
-    assert text.startswith("Against a snapshot of ")
-    assert text.endswith(run("plan", edge).out)
+    assert (here.returncode, here.stderr) == (2, "")
+    document = parsed(here.stdout)
+    against = document.pop("against")
+    assert document == there.document
+    assert (against["host"], against["kernel"]) == (os.uname().nodename, os.uname().release)
+    assert against["age_seconds"] >= 0
+    told = bare("plan", edge, "--against", file).stdout
+    assert told.startswith("Against a snapshot of ")
+    assert told.endswith(run("plan", edge).out)
 
 
 def bare(*words: str | Path) -> subprocess.CompletedProcess[str]:
