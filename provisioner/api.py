@@ -1,47 +1,46 @@
-"""What the command line does, as functions: load a project, plan it, apply it, destroy it.
+"""The project as an object: load, plan, apply, destroy, look. The command line adds words to it, and nothing else.
 
 The only room that knows both the pure core and the machine; it holds the lock, and looks again after an apply.
+docs/library.md shows its use from Python; `import provisioner` gives the same names.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TextIO
 
-from provisioner import document, observe, schemafile
+from provisioner import loading, observe
 from provisioner.changes import Action
-from provisioner.codec.btf import BtfTypes
 from provisioner.codec.resolve import Lookup
 from provisioner.diff import diff_map, slots_to_read
 from provisioner.diff_objects import diff_links, diff_object
 from provisioner.document import Document
-from provisioner.encode import encode
-from provisioner.errors import InputError, Problem, Problems, ProvisionerError, RefusedError
+from provisioner.errors import Problem, RefusedError
 from provisioner.host import Host
 from provisioner.kernel import bpffs
 from provisioner.kernel import host as this_host
-from provisioner.kernel.objects import inspect
-from provisioner.language import schema
-from provisioner.language.read_spec import read
-from provisioner.language.rules import VMLINUX, btf_types
-from provisioner.objectfile import ObjectInfo
+from provisioner.loading import SpecError
 from provisioner.plan import Overrides, Plan, make_plan
 from provisioner.privileges import refuse_unprivileged
 from provisioner.snapshot import Snapshot
-from provisioner.spec import Spec, TableRef
+from provisioner.spec import Spec
 from provisioner.state import DesiredState, ObservedState
 from provisioner.teardown import plan_destroy
-from provisioner.tree import RawEntries
 
 if TYPE_CHECKING:
     from provisioner.apply import Options, Result
+    from provisioner.explain import Fact
+    from provisioner.kernelfacts import Advice
+    from provisioner.report.model import ReportLive
 
-_VMLINUX_BTF = Path("/sys/kernel/btf/vmlinux")
+__all__ = ["Project", "SpecError", "apply", "destroy", "draft", "load", "plan"]
 
-SpecFile = Path | Literal["-"]
+SpecFile = str | os.PathLike[str]
+"""A spec file or a folder of them; `-` is standard input."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,187 +51,163 @@ class Project:
     spec: Spec
     desired: DesiredState
 
+    def plan(
+        self, overrides: Overrides = Overrides(), *, against: Literal["live", "empty"] | Snapshot = "live"
+    ) -> Plan:
+        """The difference between the spec and what is live, and what would be done. Writes nothing.
 
-class SpecError(InputError):
-    """Problems of a spec, with the document that they stand in, so that a message can show the lines."""
+        `against` a snapshot asks no kernel, and gives the plan that its host would have given at that time.
+        """
+        desired = self.desired
+        source = None if isinstance(against, str) else against
+        observed = ObservedState.nothing() if against == "empty" else observe.observe(desired, source)
+        maps = []
+        for name, one in desired.maps.items():
+            live = observed.maps.get(name)
+            blocks = () if live is None else observe.blocks(desired, one, live, slots_to_read(one, live), source)
+            maps.append(diff_map(one, live, blocks, observed.meta))
+        objects = {name: diff_object(one, desired, observed) for name, one in desired.objects.items()}
+        check_interfaces = against != "empty"
+        links = diff_links(observed, objects, check_interfaces)
+        return make_plan(desired, observed, maps, objects.values(), links, overrides)
 
-    def __init__(self, error: ProvisionerError, source: Document) -> None:
-        super().__init__(*error.problems)
-        self.document = source
+    def apply(
+        self,
+        overrides: Overrides = Overrides(),
+        options: Options | None = None,
+        *,
+        planned: Callable[[Plan], None] | None = None,
+        confirm: Callable[[Plan], bool] | None = None,
+        expected: str | None = None,
+        lock_timeout: float = 0.0,
+    ) -> tuple[Plan, Result]:
+        """Plan and apply under the project's lock, and verify.
+
+        `planned` is told the plan, whether it may be done or not; `confirm` is asked once with the plan that will be
+        done; `expected` is the digest of a plan that was shown before.
+        Raises RefusedError where a rule forbids it or the plan is not the expected one, HostError where a step needs a
+        capability that this process lacks, and what `apply_plan` raises.
+        """
+        from provisioner.apply import Options, Status, apply_plan  # a plan does without it
+
+        root = Path(self.desired.pin_root)
+        bpffs.check(root)
+        existed = root.exists()
+        with _locked(self.desired, lock_timeout, create=True):
+            done = False
+            try:
+                current = self.plan(overrides)
+                if planned is not None:
+                    planned(current)
+                _refuse_stale(current, expected)
+                refuse_blocked(current)
+                refuse_unprivileged(current, this_host.capabilities())
+                if current.steps and confirm is not None and not confirm(current):
+                    raise RefusedError(Problem("not confirmed; nothing was changed"))
+                result = apply_plan(current, options or Options(), lambda: _differences(self, overrides))
+                done = result.status is Status.APPLIED
+            finally:
+                if not existed and not done and not bpffs.list_pins(root):
+                    bpffs.remove_dir(root)
+        return current, result
+
+    def destroy(
+        self,
+        overrides: Overrides = Overrides(),
+        options: Options | None = None,
+        *,
+        planned: Callable[[Plan], None] | None = None,
+        confirm: Callable[[Plan], bool] | None = None,
+        lock_timeout: float = 0.0,
+    ) -> tuple[Plan, Result]:
+        """Detach and unpin what the project owns, take back its slots in adopted maps, and remove its pin directory."""
+        from provisioner.apply import Options, apply_plan
+
+        root = Path(self.desired.pin_root)
+        bpffs.check(root)
+        if not root.exists():
+            current = plan_destroy(self.desired, ObservedState.nothing(), overrides)
+            if planned is not None:
+                planned(current)
+            return current, apply_plan(current, options or Options(), tuple)
+        with _locked(self.desired, lock_timeout):
+            current = plan_destroy(self.desired, observe.observe(self.desired), overrides)
+            if planned is not None:
+                planned(current)
+            refuse_blocked(current)
+            refuse_unprivileged(current, this_host.capabilities())
+            if current.steps and confirm is not None and not confirm(current):
+                raise RefusedError(Problem("not confirmed; nothing was changed"))
+            return current, apply_plan(current, options or Options(rollback=False), tuple)
+
+    def snapshot(self) -> Snapshot:
+        """What plans of this project ask of this host. Changes nothing. Raises HostError."""
+        from provisioner.snapshot_take import take
+
+        return take(self.desired)
+
+    def live(self, *, full: bool = True) -> ReportLive:
+        """What is live, decoded with the spec's types; without `full`, long lists are cut. Raises HostError."""
+        from provisioner.live import look
+        from provisioner.report.model import ALL, CUT
+
+        return look(self, ALL if full else CUT)
+
+    def explain(self, address: str, *, against: Snapshot | None = None) -> tuple[Fact, ...]:
+        """What there is to say about `tenants[42]`. Raises InputError for what is no address of this project."""
+        from provisioner.explain import explain
+
+        return explain(self, address, against)
+
+    def advise(self, kernel: str) -> tuple[Advice, ...]:
+        """What Linux `kernel` (`5.10`) would do slowly, or needs help with. Raises InputError with what it refuses."""
+        from provisioner import kernelfacts
+
+        return kernelfacts.advise(self.desired, kernelfacts.parse(kernel))
 
 
 def load(
-    paths: Sequence[SpecFile],
+    paths: SpecFile | Sequence[SpecFile],
     *,
-    overlays: Sequence[Path] = (),
+    overlays: Sequence[SpecFile] = (),
     allow_outside: bool = False,
     pin_root: str | None = None,
     stdin: TextIO | None = None,
+    snapshot: Snapshot | None = None,
     host: Host | None = None,
     lookups: Mapping[str, Lookup] | None = None,
 ) -> Project:
     """Read spec files and everything they name, without a look at the kernel.
 
-    `host` and `lookups` (the numbers of interfaces and cgroups by name) are this host's if not given.
+    `snapshot` is that of the host which the project is for. `host` and `lookups` (the numbers of interfaces and cgroups
+    by name) are the snapshot's, or else this host's, if not given.
     Raises SpecError with all problems of all files in one go.
     """
-    problems = Problems()
-    source = document.load(paths, stdin=stdin, overlays=overlays, allow_outside=allow_outside, problems=problems)
-    try:
-        problems.raise_if_any()
-        schema.check(source.tree, schemafile.load(), problems)
-        spec = read(source.tree, problems)
-        roots = None if allow_outside else source.roots
-        objects = dict(_objects(spec, roots, problems))
-        desired = encode(
-            spec,
-            host or this_host.read_host(),
-            objects,
-            lambda table: _table(table, roots, problems),
-            _btf(spec, objects, problems),
-            lookups or {"ifindex": this_host.find_ifindex, "cgroup_id": this_host.find_cgroup_id},
-            problems,
-        )
-    except InputError as error:
-        raise SpecError(error, source) from error
+    if snapshot is not None:
+        host, lookups = host or snapshot.host(), lookups or snapshot.lookups()
+    source, spec, desired = loading.load(
+        [paths] if isinstance(paths, str | os.PathLike) else paths,
+        overlays=[Path(overlay) for overlay in overlays],
+        allow_outside=allow_outside,
+        stdin=stdin,
+        host=host,
+        lookups=lookups,
+    )
     if pin_root is not None:
         desired = replace(desired, pin_root=pin_root)
     return Project(source, spec, desired)
 
 
-def _objects(spec: Spec, roots: tuple[Path, ...] | None, problems: Problems) -> Iterable[tuple[str, ObjectInfo]]:
-    """Each object file that can be read; a problem is told at the line that names the file.
+def draft(object_file: SpecFile) -> str:
+    """A spec to begin with, from a compiled object's maps and BTF. Raises InputError for what is no such file."""
+    from provisioner.adopt.skeleton import skeleton
+    from provisioner.kernel.objects import inspect
 
-    Objects are built in a folder beside the specs as often as in one below (`../bpf/router.bpf.o`): both are inside.
-    """
-    for name, one in spec.objects.items():
-        path = beside(one.file.where.file, one.file.text or "")
-        near = None if roots is None else [*roots, *(root.parent for root in roots)]
-        if near is not None and not document.is_inside(path, one.file, near, problems):
-            continue
-        try:
-            yield name, inspect(path)
-        except InputError as error:
-            problems.extend(replace(problem, where=one.file.where, address=name) for problem in error.problems)
+    return skeleton(inspect(Path(object_file)), str(object_file))
 
 
-def _btf(spec: Spec, objects: Mapping[str, ObjectInfo], problems: Problems) -> dict[str, BtfTypes]:
-    """The BTF that types may come from: that of the objects, and the kernel's own where the spec names it."""
-    found = {name: BtfTypes(info.btf) for name, info in objects.items() if info.btf}
-    used = next((one for one in btf_types(spec) if one.source == VMLINUX), None)
-    if used is not None:
-        try:
-            found[VMLINUX] = BtfTypes(_VMLINUX_BTF.read_bytes())
-        except OSError as error:
-            problems.add(f"this kernel has no BTF: {error.strerror}", used.where, "take the type from an object")
-    return found
-
-
-def _table(table: TableRef, roots: tuple[Path, ...] | None, problems: Problems) -> RawEntries:
-    """What a table or raw file holds; it must be below one of `roots`, unless that is None."""
-    path = beside(table.file.where.file, table.file.text or "")
-    if roots is not None and not document.is_inside(path, table.file, roots, problems):
-        return RawEntries((), table.where)
-    from provisioner.tables import read_table  # few specs have tables
-
-    return read_table(table, path, problems)
-
-
-def beside(spec_file: str, name: str) -> Path:
-    """A path as a spec writes it: relative to the file that it stands in."""
-    return Path(spec_file).parent / name
-
-
-def plan(
-    project: Project, overrides: Overrides = Overrides(), *, against: Literal["live", "empty"] | Snapshot = "live"
-) -> Plan:
-    """The difference between the spec and what is live, and what would be done. Writes nothing.
-
-    `against` a snapshot asks no kernel, and gives the plan that its host would have given at that time.
-    """
-    desired = project.desired
-    source = None if isinstance(against, str) else against
-    observed = ObservedState.nothing() if against == "empty" else observe.observe(desired, source)
-    maps = []
-    for name, one in desired.maps.items():
-        live = observed.maps.get(name)
-        blocks = () if live is None else observe.blocks(desired, one, live, slots_to_read(one, live), source)
-        maps.append(diff_map(one, live, blocks, observed.meta))
-    objects = {name: diff_object(one, desired, observed) for name, one in desired.objects.items()}
-    check_interfaces = against != "empty"
-    links = diff_links(observed, objects, check_interfaces)
-    return make_plan(desired, observed, maps, objects.values(), links, overrides)
-
-
-def apply(
-    project: Project,
-    overrides: Overrides = Overrides(),
-    options: Options | None = None,
-    *,
-    planned: Callable[[Plan], None] | None = None,
-    confirm: Callable[[Plan], bool] | None = None,
-    expected: str | None = None,
-    lock_timeout: float = 0.0,
-) -> tuple[Plan, Result]:
-    """Plan and apply under the project's lock, and verify.
-
-    `planned` is told the plan, whether it may be done or not; `confirm` is asked once with the plan that will be done;
-    `expected` is the digest of a plan that was shown before.
-    Raises RefusedError where a rule forbids it or the plan is not the expected one, HostError where a step needs a
-    capability that this process lacks, and what `apply_plan` raises.
-    """
-    from provisioner.apply import Options, Status, apply_plan  # a plan does without it
-
-    root = Path(project.desired.pin_root)
-    bpffs.check(root)
-    existed = root.exists()
-    with _locked(project.desired, lock_timeout, create=True):
-        done = False
-        try:
-            current = plan(project, overrides)
-            if planned is not None:
-                planned(current)
-            _refuse_stale(current, expected)
-            refuse_blocked(current)
-            refuse_unprivileged(current, this_host.capabilities())
-            if current.steps and confirm is not None and not confirm(current):
-                raise RefusedError(Problem("not confirmed; nothing was changed"))
-            result = apply_plan(current, options or Options(), lambda: _differences(project, overrides))
-            done = result.status is Status.APPLIED
-        finally:
-            if not existed and not done and not bpffs.list_pins(root):
-                bpffs.remove_dir(root)
-    return current, result
-
-
-def destroy(
-    project: Project,
-    overrides: Overrides = Overrides(),
-    options: Options | None = None,
-    *,
-    planned: Callable[[Plan], None] | None = None,
-    confirm: Callable[[Plan], bool] | None = None,
-    lock_timeout: float = 0.0,
-) -> tuple[Plan, Result]:
-    """Detach and unpin what the project owns, take back its slots in adopted maps, and remove its pin directory."""
-    from provisioner.apply import Options, apply_plan
-
-    root = Path(project.desired.pin_root)
-    bpffs.check(root)
-    if not root.exists():
-        current = plan_destroy(project.desired, ObservedState.nothing(), overrides)
-        if planned is not None:
-            planned(current)
-        return current, apply_plan(current, options or Options(), tuple)
-    with _locked(project.desired, lock_timeout):
-        current = plan_destroy(project.desired, observe.observe(project.desired), overrides)
-        if planned is not None:
-            planned(current)
-        refuse_blocked(current)
-        refuse_unprivileged(current, this_host.capabilities())
-        if current.steps and confirm is not None and not confirm(current):
-            raise RefusedError(Problem("not confirmed; nothing was changed"))
-        return current, apply_plan(current, options or Options(rollback=False), tuple)
+plan, apply, destroy = Project.plan, Project.apply, Project.destroy
+"""The same as functions of a project."""
 
 
 @contextmanager
@@ -275,7 +250,7 @@ def _refuse_stale(current: Plan, expected: str | None) -> None:
 
 def _differences(project: Project, overrides: Overrides) -> tuple[Problem, ...]:
     """What still differs after an apply: nothing, unless somebody else writes, or we are wrong."""
-    after = plan(project, overrides)
+    after = project.plan(overrides)
     actions = {name: change.action for name, change in after.maps.items()}
     actions |= {name: change.action for name, change in after.objects.items()}
     actions |= {change.pin: change.action for change in after.links if change.action is not Action.KEEP}

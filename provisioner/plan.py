@@ -111,10 +111,9 @@ class Overrides:
         """All but ownership."""
         return Overrides(approve_deletes=True, allow_recreate=True)
 
-
-def either(one: Overrides, other: Overrides) -> Overrides:
-    """What the one or the other allows."""
-    return Overrides(*map(operator.or_, astuple(one), astuple(other)))
+    def __or__(self, other: Overrides) -> Overrides:
+        """What the one or the other allows."""
+        return Overrides(*map(operator.or_, astuple(self), astuple(other)))
 
 
 def make_plan(

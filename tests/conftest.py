@@ -28,6 +28,7 @@ SOURCES: Final = Path(__file__).parent / "bpf"
 _CLONE_NEWNS: Final = 0x00020000
 _CLONE_NEWNET: Final = 0x40000000
 _MS_REC_PRIVATE: Final = 1 << 14 | 1 << 18
+_SYSTEM: Final = Path("/sys/fs/bpf")
 _MOUNT = pytest.StashKey[Path]()
 _TROUBLE = pytest.StashKey[str]()
 
@@ -92,6 +93,16 @@ def pin_root(kernel: Path) -> Iterator[Path]:
     root.mkdir()
     yield root
     remove_tree(root)
+
+
+@pytest.fixture
+def system_bpffs(kernel: Path) -> Iterator[Path]:
+    """The tests' own bpffs where users have theirs; only this process and its children see it there."""
+    subprocess.run(["mount", "--bind", str(kernel), str(_SYSTEM)], check=True)
+    yield _SYSTEM
+    if (_SYSTEM / "edge").exists():
+        remove_tree(_SYSTEM / "edge")
+    subprocess.run(["umount", str(_SYSTEM)], check=True)
 
 
 def remove_tree(root: Path) -> None:

@@ -10,14 +10,10 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-
 from provisioner.cli import verbs
-from tests.conftest import remove_tree
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
-SYSTEM = Path("/sys/fs/bpf")
 
 PARTS = re.compile(
     r"<!-- file: (?P<file>\S+) -->\n```\w+\n(?P<content>.*?)```"
@@ -25,16 +21,6 @@ PARTS = re.compile(
     r"|```console\n(?P<console>.*?)```",
     re.DOTALL,
 )
-
-
-@pytest.fixture
-def system_bpffs(kernel: Path) -> Iterator[Path]:
-    """The tests' own bpffs where users have theirs; only this process and its children see it there."""
-    subprocess.run(["mount", "--bind", str(kernel), str(SYSTEM)], check=True)
-    yield SYSTEM
-    if (SYSTEM / "edge").exists():
-        remove_tree(SYSTEM / "edge")
-    subprocess.run(["umount", str(SYSTEM)], check=True)
 
 
 def commands(console: str) -> Iterator[tuple[str, str]]:

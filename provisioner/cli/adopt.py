@@ -29,10 +29,9 @@ def init(
     console = Console("text", color, quiet=quiet, verbose=verbose)
 
     def work() -> int:
-        from provisioner.adopt.skeleton import skeleton
-        from provisioner.kernel.objects import inspect
+        from provisioner import draft
 
-        console.pieces([skeleton(inspect(object_file), str(object_file))])
+        console.pieces([draft(object_file)])
         return 0
 
     return guarded(console, work)
@@ -85,17 +84,16 @@ def export(
     def work() -> int:
         asked = bool(pin or number or name or types or folder)
         if snapshot is not None and files and not asked:
-            from provisioner.cli import snapshots
-            from provisioner.snapshot_take import take
+            from provisioner import write_snapshot
 
             project_ = load_project(console, files, overlay, allow_outside, pin_root)
-            snapshots.write(snapshot, take(project_.desired))
+            write_snapshot(snapshot, project_.snapshot())
             return 0
         if snapshot is not None or files:
             raise typer.BadParameter("--snapshot takes the FILES of a project, and no maps", param_hint="FILES")
         if not (pin or number or name):
             raise typer.BadParameter("say which maps", param_hint="--pin, --id or --name")
-        from provisioner.adopt.exporting import export_live
+        from provisioner import export_live
 
         done = export_live(pin or (), number or (), name or (), types, project, tables=folder is not None)
         if not quiet:

@@ -6,12 +6,9 @@ import sys
 import time
 from collections.abc import Callable
 
-from provisioner.apply import Options, Result
-from provisioner.apply.run import open_fds
+from provisioner import Options, Plan, ProvisionerError, Result, open_fds
 from provisioner.cli.console import Console, has_terminal
 from provisioner.cli.signals import Interrupts
-from provisioner.errors import ProvisionerError
-from provisioner.plan import Plan
 from provisioner.report import build, jsondoc, text
 from provisioner.report.model import ALL, CUT, Outcome, ReportPlan
 
@@ -38,7 +35,7 @@ class CarryOut:
         self._interrupts = Interrupts()
 
     def options(self, rollback: bool) -> Options:
-        """What `api.apply` and `api.destroy` take."""
+        """What an apply or destroy takes."""
         return Options(rollback=rollback, progress=self._meter, interrupted=self._interrupts)
 
     def planned(self, plan: Plan) -> None:

@@ -13,8 +13,7 @@ from provisioner.report import problems as told
 from provisioner.report.style import Style
 
 if TYPE_CHECKING:
-    from provisioner.document import Document
-    from provisioner.waves import Progress
+    from provisioner import Document, Progress
 
 Format = Literal["text", "json", "github"]
 Color = Literal["auto", "always", "never"]

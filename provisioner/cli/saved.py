@@ -8,9 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from provisioner.errors import InputError, Problem, RefusedError
-from provisioner.location import Location
-from provisioner.plan import Overrides, Plan
+from provisioner import InputError, Location, Overrides, Plan, Problem, RefusedError
 
 _FORMAT = "provisioner-plan-1"
 

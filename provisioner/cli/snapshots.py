@@ -1,39 +1,15 @@
-"""Snapshots as files, and what people are told of one."""
+"""What people are told of a snapshot."""
 
 from __future__ import annotations
 
-import os
 from datetime import UTC, datetime
-from pathlib import Path
 
-from provisioner.errors import InputError, Problem
-from provisioner.location import Location
+from provisioner import Snapshot
 from provisioner.report.model import Against
-from provisioner.snapshot import Header, Snapshot, from_bytes, to_bytes
 
 
-def read(path: Path) -> Snapshot:
-    """The snapshot in a file. Raises InputError where there is none."""
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        hint = "`export --snapshot FILE` writes one; `live` and `empty` stand for themselves"
-        raise InputError(Problem(f"can't read the snapshot: {error.strerror}", Location(str(path)), hint)) from error
-    return from_bytes(data, str(path))
-
-
-def write(path: Path, snapshot: Snapshot) -> None:
-    """Put a snapshot into a file, in the place of what is there, by one rename. Raises InputError."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        temporary.write_bytes(to_bytes(snapshot))
-        temporary.replace(path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise InputError(Problem(f"can't write the snapshot: {error.strerror}", Location(str(path)))) from error
-
-
-def about(header: Header) -> Against:
+def about(snapshot: Snapshot) -> Against:
     """Whose state it is, and how old by this host's clock."""
+    header = snapshot.header
     age = datetime.now(UTC) - datetime.fromisoformat(header.taken)
     return Against(header.host, header.kernel, header.taken, int(age.total_seconds()))

@@ -40,9 +40,7 @@ from provisioner.errors import HostError, Problem, ProvisionerError
 from provisioner.report import problems as told
 
 if TYPE_CHECKING:
-    from provisioner.api import Project, SpecFile
-    from provisioner.plan import Overrides
-    from provisioner.snapshot import Snapshot
+    from provisioner import Overrides, Project, Snapshot
 
 EXIT_USAGE: Final = 64
 EXIT_BUG: Final = 70
@@ -98,12 +96,11 @@ def validate(
     console = Console(output, color, quiet=quiet, verbose=verbose)
 
     def work() -> int:
-        from provisioner import kernelfacts
         from provisioner.report import jsondoc, text
 
         try:
             project = load_project(console, files, overlay, allow_outside, pin_root)
-            advice = None if kernel is None else kernelfacts.advise(project.desired, kernelfacts.parse(kernel))
+            advice = None if kernel is None else project.advise(kernel)
         except ProvisionerError as error:
             if output != "github":
                 raise
@@ -147,20 +144,20 @@ def plan(
     console = Console(output, color, quiet=quiet, verbose=verbose)
 
     def work() -> int:
-        from provisioner import api
+        from provisioner import read_snapshot
         from provisioner.cli import saved, snapshots
         from provisioner.report import build, jsondoc, text
         from provisioner.report.model import ALL, CUT
 
         if out is not None and against == "empty":
             raise typer.BadParameter("a plan against nothing is not one to apply", param_hint="--out")
-        taken = None if against in ("live", "empty") else snapshots.read(Path(against))
+        taken = None if against in ("live", "empty") else read_snapshot(Path(against))
         project = load_project(console, files, overlay, allow_outside, pin_root, taken)
         overrides = _overrides(force, approve_deletes, allow_recreate, take_over, prune)
-        found = api.plan(project, overrides, against=taken or ("empty" if against == "empty" else "live"))
+        found = project.plan(overrides, against=taken or ("empty" if against == "empty" else "live"))
         if out is not None:
             saved.save(out, found, overrides)
-        compared = None if taken is None else snapshots.about(taken.header)
+        compared = None if taken is None else snapshots.about(taken)
         report = build.report(found, ALL if full else CUT, against=compared)
         if output == "json":
             console.pieces(jsondoc.render(report))
@@ -201,10 +198,8 @@ def apply(
 
     def work() -> int:
         _need_yes(yes or saved_plan is not None)
-        from provisioner import api
         from provisioner.cli import saved
         from provisioner.cli.carry_out import CarryOut
-        from provisioner.plan import either
 
         project = load_project(console, files, overlay, allow_outside, pin_root)
         overrides = _overrides(force, approve_deletes, allow_recreate, take_over, prune)
@@ -212,11 +207,10 @@ def apply(
         if saved_plan is not None:
             bound = saved.read(saved_plan)
             bound.check(project.desired.project, project.desired.pin_root)
-            overrides = either(overrides, bound.overrides)
+            overrides = overrides | bound.overrides
         run = CarryOut(console, yes=yes or bound is not None, full=full, use=bound.use if bound is not None else None)
         run(
-            lambda: api.apply(
-                project,
+            lambda: project.apply(
                 overrides,
                 run.options(rollback=not no_rollback),
                 planned=run.planned,
@@ -251,15 +245,13 @@ def destroy(
 
     def work() -> int:
         _need_yes(yes)
-        from provisioner import api
         from provisioner.cli.carry_out import CarryOut
 
         project = load_project(console, files, overlay, allow_outside, pin_root)
         overrides = _overrides(force, False, False, take_over, False)
         run = CarryOut(console, yes=yes, full=full, destroy=True)
         run(
-            lambda: api.destroy(
-                project,
+            lambda: project.destroy(
                 overrides,
                 run.options(rollback=False),
                 planned=run.planned,
@@ -288,12 +280,10 @@ def show(
     console = Console(output, color, quiet=quiet, verbose=verbose)
 
     def work() -> int:
-        from provisioner import live
         from provisioner.report import jsondoc, text
-        from provisioner.report.model import ALL, CUT
 
         project = load_project(console, files, overlay, allow_outside, pin_root)
-        found = live.look(project, ALL if full else CUT)
+        found = project.live(full=full)
         if output == "json":
             console.pieces(jsondoc.live(found))
         else:
@@ -309,7 +299,7 @@ def doctor(output: Output = "text", color: ColorOption = "auto") -> int:
     console = Console(output, color, quiet=False, verbose=False)
 
     def work() -> int:
-        from provisioner.doctor import examine
+        from provisioner import examine
         from provisioner.report import doctor as report
 
         found = examine()
@@ -350,27 +340,25 @@ def load_project(
     pin_root: str | None,
     snapshot: Snapshot | None = None,
 ) -> Project:
-    from provisioner import api
+    from provisioner import load
 
-    paths: list[SpecFile] = ["-" if name == "-" else Path(name) for name in files]
-    project = api.load(
-        paths,
+    project = load(
+        files,
         overlays=overlays or (),
         allow_outside=allow_outside,
         pin_root=pin_root,
         stdin=sys.stdin,
-        host=snapshot.host() if snapshot is not None else None,
-        lookups=snapshot.lookups() if snapshot is not None else None,
+        snapshot=snapshot,
     )
     console.document = project.document
     return project
 
 
 def _overrides(force: bool, approve_deletes: bool, allow_recreate: bool, take_over: bool, prune: bool) -> Overrides:
-    from provisioner.plan import Overrides, either
+    from provisioner import Overrides
 
     given = Overrides(approve_deletes, allow_recreate, take_over, prune)
-    return either(given, Overrides.force()) if force else given
+    return given | Overrides.force() if force else given
 
 
 def _need_yes(given: bool) -> None:

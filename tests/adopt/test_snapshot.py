@@ -144,9 +144,10 @@ def test_another_pin_root_is_another_project(bench: Bench) -> None:
 
 
 def test_it_says_whose_it_is_and_how_old(bench: Bench) -> None:
-    header = take(bench.load(SPEC).desired).header
+    snapshot = take(bench.load(SPEC).desired)
+    header = snapshot.header
     assert header.possible_cpus == this_host.read_host().possible_cpus
-    said = about(dataclasses.replace(header, taken="2020-01-01T00:00:00+00:00"))
+    said = about(dataclasses.replace(snapshot, header=dataclasses.replace(header, taken="2020-01-01T00:00:00+00:00")))
     assert (said.host, said.kernel) == (os.uname().nodename, os.uname().release)
     assert said.age_seconds > 6 * 365 * 86400
 

@@ -70,6 +70,15 @@ def test_the_kernel_seam_knows_nothing_of_specs_and_plans() -> None:
         assert not found, f"{module.name} imports {sorted(found)}"
 
 
+def test_the_command_line_uses_only_what_every_program_may() -> None:
+    """Its own words aside: what it does to a host, `import provisioner` can do as well."""
+    words = {f"provisioner.{room}" for room in ("cli", "report", "words", "errors", "location", "schemafile")}
+    public = {f"provisioner.{name}" for name in provisioner.__all__}
+    for module in modules("cli"):
+        ours = {name for name in imports(module) if within(name, {"provisioner"})} - {"provisioner"}
+        assert not {name for name in ours if name not in public and not within(name, words)}, module.name
+
+
 def test_only_the_command_line_prints_or_exits() -> None:
     for module in PACKAGE.rglob("*.py"):
         if module.relative_to(PACKAGE).parts[0] in ("cli", "cli.py", "__main__.py"):

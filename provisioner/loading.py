@@ -1,0 +1,112 @@
+"""From the names of spec files to the desired state: read, check, encode; all problems are told at once."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal, TextIO
+
+from provisioner import document, schemafile
+from provisioner.codec.btf import BtfTypes
+from provisioner.codec.resolve import Lookup
+from provisioner.document import Document
+from provisioner.encode import encode
+from provisioner.errors import InputError, Problems, ProvisionerError
+from provisioner.host import Host
+from provisioner.kernel import host as this_host
+from provisioner.kernel.objects import inspect
+from provisioner.language import schema
+from provisioner.language.read_spec import read
+from provisioner.language.rules import VMLINUX, btf_types
+from provisioner.objectfile import ObjectInfo
+from provisioner.spec import Spec, TableRef
+from provisioner.state import DesiredState
+from provisioner.tree import RawEntries
+
+_VMLINUX_BTF = Path("/sys/kernel/btf/vmlinux")
+
+
+class SpecError(InputError):
+    """Problems of a spec, with the document that they stand in, so that a message can show the lines."""
+
+    def __init__(self, error: ProvisionerError, source: Document) -> None:
+        super().__init__(*error.problems)
+        self.document = source
+
+
+def load(
+    paths: Sequence[str | os.PathLike[str]],
+    *,
+    overlays: Sequence[Path],
+    allow_outside: bool,
+    stdin: TextIO | None,
+    host: Host | None,
+    lookups: Mapping[str, Lookup] | None,
+) -> tuple[Document, Spec, DesiredState]:
+    """What `api.load` puts together. Raises SpecError with all problems of all files in one go."""
+    problems = Problems()
+    files: list[Path | Literal["-"]] = ["-" if path == "-" else Path(path) for path in paths]
+    source = document.load(files, stdin=stdin, overlays=overlays, allow_outside=allow_outside, problems=problems)
+    try:
+        problems.raise_if_any()
+        schema.check(source.tree, schemafile.load(), problems)
+        spec = read(source.tree, problems)
+        roots = None if allow_outside else source.roots
+        objects = dict(_objects(spec, roots, problems))
+        desired = encode(
+            spec,
+            host or this_host.read_host(),
+            objects,
+            lambda table: _table(table, roots, problems),
+            _btf(spec, objects, problems),
+            lookups or {"ifindex": this_host.find_ifindex, "cgroup_id": this_host.find_cgroup_id},
+            problems,
+        )
+    except InputError as error:
+        raise SpecError(error, source) from error
+    return source, spec, desired
+
+
+def _objects(spec: Spec, roots: tuple[Path, ...] | None, problems: Problems) -> Iterable[tuple[str, ObjectInfo]]:
+    """Each object file that can be read; a problem is told at the line that names the file.
+
+    Objects are built in a folder beside the specs as often as in one below (`../bpf/router.bpf.o`): both are inside.
+    """
+    for name, one in spec.objects.items():
+        path = beside(one.file.where.file, one.file.text or "")
+        near = None if roots is None else [*roots, *(root.parent for root in roots)]
+        if near is not None and not document.is_inside(path, one.file, near, problems):
+            continue
+        try:
+            yield name, inspect(path)
+        except InputError as error:
+            problems.extend(replace(problem, where=one.file.where, address=name) for problem in error.problems)
+
+
+def _btf(spec: Spec, objects: Mapping[str, ObjectInfo], problems: Problems) -> dict[str, BtfTypes]:
+    """The BTF that types may come from: that of the objects, and the kernel's own where the spec names it."""
+    found = {name: BtfTypes(info.btf) for name, info in objects.items() if info.btf}
+    used = next((one for one in btf_types(spec) if one.source == VMLINUX), None)
+    if used is not None:
+        try:
+            found[VMLINUX] = BtfTypes(_VMLINUX_BTF.read_bytes())
+        except OSError as error:
+            problems.add(f"this kernel has no BTF: {error.strerror}", used.where, "take the type from an object")
+    return found
+
+
+def _table(table: TableRef, roots: tuple[Path, ...] | None, problems: Problems) -> RawEntries:
+    """What a table or raw file holds; it must be below one of `roots`, unless that is None."""
+    path = beside(table.file.where.file, table.file.text or "")
+    if roots is not None and not document.is_inside(path, table.file, roots, problems):
+        return RawEntries((), table.where)
+    from provisioner.tables import read_table  # few specs have tables
+
+    return read_table(table, path, problems)
+
+
+def beside(spec_file: str, name: str) -> Path:
+    """A path as a spec writes it: relative to the file that it stands in."""
+    return Path(spec_file).parent / name

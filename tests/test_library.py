@@ -1,0 +1,71 @@
+"""`import provisioner`: the guide's examples, what the names are, and what they cost."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import provisioner
+
+GUIDE = (Path(__file__).parent.parent / "docs" / "library.md").read_text()
+PARTS = re.compile(r"<!-- file: (?P<file>\S+) -->\n```\w+\n(?P<content>.*?)```|```python\n(?P<code>.*?)```", re.DOTALL)
+
+
+@pytest.mark.usefixtures("system_bpffs")
+def test_the_guides_examples_run(tmp_path: Path) -> None:
+    """All of them as one program, in a process of its own."""
+    parts = list(PARTS.finditer(GUIDE))
+    for part in parts:
+        if part["file"]:
+            (tmp_path / part["file"]).write_text(part["content"])
+    blocks = [part["code"] for part in parts if part["code"]]
+    assert len(blocks) == 4
+    (tmp_path / "guide.py").write_text("\n".join(blocks))
+    done = subprocess.run([sys.executable, "guide.py"], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "+ tenants" in done.stdout
+
+
+def test_every_name_is_there_and_stays_what_it_is() -> None:
+    for name in provisioner.__all__:
+        assert getattr(provisioner, name) is getattr(provisioner, name)
+    assert set(provisioner.__all__) <= set(dir(provisioner))
+    with pytest.raises(AttributeError, match="no attribute 'aply'"):
+        provisioner.aply  # type: ignore[attr-defined]  # noqa: B018
+
+
+def test_the_guide_names_no_function_that_is_not_there() -> None:
+    for call in re.findall(r"^\| `(\w+)\(", GUIDE, flags=re.MULTILINE):
+        assert callable(getattr(provisioner, call))
+    for call in re.findall(r"`project\.(\w+)\(", GUIDE):
+        assert callable(getattr(provisioner.Project, call))
+
+
+def test_a_type_checker_knows_the_names_and_no_others(tmp_path: Path) -> None:
+    program = tmp_path / "program.py"
+    program.write_text(
+        "import provisioner\n"
+        'plan = provisioner.load("edge.yaml").plan(provisioner.Overrides(prune=True), against="empty")\n'
+        "reveal_type(plan.digest)\n"
+        "provisioner.lode\n"
+        'provisioner.load("edge.yaml").plan(against="nothing")\n'
+    )
+    done = subprocess.run(
+        [sys.executable, "-m", "mypy", "--strict", "--cache-dir", str(tmp_path / "cache"), str(program)],
+        capture_output=True,
+        text=True,
+    )
+    assert 'Revealed type is "str"' in done.stdout or "builtins.str" in done.stdout
+    assert "program.py:4: error: Module has no attribute" in done.stdout
+    assert "program.py:5: error" in done.stdout
+    assert done.stdout.count("error:") == 2
+
+
+def test_importing_it_imports_nothing_else() -> None:
+    ask = "import sys; before = set(sys.modules); import provisioner; print(sorted(set(sys.modules) - before))"
+    done = subprocess.run([sys.executable, "-c", ask], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "['provisioner']"
