@@ -9,6 +9,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final, Literal
@@ -85,6 +86,7 @@ def validate(
     kernel: Annotated[
         str | None, typer.Option(metavar="VERSION", help="Say what this kernel would refuse, or do slowly: 5.10.")
     ] = None,
+    each: Annotated[bool, typer.Option("--each", help="Each of FILES is a project of its own.")] = False,
     pin_root: PinRoot = None,
     overlay: Overlay = None,
     allow_outside: AllowOutside = False,
@@ -94,12 +96,14 @@ def validate(
 ) -> int:
     """Check everything that can be checked without a kernel."""
     console = Console(output, color, quiet=quiet, verbose=verbose)
+    if each and output == "json":
+        raise typer.BadParameter("one project makes one JSON document", param_hint="--each")
 
-    def work() -> int:
+    def check(names: Sequence[str]) -> int:
         from provisioner.report import jsondoc, text
 
         try:
-            project = load_project(console, files, overlay, allow_outside, pin_root)
+            project = load_project(console, names, overlay, allow_outside, pin_root)
             advice = None if kernel is None else project.advise(kernel)
         except ProvisionerError as error:
             if output != "github":
@@ -112,7 +116,8 @@ def validate(
             console.lines([text.valid(project.desired), *text.advice(advice or (), console.style)])
         return 0
 
-    return guarded(console, work)
+    projects = [[name] for name in files] if each else [files]
+    return max(guarded(console, partial(check, names)) for names in projects)
 
 
 @app.command(epilog=EXIT_STATUS)

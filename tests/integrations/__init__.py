@@ -1,0 +1,1 @@
+"""What comes with the project for other tools, tried with those tools."""

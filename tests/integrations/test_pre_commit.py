@@ -1,0 +1,115 @@
+"""The pre-commit hooks, run by pre-commit itself in a repository of their users."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+SPEC = (ROOT / "examples" / "standalone.yaml").read_text()
+
+CONFIG = """\
+repos:
+  - repo: {hooks}
+    rev: v1.0.0
+    hooks:
+      - id: provisioner-validate
+        files: ^single/
+      - id: provisioner-validate-project
+        files: ^composed/
+        args: [composed]
+"""
+
+
+def git(folder: Path, *words: str) -> str:
+    identity = ("-c", "user.name=tests", "-c", "user.email=tests@localhost", "-c", "commit.gpgsign=false")
+    return subprocess.run(
+        ["git", *identity, *words], cwd=folder, check=True, capture_output=True, text=True
+    ).stdout.strip()
+
+
+@pytest.fixture(scope="module")
+def hooks(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """This checkout as a repository at a tag, as users name it; with what is not committed yet."""
+    folder = tmp_path_factory.mktemp("hooks")
+    for name in git(ROOT, "ls-files", "--cached", "--others", "--exclude-standard").splitlines():
+        source, target = ROOT / name, folder / name
+        if name.startswith(("tests/", "benchmarks/")) or not source.exists():
+            continue
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(source, target, follow_symlinks=False)
+    git(folder, "init", "--quiet")
+    git(folder, "add", "--all")
+    git(folder, "commit", "--quiet", "--message", "everything")
+    git(folder, "tag", "v1.0.0")
+    return folder
+
+
+class Repository:
+    """A user's repository, with the hooks in its configuration."""
+
+    def __init__(self, folder: Path, hooks: Path, cache: Path) -> None:
+        self.folder = folder
+        self._environment = os.environ | {
+            "PRE_COMMIT_HOME": str(cache),
+            # What the project depends on is lent from here, so that no index is asked again.
+            "PYTHONPATH": sysconfig.get_path("purelib"),
+        }
+        git(folder, "init", "--quiet")
+        self.write(".pre-commit-config.yaml", CONFIG.format(hooks=hooks))
+
+    def write(self, name: str, text: str) -> None:
+        path = self.folder / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)
+
+    def commit(self) -> tuple[int, str]:
+        """What pre-commit says of what would be committed."""
+        git(self.folder, "add", "--all")
+        done = subprocess.run(
+            [sys.executable, "-m", "pre_commit", "run", "--color=never"],
+            cwd=self.folder,
+            env=self._environment,
+            capture_output=True,
+            text=True,
+        )
+        return done.returncode, done.stdout + done.stderr
+
+
+def test_changed_specs_are_validated(hooks: Path, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    repository = Repository(tmp_path, hooks, tmp_path_factory.mktemp("cache"))
+    types, rest = SPEC.split("inner_templates:", 1)
+    repository.write("single/one.yaml", SPEC)
+    repository.write("single/two.yaml", SPEC)
+    repository.write("composed/types.yaml", types)
+    repository.write("composed/maps.yaml", f"inner_templates:{rest}")
+    status, said = repository.commit()
+    assert status == 0, said
+    git(tmp_path, "commit", "--quiet", "--message", "sound", "--no-verify")
+
+    repository.write("single/two.yaml", SPEC.replace("vlan: 4094", "vlan: 70000"))
+    repository.write("composed/types.yaml", types.replace("owner: owner", "owner: nobody"))
+    status, said = repository.commit()
+    assert status == 1
+    assert "single/two.yaml:38:" in said and "70000" in said
+    assert "composed/types.yaml:" in said and "nobody" in said
+    assert "one.yaml" not in said
+
+
+def test_pre_commit_takes_the_manifest() -> None:
+    subprocess.run(
+        [sys.executable, "-m", "pre_commit", "validate-manifest", ".pre-commit-hooks.yaml"], check=True, cwd=ROOT
+    )
+
+
+def test_the_guide_names_the_hooks() -> None:
+    guide = (ROOT / "docs" / "gitops.md").read_text()
+    for hook in yaml.safe_load((ROOT / ".pre-commit-hooks.yaml").read_text()):
+        assert f"id: {hook['id']}" in guide
