@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
+import msgspec
 import numpy as np
 import yaml
 
@@ -17,8 +17,7 @@ _PAIRS: Final = {"[": "]", "{": "}"}
 _HINT: Final = "write a map, as `tenants`, a slot, as `tenants[42]`, or an entry, as `tenants[42][10.0.0.0/8]`"
 
 
-@dataclass(frozen=True, slots=True)
-class Address:
+class Address(msgspec.Struct, frozen=True):
     """The name of a map, and the text of up to two keys: of a slot, and of an entry."""
 
     name: str
@@ -62,8 +61,7 @@ def _closing(text: str) -> int:
     return -1
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(msgspec.Struct, frozen=True):
     """What an address names in a desired state: a map, and the kernel's bytes of the keys, shape (key size,).
 
     `slot` is None for the whole of an outer map, and has no bytes for a plain map; `entry` is None for a whole slot.

@@ -9,9 +9,11 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TextIO
+
+import msgspec
+from msgspec.structs import replace
 
 from provisioner import loading, observe
 from provisioner.changes import Action
@@ -43,8 +45,7 @@ SpecFile = str | os.PathLike[str]
 """A spec file or a folder of them; `-` is standard input."""
 
 
-@dataclass(frozen=True, slots=True)
-class Project:
+class Project(msgspec.Struct, frozen=True):
     """A spec that was read and found sound. `document` has its lines, for messages."""
 
     document: Document

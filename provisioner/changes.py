@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import IntEnum
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -53,8 +53,7 @@ class Reason(IntEnum):
     NOT_OWNED = 10
 
 
-@dataclass(frozen=True, slots=True)
-class SlotChanges:
+class SlotChanges(msgspec.Struct, frozen=True):
     """Every slot of either side, in the order that people read keys; all columns have shape (s,), `keys` (s, size).
 
     `desired` and `observed` are the slot's numbers in either state, -1 where it has none. The counts are net
@@ -76,8 +75,7 @@ class SlotChanges:
         return np.flatnonzero(self.action == action)
 
 
-@dataclass(frozen=True, slots=True)
-class EntryChanges:
+class EntryChanges(msgspec.Struct, frozen=True):
     """Entries that differ within slots that live on both sides, grouped by slot; c rows.
 
     `slot` numbers rows of SlotChanges; `row` is the desired row, -1 for a delete; `keys` (c, key_size); `before`
@@ -96,8 +94,7 @@ class EntryChanges:
         return EntryChanges(self.slot[part], self.action[part], self.row[part], self.keys[part], self.before[part])
 
 
-@dataclass(frozen=True, slots=True)
-class MapChange:
+class MapChange(msgspec.Struct, frozen=True):
     """The difference of one map. REPLACE means that the map itself must be made anew."""
 
     name: str
@@ -117,8 +114,7 @@ class MapChange:
         return f"{self.name}[{format_value(key)}]"
 
 
-@dataclass(frozen=True, slots=True)
-class ObjectChange:
+class ObjectChange(msgspec.Struct, frozen=True):
     """An object to load. `carried` are the live maps that its programs go on using, `fresh` those made anew.
 
     `lost` are the ones among `fresh` that take the place of a live map, with what keeps that from being carried over.
@@ -133,8 +129,7 @@ class ObjectChange:
     lost: tuple[tuple[str, str], ...]
 
 
-@dataclass(frozen=True, slots=True)
-class LinkChange:
+class LinkChange(msgspec.Struct, frozen=True):
     """A program's attachment to an interface. `ifindex` is None where the interface is not there yet."""
 
     object: str

@@ -7,9 +7,9 @@ tables can be compared by walking both once. This is the only room with NumPy ar
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -30,8 +30,7 @@ _EXACT_KEY_SIZE = 4
 """Keys up to this size are their own rank; the ranks of longer ones are a mix, and collisions are looked for."""
 
 
-@dataclass(frozen=True, slots=True)
-class EntryTable:
+class EntryTable(msgspec.Struct, frozen=True):
     """Entries of m slots in n rows.
 
     `starts` and `counts`, shape (m,), give each slot's slice; shared inner maps point to the same one. `keys` has shape
@@ -174,8 +173,7 @@ def distinct(keys: Bytes) -> tuple[Index, Index]:
     return order[new], number
 
 
-@dataclass(frozen=True, slots=True)
-class Match:
+class Match(msgspec.Struct, frozen=True):
     """Rows of two blocks side by side: `left_only` and `right_only` by row, `both` as pairs of rows."""
 
     left_only: Index

@@ -6,9 +6,9 @@ Object files and tables come in as values that others have read; every problem o
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 
 import numpy as np
+from msgspec.structs import replace
 
 from provisioner.codec.base import Type
 from provisioner.codec.btf import BtfTypes

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
 from itertools import chain
 
+import msgspec
 import numpy as np
+from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from provisioner import columns
@@ -27,8 +28,7 @@ MAX_PROBLEMS = 50
 """Problems told of one map's entries: a table with the wrong type in a column would have one for every row."""
 
 
-@dataclass(frozen=True, slots=True)
-class Group:
+class Group(msgspec.Struct, frozen=True):
     """One inner map's contents; several slots point to one group where they are a range or a shared inner map.
 
     `keep_zero` keeps an array's entries of zero, which otherwise say no more than leaving them out.
@@ -40,8 +40,7 @@ class Group:
     keep_zero: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
+class Part(msgspec.Struct, frozen=True):
     """Entries as text: all of one group, or, in a table that fills many inner maps, each row of the group it names."""
 
     chunk: RawChunk
@@ -56,8 +55,7 @@ class Part:
         return self.group if isinstance(self.group, int) else int(self.group[0])
 
 
-@dataclass(frozen=True, slots=True)
-class Encoded:
+class Encoded(msgspec.Struct, frozen=True):
     """Entries of all groups: `entries` has one slot per group."""
 
     entries: EntryTable
@@ -128,8 +126,7 @@ def encode_entries(
     return _table(raw, order, groups, shape, tuple(files) or ("",))
 
 
-@dataclass(frozen=True, slots=True)
-class _Rows:
+class _Rows(msgspec.Struct, frozen=True):
     """All entries in the order they were written: `keys` (n, key size), `values` (n, value size), the others (n,)."""
 
     keys: Bytes
@@ -193,8 +190,7 @@ def _tell(fault: Fault, prefix: str, chunks: Sequence[RawChunk], addresses: Sequ
         row -= chunk.rows
 
 
-@dataclass(frozen=True, slots=True)
-class _Checks:
+class _Checks(msgspec.Struct, frozen=True):
     """What can be wrong with entries whose keys are readable; each problem is told at its row."""
 
     raw: _Rows

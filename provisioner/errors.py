@@ -7,15 +7,15 @@ status, and nothing below the command line prints or exits.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import ClassVar
+
+import msgspec
 
 from provisioner.location import Location
 
 
-@dataclass(frozen=True, slots=True)
-class Problem:
+class Problem(msgspec.Struct, frozen=True):
     """One thing that is wrong: `what` says why, `hint` the next step, `where` and `address` the place.
 
     `where` is a place in the user's files; `address` names a live or desired thing (`tenants[42]`).

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from enum import Enum
 from types import MappingProxyType
 from typing import Final
+
+import msgspec
 
 from provisioner.errors import InputError, Problem, Problems
 from provisioner.state import DesiredMap, DesiredState
@@ -27,16 +28,14 @@ class Effect(Enum):
     NOTE = "note"
 
 
-@dataclass(frozen=True, slots=True)
-class Fact:
+class Fact(msgspec.Struct, frozen=True):
     """Something that kernels before `since` lack. `source` is a commit, or how it was found out."""
 
     since: Version
     source: str
 
 
-@dataclass(frozen=True, slots=True)
-class Advice:
+class Advice(msgspec.Struct, frozen=True):
     """What one kernel does with one part of a spec; `address` is empty where it is about all of it."""
 
     effect: Effect
@@ -45,8 +44,7 @@ class Advice:
     source: str
 
 
-@dataclass(frozen=True, slots=True)
-class Bug:
+class Bug(msgspec.Struct, frozen=True):
     """A kernel bug that matters here: `fixed` has the first release without it in each line of releases."""
 
     id: str

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import errno
-from dataclasses import replace
 from pathlib import Path, PurePath
 from typing import Final
 
 import numpy as np
+from msgspec.structs import replace
 
 from provisioner import metamap
 from provisioner.kernel import bpffs, host, links, maps, reading

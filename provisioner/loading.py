@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Literal, TextIO
+
+from msgspec.structs import replace
 
 from provisioner import document, schemafile
 from provisioner.codec.btf import BtfTypes

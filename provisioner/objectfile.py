@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+
+import msgspec
 
 from provisioner.shape import MapShape
 
 
-@dataclass(frozen=True, slots=True)
-class MapDef:
+class MapDef(msgspec.Struct, frozen=True):
     """A map as an object declares it.
 
     `inner` is its inner template, where the object declares one. BTF ids are of the object's own `.BTF`, 0 where a
@@ -24,8 +24,7 @@ class MapDef:
     internal: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class ProgramDef:
+class ProgramDef(msgspec.Struct, frozen=True):
     """A program as an object declares it; `type` is a number of `enum bpf_prog_type`, told by the `section`."""
 
     name: str
@@ -33,12 +32,11 @@ class ProgramDef:
     type: int
 
 
-@dataclass(frozen=True, slots=True)
-class ObjectInfo:
+class ObjectInfo(msgspec.Struct, frozen=True):
     """What is in an object file. `digest` is the SHA-256 of the file in hex, `btf` its `.BTF`, empty if it has none."""
 
     file: str
     maps: Mapping[str, MapDef]
     programs: Mapping[str, ProgramDef]
-    btf: bytes = field(repr=False)
+    btf: bytes
     digest: str

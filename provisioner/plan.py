@@ -9,10 +9,11 @@ from __future__ import annotations
 import hashlib
 import operator
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import astuple, dataclass
 from enum import Enum
 
+import msgspec
 import numpy as np
+from msgspec.structs import astuple
 
 from provisioner.changes import Action, Change, LinkChange, MapChange, ObjectChange, Reason
 from provisioner.location import Location
@@ -44,8 +45,7 @@ class Severity(Enum):
     DANGER = "danger"
 
 
-@dataclass(frozen=True, slots=True)
-class Hazard:
+class Hazard(msgspec.Struct, frozen=True):
     """Something that the plan does, or leaves, which its reader should know."""
 
     id: str
@@ -54,8 +54,7 @@ class Hazard:
     message: str
 
 
-@dataclass(frozen=True, slots=True)
-class Refusal:
+class Refusal(msgspec.Struct, frozen=True):
     """A rule that stops apply, and the option that overrides it; empty where none does.
 
     `where` is the place in the spec that asks for what is refused, if one does.
@@ -68,8 +67,7 @@ class Refusal:
     where: Location | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(msgspec.Struct, frozen=True):
     """Everything there is to know before anything is done. `digest` binds a saved plan to both states."""
 
     desired: DesiredState
@@ -97,8 +95,7 @@ class Plan:
         return tuple(change for change in self.changes if isinstance(change, LinkChange))
 
 
-@dataclass(frozen=True, slots=True)
-class Overrides:
+class Overrides(msgspec.Struct, frozen=True):
     """What the user allowed on the command line."""
 
     approve_deletes: bool = False

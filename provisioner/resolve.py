@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+import msgspec
 
 from provisioner.codec.base import Type
 from provisioner.codec.btf import BtfTypes
@@ -25,8 +26,7 @@ _INNER_VALUE_SIZE = 4
 """Bytes of an outer map's value: an fd when written, an id when read (kernel/bpf/map_in_map.c)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Resolved:
+class Resolved(msgspec.Struct, frozen=True):
     """Shapes and types of one map. `outer_key` is None for a plain map, whose `entry_shape` is its own."""
 
     shape: MapShape

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+import msgspec
+from msgspec.structs import replace
 
 from provisioner.uapi import (
     ARRAY_TYPES,
@@ -17,8 +18,7 @@ from provisioner.uapi import (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class MapShape:
+class MapShape(msgspec.Struct, frozen=True):
     """Type, sizes in bytes, capacity and flags of a map, as the kernel takes them and gives them back.
 
     `value_size` is that of one value: per-CPU maps move `round_up(value_size, 8)` bytes for each possible CPU.

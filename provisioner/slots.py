@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
+import msgspec
 import numpy as np
 
 from provisioner import columns
@@ -24,8 +24,7 @@ from provisioner.tree import RawChunk, Scalar, flatten
 ReadChunks = Callable[[Entries | None], tuple[RawChunk, ...]]
 
 
-@dataclass(frozen=True, slots=True)
-class Inner:
+class Inner(msgspec.Struct, frozen=True):
     """One inner map as declared, once for all the slots of a range. `share` numbers a shared inner map, or is -1."""
 
     capacity: int
@@ -34,8 +33,7 @@ class Inner:
     where: Location
 
 
-@dataclass(frozen=True, slots=True)
-class Written:
+class Written(msgspec.Struct, frozen=True):
     """m slots as written: `keys` (m, key size), `owner` (m,) the number of the inner map that each comes from."""
 
     keys: Bytes

@@ -11,10 +11,10 @@ import json
 import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
 from pathlib import PurePath
 from typing import Any, Final
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -41,8 +41,7 @@ _DAMAGED: Final = (
 _TAKE_ANEW: Final = "take the snapshot anew, with this spec"
 
 
-@dataclass(frozen=True, slots=True)
-class Header:
+class Header(msgspec.Struct, frozen=True):
     """Where and when it was taken (UTC, ISO 8601), and all that is not in columns.
 
     `interfaces` and `cgroups` are all that the host has, by name and by path below the mount.
@@ -64,8 +63,7 @@ class Header:
     cgroups: Mapping[str, int]
 
 
-@dataclass(frozen=True, slots=True)
-class Held:
+class Held(msgspec.Struct, frozen=True):
     """Maps that hold entries, all of one shape but for their capacity: k maps with n entries together.
 
     `ids`, `max_entries` and `counts` have shape (k,); a count of -1 says that nobody looked. `keys` (n, key size) and
@@ -86,8 +84,7 @@ class Held:
         return found
 
 
-@dataclass(frozen=True, slots=True)
-class Snapshot:
+class Snapshot(msgspec.Struct, frozen=True):
     """`maps` by the path of their pin. As a source of observations it answers as the host did."""
 
     header: Header
@@ -177,7 +174,7 @@ class Snapshot:
 def to_bytes(snapshot: Snapshot) -> bytes:
     """The file of a snapshot."""
     listed = [
-        {"path": path, "id": seen.id, "shape": asdict(seen.shape), "slots": seen.shape.is_outer}
+        {"path": path, "id": seen.id, "shape": msgspec.to_builtins(seen.shape), "slots": seen.shape.is_outer}
         for path, seen in sorted(snapshot.maps.items())
     ]
     columns: dict[str, NDArray[Any]] = {}
@@ -187,8 +184,8 @@ def to_bytes(snapshot: Snapshot) -> bytes:
     for number, held in enumerate(snapshot.held):
         for name in _COLUMNS:
             columns[f"held/{number}/{name}"] = getattr(held, name)
-    header = {"format": FORMAT, "version": VERSION, **asdict(snapshot.header)}
-    header |= {"maps": listed, "held": [asdict(held.shape) for held in snapshot.held]}
+    header = {"format": FORMAT, "version": VERSION, **msgspec.to_builtins(snapshot.header)}
+    header |= {"maps": listed, "held": [msgspec.to_builtins(held.shape) for held in snapshot.held]}
     stream = io.BytesIO()
     with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED, compresslevel=6) as archive:
         archive.writestr(_HEADER, json.dumps(header, sort_keys=True))

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Protocol
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -14,8 +14,7 @@ from provisioner.shape import MapShape
 from provisioner.state import Meta, ObservedLink, ObservedProgram
 
 
-@dataclass(frozen=True, slots=True)
-class SeenMap:
+class SeenMap(msgspec.Struct, frozen=True):
     """A map by its pin. An outer map has its slots: `keys` (m, key size) and `inner_ids` (m,), in no certain order.
 
     `shape` is as it was asked for when the map was made.
@@ -27,8 +26,7 @@ class SeenMap:
     inner_ids: NDArray[np.uint32]
 
 
-@dataclass(frozen=True, slots=True)
-class SeenEntries:
+class SeenEntries(msgspec.Struct, frozen=True):
     """What a map held when it was looked at: `keys` (n, key size), `values` (n, bytes that the kernel moves)."""
 
     max_entries: int

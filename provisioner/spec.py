@@ -6,8 +6,9 @@ Field names are the spec language's. `where` is the place of the declaration, fo
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import Enum
+
+import msgspec
 
 from provisioner.location import Location
 from provisioner.tree import Node, RawEntries, Scalar
@@ -53,8 +54,7 @@ class IfMissing(Enum):
     DEFER = "defer"
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(msgspec.Struct, frozen=True):
     """How much of what is live one apply may delete or update, in percent, above `at_least` of them."""
 
     delete_percent: int | None
@@ -63,16 +63,14 @@ class Limits:
     where: Location
 
 
-@dataclass(frozen=True, slots=True)
-class TableColumn:
+class TableColumn(msgspec.Struct, frozen=True):
     """Where a key or value comes from: one column by name, or a column for each member path."""
 
     columns: tuple[tuple[tuple[str | int, ...], str], ...]
     where: Location
 
 
-@dataclass(frozen=True, slots=True)
-class TableRef:
+class TableRef(msgspec.Struct, frozen=True):
     """Entries in a file. `outer_key` is set in the long form, where one table fills many inner maps."""
 
     file: Scalar
@@ -86,8 +84,7 @@ class TableRef:
 Entries = RawEntries | TableRef
 
 
-@dataclass(frozen=True, slots=True)
-class KeyRange:
+class KeyRange(msgspec.Struct, frozen=True):
     """`first..last`, both included, as written; `possible_cpus` has neither."""
 
     first: Scalar | None
@@ -95,8 +92,7 @@ class KeyRange:
     where: Location
 
 
-@dataclass(frozen=True, slots=True)
-class MapFields:
+class MapFields(msgspec.Struct, frozen=True):
     """What BPF_MAP_CREATE takes, as far as the user wrote it; None leaves it to the object or the default."""
 
     map_type: MapType | None
@@ -108,8 +104,7 @@ class MapFields:
     numa_node: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class Policy:
+class Policy(msgspec.Struct, frozen=True):
     """Who owns what, and how it changes; None inherits: inner map from outer map from template from the default."""
 
     contents: Contents | None = None
@@ -118,8 +113,7 @@ class Policy:
     owned_keys: tuple[KeyRange, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class InnerTemplate:
+class InnerTemplate(msgspec.Struct, frozen=True):
     """The shape that all inner maps of an outer map share, and how they change."""
 
     name: str
@@ -129,8 +123,7 @@ class InnerTemplate:
     where: Location
 
 
-@dataclass(frozen=True, slots=True)
-class InnerMap:
+class InnerMap(msgspec.Struct, frozen=True):
     """One slot, or a range of slots, of an outer map. `shared` names a shared inner map in the place of entries."""
 
     key: Node | KeyRange
@@ -141,8 +134,7 @@ class InnerMap:
     where: Location
 
 
-@dataclass(frozen=True, slots=True)
-class SharedInnerMap:
+class SharedInnerMap(msgspec.Struct, frozen=True):
     """One inner map for many slots; `inner` names its template."""
 
     name: str
@@ -152,8 +144,7 @@ class SharedInnerMap:
     where: Location
 
 
-@dataclass(frozen=True, slots=True)
-class OuterMap:
+class OuterMap(msgspec.Struct, frozen=True):
     """`object` names where the map comes from; without it, or a `pin` to adopt, the provisioner creates it."""
 
     name: str
@@ -171,8 +162,7 @@ class OuterMap:
     where: Location
 
 
-@dataclass(frozen=True, slots=True)
-class PlainMap:
+class PlainMap(msgspec.Struct, frozen=True):
     """A map that is neither outer nor inner: an index, a switch, an allow list."""
 
     name: str
@@ -186,8 +176,7 @@ class PlainMap:
     where: Location
 
 
-@dataclass(frozen=True, slots=True)
-class XdpAttach:
+class XdpAttach(msgspec.Struct, frozen=True):
     """An attachment to a network interface."""
 
     interface: str
@@ -196,8 +185,7 @@ class XdpAttach:
     where: Location
 
 
-@dataclass(frozen=True, slots=True)
-class Program:
+class Program(msgspec.Struct, frozen=True):
     """A program of an object, and the name of its pin."""
 
     name: str
@@ -206,8 +194,7 @@ class Program:
     where: Location
 
 
-@dataclass(frozen=True, slots=True)
-class BpfObject:
+class BpfObject(msgspec.Struct, frozen=True):
     """A compiled object file; `file` is as written, relative to the spec file it stands in."""
 
     name: str
@@ -216,8 +203,7 @@ class BpfObject:
     where: Location
 
 
-@dataclass(frozen=True, slots=True)
-class Spec:
+class Spec(msgspec.Struct, frozen=True):
     """One project. Mappings keep the order written; order of work is decided by the plan alone."""
 
     name: str

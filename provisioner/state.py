@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
 from typing import Final
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -45,8 +45,7 @@ TEMPORARY_PREFIXES: Final = (NEW_PREFIX, OLD_PREFIX, "_tmp-")
 # --- desired -----------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Sources:
+class Sources(msgspec.Struct, frozen=True):
     """Where each row of an entry table was written: `file`, shape (n,), indexes `files`; `line`, shape (n,)."""
 
     files: tuple[str, ...]
@@ -57,8 +56,7 @@ class Sources:
         return Location(self.files[int(self.file[row])], int(self.line[row]), 1)
 
 
-@dataclass(frozen=True, slots=True)
-class DesiredSlots:
+class DesiredSlots(msgspec.Struct, frozen=True):
     """m slots in the order that people read keys. `keys` has shape (m, outer key size), the others (m,).
 
     `contents` indexes `list(Contents)`; `shared` numbers the shared inner map in the slot, or is -1.
@@ -82,8 +80,7 @@ EXACT, PRESENT, IGNORE = range(3)
 assert (CONTENTS[EXACT], CONTENTS[PRESENT], CONTENTS[IGNORE]) == (Contents.EXACT, Contents.PRESENT, Contents.IGNORE)
 
 
-@dataclass(frozen=True, slots=True)
-class OuterPolicy:
+class OuterPolicy(msgspec.Struct, frozen=True):
     """What only an outer map has. `owned` are the ranges of outer keys that are ours, empty for all of them."""
 
     key: Type
@@ -93,8 +90,7 @@ class OuterPolicy:
     owned: tuple[OwnedRange, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class DesiredMap:
+class DesiredMap(msgspec.Struct, frozen=True):
     """A map that shall be. `shape` is its own; `entry_shape` that of the maps that hold entries.
 
     For an outer map `entry_shape` is the inner template; for a plain map it is `shape` itself, and `outer` is None.
@@ -126,8 +122,7 @@ class DesiredMap:
         return bool(self.owned) or int(self.slots.contents[slot]) != EXACT
 
 
-@dataclass(frozen=True, slots=True)
-class DesiredProgram:
+class DesiredProgram(msgspec.Struct, frozen=True):
     """A program that shall be pinned, and attached if `attach` says where."""
 
     name: str
@@ -141,8 +136,7 @@ class DesiredProgram:
         return f"_link_{self.pin}"
 
 
-@dataclass(frozen=True, slots=True)
-class DesiredObject:
+class DesiredObject(msgspec.Struct, frozen=True):
     """An object to be loaded. `maps` are the pins that its maps get, with the shape they have in the ELF or the spec.
 
     `templates` has the dummy inner map of each outer map, by map name.
@@ -157,8 +151,7 @@ class DesiredObject:
     where: Location
 
 
-@dataclass(frozen=True, slots=True)
-class DesiredState:
+class DesiredState(msgspec.Struct, frozen=True):
     """Everything that one project wants."""
 
     project: str
@@ -172,8 +165,7 @@ class DesiredState:
 # --- observed ----------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class ObservedSlots:
+class ObservedSlots(msgspec.Struct, frozen=True):
     """m occupied slots in the order that people read keys: `keys` (m, outer key size), `inner_ids` (m,).
 
     A plain map has one slot, with its own id in the place of an inner one.
@@ -183,8 +175,7 @@ class ObservedSlots:
     inner_ids: NDArray[np.uint32]
 
 
-@dataclass(frozen=True, slots=True)
-class ObservedMap:
+class ObservedMap(msgspec.Struct, frozen=True):
     """A live map. `entry_shape` is that of its inner maps (max_entries of the first), None while it has none."""
 
     id: int
@@ -194,8 +185,7 @@ class ObservedMap:
     frozen: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class ObservedBlock:
+class ObservedBlock(msgspec.Struct, frozen=True):
     """The entries of the slots first..last-1 of an observed map, and each inner map's capacity, shape (last-first,).
 
     Slots that vanished while they were read have `max_entries` 0.
@@ -207,8 +197,7 @@ class ObservedBlock:
     entries: EntryTable
 
 
-@dataclass(frozen=True, slots=True)
-class ObservedProgram:
+class ObservedProgram(msgspec.Struct, frozen=True):
     """A pinned program; `map_ids` are the maps it uses."""
 
     id: int
@@ -217,8 +206,7 @@ class ObservedProgram:
     map_ids: tuple[int, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class ObservedLink:
+class ObservedLink(msgspec.Struct, frozen=True):
     """A pinned link: `ifindex` is 0 when its interface is gone."""
 
     id: int
@@ -226,8 +214,7 @@ class ObservedLink:
     ifindex: int
 
 
-@dataclass(frozen=True, slots=True)
-class Meta:
+class Meta(msgspec.Struct, frozen=True):
     """What the kernel can't tell, pinned beside the maps as a small frozen map.
 
     `objects` maps an object's name to its digest, empty while it is being loaded: then it is loaded again.
@@ -245,7 +232,7 @@ class Meta:
     pins: tuple[str, ...] = ()
 
     def to_json(self) -> str:
-        return json.dumps(asdict(self), sort_keys=True, separators=(",", ":"))
+        return json.dumps(msgspec.to_builtins(self), sort_keys=True, separators=(",", ":"))
 
     @staticmethod
     def from_json(text: str) -> Meta:
@@ -270,8 +257,7 @@ def _shape(fields: dict[str, int]) -> MapShape:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class ObservedState:
+class ObservedState(msgspec.Struct, frozen=True):
     """What lives under the pin root.
 
     `maps` holds those that the spec declares, `object_maps` those that its objects bring (declared or not), by name.

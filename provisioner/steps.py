@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 from provisioner.changes import Action
 from provisioner.columns import Index
@@ -10,8 +10,7 @@ from provisioner.state import Meta
 from provisioner.words import plural
 
 
-@dataclass(frozen=True, slots=True)
-class ClaimPinRoot:
+class ClaimPinRoot(msgspec.Struct, frozen=True):
     """Make the pin directory and record, in `_meta`, that it is ours and which objects are being loaded."""
 
     pending: tuple[str, ...]
@@ -20,16 +19,14 @@ class ClaimPinRoot:
         return "claim the pin root"
 
 
-@dataclass(frozen=True, slots=True)
-class Sweep:
+class Sweep(msgspec.Struct, frozen=True):
     """Remove the temporary pins that an apply left which was killed."""
 
     def describe(self) -> str:
         return "remove what a killed apply left behind"
 
 
-@dataclass(frozen=True, slots=True)
-class LoadObject:
+class LoadObject(msgspec.Struct, frozen=True):
     """Load an object with a dummy inner map for each outer map, and pin what is new beside what is live.
 
     `carried` maps are live ones that the programs go on using; `fresh` ones are made.
@@ -44,8 +41,7 @@ class LoadObject:
         return f"load {self.object}{kept}"
 
 
-@dataclass(frozen=True, slots=True)
-class CreateMap:
+class CreateMap(msgspec.Struct, frozen=True):
     """Create a standalone map, fill it, and pin it last; `over` replaces a pin."""
 
     map: str
@@ -55,8 +51,7 @@ class CreateMap:
         return f"create {self.map} and pin it" + (" in the place of the old one" if self.over else "")
 
 
-@dataclass(frozen=True, slots=True)
-class PublishSlots:
+class PublishSlots(msgspec.Struct, frozen=True):
     """Create and fill inner maps, then put them into their slots, wave by wave.
 
     `slots` are rows of the change's SlotChanges; `fresh` says that the outer map is of the generation being loaded.
@@ -70,8 +65,7 @@ class PublishSlots:
         return f"publish {plural(len(self.slots), 'inner map')} in {self.map}"
 
 
-@dataclass(frozen=True, slots=True)
-class WriteEntries:
+class WriteEntries(msgspec.Struct, frozen=True):
     """Write the differing entries of live maps in place."""
 
     map: str
@@ -82,8 +76,7 @@ class WriteEntries:
         return f"write entries of {self.map} in place"
 
 
-@dataclass(frozen=True, slots=True)
-class Attach:
+class Attach(msgspec.Struct, frozen=True):
     """Attach a program, or make its link run the new one (UPDATE), or attach it elsewhere (REPLACE)."""
 
     object: str
@@ -99,8 +92,7 @@ class Attach:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class CommitObject:
+class CommitObject(msgspec.Struct, frozen=True):
     """Rename the new generation's pins over the old ones."""
 
     object: str
@@ -109,8 +101,7 @@ class CommitObject:
         return f"pin the new {self.object}"
 
 
-@dataclass(frozen=True, slots=True)
-class DeleteSlots:
+class DeleteSlots(msgspec.Struct, frozen=True):
     """Empty slots of a live map; `slots` are rows of the change's SlotChanges."""
 
     map: str
@@ -120,8 +111,7 @@ class DeleteSlots:
         return f"delete {plural(len(self.slots), 'inner map')} from {self.map}"
 
 
-@dataclass(frozen=True, slots=True)
-class Detach:
+class Detach(msgspec.Struct, frozen=True):
     """Detach a link that nothing asks for, and remove its pin."""
 
     pin: str
@@ -130,8 +120,7 @@ class Detach:
         return f"detach {self.pin}"
 
 
-@dataclass(frozen=True, slots=True)
-class Unpin:
+class Unpin(msgspec.Struct, frozen=True):
     """Take a pin away."""
 
     pin: str
@@ -140,8 +129,7 @@ class Unpin:
         return f"unpin {self.pin}"
 
 
-@dataclass(frozen=True, slots=True)
-class RecordMeta:
+class RecordMeta(msgspec.Struct, frozen=True):
     """Write `_meta` as it shall be: the last thing, so that an apply that is killed is seen as unfinished.
 
     Which maps the programs use is not known before they are loaded: apply fills it in.
@@ -153,8 +141,7 @@ class RecordMeta:
         return "record what the kernel cannot tell"
 
 
-@dataclass(frozen=True, slots=True)
-class RemovePinRoot:
+class RemovePinRoot(msgspec.Struct, frozen=True):
     """Remove the empty pin root."""
 
     def describe(self) -> str:

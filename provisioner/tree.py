@@ -10,8 +10,9 @@ from array import array
 from collections.abc import Iterator
 from collections.abc import Mapping as MappingOf
 from collections.abc import Sequence as SequenceOf
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
+
+import msgspec
 
 from provisioner.location import Location
 
@@ -19,8 +20,7 @@ if TYPE_CHECKING:  # at run time this would load NumPy and all codecs
     from provisioner.codec.base import Path
 
 
-@dataclass(frozen=True, slots=True)
-class Scalar:
+class Scalar(msgspec.Struct, frozen=True):
     """`text` as written, quotes and escapes resolved; None where a plain scalar is empty."""
 
     text: str | None
@@ -28,16 +28,14 @@ class Scalar:
     quoted: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Sequence:
+class Sequence(msgspec.Struct, frozen=True):
     """Items in the order written."""
 
     items: tuple[Node, ...]
     where: Location
 
 
-@dataclass(frozen=True, slots=True)
-class Mapping:
+class Mapping(msgspec.Struct, frozen=True):
     """Pairs in the order written; `document` has refused duplicate keys."""
 
     pairs: tuple[tuple[Node, Node], ...]
@@ -93,8 +91,7 @@ RAW: Final = ("value", -1)
 """The path of a value in the kernel's own bytes, a character for each; no user can write it."""
 
 
-@dataclass(frozen=True, slots=True)
-class RawChunk:
+class RawChunk(msgspec.Struct, frozen=True):
     """Entries written alike: one column of text per scalar path, all of `rows` rows.
 
     Paths begin with "key" or "value", or "outer" in a table that fills many inner maps.
@@ -120,8 +117,7 @@ class RawChunk:
         return array("I", [mark >> MARK_COLUMN_BITS for mark in marks])
 
 
-@dataclass(frozen=True, slots=True)
-class RawEntries:
+class RawEntries(msgspec.Struct, frozen=True):
     """A list or mapping of entries as text; each chunk has one shape, and no order is kept between chunks."""
 
     chunks: tuple[RawChunk, ...]

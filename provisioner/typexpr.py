@@ -5,21 +5,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 from provisioner.location import Location
 
 
-@dataclass(frozen=True, slots=True)
-class NamedType:
+class NamedType(msgspec.Struct, frozen=True):
     """A built-in (`u32`, `ipv4`) or one of the spec's own `types`."""
 
     name: str
     where: Location
 
 
-@dataclass(frozen=True, slots=True)
-class ArrayType:
+class ArrayType(msgspec.Struct, frozen=True):
     """`T[count]`; `char[16]` is text and `bytes[8]` is hex, both by their element's name."""
 
     element: TypeExpr
@@ -27,8 +25,7 @@ class ArrayType:
     where: Location
 
 
-@dataclass(frozen=True, slots=True)
-class Member:
+class Member(msgspec.Struct, frozen=True):
     """A named part of a struct or union."""
 
     name: str
@@ -36,8 +33,7 @@ class Member:
     where: Location
 
 
-@dataclass(frozen=True, slots=True)
-class StructType:
+class StructType(msgspec.Struct, frozen=True):
     """Members in order, laid out as C does; `packed` leaves no padding."""
 
     members: tuple[Member, ...]
@@ -45,16 +41,14 @@ class StructType:
     where: Location
 
 
-@dataclass(frozen=True, slots=True)
-class UnionType:
+class UnionType(msgspec.Struct, frozen=True):
     """A value names exactly one of the members."""
 
     members: tuple[Member, ...]
     where: Location
 
 
-@dataclass(frozen=True, slots=True)
-class EnumType:
+class EnumType(msgspec.Struct, frozen=True):
     """Names for numbers, stored as the integer type `base`; a number without a name is taken as well."""
 
     names: tuple[tuple[str, int], ...]
@@ -62,16 +56,14 @@ class EnumType:
     where: Location
 
 
-@dataclass(frozen=True, slots=True)
-class LpmKeyType:
+class LpmKeyType(msgspec.Struct, frozen=True):
     """A u32 prefix length and `data`, most significant bit first: what an LPM trie takes as its key."""
 
     data: TypeExpr
     where: Location
 
 
-@dataclass(frozen=True, slots=True)
-class BtfType:
+class BtfType(msgspec.Struct, frozen=True):
     """A type out of BTF: `name` as C writes it (`struct vip`), `refine` says what members mean (`port: be16`).
 
     `source` names the object, `vmlinux`, or is empty for the object of the map that uses it.
@@ -83,8 +75,7 @@ class BtfType:
     where: Location
 
 
-@dataclass(frozen=True, slots=True)
-class OptionType:
+class OptionType(msgspec.Struct, frozen=True):
     """`type` with options: `sensitive` keeps its values out of output, `unit` (`s`, `B`) takes `10ms` or `64KiB`."""
 
     type: TypeExpr

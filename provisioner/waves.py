@@ -13,6 +13,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Final
 
+import msgspec
 import numpy as np
 
 from provisioner.changes import MapChange
@@ -44,8 +45,7 @@ def wave_size(nofile: int) -> int:
     return max(1, min(MAX_WAVE, (nofile - _OTHER_FDS) // _WAVES_IN_FLIGHT))
 
 
-@dataclass(frozen=True, slots=True)
-class Wave:
+class Wave(msgspec.Struct, frozen=True):
     """New inner maps and the slots they go to: `maps` are desired slots that stand for one each; `rows` and `number`,
     both (s,), the rows of SlotChanges and the map that each gets.
     """

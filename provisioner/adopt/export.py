@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 from provisioner.adopt.export_entries import EntryWriter, key_text
 from provisioner.adopt.found import FoundInner, FoundMap, lists_entries
@@ -31,8 +32,7 @@ DEFAULT_PROJECT: Final = "adopted"
 _SIZELESS: Final = frozenset({MapType.SK_STORAGE, MapType.INODE_STORAGE, MapType.TASK_STORAGE, MapType.CGRP_STORAGE})
 
 
-@dataclass(frozen=True, slots=True)
-class Exported:
+class Exported(msgspec.Struct, frozen=True):
     """A spec; `files` are tables beside it by their names; `notes` say what the user must know or do."""
 
     spec: str

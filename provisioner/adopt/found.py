@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 from provisioner.codec.base import Bytes
 from provisioner.shape import MapShape
 from provisioner.uapi import LRU_TYPES
 
 
-@dataclass(frozen=True, slots=True)
-class FoundTypes:
+class FoundTypes(msgspec.Struct, frozen=True):
     """What the kernel knows of a map's types: BTF, and the ids of key and value in it, 0 where it knows none."""
 
     btf: bytes
@@ -18,8 +17,7 @@ class FoundTypes:
     value_id: int
 
 
-@dataclass(frozen=True, slots=True)
-class FoundInner:
+class FoundInner(msgspec.Struct, frozen=True):
     """A map that holds entries: `keys` (n, key size) and `values` (n, value size), none where they do not count."""
 
     id: int
@@ -28,8 +26,7 @@ class FoundInner:
     values: Bytes
 
 
-@dataclass(frozen=True, slots=True)
-class FoundMap:
+class FoundMap(msgspec.Struct, frozen=True):
     """A live map. `pin` is empty where it is pinned nowhere.
 
     An outer map has `slots`, its keys (m, key size), and for each the number of its inner map in `slot_inner`;

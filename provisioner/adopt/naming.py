@@ -6,9 +6,10 @@ Whatever is chosen gives the very bytes back that were read.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 
+import msgspec
 import numpy as np
+from msgspec import field
 
 from provisioner.adopt.found import FoundTypes
 from provisioner.adopt.spelling import HERE, Vocabulary, opaque
@@ -27,8 +28,7 @@ from provisioner.uapi import MapType
 _PREFIX_SIZE = 4
 
 
-@dataclass(frozen=True, slots=True)
-class Named:
+class Named(msgspec.Struct, frozen=True):
     """What the user says of one map's types."""
 
     outer_key: TypeExpr | None = None
@@ -36,8 +36,7 @@ class Named:
     value: TypeExpr | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Naming:
+class Naming(msgspec.Struct, frozen=True):
     """What a file says of types: `types` by name, and what the maps of a name hold."""
 
     types: Mapping[str, TypeExpr] = field(default_factory=dict)
@@ -72,8 +71,7 @@ def _text(node: Node | None) -> str:
     return (node.text or "") if isinstance(node, Scalar) else ""
 
 
-@dataclass(frozen=True, slots=True)
-class Chosen:
+class Chosen(msgspec.Struct, frozen=True):
     """A type, and how the spec writes it."""
 
     expr: TypeExpr

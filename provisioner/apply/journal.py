@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+
+import msgspec
 
 from provisioner.errors import ProvisionerError
 from provisioner.kernel.batch import BatchError
 
 
-@dataclass(frozen=True, slots=True)
-class Undo:
+class Undo(msgspec.Struct, frozen=True):
     """How to take one thing back, and what it is. `visible` ones can be seen by programs, or by other tools."""
 
     what: str

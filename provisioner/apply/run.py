@@ -8,9 +8,10 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from enum import Enum
 from typing import assert_never
+
+import msgspec
 
 from provisioner.apply import contents, pins, programs
 from provisioner.apply.transaction import Options, Transaction
@@ -45,8 +46,7 @@ class Status(Enum):
     INTERRUPTED = "interrupted"
 
 
-@dataclass(frozen=True, slots=True)
-class Result:
+class Result(msgspec.Struct, frozen=True):
     """An apply that ended well: how long it took in seconds, the grace periods it waited for, its open fds."""
 
     status: Status

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
+
+import msgspec
+from msgspec.structs import replace
 
 from provisioner import InputError, Location, Overrides, Plan, Problem, RefusedError
 
 _FORMAT = "provisioner-plan-1"
 
 
-@dataclass(frozen=True, slots=True)
-class SavedPlan:
+class SavedPlan(msgspec.Struct, frozen=True):
     """What is kept of a plan: its digest, what was allowed for it, when it was made, and whether it was applied."""
 
     path: Path
@@ -65,7 +66,7 @@ def read(path: Path) -> SavedPlan:
 
 def _write(plan: SavedPlan) -> None:
     """By one rename: there is always the one or the other."""
-    fields = {"format": _FORMAT} | asdict(plan)
+    fields = {"format": _FORMAT} | msgspec.to_builtins(plan, enc_hook=str)
     del fields["path"]
     temporary = plan.path.with_name(f".{plan.path.name}.{os.getpid()}")
     try:

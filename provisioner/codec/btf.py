@@ -8,8 +8,9 @@ from __future__ import annotations
 import struct
 from array import array
 from collections.abc import Iterator
-from dataclasses import dataclass
 from enum import IntEnum
+
+import msgspec
 
 from provisioner.codec.base import ByteOrder
 from provisioner.errors import InputError, Problem
@@ -56,8 +57,7 @@ class IntEncoding(IntEnum):
     BOOL = 4
 
 
-@dataclass(frozen=True, slots=True)
-class BtfInt:
+class BtfInt(msgspec.Struct, frozen=True):
     """An integer: `size` in bytes, `bits` of it used, `encoding` as BTF_INT_* flags."""
 
     name: str
@@ -66,16 +66,14 @@ class BtfInt:
     bits: int
 
 
-@dataclass(frozen=True, slots=True)
-class BtfArray:
+class BtfArray(msgspec.Struct, frozen=True):
     """`count` elements of the type with the id `element`."""
 
     element: int
     count: int
 
 
-@dataclass(frozen=True, slots=True)
-class BtfMember:
+class BtfMember(msgspec.Struct, frozen=True):
     """`bits` is 0 for a member that is no bit field."""
 
     name: str
@@ -84,8 +82,7 @@ class BtfMember:
     bits: int
 
 
-@dataclass(frozen=True, slots=True)
-class BtfComposite:
+class BtfComposite(msgspec.Struct, frozen=True):
     """A struct or union."""
 
     kind: Kind
@@ -94,8 +91,7 @@ class BtfComposite:
     members: tuple[BtfMember, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class BtfEnum:
+class BtfEnum(msgspec.Struct, frozen=True):
     """Names for the numbers of an integer of `size` bytes."""
 
     name: str
@@ -104,8 +100,7 @@ class BtfEnum:
     names: tuple[tuple[str, int], ...]
 
 
-@dataclass(frozen=True, slots=True)
-class BtfAlias:
+class BtfAlias(msgspec.Struct, frozen=True):
     """Another name or a qualifier for `target`: typedef, const, volatile, restrict, type tag."""
 
     kind: Kind
@@ -113,8 +108,7 @@ class BtfAlias:
     target: int
 
 
-@dataclass(frozen=True, slots=True)
-class BtfOther:
+class BtfOther(msgspec.Struct, frozen=True):
     """What is no value: pointers, functions, forward declarations, variables. `target` is 0 where there is none."""
 
     kind: Kind

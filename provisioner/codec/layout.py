@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+import msgspec
 import numpy as np
 
 from provisioner.codec.base import HIDDEN, Bytes, Column, Fault, Path, Type, Value
@@ -14,8 +15,7 @@ from provisioner.errors import did_you_mean
 Columns = Mapping[Path, Column]
 
 
-@dataclass(frozen=True, slots=True)
-class Field:
+class Field(msgspec.Struct, frozen=True):
     """A member at its byte offset. The members of a field without a name belong to the struct around it, as in C."""
 
     name: str

@@ -13,10 +13,10 @@ from collections.abc import Iterator
 from collections.abc import Mapping as MappingOf
 from collections.abc import Sequence as SequenceOf
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Final, Literal, TextIO
 
+import msgspec
 import yaml
 
 from provisioner.document.compose import compose
@@ -33,8 +33,7 @@ MAX_LINE: Final = 1 << (MARK_COLUMN_BITS - 1)
 _SUFFIXES: Final = (".yaml", ".yml")
 
 
-@dataclass(frozen=True, slots=True)
-class Source:
+class Source(msgspec.Struct, frozen=True):
     """A file that was read; its lines are fetched again only when a message shows one."""
 
     path: Path | None
@@ -57,8 +56,7 @@ class Source:
         return found
 
 
-@dataclass(frozen=True, slots=True)
-class Document:
+class Document(msgspec.Struct, frozen=True):
     """All files as one tree. `digest` is the SHA-256, in hex, of all that was read, in order.
 
     `roots` are the folders of the files given: what they name stays inside of these.

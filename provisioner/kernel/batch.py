@@ -11,10 +11,10 @@ import errno
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import cache
 from typing import Final
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -26,8 +26,7 @@ from provisioner.shape import MapShape
 from provisioner.uapi import ENOTSUPP, MapType
 
 
-@dataclass(frozen=True, slots=True)
-class Batching:
+class Batching(msgspec.Struct, frozen=True):
     """Which batches to use where the kernel has them: on `entries` of maps, on `slots` of outer maps.
 
     `threads` is how many single writes to an outer map wait together where there is no batch; measured on 6.18, a

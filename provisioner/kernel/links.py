@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+
+import msgspec
 
 from provisioner.kernel import libbpf
 from provisioner.kernel.bpffs import open_pin
@@ -21,8 +22,7 @@ LINK_TYPE_XDP: Final = 6
 """`enum bpf_link_type`."""
 
 
-@dataclass(frozen=True, slots=True)
-class ProgramInfo:
+class ProgramInfo(msgspec.Struct, frozen=True):
     """What the kernel tells about a program; `tag` is its hash of the instructions, in hex.
 
     `type` is a number of `enum bpf_prog_type`; `map_ids` are those of all maps that the program uses, outer maps
@@ -36,8 +36,7 @@ class ProgramInfo:
     map_ids: tuple[InnerId, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class LinkInfo:
+class LinkInfo(msgspec.Struct, frozen=True):
     """What the kernel tells about a link. `ifindex` is 0 for one that is not XDP, and once its interface is gone."""
 
     id: int

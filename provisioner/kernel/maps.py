@@ -5,8 +5,9 @@ from __future__ import annotations
 import errno
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 from provisioner.kernel import libbpf
 from provisioner.kernel.bpffs import open_pin as open_any_pin
@@ -16,8 +17,7 @@ from provisioner.shape import MapShape
 from provisioner.uapi import MapFlag, MapType, UpdateFlag, object_name
 
 
-@dataclass(frozen=True, slots=True)
-class MapInfo:
+class MapInfo(msgspec.Struct, frozen=True):
     """What the kernel tells about a map; BTF ids are 0 where it has none.
 
     The shape is as the kernel keeps it, which is not always as it was asked for: a DEVMAP gains `rdonly_prog`, some

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import errno as codes
 import os
-from dataclasses import dataclass
 from typing import Final, Literal
+
+import msgspec
 
 from provisioner.errors import HostError, Problem
 from provisioner.kernel.host import privilege_hint
@@ -15,8 +16,7 @@ Subject = Literal["", "array", "hash", "inner"]
 """What an operation was about, where the same errno means different things; `inner`: an inner map put in a slot."""
 
 
-@dataclass(frozen=True, slots=True)
-class Reason:
+class Reason(msgspec.Struct, frozen=True):
     """What an errno means, and what to do about it."""
 
     what: str

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -12,8 +12,7 @@ ByteTable = NDArray[np.uint8]
 """Shape (rows, bytes of a row), C-contiguous, in the kernel's own layout."""
 
 
-@dataclass(frozen=True, slots=True)
-class Rows:
+class Rows(msgspec.Struct, frozen=True):
     """A C-contiguous array seen as `count` rows of `size` bytes from `address` on; `array` keeps the memory alive.
 
     `ndarray.ctypes.data` costs as much as a system call: take the `Rows` of a big column once, and `cut` it.

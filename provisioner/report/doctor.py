@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
 from enum import Enum
 from typing import Any, Final
+
+import msgspec
 
 from provisioner.report.jsondoc import FORMAT_VERSION
 from provisioner.report.style import PLAIN, Colour, Style
@@ -20,8 +21,7 @@ class Level(Enum):
     BAD = "bad"
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(msgspec.Struct, frozen=True):
     """One thing about this host. `value` is for programs and stays the same in form; `what` says it to people."""
 
     id: str
@@ -56,6 +56,6 @@ def text(findings: tuple[Finding, ...], style: Style = PLAIN) -> Iterator[str]:
 
 def document(findings: tuple[Finding, ...]) -> str:
     """The same as one JSON document."""
-    listed = [asdict(finding) | {"level": finding.level.value} for finding in findings]
+    listed = [msgspec.to_builtins(finding) | {"level": finding.level.value} for finding in findings]
     whole = {"format_version": FORMAT_VERSION, "usable": usable(findings), "findings": listed}
     return json.dumps(whole, ensure_ascii=False, indent=2) + "\n"

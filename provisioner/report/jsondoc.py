@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict
 from typing import Any, Final
+
+from msgspec import to_builtins
 
 from provisioner.kernelfacts import Advice
 from provisioner.report.model import Kind, Node, Outcome, ReportLive, ReportPlan
@@ -26,10 +27,10 @@ def render(plan: ReportPlan, end: Outcome | None = None) -> Iterator[str]:
         "pin_root": plan.pin_root,
         "digest": plan.digest,
         "changed": plan.changed,
-        "summary": asdict(plan.summary),
+        "summary": to_builtins(plan.summary),
     }
     if plan.against is not None:
-        head["against"] = asdict(plan.against)
+        head["against"] = to_builtins(plan.against)
     yield "{\n"
     for key, value in head.items():
         yield f"  {_dumps(key)}: {_dumps(value)},\n"
@@ -50,7 +51,7 @@ def render(plan: ReportPlan, end: Outcome | None = None) -> Iterator[str]:
     yield from listed("blocked", blocked)
     yield f',\n  "grace_periods": {plan.grace_periods}'
     if end is not None:
-        result = asdict(end) | {"seconds": round(end.seconds, 6), "live": list(end.live)}
+        result = to_builtins(end) | {"seconds": round(end.seconds, 6), "live": list(end.live)}
         yield f',\n  "result": {_dumps(result)}'
     yield "\n}\n"
 
@@ -76,7 +77,7 @@ def change(node: Node) -> dict[str, Any]:
         "after": node.after,
     }
     if node.entries is not None:
-        found["entries"] = asdict(node.entries)
+        found["entries"] = to_builtins(node.entries)
     if node.children is not None:
         found["omitted"] = node.children.omitted
     return found
@@ -136,5 +137,5 @@ def valid(desired: DesiredState, advice: Iterable[Advice] | None = None) -> Iter
     """What `validate` says of a sound spec; `advice` is there where a kernel was named."""
     found: dict[str, Any] = {"format_version": FORMAT_VERSION, "project": desired.project, "valid": True}
     if advice is not None:
-        found["advice"] = [asdict(one) | {"effect": one.effect.value} for one in advice]
+        found["advice"] = [to_builtins(one) | {"effect": one.effect.value} for one in advice]
     yield _dumps(found) + "\n"

@@ -7,9 +7,10 @@ what people read unless all of it is asked for.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from enum import Enum
 from typing import Final
+
+import msgspec
 
 from provisioner.codec.base import Value
 from provisioner.plan import Hazard, Refusal
@@ -42,8 +43,7 @@ class Verb(Enum):
     SHOW = "show"
 
 
-@dataclass(frozen=True, slots=True)
-class EntryCounts:
+class EntryCounts(msgspec.Struct, frozen=True):
     """Entries by what becomes of them."""
 
     insert: int = 0
@@ -52,8 +52,7 @@ class EntryCounts:
     unchanged: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Counts:
+class Counts(msgspec.Struct, frozen=True):
     """Maps or programs by what becomes of them."""
 
     create: int = 0
@@ -63,8 +62,7 @@ class Counts:
     unchanged: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Summary:
+class Summary(msgspec.Struct, frozen=True):
     """Net differences by address, in the order of output."""
 
     outer_maps: Counts
@@ -74,8 +72,7 @@ class Summary:
     programs: Counts
 
 
-@dataclass(frozen=True, slots=True)
-class Node:
+class Node(msgspec.Struct, frozen=True):
     """One line of a report: `label` and `text` for people, the rest for machines.
 
     `before` and `after` are JSON values, None where there is nothing; `key` is the decoded key of an entry or slot.
@@ -95,8 +92,7 @@ class Node:
     children: Children | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Children:
+class Children(msgspec.Struct, frozen=True):
     """`shown` of `total` nodes below another, made by `make` at each walk; `kind` says what they are."""
 
     kind: Kind
@@ -112,16 +108,14 @@ class Children:
         return self.total - self.shown
 
 
-@dataclass(frozen=True, slots=True)
-class StepLine:
+class StepLine(msgspec.Struct, frozen=True):
     """A step of the work: `kind` for machines, `text` for people."""
 
     kind: str
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class Against:
+class Against(msgspec.Struct, frozen=True):
     """The snapshot that a plan compares with: of which host and kernel, when it was taken (UTC, ISO 8601), how old.
 
     The age is in seconds; below zero, the host's clock was ahead of this one.
@@ -133,8 +127,7 @@ class Against:
     age_seconds: int
 
 
-@dataclass(frozen=True, slots=True)
-class ReportPlan:
+class ReportPlan(msgspec.Struct, frozen=True):
     """A plan as it is told. `destroy` says that it takes the project away; `against` is None for what is live."""
 
     project: str
@@ -151,8 +144,7 @@ class ReportPlan:
     against: Against | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(msgspec.Struct, frozen=True):
     """How an apply or destroy ended: `status` is a word of `apply.Status`, `live` what is visible of a failed one."""
 
     status: str
@@ -163,8 +155,7 @@ class Outcome:
     live: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(msgspec.Struct, frozen=True):
     """How many children a node shows; None shows all."""
 
     slots: int | None = SLOTS
@@ -175,8 +166,7 @@ CUT: Final = Limits()
 ALL: Final = Limits(None, None)
 
 
-@dataclass(frozen=True, slots=True)
-class ReportLive:
+class ReportLive(msgspec.Struct, frozen=True):
     """What is live of a project: maps and programs that the spec names, other pins. All nodes are SHOW."""
 
     project: str

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final, Literal
+
+import msgspec
 
 Colour = Literal["red", "green", "yellow", "magenta", "cyan", "bold", "dim"]
 
@@ -18,8 +19,7 @@ _CODES: Final[dict[Colour, str]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Style:
+class Style(msgspec.Struct, frozen=True):
     """Paints text, if it is on."""
 
     on: bool = False

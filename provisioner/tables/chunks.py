@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path as FilePath
 from typing import TYPE_CHECKING, Any, Final
 
@@ -27,8 +26,7 @@ Find = Callable[[int, "Path"], Location]
 """(line, path) -> the place of what stands at the path in the row that begins in this line."""
 
 
-@dataclass(frozen=True, slots=True)
-class TableChunk(RawChunk):
+class TableChunk(RawChunk, frozen=True):
     """A chunk whose marks hold the line alone: `find` looks for the column in the file, which is slow."""
 
     find: Find

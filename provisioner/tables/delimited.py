@@ -5,11 +5,12 @@ from __future__ import annotations
 import csv
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from enum import Enum, auto
 from itertools import islice
 from pathlib import Path as FilePath
 from typing import TYPE_CHECKING, TextIO
+
+import msgspec
 
 from provisioner.errors import Problems
 from provisioner.location import Location
@@ -157,8 +158,7 @@ def _next_line(batch: list[list[str]], lines: Sequence[int], first: int) -> int:
     return lines[-1] + 1 + "".join(batch[-1]).count("\n") if batch else first
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(msgspec.Struct, frozen=True):
     """Where a row's fields begin and where it ends, or stops being CSV, as (lines below its first, column from 1).
 
     `fault` says why it is none, and what to do.

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from provisioner.errors import Problems, did_you_mean
 from provisioner.location import Location
@@ -14,8 +15,7 @@ if TYPE_CHECKING:
     from provisioner.codec.base import Path
 
 
-@dataclass(frozen=True, slots=True)
-class Wanted:
+class Wanted(msgspec.Struct, frozen=True):
     """A table's column `name` gives the text at `path`; `where` is the place in the spec that says so."""
 
     path: Path

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
 from provisioner import api
 from provisioner.cli.snapshots import about
@@ -147,7 +148,7 @@ def test_it_says_whose_it_is_and_how_old(bench: Bench) -> None:
     snapshot = take(bench.load(SPEC).desired)
     header = snapshot.header
     assert header.possible_cpus == this_host.read_host().possible_cpus
-    said = about(dataclasses.replace(snapshot, header=dataclasses.replace(header, taken="2020-01-01T00:00:00+00:00")))
+    said = about(replace(snapshot, header=replace(header, taken="2020-01-01T00:00:00+00:00")))
     assert (said.host, said.kernel) == (os.uname().nodename, os.uname().release)
     assert said.age_seconds > 6 * 365 * 86400
 

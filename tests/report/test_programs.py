@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from provisioner.diff_objects import diff_links, diff_object
 from provisioner.location import Location
