@@ -8,9 +8,10 @@ from collections.abc import Callable
 
 from provisioner import Options, Plan, ProvisionerError, Result, open_fds
 from provisioner.cli.console import Console, has_terminal
+from provisioner.cli.reports import limits, write
 from provisioner.cli.signals import Interrupts
-from provisioner.report import build, jsondoc, text
-from provisioner.report.model import ALL, CUT, Outcome, ReportPlan
+from provisioner.report import build, sentences, text
+from provisioner.report.model import Outcome, ReportPlan
 
 
 class CarryOut:
@@ -27,7 +28,7 @@ class CarryOut:
     ) -> None:
         self._console = console
         self._yes = yes
-        self._limits = ALL if full else CUT
+        self._full = full
         self._destroy = destroy
         self._use = use
         self._report: ReportPlan | None = None
@@ -40,7 +41,7 @@ class CarryOut:
 
     def planned(self, plan: Plan) -> None:
         """Show the plan, before anybody is asked or anything is refused."""
-        self._report = build.report(plan, self._limits, destroy=self._destroy)
+        self._report = build.report(plan, limits(self._console.format, self._full), destroy=self._destroy)
         console = self._console
         if console.format == "text":
             console.lines(text.render(self._report, console.style, steps=console.verbose, blocked=False))
@@ -80,7 +81,7 @@ class CarryOut:
         self._meter.stop()
         if self._report is None:
             return
-        if self._console.format == "json":
-            self._console.pieces(jsondoc.render(self._report, end))
+        if self._console.format != "text":
+            write(self._console, self._report, end, full=self._full)
         elif end.status != "unchanged":
-            self._console.lines(text.outcome(self._report, end))
+            self._console.lines(sentences.outcome(self._report, end))

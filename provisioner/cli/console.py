@@ -15,7 +15,7 @@ from provisioner.report.style import Style
 if TYPE_CHECKING:
     from provisioner import Document, Progress
 
-Format = Literal["text", "json", "github"]
+Format = Literal["text", "json", "markdown", "html", "github"]
 Color = Literal["auto", "always", "never"]
 
 PATIENCE: Final = 1.0

@@ -38,14 +38,14 @@ def explain(
             raise typer.BadParameter("give spec files, then an address", param_hint="FILES... ADDRESS")
         from provisioner import read_snapshot
         from provisioner.cli import snapshots
-        from provisioner.report import text
+        from provisioner.report import sentences
 
         *specs, address = files
         taken = None if against == "live" else read_snapshot(Path(against))
         project = load_project(console, specs, overlay, allow_outside, pin_root, taken)
         facts = project.explain(address, against=taken)
         if taken is not None:
-            console.lines([text.against(snapshots.about(taken)), ""])
+            console.lines([sentences.against(snapshots.about(taken)), ""])
         width = max(len(fact.label) for fact in facts) + 2
         console.lines([console.style(address, "bold"), *(f"  {fact.label:{width}}{fact.text}" for fact in facts)])
         return 0

@@ -31,6 +31,10 @@ Overlay = Annotated[
 ]
 AllowOutside = Annotated[bool, typer.Option("--allow-outside", help="Let the spec name files outside its folder.")]
 Output = Annotated[Literal["text", "json"], typer.Option("--format", help="How the result is written.")]
+Report = Annotated[
+    Literal["text", "json", "markdown", "html"],
+    typer.Option("--format", help="How the result is written; markdown is a pull request's comment, html one page."),
+]
 ColorOption = Annotated[Color, typer.Option(help="Colours: auto is on a terminal without NO_COLOR.")]
 Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="No progress, only errors.")]
 Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="List the steps; trace a bug.")]

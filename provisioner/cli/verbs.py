@@ -33,6 +33,7 @@ from provisioner.cli.options import (
     PinRoot,
     Prune,
     Quiet,
+    Report,
     TakeOver,
     Verbose,
     Yes,
@@ -137,7 +138,7 @@ def plan(
     allow_recreate: AllowRecreate = False,
     take_over: TakeOver = False,
     prune: Prune = False,
-    output: Output = "text",
+    output: Report = "text",
     pin_root: PinRoot = None,
     overlay: Overlay = None,
     allow_outside: AllowOutside = False,
@@ -150,9 +151,8 @@ def plan(
 
     def work() -> int:
         from provisioner import read_snapshot
-        from provisioner.cli import saved, snapshots
-        from provisioner.report import build, jsondoc, text
-        from provisioner.report.model import ALL, CUT
+        from provisioner.cli import reports, saved, snapshots
+        from provisioner.report import build, text
 
         if out is not None and against == "empty":
             raise typer.BadParameter("a plan against nothing is not one to apply", param_hint="--out")
@@ -163,11 +163,11 @@ def plan(
         if out is not None:
             saved.save(out, found, overrides)
         compared = None if taken is None else snapshots.about(taken)
-        report = build.report(found, ALL if full else CUT, against=compared)
-        if output == "json":
-            console.pieces(jsondoc.render(report))
-        else:
+        report = build.report(found, reports.limits(output, full), against=compared)
+        if output == "text":
             console.lines(text.render(report, console.style, steps=verbose))
+        else:
+            reports.write(console, report, full=full)
         if found.blocked:
             return 4
         return 2 if found.changed and not exit_zero else 0
@@ -190,7 +190,7 @@ def apply(
     prune: Prune = False,
     no_rollback: Annotated[bool, typer.Option("--no-rollback", help="Leave what was done when a step fails.")] = False,
     lock_timeout: LockTimeout = 0.0,
-    output: Output = "text",
+    output: Report = "text",
     pin_root: PinRoot = None,
     overlay: Overlay = None,
     allow_outside: AllowOutside = False,
@@ -237,7 +237,7 @@ def destroy(
     force: Force = False,
     take_over: TakeOver = False,
     lock_timeout: LockTimeout = 0.0,
-    output: Output = "text",
+    output: Report = "text",
     pin_root: PinRoot = None,
     overlay: Overlay = None,
     allow_outside: AllowOutside = False,

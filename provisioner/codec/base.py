@@ -37,6 +37,12 @@ class Hidden(str):
 HIDDEN = Hidden("(sensitive)")
 
 
+class Abridged(str):
+    """What stands for a value that is too long to print, its length and digest; a string, so that JSON takes it."""
+
+    __slots__ = ()
+
+
 class Fault(msgspec.Struct, frozen=True):
     """What is wrong with one scalar: `row` and `path` say which; row -1 stands for all rows."""
 

@@ -8,7 +8,7 @@ from typing import Final
 
 import numpy as np
 
-from provisioner.codec.base import HIDDEN, Bytes, Hidden, Type, Value
+from provisioner.codec.base import HIDDEN, Abridged, Bytes, Hidden, Type, Value
 
 LONG: Final = 256
 """Bytes above which a value is told by its length and digest."""
@@ -31,7 +31,7 @@ _ESCAPES = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\t": "\\t", "\r": "\\r"}
 def format_value(value: Value) -> str:
     """`{ip: 192.0.2.10, port: 443}`: a decoded value as YAML, quoted only where it must be."""
     match value:
-        case Hidden():
+        case Hidden() | Abridged():
             return str(value)
         case None:
             return "~"

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from provisioner import columns
 from provisioner.changes import EntryAction, EntryChanges, MapChange
-from provisioner.codec.base import Bytes, Type, Value
+from provisioner.codec.base import Abridged, Bytes, Type, Value
 from provisioner.codec.display import LONG, display, display_change, format_value
 from provisioner.columns import Index
 from provisioner.report.model import Children, Kind, Node, Verb
@@ -32,7 +32,7 @@ _PRIORITY: Final = np.array([2, 1, 0], np.uint8)
 def plain_values(kind: Type, rows: Bytes) -> list[Value]:
     """Decoded keys or values without secrets; long ones as their length and digest."""
     if kind.size > LONG:
-        return [display(kind, row) for row in rows]
+        return [Abridged(display(kind, row)) for row in rows]
     values = kind.decode(rows)
     return [kind.conceal(value) for value in values] if kind.sensitive else values
 
@@ -65,7 +65,7 @@ def listed(one: DesiredMap, keys: Bytes, values: Bytes, address: str, verb: Verb
         after = plain_values(one.value, values[rows])
         for name, value in zip(names, after, strict=True):
             label = format_value(name)
-            text = _text(one.value, value)
+            text = format_value(value)
             yield Node(Kind.ENTRY, verb, f"{address}[{label}]", label, text, after=value, key=name)
 
 
@@ -99,9 +99,9 @@ def _edits(one: DesiredMap, edits: EntryChanges, rows: Index, address: str) -> I
         verb = _VERBS[EntryAction(action)]
         match verb:
             case Verb.INSERT:
-                text = _text(one.value, new[at])
+                text = format_value(new[at])
             case Verb.DELETE:
-                text = _text(one.value, old[at])
+                text = format_value(old[at])
             case _:
                 text = display_change(one.value, before[at], after[at])
         yield Node(
@@ -114,7 +114,3 @@ def _edits(one: DesiredMap, edits: EntryChanges, rows: Index, address: str) -> I
             after=None if verb is Verb.DELETE else new[at],
             key=name,
         )
-
-
-def _text(kind: Type, value: Value) -> str:
-    return str(value) if kind.size > LONG else format_value(value)

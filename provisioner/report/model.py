@@ -164,6 +164,8 @@ class Limits(msgspec.Struct, frozen=True):
 
 CUT: Final = Limits()
 ALL: Final = Limits(None, None)
+PAGE: Final = Limits(200, 50)
+"""What a page that folds its lists shows."""
 
 
 class ReportLive(msgspec.Struct, frozen=True):

@@ -8,26 +8,17 @@ from typing import Final
 
 from provisioner.kernelfacts import Advice, Effect
 from provisioner.plan import Severity
+from provisioner.report import sentences
 from provisioner.report.model import (
-    Against,
-    Children,
-    Counts,
     Kind,
     Node,
-    Outcome,
     ReportLive,
     ReportPlan,
-    Summary,
     Verb,
 )
 from provisioner.report.style import PLAIN, Colour, Style
 from provisioner.state import DesiredState
 from provisioner.words import plural
-
-GRACE_PERIOD_MS: Final = 10
-"""What an RCU grace period takes on a machine that is not idle: 8 to 15 ms."""
-
-NO_CHANGES: Final = "No changes. The live state is what the spec asks for."
 
 _SIGNS: Final[dict[Verb, tuple[str, Colour | None]]] = {
     Verb.CREATE: ("+", "green"),
@@ -48,7 +39,7 @@ _MEASURED: Final = 2000
 def render(plan: ReportPlan, style: Style = PLAIN, *, steps: bool = False, blocked: bool = True) -> Iterator[str]:
     """Lines without their ends. `steps` lists the work; `blocked` False leaves the refusals to an error message."""
     if plan.against is not None:
-        yield against(plan.against)
+        yield sentences.against(plan.against)
         yield ""
     told = bool(plan.nodes or plan.hazards or (plan.blocked and blocked))
     if told:
@@ -65,23 +56,7 @@ def render(plan: ReportPlan, style: Style = PLAIN, *, steps: bool = False, block
         yield "Steps:"
         yield from (f"  {number}. {step.text}" for number, step in enumerate(plan.steps, start=1))
         yield ""
-    yield from _last_lines(plan)
-
-
-_UNITS: Final = (("day", 86400), ("hour", 3600), ("minute", 60), ("second", 1))
-
-
-def against(found: Against) -> str:
-    """Whose state it is, and how old."""
-    return f"Against a snapshot of {found.host} (Linux {found.kernel}), taken {found.taken}, {_age(found.age_seconds)}."
-
-
-def _age(seconds: int) -> str:
-    """`3 hours old`, in the largest unit that is not zero."""
-    if seconds < 0:
-        return "by a clock that is ahead of this one"
-    count, unit = next(((seconds // size, name) for name, size in _UNITS if seconds >= size), (0, "second"))
-    return f"{plural(count, unit)} old"
+    yield from sentences.summary(plan)
 
 
 def tree(nodes: Iterable[Node], style: Style) -> Iterator[str]:
@@ -117,12 +92,7 @@ def _lines(node: Node, depth: int, column: int, style: Style) -> Iterator[str]:
         for child in node.children:
             yield from _lines(child, below, column, style)
         if node.children.omitted:
-            yield " " * _INDENT[below] + style(_more(node.children), "dim")
-
-
-def _more(children: Children) -> str:
-    what = ("entry", "entries") if children.kind is Kind.ENTRY else ("inner map", "inner maps")
-    return f"... and {children.omitted:,} more {what[children.omitted != 1]}; --full shows them"
+            yield " " * _INDENT[below] + style(sentences.more(node.children), "dim")
 
 
 def _hazards(plan: ReportPlan, style: Style) -> Iterator[str]:
@@ -140,94 +110,6 @@ def _refusals(plan: ReportPlan, style: Style) -> Iterator[str]:
 
 def _about(address: str) -> str:
     return f"{address}: " if address else ""
-
-
-def _last_lines(plan: ReportPlan) -> Iterator[str]:
-    if not plan.changed:
-        yield f"Nothing to destroy: {plan.pin_root} is not there." if plan.destroy else NO_CHANGES
-        return
-    yield _sentences(plan.summary) or (
-        f"{plural(sum(node.kind is Kind.PIN for node in plan.nodes), 'pin')} to remove."
-        if plan.nodes
-        else "Only the project's own record changes."
-    )
-    if plan.grace_periods:
-        waits = plural(plan.grace_periods, "RCU grace period")
-        yield f"Publishing waits for {waits}, about {_time(plan.grace_periods * GRACE_PERIOD_MS / 1000)}."
-
-
-def _time(seconds: float) -> str:
-    return f"{seconds * 1000:.0f} ms" if seconds < 1 else f"{seconds:.1f} s"
-
-
-def _sentences(summary: Summary) -> str:
-    """`1 outer map to create, 2 to change. Inner maps: 3 to delete. ...`: only what is not zero."""
-    found = []
-    outer = _verbs(summary.outer_maps)
-    if outer:
-        (count, verb), *rest = outer
-        found.append(", ".join([f"{plural(count, 'outer map')} to {verb}", *(f"{n:,} to {word}" for n, word in rest)]))
-    entries = summary.entries
-    edits = [(entries.insert, "insert"), (entries.update, "update"), (entries.delete, "delete")]
-    for title, verbs in (
-        ("Maps", _verbs(summary.maps)),
-        ("Inner maps", _verbs(summary.inner_maps)),
-        ("Entries", [(count, word) for count, word in edits if count]),
-        ("Programs", _verbs(summary.programs, "load")),
-    ):
-        if verbs:
-            found.append(f"{title}: " + ", ".join(f"{count:,} to {word}" for count, word in verbs))
-    return "".join(f"{sentence}. " for sentence in found).rstrip()
-
-
-def _verbs(counts: Counts, create: str = "create") -> list[tuple[int, str]]:
-    every = [
-        (counts.create, create),
-        (counts.update, "change"),
-        (counts.replace, "replace"),
-        (counts.delete, "delete"),
-    ]
-    return [(count, word) for count, word in every if count]
-
-
-def outcome(plan: ReportPlan, end: Outcome) -> Iterator[str]:
-    """How it ended: what was done, or what is live although it failed."""
-    took = (
-        f"in {end.seconds:.2f} s, {plural(end.grace_periods, 'grace period')}, "
-        f"fds {end.fds_before} before and {end.fds_after} after."
-    )
-    match end.status:
-        case "unchanged":
-            yield f"Nothing to destroy: {plan.pin_root} is not there." if plan.destroy else NO_CHANGES
-        case "applied":
-            done = ", ".join(_done(plan.summary)) or "the project's own record"
-            yield f"{'Destroyed' if plan.destroy else 'Applied'}: {done} {took}"
-        case "refused":
-            yield "Refused: nothing was changed."
-        case "rolled_back":
-            yield f"Rolled back: what had become visible was taken back, {took}"
-        case _:
-            state = "Interrupted" if end.status == "interrupted" else "Failed"
-            if end.live:
-                yield f"{state} {took} This is live:"
-                yield from (f"  - {line}" for line in end.live)
-            else:
-                yield f"{state}: nothing of it is live, {took}"
-
-
-def _done(summary: Summary) -> Iterator[str]:
-    words = {"create": "created", "update": "changed", "replace": "replaced", "delete": "deleted", "insert": "inserted"}
-    for counts, one, many in (
-        (summary.outer_maps, "outer map", "outer maps"),
-        (summary.inner_maps, "inner map", "inner maps"),
-        (summary.maps, "map", "maps"),
-        (summary.entries, "entry", "entries"),
-        (summary.programs, "program", "programs"),
-    ):
-        for name, word in words.items():
-            count = getattr(counts, name, 0)
-            if count:
-                yield f"{plural(count, one, many)} {word}"
 
 
 def live(found: ReportLive, style: Style = PLAIN) -> Iterator[str]:

@@ -19,7 +19,7 @@ from provisioner.errors import InputError
 from provisioner.kernel import bpffs, maps
 from provisioner.kernel import host as this_host
 from provisioner.plan import Plan
-from provisioner.report import text
+from provisioner.report import sentences
 from provisioner.report.model import Against
 from provisioner.shape import MapShape
 from provisioner.snapshot import Held, Snapshot, from_bytes, to_bytes
@@ -164,7 +164,7 @@ def test_it_says_whose_it_is_and_how_old(bench: Bench) -> None:
     ],
 )
 def test_how_old_it_is_in_words(seconds: int, age: str) -> None:
-    said = text.against(Against("edge-1", "6.18.5", "2026-01-01T00:00:00+00:00", seconds))
+    said = sentences.against(Against("edge-1", "6.18.5", "2026-01-01T00:00:00+00:00", seconds))
     assert said == f"Against a snapshot of edge-1 (Linux 6.18.5), taken 2026-01-01T00:00:00+00:00, {age}."
 
 

@@ -18,7 +18,7 @@ from provisioner import api
 from provisioner.diff import Depth, diff_map, slots_to_read
 from provisioner.host import Host
 from provisioner.plan import Overrides, Plan, make_plan, wanted_meta
-from provisioner.report import build, jsondoc, text
+from provisioner.report import build, html, jsondoc, markdown, text
 from provisioner.report.model import ReportPlan
 from provisioner.state import (
     DesiredMap,
@@ -84,18 +84,32 @@ def report(case: str) -> ReportPlan:
     return build.report(plan_destroy(live, as_live(live), Overrides()), destroy=True)
 
 
-def rendered(case: str) -> tuple[str, str]:
-    """What is told of a case as text and as JSON, less the digest, which is another test's."""
+def rendered(case: str) -> dict[str, str]:
+    """What is told of a case in each format, by file name; less digests and what is the same in every page."""
     told = report(case)
-    document = "".join(jsondoc.render(told))
-    return "\n".join(text.render(told)) + "\n", re.sub(r"sha256:[0-9a-f]{64}", "sha256:" + "0" * 64, document)
+    made = {
+        "plan.txt": "\n".join(text.render(told)) + "\n",
+        "plan.json": "".join(jsondoc.render(told)),
+        "plan.md": markdown.render(told),
+        "plan.html": re.sub(r"(<style>|<script>\"use).*?(?=</st|</sc)", r"\1", page(case), flags=re.DOTALL),
+    }
+    return {name: _without_digests(one) for name, one in made.items()}
+
+
+def page(case: str) -> str:
+    """The whole page."""
+    return "".join(html.render(report(case)))
+
+
+def _without_digests(told: str) -> str:
+    told = re.sub(r"sha256:[0-9a-f]{12,64}", lambda found: "sha256:" + "0" * (len(found[0]) - 7), told)
+    return re.sub(r"'sha256-[^']+'", "'sha256-'", told)
 
 
 def main() -> None:
     for case in sorted(CASES.iterdir()):
-        as_text, as_json = rendered(case.name)
-        (case / "plan.txt").write_text(as_text)
-        (case / "plan.json").write_text(as_json)
+        for name, told in rendered(case.name).items():
+            (case / name).write_text(told)
 
 
 if __name__ == "__main__":

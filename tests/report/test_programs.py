@@ -8,7 +8,7 @@ from msgspec.structs import replace
 from provisioner.diff_objects import diff_links, diff_object
 from provisioner.location import Location
 from provisioner.plan import Overrides, Plan, make_plan
-from provisioner.report import build, text
+from provisioner.report import build, sentences, text
 from provisioner.report.model import Counts, Outcome
 from provisioner.spec import IfMissing, XdpAttach
 from provisioner.state import (
@@ -127,4 +127,4 @@ def test_destroy_detaches_and_unpins() -> None:
 def test_how_an_apply_ended(status: str, live: tuple[str, ...], expected: list[str]) -> None:
     nothing = replace(ObservedState.nothing(), interfaces={"veth-a": 4})
     report = build.report(plan(desired(ROUTER), nothing))
-    assert list(text.outcome(report, Outcome(status, 1.5, 2, 5, 5, live))) == expected
+    assert list(sentences.outcome(report, Outcome(status, 1.5, 2, 5, 5, live))) == expected

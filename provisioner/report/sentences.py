@@ -1,0 +1,129 @@
+"""A plan in sentences: what every report for people says in the same words. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from provisioner.report.model import Against, Children, Counts, Kind, Outcome, ReportPlan, Summary
+from provisioner.words import plural
+
+GRACE_PERIOD_MS: Final = 10
+"""What an RCU grace period takes on a machine that is not idle: 8 to 15 ms."""
+
+NO_CHANGES: Final = "No changes. The live state is what the spec asks for."
+
+_UNITS: Final = (("day", 86400), ("hour", 3600), ("minute", 60), ("second", 1))
+
+
+def against(found: Against) -> str:
+    """Whose state it is, and how old."""
+    return f"Against a snapshot of {found.host} (Linux {found.kernel}), taken {found.taken}, {_age(found.age_seconds)}."
+
+
+def _age(seconds: int) -> str:
+    """`3 hours old`, in the largest unit that is not zero."""
+    if seconds < 0:
+        return "by a clock that is ahead of this one"
+    count, unit = next(((seconds // size, name) for name, size in _UNITS if seconds >= size), (0, "second"))
+    return f"{plural(count, unit)} old"
+
+
+def summary(plan: ReportPlan) -> Iterator[str]:
+    """What will be done, in counts, and how long publishing waits."""
+    if not plan.changed:
+        yield f"Nothing to destroy: {plan.pin_root} is not there." if plan.destroy else NO_CHANGES
+        return
+    yield _sentences(plan.summary) or (
+        f"{plural(sum(node.kind is Kind.PIN for node in plan.nodes), 'pin')} to remove."
+        if plan.nodes
+        else "Only the project's own record changes."
+    )
+    if plan.grace_periods:
+        waits = plural(plan.grace_periods, "RCU grace period")
+        yield f"Publishing waits for {waits}, about {_time(plan.grace_periods * GRACE_PERIOD_MS / 1000)}."
+
+
+def _time(seconds: float) -> str:
+    return f"{seconds * 1000:.0f} ms" if seconds < 1 else f"{seconds:.1f} s"
+
+
+def _sentences(summary: Summary) -> str:
+    """`1 outer map to create, 2 to change. Inner maps: 3 to delete. ...`: only what is not zero."""
+    found = []
+    outer = _verbs(summary.outer_maps)
+    if outer:
+        (count, verb), *rest = outer
+        found.append(", ".join([f"{plural(count, 'outer map')} to {verb}", *(f"{n:,} to {word}" for n, word in rest)]))
+    entries = summary.entries
+    edits = [(entries.insert, "insert"), (entries.update, "update"), (entries.delete, "delete")]
+    for title, verbs in (
+        ("Maps", _verbs(summary.maps)),
+        ("Inner maps", _verbs(summary.inner_maps)),
+        ("Entries", [(count, word) for count, word in edits if count]),
+        ("Programs", _verbs(summary.programs, "load")),
+    ):
+        if verbs:
+            found.append(f"{title}: " + ", ".join(f"{count:,} to {word}" for count, word in verbs))
+    return "".join(f"{sentence}. " for sentence in found).rstrip()
+
+
+def _verbs(counts: Counts, create: str = "create") -> list[tuple[int, str]]:
+    every = [
+        (counts.create, create),
+        (counts.update, "change"),
+        (counts.replace, "replace"),
+        (counts.delete, "delete"),
+    ]
+    return [(count, word) for count, word in every if count]
+
+
+def outcome(plan: ReportPlan, end: Outcome) -> Iterator[str]:
+    """How it ended: what was done, or what is live although it failed."""
+    took = (
+        f"in {end.seconds:.2f} s, {plural(end.grace_periods, 'grace period')}, "
+        f"fds {end.fds_before} before and {end.fds_after} after."
+    )
+    match end.status:
+        case "unchanged":
+            yield f"Nothing to destroy: {plan.pin_root} is not there." if plan.destroy else NO_CHANGES
+        case "applied":
+            done = ", ".join(_done(plan.summary)) or "the project's own record"
+            yield f"{'Destroyed' if plan.destroy else 'Applied'}: {done} {took}"
+        case "refused":
+            yield "Refused: nothing was changed."
+        case "rolled_back":
+            yield f"Rolled back: what had become visible was taken back, {took}"
+        case _:
+            state = "Interrupted" if end.status == "interrupted" else "Failed"
+            if end.live:
+                yield f"{state} {took} This is live:"
+                yield from (f"  - {line}" for line in end.live)
+            else:
+                yield f"{state}: nothing of it is live, {took}"
+
+
+def _done(summary: Summary) -> Iterator[str]:
+    words = {"create": "created", "update": "changed", "replace": "replaced", "delete": "deleted", "insert": "inserted"}
+    for counts, one, many in (
+        (summary.outer_maps, "outer map", "outer maps"),
+        (summary.inner_maps, "inner map", "inner maps"),
+        (summary.maps, "map", "maps"),
+        (summary.entries, "entry", "entries"),
+        (summary.programs, "program", "programs"),
+    ):
+        for name, word in words.items():
+            count = getattr(counts, name, 0)
+            if count:
+                yield f"{plural(count, one, many)} {word}"
+
+
+def more(children: Children) -> str:
+    """What a cut list says of its rest."""
+    return f"{left_out(children, children.omitted)}; --full shows them"
+
+
+def left_out(children: Children, count: int) -> str:
+    """`... and 4 more entries`: how much of a list is not shown."""
+    what = ("entry", "entries") if children.kind is Kind.ENTRY else ("inner map", "inner maps")
+    return f"... and {count:,} more {what[count != 1]}"

@@ -1,0 +1,94 @@
+"""Markdown that stays a comment: short enough, what may hurt on top, and nothing in a value is read as anything."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from markdown_it import MarkdownIt
+from markdown_it.token import Token
+from msgspec.structs import replace
+
+from provisioner.plan import Hazard, Refusal, Severity
+from provisioner.report import markdown
+from provisioner.report.model import Children, Kind, Node, Outcome, Verb
+from tests.report import support
+
+HOSTILE = "@somebody <img src=x> #1 `a` ``b`` **bold** [l](https://e.org) | \x1b[31m \u202e --> ]]> </details>\n# title"
+
+
+def tokens(text: str) -> Iterator[Token]:
+    for token in MarkdownIt("gfm-like", {"linkify": False}).parse(text):
+        yield token
+        yield from token.children or ()
+
+
+def outside_of_code(text: str) -> str:
+    """Everything that a reader of Markdown, or a service that looks for mentions, would look at."""
+    return "\n".join(one.content for one in tokens(text) if one.type in ("text", "html_inline", "link_open"))
+
+
+def test_hostile_values_are_in_code() -> None:
+    told = markdown.render(support.report("hostile"))
+    assert "@" not in outside_of_code(told)
+    blocks = [one.content for one in tokens(told) if one.type == "html_block"]
+    assert len(blocks) == 3  # the marker, the fold, and its end
+    (tree,) = (one.content for one in tokens(told) if one.type == "fence")
+    assert {line[0] for line in tree.splitlines()} == set("+-!")
+    assert "\x1b" not in told
+    assert "\u202e" not in told
+
+
+@pytest.mark.parametrize("text", [HOSTILE, "`", "``", " ", "a`", "|", "\\", "\\`", "- x", "<!--", "~~~", "a@b.org"])
+def test_code_and_prose_hold_anything(text: str) -> None:
+    for told in (markdown.code(text), f"- {markdown.prose(text)}"):
+        found = list(tokens(told))
+        assert {one.type for one in found} <= {
+            *("paragraph_open", "paragraph_close", "inline", "code_inline", "text"),
+            *("bullet_list_open", "bullet_list_close", "list_item_open", "list_item_close"),
+        }
+        assert "@" not in outside_of_code(told)
+        assert "<" not in outside_of_code(told)
+
+
+def test_what_may_hurt_comes_first() -> None:
+    told = markdown.render(support.report("refused"))
+    places = [told.index(word) for word in ("> [!CAUTION]", "> [!WARNING]", "**Deletes**", "<details>")]
+    assert places == sorted(places)
+
+
+def entries(count: int, text: str) -> Children:
+    node = Node(Kind.ENTRY, Verb.DELETE, "m[1]", "1", text)
+    return Children(Kind.ENTRY, count, count, lambda: iter([node] * count))
+
+
+@pytest.mark.parametrize("text", ["x" * 40, "x" * 5000, "`@" * 400, "\U0001f600" * 300])
+@pytest.mark.parametrize("loud", [False, True])
+def test_it_is_never_longer_than_a_comment_may_be(text: str, loud: bool) -> None:
+    plan = support.report("refused")
+    maps = [Node(Kind.MAP, Verb.UPDATE, f"m{n}", f"m{n}", text, children=entries(200, text)) for n in range(50)]
+    maps += [Node(Kind.PIN, Verb.DELETE, text, text, text)] * 100
+    plan = replace(plan, nodes=tuple(maps))
+    if loud:
+        hazards = [Hazard("x", severity, text, text) for severity in Severity] * 200
+        refusals = [Refusal("rule", text, text, text)] * 200
+        plan = replace(plan, hazards=tuple(hazards), blocked=tuple(refusals))
+    end = Outcome("partial", 1.0, 1, 1, 1, tuple([text] * 500))
+    told = markdown.render(plan, end)
+    assert len(told.encode("utf-16-le")) // 2 <= markdown.LIMIT
+    assert told.index("Failed in") < 500
+    assert "--format html" in told
+    assert told.count("<details>") == told.count("</details>")
+    assert sum(one.type == "fence" for one in tokens(told)) == told.count("<details>")
+    assert told.rstrip().endswith(".")
+
+
+def test_small_plans_are_whole() -> None:
+    for case in ("edit", "first", "hostile", "destroy"):
+        assert "no more room" not in markdown.render(support.report(case))
+
+
+def test_how_an_apply_ended_is_said() -> None:
+    told = markdown.render(support.report("edit"), Outcome("rolled_back", 1.5, 2, 5, 5, ("pin `x`",)))
+    assert "### `edge`: rolled back" in told
+    assert "**Rolled back: what had become visible was taken back" in told
