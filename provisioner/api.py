@@ -23,6 +23,7 @@ from provisioner.diff_objects import diff_links, diff_object
 from provisioner.document import Document
 from provisioner.errors import Problem, RefusedError
 from provisioner.host import Host
+from provisioner.inputs import Inputs
 from provisioner.kernel import bpffs
 from provisioner.kernel import host as this_host
 from provisioner.loading import SpecError
@@ -177,9 +178,11 @@ def load(
     snapshot: Snapshot | None = None,
     host: Host | None = None,
     lookups: Mapping[str, Lookup] | None = None,
+    inputs: Inputs | None = None,
 ) -> Project:
     """Read spec files and everything they name, without a look at the kernel.
 
+    Every file and folder that is read is noted in `inputs`, also where the spec turns out to be wrong.
     `snapshot` is that of the host which the project is for. `host` and `lookups` (the numbers of interfaces and cgroups
     by name) are the snapshot's, or else this host's, if not given.
     Raises SpecError with all problems of all files in one go.
@@ -193,6 +196,7 @@ def load(
         stdin=stdin,
         host=host,
         lookups=lookups,
+        inputs=inputs or Inputs(),
     )
     if pin_root is not None:
         desired = replace(desired, pin_root=pin_root)

@@ -16,6 +16,7 @@ from provisioner.document import Document
 from provisioner.encode import encode
 from provisioner.errors import InputError, Problems, ProvisionerError
 from provisioner.host import Host
+from provisioner.inputs import Inputs
 from provisioner.kernel import host as this_host
 from provisioner.kernel.objects import inspect
 from provisioner.language import schema
@@ -45,22 +46,25 @@ def load(
     stdin: TextIO | None,
     host: Host | None,
     lookups: Mapping[str, Lookup] | None,
+    inputs: Inputs,
 ) -> tuple[Document, Spec, DesiredState]:
     """What `api.load` puts together. Raises SpecError with all problems of all files in one go."""
     problems = Problems()
     files: list[Path | Literal["-"]] = ["-" if path == "-" else Path(path) for path in paths]
-    source = document.load(files, stdin=stdin, overlays=overlays, allow_outside=allow_outside, problems=problems)
+    source = document.load(
+        files, stdin=stdin, overlays=overlays, allow_outside=allow_outside, problems=problems, inputs=inputs
+    )
     try:
         problems.raise_if_any()
         schema.check(source.tree, schemafile.load(), problems)
         spec = read(source.tree, problems)
         roots = None if allow_outside else source.roots
-        objects = dict(_objects(spec, roots, problems))
+        objects = dict(_objects(spec, roots, problems, inputs))
         desired = encode(
             spec,
             host or this_host.read_host(),
             objects,
-            lambda table: _table(table, roots, problems),
+            lambda table: _table(table, roots, problems, inputs),
             _btf(spec, objects, problems),
             lookups or {"ifindex": this_host.find_ifindex, "cgroup_id": this_host.find_cgroup_id},
             problems,
@@ -70,7 +74,9 @@ def load(
     return source, spec, desired
 
 
-def _objects(spec: Spec, roots: tuple[Path, ...] | None, problems: Problems) -> Iterable[tuple[str, ObjectInfo]]:
+def _objects(
+    spec: Spec, roots: tuple[Path, ...] | None, problems: Problems, inputs: Inputs
+) -> Iterable[tuple[str, ObjectInfo]]:
     """Each object file that can be read; a problem is told at the line that names the file.
 
     Objects are built in a folder beside the specs as often as in one below (`../bpf/router.bpf.o`): both are inside.
@@ -80,6 +86,7 @@ def _objects(spec: Spec, roots: tuple[Path, ...] | None, problems: Problems) -> 
         near = None if roots is None else [*roots, *(root.parent for root in roots)]
         if near is not None and not document.is_inside(path, one.file, near, problems):
             continue
+        inputs.note(path)
         try:
             yield name, inspect(path)
         except InputError as error:
@@ -98,11 +105,12 @@ def _btf(spec: Spec, objects: Mapping[str, ObjectInfo], problems: Problems) -> d
     return found
 
 
-def _table(table: TableRef, roots: tuple[Path, ...] | None, problems: Problems) -> RawEntries:
+def _table(table: TableRef, roots: tuple[Path, ...] | None, problems: Problems, inputs: Inputs) -> RawEntries:
     """What a table or raw file holds; it must be below one of `roots`, unless that is None."""
     path = beside(table.file.where.file, table.file.text or "")
     if roots is not None and not document.is_inside(path, table.file, roots, problems):
         return RawEntries((), table.where)
+    inputs.note(path)
     from provisioner.tables import read_table  # few specs have tables
 
     return read_table(table, path, problems)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 
 from provisioner import Options, Plan, ProvisionerError, Result, open_fds
 from provisioner.cli.console import Console, has_terminal
 from provisioner.cli.reports import limits, write
 from provisioner.cli.signals import Interrupts
 from provisioner.report import build, sentences, text
+from provisioner.report.logs import Level, LogLine
 from provisioner.report.model import Outcome, ReportPlan
 
 
@@ -43,6 +45,14 @@ class CarryOut:
         """Show the plan, before anybody is asked or anything is refused."""
         self._report = build.report(plan, limits(self._console.format, self._full), destroy=self._destroy)
         console = self._console
+        counts = {
+            "project": self._report.project,
+            "digest": self._report.digest,
+            "summary": asdict(self._report.summary),
+        }
+        console.note(
+            LogLine(Level.INFO, "planned", sentences.differences(self._report.summary) or sentences.NO_CHANGES, counts)
+        )
         if console.format == "text":
             console.lines(text.render(self._report, console.style, steps=console.verbose, blocked=False))
         if not self._yes and (console.format != "text" or not sys.stdout.isatty()):
@@ -81,6 +91,10 @@ class CarryOut:
         self._meter.stop()
         if self._report is None:
             return
+        how = "destroy" if self._destroy else "apply"
+        level = Level.NOTICE if end.status in ("applied", "unchanged") else Level.ERROR
+        ended = " ".join(sentences.outcome(self._report, end))
+        self._console.note(LogLine(level, how, ended, {"project": self._report.project, **asdict(end)}))
         if self._console.format != "text":
             write(self._console, self._report, end, full=self._full)
         elif end.status != "unchanged":

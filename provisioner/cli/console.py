@@ -6,10 +6,14 @@ import os
 import sys
 import time
 from collections.abc import Iterable
+from contextvars import ContextVar
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, Literal, TextIO
 
 from provisioner.errors import ProvisionerError
+from provisioner.report import logs
 from provisioner.report import problems as told
+from provisioner.report.logs import Level, LogLine
 from provisioner.report.style import Style
 
 if TYPE_CHECKING:
@@ -17,6 +21,11 @@ if TYPE_CHECKING:
 
 Format = Literal["text", "json", "markdown", "html", "github"]
 Color = Literal["auto", "always", "never"]
+
+LogFormat = Literal["text", "json"]
+
+LOG_FORMAT: ContextVar[LogFormat] = ContextVar("log_format", default="text")
+"""What `--log-format` says, which all verbs take."""
 
 PATIENCE: Final = 1.0
 """Seconds before an apply on a terminal says how far it is."""
@@ -36,7 +45,8 @@ class Console:
         self.document: Document | None = None
         """Where the lines are that messages show, once a spec was read."""
         self.style = Style(format_ == "text" and _colours(sys.stdout, color))
-        self.err_style = Style(_colours(sys.stderr, color))
+        self.logs_json = LOG_FORMAT.get() == "json"
+        self.err_style = Style(not self.logs_json and _colours(sys.stderr, color))
         for stream in (sys.stdout, sys.stderr):
             # A locale without `±` must not end an apply.
             reconfigure = getattr(stream, "reconfigure", None)
@@ -54,6 +64,10 @@ class Console:
 
     def fail(self, error: ProvisionerError) -> None:
         """What is wrong; never quiet."""
+        if self.logs_json:
+            for line in logs.of_problems(error.problems):
+                self.log(line)
+            return
         if self.format == "json":
             self.message(told.as_json(error.problems) + "\n")
             return
@@ -67,9 +81,33 @@ class Console:
         self.message(f"{question} Only `yes` is a yes: ")
         return sys.stdin.readline().strip() == "yes"
 
+    def message(self, text: str) -> None:
+        """Something beside the result, as it is; in a log of JSON, one of its lines."""
+        if self.logs_json:
+            self.log(LogLine(Level.INFO, "message", text.strip()))
+        else:
+            self._write(text)
+
+    def note(self, line: LogLine) -> None:
+        """What happened, for machines that follow it; people are told it otherwise."""
+        if self.logs_json:
+            self.log(line)
+
+    def log(self, line: LogLine) -> None:
+        """A line of the log. Quiet leaves out what is no more than information."""
+        if self.quiet and line.level is Level.INFO:
+            return
+        now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        if self.logs_json:
+            self._write(logs.as_json(line, now) + "\n")
+        elif _is_journal(sys.stderr):
+            # The journal writes a time of its own, and reads the level from the begin of the line.
+            self._write(f"<{int(line.level)}>{logs.as_text(line, '')}\n")
+        else:
+            self._write(logs.as_text(line, now, self.err_style) + "\n")
+
     @staticmethod
-    def message(text: str) -> None:
-        """Something beside the result, as it is."""
+    def _write(text: str) -> None:
         # What was said before, on whatever stream, comes first.
         sys.stdout.flush()
         sys.stderr.write(text)
@@ -77,7 +115,19 @@ class Console:
 
     def meter(self) -> Meter:
         """A progress report for one apply."""
-        return Meter(not self.quiet and sys.stderr.isatty(), self.err_style)
+        return Meter(not (self.quiet or self.logs_json) and sys.stderr.isatty(), self.err_style)
+
+
+def _is_journal(stream: TextIO) -> bool:
+    """Whether what is written goes to systemd's journal, which says so by the device and inode of the stream."""
+    named = os.environ.get("JOURNAL_STREAM", "")
+    if not named:
+        return False
+    try:
+        status = os.fstat(stream.fileno())
+    except (OSError, ValueError):
+        return False
+    return named == f"{status.st_dev}:{status.st_ino}"
 
 
 def has_terminal() -> bool:

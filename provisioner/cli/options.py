@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
 import typer
 
-from provisioner.cli.console import Color
+from provisioner.cli.console import LOG_FORMAT, Color
 
 EXIT_STATUS: Final = """\b
 Exit status:
@@ -46,3 +48,33 @@ AllowRecreate = Annotated[bool, typer.Option("--allow-recreate", help="Make live
 TakeOver = Annotated[bool, typer.Option("--take-over", help="Take over pins that another project made.")]
 Prune = Annotated[bool, typer.Option("--prune", help="Remove pins that the spec does not name.")]
 LockTimeout = Annotated[float, typer.Option(metavar="SECONDS", min=0, help="Wait for another process to end.")]
+
+
+def add_log_format(group: typer.core.TyperGroup) -> None:
+    """Give each verb of `group` the option `--log-format`: none has to say that it takes it."""
+    for verb in group.commands.values():
+        option = typer.core.TyperOption(
+            param_decls=["--log-format"],
+            metavar="text|json",
+            default="text",
+            show_default=True,
+            expose_value=False,
+            callback=_take_log_format,
+            help="How standard error is written: json is an object to a line.",
+        )
+        verb.params.append(option)
+
+
+def _take_log_format(context: typer.Context, _: object, value: str) -> None:
+    if value not in ("text", "json"):
+        raise typer.BadParameter(f"'{value}' is not one of 'text', 'json'")
+    context.with_resource(_set_log_format(value))
+
+
+@contextmanager
+def _set_log_format(value: str) -> Iterator[None]:
+    token = LOG_FORMAT.set("json" if value == "json" else "text")
+    try:
+        yield
+    finally:
+        LOG_FORMAT.reset(token)

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Final, Literal
 import typer
 
 from provisioner import __version__, schemafile
-from provisioner.cli.console import Console, has_terminal
+from provisioner.cli.console import LOG_FORMAT, Console, has_terminal
 from provisioner.cli.options import (
     EXIT_STATUS,
     AllowOutside,
@@ -38,6 +38,7 @@ from provisioner.cli.options import (
     TakeOver,
     Verbose,
     Yes,
+    add_log_format,
 )
 from provisioner.errors import HostError, Problem, ProvisionerError
 from provisioner.report import problems as told
@@ -400,10 +401,12 @@ def guarded(console: Console, work: Callable[[], int]) -> int:
 
 def run(arguments: Sequence[str]) -> int:
     """Run the command line `arguments`; gives the exit status."""
-    from provisioner.cli import adopt, explain  # noqa: F401 (they add their verbs)
+    from provisioner.cli import adopt, explain, watch  # noqa: F401 (they add their verbs)
 
+    command = typer.main.get_command(_with_verb(arguments))
+    assert isinstance(command, typer.core.TyperGroup)
+    add_log_format(command)
     try:
-        command = typer.main.get_command(_with_verb(arguments))
         status = command.main(list(arguments), prog_name="provisioner", standalone_mode=False)
     except _UsageError as error:
         _tell_usage(error, arguments)
@@ -427,6 +430,8 @@ def _tell_usage(error: Exception, arguments: Sequence[str]) -> None:
     command = context.command_path if context is not None else "provisioner"
     hint = f"`{command} --help` lists the options"
     wants_json = "--format=json" in arguments or ("--format", "json") in pairwise(arguments)
+    if "--log-format=json" in arguments or ("--log-format", "json") in pairwise(arguments):
+        LOG_FORMAT.set("json")
     Console("json" if wants_json else "text", "auto", quiet=False, verbose=False).fail(
         ProvisionerError(Problem(message, hint=hint))
     )

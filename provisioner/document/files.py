@@ -23,6 +23,7 @@ from provisioner.document.compose import compose
 from provisioner.document.events import Events, syntax_problem
 from provisioner.document.merge import Merger, drop, overlay
 from provisioner.errors import Problems, did_you_mean
+from provisioner.inputs import Inputs
 from provisioner.location import Location
 from provisioner.tree import MARK_COLUMN_BITS, Mapping, Scalar, Sequence
 
@@ -88,13 +89,14 @@ def load(
     overlays: SequenceOf[Path] = (),
     allow_outside: bool = False,
     problems: Problems,
+    inputs: Inputs | None = None,
 ) -> Document:
     """Read `paths` (files, folders, `-` for `stdin`) and what they include, then lay `overlays` on top in order.
 
     Includes stay inside the folders of the files given, unless `allow_outside`. What is wrong goes to `problems`; the
-    tree then holds what could be read.
+    tree then holds what could be read. Every file and folder that is read is noted in `inputs`.
     """
-    loader = _Loader(stdin, allow_outside, problems)
+    loader = _Loader(stdin, allow_outside, problems, inputs or Inputs())
     with _no_garbage_collection():
         tree = loader.gather(paths)
         for path in overlays:
@@ -147,10 +149,11 @@ class _NotText(Exception):
 
 
 class _Loader:
-    def __init__(self, stdin: TextIO | None, allow_outside: bool, problems: Problems) -> None:
+    def __init__(self, stdin: TextIO | None, allow_outside: bool, problems: Problems, inputs: Inputs) -> None:
         self._stdin = stdin
         self._allow_outside = allow_outside
         self._problems = problems
+        self._inputs = inputs
         self.roots: list[Path] = []
         self._done: set[Path] = set()
         self._stack: list[Path] = []
@@ -183,6 +186,7 @@ class _Loader:
     def _path_trees(self, path: Path, asked_by: Scalar | None) -> Iterator[Mapping]:
         """The trees of a file, or of a folder's files; `asked_by` is the include that names it."""
         where = asked_by.where if asked_by else Location(str(path))
+        self._inputs.note(path)
         try:
             if not path.is_dir():
                 yield from self._file_trees(path, where)
@@ -207,6 +211,7 @@ class _Loader:
         self._done.add(resolved)
         self._stack.append(resolved)
         self.files[str(path)] = Source(path)
+        self._inputs.note(path)
         try:
             with path.open("rb") as stream:
                 tree = self._composed(stream, str(path))
@@ -244,6 +249,8 @@ class _Loader:
                 self._problems.add("`include` is a list of files or patterns", pattern.where, "as in [tenants/*.yaml]")
 
     def _included(self, pattern: Scalar, text: str, folder: Path) -> Iterator[Mapping]:
+        if glob.has_magic(text):
+            self._inputs.note(_fixed_part(folder, text))
         try:
             found = sorted(folder / name for name in glob.glob(text, root_dir=folder, recursive=True))
         except (OSError, ValueError) as error:
@@ -253,6 +260,8 @@ class _Loader:
             near = did_you_mean(text, _names_in(folder), f"the pattern is relative to {folder.resolve()}")
             self._problems.add(f"`{text}` matches no file", pattern.where, near)
         for path in found:
+            if glob.has_magic(text):
+                self._inputs.note(path.parent)
             resolved = path.resolve()
             if glob.has_magic(text) and self._stack and resolved == self._stack[-1]:
                 continue
@@ -272,6 +281,15 @@ def is_inside(path: Path, named_by: Scalar, roots: SequenceOf[Path], problems: P
     hint = "keep files below the spec's folder, or allow it with --allow-outside"
     problems.add(f"`{named_by.text}` leads outside the project folder, to {resolved}", named_by.where, hint)
     return False
+
+
+def _fixed_part(folder: Path, pattern: str) -> Path:
+    """The folder in which a pattern begins to match: that of `tenants/*.yaml` is `tenants`."""
+    for part in Path(pattern).parts[:-1]:
+        if glob.has_magic(part):
+            break
+        folder /= part
+    return folder
 
 
 def _names_in(folder: Path) -> list[str]:

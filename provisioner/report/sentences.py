@@ -34,7 +34,7 @@ def summary(plan: ReportPlan) -> Iterator[str]:
     if not plan.changed:
         yield f"Nothing to destroy: {plan.pin_root} is not there." if plan.destroy else NO_CHANGES
         return
-    yield _sentences(plan.summary) or (
+    yield differences(plan.summary) or (
         f"{plural(sum(node.kind is Kind.PIN for node in plan.nodes), 'pin')} to remove."
         if plan.nodes
         else "Only the project's own record changes."
@@ -48,7 +48,7 @@ def _time(seconds: float) -> str:
     return f"{seconds * 1000:.0f} ms" if seconds < 1 else f"{seconds:.1f} s"
 
 
-def _sentences(summary: Summary) -> str:
+def differences(summary: Summary) -> str:
     """`1 outer map to create, 2 to change. Inner maps: 3 to delete. ...`: only what is not zero."""
     found = []
     outer = _verbs(summary.outer_maps)
@@ -88,8 +88,8 @@ def outcome(plan: ReportPlan, end: Outcome) -> Iterator[str]:
         case "unchanged":
             yield f"Nothing to destroy: {plan.pin_root} is not there." if plan.destroy else NO_CHANGES
         case "applied":
-            done = ", ".join(_done(plan.summary)) or "the project's own record"
-            yield f"{'Destroyed' if plan.destroy else 'Applied'}: {done} {took}"
+            did = ", ".join(done(plan.summary)) or "the project's own record"
+            yield f"{'Destroyed' if plan.destroy else 'Applied'}: {did} {took}"
         case "refused":
             yield "Refused: nothing was changed."
         case "rolled_back":
@@ -103,7 +103,7 @@ def outcome(plan: ReportPlan, end: Outcome) -> Iterator[str]:
                 yield f"{state}: nothing of it is live, {took}"
 
 
-def _done(summary: Summary) -> Iterator[str]:
+def done(summary: Summary) -> Iterator[str]:
     words = {"create": "created", "update": "changed", "replace": "replaced", "delete": "deleted", "insert": "inserted"}
     for counts, one, many in (
         (summary.outer_maps, "outer map", "outer maps"),

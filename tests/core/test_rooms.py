@@ -16,6 +16,7 @@ PURE = [
     *("location", "errors", "uapi", "shape", "host", "typexpr", "tree", "objectfile", "spec", "language", "codec"),
     *("columns", "entries", "slots", "ranges", "resolve", "raw_values", "encode", "state"),
     *("changes", "diff", "diff_objects", "steps", "plan", "teardown", "privileges", "kernelfacts", "report", "address"),
+    "watch/machine",
     *(
         f"adopt/{room}"
         for room in ("skeleton", "skeleton_types", "spelling", "found", "naming", "export", "export_entries")
@@ -72,7 +73,7 @@ def test_the_kernel_seam_knows_nothing_of_specs_and_plans() -> None:
 
 def test_the_command_line_uses_only_what_every_program_may() -> None:
     """Its own words aside: what it does to a host, `import provisioner` can do as well."""
-    words = {f"provisioner.{room}" for room in ("cli", "report", "words", "errors", "location", "schemafile")}
+    words = {f"provisioner.{room}" for room in ("cli", "report", "words", "errors", "location", "schemafile", "watch")}
     public = {f"provisioner.{name}" for name in provisioner.__all__}
     for module in modules("cli"):
         ours = {name for name in imports(module) if within(name, {"provisioner"})} - {"provisioner"}

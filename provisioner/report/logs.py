@@ -1,0 +1,68 @@
+"""Log lines: what happened, for people or for machines; an object to a line where it is JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import Any
+
+from provisioner.errors import Problem
+from provisioner.report.problems import visible
+from provisioner.report.style import PLAIN, Colour, Style
+
+
+class Level(IntEnum):
+    """Numbers are those of syslog, which a service manager reads as `<4>` at the begin of a line."""
+
+    ERROR = 3
+    WARNING = 4
+    NOTICE = 5
+    INFO = 6
+
+
+@dataclass(frozen=True, slots=True)
+class LogLine:
+    """One thing that happened: `event` is a stable word for machines, `message` is for people."""
+
+    level: Level
+    event: str
+    message: str
+    fields: Mapping[str, Any] = field(default_factory=dict)
+
+
+_COLOURS: dict[Level, Colour] = {Level.ERROR: "red", Level.WARNING: "yellow"}
+
+
+def as_json(line: LogLine, time: str) -> str:
+    """One object; `time`, `level`, `event` and `message` are in each."""
+    head = {"time": time, "level": line.level.name.lower(), "event": line.event, "message": line.message}
+    return json.dumps({**head, **line.fields}, ensure_ascii=False)
+
+
+def as_text(line: LogLine, time: str, style: Style = PLAIN) -> str:
+    """`time` may be empty, where whoever reads this writes one of its own."""
+    word = line.level.name.lower()
+    colour = _COLOURS.get(line.level)
+    label = f"{style(word, colour) if colour else word}: " if line.level <= Level.WARNING else ""
+    place = ":".join(str(part) for name in ("file", "line", "column") if (part := line.fields.get(name)))
+    place = place or line.fields.get("address") or ""
+    hint = line.fields.get("hint")
+    told = f"{place}: {line.message}" if place else line.message
+    message = visible(f"{told} ({hint})" if hint else told).replace("\n", " ")
+    return f"{time} {label}{message}" if time else f"{label}{message}"
+
+
+def of_problems(problems: Sequence[Problem]) -> Iterator[LogLine]:
+    """A line for each problem, with its place in fields of their own."""
+    for problem in problems:
+        where = problem.where
+        fields = {
+            "file": where.file if where else None,
+            "line": (where.line or None) if where else None,
+            "column": (where.column or None) if where else None,
+            "address": problem.address,
+            "hint": problem.hint,
+        }
+        yield LogLine(Level.ERROR, "error", problem.what, fields)

@@ -1,0 +1,179 @@
+"""One pass: read the files if they changed, compare with the kernel, apply or report."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from enum import Enum
+from pathlib import Path
+
+from provisioner import api
+from provisioner.apply import Options
+from provisioner.changes import Action
+from provisioner.errors import InputError, InterruptError, LockedError, Problem, ProvisionerError, RefusedError
+from provisioner.inputs import Inputs
+from provisioner.plan import Plan, Refusal
+from provisioner.report import build
+from provisioner.report.model import Summary
+from provisioner.watch.machine import Verdict
+from provisioner.waves import Progress
+
+
+@dataclass(frozen=True, slots=True)
+class Aim:
+    """What is watched, and whether differences are applied or only reported."""
+
+    files: tuple[Path, ...]
+    overlays: tuple[Path, ...] = ()
+    allow_outside: bool = False
+    pin_root: str | None = None
+    report_only: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What one pass came to.
+
+    `summary` and `changed` are the differences that were found, before they were applied; `deferred` names attachments
+    whose interface is not there yet. `seconds`, `grace_periods` and `status` (a word of its JSON `result`) are of an
+    apply that was begun. `error` is what went wrong in the pass; `broken` what is wrong with the files, while an older
+    spec is kept to, if there is one.
+    """
+
+    verdict: Verdict
+    summary: Summary | None = None
+    changed: bool = False
+    refusals: tuple[Refusal, ...] = ()
+    deferred: tuple[str, ...] = ()
+    seconds: float = 0.0
+    grace_periods: int = 0
+    status: str = ""
+    error: ProvisionerError | None = None
+    broken: ProvisionerError | None = None
+
+
+class Loading(Enum):
+    """How reading the files ended, where they were sound. TORN: they changed meanwhile, so that nothing was taken."""
+
+    DONE = "done"
+    TORN = "torn"
+
+
+class Reconciler:
+    """The project in use, and passes over it. `beat` is called while an apply runs, `stop` names a signal that came."""
+
+    def __init__(self, aim: Aim, beat: Callable[[], None], stop: Callable[[], str]) -> None:
+        self._aim = aim
+        self._beat = beat
+        self._stop = stop
+        self._plan: Plan | None = None
+        self._grace_periods = 0
+        self.project: api.Project | None = None
+        self.inputs = self._given()
+
+    def load(self) -> Loading | ProvisionerError:
+        """Read the files. Where they are wrong (that is given back) or change meanwhile, the older project stays."""
+        inputs = self.inputs = self._given()
+        try:
+            project = api.load(
+                self._aim.files,
+                overlays=self._aim.overlays,
+                allow_outside=self._aim.allow_outside,
+                pin_root=self._aim.pin_root,
+                inputs=inputs,
+            )
+            self._refuse_move(project)
+        except ProvisionerError as error:
+            # What was read in the middle of a change may be wrong for no other reason.
+            return Loading.TORN if inputs.now() != inputs.noted else error
+        if inputs.now() != inputs.noted:
+            return Loading.TORN
+        self.project = project
+        return Loading.DONE
+
+    def _given(self) -> Inputs:
+        """Before anything was read, what was given is all that can be looked at."""
+        inputs = Inputs()
+        for path in (*self._aim.files, *self._aim.overlays):
+            inputs.note(path)
+        return inputs
+
+    def _refuse_move(self, project: api.Project) -> None:
+        if self.project is not None and _place(project) != _place(self.project):
+            what = f"the project was {_place(self.project)}, and is {_place(project)} now"
+            raise InputError(Problem(what, hint="destroy the one that was, then start the watch anew"))
+
+    def check(self) -> Found:
+        """Compare the project with what is live, and apply the difference unless it is only reported, or refused."""
+        assert self.project is not None
+        self._plan, self._grace_periods = None, 0
+        started = time.monotonic()
+        try:
+            self._plan = api.plan(self.project)
+            found = _found(self._plan)
+            if found.verdict is not Verdict.DRIFT or self._aim.report_only or self._stop():
+                return found
+            started = time.monotonic()
+            return self._apply(self.project)
+        except ProvisionerError as error:
+            found = _found(self._plan) if self._plan is not None else Found(Verdict.FAILED)
+            return _failed(found, error, time.monotonic() - started, self._grace_periods)
+
+    def _apply(self, project: api.Project) -> Found:
+        options = Options(progress=self._told, interrupted=self._interrupted)
+        plan, result = api.apply(project, options=options, planned=self._planned)
+        if not plan.changed:  # somebody else did it between our look and our lock
+            return _found(plan)
+        return replace(
+            _found(plan),
+            verdict=Verdict.APPLIED,
+            status=result.status.value,
+            seconds=result.seconds,
+            grace_periods=result.grace_periods,
+        )
+
+    def _planned(self, plan: Plan) -> None:
+        self._plan = plan
+        self._beat()
+
+    def _told(self, _: str, progress: Progress) -> None:
+        self._grace_periods = progress.grace_periods
+        self._beat()
+
+    def _interrupted(self) -> str:
+        self._beat()
+        return self._stop()
+
+
+def _place(project: api.Project) -> str:
+    return f"`{project.desired.project}` at {project.desired.pin_root}"
+
+
+def _found(plan: Plan) -> Found:
+    verdict = Verdict.REFUSED if plan.blocked else Verdict.DRIFT if plan.changed else Verdict.CONVERGED
+    return Found(
+        verdict,
+        build.report(plan).summary,
+        plan.changed,
+        plan.blocked,
+        tuple(link.pin.removeprefix("_link_") for link in plan.links if link.action is Action.KEEP),
+    )
+
+
+def _failed(found: Found, error: ProvisionerError, seconds: float, grace_periods: int) -> Found:
+    verdict = Verdict.FAILED
+    if isinstance(error, LockedError):
+        verdict = Verdict.LOCKED
+    elif isinstance(error, RefusedError):
+        verdict = Verdict.REFUSED
+    elif isinstance(error, InterruptError):
+        verdict = Verdict.INTERRUPTED
+    return replace(
+        found,
+        verdict=verdict,
+        seconds=seconds,
+        grace_periods=grace_periods,
+        error=error,
+        status="" if error.status == ProvisionerError.status else error.status,
+    )

@@ -1,0 +1,176 @@
+"""A watch on the real kernel: what it applies, what it leaves, how it ends."""
+
+from __future__ import annotations
+
+import signal
+import socket
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from provisioner.kernel import bpffs, maps
+from tests.cli.conftest import Project
+from tests.cli.support import run
+from tests.watch.conftest import Watching, until
+
+Start = Callable[..., Watching]
+
+
+def test_it_applies_at_the_start_and_when_files_change(project: Project, watching: Start) -> None:
+    watch = watching()
+    assert watch.expect("applied")["summary"]["entries"]["insert"] == 4
+    assert project.run("plan").status == 0
+    project.edit("7: 70", "7: 71")
+    assert watch.expect("applied")["summary"]["entries"]["update"] == 1
+    assert project.run("plan").status == 0
+    assert watch.end() == 0
+    assert project.run("plan").status == 0, "what is live stays"
+    assert watch.lines[-1]["event"] == "stopped"
+
+
+def test_drift_is_put_right(project: Project, watching: Start) -> None:
+    watch = watching("--interval", "1")
+    watch.expect("applied")
+    (project.root / "active").unlink()
+    assert watch.expect("applied")["summary"]["maps"]["create"] == 1
+    assert project.run("plan").status == 0
+
+
+def test_report_only_changes_nothing_and_says_it_once(project: Project, watching: Start) -> None:
+    watch = watching("--interval", "1", "--report-only", "--metrics-file", project.spec.with_name("m.prom"))
+    assert watch.expect("drift")["summary"]["inner_maps"]["create"] == 2
+    until(lambda: _metric(project, "drift_found_total") >= 3 or None, lambda: "no further pass")
+    assert [line["event"] for line in watch.lines].count("drift") == 1
+    assert not project.root.exists()
+
+
+def _metric(project: Project, name: str) -> float:
+    lines = project.spec.with_name("m.prom").read_text().splitlines()
+    found = [float(line.split()[-1]) for line in lines if line.startswith(f"provisioner_{name}{{")]
+    return found[0] if found else -1
+
+
+def test_what_a_rule_refuses_is_reported_and_never_done(project: Project, watching: Start) -> None:
+    """Half of the inner maps would go: an apply by hand, which may override it, is what a person decides."""
+    many = "".join(f"      {key}: {{entries: {{1: 1}}}}\n" for key in range(10, 40))
+    text = project.spec.read_text()
+    project.spec.write_text(text + many)
+    watch = watching("--interval", "1")
+    watch.expect("applied")
+    project.spec.write_text(text)
+    refused = watch.expect("refused")
+    assert (refused["level"], refused["rule"], refused["address"]) == ("warning", "delete_percent", "tenants")
+    assert refused["override"] == "--approve-deletes"
+    assert project.run("plan").status == 4, "nothing was done"
+    assert project.run("apply", "--yes", "--approve-deletes").status == 0
+    watch.expect("converged")
+    assert "applied" not in [line["event"] for line in watch.lines[3:]]
+
+
+def test_a_broken_spec_leaves_the_one_before_in_force(project: Project, watching: Start) -> None:
+    watch = watching("--interval", "1")
+    watch.expect("applied")
+    sound = project.spec.read_text()
+    project.spec.write_text(sound.replace("max_entries: 64", "max_entries: many"))
+    error = watch.expect("error")
+    assert (error["file"], error["line"]) == (str(project.spec), 4)
+    assert "was read before is kept to" in watch.expect("broken")["message"]
+    (project.root / "active").unlink()
+    watch.expect("applied")
+    project.spec.write_text(sound.replace("7: 70", "7: 77"))
+    assert watch.expect("applied")["summary"]["entries"]["update"] == 1
+
+
+def test_a_spec_that_is_not_there_yet_is_waited_for(project: Project, watching: Start) -> None:
+    text = project.spec.read_text()
+    project.spec.unlink()
+    watch = watching()
+    assert "nothing is applied" in watch.expect("broken")["message"]
+    project.spec.write_text(text)
+    watch.expect("applied")
+
+
+def test_another_project_in_the_files_is_not_taken_for_this_one(project: Project, watching: Start) -> None:
+    watch = watching()
+    watch.expect("applied")
+    project.edit("name: edge", "name: other")
+    assert "`edge`" in watch.expect("error")["message"]
+
+
+def test_another_apply_is_waited_for(project: Project, watching: Start) -> None:
+    project.run("apply", "--yes")
+    with bpffs.lock(project.root):
+        project.edit("7: 70", "7: 71")
+        watch = watching()
+        watch.expect("locked")
+    assert watch.expect("applied")["summary"]["entries"]["update"] == 1
+
+
+def test_two_watches_of_one_project_do_not_harm_each_other(project: Project, watching: Start) -> None:
+    one, other = watching("--interval", "1"), watching("--interval", "1")
+    for watch in (one, other):
+        until(lambda lines=watch: _settled(lines), lambda: f"{one.lines} {other.lines}")  # type: ignore[misc]
+    project.edit("7: 70", "7: 71")
+    until(lambda: project.run("plan").status == 0 or None, lambda: f"{one.lines} {other.lines}")
+    assert (one.end(), other.end()) == (0, 0)
+    assert not [line for line in (*one.lines, *other.lines) if line["level"] == "error"]
+
+
+def _settled(watch: Watching) -> bool | None:
+    return any(line["event"] in ("applied", "converged") for line in watch.lines) or None
+
+
+def test_sighup_reads_the_files_again_at_once(watching: Start) -> None:
+    watch = watching()
+    watch.expect("applied")
+    watch.signal(signal.SIGHUP)
+    watch.expect("reload")
+    watch.expect("loaded")
+    assert watch.end() == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_it_before_anything_was_read(project: Project, watching: Start, number: signal.Signals) -> None:
+    watch = watching("--settle", "600")
+    watch.expect("watching")
+    watch.signal(number)
+    assert watch.process.wait(60) == 0
+    assert watch.expect("stopped")["signal"] == number.name
+    assert not project.root.exists()
+
+
+def test_a_service_manager_is_told(watching: Start, tmp_path: Path) -> None:
+    path = tmp_path / "notify"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(path))
+        manager.settimeout(60)
+        watch = watching(NOTIFY_SOCKET=str(path), WATCHDOG_USEC="400000")
+        told = [manager.recv(4096).decode() for _ in range(3)]
+        assert "READY=1\nSTATUS=applied" in told
+        assert "WATCHDOG=1" in told, "a sign of life, while nothing is to be done"
+        watch.signal(signal.SIGHUP)
+        while not told[-1].startswith("RELOADING=1\nMONOTONIC_USEC="):
+            told.append(manager.recv(4096).decode())
+        while told[-1] != "READY=1\nSTATUS=converged":
+            told.append(manager.recv(4096).decode())
+        assert watch.end() == 0
+        while told[-1] != "STOPPING=1":
+            told.append(manager.recv(4096).decode())
+
+
+def test_standard_input_cannot_be_watched() -> None:
+    done = run("watch", "-")
+    assert (done.status, done.err.splitlines()[0]) == (
+        64,
+        "error: Invalid value for FILES: standard input cannot be watched",
+    )
+
+
+def test_an_entry_that_somebody_else_wrote_is_taken_back(project: Project, watching: Start) -> None:
+    watch = watching("--interval", "1")
+    watch.expect("applied")
+    with maps.open_pin(project.root / "active") as live:
+        maps.update(live, b"\0\0\0\0", b"\7\0\0\0")
+    assert watch.expect("applied")["summary"]["entries"]["update"] == 1
+    assert project.run("plan").status == 0
