@@ -5,7 +5,8 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import asdict
+
+from msgspec import to_builtins
 
 from provisioner import Options, Plan, ProvisionerError, Result, open_fds
 from provisioner.cli.console import Console, has_terminal
@@ -48,7 +49,7 @@ class CarryOut:
         counts = {
             "project": self._report.project,
             "digest": self._report.digest,
-            "summary": asdict(self._report.summary),
+            "summary": to_builtins(self._report.summary),
         }
         console.note(
             LogLine(Level.INFO, "planned", sentences.differences(self._report.summary) or sentences.NO_CHANGES, counts)
@@ -94,7 +95,7 @@ class CarryOut:
         how = "destroy" if self._destroy else "apply"
         level = Level.NOTICE if end.status in ("applied", "unchanged") else Level.ERROR
         ended = " ".join(sentences.outcome(self._report, end))
-        self._console.note(LogLine(level, how, ended, {"project": self._report.project, **asdict(end)}))
+        self._console.note(LogLine(level, how, ended, {"project": self._report.project, **to_builtins(end)}))
         if self._console.format != "text":
             write(self._console, self._report, end, full=self._full)
         elif end.status != "unchanged":

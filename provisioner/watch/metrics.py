@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import time
-from dataclasses import fields
 from pathlib import Path
 from typing import Final
 
@@ -14,7 +13,7 @@ from provisioner.report.model import Summary
 from provisioner.watch.loop import Passed
 from provisioner.watch.machine import Verdict
 
-KINDS: Final = tuple(each.name for each in fields(Summary))
+KINDS: Final = Summary.__struct_fields__
 """The kinds of things that can differ: outer_maps, inner_maps, maps, entries, programs."""
 
 LOOPBACK: Final = "127.0.0.1"

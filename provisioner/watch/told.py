@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict
 from typing import Any, Final, assert_never
+
+from msgspec import to_builtins
 
 from provisioner.api import Project
 from provisioner.report import sentences
@@ -122,7 +123,7 @@ def _differences(summary: Summary | None) -> str:
 
 
 def _counted(found: Found) -> dict[str, Any]:
-    return {} if found.summary is None else {"summary": asdict(found.summary)}
+    return {} if found.summary is None else {"summary": to_builtins(found.summary)}
 
 
 def _timed(found: Found) -> dict[str, Any]:
