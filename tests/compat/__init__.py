@@ -1,0 +1,1 @@
+"""Old files: what was released once is still read, and means the same."""

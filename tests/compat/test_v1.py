@@ -1,0 +1,96 @@
+"""Files of version 1, of each format, as 0.1.0 wrote them."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import zipfile
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+from jsonschema import Draft202012Validator
+
+import provisioner
+from provisioner import schemafile
+from provisioner.cli import saved
+from tests.cli.support import parsed, run
+
+V1: Final = Path(__file__).parent / "v1"
+SPEC: Final = V1 / "spec.yaml"
+
+
+def stored(name: str) -> dict[str, Any]:
+    document: dict[str, Any] = json.loads((V1 / name).read_text())
+    return document
+
+
+def promised(old: Any, new: Any, place: str = "") -> list[str]:
+    """Where `new` lacks what `old` says; new keys may come at any time."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        gone = [f"{place}.{key} is gone" for key in old if key not in new]
+        return gone + [lack for key in old if key in new for lack in promised(old[key], new[key], f"{place}.{key}")]
+    if isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
+        both = enumerate(zip(old, new, strict=True))
+        return [lack for number, (one, other) in both for lack in promised(one, other, f"{place}[{number}]")]
+    return [] if old == new else [f"{place}: {old!r} became {new!r}"]
+
+
+def test_a_spec_means_what_it_meant() -> None:
+    document = run("plan", SPEC, "--against", "empty", "--full", "--format", "json").document
+    old = stored("plan.json")
+    assert promised({key: old[key] for key in ("project", "pin_root", "summary", "changes")}, document) == []
+    assert document["format_version"].split(".")[0] == old["format_version"].split(".")[0] == "1"
+
+
+def test_a_snapshot_tells_what_it_told(tmp_path: Path) -> None:
+    """The plan of the spec that it was taken with is empty: keys, values, shapes and the record are understood."""
+    snapshot = provisioner.read_snapshot(V1 / "host.snapshot")
+    assert not provisioner.load(SPEC, snapshot=snapshot).plan(against=snapshot).changed
+    shutil.copy(V1 / "acl.csv", tmp_path)
+    edited = tmp_path / "spec.yaml"
+    edited.write_text(SPEC.read_text().replace("10.0.0.0/8: deny, 0", "10.0.0.0/8: allow, 0"))
+    summary = provisioner.describe(provisioner.load(edited, snapshot=snapshot).plan(against=snapshot)).summary
+    assert (summary.inner_maps.update, summary.entries.update, summary.entries.insert) == (1, 1, 0)
+
+
+def test_a_saved_plan_is_read() -> None:
+    plan, fields = saved.read(V1 / "saved-plan.json"), stored("saved-plan.json")
+    assert (plan.project, plan.pin_root, plan.digest) == ("compat", "/sys/fs/bpf/compat", fields["digest"])
+    assert not plan.used and plan.overrides == provisioner.Overrides()
+
+
+@pytest.mark.parametrize("name", ["plan.json", "apply.json", "show.json"])
+def test_documents_fit_the_schema_that_is_published(name: str) -> None:
+    schema = schemafile.load(schemafile.OUTPUT_SCHEMA)
+    assert [error.message for error in Draft202012Validator(schema).iter_errors(stored(name))] == []
+
+
+@pytest.mark.parametrize(
+    ("words", "place"),
+    [
+        (("validate", "two.yaml"), "version"),
+        (("plan", SPEC, "--against", "two.snapshot"), "two.snapshot"),
+        (("apply", SPEC, "--plan", "two.json"), "two.json"),
+    ],
+)
+def test_what_comes_from_the_future_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[str | Path, ...], place: str
+) -> None:
+    """Never half understood: each format says its version, and another one ends with 1."""
+    (tmp_path / "two.yaml").write_text(SPEC.read_text().replace("version: 1", "version: 2"))
+    shutil.copy(V1 / "acl.csv", tmp_path)
+    with zipfile.ZipFile(V1 / "host.snapshot") as old, zipfile.ZipFile(tmp_path / "two.snapshot", "w") as new:
+        new.writestr("header.json", json.dumps(json.loads(old.read("header.json")) | {"version": 2}))
+    (tmp_path / "two.json").write_text((V1 / "saved-plan.json").read_text().replace("plan-1", "plan-2"))
+    monkeypatch.chdir(tmp_path)
+    done = run(*words, "--format", "json")
+    assert (done.status, done.out) == (1, "")
+    (error,) = parsed(done.err)["errors"]
+    assert place in json.dumps(error)
+
+
+def test_the_versions_are_the_ones_that_are_documented() -> None:
+    guide = (Path(__file__).parents[2] / "docs" / "versioning.md").read_text()
+    assert f"now {stored('plan.json')['format_version']}" in guide
+    assert provisioner.__version__.split(".")[0] == "0", "1.0 changes what the guide says of breaking changes"
