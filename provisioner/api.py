@@ -113,6 +113,12 @@ class Project(msgspec.Struct, frozen=True):
                     bpffs.remove_dir(root)
         return current, result
 
+    def plan_destroy(self, overrides: Overrides = Overrides()) -> Plan:
+        """What `destroy` would do. Writes nothing."""
+        is_there = Path(self.desired.pin_root).exists()
+        observed = observe.observe(self.desired) if is_there else ObservedState.nothing()
+        return plan_destroy(self.desired, observed, overrides)
+
     def destroy(
         self,
         overrides: Overrides = Overrides(),
@@ -133,7 +139,7 @@ class Project(msgspec.Struct, frozen=True):
                 planned(current)
             return current, apply_plan(current, options or Options(), tuple)
         with _locked(self.desired, lock_timeout):
-            current = plan_destroy(self.desired, observe.observe(self.desired), overrides)
+            current = self.plan_destroy(overrides)
             if planned is not None:
                 planned(current)
             refuse_blocked(current)

@@ -13,6 +13,7 @@ import hashlib
 import itertools
 import os
 import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -159,3 +160,12 @@ def _include_arguments() -> list[str]:
 def bpf_object() -> Callable[[str], Path]:
     """Compiles `tests/bpf/NAME.bpf.c` and gives the object's path."""
     return lambda name: compile_bpf(SOURCES / f"{name}.bpf.c")
+
+
+@pytest.fixture(scope="session")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel of this checkout."""
+    folder = tmp_path_factory.mktemp("wheel")
+    build = ["wheel", "--quiet", "--no-deps", "--wheel-dir", str(folder), str(SOURCES.parents[1])]
+    subprocess.run([sys.executable, "-m", "pip", *build], check=True)
+    return next(folder.glob("*.whl"))

@@ -9,19 +9,9 @@ import sysconfig
 import zipfile
 from pathlib import Path
 
-import pytest
-
 import provisioner
 
 ROOT = Path(__file__).parent.parent
-
-
-@pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("wheel")
-    build = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(folder), str(ROOT)]
-    subprocess.run(build, check=True)
-    return next(folder.glob("*.whl"))
 
 
 def test_the_wheel_holds_the_package_and_the_schemas(wheel: Path) -> None:

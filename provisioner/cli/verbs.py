@@ -133,6 +133,7 @@ def plan(
         ),
     ] = "live",
     out: Annotated[Path | None, typer.Option(metavar="PLAN", help="Save the plan, for `apply --plan`.")] = None,
+    to_destroy: Annotated[bool, typer.Option("--destroy", help="Show what destroy would do.")] = False,
     exit_zero: Annotated[bool, typer.Option("--exit-zero", help="End with 0 although there are changes.")] = False,
     full: Full = False,
     force: Force = False,
@@ -156,16 +157,21 @@ def plan(
         from provisioner.cli import reports, saved, snapshots
         from provisioner.report import build, text
 
-        if out is not None and against == "empty":
-            raise typer.BadParameter("a plan against nothing is not one to apply", param_hint="--out")
+        if out is not None and (against == "empty" or to_destroy):
+            raise typer.BadParameter("a plan against nothing or to destroy is not one to apply", param_hint="--out")
+        if to_destroy and against != "live":
+            raise typer.BadParameter("what is destroyed is what is live", param_hint="--destroy")
         taken = None if against in ("live", "empty") else read_snapshot(Path(against))
         project = load_project(console, files, overlay, allow_outside, pin_root, taken)
         overrides = _overrides(force, approve_deletes, allow_recreate, take_over, prune)
-        found = project.plan(overrides, against=taken or ("empty" if against == "empty" else "live"))
+        if to_destroy:
+            found = project.plan_destroy(overrides)
+        else:
+            found = project.plan(overrides, against=taken or ("empty" if against == "empty" else "live"))
         if out is not None:
             saved.save(out, found, overrides)
         compared = None if taken is None else snapshots.about(taken)
-        report = build.report(found, reports.limits(output, full), against=compared)
+        report = build.report(found, reports.limits(output, full), destroy=to_destroy, against=compared)
         if output == "text":
             console.lines(text.render(report, console.style, steps=verbose))
         else:

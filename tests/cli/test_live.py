@@ -43,6 +43,18 @@ def test_from_nothing_and_back(project: Project) -> None:
     assert (again.status, again.out) == (0, f"Nothing to destroy: {project.root} is not there.\n")
 
 
+def test_what_destroy_would_do_is_a_plan(project: Project) -> None:
+    nothing = project.run("plan", "--destroy")
+    assert (nothing.status, nothing.out) == (0, f"Nothing to destroy: {project.root} is not there.\n")
+    project.run("apply", "--yes")
+    planned = project.run("plan", "--destroy")
+    assert planned.status == 2
+    assert project.run("plan").status == 0, "nothing was destroyed"
+    assert project.run("destroy", "--yes").out.startswith(planned.out)
+    for words in (("--against", "empty"), ("--out", "saved")):
+        assert project.run("plan", "--destroy", *words).status == 64
+
+
 def test_documents_of_apply_and_destroy(project: Project) -> None:
     applied = project.run("apply", "--yes", "--format", "json").document
     assert applied["changed"] is True

@@ -1,0 +1,64 @@
+# Apache License 2.0 (see LICENSE at the top of the project)
+"""The provisioner's command line, as the modules use it: one JSON document in, errors in words out."""
+
+from __future__ import annotations
+
+import json
+
+SPEC = {
+    "files": {"type": "list", "elements": "path", "required": True},
+    "overlays": {"type": "list", "elements": "path", "default": []},
+    "pin_root": {"type": "path"},
+    "allow_outside": {"type": "bool", "default": False},
+    "executable": {"type": "path", "default": "provisioner"},
+}
+"""What all modules take."""
+
+
+def arguments(params):
+    """The words that name a project: its files, overlays and pin root."""
+    words = list(params["files"])
+    for overlay in params["overlays"]:
+        words += ["--overlay", overlay]
+    if params["pin_root"]:
+        words += ["--pin-root", params["pin_root"]]
+    if params["allow_outside"]:
+        words.append("--allow-outside")
+    return words
+
+
+def run(module, verb, words):
+    """Run a verb with `--format json`; gives its exit status, its document (None without one) and its errors."""
+    executable = module.params["executable"]
+    if "/" not in executable:
+        executable = module.get_bin_path(executable, required=True, opt_dirs=["/usr/local/bin", "/opt/provisioner/bin"])
+    status, out, err = module.run_command([executable, verb, "--format", "json", *words])
+    return status, _parsed(out), _errors(err)
+
+
+def _parsed(text):
+    try:
+        return json.loads(text)
+    except ValueError:
+        return None
+
+
+def _errors(text):
+    document = _parsed(text)
+    if document is not None:
+        return document["errors"]
+    return [{"message": line} for line in text.splitlines() if line]
+
+
+def in_words(errors):
+    """Errors as one message: where, why, what next."""
+    return "; ".join(_told(error) for error in errors) or "the provisioner ended without a word"
+
+
+def _told(error):
+    place = error.get("address") or ""
+    if error.get("file"):
+        parts = [str(error[part]) for part in ("file", "line", "column") if error.get(part)]
+        place = ":".join(parts)
+    text = f"{place}: {error['message']}" if place else error["message"]
+    return f"{text} ({error['hint']})" if error.get("hint") else text

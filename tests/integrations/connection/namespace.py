@@ -1,0 +1,45 @@
+"""An Ansible connection to a host that is a mount and a network namespace: `ansible_host` is a process in it."""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+from typing import Any
+
+from ansible.plugins.connection.local import Connection as Local
+
+DOCUMENTATION = """
+name: namespace
+short_description: run in the mount and network namespaces of a process
+description: The process is told as C(ansible_host). C(ip netns exec) is no way, as it hides the bpffs.
+author: the tests
+extends_documentation_fragment: [connection_pipelining]
+options:
+  become_success_timeout:
+    description: As of the local connection.
+    type: int
+    default: 10
+  become_strip_preamble:
+    description: As of the local connection.
+    type: bool
+    default: true
+"""
+
+
+class Connection(Local):  # type: ignore[misc]  # ansible has no types
+    """The local connection, inside."""
+
+    transport = "namespace"
+
+    def exec_command(self, cmd: str, in_data: Any = None, sudoable: bool = True) -> Any:
+        inside = ("nsenter", "--target", self._play_context.remote_addr, "--mount", "--net", "--", "/bin/sh", "-c", cmd)
+        return super().exec_command(shlex.join(inside), in_data, sudoable)
+
+    def put_file(self, in_path: str, out_path: str) -> None:
+        shutil.copyfile(in_path, self._outside(out_path))
+
+    def fetch_file(self, in_path: str, out_path: str) -> None:
+        shutil.copyfile(self._outside(in_path), out_path)
+
+    def _outside(self, path: str) -> str:
+        return f"/proc/{self._play_context.remote_addr}/root{path}"
