@@ -43,6 +43,8 @@ def shape_differences(desired: MapShape, observed: MapShape, *, capacity: bool =
     found += [f"{name} {before} -> {after}" for name, after, before in fields if after != before]
     if desired.map_flags != observed.map_flags:
         found.append(f"map_flags {observed.map_flags.value:#x} -> {desired.map_flags.value:#x}")
+    if not desired.same_specials(observed):
+        found.append(f"special fields {observed.specials_in_words()} -> {desired.specials_in_words()}")
     return ", ".join(found)
 
 
@@ -284,12 +286,13 @@ def effective_update(update: Update, shape: MapShape) -> Update:
     """What `auto` comes to: in place where the write of one entry is atomic for a reader, else replace.
 
     Hash and LPM elements are swapped whole. An array's value is copied under the reader's eyes (array_map_update_elem):
-    elements are aligned to 8 bytes, so one of 1, 2, 4 or 8 bytes is written at once, and a longer one is not.
+    elements are aligned to 8 bytes, so one of 1, 2, 4 or 8 bytes is written at once, and a longer one is not, unless
+    it holds a spin lock: then it is copied while the lock is held.
     """
     if update is not Update.AUTO:
         return update
     copied = shape.map_type in (MapType.ARRAY, MapType.PERCPU_ARRAY) and shape.value_size not in (1, 2, 4, 8)
-    return Update.REPLACE if copied else Update.IN_PLACE
+    return Update.REPLACE if copied and not shape.is_locked else Update.IN_PLACE
 
 
 def _wrongly_shared(ids: NDArray[np.uint32], share: NDArray[np.int32]) -> NDArray[np.bool_]:

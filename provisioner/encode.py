@@ -142,7 +142,7 @@ class Encoder:
         )
 
     def object(self, one: BpfObject, info: ObjectInfo, maps: Mapping[str, DesiredMap]) -> DesiredObject:
-        """The object with the shape of each of its maps, and a dummy inner map for each outer one."""
+        """The object with the shape of each of its maps, and a dummy inner map for each outer one that is declared."""
         for program in one.programs:
             if program.name not in info.programs:
                 self._problems.add(
@@ -162,9 +162,7 @@ class Encoder:
                 continue
             if declared is not None and mine:
                 templates[name] = declared.entry_shape
-            elif definition.inner is not None:
-                templates[name] = definition.inner.shape
-            elif name not in self._spec.outer_maps:
+            elif definition.inner is None and name not in self._spec.outer_maps:
                 self._problems.add(
                     f"map `{name}` of object `{one.name}` has no inner map, and the spec gives it no template",
                     one.where,

@@ -10,11 +10,15 @@ import numpy as np
 from msgspec.structs import replace
 
 from provisioner import metamap
+from provisioner.codec.btf import BtfTypes
+from provisioner.codec.btf_specials import specials_of
 from provisioner.kernel import bpffs, host, links, maps, reading
 from provisioner.kernel.fd import InnerId, LinkFd, MapFd, ProgramFd
+from provisioner.kernel.maps import MapInfo
 from provisioner.kernel.reasons import KernelError
 from provisioner.shape import MapShape
 from provisioner.sources import SeenEntries, SeenMap
+from provisioner.specials import Special
 from provisioner.state import Meta, ObservedLink, ObservedProgram
 from provisioner.uapi import MapFlag, MapType
 
@@ -27,6 +31,7 @@ class LiveSource:
 
     def __init__(self, possible_cpus: int) -> None:
         self._cpus = possible_cpus
+        self._specials: dict[tuple[int, int], tuple[Special, ...]] = {}
 
     def check(self, root: PurePath) -> None:
         bpffs.check(Path(root))
@@ -46,7 +51,7 @@ class LiveSource:
             return None
         with fd:
             info = maps.info(fd)
-            shape = normalised(info.shape)
+            shape = self._shape(info)
             if not shape.is_outer:
                 return SeenMap(info.id, shape, np.zeros((0, 0), np.uint8), np.zeros(0, np.uint32))
             return SeenMap(info.id, shape, *reading.read_slots(fd, shape))
@@ -56,17 +61,18 @@ class LiveSource:
         if fd is None:
             return None
         with fd:
-            return normalised(maps.info(fd).shape)
+            return self._shape(maps.info(fd))
 
     def entries(self, path: PurePath, number: int | None, *, deep: bool) -> SeenEntries | None:
         fd = self._open(path, number)
         if fd is None:
             return None
         with fd:
-            shape = maps.info(fd).shape
+            info = maps.info(fd)
             if not deep:
                 nothing = np.zeros((0, 0), np.uint8)
-                return SeenEntries(shape.max_entries, nothing, nothing)
+                return SeenEntries(info.shape.max_entries, nothing, nothing)
+            shape = replace(info.shape, specials=self._specials_of(info))
             return SeenEntries(shape.max_entries, *reading.read_entries(fd, shape, self._cpus))
 
     def program(self, path: PurePath) -> ObservedProgram:
@@ -81,6 +87,24 @@ class LiveSource:
 
     def ifindex(self, name: str) -> int | None:
         return host.find_ifindex(name)
+
+    def _shape(self, info: MapInfo) -> MapShape:
+        return replace(normalised(info.shape), specials=self._specials_of(info))
+
+    def _specials_of(self, info: MapInfo) -> tuple[Special, ...] | None:
+        """The kernel's own fields in a map's values, which its BTF tells; None where this process may not read it."""
+        if not info.btf_value_type_id:
+            return ()
+        place = info.btf_id, info.btf_value_type_id
+        if place not in self._specials:
+            try:
+                types = BtfTypes(maps.read_btf(info.btf_id))
+            except KernelError as error:
+                if error.errno not in (errno.EPERM, errno.EACCES):
+                    raise
+                return None
+            self._specials[place] = specials_of(types, info.btf_value_type_id)
+        return self._specials[place]
 
     @staticmethod
     def _open(path: PurePath | None, number: int | None) -> MapFd | None:

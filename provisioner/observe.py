@@ -126,9 +126,8 @@ class _Reader:
             rows += len(found[0])
             last += 1
         counts = np.array([len(part) for part in keys], np.int64)
-        table = EntryTable(
-            np.cumsum(counts) - counts, counts, *self._comparable(np.concatenate(keys), np.concatenate(values))
-        )
+        seen_keys = self._one.key.normalise(np.concatenate(keys))
+        table = EntryTable(np.cumsum(counts) - counts, counts, seen_keys, self._masked(np.concatenate(values)))
         return last, ObservedBlock(first, last, np.array(capacity, np.uint32), table)
 
     def _slot(self, path: Path, observed: ObservedMap, slot: int) -> tuple[Bytes, Bytes, int]:
@@ -140,15 +139,15 @@ class _Reader:
             return (*self._no_entries(), 0 if seen is None else seen.max_entries)
         keys, values = seen.keys, seen.values
         if self._one.entry_shape.is_array:
-            held = columns.is_nonzero(values)
+            held = columns.is_nonzero(self._masked(values))
             keys, values = keys[held], values[held]
         return keys, values, seen.max_entries
 
     def _no_entries(self) -> tuple[Bytes, Bytes]:
         return np.zeros((0, self._one.key.size), np.uint8), np.zeros((0, self._one.value.size), np.uint8)
 
-    def _comparable(self, keys: Bytes, values: Bytes) -> tuple[Bytes, Bytes]:
-        return self._one.key.normalise(keys), values if self._mask is None else values & self._mask
+    def _masked(self, values: Bytes) -> Bytes:
+        return values if self._mask is None else values & self._mask
 
 
 def _map(path: Path, desired: DesiredMap | None, source: Source) -> ObservedMap | None:

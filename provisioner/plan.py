@@ -18,6 +18,7 @@ from msgspec.structs import astuple
 from provisioner.changes import Action, Change, LinkChange, MapChange, ObjectChange, Reason
 from provisioner.location import Location
 from provisioner.spec import ExtraInnerMaps, Limits, OnReplace
+from provisioner.specials import CALLED_BACK
 from provisioner.state import DesiredMap, DesiredState, Meta, ObservedState
 from provisioner.steps import (
     Attach,
@@ -283,6 +284,7 @@ def _hazards(
                 change.slot_address(lossy[0]),
                 f"{plural(len(lossy), 'inner map')} replaced that may hold entries of others: these are {fate}",
             )
+    yield from _unheld_timers(maps)
     if observed.other_pins:
         names = ", ".join(observed.other_pins[:5]) + (", ..." if len(observed.other_pins) > 5 else "")
         what = "removed" if overrides.prune else "left alone; --prune removes them"
@@ -292,6 +294,23 @@ def _hazards(
             "",
             f"not named by the spec: {plural(len(observed.other_pins), 'pin')} ({names}), {what}",
         )
+
+
+def _unheld_timers(maps: list[MapChange]) -> Iterable[Hazard]:
+    """New inner maps for timers and their kin: `bpf_timer_init` asks for a user of the map other than its slot."""
+    for change in maps:
+        if change.desired is None or change.desired.outer is None:
+            continue
+        specials = change.desired.entry_shape.specials or ()
+        words = [one.word for one in specials if one.word in CALLED_BACK]
+        if words and np.isin(change.slots.action, (Action.CREATE, Action.REPLACE)).any():
+            yield Hazard(
+                "timers-need-a-holder",
+                Severity.NOTICE,
+                change.name,
+                f"programs can use the {words[0]} of a new inner map only while some process holds the map open, or it "
+                "is pinned: the kernel refuses it (EPERM) in a map that only a slot holds",
+            )
 
 
 def _users(change: MapChange, observed: ObservedState) -> list[str]:

@@ -17,8 +17,9 @@ from provisioner.errors import Problems, did_you_mean
 from provisioner.host import Host
 from provisioner.location import Location
 from provisioner.objectfile import MapDef, ObjectInfo
-from provisioner.shape import MapShape
+from provisioner.shape import MapShape, unmakeable
 from provisioner.spec import InnerTemplate, MapFields, OuterMap, PlainMap, Spec
+from provisioner.specials import Special
 from provisioner.typexpr import NamedType
 from provisioner.uapi import BARE_TYPES, KEYLESS_TYPES, MapFlag
 
@@ -76,7 +77,9 @@ class Resolver:
         key, value = self._types(one.fields, definition, one.object, one.where, one.name)
         if key is None or value is None:
             return None
-        shape = self._shape(one.fields, key.size, value.size, _shape_of(definition), one.where, one.name)
+        shape = self._shape(
+            one.fields, key.size, value.size, value.specials, _shape_of(definition), one.where, one.name
+        )
         if shape is None:
             return None
         return Resolved(shape, shape, None, key, self._spread(shape, value))
@@ -97,7 +100,9 @@ class Resolver:
         if template is None or outer_key is None:
             return None
         entry_shape, key, value = template
-        shape = self._shape(one.fields, outer_key.size, _INNER_VALUE_SIZE, _shape_of(definition), one.where, one.name)
+        shape = self._shape(
+            one.fields, outer_key.size, _INNER_VALUE_SIZE, (), _shape_of(definition), one.where, one.name
+        )
         if shape is None:
             return None
         return Resolved(shape, entry_shape, outer_key, key, self._spread(entry_shape, value))
@@ -112,7 +117,7 @@ class Resolver:
         key, value = self._types(template.fields, inner, object_name, where, template.name)
         if key is None or value is None:
             return None
-        shape = self._shape(template.fields, key.size, value.size, None, where, template.name)
+        shape = self._shape(template.fields, key.size, value.size, value.specials, None, where, template.name)
         if shape is None:
             return None
         difference = shape_differences(shape, declared, capacity=False) if declared is not None else ""
@@ -192,6 +197,7 @@ class Resolver:
         fields: MapFields,
         key_size: int,
         value_size: int,
+        specials: tuple[Special, ...],
         declared: MapShape | None,
         where: Location,
         name: str,
@@ -209,7 +215,7 @@ class Resolver:
             return None
         flags = fields.map_flags if fields.map_flags is not None else (declared.map_flags if declared else MapFlag(0))
         extra = fields.map_extra if fields.map_extra is not None else (declared.map_extra if declared else 0)
-        shape = MapShape(map_type, key_size, value_size, max_entries, flags, extra, fields.numa_node)
+        shape = MapShape(map_type, key_size, value_size, max_entries, flags, extra, fields.numa_node, specials)
         shape = shape.with_capacity(shape.kept_capacity(max_entries, self._host.possible_cpus))
         if shape.is_array and key_size != 4:
             self._problems.add(
@@ -217,6 +223,9 @@ class Resolver:
                 where,
                 "write `key: u32`",
             )
+            return None
+        if declared is None and (refused := unmakeable(shape)):
+            self._problems.add(refused, where, "such fields are told by the value's type", name)
             return None
         if declared is not None and (difference := shape_differences(shape, declared)):
             self._problems.add(

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import msgspec
 from msgspec.structs import replace
 
+from provisioner.specials import LINKED, SPIN_LOCK, TAKEN_BY, Special, in_words
 from provisioner.uapi import (
     ARRAY_TYPES,
     BARE_TYPES,
@@ -22,6 +26,8 @@ class MapShape(msgspec.Struct, frozen=True):
     """Type, sizes in bytes, capacity and flags of a map, as the kernel takes them and gives them back.
 
     `value_size` is that of one value: per-CPU maps move `round_up(value_size, 8)` bytes for each possible CPU.
+    `specials` are the fields of its values that belong to the kernel, by offset; None where the BTF of a live map may
+    not be read.
     """
 
     map_type: MapType
@@ -31,6 +37,15 @@ class MapShape(msgspec.Struct, frozen=True):
     map_flags: MapFlag = MapFlag(0)
     map_extra: int = 0
     numa_node: int | None = None
+    specials: tuple[Special, ...] | None = ()
+
+    @staticmethod
+    def from_json(fields: Mapping[str, Any]) -> MapShape:
+        """A shape out of what `msgspec.to_builtins` made of it. Raises KeyError or TypeError for other things."""
+        kinds = {"map_type": MapType(fields["map_type"]), "map_flags": MapFlag(fields["map_flags"])}
+        specials = fields.get("specials", ())
+        kept = None if specials is None else tuple(Special(**one) for one in specials)
+        return MapShape(**{**fields, **kinds, "specials": kept})
 
     def with_capacity(self, max_entries: int) -> MapShape:
         """The same shape with other room."""
@@ -60,5 +75,29 @@ class MapShape(msgspec.Struct, frozen=True):
         return self.map_type not in KEYLESS_TYPES | BARE_TYPES | SOCKET_TYPES
 
     @property
+    def is_locked(self) -> bool:
+        """Whether values hold a spin lock, under which the kernel copies them if it is asked to (BPF_F_LOCK)."""
+        return any(one.kind == SPIN_LOCK for one in self.specials or ())
+
+    def same_specials(self, other: MapShape) -> bool:
+        """Whether the kernel finds the same fields of its own in both (`btf_record_equal`), as far as is known."""
+        return self.specials is None or other.specials is None or self.specials == other.specials
+
+    def specials_in_words(self) -> str:
+        return in_words(self.specials or ())
+
+    @property
     def is_percpu(self) -> bool:
         return self.map_type in PERCPU_TYPES
+
+
+def unmakeable(shape: MapShape) -> str:
+    """Why we can't make a map of this shape, for the kernel's own fields in its values; empty if we can."""
+    word = shape.map_type.word
+    for one in shape.specials or ():
+        if one.word in LINKED:
+            at = f"(byte {one.offset} of the value)"
+            return f"a {one.word} {at} is tied to the BTF of its program: only libbpf makes such maps"
+        if shape.map_type not in TAKEN_BY.get(one.word, {shape.map_type}):
+            return f"values of a {word} can't hold a {one.word} (byte {one.offset} of the value)"
+    return ""

@@ -26,7 +26,6 @@ from provisioner.location import Location
 from provisioner.shape import MapShape
 from provisioner.sources import SeenEntries, SeenMap
 from provisioner.state import META_PIN, Meta, ObservedLink, ObservedProgram
-from provisioner.uapi import MapFlag, MapType
 
 FORMAT: Final = "provisioner-snapshot"
 VERSION: Final = 1
@@ -223,9 +222,9 @@ def _read(fields: dict[str, Any], archive: zipfile.ZipFile) -> Snapshot:
         keys, ids = np.zeros((0, 0), np.uint8), np.zeros(0, np.uint32)
         if one["slots"]:
             keys, ids = column(f"maps/{number}/keys"), column(f"maps/{number}/ids")
-        maps[one["path"]] = SeenMap(one["id"], _shape(one["shape"]), keys, ids)
+        maps[one["path"]] = SeenMap(one["id"], MapShape.from_json(one["shape"]), keys, ids)
     held = tuple(
-        Held(_shape(shape), *(column(f"held/{number}/{name}") for name in _COLUMNS))
+        Held(MapShape.from_json(shape), *(column(f"held/{number}/{name}") for name in _COLUMNS))
         for number, shape in enumerate(fields.pop("held"))
     )
     programs = {
@@ -234,8 +233,3 @@ def _read(fields: dict[str, Any], archive: zipfile.ZipFile) -> Snapshot:
     links = {pin: ObservedLink(**one) for pin, one in fields["links"].items()}
     header = Header(**fields | {"pins": tuple(fields["pins"]), "programs": programs, "links": links})
     return Snapshot.of(header, maps, held)
-
-
-def _shape(fields: dict[str, Any]) -> MapShape:
-    kinds = {"map_type": MapType(fields["map_type"]), "map_flags": MapFlag(fields["map_flags"])}
-    return MapShape(**fields | kinds)

@@ -7,6 +7,8 @@ from contextlib import ExitStack
 from types import MappingProxyType, TracebackType
 from typing import Self
 
+from msgspec.structs import replace
+
 from provisioner.codec.btf_emit import btf_of
 from provisioner.host import Host
 from provisioner.kernel import batch, maps, reading
@@ -70,11 +72,13 @@ class Stager:
         return staged
 
     def forget_btf(self) -> bool:
-        """Create maps without BTF from now on; whether there was any to forget.
+        """Create maps without BTF from now on; whether there was any to forget, which what is in them does not need.
 
         For Linux 5.15 to 6.1, where a value type that is a struct is part of what an outer map's template and its inner
         maps must have in common, or none of them (`timer_off` in bpf_map_meta_equal, until aa3496accc41).
         """
+        if self._desired.entry_shape.specials:
+            return False
         had, self._btf = self._had_btf, (None, 0, 0)
         return had
 
@@ -88,7 +92,8 @@ class Stager:
     def _copy(self, old_id: int, new: MapFd) -> None:
         """Write everything that a live inner map holds into a new one."""
         with maps.open_id(InnerId(old_id)) as old:
-            keys, values = reading.read_entries(old, maps.info(old).shape, self._host.possible_cpus)
+            shape = replace(maps.info(old).shape, specials=self._desired.entry_shape.specials)
+            keys, values = reading.read_entries(old, shape, self._host.possible_cpus)
         batch.write_batch(new, keys, values, name=self._desired.name)
 
     def _create(self, shape: MapShape, btf: tuple[BtfFd | None, int, int]) -> MapFd:
@@ -99,15 +104,18 @@ class Stager:
         """BTF for keys and values, so that bpftool prints members by name; none where the kernel takes none.
 
         Not every type of map takes BTF, nor every key (an array has a 32-bit integer, an LPM trie a struct), and
-        old kernels know fewer kinds of type: it is tried once, on a map with room for one entry.
+        old kernels know fewer kinds of type: it is tried once, on a map with room for one entry. Where values hold
+        fields of the kernel's own, it finds them by this BTF: then there is no map without it.
         """
         shape = self._desired.entry_shape
-        if not shape.is_listable:
+        if not shape.is_listable and not shape.specials:
             return (None, 0, 0)
         data, key_id, value_id = btf_of(self._desired.key, self._desired.value, self._host.byteorder)
         try:
             fd = self._opened.enter_context(maps.load_btf(data))
             self._create(shape.with_capacity(1), (fd, key_id, value_id)).close()
         except KernelError:
+            if shape.specials:
+                raise
             return (None, 0, 0)
         return (fd, key_id, value_id)

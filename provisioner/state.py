@@ -27,7 +27,7 @@ from provisioner.spec import (
     Update,
     XdpAttach,
 )
-from provisioner.uapi import MapFlag, MapType, XdpMode
+from provisioner.uapi import XdpMode
 
 META_PIN: Final = "_meta"
 """Names that begin with an underscore are ours: users' pins never do."""
@@ -139,7 +139,7 @@ class DesiredProgram(msgspec.Struct, frozen=True):
 class DesiredObject(msgspec.Struct, frozen=True):
     """An object to be loaded. `maps` are the pins that its maps get, with the shape they have in the ELF or the spec.
 
-    `templates` has the dummy inner map of each outer map, by map name.
+    `templates` has the dummy inner map of each outer map that the spec declares, by map name; libbpf makes the others.
     """
 
     name: str
@@ -238,7 +238,7 @@ class Meta(msgspec.Struct, frozen=True):
     def from_json(text: str) -> Meta:
         """Raises ValueError or KeyError where the text is no meta of ours."""
         data = json.loads(text)
-        shapes = {name: _shape(fields) for name, fields in data["templates"].items()}
+        shapes = {name: MapShape.from_json(fields) for name, fields in data["templates"].items()}
         used = {pin: tuple(ids) for pin, ids in data["used_maps"].items()}
         return Meta(
             data["project"],
@@ -249,12 +249,6 @@ class Meta(msgspec.Struct, frozen=True):
             tuple(data["protected"]),
             tuple(data["pins"]),
         )
-
-
-def _shape(fields: dict[str, int]) -> MapShape:
-    return MapShape(
-        **fields | {"map_type": MapType(fields["map_type"]), "map_flags": MapFlag(fields["map_flags"])}  # type: ignore[arg-type]
-    )
 
 
 class ObservedState(msgspec.Struct, frozen=True):

@@ -6,11 +6,12 @@ from collections.abc import Iterator
 from typing import Final
 
 from provisioner.codec.btf import BtfAlias, BtfArray, BtfComposite, BtfEnum, BtfInt, BtfTypes, Kind
-from provisioner.codec.btf_convert import FIXED_ORDER, KERNEL_STRUCTS, enum_type, integer_type
+from provisioner.codec.btf_convert import FIXED_ORDER, enum_type, integer_type
 from provisioner.codec.build import ELEMENTS, Builder, builtins
 from provisioner.codec.display import format_value
 from provisioner.errors import Problems
 from provisioner.location import Location
+from provisioner.specials import STRUCTS
 from provisioner.typexpr import BtfType
 
 _CANDIDATES: Final = 8
@@ -46,7 +47,7 @@ class ObjectTypes:
             for name in self._btf.names()
             if name.startswith("struct ")
             and name not in self._used | _CONTEXTS
-            and name.removeprefix("struct ") not in KERNEL_STRUCTS
+            and name.removeprefix("struct ") not in STRUCTS
             and self._builder(Problems()).build(BtfType(name, "", (), _NOWHERE)) is not None
         ]
         return found[:_CANDIDATES]

@@ -126,7 +126,7 @@ def _edits(fd: MapFd, change: MapChange, row: int, edits: EntryChanges) -> list[
     keys = np.ascontiguousarray(edits.keys[~gone])
     values = np.ascontiguousarray(_desired(change).entries.values[edits.row[~gone]])
     order: list[Callable[[], None]] = [
-        partial(batch.write_batch, fd, keys, values, name=address),
+        partial(batch.write_batch, fd, keys, values, locked=_desired(change).entry_shape.is_locked, name=address),
         partial(_delete_entries, fd, change, edits.keys[gone], address),
     ]
     return order[::-1] if _is_crowded(change, row) else order
@@ -150,7 +150,8 @@ def _delete_entries(fd: MapFd, change: MapChange, keys: Bytes, name: str) -> Non
     desired = _desired(change)
     keys = np.ascontiguousarray(keys)
     if desired.entry_shape.is_array:
-        batch.write_batch(fd, keys, np.zeros((len(keys), desired.value.size), np.uint8), name=name)
+        zeros = np.zeros((len(keys), desired.value.size), np.uint8)
+        batch.write_batch(fd, keys, zeros, locked=desired.entry_shape.is_locked, name=name)
     else:
         batch.delete_batch(fd, keys, name=name)
 
@@ -161,4 +162,4 @@ def _write_back(tx: Transaction, change: MapChange, row: int, edits: EntryChange
     keys, before = np.ascontiguousarray(edits.keys[~inserted]), np.ascontiguousarray(edits.before[~inserted])
     with _open_slot(tx, change, row) as fd:
         _delete_entries(fd, change, edits.keys[inserted], change.name)
-        batch.write_batch(fd, keys, before, name=change.name)
+        batch.write_batch(fd, keys, before, locked=_desired(change).entry_shape.is_locked, name=change.name)

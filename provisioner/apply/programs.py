@@ -8,8 +8,10 @@ from pathlib import Path
 from provisioner.apply.pins import pin_new, put_in_place
 from provisioner.apply.transaction import Transaction
 from provisioner.changes import Action, LinkChange
+from provisioner.codec.btf_emit import btf_of
 from provisioner.kernel import bpffs, links, maps, objects
 from provisioner.kernel.fd import ProgramFd
+from provisioner.state import DesiredObject
 from provisioner.steps import Attach, CommitObject, Detach, LoadObject
 from provisioner.uapi import XdpMode
 
@@ -23,6 +25,7 @@ def load(tx: Transaction, step: LoadObject) -> None:
             objects.load(
                 Path(one.file),
                 inner_templates={name: shape for name, shape in one.templates.items() if name in step.fresh},
+                template_btf=_template_btf(tx, one, step),
                 reuse=reuse,
                 only_programs=[program.name for program in one.programs],
                 name=one.name,
@@ -33,6 +36,13 @@ def load(tx: Transaction, step: LoadObject) -> None:
         for program in one.programs:
             pin_new(tx, loaded.programs[program.name], program.pin)
     tx.fresh |= set(step.fresh)
+
+
+def _template_btf(tx: Transaction, one: DesiredObject, step: LoadObject) -> dict[str, objects.EmittedBtf]:
+    """BTF for the dummy inner maps in whose values the kernel must find fields of its own: by it, it finds them."""
+    desired = tx.plan.desired
+    found = (desired.maps[name] for name in step.fresh if name in one.templates)
+    return {each.name: btf_of(each.key, each.value, desired.host.byteorder) for each in found if each.value.specials}
 
 
 def commit(tx: Transaction, step: CommitObject) -> None:

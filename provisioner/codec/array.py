@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from provisioner.codec.base import Bytes, Column, Fault, Path, Type, Value
+from provisioner.specials import Special
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +31,10 @@ class Array(Type):
         return self.element.sensitive
 
     @property
-    def specials(self) -> tuple[str, ...]:
-        return tuple(f"[].{special}" for special in self.element.specials)
+    def specials(self) -> tuple[Special, ...]:
+        # The kernel takes 11 at most (BTF_FIELDS_MAX), so that more of them need not be told apart.
+        each = self.element.specials
+        return tuple(one.moved(at * self.element.size) for at in range(min(self.count, 12)) for one in each)
 
     def encode(self, columns: Mapping[Path, Column], out: Bytes) -> list[Fault]:
         if () in columns or any(not isinstance(path[0], int) for path in columns):

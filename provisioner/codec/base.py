@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from provisioner.host import ByteOrder as ByteOrder
+from provisioner.specials import Special
 
 Bytes = NDArray[np.uint8]
 """Rows of bytes: shape (n, size)."""
@@ -87,8 +88,8 @@ class Type(ABC):
         return None
 
     @property
-    def specials(self) -> tuple[str, ...]:
-        """The parts that only the kernel writes, as `lock (struct bpf_spin_lock)`; their bytes are always zero."""
+    def specials(self) -> tuple[Special, ...]:
+        """The fields that belong to the kernel, by offset; their bytes are in no value, and written as zero."""
         return ()
 
     @abstractmethod

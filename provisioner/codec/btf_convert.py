@@ -10,6 +10,7 @@ from provisioner.codec.array import Array
 from provisioner.codec.base import ByteOrder, Scalar, Type
 from provisioner.codec.btf import (
     MAX_DEPTH,
+    POINTER_SIZE,
     BtfAlias,
     BtfArray,
     BtfComposite,
@@ -21,28 +22,14 @@ from provisioner.codec.btf import (
     IntEncoding,
     Kind,
 )
+from provisioner.codec.btf_specials import pointee, specials_of
 from provisioner.codec.integer import Boolean, Enum, Integer
 from provisioner.codec.layout import Field, Struct, Union
 from provisioner.codec.members import Bits, Opaque
 from provisioner.codec.text import Char
 from provisioner.errors import Problems, did_you_mean
 from provisioner.location import Location
-
-KERNEL_STRUCTS: Final = frozenset(
-    {
-        "bpf_spin_lock",
-        "bpf_res_spin_lock",
-        "bpf_timer",
-        "bpf_wq",
-        "bpf_task_work",
-        "bpf_list_head",
-        "bpf_list_node",
-        "bpf_rb_root",
-        "bpf_rb_node",
-        "bpf_refcount",
-    }
-)
-"""Structs that the kernel manages inside map values (`btf_get_field_type`, kernel/bpf/btf.c)."""
+from provisioner.specials import STRUCTS, in_words
 
 _ORDERS: Final[tuple[tuple[str, ByteOrder], ...]] = (("be", "big"), ("le", "little"))
 
@@ -138,9 +125,8 @@ class Conversion:
     def _other(self, node: BtfOther, path: tuple[str, ...]) -> Type | None:
         match node.kind:
             case Kind.PTR:
-                target = self.types[node.target]
-                if isinstance(target, BtfAlias) and target.kind is Kind.TYPE_TAG and "kptr" in target.name:
-                    return Opaque(target.name, 8, 8)
+                if kind := pointee(self.types, node):
+                    return Opaque(kind, POINTER_SIZE, POINTER_SIZE)
                 return self._refuse(path, "is a pointer", _POINTERS)
             case Kind.FLOAT:
                 return self._refuse(path, f"is a {node.name}: BPF programs have no floating point")
@@ -151,8 +137,8 @@ class Conversion:
                 return self._refuse(path, f"is a {node.kind.name.lower()}, not a value")
 
     def _composite(self, node: BtfComposite, path: tuple[str, ...]) -> Type | None:
-        if node.name in KERNEL_STRUCTS and node.kind is Kind.STRUCT:
-            return Opaque(f"struct {node.name}", node.size, 4 if node.size % 8 else 8)
+        if node.name in STRUCTS and node.kind is Kind.STRUCT:
+            return Opaque(node.name, node.size, 4 if node.size % 8 else 8)
         if not node.size or not node.members:
             return self._refuse(path, f"is `{node.name}`, which has no members")
         fields = [self._member(member, path) for member in node.members]
@@ -191,6 +177,10 @@ class Conversion:
     def _refined(self, member: BtfMember, path: tuple[str, ...], type_: Type, where: Location) -> Type | None:
         self.used.add(path)
         size = self.types.size_of(member.type)
+        if kernels := specials_of(self.types, member.type):
+            what = f"`{'.'.join(path)}` belongs to the kernel ({in_words(kernels)}), which can't be refined"
+            self.problems.add(what, where, "leave it out")
+            return None
         if type_.size == size:
             return type_
         behind = self.types[self.types.resolve(member.type)]

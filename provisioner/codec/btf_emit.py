@@ -19,6 +19,7 @@ from provisioner.codec.resolve import Resolved
 from provisioner.codec.sensitive import Sensitive
 from provisioner.codec.text import Char
 from provisioner.codec.units import Quantity
+from provisioner.specials import STRUCTS
 
 _C_NAMES: Final = {
     (1, False): "unsigned char",
@@ -89,12 +90,15 @@ class _Emitter:
                 # lpm_trie takes no key whose BTF is anything but a struct (trie_check_btf).
                 fields = (Field(PREFIX, length, 0), Field("data", data, 4))
                 return self._composite(Struct(fields, type_.size, 4))
-            case Opaque(name=name, size=size):
-                # The kernel knows its own structs by name and size; for a kptr, there are only bytes.
-                if not name.startswith("struct "):
-                    return self._bytes(size)
+            case Opaque(kind=kind, size=size) if kind in STRUCTS:
+                # The kernel knows its own structs by name, size and alignment, whatever is in them.
                 member = self._record("III", self._name("opaque"), self._bytes(size), 0)
-                return self._add(name.removeprefix("struct "), Kind.STRUCT, 1, size, member)
+                return self._add(kind, Kind.STRUCT, 1, size, member)
+            case Opaque(kind=kind):
+                # What a pointer points to, it looks up by name in its own BTF.
+                tag, _, pointee = kind.partition(" ")
+                target = self._add(pointee, Kind.STRUCT, 0, 0)
+                return self._add("", Kind.PTR, 0, self._add(tag, Kind.TYPE_TAG, 0, target))
             case _:
                 return self._bytes(type_.size)
 

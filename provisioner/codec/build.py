@@ -21,6 +21,7 @@ from provisioner.codec.text import Char, HexBytes
 from provisioner.codec.units import UNITS, Quantity
 from provisioner.errors import Problems, did_you_mean
 from provisioner.location import Location
+from provisioner.specials import STRUCTS
 from provisioner.typexpr import (
     ArrayType,
     BtfType,
@@ -162,6 +163,9 @@ class Builder:
         if expr.name in _FLOATS:
             hint = "scale it to an integer, as the program must"
             return self._refuse(f"`{expr.name}`: BPF programs have no floating point", expr.where, hint)
+        if expr.name in STRUCTS:
+            hint = "take the struct around it from the object: {btf: struct NAME}"
+            return self._refuse(f"`{expr.name}` belongs to the kernel and the program", expr.where, hint)
         if expr.name in _OTHER_WORDS:
             hint = f"write {_OTHER_WORDS[expr.name]}"
         elif expr.name.startswith(("struct ", "union ", "enum ")):

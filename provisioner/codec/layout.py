@@ -11,6 +11,7 @@ import numpy as np
 from provisioner.codec.base import HIDDEN, Bytes, Column, Fault, Path, Type, Value
 from provisioner.codec.members import Opaque
 from provisioner.errors import did_you_mean
+from provisioner.specials import Special
 
 Columns = Mapping[Path, Column]
 
@@ -55,8 +56,8 @@ class Struct(Type):
         return any(field.type.sensitive for field in self.fields)
 
     @property
-    def specials(self) -> tuple[str, ...]:
-        return _specials(self.fields)
+    def specials(self) -> tuple[Special, ...]:
+        return tuple(sorted(one.moved(field.offset) for field in self.fields for one in field.type.specials))
 
     def encode(self, columns: Columns, out: Bytes) -> list[Fault]:
         if faults := _no_mapping(columns, self.fields, self.describe()):
@@ -118,10 +119,6 @@ class Union(Type):
     @property
     def sensitive(self) -> bool:
         return any(field.type.sensitive for field in self.fields)
-
-    @property
-    def specials(self) -> tuple[str, ...]:
-        return _specials(self.fields)
 
     def encode(self, columns: Columns, out: Bytes) -> list[Fault]:
         if faults := _no_mapping(columns, self.fields, self.describe()):
@@ -260,14 +257,6 @@ def _conceal(fields: Iterable[Field], value: Value) -> Value:
         elif field.type.sensitive:
             result |= dict.fromkeys(result.keys() & set(field.reached_by()), HIDDEN)
     return result
-
-
-def _specials(fields: Iterable[Field]) -> tuple[str, ...]:
-    return tuple(
-        f"{field.name}{special}" if special.startswith((" ", "[")) else f"{field.name}.{special}".lstrip(".")
-        for field in fields
-        for special in field.type.specials
-    )
 
 
 def _listed(kind: str, fields: Iterable[Field]) -> str:

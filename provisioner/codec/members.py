@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from provisioner.codec.base import ByteOrder, Bytes, Column, Fault, Path, Scalar, Type, Value
+from provisioner.specials import STRUCTS, Special
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,9 +71,9 @@ class Bits(Type):
 
 @dataclass(frozen=True, slots=True)
 class Opaque(Type):
-    """Bytes that only the kernel writes (`struct bpf_spin_lock`): always zero, and in no value."""
+    """Bytes that belong to the kernel: always zero, and in no value. `kind` is that of `Special`."""
 
-    name: str
+    kind: str
     length: int
     alignment: int
 
@@ -85,12 +86,12 @@ class Opaque(Type):
         return self.alignment
 
     @property
-    def specials(self) -> tuple[str, ...]:
-        return (f" ({self.name})",)
+    def specials(self) -> tuple[Special, ...]:
+        return (Special(0, self.kind),)
 
     def encode(self, columns: Mapping[Path, Column], out: Bytes) -> list[Fault]:
         out[:] = 0
-        return [Fault(-1, (), f"a {self.name} is the kernel's own", "leave it out")] if columns else []
+        return [Fault(-1, (), f"a {self.kind} is the kernel's own", "leave it out")] if columns else []
 
     def decode(self, rows: Bytes) -> list[Value]:
         return [None] * len(rows)
@@ -99,4 +100,4 @@ class Opaque(Type):
         return np.zeros(self.size, np.uint8)
 
     def describe(self) -> str:
-        return self.name
+        return f"struct {self.kind}" if self.kind in STRUCTS else self.kind

@@ -9,6 +9,7 @@ import numpy as np
 
 from provisioner.codec.array import Array
 from provisioner.codec.base import Bytes, Column, Fault, Path, Type, Value
+from provisioner.specials import Special
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +37,7 @@ class PerCpu(Type):
         return self.element.sensitive
 
     @property
-    def specials(self) -> tuple[str, ...]:
+    def specials(self) -> tuple[Special, ...]:
         return self.element.specials
 
     def encode(self, columns: Mapping[Path, Column], out: Bytes) -> list[Fault]:

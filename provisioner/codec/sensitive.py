@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from provisioner.codec.base import HIDDEN, Bytes, Column, Fault, Path, Type, Value
+from provisioner.specials import Special
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +28,7 @@ class Sensitive(Type):
         return True
 
     @property
-    def specials(self) -> tuple[str, ...]:
+    def specials(self) -> tuple[Special, ...]:
         return self.inner.specials
 
     def encode(self, columns: Mapping[Path, Column], out: Bytes) -> list[Fault]:

@@ -23,7 +23,7 @@ from provisioner.kernel.fd import MapFd
 from provisioner.kernel.reasons import KernelError, Subject
 from provisioner.kernel.rows import Column, Rows
 from provisioner.shape import MapShape
-from provisioner.uapi import ENOTSUPP, MapType
+from provisioner.uapi import ENOTSUPP, MapType, UpdateFlag
 
 
 class Batching(msgspec.Struct, frozen=True):
@@ -39,6 +39,10 @@ class Batching(msgspec.Struct, frozen=True):
 
 
 BATCHING: Final = Batching()
+
+_NO_BATCH: Final = frozenset({ENOTSUPP})
+_NO_LOCKED_BATCH: Final = frozenset({ENOTSUPP, errno.EINVAL})
+"""What to write one by one after: a batch that takes no flags for its elements says EINVAL."""
 
 _MANY_SLOTS: Final = 128
 """From here on it pays to know whether a batch waits once: a dear one costs more than a second."""
@@ -62,21 +66,37 @@ class BatchError(KernelError):
         return BatchError(super().about(name, subject), self.written, self.failed)
 
 
-def write_batch(fd: MapFd, keys: Column, values: Column, *, batching: Batching = BATCHING, name: str = "") -> None:
+def write_batch(
+    fd: MapFd,
+    keys: Column,
+    values: Column,
+    *,
+    locked: bool = False,
+    batching: Batching = BATCHING,
+    name: str = "",
+) -> None:
     """Write entries in place: rows of `keys` (n, key_size) and `values` (n, value_size as the system call moves it).
 
-    The kernel reads as many bytes as the map's shape says: rows of another size are the caller's bug. Raises
-    `BatchError`.
+    `locked` writes each value under its own spin lock; a map without one refuses that. The kernel reads as many bytes
+    as the map's shape says: rows of another size are the caller's bug. Raises `BatchError`.
     """
     key_rows, value_rows = _pair(keys, values)
+    options = locked_elements() if locked else None
+    flags = UpdateFlag.LOCK if locked else UpdateFlag.ANY
 
     def whole(start: int, count: libbpf.Counter) -> None:
-        libbpf.map_update_batch(fd.number, key_rows.at(start), value_rows.at(start), count, None)
+        libbpf.map_update_batch(fd.number, key_rows.at(start), value_rows.at(start), count, options)
 
     def single(index: int) -> None:
-        libbpf.map_update_elem(fd.number, key_rows.at(index), value_rows.at(index), 0)
+        libbpf.map_update_elem(fd.number, key_rows.at(index), value_rows.at(index), flags)
 
-    _write(key_rows.count, whole if batching.entries else None, single, 1, name=name)
+    missing = _NO_LOCKED_BATCH if locked else _NO_BATCH
+    _write(key_rows.count, whole if batching.entries else None, single, 1, missing=missing, name=name)
+
+
+def locked_elements() -> libbpf.BatchOptions:
+    """Options of a batch that copies each value under its own spin lock."""
+    return libbpf.BatchOptions(elem_flags=UpdateFlag.LOCK)
 
 
 def delete_batch(fd: MapFd, keys: Column, *, batching: Batching = BATCHING, name: str = "") -> None:
@@ -184,6 +204,7 @@ def _write(
     threads: int,
     *,
     forgiven: int = 0,
+    missing: frozenset[int] = _NO_BATCH,
     subject: Subject = "",
     name: str = "",
 ) -> int:
@@ -192,7 +213,7 @@ def _write(
         return 0
     try:
         if whole:
-            waits = _by_batch(total, whole, forgiven)
+            waits = _by_batch(total, whole, forgiven, missing)
             if waits:
                 return waits
         return _one_by_one(total, single, forgiven, min(threads, total))
@@ -200,7 +221,7 @@ def _write(
         raise error.about(name, subject) from None
 
 
-def _by_batch(total: int, whole: Whole, forgiven: int) -> int:
+def _by_batch(total: int, whole: Whole, forgiven: int, missing: frozenset[int]) -> int:
     """The number of calls it took, or 0 where the kernel has no such batch."""
     start = calls = repeats = 0
     while start < total:
@@ -211,7 +232,7 @@ def _by_batch(total: int, whole: Whole, forgiven: int) -> int:
         except KernelError as error:
             # Refused before its loop, the kernel leaves the count as it was; in the loop, it stops at the bad element.
             done = 0 if count.value == total - start else count.value
-            if error.errno == ENOTSUPP and start + done == 0:
+            if error.errno in missing and start + done == 0:
                 return 0
             start += done
             if error.errno in libbpf.ASKS_AGAIN and repeats < libbpf.REPEATS:

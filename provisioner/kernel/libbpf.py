@@ -52,6 +52,10 @@ class MapCreateOptions(_Options):
     ]
 
 
+class BatchOptions(_Options):
+    _fields_: ClassVar[list[tuple[str, Any]]] = [("elem_flags", c_uint64), ("flags", c_uint64)]
+
+
 class ObjectGetOptions(_Options):
     _fields_: ClassVar[list[tuple[str, Any]]] = [("file_flags", c_uint32)]
 
@@ -220,13 +224,19 @@ map_update_elem: Function[int] = Function(
 map_lookup_elem: Function[int] = Function(
     "bpf_map_lookup_elem", c_int, c_int, c_void_p, c_void_p, fails="BPF_MAP_LOOKUP_ELEM"
 )
+map_lookup_elem_flags: Function[int] = Function(
+    "bpf_map_lookup_elem_flags", c_int, c_int, c_void_p, c_void_p, c_uint64, fails="BPF_MAP_LOOKUP_ELEM"
+)
 map_delete_elem: Function[int] = Function("bpf_map_delete_elem", c_int, c_int, c_void_p, fails=DELETE)
 map_get_next_key: Function[int] = Function(
     "bpf_map_get_next_key", c_int, c_int, c_void_p, c_void_p, fails="BPF_MAP_GET_NEXT_KEY"
 )
 map_freeze: Function[int] = Function("bpf_map_freeze", c_int, c_int, fails="BPF_MAP_FREEZE")
 map_update_batch: Function[int] = Function(
-    "bpf_map_update_batch", c_int, c_int, c_void_p, c_void_p, _number, c_void_p, fails="BPF_MAP_UPDATE_BATCH"
+    "bpf_map_update_batch",
+    c_int,
+    *(c_int, c_void_p, c_void_p, _number, POINTER(BatchOptions)),
+    fails="BPF_MAP_UPDATE_BATCH",
 )
 map_delete_batch: Function[int] = Function(
     "bpf_map_delete_batch", c_int, c_int, c_void_p, _number, c_void_p, fails="BPF_MAP_DELETE_BATCH"
@@ -234,7 +244,7 @@ map_delete_batch: Function[int] = Function(
 map_lookup_batch: Function[int] = Function(
     "bpf_map_lookup_batch",
     c_int,
-    *(c_int, c_void_p, c_void_p, c_void_p, c_void_p, _number, c_void_p),
+    *(c_int, c_void_p, c_void_p, c_void_p, c_void_p, _number, POINTER(BatchOptions)),
     fails="BPF_MAP_LOOKUP_BATCH",
 )
 

@@ -10,6 +10,8 @@ from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import Final, Self
 
+from provisioner.codec.btf import BtfTypes
+from provisioner.codec.btf_specials import specials_of
 from provisioner.errors import InputError, Problem, Problems, did_you_mean
 from provisioner.kernel import libbpf, maps
 from provisioner.kernel.fd import Fd, FdSet, MapFd, OwnedFd, ProgramFd
@@ -18,6 +20,9 @@ from provisioner.location import Location
 from provisioner.objectfile import MapDef, ObjectInfo, ProgramDef
 from provisioner.shape import MapShape
 from provisioner.uapi import OUTER_TYPES, MapFlag, MapType
+
+EmittedBtf = tuple[bytes, int, int]
+"""BTF to be loaded, and the ids of the key's and the value's type in it."""
 
 _NOTHING: Final[Mapping[str, MapFd]] = MappingProxyType({})
 
@@ -59,11 +64,13 @@ def inspect(source: Path | bytes, name: str = "object") -> ObjectInfo:
     """
     data = _read(source)
     with _opened(source, data, name) as handle:
+        btf = libbpf.raw_btf(handle)
+        types = BtfTypes(btf) if btf else None
         return ObjectInfo(
             file=_place(source, name).file,
-            maps={one.name: one for one in map(_map_def, _each(libbpf.object_next_map, handle))},
+            maps={one.name: one for one in (_map_def(at, types) for at in _each(libbpf.object_next_map, handle))},
             programs={one.name: one for one in map(_program_def, _each(libbpf.object_next_program, handle))},
-            btf=libbpf.raw_btf(handle),
+            btf=btf,
             digest=hashlib.sha256(data).hexdigest(),
         )
 
@@ -72,6 +79,7 @@ def load(
     source: Path | bytes,
     *,
     inner_templates: Mapping[str, MapShape] = MappingProxyType({}),
+    template_btf: Mapping[str, EmittedBtf] = MappingProxyType({}),
     reuse: Mapping[str, MapFd] = _NOTHING,
     only_programs: Collection[str] | None = None,
     name: str = "object",
@@ -79,7 +87,8 @@ def load(
     """Create an object's maps and load its programs. Nothing is pinned or attached; `PIN_BY_NAME` is not heeded.
 
     `inner_templates` gives the template of outer maps by name, in place of what the object declares: the dummy inner
-    map made from it is closed before this returns or raises. `reuse` gives live maps to use instead of new ones; they
+    map made from it is closed before this returns or raises. `template_btf` is theirs, where their values hold fields
+    of the kernel's own. `reuse` gives live maps to use instead of new ones; they
     stay the caller's. Of `only_programs` the rest is not loaded. Raises `InputError` for names that the object does
     not have and for outer maps without a template, and `KernelError` with libbpf's and the verifier's log.
     """
@@ -95,7 +104,7 @@ def load(
                     if map_name in reuse:
                         libbpf.map_reuse_fd(at, reuse[map_name].number)
                     elif map_name in inner_templates:
-                        dummy = dummies.add(maps.create(inner_templates[map_name], map_name))
+                        dummy = dummies.add(_dummy(inner_templates[map_name], map_name, template_btf.get(map_name)))
                         libbpf.map_set_inner_map_fd(at, dummy.number)
                 for program_name, at in programs.items():
                     libbpf.program_set_autoload(at, only_programs is None or program_name in only_programs)
@@ -107,6 +116,14 @@ def load(
                 name = error.name or str(_place(source, name))
                 raise KernelError(operation, error.errno, name=name, log=said) from None
         return _taken(found, programs, only_programs)
+
+
+def _dummy(shape: MapShape, name: str, btf: EmittedBtf | None) -> MapFd:
+    if btf is None:
+        return maps.create(shape, name)
+    data, key_id, value_id = btf
+    with maps.load_btf(data) as fd:
+        return maps.create(shape, name, btf=fd, btf_key_type_id=key_id, btf_value_type_id=value_id)
 
 
 def _taken(found: Mapping[str, int], programs: Mapping[str, int], only: Collection[str] | None) -> LoadedObject:
@@ -225,7 +242,9 @@ def _program_def(at: int) -> ProgramDef:
     return ProgramDef(_name(libbpf.program_name, at), _name(libbpf.program_section, at), libbpf.program_type(at))
 
 
-def _map_def(at: int) -> MapDef:
+def _map_def(at: int, types: BtfTypes | None) -> MapDef:
+    """A map of an open object; `types` is the object's BTF."""
+    value_type = libbpf.map_btf_value_type_id(at)
     flags = MapFlag(libbpf.map_map_flags(at))
     shape = MapShape(
         map_type=MapType(libbpf.map_type(at)),
@@ -235,13 +254,14 @@ def _map_def(at: int) -> MapDef:
         map_flags=flags & ~MapFlag.NUMA_NODE,  # `numa_node` says it
         map_extra=libbpf.map_map_extra(at),
         numa_node=libbpf.map_numa_node(at) if flags & MapFlag.NUMA_NODE else None,
+        specials=specials_of(types, value_type) if types is not None and value_type else (),
     )
     inner = libbpf.map_inner_map(at)
     return MapDef(
         name=_name(libbpf.map_name, at),
         shape=shape,
-        inner=_map_def(inner) if inner else None,
+        inner=_map_def(inner, types) if inner else None,
         btf_key_type_id=libbpf.map_btf_key_type_id(at),
-        btf_value_type_id=libbpf.map_btf_value_type_id(at),
+        btf_value_type_id=value_type,
         internal=libbpf.map_is_internal(at),
     )

@@ -9,12 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from provisioner.kernel import libbpf
-from provisioner.kernel.batch import BATCHING, Batching
+from provisioner.kernel.batch import BATCHING, Batching, locked_elements
 from provisioner.kernel.fd import MapFd
 from provisioner.kernel.reasons import KernelError
 from provisioner.kernel.rows import ByteTable, from_pairs, without_duplicates
 from provisioner.shape import MapShape
-from provisioner.uapi import ENOTSUPP, MapType
+from provisioner.uapi import ENOTSUPP, MapType, UpdateFlag
 
 _CHUNK_BYTES: Final = 16 << 20
 """Memory for one batch; the kernel fills only as much of it as there are entries."""
@@ -24,6 +24,10 @@ _RESTARTING: Final = frozenset({MapType.LPM_TRIE})
 
 _NO_BATCH: Final = frozenset({ENOTSUPP, *libbpf.ASKS_AGAIN})
 """What to read one by one after. EINTR: before 9644db01dd19, a batch gave up on an ARRAY_OF_MAPS with empty slots."""
+
+
+_NO_LOCKED_BATCH: Final = _NO_BATCH | {errno.EINVAL}
+"""The same for values under their locks: a batch that takes no flags for its elements says EINVAL."""
 
 
 def value_stride(shape: MapShape, possible_cpus: int) -> int:
@@ -37,8 +41,9 @@ def read_entries(
     """All entries: keys (n, key_size) and values (n, `value_stride`), in the kernel's order, each key once.
 
     Of a map that changes meanwhile, entries that stay are among them in all but LPM tries and maps that are read key
-    by key, where the kernel may begin anew; the walk then ends after twice as many steps as there is room. Raises
-    `KernelError`, with errno 524 for types that cannot be listed.
+    by key, where the kernel may begin anew; the walk then ends after twice as many steps as there is room. Values that
+    hold a spin lock, as `shape` tells, are copied under it. Raises `KernelError`, with errno 524 for types that cannot
+    be listed.
     """
     return _read(fd, shape, value_stride(shape, possible_cpus), batching.entries)
 
@@ -67,7 +72,7 @@ def _read(fd: MapFd, shape: MapShape, stride: int, batched: bool) -> tuple[ByteT
         try:
             return _by_batch(fd, shape, stride)
         except KernelError as error:
-            if error.errno not in _NO_BATCH:
+            if error.errno not in (_NO_LOCKED_BATCH if shape.is_locked else _NO_BATCH):
                 raise
     pairs = _by_index(fd, shape, stride) if shape.is_array else _by_key(fd, shape, stride)
     return from_pairs(pairs, shape.key_size, stride)
@@ -80,6 +85,7 @@ def _by_batch(fd: MapFd, shape: MapShape, stride: int) -> tuple[ByteTable, ByteT
     limit = shape.max_entries if shape.is_array else 2 * shape.max_entries + chunk
     token = libbpf.new_buffer(max(8, shape.key_size))
     start: libbpf.Buffer | None = None
+    options = locked_elements() if shape.is_locked else None
     parts: list[tuple[ByteTable, ByteTable]] = []
     total, ended = 0, False
     while not ended and total < limit:
@@ -87,7 +93,7 @@ def _by_batch(fd: MapFd, shape: MapShape, stride: int) -> tuple[ByteTable, ByteT
         values = np.empty((chunk, stride), dtype=np.uint8)
         count = libbpf.Counter(chunk)
         try:
-            libbpf.map_lookup_batch(fd.number, start, token, keys.ctypes.data, values.ctypes.data, count, None)
+            libbpf.map_lookup_batch(fd.number, start, token, keys.ctypes.data, values.ctypes.data, count, options)
         except KernelError as error:
             if error.errno == errno.ENOSPC:  # a bucket that holds more than the buffer
                 chunk *= 2
@@ -111,14 +117,15 @@ def _joined(parts: list[tuple[ByteTable, ByteTable]]) -> tuple[ByteTable, ByteTa
 def _by_index(fd: MapFd, shape: MapShape, stride: int) -> dict[bytes, bytes]:
     """Arrays: every index; an empty slot is left out."""
     indexes = np.arange(shape.max_entries, dtype=np.uint32)
-    value = libbpf.new_buffer(stride)
-    return {key: value.raw for key in map(np.uint32.tobytes, indexes) if _present(fd, key, value)}
+    value, flags = libbpf.new_buffer(stride), _lookup_flags(shape)
+    return {key: value.raw for key in map(np.uint32.tobytes, indexes) if _present(fd, key, value, flags)}
 
 
 def _by_key(fd: MapFd, shape: MapShape, stride: int) -> dict[bytes, bytes]:
     """Key after key, as `get_next_key` gives them; it begins anew at a key that was deleted meanwhile."""
     pairs: dict[bytes, bytes] = {}
     value, following = libbpf.new_buffer(stride), libbpf.new_buffer(shape.key_size)
+    flags = _lookup_flags(shape)
     key: bytes | None = None
     for _ in range(2 * shape.max_entries + 1):
         try:
@@ -128,15 +135,19 @@ def _by_key(fd: MapFd, shape: MapShape, stride: int) -> dict[bytes, bytes]:
                 break
             raise
         key = following.raw
-        if _present(fd, key, value):
+        if _present(fd, key, value, flags):
             pairs[key] = value.raw
     return pairs
 
 
-def _present(fd: MapFd, key: bytes, value: libbpf.Buffer) -> bool:
+def _lookup_flags(shape: MapShape) -> UpdateFlag:
+    return UpdateFlag.LOCK if shape.is_locked else UpdateFlag.ANY
+
+
+def _present(fd: MapFd, key: bytes, value: libbpf.Buffer, flags: UpdateFlag) -> bool:
     """Read one value into `value`; False if the key is not there, or not there any more."""
     try:
-        libbpf.map_lookup_elem(fd.number, key, value)
+        libbpf.map_lookup_elem_flags(fd.number, key, value, flags)
     except KernelError as error:
         if error.errno == errno.ENOENT:
             return False

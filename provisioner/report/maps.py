@@ -100,13 +100,15 @@ def what_it_is(one: DesiredMap) -> str:
 
 def shape_value(shape: MapShape, inner: MapShape | None) -> Value:
     """A shape as JSON has it; an outer map's with that of its inner maps, None while it is not known."""
-    value = {
+    value: dict[str, Value] = {
         "type": shape.map_type.word,
         "key_size": shape.key_size,
         "value_size": shape.value_size,
         "max_entries": shape.max_entries,
         "map_flags": shape.map_flags.value,
     }
+    if shape.specials:
+        value["special_fields"] = [{"kind": one.kind, "offset": one.offset} for one in shape.specials]
     if shape.is_outer:
         value["inner"] = None if inner is None else shape_value(inner, None)
     return value

@@ -15,8 +15,10 @@ from hypothesis import strategies as st
 
 from provisioner.codec import BtfTypes, ByteOrder, btf_of
 from provisioner.codec.btf_convert import Conversion
+from provisioner.codec.btf_specials import specials_of
 from provisioner.errors import InputError, Problems
-from provisioner.typexpr import TypeExpr
+from provisioner.specials import Special
+from provisioner.typexpr import NamedType, TypeExpr
 
 from .support import HERE, ORDERS, btf, built, decoded, encoded, enum, faults_of, option, struct, union
 
@@ -153,7 +155,9 @@ def test_packed_structs_and_enums_of_both_signs(types: BtfTypes) -> None:
 
 def test_the_kernels_own_members_are_zero_and_reported(types: BtfTypes) -> None:
     locked = built(btf("struct locked"), types.byteorder, btf={"": types})
-    assert locked.specials == ("lock (struct bpf_spin_lock)", "timer (struct bpf_timer)")
+    id_ = types.find("struct locked")
+    assert id_ is not None
+    assert locked.specials == (Special(0, "bpf_spin_lock"), Special(8, "bpf_timer")) == specials_of(types, id_)
     assert encoded(locked, {"hits": 1}) == bytes(4) + (1).to_bytes(4, types.byteorder) + bytes(16)
     assert decoded(locked, b"\xff" * 24) == {"hits": 2**32 - 1}
     assert not locked.mask()[8:].any()
@@ -169,6 +173,11 @@ def test_the_kernels_own_members_are_zero_and_reported(types: BtfTypes) -> None:
         (btf("struct vip", prot="be16"), "no member `prot` to refine (did you mean `port`"),
         (btf("struct vip", port="be32"), "`port` has 2 bytes, and be32 has 4"),
         (btf("struct flags", low="u8"), "`low` is a bit field, which can't be refined"),
+        (btf("struct locked", lock="u32"), "`lock` belongs to the kernel (bpf_spin_lock at 0), which can't be refined"),
+        (
+            NamedType("bpf_timer", HERE),
+            "`bpf_timer` belongs to the kernel and the program (take the struct around it",
+        ),
         (btf("struct linked"), "member `next` is a pointer (it means nothing outside the kernel"),
         (btf("struct fraction"), "member `share` is a double: BPF programs have no floating point"),
         (btf("struct open_ended"), "member `items` is an array without a length"),
