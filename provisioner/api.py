@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Literal, TextIO
 import msgspec
 from msgspec.structs import replace
 
-from provisioner import loading, observe
+from provisioner import loading, observe, pinned_btf
 from provisioner.changes import Action
 from provisioner.codec.resolve import Lookup
 from provisioner.diff import diff_map, slots_to_read
@@ -150,9 +150,10 @@ class Project(msgspec.Struct, frozen=True):
 
     def snapshot(self) -> Snapshot:
         """What plans of this project ask of this host. Changes nothing. Raises HostError."""
+        from provisioner.language.rules import btf_types
         from provisioner.snapshot_take import take
 
-        return take(self.desired)
+        return take(self.desired, {one.source for one in btf_types(self.spec) if one.is_live})
 
     def live(self, *, full: bool = True) -> ReportLive:
         """What is live, decoded with the spec's types; without `full`, long lists are cut. Raises HostError."""
@@ -203,6 +204,7 @@ def load(
         host=host,
         lookups=lookups,
         inputs=inputs or Inputs(),
+        read_btf=pinned_btf.read if snapshot is None else snapshot.read_btf,
     )
     if pin_root is not None:
         desired = replace(desired, pin_root=pin_root)

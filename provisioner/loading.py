@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, TextIO
 
 from msgspec.structs import replace
 
-from provisioner import document, schemafile
+from provisioner import document, pinned_btf, schemafile
 from provisioner.codec.btf import BtfTypes
 from provisioner.codec.resolve import Lookup
 from provisioner.document import Document
@@ -47,8 +47,12 @@ def load(
     host: Host | None,
     lookups: Mapping[str, Lookup] | None,
     inputs: Inputs,
+    read_btf: Callable[[str], bytes] = pinned_btf.read,
 ) -> tuple[Document, Spec, DesiredState]:
-    """What `api.load` puts together. Raises SpecError with all problems of all files in one go."""
+    """What `api.load` puts together; `read_btf` gives a live map's BTF by its pin.
+
+    Raises SpecError with all problems of all files in one go.
+    """
     problems = Problems()
     files: list[Path | Literal["-"]] = ["-" if path == "-" else Path(path) for path in paths]
     source = document.load(
@@ -65,7 +69,7 @@ def load(
             host or this_host.read_host(),
             objects,
             lambda table: _table(table, roots, problems, inputs),
-            _btf(spec, objects, problems),
+            _btf(spec, objects, read_btf, problems),
             lookups or {"ifindex": this_host.find_ifindex, "cgroup_id": this_host.find_cgroup_id},
             problems,
         )
@@ -93,8 +97,10 @@ def _objects(
             problems.extend(replace(problem, where=one.file.where, address=name) for problem in error.problems)
 
 
-def _btf(spec: Spec, objects: Mapping[str, ObjectInfo], problems: Problems) -> dict[str, BtfTypes]:
-    """The BTF that types may come from: that of the objects, and the kernel's own where the spec names it."""
+def _btf(
+    spec: Spec, objects: Mapping[str, ObjectInfo], read_btf: Callable[[str], bytes], problems: Problems
+) -> dict[str, BtfTypes]:
+    """The BTF that types may come from: that of the objects, and of the kernel and of live maps that the spec names."""
     found = {name: BtfTypes(info.btf) for name, info in objects.items() if info.btf}
     used = next((one for one in btf_types(spec) if one.source == VMLINUX), None)
     if used is not None:
@@ -102,6 +108,15 @@ def _btf(spec: Spec, objects: Mapping[str, ObjectInfo], problems: Problems) -> d
             found[VMLINUX] = BtfTypes(_VMLINUX_BTF.read_bytes())
         except OSError as error:
             problems.add(f"this kernel has no BTF: {error.strerror}", used.where, "take the type from an object")
+    refused: dict[str, ProvisionerError] = {}
+    for one in btf_types(spec):
+        if one.is_live and one.source not in found and one.source not in refused:
+            try:
+                found[one.source] = BtfTypes(read_btf(one.source))
+            except ProvisionerError as error:
+                refused[one.source] = error
+        if one.source in refused:
+            problems.extend(replace(problem, where=one.where) for problem in refused[one.source].problems)
     return found
 
 

@@ -12,6 +12,7 @@ import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import PurePath
+from types import MappingProxyType
 from typing import Any, Final
 
 import msgspec
@@ -84,17 +85,23 @@ class Held(msgspec.Struct, frozen=True):
 
 
 class Snapshot(msgspec.Struct, frozen=True):
-    """`maps` by the path of their pin. As a source of observations it answers as the host did."""
+    """`maps` by the path of their pin, `btf` likewise. As a source of observations it answers as the host did."""
 
     header: Header
     maps: Mapping[str, SeenMap]
     held: tuple[Held, ...]
     starts: tuple[NDArray[np.int64], ...]
     """Of each of `held`."""
+    btf: Mapping[str, bytes]
 
     @staticmethod
-    def of(header: Header, maps: Mapping[str, SeenMap], held: Sequence[Held]) -> Snapshot:
-        return Snapshot(header, maps, tuple(held), tuple(one.starts() for one in held))
+    def of(
+        header: Header,
+        maps: Mapping[str, SeenMap],
+        held: Sequence[Held],
+        btf: Mapping[str, bytes] = MappingProxyType({}),
+    ) -> Snapshot:
+        return Snapshot(header, maps, tuple(held), tuple(one.starts() for one in held), btf)
 
     def host(self) -> Host:
         return Host("little" if self.header.byteorder == "little" else "big", self.header.possible_cpus)
@@ -102,6 +109,12 @@ class Snapshot(msgspec.Struct, frozen=True):
     def lookups(self) -> dict[str, Lookup]:
         """How names are looked up on the host."""
         return {"ifindex": self.ifindex, "cgroup_id": lambda path: self.header.cgroups.get(path.strip("/"))}
+
+    def read_btf(self, path: str) -> bytes:
+        """The BTF of the map pinned at `path`. Raises InputError where nobody asked for it when this was taken."""
+        if path not in self.btf:
+            raise InputError(Problem(f"the snapshot has no BTF of the map at {path}", hint=_TAKE_ANEW))
+        return self.btf[path]
 
     # --- as a source ----------------------------------------------------------------------------------------------
 
@@ -185,9 +198,12 @@ def to_bytes(snapshot: Snapshot) -> bytes:
             columns[f"held/{number}/{name}"] = getattr(held, name)
     header = {"format": FORMAT, "version": VERSION, **msgspec.to_builtins(snapshot.header)}
     header |= {"maps": listed, "held": [msgspec.to_builtins(held.shape) for held in snapshot.held]}
+    header["btf"] = sorted(snapshot.btf)
     stream = io.BytesIO()
     with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED, compresslevel=6) as archive:
         archive.writestr(_HEADER, json.dumps(header, sort_keys=True))
+        for number, path in enumerate(sorted(snapshot.btf)):
+            archive.writestr(f"btf/{number}", snapshot.btf[path])
         for name, column in columns.items():
             with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
                 np.lib.format.write_array(member, np.ascontiguousarray(column), allow_pickle=False)
@@ -227,9 +243,10 @@ def _read(fields: dict[str, Any], archive: zipfile.ZipFile) -> Snapshot:
         Held(MapShape.from_json(shape), *(column(f"held/{number}/{name}") for name in _COLUMNS))
         for number, shape in enumerate(fields.pop("held"))
     )
+    btf = {path: archive.read(f"btf/{number}") for number, path in enumerate(fields.pop("btf", ()))}
     programs = {
         pin: ObservedProgram(**one | {"map_ids": tuple(one["map_ids"])}) for pin, one in fields["programs"].items()
     }
     links = {pin: ObservedLink(**one) for pin, one in fields["links"].items()}
     header = Header(**fields | {"pins": tuple(fields["pins"]), "programs": programs, "links": links})
-    return Snapshot.of(header, maps, held)
+    return Snapshot.of(header, maps, held, btf)

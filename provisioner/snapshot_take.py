@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 from msgspec.structs import replace
 
+from provisioner import pinned_btf
 from provisioner.errors import HostError
 from provisioner.kernel import host as this_host
 from provisioner.kernel.reasons import KernelError
@@ -22,10 +23,11 @@ from provisioner.state import IGNORE, META_PIN, DesiredMap, DesiredState
 from provisioner.uapi import MapType
 
 
-def take(desired: DesiredState) -> Snapshot:
+def take(desired: DesiredState, btf_pins: Collection[str] = ()) -> Snapshot:
     """All that plans of this project ask of this host: the maps that the spec names or that are pinned in its root.
 
-    Entries are read of those maps of which the spec lists any. Raises HostError.
+    `btf_pins` are those of the maps that it takes types from. Entries are read of those maps of which the spec lists
+    any. Raises HostError.
     """
     source = LiveSource(desired.host.possible_cpus)
     root = Path(desired.pin_root)
@@ -53,7 +55,8 @@ def take(desired: DesiredState) -> Snapshot:
         interfaces=this_host.interfaces(),
         cgroups=this_host.cgroups(),
     )
-    return Snapshot.of(header, maps, tuple(_held(source, maps, wanted)))
+    btf = {pin: pinned_btf.read(pin) for pin in sorted(btf_pins)}
+    return Snapshot.of(header, maps, tuple(_held(source, maps, wanted)), btf)
 
 
 def _map(source: LiveSource, path: str, wanted: DesiredMap | None) -> SeenMap | None:

@@ -66,13 +66,19 @@ class LpmKeyType(msgspec.Struct, frozen=True):
 class BtfType(msgspec.Struct, frozen=True):
     """A type out of BTF: `name` as C writes it (`struct vip`), `refine` says what members mean (`port: be16`).
 
-    `source` names the object, `vmlinux`, or is empty for the object of the map that uses it.
+    `source` names the object, `vmlinux`, the absolute path of a live map's pin, or is empty for the object of the map
+    that uses it.
     """
 
     name: str
     source: str
     refine: tuple[Member, ...]
     where: Location
+
+    @property
+    def is_live(self) -> bool:
+        """Whether it comes from a live map."""
+        return self.source.startswith("/")
 
 
 class OptionType(msgspec.Struct, frozen=True):

@@ -262,6 +262,8 @@ class Builder:
     def _from_btf(self, expr: BtfType) -> Type | None:
         types = self._btf.get(expr.source)
         if types is None:
+            if expr.is_live and len(self._problems):  # why its map can't be asked has been said
+                return None
             if not expr.source:
                 what, hint = f"no object is there to take `{expr.name}` from", "say which: `object: NAME`"
             else:

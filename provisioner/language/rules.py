@@ -234,8 +234,9 @@ class _Rules:
 
     def _btf_sources(self) -> None:
         for found in btf_types(self._spec):
-            if found.source and found.source != VMLINUX and found.source not in self._spec.objects:
-                hint = did_you_mean(found.source, [*self._spec.objects, VMLINUX])
+            known = [*self._spec.objects, VMLINUX]
+            if found.source and not found.is_live and found.source not in known:
+                hint = did_you_mean(found.source, known, "a live map is named by its pin: /sys/fs/bpf/...")
                 self._add(f"there is no object `{found.source}` to take BTF from", found.where, hint)
 
     def _pins(self) -> None:

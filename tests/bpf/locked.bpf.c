@@ -4,10 +4,12 @@
 
 #include <bpf/bpf_helpers.h>
 
+#define PARTS 30
+
 struct account {
 	__u32 limit;
 	struct bpf_spin_lock lock;
-	__u64 part[6];
+	__u64 part[PARTS];
 	__u64 hits;
 };
 
@@ -79,11 +81,11 @@ int count(struct __sk_buff *skb)
 		return 1;
 	bpf_spin_lock(&account->lock);
 #pragma unroll
-	for (int i = 1; i < 6; i++)
+	for (int i = 1; i < PARTS; i++)
 		torn |= account->part[i] ^ account->part[0];
 	account->hits++;
 #pragma unroll
-	for (int i = 0; i < 6; i++)
+	for (int i = 0; i < PARTS; i++)
 		account->part[i]++;
 	bpf_spin_unlock(&account->lock);
 	add(RUNS, 1);

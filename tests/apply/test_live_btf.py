@@ -1,0 +1,92 @@
+"""Types that a spec takes from the BTF of a live map, by its pin."""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+
+import pytest
+
+from provisioner import api
+from provisioner.errors import InputError
+from provisioner.kernel import bpffs, maps
+from provisioner.shape import MapShape
+from provisioner.snapshot import from_bytes, to_bytes
+from provisioner.uapi import MapType
+from tests.apply.conftest import Bench
+
+THEIRS = """
+types: {backend: {struct: {ip: be32, port: u16, weight: u16}}}
+maps: {theirs: {type: hash, key: u32, value: backend, max_entries: 4, entries: {}}}
+"""
+
+
+def ours(pin: Path | str, name: str = "struct backend") -> str:
+    return f"""
+types: {{backend: {{btf: {name}, from: {pin}, as: {{ip: ipv4, port: be16}}}}}}
+inner_templates: {{backends: {{type: hash, key: u32, value: backend, max_entries: 4}}}}
+outer_maps:
+  vips:
+    type: hash_of_maps
+    key: u32
+    max_entries: 4
+    inner: backends
+    inner_maps: {{0: {{entries: {{1: {{ip: 192.0.2.1, port: 443, weight: 7}}}}}}}}
+"""
+
+
+@pytest.fixture
+def theirs(bench: Bench, pin_root: Path) -> Path:
+    """A map with BTF that another tool pinned."""
+    bench.apply(THEIRS)
+    with maps.open_pin(bench.root / "theirs") as fd:
+        bpffs.pin(fd, pin_root / "theirs")
+    bench.destroy(THEIRS)
+    return pin_root / "theirs"
+
+
+def test_a_type_comes_out_of_a_live_map(bench: Bench, theirs: Path) -> None:
+    bench.settle(ours(theirs))
+    assert bench.tree("vips")[bytes(4)] == {struct.pack("<I", 1): bytes([192, 0, 2, 1, 1, 187]) + struct.pack("<H", 7)}
+
+
+def test_a_snapshot_carries_the_type(bench: Bench, theirs: Path) -> None:
+    project = bench.load(ours(theirs))
+    snapshot = from_bytes(to_bytes(project.snapshot()), "snapshot")
+    bpffs.unpin(theirs)
+    elsewhere = api.load(bench.folder / "spec.yaml", pin_root=str(bench.root), snapshot=snapshot)
+    assert elsewhere.plan(against=snapshot).digest == project.plan().digest
+    other = bench.folder / "spec.yaml"
+    other.write_text(other.read_text().replace(str(theirs), "/sys/fs/bpf/other"))
+    with pytest.raises(InputError, match=r"spec\.yaml:4:19: the snapshot has no BTF of the map at /sys/fs/bpf/other"):
+        api.load(other, pin_root=str(bench.root), snapshot=snapshot)
+
+
+def test_what_no_live_map_tells_is_refused_at_its_place(bench: Bench, theirs: Path, pin_root: Path) -> None:
+    with maps.create(MapShape(MapType.ARRAY, 4, 4, 1)) as bare:
+        bpffs.pin(bare, pin_root / "bare")
+    bench.apply(ours(theirs))
+
+    def refusal(text: str) -> str:
+        with pytest.raises(InputError) as refused:
+            bench.load(text)
+        [problem] = refused.value.problems
+        assert problem.where is not None
+        assert problem.where.line == 4
+        return f"{problem.what} ({problem.hint})"
+
+    assert refusal(ours(pin_root / "none")).startswith(
+        f"there is no pin {pin_root}/none to take BTF from (only the host"
+    )
+    assert refusal(ours(pin_root / "bare")).startswith(f"the map at {pin_root}/bare has no BTF (write the type out")
+    assert "the kernel keeps none for maps of maps" in refusal(ours(bench.root / "vips"))
+    assert "the BTF has no `struct backends` (did you mean `struct backend`" in refusal(ours(theirs, "struct backends"))
+    bench.destroy(ours(theirs))
+
+
+def test_a_path_that_is_no_pin_is_refused_at_its_place(bench: Bench, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    for path in (tmp_path / "file", tmp_path / "none", tmp_path / "file" / "below"):
+        with pytest.raises(InputError) as refused:
+            bench.load(ours(path))
+        assert all(problem.where is not None and problem.where.line == 4 for problem in refused.value.problems)
