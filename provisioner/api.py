@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from provisioner.apply import Options, Result
     from provisioner.explain import Fact
     from provisioner.kernelfacts import Advice
+    from provisioner.report.graph import Graph
     from provisioner.report.model import ReportLive
 
 __all__ = ["Project", "SpecError", "apply", "destroy", "draft", "load", "plan"]
@@ -161,6 +162,12 @@ class Project(msgspec.Struct, frozen=True):
         from provisioner.report.model import ALL, CUT
 
         return look(self, ALL if full else CUT)
+
+    def graph(self, *, live: bool = False) -> Graph:
+        """Programs, outer maps and inner maps: what the spec wants, or what is `live` of it. Raises HostError."""
+        from provisioner.report import graph
+
+        return graph.of_live(self.desired, observe.observe(self.desired)) if live else graph.of_spec(self.desired)
 
     def explain(self, address: str, *, against: Snapshot | None = None) -> tuple[Fact, ...]:
         """What there is to say about `tenants[42]`. Raises InputError for what is no address of this project."""

@@ -14,7 +14,7 @@ packages=(
     clang libbpf-dev linux-libc-dev           # to compile bpf/*.bpf.c
     bpftool iproute2 iputils-ping util-linux  # the demo: namespaces, a second opinion on maps, ping, nsenter
     strace gcc libc6-dev                      # the tests trace system calls, and make some fail; the benchmarks are C
-    chromium                                  # the tests look at the pages of reports
+    chromium graphviz                         # the tests look at the pages of reports, and at drawings
     python3-venv
 )
 

@@ -407,7 +407,7 @@ def guarded(console: Console, work: Callable[[], int]) -> int:
 
 def run(arguments: Sequence[str]) -> int:
     """Run the command line `arguments`; gives the exit status."""
-    from provisioner.cli import adopt, explain, watch  # noqa: F401 (they add their verbs)
+    from provisioner.cli import adopt, explain, graph, watch  # noqa: F401 (they add their verbs)
 
     command = typer.main.get_command(_with_verb(arguments))
     assert isinstance(command, typer.core.TyperGroup)

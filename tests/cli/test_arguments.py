@@ -18,7 +18,7 @@ from provisioner.cli.console import Console
 from provisioner.cli.signals import Interrupts
 from tests.cli.support import COMMAND, SPEC, environment, on_terminal, run
 
-VERBS = ["validate", "plan", "apply", "destroy", "show", "schema", "init", "export", "explain"]
+VERBS = ["validate", "plan", "apply", "destroy", "show", "schema", "init", "export", "explain", "graph"]
 
 
 @pytest.mark.parametrize("words", [("--version",), ("--version", "--version")])

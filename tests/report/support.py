@@ -49,7 +49,7 @@ def _live_map(one: DesiredMap, number: int) -> ObservedMap:
     slots = one.slots
     ids = np.arange(len(slots.keys), dtype=np.uint32) + (1000 if one.outer is not None else number)
     for share in np.unique(slots.shared[slots.shared >= 0]):
-        ids[slots.shared == share] = 2000 + share
+        ids[slots.shared == share] = 1_000_000 + share
     return ObservedMap(number, one.shape, one.entry_shape, ObservedSlots(slots.keys, ids))
 
 
