@@ -12,13 +12,16 @@ BPF_CFLAGS := -O2 -g -Wall -Werror -target bpf -I/usr/include/$(shell uname -m)-
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup bpf demo test sweep test-kernels lint format bench clean
+.PHONY: help setup man bpf demo test sweep test-kernels lint format bench clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
 
 setup: ## .venv with the provisioner in it, and the Debian packages that are missing
 	@scripts/setup.sh
+
+man: setup ## write the manual page anew, from the command line's help
+	$(VENV)/python scripts/manpage.py > man/provisioner.1
 
 bpf: $(BPF_OBJECTS) ## compile bpf/*.bpf.c
 

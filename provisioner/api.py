@@ -175,6 +175,12 @@ class Project(msgspec.Struct, frozen=True):
 
         return explain(self, address, against)
 
+    def complete(self, beginning: str) -> Iterator[str]:
+        """Addresses of the spec that begin so, as a shell completes them."""
+        from provisioner.completion import complete
+
+        return complete(beginning, self.desired)
+
     def advise(self, kernel: str) -> tuple[Advice, ...]:
         """What Linux `kernel` (`5.10`) would do slowly, or needs help with. Raises InputError with what it refuses."""
         from provisioner import kernelfacts

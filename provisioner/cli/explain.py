@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from provisioner.cli import completion
 from provisioner.cli.console import Console
 from provisioner.cli.options import EXIT_STATUS, AllowOutside, ColorOption, Overlay, PinRoot, Quiet, Verbose
 from provisioner.cli.verbs import app, guarded, load_project
@@ -14,7 +15,14 @@ from provisioner.cli.verbs import app, guarded, load_project
 
 @app.command(epilog=EXIT_STATUS)
 def explain(
-    files: Annotated[list[str], typer.Argument(metavar="FILES... ADDRESS", help="Spec files, then an address.")],
+    files: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="FILES... ADDRESS",
+            help="Spec files, then an address.",
+            autocompletion=completion.files_and_address,
+        ),
+    ],
     against: Annotated[
         str, typer.Option(metavar="live|FILE", help="Compare with what is live, or with a snapshot of a host.")
     ] = "live",

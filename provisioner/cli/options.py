@@ -9,6 +9,7 @@ from typing import Annotated, Final, Literal
 
 import typer
 
+from provisioner.cli import completion
 from provisioner.cli.console import LOG_FORMAT, Color
 
 EXIT_STATUS: Final = """\b
@@ -25,7 +26,14 @@ Exit status:
   130  interrupted; the report says what is live
 """
 
-Files = Annotated[list[str], typer.Argument(metavar="FILES...", help="Spec files or folders; - is standard input.")]
+Files = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="FILES...",
+        help="Spec files or folders; - is standard input.",
+        autocompletion=completion.files,
+    ),
+]
 PinRoot = Annotated[str | None, typer.Option(metavar="PATH", help="Pin directory, in place of the spec's.")]
 Overlay = Annotated[
     list[Path] | None,

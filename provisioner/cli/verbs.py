@@ -405,10 +405,21 @@ def guarded(console: Console, work: Callable[[], int]) -> int:
     return status
 
 
+<<<<<<< HEAD
 def run(arguments: Sequence[str]) -> int:
     """Run the command line `arguments`; gives the exit status."""
     from provisioner.cli import adopt, explain, graph, watch  # noqa: F401 (they add their verbs)
+=======
+def all_verbs() -> typer.Typer:
+    """The application with every verb added to it."""
+    from provisioner.cli import adopt, explain, watch  # noqa: F401 (they add their verbs)
+>>>>>>> 5bece61 (A manual page from the command line's help; shells complete spec files and addresses)
 
+    return app
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run the command line `arguments`; gives the exit status."""
     command = typer.main.get_command(_with_verb(arguments))
     assert isinstance(command, typer.core.TyperGroup)
     add_log_format(command)
@@ -421,11 +432,12 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def _with_verb(arguments: Sequence[str]) -> typer.Typer:
-    """`app` with no verb but the one that `arguments` begin with, if any: typer takes 2 ms to prepare each."""
-    asked = [info for info in app.registered_commands if info.callback and [info.callback.__name__] == arguments[:1]]
+    """The application with the one verb that `arguments` begin with, if any: typer takes 2 ms to prepare each."""
+    whole = all_verbs()
+    asked = [info for info in whole.registered_commands if info.callback and [info.callback.__name__] == arguments[:1]]
     if not asked:
-        return app
-    lean = copy.copy(app)
+        return whole
+    lean = copy.copy(whole)
     lean.registered_commands = asked
     return lean
 

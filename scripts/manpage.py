@@ -1,0 +1,114 @@
+"""Writes the manual page from the command line's own help: `make man`.
+
+The macros are those of man(7), which groff and mandoc both read.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import typer
+
+from provisioner import __version__
+from provisioner.cli import verbs
+
+_CHANGELOG: Final = Path(__file__).parent.parent / "CHANGELOG.md"
+
+_FILES: Final = (
+    ("/sys/fs/bpf", "where pins live, unless the spec's `pin_root` says otherwise"),
+    ("<pin_root>/_meta", "what the project made: the record of objects, templates and pins"),
+)
+
+_ENVIRONMENT: Final = (
+    ("NO_COLOR", "no colours, as with `--color never`"),
+    ("SUDO_USER", "whom the audit line of an apply names"),
+)
+
+
+def page() -> Iterator[str]:
+    """The page, line by line."""
+    root: Any = typer.main.get_command(verbs.all_verbs())
+    commands = dict(sorted(root.commands.items()))
+    yield f'.TH PROVISIONER 1 "{_released()}" "provisioner {__version__}" "User Commands"'
+    yield ".SH NAME"
+    yield rf"provisioner \- {_text(root.help).rstrip('.')}"
+    yield ".SH SYNOPSIS"
+    for name, command in commands.items():
+        if name != min(commands):
+            yield ".br"
+        yield rf"\fBprovisioner {_text(name)}\fR [options] {_text(_arguments(command))}".rstrip()
+    yield ".SH DESCRIPTION"
+    yield from _paragraphs(
+        "A spec says which maps-in-maps, maps and programs there shall be, and what is in them; plan compares it with "
+        "the live kernel, apply carries out the difference, and a second apply does nothing."
+    )
+    yield ".SH COMMANDS"
+    for name, command in commands.items():
+        yield f'.SS "provisioner {_text(name)} {_text(_arguments(command))}"'
+        yield from _paragraphs(command.help or "")
+        yield from _options(command)
+    yield ".SH EXIT STATUS"
+    for status, meaning in re.findall(r"^  (\d+) +(.*)$", root.epilog, flags=re.MULTILINE):
+        yield from _tagged(rf"\fB{status}\fR", meaning)
+    yield ".SH ENVIRONMENT"
+    for name, meaning in _ENVIRONMENT:
+        yield from _tagged(rf"\fB{name}\fR", meaning)
+    yield ".SH FILES"
+    for name, meaning in _FILES:
+        yield from _tagged(rf"\fI{_text(name)}\fR", meaning)
+    yield ".SH SEE ALSO"
+    yield r".BR bpf (2),"
+    yield r".BR bpftool (8),"
+    yield r".BR bpftool\-map (8)"
+
+
+def _released() -> str:
+    """The day of the newest release."""
+    found = re.search(r"^## \[[^]]+\] - (\S+)", _CHANGELOG.read_text(), flags=re.MULTILINE)
+    return found[1] if found else ""
+
+
+def _arguments(command: Any) -> str:
+    context = typer.Context(command)
+    return " ".join(one.make_metavar(context) for one in command.params if one.param_type_name == "argument")
+
+
+def _options(command: Any) -> Iterator[str]:
+    for one in command.params:
+        if one.param_type_name != "option" or one.hidden:
+            continue
+        record = one.get_help_record(typer.Context(command))
+        if record is not None:
+            names, meaning = record
+            yield from _tagged(rf"\fB{_text(names)}\fR", meaning)
+
+
+def _tagged(tag: str, meaning: str) -> Iterator[str]:
+    yield ".TP"
+    yield tag
+    yield _line(meaning)
+
+
+def _paragraphs(text: str) -> Iterator[str]:
+    for number, paragraph in enumerate(text.replace("\b", "").split("\n\n")):
+        if number:
+            yield ".PP"
+        yield _line(" ".join(paragraph.split()))
+
+
+def _line(text: str) -> str:
+    """Text that begins with no control character; `code` is bold."""
+    marked = re.sub(r"`([^`]*)`", r"\\fB\1\\fR", _text(text))
+    return rf"\&{marked}" if marked[:1] in (".", "'") else marked
+
+
+def _text(text: str) -> str:
+    return text.replace("\\", r"\e").replace("-", r"\-")
+
+
+if __name__ == "__main__":
+    sys.stdout.writelines(f"{line}\n" for line in page())
