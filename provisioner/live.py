@@ -61,7 +61,8 @@ def _slots(desired: DesiredState, one: DesiredMap, live: ObservedMap, limits: Li
 
 def _slot(one: DesiredMap, label: str, key: Value, inner_id: int, keys: Bytes, values: Bytes, limits: Limits) -> Node:
     address = f"{one.name}{label}"
-    text = f"{plural(len(keys), 'entry', 'entries')}, id {inner_id}"
+    held = plural(len(keys), "entry", "entries") if one.entry_shape.is_listable else "entries can't be listed"
+    text = f"{held}, id {inner_id}"
     children = _entries(one, keys, values, address, limits)
     return Node(Kind.INNER_MAP, Verb.SHOW, address, label, text, after={"id": inner_id}, key=key, children=children)
 

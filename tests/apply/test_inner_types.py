@@ -140,3 +140,16 @@ outer_maps:
     (bench.folder / "svc7.bin").write_bytes(words[:-4] + b"\xff\xff\xff\xff")
     bench.settle(text)
     assert bench.ids("services")[b"\0\x07"] != inner, "a value that a reader could see half written is replaced"
+
+
+@pytest.mark.parametrize("outer", OUTER)
+def test_another_map_extra_is_another_template(bench: Bench, outer: str) -> None:
+    if not kernel_has(MapType.BLOOM_FILTER):
+        return
+    text = spec("bloom_filter", outer, "value: u64, map_extra: 3, contents: ignore, on_replace: drop", "{}")
+    bench.settle(text)
+    change = bench.plan(text.replace("map_extra: 3", "map_extra: 5")).maps["outer"]
+    assert (change.action, change.reason) == (Action.REPLACE, "inner template: map_extra 3 -> 5")
+    bench.settle(text.replace("map_extra: 3", "map_extra: 5"))
+    with maps.open_id(InnerId(bench.ids("outer")[struct.pack("<I", 5)])) as inner:
+        assert maps.info(inner).shape.map_extra == 5

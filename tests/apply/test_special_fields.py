@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import struct
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -15,13 +17,22 @@ import pytest
 from provisioner import api
 from provisioner.apply import Options
 from provisioner.changes import Action, Reason
+from provisioner.codec.btf import BtfTypes
+from provisioner.codec.btf_emit import btf_of
+from provisioner.codec.btf_specials import specials_of
+from provisioner.codec.integer import Integer
+from provisioner.codec.layout import lay_out_struct
+from provisioner.codec.members import Opaque
 from provisioner.errors import ApplyError, InputError
 from provisioner.kernel import batch, links, maps
-from provisioner.kernel.fd import InnerId
+from provisioner.kernel.fd import InnerId, MapFd
+from provisioner.kernel.reasons import KernelError
 from provisioner.plan import Plan
 from provisioner.report import build, text
+from provisioner.shape import MapShape
 from provisioner.snapshot import from_bytes, to_bytes
 from provisioner.snapshot_take import take
+from provisioner.uapi import MapType
 from tests.apply.conftest import Bench
 from tests.apply.live import bpftool
 
@@ -276,3 +287,36 @@ maps:
     with maps.open_pin(bench.root / "plain") as fd:
         maps.update(fd, u32(1), b"\0\xff\xff\xff\0\0\0\0")
     assert not bench.plan(spec).changed
+
+
+KINDS = ["bpf_res_spin_lock", "bpf_timer", "bpf_wq", "kptr task_struct", "kptr_untrusted cgroup"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_maps_of_one_record_fit_each_other_whoever_made_their_btf(kernel: Path, kind: str) -> None:
+    """Each map has BTF of its own; a bare map of the same sizes is refused."""
+    assert kernel.is_dir()
+    size = {"bpf_res_spin_lock": 4, "bpf_timer": 16, "bpf_wq": 16}.get(kind, 8)
+    number = Integer("u32", 4, False, sys.byteorder, 32)
+    value = lay_out_struct([("special", Opaque(kind, size, min(size, 8))), ("rest", number)], packed=False)
+    shape = MapShape(MapType.HASH, 4, value.size, 4, specials=value.specials)
+
+    def made() -> MapFd:
+        data, key_id, value_id = btf_of(number, value, sys.byteorder)
+        with maps.load_btf(data) as btf:
+            return maps.create(shape, btf=btf, btf_key_type_id=key_id, btf_value_type_id=value_id)
+
+    with (
+        made() as template,
+        made() as other,
+        maps.create(shape) as bare,
+        maps.create(MapShape(MapType.HASH_OF_MAPS, 4, 4, 1), inner=template) as outer,
+    ):
+        info = maps.info(other)
+        assert specials_of(BtfTypes(maps.read_btf(info.btf_id)), info.btf_value_type_id) == value.specials
+        maps.insert_inner(outer, bytes(4), other)
+        with pytest.raises(KernelError) as refused:
+            maps.insert_inner(outer, bytes(4), bare)
+        assert refused.value.errno == errno.EINVAL
+        batch.write_batch(other, np.zeros((1, 4), np.uint8), np.full((1, value.size), 255, np.uint8))
+        assert (maps.lookup(other, bytes(4), value.size) or b"")[:size] == bytes(size)

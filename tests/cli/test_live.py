@@ -287,3 +287,13 @@ def apply_process(project: Project, *words: str) -> subprocess.Popen[str]:
         text=True,
         env=environment(),
     )
+
+
+def test_show_says_where_entries_cannot_be_listed(project: Project) -> None:
+    project.spec.write_text(
+        "version: 1\nname: edge\n"
+        "inner_templates: {waiting: {type: queue, value: u32, max_entries: 4, contents: ignore}}\n"
+        "outer_maps: {queues: {type: array_of_maps, key: u32, max_entries: 2, inner: waiting, inner_maps: {0: {}}}}\n"
+    )
+    assert project.run("apply", "--yes", "--quiet").status == 0
+    assert "entries can't be listed, id " in project.run("show").out
