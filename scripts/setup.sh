@@ -14,12 +14,8 @@ packages=(
     clang libbpf-dev linux-libc-dev           # to compile bpf/*.bpf.c
     bpftool iproute2 iputils-ping util-linux  # the demo: namespaces, a second opinion on maps, ping, nsenter
     strace gcc libc6-dev                      # the tests trace system calls, and make some fail; the benchmarks are C
-<<<<<<< HEAD
-    chromium graphviz                         # the tests look at the pages of reports, and at drawings
-=======
     mandoc                                    # the tests look at the manual page
-    chromium                                  # the tests look at the pages of reports
->>>>>>> 5bece61 (A manual page from the command line's help; shells complete spec files and addresses)
+    chromium graphviz                         # the tests look at the pages of reports, and at drawings
     python3-venv
 )
 

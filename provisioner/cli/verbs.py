@@ -405,15 +405,9 @@ def guarded(console: Console, work: Callable[[], int]) -> int:
     return status
 
 
-<<<<<<< HEAD
-def run(arguments: Sequence[str]) -> int:
-    """Run the command line `arguments`; gives the exit status."""
-    from provisioner.cli import adopt, explain, graph, watch  # noqa: F401 (they add their verbs)
-=======
 def all_verbs() -> typer.Typer:
     """The application with every verb added to it."""
-    from provisioner.cli import adopt, explain, watch  # noqa: F401 (they add their verbs)
->>>>>>> 5bece61 (A manual page from the command line's help; shells complete spec files and addresses)
+    from provisioner.cli import adopt, explain, graph, watch  # noqa: F401 (they add their verbs)
 
     return app
 
