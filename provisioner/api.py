@@ -55,24 +55,30 @@ class Project(msgspec.Struct, frozen=True):
     desired: DesiredState
 
     def plan(
-        self, overrides: Overrides = Overrides(), *, against: Literal["live", "empty"] | Snapshot = "live"
+        self,
+        overrides: Overrides = Overrides(),
+        *,
+        against: Literal["live", "empty"] | Snapshot = "live",
+        probe: bool = False,
     ) -> Plan:
         """The difference between the spec and what is live, and what would be done. Writes nothing.
 
-        `against` a snapshot asks no kernel, and gives the plan that its host would have given at that time.
+        `against` a snapshot asks no kernel, and gives the plan that its host would have given at that time. `probe`
+        finds out whether live outer maps take the inner maps that they would get: by unpinned maps and programs, which
+        are gone when this returns.
         """
         desired = self.desired
         source = None if isinstance(against, str) else against
         observed = ObservedState.nothing() if against == "empty" else observe.observe(desired, source)
-        maps = []
-        for name, one in desired.maps.items():
-            live = observed.maps.get(name)
-            blocks = () if live is None else observe.blocks(desired, one, live, slots_to_read(one, live), source)
-            maps.append(diff_map(one, live, blocks, observed.meta))
-        objects = {name: diff_object(one, desired, observed) for name, one in desired.objects.items()}
-        check_interfaces = against != "empty"
-        links = diff_links(observed, objects, check_interfaces)
-        return make_plan(desired, observed, maps, objects.values(), links, overrides)
+        found = _compare(desired, observed, overrides, source, check_interfaces=against != "empty")
+        if not probe:
+            return found
+        from provisioner import template_probe  # a plan that only looks does without it
+
+        probed = template_probe.probe(found)
+        if all(one.probed is None or one.probed.fits for one in probed.maps.values()):
+            return found
+        return _compare(desired, probed, overrides, source, check_interfaces=True)
 
     def apply(
         self,
@@ -99,12 +105,14 @@ class Project(msgspec.Struct, frozen=True):
         with _locked(self.desired, lock_timeout, create=True):
             done = False
             try:
-                current = self.plan(overrides)
+                held = this_host.capabilities()
+                # Without it no inner map may be opened: a plan that a probe would ask about is refused below.
+                current = self.plan(overrides, probe="CAP_SYS_ADMIN" in held)
                 if planned is not None:
                     planned(current)
                 _refuse_stale(current, expected)
                 refuse_blocked(current)
-                refuse_unprivileged(current, this_host.capabilities())
+                refuse_unprivileged(current, held)
                 if current.steps and confirm is not None and not confirm(current):
                     raise RefusedError(Problem("not confirmed; nothing was changed"))
                 result = apply_plan(current, options or Options(), lambda: _differences(self, overrides))
@@ -236,6 +244,25 @@ plan, apply, destroy = Project.plan, Project.apply, Project.destroy
 """The same as functions of a project."""
 
 
+def _compare(
+    desired: DesiredState,
+    observed: ObservedState,
+    overrides: Overrides,
+    source: Snapshot | None,
+    *,
+    check_interfaces: bool,
+) -> Plan:
+    """The plan from one state to the other; entries are read from `source`, or this host, as they are compared."""
+    maps = []
+    for name, one in desired.maps.items():
+        live = observed.maps.get(name)
+        blocks = () if live is None else observe.blocks(desired, one, live, slots_to_read(one, live), source)
+        maps.append(diff_map(one, live, blocks, observed.meta))
+    objects = {name: diff_object(one, desired, observed) for name, one in desired.objects.items()}
+    links = diff_links(observed, objects, check_interfaces)
+    return make_plan(desired, observed, maps, objects.values(), links, overrides)
+
+
 @contextmanager
 def _locked(desired: DesiredState, timeout: float, *, create: bool = False) -> Iterator[None]:
     """Hold the lock of the pin root, and of the folders that adopted maps are pinned in: each has one writer.
@@ -268,10 +295,13 @@ def refuse_blocked(current: Plan) -> None:
 
 
 def _refuse_stale(current: Plan, expected: str | None) -> None:
-    if expected is not None and current.digest != expected:
-        raise RefusedError(
-            Problem("the spec or the live state is not what it was when the plan was made", hint="plan again")
-        )
+    if expected is None or current.digest == expected:
+        return
+    if any(live.probed is not None and live.probed.why for live in current.observed.maps.values()):
+        refuse_blocked(current)  # what the probe found out is why it is another plan
+    raise RefusedError(
+        Problem("the spec or the live state is not what it was when the plan was made", hint="plan again")
+    )
 
 
 def _differences(project: Project, overrides: Overrides) -> tuple[Problem, ...]:

@@ -16,6 +16,7 @@ from provisioner import columns
 from provisioner.changes import Action, EntryAction, EntryChanges, MapChange, Reason, SlotChanges
 from provisioner.codec.base import Bytes
 from provisioner.columns import Index
+from provisioner.inner_facts import differences, facts_of
 from provisioner.shape import MapShape
 from provisioner.spec import ExtraInnerMaps, Update
 from provisioner.state import (
@@ -55,11 +56,13 @@ def replaced_because(desired: DesiredMap, observed: ObservedMap, meta: Meta | No
     own = shape_differences(desired.shape, observed.shape)
     if own or desired.outer is None:
         return own
-    live = observed.entry_shape or (meta.templates.get(desired.name) if meta else None)
-    if live is None:
-        return ""
-    inner = shape_differences(desired.entry_shape, live, capacity=False)
-    return f"inner template: {inner}" if inner else ""
+    probed = observed.probed
+    if probed is not None and probed.fits is not None:
+        inner = probed.why
+    else:
+        live = observed.entry_shape or (meta.templates.get(desired.name) if meta else None)
+        inner = differences(facts_of(desired.entry_shape), facts_of(live)) if live is not None else ""
+    return f"inner maps: {inner}" if inner else ""
 
 
 def pair_slots(desired: DesiredMap, observed: ObservedMap) -> columns.Match:

@@ -130,6 +130,7 @@ class Encoder:
             one.extra_inner_maps,
             tuple(other.name for other in shared),
             owned,
+            template.where,
         )
         desired = self._desired(one, resolved, policy, slots, Encoded(table, encoded.sources))
         return replace(

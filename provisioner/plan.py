@@ -16,6 +16,7 @@ import numpy as np
 from msgspec.structs import astuple
 
 from provisioner.changes import Action, Change, LinkChange, MapChange, ObjectChange, Reason
+from provisioner.diff import shape_differences
 from provisioner.location import Location
 from provisioner.spec import ExtraInnerMaps, Limits, OnReplace
 from provisioner.specials import CALLED_BACK
@@ -285,6 +286,10 @@ def _hazards(
                 f"{plural(len(lossy), 'inner map')} replaced that may hold entries of others: these are {fate}",
             )
     yield from _unheld_timers(maps)
+    for name, live in sorted(observed.maps.items()):
+        if live.probed is not None and live.probed.untold:
+            what = f"this kernel does not tell {live.probed.untold}: the first write to it will show whether it fits"
+            yield Hazard("template-untold", Severity.NOTICE, name, what)
     if observed.other_pins:
         names = ", ".join(observed.other_pins[:5]) + (", ..." if len(observed.other_pins) > 5 else "")
         what = "removed" if overrides.prune else "left alone; --prune removes them"
@@ -334,12 +339,12 @@ def _refusals(
         assert change.desired is not None
         if change.action is Action.REPLACE:
             if change.desired.adopted is not None:
-                yield Refusal(
-                    "adopted-shape", change.name, f"the adopted map differs: {change.reason}", "", change.desired.where
-                )
-            elif change.desired.prevent_destroy:
-                yield Refusal("prevent_destroy", change.name, "it is protected, and would be made anew", "")
-            lost[change.name] = change.reason
+                what = f"the adopted map differs: {change.reason}; only its maker can change it"
+                yield Refusal("adopted-shape", change.name, what, "", _asks_for_shape(change))
+            else:
+                lost[change.name] = change.reason
+                if change.desired.prevent_destroy:
+                    yield Refusal("prevent_destroy", change.name, "it is protected, and would be made anew", "")
         elif change.desired.adopted is not None and change.action is Action.CREATE:
             yield Refusal("adopted-missing", change.name, f"there is no map at {change.desired.adopted}", "")
         if change.desired.outer is not None and change.desired.outer.extra_inner_maps is ExtraInnerMaps.FAIL:
@@ -356,9 +361,18 @@ def _refusals(
             yield from _limit(change, change.desired.limits or desired.limits)
     if not overrides.allow_recreate:
         for name in sorted(lost):
-            declared = desired.maps.get(name)
             what = f"a live map would be made anew and lose what it holds: {lost[name]}"
-            yield Refusal("recreate", name, what, "--allow-recreate", declared.where if declared is not None else None)
+            place = next((_asks_for_shape(change) for change in maps if change.name == name), None)
+            yield Refusal("recreate", name, what, "--allow-recreate", place)
+
+
+def _asks_for_shape(change: MapChange) -> Location | None:
+    """The place in the spec that asks for what the live map is not: that of its inner template, or its own."""
+    desired, observed = change.desired, change.observed
+    if desired is None:
+        return None
+    own = observed is not None and bool(shape_differences(desired.shape, observed.shape))
+    return desired.where if desired.outer is None or own else desired.outer.template_where or desired.where
 
 
 def _replaced_with_others(change: MapChange) -> list[int]:

@@ -61,6 +61,15 @@ class MapShape(msgspec.Struct, frozen=True):
         return max_entries
 
     @property
+    def has_fixed_capacity(self) -> bool:
+        """Whether an outer map takes inner maps of one max_entries only (`map_meta_equal` of each type).
+
+        An array's bound is compiled into programs unless it has BPF_F_INNER_MAP (4a8f87e60f6d), an XSKMAP's always.
+        """
+        bound_by_flag = self.map_type is MapType.ARRAY and not self.map_flags & MapFlag.INNER_MAP
+        return bound_by_flag or self.map_type is MapType.XSKMAP
+
+    @property
     def is_outer(self) -> bool:
         return self.map_type in OUTER_TYPES
 

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from provisioner.codec.base import Bytes, Type
 from provisioner.columns import EntryTable
 from provisioner.host import Host
+from provisioner.inner_facts import Probed
 from provisioner.location import Location
 from provisioner.shape import MapShape
 from provisioner.spec import (
@@ -88,6 +89,7 @@ class OuterPolicy(msgspec.Struct, frozen=True):
     extra_inner_maps: ExtraInnerMaps
     shared_names: tuple[str, ...]
     owned: tuple[OwnedRange, ...] = ()
+    template_where: Location | None = None
 
 
 class DesiredMap(msgspec.Struct, frozen=True):
@@ -175,14 +177,24 @@ class ObservedSlots(msgspec.Struct, frozen=True):
     inner_ids: NDArray[np.uint32]
 
 
+<<<<<<< HEAD
 class ObservedMap(msgspec.Struct, frozen=True):
     """A live map. `entry_shape` is that of its inner maps (max_entries of the first), None while it has none."""
+=======
+@dataclass(frozen=True, slots=True)
+class ObservedMap:
+    """A live map. `entry_shape` is that of its inner maps (max_entries of the first), None while it has none.
+
+    `probed` is there where somebody asked whether it takes the desired inner maps.
+    """
+>>>>>>> 539ce95 (Ask the kernel before the first step whether a live outer map takes the inner maps)
 
     id: int
     shape: MapShape
     entry_shape: MapShape | None
     slots: ObservedSlots
     frozen: bool = False
+    probed: Probed | None = None
 
 
 class ObservedBlock(msgspec.Struct, frozen=True):

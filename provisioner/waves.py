@@ -23,6 +23,7 @@ from provisioner.host import Host
 from provisioner.keeper import Keeper
 from provisioner.kernel import batch, maps
 from provisioner.kernel.fd import FdSet, MapFd
+from provisioner.kernel.reasons import KernelError
 from provisioner.spec import OnReplace
 from provisioner.staging import Stager
 from provisioner.words import plural
@@ -177,10 +178,24 @@ def _publish_as_it_can(
     try:
         _publish_wave(outer, change, wave, staged, published, progress)
     except batch.BatchError as error:
-        if error.errno != errno.EINVAL or error.done or not stager.forget_btf():
+        if error.errno != errno.EINVAL or error.done:
             raise
+        if not stager.forget_btf():
+            raise _explained(error, outer, staged) from None
         with stager.stage(wave.maps.tolist()) as plain:
-            _publish_wave(outer, change, wave, plain, published, progress)
+            try:
+                _publish_wave(outer, change, wave, plain, published, progress)
+            except batch.BatchError as again:
+                raise _explained(again, outer, staged) from None
+
+
+def _explained(error: batch.BatchError, outer: MapFd, staged: FdSet[MapFd]) -> KernelError:
+    """A refusal of an inner map, with the field that differs where that can be found out."""
+    if error.errno != errno.EINVAL:
+        return error
+    from provisioner.template_probe import why_refused  # only for what has failed already
+
+    return error.because(why_refused(outer, next(iter(staged))))
 
 
 def _publish_wave(

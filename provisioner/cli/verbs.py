@@ -134,6 +134,12 @@ def plan(
     ] = "live",
     out: Annotated[Path | None, typer.Option(metavar="PLAN", help="Save the plan, for `apply --plan`.")] = None,
     to_destroy: Annotated[bool, typer.Option("--destroy", help="Show what destroy would do.")] = False,
+    probe: Annotated[
+        bool,
+        typer.Option(
+            "--probe", help="Ask the kernel whether it takes the inner maps: makes unpinned maps, gone at once."
+        ),
+    ] = False,
     exit_zero: Annotated[bool, typer.Option("--exit-zero", help="End with 0 although there are changes.")] = False,
     full: Full = False,
     force: Force = False,
@@ -161,13 +167,16 @@ def plan(
             raise typer.BadParameter("a plan against nothing or to destroy is not one to apply", param_hint="--out")
         if to_destroy and against != "live":
             raise typer.BadParameter("what is destroyed is what is live", param_hint="--destroy")
+        if probe and (against != "live" or to_destroy):
+            raise typer.BadParameter("only a live kernel can be asked, of what is to be made", param_hint="--probe")
         taken = None if against in ("live", "empty") else read_snapshot(Path(against))
         project = load_project(console, files, overlay, allow_outside, pin_root, taken)
         overrides = _overrides(force, approve_deletes, allow_recreate, take_over, prune)
         if to_destroy:
             found = project.plan_destroy(overrides)
         else:
-            found = project.plan(overrides, against=taken or ("empty" if against == "empty" else "live"))
+            compared_with = taken or ("empty" if against == "empty" else "live")
+            found = project.plan(overrides, against=compared_with, probe=probe)
         if out is not None:
             saved.save(out, found, overrides)
         compared = None if taken is None else snapshots.about(taken)

@@ -77,6 +77,20 @@ class ObjectOpenOptions(_Options):
     _fields_: ClassVar[list[tuple[str, Any]]] = [("object_name", c_char_p)]
 
 
+class ProgramLoadOptions(_Options):
+    """All of libbpf 1.1's; `log_buf` gets what the verifier says."""
+
+    _fields_: ClassVar[list[tuple[str, Any]]] = [
+        *((name, c_int) for name in ("attempts", "expected_attach_type")),
+        *((name, c_uint32) for name in ("prog_btf_fd", "prog_flags", "prog_ifindex", "kern_version")),
+        *((name, c_uint32) for name in ("attach_btf_id", "attach_prog_fd", "attach_btf_obj_fd")),
+        ("fd_array", c_void_p),
+        *(("func_info", c_void_p), ("func_info_cnt", c_uint32), ("func_info_rec_size", c_uint32)),
+        *(("line_info", c_void_p), ("line_info_cnt", c_uint32), ("line_info_rec_size", c_uint32)),
+        *(("log_level", c_uint32), ("log_size", c_uint32), ("log_buf", c_void_p)),
+    ]
+
+
 class TestRunOptions(_Options):
     _fields_: ClassVar[list[tuple[str, Any]]] = [
         ("data_in", c_char_p),
@@ -274,6 +288,13 @@ prog_test_run: Function[int] = Function(
     "bpf_prog_test_run_opts", c_int, c_int, POINTER(TestRunOptions), fails="BPF_PROG_TEST_RUN"
 )
 
+prog_load: Function[int] = Function(
+    "bpf_prog_load",
+    c_int,
+    *(c_int, c_char_p, c_char_p, c_char_p, c_size_t, POINTER(ProgramLoadOptions)),
+    fails=LOAD,
+)
+
 object_open_mem: Function[int] = Function(
     "bpf_object__open_mem", c_void_p, c_char_p, c_size_t, POINTER(ObjectOpenOptions), fails="open"
 )
@@ -401,6 +422,30 @@ def program_record(fd: int) -> tuple[ProgramInfoRecord, tuple[int, ...]]:
     ids = (c_uint32 * max(1, count))()
     record = get_info(fd, ProgramInfoRecord(nr_map_ids=count, map_ids=ctypes.addressof(ids)))
     return record, tuple(ids[: min(count, record.nr_map_ids)])
+
+
+def verify(kind: int, code: bytes) -> tuple[int, str]:
+    """Load a program of type `kind` to hear what the verifier says: its fd, or -1 where it was refused, and the log.
+
+    Raises `KernelError` where the verifier was never asked: then there is no log.
+    """
+    log = new_buffer(1 << 20)
+    options = ProgramLoadOptions(log_level=1, log_size=len(log), log_buf=ctypes.addressof(log))
+    try:
+        number = prog_load(kind, b"probe", b"GPL", code, len(code) // 8, options)
+    except KernelError:
+        if not log.value:
+            raise
+        number = -1
+    return number, log.value.decode(errors="replace")
+
+
+def translated(fd: int) -> bytes:
+    """A program's instructions as the verifier left them, with what it put inline; empty where it does not tell."""
+    size = get_info(fd, ProgramInfoRecord()).xlated_prog_len
+    code = new_buffer(size)
+    record = get_info(fd, ProgramInfoRecord(xlated_prog_len=size, xlated_prog_insns=ctypes.addressof(code)))
+    return code.raw if record.xlated_prog_insns else b""
 
 
 def btf_data(fd: int) -> bytes:

@@ -127,24 +127,30 @@ class KernelError(HostError):
     """The kernel refused one operation. `str` says what, why and what next.
 
     `operation` is the command as the kernel spells it, `name` what it was about (a map, a path, an address), `log`
-    what libbpf and the verifier said, oldest line first.
+    what libbpf and the verifier said, oldest line first, `because` what was found out about it since.
     """
 
-    def __init__(self, operation: str, errno: int, *, subject: Subject = "", name: str = "", log: str = "") -> None:
+    def __init__(
+        self, operation: str, errno: int, *, subject: Subject = "", name: str = "", log: str = "", because: str = ""
+    ) -> None:
         self.operation = operation
         self.errno = errno
         self.subject: Subject = subject
         self.name = name
         self.log = log
         reason = reason_for(operation, errno, subject)
-        self.reason = reason.what
-        super().__init__(Problem(f"{operation}: {reason.what}{_tail(log)}", hint=reason.hint, address=name))
+        self.reason = f"{reason.what}: {because}" if because else reason.what
+        super().__init__(Problem(f"{operation}: {self.reason}{_tail(log)}", hint=reason.hint, address=name))
 
     def about(self, name: str = "", subject: Subject = "") -> KernelError:
         """The same refusal, said of `name`, or of a `subject` that gives the errno another meaning."""
         return KernelError(
             self.operation, self.errno, subject=subject or self.subject, name=name or self.name, log=self.log
         )
+
+    def because(self, why: str) -> KernelError:
+        """The same refusal, with what was found out about it."""
+        return KernelError(self.operation, self.errno, subject=self.subject, name=self.name, log=self.log, because=why)
 
 
 def _tail(log: str, lines: int = 12) -> str:

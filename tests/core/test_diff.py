@@ -165,7 +165,7 @@ def test_another_outer_shape_makes_the_map_anew() -> None:
 def test_the_template_of_an_empty_outer_map_is_known_from_the_record() -> None:
     live = observed({}, inner=None)
     meta = Meta("edge", {}, {"outer": MapShape(MapType.HASH, 4, 4, 64)}, {}, {})
-    assert diff_map(desired({}), live, (), meta).reason == "inner template: value_size 4 -> 8"
+    assert diff_map(desired({}), live, (), meta).reason == "inner maps: value_size 8 in the template, 4 live"
     assert diff_map(desired({}), live, (), None).action is Action.UNCHANGED
 
 

@@ -15,8 +15,24 @@ PACKAGE = Path(provisioner.__file__).parent
 PURE = [
     *("location", "errors", "uapi", "shape", "host", "typexpr", "tree", "objectfile", "spec", "language", "codec"),
     *("columns", "entries", "slots", "ranges", "resolve", "raw_values", "encode", "state"),
+<<<<<<< HEAD
     *("changes", "diff", "diff_objects", "steps", "plan", "teardown", "privileges", "kernelfacts", "report", "address"),
     "watch/machine",
+=======
+    *(
+        "changes",
+        "diff",
+        "diff_objects",
+        "steps",
+        "plan",
+        "teardown",
+        "privileges",
+        "kernelfacts",
+        "inner_facts",
+        "report",
+        "address",
+    ),
+>>>>>>> 539ce95 (Ask the kernel before the first step whether a live outer map takes the inner maps)
     *(
         f"adopt/{room}"
         for room in ("skeleton", "skeleton_types", "spelling", "found", "naming", "export", "export_entries")
