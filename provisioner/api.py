@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Literal, TextIO
 import msgspec
 from msgspec.structs import replace
 
-from provisioner import loading, observe, pinned_btf
+from provisioner import loading, memory, observe, pinned_btf
 from provisioner.changes import Action
 from provisioner.codec.resolve import Lookup
 from provisioner.diff import diff_map, slots_to_read
@@ -71,14 +71,13 @@ class Project(msgspec.Struct, frozen=True):
         source = None if isinstance(against, str) else against
         observed = ObservedState.nothing() if against == "empty" else observe.observe(desired, source)
         found = _compare(desired, observed, overrides, source, check_interfaces=against != "empty")
-        if not probe:
-            return found
-        from provisioner import template_probe  # a plan that only looks does without it
+        if probe:
+            from provisioner import template_probe  # a plan that only looks does without it
 
-        probed = template_probe.probe(found)
-        if all(one.probed is None or one.probed.fits for one in probed.maps.values()):
-            return found
-        return _compare(desired, probed, overrides, source, check_interfaces=True)
+            probed = template_probe.probe(found)
+            if any(one.probed is not None and not one.probed.fits for one in probed.maps.values()):
+                found = _compare(desired, probed, overrides, source, check_interfaces=True)
+        return memory.warned(found) if against == "live" else found
 
     def apply(
         self,
@@ -113,6 +112,7 @@ class Project(msgspec.Struct, frozen=True):
                 _refuse_stale(current, expected)
                 refuse_blocked(current)
                 refuse_unprivileged(current, held)
+                memory.refuse_overcommit(current, overrides)
                 if current.steps and confirm is not None and not confirm(current):
                     raise RefusedError(Problem("not confirmed; nothing was changed"))
                 result = apply_plan(current, options or Options(), lambda: _differences(self, overrides))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from typing import Final
+
+import msgspec
+from msgspec.structs import replace
 
 from provisioner.shape import MapShape
 from provisioner.uapi import MapFlag, MapType
@@ -11,8 +13,7 @@ from provisioner.uapi import MapFlag, MapType
 _ACCESS: Final = {"write into": "rdonly_prog", "read from": "wronly_prog", "": "neither"}
 
 
-@dataclass(frozen=True, slots=True)
-class InnerFacts:
+class InnerFacts(msgspec.Struct, frozen=True):
     """The fields that `bpf_map_meta_equal` compares (kernel/bpf/map_in_map.c); None for what is not known.
 
     `max_entries` counts for the types that have it fixed. `access` is what programs may not do with values
@@ -61,8 +62,7 @@ class InnerFacts:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Probed:
+class Probed(msgspec.Struct, frozen=True):
     """What a probe of a live outer map found out: whether it takes the spec's inner maps, None if nobody can tell.
 
     `why` says how its template differs from the spec's; `untold` what this kernel does not tell of it.

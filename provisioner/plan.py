@@ -104,11 +104,12 @@ class Overrides(msgspec.Struct, frozen=True):
     allow_recreate: bool = False
     take_over: bool = False
     prune: bool = False
+    allow_overcommit: bool = False
 
     @staticmethod
     def force() -> Overrides:
         """All but ownership."""
-        return Overrides(approve_deletes=True, allow_recreate=True)
+        return Overrides(approve_deletes=True, allow_recreate=True, allow_overcommit=True)
 
     def __or__(self, other: Overrides) -> Overrides:
         """What the one or the other allows."""

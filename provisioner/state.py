@@ -177,17 +177,11 @@ class ObservedSlots(msgspec.Struct, frozen=True):
     inner_ids: NDArray[np.uint32]
 
 
-<<<<<<< HEAD
 class ObservedMap(msgspec.Struct, frozen=True):
-    """A live map. `entry_shape` is that of its inner maps (max_entries of the first), None while it has none."""
-=======
-@dataclass(frozen=True, slots=True)
-class ObservedMap:
     """A live map. `entry_shape` is that of its inner maps (max_entries of the first), None while it has none.
 
     `probed` is there where somebody asked whether it takes the desired inner maps.
     """
->>>>>>> 539ce95 (Ask the kernel before the first step whether a live outer map takes the inner maps)
 
     id: int
     shape: MapShape

@@ -16,10 +16,11 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import replace
 from itertools import combinations
 from types import TracebackType
 from typing import Final, Self
+
+from msgspec.structs import replace
 
 from provisioner.changes import MapChange
 from provisioner.inner_facts import InnerFacts, Probed, differences

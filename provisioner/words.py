@@ -1,4 +1,4 @@
-"""Counts in words."""
+"""Counts and sizes in words."""
 
 from __future__ import annotations
 
@@ -6,3 +6,13 @@ from __future__ import annotations
 def plural(count: int, one: str, many: str = "") -> str:
     """`1 entry`, `12,000 entries`."""
     return f"{count:,} {one if count == 1 else many or one + 's'}"
+
+
+def size(count: int) -> str:
+    """Bytes in the largest unit that leaves at least one: `12.0 MiB`."""
+    amount, unit = float(count), "bytes"
+    for unit in ("bytes", "KiB", "MiB", "GiB", "TiB"):
+        if amount < 1024 or unit == "TiB":
+            break
+        amount /= 1024
+    return f"{count} bytes" if unit == "bytes" else f"{amount:.1f} {unit}"

@@ -53,6 +53,9 @@ Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask. Required wit
 Force = Annotated[bool, typer.Option("--force", help="Override every rule but ownership and protection.")]
 ApproveDeletes = Annotated[bool, typer.Option("--approve-deletes", help="Go beyond the limits of deletes and updates.")]
 AllowRecreate = Annotated[bool, typer.Option("--allow-recreate", help="Make live maps anew where they cannot change.")]
+AllowOvercommit = Annotated[
+    bool, typer.Option("--allow-overcommit", help="Apply although kernel memory may not be enough.")
+]
 TakeOver = Annotated[bool, typer.Option("--take-over", help="Take over pins that another project made.")]
 Prune = Annotated[bool, typer.Option("--prune", help="Remove pins that the spec does not name.")]
 LockTimeout = Annotated[float, typer.Option(metavar="SECONDS", min=0, help="Wait for another process to end.")]

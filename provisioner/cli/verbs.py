@@ -22,6 +22,7 @@ from provisioner.cli.console import LOG_FORMAT, Console, has_terminal
 from provisioner.cli.options import (
     EXIT_STATUS,
     AllowOutside,
+    AllowOvercommit,
     AllowRecreate,
     ApproveDeletes,
     ColorOption,
@@ -145,6 +146,7 @@ def plan(
     force: Force = False,
     approve_deletes: ApproveDeletes = False,
     allow_recreate: AllowRecreate = False,
+    allow_overcommit: AllowOvercommit = False,
     take_over: TakeOver = False,
     prune: Prune = False,
     output: Report = "text",
@@ -171,12 +173,11 @@ def plan(
             raise typer.BadParameter("only a live kernel can be asked, of what is to be made", param_hint="--probe")
         taken = None if against in ("live", "empty") else read_snapshot(Path(against))
         project = load_project(console, files, overlay, allow_outside, pin_root, taken)
-        overrides = _overrides(force, approve_deletes, allow_recreate, take_over, prune)
+        overrides = _overrides(force, approve_deletes, allow_recreate, take_over, prune, allow_overcommit)
         if to_destroy:
             found = project.plan_destroy(overrides)
         else:
-            compared_with = taken or ("empty" if against == "empty" else "live")
-            found = project.plan(overrides, against=compared_with, probe=probe)
+            found = project.plan(overrides, against=taken or ("empty" if against == "empty" else "live"), probe=probe)
         if out is not None:
             saved.save(out, found, overrides)
         compared = None if taken is None else snapshots.about(taken)
@@ -203,6 +204,7 @@ def apply(
     force: Force = False,
     approve_deletes: ApproveDeletes = False,
     allow_recreate: AllowRecreate = False,
+    allow_overcommit: AllowOvercommit = False,
     take_over: TakeOver = False,
     prune: Prune = False,
     no_rollback: Annotated[bool, typer.Option("--no-rollback", help="Leave what was done when a step fails.")] = False,
@@ -224,7 +226,7 @@ def apply(
         from provisioner.cli.carry_out import CarryOut
 
         project = load_project(console, files, overlay, allow_outside, pin_root)
-        overrides = _overrides(force, approve_deletes, allow_recreate, take_over, prune)
+        overrides = _overrides(force, approve_deletes, allow_recreate, take_over, prune, allow_overcommit)
         bound = None
         if saved_plan is not None:
             bound = saved.read(saved_plan)
@@ -376,10 +378,17 @@ def load_project(
     return project
 
 
-def _overrides(force: bool, approve_deletes: bool, allow_recreate: bool, take_over: bool, prune: bool) -> Overrides:
+def _overrides(
+    force: bool,
+    approve_deletes: bool,
+    allow_recreate: bool,
+    take_over: bool,
+    prune: bool,
+    allow_overcommit: bool = False,
+) -> Overrides:
     from provisioner import Overrides
 
-    given = Overrides(approve_deletes, allow_recreate, take_over, prune)
+    given = Overrides(approve_deletes, allow_recreate, take_over, prune, allow_overcommit)
     return given | Overrides.force() if force else given
 
 

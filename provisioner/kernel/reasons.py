@@ -38,7 +38,7 @@ _FROZEN: Final = Reason("the map is frozen, or was opened read-only", "it can on
 _NO_DOT: Final = Reason("a name on a bpffs may hold no `.`")
 _REFUSED: Final = Reason("the verifier refused a program", "the end of its log says where and why")
 
-_REASONS: Final[dict[tuple[str, int, Subject], Reason]] = {
+REASONS: Final[dict[tuple[str, int, Subject], Reason]] = {
     (CREATE, codes.EPERM, ""): Reason(
         "this process may not create such a map",
         "kernels before 5.11 charge maps to RLIMIT_MEMLOCK: try `ulimit -l unlimited`",
@@ -116,7 +116,7 @@ def reason_for(operation: str, errno: int, subject: Subject = "") -> Reason:
     like = _ALIKE.get(operation, operation)
     keys: tuple[tuple[str, int, Subject], ...] = ((like, errno, subject), (like, errno, ""), ("", errno, ""))
     index, reason = next(
-        ((at, _REASONS[key]) for at, key in enumerate(keys) if key in _REASONS), (2, Reason(os.strerror(errno)))
+        ((at, REASONS[key]) for at, key in enumerate(keys) if key in REASONS), (2, Reason(os.strerror(errno)))
     )
     if errno in (codes.EPERM, codes.EACCES) and (like in _NO_PRIVILEGE or index == 2):
         return Reason(reason.what, privilege_hint() or reason.hint)

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 
 from provisioner.changes import Action, LinkChange, MapChange, ObjectChange
+from provisioner.footprint import estimate
 from provisioner.plan import Plan, grace_periods
 from provisioner.report.maps import VERBS, entry_counts, map_node
 from provisioner.report.model import (
@@ -61,6 +62,7 @@ def report(
         hazards=plan.hazards,
         blocked=plan.blocked,
         grace_periods=grace_periods(plan, wave_slots),
+        memory=estimate(plan),
         against=against,
     )
 

@@ -50,6 +50,7 @@ def render(plan: ReportPlan, end: Outcome | None = None) -> Iterator[str]:
     )
     yield from listed("blocked", blocked)
     yield f',\n  "grace_periods": {plan.grace_periods}'
+    yield f',\n  "kernel_memory": {_dumps(to_builtins(plan.memory))}'
     if end is not None:
         result = to_builtins(end) | {"seconds": round(end.seconds, 6), "live": list(end.live)}
         yield f',\n  "result": {_dumps(result)}'

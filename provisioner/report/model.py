@@ -13,6 +13,7 @@ from typing import Final
 import msgspec
 
 from provisioner.codec.base import Value
+from provisioner.footprint import Footprint
 from provisioner.plan import Hazard, Refusal
 
 ENTRIES: Final = 10
@@ -141,6 +142,7 @@ class ReportPlan(msgspec.Struct, frozen=True):
     hazards: tuple[Hazard, ...]
     blocked: tuple[Refusal, ...]
     grace_periods: int
+    memory: Footprint
     against: Against | None = None
 
 

@@ -6,10 +6,13 @@ from collections.abc import Iterator
 from typing import Final
 
 from provisioner.report.model import Against, Children, Counts, Kind, Outcome, ReportPlan, Summary
-from provisioner.words import plural
+from provisioner.words import plural, size
 
 GRACE_PERIOD_MS: Final = 10
 """What an RCU grace period takes on a machine that is not idle: 8 to 15 ms."""
+
+BIG: Final = 16 << 20
+"""Bytes of kernel memory from which on they are told."""
 
 NO_CHANGES: Final = "No changes. The live state is what the spec asks for."
 
@@ -42,6 +45,14 @@ def summary(plan: ReportPlan) -> Iterator[str]:
     if plan.grace_periods:
         waits = plural(plan.grace_periods, "RCU grace period")
         yield f"Publishing waits for {waits}, about {_time(plan.grace_periods * GRACE_PERIOD_MS / 1000)}."
+    yield from _memory(plan)
+
+
+def _memory(plan: ReportPlan) -> Iterator[str]:
+    needed, freed = plan.memory.needed, plan.memory.freed
+    if needed >= BIG:
+        back = f"; about {size(freed)} is given back once it is verified" if freed else ""
+        yield f"It needs about {size(needed)} of kernel memory{back}."
 
 
 def _time(seconds: float) -> str:

@@ -15,24 +15,8 @@ PACKAGE = Path(provisioner.__file__).parent
 PURE = [
     *("location", "errors", "uapi", "shape", "host", "typexpr", "tree", "objectfile", "spec", "language", "codec"),
     *("columns", "entries", "slots", "ranges", "resolve", "raw_values", "encode", "state"),
-<<<<<<< HEAD
-    *("changes", "diff", "diff_objects", "steps", "plan", "teardown", "privileges", "kernelfacts", "report", "address"),
-    "watch/machine",
-=======
-    *(
-        "changes",
-        "diff",
-        "diff_objects",
-        "steps",
-        "plan",
-        "teardown",
-        "privileges",
-        "kernelfacts",
-        "inner_facts",
-        "report",
-        "address",
-    ),
->>>>>>> 539ce95 (Ask the kernel before the first step whether a live outer map takes the inner maps)
+    *("changes", "diff", "diff_objects", "inner_facts", "footprint", "steps", "plan", "teardown", "privileges"),
+    *("kernelfacts", "report", "address", "watch/machine"),
     *(
         f"adopt/{room}"
         for room in ("skeleton", "skeleton_types", "spelling", "found", "naming", "export", "export_entries")
