@@ -21,7 +21,7 @@ from provisioner.codec.resolve import Lookup
 from provisioner.diff import diff_map, slots_to_read
 from provisioner.diff_objects import diff_links, diff_object
 from provisioner.document import Document
-from provisioner.errors import Problem, RefusedError
+from provisioner.errors import Problem, ProvisionerError, RefusedError
 from provisioner.host import Host
 from provisioner.inputs import Inputs
 from provisioner.kernel import bpffs
@@ -115,7 +115,8 @@ class Project(msgspec.Struct, frozen=True):
                 memory.refuse_overcommit(current, overrides)
                 if current.steps and confirm is not None and not confirm(current):
                     raise RefusedError(Problem("not confirmed; nothing was changed"))
-                result = apply_plan(current, options or Options(), lambda: _differences(self, overrides))
+                with _audited(self, "apply", current):
+                    result = apply_plan(current, options or Options(), lambda: _differences(self, overrides))
                 done = result.status is Status.APPLIED
             finally:
                 if not existed and not done and not bpffs.list_pins(root):
@@ -155,7 +156,8 @@ class Project(msgspec.Struct, frozen=True):
             refuse_unprivileged(current, this_host.capabilities())
             if current.steps and confirm is not None and not confirm(current):
                 raise RefusedError(Problem("not confirmed; nothing was changed"))
-            return current, apply_plan(current, options or Options(rollback=False), tuple)
+            with _audited(self, "destroy", current):
+                return current, apply_plan(current, options or Options(rollback=False), tuple)
 
     def snapshot(self) -> Snapshot:
         """What plans of this project ask of this host. Changes nothing. Raises HostError."""
@@ -261,6 +263,37 @@ def _compare(
     objects = {name: diff_object(one, desired, observed) for name, one in desired.objects.items()}
     links = diff_links(observed, objects, check_interfaces)
     return make_plan(desired, observed, maps, objects.values(), links, overrides)
+
+
+@contextmanager
+def _audited(project: Project, verb: str, current: Plan) -> Iterator[None]:
+    """Leave one line in the journal where something was changed, whether it ended well or not."""
+    result = "applied"
+    try:
+        yield
+    except ProvisionerError as error:
+        result = error.status
+        raise
+    except BaseException:
+        result = "failed"
+        raise
+    finally:
+        if current.steps and result != ProvisionerError.status:
+            from provisioner import audit
+            from provisioner.report import build
+
+            desired = project.desired
+            audit.record(
+                audit.Deed(
+                    verb,
+                    desired.project,
+                    desired.pin_root,
+                    f"sha256:{project.document.digest}",
+                    current.digest,
+                    result,
+                    build.report(current, destroy=verb == "destroy").summary,
+                )
+            )
 
 
 @contextmanager

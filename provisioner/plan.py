@@ -132,7 +132,7 @@ def make_plan(
     attachments = tuple(links)
     steps = _steps(desired, observed, ordered, loads, attachments, overrides)
     changes: tuple[Change, ...] = (*loads, *ordered, *attachments)
-    hazards = tuple(_hazards(observed, ordered, loads, overrides))
+    hazards = (*_hazards(observed, ordered, loads, overrides), *_deferred(attachments))
     blocked = tuple(_refusals(desired, observed, ordered, loads, overrides))
     return Plan(desired, observed, changes, steps, hazards, blocked, _digest(desired, observed, changes))
 
@@ -316,6 +316,17 @@ def _unheld_timers(maps: list[MapChange]) -> Iterable[Hazard]:
                 change.name,
                 f"programs can use the {words[0]} of a new inner map only while some process holds the map open, or it "
                 "is pinned: the kernel refuses it (EPERM) in a map that only a slot holds",
+            )
+
+
+def _deferred(links: tuple[LinkChange, ...]) -> Iterable[Hazard]:
+    for link in links:
+        if link.action is Action.KEEP and link.program is not None and link.program.attach is not None:
+            yield Hazard(
+                "attachment-deferred",
+                Severity.NOTICE,
+                f"{link.object}.{link.program.name}",
+                f"{link.reason}: it is attached by an apply after it came",
             )
 
 

@@ -1,0 +1,98 @@
+"""The audit line: who changed what, told to the journal once for each apply that changed something.
+
+It goes to journald's own socket, with fields (systemd.io/JOURNAL_NATIVE_PROTOCOL), or else to syslog's. Where there is
+neither, nobody listens, and that is no error.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import socket
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from provisioner.report.model import Summary
+from provisioner.report.problems import visible
+
+JOURNAL: Final = "/run/systemd/journal/socket"
+SYSLOG: Final = "/dev/log"
+
+_NOTICE: Final = 5
+_AUTHPRIV: Final = 10
+_UNSET: Final = 2**32 - 1
+"""What `loginuid` is of a process that no login led to: a service."""
+_PATIENCE: Final = 1.0
+"""Seconds that a journal which is full or stopped may hold up an apply."""
+
+
+@dataclass(frozen=True, slots=True)
+class Deed:
+    """`verb` is apply or destroy, `result` a word of `apply.Status`; `spec` and `plan` are digests."""
+
+    verb: str
+    project: str
+    pin_root: str
+    spec: str
+    plan: str
+    result: str
+    summary: Summary
+
+
+def record(deed: Deed) -> None:
+    """Leave the line."""
+    fields = _fields(deed, _who())
+    words = " ".join(f"{name}={value}" for name, value in fields.items())
+    message = visible(f"{deed.verb} {words}").replace("\n", " ")
+    native = {"MESSAGE": message, "PRIORITY": str(_NOTICE), "SYSLOG_IDENTIFIER": "provisioner"}
+    native |= {f"PROVISIONER_{name.upper()}": visible(value).replace("\n", " ") for name, value in fields.items()}
+    datagram = "".join(f"{name}={value}\n" for name, value in native.items())
+    if not _send(JOURNAL, datagram):
+        _send(SYSLOG, f"<{_AUTHPRIV << 3 | _NOTICE}>provisioner[{os.getpid()}]: {message}")
+
+
+def _send(path: str, datagram: str) -> bool:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sender:
+        sender.settimeout(_PATIENCE)
+        try:
+            sender.sendto(datagram.encode(), path)
+        except OSError:
+            return False
+    return True
+
+
+def _fields(deed: Deed, who: Mapping[str, str]) -> dict[str, str]:
+    counts = {}
+    for kind in Summary.__struct_fields__:
+        found = getattr(deed.summary, kind)
+        for change in found.__struct_fields__:
+            if change != "unchanged" and getattr(found, change):
+                counts[f"{kind}_{change}"] = str(getattr(found, change))
+    return {
+        "project": deed.project,
+        "pin_root": deed.pin_root,
+        **who,
+        "spec": deed.spec,
+        "plan": deed.plan,
+        "result": deed.result,
+        **counts,
+    }
+
+
+def _who() -> dict[str, str]:
+    """The user of this process, and who logged in to become that user, as far as anything tells."""
+    found = {"uid": str(os.getuid())}
+    with suppress(KeyError):  # a user of a namespace, or of a container without a passwd
+        found["user"] = pwd.getpwuid(os.getuid()).pw_name
+    try:
+        loginuid = int(Path("/proc/self/loginuid").read_text(encoding="ascii"))
+    except (OSError, ValueError):  # a kernel without audit
+        loginuid = _UNSET
+    if loginuid != _UNSET:
+        found["loginuid"] = str(loginuid)
+    if os.environ.get("SUDO_USER"):
+        found["sudo_user"] = os.environ["SUDO_USER"]
+    return found
