@@ -185,13 +185,15 @@ def _diff_block(desired: DesiredMap, block: ObservedBlock, slots: SlotChanges, p
     local = np.arange(len(at), dtype=np.int64)
     left_slot, right_slot = np.repeat(local, counts), np.repeat(local, live.counts)
     live_rows = columns.slices(live.starts, live.counts)
-    keys, values = live.keys[live_rows], live.values[live_rows]
-    found = columns.match(left_slot, desired.entries.keys[rows], right_slot, keys)
-    both = columns.differ(desired.entries.values[rows[found.both_left]], values[found.both_right])
+    keys, values = live.keys.take(live_rows, axis=0), live.values.take(live_rows, axis=0)
+    found = columns.match(left_slot, desired.entries.keys.take(rows, axis=0), right_slot, keys)
+    both = columns.differ(
+        desired.entries.values.take(rows[found.both_left], axis=0), values.take(found.both_right, axis=0)
+    )
     inserted = found.left_only
     if desired.entry_shape.is_array:
         # An array's element exists unwritten, as zero: to declare it so changes nothing.
-        inserted = inserted[columns.differ(*_against_zero(desired.entries.values[rows[inserted]]))]
+        inserted = inserted[columns.differ(*_against_zero(desired.entries.values.take(rows[inserted], axis=0)))]
     gone = found.right_only[_deletable(desired, wanted[right_slot[found.right_only]])]
     gone = gone[columns.within(keys[gone], desired.key.number_order, desired.owned)]
     changed_left, changed_right = found.both_left[both], found.both_right[both]
@@ -212,7 +214,7 @@ def _diff_block(desired: DesiredMap, block: ObservedBlock, slots: SlotChanges, p
             [len(inserted), len(changed_left), len(gone)],
         ),
         row=np.concatenate((rows[inserted], rows[changed_left], np.full(len(gone), -1, np.int64))),
-        keys=np.concatenate((desired.entries.keys[rows[inserted]], keys[changed_right], keys[gone])),
+        keys=np.concatenate((desired.entries.keys.take(rows[inserted], axis=0), keys[changed_right], keys[gone])),
         before=np.concatenate(
             (np.zeros((len(inserted), values.shape[1]), np.uint8), values[changed_right], values[gone])
         ),

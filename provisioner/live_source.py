@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from collections.abc import Sequence
 from pathlib import Path, PurePath
 from typing import Final
 
@@ -14,10 +15,11 @@ from provisioner.codec.btf import BtfTypes
 from provisioner.codec.btf_specials import specials_of
 from provisioner.kernel import bpffs, host, links, maps, reading
 from provisioner.kernel.fd import InnerId, LinkFd, MapFd, ProgramFd
+from provisioner.kernel.inner_maps import read_inner_maps
 from provisioner.kernel.maps import MapInfo
 from provisioner.kernel.reasons import KernelError
 from provisioner.shape import MapShape
-from provisioner.sources import SeenEntries, SeenMap
+from provisioner.sources import SeenEntries, SeenInnerMaps, SeenMap
 from provisioner.specials import Special
 from provisioner.state import Meta, ObservedLink, ObservedProgram
 from provisioner.uapi import MapFlag, MapType
@@ -74,6 +76,20 @@ class LiveSource:
                 return SeenEntries(info.shape.max_entries, nothing, nothing)
             shape = replace(info.shape, specials=self._specials_of(info))
             return SeenEntries(shape.max_entries, *reading.read_entries(fd, shape, self._cpus))
+
+    def inner_maps(
+        self,
+        path: PurePath,  # noqa: ARG002 (an id is enough here)
+        numbers: Sequence[int],
+        whole: Sequence[bool],
+        template: MapShape,
+        rows: int,
+    ) -> SeenInnerMaps:
+        # What the kernel holds all inner maps to, the first that is there tells.
+        live = (shape for number in numbers if (shape := self.inner_shape(number)) is not None)
+        specials = next(live, template).specials
+        found = read_inner_maps(numbers, whole, replace(template, specials=specials), self._cpus, rows)
+        return SeenInnerMaps(found.max_entries, found.counts, found.keys, found.values)
 
     def program(self, path: PurePath) -> ObservedProgram:
         with bpffs.open_pin(Path(path), ProgramFd) as fd:

@@ -16,7 +16,7 @@ from provisioner.codec.base import Bytes
 from provisioner.columns import EntryTable
 from provisioner.diff import Depth
 from provisioner.live_source import LiveSource
-from provisioner.sources import Source
+from provisioner.sources import SeenInnerMaps, Source
 from provisioner.state import (
     META_PIN,
     TEMPORARY_PREFIXES,
@@ -113,38 +113,31 @@ class _Reader:
 
     def block(self, path: Path, observed: ObservedMap, first: int, end: int) -> tuple[int, ObservedBlock]:
         """One block from slot `first` on, and the slot that the next one begins with."""
-        keys: list[Bytes] = []
-        values: list[Bytes] = []
-        capacity: list[int] = []
-        rows = 0
-        last = first
-        while last < end and last - first < columns.BLOCK_SLOTS and rows < columns.BLOCK_ENTRIES:
-            found = self._slot(path, observed, last)
-            keys.append(found[0])
-            values.append(found[1])
-            capacity.append(found[2])
-            rows += len(found[0])
-            last += 1
-        counts = np.array([len(part) for part in keys], np.int64)
-        seen_keys = self._one.key.normalise(np.concatenate(keys))
-        table = EntryTable(np.cumsum(counts) - counts, counts, seen_keys, self._masked(np.concatenate(values)))
-        return last, ObservedBlock(first, last, np.array(capacity, np.uint32), table)
-
-    def _slot(self, path: Path, observed: ObservedMap, slot: int) -> tuple[Bytes, Bytes, int]:
-        """Keys, values and capacity of one inner map; nothing, and capacity 0, where it vanished meanwhile."""
-        number = None if self._one.outer is None else int(observed.slots.inner_ids[slot])
-        deep = bool(self._depth[slot] != Depth.SHAPE)
-        seen = self._source.entries(path, number, deep=deep)
-        if seen is None or not deep:
-            return (*self._no_entries(), 0 if seen is None else seen.max_entries)
-        keys, values = seen.keys, seen.values
+        seen = self._seen(path, observed, first, min(end, first + columns.BLOCK_SLOTS))
+        keys, values, counts = seen.keys, seen.values, seen.counts
+        if not len(keys):
+            keys, values = np.zeros((0, self._one.key.size), np.uint8), np.zeros((0, self._one.value.size), np.uint8)
         if self._one.entry_shape.is_array:
             held = columns.is_nonzero(self._masked(values))
+            owners = np.repeat(np.arange(len(counts), dtype=np.int64), counts)
             keys, values = keys[held], values[held]
-        return keys, values, seen.max_entries
+            counts = np.bincount(owners[held], minlength=len(counts)).astype(np.int64)
+        table = EntryTable(np.cumsum(counts) - counts, counts, self._one.key.normalise(keys), self._masked(values))
+        last = first + len(counts)
+        return last, ObservedBlock(first, last, seen.max_entries, table)
 
-    def _no_entries(self) -> tuple[Bytes, Bytes]:
-        return np.zeros((0, self._one.key.size), np.uint8), np.zeros((0, self._one.value.size), np.uint8)
+    def _seen(self, path: Path, observed: ObservedMap, first: int, end: int) -> SeenInnerMaps:
+        """The inner maps in the slots from `first` on, or all of a plain map; one that vanished has capacity 0."""
+        whole = (self._depth[first:end] != Depth.SHAPE).tolist()
+        if self._one.outer is not None:
+            ids = observed.slots.inner_ids[first:end].tolist()
+            return self._source.inner_maps(path, ids, whole, self._one.entry_shape, columns.BLOCK_ENTRIES)
+        seen = self._source.entries(path, None, deep=whole[0])
+        capacity = np.array([0 if seen is None else seen.max_entries], np.uint32)
+        if seen is None or not whole[0]:
+            nothing = np.zeros((0, 0), np.uint8)
+            return SeenInnerMaps(capacity, np.zeros(1, np.int64), nothing, nothing)
+        return SeenInnerMaps(capacity, np.array([len(seen.keys)], np.int64), seen.keys, seen.values)
 
     def _masked(self, values: Bytes) -> Bytes:
         return values if self._mask is None else values & self._mask

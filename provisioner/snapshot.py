@@ -25,7 +25,7 @@ from provisioner.errors import InputError, Problem
 from provisioner.host import Host
 from provisioner.location import Location
 from provisioner.shape import MapShape
-from provisioner.sources import SeenEntries, SeenMap
+from provisioner.sources import SeenEntries, SeenInnerMaps, SeenMap
 from provisioner.state import META_PIN, Meta, ObservedLink, ObservedProgram
 
 FORMAT: Final = "provisioner-snapshot"
@@ -162,6 +162,27 @@ class Snapshot(msgspec.Struct, frozen=True):
         start = int(starts[at])
         rows = slice(start, start + max(count, 0))
         return SeenEntries(int(held.max_entries[at]), held.keys[rows], held.values[rows])
+
+    def inner_maps(
+        self, path: PurePath, numbers: Sequence[int], whole: Sequence[bool], template: MapShape, rows: int
+    ) -> SeenInnerMaps:
+        keys, values = [np.zeros((0, template.key_size), np.uint8)], [np.zeros((0, 0), np.uint8)]
+        capacities: list[int] = []
+        counts: list[int] = []
+        total = 0
+        for number, deep in zip(numbers, whole, strict=True):
+            if total >= rows:
+                break
+            seen = self.entries(path, number, deep=deep)
+            capacities.append(0 if seen is None else seen.max_entries)
+            counts.append(0 if seen is None or not deep else len(seen.keys))
+            total += counts[-1]
+            if seen is not None and counts[-1]:
+                keys.append(seen.keys)
+                values.append(seen.values)
+        values = values[1:] or values
+        sizes = np.array(capacities, np.uint32), np.array(counts, np.int64)
+        return SeenInnerMaps(*sizes, np.concatenate(keys), np.concatenate(values))
 
     def program(self, path: PurePath) -> ObservedProgram:
         return self.header.programs[path.name]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import PurePath
 from typing import Protocol
 
@@ -34,6 +35,18 @@ class SeenEntries(msgspec.Struct, frozen=True):
     values: Bytes
 
 
+class SeenInnerMaps(msgspec.Struct, frozen=True):
+    """What m inner maps held, one after the other: `max_entries` (m,), 0 of one that is gone, and `counts` (m,).
+
+    `keys` has shape (n, key size), `values` (n, bytes that the kernel moves).
+    """
+
+    max_entries: NDArray[np.uint32]
+    counts: NDArray[np.int64]
+    keys: Bytes
+    values: Bytes
+
+
 class Source(Protocol):
     """What an observation asks. Things that are not there are None; paths are those of pins."""
 
@@ -53,6 +66,14 @@ class Source(Protocol):
 
     def entries(self, path: PurePath, number: int | None, *, deep: bool) -> SeenEntries | None:
         """What the inner map with an id holds, or without one the map at `path`; not `deep`: its capacity alone."""
+
+    def inner_maps(
+        self, path: PurePath, numbers: Sequence[int], whole: Sequence[bool], template: MapShape, rows: int
+    ) -> SeenInnerMaps:
+        """What inner maps of the outer map at `path` hold, from the first on until there are about `rows` entries.
+
+        Of one that is not `whole`, its capacity alone. `template` has the sizes that they all have.
+        """
 
     def program(self, path: PurePath) -> ObservedProgram: ...
 

@@ -262,6 +262,15 @@ map_lookup_batch: Function[int] = Function(
     fails="BPF_MAP_LOOKUP_BATCH",
 )
 
+# The same without a check, for what is done to thousands of maps: these give -errno. An exception costs more than the
+# call, and ENOENT is how most walks end.
+try_map_get_fd_by_id: Function[int] = Function("bpf_map_get_fd_by_id", c_int, c_uint32)
+try_map_lookup_batch: Function[int] = Function(
+    "bpf_map_lookup_batch",
+    c_int,
+    *(c_int, c_void_p, c_void_p, c_void_p, c_void_p, _number, POINTER(BatchOptions)),
+)
+
 map_get_next_id: Function[int] = Function("bpf_map_get_next_id", c_int, c_uint32, _number, fails="BPF_MAP_GET_NEXT_ID")
 prog_get_next_id: Function[int] = Function(
     "bpf_prog_get_next_id", c_int, c_uint32, _number, fails="BPF_PROG_GET_NEXT_ID"

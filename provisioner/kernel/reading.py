@@ -16,10 +16,10 @@ from provisioner.kernel.rows import ByteTable, from_pairs, without_duplicates
 from provisioner.shape import MapShape
 from provisioner.uapi import ENOTSUPP, MapType, UpdateFlag
 
-_CHUNK_BYTES: Final = 16 << 20
+CHUNK_BYTES: Final = 16 << 20
 """Memory for one batch; the kernel fills only as much of it as there are entries."""
 
-_RESTARTING: Final = frozenset({MapType.LPM_TRIE})
+RESTARTING: Final = frozenset({MapType.LPM_TRIE})
 """Types whose walk begins anew when the key that it stands on is deleted: batches of them may repeat keys."""
 
 _NO_BATCH: Final = frozenset({ENOTSUPP, *libbpf.ASKS_AGAIN})
@@ -81,7 +81,7 @@ def _read(fd: MapFd, shape: MapShape, stride: int, batched: bool) -> tuple[ByteT
 def _by_batch(fd: MapFd, shape: MapShape, stride: int) -> tuple[ByteTable, ByteTable]:
     """Batch after batch from the kernel's token on, until ENOENT or, for arrays, until all indexes were read."""
     # One more than there can be: then the first batch of a full LPM trie ends with ENOENT as well.
-    chunk = max(1, min(shape.max_entries + 1, _CHUNK_BYTES // (shape.key_size + stride)))
+    chunk = max(1, min(shape.max_entries + 1, CHUNK_BYTES // (shape.key_size + stride)))
     limit = shape.max_entries if shape.is_array else 2 * shape.max_entries + chunk
     token = libbpf.new_buffer(max(8, shape.key_size))
     start: libbpf.Buffer | None = None
@@ -107,7 +107,7 @@ def _by_batch(fd: MapFd, shape: MapShape, stride: int) -> tuple[ByteTable, ByteT
             (keys[:found].copy(), values[:found].copy()) if found < chunk // 2 else (keys[:found], values[:found])
         )
     whole = parts[0] if len(parts) == 1 else _joined(parts)
-    return without_duplicates(*whole) if shape.map_type in _RESTARTING else whole
+    return without_duplicates(*whole) if shape.map_type in RESTARTING else whole
 
 
 def _joined(parts: list[tuple[ByteTable, ByteTable]]) -> tuple[ByteTable, ByteTable]:

@@ -65,6 +65,16 @@ def test_sorting_by_slot_keeps_every_row_and_groups_them(given_rows: tuple[Index
     assert (np.diff(slot[shuffled][order]) >= 0).all()
 
 
+@pytest.mark.parametrize("size", [1, 2, 4, 8])
+def test_sorting_by_slot_is_stable_and_by_number(size: int) -> None:
+    random = np.random.default_rng(size)
+    slot = np.sort(random.integers(0, 40, 5000))
+    keys = random.integers(0, 256, (5000, size), dtype=np.uint8)
+    keys[::7] = keys[0]
+    order = columns.sort_by_slot(slot, keys)
+    assert order.tolist() == np.lexsort((columns.key_rank(keys) >> np.uint64(10 if size > 4 else 0), slot)).tolist()
+
+
 @given(st.data())
 def test_duplicates_are_all_found(data: st.DataObject) -> None:
     slot, keys = data.draw(rows())

@@ -193,7 +193,7 @@ def test_what_is_measured_is_measured_once(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_a_bucket_bigger_than_the_buffer_grows_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("provisioner.kernel.reading._CHUNK_BYTES", 12)
+    monkeypatch.setattr("provisioner.kernel.reading.CHUNK_BYTES", 12)
     shape = MapShape(MapType.HASH, 4, 8, 2000)
     keys = keys_for(shape, 2000)
     with maps.create(shape) as fd:
@@ -211,7 +211,7 @@ def test_many_small_batches_read_the_same(shape: MapShape, monkeypatch: pytest.M
         else:
             batch.write_batch(fd, keys, np.ones((16, shape.value_size), dtype=np.uint8))
         whole = as_pairs(*read_entries(fd, shape, CPUS))
-        monkeypatch.setattr("provisioner.kernel.reading._CHUNK_BYTES", 3 * (shape.key_size + shape.value_size))
+        monkeypatch.setattr("provisioner.kernel.reading.CHUNK_BYTES", 3 * (shape.key_size + shape.value_size))
         assert as_pairs(*read_entries(fd, shape, CPUS)) == whole
         assert len(whole) == 16
 
@@ -224,7 +224,7 @@ def test_reading_a_map_that_changes_ends_and_repeats_no_key(
     keys = keys_for(shape, 30)
     coming, going = keys[::2].copy(), keys[1::2].copy()
     values = np.ones((30, shape.value_size), dtype=np.uint8)
-    monkeypatch.setattr("provisioner.kernel.reading._CHUNK_BYTES", 8 * (shape.key_size + shape.value_size))
+    monkeypatch.setattr("provisioner.kernel.reading.CHUNK_BYTES", 8 * (shape.key_size + shape.value_size))
     with maps.create(shape) as fd:
         batch.write_batch(fd, keys, values)
 
