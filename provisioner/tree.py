@@ -10,7 +10,7 @@ from array import array
 from collections.abc import Iterator
 from collections.abc import Mapping as MappingOf
 from collections.abc import Sequence as SequenceOf
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 import msgspec
 
@@ -63,6 +63,12 @@ class Mapping(msgspec.Struct, frozen=True):
                 yield key.text or "", key, value
 
 
+class TextColumn(Protocol):
+    """The text of one scalar in many rows."""
+
+    def texts(self) -> SequenceOf[str | None]: ...
+
+
 class PackedColumn:
     """The text of one scalar in many rows, in one string: a tenth of the memory of a list of them."""
 
@@ -100,7 +106,7 @@ class RawChunk(msgspec.Struct, frozen=True):
 
     file: str
     rows: int
-    columns: MappingOf[Path, PackedColumn]
+    columns: MappingOf[Path, TextColumn]
     marks: MappingOf[Path, array[int]]
 
     def where(self, row: int, path: Path) -> Location:

@@ -15,6 +15,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from provisioner.codec.spans import Spans
 from provisioner.host import ByteOrder as ByteOrder
 from provisioner.specials import Special
 
@@ -143,6 +144,10 @@ class Scalar(Type):
     def parse_all(self, texts: Sequence[str]) -> Bytes | None:
         """All of `texts` at once, shape (n, size), or None if any may be refused: then each goes to `parse_one`."""
 
+    def parse_spans(self, spans: Spans) -> Bytes | None:  # noqa: ARG002 (a type may know no faster way)
+        """The same of texts that are no strings yet; None leaves them to the other two."""
+        return None
+
     @property
     def align(self) -> int:
         return self.size
@@ -151,6 +156,12 @@ class Scalar(Type):
         texts = columns.get(())
         if texts is None or len(columns) != 1:
             return [Fault(-1, (), f"a {self.describe()} is one value, not a list or mapping")]
+        if isinstance(texts, Spans):
+            found = self.parse_spans(texts)
+            if found is not None:
+                out[:] = found
+                return []
+            texts = texts.strings()
         if all_written(texts):
             rows = self.parse_all(texts)
             if rows is not None:

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from provisioner.codec.base import ByteOrder, Bytes, RefusedError, Scalar, Value, shown
+from provisioner.codec.spans import Spans, distinct, parse_decimal
 from provisioner.errors import did_you_mean
 
 _NUMBER = re.compile(r"-?(?:(?:0|[1-9][0-9]*)|0x[0-9a-fA-F]+|0o[0-7]+|0b[01]+)", re.ASCII)
@@ -141,6 +142,20 @@ class Integer(Scalar):
             return None
         return values.astype(self._dtype).view(np.uint8).reshape(len(values), self.size)
 
+    def parse_spans(self, spans: Spans) -> Bytes | None:
+        found = parse_decimal(spans)
+        if found is None:
+            return None
+        size, negative = found
+        below = size[negative]
+        if int(size.max()) > self.high and int(size[~negative].max(initial=0)) > self.high:
+            return None
+        if int(below.max(initial=0)) > -self.low:
+            return None
+        if len(below):
+            size[negative] = np.uint64(0) - below
+        return size.astype(self._dtype).view(np.uint8).reshape(len(size), self.size)
+
     def numbers(self, rows: Bytes) -> list[int]:
         """The numbers in `rows`, shape (n, size)."""
         return np.ascontiguousarray(rows).view(self._dtype).reshape(len(rows)).tolist()
@@ -173,6 +188,9 @@ class Boolean(Scalar):
         if not set(texts) <= {"true", "false"}:
             return None
         return np.array([text == "true" for text in texts], np.uint8).reshape(len(texts), 1)
+
+    def parse_spans(self, spans: Spans) -> Bytes | None:
+        return _parse_distinct(self, spans)
 
     def decode(self, rows: Bytes) -> list[Value]:
         return [bool(number) if number < 2 else number for number in rows[:, 0].tolist()]
@@ -209,6 +227,9 @@ class Enum(Scalar):
         data = b"".join(map(packed.__getitem__, texts))
         return np.frombuffer(data, np.uint8).reshape(len(texts), self.size)
 
+    def parse_spans(self, spans: Spans) -> Bytes | None:
+        return _parse_distinct(self, spans)
+
     def decode(self, rows: Bytes) -> list[Value]:
         words = {number: name for name, number in reversed(self.names)}
         return [words.get(number, number) for number in self.base.numbers(rows)]
@@ -217,3 +238,13 @@ class Enum(Scalar):
         listed = ", ".join(f"{name}: {number}" for name, number in self.names[:6])
         more = ", ..." if len(self.names) > 6 else ""
         return f"enum {{{listed}{more}}}"
+
+
+def _parse_distinct(kind: Scalar, spans: Spans) -> Bytes | None:
+    """Words, of which there are few: each is read once."""
+    found = distinct(spans)
+    if found is None:
+        return None
+    texts, number = found
+    rows = kind.parse_all(texts)
+    return None if rows is None else rows.take(number, axis=0)

@@ -23,6 +23,7 @@ from provisioner.codec.base import (
 )
 from provisioner.codec.integer import Integer
 from provisioner.codec.network import Ipv4, Ipv6
+from provisioner.codec.spans import Spans, split_last
 
 PREFIX: Final = "prefixlen"
 """The member that holds the prefix length where the data is a struct; `struct bpf_lpm_trie_key` calls it so."""
@@ -90,8 +91,17 @@ class LpmScalar(Scalar):
             return None
         data = self.data.parse_all([value for value, _, _ in parts])
         lengths = self.length.parse_all([length for _, _, length in parts])
-        if data is None or lengths is None:
+        return None if data is None or lengths is None else self._joined(lengths, data)
+
+    def parse_spans(self, spans: Spans) -> Bytes | None:
+        parts = split_last(spans, "/", 3)
+        if parts is None:
             return None
+        data, lengths = self.data.parse_spans(parts[0]), self.length.parse_spans(parts[1])
+        return None if data is None or lengths is None else self._joined(lengths, data)
+
+    def _joined(self, lengths: Bytes, data: Bytes) -> Bytes | None:
+        """Whole keys; None if any has a length that is too long, or bits beyond it."""
         counts = np.array(self.length.numbers(lengths), np.int64)
         if counts.max(initial=0) > 8 * self.data.size or (data & host_bits(self.data.size)[counts]).any():
             return None

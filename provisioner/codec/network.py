@@ -11,6 +11,7 @@ from typing import Final
 import numpy as np
 
 from provisioner.codec.base import Bytes, RefusedError, Scalar, Value, shown
+from provisioner.codec.spans import Spans, parse_ipv4
 
 MAPPED: Final = bytes(10) + b"\xff\xff"
 """What stands before an IPv4 address in 16 bytes (RFC 4291, 2.5.5.2)."""
@@ -70,6 +71,9 @@ class Ipv4(Scalar):
             return _rows(b"".join([inet_pton(AF_INET, text) for text in texts]), len(texts), 4)
         except (OSError, ValueError):
             return None
+
+    def parse_spans(self, spans: Spans) -> Bytes | None:
+        return parse_ipv4(spans)
 
     def decode(self, rows: Bytes) -> list[Value]:
         return [f"{a}.{b}.{c}.{d}" for a, b, c, d in rows.tolist()]

@@ -9,6 +9,7 @@ from typing import Final
 
 from provisioner.codec.base import Bytes, RefusedError, Scalar, Value, shown
 from provisioner.codec.integer import Integer, parse_number
+from provisioner.codec.spans import Spans
 from provisioner.errors import did_you_mean
 
 DURATIONS: Final = {
@@ -76,6 +77,9 @@ class Quantity(Scalar):
 
     def parse_all(self, texts: Sequence[str]) -> Bytes | None:
         return self.base.parse_all(texts)
+
+    def parse_spans(self, spans: Spans) -> Bytes | None:
+        return self.base.parse_spans(spans)
 
     @property
     def _kind(self) -> str:

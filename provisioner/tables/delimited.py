@@ -3,30 +3,39 @@
 from __future__ import annotations
 
 import csv
+import io
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from enum import Enum, auto
 from itertools import islice
 from pathlib import Path as FilePath
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, BinaryIO, Final
 
 import msgspec
 
 from provisioner.errors import Problems
 from provisioner.location import Location
+from provisioner.tables import plain
 from provisioner.tables.chunks import CHUNK_ROWS, MAX_PROBLEMS, Lines, make_chunk
+from provisioner.tables.plain import Block
 from provisioner.tables.wanted import Wanted, missing, origin
 from provisioner.tree import RawChunk
 
 if TYPE_CHECKING:
+    from _csv import Reader as Rows
+
     from provisioner.codec.base import Path
+    from provisioner.codec.spans import Spans
+
+_FEW_BYTES: Final = 1 << 12
+"""Text that `csv` has read before NumPy has begun."""
 
 
 def read(path: FilePath, wanted: tuple[Wanted, ...], problems: Problems) -> Iterator[RawChunk]:
     """The wanted columns of the file's rows. Raises OSError."""
     reader = _Reader(path, wanted, problems)
     try:
-        with path.open(encoding="utf-8-sig", newline="\n") as stream:
+        with path.open("rb") as stream:
             yield from reader.chunks(stream)
     except UnicodeDecodeError:
         where = _first_undecodable(path)
@@ -54,12 +63,67 @@ class _Reader:
         self._width = 0
         self._numbers: list[int] = []
 
-    def chunks(self, stream: TextIO) -> Iterator[RawChunk]:
-        rows = csv.reader(stream, delimiter=self._delimiter, strict=True)
-        if not self._read_header(rows):
+    def chunks(self, stream: BinaryIO) -> Iterator[RawChunk]:
+        header = stream.readline()
+        if b'"' in header or not header.isascii():
+            stream.seek(0)
+            yield from self._by_rows(stream, 0)
             return
+        if not self._read_header(self._csv([header.decode()])):
+            return
+        for block in plain.blocks(stream, 2):
+            columns = self._split(block)
+            found = self._alone(block) if columns is None else [self._plain_chunk(columns, block)]
+            if found is None:  # a quote opens here that a later block closes, or none
+                stream.seek(block.offset)
+                yield from self._by_rows(stream, block.line - 1)
+                return
+            for chunk in found:
+                yield chunk
+                if len(self._problems) >= MAX_PROBLEMS:
+                    return
+
+    def _csv(self, lines: Iterable[str]) -> Rows:
+        return csv.reader(lines, delimiter=self._delimiter, strict=True)
+
+    def _split(self, block: Block) -> list[Spans] | None:
+        if len(block.data) < _FEW_BYTES:
+            return None
+        return plain.split(block, self._delimiter, self._width, self._numbers)
+
+    def _plain_chunk(self, columns: Sequence[Spans], block: Block) -> RawChunk:
+        texts = {one.path: column for one, column in zip(self._wanted, columns, strict=True)}
+        return plain.make_plain_chunk(self._file, texts, block, self._find)
+
+    def _alone(self, block: Block) -> Iterator[RawChunk] | None:
+        """The rows of a block as `csv` reads them, or None where they do not end with it, or something is wrong."""
+        try:
+            rows = self._csv(io.StringIO(block.data.decode(), newline="\n"))
+            batch = list(rows)
+        except (csv.Error, UnicodeDecodeError):
+            return None
+        lines: Sequence[int] = range(block.line, block.line + rows.line_num)
+        if rows.line_num != len(batch):
+            lines = _row_lines(batch, block.line)
+        return self._cut(batch, lines)
+
+    def _cut(self, batch: list[list[str]], lines: Sequence[int]) -> Iterator[RawChunk]:
+        for start in range(0, len(batch), CHUNK_ROWS):
+            yield from self._chunk(batch[start : start + CHUNK_ROWS], lines[start : start + CHUNK_ROWS])
+
+    def _by_rows(self, stream: BinaryIO, above: int) -> Iterator[RawChunk]:
+        """The rest of the file as `csv` reads it, with the header where no lines are `above`."""
+        text = io.TextIOWrapper(stream, "utf-8" if above else "utf-8-sig", newline="\n")
+        try:
+            rows = self._csv(text)
+            if above or self._read_header(rows):
+                yield from self._rows(rows, above)
+        finally:
+            text.detach()
+
+    def _rows(self, rows: Rows, above: int) -> Iterator[RawChunk]:
         while len(self._problems) < MAX_PROBLEMS:
-            before = rows.line_num
+            before = above + rows.line_num
             batch: list[list[str]] = []
             failed = None
             try:
@@ -68,13 +132,13 @@ class _Reader:
                 failed = error
             if not batch and failed is None:
                 return
-            consumed = rows.line_num - before
-            lines = range(before + 1, rows.line_num + 1) if consumed == len(batch) else _row_lines(batch, before + 1)
+            end = above + rows.line_num
+            lines = range(before + 1, end + 1) if end - before == len(batch) else _row_lines(batch, before + 1)
             yield from self._chunk(batch, lines)
             if failed is not None:
                 start = _next_line(batch, lines, before + 1)
                 self._tell(failed, start)
-                if rows.line_num > start:  # what a quote opened goes on: nothing that follows can be trusted
+                if end > start:  # what a quote opened goes on: nothing that follows can be trusted
                     return
 
     def _read_header(self, rows: Iterator[list[str]]) -> bool:

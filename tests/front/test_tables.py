@@ -489,7 +489,7 @@ def test_raw_problems(tmp_path: Path, entries: str, at: str, expected: str) -> N
 
 @pytest.mark.parametrize(("suffix", "count"), [("csv", 200_000), ("ndjson", 50_000)])
 def test_memory_is_the_packed_text_and_a_little_more(tmp_path: Path, suffix: str, count: int) -> None:
-    """A line costs its text and 8 bytes; rows as Python lists would cost ten times that."""
+    """A line costs its text, 8 bytes, and 8 for each text in it; rows as Python lists would cost ten times that."""
     path = tmp_path / f"big.{suffix}"
     line = "{},value-{}\n" if suffix == "csv" else '{{"key": {}, "value": "value-{}"}}\n'
     with path.open("w") as stream:
@@ -506,7 +506,7 @@ def test_memory_is_the_packed_text_and_a_little_more(tmp_path: Path, suffix: str
         tracemalloc.stop()
     assert not len(problems)
     assert len(entries) == count
-    assert kept < 1.3 * (text + 8 * count)
+    assert kept < 1.1 * (text + 8 * 3 * count)
     assert peak < kept + 2_000_000
 
 
