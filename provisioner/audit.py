@@ -11,9 +11,10 @@ import pwd
 import socket
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+
+import msgspec
 
 from provisioner.report.model import Summary
 from provisioner.report.problems import visible
@@ -29,8 +30,7 @@ _PATIENCE: Final = 1.0
 """Seconds that a journal which is full or stopped may hold up an apply."""
 
 
-@dataclass(frozen=True, slots=True)
-class Deed:
+class Deed(msgspec.Struct, frozen=True):
     """`verb` is apply or destroy, `result` a word of `apply.Status`; `spec` and `plan` are digests."""
 
     verb: str

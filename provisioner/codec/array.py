@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -11,8 +10,7 @@ from provisioner.codec.base import Bytes, Column, Fault, Path, Type, Value
 from provisioner.specials import Special
 
 
-@dataclass(frozen=True, slots=True)
-class Array(Type):
+class Array(Type, frozen=True):
     """`count` elements, all of them written. Elements of one shape are encoded as one column."""
 
     element: Type

@@ -7,7 +7,7 @@ whole columns; an error names the row, and the column by its path.
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import ABCMeta, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeGuard
 
@@ -63,10 +63,12 @@ class RefusedError(Exception):
         self.hint = hint
 
 
-class Type(ABC):
-    """A type with a fixed layout in the kernel's bytes. Values of it are equal where their masked bytes are."""
+class _AbstractStruct(msgspec.StructMeta, ABCMeta):
+    """The metaclass of structs that leave methods to their heirs."""
 
-    __slots__ = ()
+
+class Type(msgspec.Struct, frozen=True, metaclass=_AbstractStruct):
+    """A type with a fixed layout in the kernel's bytes. Values of it are equal where their masked bytes are."""
 
     @property
     @abstractmethod
@@ -131,10 +133,8 @@ class Type(ABC):
         return self.decode(np.zeros((1, self.size), np.uint8))[0]
 
 
-class Scalar(Type):
+class Scalar(Type, frozen=True):
     """A type whose value is written as one text."""
-
-    __slots__ = ()
 
     @abstractmethod
     def parse_one(self, text: str) -> bytes:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -93,8 +92,7 @@ def _digits(values: NDArray[np.uint64]) -> int:
     return int(np.searchsorted(_POWERS_OF_TEN, values, side="right").sum()) + len(values)
 
 
-@dataclass(frozen=True, slots=True)
-class Integer(Scalar):
+class Integer(Scalar, frozen=True):
     """An integer of 1, 2, 4 or 8 bytes. `bits` below 8 * size narrows what it takes: the value of a bit field.
 
     `name` is what messages call it: `u16`, `be16`.
@@ -167,8 +165,7 @@ class Integer(Scalar):
         return self.name
 
 
-@dataclass(frozen=True, slots=True)
-class Boolean(Scalar):
+class Boolean(Scalar, frozen=True):
     """`true` or `false`, in one byte. A live byte other than 0 and 1 is decoded as its number."""
 
     @property
@@ -199,8 +196,7 @@ class Boolean(Scalar):
         return "bool"
 
 
-@dataclass(frozen=True, slots=True)
-class Enum(Scalar):
+class Enum(Scalar, frozen=True):
     """Names for numbers. Text is a name, or any number that fits `base`; decoded is the first name, else the number."""
 
     names: tuple[tuple[str, int], ...]

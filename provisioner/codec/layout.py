@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 
 import msgspec
 import numpy as np
@@ -34,8 +33,7 @@ class Field(msgspec.Struct, frozen=True):
         return tuple(name for field in self.type.fields for name in field.reached_by())
 
 
-@dataclass(frozen=True, slots=True)
-class Struct(Type):
+class Struct(Type, frozen=True):
     """Members by name. `name` is what C would call it, for BTF; it may be empty."""
 
     fields: tuple[Field, ...]
@@ -95,8 +93,7 @@ class Struct(Type):
         return f"struct {self.name}" if self.name else _listed("struct", self.fields)
 
 
-@dataclass(frozen=True, slots=True)
-class Union(Type):
+class Union(Type, frozen=True):
     """A value names exactly one of the members; the bytes beyond it are zero.
 
     The bytes do not say which member was meant. Decoded is the first whose bytes hold all that is not zero; live bytes

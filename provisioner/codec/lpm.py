@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -50,8 +49,7 @@ def masked(rows: Bytes, length: Integer) -> Bytes:
     return result
 
 
-@dataclass(frozen=True, slots=True)
-class LpmScalar(Scalar):
+class LpmScalar(Scalar, frozen=True):
     """`VALUE/LENGTH`, as in `10.0.0.0/8`; bits beyond the length must be zero. `name` is what messages call it."""
 
     name: str
@@ -118,8 +116,7 @@ class LpmScalar(Scalar):
         return self.name
 
 
-@dataclass(frozen=True, slots=True)
-class LpmStruct(Type):
+class LpmStruct(Type, frozen=True):
     """A prefix over several members: `{prefixlen: 40, vlan: 7, addr: 10.0.0.0}`, without padding after `prefixlen`."""
 
     data: Type

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -11,8 +10,7 @@ from provisioner.codec.base import ByteOrder, Bytes, Column, Fault, Path, Scalar
 from provisioner.specials import STRUCTS, Special
 
 
-@dataclass(frozen=True, slots=True)
-class Bits(Type):
+class Bits(Type, frozen=True):
     """A bit field: the low `width` bits of `base`, from bit `shift` of its first byte on.
 
     Bits count from the lowest on little-endian machines and from the highest on big-endian ones, as BTF does.
@@ -69,8 +67,7 @@ class Bits(Type):
         return self.base.describe()
 
 
-@dataclass(frozen=True, slots=True)
-class Opaque(Type):
+class Opaque(Type, frozen=True):
     """Bytes that belong to the kernel: always zero, and in no value. `kind` is that of `Special`."""
 
     kind: str

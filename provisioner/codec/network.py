@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from socket import AF_INET, AF_INET6, inet_ntop, inet_pton
 from typing import Final
 
@@ -53,8 +52,7 @@ def _address(family: int, text: str, kind: str) -> bytes:
         raise _refused(text, kind) from None
 
 
-@dataclass(frozen=True, slots=True)
-class Ipv4(Scalar):
+class Ipv4(Scalar, frozen=True):
     """An IPv4 address: 4 bytes, aligned like `__be32`."""
 
     @property
@@ -82,8 +80,7 @@ class Ipv4(Scalar):
         return "ipv4"
 
 
-@dataclass(frozen=True, slots=True)
-class Ipv6(Scalar):
+class Ipv6(Scalar, frozen=True):
     """An IPv6 address: 16 bytes, aligned like `struct in6_addr`."""
 
     @property
@@ -112,8 +109,7 @@ class Ipv6(Scalar):
         return "ipv6"
 
 
-@dataclass(frozen=True, slots=True)
-class Ip(Scalar):
+class Ip(Scalar, frozen=True):
     """An address of either family in 16 bytes, IPv4 as `::ffff:a.b.c.d`, and decoded as `a.b.c.d`."""
 
     @property
@@ -146,8 +142,7 @@ class Ip(Scalar):
         return "ip"
 
 
-@dataclass(frozen=True, slots=True)
-class Mac(Scalar):
+class Mac(Scalar, frozen=True):
     """An Ethernet address: 6 bytes. Text has two hex digits per byte with `:` between, or `-`; decoded has `:`."""
 
     @property

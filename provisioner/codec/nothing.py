@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import numpy as np
 
 from provisioner.codec.base import Bytes, Column, Fault, Path, Type, Value
 
 
-@dataclass(frozen=True, slots=True)
-class Nothing(Type):
+class Nothing(Type, frozen=True):
     """No bytes, and so no values: maps with it are managed by their shape alone."""
 
     @property

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -12,8 +11,7 @@ from provisioner.codec.base import Bytes, Column, Fault, Path, Type, Value
 from provisioner.specials import Special
 
 
-@dataclass(frozen=True, slots=True)
-class PerCpu(Type):
+class PerCpu(Type, frozen=True):
     """`element` for each of `cpus`. One value written stands for all of them; a list has one for each."""
 
     element: Type

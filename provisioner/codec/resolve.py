@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -17,8 +16,7 @@ Lookup = Callable[[str], int | None]
 _NUMBER_LIKE = re.compile(r"[-+]?[0-9]+", re.ASCII)
 
 
-@dataclass(frozen=True, slots=True)
-class Resolved(Scalar):
+class Resolved(Scalar, frozen=True):
     """`ifindex` or `cgroup_id`: a name that `lookup` knows, or the number itself; decoded is the number.
 
     `noun` is what a name stands for, in messages. Digits alone are always the number.

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from provisioner.codec.base import HIDDEN, Bytes, Column, Fault, Path, Type, Value
 from provisioner.specials import Special
 
 
-@dataclass(frozen=True, slots=True)
-class Sensitive(Type):
+class Sensitive(Type, frozen=True):
     """`inner`, told in no message. Faults name the place and the type, never the text."""
 
     inner: Type

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import binascii
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -17,8 +16,7 @@ HEX: Final = "hex:"
 BASE64: Final = "base64:"
 
 
-@dataclass(frozen=True, slots=True)
-class Char(Scalar):
+class Char(Scalar, frozen=True):
     """`char[N]`: UTF-8, filled up with NUL. All N bytes may be text, with no NUL to end it.
 
     Live bytes that no text gives (not UTF-8, or a NUL before the end) are written `hex:6100ff`, and so may a user; a
@@ -87,8 +85,7 @@ def _from_hex(digits: str, text: str) -> bytes:
     return data
 
 
-@dataclass(frozen=True, slots=True)
-class HexBytes(Scalar):
+class HexBytes(Scalar, frozen=True):
     """`bytes[N]`: exactly N bytes as hex digits, after `0x` or bare, or as `base64:...`. Decoded is `0x...`."""
 
     length: int

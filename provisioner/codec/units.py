@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final
 
 from provisioner.codec.base import Bytes, RefusedError, Scalar, Value, shown
@@ -31,8 +30,7 @@ UNITS: Final = (*DURATIONS, *SIZES)
 _TEXT = re.compile(r"(-?[0-9][0-9.:_]*) ?([A-Za-z]+)", re.ASCII)
 
 
-@dataclass(frozen=True, slots=True)
-class Quantity(Scalar):
+class Quantity(Scalar, frozen=True):
     """A count of `unit` in `base`. Text is a number with any unit of the same kind, or a bare count of `unit`.
 
     What is no whole number of `unit` is refused. Decoded is the text in the largest unit that is exact.

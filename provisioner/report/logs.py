@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any
+
+import msgspec
 
 from provisioner.errors import Problem
 from provisioner.report.problems import visible
@@ -22,14 +23,13 @@ class Level(IntEnum):
     INFO = 6
 
 
-@dataclass(frozen=True, slots=True)
-class LogLine:
+class LogLine(msgspec.Struct, frozen=True):
     """One thing that happened: `event` is a stable word for machines, `message` is for people."""
 
     level: Level
     event: str
     message: str
-    fields: Mapping[str, Any] = field(default_factory=dict)
+    fields: Mapping[str, Any] = msgspec.field(default_factory=dict)
 
 
 _COLOURS: dict[Level, Colour] = {Level.ERROR: "red", Level.WARNING: "yellow"}

@@ -5,9 +5,11 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import assert_never
+
+import msgspec
+from msgspec.structs import replace
 
 from provisioner.api import Project
 from provisioner.errors import ProvisionerError
@@ -20,8 +22,7 @@ from provisioner.watch.reconcile import Aim, Found, Loading, Reconciler
 from provisioner.watch.wake import Wakeups
 
 
-@dataclass(frozen=True, slots=True)
-class Passed:
+class Passed(msgspec.Struct, frozen=True):
     """What is known after a pass; `failures` counts those in a row, `took` is the time of the whole pass in seconds."""
 
     found: Found

@@ -5,9 +5,11 @@ Times are seconds of a clock that never goes back. What is random is given too, 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Final, assert_never
+
+import msgspec
+from msgspec.structs import replace
 
 from provisioner.inputs import Stamps
 
@@ -25,8 +27,7 @@ class Verdict(Enum):
     INTERRUPTED = "interrupted"
 
 
-@dataclass(frozen=True, slots=True)
-class Pace:
+class Pace(msgspec.Struct, frozen=True):
     """`interval` between passes when all is well, give or take `jitter` of it; `poll` between looks at the files.
 
     Files must be quiet for `settle` before they are read. A pass that fails is tried again after `retry`, then after
@@ -48,16 +49,14 @@ class Pace:
 LONGEST_RETRY: Final = 300.0
 
 
-@dataclass(frozen=True, slots=True)
-class Look:
+class Look(msgspec.Struct, frozen=True):
     """The files at one moment: their stamps, and the lock under which somebody is changing them, if any."""
 
     stamps: Stamps
     held_by: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class State:
+class State(msgspec.Struct, frozen=True):
     """What is remembered from one decision to the next.
 
     `look` is the last one, first seen so at `since`. At `due` the next pass begins, whatever the files do; `failures`
@@ -75,15 +74,13 @@ class State:
     asked: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Wait:
+class Wait(msgspec.Struct, frozen=True):
     """Nothing to do before `until`."""
 
     until: float
 
 
-@dataclass(frozen=True, slots=True)
-class Pass:
+class Pass(msgspec.Struct, frozen=True):
     """Compare with the kernel, and apply; `load` says to read the files first."""
 
     load: bool

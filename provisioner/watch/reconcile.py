@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
+
+import msgspec
+from msgspec.structs import replace
 
 from provisioner import api
 from provisioner.apply import Options
@@ -20,8 +22,7 @@ from provisioner.watch.machine import Verdict
 from provisioner.waves import Progress
 
 
-@dataclass(frozen=True, slots=True)
-class Aim:
+class Aim(msgspec.Struct, frozen=True):
     """What is watched, and whether differences are applied or only reported."""
 
     files: tuple[Path, ...]
@@ -31,8 +32,7 @@ class Aim:
     report_only: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(msgspec.Struct, frozen=True):
     """What one pass came to.
 
     `summary` and `changed` are the differences that were found, before they were applied; `deferred` names attachments
