@@ -100,7 +100,8 @@ class Encoder:
             np.array([-1], np.int32),
             (one.where,),
         )
-        return replace(self._desired(one, resolved, None, slots, encoded), owned=owned)
+        desired = self._desired(one, resolved, None, slots, encoded)
+        return replace(desired, owned=owned, filled_flags=one.fields.filled_flags)
 
     def outer(self, one: OuterMap) -> DesiredMap | None:
         template = self._spec.inner_templates.get(one.inner)
@@ -138,6 +139,7 @@ class Encoder:
             update=one.policy.update or template.policy.update or Update.AUTO,
             on_replace=one.policy.on_replace or template.policy.on_replace,
             owned=owned_entries,
+            filled_flags=template.fields.filled_flags,
             prevent_destroy=one.prevent_destroy or template.prevent_destroy,
             limits=one.limits,
         )

@@ -8,7 +8,7 @@ import msgspec
 from msgspec.structs import replace
 
 from provisioner.shape import MapShape
-from provisioner.uapi import MapFlag, MapType
+from provisioner.uapi import MapFlag, MapType, flag_names
 
 _ACCESS: Final = {"write into": "rdonly_prog", "read from": "wronly_prog", "": "neither"}
 
@@ -105,7 +105,7 @@ def flag_words(flags: MapFlag | None) -> str | None:
     """Flags as the kernel has them, and by name: `0x1 (no_prealloc)`."""
     if flags is None:
         return None
-    names = " ".join(str(flag.name).lower() for flag in MapFlag if flag & flags)
+    names = " ".join(flag_names(flags))
     return f"{flags.value:#x} ({names})" if names else f"{flags.value:#x}"
 
 

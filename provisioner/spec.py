@@ -93,7 +93,10 @@ class KeyRange(msgspec.Struct, frozen=True):
 
 
 class MapFields(msgspec.Struct, frozen=True):
-    """What BPF_MAP_CREATE takes, as far as the user wrote it; None leaves it to the object or the default."""
+    """What BPF_MAP_CREATE takes, as far as the user wrote it; None leaves it to the object or the default.
+
+    `filled_flags` are those of `map_flags` that nobody wrote: the map's type does not exist without them.
+    """
 
     map_type: MapType | None
     key: TypeExpr | None
@@ -102,6 +105,7 @@ class MapFields(msgspec.Struct, frozen=True):
     map_flags: MapFlag | None
     map_extra: int | None
     numa_node: int | None
+    filled_flags: MapFlag = MapFlag(0)
 
 
 class Policy(msgspec.Struct, frozen=True):

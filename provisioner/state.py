@@ -28,7 +28,7 @@ from provisioner.spec import (
     Update,
     XdpAttach,
 )
-from provisioner.uapi import XdpMode
+from provisioner.uapi import MapFlag, XdpMode
 
 META_PIN: Final = "_meta"
 """Names that begin with an underscore are ours: users' pins never do."""
@@ -97,7 +97,8 @@ class DesiredMap(msgspec.Struct, frozen=True):
 
     For an outer map `entry_shape` is the inner template; for a plain map it is `shape` itself, and `outer` is None.
     `object` names the object that brings the map, `adopted` the pin of a map that somebody else made. `owned` are the
-    ranges of entry keys that are ours, empty for all of them.
+    ranges of entry keys that are ours, empty for all of them. `filled_flags` are those of `entry_shape` that the spec
+    leaves out and the kernel asks for.
     """
 
     name: str
@@ -118,6 +119,7 @@ class DesiredMap(msgspec.Struct, frozen=True):
     prevent_destroy: bool
     after: tuple[str, ...]
     where: Location
+    filled_flags: MapFlag = MapFlag(0)
 
     def holds_others(self, slot: int) -> bool:
         """Whether the inner map in a slot may hold entries that are not ours."""

@@ -202,6 +202,22 @@ INNER_TYPES: Final = (
 """Types that `bpf_map_meta_alloc` (kernel/bpf/map_in_map.c) takes as inner maps."""
 
 
+NEEDED_FLAGS: Final = {
+    MapType.LPM_TRIE: MapFlag.NO_PREALLOC,
+    MapType.SK_STORAGE: MapFlag.NO_PREALLOC,
+    MapType.INODE_STORAGE: MapFlag.NO_PREALLOC,
+    MapType.TASK_STORAGE: MapFlag.NO_PREALLOC,
+    MapType.CGRP_STORAGE: MapFlag.NO_PREALLOC,
+    MapType.ARENA: MapFlag.MMAPABLE,
+}
+"""Flags without which a type does not exist (trie_alloc, bpf_local_storage_map_alloc_check, arena_map_alloc)."""
+
+
+def flag_names(flags: MapFlag) -> list[str]:
+    """Flags by the spec's words, in the order of their bits."""
+    return [str(flag.name).lower() for flag in MapFlag if flag & flags]
+
+
 def object_name(name: str) -> str:
     """`name` as the kernel keeps it: 15 characters of [A-Za-z0-9_.], cut and never compared."""
     kept = "".join(char if char.isascii() and (char.isalnum() or char in "_.") else "_" for char in name)

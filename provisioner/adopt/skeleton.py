@@ -14,7 +14,7 @@ from provisioner.codec.btf import BtfTypes
 from provisioner.codec.display import format_value
 from provisioner.objectfile import MapDef, ObjectInfo, ProgramDef
 from provisioner.shape import MapShape
-from provisioner.uapi import BARE_TYPES, KEYLESS_TYPES, SOCKET_TYPES, MapFlag, MapType
+from provisioner.uapi import BARE_TYPES, KEYLESS_TYPES, SOCKET_TYPES, MapFlag, MapType, flag_names
 
 _XDP: Final = 6
 """BPF_PROG_TYPE_XDP."""
@@ -167,7 +167,7 @@ def _shape(shape: MapShape) -> str:
 
 def flag_lines(shape: MapShape, indent: str) -> Iterator[str]:
     """`flags:` and `map_extra:` of a shape as a spec writes them, where there are any."""
-    names = [flag.name.lower() for flag in MapFlag if flag.name and flag & shape.map_flags & ~MapFlag.NUMA_NODE]
+    names = flag_names(shape.map_flags & ~MapFlag.NUMA_NODE)
     if names:
         yield f"{indent}flags: [{', '.join(names)}]"
     if shape.map_extra:

@@ -27,7 +27,7 @@ from provisioner.spec import (
     Update,
 )
 from provisioner.tree import Mapping, Node, RawEntries, Scalar, Sequence, flatten
-from provisioner.uapi import MapFlag, MapType
+from provisioner.uapi import NEEDED_FLAGS, MapFlag, MapType
 
 POSSIBLE_CPUS: Final = "possible_cpus"
 _Choice = TypeVar("_Choice", bound=Enum)
@@ -62,21 +62,24 @@ def names(node: Node | None) -> tuple[Scalar, ...]:
 
 def read_fields(body: Mapping, problems: Problems) -> MapFields:
     map_type = _TYPES.get(text(body.get("type")) or "")
+    flags = _flags(body.get("flags"))
+    needed = NEEDED_FLAGS.get(map_type, MapFlag(0)) if map_type is not None else MapFlag(0)
     return MapFields(
         map_type=map_type,
         key=read_type(body.get("key"), problems),
         value=read_type(body.get("value"), problems),
         max_entries=number(body.get("max_entries")),
-        map_flags=_flags(body.get("flags"), map_type),
+        map_flags=(flags or MapFlag(0)) | needed if needed else flags,
         map_extra=number(body.get("map_extra")),
         numa_node=number(body.get("numa_node")),
+        filled_flags=needed & ~(flags or MapFlag(0)),
     )
 
 
-def _flags(node: Node | None, map_type: MapType | None) -> MapFlag | None:
-    """Flags as written; an LPM trie, which exists only with NO_PREALLOC, has it where none are written."""
+def _flags(node: Node | None) -> MapFlag | None:
+    """Flags as written."""
     if not isinstance(node, Sequence):
-        return MapFlag.NO_PREALLOC if map_type is MapType.LPM_TRIE else None
+        return None
     flags = MapFlag(0)
     for name in names(node):
         flags |= _FLAGS.get(name.text or "", MapFlag(0))

@@ -145,10 +145,6 @@ class _Rules:
         if flags is None:
             return
         written = self._find(*path, "flags")
-        if kind is MapType.LPM_TRIE and not flags & MapFlag.NO_PREALLOC and written:
-            self._add(
-                "an lpm_trie exists only with no_prealloc", written.where, "add no_prealloc to its flags", path[1]
-            )
         for flag, wrong, why in _MISPLACED:
             if flags & flag and wrong(kind):
                 items = written.items if isinstance(written, Sequence) else ()

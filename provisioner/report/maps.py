@@ -16,6 +16,7 @@ from provisioner.report.model import Children, EntryCounts, Kind, Limits, Node, 
 from provisioner.shape import MapShape
 from provisioner.spec import Contents
 from provisioner.state import DesiredMap
+from provisioner.uapi import flag_names
 from provisioner.words import plural
 
 VERBS: Final = {
@@ -64,6 +65,7 @@ def map_node(change: MapChange, limits: Limits, action: Action) -> Node | None:
             text += f", {plural(one.shape.max_entries, 'slot')}"
         if verb is Verb.DELETE:
             text += f", {plural(children.total, 'inner map')}"
+    text += _filled_in(one) if verb in (Verb.CREATE, Verb.REPLACE) else ""
     if verb is Verb.REPLACE:
         text += f"; replace: {change.reason}"
     return Node(
@@ -74,10 +76,27 @@ def map_node(change: MapChange, limits: Limits, action: Action) -> Node | None:
         text,
         change.reason,
         before=None if change.observed is None else shape_value(change.observed.shape, change.observed.entry_shape),
-        after=None if verb is Verb.DELETE else shape_value(one.shape, one.entry_shape),
+        after=None if verb is Verb.DELETE else _wanted_value(one),
         entries=entry_counts(change),
         children=children,
     )
+
+
+def _filled_in(one: DesiredMap) -> str:
+    """The flags that a new map gets though the spec does not name them, as its type needs them."""
+    names = ", ".join(flag_names(one.filled_flags))
+    return f"; filled in: {names}" if names else ""
+
+
+def _wanted_value(one: DesiredMap) -> Value:
+    """A desired map's shape as JSON has it; `filled_flags` are names of flags that the spec leaves out."""
+    value = shape_value(one.shape, one.entry_shape)
+    assert isinstance(value, dict)
+    if one.filled_flags:
+        entry_value = value["inner"] if one.shape.is_outer else value
+        assert isinstance(entry_value, dict)
+        entry_value["filled_flags"] = flag_names(one.filled_flags)
+    return value
 
 
 def kind_of(one: DesiredMap) -> Kind:

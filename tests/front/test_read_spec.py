@@ -87,12 +87,20 @@ def test_templates(edge: Spec) -> None:
     assert (acl.where.line, acl.where.column) == (19, 3)
 
 
-def test_an_lpm_trie_gets_its_flag_where_none_is_written(tmp_path: Path) -> None:
-    template = "inner_templates: {a: {type: lpm_trie, key: cidr4, value: u8, max_entries: 1}, "
-    spec, problems = read(HEAD + template + "b: {type: hash, key: u8, value: u8, max_entries: 1}}\n", tmp_path)
+def test_flags_that_a_type_needs_are_filled_in(tmp_path: Path) -> None:
+    lpm = "type: lpm_trie, key: cidr4, value: u8, max_entries: 1"
+    templates = f"a: {{{lpm}}}, b: {{{lpm}, flags: [zero_seed]}}, c: {{{lpm}, flags: [no_prealloc]}}"
+    spec, problems = read(
+        f"{HEAD}inner_templates: {{{templates}, d: {{type: hash, key: u8, value: u8, max_entries: 1}}}}\n", tmp_path
+    )
     assert problems == []
-    assert spec.inner_templates["a"].fields.map_flags == MapFlag.NO_PREALLOC
-    assert spec.inner_templates["b"].fields.map_flags is None
+    fields = {name: template.fields for name, template in spec.inner_templates.items()}
+    assert {name: (one.map_flags, one.filled_flags) for name, one in fields.items()} == {
+        "a": (MapFlag.NO_PREALLOC, MapFlag.NO_PREALLOC),
+        "b": (MapFlag.NO_PREALLOC | MapFlag.ZERO_SEED, MapFlag.NO_PREALLOC),
+        "c": (MapFlag.NO_PREALLOC, MapFlag(0)),
+        "d": (None, MapFlag(0)),
+    }
 
 
 def test_objects(edge: Spec) -> None:
@@ -338,10 +346,6 @@ MEANING: dict[str, tuple[str, list[str]]] = {
     "queue key": (
         "maps: {m: {type: queue, key: u8, value: u8, max_entries: 1, contents: ignore}}\n",
         ["3:30: a queue has no `key`"],
-    ),
-    "LPM flags": (
-        "maps: {m: {type: lpm_trie, key: cidr4, value: u8, max_entries: 1, flags: [zero_seed]}}\n",
-        ["3:74: an lpm_trie exists only with no_prealloc"],
     ),
     "inner_map flag": (PLAIN + "flags: [inner_map]}\n", ["4:63: a hash can't have `inner_map`"]),
     "range": (

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 from jsonschema import Draft202012Validator
 
 from provisioner import schemafile
 from provisioner.changes import Reason
-from provisioner.report import build, jsondoc
+from provisioner.report import build, jsondoc, markdown
 from provisioner.report.maps import REASONS
 from provisioner.report.model import ALL
 from tests.report import support
@@ -47,6 +48,20 @@ def test_nothing_is_left_out_when_all_is_asked_for() -> None:
     assert found.count("insert") == summary["insert"]
     # Those of the inner map that goes as a whole are counted, not listed.
     assert found.count("delete") == summary["delete"] - 2
+
+
+def test_flags_that_were_filled_in_are_told_of_new_maps_only(tmp_path: Path) -> None:
+    routes = "routes: {type: lpm_trie, key: cidr4, value: u8, max_entries: 8, entries: {0.0.0.0/0: %d}}"
+    before, after = (tmp_path / name for name in ("before.yaml", "after.yaml"))
+    before.write_text("version: 1\nname: edge\nmaps:\n  " + routes % 1)
+    after.write_text("version: 1\nname: edge\nmaps:\n  " + routes % 2)
+    made = build.report(support.plan(None, support.load(before)))
+    (node,) = made.nodes
+    assert node.text == "lpm_trie cidr4 -> u8, 1 entry; filled in: no_prealloc"
+    assert node.after["filled_flags"] == ["no_prealloc"]
+    assert "filled in: no_prealloc" in markdown.render(made)
+    (node,) = build.report(support.plan(support.load(before), support.load(after))).nodes
+    assert "filled in" not in node.text
 
 
 def test_every_reason_has_words() -> None:
