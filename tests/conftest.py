@@ -166,6 +166,14 @@ def bpf_object() -> Callable[[str], Path]:
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The wheel of this checkout."""
     folder = tmp_path_factory.mktemp("wheel")
-    build = ["wheel", "--quiet", "--no-deps", "--wheel-dir", str(folder), str(SOURCES.parents[1])]
+    build = [
+        "wheel",
+        "--quiet",
+        "--no-deps",
+        "--no-build-isolation",
+        "--wheel-dir",
+        str(folder),
+        str(SOURCES.parents[1]),
+    ]
     subprocess.run([sys.executable, "-m", "pip", *build], check=True)
     return next(folder.glob("*.whl"))

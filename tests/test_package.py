@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 import sysconfig
+import tarfile
 import zipfile
 from pathlib import Path
 
@@ -41,3 +42,23 @@ def test_the_installed_command_works(wheel: Path, tmp_path: Path) -> None:
     tell = [python, "-c", "import provisioner; print(provisioner.__file__)"]
     where = subprocess.run(tell, check=True, capture_output=True, text=True, cwd=tmp_path).stdout
     assert where.startswith(site)
+
+
+def test_what_is_released_is_what_an_index_takes(wheel: Path, tmp_path: Path) -> None:
+    """The wheel, and a source archive that a wheel can be made of."""
+    build = "from hatchling.build import build_sdist; import sys; print(build_sdist(sys.argv[1]))"
+    done = subprocess.run(
+        [sys.executable, "-c", build, str(tmp_path)], check=True, capture_output=True, text=True, cwd=ROOT
+    )
+    archive = tmp_path / done.stdout.split()[-1]
+    subprocess.run([sys.executable, "-m", "twine", "check", "--strict", str(wheel), str(archive)], check=True)
+    with tarfile.open(archive) as opened:
+        names = opened.getnames()
+    top = archive.name.removesuffix(".tar.gz")
+    for name in ("pyproject.toml", "LICENSE", "provisioner/py.typed", "provisioner/schemas/plan.schema.json"):
+        assert f"{top}/{name}" in names
+    assert not any(name.endswith(".o") or "/.ci/" in name for name in names)
+
+
+def test_the_container_file_is_sound() -> None:
+    subprocess.run([str(Path(sys.executable).parent / "hadolint"), str(ROOT / "Containerfile")], check=True)

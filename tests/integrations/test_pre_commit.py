@@ -59,7 +59,9 @@ class Repository:
         self.folder = folder
         self._environment = os.environ | {
             "PRE_COMMIT_HOME": str(cache),
-            # What the project depends on is lent from here, so that no index is asked again.
+            # What the project depends on, and what builds it, is lent from here, so that no index is asked again; pip
+            # reads this variable upside down.
+            "PIP_NO_BUILD_ISOLATION": "0",
             "PYTHONPATH": sysconfig.get_path("purelib"),
         }
         git(folder, "init", "--quiet")
