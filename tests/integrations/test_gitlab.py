@@ -1,0 +1,82 @@
+"""The GitLab CI template: each job's script run as a runner runs it, on the examples."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+
+from tests.cli.conftest import Project
+
+ROOT: Final = Path(__file__).parents[2]
+TEMPLATE: Final = ROOT / "integrations" / "gitlab" / "provisioner.gitlab-ci.yml"
+BIN: Final = Path(sys.executable).parent
+EXAMPLE: Final = str(ROOT / "examples" / "standalone.yaml")
+
+
+def job(name: str) -> dict[str, Any]:
+    """A job with what it extends; its mappings are merged, as GitLab does it."""
+    one: dict[str, Any] = yaml.safe_load(TEMPLATE.read_text())[name]
+    if "extends" not in one:
+        return one
+    base = job(one["extends"])
+    return base | one | {"variables": base.get("variables", {}) | one.get("variables", {})}
+
+
+def play(name: str, folder: Path, **variables: str) -> subprocess.CompletedProcess[str]:
+    """`before_script` and `script` in one shell; the runner has the provisioner already."""
+    one = job(name)
+    given = one["variables"] | {"PROVISIONER_SOURCE": ""} | variables
+    lines = ["set -eo pipefail", *one["before_script"], *one["script"]]
+    return subprocess.run(
+        ["bash", "-c", "\n".join(lines)],
+        cwd=folder,
+        env=os.environ | {"PATH": f"{BIN}:{os.environ['PATH']}"} | given,
+        capture_output=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
+    )
+
+
+def test_validate(tmp_path: Path) -> None:
+    assert play(".provisioner-validate", tmp_path, PROVISIONER_FILES=EXAMPLE).returncode == 0
+    (tmp_path / "wrong.yaml").write_text("version: 1\nname: [edge]\n")
+    wrong = play(".provisioner-validate", tmp_path, PROVISIONER_FILES="wrong.yaml\n")
+    assert wrong.returncode == 1
+    assert "wrong.yaml:2:1: error" in wrong.stderr
+
+
+def test_plan(tmp_path: Path) -> None:
+    planned = play(".provisioner-plan", tmp_path, PROVISIONER_FILES=EXAMPLE)
+    assert planned.returncode == 0, planned.stderr
+    assert "4 outer maps to create" in planned.stdout
+    assert (tmp_path / "plan.md").read_text() == planned.stdout
+    assert (tmp_path / "provisioner.env").read_text() == "PROVISIONER_EXITCODE=2\n"
+    reports = job(".provisioner-plan")["artifacts"]
+    assert (reports["paths"], reports["reports"]["dotenv"]) == (["plan.md"], "provisioner.env")
+    failed = play(".provisioner-plan", tmp_path, PROVISIONER_FILES=EXAMPLE, PROVISIONER_AGAINST="no.snapshot")
+    assert failed.returncode == 1
+
+
+def test_nothing_that_is_given_is_run(tmp_path: Path) -> None:
+    evil = "$(touch ran)`touch ran`; touch ran"
+    for name in ("FILES", "OVERLAYS", "OPTIONS", "AGAINST"):
+        variables = {"PROVISIONER_FILES": EXAMPLE, f"PROVISIONER_{name}": evil}
+        assert play(".provisioner-plan", tmp_path, **variables).returncode != 0
+    assert not (tmp_path / "ran").exists()
+
+
+def test_apply(project: Project) -> None:
+    variables = {"PROVISIONER_FILES": project.spec.name, "PROVISIONER_OPTIONS": f"--pin-root={project.root}"}
+    applied = play(".provisioner-apply", project.spec.parent, **variables)
+    assert applied.returncode == 0, applied.stderr
+    assert project.run("plan").status == 0
+
+
+def test_it_is_a_sound_template() -> None:
+    check = ["-m", "check_jsonschema", "--builtin-schema", "vendor.gitlab-ci", str(TEMPLATE)]
+    subprocess.run([sys.executable, *check], check=True)
