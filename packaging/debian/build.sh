@@ -22,7 +22,7 @@ next=$("$python" -c 'import sys; print(f"{sys.version_info[0]}.{sys.version_info
 this=$("$python" -c 'import sys; print(f"{sys.version_info[0]}.{sys.version_info[1]}")')
 
 "$python" -m venv "$work/venv"
-"$work/venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-compile --target "$library" "$source"
+"$work/venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-compile --target "$library" "$source[metrics]"
 rm -rf "$library/bin"
 find "$library" -type d -name tests -prune -exec rm -rf {} +
 # Paths as they will be once it is installed.
