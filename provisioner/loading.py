@@ -75,7 +75,13 @@ def load(
         )
     except InputError as error:
         raise SpecError(error, source) from error
-    return source, spec, desired
+    return source, spec, _marked(desired, source.overlays) if source.overlays else desired
+
+
+def _marked(desired: DesiredState, overlays: frozenset[str]) -> DesiredState:
+    """`desired` with the knowledge which of its values come from overlays, for reports."""
+    maps = {name: replace(one, sources=replace(one.sources, overlays=overlays)) for name, one in desired.maps.items()}
+    return replace(desired, maps=maps)
 
 
 def _objects(

@@ -47,14 +47,26 @@ TEMPORARY_PREFIXES: Final = (NEW_PREFIX, OLD_PREFIX, "_tmp-")
 
 
 class Sources(msgspec.Struct, frozen=True):
-    """Where each row of an entry table was written: `file`, shape (n,), indexes `files`; `line`, shape (n,)."""
+    """Where each row of an entry table was written: `file`, shape (n,), indexes `files`; `line`, shape (n,).
+
+    `overlays` are the files that were laid over the spec.
+    """
 
     files: tuple[str, ...]
     file: NDArray[np.uint16]
     line: NDArray[np.uint32]
+    overlays: frozenset[str] = frozenset()
 
     def where(self, row: int) -> Location:
         return Location(self.files[int(self.file[row])], int(self.line[row]), 1)
+
+    def overlay(self, row: int) -> str:
+        """`site.yaml:7` of a row that an overlay gave; empty for all others, and for -1, which is no row."""
+        return self.told(self.where(row)) if self.overlays and row >= 0 else ""
+
+    def told(self, where: Location) -> str:
+        """`site.yaml:7` of a place in an overlay; empty for all others."""
+        return where.short() if where.file in self.overlays else ""
 
 
 class DesiredSlots(msgspec.Struct, frozen=True):

@@ -60,13 +60,15 @@ class Source(msgspec.Struct, frozen=True):
 class Document(msgspec.Struct, frozen=True):
     """All files as one tree. `digest` is the SHA-256, in hex, of all that was read, in order.
 
-    `roots` are the folders of the files given: what they name stays inside of these.
+    `roots` are the folders of the files given: what they name stays inside of these. `overlays` are the files that were
+    laid over the others.
     """
 
     tree: Mapping
     files: MappingOf[str, Source]
     digest: str
     roots: tuple[Path, ...]
+    overlays: frozenset[str] = frozenset()
 
     def line(self, where: Location) -> str | None:
         """The text of the line at `where`, for a caret below it."""
@@ -99,11 +101,12 @@ def load(
     loader = _Loader(stdin, allow_outside, problems, inputs or Inputs())
     with _no_garbage_collection():
         tree = loader.gather(paths)
+        base = frozenset(loader.files)
         for path in overlays:
             over = overlay(tree, loader.gather([path]))
             assert isinstance(over, Mapping)
             tree = over
-    return Document(tree, loader.files, loader.digest.hexdigest(), tuple(loader.roots))
+    return Document(tree, loader.files, loader.digest.hexdigest(), tuple(loader.roots), frozenset(loader.files) - base)
 
 
 @contextmanager

@@ -52,21 +52,30 @@ def inserted(desired: DesiredMap, slot: int, address: str, limit: int | None) ->
     def make() -> Iterator[Node]:
         keys, values = desired.entries.slot(slot)
         order = columns.order_of(keys, desired.key.number_order)[:shown]
-        return listed(desired, keys[order], values[order], address, Verb.INSERT)
+        rows = order + int(desired.entries.starts[slot])
+        return listed(desired, keys[order], values[order], address, Verb.INSERT, rows)
 
     return Children(Kind.ENTRY, total, shown, make)
 
 
-def listed(one: DesiredMap, keys: Bytes, values: Bytes, address: str, verb: Verb) -> Iterator[Node]:
-    """Entries that are there, or will be: keys and values in the order shown."""
+def listed(
+    one: DesiredMap, keys: Bytes, values: Bytes, address: str, verb: Verb, wanted: Index | None = None
+) -> Iterator[Node]:
+    """Entries that are there, or will be: keys and values in the order shown. `wanted` are their rows in the spec's."""
     for start in range(0, len(keys), _PIECE):
         rows = slice(start, start + _PIECE)
         names = plain_values(one.key, keys[rows])
         after = plain_values(one.value, values[rows])
-        for name, value in zip(names, after, strict=True):
+        for at, (name, value) in enumerate(zip(names, after, strict=True), start=start):
             label = format_value(name)
-            text = format_value(value)
-            yield Node(Kind.ENTRY, verb, f"{address}[{label}]", label, text, after=value, key=name)
+            source = "" if wanted is None else one.sources.overlay(int(wanted[at]))
+            text = with_source(format_value(value), source)
+            yield Node(Kind.ENTRY, verb, f"{address}[{label}]", label, text, after=value, key=name, source=source)
+
+
+def with_source(text: str, source: str) -> str:
+    """A node's text, with the place in an overlay that it comes from."""
+    return f"{text}  ({source})" if source else text
 
 
 def changed(change: MapChange, row: int, address: str, limit: int | None) -> Children:
@@ -104,13 +113,15 @@ def _edits(one: DesiredMap, edits: EntryChanges, rows: Index, address: str) -> I
                 text = format_value(old[at])
             case _:
                 text = display_change(one.value, before[at], after[at])
+        source = one.sources.overlay(int(wanted[at]))
         yield Node(
             Kind.ENTRY,
             verb,
             f"{address}[{label}]",
             label,
-            text,
+            with_source(text, source),
             before=None if verb is Verb.INSERT else old[at],
             after=None if verb is Verb.DELETE else new[at],
             key=name,
+            source=source,
         )

@@ -77,6 +77,8 @@ def change(node: Node) -> dict[str, Any]:
         "before": node.before,
         "after": node.after,
     }
+    if node.source:
+        found["source"] = node.source
     if node.entries is not None:
         found["entries"] = to_builtins(node.entries)
     if node.children is not None:

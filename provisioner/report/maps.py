@@ -68,17 +68,19 @@ def map_node(change: MapChange, limits: Limits, action: Action) -> Node | None:
     text += _filled_in(one) if verb in (Verb.CREATE, Verb.REPLACE) else ""
     if verb is Verb.REPLACE:
         text += f"; replace: {change.reason}"
+    source = one.sources.told(one.where)
     return Node(
         kind_of(one),
         verb,
         change.name,
         change.name,
-        text,
+        entries.with_source(text, source),
         change.reason,
         before=None if change.observed is None else shape_value(change.observed.shape, change.observed.entry_shape),
         after=None if verb is Verb.DELETE else _wanted_value(one),
         entries=entry_counts(change),
         children=children,
+        source=source,
     )
 
 
@@ -199,7 +201,9 @@ def _slot(change: MapChange, row: int, label: str, key: Value, limits: Limits) -
             text = plural(counts.delete, "entry", "entries") if _was_read(change, row) else ""
     before = _before(change, row)
     after = None if wanted < 0 or verb is Verb.DELETE else _after(one, wanted)
-    return Node(Kind.INNER_MAP, verb, address, label, text, reason, before, after, key, counts, children)
+    source = "" if wanted < 0 else one.sources.told(one.slots.places[wanted])
+    text = entries.with_source(text, source)
+    return Node(Kind.INNER_MAP, verb, address, label, text, reason, before, after, key, counts, children, source)
 
 
 def _reason(change: MapChange, row: int) -> str:

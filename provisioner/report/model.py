@@ -77,7 +77,8 @@ class Node(msgspec.Struct, frozen=True):
     """One line of a report: `label` and `text` for people, the rest for machines.
 
     `before` and `after` are JSON values, None where there is nothing; `key` is the decoded key of an entry or slot.
-    Nothing in a node is secret: what a spec marks as sensitive has been taken out.
+    `source` is the file and line of an overlay that says so, and in `text` too. Nothing in a node is secret: what a
+    spec marks as sensitive has been taken out.
     """
 
     kind: Kind
@@ -91,6 +92,7 @@ class Node(msgspec.Struct, frozen=True):
     key: Value = None
     entries: EntryCounts | None = None
     children: Children | None = None
+    source: str = ""
 
 
 class Children(msgspec.Struct, frozen=True):
