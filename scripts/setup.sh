@@ -14,6 +14,7 @@ packages=(
     clang libbpf-dev linux-libc-dev           # to compile bpf/*.bpf.c
     bpftool iproute2 iputils-ping util-linux  # the demo: namespaces, a second opinion on maps, ping, nsenter
     strace gcc libc6-dev                      # the tests trace system calls, and make some fail; the benchmarks are C
+    git systemd                               # the tests of the watch: a real checkout, and checks of the units
     mandoc                                    # the tests look at the manual page
     chromium graphviz                         # the tests look at the pages of reports, and at drawings
     python3-venv

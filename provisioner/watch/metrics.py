@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from provisioner import __version__
 from provisioner.errors import HostError, InputError, Problem
 from provisioner.report.model import Summary
 from provisioner.watch.loop import Passed
 from provisioner.watch.machine import Verdict
+
+if TYPE_CHECKING:
+    from prometheus_client import Metric
 
 KINDS: Final = Summary.__struct_fields__
 """The kinds of things that can differ: outer_maps, inner_maps, maps, entries, programs."""
@@ -73,6 +77,10 @@ class Metrics:
             self._prometheus.write_to_textfile(os.fspath(path), self._registry)
         except OSError as error:
             raise InputError(Problem(f"can't write the metrics to {path}: {error.strerror}")) from error
+
+    def families(self) -> Iterable[Metric]:
+        """All metrics, with what each means."""
+        return self._registry.collect()
 
     def passed(self, passed: Passed) -> None:
         """What one pass came to. What is never known, such as an apply that never was, is not told."""

@@ -1,0 +1,103 @@
+"""What Prometheus is told, over HTTP and in a file, and the example alerts over it."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import socket
+import subprocess
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+import yaml
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.cli.conftest import Project
+from tests.cli.support import run
+from tests.watch.conftest import Watching, until
+
+ALERTS: Final = Path(__file__).parents[2] / "integrations" / "prometheus" / "alerts.yml"
+DOCS: Final = Path(__file__).parents[2] / "docs" / "watch.md"
+
+
+def samples(text: str) -> dict[tuple[str, ...], float]:
+    """Each value by the name of its metric and the values of its labels, the project apart."""
+    return {
+        (sample.name, *(value for name, value in sorted(sample.labels.items()) if name != "project")): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port: int = taken.getsockname()[1]
+        return port
+
+
+def test_http_on_loopback_tells_what_was_done(watching: Callable[..., Watching]) -> None:
+    subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+    port = free_port()
+    watch = watching("--metrics", str(port), "--interval", "1")
+    watch.expect("applied")
+
+    def found() -> dict[tuple[str, ...], float] | None:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as answer:
+            values = samples(answer.read().decode())
+        return values if ("provisioner_applies_total", "applied") in values else None
+
+    values = until(found, lambda: "no apply in the metrics")
+    assert values["provisioner_applies_total", "applied"] == 1
+    assert values["provisioner_drift", "entries"] == 0
+    assert values["provisioner_managed", "entries"] == 4
+    assert values["provisioner_managed", "inner_maps"] == 2
+    assert values["provisioner_last_apply_success",] == values["provisioner_spec_ok",] == 1
+    assert values["provisioner_grace_periods_total",] >= 1
+    listening = subprocess.run(["ss", "-Hltn", f"sport = :{port}"], capture_output=True, text=True, check=True)
+    assert f"127.0.0.1:{port}" in listening.stdout
+
+
+def test_a_file_tells_of_drift_that_is_only_reported(
+    project: Project, watching: Callable[..., Watching], tmp_path: Path
+) -> None:
+    file = tmp_path / "edge.prom"
+    watch = watching("--metrics-file", file, "--report-only")
+    watch.expect("drift")
+    until(lambda: ("provisioner_spec_ok",) in samples(file.read_text()) or None, lambda: file.read_text())
+    values = samples(file.read_text())
+    assert values["provisioner_drift", "entries"] == 4
+    assert values["provisioner_drift_found_total",] == 1
+    assert not project.root.exists()
+
+
+def test_a_port_that_is_none_and_a_file_that_cannot_be(tmp_path: Path) -> None:
+    assert run("watch", tmp_path, "--metrics", "high").status == 64
+    done = run("watch", tmp_path, "--metrics-file", tmp_path / "none" / "x.prom")
+    assert (done.status, "can't write the metrics" in done.err) == (1, True)
+
+
+def exported() -> set[str]:
+    from provisioner.watch.metrics import Metrics
+
+    return {family.name for family in Metrics().families()}
+
+
+def test_the_alerts_are_rules_over_metrics_that_there_are() -> None:
+    groups = yaml.safe_load(ALERTS.read_text())["groups"]
+    rules = [rule for group in groups for rule in group["rules"]]
+    assert rules
+    for rule in rules:
+        assert set(rule) <= {"alert", "expr", "for", "labels", "annotations"}
+        assert re.fullmatch(r"Provisioner[A-Za-z]+", rule["alert"]) and rule["annotations"]["summary"]
+        assert re.fullmatch(r"\d+[smh]", rule.get("for", "1m"))
+        assert set(re.findall(r"provisioner_\w+", rule["expr"])) <= exported(), rule["alert"]
+    promtool = shutil.which("promtool")
+    if promtool is not None:  # of Debian's package prometheus, which brings a server: not everybody wants that
+        subprocess.run([promtool, "check", "rules", ALERTS], check=True, capture_output=True)
+
+
+def test_the_documentation_lists_every_metric() -> None:
+    listed = set(re.findall(r"^\| `(provisioner_\w+?)(?:_total)?`", DOCS.read_text(), re.MULTILINE))
+    assert listed == exported()
