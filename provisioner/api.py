@@ -209,10 +209,12 @@ def load(
     host: Host | None = None,
     lookups: Mapping[str, Lookup] | None = None,
     inputs: Inputs | None = None,
+    contents: bool = True,
 ) -> Project:
     """Read spec files and everything they name, without a look at the kernel.
 
     Every file and folder that is read is noted in `inputs`, also where the spec turns out to be wrong.
+    Without `contents`, tables are not read and entries not encoded: enough for `destroy`, and for nothing else.
     `snapshot` is that of the host which the project is for. `host` and `lookups` (the numbers of interfaces and cgroups
     by name) are the snapshot's, or else this host's, if not given.
     Raises SpecError with all problems of all files in one go.
@@ -228,6 +230,7 @@ def load(
         lookups=lookups,
         inputs=inputs or Inputs(),
         read_btf=pinned_btf.read if snapshot is None else snapshot.read_btf,
+        contents=contents,
     )
     if pin_root is not None:
         desired = replace(desired, pin_root=pin_root)

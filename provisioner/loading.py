@@ -23,6 +23,7 @@ from provisioner.language import schema
 from provisioner.language.read_spec import read
 from provisioner.language.rules import VMLINUX, btf_types
 from provisioner.objectfile import ObjectInfo
+from provisioner.ownership import without_contents
 from provisioner.spec import Spec, TableRef
 from provisioner.state import DesiredState
 from provisioner.tree import RawEntries
@@ -48,6 +49,7 @@ def load(
     lookups: Mapping[str, Lookup] | None,
     inputs: Inputs,
     read_btf: Callable[[str], bytes] = pinned_btf.read,
+    contents: bool = True,
 ) -> tuple[Document, Spec, DesiredState]:
     """What `api.load` puts together; `read_btf` gives a live map's BTF by its pin.
 
@@ -62,6 +64,8 @@ def load(
         problems.raise_if_any()
         schema.check(source.tree, schemafile.load(), problems)
         spec = read(source.tree, problems)
+        if not contents:
+            spec = without_contents(spec)
         roots = None if allow_outside else source.roots
         objects = dict(_objects(spec, roots, problems, inputs))
         desired = encode(

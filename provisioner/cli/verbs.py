@@ -172,7 +172,7 @@ def plan(
         if probe and (against != "live" or to_destroy):
             raise typer.BadParameter("only a live kernel can be asked, of what is to be made", param_hint="--probe")
         taken = None if against in ("live", "empty") else read_snapshot(Path(against))
-        project = load_project(console, files, overlay, allow_outside, pin_root, taken)
+        project = load_project(console, files, overlay, allow_outside, pin_root, taken, contents=not to_destroy)
         overrides = _overrides(force, approve_deletes, allow_recreate, take_over, prune, allow_overcommit)
         if to_destroy:
             found = project.plan_destroy(overrides)
@@ -271,7 +271,7 @@ def destroy(
         _need_yes(yes)
         from provisioner.cli.carry_out import CarryOut
 
-        project = load_project(console, files, overlay, allow_outside, pin_root)
+        project = load_project(console, files, overlay, allow_outside, pin_root, contents=False)
         overrides = _overrides(force, False, False, take_over, False)
         run = CarryOut(console, yes=yes, full=full, destroy=True)
         run(
@@ -363,6 +363,8 @@ def load_project(
     allow_outside: bool,
     pin_root: str | None,
     snapshot: Snapshot | None = None,
+    *,
+    contents: bool = True,
 ) -> Project:
     from provisioner import load
 
@@ -373,6 +375,7 @@ def load_project(
         pin_root=pin_root,
         stdin=sys.stdin,
         snapshot=snapshot,
+        contents=contents,
     )
     console.document = project.document
     return project

@@ -30,10 +30,10 @@ class Bench:
     options: Options = field(default_factory=Options)
     allow_outside: bool = False
 
-    def load(self, text: str) -> api.Project:
+    def load(self, text: str, *, contents: bool = True) -> api.Project:
         spec = self.folder / "spec.yaml"
         spec.write_text(HEAD + text)
-        return api.load([spec], pin_root=str(self.root), allow_outside=self.allow_outside)
+        return api.load([spec], pin_root=str(self.root), allow_outside=self.allow_outside, contents=contents)
 
     def plan(self, text: str, **how: Any) -> Plan:
         return api.plan(self.load(text), self.overrides, **how)
@@ -52,7 +52,7 @@ class Bench:
         return plan, result
 
     def destroy(self, text: str) -> tuple[Plan, Result]:
-        return api.destroy(self.load(text), self.overrides)
+        return api.destroy(self.load(text, contents=False), self.overrides)
 
     def tree(self, name: str) -> dict[bytes, dict[bytes, bytes]]:
         """The live contents of an outer map, read by bpftool."""

@@ -89,6 +89,28 @@ def test_destroy_leaves_nothing(bench: Bench) -> None:
     assert again.status is Status.UNCHANGED
 
 
+def test_destroy_reads_no_table(bench: Bench) -> None:
+    """What is taken away is what is live: a table may be gone by then, or wrong."""
+    text = """
+inner_templates: {one: {type: hash, key: u32, value: u32, max_entries: 4}}
+outer_maps:
+  many:
+    {type: hash_of_maps, key: u32, max_entries: 4, inner: one,
+     inner_maps: {from: many.csv, outer_key: slot, key: key, value: value}}
+maps:
+  plain: {type: hash, key: u32, value: u32, max_entries: 4, entries: {from: plain.csv, key: key, value: value}}
+"""
+    (bench.folder / "many.csv").write_text("slot,key,value\n1,2,3\n4,5,6\n")
+    (bench.folder / "plain.csv").write_text("key,value\n7,8\n")
+    bench.apply(text)
+    (bench.folder / "many.csv").write_text("slot,key,value\nno,numbers,here\n")
+    (bench.folder / "plain.csv").unlink()
+    plan, result = bench.destroy(text)
+    assert result.status is Status.APPLIED
+    assert len(plan.maps["many"].slots.keys) == 2
+    assert not bench.root.exists()
+
+
 @pytest.mark.parametrize("outer", ["hash_of_maps", "array_of_maps"])
 def test_ten_thousand_slots_wait_for_tens_of_grace_periods(bench: Bench, outer: str) -> None:
     text = f"""
