@@ -12,7 +12,7 @@ BPF_CFLAGS := -O2 -g -Wall -Werror -target bpf -I/usr/include/$(shell uname -m)-
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup man bpf demo test sweep test-kernels lint format bench clean
+.PHONY: help setup man bpf demo test sweep test-kernels lint format bench bench-full clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -54,8 +54,11 @@ format: setup ## let ruff lay out the code
 	$(VENV)/ruff check --fix .
 	$(VENV)/ruff format .
 
-bench: setup bpf ## the benchmarks; needs root
+bench: setup bpf ## the benchmarks, some five minutes; needs root
 	$(VENV)/python -m benchmarks.run
+
+bench-full: setup bpf ## every size, up to 10 million entries; needs root and an hour
+	$(VENV)/python -m benchmarks.run --full
 
 clean: ## remove what was built, .venv too
 	rm -rf .venv build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -41,6 +41,8 @@ def main(arguments: Sequence[str]) -> None:
         _say("start-up")
         start = measure_start(_BPFFS, _START_REPEAT)
         for task in FULL if options.full else QUICK:
+            if options.only not in task.case.name:
+                continue
             results[task.case] = measure_case(task, Path(folder), _BPFFS, options.repeat, _say)
             print("\n".join(_table(results[task.case])), end="\n\n", flush=True)
     aims = list(judge(results, start))
@@ -54,6 +56,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     sizes = parser.add_mutually_exclusive_group()
     sizes.add_argument("--quick", action="store_true", help="the sizes that fit in about 5 minutes (default)")
     sizes.add_argument("--full", action="store_true", help="all sizes, up to 10 million entries")
+    parser.add_argument("--only", default="", metavar="TEXT", help="of these, the cases with TEXT in their name")
     parser.add_argument("--repeat", type=int, default=3, metavar="N", help="rounds, of which medians are taken")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all medians there too")
     options = parser.parse_args(arguments)
