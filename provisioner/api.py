@@ -166,12 +166,15 @@ class Project(msgspec.Struct, frozen=True):
 
         return take(self.desired, {one.source for one in btf_types(self.spec) if one.is_live})
 
-    def live(self, *, full: bool = True) -> ReportLive:
-        """What is live, decoded with the spec's types; without `full`, long lists are cut. Raises HostError."""
+    def live(self, address: str = "", *, full: bool = True) -> ReportLive:
+        """What is live, or what of it is at an address, decoded with the spec's types; differences have a verb.
+
+        Without `full`, long lists are cut. Raises HostError, and InputError for an address of nothing.
+        """
         from provisioner.live import look
         from provisioner.report.model import ALL, CUT
 
-        return look(self, ALL if full else CUT)
+        return look(self, ALL if full else CUT, address)
 
     def graph(self, *, live: bool = False) -> Graph:
         """Programs, outer maps and inner maps: what the spec wants, or what is `live` of it. Raises HostError."""

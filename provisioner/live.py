@@ -1,90 +1,211 @@
-"""What is live, decoded with the spec's types, as the nodes of a report: read as they are walked, never all at once."""
+"""What is live, decoded with the spec's types, as the nodes of a report: read as they are walked, never all at once.
+
+Each node has the verb of what an apply would do about it; SHOW where the live state is what the spec wants.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
-from provisioner import columns, observe
-from provisioner.api import Project
+from provisioner import address, api, columns, holders, observe
+from provisioner.address import Place
+from provisioner.changes import Action, EntryAction, MapChange
 from provisioner.codec.base import Bytes, Value
-from provisioner.diff import Depth, replaced_because
+from provisioner.codec.display import format_value
+from provisioner.columns import Index
+from provisioner.diff import Depth
+from provisioner.errors import InputError, Problem
+from provisioner.holders import Holders
+from provisioner.plan import Plan
 from provisioner.report import entries
-from provisioner.report.maps import kind_of, shape_value, slot_labels, what_it_is
-from provisioner.report.model import Children, Kind, Limits, Node, ReportLive, Verb
-from provisioner.state import DesiredMap, DesiredState, Meta, ObservedMap, ObservedState
-from provisioner.words import plural
+from provisioner.report.maps import VERBS, kind_of, shape_value, slot_labels, slot_reason, what_it_is
+from provisioner.report.model import ALL, Children, Kind, Limits, Node, ReportLive, Verb
+from provisioner.state import DesiredMap, ObservedState
+from provisioner.words import plural, size
+
+_PIECE: Final = 1024
+_INSERT, _UPDATE, _DELETE = (int(action) for action in (EntryAction.INSERT, EntryAction.UPDATE, EntryAction.DELETE))
+_SAME: Final = -1
 
 
-def look(project: Project, limits: Limits) -> ReportLive:
-    """The live state of `project`. Raises HostError where the pin root cannot be looked at."""
+def look(project: api.Project, limits: Limits, where: str = "") -> ReportLive:
+    """The live state of `project`, or what of it is at the address `where`.
+
+    Raises HostError where the pin root cannot be looked at, InputError for what is no address, or one of nothing.
+    """
     desired = project.desired
-    observed = observe.observe(desired)
-    maps = (_map(desired, one, observed.maps.get(name), observed.meta, limits) for name, one in desired.maps.items())
-    return ReportLive(
-        desired.project, desired.pin_root, observed.exists, (*maps, *_programs(observed), *_pins(observed))
-    )
+    place = address.find(address.parse(where), desired) if where else None
+    plan = api.plan(project)
+    looker = _Looker(plan, holders.find(plan.observed), ALL if place is not None else limits, place)
+    nodes = [looker.map(change) for change in plan.maps.values() if place is None or change.name == place.map.name]
+    if place is None:
+        nodes += [*_programs(plan.observed), *_pins(plan.observed)]
+    return ReportLive(desired.project, desired.pin_root, plan.observed.exists, tuple(nodes))
 
 
-def _map(desired: DesiredState, one: DesiredMap, live: ObservedMap | None, meta: Meta | None, limits: Limits) -> Node:
-    kind, text = kind_of(one), what_it_is(one)
-    if live is None:
-        return Node(kind, Verb.SHOW, one.name, one.name, f"{text}: not live")
-    value = {"id": live.id} | shape_value(live.shape, live.entry_shape)
-    other = replaced_because(one, live, meta)
-    if other:
-        return Node(kind, Verb.SHOW, one.name, one.name, f"{text}: the live map differs: {other}", after=value)
-    children: Children | None
-    if one.outer is None:
-        keys, values = next(_read(desired, one, live, 1))
-        children = _entries(one, keys, values, one.name, limits)
-        text += f", {plural(len(keys), 'entry', 'entries')}, id {live.id}"
-    else:
-        children = _slots(desired, one, live, limits)
-        text += f", {children.total:,} of {plural(live.shape.max_entries, 'slot')}, id {live.id}"
-    return Node(kind, Verb.SHOW, one.name, one.name, text, after=value, children=children)
+class _Looker:
+    def __init__(self, plan: Plan, known: Holders, limits: Limits, place: Place | None) -> None:
+        self._plan = plan
+        self._known = known
+        self._limits = limits
+        self._place = place
+
+    def map(self, change: MapChange) -> Node:
+        one, live = change.desired, change.observed
+        assert one is not None
+        kind, text, verb = kind_of(one), what_it_is(one), _verb(change.action)
+        if live is None:
+            self._must_be_there(verb is Verb.CREATE and (self._place is None or self._place.slot is None))
+            return Node(kind, verb, one.name, one.name, f"{text}: not live", change.reason)
+        numbers = {live.id, *(live.slots.inner_ids.tolist() if one.outer is not None else ())}
+        taken = holders.memory(numbers)
+        held = self._held(live.id, sum(taken.values()))
+        value = {"id": live.id} | shape_value(live.shape, live.entry_shape) | held
+        if change.action is Action.REPLACE:
+            text = f"{text}: the live map differs: {change.reason}"
+            return Node(kind, verb, one.name, one.name, text, change.reason, after=value)
+        children: Children | None
+        if one.outer is None:
+            keys, values = next(self._read(change, np.array([0])))
+            children = self._entries(change, 0, keys, values, one.name)
+            text += f", {plural(len(keys), 'entry', 'entries')}"
+        else:
+            children = self._slots(change, taken)
+            text += f", {len(live.slots.inner_ids):,} of {plural(live.shape.max_entries, 'slot')}"
+        text += self._told(live.id, held)
+        return Node(kind, verb, one.name, one.name, text, change.reason, after=value, children=children)
+
+    def _held(self, number: int, memory: int | None) -> dict[str, Value]:
+        programs, pins = self._known.programs.get(number, ()), self._known.pins.get(number, ())
+        return {"memory": memory, "pins": list(pins), "programs": list(programs)}
+
+    def _told(self, number: int, held: dict[str, Any]) -> str:
+        own = str(self._plan.desired.pin_root) + "/"
+        elsewhere = [pin for pin in held["pins"] if not pin.startswith(own)]
+        parts = [f"id {number}", size(held["memory"]) if held["memory"] is not None else "", self._known.of(number)]
+        parts += [f"also pinned at {', '.join(elsewhere)}"] if elsewhere else []
+        return "".join(f", {part}" for part in parts if part)
+
+    def _must_be_there(self, there: bool) -> None:
+        if not there and self._place is not None:
+            what = "nothing is live at this address, and the spec wants nothing there"
+            raise InputError(Problem(what, hint="`plan` shows what is missing", address=self._place.address))
+
+    # --- slots ----------------------------------------------------------------------------------------------------
+
+    def _slots(self, change: MapChange, taken: dict[int, int]) -> Children:
+        slots = change.slots
+        rows = np.arange(len(slots.keys), dtype=np.int64)
+        if self._place is not None and self._place.slot is not None:
+            rows = rows[(slots.keys == self._place.slot).all(axis=1)]
+            self._must_be_there(bool(len(rows)))
+        same = np.isin(slots.action[rows], (Action.UNCHANGED, Action.KEEP)).astype(np.uint8)
+        shown = rows[entries.pick(same, self._limits.slots)]
+
+        def make() -> Iterator[Node]:
+            assert change.desired is not None
+            found = self._read(change, shown)
+            for row, (label, key) in zip(shown.tolist(), slot_labels(change.desired, slots.keys[shown]), strict=True):
+                yield self._slot(change, row, label, key, taken, found)
+
+        return Children(Kind.INNER_MAP, len(rows), len(shown), make)
+
+    def _slot(
+        self,
+        change: MapChange,
+        row: int,
+        label: str,
+        key: Value,
+        taken: dict[int, int],
+        found: Iterator[tuple[Bytes, Bytes]],
+    ) -> Node:
+        """One slot; what is live of it is taken from `found`, where it comes in the same order."""
+        one, live, slots = change.desired, change.observed, change.slots
+        assert one is not None and live is not None
+        action = Action(int(slots.action[row]))
+        reason = slot_reason(change, row)
+        name, number = f"{one.name}{label}", int(slots.observed[row])
+        if number < 0:
+            count = plural(int(one.entries.counts[slots.desired[row]]), "entry", "entries")
+            return Node(Kind.INNER_MAP, _verb(action), name, label, f"not live: {count} in the spec", reason, key=key)
+        inner_id = int(live.slots.inner_ids[number])
+        keys, values = next(found)
+        held = self._held(inner_id, taken.get(inner_id))
+        count = plural(len(keys), "entry", "entries") if one.entry_shape.is_listable else "entries can't be listed"
+        text = count + self._told(inner_id, held)
+        text += f": {reason}" if reason and action is not Action.UPDATE else ""
+        children = self._entries(change, row, keys, values, name)
+        value = {"id": inner_id} | held
+        return Node(Kind.INNER_MAP, _verb(action), name, label, text, reason, after=value, key=key, children=children)
+
+    def _read(self, change: MapChange, rows: Index) -> Iterator[tuple[Bytes, Bytes]]:
+        """Live keys and values of those of the rows that live, in their order; zeros of arrays are left out."""
+        one, live = change.desired, change.observed
+        assert one is not None and live is not None
+        numbers = change.slots.observed[rows]
+        deep = Depth.ENTRIES if one.entry_shape.is_listable else Depth.SHAPE
+        depth = np.full(len(live.slots.inner_ids), Depth.NOTHING, np.uint8)
+        depth[numbers[numbers >= 0]] = deep
+        for block in observe.blocks(self._plan.desired, one, live, depth):
+            for at in range(block.last - block.first):
+                yield block.entries.slot(at)
+
+    # --- entries --------------------------------------------------------------------------------------------------
+
+    def _entries(self, change: MapChange, row: int, keys: Bytes, values: Bytes, name: str) -> Children:
+        """Live entries, and those that an apply would insert, by key; a list that is cut shows differences first."""
+        one = change.desired
+        assert one is not None
+        edits = change.entries.of_slot(row)
+        new = np.flatnonzero(edits.action == _INSERT)
+        numbers = {bytes(key): at for at, key in enumerate(edits.keys)}
+        edit = np.array([numbers.get(bytes(key), _SAME) for key in keys] + new.tolist(), np.int64)
+        keys, values = np.concatenate((keys, edits.keys[new])), np.concatenate((values, edits.before[new]))
+        order = columns.order_of(keys, one.key.number_order)
+        if self._place is not None and self._place.entry is not None:
+            order = order[(keys[order] == self._place.entry).all(axis=1)]
+            self._must_be_there(bool(len(order)))
+        shown = order[entries.pick((edit[order] == _SAME).astype(np.uint8), self._limits.entries)]
+
+        def make() -> Iterator[Node]:
+            for start in range(0, len(shown), _PIECE):
+                rows = shown[start : start + _PIECE]
+                yield from _listed(change, row, keys[rows], values[rows], edit[rows], name)
+
+        return Children(Kind.ENTRY, len(order), len(shown), make)
 
 
-def _slots(desired: DesiredState, one: DesiredMap, live: ObservedMap, limits: Limits) -> Children:
-    total = len(live.slots.inner_ids)
-    shown = total if limits.slots is None else min(total, limits.slots)
-
-    def make() -> Iterator[Node]:
-        labels = slot_labels(one, live.slots.keys[:shown])
-        ids = live.slots.inner_ids[:shown].tolist()
-        for (label, key), inner_id, (keys, values) in zip(labels, ids, _read(desired, one, live, shown), strict=True):
-            yield _slot(one, label, key, inner_id, keys, values, limits)
-
-    return Children(Kind.INNER_MAP, total, shown, make)
-
-
-def _slot(one: DesiredMap, label: str, key: Value, inner_id: int, keys: Bytes, values: Bytes, limits: Limits) -> Node:
-    address = f"{one.name}{label}"
-    held = plural(len(keys), "entry", "entries") if one.entry_shape.is_listable else "entries can't be listed"
-    text = f"{held}, id {inner_id}"
-    children = _entries(one, keys, values, address, limits)
-    return Node(Kind.INNER_MAP, Verb.SHOW, address, label, text, after={"id": inner_id}, key=key, children=children)
-
-
-def _entries(one: DesiredMap, keys: Bytes, values: Bytes, address: str, limits: Limits) -> Children:
-    shown = len(keys) if limits.entries is None else min(len(keys), limits.entries)
-    order = columns.order_of(keys, one.key.number_order)[:shown]
-    return Children(
-        Kind.ENTRY,
-        len(keys),
-        shown,
-        lambda: entries.listed(one, keys[order], values[order], address, Verb.SHOW),
-    )
+def _listed(
+    change: MapChange, row: int, keys: Bytes, values: Bytes, edit: NDArray[np.int64], name: str
+) -> Iterator[Node]:
+    one: DesiredMap | None = change.desired
+    assert one is not None
+    edits = change.entries.of_slot(row)
+    wanted = values.copy()
+    differs = np.flatnonzero(edit != _SAME)
+    rows = edits.row[edit[differs]]
+    wanted[differs[rows >= 0]] = one.entries.values[rows[rows >= 0]]
+    parts = (entries.plain_values(one.key, keys), *(entries.plain_values(one.value, part) for part in (values, wanted)))
+    for key, live, after, number in zip(*parts, edit.tolist(), strict=True):
+        label = format_value(key)
+        action = int(edits.action[number]) if number != _SAME else _SAME
+        before: Value = live
+        verb, text = Verb.SHOW, format_value(live)
+        if action == _INSERT:
+            verb, text, before = Verb.INSERT, f"not live; the spec wants {format_value(after)}", None
+        elif action == _UPDATE:
+            verb, text = Verb.UPDATE, f"{text}; the spec wants {format_value(after)}"
+        elif action == _DELETE:
+            verb, text, after = Verb.DELETE, f"{text}; the spec does not list it", None
+        yield Node(Kind.ENTRY, verb, f"{name}[{label}]", label, text, before=before, after=after, key=key)
 
 
-def _read(desired: DesiredState, one: DesiredMap, live: ObservedMap, count: int) -> Iterator[tuple[Bytes, Bytes]]:
-    """Keys and values of the first `count` slots; zeros of arrays are left out."""
-    depth = np.full(len(live.slots.inner_ids), Depth.ENTRIES if one.entry_shape.is_listable else Depth.SHAPE, np.uint8)
-    depth[count:] = Depth.NOTHING
-    for block in observe.blocks(desired, one, live, depth):
-        for number in range(block.last - block.first):
-            yield block.entries.slot(number)
+def _verb(action: Action) -> Verb:
+    return VERBS.get(action, Verb.SHOW)
 
 
 def _programs(observed: ObservedState) -> Iterator[Node]:

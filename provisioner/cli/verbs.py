@@ -290,7 +290,9 @@ def destroy(
 
 @app.command(epilog=EXIT_STATUS)
 def show(
-    files: Files,
+    files: Annotated[
+        list[str], typer.Argument(metavar="FILES... [ADDRESS]", help="Spec files or folders, then an address.")
+    ],
     full: Full = False,
     output: Output = "text",
     pin_root: PinRoot = None,
@@ -300,14 +302,19 @@ def show(
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> int:
-    """Show what is live, decoded with the spec's types, as one tree. Changes nothing."""
+    """Show what is live, decoded with the spec's types, as one tree: ids, memory, pins, users. Changes nothing.
+
+    A sign marks what is not as the spec wants it, as in a plan. An address after the files, such as `tenants`,
+    `tenants[42]` or `tenants[42][10.0.0.0/8]`, shows that alone, and all of it.
+    """
     console = Console(output, color, quiet=quiet, verbose=verbose)
 
     def work() -> int:
         from provisioner.report import jsondoc, text
 
-        project = load_project(console, files, overlay, allow_outside, pin_root)
-        found = project.live(full=full)
+        specs, address = _with_address(files)
+        project = load_project(console, specs, overlay, allow_outside, pin_root)
+        found = project.live(address, full=full)
         if output == "json":
             console.pieces(jsondoc.live(found))
         else:
@@ -379,6 +386,14 @@ def load_project(
     )
     console.document = project.document
     return project
+
+
+def _with_address(words: Sequence[str]) -> tuple[Sequence[str], str]:
+    """Spec files, and the address that may follow them: the last word, where it is no file and could be none."""
+    *files, last = words
+    if not files or last == "-" or Path(last).exists() or last.endswith((".yaml", ".yml", "/")):
+        return words, ""
+    return files, last
 
 
 def _overrides(

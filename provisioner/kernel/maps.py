@@ -85,8 +85,17 @@ def info(fd: MapFd) -> MapInfo:
 
 def is_frozen(fd: MapFd) -> bool:
     """Whether user space may write the map no more; about 15 us, for the kernel tells it in fdinfo alone."""
+    return _fdinfo(fd).get("frozen") == "1"
+
+
+def memory(fd: MapFd) -> int:
+    """Bytes that the map takes in the kernel, as it reckons them; before Linux 6.3 an estimate from the shape."""
+    return int(_fdinfo(fd).get("memlock", "0"))
+
+
+def _fdinfo(fd: MapFd) -> dict[str, str]:
     lines = Path(f"/proc/self/fdinfo/{fd.number}").read_text(encoding="utf-8").splitlines()
-    return any(line.split() == ["frozen:", "1"] for line in lines)
+    return {name: value.strip() for name, _, value in (line.partition(":") for line in lines)}
 
 
 def open_id(inner_id: InnerId) -> MapFd:

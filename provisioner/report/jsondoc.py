@@ -12,7 +12,7 @@ from typing import Any, Final
 from msgspec import to_builtins
 
 from provisioner.kernelfacts import Advice
-from provisioner.report.model import Kind, Node, Outcome, ReportLive, ReportPlan
+from provisioner.report.model import Kind, Node, Outcome, ReportLive, ReportPlan, Verb
 from provisioner.state import DesiredState
 
 FORMAT_VERSION: Final = "1.0"
@@ -118,22 +118,34 @@ def live(found: ReportLive) -> Iterator[str]:
 
 
 def _live_map(node: Node) -> dict[str, Any]:
-    found: dict[str, Any] = {"address": node.address, "kind": node.kind.value, "live": node.after}
+    found: dict[str, Any] = {"address": node.address, "kind": node.kind.value, "live": node.after, **_difference(node)}
     if node.children is None:
         return found
     if node.kind is Kind.OUTER_MAP:
-        found["inner_maps"] = [
-            {"address": slot.address, "key": slot.key} | slot.after | _entries(slot) for slot in node.children
-        ]
+        found["inner_maps"] = [_live_inner_map(slot) for slot in node.children]
         return found | {"omitted": node.children.omitted}
     return found | _entries(node)
 
 
+def _live_inner_map(slot: Node) -> dict[str, Any]:
+    nothing: dict[str, Any] = {"id": None, "memory": None, "pins": [], "programs": []}
+    return {"address": slot.address, "key": slot.key} | (slot.after or nothing) | _difference(slot) | _entries(slot)
+
+
+def _difference(node: Node) -> dict[str, Any]:
+    """What an apply would do about it, null for nothing."""
+    return {"action": None if node.verb is Verb.SHOW else node.verb.value}
+
+
 def _entries(node: Node) -> dict[str, Any]:
     if node.children is None:
-        return {}
-    listed_entries = [{"key": entry.key, "value": entry.after} for entry in node.children]
-    return {"count": node.children.total, "entries": listed_entries, "omitted": node.children.omitted}
+        return {"count": 0, "entries": [], "omitted": 0} if node.kind is Kind.INNER_MAP else {}
+    found = [{"key": entry.key, "value": entry.before} | _wanted(entry) for entry in node.children]
+    return {"count": node.children.total, "entries": found, "omitted": node.children.omitted}
+
+
+def _wanted(entry: Node) -> dict[str, Any]:
+    return {} if entry.verb is Verb.SHOW else {"action": entry.verb.value, "wanted": entry.after}
 
 
 def valid(desired: DesiredState, advice: Iterable[Advice] | None = None) -> Iterator[str]:

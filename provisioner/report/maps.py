@@ -184,7 +184,7 @@ def _slot(change: MapChange, row: int, label: str, key: Value, limits: Limits) -
         *(int(column[row]) for column in (slots.inserts, slots.updates, slots.deletes, slots.unchanged))
     )
     verb = VERBS[Action(int(slots.action[row]))]
-    reason = _reason(change, row)
+    reason = slot_reason(change, row)
     wanted = int(slots.desired[row])
     children: Children | None = None
     match verb:
@@ -206,7 +206,8 @@ def _slot(change: MapChange, row: int, label: str, key: Value, limits: Limits) -
     return Node(Kind.INNER_MAP, verb, address, label, text, reason, before, after, key, counts, children, source)
 
 
-def _reason(change: MapChange, row: int) -> str:
+def slot_reason(change: MapChange, row: int) -> str:
+    """Why a slot changes, in words; empty where it does not."""
     if change.action is Action.DELETE:
         return change.reason
     reason = Reason(int(change.slots.reason[row]))

@@ -1,0 +1,86 @@
+"""Who holds live maps: programs that use them, pins, and the memory they take. Changes nothing."""
+
+from __future__ import annotations
+
+import errno
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+import msgspec
+
+from provisioner.kernel import bpffs, links, maps
+from provisioner.kernel.fd import InnerId, MapFd
+from provisioner.kernel.reasons import KernelError
+from provisioner.state import ObservedState
+
+_GONE: Final = errno.ENOENT
+_FORBIDDEN: Final = (errno.EPERM, errno.EACCES)
+
+
+class Holders(msgspec.Struct, frozen=True):
+    """By the id of a map: the programs that use it, as `name` or the name of their pin, and the paths of its pins.
+
+    `everybody` is False where this process may see the project's own programs alone.
+    """
+
+    programs: Mapping[int, tuple[str, ...]]
+    pins: Mapping[int, tuple[str, ...]]
+    everybody: bool
+
+    def of(self, number: int) -> str:
+        """`used by xdp_router`, for people; empty where nothing is known to use it."""
+        users = self.programs.get(number, ())
+        return f"used by {', '.join(users)}" if users else ""
+
+
+def find(observed: ObservedState) -> Holders:
+    """All programs and pins of this host; only the project's own where the others are not for this process to see."""
+    own = {program.id: pin for pin, program in observed.programs.items()}
+    users: dict[int, list[str]] = defaultdict(list)
+    everybody = True
+    try:
+        for number in links.program_ids():
+            try:
+                with links.open_program_id(number) as fd:
+                    info = links.program_info(fd)
+            except KernelError as error:
+                if error.errno != _GONE:
+                    raise
+                continue
+            for used in info.map_ids:
+                users[int(used)].append(own.get(info.id) or f"{info.name or 'a program'} (id {info.id})")
+    except KernelError as error:
+        if error.errno not in _FORBIDDEN:
+            raise
+        everybody = False
+        users = defaultdict(list)
+        for pin, program in observed.programs.items():
+            for own_map in program.map_ids:
+                users[own_map].append(pin)
+    return Holders({number: tuple(names) for number, names in users.items()}, _pins(), everybody)
+
+
+def _pins() -> dict[int, tuple[str, ...]]:
+    found: dict[int, list[str]] = defaultdict(list)
+    for path in bpffs.walk_pins():
+        try:
+            with bpffs.open_any(path, readonly=True) as fd:
+                if isinstance(fd, MapFd):
+                    found[int(maps.info(fd).id)].append(str(path))
+        except KernelError:  # an iterator, or a pin that is not for this process
+            continue
+    return {number: tuple(paths) for number, paths in found.items()}
+
+
+def memory(numbers: Iterable[int]) -> dict[int, int]:
+    """Bytes that maps take in the kernel, by id; without those that went, or are not for this process to open."""
+    found = {}
+    for number in numbers:
+        try:
+            with maps.open_id(InnerId(number)) as fd:
+                found[number] = maps.memory(fd)
+        except KernelError as error:
+            if error.errno not in (_GONE, *_FORBIDDEN):
+                raise
+    return found

@@ -1,0 +1,108 @@
+"""`show`: what differs from the spec, who holds a map, and one address alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from provisioner.cli.verbs import _with_address
+from provisioner.words import size
+from tests.apply.conftest import Bench
+from tests.apply.conftest import bench as bench
+from tests.cli.conftest import Project
+from tests.cli.support import run
+
+
+def edited(project: Project) -> Project:
+    """Live as the spec was; the spec wants other entries, another slot, and one less."""
+    project.run("apply", "--yes")
+    project.edit("{1: 10, 2: 20}", "{1: 11, 3: 30}")
+    project.edit("2: {entries: {7: 70}}", "9: {entries: {8: 80}}")
+    return project
+
+
+def tree(project: Project, *words: str) -> list[str]:
+    done = project.run("show", *words)
+    assert (done.status, done.err) == (0, "")
+    return [line[:4] + " ".join(line[4:].split(",")[0].split()) for line in done.out.splitlines()[2:]]
+
+
+def test_differences_are_marked(project: Project) -> None:
+    assert tree(edited(project)) == [
+        "  ~ tenants hash_of_maps u32 -> hash rules",
+        "    ~ [1] 2 entries",
+        "    ~ 1 10; the spec wants 11",
+        "    - 2 20; the spec does not list it",
+        "    + 3 not live; the spec wants 30",
+        "    - [2] 1 entry",
+        "    7 70",
+        "    + [9] not live: 1 entry in the spec",
+        "  active array u32 -> u32",
+        "    0 1",
+    ]
+
+
+def test_one_address_alone(project: Project) -> None:
+    edited(project)
+    assert tree(project, "tenants[2]")[1:] == ["    - [2] 1 entry", "    7 70"]
+    assert tree(project, "tenants[1][2]")[1:] == ["    ~ [1] 2 entries", "    - 2 20; the spec does not list it"]
+    assert tree(project, "active[0]") == ["  active array u32 -> u32", "    0 1"]
+    assert tree(project, "tenants[9]")[1:] == ["    + [9] not live: 1 entry in the spec"]
+    for address in ("tenants[77]", "tenants[1][77]"):
+        none = project.run("show", address)
+        assert (none.status, none.out) == (1, "")
+        assert "nothing is live at this address" in none.err
+    assert "the spec has no map `tenant`" in project.run("show", "tenant[1]").err
+
+
+def test_the_document_says_what_differs_and_who_holds_it(project: Project) -> None:
+    maps = {one["address"]: one for one in edited(project).run("show", "--format", "json").document["maps"]}
+    tenants: dict[str, Any] = maps["tenants"]
+    assert (tenants["action"], maps["active"]["action"]) == ("update", None)
+    assert tenants["live"]["pins"] == [str(project.root / "tenants")]
+    assert tenants["live"]["memory"] > sum(slot["memory"] or 0 for slot in tenants["inner_maps"]) > 0
+    first, second, third = tenants["inner_maps"]
+    assert (first["action"], second["action"], third["action"]) == ("update", "delete", "create")
+    assert first["entries"] == [
+        {"key": 1, "value": 10, "action": "update", "wanted": 11},
+        {"key": 2, "value": 20, "action": "delete", "wanted": None},
+        {"key": 3, "value": None, "action": "insert", "wanted": 30},
+    ]
+    assert (third["id"], third["entries"]) == (None, [])
+
+
+def test_programs_that_use_a_map_are_named(bench: Bench, bpf_object: Any) -> None:
+    path: Path = bpf_object("outers")
+    spec = bench.folder / "spec.yaml"
+    spec.write_text(run("init", path).out)
+    assert run("apply", spec, "--yes", "--pin-root", bench.root, "--allow-outside").status == 0
+    document = run("show", spec, "--pin-root", bench.root, "--allow-outside", "--format", "json").document
+    programs = {one["pin"] for one in document["programs"]}
+    users = [name for one in document["maps"] for name in (one["live"] or {}).get("programs", [])]
+    assert programs
+    assert set(users) == programs
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["a.yaml"], (["a.yaml"], "")),
+        (["a.yaml", "b.yaml"], (["a.yaml", "b.yaml"], "")),
+        (["a.yaml", "tenants[42]"], (["a.yaml"], "tenants[42]")),
+        (["tenants"], (["tenants"], "")),
+        (["-", "tenants"], (["-"], "tenants")),
+        (["a.yaml", "-"], (["a.yaml", "-"], "")),
+        (["a.yaml", "/"], (["a.yaml", "/"], "")),
+    ],
+)
+def test_an_address_is_told_from_files(words: list[str], expected: tuple[list[str], str]) -> None:
+    assert _with_address(words) == expected
+
+
+@pytest.mark.parametrize(
+    ("count", "text"), [(0, "0 B"), (1023, "1023 B"), (1024, "1.0 KiB"), (1536, "1.5 KiB"), (1 << 30, "1.0 GiB")]
+)
+def test_sizes(count: int, text: str) -> None:
+    assert size(count) == text
