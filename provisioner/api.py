@@ -36,7 +36,7 @@ from provisioner.teardown import plan_destroy
 
 if TYPE_CHECKING:
     from provisioner.apply import Options, Result
-    from provisioner.explain import Fact
+    from provisioner.facts import Fact
     from provisioner.kernelfacts import Advice
     from provisioner.report.graph import Graph
     from provisioner.report.model import ReportLive

@@ -4,43 +4,34 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import msgspec
 import numpy as np
 
 from provisioner import address, api, observe
+from provisioner import explain_programs as programs
 from provisioner.address import Place
 from provisioner.changes import Action, EntryAction, MapChange, Reason
-from provisioner.codec.base import Bytes, Type
+from provisioner.codec.base import HIDDEN, Bytes, Type
 from provisioner.codec.display import LONG, display
 from provisioner.diff import Depth
-from provisioner.location import Location
+from provisioner.facts import DONE, Fact, doing, to_do, wanted_by
 from provisioner.plan import Plan
+from provisioner.report.entries import plain_values
 from provisioner.report.maps import REASONS, what_it_is
 from provisioner.snapshot import Snapshot
 from provisioner.spec import Contents
 from provisioner.state import DesiredMap
 from provisioner.words import plural
 
-_HIDDEN = "(sensitive)"
-_DONE = {
-    Action.UNCHANGED: "nothing: it is as the spec wants it",
-    Action.CREATE: "create",
-    Action.UPDATE: "change it in place",
-    Action.REPLACE: "replace it by a new map",
-    Action.DELETE: "delete",
-    Action.KEEP: "nothing: it is left alone",
-}
-
-
-class Fact(msgspec.Struct, frozen=True):
-    label: str
-    text: str
-
 
 def explain(project: api.Project, text: str, against: Snapshot | None = None) -> tuple[Fact, ...]:
     """What there is to say about an address. Raises InputError for what is no address of this project."""
-    place = address.find(address.parse(text), project.desired)
+    parsed = address.parse(text)
+    named = None if parsed.name in project.desired.maps else programs.named(parsed, project.desired)
+    place = address.find(parsed, project.desired) if named is None else None
     plan = api.plan(project, against=against or "live")
+    if place is None:
+        assert named is not None
+        return tuple(programs.facts(named, plan))
     return tuple(_Explainer(plan, place, against).facts())
 
 
@@ -53,7 +44,7 @@ class _Explainer:
         self._change = plan.maps[place.map.name]
 
     def facts(self) -> Iterator[Fact]:
-        yield Fact("map", what_it_is(self._one))
+        yield Fact("map", what_it_is(self._one), {"kind": self._kind(), "map": what_it_is(self._one)})
         if self._place.slot is None or (self._one.outer is None and self._place.entry is None):
             yield from self._map()
             return
@@ -63,59 +54,64 @@ class _Explainer:
         else:
             yield from self._entry(row, self._place.entry)
 
+    def _kind(self) -> str:
+        if self._place.entry is not None:
+            return "entry"
+        if self._one.outer is None:
+            return "map"
+        return "outer_map" if self._place.slot is None else "inner_map"
+
     # --- the three kinds of places --------------------------------------------------------------------------------
 
     def _map(self) -> Iterator[Fact]:
         one, change = self._one, self._change
-        yield Fact("wanted by", _where(one.where))
+        yield wanted_by(one.where)
         live = change.observed
-        yield Fact("live", "not there" if live is None else f"id {live.id}")
-        yield Fact("to do", _to_do(change.action, change.reason))
+        if live is None:
+            yield Fact("live", "not there", {"live": None})
+        else:
+            yield Fact("live", f"id {live.id}", {"live": {"id": live.id, "max_entries": live.shape.max_entries}})
+        yield to_do(change.action, change.reason)
 
     def _slot(self, row: int) -> Iterator[Fact]:
         one, change = self._one, self._change
         assert one.outer is not None and self._place.slot is not None
-        yield Fact("key", _hex(one.outer.key, self._place.slot))
+        yield _key(one.outer.key, self._place.slot)
         wanted = int(change.slots.desired[row]) if row >= 0 else -1
         if wanted < 0:
-            yield Fact("wanted by", "no line of the spec")
+            yield wanted_by(None)
         else:
-            yield Fact("wanted by", _where(one.slots.places[wanted]))
-            yield Fact("wanted", _contents(one, wanted))
-        yield self._live_slot(row)
-        if row >= 0:
-            yield Fact("to do", _to_do(self._slot_action(row), _reason(change, row)))
-        else:
-            yield Fact("to do", "nothing")
+            yield wanted_by(one.slots.places[wanted])
+            yield _contents(one, wanted)
+        yield self._live_slot(row, "live")
+        yield to_do(self._slot_action(row), _reason(change, row)) if row >= 0 else doing("nothing", None)
 
     def _entry(self, row: int, key: Bytes) -> Iterator[Fact]:
         one, change = self._one, self._change
-        yield Fact("key", _hex(one.key, key))
+        yield _key(one.key, key)
         wanted = _desired_row(one, int(change.slots.desired[row]) if row >= 0 else -1, key)
         if wanted < 0:
-            yield Fact("wanted by", "no line of the spec")
+            yield wanted_by(None)
         else:
-            value = one.entries.values[wanted]
-            yield Fact("wanted by", _where(one.sources.where(wanted)))
-            yield Fact("wanted", f"{display(one.value, value)}  {_hex(one.value, value)}")
+            yield wanted_by(one.sources.where(wanted))
+            yield _value("wanted", one.value, one.entries.values[wanted])
         if one.outer is not None:
-            yield self._live_slot(row)
+            yield self._live_slot(row, "live_slot")
         live = self._live_value(row, key)
-        if live is None:
-            yield Fact("live", "not there")
-        else:
-            yield Fact("live", f"{display(one.value, live)}  {_hex(one.value, live)}")
-        yield Fact("to do", self._entry_to_do(row, wanted, key, live))
+        yield Fact("live", "not there", {"live": None}) if live is None else _value("live", one.value, live)
+        yield self._entry_to_do(row, wanted, key, live)
 
     # --- what is live, and what becomes of it ---------------------------------------------------------------------
 
-    def _live_slot(self, row: int) -> Fact:
+    def _live_slot(self, row: int, name: str) -> Fact:
         number = int(self._change.slots.observed[row]) if row >= 0 else -1
         if number < 0 or self._change.observed is None:
-            return Fact("live slot", "empty")
+            return Fact("live slot", "empty", {name: None})
+        inner_id = int(self._change.observed.slots.inner_ids[number])
         capacity = int(self._change.slots.capacity_before[row])
         room = f", max_entries {capacity}" if capacity else ""
-        return Fact("live slot", f"inner map id {self._change.observed.slots.inner_ids[number]}{room}")
+        found = {"id": inner_id, "max_entries": capacity or None}
+        return Fact("live slot", f"inner map id {inner_id}{room}", {name: found})
 
     def _live_value(self, row: int, key: Bytes) -> Bytes | None:
         """The live value of a key; an array's is zero where nobody wrote it."""
@@ -136,25 +132,26 @@ class _Explainer:
     def _slot_action(self, row: int) -> Action:
         return Action(int(self._change.slots.action[row]))
 
-    def _entry_to_do(self, row: int, wanted: int, key: Bytes, live: Bytes | None) -> str:
+    def _entry_to_do(self, row: int, wanted: int, key: Bytes, live: Bytes | None) -> Fact:
         if row < 0:
-            return "nothing"
+            return doing("nothing", None)
         action, reason = self._slot_action(row), _reason(self._change, row)
         match action:
             case Action.CREATE | Action.DELETE:
-                return f"{_DONE[action]} its inner map: {reason}" if self._one.outer is not None else _DONE[action]
+                text = f"{DONE[action]} its inner map: {reason}" if self._one.outer is not None else DONE[action]
+                return doing(text, action.name.lower(), reason)
             case Action.KEEP:
-                return f"{_DONE[action]}: {reason}"
+                return doing(f"{DONE[action]}: {reason}", None, reason)
             case _:
                 own = self._change.entries.of_slot(row)
                 at = _row(own.keys, key)
         if at >= 0:
             verb = EntryAction(int(own.action[at])).name.lower()
             how = "in place" if action is Action.UPDATE else f"in a new inner map: {reason}"
-            return f"{verb} it, {how}"
+            return doing(f"{verb} it, {how}", verb, reason)
         if wanted < 0 and live is not None and live.any():
-            return "nothing: the entry is not the spec's"
-        return "nothing: it is as the spec wants it" if wanted >= 0 else "nothing"
+            return doing("nothing: the entry is not the spec's", None)
+        return doing("nothing: it is as the spec wants it" if wanted >= 0 else "nothing", None)
 
 
 def _row(keys: Bytes, key: Bytes) -> int:
@@ -171,13 +168,17 @@ def _desired_row(one: DesiredMap, slot: int, key: Bytes) -> int:
     return int(one.entries.starts[slot]) + at if at >= 0 else -1
 
 
-def _contents(one: DesiredMap, slot: int) -> str:
+def _contents(one: DesiredMap, slot: int) -> Fact:
     policy = one.slots.policy(slot)
-    count = plural(int(one.entries.counts[slot]), "entry", "entries")
-    said = "the data plane's own entries" if policy is Contents.IGNORE else f"{count}, {policy.value}"
+    count = int(one.entries.counts[slot])
     share = int(one.slots.shared[slot])
-    shared = f", shared as {one.outer.shared_names[share]}" if one.outer is not None and share >= 0 else ""
-    return f"{said}, max_entries {one.slots.max_entries[slot]}{shared}"
+    shared = one.outer.shared_names[share] if one.outer is not None and share >= 0 else None
+    room = int(one.slots.max_entries[slot])
+    whose = plural(count, "entry", "entries") + f", {policy.value}"
+    said = "the data plane's own entries" if policy is Contents.IGNORE else whose
+    text = f"{said}, max_entries {room}" + (f", shared as {shared}" if shared else "")
+    data = {"entries": count, "contents": policy.value, "max_entries": room, "shared": shared}
+    return Fact("wanted", text, {"wanted": data})
 
 
 def _reason(change: MapChange, row: int) -> str:
@@ -188,17 +189,24 @@ def _reason(change: MapChange, row: int) -> str:
     return REASONS[reason]
 
 
-def _to_do(action: Action, reason: str) -> str:
-    return f"{_DONE[action]}: {reason}" if reason else _DONE[action]
+def _key(kind: Type, key: Bytes) -> Fact:
+    return Fact("key", _hex(kind, key), {"key_bytes": _bytes(kind, key)})
 
 
-def _where(where: Location) -> str:
-    return where.short() if where.line else where.file
+def _value(label: str, kind: Type, row: Bytes) -> Fact:
+    """A value for people, and with all of its bytes for programs."""
+    data = {"value": plain_values(kind, row[None, :])[0], "bytes": _bytes(kind, row)}
+    return Fact(label, f"{display(kind, row)}  {_hex(kind, row)}", {label: data})
+
+
+def _bytes(kind: Type, row: Bytes) -> str | None:
+    """All bytes in hex; None where they are secret."""
+    return None if kind.sensitive else bytes(row).hex()
 
 
 def _hex(kind: Type, row: Bytes) -> str:
     """The bytes of a key or value, unless they are secret or many."""
     if kind.sensitive:
-        return _HIDDEN
+        return str(HIDDEN)
     shown = bytes(row[:LONG]).hex(" ")
     return f"({shown})" if len(row) <= LONG else f"({shown} ... {len(row):,} bytes)"

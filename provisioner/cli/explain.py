@@ -9,7 +9,7 @@ import typer
 
 from provisioner.cli import completion
 from provisioner.cli.console import Console
-from provisioner.cli.options import EXIT_STATUS, AllowOutside, ColorOption, Overlay, PinRoot, Quiet, Verbose
+from provisioner.cli.options import EXIT_STATUS, AllowOutside, ColorOption, Output, Overlay, PinRoot, Quiet, Verbose
 from provisioner.cli.verbs import app, guarded, load_project
 
 
@@ -26,6 +26,7 @@ def explain(
     against: Annotated[
         str, typer.Option(metavar="live|FILE", help="Compare with what is live, or with a snapshot of a host.")
     ] = "live",
+    output: Output = "text",
     pin_root: PinRoot = None,
     overlay: Overlay = None,
     allow_outside: AllowOutside = False,
@@ -37,21 +38,26 @@ def explain(
 
     An address is a map (`tenants`), a slot of one (`tenants[42]`) or an entry (`tenants[42][10.0.0.0/8]`); of a plain
     map, an entry is `active[0]`. Keys are written as in the spec: `vip_slots[{ip: 192.0.2.1, port: 53, proto: 17}]`.
-    Quote it, for shells have their own use of brackets. Changes nothing.
+    An object is `router`, a program of it `router.xdp_router`. Quote addresses, for shells have their own use of
+    brackets. Changes nothing.
     """
-    console = Console("text", color, quiet=quiet, verbose=verbose)
+    console = Console(output, color, quiet=quiet, verbose=verbose)
 
     def work() -> int:
         if len(files) < 2:
             raise typer.BadParameter("give spec files, then an address", param_hint="FILES... ADDRESS")
         from provisioner import read_snapshot
         from provisioner.cli import snapshots
-        from provisioner.report import sentences
+        from provisioner.report import jsondoc, sentences
 
         *specs, address = files
         taken = None if against == "live" else read_snapshot(Path(against))
         project = load_project(console, specs, overlay, allow_outside, pin_root, taken)
         facts = project.explain(address, against=taken)
+        if output == "json":
+            compared = None if taken is None else snapshots.about(taken)
+            console.pieces([jsondoc.explained(project.desired.project, address, facts, compared)])
+            return 0
         if taken is not None:
             console.lines([sentences.against(snapshots.about(taken)), ""])
         width = max(len(fact.label) for fact in facts) + 2

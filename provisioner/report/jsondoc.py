@@ -11,8 +11,9 @@ from typing import Any, Final
 
 from msgspec import to_builtins
 
+from provisioner.facts import Fact
 from provisioner.kernelfacts import Advice
-from provisioner.report.model import Kind, Node, Outcome, ReportLive, ReportPlan, Verb
+from provisioner.report.model import Against, Kind, Node, Outcome, ReportLive, ReportPlan, Verb
 from provisioner.state import DesiredState
 
 FORMAT_VERSION: Final = "1.0"
@@ -146,6 +147,16 @@ def _entries(node: Node) -> dict[str, Any]:
 
 def _wanted(entry: Node) -> dict[str, Any]:
     return {} if entry.verb is Verb.SHOW else {"action": entry.verb.value, "wanted": entry.after}
+
+
+def explained(project: str, address: str, facts: Iterable[Fact], against: Against | None = None) -> str:
+    """What `explain` says of an address, as one document."""
+    found: dict[str, Any] = {"format_version": FORMAT_VERSION, "project": project, "address": address}
+    if against is not None:
+        found["against"] = to_builtins(against)
+    for fact in facts:
+        found |= fact.data
+    return json.dumps(found, ensure_ascii=False, indent=2) + "\n"
 
 
 def valid(desired: DesiredState, advice: Iterable[Advice] | None = None) -> Iterator[str]:

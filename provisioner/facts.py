@@ -1,0 +1,49 @@
+"""What an explanation is made of, and what all of them say in the same words. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+import msgspec
+
+from provisioner.changes import Action
+from provisioner.codec.base import Value
+from provisioner.location import Location
+
+DONE: Final = {
+    Action.UNCHANGED: "nothing: it is as the spec wants it",
+    Action.CREATE: "create",
+    Action.UPDATE: "change it in place",
+    Action.REPLACE: "replace it by a new map",
+    Action.DELETE: "delete",
+    Action.KEEP: "nothing: it is left alone",
+}
+
+
+class Fact(msgspec.Struct, frozen=True):
+    """One thing that is said: `label` and `text` for people, `data` for programs, as keys of one document."""
+
+    label: str
+    text: str
+    data: Mapping[str, Value]
+
+
+def wanted_by(where: Location | None) -> Fact:
+    """The line that asks for it."""
+    if where is None:
+        return Fact("wanted by", "no line of the spec", {"wanted_by": None, "wanted": None})
+    place = where.short() if where.line else where.file
+    return Fact("wanted by", place, {"wanted_by": {"file": where.file, "line": where.line or None}})
+
+
+def to_do(action: Action, reason: str, words: str = "") -> Fact:
+    """What becomes of a map, slot, object or program; `words` say it in the place of the usual ones."""
+    text = words or DONE[action]
+    nothing = action in (Action.UNCHANGED, Action.KEEP)
+    return doing(f"{text}: {reason}" if reason else text, None if nothing else action.name.lower(), reason)
+
+
+def doing(text: str, action: str | None, reason: str = "") -> Fact:
+    """What would be done, as `action` of plan's changes, None for nothing."""
+    return Fact("to do", text, {"action": action, "reason": reason, "to_do": text})
