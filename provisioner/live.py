@@ -42,6 +42,8 @@ def look(project: api.Project, limits: Limits, where: str = "") -> ReportLive:
     plan = api.plan(project)
     looker = _Looker(plan, holders.find(plan.observed), ALL if place is not None else limits, place)
     nodes = [looker.map(change) for change in plan.maps.values() if place is None or change.name == place.map.name]
+    for node in nodes if place is not None else ():
+        list(node.children or ())  # one address is read at once: that nothing is there is said before anything else
     if place is None:
         nodes += [*_programs(plan.observed), *_pins(plan.observed)]
     return ReportLive(desired.project, desired.pin_root, plan.observed.exists, tuple(nodes))
@@ -63,7 +65,7 @@ class _Looker:
             return Node(kind, verb, one.name, one.name, f"{text}: not live", change.reason)
         numbers = {live.id, *(live.slots.inner_ids.tolist() if one.outer is not None else ())}
         taken = holders.memory(numbers)
-        held = self._held(live.id, sum(taken.values()))
+        held = self._held(live.id, sum(taken.values()) if taken else None)
         value = {"id": live.id} | shape_value(live.shape, live.entry_shape) | held
         if change.action is Action.REPLACE:
             text = f"{text}: the live map differs: {change.reason}"

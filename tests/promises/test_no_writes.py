@@ -17,6 +17,7 @@ from tests.conftest import Veth, remove_tree
 READING: Final = {
     "BPF_OBJ_GET", "BPF_OBJ_GET_INFO_BY_FD", "BPF_MAP_GET_FD_BY_ID", "BPF_MAP_GET_NEXT_KEY", "BPF_MAP_LOOKUP_ELEM",
     "BPF_MAP_LOOKUP_BATCH", "BPF_PROG_GET_FD_BY_ID", "BPF_LINK_GET_FD_BY_ID", "BPF_BTF_GET_FD_BY_ID",
+    "BPF_PROG_GET_NEXT_ID",
 }  # fmt: skip
 CHANGING: Final = "mkdir,mkdirat,unlink,unlinkat,rmdir,rename,renameat,renameat2,link,linkat,symlink,symlinkat,mount"
 
