@@ -80,7 +80,7 @@ def test_documents_of_apply_and_destroy(project: Project) -> None:
 
 
 def _settled(line: str) -> str:
-    return re.sub(r"id \d+", "id N", re.sub(r"[\d.]+ ([KM]i)?B\b", "SIZE", line))
+    return re.sub(r"id \d+", "id N", re.sub(r"[\d.]+ (bytes|[KM]iB)", "SIZE", line))
 
 
 def test_what_is_live_is_shown_as_one_tree(project: Project) -> None:

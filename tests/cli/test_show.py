@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from provisioner.cli.verbs import _with_address
-from provisioner.words import size
 from tests.apply.conftest import Bench
 from tests.apply.conftest import bench as bench
 from tests.cli.conftest import Project
@@ -99,10 +98,3 @@ def test_programs_that_use_a_map_are_named(bench: Bench, bpf_object: Any) -> Non
 )
 def test_an_address_is_told_from_files(words: list[str], expected: tuple[list[str], str]) -> None:
     assert _with_address(words) == expected
-
-
-@pytest.mark.parametrize(
-    ("count", "text"), [(0, "0 B"), (1023, "1023 B"), (1024, "1.0 KiB"), (1536, "1.5 KiB"), (1 << 30, "1.0 GiB")]
-)
-def test_sizes(count: int, text: str) -> None:
-    assert size(count) == text
