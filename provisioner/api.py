@@ -32,6 +32,7 @@ from provisioner.privileges import refuse_unprivileged
 from provisioner.snapshot import Snapshot
 from provisioner.spec import Spec
 from provisioner.state import DesiredState, ObservedState
+from provisioner.steps import PinInnerMaps, SetAccess
 from provisioner.teardown import plan_destroy
 
 if TYPE_CHECKING:
@@ -111,7 +112,7 @@ class Project(msgspec.Struct, frozen=True):
                     planned(current)
                 _refuse_stale(current, expected)
                 refuse_blocked(current)
-                refuse_unprivileged(current, held)
+                refuse_unprivileged(current, _held(current))
                 memory.refuse_overcommit(current, overrides)
                 if current.steps and confirm is not None and not confirm(current):
                     raise RefusedError(Problem("not confirmed; nothing was changed"))
@@ -153,7 +154,7 @@ class Project(msgspec.Struct, frozen=True):
             if planned is not None:
                 planned(current)
             refuse_blocked(current)
-            refuse_unprivileged(current, this_host.capabilities())
+            refuse_unprivileged(current, _held(current))
             if current.steps and confirm is not None and not confirm(current):
                 raise RefusedError(Problem("not confirmed; nothing was changed"))
             with _audited(self, "destroy", current):
@@ -317,6 +318,13 @@ def _locked(desired: DesiredState, timeout: float, *, create: bool = False) -> I
         yield
 
 
+def _held(current: Plan) -> frozenset[str]:
+    """The capabilities of this process; to give its own pins to a group that it is in, it needs none."""
+    gid = current.observed.gid
+    own_group = gid is not None and this_host.may_give_to(gid)
+    return this_host.capabilities() | ({"CAP_CHOWN"} if own_group else frozenset())
+
+
 def refuse_blocked(current: Plan) -> None:
     """Raise RefusedError with every rule that stops this plan."""
     if current.blocked:
@@ -349,6 +357,7 @@ def _differences(project: Project, overrides: Overrides) -> tuple[Problem, ...]:
     actions = {name: change.action for name, change in after.maps.items()}
     actions |= {name: change.action for name, change in after.objects.items()}
     actions |= {change.pin: change.action for change in after.links if change.action is not Action.KEEP}
+    actions |= {step.describe(): Action.UPDATE for step in after.steps if isinstance(step, PinInnerMaps | SetAccess)}
     return tuple(
         Problem("this still differs after the apply", hint="somebody else may be writing it", address=name)
         for name, action in actions.items()

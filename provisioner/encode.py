@@ -65,7 +65,8 @@ def encode(
     maps = {one.name: one for one in found if one is not None}
     loaded = {name: encoder.object(spec.objects[name], info, maps) for name, info in objects.items()}
     problems.raise_if_any()
-    return DesiredState(spec.name, spec.pin_root, host, loaded, maps, spec.limits)
+    access = spec.pin_inner_maps, spec.pin_mode, spec.pin_group
+    return DesiredState(spec.name, spec.pin_root, host, loaded, maps, spec.limits, *access)
 
 
 class Encoder:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from provisioner.kernel import batch, maps, reading
-from provisioner.kernel.fd import FdSet, InnerId, MapFd
+from provisioner.kernel.fd import FdSet, MapFd
+from provisioner.kernel.inner_pins import InnerPins
 from provisioner.shape import MapShape
 from provisioner.uapi import MapType
 
@@ -16,7 +17,8 @@ class Keeper:
     It is not pinned, so that it goes when the process does: after a kill, the next apply goes forward.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, inner: InnerPins) -> None:
+        self._inner = inner
         self._map: MapFd | None = None
         self._held: list[bytes] = []
 
@@ -26,7 +28,7 @@ class Keeper:
         for start in range(0, len(keys), wave):
             with FdSet[MapFd]() as fds:
                 for inner_id in inner_ids[start : start + wave]:
-                    fds.add(maps.open_id(InnerId(inner_id)))
+                    fds.add(self._inner.open(inner_id))
                 numbers = fds.numbers()
                 if self._map is None:
                     shape = MapShape(MapType.ARRAY_OF_MAPS, 4, 4, capacity)
@@ -45,7 +47,7 @@ class Keeper:
         for start in range(0, len(keys), wave):
             with FdSet[MapFd]() as fds:
                 for inner_id in ids[start : start + wave].tolist():
-                    fds.add(maps.open_id(InnerId(inner_id)))
+                    fds.add(self._inner.open(inner_id))
                 part = b"".join(keys[start : start + wave])
                 rows = np.frombuffer(part, np.uint8).reshape(len(fds), -1)
                 batch.publish(outer, rows, np.array(fds.numbers(), np.uint32), name=name)

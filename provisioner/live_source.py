@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePath
 from typing import Final
 
@@ -11,17 +11,20 @@ import numpy as np
 from msgspec.structs import replace
 
 from provisioner import metamap
+from provisioner.access import AS_MADE, Access
 from provisioner.codec.btf import BtfTypes
 from provisioner.codec.btf_specials import specials_of
+from provisioner.errors import HostError
 from provisioner.kernel import bpffs, host, links, maps, reading
-from provisioner.kernel.fd import InnerId, LinkFd, MapFd, ProgramFd
+from provisioner.kernel.fd import LinkFd, MapFd, ProgramFd
 from provisioner.kernel.inner_maps import read_inner_maps
+from provisioner.kernel.inner_pins import OPENED_BY_ID, InnerPins, pinned
 from provisioner.kernel.maps import MapInfo
 from provisioner.kernel.reasons import KernelError
 from provisioner.shape import MapShape
 from provisioner.sources import SeenEntries, SeenInnerMaps, SeenMap
 from provisioner.specials import Special
-from provisioner.state import Meta, ObservedLink, ObservedProgram
+from provisioner.state import INNER_PINS, DesiredMap, DesiredState, Meta, ObservedLink, ObservedProgram
 from provisioner.uapi import MapFlag, MapType
 
 _FD_MODES: Final = MapFlag.RDONLY | MapFlag.WRONLY
@@ -29,10 +32,11 @@ _FD_MODES: Final = MapFlag.RDONLY | MapFlag.WRONLY
 
 
 class LiveSource:
-    """The kernel, as `Source` asks it."""
+    """The kernel, as `Source` asks it for a project. Maps are opened read-only: their pins' modes may allow no more."""
 
-    def __init__(self, possible_cpus: int) -> None:
-        self._cpus = possible_cpus
+    def __init__(self, desired: DesiredState) -> None:
+        self._cpus = desired.host.possible_cpus
+        self._inner = {map_path(desired, one): inner_maps(desired, one.name) for one in desired.maps.values()}
         self._specials: dict[tuple[int, int], tuple[Special, ...]] = {}
 
     def check(self, root: PurePath) -> None:
@@ -44,11 +48,27 @@ class LiveSource:
     def pins(self, root: PurePath) -> tuple[str, ...]:
         return bpffs.list_pins(Path(root))
 
+    def inner_pins(self, root: PurePath) -> Mapping[str, tuple[str, ...]]:
+        return pinned(Path(root) / INNER_PINS)
+
+    def access(self, root: PurePath, paths: Iterable[str]) -> Mapping[str, Access]:
+        found = {}
+        for path in paths:
+            try:
+                found[path] = bpffs.access(Path(root) / path)
+            except KernelError as error:
+                if error.errno != errno.ENOENT:
+                    raise
+        return found
+
+    def gid(self, group: str) -> int:
+        return host.gid(group)
+
     def meta(self, path: PurePath) -> Meta:
         return metamap.read(Path(path))
 
     def map(self, path: PurePath) -> SeenMap | None:
-        fd = self._open(path, None)
+        fd = self._open(path)
         if fd is None:
             return None
         with fd:
@@ -58,8 +78,13 @@ class LiveSource:
                 return SeenMap(info.id, shape, np.zeros((0, 0), np.uint8), np.zeros(0, np.uint32))
             return SeenMap(info.id, shape, *reading.read_slots(fd, shape))
 
-    def inner_shape(self, number: int) -> MapShape | None:
-        fd = self._open(None, number)
+    def inner_shape(self, path: PurePath, number: int) -> MapShape | None:
+        try:
+            fd = self._open(path, number)
+        except KernelError:
+            raise
+        except HostError:  # it has no pin: another one tells, and who has to read this one is told
+            return None
         if fd is None:
             return None
         with fd:
@@ -79,20 +104,21 @@ class LiveSource:
 
     def inner_maps(
         self,
-        path: PurePath,  # noqa: ARG002 (an id is enough here)
+        path: PurePath,
         numbers: Sequence[int],
         whole: Sequence[bool],
         template: MapShape,
         rows: int,
     ) -> SeenInnerMaps:
         # What the kernel holds all inner maps to, the first that is there tells.
-        live = (shape for number in numbers if (shape := self.inner_shape(number)) is not None)
+        live = (shape for number in numbers if (shape := self.inner_shape(path, number)) is not None)
         specials = next(live, template).specials
-        found = read_inner_maps(numbers, whole, replace(template, specials=specials), self._cpus, rows)
+        shape, pins = replace(template, specials=specials), self._inner.get(Path(path), OPENED_BY_ID)
+        found = read_inner_maps(numbers, whole, shape, self._cpus, rows, pins=pins)
         return SeenInnerMaps(found.max_entries, found.counts, found.keys, found.values)
 
     def program(self, path: PurePath) -> ObservedProgram:
-        with bpffs.open_pin(Path(path), ProgramFd) as fd:
+        with bpffs.open_pin(Path(path), ProgramFd, readonly=True) as fd:
             info = links.program_info(fd)
         return ObservedProgram(info.id, info.name, info.tag, tuple(info.map_ids))
 
@@ -122,18 +148,31 @@ class LiveSource:
             self._specials[place] = specials_of(types, info.btf_value_type_id)
         return self._specials[place]
 
-    @staticmethod
-    def _open(path: PurePath | None, number: int | None) -> MapFd | None:
-        """A map by its id, or else by its pin; None if it is not there, or not there any more."""
+    def _open(self, path: PurePath, number: int | None = None) -> MapFd | None:
+        """The map at `path`, or its inner map with an id; None if it is not there, or not there any more."""
         try:
-            if number is not None:
-                return maps.open_id(InnerId(number))
-            assert path is not None
-            return maps.open_pin(Path(path))
+            if number is None:
+                return maps.open_pin(Path(path), readonly=True)
+            return self._inner.get(Path(path), OPENED_BY_ID).open(number, readonly=True)
         except KernelError as error:
             if error.errno != errno.ENOENT:
                 raise
             return None
+
+
+def map_path(desired: DesiredState, one: DesiredMap) -> Path:
+    """Where a map is pinned: in the pin root under its whole name, or where somebody else put it."""
+    return Path(one.adopted) if one.adopted is not None else Path(desired.pin_root) / one.name
+
+
+def inner_folder(desired: DesiredState, name: str) -> Path | None:
+    """Where the inner maps of an outer map are pinned, by their ids; None where they are not."""
+    return Path(desired.pin_root) / INNER_PINS / name if desired.pin_inner_maps else None
+
+
+def inner_maps(desired: DesiredState, name: str, access: Access = AS_MADE) -> InnerPins:
+    """The inner maps of an outer map, as a project opens and pins them."""
+    return InnerPins(inner_folder(desired, name), access)
 
 
 def normalised(shape: MapShape) -> MapShape:

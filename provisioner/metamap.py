@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from provisioner.access import AS_MADE, Access
 from provisioner.errors import HostError, Problem
 from provisioner.kernel import bpffs, maps
 from provisioner.shape import MapShape
@@ -15,7 +16,7 @@ _KEY = bytes(4)
 
 def read(path: Path) -> Meta:
     """The record at `path`. Raises HostError where it is none of ours."""
-    with maps.open_pin(path) as fd:
+    with maps.open_pin(path, readonly=True) as fd:
         shape = maps.info(fd).shape
         raw = maps.lookup(fd, _KEY, shape.value_size) or b""
     try:
@@ -25,10 +26,10 @@ def read(path: Path) -> Meta:
         raise HostError(Problem("this is no record of ours", hint=hint, address=str(path))) from error
 
 
-def write(path: Path, meta: Meta) -> None:
+def write(path: Path, meta: Meta, access: Access = AS_MADE) -> None:
     """Put a new record in the place of the old one by one rename: there is always the one or the other."""
     raw = meta.to_json().encode()
     with maps.create(MapShape(MapType.ARRAY, len(_KEY), len(raw), 1), "_meta") as fd:
         maps.update(fd, _KEY, raw, name=str(path))
         maps.freeze(fd)
-        bpffs.pin_replace(fd, path)
+        bpffs.pin_replace(fd, path, access)

@@ -15,9 +15,11 @@ from provisioner import columns
 from provisioner.codec.base import Bytes
 from provisioner.columns import EntryTable
 from provisioner.diff import Depth
-from provisioner.live_source import LiveSource
+from provisioner.live_source import LiveSource, map_path
+from provisioner.places import managed, stale_inner_pins
 from provisioner.sources import SeenInnerMaps, Source
 from provisioner.state import (
+    INNER_PINS,
     META_PIN,
     TEMPORARY_PREFIXES,
     DesiredMap,
@@ -29,17 +31,12 @@ from provisioner.state import (
 )
 
 
-def map_path(desired: DesiredState, one: DesiredMap) -> Path:
-    """Where a map is pinned: in the pin root under its whole name, or where somebody else put it."""
-    return Path(one.adopted) if one.adopted is not None else Path(desired.pin_root) / one.name
-
-
 def observe(desired: DesiredState, source: Source | None = None) -> ObservedState:
     """What is live of that which the spec names, and what else is pinned there; entries apart.
 
     `source` is this host if not given. Raises HostError where the pin root cannot be, or must not be looked at.
     """
-    source = source or LiveSource(desired.host.possible_cpus)
+    source = source or LiveSource(desired)
     root = Path(desired.pin_root)
     source.check(root)
     pins = source.pins(root)
@@ -62,6 +59,17 @@ def observe(desired: DesiredState, source: Source | None = None) -> ObservedStat
         for program in one.programs
         if program.attach is not None
     }
+    inner_pins = source.inner_pins(root)
+
+    def slots(name: str) -> list[int]:
+        seen = source.map(root / name) if name not in live and name in pins else None
+        ids: list[int] = seen.inner_ids.tolist() if seen is not None else []
+        return live[name].slots.inner_ids.tolist() if name in live else ids
+
+    stale = dict.fromkeys(stale_inner_pins(inner_pins, slots))
+    other = tuple(pin for pin in pins if pin not in named and not pin.startswith("_"))
+    leftovers = tuple(pin for pin in pins if pin.startswith(TEMPORARY_PREFIXES))
+    ours = set(managed(pins, inner_pins)).difference(other, leftovers, stale)
     return ObservedState(
         exists=source.exists(root),
         meta=source.meta(root / META_PIN) if META_PIN in pins else None,
@@ -70,8 +78,14 @@ def observe(desired: DesiredState, source: Source | None = None) -> ObservedStat
         programs={pin: source.program(root / pin) for pin in sorted(wanted & set(pins))},
         links={pin: source.link(root / pin) for pin in pins if pin.startswith("_link_")},
         interfaces={name: index for name in sorted(interfaces) if (index := source.ifindex(name)) is not None},
-        other_pins=tuple(pin for pin in pins if pin not in named and not pin.startswith("_")),
-        leftovers=tuple(pin for pin in pins if pin.startswith(TEMPORARY_PREFIXES)),
+        other_pins=other,
+        leftovers=(*leftovers, *stale),
+        inner_pins={
+            name: frozenset(int(pin) for pin in held if f"{INNER_PINS}/{name}/{pin}" not in stale)
+            for name, held in inner_pins.items()
+        },
+        access=source.access(root, sorted(ours)) if desired.has_access else {},
+        gid=source.gid(desired.pin_group) if desired.pin_group is not None else None,
     )
 
 
@@ -83,7 +97,7 @@ def blocks(
     source: Source | None = None,
 ) -> Iterator[ObservedBlock]:
     """The observed slots in `wanted`, as blocks of about `columns.BLOCK_ENTRIES` rows, each as deep as its `Depth`."""
-    reader = _Reader(one, source or LiveSource(desired.host.possible_cpus), wanted)
+    reader = _Reader(one, source or LiveSource(desired), wanted)
     slots = np.flatnonzero(wanted != Depth.NOTHING).tolist()
     for first, last in _runs(slots):
         at = first
@@ -154,5 +168,5 @@ def _map(path: Path, desired: DesiredMap | None, source: Source) -> ObservedMap 
     order = columns.order_of(seen.keys, desired.outer.key.number_order)
     slots = ObservedSlots(seen.keys[order], seen.inner_ids[order])
     # The kernel holds all inner maps to one template: the first that is still there tells it.
-    shapes = (shape for number in slots.inner_ids.tolist() if (shape := source.inner_shape(number)) is not None)
+    shapes = (shape for number in slots.inner_ids.tolist() if (shape := source.inner_shape(path, number)) is not None)
     return ObservedMap(seen.id, seen.shape, next(shapes, None), slots)

@@ -18,6 +18,7 @@ from msgspec.structs import astuple
 from provisioner.changes import Action, Change, LinkChange, MapChange, ObjectChange, Reason
 from provisioner.diff import shape_differences
 from provisioner.location import Location
+from provisioner.places import access_of
 from provisioner.spec import ExtraInnerMaps, Limits, OnReplace
 from provisioner.specials import CALLED_BACK
 from provisioner.state import DesiredMap, DesiredState, Meta, ObservedState
@@ -29,11 +30,14 @@ from provisioner.steps import (
     DeleteSlots,
     Detach,
     LoadObject,
+    PinInnerMaps,
     PublishSlots,
     RecordMeta,
+    SetAccess,
     Step,
     Sweep,
     Unpin,
+    UnpinInnerMaps,
     WriteEntries,
 )
 from provisioner.uapi import OUTER_TYPES
@@ -134,7 +138,7 @@ def make_plan(
     changes: tuple[Change, ...] = (*loads, *ordered, *attachments)
     hazards = (*_hazards(observed, ordered, loads, overrides), *_deferred(attachments))
     blocked = tuple(_refusals(desired, observed, ordered, loads, overrides))
-    return Plan(desired, observed, changes, steps, hazards, blocked, _digest(desired, observed, changes))
+    return Plan(desired, observed, changes, steps, hazards, blocked, _digest(desired, observed, changes, steps))
 
 
 def publishing_order(maps: Sequence[DesiredMap]) -> list[str]:
@@ -196,11 +200,15 @@ def _steps(
     work: list[Step] = [
         LoadObject(change.name, change.carried, change.fresh) for change in objects if change.name in loaded
     ]
+    strayed = _strayed(desired, observed)
+    if strayed:
+        work.insert(0, SetAccess(strayed))
     crowded = {change.name for change in maps if _is_crowded(change)}
     for change in maps:
         if change.name in crowded:
             work.append(DeleteSlots(change.name, change.slots.where(Action.DELETE)))
-        work += _fill_steps(change, change.desired is not None and change.desired.object in loaded)
+        pinned = observed.inner_pins.get(change.name, frozenset()) if desired.pin_inner_maps else None
+        work += _fill_steps(change, change.desired is not None and change.desired.object in loaded, pinned)
     work += [_link_step(change) for change in links if change.action in (Action.CREATE, Action.UPDATE, Action.REPLACE)]
     work += [CommitObject(change.name) for change in objects if change.name in loaded]
     for change in reversed(maps):
@@ -210,6 +218,8 @@ def _steps(
     work += [Detach(change.pin) for change in links if change.action is Action.DELETE]
     if overrides.prune:
         work += [Unpin(pin) for pin in observed.other_pins]
+    if not desired.pin_inner_maps and any(observed.inner_pins.values()):
+        work.append(UnpinInnerMaps())
     meta = wanted_meta(desired, observed, overrides.prune)
     swept: tuple[Step, ...] = (Sweep(),) if observed.leftovers else ()
     if not work and (observed.meta == meta or (observed.meta is None and not (own_pins(desired) or meta.protected))):
@@ -227,8 +237,11 @@ def _is_crowded(change: MapChange) -> bool:
     )
 
 
-def _fill_steps(change: MapChange, loaded: bool) -> list[Step]:
-    """Steps that bring one map's contents up to what is desired, deletes of whole slots apart."""
+def _fill_steps(change: MapChange, loaded: bool, pinned: frozenset[int] | None) -> list[Step]:
+    """Steps that bring one map's contents up to what is desired, deletes of whole slots apart.
+
+    `pinned` are the ids of inner maps that have pins; None where they shall have none.
+    """
     assert change.desired is not None
     created = change.action in (Action.CREATE, Action.REPLACE)
     if created and change.desired.object is None:
@@ -241,10 +254,29 @@ def _fill_steps(change: MapChange, loaded: bool) -> list[Step]:
             steps.append(WriteEntries(change.name, staged, fresh))
     elif len(staged):
         steps.append(PublishSlots(change.name, staged, fresh))
+    unpinned = _unpinned(change, pinned) if pinned is not None else ()
+    if len(unpinned):
+        steps.append(PinInnerMaps(change.name, np.array(unpinned, np.int64)))
     edited = change.slots.where(Action.UPDATE)
     if len(edited):
         steps.append(WriteEntries(change.name, edited, False))
     return steps
+
+
+def _unpinned(change: MapChange, pinned: frozenset[int]) -> list[int]:
+    """Rows of slots that keep their inner map, which is to have a pin and has none; others' maps get none."""
+    if change.observed is None or change.desired is None or change.desired.outer is None:
+        return []
+    kept = np.flatnonzero(np.isin(change.slots.action, (Action.UNCHANGED, Action.UPDATE)))
+    ids = change.observed.slots.inner_ids[change.slots.observed[kept]].tolist()
+    return [row for row, number in zip(kept.tolist(), ids, strict=True) if number not in pinned]
+
+
+def _strayed(desired: DesiredState, observed: ObservedState) -> tuple[str, ...]:
+    """Pins and folders that others may open than the spec says."""
+    return tuple(
+        path for path, found in observed.access.items() if not access_of(desired, observed, path).allows(found)
+    )
 
 
 def _link_step(change: LinkChange) -> Step:
@@ -425,11 +457,20 @@ def _limit(change: MapChange, limits: Limits | None) -> Iterable[Refusal]:
             return
 
 
-def _digest(desired: DesiredState, observed: ObservedState, changes: Iterable[Change]) -> str:
+def _digest(desired: DesiredState, observed: ObservedState, changes: Iterable[Change], steps: Iterable[Step]) -> str:
     """A digest over what is wanted and what was seen: equal plans have equal digests, on any day."""
     total = hashlib.sha256(
         f"{desired.project}\n{desired.pin_root}\n{wanted_meta(desired, observed).to_json()}\n".encode()
     )
+    for step in steps:
+        match step:
+            case PinInnerMaps():
+                total.update(repr((step.map, step.slots.tolist())).encode())
+            case SetAccess():
+                found = [(pin, observed.access[pin]) for pin in step.pins]
+                total.update(repr((desired.pin_mode, observed.gid, found)).encode())
+            case _:
+                pass
     for change in changes:
         match change:
             case MapChange():

@@ -8,7 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final, Literal, assert_never
 
-from provisioner.changes import Action
+import numpy as np
+
+from provisioner.changes import Action, MapChange
 from provisioner.errors import HostError, Problem
 from provisioner.plan import Plan
 from provisioner.shape import MapShape
@@ -21,17 +23,20 @@ from provisioner.steps import (
     DeleteSlots,
     Detach,
     LoadObject,
+    PinInnerMaps,
     PublishSlots,
     RecordMeta,
     RemovePinRoot,
+    SetAccess,
     Step,
     Sweep,
     Unpin,
+    UnpinInnerMaps,
     WriteEntries,
 )
 from provisioner.uapi import MapType
 
-Capability = Literal["CAP_BPF", "CAP_NET_ADMIN", "CAP_SYS_ADMIN"]
+Capability = Literal["CAP_BPF", "CAP_CHOWN", "CAP_NET_ADMIN", "CAP_SYS_ADMIN"]
 Need = tuple[Capability, str, str]
 """A capability, the address that needs it, and what for."""
 
@@ -42,7 +47,11 @@ NETWORK_TYPES: Final = frozenset(
 
 
 def needs(plan: Plan) -> Iterator[Need]:
-    """What each step needs, in the order of the steps. CAP_SYS_ADMIN has the other two in it."""
+    """What each step needs, in the order of the steps. CAP_SYS_ADMIN has those of BPF and networks in it."""
+    if plan.observed.gid is not None and any(
+        isinstance(step, ClaimPinRoot | RecordMeta | SetAccess) for step in plan.steps
+    ):
+        yield "CAP_CHOWN", "", "give pins to another group"
     for step in plan.steps:
         yield from _of_step(plan, step)
 
@@ -50,7 +59,7 @@ def needs(plan: Plan) -> Iterator[Need]:
 def refuse_unprivileged(plan: Plan, held: frozenset[str]) -> None:
     """Raise HostError with all that this process lacks for a plan: one problem for each capability and address."""
     if "CAP_SYS_ADMIN" in held:
-        return
+        held |= {"CAP_BPF", "CAP_NET_ADMIN"}
     missing = dict.fromkeys(need for need in needs(plan) if need[0] not in held)
     if missing:
         raise HostError(
@@ -63,13 +72,13 @@ def refuse_unprivileged(plan: Plan, held: frozenset[str]) -> None:
 
 def _of_step(plan: Plan, step: Step) -> Iterator[Need]:
     match step:
-        case Sweep() | Unpin() | RemovePinRoot():
+        case Sweep() | SetAccess() | Unpin() | UnpinInnerMaps() | RemovePinRoot():
             return
         case ClaimPinRoot() | RecordMeta():
             yield "CAP_BPF", "", "create the map of the project's own record"
         case CommitObject():
             yield "CAP_BPF", step.object, "open what is pinned"
-        case CreateMap() | PublishSlots() | WriteEntries() | DeleteSlots():
+        case CreateMap() | PublishSlots() | PinInnerMaps() | WriteEntries() | DeleteSlots():
             yield from _of_map(plan, step)
         case LoadObject():
             yield "CAP_BPF", step.object, "load programs"
@@ -84,15 +93,26 @@ def _of_step(plan: Plan, step: Step) -> Iterator[Need]:
             assert_never(step)
 
 
-def _of_map(plan: Plan, step: CreateMap | PublishSlots | WriteEntries | DeleteSlots) -> Iterator[Need]:
+def _of_map(plan: Plan, step: CreateMap | PublishSlots | PinInnerMaps | WriteEntries | DeleteSlots) -> Iterator[Need]:
     change = plan.maps[step.map]
     desired = change.desired
     if not isinstance(step, WriteEntries):  # what is pinned is opened for whoever the pin's mode lets write
         yield "CAP_BPF", step.map, "create maps"
     if isinstance(step, CreateMap | PublishSlots) and desired is not None:
         yield from _network(desired)
-    if (desired is None or desired.outer is not None) and len(change.slots.keys):
+    if (desired is None or desired.outer is not None) and _opens_by_id(plan, change):
         yield "CAP_SYS_ADMIN", step.map, "open its inner maps by their ids, to verify them and to take the step back"
+
+
+def _opens_by_id(plan: Plan, change: MapChange) -> bool:
+    """Whether there are inner maps to be opened that have no pin, or that will have none."""
+    if not plan.desired.pin_inner_maps:
+        return bool(len(change.slots.keys))
+    if change.observed is None:
+        return False
+    numbers = change.slots.observed[np.isin(change.slots.action, (Action.KEEP,), invert=True)]
+    ids = change.observed.slots.inner_ids[numbers[numbers >= 0]]
+    return not plan.observed.inner_pins.get(change.name, frozenset()).issuperset(ids.tolist())
 
 
 def _network(desired: DesiredMap) -> Iterator[Need]:

@@ -10,7 +10,7 @@ import io
 import json
 import zipfile
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import PurePath
 from types import MappingProxyType
 from typing import Any, Final
@@ -19,6 +19,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from provisioner.access import Access
 from provisioner.codec.base import Bytes
 from provisioner.codec.resolve import Lookup
 from provisioner.errors import InputError, Problem
@@ -44,7 +45,8 @@ _TAKE_ANEW: Final = "take the snapshot anew, with this spec"
 class Header(msgspec.Struct, frozen=True):
     """Where and when it was taken (UTC, ISO 8601), and all that is not in columns.
 
-    `interfaces` and `cgroups` are all that the host has, by name and by path below the mount.
+    `interfaces` and `cgroups` are all that the host has, by name and by path below the mount. `inner_pins`, `access`
+    and `groups` are there where the spec asks for them, as a `Source` gives them.
     """
 
     host: str
@@ -61,6 +63,9 @@ class Header(msgspec.Struct, frozen=True):
     links: Mapping[str, ObservedLink]
     interfaces: Mapping[str, int]
     cgroups: Mapping[str, int]
+    inner_pins: Mapping[str, tuple[str, ...]] = {}
+    access: Mapping[str, Access] = {}
+    groups: Mapping[str, int] = {}
 
 
 class Held(msgspec.Struct, frozen=True):
@@ -129,6 +134,17 @@ class Snapshot(msgspec.Struct, frozen=True):
     def pins(self, root: PurePath) -> tuple[str, ...]:  # noqa: ARG002 (it was checked)
         return self.header.pins
 
+    def inner_pins(self, root: PurePath) -> Mapping[str, tuple[str, ...]]:  # noqa: ARG002 (it was checked)
+        return self.header.inner_pins
+
+    def access(self, root: PurePath, paths: Iterable[str]) -> Mapping[str, Access]:  # noqa: ARG002 (it was checked)
+        return {path: self.header.access[path] for path in paths if path in self.header.access}
+
+    def gid(self, group: str) -> int:
+        if group not in self.header.groups:
+            raise InputError(Problem(f"the snapshot does not tell the number of group `{group}`", hint=_TAKE_ANEW))
+        return self.header.groups[group]
+
     def meta(self, path: PurePath) -> Meta:
         assert path.name == META_PIN
         return Meta.from_json(self.header.meta or "")
@@ -140,7 +156,7 @@ class Snapshot(msgspec.Struct, frozen=True):
             raise InputError(Problem(what, hint=_TAKE_ANEW, address=str(path)))
         return found if found is not None and found.id else None
 
-    def inner_shape(self, number: int) -> MapShape | None:
+    def inner_shape(self, path: PurePath, number: int) -> MapShape | None:  # noqa: ARG002 (ids are enough here)
         found = self._held(number)
         if found is None:
             return None
@@ -269,5 +285,8 @@ def _read(fields: dict[str, Any], archive: zipfile.ZipFile) -> Snapshot:
         pin: ObservedProgram(**one | {"map_ids": tuple(one["map_ids"])}) for pin, one in fields["programs"].items()
     }
     links = {pin: ObservedLink(**one) for pin, one in fields["links"].items()}
-    header = Header(**fields | {"pins": tuple(fields["pins"]), "programs": programs, "links": links})
+    fields |= {"pins": tuple(fields["pins"]), "programs": programs, "links": links}
+    fields["inner_pins"] = {name: tuple(pins) for name, pins in fields.get("inner_pins", {}).items()}
+    fields["access"] = {path: Access(**one) for path, one in fields.get("access", {}).items()}
+    header = Header(**fields)
     return Snapshot.of(header, maps, held, btf)

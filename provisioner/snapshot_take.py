@@ -14,8 +14,8 @@ from provisioner import pinned_btf
 from provisioner.errors import HostError
 from provisioner.kernel import host as this_host
 from provisioner.kernel.reasons import KernelError
-from provisioner.live_source import LiveSource
-from provisioner.observe import map_path
+from provisioner.live_source import LiveSource, map_path
+from provisioner.places import managed
 from provisioner.shape import MapShape
 from provisioner.snapshot import Header, Held, Snapshot
 from provisioner.sources import SeenEntries, SeenMap
@@ -29,7 +29,7 @@ def take(desired: DesiredState, btf_pins: Collection[str] = ()) -> Snapshot:
     `btf_pins` are those of the maps that it takes types from. Entries are read of those maps of which the spec lists
     any. Raises HostError.
     """
-    source = LiveSource(desired.host.possible_cpus)
+    source = LiveSource(desired)
     root = Path(desired.pin_root)
     source.check(root)
     pins = source.pins(root)
@@ -38,6 +38,7 @@ def take(desired: DesiredState, btf_pins: Collection[str] = ()) -> Snapshot:
     maps = {path: seen for path in sorted(paths) if (seen := _map(source, path, wanted.get(path))) is not None}
     programs = {program.pin for one in desired.objects.values() for program in one.programs} & set(pins)
     meta = source.meta(root / META_PIN).to_json() if META_PIN in pins else None
+    inner_pins = source.inner_pins(root)
     system = os.uname()
     header = Header(
         host=system.nodename,
@@ -54,6 +55,9 @@ def take(desired: DesiredState, btf_pins: Collection[str] = ()) -> Snapshot:
         links={pin: source.link(root / pin) for pin in pins if pin.startswith("_link_")},
         interfaces=this_host.interfaces(),
         cgroups=this_host.cgroups(),
+        inner_pins=inner_pins,
+        access=source.access(root, managed(pins, inner_pins)) if desired.has_access else {},
+        groups={desired.pin_group: source.gid(desired.pin_group)} if desired.pin_group is not None else {},
     )
     btf = {pin: pinned_btf.read(pin) for pin in sorted(btf_pins)}
     return Snapshot.of(header, maps, tuple(_held(source, maps, wanted)), btf)
@@ -80,7 +84,7 @@ def _held(source: LiveSource, maps: dict[str, SeenMap], wanted: dict[str, Desire
         lists = one is not None and (not len(one.slots.contents) or bool((one.slots.contents != IGNORE).any()))
         numbers: list[int | None] = [*seen.inner_ids.tolist()] if seen.shape.is_outer else [None] * bool(seen.id)
         for number in numbers:
-            shape = seen.shape if number is None else source.inner_shape(number)
+            shape = seen.shape if number is None else source.inner_shape(Path(path), number)
             if shape is None:  # it went since the slots were read
                 continue
             deep = lists and shape.is_listable

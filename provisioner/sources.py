@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import PurePath
 from typing import Protocol
 
@@ -10,6 +10,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from provisioner.access import Access
 from provisioner.codec.base import Bytes
 from provisioner.shape import MapShape
 from provisioner.state import Meta, ObservedLink, ObservedProgram
@@ -57,15 +58,24 @@ class Source(Protocol):
 
     def pins(self, root: PurePath) -> tuple[str, ...]: ...
 
+    def inner_pins(self, root: PurePath) -> Mapping[str, tuple[str, ...]]:
+        """The names of the pins of inner maps, by the folder that they are in: one for each outer map."""
+
+    def access(self, root: PurePath, paths: Iterable[str]) -> Mapping[str, Access]:
+        """Who may open pins and enter folders, by their paths from the pin root; one that is not there is left out."""
+
+    def gid(self, group: str) -> int:
+        """The number of a group. Raises HostError where there is none."""
+
     def meta(self, path: PurePath) -> Meta: ...
 
     def map(self, path: PurePath) -> SeenMap | None: ...
 
-    def inner_shape(self, number: int) -> MapShape | None:
-        """The shape of an inner map by its id."""
+    def inner_shape(self, path: PurePath, number: int) -> MapShape | None:
+        """The shape of an inner map of the outer map at `path`, by its id."""
 
     def entries(self, path: PurePath, number: int | None, *, deep: bool) -> SeenEntries | None:
-        """What the inner map with an id holds, or without one the map at `path`; not `deep`: its capacity alone."""
+        """What the map at `path` holds, or its inner map with an id; not `deep`: its capacity alone."""
 
     def inner_maps(
         self, path: PurePath, numbers: Sequence[int], whole: Sequence[bool], template: MapShape, rows: int

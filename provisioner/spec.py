@@ -219,4 +219,7 @@ class Spec(msgspec.Struct, frozen=True):
     maps: Mapping[str, PlainMap]
     outer_maps: Mapping[str, OuterMap]
     limits: Limits | None
+    pin_inner_maps: bool
+    pin_mode: int | None
+    pin_group: str | None
     where: Location

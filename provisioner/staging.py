@@ -12,7 +12,8 @@ from msgspec.structs import replace
 from provisioner.codec.btf_emit import btf_of
 from provisioner.host import Host
 from provisioner.kernel import batch, maps, reading
-from provisioner.kernel.fd import BtfFd, FdSet, InnerId, MapFd
+from provisioner.kernel.fd import BtfFd, FdSet, MapFd
+from provisioner.kernel.inner_pins import InnerPins
 from provisioner.kernel.reasons import KernelError
 from provisioner.kernel.rows import Rows
 from provisioner.shape import MapShape
@@ -23,10 +24,17 @@ class Stager:
     """Creates and fills maps of one desired map's entry shape; a context manager, which holds their BTF.
 
     `copied` gives, by desired slot, the id of the live inner map whose entries a new one takes over where it does not
-    list them itself.
+    list them itself. What it stages is pinned where `inner` says so.
     """
 
-    def __init__(self, desired: DesiredMap, host: Host, copied: Mapping[int, int] = MappingProxyType({})) -> None:
+    def __init__(
+        self,
+        desired: DesiredMap,
+        host: Host,
+        inner: InnerPins,
+        copied: Mapping[int, int] = MappingProxyType({}),
+    ) -> None:
+        self._inner = inner
         self._desired = desired
         self._host = host
         self._copied = copied
@@ -66,6 +74,7 @@ class Stager:
                 if slot in self._copied:
                     self._copy(self._copied[slot], new)
                 self.fill(new, slot)
+            self._inner.pin(staged)
         except BaseException:
             staged.close()
             raise
@@ -91,7 +100,7 @@ class Stager:
 
     def _copy(self, old_id: int, new: MapFd) -> None:
         """Write everything that a live inner map holds into a new one."""
-        with maps.open_id(InnerId(old_id)) as old:
+        with self._inner.open(old_id, readonly=True) as old:
             shape = replace(maps.info(old).shape, specials=self._desired.entry_shape.specials)
             keys, values = reading.read_entries(old, shape, self._host.possible_cpus)
         batch.write_batch(new, keys, values, name=self._desired.name)

@@ -14,6 +14,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from provisioner.access import Access
 from provisioner.codec.base import Bytes, Type
 from provisioner.columns import EntryTable
 from provisioner.host import Host
@@ -38,6 +39,9 @@ NEW_PREFIX: Final = "_new_"
 
 OLD_PREFIX: Final = "_old_"
 """Pins that hold what was replaced until the apply is verified."""
+
+INNER_PINS: Final = "_inner"
+"""The folder, below the pin root, of the pins of inner maps: in a folder for each outer map, named by their ids."""
 
 TEMPORARY_PREFIXES: Final = (NEW_PREFIX, OLD_PREFIX, "_tmp-")
 """What a killed apply may leave behind: the next one removes it."""
@@ -168,7 +172,11 @@ class DesiredObject(msgspec.Struct, frozen=True):
 
 
 class DesiredState(msgspec.Struct, frozen=True):
-    """Everything that one project wants."""
+    """Everything that one project wants.
+
+    `pin_inner_maps` says that inner maps have pins of their own, by which they are opened without CAP_SYS_ADMIN;
+    `pin_mode` and `pin_group` who may open pins, where the spec says.
+    """
 
     project: str
     pin_root: str
@@ -176,6 +184,14 @@ class DesiredState(msgspec.Struct, frozen=True):
     objects: Mapping[str, DesiredObject]
     maps: Mapping[str, DesiredMap]
     limits: Limits | None
+    pin_inner_maps: bool = False
+    pin_mode: int | None = None
+    pin_group: str | None = None
+
+    @property
+    def has_access(self) -> bool:
+        """Whether the spec says who may open pins."""
+        return self.pin_mode is not None or self.pin_group is not None
 
 
 # --- observed ----------------------------------------------------------------------------------------------------
@@ -276,7 +292,9 @@ class ObservedState(msgspec.Struct, frozen=True):
 
     `maps` holds those that the spec declares, `object_maps` those that its objects bring (declared or not), by name.
     `other_pins` are names that the spec does not account for; `interfaces` are those that attachments name, by index;
-    `leftovers` are temporary pins of an apply that was killed.
+    `leftovers` are temporary pins of an apply that was killed, and pins of inner maps that are in no slot.
+    `inner_pins` has the ids of inner maps that are in a slot and pinned, by outer map. `access` is who may open each
+    pin of ours and enter each folder, by its path from the pin root, `gid` the group: looked up if the spec says one.
     """
 
     exists: bool
@@ -288,6 +306,9 @@ class ObservedState(msgspec.Struct, frozen=True):
     interfaces: Mapping[str, int]
     other_pins: tuple[str, ...] = ()
     leftovers: tuple[str, ...] = ()
+    inner_pins: Mapping[str, frozenset[int]] = {}
+    access: Mapping[str, Access] = {}
+    gid: int | None = None
 
     @property
     def own_pins(self) -> tuple[str, ...]:

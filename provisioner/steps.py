@@ -65,6 +65,32 @@ class PublishSlots(msgspec.Struct, frozen=True):
         return f"publish {plural(len(self.slots), 'inner map')} in {self.map}"
 
 
+class PinInnerMaps(msgspec.Struct, frozen=True):
+    """Pin inner maps that live in their slots already; `slots` are rows of the change's SlotChanges."""
+
+    map: str
+    slots: Index
+
+    def describe(self) -> str:
+        return f"pin {plural(len(self.slots), 'inner map')} of {self.map}"
+
+
+class UnpinInnerMaps(msgspec.Struct, frozen=True):
+    """Remove the pins of all inner maps, once all else is done and verified."""
+
+    def describe(self) -> str:
+        return "unpin inner maps"
+
+
+class SetAccess(msgspec.Struct, frozen=True):
+    """Give pins and folders that live the mode and group that the spec says; paths from the pin root."""
+
+    pins: tuple[str, ...]
+
+    def describe(self) -> str:
+        return f"set mode and group of {plural(len(self.pins), 'pin')}"
+
+
 class WriteEntries(msgspec.Struct, frozen=True):
     """Write the differing entries of live maps in place."""
 
@@ -154,6 +180,9 @@ Step = (
     | LoadObject
     | CreateMap
     | PublishSlots
+    | PinInnerMaps
+    | UnpinInnerMaps
+    | SetAccess
     | WriteEntries
     | Attach
     | CommitObject

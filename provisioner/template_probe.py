@@ -26,8 +26,9 @@ from provisioner.changes import MapChange
 from provisioner.inner_facts import InnerFacts, Probed, differences
 from provisioner.kernel import maps, reading, verifier
 from provisioner.kernel.fd import InnerId, MapFd
+from provisioner.kernel.inner_pins import InnerPins
 from provisioner.kernel.reasons import KernelError
-from provisioner.observe import map_path
+from provisioner.live_source import map_path
 from provisioner.plan import Plan
 from provisioner.shape import MapShape
 from provisioner.staging import Stager
@@ -70,7 +71,7 @@ def _probe(desired: DesiredState, change: MapChange) -> Probed:
     assert one is not None
     with (
         maps.open_pin(map_path(desired, one)) as outer,
-        Stager(one, desired.host) as stager,
+        Stager(one, desired.host, InnerPins()) as stager,
         _Asked(outer) as asked,
         stager.create(_candidate_capacity(one.entry_shape)) as candidate,
     ):

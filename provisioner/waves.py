@@ -23,6 +23,7 @@ from provisioner.host import Host
 from provisioner.keeper import Keeper
 from provisioner.kernel import batch, maps
 from provisioner.kernel.fd import FdSet, MapFd
+from provisioner.kernel.inner_pins import InnerPins
 from provisioner.kernel.reasons import KernelError
 from provisioner.spec import OnReplace
 from provisioner.staging import Stager
@@ -97,6 +98,7 @@ def publish(
     rows: Index,
     host: Host,
     size: int,
+    inner: InnerPins,
     keeper: Keeper,
     published: Callable[[Index], None],
     progress: Progress,
@@ -111,7 +113,7 @@ def publish(
     assert change.desired is not None
     todo = list(waves(change, rows, size))
     with (
-        Stager(change.desired, host, _copied(change, rows) if live else {}) as stager,
+        Stager(change.desired, host, inner, _copied(change, rows) if live else {}) as stager,
         ThreadPoolExecutor(STAGERS, thread_name_prefix="stage") as pool,
     ):
         pending = _submit(pool, stager, todo[0]) if todo else []

@@ -15,3 +15,11 @@ def without(held: str, *words: str | Path) -> Done:
     command = ["setpriv", f"--bounding-set={bounds}", sys.executable, "-m", "provisioner", *map(str, words)]
     done = subprocess.run(command, input="", capture_output=True, text=True, env=environment())
     return Done(done.returncode, done.stdout, done.stderr)
+
+
+def as_nobody(*words: str | Path, text: str, group: int) -> Done:
+    """Run `provisioner` as a real other user, in one group, with no capability; `text` is its standard input."""
+    who = ["--reuid=65534", f"--regid={group}", "--clear-groups", "--bounding-set=-all", "--inh-caps=-all"]
+    command = ["setpriv", *who, sys.executable, "-m", "provisioner", *map(str, words)]
+    done = subprocess.run(command, input=text, capture_output=True, text=True, env=environment())
+    return Done(done.returncode, done.stdout, done.stderr)

@@ -15,10 +15,10 @@ from provisioner.codec.base import Bytes
 from provisioner.columns import Index
 from provisioner.keeper import Keeper
 from provisioner.kernel import batch, maps
-from provisioner.kernel.fd import InnerId, MapFd
+from provisioner.kernel.fd import MapFd
 from provisioner.staging import Stager
 from provisioner.state import DesiredMap
-from provisioner.steps import CreateMap, DeleteSlots, PublishSlots, WriteEntries
+from provisioner.steps import CreateMap, DeleteSlots, PinInnerMaps, PublishSlots, WriteEntries
 from provisioner.words import plural
 
 
@@ -27,12 +27,16 @@ def create(tx: Transaction, step: CreateMap) -> None:
     change = tx.plan.maps[step.map]
     desired = _desired(change)
     host = tx.plan.desired.host
-    with Stager(desired, host) as stager, _new_map(desired, stager) as fd:
+    inner = tx.inner(step.map)
+    with Stager(desired, host, inner) as stager, _new_map(desired, stager) as fd:
         if desired.outer is None:
             stager.fill(fd, 0)
         else:
             rows = np.arange(len(change.slots.keys), dtype=np.int64)
-            waves.publish(fd, change, rows, host, tx.wave, Keeper(), lambda _: None, tx.progress, live=False)
+            if len(rows):
+                tx.make_inner_folder(step.map)
+            keeper = Keeper(inner)
+            waves.publish(fd, change, rows, host, tx.wave, inner, keeper, lambda _: None, tx.progress, live=False)
         pin_new(tx, fd, step.map)
     put_in_place(tx, step.map, over=step.over)
 
@@ -47,6 +51,7 @@ def publish(tx: Transaction, step: PublishSlots) -> None:
         what = f"{plural(len(rows), 'inner map')} of {change.name}"
         tx.journal.note(what, lambda: _unpublish(tx, change, rows))
 
+    tx.make_inner_folder(step.map)
     with tx.open(change) as outer:
         keeper = tx.keeper(change.name)
         waves.publish(
@@ -55,6 +60,7 @@ def publish(tx: Transaction, step: PublishSlots) -> None:
             step.slots,
             tx.plan.desired.host,
             tx.wave,
+            tx.inner(step.map),
             keeper,
             published,
             tx.progress,
@@ -74,13 +80,35 @@ def delete(tx: Transaction, step: DeleteSlots) -> None:
             tx.progress.grace_periods += batch.unpublish(outer, keys, name=change.name)
 
 
+def pin_inner(tx: Transaction, step: PinInnerMaps) -> None:
+    """Pin inner maps that are in their slots already."""
+    change = tx.plan.maps[step.map]
+    assert change.observed is not None
+    tx.make_inner_folder(step.map)
+    inner = tx.inner(step.map)
+    for number in dict.fromkeys(change.observed.slots.inner_ids[change.slots.observed[step.slots]].tolist()):
+        with inner.open(number) as fd:
+            inner.pin([fd])
+            tx.journal.note(f"pin of inner map {number}", partial(inner.unpin, number), visible=False)
+
+
+def unpin_inner(tx: Transaction) -> None:
+    """Let inner maps lose their pins when all is done: a rollback may have to open them by these."""
+
+    def keep() -> None:
+        tx.unpin_inner = False
+
+    tx.journal.note("pins of inner maps", keep, visible=False)
+    tx.unpin_inner = True
+
+
 def write(tx: Transaction, step: WriteEntries) -> None:
     """Write only the entries that differ, slot by slot; into a map that nobody uses yet, all of them."""
     change = tx.plan.maps[step.map]
     desired = _desired(change)
     if step.fresh:
         with tx.open(change) as fd:
-            Stager(desired, tx.plan.desired.host).fill(fd, 0)
+            Stager(desired, tx.plan.desired.host, tx.inner(step.map)).fill(fd, 0)
         return
     if desired.outer is not None:
         with tx.open(change) as outer:
@@ -142,7 +170,7 @@ def _is_crowded(change: MapChange, row: int) -> bool:
 def _open_slot(tx: Transaction, change: MapChange, row: int) -> MapFd:
     if change.observed is None or _desired(change).outer is None:
         return tx.open(change)
-    return maps.open_id(InnerId(int(change.observed.slots.inner_ids[change.slots.observed[row]])))
+    return tx.inner(change.name).open(int(change.observed.slots.inner_ids[change.slots.observed[row]]))
 
 
 def _delete_entries(fd: MapFd, change: MapChange, keys: Bytes, name: str) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from msgspec.structs import replace
 
 from provisioner import metamap
@@ -9,16 +11,17 @@ from provisioner.apply.transaction import Transaction
 from provisioner.errors import Problem, RefusedError
 from provisioner.kernel import bpffs, links, maps
 from provisioner.kernel.fd import Fd
+from provisioner.places import access_of
 from provisioner.plan import own_pins
 from provisioner.state import META_PIN, Meta
-from provisioner.steps import ClaimPinRoot, RecordMeta
+from provisioner.steps import ClaimPinRoot, RecordMeta, SetAccess
 
 
 def claim(tx: Transaction, step: ClaimPinRoot) -> None:
     """Make the pin root, and record what is about to be pinned there and which objects are being loaded."""
     if not tx.plan.observed.exists:
         tx.journal.note("the pin root", lambda: bpffs.remove_dir(tx.root), visible=False)
-    bpffs.ensure_dir(tx.root)
+    bpffs.ensure_dir(tx.root, tx.access)
     before = tx.plan.observed.meta or Meta(tx.plan.desired.project, {}, {}, {}, {})
     pending = dict(before.objects) | dict.fromkeys(step.pending, "")
     pins = tuple(sorted({*before.pins, *own_pins(tx.plan.desired)}))
@@ -46,15 +49,15 @@ def _record(tx: Transaction, meta: Meta) -> None:
     if before is None:
         tx.journal.note(META_PIN, lambda: bpffs.unpin(path), visible=False)
     else:
-        tx.journal.note(META_PIN, lambda: metamap.write(path, before), visible=False)
-    metamap.write(path, meta)
+        tx.journal.note(META_PIN, lambda: metamap.write(path, before, tx.access), visible=False)
+    metamap.write(path, meta, tx.access)
 
 
 def pin_new(tx: Transaction, fd: Fd, name: str) -> None:
     """Pin something beside what has its name now."""
     path = tx.new_path(name)
     tx.journal.note(f"new pin of {name}", lambda: bpffs.unpin(path), visible=False)
-    bpffs.pin(fd, path)
+    bpffs.pin(fd, path, tx.access)
 
 
 def put_in_place(tx: Transaction, name: str, *, over: bool) -> None:
@@ -68,11 +71,19 @@ def put_in_place(tx: Transaction, name: str, *, over: bool) -> None:
             hint = "plan again, and find out who pins there"
             raise RefusedError(Problem("somebody else pinned this since the plan was made", hint=hint, address=name))
         with bpffs.open_any(final) as fd:
-            bpffs.pin(fd, old)
+            bpffs.pin(fd, old, bpffs.access(final))
         tx.journal.note(f"pin {name}", lambda: bpffs.rename(old, final))
     else:
         tx.journal.note(f"pin {name}", lambda: bpffs.unpin(final))
     bpffs.rename(tx.new_path(name), final)
+
+
+def set_access(tx: Transaction, step: SetAccess) -> None:
+    """Give pins and folders the mode and group that the spec says."""
+    for pin in step.pins:
+        path = tx.root / pin
+        tx.journal.note(f"mode of {pin}", partial(bpffs.set_access, path, bpffs.access(path)), visible=False)
+        bpffs.set_access(path, access_of(tx.plan.desired, tx.plan.observed, pin))
 
 
 def remove(tx: Transaction, name: str) -> None:
@@ -84,5 +95,5 @@ def remove(tx: Transaction, name: str) -> None:
 
 def remove_root(tx: Transaction) -> None:
     """Remove the pin root, and what was kept in it: the last step of destroy."""
-    tx.sweep()
+    tx.sweep(everything=True)
     bpffs.remove_dir(tx.root)

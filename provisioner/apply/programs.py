@@ -69,7 +69,7 @@ def attach(tx: Transaction, step: Attach) -> None:
             _detach(tx, change.pin)
         name = f"{change.program.name} on {change.program.attach.interface}"
         with links.attach_xdp(program, change.ifindex, change.program.attach.mode, name=name) as link:
-            bpffs.pin(link, tx.path(change.pin))
+            bpffs.pin(link, tx.path(change.pin), tx.access)
             tx.journal.note(f"attachment {name}", lambda: _drop(tx, change.pin))
 
 
@@ -120,7 +120,7 @@ def _attach_again(tx: Transaction, pin: str, ifindex: int, old: Path) -> None:
     meta = tx.plan.observed.meta
     mode = XdpMode[meta.attach_modes[pin]] if meta is not None and pin in meta.attach_modes else XdpMode.AUTO
     with links.open_program_pin(old) as program, links.attach_xdp(program, ifindex, mode, name=pin) as link:
-        bpffs.pin_replace(link, path)
+        bpffs.pin_replace(link, path, tx.access)
 
 
 def _drop(tx: Transaction, pin: str) -> None:

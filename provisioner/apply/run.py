@@ -25,12 +25,15 @@ from provisioner.steps import (
     DeleteSlots,
     Detach,
     LoadObject,
+    PinInnerMaps,
     PublishSlots,
     RecordMeta,
     RemovePinRoot,
+    SetAccess,
     Step,
     Sweep,
     Unpin,
+    UnpinInnerMaps,
     WriteEntries,
 )
 
@@ -106,6 +109,12 @@ def _do(tx: Transaction, step: Step) -> None:
             contents.create(tx, step)
         case PublishSlots():
             contents.publish(tx, step)
+        case PinInnerMaps():
+            contents.pin_inner(tx, step)
+        case UnpinInnerMaps():
+            contents.unpin_inner(tx)
+        case SetAccess():
+            pins.set_access(tx, step)
         case WriteEntries():
             contents.write(tx, step)
         case Attach():

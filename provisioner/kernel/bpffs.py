@@ -5,12 +5,14 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import stat
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, TypeVar
 
+from provisioner.access import AS_MADE, Access
 from provisioner.errors import HostError, LockedError, Problem
 from provisioner.kernel import libbpf
 from provisioner.kernel.fd import Fd, LinkFd, MapFd, ProgramFd
@@ -90,28 +92,49 @@ def pin_name(name: str) -> str:
     return name.replace(".", "_")
 
 
-def ensure_dir(path: Path) -> None:
+def ensure_dir(path: Path, access: Access = AS_MADE) -> None:
     """Make the folder `path`, and those above it that are missing; no call that changes anything if it is there."""
     if not _os_call("stat", path, path.is_dir):
         _os_call("mkdir", path, lambda: path.mkdir(mode=0o755, parents=True, exist_ok=True))
+        set_access(path, access.of_folders)
 
 
-def pin(fd: Fd, path: Path) -> None:
+def pin(fd: Fd, path: Path, access: Access = AS_MADE) -> None:
     """Pin what `fd` holds. Raises `KernelError`, with EEXIST if the name is taken."""
     try:
         libbpf.obj_pin(fd.number, os.fsencode(path))
     except KernelError as error:
         raise error.about(str(path)) from None
+    try:
+        set_access(path, access)
+    except KernelError:
+        unpin(path)
+        raise
 
 
-def pin_replace(fd: Fd, path: Path) -> None:
+def access(path: Path) -> Access:
+    """Who may open a pin, or enter a folder."""
+    status = _os_call("stat", path, path.stat)
+    return Access(stat.S_IMODE(status.st_mode), status.st_gid)
+
+
+def set_access(path: Path, access: Access) -> None:
+    """Give a pin or folder its group, then its mode: a new pin is its owner's alone until then."""
+    gid, mode = access.gid, access.mode
+    if gid is not None:
+        _os_call("chown", path, lambda: os.chown(path, -1, gid))
+    if mode is not None:
+        _os_call("chmod", path, lambda: path.chmod(mode))
+
+
+def pin_replace(fd: Fd, path: Path, access: Access = AS_MADE) -> None:
     """Pin what `fd` holds in place of what is pinned there, if anything: `path` names the one or the other, always.
 
     The temporary name is fixed, so that what a killed process left of it is replaced too; hold the folder's lock.
     """
     temporary = path.with_name(TEMPORARY + path.name)
     unpin(temporary)
-    pin(fd, temporary)
+    pin(fd, temporary, access)
     try:
         rename(temporary, path)
     except KernelError:
@@ -143,6 +166,15 @@ def list_pins(directory: Path) -> tuple[str, ...]:
         "open",
         directory,
         lambda: tuple(sorted(entry.name for entry in os.scandir(directory) if not entry.is_dir())),
+    )
+
+
+def list_folders(directory: Path) -> tuple[str, ...]:
+    """The names of all folders in a folder, sorted; none if it is missing."""
+    if not directory.is_dir():
+        return ()
+    return _os_call(
+        "open", directory, lambda: tuple(sorted(entry.name for entry in os.scandir(directory) if entry.is_dir()))
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import grp
 import os
 import resource
 import socket
@@ -12,6 +13,7 @@ from typing import Final
 from provisioner.errors import HostError, Problem
 from provisioner.host import Host
 
+_CAP_CHOWN: Final = 0
 _CAP_NET_ADMIN: Final = 12
 _CAP_SYS_ADMIN: Final = 21
 _CAP_BPF: Final = 39
@@ -85,6 +87,23 @@ def _cgroup_mount() -> Path | None:
     return None
 
 
+def gid(group: str) -> int:
+    """The number of a group, by its name or number. Raises `HostError` if there is none of that name."""
+    if group.isdecimal():
+        return int(group)
+    try:
+        return grp.getgrnam(group).gr_gid
+    except KeyError as error:
+        raise HostError(
+            Problem("there is no such group", hint="make it: `groupadd --system`", address=group)
+        ) from error
+
+
+def may_give_to(group: int) -> bool:
+    """Whether this process may give its own files to a group without CAP_CHOWN: it is in it."""
+    return group in (os.getegid(), *os.getgroups())
+
+
 def raise_nofile_limit() -> int:
     """Raise the soft limit of open files to the hard one, and give the limit that holds now."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -98,12 +117,17 @@ def raise_nofile_limit() -> int:
 
 
 def capabilities() -> frozenset[str]:
-    """Which of the capabilities that BPF asks for are in effect: CAP_BPF, CAP_NET_ADMIN, CAP_SYS_ADMIN."""
+    """Which of the capabilities that we may need are in effect: those that BPF asks for, and CAP_CHOWN."""
     bits = 0
     for line in Path("/proc/self/status").read_text(encoding="utf-8", errors="replace").splitlines():
         if line.startswith("CapEff:"):
             bits = int(line.split()[1], 16)
-    known = {"CAP_NET_ADMIN": _CAP_NET_ADMIN, "CAP_SYS_ADMIN": _CAP_SYS_ADMIN, "CAP_BPF": _CAP_BPF}
+    known = {
+        "CAP_CHOWN": _CAP_CHOWN,
+        "CAP_NET_ADMIN": _CAP_NET_ADMIN,
+        "CAP_SYS_ADMIN": _CAP_SYS_ADMIN,
+        "CAP_BPF": _CAP_BPF,
+    }
     return frozenset(name for name, bit in known.items() if bits >> bit & 1)
 
 

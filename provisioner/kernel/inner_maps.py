@@ -14,9 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from provisioner.columns import key_rank
-from provisioner.kernel import libbpf, maps
+from provisioner.kernel import libbpf
 from provisioner.kernel.batch import BATCHING, Batching, locked_elements
-from provisioner.kernel.fd import InnerId, MapFd
+from provisioner.kernel.fd import MapFd
+from provisioner.kernel.inner_pins import OPENED_BY_ID, InnerPins
 from provisioner.kernel.reading import CHUNK_BYTES, RESTARTING, read_entries, value_stride
 from provisioner.kernel.reasons import KernelError
 from provisioner.kernel.rows import ByteTable, without_duplicates
@@ -46,6 +47,7 @@ def read_inner_maps(
     possible_cpus: int,
     rows: int,
     *,
+    pins: InnerPins = OPENED_BY_ID,
     batching: Batching = BATCHING,
 ) -> InnerMaps:
     """The maps in `ids`, from the first on until there are about `rows` entries; of one that is not `whole`, the size.
@@ -59,7 +61,7 @@ def read_inner_maps(
     for number, entries in zip(ids, whole, strict=True):
         if room.used >= rows:
             break
-        fd = _open(number)
+        fd = _open(number, pins)
         if fd is None:
             capacities.append(0)
             counts.append(0)
@@ -80,15 +82,15 @@ def read_inner_maps(
     return each_key_once(found) if shape.map_type in RESTARTING else found
 
 
-def _open(number: int) -> MapFd | None:
-    """A map by its id; None if it is gone."""
-    fd = libbpf.try_map_get_fd_by_id(number)
+def _open(number: int, pins: InnerPins) -> MapFd | None:
+    """A map by its id, or by the pin of that name; None if it is gone."""
+    fd = libbpf.try_map_get_fd_by_id(number) if pins.folder is None else -errno.EAGAIN
     if fd >= 0:
         return MapFd(fd)
     if fd == -errno.ENOENT:
         return None
     try:
-        return maps.open_id(InnerId(number))  # it knows which failures pass, and says what others mean
+        return pins.open(number, readonly=True)  # it knows which failures pass, and says what others mean
     except KernelError as error:
         if error.errno == errno.ENOENT:
             return None

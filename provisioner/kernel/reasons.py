@@ -35,6 +35,7 @@ RELINK: Final = "BPF_LINK_UPDATE"
 _ALIKE: Final = {"BPF_MAP_UPDATE_BATCH": UPDATE, "BPF_MAP_DELETE_BATCH": DELETE}
 
 _FROZEN: Final = Reason("the map is frozen, or was opened read-only", "it can only be replaced as a whole")
+_WHO_MAY: Final = "`ls -ld` tells who may; `pin_mode` and `pin_group` in the spec let others than root read"
 _NO_DOT: Final = Reason("a name on a bpffs may hold no `.`")
 _REFUSED: Final = Reason("the verifier refused a program", "the end of its log says where and why")
 
@@ -78,7 +79,10 @@ REASONS: Final[dict[tuple[str, int, Subject], Reason]] = {
     ),
     ("BPF_MAP_FREEZE", codes.EBUSY, ""): Reason("the map is frozen already, or mapped for writing"),
     (GET, codes.ENOENT, ""): Reason("there is no such pin"),
-    (GET, codes.EACCES, ""): Reason("this is no pin, or its mode forbids it", "`bpftool map show pinned PATH` tells"),
+    (GET, codes.EACCES, ""): Reason("this is no pin, or its mode forbids it", _WHO_MAY),
+    ("stat", codes.EACCES, ""): Reason("a folder on the way to it may not be entered", _WHO_MAY),
+    ("open", codes.EACCES, ""): Reason("this folder may not be read", _WHO_MAY),
+    ("mkdir", codes.EACCES, ""): Reason("nothing may be made in this folder", _WHO_MAY),
     (PIN, codes.EEXIST, ""): Reason("there is such a pin already"),
     (PIN, codes.ENOENT, ""): Reason("the folder of the pin is missing"),
     (PIN, codes.EPERM, ""): Reason(
@@ -118,6 +122,8 @@ def reason_for(operation: str, errno: int, subject: Subject = "") -> Reason:
     index, reason = next(
         ((at, REASONS[key]) for at, key in enumerate(keys) if key in REASONS), (2, Reason(os.strerror(errno)))
     )
+    if errno == codes.EACCES and reason.hint == _WHO_MAY:  # files' modes: no capability of BPF's is asked for
+        return reason
     if errno in (codes.EPERM, codes.EACCES) and (like in _NO_PRIVILEGE or index == 2):
         return Reason(reason.what, privilege_hint() or reason.hint)
     return reason

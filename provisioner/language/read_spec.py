@@ -6,6 +6,7 @@ so that one run shows every problem; the Spec is of use only if there was none.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Final
 
@@ -61,6 +62,9 @@ def read(tree: Mapping, problems: Problems) -> Spec:
         maps={key.text or "": reader.plain_map(key, body) for key, body in _bodies(tree, "maps")},
         outer_maps={key.text or "": reader.outer_map(key, body) for key, body in _bodies(tree, "outer_maps")},
         limits=read_limits(tree.get("limits")),
+        pin_inner_maps=is_true(tree.get("pin_inner_maps")),
+        pin_mode=_mode(tree.get("pin_mode")),
+        pin_group=text(tree.get("pin_group")),
         where=tree.where,
     )
     rules.check(spec, tree, problems)
@@ -136,6 +140,12 @@ class _Reader:
         file = _scalar(body.get("file")) or Scalar("", key.where)
         programs = tuple(_program(name, value) for name, value in _bodies(body, "programs"))
         return BpfObject(key.text or "", file, programs, key.where)
+
+
+def _mode(node: Node | None) -> int | None:
+    """Permission bits, in octal digits as chmod(1) takes them."""
+    written = text(node)
+    return int(written, 8) if written and re.fullmatch("[0-7]+", written) else None
 
 
 def _scalar(node: Node | None) -> Scalar | None:

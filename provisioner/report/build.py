@@ -10,6 +10,7 @@ import numpy as np
 
 from provisioner.changes import Action, LinkChange, MapChange, ObjectChange
 from provisioner.footprint import estimate
+from provisioner.places import ROOT, access_of
 from provisioner.plan import Plan, grace_periods
 from provisioner.report.maps import VERBS, entry_counts, map_node
 from provisioner.report.model import (
@@ -25,8 +26,8 @@ from provisioner.report.model import (
     Summary,
     Verb,
 )
-from provisioner.state import META_PIN, DesiredProgram, ObservedLink
-from provisioner.steps import Step, Unpin
+from provisioner.state import INNER_PINS, META_PIN, DesiredProgram, ObservedLink
+from provisioner.steps import PinInnerMaps, SetAccess, Step, Unpin, UnpinInnerMaps
 from provisioner.words import plural
 
 WAVE_SLOTS = 4096
@@ -161,6 +162,39 @@ def _pins(plan: Plan, told: Iterable[Node]) -> Iterator[Node]:
     for step in plan.steps:
         if isinstance(step, Unpin) and step.pin not in names:
             yield Node(Kind.PIN, Verb.DELETE, step.pin, step.pin, "unpin", "the spec does not name it")
+    yield from _inner_pins(plan)
+
+
+def _inner_pins(plan: Plan) -> Iterator[Node]:
+    """Pins of inner maps that come or go while their maps stay, and who may open pins: a line each, however many."""
+    stale = [pin for pin in plan.observed.leftovers if pin.startswith(f"{INNER_PINS}/") and pin.count("/") > 1]
+    if stale:
+        yield _unpinned(len(stale), "they are in no slot")
+    for step in plan.steps:
+        match step:
+            case PinInnerMaps():
+                folder, reason = f"{INNER_PINS}/{step.map}", "the spec says `pin_inner_maps`"
+                yield Node(Kind.PIN, Verb.CREATE, folder, folder, f"pin {plural(len(step.slots), 'inner map')}", reason)
+            case UnpinInnerMaps():
+                yield _unpinned(sum(map(len, plan.observed.inner_pins.values())), "the spec does not ask for it")
+            case SetAccess():
+                yield _access_node(plan, step)
+            case _:
+                pass
+
+
+def _unpinned(count: int, reason: str) -> Node:
+    text = f"unpin {plural(count, 'inner map')}: {reason}"
+    return Node(Kind.PIN, Verb.DELETE, INNER_PINS, INNER_PINS, text, reason)
+
+
+def _access_node(plan: Plan, step: SetAccess) -> Node:
+    """The first pin that others may open than the spec says, and how many there are."""
+    first = step.pins[0]
+    before, after = plan.observed.access[first], access_of(plan.desired, plan.observed, first)
+    more = f", and {len(step.pins) - 1:,} more" if len(step.pins) > 1 else ""
+    text = f"{before.change_to(after)}: {'the pin root' if first == ROOT else first}{more}"
+    return Node(Kind.PIN, Verb.UPDATE, "access", "access", text, "others may open pins than the spec says")
 
 
 # --- counts ------------------------------------------------------------------------------------------------------

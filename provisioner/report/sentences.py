@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from provisioner.report.model import Against, Children, Counts, Kind, Outcome, ReportPlan, Summary
+from provisioner.report.model import Against, Children, Counts, Kind, Outcome, ReportPlan, Summary, Verb
+from provisioner.state import INNER_PINS
 from provisioner.words import plural, size
 
 GRACE_PERIOD_MS: Final = 10
@@ -37,11 +38,7 @@ def summary(plan: ReportPlan) -> Iterator[str]:
     if not plan.changed:
         yield f"Nothing to destroy: {plan.pin_root} is not there." if plan.destroy else NO_CHANGES
         return
-    yield differences(plan.summary) or (
-        f"{plural(sum(node.kind is Kind.PIN for node in plan.nodes), 'pin')} to remove."
-        if plan.nodes
-        else "Only the project's own record changes."
-    )
+    yield differences(plan.summary) or _only_pins(plan)
     if plan.grace_periods:
         waits = plural(plan.grace_periods, "RCU grace period")
         yield f"Publishing waits for {waits}, about {_time(plan.grace_periods * GRACE_PERIOD_MS / 1000)}."
@@ -53,6 +50,14 @@ def _memory(plan: ReportPlan) -> Iterator[str]:
     if needed >= BIG:
         back = f"; about {size(freed)} is given back once it is verified" if freed else ""
         yield f"It needs about {size(needed)} of kernel memory{back}."
+
+
+def _only_pins(plan: ReportPlan) -> str:
+    """What to say of a plan that changes no map."""
+    if not plan.nodes:
+        return "Only the project's own record changes."
+    unpinned = [node for node in plan.nodes if node.verb is Verb.DELETE and node.label != INNER_PINS]
+    return f"{plural(len(unpinned), 'pin')} to remove." if len(unpinned) == len(plan.nodes) else "Only pins change."
 
 
 def _time(seconds: float) -> str:
@@ -99,7 +104,7 @@ def outcome(plan: ReportPlan, end: Outcome) -> Iterator[str]:
         case "unchanged":
             yield f"Nothing to destroy: {plan.pin_root} is not there." if plan.destroy else NO_CHANGES
         case "applied":
-            did = ", ".join(done(plan.summary)) or "the project's own record"
+            did = ", ".join(done(plan.summary)) or ("pins" if plan.nodes else "the project's own record")
             yield f"{'Destroyed' if plan.destroy else 'Applied'}: {did} {took}"
         case "refused":
             yield "Refused: nothing was changed."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from provisioner import api
 from provisioner.plan import Overrides
 from tests.cli.conftest import Project
 from tests.cli.support import SPEC
+from tests.conftest import Veth
 from tests.privileges import without
 
 TABLE = Path(__file__).parents[2] / "docs/privileges.md"
@@ -28,7 +30,23 @@ name: edge
 maps:
   devices: {type: devmap, key: u32, value: u32, max_entries: 4, contents: ignore}
 """
+PINNED = SPEC.replace("name: edge\n", "name: edge\npin_inner_maps: true\n")
+OBJECTS = """\
+version: 1
+name: edge
+pin_inner_maps: true
+types:
+  backend: {struct: {ip: ipv4, port: be16, weight: u16}}
+inner_templates:
+  backends: {type: array, key: u32, value: backend, max_entries: 64, flags: [inner_map]}
+outer_maps:
+  vips: {object: router, inner: backends, inner_maps: {0: {entries: {0: {ip: 192.0.2.1, port: 1, weight: 1}}}}}
+objects:
+  router: {file: OBJECT, programs: {xdp_router: {pin: xdp_router}}}
+"""
+ATTACHMENTS = OBJECTS.replace("xdp_router}", "xdp_router, attach: {xdp: {interface: veth-a, mode: generic}}}", 1)
 SPECS = {"plain maps": PLAIN, "device maps": DEVICES, "outer maps": SPEC}
+MORE = {"pinned outer maps": PINNED, "objects": OBJECTS, "attachments": ATTACHMENTS}
 
 
 def rows() -> list[tuple[str, str, list[str]]]:
@@ -43,16 +61,20 @@ def rows() -> list[tuple[str, str, list[str]]]:
 
 def test_the_table_has_all_rows() -> None:
     assert [(verb, what) for verb, what, _ in rows()] == [
-        (verb, what) for verb in ("validate", "plan", "show", "apply", "destroy") for what in SPECS
+        *((verb, what) for verb in ("validate", "plan", "show", "apply", "destroy") for what in SPECS),
+        *((verb, what) for what in MORE for verb in ("plan", "show", "apply", "destroy")),
     ]
 
 
 @pytest.mark.parametrize(("verb", "what", "works"), rows(), ids=lambda value: value if isinstance(value, str) else "")
-def test_what_works_with_which_capabilities(project: Project, verb: str, what: str, works: list[str]) -> None:
+def test_what_works_with_which_capabilities(
+    project: Project, veth: Veth, bpf_object: Callable[[str], Path], verb: str, what: str, works: list[str]
+) -> None:
     """Where it does not, it ends with 5, says which capability it wants, and nothing has changed."""
-    project.spec.write_text(SPECS[what])
-    ours = api.load([project.spec], pin_root=str(project.root))
-    options = ["--yes"] if verb in ("apply", "destroy") else []
+    assert veth.name == "veth-a"
+    project.spec.write_text((SPECS | MORE)[what].replace("OBJECT", str(bpf_object("router"))))
+    ours = api.load([project.spec], pin_root=str(project.root), allow_outside=True)
+    options = ["--allow-outside", *(["--yes"] if verb in ("apply", "destroy") else [])]
     for said, held in zip(works, SETS.values(), strict=True):
         if verb == "apply":
             api.destroy(ours, Overrides.force())

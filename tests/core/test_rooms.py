@@ -14,7 +14,19 @@ PACKAGE = Path(provisioner.__file__).parent
 
 PURE = [
     *("location", "errors", "uapi", "shape", "host", "typexpr", "tree", "objectfile", "spec", "language", "codec"),
-    *("columns", "entries", "slots", "ranges", "resolve", "raw_values", "encode", "state", "ownership"),
+    *(
+        "columns",
+        "entries",
+        "slots",
+        "ranges",
+        "resolve",
+        "raw_values",
+        "encode",
+        "state",
+        "access",
+        "places",
+        "ownership",
+    ),
     *("changes", "diff", "diff_objects", "inner_facts", "footprint", "steps", "plan", "teardown", "privileges"),
     *("kernelfacts", "report", "address", "watch/machine"),
     *(

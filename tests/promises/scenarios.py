@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -14,7 +15,7 @@ from provisioner.kernel import bpffs, host, links, maps, reading
 from provisioner.kernel.fd import InnerId, LinkFd, MapFd, ProgramFd
 from provisioner.kernel.reasons import KernelError
 from provisioner.plan import Overrides
-from provisioner.state import META_PIN
+from provisioner.state import INNER_PINS, META_PIN
 from tests import ledger
 from tests.promises.injection import Ran
 
@@ -45,6 +46,11 @@ OTHER: Final = HEAD + _MAPS.format(  # in place, more room, gone, new; replaced,
     vips="0: {entries: {0: {a: 2, b: 2}}}, 2: {entries: {3: {a: 3, b: 3}}}",
 )
 
+_PINNED: Final = "pin_inner_maps: true\npin_mode: '0640'\npin_group: '65534'\n"
+ONE_PINNED: Final = ONE.replace(HEAD, HEAD + _PINNED)
+ONE_CLOSED: Final = ONE.replace(HEAD, HEAD + "pin_mode: '0600'\npin_group: '0'\n")
+OTHER_PINNED: Final = OTHER.replace(HEAD, HEAD + _PINNED)
+
 _ROUTER: Final = """
 types:
   backend: {{struct: {{ip: ipv4, port: be16, weight: u16}}}}
@@ -70,7 +76,10 @@ def router(file: Path, attach: str = "") -> str:
     return HEAD + _ROUTER.format(file=file, attach=text)
 
 
-NAMES: Final = ("create", "change", "destroy", "load", "upgrade", "recreate", "mode", "detach", "unload")
+NAMES: Final = (
+    *("create", "change", "destroy", "load", "upgrade", "recreate", "mode", "detach", "unload"),
+    *("pin", "pinned", "unpin", "pinned_away"),
+)
 
 
 def pairs(compiled: Callable[[str], Path]) -> dict[str, tuple[str | None, str | None]]:
@@ -86,6 +95,10 @@ def pairs(compiled: Callable[[str], Path]) -> dict[str, tuple[str | None, str | 
         "mode": (first, router(compiled("router"), "generic")),
         "detach": (first, router(compiled("router"))),
         "unload": (first, None),
+        "pin": (ONE_CLOSED, ONE_PINNED),
+        "pinned": (ONE_PINNED, OTHER_PINNED),
+        "unpin": (OTHER_PINNED, ONE_CLOSED),
+        "pinned_away": (ONE_PINNED, None),
     }
     assert tuple(found) == NAMES
     return found
@@ -96,7 +109,7 @@ class Pin:
     """What is pinned under a name: kind (as the kernel abbreviates it) and id.
 
     `slots` are the ids of inner maps by outer key, `entries` all that can be listed, of the map or of its inner maps by
-    outer key; `target` of a link its program's id and interface.
+    outer key; `target` of a link its program's id and interface; `access` mode and group.
     """
 
     kind: str
@@ -105,6 +118,7 @@ class Pin:
     entries: Mapping[bytes, Mapping[bytes, bytes]] | None = None
     target: tuple[int, int] = (0, 0)
     tag: str = ""
+    access: tuple[int, int] = (0, 0)
 
     def without_ids(self, programs: Mapping[int, str]) -> Pin:
         """What is left when ids do not count: contents, and the instructions that run."""
@@ -124,7 +138,15 @@ class Live:
     def contents(self) -> Mapping[str, Pin]:
         """The same whoever made it: ids and the record apart."""
         programs = {pin.id: pin.tag for pin in self.pins.values() if pin.kind == "prog"}
-        return {name: pin.without_ids(programs) for name, pin in self.pins.items() if name != META_PIN}
+        found = {name: pin.without_ids(programs) for name, pin in self.pins.items() if name != META_PIN}
+        return {self._without_id(name): pin for name, pin in found.items()}
+
+    def _without_id(self, name: str) -> str:
+        """The pin of an inner map, which is named by its id, by its outer key."""
+        if not name.startswith(INNER_PINS):
+            return name
+        outer = self.pins[name.split("/")[1]].slots or {}
+        return f"{INNER_PINS} {[key for key, number in outer.items() if number == self.pins[name].id]}"
 
     @property
     def named(self) -> frozenset[tuple[str, int]]:
@@ -135,7 +157,13 @@ class Live:
 
 def look(root: Path) -> Live:
     """Read everything below `root`."""
-    return Live({name: _pin(root / name) for name in bpffs.list_pins(root)})
+    found = (Path(folder, name) for folder, _, names in os.walk(root) for name in names)
+    return Live({str(path.relative_to(root)): _with_access(path) for path in sorted(found)})
+
+
+def _with_access(path: Path) -> Pin:
+    access = bpffs.access(path)
+    return replace(_pin(path), access=(access.mode or 0, access.gid or 0))
 
 
 def _pin(path: Path) -> Pin:

@@ -173,6 +173,20 @@ int mkdir(const char *path, mode_t mode)
 	COUNTED("mkdir", NEXT(mkdir)(path, mode));
 }
 
+int chmod(const char *path, mode_t mode)
+{
+	if (!is_ours(path))
+		return NEXT(chmod)(path, mode);
+	COUNTED("chmod", NEXT(chmod)(path, mode));
+}
+
+int chown(const char *path, uid_t owner, gid_t group)
+{
+	if (!is_ours(path))
+		return NEXT(chown)(path, owner, group);
+	COUNTED("chown", NEXT(chown)(path, owner, group));
+}
+
 int rmdir(const char *path)
 {
 	if (!is_ours(path))

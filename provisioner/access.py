@@ -1,0 +1,40 @@
+"""Who may open what is pinned: pins are files, with permission bits and a group. Pure."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+_READ = 0o444
+
+
+class Access(msgspec.Struct, frozen=True):
+    """Permission bits and a group's number; None leaves the one or the other as it is.
+
+    `mode` is that of pins: a folder can be entered by whoever may read the pins in it.
+    """
+
+    mode: int | None = None
+    gid: int | None = None
+
+    @property
+    def of_folders(self) -> Access:
+        return Access(None if self.mode is None else self.mode | (self.mode & _READ) >> 2, self.gid)
+
+    def allows(self, found: Access) -> bool:
+        """Whether what was found is what is asked for."""
+        return self.mode in (None, found.mode) and self.gid in (None, found.gid)
+
+    def change_to(self, wanted: Access) -> str:
+        """`mode 0600 -> 0640, group 0 -> 998`: what differs of that which is asked for."""
+        parts = []
+        if wanted.mode not in (None, self.mode):
+            parts.append(f"mode {self.mode or 0:04o} -> {wanted.mode:04o}")
+        if wanted.gid not in (None, self.gid):
+            parts.append(f"group {self.gid} -> {wanted.gid}")
+        return ", ".join(parts)
+
+
+AS_MADE: Final = Access()
+"""Whatever the kernel gives a new pin: mode 0600, and the group of the process."""
