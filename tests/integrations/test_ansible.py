@@ -214,16 +214,21 @@ def test_the_role_prepares_a_host(fleet: Fleet, tmp_path: Path, wheel: Path) -> 
         "provisioner_packages": [],
         "provisioner_pip_arguments": "--no-deps --no-index",
         "provisioner_folder": f"{FOLDER}/specs",
+        # A host that is a namespace has no systemd to enable it.
+        "provisioner_units": [str(tmp_path / "provisioner.service")],
+        "provisioner_unit_folder": FOLDER,
     }
+    (tmp_path / "provisioner.service").write_text("[Service]\n")
     fleet.hosts["edge-1"].run("umount", "/sys/fs/bpf")
     lent = {"PYTHONPATH": str(Path(yaml.__file__).parents[1])}
     keywords = {"hosts": "edge-1", "vars": variables, "gather_facts": False}
     task = [{"ansible.builtin.include_role": {"name": "bpf.provisioner.provisioner"}}]
     first = fleet.play(task, **keywords)
-    assert (first.status, first.recap["edge-1"]["changed"]) == (0, 4), first.said
+    assert (first.status, first.recap["edge-1"]["changed"]) == (0, 5), first.said
     again = fleet.play(task, **keywords)
     assert (again.status, again.recap["edge-1"]["changed"]) == (0, 0), again.said
     assert fleet.hosts["edge-1"].run("findmnt", "--types", "bpf", "/sys/fs/bpf").returncode == 0
+    assert fleet.hosts["edge-1"].run("test", "-f", f"{FOLDER}/provisioner.service").returncode == 0
     fleet.write(SPEC, "edge-1")
     module = {"bpf.provisioner.maps": {"files": [SPEC_FILE], "executable": variables["provisioner_link"]}}
     assert fleet.play([module], environment=lent, **keywords).recap["edge-1"]["changed"] == 1
