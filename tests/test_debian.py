@@ -51,5 +51,6 @@ def test_it_is_installed_runs_and_goes(package: Path, tmp_path: Path) -> None:
     assert "4 outer maps to create" in plan
     assert (tmp_path / "etc/provisioner").stat().st_mode & 0o777 == 0o700
     dpkg("--verify", "bpf-provisioner")
+    assert (tmp_path / "usr/lib/systemd/system/provisioner-watch@.service").exists()
     dpkg("--purge", "bpf-provisioner")
     assert not any((tmp_path / name).exists() for name in ("usr", "etc"))

@@ -40,6 +40,7 @@ from provisioner.__main__ import main
 sys.exit(main())
 PYTHON
 chmod 755 "$tree/usr/bin/provisioner"
+install -D -m 644 -t "$tree/usr/lib/systemd/system" "$source"/integrations/systemd/*
 install -m 644 "$source/LICENSE" "$documents/copyright"
 install -m 644 "$source/README.md" "$documents/README.md"
 gzip -9n <"$source/CHANGELOG.md" >"$documents/changelog.gz"

@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+import tarfile
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -215,10 +216,8 @@ def test_the_role_prepares_a_host(fleet: Fleet, tmp_path: Path, wheel: Path) -> 
         "provisioner_pip_arguments": "--no-deps --no-index",
         "provisioner_folder": f"{FOLDER}/specs",
         # A host that is a namespace has no systemd to enable it.
-        "provisioner_units": [str(tmp_path / "provisioner.service")],
         "provisioner_unit_folder": FOLDER,
     }
-    (tmp_path / "provisioner.service").write_text("[Service]\n")
     fleet.hosts["edge-1"].run("umount", "/sys/fs/bpf")
     lent = {"PYTHONPATH": str(Path(yaml.__file__).parents[1])}
     keywords = {"hosts": "edge-1", "vars": variables, "gather_facts": False}
@@ -228,7 +227,8 @@ def test_the_role_prepares_a_host(fleet: Fleet, tmp_path: Path, wheel: Path) -> 
     again = fleet.play(task, **keywords)
     assert (again.status, again.recap["edge-1"]["changed"]) == (0, 0), again.said
     assert fleet.hosts["edge-1"].run("findmnt", "--types", "bpf", "/sys/fs/bpf").returncode == 0
-    assert fleet.hosts["edge-1"].run("test", "-f", f"{FOLDER}/provisioner.service").returncode == 0
+    for unit in (ROOT / "integrations" / "systemd").iterdir():
+        assert fleet.hosts["edge-1"].run("cat", f"{FOLDER}/{unit.name}").stdout == unit.read_text()
     fleet.write(SPEC, "edge-1")
     module = {"bpf.provisioner.maps": {"files": [SPEC_FILE], "executable": variables["provisioner_link"]}}
     assert fleet.play([module], environment=lent, **keywords).recap["edge-1"]["changed"] == 1
@@ -251,6 +251,8 @@ def test_the_collection_builds_and_its_yaml_is_tidy(tmp_path: Path) -> None:
     subprocess.run(build, env=os.environ | {"ANSIBLE_HOME": str(tmp_path)}, check=True, capture_output=True)
     import provisioner
 
-    assert (tmp_path / f"bpf-provisioner-{provisioner.__version__}.tar.gz").exists()
+    with tarfile.open(tmp_path / f"bpf-provisioner-{provisioner.__version__}.tar.gz") as built:
+        unit = built.extractfile("roles/provisioner/files/provisioner-watch@.service")
+        assert unit is not None and b"ExecStart=" in unit.read(), "a file in there, a link in the tree"
     rules = "{extends: default, rules: {line-length: {max: 120}, truthy: {check-keys: false}}}"
     subprocess.run([str(BIN / "yamllint"), "--strict", "-d", rules, str(COLLECTION)], check=True)
