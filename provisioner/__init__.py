@@ -35,11 +35,11 @@ if TYPE_CHECKING:
     from provisioner.errors import Problem as Problem
     from provisioner.errors import ProvisionerError as ProvisionerError
     from provisioner.errors import RefusedError as RefusedError
+    from provisioner.hazards import Hazard as Hazard
+    from provisioner.hazards import Overrides as Overrides
+    from provisioner.hazards import Refusal as Refusal
     from provisioner.location import Location as Location
-    from provisioner.plan import Hazard as Hazard
-    from provisioner.plan import Overrides as Overrides
     from provisioner.plan import Plan as Plan
-    from provisioner.plan import Refusal as Refusal
     from provisioner.report.documents import describe as describe
     from provisioner.report.documents import to_json as to_json
     from provisioner.report.documents import to_text as to_text
@@ -60,8 +60,9 @@ _ROOMS = {
         *("ApplyError", "HostError", "InputError", "InterruptError", "LockedError"),
         *("Problem", "ProvisionerError", "RefusedError"),
     ),
+    "hazards": ("Hazard", "Overrides", "Refusal"),
     "location": ("Location",),
-    "plan": ("Hazard", "Overrides", "Plan", "Refusal"),
+    "plan": ("Plan",),
     "report.documents": ("describe", "to_json", "to_text"),
     "snapshot": ("Snapshot",),
     "snapshot_file": ("read_snapshot", "write_snapshot"),

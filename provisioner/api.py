@@ -22,12 +22,13 @@ from provisioner.diff import diff_map, slots_to_read
 from provisioner.diff_objects import diff_links, diff_object
 from provisioner.document import Document
 from provisioner.errors import Problem, ProvisionerError, RefusedError
+from provisioner.hazards import Overrides
 from provisioner.host import Host
 from provisioner.inputs import Inputs
 from provisioner.kernel import bpffs
 from provisioner.kernel import host as this_host
 from provisioner.loading import SpecError
-from provisioner.plan import Overrides, Plan, make_plan
+from provisioner.plan import Plan, make_plan
 from provisioner.privileges import refuse_unprivileged
 from provisioner.snapshot import Snapshot
 from provisioner.spec import Spec

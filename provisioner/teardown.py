@@ -9,7 +9,8 @@ import numpy as np
 
 from provisioner.changes import Action, Change, LinkChange, MapChange
 from provisioner.diff import deleted
-from provisioner.plan import Overrides, Plan, Refusal, made_here, publishing_order
+from provisioner.hazards import Overrides, Refusal, made_here
+from provisioner.plan import Plan, publishing_order
 from provisioner.state import META_PIN, DesiredState, ObservedState
 from provisioner.steps import DeleteSlots, Detach, RemovePinRoot, Step, Sweep, Unpin
 

@@ -16,7 +16,7 @@ from msgspec.structs import astuple
 
 from provisioner.codec.base import Abridged, Hidden, Value
 from provisioner.codec.display import format_value
-from provisioner.plan import Severity
+from provisioner.hazards import Severity
 from provisioner.report import page, sentences
 from provisioner.report.model import Children, Kind, Node, Outcome, ReportPlan, Verb
 from provisioner.report.problems import visible

@@ -14,7 +14,7 @@ from typing import Final
 
 from msgspec.structs import astuple
 
-from provisioner.plan import Severity
+from provisioner.hazards import Severity
 from provisioner.report import sentences
 from provisioner.report.model import Kind, Node, Outcome, ReportPlan, Verb
 from provisioner.report.problems import visible

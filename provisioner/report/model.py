@@ -14,7 +14,7 @@ import msgspec
 
 from provisioner.codec.base import Value
 from provisioner.footprint import Footprint
-from provisioner.plan import Hazard, Refusal
+from provisioner.hazards import Hazard, Refusal
 
 ENTRIES: Final = 10
 """Entries shown of one inner map."""

@@ -14,8 +14,9 @@ from provisioner import api
 from provisioner.apply import Options
 from provisioner.changes import Action
 from provisioner.errors import InputError, InterruptError, LockedError, Problem, ProvisionerError, RefusedError
+from provisioner.hazards import Refusal
 from provisioner.inputs import Inputs
-from provisioner.plan import Plan, Refusal
+from provisioner.plan import Plan
 from provisioner.report import build
 from provisioner.report.model import Summary
 from provisioner.watch.machine import Verdict

@@ -12,7 +12,8 @@ import pytest
 from provisioner import api
 from provisioner.apply import Options, Result, Status
 from provisioner.changes import Action
-from provisioner.plan import Overrides, Plan
+from provisioner.hazards import Overrides
+from provisioner.plan import Plan
 from tests.apply import live
 from tests.conftest import remove_tree
 

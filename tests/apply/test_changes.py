@@ -9,9 +9,9 @@ import pytest
 from provisioner.apply import Status
 from provisioner.changes import Action
 from provisioner.errors import RefusedError
+from provisioner.hazards import Overrides
 from provisioner.kernel import maps
 from provisioner.kernel.fd import InnerId
-from provisioner.plan import Overrides
 from provisioner.shape import MapShape
 from provisioner.steps import DeleteSlots, PublishSlots, WriteEntries
 from provisioner.uapi import MapType

@@ -12,9 +12,9 @@ from msgspec.structs import replace
 
 from provisioner import api, template_probe
 from provisioner.errors import HostError, RefusedError
+from provisioner.hazards import Overrides
 from provisioner.kernel import bpffs, maps, objects
 from provisioner.kernel.reasons import KernelError
-from provisioner.plan import Overrides
 from provisioner.shape import MapShape
 from provisioner.uapi import MapFlag, MapType
 from tests.apply import live

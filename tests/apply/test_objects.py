@@ -13,9 +13,9 @@ import pytest
 
 from provisioner.changes import Action
 from provisioner.errors import HostError, ProvisionerError, RefusedError
+from provisioner.hazards import Overrides
 from provisioner.kernel import links, maps
 from provisioner.kernel.reasons import KernelError
-from provisioner.plan import Overrides
 from tests.apply.conftest import Bench
 from tests.conftest import Veth
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from provisioner import api
-from provisioner.plan import Overrides
+from provisioner.hazards import Overrides
 from tests.cli.conftest import Project
 from tests.cli.support import SPEC
 from tests.conftest import Veth

@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 
 from provisioner import api
 from provisioner.diff import Depth, diff_map, slots_to_read
+from provisioner.hazards import Overrides
 from provisioner.host import Host
-from provisioner.plan import Overrides, Plan, make_plan, wanted_meta
+from provisioner.plan import Plan, make_plan, wanted_meta
 from provisioner.report import build, html, jsondoc, markdown, text
 from provisioner.report.model import ReportPlan
 from provisioner.state import (

@@ -6,8 +6,9 @@ import pytest
 from msgspec.structs import replace
 
 from provisioner.diff_objects import diff_links, diff_object
+from provisioner.hazards import Overrides
 from provisioner.location import Location
-from provisioner.plan import Overrides, Plan, make_plan
+from provisioner.plan import Plan, make_plan
 from provisioner.report import build, sentences, text
 from provisioner.report.model import Counts, Outcome
 from provisioner.spec import IfMissing, XdpAttach
