@@ -85,12 +85,17 @@ class LockedError(ProvisionerError):
 
 
 class Problems:
-    """A gathering place: one run shows every problem, and one place raises."""
+    """A gathering place: one run shows every problem, and one place raises.
 
-    __slots__ = ("_found",)
+    `is_partial` is set where some of the input could not be read: then nothing can be said to be missing.
+    """
+
+    __slots__ = ("_found", "_settled", "is_partial")
 
     def __init__(self) -> None:
         self._found: list[Problem] = []
+        self._settled: frozenset[Location | None] = frozenset()
+        self.is_partial = False
 
     def __len__(self) -> int:
         return len(self._found)
@@ -99,10 +104,20 @@ class Problems:
         return iter(self._found)
 
     def add(self, what: str, where: Location | None = None, hint: str = "", address: str = "") -> None:
-        self._found.append(Problem(what, where, hint, address))
+        if where not in self._settled:
+            self._found.append(Problem(what, where, hint, address))
+
+    def missing(self, what: str, where: Location | None = None, hint: str = "", address: str = "") -> None:
+        """Add that something is not there, which what could not be read may well have held."""
+        if not self.is_partial:
+            self.add(what, where, hint, address)
+
+    def settle(self) -> None:
+        """From here on, what is found at a place that has a problem already follows from it, and is not told."""
+        self._settled = frozenset(problem.where for problem in self._found if problem.where is not None)
 
     def extend(self, problems: Iterable[Problem]) -> None:
-        self._found.extend(problems)
+        self._found.extend(problem for problem in problems if problem.where not in self._settled)
 
     def raise_if_any(self, error: type[ProvisionerError] = InputError) -> None:
         """Raise all that was gathered, each problem once, sorted by place."""

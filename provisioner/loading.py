@@ -60,8 +60,8 @@ def load(
     source = document.load(
         files, stdin=stdin, overlays=overlays, allow_outside=allow_outside, problems=problems, inputs=inputs
     )
+    problems.settle()
     try:
-        problems.raise_if_any()
         schema.check(source.tree, schemafile.load(), problems)
         spec = read(source.tree, problems)
         if not contents:

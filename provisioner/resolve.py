@@ -188,7 +188,9 @@ class Resolver:
             elif btf_id and object_name:
                 found.append(self._builder(object_name).from_btf_id(btf_id, where))
             else:
-                self._problems.add(f"`{name}` has no `{field}` type", where, f"write `{field}: u32`, or another type")
+                self._problems.missing(
+                    f"`{name}` has no `{field}` type", where, f"write `{field}: u32`, or another type"
+                )
                 found.append(None)
         return found[0], found[1] if value else None
 
@@ -211,7 +213,7 @@ class Resolver:
             if len(self._problems):  # what is written there has been found fault with
                 return None
             field = "type" if map_type is None else "max_entries"
-            self._problems.add(f"`{name}` has no `{field}`", where, f"write `{field}:`")
+            self._problems.missing(f"`{name}` has no `{field}`", where, f"write `{field}:`")
             return None
         flags = fields.map_flags if fields.map_flags is not None else (declared.map_flags if declared else MapFlag(0))
         extra = fields.map_extra if fields.map_extra is not None else (declared.map_extra if declared else 0)

@@ -130,7 +130,7 @@ class SlotWriter:
             return Inner(self._capacity(inner.max_entries), contents, -1, inner.where)
         share = self._shared.get(inner.shared)
         if share is None:
-            self._problems.add(
+            self._problems.missing(
                 f"shared inner map `{inner.shared}` is not made of template `{self._outer.inner}`, which "
                 f"{self._outer.name} takes",
                 inner.where,

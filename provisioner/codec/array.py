@@ -56,7 +56,8 @@ class Array(Type, frozen=True):
                 Fault(-1, (beyond[0],), f"a {self.describe()} has no element {beyond[0]}", f"it takes {self.count}")
             ]
         if len(elements) < self.count:
-            what = f"{len(elements)} elements are written, a {self.describe()} takes all {self.count}"
+            written = "1 element is written" if len(elements) == 1 else f"{len(elements)} elements are written"
+            what = f"{written}, a {self.describe()} takes all {self.count}"
             return [Fault(-1, (), what)]
         return []
 

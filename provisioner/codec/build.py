@@ -173,7 +173,8 @@ class Builder:
             hint = f"write {{btf: {expr.name}}}"
         else:
             hint = did_you_mean(expr.name, {*self._builtins, *self._types})
-        return self._refuse(f"there is no type `{expr.name}`", expr.where, hint)
+        self._problems.missing(f"there is no type `{expr.name}`", expr.where, hint)
+        return None
 
     def _array(self, expr: ArrayType) -> Type | None:
         if expr.count < 1:
@@ -270,7 +271,8 @@ class Builder:
             else:
                 what = f"there is no BTF of `{expr.source}`"
                 hint = did_you_mean(expr.source, filter(None, self._btf))
-            return self._refuse(what, expr.where, hint)
+            self._problems.missing(what, expr.where, hint)
+            return None
         if types.byteorder != self._byteorder:
             return self._refuse(f"the object is compiled for {types.byteorder}-endian machines", expr.where)
         id_ = types.find(expr.name)

@@ -38,6 +38,9 @@ _HARMLESS_TAGS: Final = {
     "MappingStartEvent": "tag:yaml.org,2002:map",
     "SequenceStartEvent": "tag:yaml.org,2002:seq",
 }
+_LOST: Final = Scalar(None, Location(""))
+"""In the place of an alias that stands for nothing: the pair or item that it is in is left out."""
+
 _CORE_TAG: Final = "tag:yaml.org,2002:"
 
 
@@ -141,7 +144,8 @@ class _Composer:
         if known is None:
             hint = f"write `&{event.anchor}` before the value it stands for, above this line and in the same file"
             self._problem(f"no anchor `&{event.anchor}` stands above", event, hint)
-            return Scalar(None, self._where(event))
+            self._problems.is_partial = True
+            return _LOST
         node, size, height = known
         self._aliased += size
         self._nodes += size
@@ -159,7 +163,9 @@ class _Composer:
         items: list[Node] = []
         take = self._events.take
         while type(event := take()) is not SequenceEndEvent:
-            items.append(self._node(event, depth + 1, section))
+            item = self._node(event, depth + 1, section)
+            if item is not _LOST:
+                items.append(item)
         return Sequence(tuple(items), self._where(start))
 
     def _mapping(self, start: Event, depth: int, section: str) -> Mapping:
@@ -177,7 +183,7 @@ class _Composer:
                 value = self._node(event, depth + 1, name or "")
             else:
                 value = self._node(event, depth + 1, section)
-            if key:
+            if key and value is not _LOST:
                 pairs.append((key, value))
         return Mapping(tuple(pairs), self._where(start))
 
@@ -185,7 +191,10 @@ class _Composer:
         """The key, where it is a scalar that is not there yet; else a Problem and None."""
         key = self._node(event, depth + 1, "")
         where = self._where(event)
-        if not isinstance(key, Scalar):
+        lost = True
+        if key is _LOST:
+            pass  # told
+        elif not isinstance(key, Scalar):
             hint = "write the list form: `- key: {...}`, with the rest of the mapping below it"
             self._problems.add("a key must be a scalar here", where, hint)
         elif key.text is None:
@@ -194,9 +203,11 @@ class _Composer:
             self._problems.add("merge keys (`<<`) are not read", where, "write the keys out, or alias the whole value")
         elif key.text in seen:
             self._problems.add(f"the key `{key.text}` stands here twice; first at {seen[key.text]}", where, "keep one")
+            lost = False
         else:
             seen[key.text] = where
             return key
+        self._problems.is_partial |= lost
         return None
 
     def _entries(self, event: Event, depth: int) -> Node:
@@ -272,6 +283,8 @@ class _Composer:
         self._row(key, value, into)
 
     def _row(self, key: Node, value: Node, into: Collector) -> None:
+        if key is _LOST or value is _LOST:
+            return
         row: list[tuple[Path, Scalar]] = []
         for node, path in ((key, ("key",)), (value, ("value",))):
             if empty := _empty_part(node):

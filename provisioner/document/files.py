@@ -196,10 +196,10 @@ class _Loader:
                 return
             inside = sorted(child for child in path.iterdir() if child.suffix in _SUFFIXES and child.is_file())
         except OSError as error:
-            self._problems.add(f"can't read {path}: {error.strerror}", where)
+            self._lost(f"can't read {path}: {error.strerror}", where)
             return
         if not inside:
-            self._problems.add(f"no *.yaml or *.yml file in the folder {path}", where, "give a spec file")
+            self._lost(f"no *.yaml or *.yml file in the folder {path}", where, "give a spec file")
         for child in inside:
             yield from self._file_trees(child, where)
 
@@ -220,7 +220,7 @@ class _Loader:
                 tree = self._composed(stream, str(path))
         except OSError as error:
             near = did_you_mean(path.name, _names_in(path.parent), "check the path")
-            self._problems.add(f"can't read {path}: {error.strerror}", where, near)
+            self._lost(f"can't read {path}: {error.strerror}", where, near)
         else:
             yield from self._with_includes(tree, path.parent)
         self._stack.pop()
@@ -228,14 +228,22 @@ class _Loader:
     def _composed(self, stream: BinaryIO, name: str) -> Mapping | None:
         hashed = _Hashed(stream, self.digest)
         try:
-            return compose(Events(hashed), name, self._problems)
+            tree = compose(Events(hashed), name, self._problems)
+            self._problems.is_partial |= tree is None
+            return tree
         except _NotText as error:
-            self._problems.add(error.what, Location(name), error.hint)
+            self._lost(error.what, Location(name), error.hint)
         except yaml.YAMLError as error:
             stream.seek(0)
             raw = stream.read() if isinstance(error, yaml.reader.ReaderError) else b""
             self._problems.extend([syntax_problem(error, name, raw)])
+            self._problems.is_partial = True
         return None
+
+    def _lost(self, what: str, where: Location, hint: str = "") -> None:
+        """A problem that keeps a part of the spec from being read."""
+        self._problems.add(what, where, hint)
+        self._problems.is_partial = True
 
     def _with_includes(self, tree: Mapping | None, folder: Path) -> Iterator[Mapping]:
         if tree is None:
@@ -249,7 +257,7 @@ class _Loader:
             if isinstance(pattern, Scalar) and pattern.text:
                 yield from self._included(pattern, pattern.text, folder)
             else:
-                self._problems.add("`include` is a list of files or patterns", pattern.where, "as in [tenants/*.yaml]")
+                self._lost("`include` is a list of files or patterns", pattern.where, "as in [tenants/*.yaml]")
 
     def _included(self, pattern: Scalar, text: str, folder: Path) -> Iterator[Mapping]:
         if glob.has_magic(text):
@@ -257,11 +265,11 @@ class _Loader:
         try:
             found = sorted(folder / name for name in glob.glob(text, root_dir=folder, recursive=True))
         except (OSError, ValueError) as error:
-            self._problems.add(f"can't look for `{text}`: {error}", pattern.where)
+            self._lost(f"can't look for `{text}`: {error}", pattern.where)
             return
         if not found:
             near = did_you_mean(text, _names_in(folder), f"the pattern is relative to {folder.resolve()}")
-            self._problems.add(f"`{text}` matches no file", pattern.where, near)
+            self._lost(f"`{text}` matches no file", pattern.where, near)
         for path in found:
             if glob.has_magic(text):
                 self._inputs.note(path.parent)
@@ -270,6 +278,8 @@ class _Loader:
                 continue
             if self._allow_outside or is_inside(path, pattern, self.roots, self._problems):
                 yield from self._path_trees(path, pattern)
+            else:
+                self._problems.is_partial = True
 
 
 def is_inside(path: Path, named_by: Scalar, roots: SequenceOf[Path], problems: Problems) -> bool:

@@ -103,7 +103,7 @@ class _Rules:
         if name is None or name == "" or name in known:
             return bool(name)
         hint = did_you_mean(name, known, f"declare it under `{what.replace(' ', '_')}s`")
-        self._add(f"there is no {what} `{name}`", self._place(Location(""), *path), hint, address=path[1])
+        self._problems.missing(f"there is no {what} `{name}`", self._place(Location(""), *path), hint, address=path[1])
         return False
 
     def _plain_map(self, plain: PlainMap) -> None:
@@ -124,7 +124,9 @@ class _Rules:
         kind = fields.map_type
         if kind is None:
             if whole and self._find(*path, "type") is None and path[0] != "inner_templates":
-                self._add(f"`{path[1]}` has no `type`", where, "write `type:`, or `object:` or `pin:`", path[1])
+                self._problems.missing(
+                    f"`{path[1]}` has no `type`", where, "write `type:`, or `object:` or `pin:`", path[1]
+                )
             return
         takes = {
             "key": kind not in KEYLESS_TYPES | BARE_TYPES,
@@ -138,7 +140,8 @@ class _Rules:
             if written and not taken:
                 self._add(f"{_a(kind)} has no `{field}`", written.where, "remove it", path[1])
             elif whole and taken and not written:
-                self._add(f"`{path[1]}` has no `{field}`, which {_a(kind)} needs", where, f"write `{field}:`", path[1])
+                what = f"`{path[1]}` has no `{field}`, which {_a(kind)} needs"
+                self._problems.missing(what, where, f"write `{field}:`", path[1])
         self._flags(kind, fields.map_flags, *path)
 
     def _flags(self, kind: MapType, flags: MapFlag | None, *path: str) -> None:
@@ -221,7 +224,7 @@ class _Rules:
         shared = self._spec.shared_inner_maps.get(name)
         if shared is None:
             hint = did_you_mean(name, self._spec.shared_inner_maps, "declare it under `shared_inner_maps`")
-            self._add(f"there is no shared inner map `{name}`", where, hint, outer.name)
+            self._problems.missing(f"there is no shared inner map `{name}`", where, hint, outer.name)
         elif shared.inner != outer.inner:
             what = (
                 f"the shared inner map `{name}` is made from `{shared.inner}`, and `{outer.name}` takes `{outer.inner}`"
@@ -233,7 +236,7 @@ class _Rules:
             known = [*self._spec.objects, VMLINUX]
             if found.source and not found.is_live and found.source not in known:
                 hint = did_you_mean(found.source, known, "a live map is named by its pin: /sys/fs/bpf/...")
-                self._add(f"there is no object `{found.source}` to take BTF from", found.where, hint)
+                self._problems.missing(f"there is no object `{found.source}` to take BTF from", found.where, hint)
 
     def _pins(self) -> None:
         """Maps and programs are pinned side by side, so a name is taken once."""
@@ -259,7 +262,7 @@ class _Rules:
             for other, scalar in others.items():
                 if other not in waits:
                     hint = did_you_mean(other, waits, "name an outer or plain map")
-                    self._add(f"there is no map `{other}` to come after", scalar.where, hint, name)
+                    self._problems.missing(f"there is no map `{other}` to come after", scalar.where, hint, name)
         done: set[str] = set()
         for name in waits:
             self._circle(name, waits, [], done)

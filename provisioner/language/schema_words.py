@@ -111,14 +111,14 @@ class Teller:
         missing = next(name for name in required if self._error.message.startswith(f"{name!r} "))
         examples = schema.get("properties", {}).get(missing, {}).get("examples", [])
         example = examples[0] if examples and isinstance(examples[0], (str, int)) else "..."
-        self._add(f"{self._named} has no `{missing}`", self._owner, f"write `{missing}: {example}`")
+        self._problems.missing(f"{self._named} has no `{missing}`", self._owner, f"write `{missing}: {example}`")
 
     def _dependent(self, rules: dict[str, list[str]]) -> None:
         assert isinstance(self._node, Mapping)
         for name, key, _ in self._node.named():
             lacking = [other for other in rules.get(name, []) if self._node.get(other) is None]
             if lacking and self._error.message.endswith(f"of {name!r}"):
-                self._add(
+                self._problems.missing(
                     f"`{name}` stands only beside `{lacking[0]}`", key.where, f"write `{lacking[0]}`, or remove it"
                 )
 

@@ -239,6 +239,7 @@ BAD = [
     Bad(option("u16", sensitive=True), "s3cret", "no valid sensitive u16"),
     Bad(BACKEND, {"ip": "10.0.0.1", "port": "1"}, "member `weight` is missing", "write `weight: 0`"),
     Bad(BACKEND, "5", "is a mapping", "write {ip: ..., port: ..., weight: ...}"),
+    Bad("u16[3]", ["1"], "1 element is written, a u16[3] takes all 3"),
     Bad("u16[3]", ["1", "2"], "2 elements are written, a u16[3] takes all 3"),
     Bad("u16[2]", ["1", "2", "3"], "has no element 2", "it takes 2"),
     Bad("u16[2]", {"a": "1"}, "is a list of 2"),

@@ -1,0 +1,84 @@
+"""All problems of all files in one run: what can't be read of one file hides nothing that is wrong elsewhere."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from provisioner import api
+from provisioner.host import Host
+from provisioner.loading import SpecError
+
+HEAD = "version: 1\nname: edge\n"
+MAP = "maps:\n  m:\n    {type: hash, key: u32, value: u8, max_entries: 4, entries: {1: 300}}\n"
+TOO_BIG = "a.yaml:5:68: 300 does not fit u8 (0 to 255)"
+TEMPLATE = "inner_templates: {t: {type: hash, key: u8, value: u8, max_entries: 4}}\n"
+OUTER = "outer_maps: {o: {type: hash_of_maps, key: u8, max_entries: 4, inner: t, inner_maps: {900: {}}}}\n"
+
+
+def told(folder: Path, **files: str | bytes) -> list[str]:
+    """The problems of specs by file name, as `FILE:LINE:COLUMN: WHAT`."""
+    for name, text in files.items():
+        content = text if isinstance(text, bytes) else text.encode()
+        (folder / f"{name}.yaml").write_bytes(content)
+    with pytest.raises(SpecError) as caught:
+        api.load([folder], host=Host("little", 2), lookups={})
+    return [f"{problem.where}: {problem.what}".replace(f"{folder}/", "") for problem in caught.value.problems]
+
+
+@pytest.mark.parametrize(
+    ("also", "fault"),
+    [
+        (
+            "  n: {type: array, key: u32, value: {struct: {a: u8}}, max_entries: 4, entries: {0: {}, 1: {a: 2}}}\n",
+            "a.yaml:6:85: an entry has an empty list or mapping in it",
+        ),
+        (
+            "  n: {type: array, key: u32, value: u8, max_entries: 4, max_entries: 5, entries: {0: 1}}\n",
+            "a.yaml:6:57: the key `max_entries` stands here twice; first at a.yaml:6:41",
+        ),
+        (
+            "  n: {type: array, key: u32, value: u8, max_entries: !!int 4, entries: {0: 1}}\n",
+            "a.yaml:6:54: tags do nothing: `!!int`",
+        ),
+        (
+            "  n: {type: array, key: u32, value: u8, max_entries: 4, entries: [{key: 0}, {key: 1, value: 1}]}\n",
+            "a.yaml:6:67: an entry in a list has a `key` and a `value`, and nothing else",
+        ),
+        ("  n: *nowhere\n", "a.yaml:6:6: no anchor `&nowhere` stands above"),
+        (
+            "  n: {<<: *nowhere, type: array}\n",
+            "a.yaml:6:7: merge keys (`<<`) are not read",
+        ),
+        ("  n: {[type]: array}\n", "a.yaml:6:7: a key must be a scalar here"),
+    ],
+)
+def test_what_yaml_itself_has_wrong_hides_no_other_problem(tmp_path: Path, also: str, fault: str) -> None:
+    found = told(tmp_path, a=HEAD + MAP + also)
+    assert found[0] == TOO_BIG
+    assert fault in found
+    assert set(found[1:]) <= {fault, "a.yaml:6:11: no anchor `&nowhere` stands above"}
+
+
+@pytest.mark.parametrize(
+    "unreadable", [b"types: {x: [\n", b"\xff\xfet\0", b"name: caf\xe9\n", b"types:\n\tx: u8\n", b"---\n---\n", b"[1]\n"]
+)
+def test_a_file_that_cannot_be_read_hides_nothing_of_the_others(tmp_path: Path, unreadable: bytes) -> None:
+    """What the lost file may declare is not said to be missing: here `version`, `name`, the template and the type."""
+    uses = "  n: {type: hash, key: x, value: u8, max_entries: 4, entries: {1: 1}}\n"
+    found = told(tmp_path, a="\n\n" + MAP + uses + "maps_: {}\n" + OUTER, b=unreadable)
+    assert found[0] == TOO_BIG
+    assert found[1] == "a.yaml:7:1: `maps_` is no key of a spec"
+    assert len(found) == 3
+    assert found[2].startswith("b.yaml:")
+
+
+def test_what_is_missing_is_told_where_all_could_be_read(tmp_path: Path) -> None:
+    found = told(tmp_path, a="\n\n" + MAP, b=OUTER)
+    assert found == [
+        "a.yaml:3:1: this has no `version`",
+        "a.yaml:3:1: this has no `name`",
+        TOO_BIG,
+        "b.yaml:1:70: there is no inner template `t`",
+    ]
