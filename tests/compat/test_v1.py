@@ -61,12 +61,15 @@ def test_a_saved_plan_is_read() -> None:
 
 
 def lenient(schema: Any) -> Any:
-    """A schema that requires nothing: of newer documents it may require keys that older ones do not have."""
+    """A schema that requires nothing, and knows all keys: newer documents have more of them, but none may go."""
     if isinstance(schema, dict):
         # A list under `required` is the keyword; a property may have that name.
         kept = ((key, one) for key, one in schema.items() if key != "required" or not isinstance(one, list))
         # Without them, a part may be of several kinds.
-        return {"anyOf" if key == "oneOf" else key: lenient(one) for key, one in kept}
+        strict = (
+            {"additionalProperties": False} if isinstance(schema.get("type"), str) and "properties" in schema else {}
+        )
+        return strict | {"anyOf" if key == "oneOf" else key: lenient(one) for key, one in kept}
     return [lenient(one) for one in schema] if isinstance(schema, list) else schema
 
 
