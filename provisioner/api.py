@@ -17,7 +17,7 @@ from msgspec.structs import replace
 
 from provisioner import loading, memory, observe, pinned_btf
 from provisioner.changes import Action
-from provisioner.codec.resolve import Lookup
+from provisioner.codec.resolve import Lookup, at_apply
 from provisioner.diff import diff_map, slots_to_read
 from provisioner.diff_objects import diff_links, diff_object
 from provisioner.document import Document
@@ -215,17 +215,21 @@ def load(
     lookups: Mapping[str, Lookup] | None = None,
     inputs: Inputs | None = None,
     contents: bool = True,
+    any_host: bool = False,
 ) -> Project:
     """Read spec files and everything they name, without a look at the kernel.
 
     Every file and folder that is read is noted in `inputs`, also where the spec turns out to be wrong.
     Without `contents`, tables are not read and entries not encoded: enough for `destroy`, and for nothing else.
     `snapshot` is that of the host which the project is for. `host` and `lookups` (the numbers of interfaces and cgroups
-    by name) are the snapshot's, or else this host's, if not given.
+    by name) are the snapshot's, or else this host's, if not given. For `any_host` names are not looked up: their
+    numbers are known at apply, and what is loaded can be planned against nothing alone.
     Raises SpecError with all problems of all files in one go.
     """
     if snapshot is not None:
         host, lookups = host or snapshot.host(), lookups or snapshot.lookups()
+    elif any_host:
+        lookups = lookups or at_apply()
     source, spec, desired = loading.load(
         [paths] if isinstance(paths, str | os.PathLike) else paths,
         overlays=[Path(overlay) for overlay in overlays],

@@ -34,7 +34,7 @@ def graph(
     def work() -> int:
         from provisioner.report import diagrams
 
-        found = load_project(console, files, overlay, allow_outside, pin_root).graph(live=live)
+        found = load_project(console, files, overlay, allow_outside, pin_root, any_host=not live).graph(live=live)
         if output == "mermaid":
             console.lines(diagrams.mermaid(found))
         elif output == "svg":

@@ -107,7 +107,7 @@ def validate(
         from provisioner.report import jsondoc, text
 
         try:
-            project = load_project(console, names, overlay, allow_outside, pin_root)
+            project = load_project(console, names, overlay, allow_outside, pin_root, any_host=True)
             advice = None if kernel is None else project.advise(kernel)
         except ProvisionerError as error:
             if output != "github":
@@ -172,7 +172,16 @@ def plan(
         if probe and (against != "live" or to_destroy):
             raise typer.BadParameter("only a live kernel can be asked, of what is to be made", param_hint="--probe")
         taken = None if against in ("live", "empty") else read_snapshot(Path(against))
-        project = load_project(console, files, overlay, allow_outside, pin_root, taken, contents=not to_destroy)
+        project = load_project(
+            console,
+            files,
+            overlay,
+            allow_outside,
+            pin_root,
+            taken,
+            contents=not to_destroy,
+            any_host=against == "empty",
+        )
         overrides = _overrides(force, approve_deletes, allow_recreate, take_over, prune, allow_overcommit)
         if to_destroy:
             found = project.plan_destroy(overrides)
@@ -372,6 +381,7 @@ def load_project(
     snapshot: Snapshot | None = None,
     *,
     contents: bool = True,
+    any_host: bool = False,
 ) -> Project:
     from provisioner import load
 
@@ -383,6 +393,7 @@ def load_project(
         stdin=sys.stdin,
         snapshot=snapshot,
         contents=contents,
+        any_host=any_host,
     )
     console.document = project.document
     return project

@@ -7,11 +7,40 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from provisioner.codec.base import Bytes, RefusedError, Scalar, Value, shown
+from provisioner.codec.base import Abridged, Bytes, RefusedError, Scalar, Value, shown
 from provisioner.codec.integer import Integer
 
 Lookup = Callable[[str], int | None]
 """The number of a name, or None if this host has no such thing."""
+
+
+class AtApply:
+    """A lookup where no host can be asked: each name stands for a number that no host gives, and is shown as a name.
+
+    Numbers of interfaces are positive in 32 bits, and those of cgroups far below 2^63: stand-ins count down from
+    `last`, the largest that the type holds.
+    """
+
+    def __init__(self, last: int) -> None:
+        self._last = last
+        self._numbers: dict[str, int] = {}
+        self._names: dict[int, str] = {}
+
+    def __call__(self, name: str) -> int:
+        number = self._numbers.setdefault(name, self._last - len(self._numbers))
+        self._names[number] = name
+        return number
+
+    def show(self, number: Value) -> Value:
+        """What is shown for a number: the name that it stands for, if it does."""
+        name = self._names.get(number) if isinstance(number, int) else None
+        return number if name is None else Abridged(f"{name} (known at apply)")
+
+
+def at_apply() -> dict[str, Lookup]:
+    """Lookups for a spec that is read for no host in particular."""
+    return {"ifindex": AtApply(2**32 - 1), "cgroup_id": AtApply(2**64 - 1)}
+
 
 _NUMBER_LIKE = re.compile(r"[-+]?[0-9]+", re.ASCII)
 
@@ -50,14 +79,15 @@ class Resolved(Scalar, frozen=True):
         if numbers is not None or self.lookup is None:
             return numbers
         try:
-            known = {text: self.parse_one(text) for text in set(texts)}
+            known = {text: self.parse_one(text) for text in dict.fromkeys(texts)}
         except RefusedError:
             return None
         data = b"".join(map(known.__getitem__, texts))
         return np.frombuffer(data, np.uint8).reshape(len(texts), self.size)
 
     def decode(self, rows: Bytes) -> list[Value]:
-        return self.base.decode(rows)
+        numbers = self.base.decode(rows)
+        return list(map(self.lookup.show, numbers)) if isinstance(self.lookup, AtApply) else numbers
 
     def describe(self) -> str:
         return self.name
