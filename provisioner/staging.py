@@ -83,7 +83,7 @@ class Stager:
     def forget_btf(self) -> bool:
         """Create maps without BTF from now on; whether there was any to forget, which what is in them does not need.
 
-        For Linux 5.15 to 6.1, where a value type that is a struct is part of what an outer map's template and its inner
+        For Linux 6.1, where a value type that is a struct is part of what an outer map's template and its inner
         maps must have in common, or none of them (`timer_off` in bpf_map_meta_equal, until aa3496accc41).
         """
         if self._desired.entry_shape.specials:

@@ -22,7 +22,7 @@ from guest import Done
 PROJECT: Final = Path(__file__).resolve().parents[1]
 HOST: Final = "host"
 TESTS: Final = ("tests/kernel", "tests/apply", "tests/promises/test_no_writes.py", "tests/cli/test_live.py")
-_TIMEOUT: Final = 1500.0
+_TIMEOUT: Final = 3600.0
 
 
 def main() -> int:

@@ -17,6 +17,21 @@ _TRIED: Final = {
 }
 
 
+UNPRIVILEGED: Final = kernelfacts.Fact((5, 19, 0), "c8644cd0efe7")
+"""From here on kernel.unprivileged_bpf_disabled forbids others to create and load, and no more."""
+
+
+def others_may_look(refused: str) -> bool:
+    """Whether a process without any capability may open pins. Fails where it may not on a kernel that is new enough.
+
+    `refused` is what it was told, if it was refused.
+    """
+    if "BPF_OBJ_GET: this process may not do this" not in refused:
+        return True
+    assert running_version() < UNPRIVILEGED.since, f"it came with {UNPRIVILEGED.source}, but: {refused}"
+    return False
+
+
 def kernel_has(map_type: MapType) -> bool:
     """Whether the kernel makes maps of a type. Fails where it does not although it is new enough to."""
     if map_type not in _TRIED:
