@@ -89,8 +89,11 @@ def export(
             project_ = load_project(console, files, overlay, allow_outside, pin_root)
             write_snapshot(snapshot, project_.snapshot())
             return 0
-        if snapshot is not None or files:
+        if snapshot is not None:
             raise typer.BadParameter("--snapshot takes the FILES of a project, and no maps", param_hint="FILES")
+        if files:
+            what = "FILES go with --snapshot; a map is named by --pin, --id or --name"
+            raise typer.BadParameter(what, param_hint=files[0])
         if not (pin or number or name):
             raise typer.BadParameter("say which maps", param_hint="--pin, --id or --name")
         from provisioner import export_live
