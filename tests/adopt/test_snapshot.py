@@ -208,7 +208,7 @@ def bare(*words: str | Path) -> subprocess.CompletedProcess[str]:
     [
         (("--snapshot", "x"), "takes the FILES"),
         (("--snapshot", "x", "spec.yaml", "--pin", "/sys/fs/bpf/x"), "takes the FILES"),
-        (("spec.yaml",), "takes the FILES"),
+        (("spec.yaml",), "FILES go with --snapshot"),
     ],
 )
 def test_what_goes_together(words: tuple[str, ...], says: str) -> None:
