@@ -92,7 +92,7 @@ def _capabilities() -> Finding:
     if "CAP_SYS_ADMIN" in held:
         return Finding("capabilities", Level.OK, said, held)
     if "CAP_BPF" in held:
-        hint = "outer maps that have inner maps are neither read nor changed, unless the spec says `pin_inner_maps: true`"
+        hint = "inner maps are neither read nor changed, unless the spec says `pin_inner_maps: true`"
         return Finding("capabilities", Level.NOTE, said, held, hint)
     return Finding("capabilities", Level.BAD, said, held, host.privilege_hint())
 
