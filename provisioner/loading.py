@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from provisioner import document, pinned_btf, schemafile
 from provisioner.codec.btf import BtfTypes
 from provisioner.codec.resolve import Lookup
-from provisioner.document import Document
+from provisioner.document import Document, Source
 from provisioner.encode import encode
 from provisioner.errors import InputError, Problems, ProvisionerError
 from provisioner.host import Host
@@ -27,6 +27,9 @@ from provisioner.ownership import without_contents
 from provisioner.spec import Spec, TableRef
 from provisioner.state import DesiredState
 from provisioner.tree import RawEntries
+
+_BINARY = frozenset({"parquet", ".parquet", "raw", ".bin"})
+"""Formats and suffixes of tables that have no lines."""
 
 _VMLINUX_BTF = Path("/sys/kernel/btf/vmlinux")
 
@@ -61,6 +64,7 @@ def load(
         files, stdin=stdin, overlays=overlays, allow_outside=allow_outside, problems=problems, inputs=inputs
     )
     problems.settle()
+    tables: dict[str, Source] = {}
     try:
         schema.check(source.tree, schemafile.load(), problems)
         spec = read(source.tree, problems)
@@ -72,13 +76,13 @@ def load(
             spec,
             host or this_host.read_host(),
             objects,
-            lambda table: _table(table, roots, problems, inputs),
+            lambda table: _table(table, roots, problems, inputs, tables),
             _btf(spec, objects, read_btf, problems),
             lookups or {"ifindex": this_host.find_ifindex, "cgroup_id": this_host.find_cgroup_id},
             problems,
         )
     except InputError as error:
-        raise SpecError(error, source) from error
+        raise SpecError(error, replace(source, files={**source.files, **tables})) from error
     return source, spec, _marked(desired, source.overlays) if source.overlays else desired
 
 
@@ -96,6 +100,8 @@ def _objects(
     Objects are built in a folder beside the specs as often as in one below (`../bpf/router.bpf.o`): both are inside.
     """
     for name, one in spec.objects.items():
+        if not one.file.text:  # the schema says so
+            continue
         path = beside(one.file.where.file, one.file.text or "")
         near = None if roots is None else [*roots, *(root.parent for root in roots)]
         if near is not None and not document.is_inside(path, one.file, near, problems):
@@ -130,12 +136,19 @@ def _btf(
     return found
 
 
-def _table(table: TableRef, roots: tuple[Path, ...] | None, problems: Problems, inputs: Inputs) -> RawEntries:
-    """What a table or raw file holds; it must be below one of `roots`, unless that is None."""
+def _table(
+    table: TableRef, roots: tuple[Path, ...] | None, problems: Problems, inputs: Inputs, texts: dict[str, Source]
+) -> RawEntries:
+    """What a table or raw file holds; it must be below one of `roots`, unless that is None.
+
+    One whose lines a message can show is added to `texts`.
+    """
     path = beside(table.file.where.file, table.file.text or "")
     if roots is not None and not document.is_inside(path, table.file, roots, problems):
         return RawEntries((), table.where)
     inputs.note(path)
+    if (table.format or path.suffix.lower()) not in _BINARY:
+        texts[str(path)] = Source(path)
     from provisioner.tables import read_table  # few specs have tables
 
     return read_table(table, path, problems)

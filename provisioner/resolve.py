@@ -188,10 +188,11 @@ class Resolver:
             elif btf_id and object_name:
                 found.append(self._builder(object_name).from_btf_id(btf_id, where))
             else:
-                self._problems.missing(
-                    f"`{name}` has no `{field}` type", where, f"write `{field}: u32`, or another type"
-                )
                 found.append(None)
+                if definition is None and kind is not None:  # the rules say it of what no object declares
+                    continue
+                hint = f"write `{field}: u32`, or another type"
+                self._problems.missing(f"`{name}` has no `{field}` type", where, hint)
         return found[0], found[1] if value else None
 
     def _shape(

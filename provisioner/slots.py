@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from provisioner import columns
 from provisioner.codec.base import Bytes, Path, Type
@@ -89,8 +90,9 @@ class SlotWriter:
 
     def _listed(self, inner_maps: Sequence[InnerMap]) -> Written:
         single = [number for number, inner in enumerate(inner_maps) if not isinstance(inner.key, KeyRange)]
-        keys = [self._single_keys([inner_maps[number] for number in single])]
-        owner = [np.array(single, np.int64)]
+        written_keys, sound = self._single_keys([inner_maps[number] for number in single])
+        keys = [written_keys[sound]]
+        owner = [np.array(single, np.int64)[sound]]
         for number, inner in enumerate(inner_maps):
             if isinstance(inner.key, KeyRange):
                 spread = self._range(inner.key)
@@ -146,9 +148,10 @@ class SlotWriter:
     def _contents(self) -> Contents:
         return self._outer.policy.contents or self._template.policy.contents or Contents.EXACT
 
-    def _single_keys(self, inner_maps: Sequence[InnerMap]) -> Bytes:
-        """Keys of inner maps that name one each; those written alike are encoded together."""
+    def _single_keys(self, inner_maps: Sequence[InnerMap]) -> tuple[Bytes, NDArray[np.bool_]]:
+        """Keys of inner maps that name one each, and which of them are sound; those written alike go together."""
         keys = np.zeros((len(inner_maps), self._kind.size), np.uint8)
+        sound = np.ones(len(inner_maps), np.bool_)
         alike: dict[tuple[Path, ...], list[int]] = {}
         scalars: list[list[Scalar]] = []
         for number, inner in enumerate(inner_maps):
@@ -159,9 +162,9 @@ class SlotWriter:
         for paths, numbers in alike.items():
             chunk = key_chunk(paths, [scalars[number] for number in numbers], inner_maps[numbers[0]].where)
             out = np.zeros((len(numbers), self._kind.size), np.uint8)
-            encode_columns([chunk], [self._outer.name], "key", self._kind, out, self._problems)
+            sound[numbers] = encode_columns([chunk], [self._outer.name], "key", self._kind, out, self._problems)
             keys[numbers] = out
-        return keys
+        return keys, sound
 
     def _range(self, written: KeyRange) -> Bytes:
         """The keys `first..last`, both included; `possible_cpus` stands for 0 to the last of them."""

@@ -46,6 +46,7 @@ _FLOATS = frozenset({"f32", "f64", "float", "double"})
 _OTHER_WORDS: Final = {
     "int": "s32", "short": "s16", "long": "s64", "unsigned": "u32", "string": "char[N]", "str": "char[N]",
     "byte": "u8", "boolean": "bool", "_Bool": "bool", "address": "ip", "addr": "ip", "cidr": "cidr4 or cidr6",
+    "be8": "u8", "le8": "u8",
 } | {
     f"{prefix}{bits}{suffix}": f"{ours}{bits}"
     for bits in (8, 16, 32, 64)
@@ -172,7 +173,8 @@ class Builder:
         elif expr.name.startswith(("struct ", "union ", "enum ")):
             hint = f"write {{btf: {expr.name}}}"
         else:
-            hint = did_you_mean(expr.name, {*self._builtins, *self._types})
+            otherwise = "declare it under `types`, or write one that is known, such as u32, be16, ipv4 or bytes[8]"
+            hint = did_you_mean(expr.name, {*self._builtins, *self._types}, otherwise)
         self._problems.missing(f"there is no type `{expr.name}`", expr.where, hint)
         return None
 

@@ -42,7 +42,8 @@ def _refused(text: str, kind: str) -> RefusedError:
         if any(octet != "0" and octet.startswith("0") for octet in octets):
             plain = ".".join(octet.lstrip("0") or "0" for octet in octets)
             return RefusedError(f"{shown(text)} has leading zeros, which some read as octal", f"write {plain}")
-    return RefusedError(f"{shown(text)} is no {kind} address")
+    example = "192.0.2.1" if kind == "IPv4" else "2001:db8::1"
+    return RefusedError(f"{shown(text)} is no {kind} address", f"write it like {example}")
 
 
 def _address(family: int, text: str, kind: str) -> bytes:

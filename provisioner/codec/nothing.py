@@ -21,7 +21,11 @@ class Nothing(Type, frozen=True):
         return 1
 
     def encode(self, columns: Mapping[Path, Column], out: Bytes) -> list[Fault]:
-        return [Fault(-1, (), "this map has no such thing")] if columns and len(out) else []
+        return (
+            [Fault(-1, (), "maps of this type have no such thing", "leave the entries out")]
+            if columns and len(out)
+            else []
+        )
 
     def decode(self, rows: Bytes) -> list[Value]:
         return [None] * len(rows)

@@ -9,6 +9,7 @@ import numpy as np
 from provisioner.codec.array import Array
 from provisioner.codec.base import Bytes, Column, Fault, Path, Type, Value
 from provisioner.specials import Special
+from provisioner.words import plural
 
 
 class PerCpu(Type, frozen=True):
@@ -48,7 +49,7 @@ class PerCpu(Type, frozen=True):
         found: list[Fault] = []
         wanted = {path[0] for path in columns}
         if wanted != set(range(self.cpus)):
-            what = f"a list of {len(wanted)} values, for {self.cpus} possible CPUs"
+            what = f"a list of {plural(len(wanted), 'value')}, for {plural(self.cpus, 'possible CPU')}"
             return [Fault(-1, (), what, "write one value for each, or one value that stands for all")]
         for cpu in range(self.cpus):
             own = {path[1:]: column for path, column in columns.items() if path[0] == cpu}

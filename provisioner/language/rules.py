@@ -109,7 +109,7 @@ class _Rules:
     def _plain_map(self, plain: PlainMap) -> None:
         path = ("maps", plain.name)
         self._origin(plain.object, plain.pin, *path)
-        self._shape(plain.fields, plain.where, *path, whole=not plain.object and not plain.pin)
+        self._shape(plain.fields, plain.where, *path, whole=not plain.object, adopted=bool(plain.pin))
         self._contents(plain.fields.map_type, plain.policy, plain.where, *path)
         self._ignored(plain.policy.contents, plain.entries, plain.name)
 
@@ -119,11 +119,11 @@ class _Rules:
             self._add("a map comes out of an `object` or is adopted by its `pin`, not both", pin.where, hint, path[1])
         self._known(object_, self._spec.objects, "object", *path, "object")
 
-    def _shape(self, fields: MapFields, where: Location, *path: str, whole: bool) -> None:
-        """What the map's type needs, and does not take; `whole` if nothing but the spec says it."""
+    def _shape(self, fields: MapFields, where: Location, *path: str, whole: bool, adopted: bool = False) -> None:
+        """What the map's type needs, and does not take; `whole` if no object says it, `adopted` if it is there."""
         kind = fields.map_type
         if kind is None:
-            if whole and self._find(*path, "type") is None and path[0] != "inner_templates":
+            if whole and not adopted and self._find(*path, "type") is None and path[0] != "inner_templates":
                 self._problems.missing(
                     f"`{path[1]}` has no `type`", where, "write `type:`, or `object:` or `pin:`", path[1]
                 )
@@ -175,7 +175,7 @@ class _Rules:
     def _outer_map(self, outer: OuterMap) -> None:
         path = ("outer_maps", outer.name)
         self._origin(outer.object, outer.pin, *path)
-        self._shape(outer.fields, outer.where, *path, whole=not outer.object and not outer.pin)
+        self._shape(outer.fields, outer.where, *path, whole=not outer.object, adopted=bool(outer.pin))
         known = self._known(outer.inner, self._spec.inner_templates, "inner template", *path, "inner")
         template = self._spec.inner_templates[outer.inner] if known else None
         if outer.policy.contents and template:

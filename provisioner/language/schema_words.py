@@ -67,7 +67,11 @@ class Teller:
             case "enum":
                 self._unknown_word(shown, [str(word) for word in value], schema)
             case "const":
-                self._add(f"{self._named} is {shown}, and only {value} is known", self._node.where, f"write {value}")
+                if isinstance(error.instance, type(value)):
+                    what, hint = f"is {shown}, and only {value} is known", f"write {value}"
+                else:
+                    what, hint = f"is no number: only {value} is known", f"write {value}, without quotes"
+                self._add(f"{self._named} {what}", self._node.where, hint)
             case "pattern" | "maxLength" | "minLength":
                 self._bad_text(shown, schema)
             case "minimum" | "maximum":
@@ -98,7 +102,8 @@ class Teller:
         for name, key, _ in self._node.named():
             if name not in known:
                 title = schema.get("title", "").lower()
-                of = f" of {'an' if title[0] in 'aeiou' else 'a'} {title}" if title else ""
+                article = "" if title.endswith("s") else "an " if title[:1] in ("a", "e", "i", "o", "u") else "a "
+                of = f" of {article}{title}" if title else ""
                 hint = did_you_mean(
                     name,
                     set(known) - present,
@@ -111,7 +116,9 @@ class Teller:
         missing = next(name for name in required if self._error.message.startswith(f"{name!r} "))
         examples = schema.get("properties", {}).get(missing, {}).get("examples", [])
         example = examples[0] if examples and isinstance(examples[0], (str, int)) else "..."
-        self._problems.missing(f"{self._named} has no `{missing}`", self._owner, f"write `{missing}: {example}`")
+        is_root = not self._error.absolute_path and self._key is None and "version" in required
+        owner = "the spec" if is_root else self._named
+        self._problems.missing(f"{owner} has no `{missing}`", self._owner, f"write `{missing}: {example}`")
 
     def _dependent(self, rules: dict[str, list[str]]) -> None:
         assert isinstance(self._node, Mapping)
@@ -148,7 +155,7 @@ class Teller:
                     hint = "write it in decimal, without leading zeros, points or underscores, or as 0x..."
                 elif "boolean" in wanted:
                     hint = "write true or false"
-                elif text is None and "object" in wanted:
+                elif text is None and wanted == ["object"]:
                     hint = "write {} where nothing is meant to be in it"
                 elif "string" in wanted and text is not None:
                     hint = f'write "{short(text)}" in quotes'

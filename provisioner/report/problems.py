@@ -24,7 +24,7 @@ def text(
     for problem in problems:
         place = str(problem.where) if problem.where else problem.address
         label = style("error:", "red")
-        what = visible(problem.what)
+        what = visible(problem.what if problem.where is None else problem.what.replace("\n", "\\n"))
         yield f"{style(visible(place), 'bold')}: {label} {what}" if place else f"{label} {what}"
         line = (lines or {}).get(problem.where) if problem.where else None
         if line is not None and problem.where is not None:

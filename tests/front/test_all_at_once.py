@@ -77,8 +77,39 @@ def test_a_file_that_cannot_be_read_hides_nothing_of_the_others(tmp_path: Path, 
 def test_what_is_missing_is_told_where_all_could_be_read(tmp_path: Path) -> None:
     found = told(tmp_path, a="\n\n" + MAP, b=OUTER)
     assert found == [
-        "a.yaml:3:1: this has no `version`",
-        "a.yaml:3:1: this has no `name`",
+        "a.yaml:3:1: the spec has no `version`",
+        "a.yaml:3:1: the spec has no `name`",
         TOO_BIG,
         "b.yaml:1:70: there is no inner template `t`",
     ]
+
+
+def test_a_fault_is_told_once_and_none_follows_from_it(tmp_path: Path) -> None:
+    """An object without a file, keys that mean nothing, a map of which nothing but the type is written."""
+    text = (
+        "objects: {o: {}}\n"
+        + TEMPLATE
+        + "outer_maps: {o: {type: hash_of_maps, key: u8, max_entries: 9, inner: t, "
+        + "inner_maps: {0: {}, x: {}, y: {}}}}\n"
+        + "maps: {m: {type: queue}}\n"
+    )
+    assert told(tmp_path, a=HEAD + text) == [
+        "a.yaml:3:11: `o` has no `file`",
+        "a.yaml:5:93: `x` is not an integer",
+        "a.yaml:5:100: `y` is not an integer",
+        "a.yaml:6:8: `m` has no `value`, which a queue needs",
+        "a.yaml:6:8: `m` has no `max_entries`, which a queue needs",
+        "a.yaml:6:8: `contents: exact`, the default, can't hold for a queue: its entries can't be listed",
+    ]
+
+
+def test_the_line_of_a_table_is_shown_with_a_caret(tmp_path: Path) -> None:
+    table = "{from: t.csv, key: k, value: v}"
+    spec = f"{HEAD}maps: {{m: {{type: hash, key: u32, value: u8, max_entries: 9, entries: {table}}}}}\n"
+    (tmp_path / "a.yaml").write_text(spec)
+    (tmp_path / "t.csv").write_text("k,v\n1,300\n")
+    with pytest.raises(SpecError) as caught:
+        api.load([tmp_path], host=Host("little", 2), lookups={})
+    (problem,) = caught.value.problems
+    assert problem.where is not None
+    assert caught.value.document.line(problem.where) == "1,300"

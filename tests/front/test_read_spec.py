@@ -195,7 +195,7 @@ OUTER = TEMPLATE + "outer_maps:\n  o: {type: hash_of_maps, key: u32, max_entries
 PLAIN = "maps:\n  m: {type: hash, key: u8, value: u8, max_entries: 1, "
 
 STRUCTURE: dict[str, tuple[str, list[str]]] = {
-    "no name": ("version: 1\n", ["1:1: this has no `name`"]),
+    "no name": ("version: 1\n", ["1:1: the spec has no `name`"]),
     "version": ("version: 2\nname: x\n", ["1:10: `version` is `2`, and only 1 is known"]),
     "unknown key": (HEAD + "mapps: {}\n", ["3:1: `mapps` is no key of a spec"]),
     "bad name": ("version: 1\nname: a.b\n", ["2:7: `a.b` can't stand here"]),
