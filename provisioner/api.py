@@ -18,7 +18,7 @@ from msgspec.structs import replace
 from provisioner import loading, memory, observe, pinned_btf
 from provisioner.changes import Action
 from provisioner.codec.resolve import Lookup, at_apply
-from provisioner.diff import diff_map, slots_to_read
+from provisioner.diff import diff_map, held_twice, slots_to_read
 from provisioner.diff_objects import diff_links, diff_object
 from provisioner.document import Document
 from provisioner.errors import Problem, ProvisionerError, RefusedError
@@ -267,11 +267,11 @@ def _compare(
     check_interfaces: bool,
 ) -> Plan:
     """The plan from one state to the other; entries are read from `source`, or this host, as they are compared."""
-    maps = []
+    maps, shared = [], held_twice(observed.maps.values())
     for name, one in desired.maps.items():
         live = observed.maps.get(name)
         blocks = () if live is None else observe.blocks(desired, one, live, slots_to_read(one, live), source)
-        maps.append(diff_map(one, live, blocks, observed.meta))
+        maps.append(diff_map(one, live, blocks, observed.meta, shared))
     objects = {name: diff_object(one, desired, observed) for name, one in desired.objects.items()}
     links = diff_links(observed, objects, check_interfaces)
     return make_plan(desired, observed, maps, objects.values(), links, overrides)

@@ -94,10 +94,26 @@ def slots_to_read(desired: DesiredMap, observed: ObservedMap) -> NDArray[np.uint
     return depth
 
 
+def held_twice(live: Iterable[ObservedMap]) -> frozenset[int]:
+    """The ids of inner maps that are in slots of more than one outer map, or are themselves one of these maps."""
+    each = [np.unique(np.append(one.slots.inner_ids, one.id)) for one in live]
+    if len(each) < 2:
+        return frozenset()
+    ids, holders = np.unique(np.concatenate(each), return_counts=True)
+    return frozenset(ids[holders > 1].tolist())
+
+
 def diff_map(
-    desired: DesiredMap, observed: ObservedMap | None, blocks: Iterable[ObservedBlock], meta: Meta | None
+    desired: DesiredMap,
+    observed: ObservedMap | None,
+    blocks: Iterable[ObservedBlock],
+    meta: Meta | None,
+    shared: frozenset[int] = frozenset(),
 ) -> MapChange:
-    """The change that makes `observed` into `desired`; `blocks` hold what `slots_to_read` asks for."""
+    """The change that makes `observed` into `desired`; `blocks` hold what `slots_to_read` asks for.
+
+    `shared` are inner maps that other maps hold too, which no spec can ask for: they are never written in place.
+    """
     if observed is None:
         return MapChange(
             desired.name, Action.CREATE, "it does not exist", desired, None, *_created(desired, Reason.NEW)
@@ -109,7 +125,7 @@ def diff_map(
     position = _positions(slots.observed, len(observed.slots.inner_ids))
     found = [_diff_block(desired, block, slots, position) for block in blocks]
     entries = _join(found, desired)
-    _decide(desired, observed, slots)
+    _decide(desired, observed, slots, shared)
     changed = bool(np.isin(slots.action, (Action.UNCHANGED, Action.KEEP), invert=True).any())
     action = Action.UPDATE if changed else Action.UNCHANGED
     return MapChange(desired.name, action, "its contents differ" if changed else "", desired, observed, slots, entries)
@@ -251,7 +267,7 @@ def _join(parts: list[EntryChanges], desired: DesiredMap) -> EntryChanges:
     )
 
 
-def _decide(desired: DesiredMap, observed: ObservedMap, slots: SlotChanges) -> None:
+def _decide(desired: DesiredMap, observed: ObservedMap, slots: SlotChanges, shared: frozenset[int]) -> None:
     """Fill in each slot's action and reason."""
     wanted, live = slots.desired, slots.observed
 
@@ -286,6 +302,8 @@ def _decide(desired: DesiredMap, observed: ObservedMap, slots: SlotChanges) -> N
     ids = columns.take(observed.slots.inner_ids, live, 0)
     share = columns.take(desired.slots.shared, wanted, -1)
     mark(both & _wrongly_shared(ids, share), Action.REPLACE, Reason.UNDECLARED_SHARE)
+    if shared:
+        mark(both & np.isin(ids, list(shared)), Action.REPLACE, Reason.UNDECLARED_SHARE)
     _spread_over_shares(slots, share)
 
 

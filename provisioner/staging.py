@@ -9,6 +9,7 @@ from typing import Self
 
 from msgspec.structs import replace
 
+from provisioner import columns
 from provisioner.codec.btf_emit import btf_of
 from provisioner.host import Host
 from provisioner.kernel import batch, maps, reading
@@ -99,10 +100,13 @@ class Stager:
             batch.write_batch(fd, self._keys.cut(start, end), self._values.cut(start, end), name=self._desired.name)
 
     def _copy(self, old_id: int, new: MapFd) -> None:
-        """Write everything that a live inner map holds into a new one."""
+        """Write everything that a live inner map holds into a new one; of an array, what is not zero there anyway."""
         with self._inner.open(old_id, readonly=True) as old:
             shape = replace(maps.info(old).shape, specials=self._desired.entry_shape.specials)
             keys, values = reading.read_entries(old, shape, self._host.possible_cpus)
+        if shape.is_array:  # a new one with less room takes no index beyond it
+            held = columns.is_nonzero(values)
+            keys, values = keys[held], values[held]
         batch.write_batch(new, keys, values, name=self._desired.name)
 
     def _create(self, shape: MapShape, btf: tuple[BtfFd | None, int, int]) -> MapFd:

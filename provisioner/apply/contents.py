@@ -148,15 +148,20 @@ def _unpublish(tx: Transaction, change: MapChange, rows: Index) -> None:
 
 
 def _edits(fd: MapFd, change: MapChange, row: int, edits: EntryChanges) -> list[Callable[[], None]]:
-    """One batch that writes and one that deletes; deletes come first only where there is no room otherwise."""
+    """A batch that writes and one that deletes, less one of nothing: that has nothing to take back.
+
+    Deletes come first only where there is no room otherwise.
+    """
     address = change.slot_address(row)
     gone = edits.action == EntryAction.DELETE
     keys = np.ascontiguousarray(edits.keys[~gone])
     values = np.ascontiguousarray(_desired(change).entries.values[edits.row[~gone]])
-    order: list[Callable[[], None]] = [
-        partial(batch.write_batch, fd, keys, values, locked=_desired(change).entry_shape.is_locked, name=address),
-        partial(_delete_entries, fd, change, edits.keys[gone], address),
-    ]
+    order: list[Callable[[], None]] = []
+    if len(keys):
+        locked = _desired(change).entry_shape.is_locked
+        order.append(partial(batch.write_batch, fd, keys, values, locked=locked, name=address))
+    if gone.any():
+        order.append(partial(_delete_entries, fd, change, edits.keys[gone], address))
     return order[::-1] if _is_crowded(change, row) else order
 
 

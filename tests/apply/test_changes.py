@@ -186,3 +186,26 @@ def test_a_project_does_not_take_what_it_did_not_make(bench: Bench) -> None:
         bench.apply(spec("1: {}"))
     bench.overrides = Overrides(take_over=True)
     bench.settle(spec("1: {}"))
+
+
+TWO = """
+inner_templates: {{one: {{type: hash, key: u32, value: u32, max_entries: 8}}}}
+outer_maps:
+  a: {{type: hash_of_maps, key: u32, max_entries: 8, inner: one, inner_maps: {{1: {{entries: {{1: {0}}}}}}}}}
+  b: {{type: array_of_maps, key: u32, max_entries: 8, inner: one, inner_maps: {{1: {{entries: {{1: 1}}}}}}}}
+"""
+
+
+def test_an_inner_map_that_somebody_put_in_two_outer_maps_is_never_written(bench: Bench) -> None:
+    """A write through the one would be seen through the other: both get a map of their own."""
+    bench.apply(TWO.format(1))
+    shared = bench.ids("a")[u32(1)]
+    with maps.open_pin(bench.root / "b") as other, maps.open_id(InnerId(shared)) as inner:
+        maps.insert_inner(other, u32(1), inner)
+    plan, _ = bench.settle(TWO.format(2))
+    assert [change.slots.action.tolist() for change in plan.maps.values()] == [[Action.REPLACE], [Action.REPLACE]]
+    assert (bench.tree("a"), bench.tree("b")) == (
+        {u32(1): {u32(1): u32(2)}},
+        bench.tree("b") | {u32(1): {u32(1): u32(1)}},
+    )
+    assert shared not in {bench.ids("a")[u32(1)], bench.ids("b")[u32(1)]}

@@ -62,6 +62,15 @@ def test_what_we_declare_wins_over_what_is_copied(bench: Bench) -> None:
     }
 
 
+def test_an_array_is_copied_into_one_with_less_room(bench: Bench) -> None:
+    """Its indexes beyond the new room exist, but hold nothing."""
+    template = "contents: ignore, on_replace: copy, flags: [inner_map]"
+    bench.apply(spec("5: {max_entries: 16}", kind="array", template=template))
+    write_others(bench, 5, 7, 77)
+    bench.settle(spec("5: {max_entries: 8}", kind="array", template=template))
+    assert {key: value for key, value in bench.tree("outer")[u32(5)].items() if any(value)} == {u32(7): u32(77)}
+
+
 def test_a_range_of_slots_is_ours_and_the_rest_is_not(bench: Bench) -> None:
     text = spec("10: {}, 11: {}", outer="owned_keys: 10..19,")
     bench.apply(text)

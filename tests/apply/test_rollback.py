@@ -81,6 +81,16 @@ def test_a_first_apply_that_fails_leaves_nothing(bench: Bench) -> None:
     assert not bench.root.exists()
 
 
+def test_a_delete_that_was_never_made_is_not_taken_back(bench: Bench) -> None:
+    """Nothing was written before it: the map, which takes no write, is as it was, and is not called live."""
+    bench.apply(spec(BEFORE))
+    switch = bench.entries("zz_switch")
+    with frozen(bench, "zz_switch"), pytest.raises(ProvisionerError, match="frozen") as failed:
+        bench.apply(spec(BEFORE).replace("entries: {0: 1}", "entries: {}"))
+    assert (failed.value.exit_code, failed.value.live) == (5, ())
+    assert bench.entries("zz_switch") == switch
+
+
 @pytest.mark.parametrize("stop_after", [1, 2, 3])
 def test_an_interrupt_is_answered_at_the_next_safe_point(bench: Bench, stop_after: int) -> None:
     bench.apply(spec(BEFORE))

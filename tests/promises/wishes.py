@@ -1,0 +1,216 @@
+"""Desired states at random: small ones, over few names, keys and values, so that they meet what is live."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from hypothesis import strategies as st
+
+from provisioner.shape import MapShape
+from provisioner.uapi import MapFlag, MapType
+
+KEYS: Final = range(4)
+VALUES: Final = range(3)
+SLOTS: Final = range(6)
+OUTER_NAMES: Final = ("one", "two")
+PLAIN: Final = "plain"
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A kind of map that holds entries: its YAML, its shape, and how small numbers become its keys and values.
+
+    `mask` tells which bytes of a value mean something; the others are padding.
+    """
+
+    yaml: Mapping[str, Any]
+    shape: MapShape
+    mask: bytes
+
+    @property
+    def is_fixed(self) -> bool:
+        """Whether all maps of a template must have room for the same number."""
+        return self.shape.map_type is MapType.ARRAY and not self.shape.map_flags & MapFlag.INNER_MAP
+
+    @property
+    def is_replaced(self) -> bool:
+        """Whether `update: auto` never writes it in place: a reader could see half a value."""
+        return self.shape.is_array and self.shape.value_size > 8
+
+    def key_yaml(self, key: int) -> Any:
+        return f"10.{key}.0.0/16" if self.shape.map_type is MapType.LPM_TRIE else key
+
+    def key(self, key: int) -> bytes:
+        return struct.pack("<I4B", 16, 10, key, 0, 0) if self.shape.key_size == 8 else struct.pack("<I", key)
+
+    def value_yaml(self, value: int) -> Any:
+        return {"a": value, "b": value} if "struct" in str(self.yaml["value"]) else value
+
+    def value(self, value: int, cpus: int, padding: int = 0) -> bytes:
+        """As the system call moves it."""
+        if self.shape.is_percpu:
+            return struct.pack("<Q", value) * cpus
+        if self.shape.map_type is MapType.LPM_TRIE:
+            return bytes([value])
+        if self.shape.value_size == 8:
+            return struct.pack("<B3BI", value, padding, padding, padding, value)
+        if self.shape.value_size == 16:
+            return struct.pack("<QQ", value, value)
+        return struct.pack("<I", value)
+
+    def meaning(self, value: bytes) -> bytes:
+        """The value with its padding made zero."""
+        return bytes(byte & keep for byte, keep in zip(value, self.mask * (len(value) // len(self.mask)), strict=True))
+
+
+def _kind(yaml: Mapping[str, Any], shape: MapShape, mask: bytes = b"") -> Kind:
+    return Kind(yaml, shape, mask or b"\xff" * shape.value_size)
+
+
+_WIDE: Final = {"struct": {"a": "u64", "b": "u64"}}
+KINDS: Final[Mapping[str, Kind]] = {
+    "hash": _kind({"type": "hash", "key": "u32", "value": "u32"}, MapShape(MapType.HASH, 4, 4, 8)),
+    "padded": _kind(
+        {"type": "hash", "key": "u32", "value": {"struct": {"a": "u8", "b": "u32"}}},
+        MapShape(MapType.HASH, 4, 8, 8),
+        b"\xff\0\0\0\xff\xff\xff\xff",
+    ),
+    "array": _kind(
+        {"type": "array", "key": "u32", "value": "u32", "flags": ["inner_map"]},
+        MapShape(MapType.ARRAY, 4, 4, 8, MapFlag.INNER_MAP),
+    ),
+    "wide": _kind({"type": "array", "key": "u32", "value": _WIDE}, MapShape(MapType.ARRAY, 4, 16, 8)),
+    "lpm": _kind(
+        {"type": "lpm_trie", "key": "cidr4", "value": "u8"}, MapShape(MapType.LPM_TRIE, 8, 1, 8, MapFlag.NO_PREALLOC)
+    ),
+    "percpu": _kind({"type": "percpu_hash", "key": "u32", "value": "u64"}, MapShape(MapType.PERCPU_HASH, 4, 8, 8)),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class WishedSlot:
+    """One inner map: its entries, its room, what is done about other entries; `shared` with other slots by name."""
+
+    entries: Mapping[int, int]
+    room: int
+    contents: str = "exact"
+    shared: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class WishedOuter:
+    """One outer map. `owned` are the first and the last slot that are ours, None for all."""
+
+    type: str
+    kind: str
+    room: int
+    slots: Mapping[int, WishedSlot]
+    update: str = "auto"
+    extra: str = "delete"
+    on_replace: str | None = None
+    owned: tuple[int, int] | None = None
+
+    @property
+    def shape(self) -> MapShape:
+        return MapShape(MapType[self.type.upper()], 4, 4, self.room)
+
+    @property
+    def template(self) -> Kind:
+        return KINDS[self.kind]
+
+    def owns(self, slot: int) -> bool:
+        return self.owned is None or self.owned[0] <= slot <= self.owned[1]
+
+    @property
+    def in_place(self) -> bool:
+        return self.update == "in_place" or (self.update == "auto" and not self.template.is_replaced)
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """A whole desired state: outer maps by name, and the entries of a plain map, None for no such map."""
+
+    outer: Mapping[str, WishedOuter] = field(default_factory=dict)
+    plain: Mapping[int, int] | None = None
+
+    def tree(self) -> dict[str, Any]:
+        """The spec, as YAML has it."""
+        templates: dict[str, Any] = {}
+        shared: dict[str, Any] = {}
+        outer: dict[str, Any] = {}
+        for name, one in self.outer.items():
+            template = dict(one.template.yaml) | {"max_entries": 8, "update": one.update}
+            templates[name] = template | ({"on_replace": one.on_replace} if one.on_replace else {})
+            outer[name] = {
+                "type": one.type,
+                "key": "u32",
+                "max_entries": one.room,
+                "inner": name,
+                "extra_inner_maps": one.extra,
+                "inner_maps": {slot: _slot(name, one, wished) for slot, wished in one.slots.items()},
+            } | ({"owned_keys": f"{one.owned[0]}..{one.owned[1]}"} if one.owned else {})
+            for wished in one.slots.values():
+                if wished.shared:
+                    shared[f"{name}_shared"] = {"inner": name} | _filled(one.template, wished)
+        tree: dict[str, Any] = {"version": 1, "name": "edge"}
+        if outer:
+            tree |= {"inner_templates": templates, "outer_maps": outer}
+        if shared:
+            tree["shared_inner_maps"] = shared
+        if self.plain is not None:
+            plain = dict(KINDS["hash"].yaml) | {"max_entries": 8, "entries": dict(self.plain)}
+            tree["maps"] = {PLAIN: plain | {"after": sorted(self.outer)}}
+        return tree
+
+
+def _slot(name: str, one: WishedOuter, wished: WishedSlot) -> dict[str, Any]:
+    if wished.shared:
+        return {"shared": f"{name}_shared"}
+    return _filled(one.template, wished) | ({"contents": wished.contents} if wished.contents != "exact" else {})
+
+
+def _filled(kind: Kind, wished: WishedSlot) -> dict[str, Any]:
+    entries = {kind.key_yaml(key): kind.value_yaml(value) for key, value in wished.entries.items()}
+    found: dict[str, Any] = {"entries": entries} if wished.contents != "ignore" else {}
+    return found if kind.is_fixed else found | {"max_entries": wished.room}
+
+
+entries: Final = st.dictionaries(st.sampled_from(KEYS), st.sampled_from(VALUES), max_size=3)
+
+
+@st.composite
+def outers(draw: st.DrawFn) -> WishedOuter:
+    """An outer map with up to four slots, whose options do not contradict each other."""
+    kind = draw(st.sampled_from(sorted(KINDS)))
+    owned = draw(st.sampled_from((None, None, (0, 2), (2, 5))))
+    numbers = draw(st.sets(st.sampled_from(range(owned[0], owned[1] + 1) if owned else SLOTS), max_size=4))
+    shared = WishedSlot(draw(entries), draw(_rooms(kind)), shared=True)
+    own = st.builds(
+        WishedSlot,
+        entries,
+        _rooms(kind),
+        # An array has all its indexes: those of others cannot be told from those that nobody wrote.
+        st.sampled_from(("exact",) * 4 + ("present", "ignore")),
+    )
+    return WishedOuter(
+        draw(st.sampled_from(("hash_of_maps", "array_of_maps"))),
+        kind,
+        draw(st.sampled_from((6, 8))),
+        {slot: draw(st.one_of(own, own, own, st.just(shared))) for slot in sorted(numbers)},
+        draw(st.sampled_from(("auto", "auto", "in_place", "replace"))),
+        draw(st.sampled_from(("delete", "delete", "delete", "keep", "fail"))),
+        draw(st.sampled_from((None, "copy", "drop"))),
+        owned,
+    )
+
+
+def _rooms(kind: str) -> st.SearchStrategy[int]:
+    return st.just(8) if KINDS[kind].is_fixed else st.sampled_from((8, 8, 16))
+
+
+wishes: Final = st.builds(
+    Wish, st.dictionaries(st.sampled_from(OUTER_NAMES), outers(), max_size=2), st.none() | entries
+)
