@@ -6,13 +6,13 @@ Order is decided here alone, and is total: objects are loaded first, then maps a
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 import numpy as np
 
 from provisioner.changes import Action, Change, LinkChange, MapChange, ObjectChange
+from provisioner.fingerprint import Part, digest, fingerprints
 from provisioner.hazards import Hazard, Overrides, Refusal, deferred, hazards, refusals
 from provisioner.places import access_of
 from provisioner.state import DesiredMap, DesiredState, Meta, ObservedState
@@ -53,6 +53,11 @@ class Plan(msgspec.Struct, frozen=True):
         return bool(self.steps)
 
     @property
+    def fingerprints(self) -> Mapping[str, Part]:
+        """What `digest` is made of, by address: to tell what makes two plans differ."""
+        return fingerprints(self.changes)
+
+    @property
     def maps(self) -> Mapping[str, MapChange]:
         return {change.name: change for change in self.changes if isinstance(change, MapChange)}
 
@@ -83,7 +88,9 @@ def make_plan(
     changes: tuple[Change, ...] = (*loads, *ordered, *attachments)
     known = (*hazards(observed, ordered, loads, overrides), *deferred(attachments))
     blocked = tuple(refusals(desired, observed, ordered, loads, overrides))
-    return Plan(desired, observed, changes, steps, known, blocked, _digest(desired, observed, changes, steps))
+    meta, wishes = wanted_meta(desired, observed), _pin_wishes(desired, observed, steps)
+    bound = digest(desired.project, desired.pin_root, meta, changes, wishes)
+    return Plan(desired, observed, changes, steps, known, blocked, bound)
 
 
 def publishing_order(maps: Sequence[DesiredMap]) -> list[str]:
@@ -229,48 +236,17 @@ def _link_step(change: LinkChange) -> Step:
     return Attach(change.object, change.program.name, change.pin, change.action)
 
 
-def _digest(desired: DesiredState, observed: ObservedState, changes: Iterable[Change], steps: Iterable[Step]) -> str:
-    """A digest over what is wanted and what was seen: equal plans have equal digests, on any day."""
-    total = hashlib.sha256(
-        f"{desired.project}\n{desired.pin_root}\n{wanted_meta(desired, observed).to_json()}\n".encode()
-    )
+def _pin_wishes(desired: DesiredState, observed: ObservedState, steps: Iterable[Step]) -> Iterable[str]:
+    """What steps want of pins, which no change tells."""
     for step in steps:
         match step:
             case PinInnerMaps():
-                total.update(repr((step.map, step.slots.tolist())).encode())
+                yield repr((step.map, step.slots.tolist()))
             case SetAccess():
                 found = [(pin, observed.access[pin]) for pin in step.pins]
-                total.update(repr((desired.pin_mode, observed.gid, found)).encode())
+                yield repr((desired.pin_mode, observed.gid, found))
             case _:
                 pass
-    for change in changes:
-        match change:
-            case MapChange():
-                total.update(repr((change.name, change.action, change.reason)).encode())
-                if change.desired is not None:
-                    _feed_desired(total, change.desired)
-                if change.observed is not None:
-                    total.update(repr((change.observed.id, change.observed.shape)).encode())
-                    total.update(change.observed.slots.keys.tobytes())
-                    total.update(change.observed.slots.inner_ids.tobytes())
-                for column in (change.slots.action, change.entries.action, change.entries.keys, change.entries.before):
-                    total.update(np.ascontiguousarray(column).tobytes())
-            case ObjectChange():
-                total.update(
-                    repr((change.name, change.action, change.carried, change.fresh, change.desired.digest)).encode()
-                )
-            case LinkChange():
-                total.update(repr((change.pin, change.action, change.observed)).encode())
-    return "sha256:" + total.hexdigest()
-
-
-def _feed_desired(total: hashlib._Hash, desired: DesiredMap) -> None:
-    total.update(repr((desired.shape, desired.entry_shape, desired.object, desired.adopted)).encode())
-    slots, entries = desired.slots, desired.entries
-    for column in (slots.keys, slots.max_entries, slots.contents, slots.shared, entries.starts, entries.counts):
-        total.update(np.ascontiguousarray(column).tobytes())
-    total.update(np.ascontiguousarray(entries.keys).tobytes())
-    total.update(np.ascontiguousarray(entries.values).tobytes())
 
 
 def grace_periods(plan: Plan, wave_slots: int) -> int:

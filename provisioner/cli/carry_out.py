@@ -11,6 +11,7 @@ from msgspec import to_builtins
 from provisioner import Options, Plan, ProvisionerError, Result, open_fds
 from provisioner.cli.console import Console, has_terminal
 from provisioner.cli.reports import limits, write
+from provisioner.cli.saved import SavedPlan
 from provisioner.cli.signals import Interrupts
 from provisioner.report import build, sentences, text
 from provisioner.report.logs import Level, LogLine
@@ -18,7 +19,7 @@ from provisioner.report.model import Outcome, ReportPlan
 
 
 class CarryOut:
-    """One run. `use` is called when the plan is about to be done: a saved plan is used up then."""
+    """One run. `bound` is the saved plan that it must keep to: used up when it is about to be done."""
 
     def __init__(
         self,
@@ -27,13 +28,13 @@ class CarryOut:
         yes: bool,
         full: bool = False,
         destroy: bool = False,
-        use: Callable[[], None] | None = None,
+        bound: SavedPlan | None = None,
     ) -> None:
         self._console = console
         self._yes = yes
         self._full = full
         self._destroy = destroy
-        self._use = use
+        self._bound = bound
         self._report: ReportPlan | None = None
         self._meter = console.meter()
         self._interrupts = Interrupts()
@@ -43,7 +44,7 @@ class CarryOut:
         return Options(rollback=rollback, progress=self._meter, interrupted=self._interrupts)
 
     def planned(self, plan: Plan) -> None:
-        """Show the plan, before anybody is asked or anything is refused."""
+        """Show the plan, before anybody is asked or anything is refused; refuse it where another one was saved."""
         self._report = build.report(plan, limits(self._console.format, self._full), destroy=self._destroy)
         console = self._console
         counts = {
@@ -60,14 +61,16 @@ class CarryOut:
             # The question that follows is about this, and standard output goes elsewhere.
             console.message("".join(f"{line}\n" for line in text.render(self._report, console.err_style)))
         sys.stdout.flush()
+        if self._bound is not None:
+            self._bound.check_same(plan)
 
     def confirm(self, plan: Plan) -> bool:
         """Whether to go ahead; from then on, a signal ends the work at a safe point."""
         what = "Destroy" if self._destroy else "Apply"
         if not self._yes and has_terminal() and not self._console.ask(f"{what} at {plan.desired.pin_root}?"):
             return False
-        if self._use is not None:
-            self._use()
+        if self._bound is not None:
+            self._bound.use()
         self._interrupts.listen()
         return True
 

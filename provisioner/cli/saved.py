@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -16,7 +17,10 @@ _FORMAT = "provisioner-plan-1"
 
 
 class SavedPlan(msgspec.Struct, frozen=True):
-    """What is kept of a plan: its digest, what was allowed for it, when it was made, and whether it was applied."""
+    """What is kept of a plan: its digest, what was allowed for it, when it was made, and whether it was applied.
+
+    `parts` are the digests that the one is made of, by address: they tell what differs.
+    """
 
     path: Path
     project: str
@@ -25,6 +29,7 @@ class SavedPlan(msgspec.Struct, frozen=True):
     created: str
     overrides: Overrides
     used: bool = False
+    parts: dict[str, list[str]] = {}
 
     def check(self, project: str, pin_root: str) -> None:
         """Raise RefusedError where it was used, or is another project's."""
@@ -34,6 +39,20 @@ class SavedPlan(msgspec.Struct, frozen=True):
             raise self._refused(
                 f"this is a plan of project `{self.project}` at {self.pin_root}", "give the spec that it was made from"
             )
+
+    def check_same(self, now: Plan) -> None:
+        """Raise RefusedError, with all that differs, where `now` is another plan than this one."""
+        if now.digest == self.digest:
+            return
+        parts = {address: list(part) for address, part in now.fingerprints.items()}
+        problems = [
+            Problem(what, Location(str(self.path)), "plan again", address)
+            for address in sorted({*parts, *self.parts} if self.parts else ())
+            for what in _differences(self.parts.get(address), parts.get(address))
+        ]
+        if problems:
+            raise RefusedError(*problems)
+        raise self._refused("the spec or the live state is not what it was when the plan was made", "plan again")
 
     def use(self) -> None:
         """Mark it as used, under the project's lock. Raises RefusedError where another apply was faster."""
@@ -47,7 +66,8 @@ class SavedPlan(msgspec.Struct, frozen=True):
 def save(path: Path, plan: Plan, overrides: Overrides) -> None:
     """Write `plan` to `path`, in the place of what is there. Raises InputError where that cannot be."""
     created = datetime.now(UTC).isoformat(timespec="seconds")
-    _write(SavedPlan(path, plan.desired.project, plan.desired.pin_root, plan.digest, created, overrides))
+    parts = {address: list(part) for address, part in plan.fingerprints.items()}
+    _write(SavedPlan(path, plan.desired.project, plan.desired.pin_root, plan.digest, created, overrides, parts=parts))
 
 
 def read(path: Path) -> SavedPlan:
@@ -62,6 +82,17 @@ def read(path: Path) -> SavedPlan:
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         hint = "`plan --out` writes plans"
         raise InputError(Problem("this is no saved plan", Location(str(path)), hint)) from error
+
+
+def _differences(before: list[str] | None, now: list[str] | None) -> Iterator[str]:
+    """What is not as it was about one address, in words."""
+    if before is None or now is None:
+        yield "the spec names it no more" if now is None else "the spec did not name it when the plan was made"
+        return
+    if before[0] != now[0]:
+        yield "the spec, or a table or object that it reads, is not what it was when the plan was made"
+    elif before[1] != now[1]:
+        yield "what is live is not what it was when the plan was made"
 
 
 def _write(plan: SavedPlan) -> None:

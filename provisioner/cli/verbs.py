@@ -241,14 +241,13 @@ def apply(
             bound = saved.read(saved_plan)
             bound.check(project.desired.project, project.desired.pin_root)
             overrides = overrides | bound.overrides
-        run = CarryOut(console, yes=yes or bound is not None, full=full, use=bound.use if bound is not None else None)
+        run = CarryOut(console, yes=yes or bound is not None, full=full, bound=bound)
         run(
             lambda: project.apply(
                 overrides,
                 run.options(rollback=not no_rollback),
                 planned=run.planned,
                 confirm=run.confirm,
-                expected=bound.digest if bound is not None else None,
                 lock_timeout=lock_timeout,
             )
         )

@@ -141,6 +141,7 @@ def test_a_saved_plan_is_applied_once(project: Project, tmp_path: Path) -> None:
         "digest",
         "created",
         "overrides",
+        "parts",
         "used",
     }
     assert project.run("apply", "--plan", saved).status == 0
@@ -155,9 +156,33 @@ def test_a_saved_plan_is_stale_once_anything_changed(project: Project, tmp_path:
     project.edit("7: 70", "7: 71")
     done = project.run("apply", "--plan", saved, "--format", "json")
     assert done.status == 4
-    assert "plan again" in done.errors[0]["hint"]
+    assert [(error["address"], error["hint"]) for error in done.errors] == [("tenants", "plan again")]
+    assert "the spec, or a table" in done.errors[0]["message"]
     assert done.document["result"]["status"] == "refused"
     assert not project.root.exists()
+
+
+def test_a_stale_plan_tells_what_differs(project: Project, tmp_path: Path) -> None:
+    """Of a table, of what is live, of what the spec names: each where it is, and all at once."""
+    saved, table = tmp_path / "edge.plan", tmp_path / "two.csv"
+    table.write_text("key,value\n7,70\n")
+    project.edit("entries: {7: 70}", "entries: {from: two.csv, key: key, value: value}")
+    assert project.run("apply", "--yes").status == 0
+    project.edit("{0: 1}", "{0: 2}")
+    assert project.run("plan", "--out", saved).status == 2
+    table.write_text("key,value\n7,71\n")
+    with bpffs.open_pin(project.root / "active", MapFd) as fd:
+        maps.update(fd, bytes(4), (9).to_bytes(4, "little"))
+    project.edit("maps:\n  active", "maps:\n  more: {type: hash, key: u32, value: u32, max_entries: 1}\n  active")
+    done = project.run("apply", "--plan", saved, "--format", "json")
+    assert done.status == 4
+    told = {error["address"]: error["message"] for error in done.errors}
+    assert told == {
+        "active": "what is live is not what it was when the plan was made",
+        "more": "the spec did not name it when the plan was made",
+        "tenants": "the spec, or a table or object that it reads, is not what it was when the plan was made",
+    }
+    assert not json.loads(saved.read_text())["used"]
 
 
 def test_a_plan_of_another_project_is_refused(project: Project, tmp_path: Path) -> None:

@@ -27,7 +27,18 @@ PURE = [
         "places",
         "ownership",
     ),
-    *("changes", "diff", "diff_objects", "inner_facts", "footprint", "steps", "plan", "teardown", "privileges"),
+    *(
+        "changes",
+        "diff",
+        "diff_objects",
+        "inner_facts",
+        "footprint",
+        "fingerprint",
+        "steps",
+        "plan",
+        "teardown",
+        "privileges",
+    ),
     *("kernelfacts", "report", "address", "watch/machine"),
     *(
         f"adopt/{room}"

@@ -1,0 +1,62 @@
+"""What binds a saved plan to what it was made of: digests of what is wanted, and of what was seen. Pure."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+
+import numpy as np
+
+from provisioner.changes import Change, LinkChange, MapChange, ObjectChange
+from provisioner.state import DesiredMap, Meta
+
+Part = tuple[str, str]
+"""Digests of one address: of what the spec and its tables want, and of what is live and would be done about it."""
+
+
+def digest(project: str, pin_root: str, meta: Meta, changes: Iterable[Change], wishes: Iterable[str]) -> str:
+    """One digest over all: equal plans have equal digests, on any day. `wishes` are those that no change tells."""
+    total = hashlib.sha256(f"{project}\n{pin_root}\n{meta.to_json()}\n".encode())
+    for address, part in fingerprints(changes).items():
+        total.update(repr((address, part)).encode())
+    for wish in wishes:
+        total.update(wish.encode())
+    return "sha256:" + total.hexdigest()
+
+
+def fingerprints(changes: Iterable[Change]) -> dict[str, Part]:
+    """A part for each map, object and link, by its address."""
+    return dict(_part(change) for change in changes)
+
+
+def _part(change: Change) -> tuple[str, Part]:
+    wanted, seen = hashlib.sha256(), hashlib.sha256()
+    match change:
+        case MapChange():
+            address = change.name
+            if change.desired is not None:
+                _feed_desired(wanted, change.desired)
+            seen.update(repr((change.action, change.reason)).encode())
+            if change.observed is not None:
+                seen.update(repr((change.observed.id, change.observed.shape)).encode())
+                seen.update(change.observed.slots.keys.tobytes())
+                seen.update(change.observed.slots.inner_ids.tobytes())
+            for column in (change.slots.action, change.entries.action, change.entries.keys, change.entries.before):
+                seen.update(np.ascontiguousarray(column).tobytes())
+        case ObjectChange():
+            address = f"object {change.name}"
+            wanted.update(change.desired.digest.encode())
+            seen.update(repr((change.action, change.carried, change.fresh)).encode())
+        case LinkChange():
+            address = change.pin
+            seen.update(repr((change.action, change.observed)).encode())
+    return address, (wanted.hexdigest()[:32], seen.hexdigest()[:32])
+
+
+def _feed_desired(total: hashlib._Hash, desired: DesiredMap) -> None:
+    total.update(repr((desired.shape, desired.entry_shape, desired.object, desired.adopted)).encode())
+    slots, entries = desired.slots, desired.entries
+    for column in (slots.keys, slots.max_entries, slots.contents, slots.shared, entries.starts, entries.counts):
+        total.update(np.ascontiguousarray(column).tobytes())
+    total.update(np.ascontiguousarray(entries.keys).tobytes())
+    total.update(np.ascontiguousarray(entries.values).tobytes())
