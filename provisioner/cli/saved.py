@@ -46,7 +46,7 @@ class SavedPlan(msgspec.Struct, frozen=True):
             return
         parts = {address: list(part) for address, part in now.fingerprints.items()}
         problems = [
-            Problem(what, Location(str(self.path)), "plan again", address)
+            Problem(what, hint="plan again", address=address)
             for address in sorted({*parts, *self.parts} if self.parts else ())
             for what in _differences(self.parts.get(address), parts.get(address))
         ]
@@ -105,4 +105,5 @@ def _write(plan: SavedPlan) -> None:
         temporary.replace(plan.path)
     except OSError as error:
         temporary.unlink(missing_ok=True)
-        raise InputError(Problem(f"can't write the plan: {error.strerror}", Location(str(plan.path)))) from error
+        hint = "save it elsewhere; nothing was changed"
+        raise InputError(Problem(f"can't write the plan: {error.strerror}", Location(str(plan.path)), hint)) from error

@@ -12,6 +12,7 @@ from provisioner.apply import Options
 from provisioner.errors import InterruptError, ProvisionerError, RefusedError
 from provisioner.kernel import maps
 from provisioner.kernel.fd import InnerId
+from provisioner.plan import Overrides
 from provisioner.shape import MapShape
 from provisioner.uapi import MapType
 from provisioner.waves import Progress
@@ -76,6 +77,7 @@ def test_a_first_apply_that_fails_leaves_nothing(bench: Bench) -> None:
     text = (
         spec(BEFORE) + "  wrong: {type: hash_of_maps, key: u32, max_entries: 4294967295, inner: one, inner_maps: {}}\n"
     )
+    bench.overrides = Overrides(allow_overcommit=True)  # or it would be refused before
     with pytest.raises(ProvisionerError, match="BPF_MAP_CREATE"):
         bench.apply(text)
     assert not bench.root.exists()

@@ -19,6 +19,7 @@ from provisioner.kernel.reading import read_slots
 from provisioner.kernel.reasons import KernelError
 from tests.cli.support import COMMAND, environment
 from tests.conftest import remove_tree
+from tests.promises.cgroup import MemoryCgroup
 
 NAME = "leak_stress"
 
@@ -110,62 +111,25 @@ class Held:
     kernel: int
 
 
-class OwnCgroup:
-    """A memory cgroup of this process alone, for as long as it is open: what it charges is ours, and nobody else's."""
-
-    def __init__(self) -> None:
-        self._before = _memory_cgroup()
-        self.path = self._before / f"provisioner-test-{os.getpid()}"
-        self.path.mkdir()
-        (self.path / "cgroup.procs").write_text(str(os.getpid()))
-
-    def kernel(self) -> int:
-        """Bytes of kernel memory that are charged: maps, their entries, and what the slab allocator keeps for them."""
-        for name, field in (("memory.kmem.usage_in_bytes", 0), ("memory.stat", 1)):
-            if (self.path / name).exists():
-                lines = [line.split() for line in (self.path / name).read_text().splitlines()]
-                return next(int(line[field]) for line in lines if field == 0 or line[0] == "kernel")
-        pytest.fail("this kernel tells no memory of a cgroup")
-
-    def close(self) -> None:
-        (self._before / "cgroup.procs").write_text(str(os.getpid()))
-        deadline = time.monotonic() + 10
-        while time.monotonic() < deadline:
-            try:
-                self.path.rmdir()
-                break
-            except OSError:  # charges of what is being freed keep it busy
-                time.sleep(0.05)
-
-
-def _memory_cgroup() -> Path:
-    """The folder of this process' memory cgroup, of version 1 or 2."""
-    for line in Path("/proc/self/cgroup").read_text().splitlines():
-        _, controllers, path = line.split(":", 2)
-        version_1 = "memory" in controllers.split(",")
-        if version_1 or (not controllers and Path("/sys/fs/cgroup/cgroup.controllers").exists()):
-            root = Path("/sys/fs/cgroup/memory" if version_1 else "/sys/fs/cgroup")
-            return root / path.strip("/")
-    pytest.fail("this process is in no memory cgroup")
-
-
 @pytest.fixture
-def cgroup() -> Iterator[OwnCgroup]:
-    own = OwnCgroup()
-    yield own
-    own.close()
+def cgroup() -> Iterator[MemoryCgroup]:
+    with MemoryCgroup("leaks") as own:
+        own.join()
+        yield own
 
 
 SLACK: Final = 1 << 20
-"""Bytes by which kernel memory may differ between applies: slab and per-CPU pages are charged whole and freed late. A map
-here takes about a kilobyte, and 40,000 come and go between the halves that are compared: one leaked in forty would show.
-The count of maps, which is exact, shows each."""
+"""Bytes by which kernel memory may differ between applies: slab and per-CPU pages are charged whole and freed late.
+
+A map here takes about a kilobyte, and 40,000 come and go between the halves that are compared: one leaked in forty
+would show. The count of maps, which is exact, shows each.
+"""
 
 
 def test_inner_maps_that_come_and_go_leave_nothing(
     tmp_path: Path,
     root: Path,
-    cgroup: OwnCgroup,
+    cgroup: MemoryCgroup,
     full_sweep: bool,
     figures: list[str],
     capsys: pytest.CaptureFixture[str],
