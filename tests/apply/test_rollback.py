@@ -10,9 +10,9 @@ import pytest
 
 from provisioner.apply import Options
 from provisioner.errors import InterruptError, ProvisionerError, RefusedError
+from provisioner.hazards import Overrides
 from provisioner.kernel import maps
 from provisioner.kernel.fd import InnerId
-from provisioner.plan import Overrides
 from provisioner.shape import MapShape
 from provisioner.uapi import MapType
 from provisioner.waves import Progress
