@@ -62,7 +62,7 @@ def checkout_locks(paths: Iterable[Path]) -> tuple[Path, ...]:
 def _checkout_lock(folder: Path) -> Path | None:
     """The lock of the work tree that `folder` is the top of; None if it is no such top."""
     git = folder / ".git"
-    if git.is_dir():
+    if os.path.isdir(git):
         return git / "index.lock"
     try:
         # A linked work tree has a file there, which names the folder of its own that Git keeps.

@@ -9,6 +9,7 @@ import gc
 import glob
 import hashlib
 import io
+import os
 from collections.abc import Iterator
 from collections.abc import Mapping as MappingOf
 from collections.abc import Sequence as SequenceOf
@@ -172,7 +173,7 @@ class _Loader:
                 self.roots.append(Path.cwd())
             else:
                 assert isinstance(path, Path)
-                self.roots.append((path if path.is_dir() else path.parent).resolve())
+                self.roots.append((path if os.path.isdir(path) else path.parent).resolve())  # no error here
             for part in self._stdin_tree() if path == "-" else self._path_trees(path, None):
                 merger.add(part)
         return merger.tree()

@@ -15,6 +15,7 @@ import pytest
 
 from tests.cli.support import COMMAND
 from tests.conftest import remove_tree
+from tests.privileges import as_nobody
 
 GOOD = """\
 version: 1
@@ -208,6 +209,14 @@ def test_another_user_is_told_what_is_missing(kernel: Path, tmp_path: Path) -> N
         assert list(cli.root.iterdir()) == []
     finally:
         remove_tree(cli.root)
+
+
+def test_a_folder_that_this_user_may_not_enter(tmp_path: Path) -> None:
+    (tmp_path / "edge.yaml").write_text(GOOD)
+    tmp_path.chmod(0o700)
+    done = as_nobody("validate", tmp_path / "edge.yaml", text="", group=65534)
+    assert done.status == 1
+    assert f"{tmp_path}/edge.yaml: error: can't read {tmp_path}/edge.yaml: Permission denied" in done.err
 
 
 @pytest.mark.parametrize(("library", "says"), [("nowhere.so", "libbpf"), ("libc.so.6", "bpf_")])
