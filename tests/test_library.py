@@ -1,4 +1,4 @@
-"""`import provisioner`: the guide's examples, what the names are, and what they cost."""
+"""`import provisioner`: what the names are, and what they cost."""
 
 from __future__ import annotations
 
@@ -12,22 +12,6 @@ import pytest
 import provisioner
 
 GUIDE = (Path(__file__).parent.parent / "docs" / "library.md").read_text()
-PARTS = re.compile(r"<!-- file: (?P<file>\S+) -->\n```\w+\n(?P<content>.*?)```|```python\n(?P<code>.*?)```", re.DOTALL)
-
-
-@pytest.mark.usefixtures("system_bpffs")
-def test_the_guides_examples_run(tmp_path: Path) -> None:
-    """All of them as one program, in a process of its own."""
-    parts = list(PARTS.finditer(GUIDE))
-    for part in parts:
-        if part["file"]:
-            (tmp_path / part["file"]).write_text(part["content"])
-    blocks = [part["code"] for part in parts if part["code"]]
-    assert len(blocks) == 4
-    (tmp_path / "guide.py").write_text("\n".join(blocks))
-    done = subprocess.run([sys.executable, "guide.py"], cwd=tmp_path, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert "+ tenants" in done.stdout
 
 
 def test_every_name_is_there_and_stays_what_it_is() -> None:

@@ -1,0 +1,191 @@
+"""The reference pages of the documentation, written from what the code says of itself: a hook of mkdocs.
+
+spec.md            schemas/provisioner.schema.json
+command-line.md    the command line's own help
+exit-status.md     the same
+json.md            schemas/plan.schema.json
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import typer
+import yaml
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.structure.files import File, Files
+
+from provisioner.cli import verbs
+
+_SCHEMAS: Final = Path(__file__).parent.parent / "schemas"
+_WORDS: Final = {
+    "object": "mapping",
+    "array": "list",
+    "string": "text",
+    "integer": "whole number",
+    "boolean": "true or false",
+}
+
+
+def on_files(files: Files, *, config: MkDocsConfig) -> Files:
+    """Called by mkdocs when it has found docs/: adds the pages that are not written by hand."""
+    for name, lines in (
+        ("spec.md", spec_page()),
+        ("command-line.md", command_line_page()),
+        ("exit-status.md", exit_status_page()),
+        ("json.md", json_page()),
+    ):
+        files.append(File.generated(config, name, content="".join(f"{line}\n" for line in lines)))
+    return files
+
+
+def on_page_markdown(markdown: str, **_: object) -> str:
+    """Links to files of the repository, which the site has not: their names."""
+    return re.sub(
+        r"\[([^\]]+)\]\(\.\./([^)]+)\)",
+        lambda link: f"{link[1]} (`{link[2]}`)" if link[1] != link[2] else f"`{link[2]}`",
+        markdown,
+    )
+
+
+def spec_page() -> Iterator[str]:
+    schema = _load("provisioner.schema.json")
+    yield "# The spec"
+    yield ""
+    yield "All that may stand in a spec file, field by field. With"
+    yield "`# yaml-language-server: $schema=provisioner.schema.json` in the first line of a spec, and that file from"
+    yield "`provisioner schema`, an editor shows the same while you type."
+    yield from _section(schema, "Top of the file", "top")
+    for name, part in schema["$defs"].items():
+        yield from _section(part, part["title"], name)
+
+
+def json_page() -> Iterator[str]:
+    schema = _load("plan.schema.json")
+    yield "# JSON output"
+    yield ""
+    yield schema["description"]
+    yield "The JSON Schema of it is in `schemas/plan.schema.json`; what stays as it is, in [Versions](versioning.md)."
+    for name, part in schema["$defs"].items():
+        yield from _section(part, f"`{name}`", name)
+
+
+def command_line_page() -> Iterator[str]:
+    root: Any = typer.main.get_command(verbs.all_verbs())
+    yield "# Command line"
+    yield ""
+    yield f"{root.help} How each command ends is in [Exit status](exit-status.md)."
+    for name, command in root.commands.items():
+        context = typer.Context(command)
+        parameters = [one for one in command.params if not getattr(one, "hidden", False)]
+        arguments = [one for one in parameters if one.param_type_name == "argument"]
+        yield from ("", f"## `{name}` {{#{name}}}", "")
+        yield from (
+            "```text",
+            " ".join(["provisioner", name, "[OPTIONS]", *(one.make_metavar(context) for one in arguments)]),
+        )
+        yield from ("```", "", _paragraphs(command.help or ""), "", "| | |", "|---|---|")
+        for one in parameters:
+            record = one.get_help_record(context)
+            if record is not None:
+                yield f"| `{_cell(record[0])}` | {_cell(record[1])} |"
+
+
+def exit_status_page() -> Iterator[str]:
+    root: Any = typer.main.get_command(verbs.all_verbs())
+    yield "# Exit status"
+    yield ""
+    yield "The same for every command, and stable. Scripts may build on it."
+    yield from ("", "| status | meaning |", "|---|---|")
+    for status, meaning in re.findall(r"^  (\d+) +(.*)$", root.epilog, flags=re.MULTILINE):
+        yield f"| {status} | {_cell(meaning)} |"
+
+
+def _load(name: str) -> dict[str, Any]:
+    loaded: dict[str, Any] = json.loads((_SCHEMAS / name).read_text())
+    return loaded
+
+
+def _section(part: dict[str, Any], title: str, anchor: str) -> Iterator[str]:
+    """One definition, its properties in a table; those that are mappings of their own fields follow."""
+    yield from ("", f"## {title} {{#{anchor}}}", "")
+    if "description" in part:
+        yield part["description"]
+    if "pattern" in part or "enum" in part or ("type" in part and "properties" not in part):
+        yield from ("", f"*{_kind(part).capitalize()}.*")
+    yield from _examples_below(part)
+    properties = part.get("properties", {})
+    if properties:
+        yield from ("", "| field | meaning | example |", "|---|---|---|")
+    for name, one in properties.items():
+        need = ", **required**" if name in part.get("required", ()) else ""
+        kind = f"[{_kind(one)}](#{anchor}-{name})" if _is_inline(one) else _kind(one)
+        meaning = f"{_cell(one['description'])} <br>" if "description" in one else ""
+        yield f"| `{name}` | {meaning}*{_cell(kind)}{need}* | {_examples(name, one)} |"
+    for name, one in properties.items():
+        if _is_inline(one):
+            yield from _section(one, one.get("title", f"`{name}`"), f"{anchor}-{name}")
+
+
+def _is_inline(part: dict[str, Any]) -> bool:
+    """Whether its fields are described in its place, not under a name."""
+    return "properties" in part and "$ref" not in part
+
+
+def _kind(part: dict[str, Any]) -> str:
+    """What is to be written there, in words, with a link where that is described elsewhere."""
+    match part:
+        case {"$ref": str(reference)}:
+            name = reference.removeprefix("#/$defs/")
+            return f"[{name.replace('_', ' ')}](#{name})"
+        case {"const": value}:
+            return f"`{json.dumps(value)}`"
+        case {"enum": list(values)}:
+            return ", ".join(f"`{value}`" for value in values)
+        case {"then": dict(then), "else": {"additionalProperties": dict(each)}, "items": dict(item)}:
+            return f"mapping of {_kind(each)}, list of {_kind(item)}, or {_kind(then)}"
+        case {"then": dict(then), "type": ["object", "array"]}:
+            return f"mapping, list, or {_kind(then)}"
+        case {"additionalProperties": dict(each), "type": "object"}:
+            return f"mapping of names, each to: {_kind(each)}"
+        case {"items": dict(item), "type": "array"}:
+            return f"list of: {_kind(item)}"
+        case {"type": list(types)}:
+            return " or ".join(_WORDS.get(str(one), str(one)) for one in types)
+        case {"type": "integer", "minimum": int(least), "maximum": int(most)}:
+            return f"whole number, {least:,} to {most:,}"
+        case {"type": str(one)}:
+            return _WORDS.get(one, one)
+        case _:
+            return "any value"
+
+
+def _examples(name: str, part: dict[str, Any]) -> str:
+    """As they stand in a spec, one below the other; of a choice, the choice itself is example enough."""
+    examples = part.get("examples", [])
+    if len(examples) > 1 and len(examples) >= len(part.get("enum", examples)) and "enum" in part:
+        examples = examples[:1]
+    return "<br>".join(f"`{_cell(name)}: {_cell(_yaml(example))}`" for example in examples)
+
+
+def _examples_below(part: dict[str, Any]) -> Iterator[str]:
+    if part.get("examples"):
+        yield from ("", "```yaml", *(_yaml(example) for example in part["examples"]), "```")
+
+
+def _yaml(value: object) -> str:
+    """On one line, as a person would write it: keys of mappings are text in JSON alone."""
+    written = yaml.safe_dump(value, default_flow_style=True, sort_keys=False, width=10_000)
+    return re.sub(r"'([0-9]+)':", r"\1:", written.removesuffix("\n").removesuffix("\n..."))
+
+
+def _paragraphs(text: str) -> str:
+    return "\n\n".join(" ".join(one.split()) for one in text.replace("\b", "").split("\n\n"))
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.split()).replace("|", "\\|")
