@@ -177,7 +177,8 @@ def test_a_pin_directory_without_permission(project: Project) -> None:
             )
             assert done.returncode == 5, done.stderr
             assert str(project.root) in done.stderr
-            assert "ermission" in done.stderr
+            assert "may not be read" in done.stderr
+            assert "hint: `ls -ld` tells who may" in done.stderr
             assert "Traceback" not in done.stderr
     finally:
         project.root.chmod(0o755)
