@@ -14,6 +14,7 @@ from provisioner.adopt.found import FoundInner, FoundMap, lists_entries
 from provisioner.adopt.naming import Chooser, Chosen, Named, Naming
 from provisioner.adopt.skeleton import flag_lines
 from provisioner.adopt.spelling import spell
+from provisioner.codec.base import Bytes
 from provisioner.codec.display import format_value
 from provisioner.host import ByteOrder
 from provisioner.shape import MapShape
@@ -159,9 +160,23 @@ class _Exporter:
             self._exprs.append(key.expr)
         if shape.map_type not in BARE_TYPES:
             rows = self._entries.joined([inner.values for inner in inners], shape.value_size)
-            value = self._chooser.value(types, shape.value_size, rows, named.value, f"the value of {who}")
+            if shape.specials:
+                value = self._special(one, shape, rows, f"the value of {who}")
+            if value is None:
+                value = self._chooser.value(types, shape.value_size, rows, named.value, f"the value of {who}")
             self._exprs.append(value.expr)
         return key, value
+
+    def _special(self, one: FoundMap, shape: MapShape, rows: Bytes, who: str) -> Chosen | None:
+        """The type of values with fields of the kernel's own: only BTF names them, and a pin where to take it from."""
+        pin = one.pin if not one.shape.is_outer else ""
+        chosen = self._chooser.special(one.entry_types, pin, shape.value_size, rows) if pin else None
+        if chosen is None:
+            self._notes.append(
+                f"{who} holds fields of the kernel's own ({shape.specials_in_words()}), which only BTF can declare: "
+                "pin such a map, and write `value: {btf: struct NAME, from: PIN}`"
+            )
+        return chosen
 
     def _template(self, name: str, shape: MapShape, key: Chosen | None, value: Chosen | None, capacity: int) -> None:
         self._templates += [f"  {name}:", f"    type: {shape.map_type.word}", *self._shape(shape, key, value, capacity)]

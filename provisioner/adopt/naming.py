@@ -22,7 +22,7 @@ from provisioner.errors import InputError, Problems
 from provisioner.language.read_types import read_type
 from provisioner.tree import Mapping as TreeMapping
 from provisioner.tree import Node, Scalar
-from provisioner.typexpr import LpmKeyType, NamedType, TypeExpr
+from provisioner.typexpr import BtfType, LpmKeyType, NamedType, TypeExpr
 from provisioner.uapi import MapType
 
 _PREFIX_SIZE = 4
@@ -104,6 +104,16 @@ class Chooser:
         if given is not None:
             return self._given_type(given, size, rows, None, who)
         return self._first([self._from_btf(types, types.value_id)], size, rows, is_index=True)
+
+    def special(self, types: FoundTypes, pin: str, size: int, rows: Bytes) -> Chosen | None:
+        """The type of values with fields of the kernel's own, by the pin of the map; None where BTF has no name."""
+        known = BtfTypes(types.btf)
+        name = next((name for name, id_ in known.names().items() if id_ == types.value_id), "")
+        expr = BtfType(name, pin, (), HERE)
+        builder = Builder({}, byteorder=self._byteorder, problems=Problems(), btf={pin: known})
+        type_ = builder.build(expr) if name else None
+        fits = type_ is not None and type_.size == size and gives_back(type_, rows, loosely=True)
+        return Chosen(expr, type_) if type_ is not None and fits else None
 
     def _first(self, options: list[TypeExpr | None], size: int, rows: Bytes, *, is_index: bool) -> Chosen:
         for expr in options:

@@ -8,10 +8,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
+from msgspec.structs import replace
 
 from provisioner import columns
 from provisioner.adopt.found import FoundInner, FoundMap, FoundTypes, lists_entries
 from provisioner.codec.base import Bytes
+from provisioner.codec.btf import BtfTypes
+from provisioner.codec.btf_specials import specials_of
 from provisioner.errors import Problems
 from provisioner.host import Host
 from provisioner.kernel import bpffs, maps, reading
@@ -19,6 +22,8 @@ from provisioner.kernel.fd import InnerId, MapFd
 from provisioner.kernel.maps import MapInfo
 from provisioner.kernel.reasons import KernelError
 from provisioner.live_source import normalised
+from provisioner.shape import MapShape
+from provisioner.specials import Special
 from provisioner.uapi import object_name
 
 
@@ -100,11 +105,11 @@ class _Reader:
     def __init__(self, host: Host) -> None:
         self._host = host
         self._btf: dict[int, bytes] = {0: b""}
+        self._specials: dict[tuple[int, int], tuple[Special, ...]] = {}
 
     def map(self, fd: MapFd, pin: str) -> FoundMap:
         info = maps.info(fd)
-        shape = normalised(info.shape)
-        types = self._types(info)
+        shape, types = self._shape(info), self._types(info)
         if not shape.is_outer:
             inner = self._inner(fd, info)
             nothing: Bytes = np.zeros((1, 0), np.uint8)
@@ -128,7 +133,7 @@ class _Reader:
                         continue
                     raise
                 if entry_shape is None or (inner_info.btf_id and not entry_types.btf):
-                    entry_shape, entry_types = normalised(inner_info.shape), self._types(inner_info)
+                    entry_shape, entry_types = self._shape(inner_info), self._types(inner_info)
             kept.append(row)
             numbers.append(place[number])
         return FoundMap(
@@ -144,13 +149,22 @@ class _Reader:
             tuple(inners.values()),
         )
 
+    def _shape(self, info: MapInfo) -> MapShape:
+        """The shape with the kernel's own fields in it: by them we know what is read under a lock."""
+        place = info.btf_id, info.btf_value_type_id
+        if place not in self._specials:
+            types = self._types(info)
+            known = types.btf and types.value_id
+            self._specials[place] = specials_of(BtfTypes(types.btf), types.value_id) if known else ()
+        return replace(normalised(info.shape), specials=self._specials[place])
+
     def _types(self, info: MapInfo) -> FoundTypes:
         if info.btf_id not in self._btf:
             self._btf[info.btf_id] = maps.read_btf(info.btf_id)
         return FoundTypes(self._btf[info.btf_id], info.btf_key_type_id, info.btf_value_type_id)
 
     def _inner(self, fd: MapFd, info: MapInfo) -> FoundInner:
-        shape = normalised(info.shape)
+        shape = self._shape(info)
         if not lists_entries(shape):
             empty = np.zeros((0, shape.key_size), np.uint8), np.zeros((0, shape.value_size), np.uint8)
             return FoundInner(int(info.id), shape.max_entries, *empty)
