@@ -166,7 +166,7 @@ class Project(msgspec.Struct, frozen=True):
         from provisioner.language.rules import btf_types
         from provisioner.snapshot_take import take
 
-        return take(self.desired, {one.source for one in btf_types(self.spec) if one.is_live})
+        return take(self.desired, {one.source for one in btf_types(self.spec) if one.is_of_host})
 
     def live(self, address: str = "", *, full: bool = True) -> ReportLive:
         """What is live, or what of it is at an address, decoded with the spec's types; differences have a verb.

@@ -21,7 +21,7 @@ from provisioner.kernel import host as this_host
 from provisioner.kernel.objects import inspect
 from provisioner.language import schema
 from provisioner.language.read_spec import read
-from provisioner.language.rules import VMLINUX, btf_types
+from provisioner.language.rules import btf_types
 from provisioner.objectfile import ObjectInfo
 from provisioner.ownership import without_contents
 from provisioner.spec import Spec, TableRef
@@ -30,8 +30,6 @@ from provisioner.tree import RawEntries
 
 _BINARY = frozenset({"parquet", ".parquet", "raw", ".bin"})
 """Formats and suffixes of tables that have no lines."""
-
-_VMLINUX_BTF = Path("/sys/kernel/btf/vmlinux")
 
 
 class SpecError(InputError):
@@ -118,15 +116,9 @@ def _btf(
 ) -> dict[str, BtfTypes]:
     """The BTF that types may come from: that of the objects, and of the kernel and of live maps that the spec names."""
     found = {name: BtfTypes(info.btf) for name, info in objects.items() if info.btf}
-    used = next((one for one in btf_types(spec) if one.source == VMLINUX), None)
-    if used is not None:
-        try:
-            found[VMLINUX] = BtfTypes(_VMLINUX_BTF.read_bytes())
-        except OSError as error:
-            problems.add(f"this kernel has no BTF: {error.strerror}", used.where, "take the type from an object")
     refused: dict[str, ProvisionerError] = {}
     for one in btf_types(spec):
-        if one.is_live and one.source not in found and one.source not in refused:
+        if one.is_of_host and one.source not in found and one.source not in refused:
             try:
                 found[one.source] = BtfTypes(read_btf(one.source))
             except ProvisionerError as error:

@@ -1,4 +1,4 @@
-"""The BTF that a live map was made with, by its pin: where a spec takes types from what another tool made."""
+"""BTF of this host: the kernel's own, or what a live map was made with, by its pin."""
 
 from __future__ import annotations
 
@@ -8,15 +8,19 @@ from pathlib import Path
 from provisioner.errors import InputError, Problem
 from provisioner.kernel import maps
 from provisioner.kernel.reasons import KernelError
+from provisioner.typexpr import VMLINUX
 
+_VMLINUX_BTF = Path("/sys/kernel/btf/vmlinux")
 _ELSEWHERE = "only the host that has the map knows the type: plan there, or against its snapshot (`export --snapshot`)"
 
 
 def read(path: str) -> bytes:
-    """The BTF of the map pinned at `path`, as an object's `.BTF` has it. Changes nothing.
+    """The BTF of the map pinned at `path`, or that of the kernel for `vmlinux`. Changes nothing.
 
     Raises InputError where there is no such pin, or nothing may be told of it, and HostError where it is of no map.
     """
+    if path == VMLINUX:
+        return _of_the_kernel()
     try:
         with maps.open_pin(Path(path), readonly=True) as fd:
             info = maps.info(fd)
@@ -33,3 +37,11 @@ def read(path: str) -> bytes:
             what = f"the BTF of the map at {path} can't be read: {error.reason}"
             raise InputError(Problem(what, hint=f"run as root; {_ELSEWHERE}")) from None
         raise
+
+
+def _of_the_kernel() -> bytes:
+    try:
+        return _VMLINUX_BTF.read_bytes()
+    except OSError as error:
+        what = f"this kernel has no BTF: {error.strerror}"
+        raise InputError(Problem(what, hint="take the type from an object")) from None

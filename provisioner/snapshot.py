@@ -28,6 +28,7 @@ from provisioner.location import Location
 from provisioner.shape import MapShape
 from provisioner.sources import SeenEntries, SeenInnerMaps, SeenMap
 from provisioner.state import META_PIN, Meta, ObservedLink, ObservedProgram
+from provisioner.typexpr import VMLINUX
 
 FORMAT: Final = "provisioner-snapshot"
 VERSION: Final = 1
@@ -116,9 +117,13 @@ class Snapshot(msgspec.Struct, frozen=True):
         return {"ifindex": self.ifindex, "cgroup_id": lambda path: self.header.cgroups.get(path.strip("/"))}
 
     def read_btf(self, path: str) -> bytes:
-        """The BTF of the map pinned at `path`. Raises InputError where nobody asked for it when this was taken."""
+        """The BTF of the map pinned at `path`, or of the kernel for `vmlinux`.
+
+        Raises InputError where nobody asked for it when this was taken.
+        """
         if path not in self.btf:
-            raise InputError(Problem(f"the snapshot has no BTF of the map at {path}", hint=_TAKE_ANEW))
+            whose = "the kernel" if path == VMLINUX else f"the map at {path}"
+            raise InputError(Problem(f"the snapshot has no BTF of {whose}", hint=_TAKE_ANEW))
         return self.btf[path]
 
     # --- as a source ----------------------------------------------------------------------------------------------

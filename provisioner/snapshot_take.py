@@ -26,8 +26,8 @@ from provisioner.uapi import MapType
 def take(desired: DesiredState, btf_pins: Collection[str] = ()) -> Snapshot:
     """All that plans of this project ask of this host: the maps that the spec names or that are pinned in its root.
 
-    `btf_pins` are those of the maps that it takes types from. Entries are read of those maps of which the spec lists
-    any. Raises HostError.
+    `btf_pins` are those of the maps that it takes types from, and `vmlinux` for the kernel. Entries are read of those
+    maps of which the spec lists any. Raises HostError.
     """
     source = LiveSource(desired)
     root = Path(desired.pin_root)

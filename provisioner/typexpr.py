@@ -5,9 +5,14 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import msgspec
 
 from provisioner.location import Location
+
+VMLINUX: Final = "vmlinux"
+"""The source of types that are the kernel's own."""
 
 
 class NamedType(msgspec.Struct, frozen=True):
@@ -79,6 +84,11 @@ class BtfType(msgspec.Struct, frozen=True):
     def is_live(self) -> bool:
         """Whether it comes from a live map."""
         return self.source.startswith("/")
+
+    @property
+    def is_of_host(self) -> bool:
+        """Whether it comes from a live map or the kernel: only the host that has them can tell."""
+        return self.is_live or self.source == VMLINUX
 
 
 class OptionType(msgspec.Struct, frozen=True):

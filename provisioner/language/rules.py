@@ -22,6 +22,7 @@ from provisioner.spec import (
 )
 from provisioner.tree import Mapping, Node, Scalar, Sequence
 from provisioner.typexpr import (
+    VMLINUX,
     ArrayType,
     BtfType,
     EnumType,
@@ -33,8 +34,6 @@ from provisioner.typexpr import (
     UnionType,
 )
 from provisioner.uapi import BARE_TYPES, KEYLESS_TYPES, LRU_TYPES, SOCKET_TYPES, MapFlag, MapType
-
-VMLINUX: Final = "vmlinux"
 
 _STORAGE: Final = frozenset({MapType.SK_STORAGE, MapType.INODE_STORAGE, MapType.TASK_STORAGE, MapType.CGRP_STORAGE})
 """Types that grow with what they are attached to: max_entries must be 0."""

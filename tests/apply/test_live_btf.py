@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from provisioner import api
+from provisioner import api, pinned_btf
 from provisioner.errors import InputError
 from provisioner.kernel import bpffs, maps
 from provisioner.shape import MapShape
@@ -60,6 +60,24 @@ def test_a_snapshot_carries_the_type(bench: Bench, theirs: Path) -> None:
     other.write_text(other.read_text().replace(str(theirs), "/sys/fs/bpf/other"))
     with pytest.raises(InputError, match=r"spec\.yaml:4:19: the snapshot has no BTF of the map at /sys/fs/bpf/other"):
         api.load(other, pin_root=str(bench.root), snapshot=snapshot)
+
+
+def test_a_snapshot_carries_the_kernels_types(bench: Bench, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """What the machine that plans would say of `vmlinux` does not count: here it has no BTF at all."""
+    value = "{btf: struct ethhdr, from: vmlinux, as: {h_proto: be16}}"
+    text = f"maps: {{m: {{type: hash, key: u32, value: {value}, max_entries: 4}}}}"
+    project = bench.load(text)
+    snapshot = from_bytes(to_bytes(project.snapshot()), "snapshot")
+    older = bench.load("maps: {m: {type: hash, key: u32, value: 'bytes[14]', max_entries: 4}}").snapshot()
+    spec = bench.folder / "spec.yaml"
+    bench.load(text)
+    monkeypatch.setattr(pinned_btf, "_VMLINUX_BTF", tmp_path / "none")
+    elsewhere = api.load(spec, pin_root=str(bench.root), snapshot=snapshot)
+    assert elsewhere.plan(against=snapshot).digest == project.plan().digest
+    with pytest.raises(InputError, match="the snapshot has no BTF of the kernel"):
+        api.load(spec, pin_root=str(bench.root), snapshot=older)
+    with pytest.raises(InputError, match="this kernel has no BTF: No such file"):
+        api.load(spec, pin_root=str(bench.root))
 
 
 def test_what_no_live_map_tells_is_refused_at_its_place(bench: Bench, theirs: Path, pin_root: Path) -> None:
