@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from provisioner.codec.base import Bytes
 
 Index = NDArray[np.int64]
+Groups = NDArray[np.int32]
 Rank = NDArray[np.uint64]
 Scalar = TypeVar("Scalar", bound=np.generic)
 
@@ -133,7 +134,7 @@ def key_rank(keys: Bytes) -> Rank:
     return mixed
 
 
-def sort_by_slot(slot: Index, keys: Bytes) -> Index:
+def sort_by_slot(slot: Index | Groups, keys: Bytes) -> Index:
     """The order that groups rows by slot and ranks them within each, sorted block by block."""
     grouped = np.arange(len(slot), dtype=np.int64)
     if (slot[1:] < slot[:-1]).any():
@@ -149,18 +150,25 @@ def sort_by_slot(slot: Index, keys: Bytes) -> Index:
     return grouped
 
 
-def duplicates(slot: Index, keys: Bytes) -> tuple[Index, Index]:
+def duplicates(slot: Index | Groups, keys: Bytes) -> tuple[Index, Index]:
     """Rows whose key stands twice in one slot, as (first, second); `slot` and `keys` in the order of `sort_by_slot`."""
-    rank = key_rank(keys) >> np.uint64(_SLOT_BITS if keys.shape[1] > _EXACT_KEY_SIZE else 0)
-    same = (slot[1:] == slot[:-1]) & (rank[1:] == rank[:-1])
-    if not same.any():
-        nothing = np.zeros(0, np.int64)
-        return nothing, nothing
+    suspects = _same_rank_as_neighbour(slot, keys)
     # Equal ranks of different keys may interleave, so the few rows concerned are sorted by their whole keys.
-    suspects = np.flatnonzero(np.concatenate((same, [False])) | np.concatenate(([False], same)))
     exact = suspects[_exact_order(slot[suspects], keys[suspects])]
     equal = (slot[exact[1:]] == slot[exact[:-1]]) & (keys[exact[1:]] == keys[exact[:-1]]).all(axis=1)
     return exact[:-1][equal], exact[1:][equal]
+
+
+def _same_rank_as_neighbour(slot: Index | Groups, keys: Bytes) -> Index:
+    """Rows with the slot and rank of the row before or after them, looked for block by block."""
+    shift = np.uint64(_SLOT_BITS if keys.shape[1] > _EXACT_KEY_SIZE else 0)
+    found = [np.zeros(0, np.int64)]
+    for first in range(0, len(slot), BLOCK_ENTRIES):
+        block = slice(first, first + BLOCK_ENTRIES + 1)  # with the first row of the next
+        rank = key_rank(keys[block]) >> shift
+        same = np.flatnonzero((slot[block][1:] == slot[block][:-1]) & (rank[1:] == rank[:-1])) + first
+        found += [same, same + 1]
+    return np.unique(np.concatenate(found))
 
 
 def distinct(keys: Bytes) -> tuple[Index, Index]:
@@ -168,12 +176,15 @@ def distinct(keys: Bytes) -> tuple[Index, Index]:
     if not len(keys):
         nothing = np.zeros(0, np.int64)
         return nothing, nothing
-    order = _exact_order(np.zeros(len(keys), np.int64), keys)
+    # A table is most often in the order of its outer keys, so that there are few runs of equal ones to sort.
+    runs = np.concatenate(([0], np.flatnonzero(differ(keys[1:], keys[:-1])) + 1))
+    heads = keys[runs]
+    order = argsort(_as_strings(heads)) if keys.shape[1] else np.zeros(1, np.int64)
     new = np.ones(len(order), np.bool_)
-    new[1:] = differ(keys[order[1:]], keys[order[:-1]])
+    new[1:] = differ(heads[order[1:]], heads[order[:-1]])
     number = np.empty(len(order), np.int64)
     number[order] = np.cumsum(new) - 1
-    return order[new], number
+    return runs[order[new]], np.repeat(number, np.diff(runs, append=len(keys)))
 
 
 class Match(msgspec.Struct, frozen=True):
@@ -291,7 +302,7 @@ def _order_of_ranks(rank: Rank, exact: bool) -> Index:
     return (packed & np.uint64((1 << _ROW_BITS) - 1)).astype(np.int64)
 
 
-def _exact_order(slot: Index, keys: Bytes) -> Index:
+def _exact_order(slot: Index | Groups, keys: Bytes) -> Index:
     order = argsort(_as_strings(keys)) if keys.shape[1] else np.arange(len(keys), dtype=np.int64)
     return order[argsort(slot[order])]
 

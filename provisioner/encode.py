@@ -5,23 +5,25 @@ Object files and tables come in as values that others have read; every problem o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 from msgspec.structs import replace
 
+from provisioner import columns
 from provisioner.codec.base import Type
 from provisioner.codec.btf import BtfTypes
 from provisioner.codec.resolve import Lookup
-from provisioner.entries import Encoded, Group, Part, encode_entries
+from provisioner.entries import Encoded, Group, encode_entries
 from provisioner.errors import Problems, did_you_mean
 from provisioner.host import Host
 from provisioner.objectfile import ObjectInfo
 from provisioner.ranges import number_range
 from provisioner.raw_values import fill, refuse_keyless
 from provisioner.resolve import Resolved, Resolver
+from provisioner.rows import Gatherer, Part, Rows
 from provisioner.shape import MapShape
-from provisioner.slots import SlotWriter
+from provisioner.slots import SlotWriter, Written
 from provisioner.spec import (
     BpfObject,
     Contents,
@@ -46,7 +48,7 @@ from provisioner.state import (
 )
 from provisioner.tree import RawChunk, RawEntries
 
-TableReader = Callable[[TableRef], RawEntries]
+TableReader = Callable[[TableRef], Iterable[RawChunk]]
 
 
 def encode(
@@ -93,7 +95,9 @@ class Encoder:
         contents = one.policy.contents or (Contents.EXACT if one.entries is not None else Contents.IGNORE)
         group = Group(resolved.shape.max_entries, one.where, one.name, contents is Contents.PRESENT)
         owned = self._owned(one.policy, resolved.key, one.name)
-        encoded = self._encode([Part(chunk, 0) for chunk in self._chunks(one.entries)], [group], resolved, owned)
+        gatherer = Gatherer(resolved.key, resolved.value, local := Problems())
+        gatherer.take([Part(self._chunks(one.entries), 0, one.name)])
+        encoded = self._encode(gatherer.finish(), [group], resolved, owned, local)
         slots = DesiredSlots(
             np.zeros((1, 0), np.uint8),
             np.array([resolved.shape.max_entries], np.uint32),
@@ -110,18 +114,10 @@ class Encoder:
         if template is None or resolved is None or resolved.outer_key is None:
             return None
         shared = [other for other in self._spec.shared_inner_maps.values() if other.inner == one.inner]
-        writer = SlotWriter(one, template, resolved, shared, self._host, self._chunks, self._problems)
+        writer = SlotWriter(one, template, resolved, shared, self._host, self._problems)
         owned = self._owned(one.policy, resolved.outer_key, one.name)
-        written = writer.write(owned)
-        groups = [self._shared_group(other, resolved) for other in shared]
-        key_of = dict(zip(written.owner.tolist(), range(len(written.owner)), strict=True))
-        for number, inner in enumerate(written.inners):
-            at = key_of.get(number)
-            address = one.name if at is None else writer.address(written.keys[at : at + 1])
-            groups.append(Group(inner.capacity, inner.where, address, inner.contents is Contents.PRESENT))
-        parts = [Part(chunk, number) for number, other in enumerate(shared) for chunk in self._chunks(other.entries)]
         owned_entries = self._owned(template.policy, resolved.key, template.name)
-        encoded = self._encode([*parts, *written.parts], groups, resolved, owned_entries)
+        written, encoded = self._contents(one, writer, shared, resolved, owned, owned_entries)
         slots, order = written.in_reading_order(resolved.outer_key)
         own = len(shared) + written.owner[order]
         picked = np.where(slots.shared >= 0, slots.shared, own)
@@ -144,6 +140,62 @@ class Encoder:
             prevent_destroy=one.prevent_destroy or template.prevent_destroy,
             limits=one.limits,
         )
+
+    def _contents(
+        self,
+        one: OuterMap,
+        writer: SlotWriter,
+        shared: Sequence[SharedInnerMap],
+        resolved: Resolved,
+        owned: tuple[OwnedRange, ...],
+        owned_entries: tuple[OwnedRange, ...],
+    ) -> tuple[Written, Encoded]:
+        """The slots of `one` and the entries of each, by group: those of the shared inner maps come first."""
+        assert resolved.outer_key is not None
+        gatherer = Gatherer(resolved.key, resolved.value, local := Problems())
+        gatherer.take(Part(self._chunks(other.entries), number, other.name) for number, other in enumerate(shared))
+        groups = [self._shared_group(other, resolved) for other in shared]
+        base = len(shared)
+        if isinstance(one.inner_maps, TableRef):
+            written, rows = self._keyed(one.inner_maps, one, writer, gatherer, resolved.outer_key, base, owned)
+            groups += self._groups(one, writer, written)
+        else:
+            written = writer.write(one.inner_maps, owned)
+            groups += (own := self._groups(one, writer, written))
+            gatherer.take(
+                Part(self._chunks(inner.entries), base + number, own[number].address)
+                for number, inner in enumerate(one.inner_maps)
+            )
+            rows = gatherer.finish()
+        return written, self._encode(rows, groups, resolved, owned_entries, local)
+
+    def _keyed(
+        self,
+        table: TableRef,
+        one: OuterMap,
+        writer: SlotWriter,
+        gatherer: Gatherer,
+        outer: Type,
+        base: int,
+        owned: tuple[OwnedRange, ...],
+    ) -> tuple[Written, Rows]:
+        """One table that fills many inner maps: each row says which by its outer key; groups begin with `base`."""
+        keys = gatherer.take_keyed(self._chunks(table), outer, one.name, writer.address)
+        rows = gatherer.finish()
+        first, number = columns.distinct(keys)
+        number += base
+        rows.group[len(rows.group) - len(number) :] = number
+        return writer.write_keyed(keys[first], table.where, owned), rows
+
+    @staticmethod
+    def _groups(one: OuterMap, writer: SlotWriter, written: Written) -> list[Group]:
+        key_of = dict(zip(written.owner.tolist(), range(len(written.owner)), strict=True))
+        groups = []
+        for number, inner in enumerate(written.inners):
+            at = key_of.get(number)
+            address = one.name if at is None else writer.address(written.keys[at : at + 1])
+            groups.append(Group(inner.capacity, inner.where, address, inner.contents is Contents.PRESENT))
+        return groups
 
     def object(self, one: BpfObject, info: ObjectInfo, maps: Mapping[str, DesiredMap]) -> DesiredObject:
         """The object with the shape of each of its maps, and a dummy inner map for each outer one that is declared."""
@@ -210,28 +262,29 @@ class Encoder:
         found = (number_range(one, key, self._host, self._problems, address) for one in policy.owned_keys)
         return tuple(one for one in found if one is not None)
 
-    def _chunks(self, entries: Entries | None) -> tuple[RawChunk, ...]:
+    def _chunks(self, entries: Entries | None) -> Iterator[RawChunk]:
+        """Entries as text; those of a file are read as they are asked for."""
         match entries:
             case None:
-                return ()
+                return
             case TableRef():
-                return refuse_keyless(entries, self._read_table(entries).chunks, self._problems)
+                yield from refuse_keyless(entries, self._read_table(entries), self._problems)
             case RawEntries():
-                return tuple(part for chunk in entries.chunks for part in fill(chunk, self._read_table, self._problems))
+                for chunk in entries.chunks:
+                    yield from fill(chunk, self._read_table, self._problems)
 
     def _encode(
-        self, parts: Sequence[Part], groups: Sequence[Group], resolved: Resolved, owned: tuple[OwnedRange, ...]
+        self,
+        rows: Rows,
+        groups: Sequence[Group],
+        resolved: Resolved,
+        owned: tuple[OwnedRange, ...],
+        local: Problems,
     ) -> Encoded:
-        return encode_entries(
-            parts,
-            groups,
-            resolved.entry_shape,
-            resolved.key,
-            resolved.value,
-            self._problems,
-            self._host.byteorder,
-            owned,
-        )
+        byteorder = self._host.byteorder
+        encoded = encode_entries(rows, groups, resolved.entry_shape, resolved.key, local, byteorder, owned)
+        self._problems.extend(local)
+        return encoded
 
     @staticmethod
     def _shared_group(shared: SharedInnerMap, resolved: Resolved) -> Group:

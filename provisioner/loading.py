@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, TextIO
 
@@ -26,7 +26,7 @@ from provisioner.objectfile import ObjectInfo
 from provisioner.ownership import without_contents
 from provisioner.spec import Spec, TableRef
 from provisioner.state import DesiredState
-from provisioner.tree import RawEntries
+from provisioner.tree import RawChunk
 
 _BINARY = frozenset({"parquet", ".parquet", "raw", ".bin"})
 """Formats and suffixes of tables that have no lines."""
@@ -130,20 +130,20 @@ def _btf(
 
 def _table(
     table: TableRef, roots: tuple[Path, ...] | None, problems: Problems, inputs: Inputs, texts: dict[str, Source]
-) -> RawEntries:
-    """What a table or raw file holds; it must be below one of `roots`, unless that is None.
+) -> Iterator[RawChunk]:
+    """The rows of a table, or the value in a raw file; it must be below one of `roots`, unless that is None.
 
     One whose lines a message can show is added to `texts`.
     """
     path = beside(table.file.where.file, table.file.text or "")
     if roots is not None and not document.is_inside(path, table.file, roots, problems):
-        return RawEntries((), table.where)
+        return
     inputs.note(path)
     if (table.format or path.suffix.lower()) not in _BINARY:
         texts[str(path)] = Source(path)
     from provisioner.tables import read_table  # few specs have tables
 
-    return read_table(table, path, problems)
+    yield from read_table(table, path, problems)
 
 
 def beside(spec_file: str, name: str) -> Path:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from provisioner.codec.base import Type
-from provisioner.entries import encode_columns, key_chunk
 from provisioner.errors import Problems
 from provisioner.host import Host
+from provisioner.rows import encode_columns, key_chunk
 from provisioner.spec import KeyRange
 
 
@@ -22,7 +22,7 @@ def number_range(written: KeyRange, kind: Type, host: Host, problems: Problems, 
         return 0, host.possible_cpus - 1
     ends = np.zeros((2, kind.size), np.uint8)
     chunk = key_chunk(((),), [[written.first], [written.last]], written.where)
-    if not encode_columns([chunk], [address], "key", kind, ends, problems).all():
+    if not encode_columns([chunk], lambda _: address, "key", kind, ends, problems).all():
         return None
     first, last = (int.from_bytes(row.tobytes(), order) for row in ends)
     if last < first:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
 from provisioner.errors import Problems
 from provisioner.spec import TableRef
-from provisioner.tree import RAW, PackedColumn, RawChunk, RawEntries, Scalar
+from provisioner.tree import RAW, PackedColumn, RawChunk, Scalar
 
 _FROM: Final = ("value", "from")
 _FORMAT: Final = ("value", "format")
 
 
-def fill(chunk: RawChunk, read_table: Callable[[TableRef], RawEntries], problems: Problems) -> tuple[RawChunk, ...]:
+def fill(
+    chunk: RawChunk, read_table: Callable[[TableRef], Iterable[RawChunk]], problems: Problems
+) -> tuple[RawChunk, ...]:
     """`chunk` with the bytes in the place of the references to them, as text of one character per byte at `RAW`.
 
     A chunk of anything else is given back as it is. Where a file can't be read, which is told, no chunk is left.
@@ -29,7 +31,7 @@ def fill(chunk: RawChunk, read_table: Callable[[TableRef], RawEntries], problems
             problems.add(f"a value's format is `raw`, not `{kind}`", chunk.where(row, _FORMAT), "write `format: raw`")
             continue
         where = chunk.where(row, _FROM)
-        for found in read_table(TableRef(Scalar(name, where), "raw", None, None, None, where)).chunks:
+        for found in read_table(TableRef(Scalar(name, where), "raw", None, None, None, where)):
             texts.extend(found.columns[RAW].texts())
     if len(texts) != chunk.rows:
         return ()
@@ -40,10 +42,11 @@ def fill(chunk: RawChunk, read_table: Callable[[TableRef], RawEntries], problems
     )
 
 
-def refuse_keyless(table: TableRef, chunks: tuple[RawChunk, ...], problems: Problems) -> tuple[RawChunk, ...]:
+def refuse_keyless(table: TableRef, chunks: Iterable[RawChunk], problems: Problems) -> Iterator[RawChunk]:
     """The chunks of a table; a raw file has no keys, so it can't be one."""
-    if not any(RAW in chunk.columns for chunk in chunks):
-        return chunks
-    hint = f"name it under its key, as in `0: {{from: {table.file.text}, format: raw}}`"
-    problems.add("a raw file holds one value and no key", table.file.where, hint)
-    return ()
+    for chunk in chunks:
+        if RAW not in chunk.columns:
+            yield chunk
+            continue
+        hint = f"name it under its key, as in `0: {{from: {table.file.text}, format: raw}}`"
+        problems.add("a raw file holds one value and no key", table.file.where, hint)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import msgspec
 import numpy as np
@@ -12,17 +12,15 @@ from provisioner import columns
 from provisioner.codec.base import Bytes, Path, Type
 from provisioner.codec.display import format_value
 from provisioner.columns import Index
-from provisioner.entries import Part, encode_columns, key_chunk
 from provisioner.errors import Problems, did_you_mean
 from provisioner.host import ByteOrder, Host
 from provisioner.location import Location
 from provisioner.ranges import number_range
 from provisioner.resolve import Resolved
-from provisioner.spec import Contents, Entries, InnerMap, InnerTemplate, KeyRange, OuterMap, SharedInnerMap, TableRef
+from provisioner.rows import encode_columns, key_chunk
+from provisioner.spec import Contents, InnerMap, InnerTemplate, KeyRange, OuterMap, SharedInnerMap
 from provisioner.state import CONTENTS, DesiredSlots, OwnedRange
-from provisioner.tree import RawChunk, Scalar, flatten
-
-ReadChunks = Callable[[Entries | None], tuple[RawChunk, ...]]
+from provisioner.tree import Scalar, flatten
 
 
 class Inner(msgspec.Struct, frozen=True):
@@ -40,7 +38,6 @@ class Written(msgspec.Struct, frozen=True):
     keys: Bytes
     owner: Index
     inners: tuple[Inner, ...]
-    parts: tuple[Part, ...]
 
     def in_reading_order(self, kind: Type) -> tuple[DesiredSlots, Index]:
         """The slots by key, and the order that they were in."""
@@ -66,7 +63,6 @@ class SlotWriter:
         resolved: Resolved,
         shared: Sequence[SharedInnerMap],
         host: Host,
-        read_chunks: ReadChunks,
         problems: Problems,
     ) -> None:
         assert resolved.outer_key is not None
@@ -78,17 +74,10 @@ class SlotWriter:
         self._shared_capacity = [one.max_entries for one in shared]
         self._byteorder: ByteOrder = host.byteorder
         self._host = host
-        self._read_chunks = read_chunks
         self._problems = problems
 
-    def write(self, owned: Sequence[OwnedRange]) -> Written:
-        """All slots; groups of entries are numbered after those of the shared inner maps. `owned` are our keys."""
-        inner_maps = self._outer.inner_maps
-        written = self._from_table(inner_maps) if isinstance(inner_maps, TableRef) else self._listed(inner_maps)
-        self._check(written, owned)
-        return written
-
-    def _listed(self, inner_maps: Sequence[InnerMap]) -> Written:
+    def write(self, inner_maps: Sequence[InnerMap], owned: Sequence[OwnedRange]) -> Written:
+        """The slots of inner maps that are listed, in that order; `owned` are our keys."""
         single = [number for number, inner in enumerate(inner_maps) if not isinstance(inner.key, KeyRange)]
         written_keys, sound = self._single_keys([inner_maps[number] for number in single])
         keys = [written_keys[sound]]
@@ -98,15 +87,17 @@ class SlotWriter:
                 spread = self._range(inner.key)
                 keys.append(spread)
                 owner.append(np.full(len(spread), number, np.int64))
-        base = len(self._shared)
-        parts = [
-            Part(chunk, base + number)
-            for number, inner in enumerate(inner_maps)
-            for chunk in self._read_chunks(inner.entries)
-        ]
         inners = [self._inner(inner) for inner in inner_maps]
-        written = Written(np.concatenate(keys), np.concatenate(owner), tuple(inners), tuple(parts))
-        return self._with_default(written)
+        written = self._with_default(Written(np.concatenate(keys), np.concatenate(owner), tuple(inners)))
+        self._check(written, owned)
+        return written
+
+    def write_keyed(self, keys: Bytes, where: Location, owned: Sequence[OwnedRange]) -> Written:
+        """A slot for each of the different keys that a table at `where` names."""
+        inner = Inner(self._resolved.entry_shape.max_entries, self._contents(), -1, where)
+        written = Written(keys, np.arange(len(keys), dtype=np.int64), (inner,) * len(keys))
+        self._check(written, owned)
+        return written
 
     def _with_default(self, written: Written) -> Written:
         """An array's slots that nothing declares hold the default shared inner map, where there is one."""
@@ -123,7 +114,6 @@ class SlotWriter:
             np.concatenate((written.keys, columns.index_keys(rest, self._byteorder))),
             np.concatenate((written.owner, np.full(len(rest), len(written.inners), np.int64))),
             (*written.inners, inner),
-            written.parts,
         )
 
     def _inner(self, inner: InnerMap) -> Inner:
@@ -162,7 +152,7 @@ class SlotWriter:
         for paths, numbers in alike.items():
             chunk = key_chunk(paths, [scalars[number] for number in numbers], inner_maps[numbers[0]].where)
             out = np.zeros((len(numbers), self._kind.size), np.uint8)
-            sound[numbers] = encode_columns([chunk], [self._outer.name], "key", self._kind, out, self._problems)
+            sound[numbers] = encode_columns([chunk], lambda _: self._outer.name, "key", self._kind, out, self._problems)
             keys[numbers] = out
         return keys, sound
 
@@ -180,23 +170,6 @@ class SlotWriter:
         return columns.number_keys(
             np.arange(last - first + 1, dtype=np.uint64) + np.uint64(first), kind.size, kind.number_order
         )
-
-    def _from_table(self, table: TableRef) -> Written:
-        """One table that fills many inner maps: each row says which by its outer key."""
-        chunks = self._read_chunks(table)
-        each = [np.zeros((chunk.rows, self._kind.size), np.uint8) for chunk in chunks]
-        for chunk, out in zip(chunks, each, strict=True):
-            encode_columns([chunk], [self._outer.name], "outer", self._kind, out, self._problems)
-        rows = np.concatenate([np.zeros((0, self._kind.size), np.uint8), *each])
-        first, number = columns.distinct(rows)
-        base = len(self._shared)
-        parts, at = [], 0
-        for chunk in chunks:
-            parts.append(Part(chunk, base + number[at : at + chunk.rows]))
-            at += chunk.rows
-        capacity, contents = self._resolved.entry_shape.max_entries, self._contents()
-        inners = tuple(Inner(capacity, contents, -1, table.where) for _ in range(len(first)))
-        return Written(rows[first], np.arange(len(first), dtype=np.int64), inners, tuple(parts))
 
     def _check(self, written: Written, owned: Sequence[OwnedRange]) -> None:
         """Keys that stand twice, indexes out of range, more slots than there is room for."""

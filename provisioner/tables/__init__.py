@@ -1,12 +1,12 @@
 """Entries from files: CSV, NDJSON, Parquet, and one value as raw bytes. Each gives the columns of text that YAML gives.
 
-A file is read in chunks, and what is kept of it is its text, packed by column. Nothing here raises on what a file
+A file is read in chunks, each when it is asked for, and nothing is kept of it. Nothing here raises on what a file
 holds: it becomes Problems, of which each file has at most MAX_PROBLEMS.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -15,7 +15,7 @@ from provisioner.spec import TableRef
 from provisioner.tables import delimited, ndjson, parquet, raw
 from provisioner.tables.chunks import MAX_PROBLEMS
 from provisioner.tables.wanted import Wanted, wanted_columns
-from provisioner.tree import RawChunk, RawEntries
+from provisioner.tree import RawChunk
 
 _Reader = Callable[[Path, tuple[Wanted, ...], Problems], Iterable[RawChunk]]
 
@@ -31,23 +31,20 @@ _SUFFIXES: Final = {
 }
 
 
-def read_table(table: TableRef, path: Path, problems: Problems) -> RawEntries:
+def read_table(table: TableRef, path: Path, problems: Problems) -> Iterator[RawChunk]:
     """The rows of the file at `path`, which `table` refers to; where problems were found, some of them.
 
     Paths begin with "key" and "value", and with "outer" where the table has an outer key. A raw file is one value at
-    `RAW`, and no key.
+    `RAW`, and no key. Problems are told when all rows were given.
     """
     told = Problems()
-    chunks: list[RawChunk] = []
     kind = _format(table, told)
     if kind is not None and _is_readable(table, path, told):
-        found = raw.read(table, path) if kind == "raw" else _READERS[kind](path, wanted_columns(table), told)
         try:
-            chunks.extend(found)
+            yield from raw.read(table, path) if kind == "raw" else _READERS[kind](path, wanted_columns(table), told)
         except OSError as error:
             told.add(f"can't read {path}: {error.strerror or error}", table.file.where)
     problems.extend(list(told)[:MAX_PROBLEMS])
-    return RawEntries(tuple(chunks), table.where)
 
 
 def _format(table: TableRef, problems: Problems) -> str | None:

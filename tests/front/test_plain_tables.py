@@ -39,9 +39,9 @@ def places(chunks: tuple[RawChunk, ...]) -> dict[int, tuple[Location, Location]]
 def told(path: Path, table: TableRef) -> tuple[list[Row], list[Problem], tuple[RawChunk, ...]]:
     """Each row with its line, all problems, and the chunks."""
     problems = Problems()
-    entries = read_table(table, path, problems)
-    lines = sorted(line for chunk in entries.chunks for line in chunk.lines())
-    return list(zip(lines, rows(entries), strict=True)), list(problems), entries.chunks
+    chunks = tuple(read_table(table, path, problems))
+    lines = sorted(line for chunk in chunks for line in chunk.lines())
+    return list(zip(lines, rows(chunks), strict=True)), list(problems), chunks
 
 
 def both_ways(path: Path, block: int, table: TableRef | None = None) -> tuple[tuple[RawChunk, ...], list[Problem]]:
@@ -105,7 +105,7 @@ def test_any_bytes(shelf: Path, body: bytes, block: int) -> None:
         body.decode()
     except UnicodeDecodeError:
         problems = Problems()
-        read_table(reference(path.name), path, problems)
+        list(read_table(reference(path.name), path, problems))
         assert "this is not UTF-8" in [problem.what for problem in problems]
     else:
         both_ways(path, block)
