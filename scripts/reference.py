@@ -44,12 +44,15 @@ def on_files(files: Files, *, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, **_: object) -> str:
-    """Links to files of the repository, which the site has not: their names."""
-    return re.sub(
-        r"\[([^\]]+)\]\(\.\./([^)]+)\)",
-        lambda link: f"{link[1]} (`{link[2]}`)" if link[1] != link[2] else f"`{link[2]}`",
-        markdown,
-    )
+    """What tests read in comments, readers see; files of the repository, which the site has not, are named."""
+    markdown = re.sub(r"<!-- (?:file|excerpt): (\S+) -->\n```(\w+)\n", r'```\2 title="\1"\n', markdown)
+    markdown = re.sub(r"<!-- edit: (\S+)\n(.*?)\n-->", r"\n```sh\nsed -i '\2' \1\n```\n", markdown, flags=re.DOTALL)
+    return re.sub(r"\[([^]]+)\]\(\.\./([^)]+)\)", _named, markdown)
+
+
+def _named(link: re.Match[str]) -> str:
+    path = f"`{link[2]}`"
+    return path if link[2].startswith(link[1]) else f"{link[1]} ({path})"
 
 
 def spec_page() -> Iterator[str]:
@@ -60,8 +63,20 @@ def spec_page() -> Iterator[str]:
     yield "`# yaml-language-server: $schema=provisioner.schema.json` in the first line of a spec, and that file from"
     yield "`provisioner schema`, an editor shows the same while you type."
     yield from _section(schema, "Top of the file", "top")
-    for name, part in schema["$defs"].items():
-        yield from _section(part, part["title"], name)
+    for name in _as_referred_to(schema):
+        yield from _section(schema["$defs"][name], schema["$defs"][name]["title"], name)
+
+
+def _as_referred_to(schema: dict[str, Any]) -> list[str]:
+    """The names of all definitions, in the order in which a reader from the top meets them."""
+    names: list[str] = []
+    parts = [{**schema, "$defs": {}}]
+    while parts:
+        for name in re.findall(r'"#/\$defs/(\w+)"', json.dumps(parts.pop(0))):
+            if name not in names:
+                names.append(name)
+                parts.append(schema["$defs"][name])
+    return names
 
 
 def json_page() -> Iterator[str]:
@@ -92,7 +107,7 @@ def command_line_page() -> Iterator[str]:
         for one in parameters:
             record = one.get_help_record(context)
             if record is not None:
-                yield f"| `{_cell(record[0])}` | {_cell(record[1])} |"
+                yield f"| `{record[0]}` | {_cell(record[1])} |"
 
 
 def exit_status_page() -> Iterator[str]:
@@ -169,7 +184,7 @@ def _examples(name: str, part: dict[str, Any]) -> str:
     examples = part.get("examples", [])
     if len(examples) > 1 and len(examples) >= len(part.get("enum", examples)) and "enum" in part:
         examples = examples[:1]
-    return "<br>".join(f"`{_cell(name)}: {_cell(_yaml(example))}`" for example in examples)
+    return "<br>".join(f"`{name}: {_yaml(example)}`" for example in examples)
 
 
 def _examples_below(part: dict[str, Any]) -> Iterator[str]:
@@ -188,4 +203,6 @@ def _paragraphs(text: str) -> str:
 
 
 def _cell(text: str) -> str:
-    return " ".join(text.split()).replace("|", "\\|")
+    """Text in a table: a bar ends its cell, but not within `code`."""
+    parts = " ".join(text.split()).split("`")
+    return "`".join(part if number % 2 else part.replace("|", "\\|") for number, part in enumerate(parts))
