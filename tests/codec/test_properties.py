@@ -16,6 +16,10 @@ from provisioner.codec.base import Scalar
 from provisioner.codec.btf import BtfTypes
 from provisioner.codec.btf_convert import Conversion
 from provisioner.codec.display import ARROW
+from provisioner.codec.integer import Integer
+from provisioner.codec.layout import Field, Struct
+from provisioner.codec.members import Bits
+from provisioner.codec.percpu import PerCpu
 from provisioner.errors import Problems
 from provisioner.typexpr import ArrayType, TypeExpr
 
@@ -78,6 +82,54 @@ def test_what_is_decoded_is_encoded_to_the_same_bytes(
     again = encoded(type_, decoded(type_, row.tobytes()))
     assert again == row.tobytes()
     assert decoded(type_, again) == decoded(type_, raw)
+
+
+@given(types, orders, st.integers(1, 5), st.data())
+def test_per_cpu_values_come_back_as_they_were(
+    written: TypeExpr | str, order: ByteOrder, cpus: int, data: st.DataObject
+) -> None:
+    type_ = PerCpu(built(written, order), cpus)
+    value = decoded(type_, data.draw(st.binary(min_size=type_.size, max_size=type_.size)))
+    assert decoded(type_, encoded(type_, value)) == value
+
+
+LPM_DATA = st.sampled_from(["be16", "be32", "ipv4", "ipv6", "mac", "bytes[3]", "u8"])
+
+
+@given(
+    st.one_of(
+        st.sampled_from(["cidr4", "cidr6"]),
+        LPM_DATA.map(lpm),
+        st.lists(LPM_DATA, min_size=1, max_size=3).map(
+            lambda kinds: lpm(struct(True, **dict(zip("abc", kinds, strict=False))))
+        ),
+    ),
+    orders,
+    st.data(),
+)
+def test_lpm_keys_come_back_without_their_host_bits(
+    written: TypeExpr | str, order: ByteOrder, data: st.DataObject
+) -> None:
+    type_ = built(written, order)
+    length = data.draw(st.integers(0, 8 * (type_.size - 4)))
+    raw = length.to_bytes(4, order) + data.draw(st.binary(min_size=type_.size - 4, max_size=type_.size - 4))
+    key = type_.normalise(np.frombuffer(raw, np.uint8).reshape(1, -1)).tobytes()
+    assert encoded(type_, decoded(type_, key)) == key
+
+
+@given(st.lists(st.tuples(st.booleans(), st.integers(1, 32)), min_size=1, max_size=8), orders, st.data())
+def test_bit_fields_come_back_as_they_were(
+    members: list[tuple[bool, int]], order: ByteOrder, data: st.DataObject
+) -> None:
+    """Side by side from the first bit on, as BTF may place them: across bytes, and signed as well as not."""
+    fields, value, at = [], {}, 0
+    for number, (signed, width) in enumerate(members):
+        base = Integer(f"{'s' if signed else 'u'}{width}", 8, signed, order, width)
+        fields.append(Field(f"f{number}", Bits(base, width, at % 8, signed, order), at // 8))
+        value[f"f{number}"] = data.draw(st.integers(base.low, base.high))
+        at += width
+    type_ = Struct(tuple(fields), (at + 7) // 8, 1)
+    assert decoded(type_, encoded(type_, value)) == value
 
 
 @given(types, orders, st.data())
