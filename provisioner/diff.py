@@ -12,11 +12,10 @@ from enum import IntEnum
 import numpy as np
 from numpy.typing import NDArray
 
-from provisioner import columns
+from provisioner import columns, inner_facts
 from provisioner.changes import Action, EntryAction, EntryChanges, MapChange, Reason, SlotChanges
 from provisioner.codec.base import Bytes
 from provisioner.columns import Index
-from provisioner.inner_facts import differences, facts_of
 from provisioner.shape import MapShape
 from provisioner.spec import ExtraInnerMaps, Update
 from provisioner.state import (
@@ -61,7 +60,7 @@ def replaced_because(desired: DesiredMap, observed: ObservedMap, meta: Meta | No
         inner = probed.why
     else:
         live = observed.entry_shape or (meta.templates.get(desired.name) if meta else None)
-        inner = differences(facts_of(desired.entry_shape), facts_of(live)) if live is not None else ""
+        inner = inner_facts.shape_differences(desired.entry_shape, live) if live is not None else ""
     return f"inner maps: {inner}" if inner else ""
 
 

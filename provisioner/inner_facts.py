@@ -96,6 +96,19 @@ def differences(wanted: InnerFacts, live: InnerFacts) -> str:
     return ", ".join(found)
 
 
+def shape_differences(wanted: MapShape, live: MapShape) -> str:
+    """The same of two shapes, which tell more: all special fields, and `map_extra`.
+
+    The kernel would take inner maps of several `map_extra`; what is read of one must hold for all.
+    """
+    found = [differences(facts_of(wanted), facts_of(live))]
+    if wanted.map_extra != live.map_extra:
+        found.append(f"map_extra {wanted.map_extra} in the template, {live.map_extra} live")
+    if not wanted.same_specials(live):
+        found.append(f"special fields {wanted.specials_in_words()} in the template, {live.specials_in_words()} live")
+    return ", ".join(filter(None, found))
+
+
 def facts_of(shape: MapShape) -> InnerFacts:
     """What a shape says."""
     return InnerFacts().extended(shape=shape)

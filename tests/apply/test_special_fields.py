@@ -232,12 +232,12 @@ def test_a_template_without_the_lock_is_another_template(bench: Bench, locked: P
     plain = "{struct: {limit: u32, room: u32, part: 'u64[30]', hits: u64}}"
     entries = f"0: {account(1).replace('limit: 1', 'limit: 1, room: 0')}"
     bench.settle(standalone(locked, "hash_of_maps", "hash", entries, plain))
-    why = "inner template: special fields none -> bpf_spin_lock at 4"
+    why = "inner maps: special fields bpf_spin_lock at 4 in the template, none live"
     change = bench.plan(standalone(locked, "hash_of_maps", "hash", f"0: {account(1)}")).maps["own"]
     assert (change.action, change.reason) == (Action.REPLACE, why)
     bench.settle(standalone(locked, "hash_of_maps", "hash", f"0: {account(1)}"))
     back = bench.plan(standalone(locked, "hash_of_maps", "hash", entries, plain)).maps["own"]
-    assert back.reason == "inner template: special fields bpf_spin_lock at 4 -> none"
+    assert back.reason == "inner maps: special fields none in the template, bpf_spin_lock at 4 live"
 
 
 def test_an_empty_outer_map_remembers_the_lock(bench: Bench, locked: Path) -> None:
@@ -245,7 +245,7 @@ def test_an_empty_outer_map_remembers_the_lock(bench: Bench, locked: Path) -> No
     bench.settle(spec)
     plain = "{struct: {limit: u32, room: u32, part: 'u64[30]', hits: u64}}"
     change = bench.plan(standalone(locked, "array_of_maps", "hash", "", plain)).maps["own"]
-    assert change.reason == "inner template: special fields bpf_spin_lock at 4 -> none"
+    assert change.reason == "inner maps: special fields none in the template, bpf_spin_lock at 4 live"
     bench.settle(standalone(locked, "array_of_maps", "hash", f"0: {account(1)}"))
 
 
