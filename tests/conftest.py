@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Final
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from provisioner.kernel import bpffs
 from tests import ledger
@@ -32,6 +33,10 @@ _MS_REC_PRIVATE: Final = 1 << 14 | 1 << 18
 _SYSTEM: Final = Path("/sys/fs/bpf")
 _MOUNT = pytest.StashKey[Path]()
 _TROUBLE = pytest.StashKey[str]()
+
+# No test is about time: a machine may be busy.
+settings.register_profile("any-machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any-machine")
 
 
 def pytest_configure(config: pytest.Config) -> None:
