@@ -134,13 +134,16 @@ def _section(part: dict[str, Any], title: str, anchor: str) -> Iterator[str]:
         yield from ("", f"*{_kind(part).capitalize()}.*")
     yield from _examples_below(part)
     properties = part.get("properties", {})
+    examples = any("examples" in one for one in properties.values())
     if properties:
-        yield from ("", "| field | meaning | example |", "|---|---|---|")
+        yield from ("", "| field | meaning | example |" if examples else "| field | meaning |")
+        yield "|---|---|---|" if examples else "|---|---|"
     for name, one in properties.items():
         need = ", **required**" if name in part.get("required", ()) else ""
         kind = f"[{_kind(one)}](#{anchor}-{name})" if _is_inline(one) else _kind(one)
         meaning = f"{_cell(one['description'])} <br>" if "description" in one else ""
-        yield f"| `{name}` | {meaning}*{_cell(kind)}{need}* | {_examples(name, one)} |"
+        example = f" {_examples(name, one)} |" if examples else ""
+        yield f"| `{name}` | {meaning}*{_cell(kind)}{need}* |{example}"
     for name, one in properties.items():
         if _is_inline(one):
             yield from _section(one, one.get("title", f"`{name}`"), f"{anchor}-{name}")
