@@ -61,10 +61,12 @@ def encode(
     problems: Problems,
 ) -> DesiredState:
     """The desired state of `spec`. Raises InputError with all that was found, what `problems` held before included."""
-    encoder = Encoder(spec, host, read_table, Resolver(spec, host, objects, btf, lookups, problems), problems)
+    resolver = Resolver(spec, host, objects, btf, lookups, problems)
+    encoder = Encoder(spec, host, read_table, resolver, problems)
     found = [encoder.outer(one) for one in spec.outer_maps.values()]
     found += [encoder.plain(one) for one in spec.maps.values()]
     maps = {one.name: one for one in found if one is not None}
+    resolver.unused_types()
     loaded = {name: encoder.object(spec.objects[name], info, maps) for name, info in objects.items()}
     problems.raise_if_any()
     access = spec.pin_inner_maps, spec.pin_mode, spec.pin_group

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import assert_never
 
 import msgspec
 
@@ -20,7 +21,17 @@ from provisioner.objectfile import MapDef, ObjectInfo
 from provisioner.shape import MapShape, unmakeable
 from provisioner.spec import InnerTemplate, MapFields, OuterMap, PlainMap, Spec
 from provisioner.specials import Special
-from provisioner.typexpr import NamedType
+from provisioner.typexpr import (
+    ArrayType,
+    BtfType,
+    EnumType,
+    LpmKeyType,
+    NamedType,
+    OptionType,
+    StructType,
+    TypeExpr,
+    UnionType,
+)
 from provisioner.uapi import BARE_TYPES, KEYLESS_TYPES, MapFlag
 
 _INNER_VALUE_SIZE = 4
@@ -69,6 +80,36 @@ class Resolver:
                 lookups=self._lookups,
             )
         return self._builders[object_name]
+
+    def unused_types(self) -> None:
+        """Build the declared types that no map asked for, so that what is wrong with them is told too.
+
+        Those that take their layout from the object of the map in question have none without such a map.
+        """
+        asked = {name for builder in self._builders.values() for name in builder.built}
+        for name, expr in self._spec.types.items():
+            if name not in asked and not self._needs_object(expr, frozenset({name})):
+                self._builder(None).build(NamedType(name, expr.where))
+
+    def _needs_object(self, expr: TypeExpr, above: frozenset[str]) -> bool:
+        match expr:
+            case NamedType():
+                inner = self._spec.types.get(expr.name) if expr.name not in above else None
+                return inner is not None and self._needs_object(inner, above | {expr.name})
+            case ArrayType():
+                return self._needs_object(expr.element, above)
+            case StructType() | UnionType():
+                return any(self._needs_object(member.type, above) for member in expr.members)
+            case EnumType():
+                return False
+            case LpmKeyType():
+                return self._needs_object(expr.data, above)
+            case BtfType():
+                return not expr.source
+            case OptionType():
+                return self._needs_object(expr.type, above)
+            case _:
+                assert_never(expr)
 
     def plain(self, one: PlainMap) -> Resolved | None:
         definition = self._definition(one.object, one.name, one.where)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Final, assert_never
 
 from msgspec.structs import replace
@@ -112,6 +112,11 @@ class Builder:
         self._open: list[str] = []
         for name in types.keys() & {*self._builtins, *ELEMENTS}:
             self._refuse(f"`{name}` is a type already", types[name].where, "choose another name")
+
+    @property
+    def built(self) -> Collection[str]:
+        """The names of the declared types that were asked for."""
+        return self._built.keys()
 
     def build(self, expr: TypeExpr) -> Type | None:
         """The type, or None with at least one Problem added."""

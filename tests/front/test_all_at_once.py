@@ -113,3 +113,15 @@ def test_the_line_of_a_table_is_shown_with_a_caret(tmp_path: Path) -> None:
     (problem,) = caught.value.problems
     assert problem.where is not None
     assert caught.value.document.line(problem.where) == "1,300"
+
+
+def test_types_that_nothing_uses_are_read_too(tmp_path: Path) -> None:
+    """Those that an object's BTF would tell are left: there is no map whose object that could be."""
+    types = (
+        "types: {unused: {struct: {x: u33}}, loop: {struct: {l: loop}}, told: {struct: {x: {btf: struct nothing}}}}\n"
+    )
+    maps = "maps: {m: {type: hash, key: u32, value: u32, max_entries: 1}}\n"
+    assert told(tmp_path, a=HEAD + types + maps) == [
+        "a.yaml:3:30: there is no type `u33`",
+        "a.yaml:3:56: type `loop` contains itself: loop -> loop",
+    ]
