@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import sys
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -59,12 +60,20 @@ class Wave(msgspec.Struct, frozen=True):
 
 @dataclass(slots=True)
 class Progress:
-    """What has been done so far; `report` is told after each wave."""
+    """What has been done so far; `report` is told after each wave.
+
+    `window` has the clock before the first write that made a slot visible, and after the last.
+    """
 
     slots: int = 0
     entries: int = 0
     grace_periods: int = 0
+    window: tuple[float, float] | None = None
     report: Callable[[str, Progress], None] | None = None
+
+    def visible_since(self, started: float) -> None:
+        """Slots have become visible by a write that was begun at `started`, in monotonic seconds."""
+        self.window = (started if self.window is None else self.window[0], time.monotonic())
 
     def tell(self, what: str) -> None:
         if self.report is not None:
@@ -210,12 +219,15 @@ def _publish_wave(
 ) -> None:
     keys = np.ascontiguousarray(change.slots.keys[wave.rows])
     fds = np.array(staged.numbers(), np.uint32)[wave.number]
+    started = time.monotonic()
     try:
         progress.grace_periods += batch.publish(outer, keys, np.ascontiguousarray(fds), name=change.name)
     except batch.BatchError as error:
         if error.done:
+            progress.visible_since(started)
             published(wave.rows[error.written])
         raise
+    progress.visible_since(started)
     published(wave.rows)
     progress.slots += len(wave.rows)
     progress.entries += int(change.desired.entries.counts[wave.maps].sum()) if change.desired is not None else 0

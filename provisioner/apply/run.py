@@ -50,13 +50,18 @@ class Status(Enum):
 
 
 class Result(msgspec.Struct, frozen=True):
-    """An apply that ended well: how long it took in seconds, the grace periods it waited for, its open fds."""
+    """An apply that ended well: how long it took in seconds, the grace periods it waited for, its open fds.
+
+    All slots became visible within `window_seconds`: from before the first write of one until after the last, which
+    waits for a grace period when its slots are visible already.
+    """
 
     status: Status
     seconds: float
     grace_periods: int
     fds_before: int
     fds_after: int
+    window_seconds: float = 0.0
 
 
 def apply_plan(plan: Plan, options: Options, verify: Callable[[], tuple[Problem, ...]]) -> Result:
@@ -80,7 +85,8 @@ def apply_plan(plan: Plan, options: Options, verify: Callable[[], tuple[Problem,
     if rest:
         raise _with_rest(ApplyError(), rest, tx.journal.visible())
     seconds = time.monotonic() - started
-    return Result(Status.APPLIED, seconds, tx.progress.grace_periods, fds_before, open_fds())
+    first, last = tx.progress.window or (0.0, 0.0)
+    return Result(Status.APPLIED, seconds, tx.progress.grace_periods, fds_before, open_fds(), last - first)
 
 
 def open_fds() -> int:

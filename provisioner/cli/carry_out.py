@@ -46,6 +46,7 @@ class CarryOut:
     def planned(self, plan: Plan) -> None:
         """Show the plan, before anybody is asked or anything is refused; refuse it where another one was saved."""
         self._report = build.report(plan, limits(self._console.format, self._full), destroy=self._destroy)
+        self._meter.planned = self._report.grace_periods
         console = self._console
         counts = {
             "project": self._report.project,
@@ -87,7 +88,14 @@ class CarryOut:
             self._meter.stop()
             self._interrupts.ignore()
         self._end(
-            Outcome(result.status.value, result.seconds, result.grace_periods, result.fds_before, result.fds_after)
+            Outcome(
+                result.status.value,
+                result.seconds,
+                result.grace_periods,
+                result.fds_before,
+                result.fds_after,
+                window_seconds=result.window_seconds,
+            )
         )
 
     def _end(self, end: Outcome) -> None:
@@ -103,3 +111,5 @@ class CarryOut:
             write(self._console, self._report, end, full=self._full)
         elif end.status != "unchanged":
             self._console.lines(sentences.outcome(self._report, end))
+            if self._console.verbose:
+                self._console.lines(sentences.window(end))

@@ -150,11 +150,15 @@ class Meter:
         self._from = time.monotonic() + patience
         self._status: Any = None
         self.grace_periods = 0
+        self.planned = 0
 
     def __call__(self, what: str, progress: Progress) -> None:
         self.grace_periods = progress.grace_periods
         if not self._on:
             return
+        from provisioner.report.sentences import grace  # a report has been made by now
+
+        what = f"{what}; {grace(progress.grace_periods, self.planned)}"
         if self._status is not None:
             self._status.update(what)
         elif time.monotonic() >= self._from:

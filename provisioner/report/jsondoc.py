@@ -53,7 +53,11 @@ def render(plan: ReportPlan, end: Outcome | None = None) -> Iterator[str]:
     yield f',\n  "grace_periods": {plan.grace_periods}'
     yield f',\n  "kernel_memory": {_dumps(to_builtins(plan.memory))}'
     if end is not None:
-        result = to_builtins(end) | {"seconds": round(end.seconds, 6), "live": list(end.live)}
+        result = to_builtins(end) | {
+            "seconds": round(end.seconds, 6),
+            "live": list(end.live),
+            "window_seconds": round(end.window_seconds, 6),
+        }
         yield f',\n  "result": {_dumps(result)}'
     yield "\n}\n"
 

@@ -149,7 +149,10 @@ class ReportPlan(msgspec.Struct, frozen=True):
 
 
 class Outcome(msgspec.Struct, frozen=True):
-    """How an apply or destroy ended: `status` is a word of `apply.Status`, `live` what is visible of a failed one."""
+    """How an apply or destroy ended: `status` is a word of `apply.Status`, `live` what is visible of a failed one.
+
+    `window_seconds` is how far apart the first and the last new slot became visible, at most.
+    """
 
     status: str
     seconds: float
@@ -157,6 +160,7 @@ class Outcome(msgspec.Struct, frozen=True):
     fds_before: int
     fds_after: int
     live: tuple[str, ...] = ()
+    window_seconds: float = 0.0
 
 
 class Limits(msgspec.Struct, frozen=True):

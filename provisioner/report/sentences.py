@@ -119,6 +119,17 @@ def outcome(plan: ReportPlan, end: Outcome) -> Iterator[str]:
                 yield f"{state}: nothing of it is live, {took}"
 
 
+def window(end: Outcome) -> Iterator[str]:
+    """How far apart slots became visible; nothing where none did."""
+    if end.window_seconds:
+        yield f"All new slots became visible within {_time(end.window_seconds)}, the last grace period included."
+
+
+def grace(paid: int, planned: int) -> str:
+    """The grace periods of an apply on its way: those waited for, and those that the plan says are to come."""
+    return f"grace periods: {paid} waited for, {max(planned - paid, 0)} to come"
+
+
 def done(summary: Summary) -> Iterator[str]:
     words = {"create": "created", "update": "changed", "replace": "replaced", "delete": "deleted", "insert": "inserted"}
     for counts, one, many in (

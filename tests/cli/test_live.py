@@ -55,15 +55,22 @@ def test_what_destroy_would_do_is_a_plan(project: Project) -> None:
         assert project.run("plan", "--destroy", *words).status == 64
 
 
+def test_apply_says_how_far_apart_slots_became_visible(project: Project) -> None:
+    told = project.run("apply", "--yes", "-v").out.splitlines()[-1]
+    assert told.startswith("All new slots became visible within ")
+    assert told.endswith(" ms, the last grace period included.")
+
+
 def test_documents_of_apply_and_destroy(project: Project) -> None:
     applied = project.run("apply", "--yes", "--format", "json").document
     assert applied["changed"] is True
     assert applied["summary"]["entries"] == {"insert": 4, "update": 0, "delete": 0, "unchanged": 0}
     assert applied["result"]["status"] == "applied"
     assert applied["result"]["fds_before"] == applied["result"]["fds_after"]
+    assert 0 < applied["result"]["window_seconds"] < applied["result"]["seconds"]
     again = project.run("apply", "--yes", "--format", "json").document
     assert again["changed"] is False
-    assert again["result"]["status"] == "unchanged"
+    assert (again["result"]["status"], again["result"]["window_seconds"]) == ("unchanged", 0)
     assert again["summary"]["entries"]["unchanged"] == 4
     project.edit("2: {entries: {7: 70}}", "3: {entries: {7: 71}}")
     document = project.run("plan", "--format", "json").document
