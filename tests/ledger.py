@@ -15,7 +15,7 @@ from provisioner.kernel.fd import InnerId
 from provisioner.kernel.reading import read_slots
 from provisioner.kernel.reasons import KernelError
 
-PATIENCE: Final = 2.0
+PATIENCE: Final = 15.0
 """Seconds that the kernel has to free what nobody holds any more: it does so after grace periods."""
 
 
