@@ -66,9 +66,8 @@ def difference(before: Value, after: Value) -> str:
         return "{" + ", ".join(parts) + "}"
     if isinstance(before, list) and isinstance(after, list) and len(before) == len(after):
         return "[" + ", ".join(difference(*pair) for pair in zip(before, after, strict=True)) + "]"
-    if before == after:
-        return format_value(before)
-    return format_value(before) + ARROW + format_value(after)
+    old, new = format_value(before), format_value(after)
+    return old if old == new else old + ARROW + new
 
 
 def display(type_: Type, row: Bytes) -> str:
