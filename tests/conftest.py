@@ -33,6 +33,7 @@ _MS_REC_PRIVATE: Final = 1 << 14 | 1 << 18
 _SYSTEM: Final = Path("/sys/fs/bpf")
 _MOUNT = pytest.StashKey[Path]()
 _TROUBLE = pytest.StashKey[str]()
+_OUTSIDE = pytest.StashKey[int]()
 
 # No test is about time: a machine may be busy.
 settings.register_profile("any-machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -43,6 +44,7 @@ def pytest_configure(config: pytest.Config) -> None:
     """Go to private namespaces and mount a bpffs, before anything else runs."""
     mount = Path(tempfile.mkdtemp(prefix="provisioner-bpffs-"))
     config.stash[_MOUNT] = mount
+    config.stash[_OUTSIDE] = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
     libc = ctypes.CDLL(None, use_errno=True)
     steps: tuple[tuple[str, Callable[[], int]], ...] = (
         ("unshare", lambda: libc.unshare(_CLONE_NEWNS | _CLONE_NEWNET)),
@@ -59,6 +61,7 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_unconfigure(config: pytest.Config) -> None:
     """The mounts go with the process; the empty folder below them does not."""
     mount = config.stash[_MOUNT]
+    os.close(config.stash[_OUTSIDE])
     if _TROUBLE not in config.stash:
         ctypes.CDLL(None).umount2(os.fsencode(mount), 2)
     mount.rmdir()
@@ -165,6 +168,12 @@ def _include_arguments() -> list[str]:
 def bpf_object() -> Callable[[str], Path]:
     """Compiles `tests/bpf/NAME.bpf.c` and gives the object's path."""
     return lambda name: compile_bpf(SOURCES / f"{name}.bpf.c")
+
+
+@pytest.fixture(scope="session")
+def with_network(pytestconfig: pytest.Config) -> list[str]:
+    """What to put before a command that asks a package index: the tests' own namespace has no way out."""
+    return ["nsenter", f"--net=/proc/{os.getpid()}/fd/{pytestconfig.stash[_OUTSIDE]}", "--"]
 
 
 @pytest.fixture(scope="session")

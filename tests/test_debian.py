@@ -16,8 +16,8 @@ PYTHON: Final = "/usr/bin/python3"
 
 
 @pytest.fixture(scope="module")
-def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    build = [str(ROOT / "packaging" / "debian" / "build.sh"), str(tmp_path_factory.mktemp("deb"))]
+def package(tmp_path_factory: pytest.TempPathFactory, with_network: list[str]) -> Path:
+    build = [*with_network, str(ROOT / "packaging" / "debian" / "build.sh"), str(tmp_path_factory.mktemp("deb"))]
     environment = os.environ | {"PYTHON": PYTHON, "COMPRESSION": "none"}
     done = subprocess.run(build, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
