@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from provisioner.kernelfacts import Advice
     from provisioner.report.graph import Graph
     from provisioner.report.model import ReportLive
+    from provisioner.targets import Targets
 
 __all__ = ["Project", "SpecError", "apply", "destroy", "draft", "load", "plan"]
 
@@ -62,23 +63,26 @@ class Project(msgspec.Struct, frozen=True):
         *,
         against: Literal["live", "empty"] | Snapshot = "live",
         probe: bool = False,
+        targets: Sequence[str] = (),
     ) -> Plan:
         """The difference between the spec and what is live, and what would be done. Writes nothing.
 
         `against` a snapshot asks no kernel, and gives the plan that its host would have given at that time. `probe`
         finds out whether live outer maps take the inner maps that they would get: by unpinned maps and programs, which
-        are gone when this returns.
+        are gone when this returns. `targets` are addresses (`tenants`, `tenants[42]`, an object's name) that the plan
+        is limited to: all else is left as it is. Raises InputError for one that names nothing.
         """
         desired = self.desired
         source = None if isinstance(against, str) else against
         observed = ObservedState.nothing() if against == "empty" else observe.observe(desired, source)
-        found = _compare(desired, observed, overrides, source, check_interfaces=against != "empty")
+        limits = _targets(targets, desired)
+        found = _compare(desired, observed, overrides, source, check_interfaces=against != "empty", targets=limits)
         if probe:
             from provisioner import template_probe  # a plan that only looks does without it
 
             probed = template_probe.probe(found)
             if any(one.probed is not None and not one.probed.fits for one in probed.maps.values()):
-                found = _compare(desired, probed, overrides, source, check_interfaces=True)
+                found = _compare(desired, probed, overrides, source, check_interfaces=True, targets=limits)
         return memory.warned(found) if against == "live" else found
 
     def apply(
@@ -90,11 +94,12 @@ class Project(msgspec.Struct, frozen=True):
         confirm: Callable[[Plan], bool] | None = None,
         expected: str | None = None,
         lock_timeout: float = 0.0,
+        targets: Sequence[str] = (),
     ) -> tuple[Plan, Result]:
         """Plan and apply under the project's lock, and verify.
 
         `planned` is told the plan, whether it may be done or not; `confirm` is asked once with the plan that will be
-        done; `expected` is the digest of a plan that was shown before.
+        done; `expected` is the digest of a plan that was shown before. `targets` are those of `plan`.
         Raises RefusedError where a rule forbids it or the plan is not the expected one, HostError where a step needs a
         capability that this process lacks, and what `apply_plan` raises.
         """
@@ -102,13 +107,14 @@ class Project(msgspec.Struct, frozen=True):
 
         root = Path(self.desired.pin_root)
         bpffs.check(root)
+        _targets(targets, self.desired)  # what names nothing does so before there is a lock, and its folder
         existed = root.exists()
         with _locked(self.desired, lock_timeout, create=True):
             done = False
             try:
                 held = this_host.capabilities()
                 # Without it no inner map may be opened: a plan that a probe would ask about is refused below.
-                current = self.plan(overrides, probe="CAP_SYS_ADMIN" in held)
+                current = self.plan(overrides, probe="CAP_SYS_ADMIN" in held, targets=targets)
                 if planned is not None:
                     planned(current)
                 _refuse_stale(current, expected)
@@ -118,12 +124,19 @@ class Project(msgspec.Struct, frozen=True):
                 if current.steps and confirm is not None and not confirm(current):
                     raise RefusedError(Problem("not confirmed; nothing was changed"))
                 with _audited(self, "apply", current):
-                    result = apply_plan(current, options or Options(), lambda: _differences(self, overrides))
+                    result = apply_plan(
+                        current, options or Options(), lambda: _differences(self, overrides, current, targets)
+                    )
                 done = result.status is Status.APPLIED
             finally:
                 if not existed and not done and not bpffs.list_pins(root):
                     bpffs.remove_dir(root)
         return current, result
+
+    def targets(self, addresses: Sequence[str]) -> tuple[str, ...]:
+        """The addresses of a limited plan, each once, in one order and spelling. Raises InputError."""
+        found = _targets(addresses, self.desired)
+        return found.addresses if found is not None else ()
 
     def plan_destroy(self, overrides: Overrides = Overrides()) -> Plan:
         """What `destroy` would do. Writes nothing."""
@@ -190,11 +203,11 @@ class Project(msgspec.Struct, frozen=True):
 
         return explain(self, address, against)
 
-    def complete(self, beginning: str) -> Iterator[str]:
-        """Addresses of the spec that begin so, as a shell completes them."""
-        from provisioner.completion import complete
+    def complete(self, beginning: str, *, targets: bool = False) -> Iterator[str]:
+        """Addresses of the spec that begin so, as a shell completes them: all, or what a plan can be limited to."""
+        from provisioner import completion
 
-        return complete(beginning, self.desired)
+        return (completion.complete_target if targets else completion.complete)(beginning, self.desired)
 
     def advise(self, kernel: str) -> tuple[Advice, ...]:
         """What Linux `kernel` (`5.10`) would do slowly, or needs help with. Raises InputError with what it refuses."""
@@ -265,16 +278,36 @@ def _compare(
     source: Snapshot | None,
     *,
     check_interfaces: bool,
+    targets: Targets | None = None,
 ) -> Plan:
     """The plan from one state to the other; entries are read from `source`, or this host, as they are compared."""
+    objects = {name: diff_object(one, desired, observed) for name, one in desired.objects.items()}
+    wanted, whole = desired.maps, frozenset[str]()
+    if targets is not None:
+        from provisioner.targets import scope
+
+        limited = scope(targets, desired, observed, objects)
+        wanted, objects, whole = limited.maps, limited.objects, limited.whole
     maps, shared = [], held_twice(observed.maps.values())
-    for name, one in desired.maps.items():
+    for name, one in wanted.items():
         live = observed.maps.get(name)
         blocks = () if live is None else observe.blocks(desired, one, live, slots_to_read(one, live), source)
         maps.append(diff_map(one, live, blocks, observed.meta, shared))
-    objects = {name: diff_object(one, desired, observed) for name, one in desired.objects.items()}
     links = diff_links(observed, objects, check_interfaces)
-    return make_plan(desired, observed, maps, objects.values(), links, overrides)
+    if targets is not None:
+        from provisioner.targets import links_of
+
+        links = links_of(objects.values(), links)
+    return make_plan(desired, observed, maps, objects.values(), links, overrides, targets, whole)
+
+
+def _targets(texts: Sequence[str], desired: DesiredState) -> Targets | None:
+    """The targets that addresses name, None without any: a whole plan does without the module."""
+    if not texts:
+        return None
+    from provisioner.targets import find
+
+    return find(texts, desired)
 
 
 @contextmanager
@@ -356,9 +389,10 @@ def _refuse_stale(current: Plan, expected: str | None) -> None:
     )
 
 
-def _differences(project: Project, overrides: Overrides) -> tuple[Problem, ...]:
+def _differences(project: Project, overrides: Overrides, done: Plan, targets: Sequence[str]) -> tuple[Problem, ...]:
     """What still differs after an apply: nothing, unless somebody else writes, or we are wrong."""
-    after = project.plan(overrides)
+    # What came along with a target was done whole, and is looked at again whole.
+    after = project.plan(overrides, targets=(*targets, *sorted(done.whole)))
     actions = {name: change.action for name, change in after.maps.items()}
     actions |= {name: change.action for name, change in after.objects.items()}
     actions |= {change.pin: change.action for change in after.links if change.action is not Action.KEEP}

@@ -51,6 +51,7 @@ class Reason(IntEnum):
     ASKED = 8
     TEMPLATE = 9
     NOT_OWNED = 10
+    NOT_TARGETED = 11
 
 
 class SlotChanges(msgspec.Struct, frozen=True):

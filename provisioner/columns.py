@@ -187,6 +187,23 @@ def distinct(keys: Bytes) -> tuple[Index, Index]:
     return runs[order[new]], np.repeat(number, np.diff(runs, append=len(keys)))
 
 
+def among(keys: Bytes, others: Bytes) -> NDArray[np.bool_]:
+    """Which of `keys` are among `others`; each block holds a key once."""
+    found = np.zeros(len(keys), np.bool_)
+    found[match(np.zeros(len(keys), np.int64), keys, np.zeros(len(others), np.int64), others).both_left] = True
+    return found
+
+
+def part(table: EntryTable, slots: Index) -> tuple[EntryTable, Index]:
+    """A table of some slots alone, which share slices as before; and its rows' numbers in the whole one."""
+    pairs = np.stack((table.starts[slots], table.counts[slots]), axis=1)
+    kept, number = np.unique(pairs, axis=0, return_inverse=True)
+    counts = kept[:, 1]
+    rows = slices(kept[:, 0], counts)
+    starts = (np.cumsum(counts) - counts)[number.reshape(-1)]
+    return EntryTable(starts, table.counts[slots], table.keys[rows], table.values[rows]), rows
+
+
 class Match(msgspec.Struct, frozen=True):
     """Rows of two blocks side by side: `left_only` and `right_only` by row, `both` as pairs of rows."""
 

@@ -32,6 +32,15 @@ def complete(beginning: str, desired: DesiredState) -> Iterator[str]:
         yield from (f"{whole}[{key}]" for key in _keys(*_below(place), part))
 
 
+def complete_target(beginning: str, desired: DesiredState) -> Iterator[str]:
+    """What may be a target and begins so: objects, maps, and slots, but no entries."""
+    yield from (name for name in desired.objects if name.startswith(beginning))
+    name, bracket, _ = beginning.partition("[")
+    one = desired.maps.get(name)
+    if not bracket or (one is not None and one.outer is not None):
+        yield from (found for found in complete(beginning, desired) if len(parse(found).keys) < 2)
+
+
 def _below(place: Place) -> tuple[Type, Bytes]:
     """The keys one level below a place, in the order that people read them."""
     one = place.map

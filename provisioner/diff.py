@@ -90,6 +90,9 @@ def slots_to_read(desired: DesiredMap, observed: ObservedMap) -> NDArray[np.uint
         depth[pairs.right_only[outside[pairs.right_only]]] = Depth.NOTHING
     elif not desired.entry_shape.is_listable:
         depth[pairs.right_only] = Depth.SHAPE
+    if desired.outer is not None and desired.outer.only is not None:
+        others = ~columns.among(observed.slots.keys, desired.outer.only)
+        depth[pairs.right_only[others[pairs.right_only]]] = Depth.NOTHING
     return depth
 
 
@@ -284,6 +287,8 @@ def _decide(desired: DesiredMap, observed: ObservedMap, slots: SlotChanges, shar
         mark(extra & foreign, Action.KEEP, Reason.NOT_OWNED)
         if desired.outer.extra_inner_maps is ExtraInnerMaps.DELETE:
             mark(extra & ~foreign, Action.DELETE, Reason.NOT_IN_SPEC)
+        if desired.outer.only is not None:
+            mark(extra & ~columns.among(slots.keys, desired.outer.only), Action.KEEP, Reason.NOT_TARGETED)
     both = ~new & ~extra
     changed = both & ((slots.inserts > 0) | (slots.updates > 0) | (slots.deletes > 0))
     if desired.outer is None:

@@ -7,9 +7,11 @@ Order is decided here alone, and is total: objects are loaded first, then maps a
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import msgspec
 import numpy as np
+from msgspec.structs import replace
 
 from provisioner.changes import Action, Change, LinkChange, MapChange, ObjectChange
 from provisioner.fingerprint import Part, digest, fingerprints
@@ -36,9 +38,16 @@ from provisioner.steps import (
 )
 from provisioner.uapi import OUTER_TYPES
 
+if TYPE_CHECKING:
+    from provisioner.targets import Targets
+
 
 class Plan(msgspec.Struct, frozen=True):
-    """Everything there is to know before anything is done. `digest` binds a saved plan to both states."""
+    """Everything there is to know before anything is done. `digest` binds a saved plan to both states.
+
+    `targets` are the addresses that it is limited to, none for all of the spec; `whole` those of
+    the maps and objects that it then changes as a whole.
+    """
 
     desired: DesiredState
     observed: ObservedState
@@ -47,6 +56,8 @@ class Plan(msgspec.Struct, frozen=True):
     hazards: tuple[Hazard, ...]
     blocked: tuple[Refusal, ...]
     digest: str
+    targets: tuple[str, ...] = ()
+    whole: frozenset[str] = frozenset()
 
     @property
     def changed(self) -> bool:
@@ -77,20 +88,42 @@ def make_plan(
     objects: Iterable[ObjectChange],
     links: Iterable[LinkChange],
     overrides: Overrides = Overrides(),
+    targets: Targets | None = None,
+    whole: frozenset[str] = frozenset(),
 ) -> Plan:
-    """Order the changes into steps, and judge them."""
+    """Order the changes into steps, and judge them.
+
+    With `targets`, changes are those of what is targeted alone; `whole` names those that are not cut to some slots.
+    """
     by_name = {change.name: change for change in maps}
     order = publishing_order(list(desired.maps.values()))
     ordered = [by_name[name] for name in order if name in by_name]
     loads = sorted(objects, key=lambda change: change.name)
     attachments = tuple(links)
-    steps = _steps(desired, observed, ordered, loads, attachments, overrides)
+    part = desired if targets is None else _part(desired, ordered, loads)
+    limited = targets is not None
+    steps = _steps(part, observed, ordered, loads, attachments, overrides, limited)
     changes: tuple[Change, ...] = (*loads, *ordered, *attachments)
     known = (*hazards(observed, ordered, loads, overrides), *deferred(attachments))
     blocked = tuple(refusals(desired, observed, ordered, loads, overrides))
-    meta, wishes = wanted_meta(desired, observed), _pin_wishes(desired, observed, steps)
-    bound = digest(desired.project, desired.pin_root, meta, changes, wishes)
-    return Plan(desired, observed, changes, steps, known, blocked, bound)
+    meta, wishes = wanted_meta(part, observed, limited=limited), _pin_wishes(desired, observed, steps)
+    if targets is None:
+        bound = digest(desired.project, desired.pin_root, meta, changes, wishes)
+        return Plan(desired, observed, changes, steps, known, blocked, bound)
+    from provisioner.targets import vacant  # a whole plan does without it
+
+    known = (*known, *vacant(targets, ordered))
+    bound = digest(desired.project, desired.pin_root, meta, changes, (*wishes, repr(targets.addresses)))
+    return Plan(desired, observed, changes, steps, known, blocked, bound, targets.addresses, whole)
+
+
+def _part(desired: DesiredState, maps: Iterable[MapChange], objects: Iterable[ObjectChange]) -> DesiredState:
+    """What is desired of that which a limited plan is about."""
+    return replace(
+        desired,
+        maps={change.name: change.desired for change in maps if change.desired is not None},
+        objects={change.name: change.desired for change in objects},
+    )
 
 
 def publishing_order(maps: Sequence[DesiredMap]) -> list[str]:
@@ -114,9 +147,12 @@ def publishing_order(maps: Sequence[DesiredMap]) -> list[str]:
     return list(placed)
 
 
-def wanted_meta(desired: DesiredState, observed: ObservedState, prune: bool = False) -> Meta:
-    """What `_meta` shall hold once all is done; the maps that programs use are only known then."""
-    return Meta(
+def wanted_meta(desired: DesiredState, observed: ObservedState, prune: bool = False, limited: bool = False) -> Meta:
+    """What `_meta` shall hold once all is done; the maps that programs use are only known then.
+
+    `limited` says that `desired` is a part of the spec: what is recorded of the rest stays.
+    """
+    meta = Meta(
         project=desired.project,
         objects={name: one.digest for name, one in sorted(desired.objects.items())},
         templates={name: one.entry_shape for name, one in sorted(desired.maps.items()) if one.outer is not None},
@@ -130,6 +166,11 @@ def wanted_meta(desired: DesiredState, observed: ObservedState, prune: bool = Fa
         protected=tuple(sorted(name for name, one in desired.maps.items() if one.prevent_destroy)),
         pins=tuple(sorted(own_pins(desired) | (set() if prune else set(observed.own_pins)))),
     )
+    if not limited:
+        return meta
+    from provisioner.targets import merged_meta
+
+    return merged_meta(meta, observed.meta, desired)
 
 
 def own_pins(desired: DesiredState) -> set[str]:
@@ -147,12 +188,13 @@ def _steps(
     objects: list[ObjectChange],
     links: tuple[LinkChange, ...],
     overrides: Overrides,
+    limited: bool,
 ) -> tuple[Step, ...]:
     loaded = {change.name for change in objects if change.action is not Action.UNCHANGED}
     work: list[Step] = [
         LoadObject(change.name, change.carried, change.fresh) for change in objects if change.name in loaded
     ]
-    strayed = _strayed(desired, observed)
+    strayed = () if limited else _strayed(desired, observed)
     if strayed:
         work.insert(0, SetAccess(strayed))
     crowded = {change.name for change in maps if _is_crowded(change)}
@@ -170,13 +212,14 @@ def _steps(
     work += [Detach(change.pin) for change in links if change.action is Action.DELETE]
     if overrides.prune:
         work += [Unpin(pin) for pin in observed.other_pins]
-    if not desired.pin_inner_maps and any(observed.inner_pins.values()):
+    if not limited and not desired.pin_inner_maps and any(observed.inner_pins.values()):
         work.append(UnpinInnerMaps())
-    meta = wanted_meta(desired, observed, overrides.prune)
+    meta = wanted_meta(desired, observed, overrides.prune, limited)
     swept: tuple[Step, ...] = (Sweep(),) if observed.leftovers else ()
     if not work and (observed.meta == meta or (observed.meta is None and not (own_pins(desired) or meta.protected))):
         return swept
-    claim: list[Step] = [] if observed.meta is not None and not loaded else [ClaimPinRoot(tuple(sorted(loaded)))]
+    claimed = ClaimPinRoot(tuple(sorted(loaded)), tuple(sorted(own_pins(desired))))
+    claim: tuple[Step, ...] = () if observed.meta is not None and not loaded else (claimed,)
     return (*swept, *claim, *work, RecordMeta(meta))
 
 
@@ -258,9 +301,9 @@ def grace_periods(plan: Plan, wave_slots: int) -> int:
                 kept = int((plan.maps[step.map].slots.observed[step.slots] >= 0).sum())
                 total += -(-len(step.slots) // wave_slots) + -(-kept // wave_slots)
             case CreateMap():
-                desired = plan.desired.maps[step.map]
-                if desired.shape.map_type in OUTER_TYPES:
-                    total += -(-len(desired.slots.keys) // wave_slots)
+                change = plan.maps[step.map]
+                if plan.desired.maps[step.map].shape.map_type in OUTER_TYPES:
+                    total += -(-len(change.slots.where(Action.CREATE)) // wave_slots)
             case _:
                 pass
     return total

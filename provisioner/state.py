@@ -98,7 +98,10 @@ assert (CONTENTS[EXACT], CONTENTS[PRESENT], CONTENTS[IGNORE]) == (Contents.EXACT
 
 
 class OuterPolicy(msgspec.Struct, frozen=True):
-    """What only an outer map has. `owned` are the ranges of outer keys that are ours, empty for all of them."""
+    """What only an outer map has. `owned` are the ranges of outer keys that are ours, empty for all of them.
+
+    `only` are the outer keys that a plan is limited to, shape (k, outer key size); None for all of them.
+    """
 
     key: Type
     template_name: str
@@ -106,6 +109,7 @@ class OuterPolicy(msgspec.Struct, frozen=True):
     shared_names: tuple[str, ...]
     owned: tuple[OwnedRange, ...] = ()
     template_where: Location | None = None
+    only: Bytes | None = None
 
 
 class DesiredMap(msgspec.Struct, frozen=True):

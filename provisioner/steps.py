@@ -11,9 +11,10 @@ from provisioner.words import plural
 
 
 class ClaimPinRoot(msgspec.Struct, frozen=True):
-    """Make the pin directory and record, in `_meta`, that it is ours and which objects are being loaded."""
+    """Make the pin directory and record, in `_meta`, that it is ours, what gets a pin, and what is being loaded."""
 
     pending: tuple[str, ...]
+    pins: tuple[str, ...]
 
     def describe(self) -> str:
         return "claim the pin root"

@@ -12,7 +12,6 @@ from provisioner.errors import Problem, RefusedError
 from provisioner.kernel import bpffs, links, maps
 from provisioner.kernel.fd import Fd
 from provisioner.places import access_of
-from provisioner.plan import own_pins
 from provisioner.state import META_PIN, Meta
 from provisioner.steps import ClaimPinRoot, RecordMeta, SetAccess
 
@@ -24,14 +23,14 @@ def claim(tx: Transaction, step: ClaimPinRoot) -> None:
     bpffs.ensure_dir(tx.root, tx.access)
     before = tx.plan.observed.meta or Meta(tx.plan.desired.project, {}, {}, {}, {})
     pending = dict(before.objects) | dict.fromkeys(step.pending, "")
-    pins = tuple(sorted({*before.pins, *own_pins(tx.plan.desired)}))
+    pins = tuple(sorted({*before.pins, *step.pins}))
     _record(tx, replace(before, project=tx.plan.desired.project, objects=pending, pins=pins))
 
 
 def record(tx: Transaction, step: RecordMeta) -> None:
     """Record that all is done, and which of the pinned maps the programs were loaded with."""
-    used: dict[str, tuple[int, ...]] = {}
-    for one in tx.plan.desired.objects.values():
+    used = dict(step.meta.used_maps) if tx.plan.targets else {}
+    for one in (change.desired for change in tx.plan.objects.values()):
         pinned: set[int] = set()
         for name in one.maps:
             with maps.open_pin(tx.path(name)) as fd:

@@ -113,3 +113,5 @@ class CarryOut:
             self._console.lines(sentences.outcome(self._report, end))
             if self._console.verbose:
                 self._console.lines(sentences.window(end))
+            if end.status == "applied" and self._report.targets:
+                self._console.lines([sentences.REST])

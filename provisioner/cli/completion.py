@@ -21,6 +21,13 @@ def files_and_address(context: typer.Context, incomplete: str) -> list[str]:
     return sorted(_files(incomplete)) + (_addresses(given, incomplete) if given else [])
 
 
+def targets(context: typer.Context, incomplete: str) -> list[str]:
+    """Maps, slots and objects of the spec files that are given already."""
+    # click gives up at an option whose value is still to come: the words before it are left over.
+    given = context.params.get("files") or context.args
+    return _addresses(list(given), incomplete, targets=True) if given else []
+
+
 def _files(incomplete: str) -> Iterator[str]:
     folder, slash, start = incomplete.rpartition("/")
     try:
@@ -34,10 +41,10 @@ def _files(incomplete: str) -> Iterator[str]:
         return
 
 
-def _addresses(given: list[str], incomplete: str) -> list[str]:
+def _addresses(given: list[str], incomplete: str, *, targets: bool = False) -> list[str]:
     from provisioner import ProvisionerError, load
 
     try:
-        return list(load(given, allow_outside=True).complete(incomplete))
+        return list(load(given, allow_outside=True).complete(incomplete, targets=targets))
     except ProvisionerError:  # a spec with a fault completes nothing; other verbs tell of it
         return []

@@ -58,6 +58,15 @@ AllowOvercommit = Annotated[
 ]
 TakeOver = Annotated[bool, typer.Option("--take-over", help="Take over pins that another project made.")]
 Prune = Annotated[bool, typer.Option("--prune", help="Remove pins that the spec does not name.")]
+Target = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--target",
+        metavar="ADDRESS",
+        help="Only this map, slot or object: tenants, tenants[42]. May be given again.",
+        autocompletion=completion.targets,
+    ),
+]
 LockTimeout = Annotated[float, typer.Option(metavar="SECONDS", min=0, help="Wait for another process to end.")]
 
 

@@ -30,6 +30,7 @@ class SavedPlan(msgspec.Struct, frozen=True):
     overrides: Overrides
     used: bool = False
     parts: dict[str, list[str]] = {}
+    targets: tuple[str, ...] = ()
 
     def check(self, project: str, pin_root: str) -> None:
         """Raise RefusedError where it was used, or is another project's."""
@@ -54,6 +55,14 @@ class SavedPlan(msgspec.Struct, frozen=True):
             raise RefusedError(*problems)
         raise self._refused("the spec or the live state is not what it was when the plan was made", "plan again")
 
+    def check_targets(self, targets: tuple[str, ...]) -> None:
+        """Raise RefusedError where it is limited to other targets than these."""
+        if self.targets != targets:
+            given = " ".join(f"--target '{one}'" for one in self.targets)
+            raise self._refused(
+                f"this plan was made {f'with {given}' if given else 'without --target'}", "apply it in the same way"
+            )
+
     def use(self) -> None:
         """Mark it as used, under the project's lock. Raises RefusedError where another apply was faster."""
         read(self.path).check(self.project, self.pin_root)
@@ -67,7 +76,8 @@ def save(path: Path, plan: Plan, overrides: Overrides) -> None:
     """Write `plan` to `path`, in the place of what is there. Raises InputError where that cannot be."""
     created = datetime.now(UTC).isoformat(timespec="seconds")
     parts = {address: list(part) for address, part in plan.fingerprints.items()}
-    _write(SavedPlan(path, plan.desired.project, plan.desired.pin_root, plan.digest, created, overrides, parts=parts))
+    of = plan.desired
+    _write(SavedPlan(path, of.project, of.pin_root, plan.digest, created, overrides, parts=parts, targets=plan.targets))
 
 
 def read(path: Path) -> SavedPlan:
@@ -76,7 +86,8 @@ def read(path: Path) -> SavedPlan:
         fields = json.loads(path.read_text("utf-8"))
         if fields.pop("format") != _FORMAT:
             raise ValueError("of another format")
-        return SavedPlan(path=path, **fields | {"overrides": Overrides(**fields["overrides"])})
+        typed = {"overrides": Overrides(**fields["overrides"]), "targets": tuple(fields.get("targets", ()))}
+        return SavedPlan(path=path, **fields | typed)
     except OSError as error:
         raise InputError(Problem(f"can't read the plan: {error.strerror}", Location(str(path)))) from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -99,6 +110,8 @@ def _write(plan: SavedPlan) -> None:
     """By one rename: there is always the one or the other."""
     fields = {"format": _FORMAT} | msgspec.to_builtins(plan, enc_hook=str)
     del fields["path"]
+    if not plan.targets:
+        del fields["targets"]
     temporary = plan.path.with_name(f".{plan.path.name}.{os.getpid()}")
     try:
         temporary.write_text(json.dumps(fields, indent=2) + "\n", "utf-8")

@@ -37,6 +37,7 @@ from provisioner.cli.options import (
     Quiet,
     Report,
     TakeOver,
+    Target,
     Verbose,
     Yes,
     add_log_format,
@@ -149,6 +150,7 @@ def plan(
     allow_overcommit: AllowOvercommit = False,
     take_over: TakeOver = False,
     prune: Prune = False,
+    target: Target = None,
     output: Report = "text",
     pin_root: PinRoot = None,
     overlay: Overlay = None,
@@ -167,8 +169,11 @@ def plan(
 
         if out is not None and (against == "empty" or to_destroy):
             raise typer.BadParameter("a plan against nothing or to destroy is not one to apply", param_hint="--out")
+        if to_destroy and target:
+            raise typer.BadParameter("a part of a project is not destroyed", param_hint="--target")
         if to_destroy and against != "live":
             raise typer.BadParameter("what is destroyed is what is live", param_hint="--destroy")
+        _refuse_pruned_part(prune, target)
         if probe and (against != "live" or to_destroy):
             raise typer.BadParameter("only a live kernel can be asked, of what is to be made", param_hint="--probe")
         taken = None if against in ("live", "empty") else read_snapshot(Path(against))
@@ -186,7 +191,12 @@ def plan(
         if to_destroy:
             found = project.plan_destroy(overrides)
         else:
-            found = project.plan(overrides, against=taken or ("empty" if against == "empty" else "live"), probe=probe)
+            found = project.plan(
+                overrides,
+                against=taken or ("empty" if against == "empty" else "live"),
+                probe=probe,
+                targets=target or (),
+            )
         if out is not None:
             saved.save(out, found, overrides)
         compared = None if taken is None else snapshots.about(taken)
@@ -216,6 +226,7 @@ def apply(
     allow_overcommit: AllowOvercommit = False,
     take_over: TakeOver = False,
     prune: Prune = False,
+    target: Target = None,
     no_rollback: Annotated[bool, typer.Option("--no-rollback", help="Leave what was done when a step fails.")] = False,
     lock_timeout: LockTimeout = 0.0,
     output: Report = "text",
@@ -231,6 +242,7 @@ def apply(
 
     def work() -> int:
         _need_yes(yes or saved_plan is not None)
+        _refuse_pruned_part(prune, target)
         from provisioner.cli import saved
         from provisioner.cli.carry_out import CarryOut
 
@@ -240,6 +252,7 @@ def apply(
         if saved_plan is not None:
             bound = saved.read(saved_plan)
             bound.check(project.desired.project, project.desired.pin_root)
+            bound.check_targets(project.targets(target or ()))
             overrides = overrides | bound.overrides
         run = CarryOut(console, yes=yes or bound is not None, full=full, bound=bound)
         run(
@@ -249,6 +262,7 @@ def apply(
                 planned=run.planned,
                 confirm=run.confirm,
                 lock_timeout=lock_timeout,
+                targets=target or (),
             )
         )
         return 0
@@ -423,6 +437,11 @@ def _overrides(
 def _need_yes(given: bool) -> None:
     if not given and not has_terminal():
         raise typer.BadParameter("there is no terminal to ask on, so it is required", param_hint="--yes")
+
+
+def _refuse_pruned_part(prune: bool, target: Sequence[str] | None) -> None:
+    if prune and target:
+        raise typer.BadParameter("what the spec does not name is no part of a target", param_hint="--prune")
 
 
 def guarded(console: Console, work: Callable[[], int]) -> int:

@@ -65,6 +65,7 @@ def report(
         grace_periods=grace_periods(plan, wave_slots),
         memory=estimate(plan),
         against=against,
+        targets=plan.targets,
     )
 
 

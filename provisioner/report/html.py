@@ -59,6 +59,7 @@ def render(plan: ReportPlan, end: Outcome | None = None, *, lines: int | None = 
     yield f"<p class=soft>pin root <code>{_text(plan.pin_root)}</code></p>\n"
     if plan.against is not None:
         yield f"<p>{_text(sentences.against(plan.against))}</p>\n"
+    yield from (f"<p>{_text(line)}</p>\n" for line in sentences.partial(plan))
     yield from _verdict(plan, end)
     yield from _alerts(plan)
     if plan.nodes:

@@ -32,6 +32,8 @@ def render(plan: ReportPlan, end: Outcome | None = None) -> Iterator[str]:
     }
     if plan.against is not None:
         head["against"] = to_builtins(plan.against)
+    if plan.targets:
+        head["targets"] = list(plan.targets)
     yield "{\n"
     for key, value in head.items():
         yield f"  {_dumps(key)}: {_dumps(value)},\n"

@@ -70,6 +70,8 @@ def _head(plan: ReportPlan, end: Outcome | None) -> Iterator[str]:
     yield ""
     if plan.against is not None:
         yield from (prose(sentences.against(plan.against)), "")
+    for line in sentences.partial(plan):
+        yield from (prose(line), "")
     if end is not None:
         yield from _outcome(plan, end)
     yield from (f"{line}\\" for line in islice(sentences.summary(plan), 1))

@@ -131,7 +131,10 @@ class Against(msgspec.Struct, frozen=True):
 
 
 class ReportPlan(msgspec.Struct, frozen=True):
-    """A plan as it is told. `destroy` says that it takes the project away; `against` is None for what is live."""
+    """A plan as it is told. `destroy` says that it takes the project away; `against` is None for what is live.
+
+    `targets` are the addresses that it is limited to, none for all of the spec.
+    """
 
     project: str
     pin_root: str
@@ -146,6 +149,7 @@ class ReportPlan(msgspec.Struct, frozen=True):
     grace_periods: int
     memory: Footprint
     against: Against | None = None
+    targets: tuple[str, ...] = ()
 
 
 class Outcome(msgspec.Struct, frozen=True):

@@ -17,6 +17,10 @@ BIG: Final = 16 << 20
 
 NO_CHANGES: Final = "No changes. The live state is what the spec asks for."
 
+_TARGETS_SHOWN: Final = 5
+
+REST: Final = "Only what is targeted was applied: a plan without --target shows what else differs."
+
 _UNITS: Final = (("day", 86400), ("hour", 3600), ("minute", 60), ("second", 1))
 
 
@@ -36,13 +40,27 @@ def _age(seconds: int) -> str:
 def summary(plan: ReportPlan) -> Iterator[str]:
     """What will be done, in counts, and how long publishing waits."""
     if not plan.changed:
-        yield f"Nothing to destroy: {plan.pin_root} is not there." if plan.destroy else NO_CHANGES
+        yield _unchanged(plan)
         return
     yield differences(plan.summary) or _only_pins(plan)
     if plan.grace_periods:
         waits = plural(plan.grace_periods, "RCU grace period")
         yield f"Publishing waits for {waits}, about {_time(plan.grace_periods * GRACE_PERIOD_MS / 1000)}."
     yield from _memory(plan)
+
+
+def partial(plan: ReportPlan) -> Iterator[str]:
+    """What a plan is limited to; nothing for one of the whole spec."""
+    if plan.targets:
+        more = len(plan.targets) - _TARGETS_SHOWN
+        named = ", ".join(plan.targets[:_TARGETS_SHOWN]) + (f" and {more:,} more" if more > 0 else "")
+        yield f"This plan is partial: --target limits it to {named}."
+
+
+def _unchanged(plan: ReportPlan) -> str:
+    if plan.destroy:
+        return f"Nothing to destroy: {plan.pin_root} is not there."
+    return "No changes to what is targeted." if plan.targets else NO_CHANGES
 
 
 def _memory(plan: ReportPlan) -> Iterator[str]:
@@ -102,7 +120,7 @@ def outcome(plan: ReportPlan, end: Outcome) -> Iterator[str]:
     )
     match end.status:
         case "unchanged":
-            yield f"Nothing to destroy: {plan.pin_root} is not there." if plan.destroy else NO_CHANGES
+            yield _unchanged(plan)
         case "applied":
             did = ", ".join(done(plan.summary)) or ("pins" if plan.nodes else "the project's own record")
             yield f"{'Destroyed' if plan.destroy else 'Applied'}: {did} {took}"

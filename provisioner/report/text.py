@@ -57,6 +57,7 @@ def render(plan: ReportPlan, style: Style = PLAIN, *, steps: bool = False, block
         yield from (f"  {number}. {step.text}" for number, step in enumerate(plan.steps, start=1))
         yield ""
     yield from sentences.summary(plan)
+    yield from sentences.partial(plan)
 
 
 def tree(nodes: Iterable[Node], style: Style) -> Iterator[str]:

@@ -1,0 +1,182 @@
+"""A plan that is limited to a part of the spec: which maps, slots and objects it is about, and what comes with them.
+
+The whole spec is still compared with what is pinned; only changes of what is targeted are found, so that nothing else
+can be touched. Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+import msgspec
+import numpy as np
+from msgspec.structs import replace
+
+from provisioner import address, columns
+from provisioner.changes import LinkChange, MapChange, ObjectChange
+from provisioner.codec.base import Bytes
+from provisioner.codec.display import format_value
+from provisioner.diff import replaced_because
+from provisioner.errors import InputError, Problem, Problems, ProvisionerError, did_you_mean
+from provisioner.hazards import Hazard, Severity
+from provisioner.state import DesiredMap, DesiredSlots, DesiredState, Meta, ObservedState, OuterPolicy
+
+
+class SlotTarget(msgspec.Struct, frozen=True):
+    """One slot of an outer map: its outer key in the kernel's bytes, shape (key size,)."""
+
+    address: str
+    map: str
+    key: Bytes
+
+
+class Targets(msgspec.Struct, frozen=True):
+    """What a plan is limited to: names of whole maps, single slots, and names of objects."""
+
+    maps: frozenset[str]
+    slots: tuple[SlotTarget, ...]
+    objects: frozenset[str]
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """What is targeted, in one order whatever order it was given in."""
+        return tuple(sorted({*self.maps, *self.objects, *(one.address for one in self.slots)}))
+
+
+def find(texts: Iterable[str], desired: DesiredState) -> Targets:
+    """The targets that addresses name. Raises InputError with all that name nothing, or too little to stand alone."""
+    maps, objects, problems = set(), set(), Problems()
+    slots: dict[tuple[str, bytes], SlotTarget] = {}
+    for text in texts:
+        try:
+            parsed = address.parse(text)
+            if parsed.name not in desired.maps:
+                objects.add(_object(parsed, desired))
+                continue
+            place = address.find(parsed, desired)
+            if place.entry is not None:
+                raise _too_small(parsed, place.map)
+            if place.slot is None or place.map.outer is None:
+                maps.add(place.map.name)
+            else:
+                slots[place.map.name, place.slot.tobytes()] = _slot(place.map, place.map.outer, place.slot)
+        except ProvisionerError as error:
+            problems.extend(error.problems)
+    problems.raise_if_any(InputError)
+    return Targets(frozenset(maps), tuple(slots[one] for one in sorted(slots)), frozenset(objects))
+
+
+def _slot(one: DesiredMap, outer: OuterPolicy, key: Bytes) -> SlotTarget:
+    """A slot by its key, however that was spelled; a sensitive one is not told."""
+    told = format_value(outer.key.conceal(outer.key.decode(key[np.newaxis])[0]))
+    return SlotTarget(f"{one.name}[{told}]", one.name, key)
+
+
+def _object(parsed: address.Address, desired: DesiredState) -> str:
+    if parsed.name in desired.objects and not parsed.keys:
+        return parsed.name
+    owner = parsed.name.partition(".")[0]
+    names = [*desired.maps, *desired.objects]
+    near = f"target the object: {owner}" if owner in desired.objects else did_you_mean(parsed.name, names)
+    raise InputError(Problem(f"the spec has no map or object `{parsed.name}`", hint=near, address=str(parsed)))
+
+
+def _too_small(parsed: address.Address, one: DesiredMap) -> InputError:
+    whole = one.name if one.outer is None else f"{one.name}[{parsed.keys[0]}]"
+    what = "an entry cannot be targeted: a plan is limited to maps, or to slots"
+    return InputError(Problem(what, hint=f"target {whole}", address=str(parsed)))
+
+
+class Scope(msgspec.Struct, frozen=True):
+    """What a plan looks at: maps, cut to the slots that are targeted, and objects to load.
+
+    `whole` are the addresses of those that are not cut.
+    """
+
+    maps: dict[str, DesiredMap]
+    objects: dict[str, ObjectChange]
+    whole: frozenset[str]
+
+
+def scope(
+    targets: Targets, desired: DesiredState, observed: ObservedState, objects: Mapping[str, ObjectChange]
+) -> Scope:
+    """The targets, and what they cannot do without.
+
+    An object comes along only where a targeted map is not there without it. What it then makes comes whole, for its
+    programs run with it at once; so does a map that must be made anew, which would else lose its other slots.
+    """
+    slots: dict[str, list[Bytes]] = {}
+    for one in targets.slots:
+        slots.setdefault(one.map, []).append(one.key)
+    named = targets.maps | slots.keys()
+    loads = {name for name, change in objects.items() if name in targets.objects or named & set(change.fresh)}
+    made = {name for owner in loads for name in objects[owner].fresh}
+    whole, maps = loads - desired.maps.keys(), {}
+    for name, wanted in desired.maps.items():
+        live = observed.maps.get(name)
+        anew = live is not None and name in named and bool(replaced_because(wanted, live, observed.meta))
+        if name in made | targets.maps or anew:
+            maps[name] = wanted
+            whole.add(name)
+        elif name in slots:
+            maps[name] = _cut(wanted, slots[name])
+    return Scope(maps, {name: change for name, change in objects.items() if name in loads}, frozenset(whole))
+
+
+def _cut(one: DesiredMap, keys: Sequence[Bytes]) -> DesiredMap:
+    """An outer map with the slots of `keys` alone, and those that share an inner map with one of them."""
+    assert one.outer is not None
+    asked = np.stack(keys)
+    asked = asked[columns.distinct(asked)[0]]
+    slots = one.slots
+    chosen = columns.among(slots.keys, asked)
+    shares = np.unique(slots.shared[chosen])
+    chosen |= np.isin(slots.shared, shares[shares >= 0])
+    rows = np.flatnonzero(chosen)
+    both = np.concatenate((asked, slots.keys[rows]))
+    entries, kept = columns.part(one.entries, rows)
+    return replace(
+        one,
+        outer=replace(one.outer, only=both[columns.distinct(both)[0]]),
+        slots=DesiredSlots(
+            slots.keys[rows],
+            slots.max_entries[rows],
+            slots.contents[rows],
+            slots.shared[rows],
+            tuple(slots.places[row] for row in rows.tolist()),
+        ),
+        entries=entries,
+        sources=replace(one.sources, file=one.sources.file[kept], line=one.sources.line[kept]),
+    )
+
+
+def vacant(targets: Targets, maps: Iterable[MapChange]) -> Iterator[Hazard]:
+    """Targeted slots that neither the spec nor the live map has: more likely a slip than a wish."""
+    known = {change.name: change.slots.keys for change in maps}
+    for one in targets.slots:
+        if not columns.among(one.key[np.newaxis], known[one.map]).any():
+            what = "neither the spec nor the live map has this slot: there is nothing to do about it"
+            yield Hazard("target-vacant", Severity.NOTICE, one.address, what)
+
+
+def merged_meta(part: Meta, before: Meta | None, desired: DesiredState) -> Meta:
+    """The record after a limited apply: `part`, that of what `desired` was cut to, and what stays of `before`."""
+    if before is None:
+        return part
+    own = {program.link_pin for one in desired.objects.values() for program in one.programs}
+    return replace(
+        part,
+        objects=dict(sorted({**before.objects, **part.objects}.items())),
+        templates=dict(sorted({**before.templates, **part.templates}.items())),
+        attach_modes={pin: mode for pin, mode in before.attach_modes.items() if pin not in own}
+        | dict(part.attach_modes),
+        protected=tuple(sorted({name for name in before.protected if name not in desired.maps} | {*part.protected})),
+        pins=tuple(sorted({*before.pins, *part.pins})),
+    )
+
+
+def links_of(objects: Iterable[ObjectChange], links: Iterable[LinkChange]) -> tuple[LinkChange, ...]:
+    """The attachments of these objects' programs."""
+    pins = {program.link_pin for change in objects for program in change.desired.programs}
+    return tuple(link for link in links if link.pin in pins)
