@@ -78,6 +78,7 @@ class CarryOut:
     def __call__(self, act: Callable[[], tuple[Plan, Result]]) -> None:
         """Run `act`, and say how it ended, whether well or not; its error goes on."""
         started, fds = time.monotonic(), open_fds()
+        self._interrupts.prepare()
         try:
             _, result = act()
         except ProvisionerError as error:

@@ -19,13 +19,18 @@ class Interrupts:
     def __call__(self) -> str:
         return self._came
 
+    def prepare(self) -> None:
+        """Until `listen`, SIGTERM ends what runs as SIGINT does, by KeyboardInterrupt: what is open is closed."""
+        self._before[signal.SIGTERM] = signal.signal(signal.SIGTERM, signal.default_int_handler)
+
     def listen(self) -> None:
         """From now on a signal ends nothing by itself."""
         for number in _SIGNALS:
-            self._before[number] = signal.signal(number, self._note)
+            before = signal.signal(number, self._note)
+            self._before.setdefault(number, before)
 
     def ignore(self) -> None:
-        """As it was before `listen`."""
+        """As it was before `prepare` and `listen`."""
         while self._before:
             signal.signal(*self._before.popitem())
 

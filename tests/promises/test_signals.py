@@ -29,6 +29,7 @@ def test_a_signal_ends_an_apply_at_a_safe_point(
     unhurt = injector.run(*scenario.words(), under=scenario.root)
     wanted = scenarios.look(scenario.root).contents
     ends: dict[int, int] = {}
+    reported = 0
     for turn, at in enumerate(changing(unhurt.calls, 1 if full_sweep else 3)):
         before = scenario.begin()
         ran = injector.run(*scenario.words(), under=scenario.root, at=at, what=signal_once(SIGNALS[turn % 2]))
@@ -38,13 +39,15 @@ def test_a_signal_ends_an_apply_at_a_safe_point(
         if ran.status == 0:  # there was no safe point after it
             assert live.contents == wanted, place
             continue
+        reported += bool(ran.out)
         assert ran.status == 130, place
-        assert json.loads(ran.out)["result"]["status"] == "interrupted", place
+        if ran.out:  # the plan was there, and something may have been done
+            assert json.loads(ran.out)["result"]["status"] == "interrupted", place
         assert comparable(live) == comparable(before), place
         assert not scenarios.leftovers(ran, live), place
         scenario.finish()
     figures.append(f"signals: {name}: one at {sum(ends.values())} calls; exit {ends}")
-    assert ends[130] > 3
+    assert reported > 3
 
 
 def test_a_second_signal_ends_it_at_once(make: Make, injector: Injector, figures: list[str]) -> None:
@@ -56,9 +59,11 @@ def test_a_second_signal_ends_it_at_once(make: Make, injector: Injector, figures
     for turn, at in enumerate(changing(unhurt.calls, 3)[:-1]):
         scenario.begin()
         ran = injector.run(*scenario.words(), under=scenario.root, at=at, what=signal_always(SIGNALS[turn % 2]))
-        assert ran.status == -SIGNALS[turn % 2], f"at call {at}: {ran}"
-        killed += 1
+        # The first one ends it at once by itself while nothing can have been done.
+        assert ran.status == -SIGNALS[turn % 2] or (ran.status == 130 and not ran.out), f"at call {at}: {ran}"
+        killed += ran.status < 0
         live = scenario.finish()
         assert live.contents == wanted
         assert not scenarios.leftovers(ran, live)
+    assert killed > 3
     figures.append(f"signals: two at {killed} calls, ended at once, each time converged")
