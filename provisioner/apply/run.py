@@ -98,6 +98,7 @@ def _run(tx: Transaction, verify: Callable[[], tuple[Problem, ...]]) -> None:
     for step in tx.plan.steps:
         tx.stop_if_interrupted()
         _do(tx, step)
+    tx.progress.tell("comparing with the spec")
     different = verify()
     if different:
         raise ApplyError(*different)

@@ -45,6 +45,7 @@ class CarryOut:
 
     def planned(self, plan: Plan) -> None:
         """Show the plan, before anybody is asked or anything is refused; refuse it where another one was saved."""
+        self._meter.stop()
         self._report = build.report(plan, limits(self._console.format, self._full), destroy=self._destroy)
         self._meter.planned = self._report.grace_periods
         console = self._console
@@ -73,12 +74,14 @@ class CarryOut:
         if self._bound is not None:
             self._bound.use()
         self._interrupts.listen()
+        self._meter.begin("destroying" if self._destroy else "applying")
         return True
 
     def __call__(self, act: Callable[[], tuple[Plan, Result]]) -> None:
         """Run `act`, and say how it ended, whether well or not; its error goes on."""
         started, fds = time.monotonic(), open_fds()
         self._interrupts.prepare()
+        self._meter.begin("comparing with what is live")
         try:
             _, result = act()
         except ProvisionerError as error:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
-import time
-from collections.abc import Iterable
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, Literal, TextIO
@@ -113,6 +114,16 @@ class Console:
         sys.stderr.write(text)
         sys.stderr.flush()
 
+    @contextmanager
+    def working(self, what: str) -> Iterator[None]:
+        """Something that may take long, and tells nothing meanwhile."""
+        meter = self.meter()
+        meter.begin(what)
+        try:
+            yield
+        finally:
+            meter.stop()
+
     def meter(self) -> Meter:
         """A progress report for one apply."""
         return Meter(not (self.quiet or self.logs_json) and sys.stderr.isatty(), self.err_style)
@@ -142,32 +153,54 @@ def _colours(stream: TextIO, color: Color) -> bool:
 
 
 class Meter:
-    """Takes what apply tells of its progress; shows it on a terminal when it takes long."""
+    """Says on a terminal what is being done, once it has taken long; a thread looks at the clock.
+
+    It stands still between `stop` and the next `begin`: nothing else may write to the terminal meanwhile.
+    """
 
     def __init__(self, on: bool, style: Style, patience: float = PATIENCE) -> None:
         self._on = on
         self._style = style
-        self._from = time.monotonic() + patience
+        self._patience = patience
+        self._what = ""
+        self._lock = threading.Lock()
+        self._timer: threading.Timer | None = None
         self._status: Any = None
         self.grace_periods = 0
         self.planned = 0
 
+    def begin(self, what: str) -> None:
+        """Something begins that may take long."""
+        self.stop()
+        self._what = what
+        if self._on:
+            self._timer = threading.Timer(self._patience, self._show)
+            self._timer.daemon = True
+            self._timer.start()
+
     def __call__(self, what: str, progress: Progress) -> None:
-        self.grace_periods = progress.grace_periods
-        if not self._on:
-            return
+        """What apply tells of its progress."""
         from provisioner.report.sentences import grace  # a report has been made by now
 
-        what = f"{what}; {grace(progress.grace_periods, self.planned)}"
-        if self._status is not None:
-            self._status.update(what)
-        elif time.monotonic() >= self._from:
-            from rich.console import Console as Terminal  # an apply that is quick does without it
+        self.grace_periods = progress.grace_periods
+        with self._lock:
+            self._what = f"{what}; {grace(progress.grace_periods, self.planned)}"
+            if self._status is not None:
+                self._status.update(self._what)
 
-            self._status = Terminal(stderr=True, no_color=not self._style.on).status(what)
-            self._status.start()
+    def _show(self) -> None:
+        from rich.console import Console as Terminal  # what is quick does without it
+
+        with self._lock:
+            if self._timer is not None:
+                self._status = Terminal(stderr=True, no_color=not self._style.on).status(self._what)
+                self._status.start()
 
     def stop(self) -> None:
-        if self._status is not None:
-            self._status.stop()
-            self._status = None
+        with self._lock:
+            timer, status = self._timer, self._status
+            self._timer = self._status = None
+        if timer is not None:
+            timer.cancel()
+        if status is not None:
+            status.stop()

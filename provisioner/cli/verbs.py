@@ -191,12 +191,13 @@ def plan(
         if to_destroy:
             found = project.plan_destroy(overrides)
         else:
-            found = project.plan(
-                overrides,
-                against=taken or ("empty" if against == "empty" else "live"),
-                probe=probe,
-                targets=target or (),
-            )
+            with console.working("comparing with what is live"):
+                found = project.plan(
+                    overrides,
+                    against=taken or ("empty" if against == "empty" else "live"),
+                    probe=probe,
+                    targets=target or (),
+                )
         if out is not None:
             saved.save(out, found, overrides)
         compared = None if taken is None else snapshots.about(taken)
@@ -398,16 +399,17 @@ def load_project(
 ) -> Project:
     from provisioner import load
 
-    project = load(
-        files,
-        overlays=overlays or (),
-        allow_outside=allow_outside,
-        pin_root=pin_root,
-        stdin=sys.stdin,
-        snapshot=snapshot,
-        contents=contents,
-        any_host=any_host,
-    )
+    with console.working("reading the spec"):
+        project = load(
+            files,
+            overlays=overlays or (),
+            allow_outside=allow_outside,
+            pin_root=pin_root,
+            stdin=sys.stdin,
+            snapshot=snapshot,
+            contents=contents,
+            any_host=any_host,
+        )
     console.document = project.document
     return project
 

@@ -197,14 +197,17 @@ def test_a_signal_is_a_flag_until_the_second_one() -> None:
 
 
 METER = """
+import time
+
 from provisioner.cli.console import Meter
 from provisioner.report.style import Style
 from provisioner.waves import Progress
 
 meter = Meter(True, Style({colours}), {patience})
 meter.planned = 3
-meter("first", Progress(grace_periods=1))
+meter.begin("first")
 meter("second", Progress(grace_periods=2))
+time.sleep({patience} and 0 or 0.5)
 meter.stop()
 print(meter.grace_periods)
 """
