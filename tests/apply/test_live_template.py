@@ -139,7 +139,11 @@ def test_a_special_field_of_the_live_values_is_named(
         if filled:
             maps.insert_inner(loaded.maps[outer.word], bytes((5, 0, 0, 0)), loaded.maps["locked"])
     text = theirs.spec(outer, 'type: hash, key: u32, value: "bytes[16]", max_entries: 16', "1: {}")
-    assert "special field none in the template, bpf_spin_lock at byte 0 live" in theirs.refusal(text)
+    # A live inner map tells all of them, the verifier's log the first.
+    told = "special fields none in the template, bpf_spin_lock at 0 live"
+    if not filled:
+        told = "special field none in the template, bpf_spin_lock at byte 0 live"
+    assert told in theirs.refusal(text)
 
 
 def test_flags_that_the_kernel_does_not_tell_are_found_out_by_the_first_write(theirs: Theirs) -> None:
