@@ -21,9 +21,11 @@ def main() -> int:
     try:
         from provisioner.cli.verbs import run
 
-        return run(sys.argv[1:])
+        status = run(sys.argv[1:])
     except KeyboardInterrupt:
-        return 130
+        status = 130
+    gc.freeze()  # nor is anything to be found when it ends, where the interpreter looks at every object once more
+    return status
 
 
 if __name__ == "__main__":
