@@ -14,7 +14,7 @@ from typing import Any, Final
 import typer
 
 from provisioner import __version__
-from provisioner.cli import verbs
+from provisioner.cli import command_line
 
 _CHANGELOG: Final = Path(__file__).parent.parent / "CHANGELOG.md"
 
@@ -31,7 +31,7 @@ _ENVIRONMENT: Final = (
 
 def page() -> Iterator[str]:
     """The page, line by line."""
-    root: Any = typer.main.get_command(verbs.all_verbs())
+    root: Any = typer.main.get_command(command_line.all_verbs())
     commands = dict(sorted(root.commands.items()))
     yield f'.TH PROVISIONER 1 "{_released()}" "provisioner {__version__}" "User Commands"'
     yield ".SH NAME"

@@ -19,7 +19,7 @@ import yaml
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 
-from provisioner.cli import verbs
+from provisioner.cli import command_line
 
 _SCHEMAS: Final = Path(__file__).parent.parent / "schemas"
 _WORDS: Final = {
@@ -90,7 +90,7 @@ def json_page() -> Iterator[str]:
 
 
 def command_line_page() -> Iterator[str]:
-    root: Any = typer.main.get_command(verbs.all_verbs())
+    root: Any = typer.main.get_command(command_line.all_verbs())
     yield "# Command line"
     yield ""
     yield f"{root.help} How each command ends is in [Exit status](exit-status.md)."
@@ -111,7 +111,7 @@ def command_line_page() -> Iterator[str]:
 
 
 def exit_status_page() -> Iterator[str]:
-    root: Any = typer.main.get_command(verbs.all_verbs())
+    root: Any = typer.main.get_command(command_line.all_verbs())
     yield "# Exit status"
     yield ""
     yield "The same for every command, and stable. Scripts may build on it."

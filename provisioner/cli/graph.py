@@ -7,9 +7,10 @@ from typing import Annotated, Literal
 
 import typer
 
+from provisioner.cli.arguments import load_project
+from provisioner.cli.command_line import app, guarded
 from provisioner.cli.console import Console
 from provisioner.cli.options import EXIT_STATUS, AllowOutside, ColorOption, Files, Overlay, PinRoot, Quiet, Verbose
-from provisioner.cli.verbs import app, guarded, load_project
 from provisioner.errors import HostError, Problem
 
 

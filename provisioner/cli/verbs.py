@@ -1,24 +1,21 @@
-"""The verbs: a function each, and the one place that turns errors into exit statuses.
+"""The verbs: a function each.
 
 What a verb needs is imported when it runs: `--help` and `schema` do without NumPy, and a piped plan without rich.
 """
 
 from __future__ import annotations
 
-import copy
-import os
-import sys
-import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
-from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final, Literal
+from typing import Annotated, Literal
 
 import typer
 
-from provisioner import __version__, schemafile
-from provisioner.cli.console import LOG_FORMAT, Console, has_terminal
+from provisioner import schemafile
+from provisioner.cli import arguments
+from provisioner.cli.command_line import app, guarded
+from provisioner.cli.console import Console
 from provisioner.cli.options import (
     EXIT_STATUS,
     AllowOutside,
@@ -40,46 +37,9 @@ from provisioner.cli.options import (
     Target,
     Verbose,
     Yes,
-    add_log_format,
 )
-from provisioner.errors import HostError, Problem, ProvisionerError
+from provisioner.errors import HostError, ProvisionerError
 from provisioner.report import problems as told
-
-if TYPE_CHECKING:
-    from provisioner import Overrides, Project, Snapshot
-
-EXIT_USAGE: Final = 64
-EXIT_BUG: Final = 70
-EXIT_INTERRUPTED: Final = 130
-EXIT_PIPE: Final = 141
-"""What a shell reports of a command that SIGPIPE ended."""
-
-_UsageError: type[Exception] = typer.BadParameter.__bases__[0]
-"""typer has no public name for it."""
-
-app = typer.Typer(
-    name="provisioner",
-    help="Declare BPF maps-in-maps in YAML; plan, apply and destroy them in the live kernel.",
-    epilog=EXIT_STATUS,
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120},
-)
-
-
-def _show_version(wanted: bool) -> None:
-    if wanted:
-        typer.echo(f"provisioner {__version__}")
-        raise typer.Exit
-
-
-@app.callback()
-def _root(
-    version: Annotated[
-        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")
-    ] = False,
-) -> None:
-    pass
 
 
 @app.command(epilog=EXIT_STATUS)
@@ -108,7 +68,7 @@ def validate(
         from provisioner.report import jsondoc, text
 
         try:
-            project = load_project(console, names, overlay, allow_outside, pin_root, any_host=True)
+            project = arguments.load_project(console, names, overlay, allow_outside, pin_root, any_host=True)
             advice = None if kernel is None else project.advise(kernel)
         except ProvisionerError as error:
             if output != "github":
@@ -173,11 +133,11 @@ def plan(
             raise typer.BadParameter("a part of a project is not destroyed", param_hint="--target")
         if to_destroy and against != "live":
             raise typer.BadParameter("what is destroyed is what is live", param_hint="--destroy")
-        _refuse_pruned_part(prune, target)
+        arguments.refuse_pruned_part(prune, target)
         if probe and (against != "live" or to_destroy):
             raise typer.BadParameter("only a live kernel can be asked, of what is to be made", param_hint="--probe")
         taken = None if against in ("live", "empty") else read_snapshot(Path(against))
-        project = load_project(
+        project = arguments.load_project(
             console,
             files,
             overlay,
@@ -187,7 +147,7 @@ def plan(
             contents=not to_destroy,
             any_host=against == "empty",
         )
-        overrides = _overrides(force, approve_deletes, allow_recreate, take_over, prune, allow_overcommit)
+        overrides = arguments.overrides(force, approve_deletes, allow_recreate, take_over, prune, allow_overcommit)
         if to_destroy:
             found = project.plan_destroy(overrides)
         else:
@@ -242,13 +202,13 @@ def apply(
     console = Console(output, color, quiet=quiet, verbose=verbose)
 
     def work() -> int:
-        _need_yes(yes or saved_plan is not None)
-        _refuse_pruned_part(prune, target)
+        arguments.need_yes(yes or saved_plan is not None)
+        arguments.refuse_pruned_part(prune, target)
         from provisioner.cli import saved
         from provisioner.cli.carry_out import CarryOut
 
-        project = load_project(console, files, overlay, allow_outside, pin_root)
-        overrides = _overrides(force, approve_deletes, allow_recreate, take_over, prune, allow_overcommit)
+        project = arguments.load_project(console, files, overlay, allow_outside, pin_root)
+        overrides = arguments.overrides(force, approve_deletes, allow_recreate, take_over, prune, allow_overcommit)
         bound = None
         if saved_plan is not None:
             bound = saved.read(saved_plan)
@@ -291,11 +251,11 @@ def destroy(
     console = Console(output, color, quiet=quiet, verbose=verbose)
 
     def work() -> int:
-        _need_yes(yes)
+        arguments.need_yes(yes)
         from provisioner.cli.carry_out import CarryOut
 
-        project = load_project(console, files, overlay, allow_outside, pin_root, contents=False)
-        overrides = _overrides(force, False, False, take_over, False)
+        project = arguments.load_project(console, files, overlay, allow_outside, pin_root, contents=False)
+        overrides = arguments.overrides(force, False, False, take_over, False)
         run = CarryOut(console, yes=yes, full=full, destroy=True)
         run(
             lambda: project.destroy(
@@ -335,8 +295,8 @@ def show(
     def work() -> int:
         from provisioner.report import jsondoc, text
 
-        specs, address = _with_address(files)
-        project = load_project(console, specs, overlay, allow_outside, pin_root)
+        specs, address = arguments.with_address(files)
+        project = arguments.load_project(console, specs, overlay, allow_outside, pin_root)
         found = project.live(address, full=full)
         if output == "json":
             console.pieces(jsondoc.live(found))
@@ -381,136 +341,3 @@ def schema(
         return 0
 
     return guarded(console, work)
-
-
-# --- what verbs share --------------------------------------------------------------------------------------------
-
-
-def load_project(
-    console: Console,
-    files: Sequence[str],
-    overlays: Sequence[Path] | None,
-    allow_outside: bool,
-    pin_root: str | None,
-    snapshot: Snapshot | None = None,
-    *,
-    contents: bool = True,
-    any_host: bool = False,
-) -> Project:
-    from provisioner import load
-
-    with console.working("reading the spec"):
-        project = load(
-            files,
-            overlays=overlays or (),
-            allow_outside=allow_outside,
-            pin_root=pin_root,
-            stdin=sys.stdin,
-            snapshot=snapshot,
-            contents=contents,
-            any_host=any_host,
-        )
-    console.document = project.document
-    return project
-
-
-def _with_address(words: Sequence[str]) -> tuple[Sequence[str], str]:
-    """Spec files, and the address that may follow them: the last word, where it is no file and could be none."""
-    *files, last = words
-    if not files or last == "-" or Path(last).exists() or last.endswith((".yaml", ".yml", "/")):
-        return words, ""
-    return files, last
-
-
-def _overrides(
-    force: bool,
-    approve_deletes: bool,
-    allow_recreate: bool,
-    take_over: bool,
-    prune: bool,
-    allow_overcommit: bool = False,
-) -> Overrides:
-    from provisioner import Overrides
-
-    given = Overrides(approve_deletes, allow_recreate, take_over, prune, allow_overcommit)
-    return given | Overrides.force() if force else given
-
-
-def _need_yes(given: bool) -> None:
-    if not given and not has_terminal():
-        raise typer.BadParameter("there is no terminal to ask on, so it is required", param_hint="--yes")
-
-
-def _refuse_pruned_part(prune: bool, target: Sequence[str] | None) -> None:
-    if prune and target:
-        raise typer.BadParameter("what the spec does not name is no part of a target", param_hint="--prune")
-
-
-def guarded(console: Console, work: Callable[[], int]) -> int:
-    """Run a verb; every error that is not one of usage ends here, as a message and an exit status."""
-    try:
-        status = work()
-        sys.stdout.flush()
-    except ProvisionerError as error:
-        console.fail(error)
-        return error.exit_code
-    except KeyboardInterrupt:
-        console.fail(ProvisionerError(Problem("interrupted")))
-        return EXIT_INTERRUPTED
-    except BrokenPipeError:
-        # Whoever read this has gone: nobody is there to be told, and the interpreter must not try it again.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return EXIT_PIPE
-    except (_UsageError, typer.Exit):
-        raise
-    except Exception as error:
-        hint = "" if console.verbose else "run it again with -v for the traceback, and report it"
-        console.fail(ProvisionerError(Problem(f"this is a bug: {type(error).__name__}: {error}", hint=hint)))
-        if console.verbose:
-            traceback.print_exc()
-        return EXIT_BUG
-    return status
-
-
-def all_verbs() -> typer.Typer:
-    """The application with every verb added to it."""
-    from provisioner.cli import adopt, explain, graph, watch  # noqa: F401 (they add their verbs)
-
-    return app
-
-
-def run(arguments: Sequence[str]) -> int:
-    """Run the command line `arguments`; gives the exit status."""
-    command = typer.main.get_command(_with_verb(arguments))
-    assert isinstance(command, typer.core.TyperGroup)
-    add_log_format(command)
-    try:
-        status = command.main(list(arguments), prog_name="provisioner", standalone_mode=False)
-    except _UsageError as error:
-        _tell_usage(error, arguments)
-        return EXIT_USAGE
-    return status if isinstance(status, int) else 0
-
-
-def _with_verb(arguments: Sequence[str]) -> typer.Typer:
-    """The application with the one verb that `arguments` begin with, if any: typer takes 2 ms to prepare each."""
-    whole = all_verbs()
-    asked = [info for info in whole.registered_commands if info.callback and [info.callback.__name__] == arguments[:1]]
-    if not asked:
-        return whole
-    lean = copy.copy(whole)
-    lean.registered_commands = asked
-    return lean
-
-
-def _tell_usage(error: Exception, arguments: Sequence[str]) -> None:
-    context = getattr(error, "ctx", None)
-    message = getattr(error, "format_message", error.__str__)()
-    command = context.command_path if context is not None else "provisioner"
-    hint = f"`{command} --help` lists the options"
-    wants_json = "--format=json" in arguments or ("--format", "json") in pairwise(arguments)
-    if "--log-format=json" in arguments or ("--log-format", "json") in pairwise(arguments):
-        LOG_FORMAT.set("json")
-    Console("json" if wants_json else "text", "auto", quiet=False, verbose=False).fail(
-        ProvisionerError(Problem(message, hint=hint))
-    )

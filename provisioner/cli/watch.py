@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from provisioner.cli.command_line import app, guarded
 from provisioner.cli.console import Console
 from provisioner.cli.options import AllowOutside, ColorOption, Files, Overlay, PinRoot, Quiet, Verbose
-from provisioner.cli.verbs import app, guarded
 from provisioner.errors import ProvisionerError
 
 if TYPE_CHECKING:

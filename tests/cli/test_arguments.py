@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from provisioner import __version__, schemafile
-from provisioner.cli import verbs
+from provisioner.cli import command_line
 from provisioner.cli.console import Console
 from provisioner.cli.signals import Interrupts
 from tests.cli.support import COMMAND, SPEC, environment, on_terminal, run
@@ -178,9 +178,9 @@ def test_a_bug_is_called_one(capsys: pytest.CaptureFixture[str]) -> None:
     def work() -> int:
         raise ValueError("of ours")
 
-    assert verbs.guarded(Console("text", "never", quiet=False, verbose=False), work) == 70
+    assert command_line.guarded(Console("text", "never", quiet=False, verbose=False), work) == 70
     assert capsys.readouterr().err.splitlines()[0] == "error: this is a bug: ValueError: of ours"
-    assert verbs.guarded(Console("text", "never", quiet=False, verbose=True), work) == 70
+    assert command_line.guarded(Console("text", "never", quiet=False, verbose=True), work) == 70
     assert "Traceback" in capsys.readouterr().err
 
 

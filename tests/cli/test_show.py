@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from provisioner.cli.verbs import _with_address
+from provisioner.cli.arguments import with_address
 from tests.apply.conftest import Bench
 from tests.apply.conftest import bench as bench
 from tests.cli.conftest import Project
@@ -97,4 +97,4 @@ def test_programs_that_use_a_map_are_named(bench: Bench, bpf_object: Any) -> Non
     ],
 )
 def test_an_address_is_told_from_files(words: list[str], expected: tuple[list[str], str]) -> None:
-    assert _with_address(words) == expected
+    assert with_address(words) == expected

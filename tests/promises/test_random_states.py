@@ -26,7 +26,7 @@ from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
-from provisioner.cli import verbs
+from provisioner.cli import command_line
 from provisioner.kernel import bpffs, maps
 from provisioner.kernel.fd import FdSet, InnerId, MapFd
 from provisioner.state import META_PIN
@@ -44,7 +44,7 @@ _RULES: Final = {"recreate", "delete_percent", "update_percent", "ownership", "e
 @cache
 def _command() -> Any:
     """The command line, built once: that takes longer than most applies here."""
-    return typer.main.get_command(verbs.app)
+    return typer.main.get_command(command_line.all_verbs())
 
 
 class Ran:
