@@ -18,17 +18,16 @@ from msgspec.structs import replace
 from provisioner import loading, memory, observe, pinned_btf
 from provisioner.changes import Action
 from provisioner.codec.resolve import Lookup, at_apply
-from provisioner.diff import diff_map, held_twice, slots_to_read
-from provisioner.diff_objects import diff_links, diff_object
+from provisioner.comparison import compare
 from provisioner.document import Document
-from provisioner.errors import Problem, ProvisionerError, RefusedError
-from provisioner.hazards import Overrides
+from provisioner.errors import Problem, RefusedError
+from provisioner.hazards import Overrides, refuse_blocked
 from provisioner.host import Host
 from provisioner.inputs import Inputs
 from provisioner.kernel import bpffs
 from provisioner.kernel import host as this_host
 from provisioner.loading import SpecError
-from provisioner.plan import Plan, make_plan
+from provisioner.plan import Plan
 from provisioner.privileges import refuse_unprivileged
 from provisioner.snapshot import Snapshot
 from provisioner.spec import Spec
@@ -76,13 +75,13 @@ class Project(msgspec.Struct, frozen=True):
         source = None if isinstance(against, str) else against
         observed = ObservedState.nothing() if against == "empty" else observe.observe(desired, source)
         limits = _targets(targets, desired)
-        found = _compare(desired, observed, overrides, source, check_interfaces=against != "empty", targets=limits)
+        found = compare(desired, observed, overrides, source, check_interfaces=against != "empty", targets=limits)
         if probe:
             from provisioner import template_probe  # a plan that only looks does without it
 
             probed = template_probe.probe(found)
             if any(one.probed is not None and not one.probed.fits for one in probed.maps.values()):
-                found = _compare(desired, probed, overrides, source, check_interfaces=True, targets=limits)
+                found = compare(desired, probed, overrides, source, check_interfaces=True, targets=limits)
         return memory.warned(found) if against == "live" else found
 
     def apply(
@@ -103,7 +102,8 @@ class Project(msgspec.Struct, frozen=True):
         Raises RefusedError where a rule forbids it or the plan is not the expected one, HostError where a step needs a
         capability that this process lacks, and what `apply_plan` raises.
         """
-        from provisioner.apply import Options, Status, apply_plan  # a plan does without it
+        from provisioner.apply import Options, Status, apply_plan  # a plan does without these
+        from provisioner.audit import recorded
 
         root = Path(self.desired.pin_root)
         bpffs.check(root)
@@ -118,12 +118,12 @@ class Project(msgspec.Struct, frozen=True):
                 if planned is not None:
                     planned(current)
                 _refuse_stale(current, expected)
-                refuse_blocked(current)
+                refuse_blocked(current.blocked)
                 refuse_unprivileged(current, _held(current))
                 memory.refuse_overcommit(current, overrides)
                 if current.steps and confirm is not None and not confirm(current):
                     raise RefusedError(Problem("not confirmed; nothing was changed"))
-                with _audited(self, "apply", current):
+                with recorded("apply", current, self.document.digest):
                     result = apply_plan(
                         current, options or Options(), lambda: _differences(self, overrides, current, targets)
                     )
@@ -155,6 +155,7 @@ class Project(msgspec.Struct, frozen=True):
     ) -> tuple[Plan, Result]:
         """Detach and unpin what the project owns, take back its slots in adopted maps, and remove its pin directory."""
         from provisioner.apply import Options, apply_plan
+        from provisioner.audit import recorded
 
         root = Path(self.desired.pin_root)
         bpffs.check(root)
@@ -167,11 +168,11 @@ class Project(msgspec.Struct, frozen=True):
             current = self.plan_destroy(overrides)
             if planned is not None:
                 planned(current)
-            refuse_blocked(current)
+            refuse_blocked(current.blocked)
             refuse_unprivileged(current, _held(current))
             if current.steps and confirm is not None and not confirm(current):
                 raise RefusedError(Problem("not confirmed; nothing was changed"))
-            with _audited(self, "destroy", current):
+            with recorded("destroy", current, self.document.digest):
                 return current, apply_plan(current, options or Options(rollback=False), tuple)
 
     def snapshot(self) -> Snapshot:
@@ -271,36 +272,6 @@ plan, apply, destroy = Project.plan, Project.apply, Project.destroy
 """The same as functions of a project."""
 
 
-def _compare(
-    desired: DesiredState,
-    observed: ObservedState,
-    overrides: Overrides,
-    source: Snapshot | None,
-    *,
-    check_interfaces: bool,
-    targets: Targets | None = None,
-) -> Plan:
-    """The plan from one state to the other; entries are read from `source`, or this host, as they are compared."""
-    objects = {name: diff_object(one, desired, observed) for name, one in desired.objects.items()}
-    wanted, whole = desired.maps, frozenset[str]()
-    if targets is not None:
-        from provisioner.targets import scope
-
-        limited = scope(targets, desired, observed, objects)
-        wanted, objects, whole = limited.maps, limited.objects, limited.whole
-    maps, shared = [], held_twice(observed.maps.values())
-    for name, one in wanted.items():
-        live = observed.maps.get(name)
-        blocks = () if live is None else observe.blocks(desired, one, live, slots_to_read(one, live), source)
-        maps.append(diff_map(one, live, blocks, observed.meta, shared))
-    links = diff_links(observed, objects, check_interfaces)
-    if targets is not None:
-        from provisioner.targets import links_of
-
-        links = links_of(objects.values(), links)
-    return make_plan(desired, observed, maps, objects.values(), links, overrides, targets, whole)
-
-
 def _targets(texts: Sequence[str], desired: DesiredState) -> Targets | None:
     """The targets that addresses name, None without any: a whole plan does without the module."""
     if not texts:
@@ -308,37 +279,6 @@ def _targets(texts: Sequence[str], desired: DesiredState) -> Targets | None:
     from provisioner.targets import find
 
     return find(texts, desired)
-
-
-@contextmanager
-def _audited(project: Project, verb: str, current: Plan) -> Iterator[None]:
-    """Leave one line in the journal where something was changed, whether it ended well or not."""
-    result = "applied"
-    try:
-        yield
-    except ProvisionerError as error:
-        result = error.status
-        raise
-    except BaseException:
-        result = "failed"
-        raise
-    finally:
-        if current.steps and result != ProvisionerError.status:
-            from provisioner import audit
-            from provisioner.report import build
-
-            desired = project.desired
-            audit.record(
-                audit.Deed(
-                    verb,
-                    desired.project,
-                    desired.pin_root,
-                    f"sha256:{project.document.digest}",
-                    current.digest,
-                    result,
-                    build.report(current, destroy=verb == "destroy").summary,
-                )
-            )
 
 
 @contextmanager
@@ -363,27 +303,11 @@ def _held(current: Plan) -> frozenset[str]:
     return this_host.capabilities() | ({"CAP_CHOWN"} if own_group else frozenset())
 
 
-def refuse_blocked(current: Plan) -> None:
-    """Raise RefusedError with every rule that stops this plan."""
-    if current.blocked:
-        raise RefusedError(
-            *(
-                Problem(
-                    f"{refusal.rule}: {refusal.message}",
-                    hint=f"{refusal.override} allows it" if refusal.override else "",
-                    address=refusal.address,
-                    where=refusal.where,
-                )
-                for refusal in current.blocked
-            )
-        )
-
-
 def _refuse_stale(current: Plan, expected: str | None) -> None:
     if expected is None or current.digest == expected:
         return
     if any(live.probed is not None and live.probed.why for live in current.observed.maps.values()):
-        refuse_blocked(current)  # what the probe found out is why it is another plan
+        refuse_blocked(current.blocked)  # what the probe found out is why it is another plan
     raise RefusedError(
         Problem("the spec or the live state is not what it was when the plan was made", hint="plan again")
     )

@@ -9,13 +9,16 @@ from __future__ import annotations
 import os
 import pwd
 import socket
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
+from provisioner.errors import ProvisionerError
+from provisioner.plan import Plan
+from provisioner.report import build
 from provisioner.report.model import Summary
 from provisioner.report.problems import visible
 
@@ -40,6 +43,25 @@ class Deed(msgspec.Struct, frozen=True):
     plan: str
     result: str
     summary: Summary
+
+
+@contextmanager
+def recorded(verb: str, plan: Plan, spec: str) -> Iterator[None]:
+    """Leave the line where something was changed, whether it ended well or not; `spec` is the SHA-256 of its files."""
+    result = "applied"
+    try:
+        yield
+    except ProvisionerError as error:
+        result = error.status
+        raise
+    except BaseException:
+        result = "failed"
+        raise
+    finally:
+        if plan.steps and result != ProvisionerError.status:
+            summary = build.report(plan, destroy=verb == "destroy").summary
+            desired = plan.desired
+            record(Deed(verb, desired.project, desired.pin_root, f"sha256:{spec}", plan.digest, result, summary))
 
 
 def record(deed: Deed) -> None:

@@ -60,7 +60,7 @@ def replaced_because(desired: DesiredMap, observed: ObservedMap, meta: Meta | No
         inner = probed.why
     else:
         live = observed.entry_shape or (meta.templates.get(desired.name) if meta else None)
-        inner = inner_facts.shape_differences(desired.entry_shape, live) if live is not None else ""
+        inner = inner_facts.template_differences(desired.entry_shape, live) if live is not None else ""
     return f"inner maps: {inner}" if inner else ""
 
 

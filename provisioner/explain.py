@@ -9,14 +9,14 @@ import numpy as np
 from provisioner import address, api, observe
 from provisioner import explain_programs as programs
 from provisioner.address import Place
-from provisioner.changes import Action, EntryAction, MapChange, Reason
+from provisioner.changes import Action, EntryAction
 from provisioner.codec.base import HIDDEN, Bytes, Type
 from provisioner.codec.display import LONG, display
 from provisioner.diff import Depth
 from provisioner.facts import DONE, Fact, doing, to_do, wanted_by
 from provisioner.plan import Plan
 from provisioner.report.entries import plain_values
-from provisioner.report.maps import REASONS, what_it_is
+from provisioner.report.maps import slot_reason, what_it_is
 from provisioner.snapshot import Snapshot
 from provisioner.spec import Contents
 from provisioner.state import DesiredMap
@@ -84,7 +84,7 @@ class _Explainer:
             yield wanted_by(one.slots.places[wanted])
             yield _contents(one, wanted)
         yield self._live_slot(row, "live")
-        yield to_do(self._slot_action(row), _reason(change, row)) if row >= 0 else doing("nothing", None)
+        yield to_do(self._slot_action(row), slot_reason(change, row)) if row >= 0 else doing("nothing", None)
 
     def _entry(self, row: int, key: Bytes) -> Iterator[Fact]:
         one, change = self._one, self._change
@@ -135,7 +135,7 @@ class _Explainer:
     def _entry_to_do(self, row: int, wanted: int, key: Bytes, live: Bytes | None) -> Fact:
         if row < 0:
             return doing("nothing", None)
-        action, reason = self._slot_action(row), _reason(self._change, row)
+        action, reason = self._slot_action(row), slot_reason(self._change, row)
         match action:
             case Action.CREATE | Action.DELETE:
                 text = f"{DONE[action]} its inner map: {reason}" if self._one.outer is not None else DONE[action]
@@ -179,14 +179,6 @@ def _contents(one: DesiredMap, slot: int) -> Fact:
     text = f"{said}, max_entries {room}" + (f", shared as {shared}" if shared else "")
     data = {"entries": count, "contents": policy.value, "max_entries": room, "shared": shared}
     return Fact("wanted", text, {"wanted": data})
-
-
-def _reason(change: MapChange, row: int) -> str:
-    reason = Reason(int(change.slots.reason[row]))
-    if reason is Reason.CAPACITY and change.desired is not None:
-        after = change.desired.slots.max_entries[change.slots.desired[row]]
-        return f"max_entries {change.slots.capacity_before[row]} -> {after}"
-    return REASONS[reason]
 
 
 def _key(kind: Type, key: Bytes) -> Fact:

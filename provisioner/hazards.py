@@ -12,6 +12,7 @@ from msgspec.structs import astuple
 
 from provisioner.changes import Action, LinkChange, MapChange, ObjectChange, Reason
 from provisioner.diff import shape_differences
+from provisioner.errors import Problem, RefusedError
 from provisioner.location import Location
 from provisioner.spec import ExtraInnerMaps, Limits, OnReplace
 from provisioner.specials import CALLED_BACK
@@ -49,6 +50,21 @@ class Refusal(msgspec.Struct, frozen=True):
     message: str
     override: str
     where: Location | None = None
+
+
+def refuse_blocked(blocked: Iterable[Refusal]) -> None:
+    """Raise RefusedError with every rule that stops a plan; without any, do nothing."""
+    problems = [
+        Problem(
+            f"{refusal.rule}: {refusal.message}",
+            hint=f"{refusal.override} allows it" if refusal.override else "",
+            address=refusal.address,
+            where=refusal.where,
+        )
+        for refusal in blocked
+    ]
+    if problems:
+        raise RefusedError(*problems)
 
 
 class Overrides(msgspec.Struct, frozen=True):

@@ -96,7 +96,7 @@ def differences(wanted: InnerFacts, live: InnerFacts) -> str:
     return ", ".join(found)
 
 
-def shape_differences(wanted: MapShape, live: MapShape) -> str:
+def template_differences(wanted: MapShape, live: MapShape) -> str:
     """The same of two shapes, which tell more: all special fields, and `map_extra`.
 
     The kernel would take inner maps of several `map_extra`; what is read of one must hold for all.

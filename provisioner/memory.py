@@ -20,7 +20,7 @@ _SMALL: Final = 1 << 20
 def warned(plan: Plan) -> Plan:
     """The plan, with a hazard for each limit that it would exceed. Reads files alone."""
     footprint = estimate(plan)
-    short = [] if footprint.needed < _SMALL else [one for one in headrooms() if one.left < footprint.needed]
+    short = _exceeded(footprint)
     hazards = (Hazard("kernel-memory", Severity.DANGER, "", _what(footprint, one)) for one in short)
     return replace(plan, hazards=(*plan.hazards, *hazards)) if short else plan
 
@@ -30,7 +30,7 @@ def refuse_overcommit(plan: Plan, overrides: Overrides) -> None:
     footprint = estimate(plan)
     if overrides.allow_overcommit or footprint.needed < _SMALL:
         return
-    short = [one for one in headrooms() if one.left < footprint.needed]
+    short = _exceeded(footprint)
     memlock = memlock_headroom(footprint.needed)
     if memlock is not None:
         short.append(memlock)
@@ -41,6 +41,11 @@ def refuse_overcommit(plan: Plan, overrides: Overrides) -> None:
                 for one in short
             )
         )
+
+
+def _exceeded(footprint: Footprint) -> list[Headroom]:
+    """The limits below what is needed."""
+    return [] if footprint.needed < _SMALL else [one for one in headrooms() if one.left < footprint.needed]
 
 
 def _what(footprint: Footprint, one: Headroom) -> str:

@@ -12,8 +12,6 @@ from collections.abc import Callable, Iterable, Iterator
 from html import escape
 from typing import Final
 
-from msgspec.structs import astuple
-
 from provisioner.codec.base import Abridged, Hidden, Value
 from provisioner.codec.display import format_value
 from provisioner.hazards import Severity
@@ -107,20 +105,10 @@ def _verdict(plan: ReportPlan, end: Outcome | None) -> Iterator[str]:
 
 
 def _counts(plan: ReportPlan) -> Iterator[str]:
-    found, entries = plan.summary, plan.summary.entries
-    rows: tuple[tuple[str, Iterable[int]], ...] = (
-        ("outer maps", astuple(found.outer_maps)),
-        ("inner maps", astuple(found.inner_maps)),
-        ("maps", astuple(found.maps)),
-        ("entries", (entries.insert, entries.update, 0, entries.delete, entries.unchanged)),
-        ("programs", astuple(found.programs)),
-    )
-    titles = "".join(f"<th scope=col>{title}</th>" for title in ("create", "change", "replace", "delete", "as is"))
+    titles = "".join(f"<th scope=col>{title}</th>" for title in sentences.COUNTED)
     yield f"<table class=counts>\n<thead><tr><td></td>{titles}</tr></thead>\n<tbody>\n"
-    for title, counts in rows:
-        cells = [f"{count:,}" if count else "" for count in counts]
-        if any(cells):
-            yield f"<tr><th scope=row>{title}</th>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>\n"
+    for title, cells in sentences.counts(plan.summary):
+        yield f"<tr><th scope=row>{title}</th>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>\n"
     yield "</tbody>\n</table>\n"
 
 

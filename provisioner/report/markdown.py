@@ -12,8 +12,6 @@ from html import escape
 from itertools import islice
 from typing import Final
 
-from msgspec.structs import astuple
-
 from provisioner.hazards import Severity
 from provisioner.report import sentences
 from provisioner.report.model import Kind, Node, Outcome, ReportPlan, Verb
@@ -103,21 +101,10 @@ def _outcome(plan: ReportPlan, end: Outcome) -> Iterator[str]:
 
 def _table(plan: ReportPlan) -> Iterator[str]:
     """The counts, a kind of thing to a row; only rows that hold one."""
-    yield "| | create | change | replace | delete | as is |"
-    yield "|---|---:|---:|---:|---:|---:|"
-    found = plan.summary
-    entries = found.entries
-    rows: list[tuple[str, Iterable[int | None]]] = [
-        ("outer maps", astuple(found.outer_maps)),
-        ("inner maps", astuple(found.inner_maps)),
-        ("maps", astuple(found.maps)),
-        ("entries", (entries.insert, entries.update, None, entries.delete, entries.unchanged)),
-        ("programs", astuple(found.programs)),
-    ]
-    for title, counts in rows:
-        cells = [f"{count:,}" if count else "" for count in counts]
-        if any(cells):
-            yield f"| {title} | {' | '.join(cells)} |"
+    yield f"| | {' | '.join(sentences.COUNTED)} |"
+    yield "|---|" + "---:|" * len(sentences.COUNTED)
+    for title, cells in sentences.counts(plan.summary):
+        yield f"| {title} | {' | '.join(cells)} |"
     yield ""
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final
+
+from msgspec.structs import astuple
 
 from provisioner.report.model import Against, Children, Counts, Kind, Outcome, ReportPlan, Summary, Verb
 from provisioner.state import INNER_PINS
@@ -172,3 +174,23 @@ def left_out(children: Children, count: int) -> str:
     """`... and 4 more entries`: how much of a list is not shown."""
     what = ("entry", "entries") if children.kind is Kind.ENTRY else ("inner map", "inner maps")
     return f"... and {count:,} more {what[count != 1]}"
+
+
+COUNTED: Final = ("create", "change", "replace", "delete", "as is")
+"""What a row of `counts` counts, in its order."""
+
+
+def counts(summary: Summary) -> Iterator[tuple[str, list[str]]]:
+    """How much of each kind of thing, and a text for each of `COUNTED`: empty for none, and no row without any."""
+    entries = summary.entries
+    rows: tuple[tuple[str, Iterable[int]], ...] = (
+        ("outer maps", astuple(summary.outer_maps)),
+        ("inner maps", astuple(summary.inner_maps)),
+        ("maps", astuple(summary.maps)),
+        ("entries", (entries.insert, entries.update, 0, entries.delete, entries.unchanged)),
+        ("programs", astuple(summary.programs)),
+    )
+    for title, numbers in rows:
+        cells = [f"{number:,}" if number else "" for number in numbers]
+        if any(cells):
+            yield title, cells

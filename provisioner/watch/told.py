@@ -1,4 +1,4 @@
-"""What a watch says, as log lines: each state once, when it begins; failures each time. Pure."""
+"""What a watch says, as log lines: each state once, when it begins; failures each time. It writes none."""
 
 from __future__ import annotations
 
