@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -58,6 +58,17 @@ def left_over(before: Ledger, mount: Path, patience: float = PATIENCE) -> list[s
     while (found := _difference(before, take(mount))) and time.monotonic() < deadline:
         time.sleep(0.02)
     return found and _difference(before, take(mount), held_by_others())
+
+
+def new_maps(before: Set[InnerId], count: int, patience: float = PATIENCE) -> set[InnerId]:
+    """The maps that were not there before, once the kernel had time to free all but `count` of them.
+
+    A map goes when the last program or outer map that names it was freed, which is after grace periods.
+    """
+    deadline = time.monotonic() + patience
+    while len(found := set(maps.map_ids()) - before) != count and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return found
 
 
 def _difference(before: Ledger, after: Ledger, others: frozenset[tuple[str, int]] = frozenset()) -> list[str]:

@@ -6,7 +6,6 @@ import hashlib
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,7 +13,6 @@ import pytest
 
 from provisioner.errors import InputError
 from provisioner.kernel import links, maps, objects
-from provisioner.kernel.fd import InnerId
 from provisioner.kernel.reasons import KernelError
 from provisioner.shape import MapShape
 from provisioner.uapi import MapType
@@ -28,10 +26,6 @@ PACKET = bytes(64)
 
 def u32(number: int) -> bytes:
     return number.to_bytes(4, sys.byteorder)
-
-
-def ids_now() -> set[InnerId]:
-    return set(maps.map_ids())
 
 
 def test_inspect_tells_maps_programs_btf_and_digest(bpf_object: Compiled) -> None:
@@ -102,14 +96,10 @@ def test_maps_of_the_old_kind_are_refused_with_the_way_out(bpf_object: Compiled)
 
 
 def test_load_closes_the_dummy_inner_map(bpf_object: Compiled) -> None:
-    before = ids_now()
+    before = set(maps.map_ids())
     with objects.load(bpf_object("outers"), inner_templates={"tenants": ARRAY}) as loaded:
         kept = {maps.info(fd).id for fd in loaded.maps.values()}
-        # The kernel frees what libbpf tried it with after a grace period.
-        deadline = time.monotonic() + ledger.PATIENCE
-        while ids_now() - before != kept and time.monotonic() < deadline:
-            time.sleep(0.02)
-        assert ids_now() - before == kept
+        assert ledger.new_maps(before, len(kept)) == kept
         assert sorted(loaded.maps) == ["active", "declared", "outers.bss", "tenants"]
         assert sorted(loaded.programs) == ["first", "second"]
 
@@ -184,13 +174,13 @@ def test_names_that_the_object_lacks_are_all_said(bpf_object: Compiled) -> None:
 
 
 def test_a_failed_load_tells_the_verifiers_log_and_leaves_nothing(bpf_object: Compiled) -> None:
-    before = ids_now()
+    before = set(maps.map_ids())
     with pytest.raises(KernelError, match="the verifier refused a program") as caught:
         objects.load(bpf_object("rejected"), inner_templates={"tenants": HASH})
     assert "invalid mem access 'map_value_or_null'" in caught.value.log
     assert "map_value_or_null" in str(caught.value)
     assert caught.value.problems[0].address.endswith("rejected.bpf.o")
-    assert ids_now() <= before
+    assert not ledger.new_maps(before, 0)
 
 
 def test_a_map_that_cannot_be_created_is_not_blamed_on_the_verifier(bpf_object: Compiled) -> None:
