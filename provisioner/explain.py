@@ -13,7 +13,7 @@ from provisioner.changes import Action, EntryAction
 from provisioner.codec.base import HIDDEN, Bytes, Type
 from provisioner.codec.display import LONG, display
 from provisioner.diff import Depth
-from provisioner.facts import DONE, Fact, doing, to_do, wanted_by
+from provisioner.facts import DONE, Fact, decided_by, doing, to_do, wanted_by
 from provisioner.plan import Plan
 from provisioner.report.entries import plain_values
 from provisioner.report.maps import slot_reason, what_it_is
@@ -66,6 +66,7 @@ class _Explainer:
     def _map(self) -> Iterator[Fact]:
         one, change = self._one, self._change
         yield wanted_by(one.where)
+        yield from decided_by(one.sources.overlays.fields(one.where))
         live = change.observed
         if live is None:
             yield Fact("live", "not there", {"live": None})
@@ -81,7 +82,8 @@ class _Explainer:
         if wanted < 0:
             yield wanted_by(None)
         else:
-            yield wanted_by(one.slots.places[wanted])
+            yield wanted_by(place := one.slots.places[wanted])
+            yield from decided_by(one.sources.overlays.fields(place))
             yield _contents(one, wanted)
         yield self._live_slot(row, "live")
         yield to_do(self._slot_action(row), slot_reason(change, row)) if row >= 0 else doing("nothing", None)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Final
 
 import msgspec
@@ -10,6 +10,7 @@ import msgspec
 from provisioner.changes import Action
 from provisioner.codec.base import Value
 from provisioner.location import Location
+from provisioner.overlays import Fields
 
 DONE: Final = {
     Action.UNCHANGED: "nothing: it is as the spec wants it",
@@ -35,6 +36,13 @@ def wanted_by(where: Location | None) -> Fact:
         return Fact("wanted by", "no line of the spec", {"wanted_by": None, "wanted": None})
     place = where.short() if where.line else where.file
     return Fact("wanted by", place, {"wanted_by": {"file": where.file, "line": where.line or None}})
+
+
+def decided_by(fields: Fields) -> Iterator[Fact]:
+    """The fields that overlays decided; nothing where there are none."""
+    if fields:
+        text = ", ".join(f"{field}: {place}" for field, place in fields.items())
+        yield Fact("overlaid", text, {"sources": dict(fields)})
 
 
 def to_do(action: Action, reason: str, words: str = "") -> Fact:

@@ -10,6 +10,7 @@ from typing import Literal, TextIO
 from msgspec.structs import replace
 
 from provisioner import document, pinned_btf, schemafile
+from provisioner import overlays as overlaid
 from provisioner.codec.btf import BtfTypes
 from provisioner.codec.resolve import Lookup
 from provisioner.document import Document, Source
@@ -63,6 +64,12 @@ def load(
     )
     problems.settle()
     tables: dict[str, Source] = {}
+    asked: list[TableRef] = []
+
+    def read_table(table: TableRef) -> Iterator[RawChunk]:
+        asked.append(table)
+        return _table(table, roots, problems, inputs, tables)
+
     try:
         schema.check(source.tree, schemafile.load(), problems)
         spec = read(source.tree, problems)
@@ -74,20 +81,23 @@ def load(
             spec,
             host or this_host.read_host(),
             objects,
-            lambda table: _table(table, roots, problems, inputs, tables),
+            read_table,
             _btf(spec, objects, read_btf, problems),
             lookups or {"ifindex": this_host.find_ifindex, "cgroup_id": this_host.find_cgroup_id},
             problems,
         )
     except InputError as error:
         raise SpecError(error, replace(source, files={**source.files, **tables})) from error
-    return source, spec, _marked(desired, source.overlays) if source.overlays else desired
+    return source, spec, _marked(desired, source, asked) if source.overlays else desired
 
 
-def _marked(desired: DesiredState, overlays: frozenset[str]) -> DesiredState:
-    """`desired` with the knowledge which of its values come from overlays, for reports."""
-    maps = {name: replace(one, sources=replace(one.sources, overlays=overlays)) for name, one in desired.maps.items()}
-    return replace(desired, maps=maps)
+def _marked(desired: DesiredState, source: Document, tables: Iterable[TableRef]) -> DesiredState:
+    """`desired` with the knowledge which of its values come from overlays, and from tables that they name."""
+    found = overlaid.find(source.tree, source.overlays)
+    named = [table.file for table in tables if found.told(table.file.where)]
+    found = replace(found, files=found.files.union(str(beside(file.where.file, file.text or "")) for file in named))
+    maps = {name: replace(one, sources=replace(one.sources, overlays=found)) for name, one in desired.maps.items()}
+    return replace(desired, maps=maps, overlays=found)
 
 
 def _objects(

@@ -20,6 +20,7 @@ from provisioner.columns import EntryTable
 from provisioner.host import Host
 from provisioner.inner_facts import Probed
 from provisioner.location import Location
+from provisioner.overlays import NONE, Overlays
 from provisioner.shape import MapShape
 from provisioner.spec import (
     Contents,
@@ -53,24 +54,20 @@ TEMPORARY_PREFIXES: Final = (NEW_PREFIX, OLD_PREFIX, "_tmp-")
 class Sources(msgspec.Struct, frozen=True):
     """Where each row of an entry table was written: `file`, shape (n,), indexes `files`; `line`, shape (n,).
 
-    `overlays` are the files that were laid over the spec.
+    `overlays` is what was laid over the spec.
     """
 
     files: tuple[str, ...]
     file: NDArray[np.uint16]
     line: NDArray[np.uint32]
-    overlays: frozenset[str] = frozenset()
+    overlays: Overlays = NONE
 
     def where(self, row: int) -> Location:
         return Location(self.files[int(self.file[row])], int(self.line[row]), 1)
 
     def overlay(self, row: int) -> str:
         """`site.yaml:7` of a row that an overlay gave; empty for all others, and for -1, which is no row."""
-        return self.told(self.where(row)) if self.overlays and row >= 0 else ""
-
-    def told(self, where: Location) -> str:
-        """`site.yaml:7` of a place in an overlay; empty for all others."""
-        return where.short() if where.file in self.overlays else ""
+        return self.overlays.told(self.where(row)) if self.overlays.files and row >= 0 else ""
 
 
 class DesiredSlots(msgspec.Struct, frozen=True):
@@ -179,7 +176,7 @@ class DesiredState(msgspec.Struct, frozen=True):
     """Everything that one project wants.
 
     `pin_inner_maps` says that inner maps have pins of their own, by which they are opened without CAP_SYS_ADMIN;
-    `pin_mode` and `pin_group` who may open pins, where the spec says.
+    `pin_mode` and `pin_group` who may open pins, where the spec says; `overlays` what was laid over it.
     """
 
     project: str
@@ -191,6 +188,7 @@ class DesiredState(msgspec.Struct, frozen=True):
     pin_inner_maps: bool = False
     pin_mode: int | None = None
     pin_group: str | None = None
+    overlays: Overlays = NONE
 
     @property
     def has_access(self) -> bool:

@@ -12,6 +12,7 @@ from provisioner.changes import Action, LinkChange, MapChange, ObjectChange
 from provisioner.footprint import estimate
 from provisioner.places import ROOT, access_of
 from provisioner.plan import Plan, grace_periods
+from provisioner.report.entries import with_source
 from provisioner.report.maps import VERBS, entry_counts, map_node
 from provisioner.report.model import (
     CUT,
@@ -66,6 +67,7 @@ def report(
         memory=estimate(plan),
         against=against,
         targets=plan.targets,
+        sources={} if destroy else plan.desired.overlays.project,
     )
 
 
@@ -88,12 +90,13 @@ def _object(change: ObjectChange, plan: Plan) -> Node | None:
     if change.action is not Action.CREATE:
         text += f": {change.reason}"
     digest = plan.observed.meta.objects.get(change.name) if plan.observed.meta else None
+    source, fields = plan.desired.overlays.told(one.where), plan.desired.overlays.fields(one.where)
     return Node(
         Kind.OBJECT,
         VERBS[change.action],
         change.name,
         change.name,
-        text,
+        with_source(text, source, fields),
         change.reason,
         before=None if change.action is Action.CREATE else {"digest": digest or None},
         after={
@@ -102,6 +105,8 @@ def _object(change: ObjectChange, plan: Plan) -> Node | None:
             "carried_maps": list(change.carried),
             "new_maps": list(change.fresh),
         },
+        source=source,
+        sources=fields,
     )
 
 
@@ -137,7 +142,19 @@ def _program(change: ObjectChange, program: DesiredProgram, link: LinkChange | N
     if attach is not None:
         after |= {"interface": attach.interface, "mode": str(attach.mode.name).lower()}
     before = None if live is None else {"id": live.id, **_attached(plan, program.link_pin, None)}
-    return Node(Kind.PROGRAM, verb, f"{change.name}.{program.name}", program.name, text, reason, before, after)
+    source, fields = plan.desired.overlays.told(program.where), plan.desired.overlays.fields(program.where)
+    return Node(
+        Kind.PROGRAM,
+        verb,
+        f"{change.name}.{program.name}",
+        program.name,
+        with_source(text, source, fields),
+        reason,
+        before,
+        after,
+        source=source,
+        sources=fields,
+    )
 
 
 def _attached(plan: Plan, pin: str, link: ObservedLink | None) -> dict[str, int | str | None]:

@@ -13,8 +13,12 @@ from provisioner.changes import EntryAction, EntryChanges, MapChange
 from provisioner.codec.base import Abridged, Bytes, Type, Value
 from provisioner.codec.display import LONG, display, display_change, format_value
 from provisioner.columns import Index
+from provisioner.overlays import Fields
 from provisioner.report.model import Children, Kind, Node, Verb
 from provisioner.state import DesiredMap
+
+_FIELDS: Final = 4
+"""Fields that overlays decided, told in one line of text."""
 
 _PIECE: Final = 1024
 """Rows decoded at once."""
@@ -73,9 +77,17 @@ def listed(
             yield Node(Kind.ENTRY, verb, f"{address}[{label}]", label, text, after=value, key=name, source=source)
 
 
-def with_source(text: str, source: str) -> str:
-    """A node's text, with the place in an overlay that it comes from."""
-    return f"{text}  ({source})" if source else text
+def with_source(text: str, source: str, fields: Fields | None = None) -> str:
+    """A node's text, with the place in an overlay that it comes from, and those that decided single fields of it."""
+    places = decided(source, fields or {})
+    return f"{text}  ({places})" if places else text
+
+
+def decided(source: str, fields: Fields) -> str:
+    """Those places as text; empty where there are none."""
+    told = [f"{field}: {place}" for field, place in fields.items()]
+    more = [f"and {len(told) - _FIELDS} more"] if len(told) > _FIELDS else []
+    return ", ".join(filter(None, (source, *told[:_FIELDS], *more)))
 
 
 def changed(change: MapChange, row: int, address: str, limit: int | None) -> Children:

@@ -16,6 +16,7 @@ from provisioner.codec.base import Abridged, Hidden, Value
 from provisioner.codec.display import format_value
 from provisioner.hazards import Severity
 from provisioner.report import page, sentences
+from provisioner.report.entries import decided
 from provisioner.report.model import Children, Kind, Node, Outcome, ReportPlan, Verb
 from provisioner.report.problems import visible
 from provisioner.words import plural
@@ -54,7 +55,8 @@ def render(plan: ReportPlan, end: Outcome | None = None, *, lines: int | None = 
     yield f'<meta http-equiv=Content-Security-Policy content="{_policy()}">\n'
     yield f"<title>{what} of {_text(plan.project)}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n"
     yield f"<h1>{what} of <code>{_text(plan.project)}</code></h1>\n"
-    yield f"<p class=soft>pin root <code>{_text(plan.pin_root)}</code></p>\n"
+    places = f"  ({decided('', plan.sources)})" if plan.sources else ""
+    yield f"<p class=soft>pin root <code>{_text(plan.pin_root)}</code>{_text(places)}</p>\n"
     if plan.against is not None:
         yield f"<p>{_text(sentences.against(plan.against))}</p>\n"
     yield from (f"<p>{_text(line)}</p>\n" for line in sentences.partial(plan))

@@ -34,6 +34,8 @@ def render(plan: ReportPlan, end: Outcome | None = None) -> Iterator[str]:
         head["against"] = to_builtins(plan.against)
     if plan.targets:
         head["targets"] = list(plan.targets)
+    if plan.sources:
+        head["sources"] = dict(plan.sources)
     yield "{\n"
     for key, value in head.items():
         yield f"  {_dumps(key)}: {_dumps(value)},\n"
@@ -86,6 +88,8 @@ def change(node: Node) -> dict[str, Any]:
     }
     if node.source:
         found["source"] = node.source
+    if node.sources:
+        found["sources"] = dict(node.sources)
     if node.entries is not None:
         found["entries"] = to_builtins(node.entries)
     if node.children is not None:

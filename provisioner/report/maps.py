@@ -11,6 +11,7 @@ from provisioner.changes import Action, MapChange, Reason
 from provisioner.codec.base import Bytes, Value
 from provisioner.codec.display import format_value
 from provisioner.columns import Index
+from provisioner.overlays import Fields
 from provisioner.report import entries
 from provisioner.report.model import Children, EntryCounts, Kind, Limits, Node, Verb
 from provisioner.shape import MapShape
@@ -69,19 +70,21 @@ def map_node(change: MapChange, limits: Limits, action: Action) -> Node | None:
     text += _filled_in(one) if verb in (Verb.CREATE, Verb.REPLACE) else ""
     if verb is Verb.REPLACE:
         text += f"; replace: {change.reason}"
-    source = one.sources.told(one.where)
+    overlays = one.sources.overlays
+    source, fields = overlays.told(one.where), {} if verb is Verb.DELETE else overlays.fields(one.where)
     return Node(
         kind_of(one),
         verb,
         change.name,
         change.name,
-        entries.with_source(text, source),
+        entries.with_source(text, source, fields),
         change.reason,
         before=None if change.observed is None else shape_value(change.observed.shape, change.observed.entry_shape),
         after=None if verb is Verb.DELETE else _wanted_value(one),
         entries=entry_counts(change),
         children=children,
         source=source,
+        sources=fields,
     )
 
 
@@ -202,9 +205,22 @@ def _slot(change: MapChange, row: int, label: str, key: Value, limits: Limits) -
             text = plural(counts.delete, "entry", "entries") if _was_read(change, row) else ""
     before = _before(change, row)
     after = None if wanted < 0 or verb is Verb.DELETE else _after(one, wanted)
-    source = "" if wanted < 0 else one.sources.told(one.slots.places[wanted])
-    text = entries.with_source(text, source)
-    return Node(Kind.INNER_MAP, verb, address, label, text, reason, before, after, key, counts, children, source)
+    source, fields = _decided(one, wanted)
+    text = entries.with_source(text, source, fields)
+    return Node(
+        Kind.INNER_MAP, verb, address, label, text, reason, before, after, key, counts, children, source, fields
+    )
+
+
+def _decided(one: DesiredMap, slot: int) -> tuple[str, Fields]:
+    """The place in an overlay that a slot comes from, and those of its fields; -1 is no slot.
+
+    What stands at its outer map's place, as slots of `default` do, has no fields of its own.
+    """
+    if slot < 0:
+        return "", {}
+    overlays, where = one.sources.overlays, one.slots.places[slot]
+    return overlays.told(where), {} if where == one.where else overlays.fields(where)
 
 
 def slot_reason(change: MapChange, row: int) -> str:

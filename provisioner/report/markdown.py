@@ -14,6 +14,7 @@ from typing import Final
 
 from provisioner.hazards import Severity
 from provisioner.report import sentences
+from provisioner.report.entries import decided
 from provisioner.report.model import Kind, Node, Outcome, ReportPlan, Verb
 from provisioner.report.problems import visible
 from provisioner.words import plural
@@ -48,7 +49,8 @@ _CUT: Final = "The rest is cut, for a comment has no more room"
 
 def render(plan: ReportPlan, end: Outcome | None = None) -> str:
     """The comment, of at most `LIMIT` characters; `end` is there for what apply and destroy did."""
-    foot = f"\nPlan {code(plan.digest[:19])} at {code(plan.pin_root)}.\n"
+    places = f" ({prose(decided('', plan.sources))})" if plan.sources else ""
+    foot = f"\nPlan {code(plan.digest[:19])} at {code(plan.pin_root)}{places}.\n"
     head = _fitting(_head(plan, end), LIMIT - _length(foot) - _POINTER)
     body = _Body(LIMIT - _length(head) - _length(foot) - _POINTER)
     for node in plan.nodes:

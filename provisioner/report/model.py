@@ -15,6 +15,7 @@ import msgspec
 from provisioner.codec.base import Value
 from provisioner.footprint import Footprint
 from provisioner.hazards import Hazard, Refusal
+from provisioner.overlays import Fields
 
 ENTRIES: Final = 10
 """Entries shown of one inner map."""
@@ -77,8 +78,8 @@ class Node(msgspec.Struct, frozen=True):
     """One line of a report: `label` and `text` for people, the rest for machines.
 
     `before` and `after` are JSON values, None where there is nothing; `key` is the decoded key of an entry or slot.
-    `source` is the file and line of an overlay that says so, and in `text` too. Nothing in a node is secret: what a
-    spec marks as sensitive has been taken out.
+    `source` is the file and line of an overlay that says so, `sources` those of fields that overlays decided; both are
+    in `text` too. Nothing in a node is secret: what a spec marks as sensitive has been taken out.
     """
 
     kind: Kind
@@ -93,6 +94,7 @@ class Node(msgspec.Struct, frozen=True):
     entries: EntryCounts | None = None
     children: Children | None = None
     source: str = ""
+    sources: Fields = {}
 
 
 class Children(msgspec.Struct, frozen=True):
@@ -133,7 +135,8 @@ class Against(msgspec.Struct, frozen=True):
 class ReportPlan(msgspec.Struct, frozen=True):
     """A plan as it is told. `destroy` says that it takes the project away; `against` is None for what is live.
 
-    `targets` are the addresses that it is limited to, none for all of the spec.
+    `targets` are the addresses that it is limited to, none for all of the spec; `sources` as in a node, of the fields
+    at the top of the spec.
     """
 
     project: str
@@ -150,6 +153,7 @@ class ReportPlan(msgspec.Struct, frozen=True):
     memory: Footprint
     against: Against | None = None
     targets: tuple[str, ...] = ()
+    sources: Fields = {}
 
 
 class Outcome(msgspec.Struct, frozen=True):

@@ -9,6 +9,7 @@ from typing import Final
 from provisioner.hazards import Severity
 from provisioner.kernelfacts import Advice, Effect
 from provisioner.report import sentences
+from provisioner.report.entries import with_source
 from provisioner.report.model import (
     Kind,
     Node,
@@ -43,7 +44,7 @@ def render(plan: ReportPlan, style: Style = PLAIN, *, steps: bool = False, block
         yield ""
     told = bool(plan.nodes or plan.hazards or (plan.blocked and blocked))
     if told:
-        yield f"{style(plan.project, 'bold')}  pin root {plan.pin_root}"
+        yield f"{style(plan.project, 'bold')}  {with_source(f'pin root {plan.pin_root}', '', plan.sources)}"
         yield ""
     if plan.nodes:
         yield from tree(plan.nodes, style)

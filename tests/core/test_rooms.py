@@ -22,6 +22,7 @@ PURE = [
         "resolve",
         "raw_values",
         "encode",
+        "overlays",
         "state",
         "access",
         "places",
