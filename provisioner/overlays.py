@@ -89,7 +89,7 @@ class _Finder:
     def _own(self, key: Scalar, body: Mapping, apart: frozenset[str] = frozenset()) -> dict[str, str]:
         return dict(self._decided(body, key.where.file, "", apart))
 
-    def _inherited(self, body: Mapping) -> Fields:
+    def _inherited(self, body: Mapping) -> dict[str, str]:
         """What a map takes from its template and from named types."""
         inner = body.get("inner")
         template = _template(self._tree, inner)
