@@ -11,7 +11,7 @@ from typing import Final
 
 import numpy as np
 
-from provisioner import kernelfacts, waves
+from provisioner import kernelconfig, kernelfacts, waves
 from provisioner.errors import HostError
 from provisioner.kernel import batch, bpffs, host, libbpf, maps, reading
 from provisioner.kernel.batch import Batching
@@ -35,7 +35,7 @@ _BATCHED: Final = (
 
 def examine() -> tuple[Finding, ...]:
     """Everything, in the order in which it is shown. Leaves nothing behind."""
-    found = [_kernel(), *_bugs(), _config(), _libbpf(), _bpffs(), _capabilities(), _unprivileged(), _lockdown()]
+    found = [_kernel(), *_bugs(), _config(), _btf(), _libbpf(), _bpffs(), _capabilities(), _unprivileged(), _lockdown()]
     found += [_memlock(), _nofile()]
     if all(finding.level is not Level.BAD for finding in found if finding.id in ("libbpf", "capabilities")):
         found += _tried()
@@ -55,12 +55,27 @@ def running_version() -> kernelfacts.Version:
 
 
 def _bugs() -> Iterator[Finding]:
-    for bug in kernelfacts.bugs_of(running_version()):
+    found = kernelfacts.bugs_of(running_version())
+    if not found:
+        known = ", ".join(bug.id for bug in kernelfacts.BUGS)
+        yield Finding("known bugs", Level.OK, f"none, by its version, of {known}", [])
+    for bug in found:
         hint = f"{bug.follows}; fixed by {bug.source}, which a distribution may have taken over"
         yield Finding(f"bug {bug.id}", Level.NOTE, bug.what, bug.id, hint)
 
 
 def _config() -> Finding:
+    found = kernelconfig.read()
+    if found is None:
+        return Finding("config", Level.OK, "not told: neither in /proc/config.gz nor beside the kernel")
+    path, options = found
+    lacks = [option for option, chosen in options.items() if not chosen]
+    hint = "; ".join(kernelconfig.FOLLOWS[option] for option in lacks)
+    said = f"{path}: " + (f"no {', '.join(lacks)}" if lacks else "all that maps need")
+    return Finding("config", Level.NOTE if lacks else Level.OK, said, {"file": str(path), "options": options}, hint)
+
+
+def _btf() -> Finding:
     has_btf = Path("/sys/kernel/btf/vmlinux").exists()
     if has_btf:
         return Finding("btf", Level.OK, "the kernel carries its own BTF", True)

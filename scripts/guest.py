@@ -60,6 +60,8 @@ ln -sf /proc/self/fd /dev/fd
 for folder in proc sys dev; do
     mount --move "/$folder" "/host/$folder"
 done
+mount -t tmpfs tmpfs /host/boot
+[ ! -e /config ] || cp /config "/host/boot/config-$(uname -r)"
 ip link set lo up
 echo 1 > /host/sys/kernel/rcu_expedited
 date -s "@$now" > /host/dev/null
@@ -222,6 +224,8 @@ def _initramfs(kernel: Kernel, project: Path, command: str, folder: Path) -> Non
     (tree / "bin").mkdir(parents=True)
     (tree / "modules").mkdir()
     shutil.copy(_BUSYBOX, tree / "bin/busybox")
+    if kernel.config is not None:
+        shutil.copy(kernel.config, tree / "config")
     for number, (name, content) in enumerate(kernel.module_files(MODULES)):
         (tree / "modules" / f"{number:02}-{name}.ko").write_bytes(content)
     settings = {"project": str(project), "command": f"cd {shlex.quote(str(project))} && {command}"}

@@ -42,6 +42,12 @@ class Kernel:
     def release(self) -> str:
         return self.modules.name
 
+    @property
+    def config(self) -> Path | None:
+        """What it was built with; the kernels of 7.x come without."""
+        path = self.image.with_name(f"config-{self.release}")
+        return path if path.exists() else None
+
     def module_files(self, wanted: tuple[str, ...]) -> Iterator[tuple[str, bytes]]:
         """The modules `wanted`, and those that they depend on before them; one that is built in is left out."""
         files = {_module_name(path): path for path in self.modules.rglob("*.ko*")}
