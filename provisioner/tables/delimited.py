@@ -9,15 +9,15 @@ from collections.abc import Iterable, Iterator, Sequence
 from enum import Enum, auto
 from itertools import islice
 from pathlib import Path as FilePath
-from typing import TYPE_CHECKING, BinaryIO, Final
+from typing import TYPE_CHECKING, BinaryIO
 
 import msgspec
 
 from provisioner.errors import Problems
 from provisioner.location import Location
-from provisioner.tables import plain
+from provisioner.tables import plain_csv
+from provisioner.tables.blocks import FEW_BYTES, Block, block_chunk, blocks
 from provisioner.tables.chunks import CHUNK_ROWS, MAX_PROBLEMS, Lines, make_chunk
-from provisioner.tables.plain import Block
 from provisioner.tables.wanted import Wanted, missing, origin
 from provisioner.tree import RawChunk
 
@@ -26,9 +26,6 @@ if TYPE_CHECKING:
 
     from provisioner.codec.base import Path
     from provisioner.codec.spans import Spans
-
-_FEW_BYTES: Final = 1 << 12
-"""Text that `csv` has read before NumPy has begun."""
 
 
 def read(path: FilePath, wanted: tuple[Wanted, ...], problems: Problems) -> Iterator[RawChunk]:
@@ -71,7 +68,7 @@ class _Reader:
             return
         if not self._read_header(self._csv([header.decode()])):
             return
-        for block in plain.blocks(stream, 2):
+        for block in blocks(stream, 2):
             columns = self._split(block)
             found = self._alone(block) if columns is None else [self._plain_chunk(columns, block)]
             if found is None:  # a quote opens here that a later block closes, or none
@@ -87,13 +84,13 @@ class _Reader:
         return csv.reader(lines, delimiter=self._delimiter, strict=True)
 
     def _split(self, block: Block) -> list[Spans] | None:
-        if len(block.data) < _FEW_BYTES:
+        if len(block.data) < FEW_BYTES:
             return None
-        return plain.split(block, self._delimiter, self._width, self._numbers)
+        return plain_csv.split(block, self._delimiter, self._width, self._numbers)
 
     def _plain_chunk(self, columns: Sequence[Spans], block: Block) -> RawChunk:
         texts = {one.path: column for one, column in zip(self._wanted, columns, strict=True)}
-        return plain.make_plain_chunk(self._file, texts, block, self._find)
+        return block_chunk(self._file, texts, block, self._find)
 
     def _alone(self, block: Block) -> Iterator[RawChunk] | None:
         """The rows of a block as `csv` reads them, or None where they do not end with it, or something is wrong."""

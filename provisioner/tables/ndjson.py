@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Iterator
 from json import JSONDecodeError
@@ -11,12 +12,15 @@ from typing import TYPE_CHECKING, Any, Final
 from provisioner.codec.base import shown
 from provisioner.errors import Problems, did_you_mean
 from provisioner.location import Location
+from provisioner.tables import plain_ndjson
+from provisioner.tables.blocks import FEW_BYTES, Block, block_chunk, blocks
 from provisioner.tables.chunks import MAX_PROBLEMS, Gatherer, Lines, UnreadableError, flatten, steps
 from provisioner.tables.wanted import Wanted, missing, origin
 from provisioner.tree import RawChunk
 
 if TYPE_CHECKING:
     from provisioner.codec.base import Path
+    from provisioner.codec.spans import Spans
 
     _Row = tuple[tuple[Path, ...], tuple[str | None, ...]]
 
@@ -50,14 +54,28 @@ class _Reader:
     def chunks(self) -> Iterator[RawChunk]:
         gatherer = Gatherer(self._file, self._find)
         with self._path.open("rb") as stream:
-            for number, line in enumerate(stream, start=1):
-                row = self._row(number, line)
-                if row is not None:
-                    if chunk := gatherer.add(number, *row):
-                        yield chunk
-                elif self._hopeless or len(self._problems) >= MAX_PROBLEMS:
+            for block in blocks(stream, 1):
+                if (columns := self._split(block)) is not None:
+                    self._begun = True
+                    yield block_chunk(self._file, dict(zip(self._shape, columns, strict=True)), block, self._find)
+                    continue
+                yield from self._by_lines(block, gatherer)
+                if self._hopeless or len(self._problems) >= MAX_PROBLEMS:
                     return
         yield from gatherer.finish()
+
+    def _split(self, block: Block) -> list[Spans] | None:
+        return plain_ndjson.split(block, self._names) if len(block.data) >= FEW_BYTES else None
+
+    def _by_lines(self, block: Block, gatherer: Gatherer) -> Iterator[RawChunk]:
+        """The chunks that the block's lines fill; what is wrong with a line is told, up to a limit."""
+        for number, line in enumerate(io.BytesIO(block.data), start=block.line):
+            row = self._row(number, line)
+            if row is not None:
+                if chunk := gatherer.add(number, *row):
+                    yield chunk
+            elif self._hopeless or len(self._problems) >= MAX_PROBLEMS:
+                return
 
     def _row(self, number: int, line: bytes) -> _Row | None:
         """The shape and texts of the line's object; None where it is blank or wrong."""

@@ -14,7 +14,7 @@ from provisioner.codec.spans import Spans
 from provisioner.errors import Problem, Problems
 from provisioner.location import Location
 from provisioner.spec import TableColumn, TableRef
-from provisioner.tables import delimited, plain, read_table
+from provisioner.tables import blocks, delimited, read_table
 from provisioner.tree import RawChunk
 from tests.front.test_tables import AT, one, reference, rows
 
@@ -48,8 +48,8 @@ def both_ways(path: Path, block: int, table: TableRef | None = None) -> tuple[tu
     """The chunks by blocks, found to say the same as those by rows, and the problems of both."""
     table = table or reference(path.name)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(delimited, "_FEW_BYTES", 0)
-        patch.setattr(plain, "BLOCK_BYTES", block)
+        patch.setattr(delimited, "FEW_BYTES", 0)
+        patch.setattr(blocks, "BLOCK_BYTES", block)
         by_blocks, problems, chunks = told(path, table)
         patch.setattr(delimited._Reader, "chunks", lambda reader, stream: reader._by_rows(stream, 0))
         by_rows, same_problems, same_chunks = told(path, table)

@@ -1,0 +1,74 @@
+"""Blocks of whole lines: a table is looked at some thousand rows at once, not row by row."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, BinaryIO, Final
+
+import msgspec
+
+from provisioner.tables.chunks import Find, TableChunk
+from provisioner.tree import MARK_COLUMN_BITS
+
+if TYPE_CHECKING:
+    from provisioner.codec.base import Path
+    from provisioner.codec.spans import Spans
+
+BLOCK_BYTES: Final = 1 << 18
+"""Text that is looked at at once: it, and what is made of it, stays in the cache."""
+
+FEW_BYTES: Final = 1 << 12
+"""Text that is read row by row before NumPy has begun."""
+
+
+class Block(msgspec.Struct, frozen=True):
+    """Whole lines of a file, as they stand there: where they begin, and the number of the first, from 1."""
+
+    data: bytes
+    offset: int
+    line: int
+
+    @property
+    def lines(self) -> int:
+        return self.data.count(b"\n") + (not self.data.endswith(b"\n"))
+
+    def ended(self) -> bytes:
+        """The lines, of which the file's last may lack its LF here only."""
+        return self.data if self.data.endswith(b"\n") else self.data + b"\n"
+
+
+def blocks(stream: BinaryIO, line: int) -> Iterator[Block]:
+    """The rest of a file, which begins with line number `line`. A line that is very long is a block of its own."""
+    rest = b""
+    offset = stream.tell()
+    while True:
+        data = stream.read(BLOCK_BYTES)
+        whole = rest + data
+        end = whole.rfind(b"\n") + 1 if data else len(whole)
+        if end:
+            block = Block(whole[:end], offset, line)
+            yield block
+            offset, line = offset + end, line + block.lines
+        rest = whole[end:]
+        if not data:
+            return
+
+
+def is_text(data: bytes) -> bool:
+    """Whether it is UTF-8."""
+    if data.isascii():
+        return True
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def block_chunk(file: str, columns: Mapping[Path, Spans], block: Block, find: Find) -> TableChunk:
+    """The wanted columns of a block in which each line is a row."""
+    first = block.line << MARK_COLUMN_BITS
+    step = 1 << MARK_COLUMN_BITS
+    marks = array("Q", range(first, first + block.lines * step, step))
+    return TableChunk(file, block.lines, columns, dict.fromkeys(columns, marks), find)
