@@ -28,6 +28,7 @@ from provisioner.ownership import without_contents
 from provisioner.spec import Spec, TableRef
 from provisioner.state import DesiredState
 from provisioner.tree import RawChunk
+from provisioner.typexpr import BtfType
 
 _BINARY = frozenset({"parquet", ".parquet", "raw", ".bin"})
 """Formats and suffixes of tables that have no lines."""
@@ -126,8 +127,16 @@ def _btf(
 ) -> dict[str, BtfTypes]:
     """The BTF that types may come from: that of the objects, and of the kernel and of live maps that the spec names."""
     found = {name: BtfTypes(info.btf) for name, info in objects.items() if info.btf}
+    read_host_btf(btf_types(spec), found, read_btf, problems)
+    return found
+
+
+def read_host_btf(
+    wanted: Iterable[BtfType], found: dict[str, BtfTypes], read_btf: Callable[[str], bytes], problems: Problems
+) -> None:
+    """Add to `found` the BTF of the kernel and of live maps that types name; each of a source once."""
     refused: dict[str, ProvisionerError] = {}
-    for one in btf_types(spec):
+    for one in wanted:
         if one.is_of_host and one.source not in found and one.source not in refused:
             try:
                 found[one.source] = BtfTypes(read_btf(one.source))
@@ -135,7 +144,6 @@ def _btf(
                 refused[one.source] = error
         if one.source in refused:
             problems.extend(replace(problem, where=one.where) for problem in refused[one.source].problems)
-    return found
 
 
 def _table(

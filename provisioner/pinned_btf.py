@@ -1,12 +1,16 @@
-"""BTF of this host: the kernel's own, or what a live map was made with, by its pin."""
+"""BTF of this host: the kernel's own, or what a live map or its inner maps were made with, by its pin."""
 
 from __future__ import annotations
 
 import errno
+import sys
 from pathlib import Path
 
+from provisioner import columns
 from provisioner.errors import InputError, Problem
-from provisioner.kernel import maps
+from provisioner.kernel import maps, reading
+from provisioner.kernel.fd import InnerId, MapFd
+from provisioner.kernel.maps import MapInfo
 from provisioner.kernel.reasons import KernelError
 from provisioner.typexpr import VMLINUX
 
@@ -17,6 +21,7 @@ _ELSEWHERE = "only the host that has the map knows the type: plan there, or agai
 def read(path: str) -> bytes:
     """The BTF of the map pinned at `path`, or that of the kernel for `vmlinux`. Changes nothing.
 
+    The kernel keeps none for outer maps: theirs is that of the first of their inner maps, by outer key, that has any.
     Raises InputError where there is no such pin, or nothing may be told of it, and HostError where it is of no map.
     """
     if path == VMLINUX:
@@ -24,12 +29,8 @@ def read(path: str) -> bytes:
     try:
         with maps.open_pin(Path(path), readonly=True) as fd:
             info = maps.info(fd)
-        if info.shape.is_outer:
-            hint = "the kernel keeps none for maps of maps: pin one of its inner maps, or name another map"
-            raise InputError(Problem(f"the map at {path} has no BTF", hint=hint))
-        if not info.btf_id:
-            raise InputError(Problem(f"the map at {path} has no BTF", hint="write the type out, or take it elsewhere"))
-        return maps.read_btf(info.btf_id)
+            is_outer = info.shape.is_outer
+            found = _of_inner_maps(fd, info) if is_outer else _own(info)
     except KernelError as error:
         if error.errno in (errno.ENOENT, errno.ENOTDIR):
             raise InputError(Problem(f"there is no pin {path} to take BTF from", hint=_ELSEWHERE)) from None
@@ -37,6 +38,31 @@ def read(path: str) -> bytes:
             what = f"the BTF of the map at {path} can't be read: {error.reason}"
             raise InputError(Problem(what, hint=f"run as root; {_ELSEWHERE}")) from None
         raise
+    if not found:
+        what = f"no inner map of {path} has BTF" if is_outer else f"the map at {path} has no BTF"
+        why = "the kernel keeps none for outer maps themselves: " if is_outer else ""
+        raise InputError(Problem(what, hint=f"{why}write the type out, or take it elsewhere"))
+    return found
+
+
+def _own(info: MapInfo) -> bytes:
+    return maps.read_btf(info.btf_id) if info.btf_id else b""
+
+
+def _of_inner_maps(outer: MapFd, info: MapInfo) -> bytes:
+    """The BTF of the first inner map that has any; empty where none does, or none is there."""
+    keys, ids = reading.read_slots(outer, info.shape)
+    for number in ids[columns.order_of(keys, sys.byteorder if info.shape.is_array else None)].tolist():
+        try:
+            with maps.open_id(InnerId(number)) as inner:
+                found = _own(maps.info(inner))
+        except KernelError as error:
+            if error.errno == errno.ENOENT:  # replaced since the slots were read
+                continue
+            raise
+        if found:
+            return found
+    return b""
 
 
 def _of_the_kernel() -> bytes:

@@ -5,7 +5,8 @@
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Iterator
+from typing import Final, assert_never
 
 import msgspec
 
@@ -101,3 +102,19 @@ class OptionType(msgspec.Struct, frozen=True):
 
 
 TypeExpr = NamedType | ArrayType | StructType | UnionType | EnumType | LpmKeyType | BtfType | OptionType
+
+
+def parts(expr: TypeExpr) -> Iterator[TypeExpr]:
+    """A type and all types that are written within it."""
+    yield expr
+    match expr:
+        case StructType(members) | UnionType(members) | BtfType(refine=members):
+            within = [member.type for member in members]
+        case ArrayType(inner) | LpmKeyType(inner) | OptionType(inner):
+            within = [inner]
+        case NamedType() | EnumType():
+            within = []
+        case _:
+            assert_never(expr)
+    for one in within:
+        yield from parts(one)

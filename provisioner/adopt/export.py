@@ -4,29 +4,21 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 import msgspec
 
 from provisioner.adopt.export_entries import EntryWriter, key_text
-from provisioner.adopt.found import FoundInner, FoundMap, lists_entries
+from provisioner.adopt.found import FoundMap, lists_entries
 from provisioner.adopt.naming import Chooser, Chosen, Named, Naming
 from provisioner.adopt.skeleton import flag_lines
 from provisioner.adopt.spelling import spell
-from provisioner.codec.base import Bytes
+from provisioner.codec.btf import BtfTypes
 from provisioner.codec.display import format_value
 from provisioner.host import ByteOrder
 from provisioner.shape import MapShape
-from provisioner.typexpr import (
-    ArrayType,
-    LpmKeyType,
-    NamedType,
-    OptionType,
-    StructType,
-    TypeExpr,
-    UnionType,
-)
+from provisioner.typexpr import NamedType, TypeExpr, parts
 from provisioner.uapi import BARE_TYPES, KEYLESS_TYPES, MapType
 
 DEFAULT_PROJECT: Final = "adopted"
@@ -42,19 +34,27 @@ class Exported(msgspec.Struct, frozen=True):
 
 
 def export(
-    found: Sequence[FoundMap], naming: Naming, byteorder: ByteOrder, project: str, *, pin_root: str, tables: bool
+    found: Sequence[FoundMap],
+    naming: Naming,
+    byteorder: ByteOrder,
+    project: str,
+    *,
+    pin_root: str,
+    tables: bool,
+    btf: Mapping[str, BtfTypes],
 ) -> Exported:
     """The spec of `found`. With `tables`, long contents go to files beside it.
 
-    `pin_root` is written where it is not empty. Raises InputError where `naming` does not fit what is live.
+    `btf` is what types of `naming` are taken from, by their `from`; `pin_root` is written where it is not empty.
+    Raises InputError where `naming` does not fit what is live.
     """
-    return _Exporter(naming, byteorder, tables).write(found, project, pin_root)
+    return _Exporter(naming, Chooser(naming, byteorder, btf), tables).write(found, project, pin_root)
 
 
 class _Exporter:
-    def __init__(self, naming: Naming, byteorder: ByteOrder, tables: bool) -> None:
+    def __init__(self, naming: Naming, chooser: Chooser, tables: bool) -> None:
         self._naming = naming
-        self._chooser = Chooser(naming, byteorder)
+        self._chooser = chooser
         self._entries = EntryWriter(tables)
         self._exprs: list[TypeExpr] = []
         self._notes: list[str] = []
@@ -95,10 +95,10 @@ class _Exporter:
         self._names.add(name)
         return name
 
-    def _pin(self, one: FoundMap, name: str) -> str:
+    def _pin_line(self, one: FoundMap, name: str) -> str:
+        path = _pin(one, name)
         if one.pin:
-            return f"    pin: {format_value(one.pin)}"
-        path = f"/sys/fs/bpf/{name}"
+            return f"    pin: {format_value(path)}"
         command = f"bpftool map pin id {one.id} {path}"
         self._notes.append(f"map id {one.id} is pinned nowhere, and only a pin can be adopted: `{command}`")
         return f"    pin: {path}  # not there yet: {command}"
@@ -108,9 +108,9 @@ class _Exporter:
     def _plain_map(self, one: FoundMap, name: str) -> None:
         shape, inner = one.shape, one.inners[0]
         named = self._naming.maps.get(name, Named())
-        key, value = self._pair(one, shape, one.inners, named, name)
+        key, value = self._pair(one, name, shape, named, name)
         out = self._plain
-        out += [f"  {name}:", self._pin(one, name), f"    type: {shape.map_type.word}"]
+        out += [f"  {name}:", self._pin_line(one, name), f"    type: {shape.map_type.word}"]
         out += self._shape(shape, key, value, shape.max_entries)
         if key is None or value is None or not lists_entries(shape):
             out.append("    contents: ignore  # its entries change by themselves, or can't be listed")
@@ -127,7 +127,7 @@ class _Exporter:
         self._exprs.append(outer_key.expr)
         template = f"{name}_inner"
         out = self._outer
-        out += [f"  {name}:", self._pin(one, name), f"    type: {shape.map_type.word}"]
+        out += [f"  {name}:", self._pin_line(one, name), f"    type: {shape.map_type.word}"]
         out += [
             f"    key: {spell(outer_key.expr)}",
             f"    max_entries: {shape.max_entries}",
@@ -142,41 +142,33 @@ class _Exporter:
             ]
             return
         capacity = Counter(inner.max_entries for inner in one.inners).most_common(1)[0][0]
-        key, value = self._pair(one, one.entry_shape, one.inners, named, f"{name}'s inner maps")
+        key, value = self._pair(one, name, one.entry_shape, named, f"{name}'s inner maps")
         self._template(template, one.entry_shape, key, value, capacity)
         out += self._slots(one, name, outer_key, key, value, capacity)
 
     def _pair(
-        self, one: FoundMap, shape: MapShape, inners: Sequence[FoundInner], named: Named, who: str
+        self, one: FoundMap, name: str, shape: MapShape, named: Named, who: str
     ) -> tuple[Chosen | None, Chosen | None]:
         """Types of the keys and values of maps of one shape; None for what such maps do not have."""
         types = one.entry_types
         key = value = None
         if shape.map_type not in KEYLESS_TYPES | BARE_TYPES:
-            rows = self._entries.joined([inner.keys for inner in inners], shape.key_size)
+            rows = self._entries.joined([inner.keys for inner in one.inners], shape.key_size)
             key = self._chooser.index() if shape.is_array else None
             if key is None:
                 key = self._chooser.key(types, shape.map_type, shape.key_size, rows, named.key, f"the key of {who}")
             self._exprs.append(key.expr)
         if shape.map_type not in BARE_TYPES:
-            rows = self._entries.joined([inner.values for inner in inners], shape.value_size)
-            if shape.specials:
-                value = self._special(one, shape, rows, f"the value of {who}")
+            rows = self._entries.joined([inner.values for inner in one.inners], shape.value_size)
+            if shape.specials and named.value is None:
+                value = self._chooser.special(one.entry_types, _pin(one, name), shape.value_size, rows)
             if value is None:
                 value = self._chooser.value(types, shape.value_size, rows, named.value, f"the value of {who}")
+            if value.type.specials != shape.specials:
+                hint = "`value: {btf: struct NAME, from: PIN}` in a file for --types"
+                self._notes.append(f"the value of {who} holds {_undeclared(shape)}: a plan will differ (try {hint})")
             self._exprs.append(value.expr)
         return key, value
-
-    def _special(self, one: FoundMap, shape: MapShape, rows: Bytes, who: str) -> Chosen | None:
-        """The type of values with fields of the kernel's own: only BTF names them, and a pin where to take it from."""
-        pin = one.pin if not one.shape.is_outer else ""
-        chosen = self._chooser.special(one.entry_types, pin, shape.value_size, rows) if pin else None
-        if chosen is None:
-            self._notes.append(
-                f"{who} holds fields of the kernel's own ({shape.specials_in_words()}), which only BTF can declare: "
-                "pin such a map, and write `value: {btf: struct NAME, from: PIN}`"
-            )
-        return chosen
 
     def _template(self, name: str, shape: MapShape, key: Chosen | None, value: Chosen | None, capacity: int) -> None:
         self._templates += [f"  {name}:", f"    type: {shape.map_type.word}", *self._shape(shape, key, value, capacity)]
@@ -187,6 +179,8 @@ class _Exporter:
         if key is not None:
             yield f"    key: {spell(key.expr)}"
         if value is not None:
+            if value.type.specials != shape.specials:
+                yield f"    # Not all: the values hold {_undeclared(shape)}."
             yield f"    value: {spell(value.expr)}"
         if shape.map_type not in _SIZELESS:
             yield f"    max_entries: {capacity}"
@@ -247,16 +241,14 @@ class _Exporter:
         return [f"  {name}: {spell(known[name])}" for name in sorted(wanted)]
 
 
+def _pin(one: FoundMap, name: str) -> str:
+    """Where a map is pinned, or will be once the user has done as the export says."""
+    return one.pin or f"/sys/fs/bpf/{name}"
+
+
+def _undeclared(shape: MapShape) -> str:
+    return f"fields of the kernel's own ({shape.specials_in_words()}), which only a type that BTF names can declare"
+
+
 def _names(expr: TypeExpr) -> Iterator[str]:
-    match expr:
-        case NamedType(name):
-            yield name
-        case ArrayType(element):
-            yield from _names(element)
-        case StructType(members) | UnionType(members):
-            for member in members:
-                yield from _names(member.type)
-        case LpmKeyType(inner) | OptionType(inner):
-            yield from _names(inner)
-        case _:
-            return
+    return (part.name for part in parts(expr) if isinstance(part, NamedType))

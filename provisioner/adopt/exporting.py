@@ -6,11 +6,12 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
-from provisioner import document
+from provisioner import document, loading, pinned_btf
 from provisioner.adopt.export import Exported, export
 from provisioner.adopt.found import FoundMap
 from provisioner.adopt.naming import Naming, read_naming
 from provisioner.adopt.survey import survey
+from provisioner.codec.btf import BtfTypes
 from provisioner.errors import Problems
 from provisioner.kernel import bpffs
 from provisioner.kernel import host as this_host
@@ -31,18 +32,21 @@ def export_live(
 
     Raises InputError for maps that are not there and types that do not fit, and HostError.
     """
-    naming = Naming() if types is None else _naming(types)
+    naming, btf = (Naming(), {}) if types is None else _naming(types)
     host = this_host.read_host()
     found = survey(pins, ids, names, host)
-    return export(found, naming, host.byteorder, project, pin_root=_pin_root(found, project), tables=tables)
+    return export(found, naming, host.byteorder, project, pin_root=_pin_root(found, project), tables=tables, btf=btf)
 
 
-def _naming(path: Path) -> Naming:
+def _naming(path: Path) -> tuple[Naming, dict[str, BtfTypes]]:
+    """What the file says, and the BTF that it takes types from."""
     problems = Problems()
     tree = document.load([path], problems=problems).tree
     naming = read_naming(tree, problems)
+    btf: dict[str, BtfTypes] = {}
+    loading.read_host_btf(naming.btf_types(), btf, pinned_btf.read, problems)
     problems.raise_if_any()
-    return naming
+    return naming, btf
 
 
 def _pin_root(found: Iterable[FoundMap], project: str) -> str:

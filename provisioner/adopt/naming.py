@@ -5,6 +5,7 @@ Whatever is chosen gives the very bytes back that were read.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping
 
 import msgspec
@@ -22,7 +23,7 @@ from provisioner.errors import InputError, Problems
 from provisioner.language.read_types import read_type
 from provisioner.tree import Mapping as TreeMapping
 from provisioner.tree import Node, Scalar
-from provisioner.typexpr import BtfType, LpmKeyType, NamedType, TypeExpr
+from provisioner.typexpr import BtfType, LpmKeyType, NamedType, TypeExpr, parts
 from provisioner.uapi import MapType
 
 _PREFIX_SIZE = 4
@@ -41,6 +42,12 @@ class Naming(msgspec.Struct, frozen=True):
 
     types: Mapping[str, TypeExpr] = field(default_factory=dict)
     maps: Mapping[str, Named] = field(default_factory=dict)
+
+    def btf_types(self) -> Iterator[BtfType]:
+        """Every type that is taken from BTF."""
+        of_maps = (expr for one in self.maps.values() for expr in (one.outer_key, one.key, one.value) if expr)
+        written = itertools.chain(self.types.values(), of_maps)
+        return (part for expr in written for part in parts(expr) if isinstance(part, BtfType))
 
 
 def read_naming(tree: TreeMapping, problems: Problems) -> Naming:
@@ -81,8 +88,9 @@ class Chosen(msgspec.Struct, frozen=True):
 class Chooser:
     """Chooses types for maps of one export; `vocabulary` gathers the names that they need."""
 
-    def __init__(self, naming: Naming, byteorder: ByteOrder) -> None:
+    def __init__(self, naming: Naming, byteorder: ByteOrder, btf: Mapping[str, BtfTypes]) -> None:
         self._byteorder = byteorder
+        self._btf = btf
         self.vocabulary = Vocabulary(dict(naming.types))
 
     def key(self, types: FoundTypes, kind: MapType, size: int, rows: Bytes, given: TypeExpr | None, who: str) -> Chosen:
@@ -173,7 +181,7 @@ class Chooser:
         return chosen
 
     def _builder(self, problems: Problems) -> Builder:
-        return Builder(self.vocabulary.types, byteorder=self._byteorder, problems=problems)
+        return Builder(self.vocabulary.types, byteorder=self._byteorder, problems=problems, btf=self._btf)
 
 
 def gives_back(type_: Type, rows: Bytes, *, loosely: bool) -> bool:

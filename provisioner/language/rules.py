@@ -21,18 +21,7 @@ from provisioner.spec import (
     Spec,
 )
 from provisioner.tree import Mapping, Node, Scalar, Sequence
-from provisioner.typexpr import (
-    VMLINUX,
-    ArrayType,
-    BtfType,
-    EnumType,
-    LpmKeyType,
-    NamedType,
-    OptionType,
-    StructType,
-    TypeExpr,
-    UnionType,
-)
+from provisioner.typexpr import VMLINUX, BtfType, TypeExpr, parts
 from provisioner.uapi import BARE_TYPES, KEYLESS_TYPES, LRU_TYPES, SOCKET_TYPES, MapFlag, MapType
 
 _STORAGE: Final = frozenset({MapType.SK_STORAGE, MapType.INODE_STORAGE, MapType.TASK_STORAGE, MapType.CGRP_STORAGE})
@@ -54,7 +43,7 @@ def btf_types(spec: Spec) -> Iterator[BtfType]:
     fields += [declared.fields for declared in spec.outer_maps.values()]
     written: list[TypeExpr | None] = [*spec.types.values()]
     written += [type_ for field in fields for type_ in (field.key, field.value)]
-    return (found for type_ in written if type_ for found in _btf_types(type_))
+    return (found for type_ in written if type_ for found in parts(type_) if isinstance(found, BtfType))
 
 
 def check(spec: Spec, tree: Mapping, problems: Problems) -> None:
@@ -304,22 +293,3 @@ def _key_text(key: Node | KeyRange) -> str:
             return f"{first.text}..{last.text}" if first and last else "possible_cpus"
         case _:
             return "..."
-
-
-def _btf_types(type_: TypeExpr) -> Iterator[BtfType]:
-    match type_:
-        case BtfType():
-            yield type_
-            for member in type_.refine:
-                yield from _btf_types(member.type)
-        case StructType(members) | UnionType(members):
-            for member in members:
-                yield from _btf_types(member.type)
-        case ArrayType(element):
-            yield from _btf_types(element)
-        case LpmKeyType(data):
-            yield from _btf_types(data)
-        case OptionType(type):
-            yield from _btf_types(type)
-        case NamedType() | EnumType():
-            return

@@ -50,6 +50,15 @@ def test_a_type_comes_out_of_a_live_map(bench: Bench, theirs: Path) -> None:
     assert bench.tree("vips")[bytes(4)] == {struct.pack("<I", 1): bytes([192, 0, 2, 1, 1, 187]) + struct.pack("<H", 7)}
 
 
+def test_an_outer_map_gives_that_of_its_inner_maps(bench: Bench, theirs: Path) -> None:
+    """Also when all that live are the provisioner's own."""
+    bench.apply(ours(theirs))
+    again = ours(bench.root / "vips").replace("weight: 7", "weight: 8")
+    bench.settle(again)
+    assert bench.tree("vips")[bytes(4)] == {struct.pack("<I", 1): bytes([192, 0, 2, 1, 1, 187]) + struct.pack("<H", 8)}
+    bench.destroy(again)
+
+
 def test_a_snapshot_carries_the_type(bench: Bench, theirs: Path) -> None:
     project = bench.load(ours(theirs))
     snapshot = from_bytes(to_bytes(project.snapshot()), "snapshot")
@@ -81,8 +90,13 @@ def test_a_snapshot_carries_the_kernels_types(bench: Bench, monkeypatch: pytest.
 
 
 def test_what_no_live_map_tells_is_refused_at_its_place(bench: Bench, theirs: Path, pin_root: Path) -> None:
-    with maps.create(MapShape(MapType.ARRAY, 4, 4, 1)) as bare:
+    with (
+        maps.create(MapShape(MapType.ARRAY, 4, 4, 1)) as bare,
+        maps.create(MapShape(MapType.ARRAY_OF_MAPS, 4, 4, 1), inner=bare) as outer,
+    ):
+        maps.insert_inner(outer, bytes(4), bare)
         bpffs.pin(bare, pin_root / "bare")
+        bpffs.pin(outer, pin_root / "outer")
     bench.apply(ours(theirs))
 
     def refusal(text: str) -> str:
@@ -97,7 +111,8 @@ def test_what_no_live_map_tells_is_refused_at_its_place(bench: Bench, theirs: Pa
         f"there is no pin {pin_root}/none to take BTF from (only the host"
     )
     assert refusal(ours(pin_root / "bare")).startswith(f"the map at {pin_root}/bare has no BTF (write the type out")
-    assert "the kernel keeps none for maps of maps" in refusal(ours(bench.root / "vips"))
+    why = "the kernel keeps none for outer maps themselves: write the type out, or take it elsewhere"
+    assert refusal(ours(pin_root / "outer")) == f"no inner map of {pin_root}/outer has BTF ({why})"
     assert "the BTF has no `struct backends` (did you mean `struct backend`" in refusal(ours(theirs, "struct backends"))
     bench.destroy(ours(theirs))
 
