@@ -5,6 +5,8 @@ Files are written row by row: what this process holds in memory would count as i
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -18,6 +20,9 @@ CELL_TYPES = {"hash": "u32", "array": "u32", "lpm_trie": "cidr4"}
 _PREFIXES = 1 << 24
 """How many prefixes /24 there are."""
 
+_NDJSON = '{"slot": %d, "key": "%s", "value": %d}\n'
+_CONVERT = "import sys, pyarrow.csv as c, pyarrow.parquet as p; p.write_table(c.read_csv(sys.argv[1]), sys.argv[2])"
+
 
 @dataclass(frozen=True, slots=True)
 class Case:
@@ -27,7 +32,7 @@ class Case:
     entries: int
     inner: Literal["hash", "array", "lpm_trie"] = "hash"
     outer: Literal["hash_of_maps", "array_of_maps"] = "hash_of_maps"
-    source: Literal["csv", "yaml"] = "csv"
+    source: Literal["csv", "ndjson", "parquet", "yaml"] = "csv"
 
     @property
     def total(self) -> int:
@@ -38,6 +43,11 @@ class Case:
         inner = self.inner.removesuffix("_trie")
         outer = "" if self.outer == "hash_of_maps" else " in array_of_maps"
         return f"{self.slots:,}x{self.entries:,} {inner}{outer} {self.source.upper()}"
+
+    @property
+    def stem(self) -> str:
+        """What the names of its files begin with."""
+        return self.name.replace(",", "").replace(" ", "-")
 
     def with_slots(self, slots: int) -> Case:
         """The same with fewer slots, for what would take minutes."""
@@ -69,18 +79,22 @@ def write_spec(case: Case, folder: Path, variant: Variant, *, replace: bool = Fa
 
     `replace` asks for a new inner map wherever anything differs.
     """
-    stem = case.name.replace(",", "").replace(" ", "-")
-    spec = folder / f"{stem}-{variant}{'-replace' if replace else ''}.yaml"
-    table = folder / f"{stem}-{variant}.csv"
+    spec = folder / f"{case.stem}-{variant}{'-replace' if replace else ''}.yaml"
+    table = table_of(spec, case, variant)
     with spec.open("w", encoding="ascii") as out:
         _write_head(case, out, replace)
-        if case.source == "csv":
-            out.write(f"    inner_maps: {{from: {table.name}, outer_key: slot, key: key, value: value}}\n")
-        else:
+        if case.source == "yaml":
             _write_inline(case, variant, out)
-    if case.source == "csv" and not table.exists():
+        else:
+            out.write(f"    inner_maps: {{from: {table.name}, outer_key: slot, key: key, value: value}}\n")
+    if case.source != "yaml" and not table.exists():
         _write_table(case, variant, table)
     return spec
+
+
+def table_of(spec: Path, case: Case, variant: Variant) -> Path:
+    """The table beside `spec`, which a spec with other rules may share."""
+    return spec.with_name(f"{case.stem}-{variant}.{case.source}")
 
 
 def _write_head(case: Case, out: TextIO, replace: bool) -> None:
@@ -111,6 +125,22 @@ def _write_inline(case: Case, variant: Variant, out: TextIO) -> None:
 
 
 def _write_table(case: Case, variant: Variant, path: Path) -> None:
+    rows = case.rows(variant)
+    if case.source == "parquet":
+        plain = path.with_suffix(".csv")
+        with plain.open("w", encoding="ascii") as out:
+            _write_csv(rows, out)
+        # In a process of its own, for its memory: see `measure`.
+        subprocess.run([sys.executable, "-c", _CONVERT, str(plain), str(path)], check=True)
+        plain.unlink()
+        return
     with path.open("w", encoding="ascii") as out:
-        out.write("slot,key,value\n")
-        out.writelines(f"{slot},{key},{value}\n" for slot, key, value in case.rows(variant))
+        if case.source == "ndjson":
+            out.writelines(_NDJSON % row for row in rows)
+        else:
+            _write_csv(rows, out)
+
+
+def _write_csv(rows: Iterator[tuple[int, str, int]], out: TextIO) -> None:
+    out.write("slot,key,value\n")
+    out.writelines(f"{slot},{key},{value}\n" for slot, key, value in rows)

@@ -18,7 +18,8 @@ from typing import Any, Final
 
 from benchmarks.aims import Aim, bpftool_seconds, judge, tutorial_seconds
 from benchmarks.data import Case
-from benchmarks.suite import CREATE, FULL, QUICK, ROOT, Measured, StartUp, measure_case, measure_start
+from benchmarks.measure import Series
+from benchmarks.suite import CREATE, FULL, NO_CHANGES, QUICK, ROOT, Measured, StartUp, measure_case, measure_start
 
 _BPFFS: Final = Path("/sys/fs/bpf")
 _INSIDE: Final = "PROVISIONER_BENCHMARK_NAMESPACE"
@@ -84,14 +85,14 @@ def _table(found: Measured) -> list[str]:
     case = found.case
     lines = [
         f"{case.name}, {case.total:,} entries",
-        f"  {'':24}{'wall s':>9}{'CPU s':>9}{'peak MB':>9}{'graces':>8}{'C limit s':>11}{'ratio':>8}",
+        f"  {'':24}{'wall s':>9}{'CPU s':>9}{'peak MB':>9}{'graces':>8}{'window ms':>11}{'C limit s':>11}{'ratio':>8}",
     ]
     for name, series in found.verbs.items():
-        graces = f"{series.told('result', 'grace_periods'):.0f}" if name != "plan without changes" else "0"
         limit = found.limits[name].told("seconds")
         ratio = f"{series.wall / limit:.1f}" if limit > 0.001 else "-"
         lines.append(
-            f"  {name:24}{series.wall:9.3f}{series.cpu:9.3f}{series.peak:9.0f}{graces:>8}{limit:11.3f}{ratio:>8}"
+            f"  {name:24}{series.wall:9.3f}{series.cpu:9.3f}{series.peak:9.0f}{_waits(name, series)}"
+            f"{limit:11.3f}{ratio:>8}"
         )
     parts = ("load", "steps", "observe", "destroy")
     lines.append("  inside: " + ", ".join(f"{name} {found.inside.told(name):.3f} s" for name in parts))
@@ -103,6 +104,14 @@ def _table(found: Measured) -> list[str]:
         how = f", extrapolated from 1/{scale:g} of it" if scale > 1 else ""
         lines.append(f"  create by {who}: {seconds:.1f} s{how}: {seconds / whole:.1f} times ours")
     return lines
+
+
+def _waits(verb: str, series: Series) -> str:
+    """What an apply tells of its publishing: grace periods, and the time in which its slots became visible."""
+    if verb == NO_CHANGES.name:
+        return f"{'-':>8}{'-':>11}"
+    graces, window = series.told("result", "grace_periods"), series.told("result", "window_seconds") * 1000
+    return f"{graces:8.0f}{f'{window:.1f}' if window else '-':>11}"
 
 
 def _start_table(start: StartUp) -> list[str]:

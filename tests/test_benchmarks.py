@@ -1,0 +1,42 @@
+"""The benchmarks still run, on the smallest case: what they measure is no test's business."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.mark.usefixtures("kernel")
+def test_every_verb_of_the_smallest_case_is_measured_beside_its_limit(tmp_path: Path) -> None:
+    result = tmp_path / "result.json"
+    words = ("--full", "--only", "100x100 hash CSV", "--repeat", "1", "--json", result)
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.run", *map(str, words)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    document = json.loads(result.read_text())
+    (case,) = document["cases"]
+    assert case["case"] == "100x100 hash CSV"
+    assert set(case["verbs"]) == {
+        "create",
+        "plan without changes",
+        "one entry changed",
+        "one inner map replaced",
+        "all inner maps replaced",
+        "destroy",
+    }
+    for verb in case["verbs"].values():
+        assert min(verb["wall"], verb["cpu"], verb["peak_mb"]) > 0
+        assert verb["limit"] >= 0
+    assert min(case["tutorial"], case["bpftool_batch"], *case["inside"].values()) > 0
+    assert "100x100 hash CSV, 10,000 entries" in done.stdout
+    assert "one inner map replaced" in done.stdout
