@@ -6,6 +6,7 @@ Object files and tables come in as values that others have read; every problem o
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 
 import numpy as np
 from msgspec.structs import replace
@@ -95,10 +96,10 @@ class Encoder:
         if resolved is None:
             return None
         contents = one.policy.contents or (Contents.EXACT if one.entries is not None else Contents.IGNORE)
-        group = Group(resolved.shape.max_entries, one.where, one.name, contents is Contents.PRESENT)
+        group = Group(resolved.shape.max_entries, one.where, lambda: one.name, contents is Contents.PRESENT)
         owned = self._owned(one.policy, resolved.key, one.name)
         gatherer = Gatherer(resolved.key, resolved.value, local := Problems())
-        gatherer.take([Part(self._chunks(one.entries), 0, one.name)])
+        gatherer.take([Part(self._chunks(one.entries), 0, group.address)])
         encoded = self._encode(gatherer.finish(), [group], resolved, owned, local)
         slots = DesiredSlots(
             np.zeros((1, 0), np.uint8),
@@ -155,8 +156,10 @@ class Encoder:
         """The slots of `one` and the entries of each, by group: those of the shared inner maps come first."""
         assert resolved.outer_key is not None
         gatherer = Gatherer(resolved.key, resolved.value, local := Problems())
-        gatherer.take(Part(self._chunks(other.entries), number, other.name) for number, other in enumerate(shared))
         groups = [self._shared_group(other, resolved) for other in shared]
+        gatherer.take(
+            Part(self._chunks(other.entries), number, groups[number].address) for number, other in enumerate(shared)
+        )
         base = len(shared)
         if isinstance(one.inner_maps, TableRef):
             written, rows = self._keyed(one.inner_maps, one, writer, gatherer, resolved.outer_key, base, owned)
@@ -195,7 +198,7 @@ class Encoder:
         groups = []
         for number, inner in enumerate(written.inners):
             at = key_of.get(number)
-            address = one.name if at is None else writer.address(written.keys[at : at + 1])
+            address = (lambda: one.name) if at is None else partial(writer.address, written.keys[at : at + 1])
             groups.append(Group(inner.capacity, inner.where, address, inner.contents is Contents.PRESENT))
         return groups
 
@@ -290,4 +293,4 @@ class Encoder:
 
     @staticmethod
     def _shared_group(shared: SharedInnerMap, resolved: Resolved) -> Group:
-        return Group(shared.max_entries or resolved.entry_shape.max_entries, shared.where, shared.name)
+        return Group(shared.max_entries or resolved.entry_shape.max_entries, shared.where, lambda: shared.name)

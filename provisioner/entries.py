@@ -13,7 +13,7 @@ from provisioner.codec.display import format_value
 from provisioner.columns import EntryTable, Index
 from provisioner.errors import Problems
 from provisioner.location import Location
-from provisioner.rows import MAX_PROBLEMS, Rows
+from provisioner.rows import MAX_PROBLEMS, Address, Rows
 from provisioner.shape import MapShape
 from provisioner.state import Sources
 
@@ -26,7 +26,7 @@ class Group(msgspec.Struct, frozen=True):
 
     capacity: int
     where: Location
-    address: str
+    address: Address
     keep_zero: bool = False
 
 
@@ -68,7 +68,7 @@ class _Checks(msgspec.Struct, frozen=True):
     problems: Problems
 
     def _tell(self, row: int, what: str, hint: str) -> None:
-        address = self.groups[int(self.raw.group[row])].address
+        address = self.groups[int(self.raw.group[row])].address()
         self.problems.add(what, self.raw.where(row), hint, address)
 
     def _key(self, row: int) -> Value:
@@ -92,7 +92,7 @@ class _Checks(msgspec.Struct, frozen=True):
             group = self.groups[number]
             what = f"{counts[number]:,} entries do not fit: max_entries is {group.capacity:,}"
             hint = f"write `max_entries: {counts[number]}` or more, or take entries away"
-            self.problems.add(what, group.where, hint, group.address)
+            self.problems.add(what, group.where, hint, group.address())
 
     def duplicates(self, order: Index) -> None:
         """Keys that stand twice in one map; `order` is that of `sort_by_slot`."""

@@ -30,12 +30,16 @@ AddressOf = Callable[[int], str]
 """A row of a batch -> the address of the inner map that it is in."""
 
 
+Address = Callable[[], str]
+"""The address of an inner map, which only a message asks for: to spell ten thousand of them is slow."""
+
+
 class Part(msgspec.Struct, frozen=True):
     """Entries of one group, as text that is read when it is asked for; `address` names the group in messages."""
 
     chunks: Iterable[RawChunk]
     group: int
-    address: str
+    address: Address
 
 
 class Rows(msgspec.Struct, frozen=True):
@@ -95,7 +99,7 @@ class Gatherer:
         self._group.add(np.repeat(np.array([part.group for _, part in batch], np.int32), counts))
         self._add(
             [chunk for chunk, _ in batch],
-            lambda row: batch[int(np.searchsorted(ends, row, side="right"))][1].address,
+            lambda row: batch[int(np.searchsorted(ends, row, side="right"))][1].address(),
         )
 
     def take_keyed(self, chunks: Iterable[RawChunk], outer: Type, name: str, address: Callable[[Bytes], str]) -> Bytes:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, BinaryIO, Final
 
 import msgspec
+import numpy as np
 
 from provisioner.tables.chunks import Find, TableChunk
 from provisioner.tree import MARK_COLUMN_BITS
@@ -22,16 +23,16 @@ FEW_BYTES: Final = 1 << 12
 """Text that is read row by row before NumPy has begun."""
 
 
+_LF: Final = 10
+
+
 class Block(msgspec.Struct, frozen=True):
-    """Whole lines of a file, as they stand there: where they begin, and the number of the first, from 1."""
+    """Whole lines of a file, as they stand there: where they begin, the number of the first, from 1, and how many."""
 
     data: bytes
     offset: int
     line: int
-
-    @property
-    def lines(self) -> int:
-        return self.data.count(b"\n") + (not self.data.endswith(b"\n"))
+    lines: int
 
     def ended(self) -> bytes:
         """The lines, of which the file's last may lack its LF here only."""
@@ -47,9 +48,9 @@ def blocks(stream: BinaryIO, line: int) -> Iterator[Block]:
         whole = rest + data
         end = whole.rfind(b"\n") + 1 if data else len(whole)
         if end:
-            block = Block(whole[:end], offset, line)
-            yield block
-            offset, line = offset + end, line + block.lines
+            lines = whole.count(b"\n", 0, end) + (whole[end - 1] != _LF)
+            yield Block(whole[:end], offset, line, lines)
+            offset, line = offset + end, line + lines
         rest = whole[end:]
         if not data:
             return
@@ -68,7 +69,6 @@ def is_text(data: bytes) -> bool:
 
 def block_chunk(file: str, columns: Mapping[Path, Spans], block: Block, find: Find) -> TableChunk:
     """The wanted columns of a block in which each line is a row."""
-    first = block.line << MARK_COLUMN_BITS
-    step = 1 << MARK_COLUMN_BITS
-    marks = array("Q", range(first, first + block.lines * step, step))
+    lines = np.arange(block.line, block.line + block.lines, dtype=np.uint64)
+    marks = array("Q", (lines << np.uint64(MARK_COLUMN_BITS)).tobytes())
     return TableChunk(file, block.lines, columns, dict.fromkeys(columns, marks), find)

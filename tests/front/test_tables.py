@@ -524,7 +524,7 @@ def test_memory_is_the_packed_entries_and_one_chunk(tmp_path: Path, suffix: str,
     gatherer = Gatherer(key, value, problems)
     tracemalloc.start()
     try:
-        gatherer.take([Part(read_table(reference(path.name), path, problems), 0, "tenants[7]")])
+        gatherer.take([Part(read_table(reference(path.name), path, problems), 0, lambda: "tenants[7]")])
         kept, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
