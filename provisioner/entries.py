@@ -99,8 +99,9 @@ class _Checks(msgspec.Struct, frozen=True):
         first, second = columns.duplicates(self.raw.group[order], self.raw.keys[order])
         for one, other in zip(order[first[:MAX_PROBLEMS]].tolist(), order[second[:MAX_PROBLEMS]].tolist(), strict=True):
             earlier, later = sorted((one, other), key=lambda row: self.raw.where(row))
-            place = self.raw.where(earlier).short()
-            what = f"key {format_value(self._key(later))} stands twice: first in {place}"
+            place, again = self.raw.where(earlier), self.raw.where(later)
+            first_in = str(place) if place.short() == again.short() else place.short()
+            what = f"key {format_value(self._key(later))} stands twice: first in {first_in}"
             self._tell(later, what, "a map holds a key once: remove one of the two")
 
     def owned(self, ranges: Sequence[tuple[int, int]]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Any, Final, TypeVar
 
@@ -16,13 +16,16 @@ from provisioner.codec.base import Bytes, Column, Fault, Path, Type
 from provisioner.columns import Groups
 from provisioner.errors import Problems
 from provisioner.location import Location
-from provisioner.tree import MARK_COLUMN_BITS, RAW, PackedColumn, RawChunk, Scalar
+from provisioner.tree import MARK_COLUMN_BITS, RAW, Find, PackedColumn, RawChunk, Scalar
 
 BATCH_ROWS: Final = 512
 """Rows encoded at once, so that a column's texts stay in the cache; a larger chunk is taken as it is."""
 
 MAX_PROBLEMS: Final = 50
 """Problems told of one map's entries: a table with the wrong type in a column would have one for every row."""
+
+_FAR: Final = 1 << 16
+"""Columns from here on are not kept: nobody reads such a line, and two bytes for each entry are enough."""
 
 Owner = TypeVar("Owner")
 
@@ -45,7 +48,8 @@ class Part(msgspec.Struct, frozen=True):
 class Rows(msgspec.Struct, frozen=True):
     """All entries in the order they were written: `keys` (n, key size), `values` (n, value size), the others (n,).
 
-    `sound` says which keys could be read; `file` indexes `files`.
+    `sound` says which keys could be read; `file` indexes `files`. `column` is that of the key, or 0 where it is far to
+    the right or, in a table, not known before `finders` look for it, by file.
     """
 
     keys: Bytes
@@ -54,10 +58,16 @@ class Rows(msgspec.Struct, frozen=True):
     sound: NDArray[np.bool_]
     file: NDArray[np.uint16]
     line: NDArray[np.uint32]
+    column: NDArray[np.uint16]
     files: tuple[str, ...]
+    finders: Mapping[str, Find]
 
     def where(self, row: int) -> Location:
-        return Location(self.files[int(self.file[row])], int(self.line[row]), 1)
+        """The place of the row's key."""
+        file, line, column = self.files[int(self.file[row])], int(self.line[row]), int(self.column[row])
+        if not column and file in self.finders:
+            return self.finders[file](line, ("key",))
+        return Location(file, line, column or 1)
 
 
 class _Growing:
@@ -86,7 +96,8 @@ class Gatherer:
         self._count = 0
         self._files: dict[str, int] = {}
         self._keys, self._values, self._group = _Growing(), _Growing(), _Growing()
-        self._sound, self._file, self._line = _Growing(), _Growing(), _Growing()
+        self._sound, self._file, self._line, self._column = _Growing(), _Growing(), _Growing(), _Growing()
+        self._finders: dict[str, Find] = {}
 
     def take(self, parts: Iterable[Part]) -> None:
         """Entries of groups that are known."""
@@ -135,7 +146,9 @@ class Gatherer:
             self._sound.whole(np.bool_, count=n),
             self._file.whole(np.uint16, count=n),
             self._line.whole(np.uint32, count=n),
+            self._column.whole(np.uint16, count=n),
             tuple(self._files),
+            self._finders,
         )
 
     def _add(self, chunks: Sequence[RawChunk], address: AddressOf) -> None:
@@ -148,9 +161,17 @@ class Gatherer:
         self._values.add(values)
         for chunk in chunks:
             self._file.add(np.full(chunk.rows, self._files.setdefault(chunk.file, len(self._files)), np.uint16))
-            marks = np.frombuffer(next(iter(chunk.marks.values())), np.uint64)
+            marks = np.frombuffer(_key_marks(chunk), np.uint64)
             self._line.add((marks >> np.uint64(MARK_COLUMN_BITS)).astype(np.uint32))
+            column = marks & np.uint64((1 << MARK_COLUMN_BITS) - 1)
+            self._column.add(np.where(column < _FAR, column, np.uint64(0)).astype(np.uint16))
+            if chunk.find is not None:
+                self._finders[chunk.file] = chunk.find
         self._count += count
+
+
+def _key_marks(chunk: RawChunk) -> array[int]:
+    return next((marks for path, marks in chunk.marks.items() if path[0] == "key"), next(iter(chunk.marks.values())))
 
 
 def encode_columns(

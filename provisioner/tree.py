@@ -7,7 +7,7 @@ trees of nodes but columns of text (`RawEntries`), the same that tables give.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from collections.abc import Mapping as MappingOf
 from collections.abc import Sequence as SequenceOf
 from typing import TYPE_CHECKING, Final, Protocol
@@ -97,20 +97,28 @@ RAW: Final = ("value", -1)
 """The path of a value in the kernel's own bytes, a character for each; no user can write it."""
 
 
+Find = Callable[[int, "Path"], Location]
+"""(line, path) -> the place of what stands at the path in the row that begins in this line."""
+
+
 class RawChunk(msgspec.Struct, frozen=True):
     """Entries written alike: one column of text per scalar path, all of `rows` rows.
 
     Paths begin with "key" or "value", or "outer" in a table that fills many inner maps.
-    `marks` packs the place of each scalar as line << 32 | column.
+    `marks` packs the place of each scalar as line << 32 | column. In a table it holds the line alone, and `find` looks
+    for the column in the file, which is slow.
     """
 
     file: str
     rows: int
     columns: MappingOf[Path, TextColumn]
     marks: MappingOf[Path, array[int]]
+    find: Find | None = None
 
     def where(self, row: int, path: Path) -> Location:
         """The place of the scalar at `path` in `row`; that of the row's first scalar where there is none."""
+        if self.find is not None:
+            return self.find(self.lines()[row], path)
         marks = self.marks.get(path)
         if marks is None:
             marks = next(iter(self.marks.values()))

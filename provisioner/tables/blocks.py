@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, BinaryIO, Final
 import msgspec
 import numpy as np
 
-from provisioner.tables.chunks import Find, TableChunk
-from provisioner.tree import MARK_COLUMN_BITS
+from provisioner.tree import MARK_COLUMN_BITS, Find, RawChunk
 
 if TYPE_CHECKING:
     from provisioner.codec.base import Path
@@ -67,8 +66,8 @@ def is_text(data: bytes) -> bool:
     return True
 
 
-def block_chunk(file: str, columns: Mapping[Path, Spans], block: Block, find: Find) -> TableChunk:
+def block_chunk(file: str, columns: Mapping[Path, Spans], block: Block, find: Find) -> RawChunk:
     """The wanted columns of a block in which each line is a row."""
     lines = np.arange(block.line, block.line + block.lines, dtype=np.uint64)
     marks = array("Q", (lines << np.uint64(MARK_COLUMN_BITS)).tobytes())
-    return TableChunk(file, block.lines, columns, dict.fromkeys(columns, marks), find)
+    return RawChunk(file, block.lines, columns, dict.fromkeys(columns, marks), find)

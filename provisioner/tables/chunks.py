@@ -7,8 +7,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path as FilePath
 from typing import TYPE_CHECKING, Any, Final
 
-from provisioner.location import Location
-from provisioner.tree import MARK_COLUMN_BITS, PackedColumn, RawChunk
+from provisioner.tree import MARK_COLUMN_BITS, Find, PackedColumn, RawChunk
 
 if TYPE_CHECKING:
     from provisioner.codec.base import Column, Path
@@ -22,27 +21,15 @@ MAX_PROBLEMS: Final = 50
 _LINE: Final = 1 << MARK_COLUMN_BITS
 _INDEX_EVERY: Final = 512
 
-Find = Callable[[int, "Path"], Location]
-"""(line, path) -> the place of what stands at the path in the row that begins in this line."""
 
-
-class TableChunk(RawChunk, frozen=True):
-    """A chunk whose marks hold the line alone: `find` looks for the column in the file, which is slow."""
-
-    find: Find
-
-    def where(self, row: int, path: Path) -> Location:
-        return self.find(self.lines()[row], path)
-
-
-def make_chunk(file: str, columns: dict[Path, Column], lines: Sequence[int], find: Find) -> TableChunk:
+def make_chunk(file: str, columns: dict[Path, Column], lines: Sequence[int], find: Find) -> RawChunk:
     """`columns` of text, one row for each of `lines`."""
     if isinstance(lines, range):
         marks = array("Q", range(lines.start * _LINE, lines.stop * _LINE, _LINE))
     else:
         marks = array("Q", [line * _LINE for line in lines])
     packed = {path: PackedColumn(texts) for path, texts in columns.items()}
-    return TableChunk(file, len(lines), packed, dict.fromkeys(columns, marks), find)
+    return RawChunk(file, len(lines), packed, dict.fromkeys(columns, marks), find)
 
 
 class Gatherer:
@@ -55,18 +42,18 @@ class Gatherer:
         self._find = find
         self._open: dict[tuple[Path, ...], tuple[list[int], list[tuple[str | None, ...]]]] = {}
 
-    def add(self, line: int, shape: tuple[Path, ...], texts: tuple[str | None, ...]) -> TableChunk | None:
+    def add(self, line: int, shape: tuple[Path, ...], texts: tuple[str | None, ...]) -> RawChunk | None:
         """Take a row; the chunk that it fills, if it does."""
         lines, rows = self._open.setdefault(shape, ([], []))
         lines.append(line)
         rows.append(texts)
         return self._pack(shape) if len(rows) >= CHUNK_ROWS else None
 
-    def finish(self) -> Iterator[TableChunk]:
+    def finish(self) -> Iterator[RawChunk]:
         while self._open:
             yield self._pack(next(iter(self._open)))
 
-    def _pack(self, shape: tuple[Path, ...]) -> TableChunk:
+    def _pack(self, shape: tuple[Path, ...]) -> RawChunk:
         lines, rows = self._open.pop(shape)
         return make_chunk(self._file, dict(zip(shape, zip(*rows, strict=True), strict=True)), lines, self._find)
 

@@ -68,7 +68,7 @@ CASES = [
     Bad(
         "duplicate YAML key", "    max_entries: 4\n    inner: acl", "    key: u32\n    inner: acl", "12:5", "`key`", ""
     ),
-    Bad("duplicate entry", "{3: 7}", "{3: 7, 0x3: 8}", "22", "key 3 stands twice", "remove one"),
+    Bad("duplicate entry", "{3: 7}", "{3: 7, 0x3: 8}", "22:27", "key 3 stands twice", "remove one"),
     Bad("duplicate slot", "{3: 7}}", "{3: 7}}\n      0x1: {}", "23:7", "tables[1] stands twice", "remove one"),
     Bad(
         "too many entries",
@@ -78,7 +78,7 @@ CASES = [
         "3 entries do not fit: max_entries is 2",
         "max_entries: 3",
     ),
-    Bad("index out of range", "{3: 7}", "{4: 7}", "22", "index 4 is out of range: max_entries is 4", "0 to 3"),
+    Bad("index out of range", "{3: 7}", "{4: 7}", "22:21", "index 4 is out of range: max_entries is 4", "0 to 3"),
     Bad("outer index out of range", "1: {entries: {3", "9: {entries: {3", "22:7", "index 9 is out of range", "0 to 3"),
     Bad("host bits", "10.0.0.0/8", "10.0.0.9/8", "15:21", "bits set beyond its prefix", "write 10.0.0.0/8"),
     Bad("name too long", "  tenants:", f"  {'t' * 256}:", "9:3", "longer than 255", "pins"),

@@ -408,11 +408,25 @@ def test_places_far_down_and_after_fields_of_several_lines_are_exact(tmp_path: P
     assert set(places) >= {"long.csv:3002:25", "long.csv:3004:1", "long.csv:3004:15"}
 
 
-def test_keys_that_stand_twice_name_both_lines(tmp_path: Path) -> None:
-    as_file(tmp_path / "t.csv", [ROWS[0], ROWS[1], ROWS[0]])
-    table = "{from: t.csv, outer_key: tenant, key: cidr, value: {ip: ip, port: port, on: on, tag: tag}}"
+@pytest.mark.parametrize(
+    ("suffix", "first", "second"), [("csv", 2, "4:3"), ("ndjson", 1, "3:23"), ("parquet", 1, "3:2")]
+)
+def test_keys_that_stand_twice_name_both_places(tmp_path: Path, suffix: str, first: int, second: str) -> None:
+    as_file(tmp_path / f"t.{suffix}", [ROWS[0], ROWS[1], ROWS[0]])
+    table = f"{{from: t.{suffix}, outer_key: tenant, key: cidr, value: {{ip: ip, port: port, on: on, tag: tag}}}}"
     [problem] = errors(tmp_path, table)
-    assert problem == "t.csv:4:1: key 10.0.0.0/8 stands twice: first in t.csv:2"
+    assert problem == f"t.{suffix}:{second}: key 10.0.0.0/8 stands twice: first in t.{suffix}:{first}"
+
+
+def test_keys_that_stand_twice_in_one_line_name_both_columns(tmp_path: Path) -> None:
+    backend = "{ip: 10.0.0.1, port: 1, on: true, tag: 0x0000}"
+    inline = f"{{7: {{entries: [{{value: {backend}, key: 0.0.0.0/0}}, {{key: 0.0.0.0/0, value: {backend}}}]}}}}"
+    [problem] = errors(tmp_path, inline)
+    head = "    inner_maps: "
+    first, second = (
+        len(head) + 1 + inline.index(f"{before}0.0.0.0/0") + len(before) for before in (", key: ", "{key: ")
+    )
+    assert problem == f"spec.yaml:13:{second}: key 0.0.0.0/0 stands twice: first in spec.yaml:13:{first}"
 
 
 def test_tables_stay_inside_the_project_folder(tmp_path: Path) -> None:
@@ -511,7 +525,8 @@ def big_table(path: Path, count: int) -> None:
 
 @pytest.mark.parametrize(("suffix", "count"), [("csv", 400_000), ("ndjson", 50_000)])
 def test_memory_is_the_packed_entries_and_one_chunk(tmp_path: Path, suffix: str, count: int) -> None:
-    """Of an entry its key and value are kept, and 11 bytes: line 4, file 2, inner map 4, whether the key is sound 1.
+    """Of an entry its key and value are kept, and 13 bytes: line 4, column 2, file 2, inner map 4, whether the
+    key is sound 1.
 
     Memory that grows in place is taken an eighth ahead. A block of CSV is 256 KiB of text; beside it are where its
     fields begin and end, as 8 bytes when they are looked for and 4 when they are kept, and their bytes as numbers: less
@@ -531,7 +546,7 @@ def test_memory_is_the_packed_entries_and_one_chunk(tmp_path: Path, suffix: str,
     rows = gatherer.finish()
     assert not len(problems)
     assert len(rows.keys) == count
-    assert kept < 9 / 8 * (4 + 8 + 11) * count + 100_000
+    assert kept < 9 / 8 * (4 + 8 + 13) * count + 100_000
     assert peak < kept + 12 * (256 << 10)
 
 
