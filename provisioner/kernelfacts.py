@@ -15,6 +15,7 @@ from typing import Final
 import msgspec
 
 from provisioner.errors import InputError, Problem, Problems
+from provisioner.specials import SPIN_LOCK
 from provisioner.state import DesiredMap, DesiredState
 from provisioner.uapi import MapFlag, MapType
 
@@ -82,6 +83,20 @@ BATCH: Final[Mapping[MapType, Fact]] = MappingProxyType(
     }
 )
 """Types whose batch system calls are younger than `OLDEST`: tried on 5.10, which has none, and 6.1, which has all."""
+
+SPECIALS: Final[Mapping[str, Fact]] = MappingProxyType(
+    {
+        "bpf_timer": Fact((5, 15, 0), "68134668c17f"),
+        "kptr": Fact((5, 19, 0), "61df10c7799e"),
+        "kptr_untrusted": Fact((6, 4, 0), "03b77e17aeb2"),
+        "bpf_wq": Fact((6, 10, 0), "d56b63cf0c0f"),
+        "bpf_res_spin_lock": Fact((6, 15, 0), "0de2046137f9"),
+    }
+)
+"""The kernel's own fields in values that are younger than `OLDEST`: before, it takes them for data."""
+
+INNER_LOCKS: Final = Fact((6, 2, 0), "b7ff97925b55")
+"""A bpf_spin_lock in the values of inner maps; in those of other maps, it is older than `OLDEST`."""
 
 INNER_CAPACITY: Final = Fact((5, 10, 0), "134fede4eecf")
 INNER_ARRAYS: Final = Fact((5, 10, 0), "4a8f87e60f6d")
@@ -160,6 +175,11 @@ def _refused(one: DesiredMap, version: Version) -> Iterator[Problem]:
         if shape.map_flags & MapFlag.INNER_MAP and version < INNER_ARRAYS.since:
             what = f"Linux {_text(version)} has no flag inner_map"
             yield Problem(what, one.where, _since(INNER_ARRAYS), one.name)
+    for kind in dict.fromkeys(special.kind for special in one.entry_shape.specials or ()):
+        field = INNER_LOCKS if kind == SPIN_LOCK and one.outer is not None else SPECIALS.get(kind.split()[0])
+        if field is not None and version < field.since:
+            where = "the values of inner maps" if field is INNER_LOCKS else "values"
+            yield Problem(f"Linux {_text(version)} knows no {kind} in {where}", one.where, _since(field), one.name)
     other = int((one.slots.max_entries != one.entry_shape.max_entries).sum())
     if one.outer is not None and other and version < INNER_CAPACITY.since:
         what = f"Linux {_text(version)} takes no inner map with another max_entries than its template: {other:,} have"

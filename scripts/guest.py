@@ -52,6 +52,7 @@ mkdir -p "/host$project"
 mount -t virtiofs project "/host$project" || poweroff -f
 mount -t bpf bpf /sys/fs/bpf
 mount -t cgroup2 cgroup2 /sys/fs/cgroup
+echo +memory > /sys/fs/cgroup/cgroup.subtree_control
 mount -t tracefs tracefs /sys/kernel/tracing
 mkdir -p /dev/pts /dev/shm
 mount -t devpts devpts /dev/pts

@@ -1,20 +1,40 @@
-"""What the kernel that runs lacks: found out by trying, and believed only of one that is too old to have it."""
+"""What the kernel that runs lacks: found out by trying, and believed only of one that is too old to have it.
+
+A test that cannot do without is skipped with a claim: what is missing, how that showed, and the commit that added it.
+"""
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
 from typing import Final
 
+import pytest
+
 from provisioner import kernelfacts
+from provisioner.codec.btf_emit import btf_of
+from provisioner.codec.integer import Integer
+from provisioner.codec.layout import lay_out_struct
+from provisioner.codec.members import Opaque
 from provisioner.doctor import running_version
 from provisioner.kernel import maps
+from provisioner.kernel.fd import MapFd
 from provisioner.kernel.reasons import KernelError
 from provisioner.shape import MapShape
-from provisioner.uapi import MapType
+from provisioner.specials import SPIN_LOCK, Special
+from provisioner.uapi import MapFlag, MapType
 
 _TRIED: Final = {
     MapType.BLOOM_FILTER: MapShape(MapType.BLOOM_FILTER, 0, 8, 16),
     MapType.USER_RINGBUF: MapShape(MapType.USER_RINGBUF, 0, 0, 4096),
 }
+
+
+MEMORY: Final = kernelfacts.Fact((6, 4, 0), "90a5527d7686")
+"""From here on `memlock` in fdinfo is what a map takes; before, what its entries would at most, in pages."""
+
+_ROOM: Final = {"bpf_timer": 16, "bpf_wq": 16, SPIN_LOCK: 4, "bpf_res_spin_lock": 4}
+"""Bytes of the kernel's own fields; pointers have 8."""
 
 
 UNPRIVILEGED: Final = kernelfacts.Fact((5, 19, 0), "c8644cd0efe7")
@@ -28,7 +48,7 @@ def others_may_look(refused: str) -> bool:
     """
     if "BPF_OBJ_GET: this process may not do this" not in refused:
         return True
-    assert running_version() < UNPRIVILEGED.since, f"it came with {UNPRIVILEGED.source}, but: {refused}"
+    lacks("opening of pins without CAP_BPF", UNPRIVILEGED, refused)
     return False
 
 
@@ -41,6 +61,79 @@ def kernel_has(map_type: MapType) -> bool:
         maps.create(_TRIED[map_type]).close()
     except KernelError as error:
         refused = error
-    fact = kernelfacts.TYPES[map_type]
-    assert refused is None or running_version() < fact.since, f"{map_type.word} came with {fact.source}, but: {refused}"
+    if refused is not None:
+        lacks(map_type.word, kernelfacts.TYPES[map_type], str(refused))
     return refused is None
+
+
+def need(map_type: MapType) -> None:
+    """Skip where the kernel makes no maps of a type."""
+    if not kernel_has(map_type):
+        pytest.skip(lacks(map_type.word, kernelfacts.TYPES[map_type], "BPF_MAP_CREATE is refused"))
+
+
+def lacks(what: str, fact: kernelfacts.Fact, showed: str) -> str:
+    """The claim that this kernel lacks something, by what showed it. Fails where the kernel is new enough for it."""
+    claim = f"no {what}: {showed}; it came with {fact.source}"
+    assert running_version() < fact.since, claim
+    return claim
+
+
+def counted(fd: MapFd) -> int:
+    """The bytes that the kernel says a map takes."""
+    lines = (line.split() for line in Path(f"/proc/self/fdinfo/{fd.number}").read_text().splitlines())
+    return next(int(words[1]) for words in lines if words[0] == "memlock:")
+
+
+def need_counted_memory() -> None:
+    """Skip where the kernel does not count what a map takes."""
+    with maps.create(MapShape(MapType.HASH, 4, 4, 1000, MapFlag.NO_PREALLOC)) as fd:
+        empty = counted(fd)
+        for number in range(100):
+            maps.update(fd, number.to_bytes(4, sys.byteorder), bytes(4))
+        if counted(fd) == empty:
+            pytest.skip(lacks("memory of a map that is counted", MEMORY, "a hundred entries changed nothing"))
+
+
+def record(kind: str) -> tuple[MapShape, MapFd]:
+    """A hash whose values have a field of the kernel's own, and a number after it; with BTF that says so."""
+    size = _ROOM.get(kind, 8)
+    number = Integer("u32", 4, False, sys.byteorder, 32)
+    value = lay_out_struct([("special", Opaque(kind, size, min(size, 8))), ("rest", number)], packed=False)
+    shape = MapShape(MapType.HASH, 4, value.size, 4, specials=value.specials)
+    data, key_id, value_id = btf_of(number, value, sys.byteorder)
+    with maps.load_btf(data) as btf:
+        return shape, maps.create(shape, btf=btf, btf_key_type_id=key_id, btf_value_type_id=value_id)
+
+
+def need_field(kind: str) -> None:
+    """Skip where the kernel takes a field of its own for data, or refuses the BTF that has it."""
+    word = Special(0, kind).word
+    size = _ROOM.get(kind, 8)
+    try:
+        shape, fd = record(kind)
+    except KernelError as error:
+        pytest.skip(lacks(kind, kernelfacts.SPECIALS[word], str(error)))
+    with fd:
+        maps.update(fd, bytes(4), b"\xff" * shape.value_size)
+        if (maps.lookup(fd, bytes(4), shape.value_size) or b"")[:size] != bytes(size):
+            pytest.skip(lacks(kind, kernelfacts.SPECIALS[word], "it is written and read like any field"))
+
+
+def inner_locks_refused() -> KernelError | None:
+    """Why no inner map may have a bpf_spin_lock in its values; None where it may. Fails where it should."""
+    _, inner = record(SPIN_LOCK)
+    with inner:
+        try:
+            maps.create(MapShape(MapType.ARRAY_OF_MAPS, 4, 4, 1), inner=inner).close()
+        except KernelError as error:
+            lacks("bpf_spin_lock in an inner map's values", kernelfacts.INNER_LOCKS, str(error))
+            return error
+    return None
+
+
+def need_inner_locks() -> None:
+    """Skip where no inner map may have a bpf_spin_lock in its values."""
+    refused = inner_locks_refused()
+    if refused is not None:
+        pytest.skip(lacks("bpf_spin_lock in an inner map's values", kernelfacts.INNER_LOCKS, str(refused)))

@@ -100,6 +100,10 @@ REASONS: Final[dict[tuple[str, int, Subject], Reason]] = {
     (RELINK, codes.EINVAL, ""): Reason("the link takes no program of this type"),
     (LOAD, codes.EACCES, ""): _REFUSED,
     (LOAD, codes.EINVAL, ""): _REFUSED,
+    ("load", ENOTSUPP, ""): Reason(
+        "this kernel does not make a map of the object, or not with that inner map",
+        "the log names it; `provisioner validate --kernel` says what which kernel refuses",
+    ),
     ("load", codes.ENOENT, ""): Reason("the object needs something that this kernel lacks", "the log names it"),
     ("rmdir", codes.ENOTEMPTY, ""): Reason("the folder holds what is not ours", "look at it with `ls`"),
     ("mkdir", codes.EPERM, ""): _NO_DOT,

@@ -144,7 +144,8 @@ def test_a_shared_inner_map_is_one_map_in_all_its_slots(bench: Bench) -> None:
     assert len(ids) == 41
     assert len(set(ids.values())) == 2
     bench.settle(SHARED.format(value=2))
-    assert all(bench.tree("outer")[u32(key)] == {u32(1): u32(2)} for key in range(1, 41))
+    tree = bench.tree("outer")
+    assert all(tree[u32(key)] == {u32(1): u32(2)} for key in range(1, 41))
     assert len(set(bench.ids("outer").values())) == 2
 
 

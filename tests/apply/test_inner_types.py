@@ -14,7 +14,7 @@ from provisioner.kernel.host import possible_cpus
 from provisioner.kernel.reasons import KernelError
 from provisioner.uapi import MapType
 from tests.apply.conftest import Bench
-from tests.features import kernel_has
+from tests.features import kernel_has, need
 
 OUTER = ["hash_of_maps", "array_of_maps"]
 
@@ -144,8 +144,7 @@ outer_maps:
 
 @pytest.mark.parametrize("outer", OUTER)
 def test_another_map_extra_is_another_template(bench: Bench, outer: str) -> None:
-    if not kernel_has(MapType.BLOOM_FILTER):
-        return
+    need(MapType.BLOOM_FILTER)
     text = spec("bloom_filter", outer, "value: u64, map_extra: 3, contents: ignore, on_replace: drop", "{}")
     bench.settle(text)
     change = bench.plan(text.replace("map_extra: 3", "map_extra: 5")).maps["outer"]

@@ -21,6 +21,7 @@ from tests import ledger
 from tests.apply import live
 from tests.apply.conftest import Bench
 from tests.cli.support import run
+from tests.features import need_inner_locks
 
 OUTER: Final = (MapType.ARRAY_OF_MAPS, MapType.HASH_OF_MAPS)
 HASH: Final = MapShape(MapType.HASH, 4, 8, 16)
@@ -135,6 +136,7 @@ def test_what_the_live_map_takes_is_applied(theirs: Theirs, outer: MapType, fill
 def test_a_special_field_of_the_live_values_is_named(
     theirs: Theirs, bpf_object: Callable[[str], Path], outer: MapType, filled: bool
 ) -> None:
+    need_inner_locks()
     with objects.load(bpf_object("held")) as loaded:
         bpffs.pin(loaded.maps[outer.word], theirs.folder / "theirs")
         if filled:

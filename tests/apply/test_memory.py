@@ -86,13 +86,17 @@ def test_each_cgroup_on_the_way_up_has_its_own_headroom(tmp_path: Path, is_v1: b
 
 @pytest.mark.usefixtures("kernel")
 def test_rlimit_memlock_counts_only_where_the_kernel_charges_maps_to_it() -> None:
-    """Found out by trying: with memory cgroups in its place, a map is made under a limit of nothing."""
+    """Found out by trying: with memory cgroups in its place, a map is made under a limit of nothing.
+
+    Without CAP_SYS_RESOURCE, by which libbpf would raise the limit.
+    """
     code = (
         "import resource; resource.setrlimit(resource.RLIMIT_MEMLOCK, (65536, 65536)); "
         "from provisioner.kernel.memory import memlock_headroom; print(memlock_headroom(1 << 20)); "
         "print(resource.getrlimit(resource.RLIMIT_MEMLOCK))"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment())
+    command = ["setpriv", "--bounding-set=-sys_resource", sys.executable, "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment())
     charged = "Headroom(what='RLIMIT_MEMLOCK', left=65536"
     assert done.stderr == ""
     assert done.stdout.startswith(charged if needs_memlock() else "None")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ HOST = Host("little", 4)
 def desired(folder: Path, text: str, host: Host = HOST) -> DesiredState:
     path = folder / "edge.yaml"
     path.write_text(f"version: 1\nname: edge\n{text}")
-    return api.load([path], host=host).desired
+    return api.load([path], host=host, allow_outside=True).desired
 
 
 def outer(template: str, slots: str = "{0..9: {entries: {1: 1}}}") -> str:
@@ -105,6 +106,19 @@ def test_what_a_kernel_refuses_is_an_error_that_names_the_source(
         kernelfacts.advise(state, parse(before))
     assert all(problem.where is not None for problem in caught.value.problems)
     kernelfacts.advise(state, parse(since))
+
+
+def test_a_lock_in_inner_maps_is_younger_than_one_in_other_maps(
+    tmp_path: Path, bpf_object: Callable[[str], Path]
+) -> None:
+    value = "{btf: struct counter, from: held}"
+    objects = f"objects: {{held: {{file: {bpf_object('held')}}}}}\n"
+    plain = f"maps: {{one: {{type: hash, key: u32, value: {value}, max_entries: 8}}}}\n"
+    inner = outer(f"type: hash, key: u32, value: {value}, max_entries: 8", "{1: {}}")
+    kernelfacts.advise(desired(tmp_path, objects + plain), parse("5.10"))
+    with pytest.raises(InputError, match="knows no bpf_spin_lock in the values of inner maps"):
+        kernelfacts.advise(desired(tmp_path, objects + inner), parse("6.1"))
+    kernelfacts.advise(desired(tmp_path, objects + inner), parse("6.2"))
 
 
 @pytest.mark.parametrize("host", [HOST, Host("big", 4), Host("little", 256)])

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Final
 
 import pytest
 
 from provisioner.footprint import map_bytes
 from provisioner.kernel import maps
-from provisioner.kernel.fd import MapFd
 from provisioner.kernel.host import possible_cpus
 from provisioner.shape import MapShape
 from provisioner.uapi import INNER_TYPES, MapFlag, MapType
-from tests.features import kernel_has
+from tests.features import counted, kernel_has, need_counted_memory
 
 FACTOR: Final = 1.6
 """How far an estimate may be off, either way."""
@@ -54,11 +52,6 @@ def shapes() -> Iterator[MapShape]:
     yield MapShape(MapType.USER_RINGBUF, 0, 0, 1 << 16)
 
 
-def counted(fd: MapFd) -> int:
-    lines = (line.split() for line in Path(f"/proc/self/fdinfo/{fd.number}").read_text().splitlines())
-    return next(int(words[1]) for words in lines if words[0] == "memlock:")
-
-
 def is_near(estimated: int, live: int) -> bool:
     return live / FACTOR - SMALL <= estimated <= live * FACTOR + SMALL
 
@@ -70,6 +63,7 @@ def test_every_type_is_measured() -> None:
 
 @pytest.mark.usefixtures("kernel")
 def test_an_empty_map_takes_what_was_estimated() -> None:
+    need_counted_memory()
     cpus = possible_cpus()
     wrong = []
     for shape in shapes():
@@ -104,6 +98,7 @@ def test_an_outer_map_takes_what_was_estimated(outer: MapType) -> None:
 )
 def test_entries_take_what_was_estimated(shape: MapShape) -> None:
     """Where they are not there from the start."""
+    need_counted_memory()
     bits = ((shape.key_size - 4) * 8).to_bytes(4, "little") if shape.map_type is MapType.LPM_TRIE else b""
     value = bytes(shape.value_size * (possible_cpus() if shape.is_percpu else 1))
     with maps.create(shape) as fd:
