@@ -33,8 +33,8 @@ class Field(msgspec.Struct, frozen=True):
         return tuple(name for field in self.type.fields for name in field.reached_by())
 
 
-class Struct(Type, frozen=True):
-    """Members by name. `name` is what C would call it, for BTF; it may be empty."""
+class _Members(Type, frozen=True):
+    """Named members at their offsets. `name` is what C would call the whole, for BTF; it may be empty."""
 
     fields: tuple[Field, ...]
     length: int
@@ -52,6 +52,13 @@ class Struct(Type, frozen=True):
     @property
     def sensitive(self) -> bool:
         return any(field.type.sensitive for field in self.fields)
+
+    def mask(self) -> Bytes:
+        return _mask(self.fields, self.size)
+
+
+class Struct(_Members, frozen=True):
+    """Members by name, one after the other."""
 
     @property
     def specials(self) -> tuple[Special, ...]:
@@ -83,9 +90,6 @@ class Struct(Type, frozen=True):
                 value.update({field.name: part} if field.name else part)
         return values
 
-    def mask(self) -> Bytes:
-        return _mask(self.fields, self.size)
-
     def conceal(self, value: Value) -> Value:
         return _conceal(self.fields, value) if self.sensitive else value
 
@@ -93,29 +97,12 @@ class Struct(Type, frozen=True):
         return f"struct {self.name}" if self.name else _listed("struct", self.fields)
 
 
-class Union(Type, frozen=True):
+class Union(_Members, frozen=True):
     """A value names exactly one of the members; the bytes beyond it are zero.
 
     The bytes do not say which member was meant. Decoded is the first whose bytes hold all that is not zero; live bytes
     that no single member could have written are shown as the widest.
     """
-
-    fields: tuple[Field, ...]
-    length: int
-    alignment: int
-    name: str = ""
-
-    @property
-    def size(self) -> int:
-        return self.length
-
-    @property
-    def align(self) -> int:
-        return self.alignment
-
-    @property
-    def sensitive(self) -> bool:
-        return any(field.type.sensitive for field in self.fields)
 
     def encode(self, columns: Columns, out: Bytes) -> list[Fault]:
         if faults := _no_mapping(columns, self.fields, self.describe()):
@@ -147,9 +134,6 @@ class Union(Type, frozen=True):
 
     def _widest(self) -> int:
         return max(range(len(self.fields)), key=lambda index: self.fields[index].type.size)
-
-    def mask(self) -> Bytes:
-        return _mask(self.fields, self.size)
 
     def conceal(self, value: Value) -> Value:
         # Which member was meant is a guess, so a secret in one of them hides them all.

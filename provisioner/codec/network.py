@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+from abc import abstractmethod
 from collections.abc import Sequence
 from socket import AF_INET, AF_INET6, inet_ntop, inet_pton
-from typing import Final
+from typing import ClassVar, Final
 
 import numpy as np
 
@@ -53,23 +54,40 @@ def _address(family: int, text: str, kind: str) -> bytes:
         raise _refused(text, kind) from None
 
 
-class Ipv4(Scalar, frozen=True):
+class _OneFamily(Scalar, frozen=True):
+    """An address of one family, which a type below names: `FAMILY` for the C library, `KIND` for messages."""
+
+    FAMILY: ClassVar[int]
+    KIND: ClassVar[str]
+
+    def parse_one(self, text: str) -> bytes:
+        if self._is_of_the_other(text):
+            raise RefusedError(f"{shown(text)} is not an {self.KIND} address", "the type `ip` takes both families")
+        return _address(self.FAMILY, text, self.KIND)
+
+    def parse_all(self, texts: Sequence[str]) -> Bytes | None:
+        try:
+            return _rows(b"".join([inet_pton(self.FAMILY, text) for text in texts]), len(texts), self.size)
+        except (OSError, ValueError):
+            return None
+
+    def describe(self) -> str:
+        return self.KIND.lower()
+
+    @abstractmethod
+    def _is_of_the_other(self, text: str) -> bool:
+        """Whether this looks like an address of the other family."""
+
+
+class Ipv4(_OneFamily, frozen=True):
     """An IPv4 address: 4 bytes, aligned like `__be32`."""
+
+    FAMILY: ClassVar = AF_INET
+    KIND: ClassVar = "IPv4"
 
     @property
     def size(self) -> int:
         return 4
-
-    def parse_one(self, text: str) -> bytes:
-        if ":" in text:
-            raise RefusedError(f"{shown(text)} is not an IPv4 address", "the type `ip` takes both families")
-        return _address(AF_INET, text, "IPv4")
-
-    def parse_all(self, texts: Sequence[str]) -> Bytes | None:
-        try:
-            return _rows(b"".join([inet_pton(AF_INET, text) for text in texts]), len(texts), 4)
-        except (OSError, ValueError):
-            return None
 
     def parse_spans(self, spans: Spans) -> Bytes | None:
         return parse_ipv4(spans)
@@ -77,12 +95,15 @@ class Ipv4(Scalar, frozen=True):
     def decode(self, rows: Bytes) -> list[Value]:
         return [f"{a}.{b}.{c}.{d}" for a, b, c, d in rows.tolist()]
 
-    def describe(self) -> str:
-        return "ipv4"
+    def _is_of_the_other(self, text: str) -> bool:
+        return ":" in text
 
 
-class Ipv6(Scalar, frozen=True):
+class Ipv6(_OneFamily, frozen=True):
     """An IPv6 address: 16 bytes, aligned like `struct in6_addr`."""
+
+    FAMILY: ClassVar = AF_INET6
+    KIND: ClassVar = "IPv6"
 
     @property
     def size(self) -> int:
@@ -92,22 +113,11 @@ class Ipv6(Scalar, frozen=True):
     def align(self) -> int:
         return 4
 
-    def parse_one(self, text: str) -> bytes:
-        if ":" not in text and text.count(".") == 3:
-            raise RefusedError(f"{shown(text)} is not an IPv6 address", "the type `ip` takes both families")
-        return _address(AF_INET6, text, "IPv6")
-
-    def parse_all(self, texts: Sequence[str]) -> Bytes | None:
-        try:
-            return _rows(b"".join([inet_pton(AF_INET6, text) for text in texts]), len(texts), 16)
-        except (OSError, ValueError):
-            return None
-
     def decode(self, rows: Bytes) -> list[Value]:
         return [inet_ntop(AF_INET6, value) for value in _values(rows, 16)]
 
-    def describe(self) -> str:
-        return "ipv6"
+    def _is_of_the_other(self, text: str) -> bool:
+        return ":" not in text and text.count(".") == 3
 
 
 class Ip(Scalar, frozen=True):
