@@ -237,7 +237,7 @@ def _tell(fault: Fault, prefix: str, chunks: Sequence[RawChunk], address: Addres
 
 
 def key_chunk(paths: Sequence[Path], rows: Sequence[Sequence[Scalar]], where: Location) -> RawChunk:
-    """Keys that are written alike, as one chunk: `rows` has a scalar per path; a key without any is at `where`."""
+    """Keys that one file writes alike, as one chunk: `rows` has a scalar per path; a key without any is at `where`."""
     by_path = list(zip(*rows, strict=True)) if paths else []
     packed = {
         ("key", *path): PackedColumn([scalar.text for scalar in column])
@@ -247,7 +247,8 @@ def key_chunk(paths: Sequence[Path], rows: Sequence[Sequence[Scalar]], where: Lo
         ("key", *path): array("Q", [_mark(scalar.where) for scalar in column])
         for path, column in zip(paths, by_path, strict=True)
     }
-    return RawChunk(where.file, len(rows), packed, marks or {("key",): array("Q", [_mark(where)] * len(rows))})
+    file = rows[0][0].where.file if paths else where.file
+    return RawChunk(file, len(rows), packed, marks or {("key",): array("Q", [_mark(where)] * len(rows))})
 
 
 def _mark(where: Location) -> int:

@@ -139,17 +139,18 @@ class SlotWriter:
         return self._outer.policy.contents or self._template.policy.contents or Contents.EXACT
 
     def _single_keys(self, inner_maps: Sequence[InnerMap]) -> tuple[Bytes, NDArray[np.bool_]]:
-        """Keys of inner maps that name one each, and which of them are sound; those written alike go together."""
+        """Keys of inner maps that name one each, and which of them are sound; those written alike, in one file, go together."""
         keys = np.zeros((len(inner_maps), self._kind.size), np.uint8)
         sound = np.ones(len(inner_maps), np.bool_)
-        alike: dict[tuple[Path, ...], list[int]] = {}
+        alike: dict[tuple[str, tuple[Path, ...]], list[int]] = {}
         scalars: list[list[Scalar]] = []
         for number, inner in enumerate(inner_maps):
             assert not isinstance(inner.key, KeyRange)
             found = list(flatten(inner.key))
             scalars.append([scalar for _, scalar in found])
-            alike.setdefault(tuple(path for path, _ in found), []).append(number)
-        for paths, numbers in alike.items():
+            file = found[0][1].where.file if found else inner.where.file
+            alike.setdefault((file, tuple(path for path, _ in found)), []).append(number)
+        for (_, paths), numbers in alike.items():
             chunk = key_chunk(paths, [scalars[number] for number in numbers], inner_maps[numbers[0]].where)
             out = np.zeros((len(numbers), self._kind.size), np.uint8)
             sound[numbers] = encode_columns([chunk], lambda _: self._outer.name, "key", self._kind, out, self._problems)

@@ -125,3 +125,11 @@ def test_types_that_nothing_uses_are_read_too(tmp_path: Path) -> None:
         "a.yaml:3:30: there is no type `u33`",
         "a.yaml:3:56: type `loop` contains itself: loop -> loop",
     ]
+
+
+def test_a_wrong_outer_key_is_told_in_the_file_that_has_it(tmp_path: Path) -> None:
+    """Also when the slots of its map stand in several files."""
+    more = "outer_maps: {o: {inner_maps: {900: {}, 901..902: {}}}}\n"
+    found = told(tmp_path, a=HEAD + TEMPLATE + OUTER.replace("900", "1"), b=more)
+    places = ((31, 900), (40, 901), (45, 902))
+    assert found == [f"b.yaml:1:{column}: {key} does not fit u8 (0 to 255)" for column, key in places]
