@@ -28,7 +28,7 @@ _START_REPEAT: Final = 7
 
 def main(arguments: Sequence[str]) -> None:
     """Parse `arguments`, go to a namespace, measure, print."""
-    options = _parse(arguments)
+    options = parse(arguments)
     if os.environ.get(_INSIDE) is None:
         _enter_namespace(arguments)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that temporary files go, too
@@ -52,7 +52,8 @@ def main(arguments: Sequence[str]) -> None:
         options.json.write_text(json.dumps(_document(results, start, aims), indent=1) + "\n", encoding="utf-8")
 
 
-def _parse(arguments: Sequence[str]) -> argparse.Namespace:
+def parse(arguments: Sequence[str]) -> argparse.Namespace:
+    """What the words of a command line ask for; ends with 2 where they mean nothing."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.run", description=__doc__)
     sizes = parser.add_mutually_exclusive_group()
     sizes.add_argument("--quick", action="store_true", help="the sizes that fit in about 5 minutes (default)")

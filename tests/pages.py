@@ -8,7 +8,7 @@ A page is Markdown. What its fences are is said by a comment in the line above, 
     ```python                          parts of one program
     <!-- excerpt: edge.yaml -->        lines that are in that file now
     <!-- overlay: edge.yaml -->        a part of a spec: valid when it is laid over that file
-    <!-- run by: tests/... -->         another test runs it
+    <!-- run by: tests/... -->         another test runs it: that file asks for the page's fences by `fences`
     <!-- not run: why -->              nothing can run it here
 
 A command may end with 0, or with 2 as `plan` does; one that ends otherwise says so: `# exit status 4`.
@@ -70,6 +70,17 @@ def blocks(page: Path) -> list[Block]:
     return [_block(found, text.count("\n", 0, found.start()) + 1) for found in _BLOCK.finditer(text)]
 
 
+def fences(test: str, page: str) -> list[Block]:
+    """The fences of a page which say that they are run by the file `test`, its `__file__`. Take all of them."""
+    said = str(Path(test).relative_to(ROOT))
+    return [block for block in blocks(page_named(page)) if (block.word, block.said) == ("run by", said)]
+
+
+def page_named(name: str) -> Path:
+    """A page of docs/, or the README."""
+    return ROOT / name if name == "README.md" else ROOT / "docs" / name
+
+
 def _block(found: re.Match[str], line: int) -> Block:
     if found["edited"]:
         return Block(line, "edit", found["edited"], "sed", found["script"])
@@ -79,7 +90,6 @@ def _block(found: re.Match[str], line: int) -> Block:
 
 def run(page: Path, folder: Path) -> int:
     """Do in `folder` what the page tells; how many commands and programs ran. Fails where the page is wrong."""
-    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}:/usr/sbin:/sbin"}
     ran = 0
     program = ""
     for block in blocks(page):
@@ -93,12 +103,12 @@ def run(page: Path, folder: Path) -> int:
                 subprocess.run(["sed", "-i", block.text, block.said], cwd=folder, check=True)
             case "console":
                 for command in block.commands():
-                    _run_command(command, where, folder, environment)
+                    type_in(command, where, folder)
                     ran += 1
             case "excerpt":
                 assert block.text in (folder / block.said).read_text(), f"{where}: {block.said} has no such lines"
             case "overlay":
-                _lay_over(block, where, folder, environment)
+                _lay_over(block, where, folder)
                 ran += 1
             case "python":
                 program += f"{block.text}\n"
@@ -106,13 +116,17 @@ def run(page: Path, folder: Path) -> int:
                 pass  # somebody else's to run: test_docs.py sees to it
     if program:
         (folder / "page.py").write_text(program)
-        _run_command(Command(f"{sys.executable} page.py", "", (0,)), page.name, folder, environment)
+        type_in(Command(f"{sys.executable} page.py", "", (0,)), page.name, folder)
         ran += 1
     return ran
 
 
-def _run_command(command: Command, where: str, folder: Path, environment: dict[str, str]) -> None:
-    """A terminal shows standard error as well: so it is compared too."""
+def type_in(command: Command, where: str, folder: Path) -> None:
+    """Run a command in `folder`, and hold it to what the page shows.
+
+    A terminal shows standard error as well: so it is compared too.
+    """
+    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}:/usr/sbin:/sbin"}
     done = subprocess.run(
         ["bash", "-c", command.typed],
         cwd=folder,
@@ -129,10 +143,10 @@ def _run_command(command: Command, where: str, folder: Path, environment: dict[s
         assert done.stdout == command.shown, f"{where}: `{command.typed}`"
 
 
-def _lay_over(block: Block, where: str, folder: Path, environment: dict[str, str]) -> None:
+def _lay_over(block: Block, where: str, folder: Path) -> None:
     (folder / "part.yaml").write_text(block.text)
     typed = f"provisioner validate {block.said} --overlay part.yaml"
-    _run_command(Command(typed, "", (0,)), where, folder, environment)
+    type_in(Command(typed, "", (0,)), where, folder)
 
 
 def agree(shown: str, printed: str) -> bool:

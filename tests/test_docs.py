@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -10,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks import run as benchmarks
+from benchmarks.suite import QUICK
 from tests import pages
 from tests.conftest import remove_tree
 
@@ -50,11 +53,30 @@ def test_every_fence_is_run_or_says_why_not(page: Path) -> None:
         where = f"{page.name}:{block.line}"
         assert block.word in (*RUN, *SAID), f"{where}: say with a comment what this fence is; see tests/pages.py"
         if block.word == "run by":
-            assert (pages.ROOT / block.said).is_file(), f"{where}: {block.said} is not there"
+            assert f'fences(__file__, "{page.name}")' in (pages.ROOT / block.said).read_text(), (
+                f"{where}: {block.said} does not take it"
+            )
         if block.word in SAID:
             assert block.said
         if block.language == "console" and block.word == "console":
             assert list(block.commands()), f"{where}: no command"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_what_is_not_run_could_be(page: Path) -> None:
+    """Targets of make, cases of the benchmarks, folders of tests: they are there."""
+    for block in (block for block in pages.blocks(page) if block.word == "not run"):
+        for line in block.text.splitlines():
+            match shlex.split(line.removeprefix("# "), comments=True):
+                case ["make", *targets]:
+                    subprocess.run(["make", "--dry-run", *targets], cwd=pages.ROOT, check=True, capture_output=True)
+                case [".venv/bin/python", "-m", "benchmarks.run", *words]:
+                    only = benchmarks.parse(words).only
+                    assert any(only in task.case.name for task in QUICK), only
+                case [".venv/bin/python", "-m", "pytest", path]:
+                    assert (pages.ROOT / path).exists(), path
+                case _:
+                    pytest.fail(f"{page.name}:{block.line}: nobody looks whether this could be run: {line}")
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)

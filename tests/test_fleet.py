@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import pytest
 
+from tests import pages
 from tests.cli.support import run
 
 FLEET: Final = Path(__file__).parent.parent / "examples" / "fleet"
@@ -54,6 +55,13 @@ def test_the_text_says_it_too_and_nothing_of_it_without_overlays() -> None:
     assert "        + 10.0.0.0/8      deny  (hosts/edge-3.yaml:2)\n" in told
     assert "        + 0.0.0.0/0       deny\n" in told
     assert "yaml" not in run("plan", "base.yaml", "--against", "empty").out
+
+
+def test_the_guide_shows_what_is_printed() -> None:
+    (guide,) = pages.fences(__file__, "gitops.md")
+    go, plan = guide.commands()
+    assert plan.shown
+    pages.type_in(pages.Command(f"{go.typed} && {plan.typed}", plan.shown, (2,)), "gitops.md", pages.ROOT)
 
 
 def test_a_slot_that_an_overlay_adds_says_so(tmp_path: Path) -> None:

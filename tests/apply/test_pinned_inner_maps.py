@@ -16,6 +16,7 @@ from provisioner.kernel import bpffs, maps, reading
 from provisioner.kernel.fd import MapFd
 from provisioner.shape import MapShape
 from provisioner.uapi import MapType
+from tests import pages
 from tests.conftest import remove_tree
 from tests.features import others_may_look
 from tests.privileges import as_nobody, without
@@ -180,7 +181,8 @@ def foreign() -> MapFd:
 
 # --- who may -----------------------------------------------------------------------------------------------------
 
-SHOWN = PINNED + f"pin_mode: '0640'\npin_group: '{GROUP}'\n" + BODY
+(GUIDE,) = pages.fences(__file__, "privileges.md")
+SHOWN = HEAD + GUIDE.text.replace("monitoring", f"'{GROUP}'") + BODY
 
 
 def access(root: Path) -> set[tuple[str, int, int]]:

@@ -12,6 +12,7 @@ import pytest
 
 from provisioner import api, audit
 from provisioner.report.model import Counts, EntryCounts, Summary
+from tests import pages
 from tests.cli.conftest import Project
 
 NOTHING = Counts()
@@ -72,7 +73,8 @@ def test_an_apply_that_changes_something_leaves_one_line(
     assert line["PROVISIONER_USER"] == "root"
     assert (line["PROVISIONER_RESULT"], line["PROVISIONER_ENTRIES_INSERT"]) == ("applied", "4")
     assert (line["SYSLOG_IDENTIFIER"], line["PRIORITY"]) == ("provisioner", "5")
-    assert line["MESSAGE"].startswith(f"apply project=edge pin_root={project.root} uid=0 user=root ")
+    (guide,) = pages.fences(__file__, "watch.md")
+    assert pages.agree(guide.text.replace("/sys/fs/bpf/edge", str(project.root)), line["MESSAGE"] + "\n")
     assert project.run("apply", "--yes").status == 0
     assert heard(journal) == [], "nothing was changed"
     assert project.run("destroy", "--yes").status == 0

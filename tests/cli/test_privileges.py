@@ -10,6 +10,7 @@ import pytest
 
 from provisioner import api
 from provisioner.hazards import Overrides
+from tests import pages
 from tests.cli.conftest import Project
 from tests.cli.support import SPEC
 from tests.conftest import Veth
@@ -30,7 +31,8 @@ name: edge
 maps:
   devices: {type: devmap, key: u32, value: u32, max_entries: 4, contents: ignore}
 """
-PINNED = SPEC.replace("name: edge\n", "name: edge\npin_inner_maps: true\n")
+(GUIDE,) = pages.fences(__file__, "privileges.md")
+PINNED = SPEC.replace("name: edge\n", f"name: edge\n{GUIDE.text}")
 OBJECTS = """\
 version: 1
 name: edge

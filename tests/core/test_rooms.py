@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 import provisioner
+from tests import pages
 
 PACKAGE = Path(provisioner.__file__).parent
 
@@ -75,6 +77,14 @@ def imports(module: Path) -> Iterator[str]:
 
 def within(name: str, rooms: set[str]) -> bool:
     return any(name == room or name.startswith(room + ".") for room in rooms)
+
+
+def test_the_drawing_names_rooms_that_are_there() -> None:
+    (drawing,) = pages.fences(__file__, "how-it-works.md")
+    assert drawing.text in (pages.ROOT / "CONTRIBUTING.md").read_text(), "the same for those who change it"
+    values = {"YAML", "desired", "live", "kernel", "observed"}
+    rooms = set(re.findall(r"[A-Za-z]+", drawing.text)) - values
+    assert {room for room in rooms if modules(room)[0].is_file()} == rooms
 
 
 def test_what_calls_itself_pure_is_among_them() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -28,9 +29,12 @@ class Ran:
 class _Context:
     inputs: dict[str, str]
     steps: dict[str, dict[str, str]] = field(default_factory=dict)
+    words: Mapping[str, str] = field(default_factory=dict)
 
     def value(self, expression: str) -> str:
-        """`inputs.verb`, `steps.plan.outputs.changes`, `'a literal'`."""
+        """`inputs.verb`, `steps.plan.outputs.changes`, `'a literal'`, or one of `words` (`github.token`)."""
+        if expression in self.words:
+            return self.words[expression]
         match expression.split("."):
             case ["inputs", name]:
                 return self.inputs[name]
@@ -76,6 +80,30 @@ def run(action: Path, folder: Path, temporary: Path, **inputs: str) -> Ran:
             break
     outputs = {name: context.first(_EXPRESSION.sub(r"\1", one["value"])) for name, one in described["outputs"].items()}
     return Ran(status, outputs, files["GITHUB_STEP_SUMMARY"].read_text(), log)
+
+
+def run_job(
+    job: dict[str, Any], act: Callable[..., Ran], folder: Path, temporary: Path, words: Mapping[str, str]
+) -> list[Ran]:
+    """Run the steps of a job: this project's action by `act`, what is to be `run` by bash; a checkout is there.
+
+    Commands are looked for in `temporary` first. Gives how the actions ended.
+    """
+    context, ran = _Context({}, words=words), []
+    for step in job["steps"]:
+        if "if" in step and not context.holds(step["if"]):
+            continue
+        if "run" in step:
+            given = {name: context.value(_EXPRESSION.sub(r"\1", text)) for name, text in step["env"].items()}
+            script = _EXPRESSION.sub(lambda found: context.value(found[1]), step["run"])
+            path = {"PATH": f"{temporary}:{os.environ['PATH']}"}
+            subprocess.run(
+                ["bash", "-eo", "pipefail", "-c", script], cwd=folder, env=os.environ | path | given, check=True
+            )
+        elif not step["uses"].startswith("actions/checkout@"):
+            ran.append(act(folder, **step["with"]))
+            context.steps[step.get("id", "")] = ran[-1].outputs
+    return ran
 
 
 def _step(

@@ -17,6 +17,7 @@ from typing import Any, Final
 import pytest
 import yaml
 
+from tests import pages
 from tests.integrations.hosts import FOLDER, Host, host
 
 ROOT: Final = Path(__file__).parents[2]
@@ -71,10 +72,12 @@ class Fleet:
         inventory = {name: {"ansible_host": str(one.pid)} for name, one in hosts.items()}
         variables = {
             "ansible_connection": "namespace",
+            "ansible_user": "root",  # so that `become` has nothing to do
             "ansible_python_interpreter": sys.executable,
             "ansible_remote_tmp": f"{FOLDER}/ansible",
         }
-        (folder / "hosts.yml").write_text(yaml.dump({"all": {"hosts": inventory, "vars": variables}}))
+        groups = {"all": {"hosts": inventory, "vars": variables}, "edges": {"hosts": dict.fromkeys(inventory)}}
+        (folder / "hosts.yml").write_text(yaml.dump(groups))
         self.environment = os.environ | {
             "ANSIBLE_HOME": str(folder / "home"),
             "ANSIBLE_COLLECTIONS_PATH": str(folder),
@@ -84,12 +87,17 @@ class Fleet:
             "ANSIBLE_CALLBACK_RESULT_FORMAT": "json",
             "ANSIBLE_RETRY_FILES_ENABLED": "0",
             "LC_ALL": "C.UTF-8",
+            "PATH": f"{BIN}:{os.environ['PATH']}",
         }
 
     def play(self, tasks: list[Task], *options: str, **keywords: Any) -> Played:
         """Run tasks on all hosts."""
+        return self.run(yaml.dump([{"hosts": "all", "gather_facts": False, "tasks": tasks} | keywords]), *options)
+
+    def run(self, text: str, *options: str) -> Played:
+        """Run a playbook."""
         book = self.folder / "play.yml"
-        book.write_text(yaml.dump([{"hosts": "all", "gather_facts": False, "tasks": tasks} | keywords]))
+        book.write_text(text)
         done = subprocess.run(
             [str(BIN / "ansible-playbook"), "--inventory", str(self.folder / "hosts.yml"), str(book), *options],
             env=self.environment,
@@ -101,9 +109,9 @@ class Fleet:
         recap = {name: {key: int(count) for key, count in re.findall(r"(\w+)=(\d+)", rest)} for name, rest in lines}
         return Played(done.returncode, recap, done.stdout + done.stderr)
 
-    def write(self, text: str, *names: str) -> None:
+    def write(self, text: str, *names: str, file: str = "edge.yaml") -> None:
         for name in names or self.hosts:
-            self.hosts[name].write("edge.yaml", text)
+            self.hosts[name].write(file, text)
 
     def live(self, name: str) -> dict[str, Any]:
         shown = self.hosts[name].run(COMMAND, "show", SPEC_FILE, "--format", "json", "--full")
@@ -176,6 +184,26 @@ def test_a_rolling_change_stops_at_the_host_that_fails(fleet: Fleet) -> None:
     fleet.write(SPEC, "edge-2")
     again = fleet.play([maps()], **rolling)
     assert (again.status, again.hosts("changed")) == (0, {"edge-2", "edge-3"})
+
+
+def test_the_play_of_the_guide(fleet: Fleet) -> None:
+    """Host by host, each with its own overlay; the last one does not begin when the one before it fails."""
+    (play,) = pages.fences(__file__, "roll-out.md")
+    book = play.text.replace("/etc/provisioner", FOLDER)
+    overlay = "outer_maps: {tenants: {inner_maps: {1: {entries: {1: WEIGHT}}}}}"
+    fleet.write(SPEC, file="base.yaml")
+    for number, name in enumerate(fleet.hosts, start=20):
+        fleet.write(overlay.replace("WEIGHT", str(number)), name, file=f"{name}.yaml")
+    fleet.write(overlay.replace("WEIGHT", "ten"), "edge-2", file="edge-2.yaml")
+    first = fleet.run(book)
+    assert (first.hosts("changed"), first.hosts("failed")) == ({"edge-1"}, {"edge-2"}), first.said
+    assert f"{FOLDER}/edge-2.yaml:1:" in first.said
+    fleet.write(overlay.replace("WEIGHT", "21"), "edge-2", file="edge-2.yaml")
+    again = fleet.run(book)
+    assert (again.status, again.hosts("changed")) == (0, {"edge-2", "edge-3"}), again.said
+    fleet.write(SPEC)
+    for number, name in enumerate(fleet.hosts, start=20):
+        assert fleet.live(name)["maps"][0]["inner_maps"][0]["entries"][0]["value"] == number
 
 
 def test_diff_refusals_and_drift(fleet: Fleet) -> None:

@@ -8,8 +8,11 @@ from pathlib import Path
 from typing import Final
 
 import pytest
+import yaml
 
+from tests import pages
 from tests.cli.conftest import Project
+from tests.cli.support import SPEC, run
 from tests.integrations import runner
 
 ROOT: Final = Path(__file__).parents[2]
@@ -93,6 +96,34 @@ def test_apply_does_the_plan_that_it_shows(project: Project) -> None:
     assert (ran.status, ran.outputs["exitcode"]) == (0, "0"), ran.log
 
 
+def test_the_workflow_of_the_guide(system_bpffs: Path, tmp_path: Path) -> None:
+    """Its steps in a checkout that holds what it names; `gh` is one that writes down what it is told."""
+    assert system_bpffs.is_dir()
+    (guide,) = pages.fences(__file__, "gitops.md")
+    (tmp_path / "workflow.yml").write_text(guide.text)
+    check = ["-m", "check_jsonschema", "--builtin-schema", "vendor.github-workflows", str(tmp_path / "workflow.yml")]
+    subprocess.run([sys.executable, *check], check=True)
+    checkout = tmp_path / "checkout"
+    files = {
+        "specs/edge.yaml": SPEC,
+        "specs/sites/ams.yaml": "outer_maps: {tenants: {inner_maps: {2: {entries: {7: 71}}}}}\n",
+        "specs/hosts/edge-1.yaml": "outer_maps: {tenants: {inner_maps: {3: {entries: {}}}}}\n",
+    }
+    for name, text in files.items():
+        (checkout / name).parent.mkdir(parents=True, exist_ok=True)
+        (checkout / name).write_text(text)
+    (checkout / "snapshots").mkdir()
+    assert run("export", "--snapshot", checkout / "snapshots/edge-1.snapshot", checkout / "specs/edge.yaml").status == 0
+    (tmp_path / "gh").write_text(f'#!/bin/sh\nprintf "%s\\n" "$GH_TOKEN" "$@" > {tmp_path}/said\n')
+    (tmp_path / "gh").chmod(0o755)
+    words = {"github.token": "a-token", "github.event.number": "12"}
+    ran = runner.run_job(yaml.safe_load(guide.text)["jobs"]["plan"], act, checkout, tmp_path, words)
+    assert [one.status for one in ran] == [0, 0]
+    said = (tmp_path / "said").read_text()
+    assert said.startswith("a-token\npr\ncomment\n12\n--body\n")
+    assert "Inner maps: 3 to create. Entries: 4 to insert." in said
+
+
 def test_it_is_a_sound_action() -> None:
     check = ["-m", "check_jsonschema", "--builtin-schema", "vendor.github-actions", str(ACTION)]
     subprocess.run([sys.executable, *check], check=True)
@@ -100,8 +131,6 @@ def test_it_is_a_sound_action() -> None:
 
 
 def test_the_guide_names_its_inputs_and_outputs() -> None:
-    import yaml
-
     guide, action = (ROOT / "docs" / "gitops.md").read_text(), yaml.safe_load(ACTION.read_text())
     for name in (*action["inputs"], *action["outputs"]):
         assert f"`{name}`" in guide, name

@@ -12,20 +12,13 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tests import pages
+
 ROOT = Path(__file__).parents[2]
 SPEC = (ROOT / "examples" / "standalone.yaml").read_text()
 
-CONFIG = """\
-repos:
-  - repo: {hooks}
-    rev: v1.0.0
-    hooks:
-      - id: provisioner-validate
-        files: ^single/
-      - id: provisioner-validate-project
-        files: ^composed/
-        args: [composed]
-"""
+(GUIDE,) = pages.fences(__file__, "gitops.md")
+HOST = "outer_maps: {hosts_by_site: {inner_maps: {9: {entries: {}}}}}\n"
 
 
 def git(folder: Path, *words: str) -> str:
@@ -48,7 +41,7 @@ def hooks(tmp_path_factory: pytest.TempPathFactory) -> Path:
     git(folder, "init", "--quiet")
     git(folder, "add", "--all")
     git(folder, "commit", "--quiet", "--message", "everything")
-    git(folder, "tag", "v1.0.0")
+    git(folder, "tag", "v0.1.0")
     return folder
 
 
@@ -65,11 +58,11 @@ class Repository:
             "PYTHONPATH": sysconfig.get_path("purelib"),
         }
         git(folder, "init", "--quiet")
-        self.write(".pre-commit-config.yaml", CONFIG.format(hooks=hooks))
+        self.write(".pre-commit-config.yaml", GUIDE.text.replace("https://example.org/bpf-provisioner", str(hooks)))
 
     def write(self, name: str, text: str) -> None:
         path = self.folder / name
-        path.parent.mkdir(exist_ok=True)
+        path.parent.mkdir(exist_ok=True, parents=True)
         path.write_text(text)
 
     def commit(self) -> tuple[int, str]:
@@ -87,21 +80,20 @@ class Repository:
 
 def test_changed_specs_are_validated(hooks: Path, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
     repository = Repository(tmp_path, hooks, tmp_path_factory.mktemp("cache"))
-    types, rest = SPEC.split("inner_templates:", 1)
-    repository.write("single/one.yaml", SPEC)
-    repository.write("single/two.yaml", SPEC)
-    repository.write("composed/types.yaml", types)
-    repository.write("composed/maps.yaml", f"inner_templates:{rest}")
+    repository.write("specs/one.yaml", SPEC)
+    repository.write("specs/two.yaml", SPEC)
+    repository.write("fleet/base.yaml", SPEC)
+    repository.write("fleet/hosts/edge-1.yaml", HOST)
     status, said = repository.commit()
     assert status == 0, said
     git(tmp_path, "commit", "--quiet", "--message", "sound", "--no-verify")
 
-    repository.write("single/two.yaml", SPEC.replace("vlan: 4094", "vlan: 70000"))
-    repository.write("composed/types.yaml", types.replace("owner: owner", "owner: nobody"))
+    repository.write("specs/two.yaml", SPEC.replace("vlan: 4094", "vlan: 70000"))
+    repository.write("fleet/hosts/edge-1.yaml", HOST.replace("9:", "nine:"))
     status, said = repository.commit()
     assert status == 1
-    assert "single/two.yaml:38:" in said and "70000" in said
-    assert "composed/types.yaml:" in said and "nobody" in said
+    assert "specs/two.yaml:38:" in said and "70000" in said
+    assert "fleet/hosts/edge-1.yaml:1:" in said and "nine" in said
     assert "one.yaml" not in said
 
 

@@ -7,30 +7,24 @@ import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import Final
 
 import pytest
 import yaml
 
+from tests import pages
 from tests.cli.conftest import Project
 
-GUIDE: Final = (Path(__file__).parents[2] / "docs" / "gitops.md").read_text()
+SALT, PUPPET = (block.text for block in pages.fences(__file__, "gitops.md"))
 
 
 def salt() -> tuple[str, str]:
     """Guard and command."""
-    found = re.search(r"```yaml\n# Salt\n(.*?)```", GUIDE, re.DOTALL)
-    assert found is not None
-    state = {
-        key: value for one in yaml.safe_load(found[1])["provisioner-edge"]["cmd.run"] for key, value in one.items()
-    }
+    state = {key: value for one in yaml.safe_load(SALT)["provisioner-edge"]["cmd.run"] for key, value in one.items()}
     return state["unless"], state["name"]
 
 
 def puppet() -> tuple[str, str]:
-    found = re.search(r"```puppet\n(.*?)```", GUIDE, re.DOTALL)
-    assert found is not None
-    words = dict(re.findall(r"(\w+) +=> '([^']*)'", found[1]))
+    words = dict(re.findall(r"(\w+) +=> '([^']*)'", PUPPET))
     return words["unless"], words["command"]
 
 

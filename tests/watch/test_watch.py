@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from provisioner.kernel import bpffs, maps
+from tests import pages
 from tests.cli.conftest import Project
 from tests.cli.support import run
 from tests.watch.conftest import Watching, until
@@ -27,6 +28,14 @@ def test_it_applies_at_the_start_and_when_files_change(project: Project, watchin
     assert watch.end() == 0
     assert project.run("plan").status == 0, "what is live stays"
     assert watch.lines[-1]["event"] == "stopped"
+
+
+def test_a_folder_as_the_guide_shows_it(project: Project, watching: Start) -> None:
+    (guide,) = pages.fences(__file__, "watch.md")
+    assert guide.text == "provisioner watch /etc/provisioner/edge\n"
+    watch = watching(files=(project.spec.parent,))
+    watch.expect("applied")
+    assert watch.end() == 0
 
 
 def test_drift_is_put_right(project: Project, watching: Start) -> None:
