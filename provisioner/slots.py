@@ -139,7 +139,7 @@ class SlotWriter:
         return self._outer.policy.contents or self._template.policy.contents or Contents.EXACT
 
     def _single_keys(self, inner_maps: Sequence[InnerMap]) -> tuple[Bytes, NDArray[np.bool_]]:
-        """Keys of inner maps that name one each, and which of them are sound; those written alike, in one file, go together."""
+        """Keys of inner maps that name one each, and which are sound; those that one file writes alike go together."""
         keys = np.zeros((len(inner_maps), self._kind.size), np.uint8)
         sound = np.ones(len(inner_maps), np.bool_)
         alike: dict[tuple[str, tuple[Path, ...]], list[int]] = {}
