@@ -57,7 +57,8 @@ class CarryOut:
         console.note(
             LogLine(Level.INFO, "planned", sentences.differences(self._report.summary) or sentences.NO_CHANGES, counts)
         )
-        if console.format == "text":
+        # Whoever is asked has to see what about.
+        if console.format == "text" and not (console.quiet and self._yes):
             console.lines(text.render(self._report, console.style, steps=console.verbose, blocked=False))
         if not self._yes and (console.format != "text" or not sys.stdout.isatty()):
             # The question that follows is about this, and standard output goes elsewhere.
@@ -108,12 +109,13 @@ class CarryOut:
         if self._report is None:
             return
         how = "destroy" if self._destroy else "apply"
-        level = Level.NOTICE if end.status in ("applied", "unchanged") else Level.ERROR
+        is_well = end.status in ("applied", "unchanged")
+        level = Level.NOTICE if is_well else Level.ERROR
         ended = " ".join(sentences.outcome(self._report, end))
         self._console.note(LogLine(level, how, ended, {"project": self._report.project, **to_builtins(end)}))
         if self._console.format != "text":
             write(self._console, self._report, end, full=self._full)
-        elif end.status != "unchanged":
+        elif end.status != "unchanged" and not (self._console.quiet and is_well):
             self._console.lines(sentences.outcome(self._report, end))
             if self._console.verbose:
                 self._console.lines(sentences.window(end))

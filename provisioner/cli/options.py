@@ -46,7 +46,9 @@ Report = Annotated[
     typer.Option("--format", help="How the result is written; markdown is a pull request's comment, html one page."),
 ]
 ColorOption = Annotated[Color, typer.Option(help="Colours: auto is on a terminal without NO_COLOR.")]
-Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="No progress, only errors.")]
+Quiet = Annotated[
+    bool, typer.Option("-q", "--quiet", help="No progress; apply and destroy print only what goes wrong.")
+]
 Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="List the steps; trace a bug.")]
 Full = Annotated[bool, typer.Option("--full", help="All inner maps and entries, however many.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask. Required without a terminal.")]

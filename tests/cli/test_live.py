@@ -43,6 +43,19 @@ def test_from_nothing_and_back(project: Project) -> None:
     assert (again.status, again.out) == (0, f"Nothing to destroy: {project.root} is not there.\n")
 
 
+def test_quiet_says_only_what_goes_wrong(project: Project) -> None:
+    for _ in range(2):
+        applied = project.run("apply", "--yes", "--quiet")
+        assert (applied.status, applied.out, applied.err) == (0, "", "")
+    assert project.run("apply", "--yes", "--quiet", "--format", "json").document["result"]["status"] == "unchanged"
+    project.edit("key: u32\n    max_entries: 64", "key: u32\n    max_entries: 65")
+    refused = project.run("apply", "--yes", "--quiet")
+    assert (refused.status, refused.out) == (4, "Refused: nothing was changed.\n")
+    assert "--allow-recreate" in refused.err
+    destroyed = project.run("destroy", "--yes", "--quiet")
+    assert (destroyed.status, destroyed.out, destroyed.err) == (0, "", "")
+
+
 def test_what_destroy_would_do_is_a_plan(project: Project) -> None:
     nothing = project.run("plan", "--destroy")
     assert (nothing.status, nothing.out) == (0, f"Nothing to destroy: {project.root} is not there.\n")
