@@ -84,7 +84,8 @@ def json_page() -> Iterator[str]:
     yield "# JSON output"
     yield ""
     yield schema["description"]
-    yield "The JSON Schema of it is in `schemas/plan.schema.json`; what stays as it is, in [Versions](versioning.md)."
+    yield "The JSON Schema of it is in `schemas/plan.schema.json`; a document of each command, in"
+    yield "[JSON by example](json-samples.md); what stays as it is, in [Versions](versioning.md)."
     for name, part in schema["$defs"].items():
         yield from _section(part, f"`{name}`", name)
 

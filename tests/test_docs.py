@@ -8,11 +8,14 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import typer
 
 from benchmarks import run as benchmarks
 from benchmarks.suite import QUICK
+from provisioner.cli import command_line
 from tests import pages
 from tests.conftest import remove_tree
 
@@ -84,6 +87,19 @@ def test_no_fence_is_overlooked(page: Path) -> None:
     """As many as there are lines that begin with a fence: two each."""
     fences = [block for block in pages.blocks(page) if block.word != "edit"]
     assert len(re.findall(r"^ *```", page.read_text(), flags=re.MULTILINE)) == 2 * len(fences)
+
+
+def test_every_command_that_writes_json_has_a_sample() -> None:
+    """What the page shows is what the command prints, as with all pages."""
+    page = (DOCS / "json-samples.md").read_text()
+    root: Any = typer.main.get_command(command_line.all_verbs())
+    writers = {name for name, verb in root.commands.items() if "json" in str(_format(verb))}
+    assert writers == set(re.findall(r"^\$ provisioner (\w+) .*--format json", page, flags=re.MULTILINE))
+
+
+def _format(verb: Any) -> Any:
+    """What `--format` of a command may be; None where it has none."""
+    return next((one.type.choices for one in verb.params if "--format" in one.opts), None)
 
 
 def test_dots_stand_for_what_varies() -> None:
