@@ -20,7 +20,7 @@ class Keeper:
     def __init__(self, inner: InnerPins) -> None:
         self._inner = inner
         self._map: MapFd | None = None
-        self._held: list[bytes] = []
+        self._held: dict[bytes, int] = {}
 
     def keep(self, keys: list[bytes], inner_ids: list[int], capacity: int, wave: int) -> int:
         """Take the inner maps that live in slots `keys`; gives the grace periods waited for."""
@@ -35,19 +35,19 @@ class Keeper:
                     self._map = maps.create(shape, "keeper", inner=next(iter(fds)))
                 index = np.arange(len(self._held), len(self._held) + len(numbers), dtype=np.uint32)
                 waited += batch.publish(self._map, index, np.array(numbers, np.uint32), name="keeper")
-                self._held += keys[start : start + wave]
+                self._held |= zip(keys[start : start + wave], index.tolist(), strict=True)
         return waited
 
-    def restore(self, outer: MapFd, wave: int, name: str) -> None:
-        """Put every inner map back into the slot it came from."""
-        if self._map is None:
+    def restore(self, outer: MapFd, keys: list[bytes], wave: int, name: str) -> None:
+        """Put the inner maps that came from slots `keys` back into them."""
+        if self._map is None or not keys:
             return
         index, ids = reading.read_slots(self._map, maps.info(self._map).shape)
-        keys = [self._held[at] for at in index.view(np.uint32).ravel().tolist()]
+        held = dict(zip(index.view(np.uint32).ravel().tolist(), ids.tolist(), strict=True))
         for start in range(0, len(keys), wave):
             with FdSet[MapFd]() as fds:
-                for inner_id in ids[start : start + wave].tolist():
-                    fds.add(self._inner.open(inner_id))
+                for key in keys[start : start + wave]:
+                    fds.add(self._inner.open(held[self._held[key]]))
                 part = b"".join(keys[start : start + wave])
                 rows = np.frombuffer(part, np.uint8).reshape(len(fds), -1)
                 batch.publish(outer, rows, np.array(fds.numbers(), np.uint32), name=name)

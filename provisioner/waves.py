@@ -7,7 +7,6 @@ lock for a system call. No inner map is in a slot before it holds all its entrie
 from __future__ import annotations
 
 import errno
-import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -16,6 +15,7 @@ from typing import Final
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from provisioner.changes import MapChange
 from provisioner.columns import Index
@@ -136,8 +136,7 @@ def publish(
                     if number + 1 < len(todo):
                         pending = _submit(pool, stager, todo[number + 1])
                     if live:
-                        check_unchanged(outer, change, wave.rows)
-                        progress.grace_periods += keep(change, wave.rows, keeper, size)
+                        progress.grace_periods += keep(outer, change, wave.rows, keeper, size)
                     _publish_as_it_can(outer, change, wave, stager, staged, published, progress)
         finally:
             for future in pending:
@@ -234,34 +233,56 @@ def _publish_wave(
     progress.tell(f"published {plural(progress.slots, 'inner map')}")
 
 
-def keep(change: MapChange, rows: Index, keeper: Keeper, size: int) -> int:
-    """Put the inner maps that live in `rows` into the keeper; gives the grace periods waited for."""
+def keep(outer: MapFd, change: MapChange, rows: Index, keeper: Keeper, size: int) -> int:
+    """Put the inner maps that live in `rows` into the keeper; gives the grace periods waited for.
+
+    Raises RefusedError where a slot holds something else than when it was planned. That is looked at last: the kernel
+    has no call that looks at a slot and writes it, so the write is to come right after it.
+    """
     if change.observed is None:
         return 0
     live = rows[change.slots.observed[rows] >= 0]
-    if not len(live):
-        return 0
-    keys = [key.tobytes() for key in change.slots.keys[live]]
-    ids = change.observed.slots.inner_ids[change.slots.observed[live]].tolist()
-    capacity = int((change.slots.observed >= 0).sum())
-    return keeper.keep(keys, ids, capacity, size)
+    waited = 0
+    if len(live):
+        keys = [key.tobytes() for key in change.slots.keys[live]]
+        capacity = int((change.slots.observed >= 0).sum())
+        try:
+            waited = keeper.keep(keys, planned_ids(change, live).tolist(), capacity, size)
+        except KernelError as error:
+            if error.errno == errno.ENOENT:  # it is gone, for its slot holds another one
+                check_unchanged(outer, change, live)
+            raise
+    check_unchanged(outer, change, rows)
+    return waited
 
 
 def check_unchanged(outer: MapFd, change: MapChange, rows: Index) -> None:
     """Raise RefusedError where a slot holds something else than when it was planned: the inner id is its version."""
     if change.observed is None:
         return
-    observed = change.slots.observed[rows].tolist()
-    ids = change.observed.slots.inner_ids.tolist()
-    for row, number in zip(rows.tolist(), observed, strict=True):
-        live = maps.lookup(outer, change.slots.keys[row].tobytes(), 4)
-        now = int.from_bytes(live, sys.byteorder) if live is not None else 0
-        before = ids[number] if number >= 0 else 0
-        if now != before:
-            raise RefusedError(
-                Problem(
-                    f"somebody else changed this slot: it held inner map {before or 'none'}, now {now or 'none'}",
-                    hint="plan again, and find out who writes this map",
-                    address=change.slot_address(row),
-                )
+    planned, live = planned_ids(change, rows), live_ids(outer, change, rows)
+    for at in np.flatnonzero(planned != live).tolist():
+        raise RefusedError(
+            Problem(
+                f"somebody else changed this slot: it held inner map {planned[at] or 'none'}, now {live[at] or 'none'}",
+                hint="plan again, and find out who writes this map",
+                address=change.slot_address(int(rows[at])),
             )
+        )
+
+
+def planned_ids(change: MapChange, rows: Index) -> NDArray[np.uint32]:
+    """The inner ids (s,) that slots held when they were planned, 0 for none."""
+    if change.observed is None:
+        return np.zeros(len(rows), np.uint32)
+    observed = change.slots.observed[rows]
+    found = np.zeros(len(rows), np.uint32)
+    found[observed >= 0] = change.observed.slots.inner_ids[observed[observed >= 0]]
+    return found
+
+
+def live_ids(outer: MapFd, change: MapChange, rows: Index) -> NDArray[np.uint32]:
+    """The inner ids (s,) that slots hold now, 0 for none."""
+    empty = bytes(4)
+    held = b"".join(maps.lookup(outer, key.tobytes(), 4) or empty for key in change.slots.keys[rows])
+    return np.frombuffer(held, np.uint32)

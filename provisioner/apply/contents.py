@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable
 from functools import partial
 
 import numpy as np
+from numpy.typing import NDArray
 
 from provisioner import waves
 from provisioner.apply.pins import pin_new, put_in_place
@@ -13,9 +15,11 @@ from provisioner.apply.transaction import Transaction
 from provisioner.changes import EntryAction, EntryChanges, MapChange
 from provisioner.codec.base import Bytes
 from provisioner.columns import Index
+from provisioner.errors import Problem, RefusedError
 from provisioner.keeper import Keeper
 from provisioner.kernel import batch, maps
 from provisioner.kernel.fd import MapFd
+from provisioner.kernel.reasons import KernelError
 from provisioner.staging import Stager
 from provisioner.state import DesiredMap
 from provisioner.steps import CreateMap, DeleteSlots, PinInnerMaps, PublishSlots, WriteEntries
@@ -45,14 +49,15 @@ def publish(tx: Transaction, step: PublishSlots) -> None:
     """Put new inner maps into their slots; those that they take the place of go to the keeper."""
     change = tx.plan.maps[step.map]
 
-    def published(rows: Index) -> None:
-        if step.fresh:  # nobody sees this map yet, and it goes with its pin: what has its name is another one
-            return
-        what = f"{plural(len(rows), 'inner map')} of {change.name}"
-        tx.journal.note(what, lambda: _unpublish(tx, change, rows))
-
     tx.make_inner_folder(step.map)
     with tx.open(change) as outer:
+
+        def published(rows: Index) -> None:
+            if step.fresh:  # nobody sees this map yet, and it goes with its pin: what has its name is another one
+                return
+            what = f"{plural(len(rows), 'inner map')} of {change.name}"
+            tx.journal.note(what, partial(_unpublish, tx, change, rows, waves.live_ids(outer, change, rows)))
+
         keeper = tx.keeper(change.name)
         waves.publish(
             outer,
@@ -72,11 +77,11 @@ def delete(tx: Transaction, step: DeleteSlots) -> None:
     """Empty slots by one batch; what was in them goes to the keeper first."""
     change = tx.plan.maps[step.map]
     with tx.open(change) as outer:
-        waves.check_unchanged(outer, change, step.slots)
-        tx.progress.grace_periods += waves.keep(change, step.slots, tx.keeper(change.name), tx.wave)
+        tx.progress.grace_periods += waves.keep(outer, change, step.slots, tx.keeper(change.name), tx.wave)
         what = f"{plural(len(step.slots), 'inner map')} deleted from {change.name}"
         keys = np.ascontiguousarray(change.slots.keys[step.slots])
-        with tx.journal.noting(what, lambda: _unpublish(tx, change, step.slots)):
+        emptied = np.zeros(len(step.slots), np.uint32)
+        with tx.journal.noting(what, partial(_unpublish, tx, change, step.slots, emptied)):
             tx.progress.grace_periods += batch.unpublish(outer, keys, name=change.name)
 
 
@@ -138,13 +143,27 @@ def _new_map(desired: DesiredMap, stager: Stager) -> MapFd:
         return maps.create(desired.shape, desired.name, inner=template)
 
 
-def _unpublish(tx: Transaction, change: MapChange, rows: Index) -> None:
-    """Slots that were new are emptied, and those that were not get their old inner map back."""
-    new = rows if change.observed is None else rows[change.slots.observed[rows] < 0]
-    with tx.open(change) as outer:
-        tx.keeper(change.name).restore(outer, tx.wave, change.name)
+def _unpublish(tx: Transaction, change: MapChange, rows: Index, done: NDArray[np.uint32]) -> None:
+    """Slots that were new are emptied, and those that were not get their old inner map back.
+
+    `done` (s,) has the inner ids that the slots were given, 0 for none: what else is there by now is somebody else's,
+    and stays. Raises RefusedError then.
+    """
+    before = waves.planned_ids(change, rows)
+    outer = tx.reopen(change)
+    if outer is None:
+        return
+    with outer:
+        now = waves.live_ids(outer, change, rows)
+        ours = now == done
+        old, new = rows[ours & (before != 0)], rows[ours & (before == 0)]
+        tx.keeper(change.name).restore(outer, [key.tobytes() for key in change.slots.keys[old]], tx.wave, change.name)
         if len(new):
             batch.unpublish(outer, np.ascontiguousarray(change.slots.keys[new]), name=change.name)
+    others = rows[~ours & (now != before)].tolist()
+    if others:
+        slots = ", ".join(map(change.slot_address, others[:5])) + (", ..." if len(others) > 5 else "")
+        raise RefusedError(Problem("somebody else changed this meanwhile; it was left so", address=slots))
 
 
 def _edits(fd: MapFd, change: MapChange, row: int, edits: EntryChanges) -> list[Callable[[], None]]:
@@ -175,7 +194,19 @@ def _is_crowded(change: MapChange, row: int) -> bool:
 def _open_slot(tx: Transaction, change: MapChange, row: int) -> MapFd:
     if change.observed is None or _desired(change).outer is None:
         return tx.open(change)
-    return tx.inner(change.name).open(int(change.observed.slots.inner_ids[change.slots.observed[row]]))
+    return tx.inner(change.name).open(int(waves.planned_ids(change, np.array([row]))[0]))
+
+
+def _reopen_slot(tx: Transaction, change: MapChange, row: int) -> MapFd | None:
+    """The same map, to take back what was written; None if it is gone."""
+    if change.observed is None or _desired(change).outer is None:
+        return tx.reopen(change)
+    try:
+        return _open_slot(tx, change, row)
+    except KernelError as error:
+        if error.errno != errno.ENOENT:
+            raise
+        return None
 
 
 def _delete_entries(fd: MapFd, change: MapChange, keys: Bytes, name: str) -> None:
@@ -193,6 +224,9 @@ def _write_back(tx: Transaction, change: MapChange, row: int, edits: EntryChange
     """Entries as they were before: what was inserted goes, what was changed or deleted comes back."""
     inserted = edits.action == EntryAction.INSERT
     keys, before = np.ascontiguousarray(edits.keys[~inserted]), np.ascontiguousarray(edits.before[~inserted])
-    with _open_slot(tx, change, row) as fd:
+    fd = _reopen_slot(tx, change, row)
+    if fd is None:
+        return
+    with fd:
         _delete_entries(fd, change, edits.keys[inserted], change.name)
         batch.write_batch(fd, keys, before, locked=_desired(change).entry_shape.is_locked, name=change.name)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from functools import partial
+from pathlib import Path
 
 from msgspec.structs import replace
 
 from provisioner import metamap
+from provisioner.apply import identity
 from provisioner.apply.transaction import Transaction
 from provisioner.errors import Problem, RefusedError
 from provisioner.kernel import bpffs, links, maps
@@ -19,12 +21,18 @@ from provisioner.steps import ClaimPinRoot, RecordMeta, SetAccess
 def claim(tx: Transaction, step: ClaimPinRoot) -> None:
     """Make the pin root, and record what is about to be pinned there and which objects are being loaded."""
     if not tx.plan.observed.exists:
-        tx.journal.note("the pin root", lambda: bpffs.remove_dir(tx.root), visible=False)
+        tx.note("the pin root", lambda: _remove_empty(tx.root), visible=False)
     bpffs.ensure_dir(tx.root, tx.access)
     before = tx.plan.observed.meta or Meta(tx.plan.desired.project, {}, {}, {}, {})
     pending = dict(before.objects) | dict.fromkeys(step.pending, "")
     pins = tuple(sorted({*before.pins, *step.pins}))
     _record(tx, replace(before, project=tx.plan.desired.project, objects=pending, pins=pins))
+
+
+def _remove_empty(folder: Path) -> None:
+    """Remove a folder, unless somebody else has pinned something in it by now."""
+    if not bpffs.list_pins(folder):
+        bpffs.remove_dir(folder)
 
 
 def record(tx: Transaction, step: RecordMeta) -> None:
@@ -42,54 +50,78 @@ def record(tx: Transaction, step: RecordMeta) -> None:
 
 
 def _record(tx: Transaction, meta: Meta) -> None:
-    before, path = tx.plan.observed.meta, tx.path(META_PIN)
+    before, path = tx.recorded, tx.path(META_PIN)
     if before == meta:
         return
     if before is None:
-        tx.journal.note(META_PIN, lambda: bpffs.unpin(path), visible=False)
+        tx.note(META_PIN, lambda: bpffs.unpin(path), visible=False)
     else:
-        tx.journal.note(META_PIN, lambda: metamap.write(path, before, tx.access), visible=False)
+        tx.note(META_PIN, lambda: metamap.write(path, before, tx.access), visible=False)
     metamap.write(path, meta, tx.access)
+    tx.recorded = meta
 
 
 def pin_new(tx: Transaction, fd: Fd, name: str) -> None:
     """Pin something beside what has its name now."""
     path = tx.new_path(name)
-    tx.journal.note(f"new pin of {name}", lambda: bpffs.unpin(path), visible=False)
+    tx.note(f"new pin of {name}", lambda: bpffs.unpin(path), visible=False)
     bpffs.pin(fd, path, tx.access)
 
 
 def put_in_place(tx: Transaction, name: str, *, over: bool) -> None:
     """Give a new pin its final name by one rename; what it takes the place of (`over`) is kept under another one.
 
-    Raises RefusedError where somebody pinned something under that name since the plan was made.
+    Raises RefusedError where that is not what the plan was made against; nor does a rollback touch what is somebody
+    else's by then.
     """
     final, old = tx.path(name), tx.old_path(name)
+    before = identity.planned(tx.plan, name) if over else None
+    ours = before, identity.at(tx.new_path(name))
     if final.exists():
-        if not over:
+        if before is None:
             hint = "plan again, and find out who pins there"
             raise RefusedError(Problem("somebody else pinned this since the plan was made", hint=hint, address=name))
-        with bpffs.open_any(final) as fd:
+        with identity.open_same(final, *before, name) as fd:
             bpffs.pin(fd, old, bpffs.access(final))
-        tx.journal.note(f"pin {name}", lambda: bpffs.rename(old, final))
+        identity.require(final, before, name)  # just before the rename: it cannot be one with it
+        put_back = partial(bpffs.rename, old, final)
     else:
-        tx.journal.note(f"pin {name}", lambda: bpffs.unpin(final))
+        put_back = partial(bpffs.unpin, final)
+
+    def undo() -> None:
+        identity.leave_to_others(final, ours, name)
+        put_back()
+
+    tx.note(f"pin {name}", undo)
     bpffs.rename(tx.new_path(name), final)
 
 
 def set_access(tx: Transaction, step: SetAccess) -> None:
     """Give pins and folders the mode and group that the spec says."""
     for pin in step.pins:
-        path = tx.root / pin
-        tx.journal.note(f"mode of {pin}", partial(bpffs.set_access, path, bpffs.access(path)), visible=False)
+        path, live = tx.root / pin, identity.planned(tx.plan, pin)
+        if live is not None:
+            identity.require(path, live, pin)
+        tx.note(f"mode of {pin}", partial(bpffs.set_access, path, bpffs.access(path)), visible=False)
         bpffs.set_access(path, access_of(tx.plan.desired, tx.plan.observed, pin))
 
 
 def remove(tx: Transaction, name: str) -> None:
-    """Take a pin away; it is kept under another name until all is done."""
+    """Take a pin away; it is kept under another name until all is done.
+
+    Raises RefusedError where somebody else pinned something in its place since the plan was made.
+    """
     path, old = tx.path(name), tx.old_path(name)
+    before = identity.planned(tx.plan, name)
+    if before is not None:
+        identity.require(path, before, name)
     bpffs.rename(path, old)
-    tx.journal.note(f"pin {name}", lambda: bpffs.rename(old, path))
+
+    def undo() -> None:
+        identity.leave_to_others(path, (), name)
+        bpffs.rename(old, path)
+
+    tx.note(f"pin {name}", undo)
 
 
 def remove_root(tx: Transaction) -> None:

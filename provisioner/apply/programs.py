@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
+from provisioner.apply import identity
 from provisioner.apply.pins import pin_new, put_in_place
 from provisioner.apply.transaction import Transaction
 from provisioner.changes import Action, LinkChange
 from provisioner.codec.btf_emit import btf_of
-from provisioner.kernel import bpffs, links, maps, objects
-from provisioner.kernel.fd import ProgramFd
+from provisioner.kernel import bpffs, links, objects
+from provisioner.kernel.fd import LinkFd, MapFd, ProgramFd
 from provisioner.state import DesiredObject
 from provisioner.steps import Attach, CommitObject, Detach, LoadObject
 from provisioner.uapi import XdpMode
@@ -20,10 +22,11 @@ def load(tx: Transaction, step: LoadObject) -> None:
     """Load an object and pin what is new of it; the maps that are carried over are those that live."""
     one = tx.plan.desired.objects[step.object]
     with ExitStack() as opened:
-        reuse = {name: opened.enter_context(maps.open_pin(tx.path(name))) for name in step.carried}
+        reuse = {name: opened.enter_context(_carried(tx, name)) for name in step.carried}
         loaded = opened.enter_context(
             objects.load(
                 Path(one.file),
+                digest=one.digest,
                 inner_templates={name: shape for name, shape in one.templates.items() if name in step.fresh},
                 template_btf=_template_btf(tx, one, step),
                 reuse=reuse,
@@ -36,6 +39,10 @@ def load(tx: Transaction, step: LoadObject) -> None:
         for program in one.programs:
             pin_new(tx, loaded.programs[program.name], program.pin)
     tx.fresh |= set(step.fresh)
+
+
+def _carried(tx: Transaction, name: str) -> MapFd:
+    return identity.open_same(tx.path(name), MapFd, tx.plan.observed.object_maps[name].id, name)
 
 
 def _template_btf(tx: Transaction, one: DesiredObject, step: LoadObject) -> dict[str, objects.EmittedBtf]:
@@ -70,7 +77,7 @@ def attach(tx: Transaction, step: Attach) -> None:
         name = f"{change.program.name} on {change.program.attach.interface}"
         with links.attach_xdp(program, change.ifindex, change.program.attach.mode, name=name) as link:
             bpffs.pin(link, tx.path(change.pin), tx.access)
-            tx.journal.note(f"attachment {name}", lambda: _drop(tx, change.pin))
+            tx.note(f"attachment {name}", partial(_drop, tx, change.pin, links.info(link).id))
 
 
 def detach(tx: Transaction, step: Detach) -> None:
@@ -81,22 +88,24 @@ def detach(tx: Transaction, step: Detach) -> None:
 def _program(tx: Transaction, pin: str) -> ProgramFd:
     """The program of the generation that is being loaded, or the one in place."""
     new = tx.new_path(pin)
-    return links.open_program_pin(new if new.exists() else tx.path(pin))
+    if new.exists():
+        return links.open_program_pin(new)
+    return identity.open_same(tx.path(pin), ProgramFd, tx.plan.observed.programs[pin].id, pin)
 
 
 def _switch(tx: Transaction, change: LinkChange, program: ProgramFd) -> None:
     """Let a link run another program by one update: every packet meets the one or the other."""
     assert change.observed is not None
     keep = tx.old_path(change.pin)
-    with links.open_link_pin(tx.path(change.pin)) as link:
+    with identity.open_same(tx.path(change.pin), LinkFd, change.observed.id, change.pin) as link:
         with links.open_program_id(change.observed.program_id) as old:
             bpffs.pin(old, keep)
         links.update(link, program, name=change.pin)
-        tx.journal.note(f"program of {change.pin}", lambda: _switch_back(tx, change.pin, keep))
+        tx.note(f"program of {change.pin}", partial(_switch_back, tx, change.pin, change.observed.id, keep))
 
 
-def _switch_back(tx: Transaction, pin: str, old: Path) -> None:
-    with links.open_link_pin(tx.path(pin)) as link, links.open_program_pin(old) as program:
+def _switch_back(tx: Transaction, pin: str, number: int, old: Path) -> None:
+    with identity.open_same(tx.path(pin), LinkFd, number, pin) as link, links.open_program_pin(old) as program:
         links.update(link, program, name=pin)
 
 
@@ -106,8 +115,8 @@ def _detach(tx: Transaction, pin: str) -> None:
         keep = tx.old_path(f"program{pin}")
         with links.open_program_id(live.program_id) as program:
             bpffs.pin(program, keep)
-        tx.journal.note(f"attachment {pin}", lambda: _attach_again(tx, pin, live.ifindex, keep))
-    _drop(tx, pin)
+        tx.note(f"attachment {pin}", lambda: _attach_again(tx, pin, live.ifindex, keep))
+    _drop(tx, pin, live.id)
 
 
 def _attach_again(tx: Transaction, pin: str, ifindex: int, old: Path) -> None:
@@ -123,9 +132,10 @@ def _attach_again(tx: Transaction, pin: str, ifindex: int, old: Path) -> None:
         bpffs.pin_replace(link, path, tx.access)
 
 
-def _drop(tx: Transaction, pin: str) -> None:
+def _drop(tx: Transaction, pin: str, number: int) -> None:
+    """Detach the link with this id and remove its pin. Raises RefusedError where another one is pinned there."""
     path = tx.path(pin)
     if path.exists():
-        with links.open_link_pin(path) as link:
+        with identity.open_same(path, LinkFd, number, pin) as link:
             links.detach(link)
         bpffs.unpin(path)

@@ -15,7 +15,7 @@ import msgspec
 
 from provisioner.apply import contents, pins, programs
 from provisioner.apply.transaction import Options, Transaction
-from provisioner.errors import ApplyError, HostError, InterruptError, Problem, ProvisionerError
+from provisioner.errors import ApplyError, HostError, InterruptError, Problem, ProvisionerError, RefusedError
 from provisioner.plan import Plan
 from provisioner.steps import (
     Attach,
@@ -97,6 +97,7 @@ def open_fds() -> int:
 def _run(tx: Transaction, verify: Callable[[], tuple[Problem, ...]]) -> None:
     for step in tx.plan.steps:
         tx.stop_if_interrupted()
+        tx.check_root()
         _do(tx, step)
     tx.progress.tell("comparing with the spec")
     different = verify()
@@ -145,6 +146,11 @@ def _do(tx: Transaction, step: Step) -> None:
 def _failed(tx: Transaction, error: BaseException) -> ProvisionerError:
     """Take back what became visible, unless the user asked for it to stay; the error that says what is live."""
     problems = error.problems if isinstance(error, ProvisionerError) else (Problem(_words(error)),)
+    try:
+        tx.check_root()
+    except HostError as lost:  # then this is why, and what a pin was found to be tells nothing
+        problems = lost.problems if isinstance(error, RefusedError) else (*lost.problems, *problems)
+        error = HostError(*dict.fromkeys(problems)) if isinstance(error, HostError | RefusedError) else error
     visible = tx.journal.visible()
     left = visible if visible and not tx.options.rollback else tx.journal.roll_back()
     interrupted = isinstance(error, InterruptError | KeyboardInterrupt)

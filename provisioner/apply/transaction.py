@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -11,12 +12,13 @@ from msgspec.structs import replace
 
 from provisioner import waves
 from provisioner.access import Access
+from provisioner.apply import identity
 from provisioner.apply.journal import Journal
-from provisioner.changes import MapChange
-from provisioner.errors import HostError, InterruptError, Problem, Problems, ProvisionerError
+from provisioner.changes import Action, MapChange
+from provisioner.errors import HostError, InterruptError, Problem, Problems, ProvisionerError, RefusedError
 from provisioner.keeper import Keeper
 from provisioner.kernel import bpffs, host, inner_pins, maps
-from provisioner.kernel.fd import MapFd
+from provisioner.kernel.fd import InnerId, MapFd
 from provisioner.kernel.inner_pins import InnerPins
 from provisioner.kernel.reasons import KernelError
 from provisioner.live_source import LiveSource, inner_folder, inner_maps, map_path
@@ -38,7 +40,8 @@ class Options:
 class Transaction:
     """One apply under way. `fresh` are the maps of the generation being loaded: pinned, but not yet in place.
 
-    `unpin_inner` says that inner maps lose their pins at the end: a rollback may have to open them by these.
+    `recorded` is what `_meta` holds by now. `unpin_inner` says that inner maps lose their pins at the end: a rollback
+    may have to open them by these.
     """
 
     def __init__(self, plan: Plan, options: Options) -> None:
@@ -49,9 +52,11 @@ class Transaction:
         self.progress = Progress(report=self._told)
         self.wave = waves.wave_size(host.raise_nofile_limit())
         self.fresh: set[str] = set()
+        self.recorded = plan.observed.meta
         self.unpin_inner = False
         self.access = Access(plan.desired.pin_mode, plan.observed.gid)
         self._keepers: dict[str, Keeper] = {}
+        self._place = bpffs.place(self.root)
 
     def path(self, pin: str) -> Path:
         return self.root / pin
@@ -63,11 +68,51 @@ class Transaction:
         return self.root / f"{OLD_PREFIX}{pin}"
 
     def open(self, change: MapChange) -> MapFd:
-        """The map of a change, wherever it is pinned now."""
+        """The map of a change, wherever it is pinned now: one that was observed, or one that this apply made.
+
+        Raises RefusedError where somebody else unpinned it since, or pinned something else in its place.
+        """
         assert change.desired is not None
         if change.name in self.fresh:
             return maps.open_pin(self.new_path(change.name))
-        return maps.open_pin(map_path(self.plan.desired, change.desired))
+        path = map_path(self.plan.desired, change.desired)
+        if change.observed is None or change.action in (Action.CREATE, Action.REPLACE):
+            return maps.open_pin(path)
+        return identity.open_same(path, MapFd, change.observed.id, change.name)
+
+    def reopen(self, change: MapChange) -> MapFd | None:
+        """The map of a change, to take back what was done to it: by its id if it lost its pin, None if it is gone."""
+        try:
+            return self.open(change)
+        except RefusedError:
+            assert change.observed is not None
+            try:
+                return maps.open_id(InnerId(change.observed.id))
+            except KernelError as error:
+                if error.errno != errno.ENOENT:
+                    raise
+                return None
+
+    def note(self, what: str, undo: Callable[[], None], *, visible: bool = True) -> None:
+        """Note how something below the pin root is taken back: in that folder, and in no other of its name."""
+
+        def there() -> None:
+            self.check_root()
+            undo()
+
+        self.journal.note(what, there, visible=visible)
+
+    def check_root(self) -> None:
+        """Raise HostError where the pin root is not the folder any more that this began with."""
+        if self.is_here():
+            return
+        bpffs.check(self.root)
+        what = "this is not the folder any more that was locked: a bpffs was unmounted, moved, or mounted over it"
+        raise HostError(Problem(what, hint="look at it with `findmnt`; then run it again", address=str(self.root)))
+
+    def is_here(self) -> bool:
+        """Whether the pin root is the folder that this began with."""
+        return bpffs.place(self.root) == self._place
 
     def keeper(self, name: str) -> Keeper:
         """The keeper of an outer map."""
@@ -81,7 +126,7 @@ class Transaction:
         """Have a folder for the pins of an outer map's inner maps, if they shall have pins."""
         folder = inner_folder(self.plan.desired, name)
         if folder is not None and not folder.is_dir():
-            self.journal.note(f"the pins of inner maps of {name}", self._sweep_inner, visible=False)
+            self.note(f"the pins of inner maps of {name}", self._sweep_inner, visible=False)
             for needed in (folder.parent, folder):
                 bpffs.ensure_dir(needed)
                 bpffs.set_access(needed, self.access.of_folders)  # of one, too, that a killed apply made and no more
@@ -131,6 +176,8 @@ class Transaction:
         """Let go of what was kept for a rollback; gives what keeps temporary pins from going."""
         for keeper in self._keepers.values():
             keeper.close()
+        if not self.is_here():
+            return ()
         try:
             self.sweep(everything=self.unpin_inner)
         except ProvisionerError as error:

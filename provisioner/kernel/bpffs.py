@@ -60,6 +60,15 @@ def check(pin_root: Path) -> None:
         raise HostError(Problem("this is a pin, not a folder", address=str(pin_root)))
 
 
+def place(directory: Path) -> tuple[int, int] | None:
+    """Which folder a path leads to: the numbers of its file system and inode; None for none."""
+    try:
+        status = directory.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
 def mounts() -> tuple[str, ...]:
     """Where a bpffs is mounted, in the order of the mounts."""
     return tuple(fields[4] for fields, kind in _mounted() if kind == "bpf")

@@ -12,7 +12,7 @@ from typing import Final, Self
 
 from provisioner.codec.btf import BtfTypes
 from provisioner.codec.btf_specials import specials_of
-from provisioner.errors import InputError, Problem, Problems, did_you_mean
+from provisioner.errors import InputError, Problem, Problems, RefusedError, did_you_mean
 from provisioner.kernel import libbpf, maps
 from provisioner.kernel.fd import Fd, FdSet, MapFd, OwnedFd, ProgramFd
 from provisioner.kernel.reasons import LOAD, KernelError
@@ -82,6 +82,7 @@ def load(
     template_btf: Mapping[str, EmittedBtf] = MappingProxyType({}),
     reuse: Mapping[str, MapFd] = _NOTHING,
     only_programs: Collection[str] | None = None,
+    digest: str | None = None,
     name: str = "object",
 ) -> LoadedObject:
     """Create an object's maps and load its programs. Nothing is pinned or attached; `PIN_BY_NAME` is not heeded.
@@ -89,10 +90,14 @@ def load(
     `inner_templates` gives the template of outer maps by name, in place of what the object declares: the dummy inner
     map made from it is closed before this returns or raises. `template_btf` is theirs, where their values hold fields
     of the kernel's own. `reuse` gives live maps to use instead of new ones; they
-    stay the caller's. Of `only_programs` the rest is not loaded. Raises `InputError` for names that the object does
-    not have and for outer maps without a template, and `KernelError` with libbpf's and the verifier's log.
+    stay the caller's. Of `only_programs` the rest is not loaded. `digest` is that of the file which was inspected.
+    Raises `InputError` for names that the object does not have and for outer maps without a template, `RefusedError`
+    where the file is another one by now, and `KernelError` with libbpf's and the verifier's log.
     """
     data = _read(source)
+    if digest is not None and hashlib.sha256(data).hexdigest() != digest:
+        what = "this file is not what it was when the plan was made"
+        raise RefusedError(Problem(what, _place(source, name), "plan again"))
     with _opened(source, data, name) as handle, FdSet[MapFd]() as dummies:
         found = {_name(libbpf.map_name, at): at for at in _each(libbpf.object_next_map, handle)}
         programs = {_name(libbpf.program_name, at): at for at in _each(libbpf.object_next_program, handle)}

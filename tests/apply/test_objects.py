@@ -14,7 +14,7 @@ import pytest
 from provisioner.changes import Action
 from provisioner.errors import HostError, ProvisionerError, RefusedError
 from provisioner.hazards import Overrides
-from provisioner.kernel import links, maps
+from provisioner.kernel import bpffs, links, maps
 from provisioner.kernel.reasons import KernelError
 from tests import ledger
 from tests.apply.conftest import Bench
@@ -272,3 +272,14 @@ def ping(namespace: str, source: str) -> bool:
         "10.99.0.1",
     ]
     return subprocess.run(command, check=False, capture_output=True).returncode == 0
+
+
+@pytest.mark.parametrize("pin", ["xdp_router", "tenants", "stats"])
+def test_a_pin_that_somebody_took_away_is_made_anew_from_the_same_file(
+    bench: Bench, bpf_object: Compile, veth: Veth, pin: str
+) -> None:
+    bench.allow_outside = True
+    text = spec(bpf_object("router"), attach=f"attach: {{xdp: {{interface: {veth.name}, mode: generic}}}}")
+    bench.settle(text)
+    bpffs.unpin(bench.root / pin)
+    bench.settle(text)

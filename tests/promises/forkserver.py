@@ -1,7 +1,8 @@
 """The command line with all its imports done, forked once for each run: what a sweep of hundreds of runs can afford.
 
-Run with the shim preloaded. Each line of standard input is a request, answered on standard output by the child's wait
-status; before it, nothing has touched the kernel, so that a child begins as a new process does.
+Run with the shim preloaded. Each line of standard input is a request, answered on standard output by the child's number
+and wait status: one line each time that it stops, and one for its end. Before it, nothing has touched the kernel, so
+that a child begins as a new process does.
 """
 
 from __future__ import annotations
@@ -12,7 +13,10 @@ import json
 import os
 import sys
 import warnings
-from typing import Any
+from typing import Any, Final
+
+_STOPPED: Final = 0x7F
+"""A wait status, as of a process that stopped."""
 
 
 def main() -> None:
@@ -28,9 +32,11 @@ def main() -> None:
         child = os.fork()
         if child == 0:
             _child(json.loads(line))
-        _, status = os.waitpid(child, 0)
-        answers.write(f"{status}\n")
-        answers.flush()
+        status = _STOPPED
+        while os.WIFSTOPPED(status):
+            _, status = os.waitpid(child, os.WUNTRACED)
+            answers.write(f"{child} {status}\n")
+            answers.flush()
 
 
 def _import_all(arguments: list[str]) -> None:

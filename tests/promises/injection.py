@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -19,6 +20,7 @@ from provisioner.uapi import ENOTSUPP, Command
 
 KILL_BEFORE: Final = -1
 KILL_AFTER: Final = -2
+STOP_BEFORE: Final = -3
 
 
 def signal_once(number: signal.Signals) -> int:
@@ -102,12 +104,22 @@ class Injector:
         assert self._server.stdout is not None
         assert self._server.stdout.readline() == "ready\n"
 
-    def run(self, *arguments: str | Path, under: Path, at: int = 0, what: int = 0) -> Ran:
-        """Run a verb. `what` happens at call number `at` (from 1; 0: nowhere): an errno, a kill or a signal."""
+    def run(
+        self,
+        *arguments: str | Path,
+        under: Path,
+        at: int = 0,
+        what: int = 0,
+        meanwhile: Callable[[], object] | None = None,
+    ) -> Ran:
+        """Run a verb. `what` happens at call number `at` (from 1; 0: nowhere): an errno, a kill or a signal.
+
+        With `meanwhile` it stops there instead, and goes on when that is done.
+        """
         request = {
             "words": [str(word) for word in arguments],
             "at": at,
-            "what": what,
+            "what": STOP_BEFORE if meanwhile is not None else what,
             "under": str(under),
             "out": str(self._out),
             "err": str(self._err),
@@ -117,8 +129,16 @@ class Injector:
         assert self._server.stdout is not None
         self._server.stdin.write(json.dumps(request) + "\n")
         self._server.stdin.flush()
-        status = os.waitstatus_to_exitcode(int(self._server.stdout.readline()))
-        return Ran(status, self._out.read_text(), self._err.read_text(), *_logged(self._log))
+        process, status = map(int, self._server.stdout.readline().split())
+        while os.WIFSTOPPED(status):
+            try:
+                if meanwhile is not None:
+                    meanwhile()
+            finally:
+                os.kill(process, signal.SIGCONT)
+                process, status = map(int, self._server.stdout.readline().split())
+        ended = os.waitstatus_to_exitcode(status)
+        return Ran(ended, self._out.read_text(), self._err.read_text(), *_logged(self._log))
 
     def __enter__(self) -> Self:
         return self

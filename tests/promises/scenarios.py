@@ -192,9 +192,14 @@ def _map(fd: MapFd, name: str) -> Pin:
     slots = {key.tobytes(): int(number) for key, number in zip(keys, ids, strict=True)}
     contents = {}
     for key, number in slots.items():
-        with maps.open_id(InnerId(number)) as inner:
-            contents[key] = _entries(inner)
+        contents[key] = entries_of(InnerId(number))
     return Pin("map", info.id, slots, contents)
+
+
+def entries_of(number: InnerId) -> dict[bytes, bytes]:
+    """What the map with this id holds."""
+    with maps.open_id(number) as fd:
+        return _entries(fd)
 
 
 def _entries(fd: MapFd) -> dict[bytes, bytes]:

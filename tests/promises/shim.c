@@ -20,9 +20,10 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-/* What happens at the chosen call; a positive number is the errno to fail with. Signals are sent at -100 - number once,
- * and at -200 - number before every later call as well. */
-enum { NOTHING = 0, KILL_BEFORE = -1, KILL_AFTER = -2, SIGNAL_ONCE = -100, SIGNAL_ALWAYS = -200 };
+/* What happens at the chosen call; a positive number is the errno to fail with. A process that stops goes on, and makes
+ * the call, when SIGCONT comes. Signals are sent at -100 - number once, and at -200 - number before every later call as
+ * well. */
+enum { NOTHING = 0, KILL_BEFORE = -1, KILL_AFTER = -2, STOP_BEFORE = -3, SIGNAL_ONCE = -100, SIGNAL_ALWAYS = -200 };
 
 static atomic_long made;
 static long chosen;
@@ -84,6 +85,8 @@ static int hit(const char *name)
 		return 0;
 	if (what == KILL_BEFORE)
 		die();
+	if (what == STOP_BEFORE)
+		raise(SIGSTOP); /* to this very thread, which so makes no call before it */
 	return 1;
 }
 

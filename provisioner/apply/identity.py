@@ -1,0 +1,105 @@
+"""Whether a name still holds what the plan was made against: the kernel gives each id to one map, program or link.
+
+Between a look and a write somebody else may unpin a map, or pin another one in its place. What is there then is theirs:
+it is refused, and neither written nor unpinned.
+"""
+
+from __future__ import annotations
+
+import errno
+from pathlib import Path
+from typing import Final
+
+from provisioner.errors import Problem, RefusedError
+from provisioner.kernel import bpffs, links, maps
+from provisioner.kernel.fd import Fd, LinkFd, MapFd, OwnedFd, ProgramFd
+from provisioner.kernel.reasons import KernelError
+from provisioner.plan import Plan
+
+Thing = tuple[type[Fd], int]
+"""What a pin holds: its kind, and its id."""
+
+_WORDS: Final[dict[type[Fd], str]] = {MapFd: "map", ProgramFd: "program", LinkFd: "link"}
+_HINT: Final = "plan again, and find out who pins there"
+
+
+def planned(plan: Plan, pin: str) -> Thing | None:
+    """What was pinned in the pin root when the plan was made; None where it did not look, or there was nothing."""
+    seen, declared = plan.observed, plan.desired.maps.get(pin)
+    if declared is not None and declared.adopted is not None:
+        return None
+    if (one := seen.maps.get(pin) or seen.object_maps.get(pin)) is not None:
+        return MapFd, one.id
+    if pin in seen.programs:
+        return ProgramFd, seen.programs[pin].id
+    return (LinkFd, seen.links[pin].id) if pin in seen.links else None
+
+
+def thing(fd: Fd) -> Thing:
+    """What an open pin holds; the id is 0 for what is no map, program or link."""
+    match fd:
+        case MapFd():
+            return MapFd, maps.info(fd).id
+        case ProgramFd():
+            return ProgramFd, links.program_info(fd).id
+        case LinkFd():
+            return LinkFd, links.info(fd).id
+        case _:
+            return type(fd), 0
+
+
+def at(path: Path) -> Thing | None:
+    """What is pinned there now; None for nothing."""
+    try:
+        with bpffs.open_any(path) as fd:
+            return thing(fd)
+    except KernelError as error:
+        if error.errno != errno.ENOENT:
+            raise
+        return None
+
+
+def open_same(path: Path, kind: type[OwnedFd], number: int, address: str) -> OwnedFd:
+    """Open a pin, which must be of `kind` and of this id. Raises RefusedError where it is of another thing, or gone."""
+    try:
+        fd = bpffs.open_any(path)
+    except KernelError as error:
+        if error.errno != errno.ENOENT:
+            raise
+        raise _refused((kind, number), None, address) from error
+    try:
+        found = thing(fd)
+        if isinstance(fd, kind) and found[1] == number:
+            return fd
+    except BaseException:
+        fd.close()
+        raise
+    fd.close()
+    raise _refused((kind, number), found, address)
+
+
+def require(path: Path, expected: Thing, address: str) -> None:
+    """Raise RefusedError where something else is pinned there, or nothing."""
+    found = at(path)
+    if found != expected:
+        raise _refused(expected, found, address)
+
+
+def leave_to_others(path: Path, ours: tuple[Thing | None, ...], address: str) -> None:
+    """Raise RefusedError where something is pinned that is none of `ours`: a rollback does not touch it."""
+    found = at(path)
+    if found is not None and found not in ours:
+        raise RefusedError(
+            Problem(f"somebody else pinned {_words(found)} here meanwhile; it was left so", address=address)
+        )
+
+
+def _refused(expected: Thing, found: Thing | None, address: str) -> RefusedError:
+    now = f"holds {_words(found)} now" if found is not None else "is gone"
+    what = f"somebody else changed this pin since it was looked at: it held {_words(expected)}, and {now}"
+    return RefusedError(Problem(what, hint=_HINT, address=address))
+
+
+def _words(one: Thing) -> str:
+    kind, number = one
+    return f"{_WORDS[kind]} {number}" if kind in _WORDS else "something that is no map, program or link"
