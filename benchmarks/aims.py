@@ -31,7 +31,8 @@ class Aim:
 
 def judge(results: Mapping[Case, Measured], start: StartUp) -> Iterator[Aim]:
     """The aims that a run has measurements for."""
-    yield Aim("start-up: --version / a bare interpreter", start.version.wall / start.bare.wall, 3)
+    yield Aim("start-up: --version / a bare interpreter", start.version.wall / start.bare.wall, 2)
+    yield Aim("start-up: a plan of the example without changes, CPU time", start.plan.cpu, 0.3, "s")
     many = results.get(Case(10_000, 100))
     if many is not None:
         yield from _of_many(many)
@@ -72,3 +73,11 @@ def tutorial_seconds(found: Measured) -> float:
 def bpftool_seconds(found: Measured) -> float:
     """What bpftool batch takes for the whole case, extrapolated."""
     return found.bpftool.wall * found.bpftool_scale
+
+
+def growth(results: Mapping[Case, Measured]) -> Iterator[tuple[str, str, str]]:
+    """Entries, microseconds and bytes for each, by size: creating hash maps from CSV."""
+    cases = [case for case in results if (case.inner, case.outer, case.source) == ("hash", "hash_of_maps", "csv")]
+    for case in sorted((case for case in cases if case.entries in (100, 1_000)), key=lambda case: case.total):
+        series = results[case].verbs[CREATE.name]
+        yield f"{case.total:,}", f"{series.wall / case.total * 1e6:.2f}", f"{series.peak * 2**20 / case.total:.0f}"

@@ -16,9 +16,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from benchmarks.aims import Aim, bpftool_seconds, judge, tutorial_seconds
+from benchmarks.aims import Aim, bpftool_seconds, growth, judge, tutorial_seconds
 from benchmarks.data import Case
 from benchmarks.measure import Series
+from benchmarks.page import page
 from benchmarks.suite import CREATE, FULL, NO_CHANGES, QUICK, ROOT, Measured, StartUp, measure_case, measure_start
 
 _BPFFS: Final = Path("/sys/fs/bpf")
@@ -48,6 +49,8 @@ def main(arguments: Sequence[str]) -> None:
             print("\n".join(_table(results[task.case])), end="\n\n", flush=True)
     aims = list(judge(results, start))
     print("\n".join([*_start_table(start), "", *_growth(results), "", "Aims", *map(str, aims)]))
+    if options.markdown is not None:
+        options.markdown.write_text("".join(f"{line}\n" for line in page(results, start, aims)), encoding="utf-8")
     if options.json is not None:
         options.json.write_text(json.dumps(_document(results, start, aims), indent=1) + "\n", encoding="utf-8")
 
@@ -60,12 +63,14 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     sizes.add_argument("--full", action="store_true", help="all sizes, up to 10 million entries")
     parser.add_argument("--only", default="", metavar="TEXT", help="of these, the cases with TEXT in their name")
     parser.add_argument("--repeat", type=int, default=3, metavar="N", help="rounds, of which medians are taken")
+    parser.add_argument("--markdown", type=Path, metavar="FILE", help="write all tables there, for a page")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all medians there too")
     options = parser.parse_args(arguments)
     if options.repeat < 1:
         parser.error("--repeat: at least 1")
-    if options.json is not None:
-        options.json = options.json.absolute()
+    for name in ("json", "markdown"):
+        if (path := getattr(options, name)) is not None:
+            setattr(options, name, path.absolute())
     return options
 
 
@@ -126,15 +131,9 @@ def _start_table(start: StartUp) -> list[str]:
 
 
 def _growth(results: Mapping[Case, Measured]) -> list[str]:
-    """Time and memory per entry, by size: hash maps from CSV."""
-    lines = ["Growth: hash from CSV, create", f"  {'entries':>12}{'us an entry':>14}{'bytes an entry':>16}"]
-    cases = [case for case in results if (case.inner, case.outer, case.source) == ("hash", "hash_of_maps", "csv")]
-    for case in sorted((case for case in cases if case.entries in (100, 1_000)), key=lambda case: case.total):
-        series = results[case].verbs[CREATE.name]
-        lines.append(
-            f"  {case.total:12,}{series.wall / case.total * 1e6:14.2f}{series.peak * 2**20 / case.total:16.0f}"
-        )
-    return lines
+    """Time and memory per entry, by size."""
+    rows = (("entries", "us an entry", "bytes an entry"), *growth(results))
+    return ["Growth: hash from CSV, create", *(f"  {entries:>12}{time:>14}{size:>16}" for entries, time, size in rows)]
 
 
 def _document(results: Mapping[Case, Measured], start: StartUp, aims: Sequence[Aim]) -> dict[str, Any]:

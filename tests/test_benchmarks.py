@@ -15,7 +15,8 @@ ROOT = Path(__file__).parent.parent
 @pytest.mark.usefixtures("kernel")
 def test_every_verb_of_the_smallest_case_is_measured_beside_its_limit(tmp_path: Path) -> None:
     result = tmp_path / "result.json"
-    words = ("--full", "--only", "100x100 hash CSV", "--repeat", "1", "--json", result)
+    page = tmp_path / "page.md"
+    words = ("--full", "--only", "100x100 hash CSV", "--repeat", "1", "--json", result, "--markdown", page)
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks.run", *map(str, words)],
         cwd=ROOT,
@@ -40,3 +41,6 @@ def test_every_verb_of_the_smallest_case_is_measured_beside_its_limit(tmp_path: 
     assert min(case["tutorial"], case["bpftool_batch"], *case["inside"].values()) > 0
     assert "100x100 hash CSV, 10,000 entries" in done.stdout
     assert "one inner map replaced" in done.stdout
+    tables = page.read_text().split("\n\n")
+    rows = [table for table in tables if table.count("\n") == 2 and "| 100x100 hash CSV |" in table]
+    assert len(rows) == 4  # wall time, CPU time and memory, what people do instead, inside
