@@ -6,6 +6,7 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 _BEGIN: Final = """
@@ -31,12 +32,15 @@ class Host:
     pid: int
 
     def run(self, *words: str) -> subprocess.CompletedProcess[str]:
-        inside = ("nsenter", "--target", str(self.pid), "--mount", "--net", "--")
+        inside = ("nsenter", "--target", str(self.pid), "--mount", "--net", "--pid", "--")
         return subprocess.run([*inside, *words], capture_output=True, text=True)
 
+    def path(self, path: str) -> Path:
+        """A file of the host, as it is reached from here."""
+        return Path(f"/proc/{self.pid}/root{path}")
+
     def write(self, name: str, text: str) -> None:
-        with open(f"/proc/{self.pid}/root{FOLDER}/{name}", "w") as stream:
-            stream.write(text)
+        self.path(f"{FOLDER}/{name}").write_text(text)
 
 
 @contextmanager

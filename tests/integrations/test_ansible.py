@@ -233,35 +233,6 @@ def test_diff_refusals_and_drift(fleet: Fleet) -> None:
     assert "-tenants[1][1]: 10\n" in then.said and "+tenants[1][1]: 11\n" in then.said
 
 
-def test_the_role_prepares_a_host(fleet: Fleet, tmp_path: Path, wheel: Path) -> None:
-    """Twice: the second time there is nothing to do. What the wheel depends on is lent from here."""
-    variables = {
-        "provisioner_source": str(wheel),
-        "provisioner_venv": str(tmp_path / "venv"),
-        "provisioner_link": str(tmp_path / "provisioner"),
-        "provisioner_python": sys.executable,
-        "provisioner_packages": [],
-        "provisioner_pip_arguments": "--no-deps --no-index",
-        "provisioner_folder": f"{FOLDER}/specs",
-        # A host that is a namespace has no systemd to enable it.
-        "provisioner_unit_folder": FOLDER,
-    }
-    fleet.hosts["edge-1"].run("umount", "/sys/fs/bpf")
-    lent = {"PYTHONPATH": str(Path(yaml.__file__).parents[1])}
-    keywords = {"hosts": "edge-1", "vars": variables, "gather_facts": False}
-    task = [{"ansible.builtin.include_role": {"name": "bpf.provisioner.provisioner"}}]
-    first = fleet.play(task, **keywords)
-    assert (first.status, first.recap["edge-1"]["changed"]) == (0, 5), first.said
-    again = fleet.play(task, **keywords)
-    assert (again.status, again.recap["edge-1"]["changed"]) == (0, 0), again.said
-    assert fleet.hosts["edge-1"].run("findmnt", "--types", "bpf", "/sys/fs/bpf").returncode == 0
-    for unit in (ROOT / "integrations" / "systemd").iterdir():
-        assert fleet.hosts["edge-1"].run("cat", f"{FOLDER}/{unit.name}").stdout == unit.read_text()
-    fleet.write(SPEC, "edge-1")
-    module = {"bpf.provisioner.maps": {"files": [SPEC_FILE], "executable": variables["provisioner_link"]}}
-    assert fleet.play([module], environment=lent, **keywords).recap["edge-1"]["changed"] == 1
-
-
 def test_the_documentation_is_what_ansible_reads(tmp_path: Path) -> None:
     (tmp_path / "ansible_collections" / "bpf").mkdir(parents=True)
     (tmp_path / "ansible_collections" / "bpf" / "provisioner").symlink_to(COLLECTION)

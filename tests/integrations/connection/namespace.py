@@ -10,7 +10,7 @@ from ansible.plugins.connection.local import Connection as Local
 
 DOCUMENTATION = """
 name: namespace
-short_description: run in the mount and network namespaces of a process
+short_description: run in the mount, network and PID namespaces of a process
 description: The process is told as C(ansible_host). C(ip netns exec) is no way, as it hides the bpffs.
 author: the tests
 extends_documentation_fragment: [connection_pipelining]
@@ -32,7 +32,8 @@ class Connection(Local):  # type: ignore[misc]  # ansible has no types
     transport = "namespace"
 
     def exec_command(self, cmd: str, in_data: Any = None, sudoable: bool = True) -> Any:
-        inside = ("nsenter", "--target", self._play_context.remote_addr, "--mount", "--net", "--", "/bin/sh", "-c", cmd)
+        namespaces = ("--target", self._play_context.remote_addr, "--mount", "--net", "--pid")
+        inside = ("nsenter", *namespaces, "--", "/bin/sh", "-c", cmd)
         return super().exec_command(shlex.join(inside), in_data, sudoable)
 
     def put_file(self, in_path: str, out_path: str) -> None:

@@ -1,0 +1,137 @@
+"""A host that a real systemd boots: PID 1 of its own namespaces, with this machine's programs and a bpffs of its own.
+
+Its root is this machine's under an overlay in memory, so that nothing of it reaches the machine; `/etc/systemd/system`
+is empty but for the project's units. What PID 1 could do to the kernel beyond its namespaces (sysctl, modules, the
+clock, uevents) it can't: those files are read-only and those capabilities are dropped.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import sysconfig
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from tests.integrations.hosts import FOLDER, Host
+from tests.watch.conftest import until
+
+ROOT: Final = Path(__file__).parents[2]
+
+_BEGIN: Final = f"""
+set -e
+echo $$ > "$cgroup/cgroup.procs"
+exec unshare --mount --net --pid --ipc --uts --cgroup --fork --kill-child sh -ec '
+mount --make-rprivate /
+mount -t tmpfs tmpfs "$folder"
+cd "$folder"
+mkdir upper work root
+mount -t overlay overlay -o "lowerdir=/,upperdir=$folder/upper,workdir=$folder/work" root
+cd root
+mount -t proc proc proc
+mount --bind -o ro proc/sys proc/sys
+mount -t sysfs -o ro sysfs sys
+mount -t cgroup2 cgroup2 sys/fs/cgroup
+mount -t bpf bpf sys/fs/bpf
+for name in dev etc/systemd/system media run srv tmp var/lib/systemd; do mount -t tmpfs tmpfs "$name"; done
+mkdir dev/pts dev/shm
+mount -t devpts -o newinstance,ptmxmode=0666 devpts dev/pts
+for name in null zero full random urandom tty; do touch "dev/$name"; mount --bind "/dev/$name" "dev/$name"; done
+ln -s pts/ptmx dev/ptmx
+ln -s /proc/self/fd dev/fd
+mkdir srv/checkout srv/python srv/packages
+mount --bind -o ro "$checkout" srv/checkout
+mount --bind -o ro "$python" srv/python
+mount --bind -o ro "$packages" srv/packages
+cp srv/checkout/integrations/systemd/* etc/systemd/system
+for name in dbus.service dbus.socket systemd-logind.service; do ln -s /dev/null "etc/systemd/system/$name"; done
+cp "$given/provisioner" usr/bin/provisioner
+chmod 755 usr/bin/provisioner
+mkdir -p etc/provisioner .{FOLDER}
+cp -r "$given/etc/." etc
+pivot_root . mnt
+umount -l /mnt
+exec setpriv --bounding-set=-sys_module,-sys_time,-sys_rawio,-sys_boot,-syslog,-mknod env -i container=test \\
+    PATH=/usr/sbin:/usr/bin:/sbin:/bin /lib/systemd/systemd --system --unit=multi-user.target --log-target=journal
+'
+"""
+
+
+_COMMAND: Final = f"""\
+#!/bin/sh
+export PYTHONPATH=/srv/checkout:/srv/packages
+exec /srv/python/bin/python{sys.version_info[0]}.{sys.version_info[1]} -m provisioner "$@"
+"""
+"""What a package puts into /usr/bin; the units hide home folders, where a virtual environment may be."""
+
+
+@contextmanager
+def booted(name: str, folder: Path, etc: dict[str, str]) -> Iterator[Host]:
+    """A host with files in /etc, by their paths in it, up for as long as the context is; `folder` is for its use."""
+    given, cgroup = folder / "given", _hierarchy() / f"provisioner-{os.getpid()}-{name}"
+    (folder / "root").mkdir()
+    for path, text in {"provisioner": _COMMAND, "etc/provisioner/.keep": ""}.items():
+        _write(given / path, text)
+    for path, text in etc.items():
+        _write(given / "etc" / path, text)
+    variables = {
+        "cgroup": str(cgroup),
+        "folder": str(folder / "root"),
+        "given": str(given),
+        "checkout": str(ROOT),
+        "python": sys.base_prefix,
+        "packages": sysconfig.get_path("purelib"),
+    }
+    cgroup.mkdir()
+    with (folder / "boot.log").open("wb") as log:
+        process = subprocess.Popen(
+            ["sh", "-c", _BEGIN], env=os.environ | variables, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+        )
+    try:
+        yield _up(name, process, folder / "boot.log")
+    finally:
+        process.kill()
+        process.wait()
+        until(lambda: _gone(cgroup), lambda: f"{cgroup} is still in use")
+
+
+def _up(name: str, process: subprocess.Popen[bytes], log: Path) -> Host:
+    """The host once all jobs of its boot are done."""
+
+    def look() -> Host | None:
+        assert process.poll() is None, log.read_text()
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        if not children or Path(f"/proc/{children[0]}/comm").read_text() != "systemd\n":
+            return None
+        host = Host(name, int(children[0]))
+        done = host.run("systemctl", "is-system-running", "--wait")
+        return host if done.stdout.strip() in ("running", "degraded") else None
+
+    return until(look, lambda: f"it does not come up: {log.read_text()}")
+
+
+def _gone(cgroup: Path) -> bool | None:
+    """Remove a cgroup and all below it; None while something in there still dies."""
+    try:
+        for folder, _, _ in os.walk(cgroup, topdown=False):
+            os.rmdir(folder)
+    except OSError:
+        return None
+    return True
+
+
+def _write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    path.chmod(0o755 if path.name == "provisioner" and path.parent.name == "given" else 0o644)
+
+
+def _hierarchy() -> Path:
+    """Where this machine has its cgroup2 hierarchy, and this process its place in it."""
+    mounts = [line.split() for line in Path("/proc/self/mounts").read_text().splitlines()]
+    mount = next(fields[1] for fields in mounts if fields[2] == "cgroup2")
+    place = next(line for line in Path("/proc/self/cgroup").read_text().splitlines() if line.startswith("0::"))
+    return Path(mount + place.removeprefix("0::"))

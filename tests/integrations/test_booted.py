@@ -1,0 +1,185 @@
+"""The systemd units under a systemd that boots a host with them: started, stopped, reloaded, killed."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from tests.integrations.booted import booted
+from tests.integrations.hosts import FOLDER, Host
+from tests.integrations.test_ansible import Fleet
+from tests.watch.conftest import until
+
+SPEC: Final = """\
+version: 1
+name: edge
+inner_templates: {rules: {type: hash, key: u32, value: u32, max_entries: 64}}
+outer_maps:
+  tenants: {type: hash_of_maps, key: u32, max_entries: 64, inner: rules, inner_maps: {1: {entries: {1: 10}}}}
+"""
+SPEC_FILE: Final = "/etc/provisioner/edge/edge.yaml"
+PIN: Final = "/sys/fs/bpf/edge/tenants"
+SPECS: Final = {"provisioner/edge/edge.yaml": SPEC}
+
+DATA_PLANE: Final = f"""\
+[Unit]
+Wants=network.target
+After=network.target
+
+[Service]
+Type=oneshot
+RemainAfterExit=yes
+ExecStart=/usr/bin/test -e {PIN}
+
+[Install]
+WantedBy=multi-user.target
+"""
+"""What is ordered after the network, as data planes are."""
+
+
+pytestmark = pytest.mark.usefixtures("kernel")  # its ledger
+
+
+def enabled(*units: str) -> dict[str, str]:
+    """What `systemctl enable` of instances of our units would link, as drop-ins do it."""
+    wants = "\n".join(f"Wants={unit}" for unit in units)
+    return {"systemd/system/multi-user.target.d/test.conf": f"[Unit]\n{wants}\n"}
+
+
+def systemctl(host: Host, *words: str) -> str:
+    done = host.run("systemctl", *words)
+    told = host.run("journalctl", "--output=cat", "--lines=40").stdout
+    assert done.returncode == 0, done.stderr + told
+    return done.stdout
+
+
+def told(host: Host, unit: str, *names: str) -> list[str]:
+    """Properties of a unit."""
+    shown = systemctl(host, "show", unit, *(f"--property={name}" for name in names))
+    found = dict(line.split("=", 1) for line in shown.splitlines())
+    return [found[name] for name in names]
+
+
+def entries(host: Host) -> dict[str, int]:
+    """What is live in the first inner map; empty where there is none."""
+    done = host.run("provisioner", "show", SPEC_FILE, "--format", "json")
+    slots = json.loads(done.stdout)["maps"][0].get("inner_maps", ())
+    return {str(one["key"]): one["value"] for slot in slots for one in slot["entries"]}
+
+
+def audited(host: Host) -> list[dict[str, Any]]:
+    """The journal's lines of applies, as what they tell."""
+    shown = host.run("journalctl", "--output=json", "PROVISIONER_PROJECT=edge").stdout
+    return [json.loads(line) for line in shown.splitlines()]
+
+
+def eventually(look: Callable[[], bool], host: Host) -> None:
+    until(lambda: look() or None, lambda: host.run("journalctl", "--output=cat", "--lines=40").stdout)
+
+
+def write(host: Host, text: str) -> None:
+    """Replace the spec by a rename from another folder: a path unit sees one change."""
+    host.path("/etc/provisioner/new").write_text(text)
+    assert host.run("mv", "/etc/provisioner/new", SPEC_FILE).returncode == 0
+
+
+def test_maps_are_back_at_boot_before_the_network_is_up_and_stopping_leaves_them(tmp_path: Path) -> None:
+    units = {"systemd/system/dataplane.service": DATA_PLANE} | enabled(
+        "provisioner-restore@edge.service", "dataplane.service"
+    )
+    with booted("restore", tmp_path, SPECS | units) as host:
+        assert told(host, "dataplane.service", "ActiveState", "Result") == ["active", "success"]
+        assert systemctl(host, "is-system-running").strip() == "running"
+        assert entries(host) == {"1": 10}
+        (line,) = audited(host)
+        assert line["SYSLOG_IDENTIFIER"] == "provisioner" and line["PROVISIONER_RESULT"] == "applied"
+        before = host.run("provisioner", "show", SPEC_FILE, "--format", "json").stdout
+        systemctl(host, "stop", "provisioner-restore@edge.service")
+        assert host.run("provisioner", "show", SPEC_FILE, "--format", "json").stdout == before
+        systemctl(host, "start", "provisioner-restore@edge.service")
+        assert host.run("provisioner", "show", SPEC_FILE, "--format", "json").stdout == before
+        assert len(audited(host)) == 1, "an apply that changes nothing leaves no line"
+
+
+def test_the_watch_is_ready_when_the_maps_are_reloads_and_stops_without_a_trace(tmp_path: Path) -> None:
+    options = {"default/provisioner-edge": "OPTIONS=--poll 3600 --settle 0\n"}
+    with booted("watch", tmp_path, SPECS | options) as host:
+        systemctl(host, "start", "provisioner-watch@edge.service")
+        assert entries(host) == {"1": 10}
+        write(host, SPEC.replace("1: 10", "1: 11"))
+        systemctl(host, "reload", "provisioner-watch@edge.service")
+        eventually(lambda: entries(host) == {"1": 11}, host)
+        write(host, "nothing: sound")
+        systemctl(host, "reload", "provisioner-watch@edge.service")
+        eventually(lambda: "the files cannot be used" in told(host, "provisioner-watch@edge", "StatusText")[0], host)
+        systemctl(host, "stop", "provisioner-watch@edge.service")
+        state = told(host, "provisioner-watch@edge.service", "ActiveState", "Result", "NRestarts")
+        assert state == ["inactive", "success", "0"]
+        write(host, SPEC)
+        assert entries(host) == {"1": 11}
+
+
+def test_a_watch_that_hangs_is_killed_and_started_again_and_one_that_lives_is_not(tmp_path: Path) -> None:
+    impatient = {
+        "systemd/system/provisioner-watch@.service.d/test.conf": "[Service]\nWatchdogSec=4s\nRestartSec=100ms\n"
+    }
+    with booted("watchdog", tmp_path, SPECS | impatient) as host:
+        unit = "provisioner-watch@edge.service"
+        systemctl(host, "start", unit)
+
+        begun = told(host, unit, "WatchdogTimestampMonotonic")
+        eventually(lambda: told(host, unit, "WatchdogTimestampMonotonic") != begun, host)
+        assert told(host, unit, "NRestarts") == ["0"]
+        systemctl(host, "kill", "--kill-whom=main", "--signal=SIGSTOP", unit)
+        eventually(lambda: told(host, unit, "NRestarts", "ActiveState") == ["1", "active"], host)
+        assert entries(host) == {"1": 10}
+        assert "watchdog" in host.run("journalctl", "--output=cat", f"--unit={unit}").stdout.lower()
+
+
+@pytest.mark.parametrize("by", ["path", "timer"])
+def test_a_host_without_a_watch_applies_when_files_change_or_time_passes(tmp_path: Path, by: str) -> None:
+    soon = "[Timer]\nOnBootSec=\nOnBootSec=0\nRandomizedDelaySec=0\n"
+    files = {"systemd/system/provisioner-apply@.timer.d/test.conf": soon}
+    with booted(by, tmp_path, SPECS | files) as host:
+        systemctl(host, "start", f"provisioner-apply@edge.{by}")
+        if by == "path":
+            assert entries(host) == {}
+            write(host, SPEC.replace("1: 10", "1: 12"))
+        eventually(lambda: entries(host) == {"1": 12 if by == "path" else 10}, host)
+        (line,) = audited(host)
+        assert line["_SYSTEMD_UNIT"] == "provisioner-apply@edge.service"
+
+
+def test_the_ansible_role_prepares_a_host_and_starts_its_service(tmp_path: Path, wheel: Path) -> None:
+    """Twice: the second time there is nothing to do. What the wheel depends on is lent from here."""
+    lent = "[Service]\nEnvironment=PYTHONPATH=/srv/packages\n"
+    files = {"systemd/system/provisioner-watch@.service.d/test.conf": lent}
+    python = f"/srv/python/bin/{Path(sys.executable).resolve().name}"
+    variables = {
+        "ansible_python_interpreter": python,
+        "provisioner_source": f"{FOLDER}/{wheel.name}",
+        "provisioner_venv": "/opt/test-provisioner",
+        "provisioner_python": python,
+        "provisioner_packages": [],
+        "provisioner_pip_arguments": "--no-deps --no-index",
+        "provisioner_services": ["provisioner-watch@edge.service"],
+    }
+    role = [{"ansible.builtin.include_role": {"name": "bpf.provisioner.provisioner"}}]
+    with booted("role", tmp_path, SPECS | files) as host:
+        ours = ("-maxdepth", "1", "-name", "provisioner*", "-type", "f")
+        assert host.run("find", "/usr/bin", "/etc/systemd/system", *ours, "-delete").returncode == 0
+        assert host.run("umount", "/sys/fs/bpf").returncode == 0
+        host.path(f"{FOLDER}/{wheel.name}").write_bytes(wheel.read_bytes())
+        fleet = Fleet(tmp_path, {"edge-1": host})
+        first = fleet.play(role, vars=variables)
+        assert (first.status, first.recap["edge-1"]["changed"]) == (0, 6), first.said
+        assert told(host, "provisioner-watch@edge.service", "ActiveState", "UnitFileState") == ["active", "enabled"]
+        assert host.run("findmnt", "--types", "bpf", "/sys/fs/bpf").returncode == 0
+        assert host.run("test", "-e", PIN).returncode == 0
+        again = fleet.play(role, vars=variables)
+        assert (again.status, again.recap["edge-1"]["changed"]) == (0, 0), again.said
