@@ -78,16 +78,16 @@ class _Looker:
         else:
             children = self._slots(change, taken)
             text += f", {len(live.slots.inner_ids):,} of {plural(live.shape.max_entries, 'slot')}"
-        text += self._told(live.id, held)
+        text += self._told(live.id, held, one.adopted)
         return Node(kind, verb, one.name, one.name, text, change.reason, after=value, children=children)
 
     def _held(self, number: int, memory: int | None) -> dict[str, Value]:
         programs, pins = self._known.programs.get(number, ()), self._known.pins.get(number, ())
         return {"memory": memory, "pins": list(pins), "programs": list(programs)}
 
-    def _told(self, number: int, held: dict[str, Any]) -> str:
+    def _told(self, number: int, held: dict[str, Any], adopted: str | None = None) -> str:
         own = str(self._plan.desired.pin_root) + "/"
-        elsewhere = [pin for pin in held["pins"] if not pin.startswith(own)]
+        elsewhere = [pin for pin in held["pins"] if pin != adopted and not pin.startswith(own)]
         parts = [f"id {number}", size(held["memory"]) if held["memory"] is not None else "", self._known.of(number)]
         parts += [f"also pinned at {', '.join(elsewhere)}"] if elsewhere else []
         return "".join(f", {part}" for part in parts if part)

@@ -83,7 +83,8 @@ class _Skeleton:
 
     def _object(self) -> Iterator[str]:
         yield f"  {format_value(self._name)}:"
-        yield f"    file: {format_value(self._file)}  # relative to this file"
+        relative = "" if self._file.startswith("/") else "  # relative to this file"
+        yield f"    file: {format_value(self._file)}{relative}"
         if self._info.programs:
             yield "    programs:"
         for one in self._info.programs.values():

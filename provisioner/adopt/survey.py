@@ -41,13 +41,15 @@ def survey(pins: Iterable[Path], ids: Iterable[int], names: Iterable[str], host:
         wanted.setdefault(number, "")
     for name in names:
         found = _by_name(name)
-        if len(found) != 1:
-            several = ", ".join(map(str, found))
-            what = f"{len(found)} maps have this name: ids {several}" if found else "no map has this name"
-            hint = "say which one by `--id`" if found else "`bpftool map` lists them"
-            problems.add(what, hint=hint, address=name)
-        else:
-            wanted.setdefault(found[0], "")
+        outer = [one for one in found if one.shape.is_outer]
+        chosen = outer if len(outer) == 1 else found
+        if len(chosen) == 1:
+            wanted.setdefault(int(chosen[0].id), "")
+            continue
+        several = ", ".join(f"{one.id} ({one.shape.map_type.word})" for one in found)
+        what = f"{len(found)} maps have this name: ids {several}" if found else "no map has this name"
+        hint = "say which one by `--id`" if found else "`bpftool map` lists them"
+        problems.add(what, hint=hint, address=name)
     problems.raise_if_any()
     unpinned = {number for number, pin in wanted.items() if not pin}
     known = _pins_of(unpinned) if unpinned else {}
@@ -72,14 +74,15 @@ def _told(problems: Problems, who: str) -> Iterator[None]:
         problems.add("there is no such map", hint="`bpftool map` lists them", address=who)
 
 
-def _by_name(name: str) -> list[int]:
-    """The ids of all maps of a name, as the kernel cut it."""
+def _by_name(name: str) -> list[MapInfo]:
+    """All maps of a name, as the kernel cut it: those of an outer map often have the same."""
     found = []
     for number in maps.map_ids():
         try:
             with maps.open_id(number) as fd:
-                if maps.info(fd).name == object_name(name):
-                    found.append(int(number))
+                info = maps.info(fd)
+            if info.name == object_name(name):
+                found.append(info)
         except KernelError as error:
             if error.errno != errno.ENOENT:
                 raise

@@ -52,7 +52,8 @@ def export(
         list[int] | None, typer.Option("--id", metavar="ID", help="A map by its id. May be given again.")
     ] = None,
     name: Annotated[
-        list[str] | None, typer.Option(metavar="NAME", help="A map by the kernel's name for it. May be given again.")
+        list[str] | None,
+        typer.Option(metavar="NAME", help="A map by the kernel's name for it, an outer one first. May be given again."),
     ] = None,
     types: Annotated[
         Path | None,

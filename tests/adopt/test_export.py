@@ -137,7 +137,21 @@ def test_several_maps_of_a_name_are_told_apart_by_id(others: Others) -> None:
         ids = sorted((maps.info(one).id, maps.info(other).id))
         done, _ = others.export("--name", "twice")
     assert (done.status, done.out) == (1, "")
-    assert f"2 maps have this name: ids {ids[0]}, {ids[1]}" in done.err
+    assert f"2 maps have this name: ids {ids[0]} (hash), {ids[1]} (hash)" in done.err
+
+
+def test_an_outer_map_goes_before_inner_maps_of_its_name(others: Others) -> None:
+    """The kernel cuts `cilium_lb4_maglev` and `cilium_lb4_maglev_inner` to the same name."""
+    with maps.create(HASH, "cilium_lb4_maglev_inner") as inner:
+        with maps.create(OUTER, "cilium_lb4_maglev", inner=inner) as outer:
+            maps.insert_inner(outer, u32(1), inner)
+            bpffs.pin(outer, others.folder / "cilium_lb4_maglev")
+        done, spec = others.export("--name", "cilium_lb4_maglev")
+    assert f"pin: {others.folder}/cilium_lb4_maglev" in done.out
+    others.unchanged(spec)
+    shown = run("show", spec)
+    assert shown.out.count(f"at {others.folder}/cilium_lb4_maglev,") == 1
+    assert "also pinned" not in shown.out
 
 
 @pytest.mark.parametrize("words", [("--id", "4000000000"), ("--name", "no_such_map"), ("--pin", "/sys/fs/bpf/none")])
