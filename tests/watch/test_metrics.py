@@ -99,7 +99,7 @@ def test_the_alerts_are_rules_over_metrics_that_there_are() -> None:
 
 def selected(expression: Any) -> Iterator[str]:
     """The names of all metrics that an expression of PromQL selects."""
-    if isinstance(expression, promql_parser.VectorSelector):
+    if isinstance(expression, promql_parser.VectorSelector) and expression.name is not None:
         yield expression.name
     for part in ("lhs", "rhs", "expr", "vector_selector"):
         if (inner := getattr(expression, part, None)) is not None:
