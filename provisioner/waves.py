@@ -43,6 +43,10 @@ _OTHER_FDS: Final = 64
 """Fds left for all else: standard streams, the lock, outer maps, what the interpreter opens."""
 
 
+Published = Callable[[Index, NDArray[np.uint32]], None]
+"""Told of slots that became visible: their rows of SlotChanges, and the id of the inner map in each, both (s,)."""
+
+
 def wave_size(nofile: int) -> int:
     """Inner maps of one wave under a limit of open files, so that three waves fit."""
     return max(1, min(MAX_WAVE, (nofile - _OTHER_FDS) // _WAVES_IN_FLIGHT))
@@ -109,12 +113,12 @@ def publish(
     size: int,
     inner: InnerPins,
     keeper: Keeper,
-    published: Callable[[Index], None],
+    published: Published | None,
     progress: Progress,
     *,
     live: bool = True,
 ) -> None:
-    """Stage and publish the slots in `rows`; `published` hears of the rows that became visible.
+    """Stage and publish the slots in `rows`; `published` hears of what became visible, None where nobody asks.
 
     `live` says that this is the map that was observed, and not a new one: then what its slots held goes to the keeper.
     Raises RefusedError where a slot holds another inner map than the one that was planned against.
@@ -181,7 +185,7 @@ def _publish_as_it_can(
     wave: Wave,
     stager: Stager,
     staged: FdSet[MapFd],
-    published: Callable[[Index], None],
+    published: Published | None,
     progress: Progress,
 ) -> None:
     """Publish a wave; where the template refuses its first map, once more with maps that carry no BTF."""
@@ -213,10 +217,12 @@ def _publish_wave(
     change: MapChange,
     wave: Wave,
     staged: FdSet[MapFd],
-    published: Callable[[Index], None],
+    published: Published | None,
     progress: Progress,
 ) -> None:
     keys = np.ascontiguousarray(change.slots.keys[wave.rows])
+    # Asked before they are visible: what is visible has to be told, and no call may fail in between.
+    ids = np.array([maps.info(fd).id for fd in staged] if published else [0] * len(staged), np.uint32)[wave.number]
     fds = np.array(staged.numbers(), np.uint32)[wave.number]
     started = time.monotonic()
     try:
@@ -224,10 +230,12 @@ def _publish_wave(
     except batch.BatchError as error:
         if error.done:
             progress.visible_since(started)
-            published(wave.rows[error.written])
+            if published:
+                published(wave.rows[error.written], ids[error.written])
         raise
     progress.visible_since(started)
-    published(wave.rows)
+    if published:
+        published(wave.rows, ids)
     progress.slots += len(wave.rows)
     progress.entries += int(change.desired.entries.counts[wave.maps].sum()) if change.desired is not None else 0
     progress.tell(f"published {plural(progress.slots, 'inner map')}")

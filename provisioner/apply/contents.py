@@ -40,7 +40,7 @@ def create(tx: Transaction, step: CreateMap) -> None:
             if len(rows):
                 tx.make_inner_folder(step.map)
             keeper = Keeper(inner)
-            waves.publish(fd, change, rows, host, tx.wave, inner, keeper, lambda _: None, tx.progress, live=False)
+            waves.publish(fd, change, rows, host, tx.wave, inner, keeper, None, tx.progress, live=False)
         pin_new(tx, fd, step.map)
     put_in_place(tx, step.map, over=step.over)
 
@@ -49,15 +49,12 @@ def publish(tx: Transaction, step: PublishSlots) -> None:
     """Put new inner maps into their slots; those that they take the place of go to the keeper."""
     change = tx.plan.maps[step.map]
 
+    def published(rows: Index, ids: NDArray[np.uint32]) -> None:
+        what = f"{plural(len(rows), 'inner map')} of {change.name}"
+        tx.journal.note(what, partial(_unpublish, tx, change, rows, ids))
+
     tx.make_inner_folder(step.map)
     with tx.open(change) as outer:
-
-        def published(rows: Index) -> None:
-            if step.fresh:  # nobody sees this map yet, and it goes with its pin: what has its name is another one
-                return
-            what = f"{plural(len(rows), 'inner map')} of {change.name}"
-            tx.journal.note(what, partial(_unpublish, tx, change, rows, waves.live_ids(outer, change, rows)))
-
         keeper = tx.keeper(change.name)
         waves.publish(
             outer,
@@ -67,7 +64,8 @@ def publish(tx: Transaction, step: PublishSlots) -> None:
             tx.wave,
             tx.inner(step.map),
             keeper,
-            published,
+            # Nobody sees a fresh map yet, and it goes with its pin: what has its name is another one.
+            None if step.fresh else published,
             tx.progress,
             live=not step.fresh,
         )
