@@ -16,7 +16,7 @@ from provisioner.codec.base import Bytes
 from provisioner.columns import EntryTable
 from provisioner.diff import Depth
 from provisioner.live_source import LiveSource, map_path
-from provisioner.places import managed, stale_inner_pins
+from provisioner.places import adopted_pins, managed, stale_inner_pins
 from provisioner.sources import SeenInnerMaps, Source
 from provisioner.state import (
     INNER_PINS,
@@ -52,7 +52,9 @@ def observe(desired: DesiredState, source: Source | None = None) -> ObservedStat
         if (found := live.get(name) or _map(root / name, None, source)) is not None
     }
     wanted = {program.pin for one in desired.objects.values() for program in one.programs}
-    named = {*live, *object_maps, *wanted}
+    adopted = set(adopted_pins(desired).values())
+    own = {name for name in live if desired.maps[name].adopted is None}
+    named = {*own, *adopted, *object_maps, *wanted}
     interfaces = {
         program.attach.interface
         for one in desired.objects.values()
@@ -69,7 +71,7 @@ def observe(desired: DesiredState, source: Source | None = None) -> ObservedStat
     stale = dict.fromkeys(stale_inner_pins(inner_pins, slots))
     other = tuple(pin for pin in pins if pin not in named and not pin.startswith("_"))
     leftovers = tuple(pin for pin in pins if pin.startswith(TEMPORARY_PREFIXES))
-    ours = set(managed(pins, inner_pins)).difference(other, leftovers, stale)
+    ours = set(managed(pins, inner_pins)).difference(other, leftovers, stale, adopted)
     return ObservedState(
         exists=source.exists(root),
         meta=source.meta(root / META_PIN) if META_PIN in pins else None,

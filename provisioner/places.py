@@ -22,6 +22,12 @@ def managed(pins: Iterable[str], inner_pins: Mapping[str, Iterable[str]]) -> Ite
         yield from (f"{INNER_PINS}/{name}/{pin}" for pin in inner)
 
 
+def adopted_pins(desired: DesiredState) -> dict[str, str]:
+    """Pins in the pin root of maps that the spec adopts, by the maps' names: somebody else's, and so is the folder."""
+    paths = {one.name: one.adopted.rpartition("/") for one in desired.maps.values() if one.adopted is not None}
+    return {name: pin for name, (folder, _, pin) in paths.items() if folder == desired.pin_root.rstrip("/")}
+
+
 def access_of(desired: DesiredState, observed: ObservedState, path: str) -> Access:
     """Who shall be able to open a pin, or to enter a folder."""
     wanted = Access(desired.pin_mode, observed.gid)

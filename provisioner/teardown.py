@@ -9,14 +9,18 @@ import numpy as np
 
 from provisioner.changes import Action, Change, LinkChange, MapChange
 from provisioner.diff import deleted
-from provisioner.hazards import Overrides, Refusal, made_here
+from provisioner.hazards import Hazard, Overrides, Refusal, Severity, made_here
+from provisioner.places import adopted_pins
 from provisioner.plan import Plan, publishing_order
 from provisioner.state import META_PIN, DesiredState, ObservedState
-from provisioner.steps import DeleteSlots, Detach, RemovePinRoot, Step, Sweep, Unpin
+from provisioner.steps import DeleteSlots, Detach, RemovePinRoot, Step, Sweep, Unpin, UnpinInnerMaps
 
 
 def plan_destroy(desired: DesiredState, observed: ObservedState, overrides: Overrides) -> Plan:
-    """Detach first, so that no program reads what goes; then slots in adopted maps, pins, the record, the folder."""
+    """Detach first, so that no program reads what goes; then slots in adopted maps, pins, the record, the folder.
+
+    A pin root that adopted maps are pinned in is somebody else's folder: it stays, with all that is theirs.
+    """
     if not observed.exists:
         return Plan(desired, observed, (), (), (), (), _digest(()))
     maps = [
@@ -29,19 +33,30 @@ def plan_destroy(desired: DesiredState, observed: ObservedState, overrides: Over
         for pin, link in sorted(observed.links.items())
     ]
     changes: tuple[Change, ...] = (*maps, *links)
+    kept = [pin for name, pin in adopted_pins(desired).items() if name in observed.maps]
+    kept += [pin for pin in observed.other_pins if kept and pin not in observed.own_pins]
     return Plan(
         desired,
         observed,
         changes,
-        tuple(_steps(desired, observed, maps, links)),
-        (),
-        tuple(_refusals(desired, observed, maps, overrides)),
+        tuple(_steps(desired, observed, maps, links, keep_root=bool(kept))),
+        _left(kept),
+        tuple(_refusals(desired, observed, maps, overrides, keep_root=bool(kept))),
         _digest(changes),
     )
 
 
+def _left(pins: list[str]) -> tuple[Hazard, ...]:
+    """What is said of a pin root that stays, for somebody else pins there."""
+    if not pins:
+        return ()
+    names = ", ".join(sorted(pins)[:5]) + (", ..." if len(pins) > 5 else "")
+    what = f"the pin root is where somebody else pins ({names}): it stays, and so do these"
+    return (Hazard("pin-root-stays", Severity.NOTICE, "", what),)
+
+
 def _steps(
-    desired: DesiredState, observed: ObservedState, maps: list[MapChange], links: list[LinkChange]
+    desired: DesiredState, observed: ObservedState, maps: list[MapChange], links: list[LinkChange], *, keep_root: bool
 ) -> Iterable[Step]:
     if observed.leftovers:
         yield Sweep()
@@ -57,11 +72,14 @@ def _steps(
         yield Unpin(pin)
     if observed.meta is not None:
         yield Unpin(META_PIN)
-    yield RemovePinRoot()
+    if not keep_root:
+        yield RemovePinRoot()
+    elif any(observed.inner_pins.values()):
+        yield UnpinInnerMaps()
 
 
 def _refusals(
-    desired: DesiredState, observed: ObservedState, maps: list[MapChange], overrides: Overrides
+    desired: DesiredState, observed: ObservedState, maps: list[MapChange], overrides: Overrides, *, keep_root: bool
 ) -> Iterable[Refusal]:
     if observed.meta is not None and observed.meta.project != desired.project and not overrides.take_over:
         yield Refusal("ownership", "", f"the pin root belongs to project `{observed.meta.project}`", "--take-over")
@@ -73,7 +91,7 @@ def _refusals(
         if change.desired.prevent_destroy or change.name in protected:
             yield Refusal("prevent_destroy", change.name, "it is protected", "")
     foreign = [pin for pin in observed.other_pins if pin not in observed.own_pins]
-    if foreign:
+    if foreign and not keep_root:
         yield Refusal(
             "foreign-pins", "", f"the pin root holds pins that are not the project's: {', '.join(foreign[:5])}", ""
         )

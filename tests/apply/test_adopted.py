@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from provisioner.errors import LockedError, RefusedError
+from provisioner.hazards import Overrides
 from provisioner.kernel import bpffs, maps
 from provisioner.kernel.fd import InnerId
 from provisioner.shape import MapShape
@@ -180,3 +181,50 @@ def test_nothing_is_asked_of_a_map_that_user_space_may_not_write(bench: Bench, o
     with pytest.raises(Exception) as failed:  # noqa: PT011 (its cause is what matters)
         bench.apply(others.spec("1: {}", entries="entries: {0: 9}"))
     assert "frozen" in str(failed.value) or errno.errorcode[errno.EPERM] in str(failed.value)
+
+
+# --- the pin root is the folder that others pin in ---------------------------------------------------------------
+
+
+OWN = """  own: {type: hash_of_maps, key: u32, max_entries: 4, inner: one, inner_maps: {1: {entries: {1: 1}}}}
+"""
+
+
+@pytest.fixture
+def guest(bench: Bench, others: Others) -> Bench:
+    """A project whose pin root is the folder of the other tool, with a pin there that it knows nothing of."""
+    with maps.create(INNER, "stranger") as stranger:
+        bpffs.pin(stranger, others.folder / "stranger")
+    return Bench(bench.folder, others.folder)
+
+
+@pytest.mark.parametrize("head", ["", "pin_inner_maps: true\n"])
+@pytest.mark.parametrize("name", ["tenants", "another"])
+def test_destroy_leaves_the_folder_of_others(guest: Bench, others: Others, head: str, name: str) -> None:
+    """Whatever the spec calls the adopted map."""
+    before = {path.name: path.stat() for path in others.folder.iterdir()}
+    text = head + others.spec("5: {entries: {50: 500}}", outer="extra_inner_maps: keep,") + OWN
+    text = text.replace("  tenants:\n", f"  {name}:\n")
+    guest.settle(text)
+    plan = guest.load(text, contents=False).plan_destroy()
+    assert plan.blocked == ()
+    assert [hazard.id for hazard in plan.hazards] == ["pin-root-stays"]
+    assert "(active, stranger, tenants)" in plan.hazards[0].message
+    guest.destroy(text)
+    assert set(others.tree()) == {u32(1), u32(2)}, "its own slot is taken back, and no other"
+    after = {path.name: path.stat() for path in others.folder.iterdir()}
+    assert after.keys() == before.keys(), "its own pins and record are gone"
+    assert {name: (one.st_ino, one.st_mode) for name, one in after.items()} == {
+        name: (one.st_ino, one.st_mode) for name, one in before.items()
+    }
+    assert guest.destroy(text)[0].steps == ()
+
+
+def test_an_adopted_pin_in_the_pin_root_is_never_pruned_nor_closed(guest: Bench, others: Others) -> None:
+    text = "pin_mode: '0600'\n" + others.spec(SAME).replace("  tenants:\n", "  another:\n") + OWN
+    mode = others.outer.stat().st_mode
+    guest.overrides = Overrides(prune=True)
+    guest.settle(text)
+    assert sorted(path.name for path in others.folder.iterdir()) == ["_meta", "active", "own", "tenants"]
+    assert others.outer.stat().st_mode == mode
+    assert len(others.tree()) == 2
