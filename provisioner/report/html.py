@@ -185,6 +185,8 @@ class _Tree:
 def _facts(node: Node) -> str:
     """What differs between a live map, program or object and the one that shall be, and what only one of them has."""
     before, after = (one if isinstance(one, dict) else {} for one in (node.before, node.after))
+    if before:
+        after = _without_filled(after)
     found = []
     for name in {**before, **after}:
         old, new = before.get(name), after.get(name)
@@ -193,6 +195,15 @@ def _facts(node: Node) -> str:
         sides = [_marked(old, new, "del")] * (old is not None) + [_marked(new, old, "ins")] * (new is not None)
         found.append(f"{_text(name)} {' -&gt; '.join(sides)}")
     return f"<p class=facts><bdi>{', '.join(found)}</bdi></p>\n" if found else ""
+
+
+def _without_filled(shape: dict[str, Value]) -> dict[str, Value]:
+    """A shape without the word which of its flags the spec left out: no live map has that, and it is no difference."""
+    return {
+        name: _without_filled(one) if isinstance(one, dict) else one
+        for name, one in shape.items()
+        if name != "filled_flags"
+    }
 
 
 def _entry(entry: Node) -> Iterator[str]:

@@ -10,7 +10,7 @@ from jsonschema import Draft202012Validator
 
 from provisioner import schemafile
 from provisioner.changes import Reason
-from provisioner.report import build, jsondoc, markdown
+from provisioner.report import build, html, jsondoc, markdown
 from provisioner.report.maps import REASONS
 from provisioner.report.model import ALL
 from tests.report import support
@@ -60,8 +60,10 @@ def test_flags_that_were_filled_in_are_told_of_new_maps_only(tmp_path: Path) -> 
     assert node.text == "lpm_trie cidr4 -> u8, 1 entry; filled in: no_prealloc"
     assert node.after["filled_flags"] == ["no_prealloc"]
     assert "filled in: no_prealloc" in markdown.render(made)
-    (node,) = build.report(support.plan(support.load(before), support.load(after))).nodes
+    changed = build.report(support.plan(support.load(before), support.load(after)))
+    (node,) = changed.nodes
     assert "filled in" not in node.text
+    assert "filled_flags" not in "".join(html.render(changed)), "no live map has that: it is no difference"
 
 
 def test_every_reason_has_words() -> None:
