@@ -15,6 +15,7 @@ from msgspec.structs import replace
 
 from provisioner.changes import Action, Change, LinkChange, MapChange, ObjectChange
 from provisioner.fingerprint import Part, digest, fingerprints
+from provisioner.grace import Batches, waits
 from provisioner.hazards import Hazard, Overrides, Refusal, deferred, hazards, refusals
 from provisioner.places import access_of
 from provisioner.state import DesiredMap, DesiredState, Meta, ObservedState
@@ -36,7 +37,7 @@ from provisioner.steps import (
     UnpinInnerMaps,
     WriteEntries,
 )
-from provisioner.uapi import OUTER_TYPES
+from provisioner.uapi import OUTER_TYPES, MapType
 
 if TYPE_CHECKING:
     from provisioner.targets import Targets
@@ -292,18 +293,33 @@ def _pin_wishes(desired: DesiredState, observed: ObservedState, steps: Iterable[
                 pass
 
 
-def grace_periods(plan: Plan, wave_slots: int) -> int:
-    """About how many RCU grace periods apply waits for: one per batch of slots, and one to keep what they held."""
+def grace_periods(plan: Plan, wave_slots: int, batches: Batches = Batches.CHEAP) -> int:
+    """About how many RCU grace periods apply waits for, to write slots wave by wave and to keep what they held.
+
+    `batches` says what batches of slots cost on the kernel that is planned for.
+    """
+
+    def in_waves(slots: int) -> int:
+        whole, rest = divmod(slots, wave_slots)
+        return whole * waits(wave_slots, batches) + waits(rest, batches)
+
+    def kept(step: PublishSlots | DeleteSlots) -> int:
+        return int((plan.maps[step.map].slots.observed[step.slots] >= 0).sum())
+
     total = 0
     for step in plan.steps:
         match step:
-            case PublishSlots() | DeleteSlots():
-                kept = int((plan.maps[step.map].slots.observed[step.slots] >= 0).sum())
-                total += -(-len(step.slots) // wave_slots) + -(-kept // wave_slots)
+            case PublishSlots():
+                total += in_waves(len(step.slots)) + in_waves(kept(step))
+            case DeleteSlots():
+                observed = plan.maps[step.map].observed
+                # An array of maps has no batch that deletes (errno 524).
+                is_array = observed is not None and observed.shape.map_type is MapType.ARRAY_OF_MAPS
+                total += waits(len(step.slots), Batches.NONE if is_array else batches) + in_waves(kept(step))
             case CreateMap():
                 change = plan.maps[step.map]
                 if plan.desired.maps[step.map].shape.map_type in OUTER_TYPES:
-                    total += -(-len(change.slots.where(Action.CREATE)) // wave_slots)
+                    total += in_waves(len(change.slots.where(Action.CREATE)))
             case _:
                 pass
     return total

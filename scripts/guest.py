@@ -30,6 +30,7 @@ MEMORY: Final = "1G"
 _BUSYBOX: Final = "/bin/busybox"
 _KVM_SECONDS: Final = 3.0
 _BOOTS: Final = 3
+_BOOT_SECONDS: Final = 180.0
 _BEGUN: Final = "begun"
 
 _INIT: Final = """\
@@ -90,8 +91,8 @@ def run(
 ) -> Done:
     """Run `command` by a shell in `project`, under `kernel`; what it writes goes to `say` as it comes.
 
-    A guest that dies before the command has begun is booted again: QEMU 7.2 loses some kernels in early boot. Raises
-    GuestError.
+    A guest that dies or hangs before the command has begun is booted again: QEMU 7.2 loses some kernels in early boot.
+    Raises GuestError.
     """
     if say is None:
         say = sys.stdout.buffer.write
@@ -129,10 +130,12 @@ def _boot(
             stack.enter_context(_virtiofsd(folder / f"{share}.sock", source, cached))
         machine = stack.enter_context(_process(_qemu(kernel, folder), folder / "log"))
         output = stack.enter_context((folder / "output").open("rb"))
-        deadline = time.monotonic() + timeout
-        while machine.poll() is None and time.monotonic() < deadline:
+        started, status = time.monotonic(), folder / "status"
+        while machine.poll() is None and time.monotonic() < started + timeout:
             time.sleep(0.1)
             _pass_on(output.read(), say)
+            if time.monotonic() > started + _BOOT_SECONDS and not status.stat().st_size:
+                break
         machine.kill()
         machine.wait()
         _pass_on(output.read(), say)

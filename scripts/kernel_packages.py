@@ -100,7 +100,8 @@ def _fetch(suite: str, folder: Path) -> None:
     state = folder / "apt"
     for needed in ("lists/partial", "cache/archives/partial"):
         (state / needed).mkdir(parents=True, exist_ok=True)
-    (state / "sources.list").write_text(f"deb [signed-by={_KEYS}] {_mirror(suite)} {suite} main\n")
+    mirror, suite = _source(suite)
+    (state / "sources.list").write_text(f"deb [signed-by={_KEYS}] {mirror} {suite} main\n")
     settings = {
         "Dir::Etc::sourcelist": state / "sources.list",
         "Dir::Etc::sourceparts": "-",
@@ -140,14 +141,30 @@ def _packages(options: list[str]) -> list[str]:
     return found
 
 
-def _mirror(suite: str) -> str:
-    """The mirror that apt has for a suite of the same kind: security updates have one of their own."""
-    security = suite.endswith("-security")
+def _source(suite: str) -> tuple[str, str]:
+    """The mirror that apt has for a suite of the same kind, for security updates often one of their own, and the suite.
+
+    Where there is no mirror of security updates, the suite itself has kernels too, a little older.
+    """
+    mirrors = _mirrors()
+    if not mirrors:
+        _run("apt-get", "-q", "update")
+        mirrors = _mirrors()
+    plain = suite.removesuffix("-security")
+    for kind, name in ((suite != plain, suite), (False, plain)):
+        if kind in mirrors:
+            return mirrors[kind], name
+    raise OSError("apt knows no Debian mirror: is this a Debian?")
+
+
+def _mirrors() -> dict[bool, str]:
+    """The first mirror of security updates, under True, and of all else; none before the first `apt-get update`."""
+    found: dict[bool, str] = {}
     for line in _run("apt-get", "indextargets", "--format", "$(ORIGIN) $(RELEASE) $(SITE)").splitlines():
         origin, release, site = line.split()[-3:]
-        if origin == "Debian" and release.endswith("-security") is security:
-            return site
-    raise OSError("apt knows no such Debian mirror: is this a Debian, and was `apt-get update` run?")
+        if origin == "Debian":
+            found.setdefault(release.endswith("-security"), site)
+    return found
 
 
 def _run(*command: str, folder: Path | None = None) -> str:

@@ -1,4 +1,4 @@
-"""Run the tests that touch the kernel on other kernels: `python scripts/test_kernels.py [KERNEL...] [-- COMMAND]`.
+"""Run the tests that touch the kernel on other kernels: `scripts/test_kernels.py [--short] [KERNEL...] [-- COMMAND]`.
 
 KERNEL is one of `kernel_packages.SUITES`, or `host` for the kernel that runs here; all, if none is named. COMMAND is
 run in place of the tests. Ends with 1 where a kernel fails, cannot be fetched or does not come up.
@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import time
+from itertools import product
 from pathlib import Path
 from typing import Final
 
@@ -21,7 +22,14 @@ from guest import Done
 
 PROJECT: Final = Path(__file__).resolve().parents[1]
 HOST: Final = "host"
-TESTS: Final = ("tests/kernel", "tests/apply", "tests/promises/test_no_writes.py", "tests/cli/test_live.py")
+PARTS: Final = (
+    "tests/kernel tests/apply",
+    "tests/promises/test_no_writes.py tests/cli/test_live.py tests/cli/test_doctor.py tests/cli/test_privileges.py",
+)
+"""Each in a guest of its own, so that an emulated one takes a quarter of an hour at most."""
+
+SHORT: Final = ("tests/apply/test_same_bytes.py tests/cli/test_live.py::test_from_nothing_and_back",)
+_PYTEST: Final = ".venv/bin/python -m pytest -q -rs --color=no -p no:cacheprovider --durations=10"
 _TIMEOUT: Final = 3600.0
 
 
@@ -29,12 +37,10 @@ def main() -> int:
     """Run the matrix, and say at its end how each kernel did."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that guests end with us
     asked = _arguments()
-    command = (
-        " ".join(asked.command) or f".venv/bin/python -m pytest -q --color=no -p no:cacheprovider {' '.join(TESTS)}"
-    )
+    commands = [" ".join(asked.command)] if asked.command else [f"{_PYTEST} {part}" for part in asked.parts]
     outcomes: list[tuple[str, str]] = []
-    for name in asked.kernels or (*kernel_packages.SUITES, HOST):
-        print(f"== {name}", flush=True)
+    for name, command in product(asked.kernels or (*kernel_packages.SUITES, HOST), commands):
+        print(f"== {name}: {command}", flush=True)
         try:
             release, done = _run(name, command, asked.refresh, asked.timeout)
         except (kernel_packages.FetchError, guest.GuestError) as error:
@@ -73,13 +79,15 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else None)
     names = (*kernel_packages.SUITES, HOST)
     parser.add_argument("kernels", nargs="*", metavar="KERNEL", help=f"one of {', '.join(names)}")
+    parser.add_argument("--short", action="store_true", help="only one spec, from nothing to nothing")
     parser.add_argument("--refresh", action="store_true", help="fetch the suites' current kernels anew")
-    parser.add_argument("--timeout", type=float, default=_TIMEOUT, metavar="SECONDS", help="for each kernel")
+    parser.add_argument("--timeout", type=float, default=_TIMEOUT, metavar="SECONDS", help="for each guest")
     found = parser.parse_args(words)
     unknown = [name for name in found.kernels if name not in names]
     if unknown:
         parser.error(f"no such kernel: {', '.join(unknown)}; there are {', '.join(names)}")
     found.command = command
+    found.parts = SHORT if found.short else PARTS
     return found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -46,7 +47,8 @@ class CarryOut:
     def planned(self, plan: Plan) -> None:
         """Show the plan, before anybody is asked or anything is refused; refuse it where another one was saved."""
         self._meter.stop()
-        self._report = build.report(plan, limits(self._console.format, self._full), destroy=self._destroy)
+        shown = limits(self._console.format, self._full)
+        self._report = build.report(plan, shown, destroy=self._destroy, kernel=os.uname().release)
         self._meter.planned = self._report.grace_periods
         console = self._console
         counts = {

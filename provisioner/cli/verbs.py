@@ -5,6 +5,7 @@ What a verb needs is imported when it runs: `--help` and `schema` do without Num
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -161,7 +162,8 @@ def plan(
         if out is not None:
             saved.save(out, found, overrides)
         compared = None if taken is None else snapshots.about(taken)
-        report = build.report(found, reports.limits(output, full), destroy=to_destroy, against=compared)
+        kernel = os.uname().release if compared is None else compared.kernel
+        report = build.report(found, reports.limits(output, full), destroy=to_destroy, against=compared, kernel=kernel)
         if output == "text":
             console.lines(text.render(report, console.style, steps=verbose))
         else:

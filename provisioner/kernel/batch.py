@@ -18,6 +18,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from provisioner.grace import MANY_SLOTS, THREADS
 from provisioner.kernel import libbpf, maps
 from provisioner.kernel.fd import MapFd
 from provisioner.kernel.reasons import KernelError, Subject
@@ -35,7 +36,7 @@ class Batching(msgspec.Struct, frozen=True):
 
     entries: bool = True
     slots: bool = True
-    threads: int = 256
+    threads: int = THREADS
 
 
 BATCHING: Final = Batching()
@@ -43,9 +44,6 @@ BATCHING: Final = Batching()
 _NO_BATCH: Final = frozenset({ENOTSUPP})
 _NO_LOCKED_BATCH: Final = frozenset({ENOTSUPP, errno.EINVAL})
 """What to write one by one after: a batch that takes no flags for its elements says EINVAL."""
-
-_MANY_SLOTS: Final = 128
-"""From here on it pays to know whether a batch waits once: a dear one costs more than a second."""
 
 
 class BatchError(KernelError):
@@ -146,7 +144,7 @@ def batching_for(slots: int) -> Batching:
 
     Measured when it first matters, once in a process.
     """
-    return BATCHING if slots < _MANY_SLOTS or slots_batch_waits_once() else Batching(slots=False)
+    return BATCHING if slots < MANY_SLOTS or slots_batch_waits_once() else Batching(slots=False)
 
 
 @cache

@@ -247,7 +247,7 @@ def _try_lock(directory: Path, create: bool) -> int | None:
         number = _os_call("open", directory, lambda: os.open(directory, os.O_RDONLY | os.O_DIRECTORY))
     except KernelError as error:
         # The holder removed the folder between two of our steps; a pin of that name is another matter.
-        if create and error.errno in (errno.ENOENT, errno.EEXIST) and (directory.is_dir() or not directory.exists()):
+        if create and error.errno in (errno.ENOENT, errno.EEXIST) and not _is_something_else(directory):
             return None
         raise
     try:
@@ -262,6 +262,14 @@ def _try_lock(directory: Path, create: bool) -> int | None:
         raise
     os.close(number)
     return None
+
+
+def _is_something_else(directory: Path) -> bool:
+    """Whether something lives there that is no folder. Asked once: the folder may come and go between two questions."""
+    try:
+        return not stat.S_ISDIR(directory.stat().st_mode)
+    except FileNotFoundError:
+        return False
 
 
 def _holder(directory: Path) -> str:

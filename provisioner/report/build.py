@@ -10,6 +10,7 @@ import numpy as np
 
 from provisioner.changes import Action, LinkChange, MapChange, ObjectChange
 from provisioner.footprint import estimate
+from provisioner.grace import batches_of
 from provisioner.places import ROOT, access_of
 from provisioner.plan import Plan, grace_periods
 from provisioner.report.entries import with_source
@@ -42,11 +43,13 @@ def report(
     destroy: bool = False,
     against: Against | None = None,
     wave_slots: int = WAVE_SLOTS,
+    kernel: str = "",
 ) -> ReportPlan:
-    """`plan` as it is told; `wave_slots` is what one grace period publishes, for the estimate.
+    """`plan` as it is told; `wave_slots` are published together, on the release `kernel`, for the estimate of waits.
 
     `destroy` says that it is `teardown.plan_destroy`'s, which knows of no objects and programs to load.
     """
+    batches = batches_of(kernel)
     objects = [node for change in plan.objects.values() if (node := _object(change, plan)) is not None]
     maps = [node for change in plan.maps.values() if (node := map_node(change, limits, _action(change))) is not None]
     programs = list(_destroyed_programs(plan)) if destroy else list(_programs(plan))
@@ -63,7 +66,7 @@ def report(
         steps=tuple(_step(step) for step in plan.steps),
         hazards=plan.hazards,
         blocked=plan.blocked,
-        grace_periods=grace_periods(plan, wave_slots),
+        grace_periods=grace_periods(plan, wave_slots, batches),
         memory=estimate(plan),
         against=against,
         targets=plan.targets,

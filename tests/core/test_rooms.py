@@ -44,6 +44,7 @@ PURE = [
         "sources",
         "inner_facts",
         "footprint",
+        "grace",
         "fingerprint",
         "steps",
         "plan",

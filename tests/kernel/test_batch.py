@@ -174,8 +174,8 @@ def test_grace_periods_of_threads_are_counted_together() -> None:
 @pytest.mark.parametrize("waits_once", [True, False])
 def test_many_slots_are_written_as_was_measured(waits_once: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(batch, "slots_batch_waits_once", lambda: waits_once)
-    assert batch.batching_for(127) == Batching()
-    assert batch.batching_for(128) == Batching(slots=waits_once)
+    assert batch.batching_for(63) == Batching()
+    assert batch.batching_for(64) == Batching(slots=waits_once)
     big = ARRAY_OF_MAPS.with_capacity(300)
     with maps.create(HASH) as inner, maps.create(big, inner=inner) as outer:
         fds = np.full(300, inner.number, dtype=np.uint32)

@@ -79,6 +79,7 @@ def test_an_empty_map_takes_what_was_estimated() -> None:
 @pytest.mark.usefixtures("kernel")
 @pytest.mark.parametrize("outer", [MapType.ARRAY_OF_MAPS, MapType.HASH_OF_MAPS])
 def test_an_outer_map_takes_what_was_estimated(outer: MapType) -> None:
+    need_counted_memory()
     shape = MapShape(outer, 4, 4, 5000)
     with maps.create(MapShape(MapType.ARRAY, 4, 4, 1)) as inner, maps.create(shape, inner=inner) as fd:
         assert is_near(map_bytes(shape, possible_cpus(), 0), counted(fd))
