@@ -148,6 +148,8 @@ def _section(part: dict[str, Any], title: str, anchor: str) -> Iterator[str]:
     for name, one in properties.items():
         if _is_inline(one):
             yield from _section(one, one.get("title", f"`{name}`"), f"{anchor}-{name}")
+        elif _is_inline(one.get("items", {})):
+            yield from _section(one["items"], f"One of `{name}`", f"{anchor}-{name}")
 
 
 def _is_inline(part: dict[str, Any]) -> bool:

@@ -45,6 +45,12 @@ def test_editors_have_something_to_show_for_every_property() -> None:
         assert property_["examples"], name
 
 
+def test_every_key_of_the_json_output_is_explained() -> None:
+    schema_ = schemafile.load(schemafile.OUTPUT_SCHEMA)
+    bare = [name for name, one in _properties(schema_) if not {"description", "$ref", "const"} & one.keys()]
+    assert bare == []
+
+
 def test_every_example_in_the_schema_holds_for_its_own_property() -> None:
     definitions = spec_schema()["$defs"]
     for name, property_ in _properties(spec_schema()):
