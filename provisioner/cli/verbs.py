@@ -14,7 +14,7 @@ from typing import Annotated, Literal
 import typer
 
 from provisioner import schemafile
-from provisioner.cli import arguments
+from provisioner.cli import arguments, completion
 from provisioner.cli.command_line import app, guarded
 from provisioner.cli.console import Console
 from provisioner.cli.options import (
@@ -276,7 +276,12 @@ def destroy(
 @app.command(epilog=EXIT_STATUS)
 def show(
     files: Annotated[
-        list[str], typer.Argument(metavar="FILES... [ADDRESS]", help="Spec files or folders, then an address.")
+        list[str],
+        typer.Argument(
+            metavar="FILES... [ADDRESS]",
+            help="Spec files or folders, then an address.",
+            autocompletion=completion.files_and_address,
+        ),
     ],
     full: Full = False,
     output: Output = "text",
@@ -331,7 +336,8 @@ def doctor(output: Output = "text", color: ColorOption = "auto") -> int:
 @app.command(epilog=EXIT_STATUS)
 def schema(
     of: Annotated[
-        Literal["spec", "output"], typer.Argument(help="Of spec files, or of what --format json writes.")
+        Literal["spec", "output"],
+        typer.Argument(metavar="[spec|output]", help="Of spec files, or of what --format json writes."),
     ] = "spec",
 ) -> int:
     """Print the JSON Schema, for editors and checks."""
