@@ -5,7 +5,10 @@ A test that cannot do without is skipped with a claim: what is missing, how that
 
 from __future__ import annotations
 
+import errno
+import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -50,6 +53,23 @@ def others_may_look(refused: str) -> bool:
         return True
     lacks("opening of pins without CAP_BPF", UNPRIVILEGED, refused)
     return False
+
+
+@cache
+def others_may_ask() -> bool:
+    """Whether a process without any capability may make BPF system calls. Fails where a new enough kernel forbids."""
+    code = (
+        "from pathlib import Path; from provisioner.kernel import maps\n"
+        "from provisioner.kernel.reasons import KernelError\n"
+        "try: maps.open_pin(Path('/nowhere'))\n"
+        "except KernelError as error: print(error.errno, error)"
+    )
+    words = ["setpriv", "--bounding-set=-all", sys.executable, "-c", code]
+    done = subprocess.run(words, capture_output=True, text=True, check=True, cwd=Path(__file__).parents[1])
+    number, _, said = done.stdout.partition(" ")
+    if int(number) == errno.EPERM:
+        lacks("BPF system calls without CAP_BPF", UNPRIVILEGED, said)
+    return int(number) != errno.EPERM
 
 
 def kernel_has(map_type: MapType) -> bool:
