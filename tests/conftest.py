@@ -2,7 +2,7 @@
 
 The test process leaves the machine's mount and network namespaces for fresh ones, so that its pins and interfaces are
 its own and vanish with it. Tests that touch the kernel take `kernel`, or a fixture built on it: without root or BPF
-they fail, and say why. Nothing is skipped.
+they fail, and say why. What an old kernel lacks is skipped by a claim: `tests.features`.
 """
 
 from __future__ import annotations
