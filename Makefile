@@ -12,7 +12,7 @@ BPF_CFLAGS := -O2 -g -Wall -Werror -target bpf -I/usr/include/$(shell uname -m)-
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup man bpf demo test sweep test-kernels test-kernels-short lint format docs bench bench-full clean
+.PHONY: help setup man bpf demo test sweep test-kernels test-recipes test-kernels-short lint format docs bench bench-full clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -48,6 +48,10 @@ test-kernels: setup bpf ## what touches the kernel, on 5.10 to the newest; KERNE
 test-kernels-short: setup bpf ## one spec from nothing to nothing on 6.1, in a guest: a minute; needs root and qemu
 	@scripts/setup.sh --kernels
 	$(VENV)/python scripts/test_kernels.py --short $(or $(KERNEL),6.1)
+
+test-recipes: setup ## the recipes of docs/gitops.md by Salt and Puppet; needs root, and fetches both
+	@scripts/setup.sh --recipes
+	$(VENV)/python scripts/test_recipes.py build/salt
 
 docs: setup ## build the documentation into build/site; every link must lead somewhere
 	NO_MKDOCS_2_WARNING=1 $(VENV)/mkdocs build --strict

@@ -26,6 +26,9 @@ if [[ ${1-} == --kernels ]]; then
     [[ -z $(apt-cache --names-only search '^virtiofsd$' 2>/dev/null) ]] || packages+=(virtiofsd)
 fi
 
+# `--recipes`: Puppet, and Salt in an environment of its own, for it asks for old versions of what others need.
+[[ ${1-} != --recipes ]] || packages+=(puppet-agent)
+
 die() {
     printf 'setup: %s\n' "$@" >&2
     exit 1
@@ -78,4 +81,9 @@ if [[ ! -f $stamp || pyproject.toml -nt $stamp ]]; then
     "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --editable '.[dev]' </dev/null
     touch "$stamp"
     printf 'setup: %s is ready\n' "$venv/bin/provisioner"
+fi
+
+if [[ ${1-} == --recipes && ! -x build/salt/bin/salt-call ]]; then
+    "$python" -m venv build/salt
+    build/salt/bin/python -m pip install --quiet --disable-pip-version-check salt </dev/null
 fi

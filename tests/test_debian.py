@@ -52,5 +52,7 @@ def test_it_is_installed_runs_and_goes(package: Path, tmp_path: Path) -> None:
     assert (tmp_path / "etc/provisioner").stat().st_mode & 0o777 == 0o700
     dpkg("--verify", "bpf-provisioner")
     assert (tmp_path / "usr/lib/systemd/system/provisioner-watch@.service").exists()
+    manual = ["mandoc", "-T", "ascii", str(tmp_path / "usr/share/man/man1/provisioner.1.gz")]
+    assert b"User Commands" in subprocess.run(manual, capture_output=True, check=True).stdout
     dpkg("--purge", "bpf-provisioner")
     assert not any((tmp_path / name).exists() for name in ("usr", "etc"))

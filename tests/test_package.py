@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import sysconfig
@@ -62,3 +63,20 @@ def test_what_is_released_is_what_an_index_takes(wheel: Path, tmp_path: Path) ->
 
 def test_the_container_file_is_sound() -> None:
     subprocess.run([str(Path(sys.executable).parent / "hadolint"), str(ROOT / "Containerfile")], check=True)
+
+
+def test_what_repeats_the_version_says_the_same() -> None:
+    """The collection, the image of the DaemonSet, and the manual page."""
+    places = {
+        "integrations/ansible/galaxy.yml": r"^version: (.+)$",
+        "integrations/kubernetes/base/daemonset.yaml": r"image: provisioner:(.+)$",
+        "man/provisioner.1": r'^\.TH .* "provisioner (.+?)"',
+    }
+    for name, pattern in places.items():
+        assert re.findall(pattern, (ROOT / name).read_text(), re.MULTILINE) == [provisioner.__version__], name
+
+
+def test_the_container_is_given_all_that_its_package_is_built_from() -> None:
+    given = {line.removeprefix("!") for line in (ROOT / ".containerignore").read_text().splitlines() if line[0] == "!"}
+    taken = set(re.findall(r'\$source"?/(\w[\w.]*)', (ROOT / "packaging/debian/build.sh").read_text()))
+    assert {"man", "provisioner"} <= taken <= given

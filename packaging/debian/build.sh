@@ -23,7 +23,7 @@ this=$("$python" -c 'import sys; print(f"{sys.version_info[0]}.{sys.version_info
 
 "$python" -m venv "$work/venv"
 "$work/venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-compile --target "$library" "$source[metrics]"
-rm -rf "$library/bin"
+rm -rf "$library/bin" "$library/share"
 find "$library" -type d -name tests -prune -exec rm -rf {} +
 # Paths as they will be once it is installed.
 "$python" -m compileall -q --invalidation-mode unchecked-hash -s "$tree" -p / "$library"
@@ -44,6 +44,8 @@ install -D -m 644 -t "$tree/usr/lib/systemd/system" "$source"/integrations/syste
 install -m 644 "$source/LICENSE" "$documents/copyright"
 install -m 644 "$source/README.md" "$documents/README.md"
 gzip -9n <"$source/CHANGELOG.md" >"$documents/changelog.gz"
+install -d "$tree/usr/share/man/man1"
+gzip -9n <"$source/man/provisioner.1" >"$tree/usr/share/man/man1/provisioner.1.gz"
 
 cat >"$tree/DEBIAN/control" <<CONTROL
 Package: bpf-provisioner
