@@ -104,15 +104,11 @@ class Transaction:
 
     def check_root(self) -> None:
         """Raise HostError where the pin root is not the folder any more that this began with."""
-        if self.is_here():
-            return
-        bpffs.check(self.root)
-        what = "this is not the folder any more that was locked: a bpffs was unmounted, moved, or mounted over it"
-        raise HostError(Problem(what, hint="look at it with `findmnt`; then run it again", address=str(self.root)))
+        bpffs.require_place(self.root, self._place)
 
     def is_here(self) -> bool:
         """Whether the pin root is the folder that this began with."""
-        return bpffs.place(self.root) == self._place
+        return self._place is not None and bpffs.place(self.root) == self._place
 
     def keeper(self, name: str) -> Keeper:
         """The keeper of an outer map."""

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from provisioner.access import AS_MADE, Access
-from provisioner.errors import HostError, LockedError, Problem
+from provisioner.errors import HostError, LockedError, Problem, RefusedError
 from provisioner.kernel import libbpf
 from provisioner.kernel.fd import Fd, LinkFd, MapFd, ProgramFd
 from provisioner.kernel.reasons import KernelError
@@ -67,6 +67,15 @@ def place(directory: Path) -> tuple[int, int] | None:
     except OSError:
         return None
     return status.st_dev, status.st_ino
+
+
+def require_place(directory: Path, before: tuple[int, int] | None) -> None:
+    """Raise `HostError` where a path does not lead to the folder any more that it led to `before`, or never did."""
+    if before is not None and place(directory) == before:
+        return
+    check(directory)
+    what = "this is not the folder any more that was locked: a bpffs was unmounted, moved, or mounted over it"
+    raise HostError(Problem(what, hint="look at it with `findmnt`; then run it again", address=str(directory)))
 
 
 def mounts() -> tuple[str, ...]:
@@ -222,7 +231,7 @@ def lock(directory: Path, timeout: float = 0.0, *, create: bool = False) -> Iter
     """Hold the one lock of a folder, which dies with the process; wait `timeout` seconds for it.
 
     `create` makes the folder, and makes it anew when the holder removed it. Raises `LockedError`, which names the
-    holder, and `HostError` if the folder is missing.
+    holder, and `HostError` if the folder is missing. A `HostError` inside says so where the folder was lost meanwhile.
     """
     deadline = time.monotonic() + timeout
     while (number := _try_lock(directory, create)) is None:
@@ -235,6 +244,16 @@ def lock(directory: Path, timeout: float = 0.0, *, create: bool = False) -> Iter
         time.sleep(_POLL_SECONDS)
     try:
         yield
+    except (HostError, RefusedError) as error:
+        status = os.fstat(number)
+        if not status.st_nlink:  # it was removed, by who held the lock: us
+            raise
+        try:
+            require_place(directory, (status.st_dev, status.st_ino))
+        except HostError as lost:  # this is why, and what a pin was found to be tells nothing
+            also = error.problems if isinstance(error, HostError) else ()
+            raise HostError(*dict.fromkeys((*lost.problems, *also))) from error
+        raise
     finally:
         os.close(number)
 
