@@ -24,7 +24,7 @@ ROOT: Final = Path(__file__).parents[2]
 _BEGIN: Final = f"""
 set -e
 echo $$ > "$cgroup/cgroup.procs"
-exec unshare --mount --net --pid --ipc --uts --cgroup --fork --kill-child sh -ec '
+exec setpriv --pdeathsig=KILL unshare --mount --net --pid --ipc --uts --cgroup --fork --kill-child sh -ec '
 mount --make-rprivate /
 mount -t tmpfs tmpfs "$folder"
 cd "$folder"
