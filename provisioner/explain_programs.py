@@ -67,7 +67,7 @@ def _program(one: DesiredObject, program: DesiredProgram, plan: Plan) -> Iterato
     if live is None:
         yield Fact("live", "not there", {"live": None})
     else:
-        where = f"attached to interface number {link.ifindex}" if link is not None else "not attached"
+        where = f"attached to {observed.interface_of(link)}" if link is not None else "not attached"
         data = {"id": live.id, "tag": live.tag, "ifindex": link.ifindex if link is not None else None}
         yield Fact("live", f"id {live.id}, tag {live.tag}, {where}", {"live": data})
         known = {found.id: name for name, found in {**observed.object_maps, **observed.maps}.items()}

@@ -318,6 +318,13 @@ class ObservedState(msgspec.Struct, frozen=True):
         made = self.meta.pins if self.meta is not None else ()
         return tuple(pin for pin in self.other_pins if pin in made)
 
+    def interface_of(self, link: ObservedLink) -> str:
+        """An interface's name, where an attachment of the spec has it; else its number."""
+        if link.ifindex == 0:
+            return "an interface that is gone"
+        names = {index: name for name, index in self.interfaces.items()}
+        return names.get(link.ifindex, f"interface number {link.ifindex}")
+
     @staticmethod
     def nothing() -> ObservedState:
         """A host without any of it: what `plan --against empty` compares with."""

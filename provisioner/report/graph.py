@@ -150,11 +150,10 @@ def _wanted(one: DesiredMap) -> Describe:
 def of_live(desired: DesiredState, observed: ObservedState) -> Graph:
     """What is live of that: programs with the maps that the kernel says they use."""
     drawing = _Drawing(f"{desired.project}, live at {desired.pin_root}")
-    names = {index: name for name, index in observed.interfaces.items()}
     known = {live.id: name for name, live in {**observed.object_maps, **observed.maps}.items()}
     for pin, program in observed.programs.items():
         link = observed.links.get(f"_link_{pin}")
-        where = "not attached" if link is None else f"xdp on {names.get(link.ifindex, f'interface {link.ifindex}')}"
+        where = "not attached" if link is None else f"xdp on {observed.interface_of(link)}"
         drawing.box(f"program {pin}", BoxKind.PROGRAM, pin, f"id {program.id}", where)
         for number in program.map_ids:
             if number in known:

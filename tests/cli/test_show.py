@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from tests.apply.conftest import Bench
 from tests.apply.conftest import bench as bench
 from tests.cli.conftest import Project
 from tests.cli.support import run
+from tests.conftest import Veth
 
 
 def edited(project: Project) -> Project:
@@ -82,6 +84,30 @@ def test_programs_that_use_a_map_are_named(bench: Bench, bpf_object: Any) -> Non
     users = [name for one in document["maps"] for name in (one["live"] or {}).get("programs", [])]
     assert programs
     assert set(users) == programs
+
+
+ATTACHED = """\
+version: 1
+name: edge
+types: {backend: {struct: {ip: ipv4, port: be16, weight: u16}}}
+inner_templates: {backends: {type: array, key: u32, value: backend, max_entries: 64, flags: [inner_map]}}
+outer_maps: {vips: {object: router, inner: backends, inner_maps: {}}}
+objects:
+  router:
+    file: OBJECT
+    programs:
+      xdp_router: {pin: xdp_router, attach: {xdp: {interface: veth-a, mode: generic, if_missing: defer}}}
+"""
+
+
+def test_an_attachment_is_told_by_the_name_of_its_interface(project: Project, veth: Veth, bpf_object: Any) -> None:
+    project.spec.write_text(ATTACHED.replace("OBJECT", str(bpf_object("router"))))
+    assert project.run("apply", "--yes", "--allow-outside").status == 0
+    assert ", attached to veth-a\n" in project.run("show", "--allow-outside").out
+    explained = project.run("explain", "router.xdp_router", "--allow-outside").out
+    assert ", attached to veth-a\n" in explained
+    subprocess.run(["ip", "link", "del", veth.name], check=True)
+    assert ", attached to an interface that is gone\n" in project.run("show", "--allow-outside").out
 
 
 @pytest.mark.parametrize(
