@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from html import escape
-from itertools import islice
 from typing import Final
 
 from provisioner.hazards import Severity
@@ -74,8 +73,7 @@ def _head(plan: ReportPlan, end: Outcome | None) -> Iterator[str]:
         yield from (prose(line), "")
     if end is not None:
         yield from _outcome(plan, end)
-    yield from (f"{line}\\" for line in islice(sentences.summary(plan), 1))
-    yield from islice(sentences.summary(plan), 1, None)
+    yield "\\\n".join(sentences.summary(plan))  # a break after each line but the last, where it would be shown
     yield ""
     if plan.changed:
         yield from _table(plan)

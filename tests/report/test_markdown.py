@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from markdown_it import MarkdownIt
@@ -92,3 +93,9 @@ def test_how_an_apply_ended_is_said() -> None:
     told = markdown.render(support.report("edit"), Outcome("rolled_back", 1.5, 2, 5, 5, ("pin `x`",)))
     assert "### `edge`: rolled back" in told
     assert "**Rolled back: what had become visible was taken back" in told
+
+
+@pytest.mark.parametrize("case", support.CASES.iterdir(), ids=lambda path: path.name)
+def test_no_break_is_shown_as_a_backslash(case: Path) -> None:
+    """A backslash breaks a line only where another one of the paragraph follows."""
+    assert "\\\n\n" not in support.rendered(case.name)["plan.md"]
