@@ -95,7 +95,7 @@ def test_how_an_apply_ended_is_said() -> None:
     assert "**Rolled back: what had become visible was taken back" in told
 
 
-@pytest.mark.parametrize("case", support.CASES.iterdir(), ids=lambda path: path.name)
+@pytest.mark.parametrize("case", sorted(support.CASES.iterdir()), ids=lambda path: path.name)
 def test_no_break_is_shown_as_a_backslash(case: Path) -> None:
     """A backslash breaks a line only where another one of the paragraph follows."""
     assert "\\\n\n" not in support.rendered(case.name)["plan.md"]
