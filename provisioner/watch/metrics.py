@@ -26,14 +26,14 @@ _CHANGES: Final = ("create", "insert", "update", "replace", "delete")
 
 
 class Metrics:
-    """The metrics of one watch. Raises HostError where prometheus_client is not installed."""
+    """The metrics of one watch. Raises HostError where prometheus_client cannot be imported."""
 
     def __init__(self) -> None:
         try:
             import prometheus_client as prometheus
         except ImportError as error:
             hint = "install it: pip install 'bpf-provisioner[metrics]', or python3-prometheus-client"
-            raise HostError(Problem("metrics need prometheus_client, which is not installed", hint=hint)) from error
+            raise HostError(Problem(f"metrics need prometheus_client: {error}", hint=hint)) from error
         self._prometheus = prometheus
         prometheus.disable_created_metrics()  # type: ignore[no-untyped-call]
         self._registry = registry = prometheus.CollectorRegistry()

@@ -62,7 +62,7 @@ exec setpriv --bounding-set=-sys_module,-sys_time,-sys_rawio,-sys_boot,-syslog,-
 
 _COMMAND: Final = f"""\
 #!/bin/sh
-export PYTHONPATH=/srv/checkout:/srv/packages
+export PYTHONPATH=/srv/checkout:/srv/packages LD_LIBRARY_PATH=/srv/python/lib
 exec /srv/python/bin/python{sys.version_info[0]}.{sys.version_info[1]} -m provisioner "$@"
 """
 """What a package puts into /usr/bin; the units hide home folders, where a virtual environment may be."""

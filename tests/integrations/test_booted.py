@@ -124,6 +124,20 @@ def test_the_watch_is_ready_when_the_maps_are_reloads_and_stops_without_a_trace(
         assert entries(host) == {"1": 11}
 
 
+def test_metrics_reach_a_scraper_on_the_host_and_a_file_in_a_folder_that_is_allowed(tmp_path: Path) -> None:
+    options = {
+        "default/provisioner-edge": "OPTIONS=--metrics 9435 --metrics-file /run/metrics/edge.prom\n",
+        "systemd/system/provisioner-watch@edge.service.d/test.conf": "[Service]\nReadWritePaths=/run/metrics\n",
+    }
+    with booted("metrics", tmp_path, SPECS | options) as host:
+        assert host.run("mkdir", "/run/metrics").returncode == host.run("ip", "link", "set", "lo", "up").returncode == 0
+        systemctl(host, "start", "provisioner-watch@edge.service")
+        line = 'provisioner_managed{kind="entries",project="edge"} 1.0'
+        assert line in host.path("/run/metrics/edge.prom").read_text()
+        get = "import urllib.request as u; print(u.urlopen('http://127.0.0.1:9435/metrics').read().decode())"
+        assert line in host.run("/usr/bin/python3", "-c", get).stdout
+
+
 def test_a_watch_that_hangs_is_killed_and_started_again_and_one_that_lives_is_not(tmp_path: Path) -> None:
     impatient = {
         "systemd/system/provisioner-watch@.service.d/test.conf": "[Service]\nWatchdogSec=4s\nRestartSec=100ms\n"
@@ -157,7 +171,7 @@ def test_a_host_without_a_watch_applies_when_files_change_or_time_passes(tmp_pat
 
 def test_the_ansible_role_prepares_a_host_and_starts_its_service(tmp_path: Path, wheel: Path) -> None:
     """Twice: the second time there is nothing to do. What the wheel depends on is lent from here."""
-    lent = "[Service]\nEnvironment=PYTHONPATH=/srv/packages\n"
+    lent = "[Service]\nEnvironment=PYTHONPATH=/srv/packages LD_LIBRARY_PATH=/srv/python/lib\n"
     files = {"systemd/system/provisioner-watch@.service.d/test.conf": lent}
     python = f"/srv/python/bin/{Path(sys.executable).resolve().name}"
     variables = {
