@@ -20,10 +20,11 @@ class Undo(msgspec.Struct, frozen=True):
 
 
 class Journal:
-    """The undos of one apply, in the order in which things were done."""
+    """The undos of one apply, in the order in which things were done; `left` is what could not be taken back."""
 
     def __init__(self) -> None:
         self._done: list[Undo] = []
+        self.left: list[str] = []
 
     def note(self, what: str, undo: Callable[[], None], *, visible: bool = True) -> None:
         self._done.append(Undo(what, undo, visible))
@@ -45,11 +46,10 @@ class Journal:
 
     def roll_back(self) -> list[str]:
         """Take everything back, the latest first; gives what could not be taken back, and why."""
-        left: list[str] = []
         while self._done:
             undo = self._done.pop()
             try:
                 undo.run()
             except (ProvisionerError, OSError) as error:
-                left.append(f"{undo.what}: {error}")
-        return left
+                self.left.append(f"{undo.what}: {error}")
+        return self.left

@@ -54,11 +54,17 @@ def _record(tx: Transaction, meta: Meta) -> None:
     if before == meta:
         return
     if before is None:
-        tx.note(META_PIN, lambda: bpffs.unpin(path), visible=False)
+        tx.note(META_PIN, lambda: _forget(tx, path), visible=False)
     else:
         tx.note(META_PIN, lambda: metamap.write(path, before, tx.access), visible=False)
     metamap.write(path, meta, tx.access)
     tx.recorded = meta
+
+
+def _forget(tx: Transaction, record: Path) -> None:
+    """Remove the first record, unless something of ours stays: the next apply is to know whose it is."""
+    if not tx.journal.left:
+        bpffs.unpin(record)
 
 
 def pin_new(tx: Transaction, fd: Fd, name: str) -> None:

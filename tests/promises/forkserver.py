@@ -69,6 +69,7 @@ def _child(request: dict[str, Any]) -> None:
             ctypes.c_int(request["what"]),
             os.fsencode(request["under"]),
             os.fsencode(request["log"]),
+            ctypes.c_long(request["earlier"]),
         )
         status = command_line.run(request["words"])
         shim.inject_stop()

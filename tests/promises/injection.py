@@ -48,18 +48,19 @@ READING: Final = frozenset(
 )  # fmt: skip
 """Calls, as the shim names them, that leave everything as it is."""
 
-_SOURCE: Final = Path(__file__).parent / "shim.c"
+_HERE: Final = Path(__file__).parent
 
 
-def build_shim() -> Path:
-    """Compile the shim, once for each content of it."""
-    digest = hashlib.sha256(_SOURCE.read_bytes()).hexdigest()[:16]
-    done = Path(tempfile.gettempdir()) / f"provisioner-test-objects-{os.geteuid()}" / digest / "shim.so"
+def build_shim(name: str = "shim") -> Path:
+    """Compile what is to be preloaded, once for each content of it."""
+    source = _HERE / f"{name}.c"
+    digest = hashlib.sha256(source.read_bytes()).hexdigest()[:16]
+    done = Path(tempfile.gettempdir()) / f"provisioner-test-objects-{os.geteuid()}" / digest / f"{name}.so"
     if not done.exists():
         done.parent.mkdir(parents=True, exist_ok=True)
         temporary = done.with_suffix(f".{os.getpid()}")
         options = ["-O2", "-Wall", "-Werror", "-shared", "-fPIC"]
-        subprocess.run(["gcc", *options, str(_SOURCE), "-o", str(temporary), "-ldl"], check=True)
+        subprocess.run(["gcc", *options, str(source), "-o", str(temporary), "-ldl"], check=True)
         temporary.rename(done)
     return done
 
@@ -110,15 +111,18 @@ class Injector:
         under: Path,
         at: int = 0,
         what: int = 0,
+        earlier: int = 0,
         meanwhile: Callable[[], object] | None = None,
     ) -> Ran:
         """Run a verb. `what` happens at call number `at` (from 1; 0: nowhere): an errno, a kill or a signal.
 
-        With `meanwhile` it stops there instead, and goes on when that is done.
+        Call number `earlier` fails with ENOMEM besides. With `meanwhile` it stops at `at` instead, and goes on when
+        that is done.
         """
         request = {
             "words": [str(word) for word in arguments],
             "at": at,
+            "earlier": earlier,
             "what": STOP_BEFORE if meanwhile is not None else what,
             "under": str(under),
             "out": str(self._out),

@@ -27,15 +27,17 @@ enum { NOTHING = 0, KILL_BEFORE = -1, KILL_AFTER = -2, STOP_BEFORE = -3, SIGNAL_
 
 static atomic_long made;
 static long chosen;
+static long earlier; /* the number of a call that fails with ENOMEM, whatever happens at the chosen one */
 static int what;
 static int log_fd = -1;
 static char folder[4096];
 
-/* Begin to count. `at` is the number of the call to hit, from 1; 0 hits none. */
-void inject_start(long at, int kind, const char *under, const char *log)
+/* Begin to count. `at` is the number of the call to hit, from 1; 0 hits none. `first` is one that fails before it. */
+void inject_start(long at, int kind, const char *under, const char *log, long first)
 {
 	made = 0;
 	chosen = at;
+	earlier = first;
 	what = kind;
 	snprintf(folder, sizeof(folder), "%s", under);
 	log_fd = *log ? open(log, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600) : -1;
@@ -56,7 +58,7 @@ __attribute__((constructor)) static void from_environment(void)
 	const char *log = getenv("INJECT_LOG");
 
 	if (under)
-		inject_start(at ? atol(at) : 0, kind ? atoi(kind) : NOTHING, under, log ? log : "");
+		inject_start(at ? atol(at) : 0, kind ? atoi(kind) : NOTHING, under, log ? log : "", 0);
 }
 
 static void die(void)
@@ -65,6 +67,8 @@ static void die(void)
 	for (;;)
 		pause();
 }
+
+enum { OTHER, CHOSEN, EARLIER };
 
 /* Whether this call is the chosen one. Dies, if that is to happen before it. */
 static int hit(const char *name)
@@ -82,12 +86,12 @@ static int hit(const char *name)
 		kill(getpid(), SIGNAL_ONCE - what);
 	errno = saved;
 	if (number != chosen)
-		return 0;
+		return number == earlier ? EARLIER : OTHER;
 	if (what == KILL_BEFORE)
 		die();
 	if (what == STOP_BEFORE)
 		raise(SIGSTOP); /* to this very thread, which so makes no call before it */
-	return 1;
+	return CHOSEN;
 }
 
 #define NEXT(name) ((__typeof__(&name))dlsym(RTLD_NEXT, #name))
@@ -116,17 +120,21 @@ static int is_ours(const char *path)
 }
 
 /* Make a call, counted: fail it, or die after it, if it is the chosen one. */
-#define COUNTED(name, call)                       \
-	do {                                      \
-		int now = hit(name);              \
-		if (now && what > 0) {            \
-			errno = what;             \
-			return -1;                \
-		}                                 \
-		__typeof__(call) result = (call); \
-		if (now && what == KILL_AFTER)    \
-			die();                    \
-		return result;                    \
+#define COUNTED(name, call)                                \
+	do {                                               \
+		int now = hit(name);                       \
+		if (now == EARLIER) {                      \
+			errno = ENOMEM;                    \
+			return -1;                         \
+		}                                          \
+		if (now == CHOSEN && what > 0) {           \
+			errno = what;                      \
+			return -1;                         \
+		}                                          \
+		__typeof__(call) result = (call);          \
+		if (now == CHOSEN && what == KILL_AFTER)   \
+			die();                             \
+		return result;                             \
 	} while (0)
 
 static long bpf(long number, long *a)

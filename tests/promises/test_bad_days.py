@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,6 +19,7 @@ from tests.cli.support import COMMAND, SPEC, Done, environment
 from tests.conftest import remove_tree
 from tests.kernel.shapes import ARRAY
 from tests.promises.cgroup import MemoryCgroup
+from tests.promises.scenarios import look
 
 
 @pytest.fixture
@@ -208,19 +210,61 @@ def test_a_reader_that_closes_the_pipe(project: Project, verb: str, form: str) -
 # --- memory ------------------------------------------------------------------------------------------------------
 
 
-def test_the_memory_limit_of_the_cgroup_is_hit_while_staging(project: Project) -> None:
-    """Under a limit of its own, which the interpreter fits into and the maps do not: nothing was changed."""
+def ask_for_too_much(project: Project) -> None:
+    """Forty maps of 32 MB, where there were two small ones."""
     big = "{type: array, key: u32, value: u64, max_entries: 4000000, flags: [inner_map]}"
     project.edit("{type: hash, key: u32, value: u32, max_entries: 64}", big)
     project.edit("1: {entries: {1: 10, 2: 20}}", "0..39: {entries: {1: 10}}")
     project.edit("      2: {entries: {7: 70}}\n", "")
+
+
+def apply_under_a_limit(project: Project, *options: str) -> Done:
+    """With memory that the interpreter fits into and the maps do not."""
     with MemoryCgroup("bad-day") as cgroup:
         cgroup.limit(300 << 20)
         script = f'echo $$ > {cgroup.path / "cgroup.procs"} && exec "$@"'
-        words = ("apply", project.spec, "--pin-root", project.root, "--yes")
+        words = ("apply", project.spec, "--pin-root", project.root, "--yes", *options)
         command = ["sh", "-c", script, "sh", *COMMAND, *map(str, words)]
         done = subprocess.run(command, input="", capture_output=True, text=True, env=environment())
-    assert done.returncode in (4, 5), done
-    assert "memory" in done.stderr
-    assert "cgroup" in done.stderr, "and it says where to look"
+    return Done(done.returncode, done.stdout, done.stderr)
+
+
+def test_there_is_less_memory_than_is_needed(project: Project) -> None:
+    ask_for_too_much(project)
+    done = apply_under_a_limit(project)
+    assert done.status in (4, 5), done
+    assert "memory" in done.err
+    assert "cgroup" in done.err, "and it says where to look"
     assert not project.root.exists()
+
+
+def test_the_memory_limit_of_the_cgroup_is_hit_while_staging(project: Project) -> None:
+    """The estimate is overridden, so that the kernel's own refusal is met; or, where it rather kills, that."""
+    ask_for_too_much(project)
+    done = apply_under_a_limit(project, "--allow-overcommit")
+    if done.status != -signal.SIGKILL:
+        assert done.status == 5, done
+        assert "rules: error: BPF_MAP_CREATE: the kernel has no memory for this map" in done.err
+        assert "hint: lower max_entries, or look at the memory limit of the cgroup" in done.err
+        assert not project.root.exists()
+    project.spec.write_text(SPEC)
+    assert project.run("apply", "--yes").status == 0
+    assert project.run("plan").status == 0
+
+
+def test_the_memory_limit_is_hit_where_something_lives_already(project: Project) -> None:
+    """Slots are replaced: what was live stays so, ids and all."""
+    ask_for_too_much(project)
+    first = project.spec.read_text()
+    project.edit("0..39: {entries: {1: 10}}", "0: {entries: {1: 10}}")
+    assert project.run("apply", "--yes").status == 0
+    before = look(project.root)
+    project.spec.write_text(first)
+    done = apply_under_a_limit(project, "--allow-overcommit")
+    assert done.status in (5, -signal.SIGKILL), done
+    if done.status == 5:
+        assert look(project.root) == before
+    project.edit("0..39: {entries: {1: 10}}", "0: {entries: {1: 10}}")
+    assert project.run("apply", "--yes").status == 0
+    assert project.run("plan").status == 0
+    assert look(project.root) == before, "the next apply brings it back to that"

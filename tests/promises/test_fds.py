@@ -78,14 +78,24 @@ def test_ten_thousand_inner_maps_under_128_fds(tmp_path: Path, root: Path) -> No
 
 def kernel_count() -> int:
     """Maps in the kernel that have our name."""
-    found = 0
+    return len(list(our_maps()))
+
+
+def our_maps() -> Iterator[int]:
+    """The bytes that each of them takes, as fdinfo tells."""
     for number in maps.map_ids():
         try:
             with maps.open_id(number) as fd:
-                found += maps.info(fd).name == NAME
+                if maps.info(fd).name == NAME:
+                    yield maps.memory(fd)
         except KernelError:
             continue
-    return found
+
+
+def memlock(root: Path) -> int:
+    """Bytes that the outer map and our inner maps take, as fdinfo tells."""
+    with maps.open_pin(root / "many") as outer:
+        return maps.memory(outer) + sum(our_maps())
 
 
 def memory() -> int:
@@ -103,10 +113,14 @@ def settled(expected: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """What is held after an apply: fds, maps with our name, this process' memory, the kernel's for its cgroup."""
+    """What is held after an apply: fds, maps with our name, this process' memory, the kernel's for its cgroup.
+
+    `memlock` is what the kernel reckons in fdinfo for the outer map and all maps with our name.
+    """
 
     fds: int
     maps: int
+    memlock: int
     process: int
     kernel: int
 
@@ -146,11 +160,14 @@ def test_inner_maps_that_come_and_go_leave_nothing(
         capsys.readouterr()
         assert status == 0
         changed += slots if turn == 0 else 2 * slots
-        seen.append(Held(len(os.listdir("/proc/self/fd")), settled(slots), memory(), cgroup.kernel()))
+        fds, alive = len(os.listdir("/proc/self/fd")), settled(slots)
+        seen.append(Held(fds, alive, memlock(root), memory(), cgroup.kernel()))
         turn += 1
     warm = seen[3:]
     assert {held.fds for held in warm} == {warm[0].fds}
     assert {held.maps for held in warm} == {slots}
+    assert {held.memlock for held in warm} == {warm[0].memlock}, "the same maps take the same"
+    assert warm[0].memlock > slots * 64, "and it is told at all"
     process = max(held.process for held in warm) - warm[0].process
     assert process < 16 << 20, f"{process} bytes more in {turn} applies"
     # The later half against the earlier: what leaks grows with every apply, what is merely freed late does not.
@@ -159,6 +176,7 @@ def test_inner_maps_that_come_and_go_leave_nothing(
     assert kernel < SLACK, f"{kernel} bytes more of kernel memory: {[held.kernel for held in warm]}"
     figures.append(
         f"leaks: {changed:,} inserts and deletes of inner maps in {turn} applies: {warm[0].fds} fds and {slots:,} maps "
-        f"after each; memory of the process {warm[0].process >> 20} MB and then {process / (1 << 20):+.1f} MB at most; "
-        f"of the kernel {warm[0].kernel >> 20} MB and {kernel / (1 << 20):+.1f} MB"
+        f"of {warm[0].memlock:,} bytes (fdinfo) after each; memory of the process {warm[0].process >> 20} MB and then "
+        f"{process / (1 << 20):+.1f} MB at most; of the kernel {warm[0].kernel >> 20} MB and "
+        f"{kernel / (1 << 20):+.1f} MB"
     )
