@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 import numpy as np
+from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from provisioner import address, api, columns, holders, observe
@@ -24,7 +25,8 @@ from provisioner.plan import Plan
 from provisioner.report import entries
 from provisioner.report.maps import VERBS, kind_of, shape_value, slot_labels, slot_reason, what_it_is
 from provisioner.report.model import ALL, Children, Kind, Limits, Node, ReportLive, Verb
-from provisioner.state import DesiredMap, ObservedState
+from provisioner.spec import IfMissing
+from provisioner.state import DesiredMap, DesiredProgram, DesiredState, ObservedState
 from provisioner.words import plural, size
 
 _PIECE: Final = 1024
@@ -39,7 +41,7 @@ def look(project: api.Project, limits: Limits, where: str = "") -> ReportLive:
     """
     desired = project.desired
     place = address.find(address.parse(where), desired) if where else None
-    plan = api.plan(project)
+    plan = api.plan(replace(project, desired=_missing_interfaces_deferred(desired)))
     looker = _Looker(plan, holders.find(plan.observed), ALL if place is not None else limits, place)
     nodes = [looker.map(change) for change in plan.maps.values() if place is None or change.name == place.map.name]
     for node in nodes if place is not None else ():
@@ -47,6 +49,18 @@ def look(project: api.Project, limits: Limits, where: str = "") -> ReportLive:
     if place is None:
         nodes += [*_programs(plan.observed), *_pins(plan.observed)]
     return ReportLive(desired.project, desired.pin_root, plan.observed.exists, tuple(nodes))
+
+
+def _missing_interfaces_deferred(desired: DesiredState) -> DesiredState:
+    """The same, but for what becomes of missing interfaces: that an apply would fail is no reason to show nothing."""
+
+    def deferred(program: DesiredProgram) -> DesiredProgram:
+        if program.attach is None:
+            return program
+        return replace(program, attach=replace(program.attach, if_missing=IfMissing.DEFER))
+
+    objects = {name: replace(one, programs=tuple(map(deferred, one.programs))) for name, one in desired.objects.items()}
+    return replace(desired, objects=objects)
 
 
 class _Looker:

@@ -96,7 +96,7 @@ objects:
   router:
     file: OBJECT
     programs:
-      xdp_router: {pin: xdp_router, attach: {xdp: {interface: veth-a, mode: generic, if_missing: defer}}}
+      xdp_router: {pin: xdp_router, attach: {xdp: {interface: veth-a, mode: generic}}}
 """
 
 
