@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import msgspec
 
-from provisioner.errors import ProvisionerError
+from provisioner.errors import ProvisionerError, RefusedError
 from provisioner.kernel.batch import BatchError
 
 
@@ -20,11 +20,14 @@ class Undo(msgspec.Struct, frozen=True):
 
 
 class Journal:
-    """The undos of one apply, in the order in which things were done; `left` is what could not be taken back."""
+    """The undos of one apply, in the order in which things were done.
+
+    `keeps` says that something of ours could not be taken back; what is somebody else's by then is not ours.
+    """
 
     def __init__(self) -> None:
         self._done: list[Undo] = []
-        self.left: list[str] = []
+        self.keeps = False
 
     def note(self, what: str, undo: Callable[[], None], *, visible: bool = True) -> None:
         self._done.append(Undo(what, undo, visible))
@@ -46,10 +49,12 @@ class Journal:
 
     def roll_back(self) -> list[str]:
         """Take everything back, the latest first; gives what could not be taken back, and why."""
+        left: list[str] = []
         while self._done:
             undo = self._done.pop()
             try:
                 undo.run()
             except (ProvisionerError, OSError) as error:
-                self.left.append(f"{undo.what}: {error}")
-        return self.left
+                left.append(f"{undo.what}: {error}")
+                self.keeps |= not isinstance(error, RefusedError)
+        return left

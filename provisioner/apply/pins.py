@@ -63,7 +63,7 @@ def _record(tx: Transaction, meta: Meta) -> None:
 
 def _forget(tx: Transaction, record: Path) -> None:
     """Remove the first record, unless something of ours stays: the next apply is to know whose it is."""
-    if not tx.journal.left:
+    if not tx.journal.keeps:
         bpffs.unpin(record)
 
 
