@@ -107,14 +107,18 @@ def _differences(before: list[str] | None, now: list[str] | None) -> Iterator[st
 
 
 def _write(plan: SavedPlan) -> None:
-    """By one rename: there is always the one or the other."""
+    """By one rename: there is always the one or the other. What is no file, such as a pipe, is written to instead."""
     fields = {"format": _FORMAT} | msgspec.to_builtins(plan, enc_hook=str)
     del fields["path"]
     if not plan.targets:
         del fields["targets"]
     temporary = plan.path.with_name(f".{plan.path.name}.{os.getpid()}")
+    text = json.dumps(fields, indent=2) + "\n"
     try:
-        temporary.write_text(json.dumps(fields, indent=2) + "\n", "utf-8")
+        if plan.path.exists() and not plan.path.is_file():
+            plan.path.write_text(text, "utf-8")
+            return
+        temporary.write_text(text, "utf-8")
         temporary.replace(plan.path)
     except OSError as error:
         temporary.unlink(missing_ok=True)

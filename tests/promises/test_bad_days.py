@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import stat
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -155,6 +156,17 @@ def test_the_disk_is_full_when_the_plan_is_saved(project: Project, tmp_path: Pat
     assert done.status == 1
     assert f"{saved}: error: can't write the plan: No space left on device" in done.err
     assert "hint: save it elsewhere" in done.err
+
+
+def test_a_plan_is_written_to_a_device_and_not_over_it(project: Project, tmp_path: Path) -> None:
+    """One that is always full: root could rename a file over it."""
+    full = tmp_path / "full"
+    os.mknod(full, 0o600 | stat.S_IFCHR, os.makedev(1, 7))
+    done = project.run("plan", "--out", full)
+    assert done.status == 1
+    assert f"{full}: error: can't write the plan: No space left on device" in done.err
+    assert full.is_char_device()
+    assert [path.name for path in tmp_path.iterdir() if "full" in path.name] == ["full"]
 
 
 # --- no permission, no reader ------------------------------------------------------------------------------------
