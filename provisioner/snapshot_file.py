@@ -21,10 +21,14 @@ def read_snapshot(path: Path) -> Snapshot:
 
 
 def write_snapshot(path: Path, snapshot: Snapshot) -> None:
-    """Put a snapshot into a file, in the place of what is there, by one rename. Raises InputError."""
+    """Put a snapshot into a file, in the place of what is there, by one rename; or into a device. Raises InputError."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    data = to_bytes(snapshot)
     try:
-        temporary.write_bytes(to_bytes(snapshot))
+        if path.exists() and not path.is_file():
+            path.write_bytes(data)
+            return
+        temporary.write_bytes(data)
         temporary.replace(path)
     except OSError as error:
         temporary.unlink(missing_ok=True)

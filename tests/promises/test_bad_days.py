@@ -165,6 +165,8 @@ def test_a_plan_is_written_to_a_device_and_not_over_it(project: Project, tmp_pat
     done = project.run("plan", "--out", full)
     assert done.status == 1
     assert f"{full}: error: can't write the plan: No space left on device" in done.err
+    snapshot = project.run("export", "--snapshot", full)
+    assert (snapshot.status, "can't write the snapshot: No space left on device" in snapshot.err) == (1, True)
     assert full.is_char_device()
     assert [path.name for path in tmp_path.iterdir() if "full" in path.name] == ["full"]
 
