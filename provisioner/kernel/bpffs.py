@@ -217,11 +217,13 @@ def open_pin(path: Path, kind: type[Kind], readonly: bool = False) -> Kind:
 
 
 def open_any(path: Path, readonly: bool = False) -> Fd:
-    """Open a pin, whatever it is of. Raises `KernelError`."""
+    """Open a pin, whatever it is of; `readonly` counts where it is of a map. Raises `KernelError`."""
     options = libbpf.ObjectGetOptions(file_flags=MapFlag.RDONLY if readonly else 0)
     try:
         number = libbpf.obj_get_opts(os.fsencode(path), options)
     except KernelError as error:
+        if readonly and error.errno == errno.EINVAL:  # bpf_obj_get_user: a link has no readers apart from its writers
+            return open_any(path)
         raise error.about(str(path)) from None
     return _KINDS.get(os.readlink(f"/proc/self/fd/{number}"), Fd)(number)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from provisioner.errors import HostError
-from provisioner.kernel import bpffs, links, objects
+from provisioner.kernel import bpffs, links, maps, objects
 from provisioner.kernel.host import ifindex
 from provisioner.kernel.objects import LoadedObject
 from provisioner.kernel.reasons import KernelError
@@ -63,6 +63,14 @@ def test_a_pinned_link_outlives_its_fd(veth: Veth, loaded: LoadedObject, pin_roo
         assert links.program_info(program).id == links.info(again).prog_id
         with links.open_program_id(links.info(again).prog_id) as by_id:
             assert links.program_info(by_id) == links.program_info(program)
+
+
+@pytest.mark.parametrize("readonly", [False, True])
+def test_a_pinned_link_is_no_map(readonly: bool, veth: Veth, loaded: LoadedObject, pin_root: Path) -> None:
+    with links.attach_xdp(loaded.programs["first"], ifindex(veth.name)) as link:
+        bpffs.pin(link, pin_root / "tenants")
+    with pytest.raises(HostError, match="a map was expected here, but this is a pinned link"):
+        maps.open_pin(pin_root / "tenants", readonly)
 
 
 def test_a_missing_interface_is_said() -> None:
