@@ -10,14 +10,16 @@ from typing import Final
 
 import numpy as np
 
-from provisioner.kernel import batch, bpffs, host, maps, reading
+from provisioner.kernel import batch, bpffs, host, links, maps, reading
 from provisioner.kernel.batch import Batching
-from provisioner.kernel.fd import FdSet, InnerId, MapFd
+from provisioner.kernel.fd import Fd, FdSet, InnerId, LinkFd, MapFd, ProgramFd
 from provisioner.shape import MapShape
 from provisioner.state import META_PIN, TEMPORARY_PREFIXES
+from provisioner.uapi import MapType
 from tests.promises.wishes import KINDS, Kind
 
 _ONE_BY_ONE: Final = Batching(entries=False, slots=False)
+_NO_SHAPE: Final = MapShape(MapType.ARRAY, 0, 0, 0)
 CPUS: Final = host.possible_cpus()
 
 
@@ -33,13 +35,17 @@ class LiveInner:
 
 @dataclass(frozen=True, slots=True)
 class LiveMap:
-    """A pinned map: `slots` of an outer one by number, and what a plain one holds."""
+    """A pinned map: `slots` of an outer one by number, and what a plain one holds.
+
+    A pin of another `kind`, a program or a link, has its id alone, which a map may have too.
+    """
 
     id: int
     shape: MapShape
     frozen: bool
     slots: Mapping[int, LiveInner] = field(default_factory=dict)
     entries: Mapping[bytes, bytes] = field(default_factory=dict)
+    kind: str = "map"
 
 
 Live = dict[str, LiveMap]
@@ -53,9 +59,26 @@ def look(folder: Path) -> Live:
         if name == META_PIN:
             found[name] = LiveMap(0, KINDS["array"].shape, frozen=True)
         elif not name.startswith(TEMPORARY_PREFIXES):
-            with maps.open_pin(folder / name) as fd:
-                found[name] = _map(fd)
+            with bpffs.open_any(folder / name) as fd:
+                found[name] = _pinned(fd)
     return found
+
+
+def look_at_maps(folder: Path) -> Live:
+    """The same, without pins of other kinds."""
+    return {name: one for name, one in look(folder).items() if one.kind == "map"}
+
+
+def _pinned(fd: Fd) -> LiveMap:
+    match fd:
+        case MapFd():
+            return _map(fd)
+        case ProgramFd():
+            return LiveMap(links.program_info(fd).id, _NO_SHAPE, frozen=False, kind="program")
+        case LinkFd():
+            return LiveMap(links.info(fd).id, _NO_SHAPE, frozen=False, kind="link")
+        case _:
+            raise AssertionError(f"nobody pinned this: {fd}")
 
 
 def _map(fd: MapFd) -> LiveMap:

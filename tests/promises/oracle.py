@@ -4,16 +4,23 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from typing import Final
 
 from provisioner.shape import MapShape
 from provisioner.state import META_PIN
 from tests.promises.hands import CPUS, Live, LiveInner, LiveMap
 from tests.promises.wishes import KINDS, PLAIN, Kind, Wish, WishedOuter, WishedSlot
 
+ANOTHER_KIND: Final = "a pin is of a program or a link"
+"""Why an apply is refused before anything is compared."""
+
 
 def wrong(wish: Wish, before: Live, after: Live, *, prune: bool) -> Iterator[str]:
     """What an apply that ended well did not do, or did beyond what it was asked."""
     ours = {*wish.outer, META_PIN} | ({PLAIN} if wish.plain is not None else set())
+    for name in before.keys() & after.keys() & ours:
+        if before[name].kind != "map":
+            yield f"{name} was a pinned {before[name].kind}, and something took its place"
     for name in before.keys() - ours:
         if prune and name in after:
             yield f"{name} is still there, though it was to be pruned"
@@ -130,9 +137,12 @@ def excuses(wish: Wish, before: Live, templates: Mapping[int, Kind]) -> Iterator
 
     `templates` are the kinds of inner map that outer maps were made for, by id.
     """
+    for name in (*wish.outer, *([PLAIN] if wish.plain is not None else [])):
+        if name in before and before[name].kind != "map":
+            yield ANOTHER_KIND
     for name, one in wish.outer.items():
         live = before.get(name)
-        if live is None:
+        if live is None or live.kind != "map":
             continue
         if not live.slots and live.id in templates and templates[live.id] != one.template:
             yield "the template of an empty outer map differs"

@@ -1,7 +1,8 @@
 """Any desired state over any live state: it comes true and nothing else changes, or it is refused and nothing changes.
 
 Other hands write the project's maps by raw system calls between applies: slots, entries, padding, wrong shapes, missing
-pins, frozen maps, one inner map in two slots, pins of strangers. Each apply is one of the command line's own.
+pins, frozen maps, one inner map in two slots, pins of strangers, programs and links where a map should be. Each apply
+is one of the command line's own.
 """
 
 from __future__ import annotations
@@ -9,10 +10,11 @@ from __future__ import annotations
 import io
 import json
 import multiprocessing
+import socket
 import struct
 import traceback
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass, replace
@@ -20,6 +22,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
+import pytest
 import typer
 import yaml
 from hypothesis import HealthCheck, Phase, seed, settings
@@ -27,12 +30,12 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
 from provisioner.cli import command_line
-from provisioner.kernel import bpffs, maps
+from provisioner.kernel import bpffs, links, maps, objects
 from provisioner.kernel.fd import FdSet, InnerId, MapFd
 from provisioner.state import META_PIN
-from tests.conftest import remove_tree
+from tests.conftest import Veth, remove_tree
 from tests.promises import oracle, wishes
-from tests.promises.hands import CPUS, Live, kind_of, look, make_inner, pin_outer, publish
+from tests.promises.hands import CPUS, Live, kind_of, look, look_at_maps, make_inner, pin_outer, publish
 from tests.promises.wishes import KINDS, OUTER_NAMES, PLAIN, SLOTS, Kind, Wish
 
 _KINDS: Final = st.sampled_from(sorted(KINDS)).map(KINDS.__getitem__)
@@ -70,6 +73,7 @@ class States(RuleBasedStateMachine):
     """One project, and all the hands that write its maps."""
 
     mount: Path
+    others: Path
     folder: Path
     ends: Counter[str]
 
@@ -80,7 +84,7 @@ class States(RuleBasedStateMachine):
         self.elsewhere.mkdir()
         with make_inner(KINDS["padded"], 8, {1: 1, 2: 2}, padding=7) as stranger:
             bpffs.pin(stranger, self.elsewhere / "stranger")
-        self.stranger = look(self.elsewhere)
+        self.stranger, self.seen = look(self.elsewhere), look(self.others)
 
     def teardown(self) -> None:
         for folder in (self.root, self.elsewhere):
@@ -107,7 +111,7 @@ class States(RuleBasedStateMachine):
 
     def _as_live(self, wish: Wish) -> Wish:
         """The same wish for maps of the shapes that are live, so that these need not be made anew."""
-        live = look(self.root)
+        live = look_at_maps(self.root)
         found = {}
         for name, one in wish.outer.items():
             kind = self.templates.get(live[name].id) if name in live else None
@@ -155,6 +159,10 @@ class States(RuleBasedStateMachine):
         assert ran.end == ("rolled_back" if ran.status == 3 else "refused"), ran
         why = set(oracle.excuses(wish, before, self.templates))
         assert why, f"{ran}, for no reason"
+        if oracle.ANOTHER_KIND in why:
+            assert (planned.status, ran.status) == (5, 5), ran
+            assert any(error["message"].startswith("a map was expected here, but this is") for error in ran.errors), ran
+            self.ends[oracle.ANOTHER_KIND] += 1
 
     @precondition(lambda self: self.root.exists())
     @rule()
@@ -196,7 +204,7 @@ class States(RuleBasedStateMachine):
     )
     def put(self, name: str, slot: int, entries: dict[int, int], room: int, padding: int) -> None:
         """A map of somebody else's in a slot."""
-        live = look(self.root).get(name)
+        live = look_at_maps(self.root).get(name)
         if live is None or live.frozen or live.id not in self.templates:
             return
         self._put(name, self.templates[live.id], room, {slot: entries}, padding)
@@ -210,7 +218,7 @@ class States(RuleBasedStateMachine):
     @rule(name=_NAMES, other=_NAMES, slot=_SLOTS, number=st.integers(0, 5))
     def put_again(self, name: str, other: str, slot: int, number: int) -> None:
         """An inner map that is live in one slot, into another one as well, of this outer map or the other."""
-        live = look(self.root)
+        live = look_at_maps(self.root)
         if name not in live or other not in live or not live[name].slots or live[other].frozen:
             return
         slots = list(live[name].slots.values())
@@ -223,7 +231,7 @@ class States(RuleBasedStateMachine):
 
     @rule(name=_NAMES, number=st.integers(0, 5))
     def empty(self, name: str, number: int) -> None:
-        live = look(self.root).get(name)
+        live = look_at_maps(self.root).get(name)
         if live is None or live.frozen or not live.slots:
             return
         slots = sorted(live.slots)
@@ -239,7 +247,7 @@ class States(RuleBasedStateMachine):
     )
     def write(self, name: str, number: int, key: int, value: int | None, padding: int) -> None:
         """One entry of an inner map is written or deleted; a value may be what it was, with other padding."""
-        live = look(self.root).get(name)
+        live = look_at_maps(self.root).get(name)
         inners = [inner for inner in live.slots.values() if not inner.frozen] if live is not None else []
         if not inners:
             return
@@ -254,7 +262,7 @@ class States(RuleBasedStateMachine):
 
     @rule(name=_NAMES, number=st.integers(0, 5), what=st.sampled_from(("inner", "inner", "outer", PLAIN)))
     def freeze(self, name: str, number: int, what: str) -> None:
-        live = look(self.root)
+        live = look_at_maps(self.root)
         one = live.get(PLAIN if what == PLAIN else name)
         if one is None:
             return
@@ -278,9 +286,20 @@ class States(RuleBasedStateMachine):
         with make_inner(kind, 8, {1: 1}) as fd:
             bpffs.pin_replace(fd, self.root / name)
 
+    @precondition(lambda self: self.root.exists())
+    @rule(
+        name=st.sampled_from((*OUTER_NAMES, PLAIN, "stranger", "_new_one")),
+        what=st.sampled_from(("map", "program", "link")),
+    )
+    def pin_another_kind(self, name: str, what: str) -> None:
+        """What should not be under a name: a program, a link, or a plain map where an outer one should be."""
+        with make_inner(KINDS["hash"], 8, {}) if what == "map" else bpffs.open_any(self.others / what) as fd:
+            bpffs.pin_replace(fd, self.root / name)
+
     @invariant()
     def what_lies_elsewhere_stays(self) -> None:
         assert look(self.elsewhere) == self.stranger
+        assert look(self.others) == self.seen
 
 
 @dataclass(frozen=True, slots=True)
@@ -289,6 +308,7 @@ class Share:
 
     number: int
     mount: Path
+    others: Path
     folder: Path
     full: bool
 
@@ -299,6 +319,7 @@ class Share:
 
         class Counted(States):
             mount, folder = share.mount / str(share.number), share.folder / str(share.number)
+            others = share.others
 
             def __init__(self) -> None:
                 self.ends = ends
@@ -334,15 +355,35 @@ class Share:
 SHARES: Final = 6
 
 
+@pytest.fixture
+def others(kernel: Path, veth: Veth, bpf_object: Callable[[str], Path]) -> Iterator[Path]:
+    """A folder where somebody else pinned a program and a link."""
+    folder = kernel / "others"
+    folder.mkdir()
+    template = {"tenants": KINDS["hash"].shape}
+    with objects.load(bpf_object("outers"), inner_templates=template, only_programs={"second"}) as loaded:
+        program = loaded.programs["second"]
+        with links.attach_xdp(program, socket.if_nametoindex(veth.name)) as link:
+            bpffs.pin(program, folder / "program")
+            bpffs.pin(link, folder / "link")
+    yield folder
+    remove_tree(folder)
+
+
 def test_any_desired_state_over_any_live_state(
-    kernel: Path, tmp_path: Path, full_sweep: bool, figures: list[str]
+    kernel: Path, others: Path, tmp_path: Path, full_sweep: bool, figures: list[str]
 ) -> None:
-    shares = [Share(number, kernel, tmp_path, full_sweep) for number in range(SHARES)]
+    shares = [Share(number, kernel, others, tmp_path, full_sweep) for number in range(SHARES)]
     with ProcessPoolExecutor(SHARES, mp_context=multiprocessing.get_context("fork")) as processes:
         done = list(processes.map(Share.run, shares))
     assert not (wrong := [trouble for _, _, trouble in done if trouble]), "\n\n".join(wrong)
     ends = sum((ends for _, ends, _ in done), Counter[str]())
+    another = ends.pop(oracle.ANOTHER_KIND)
     assert {"0 applied", "0 unchanged", "4 refused", "5 refused", "3 rolled_back"} <= ends.keys(), ends
+    assert another
     steps = sum(steps for steps, _, _ in done)
     assert steps > 2000
-    figures.append(f"random states: {steps:,} steps; how applies ended: {dict(sorted(ends.items()))}")
+    figures.append(
+        f"random states: {steps:,} steps; how applies ended: {dict(sorted(ends.items()))}; "
+        f"of the refused, {another} for a program or a link where a map should be"
+    )
