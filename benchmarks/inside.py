@@ -14,6 +14,7 @@ from typing import TypeVar
 
 from provisioner import api
 from provisioner.apply import Options, apply_plan
+from provisioner.kernel import bpffs
 
 Made = TypeVar("Made")
 
@@ -29,8 +30,9 @@ def main(spec: str) -> None:
 
     project = timed("load", lambda: api.load([Path(spec)]))
     first = timed("plan", lambda: api.plan(project))
-    # No look afterwards: that is what the next line measures.
-    timed("steps", lambda: apply_plan(first, Options(), tuple))
+    with bpffs.lock(Path(first.desired.pin_root), 0, create=True):
+        # No look afterwards: that is what the next line measures.
+        timed("steps", lambda: apply_plan(first, Options(), tuple))
     again = timed("observe", lambda: api.plan(project))
     timed("destroy", lambda: api.destroy(project))
     if again.steps:
