@@ -2,15 +2,8 @@
 
 from __future__ import annotations
 
-import re
 from enum import Enum
 from typing import Final
-
-BATCHED: Final = (5, 19)
-"""The first kernel with batches of slots."""
-
-ONE_WAIT: Final = (6, 8)
-"""The first one where such a batch waits once."""
 
 THREADS: Final = 256
 """Single writes to an outer map that wait together, where there is no batch or a dear one."""
@@ -36,12 +29,3 @@ def waits(slots: int, batches: Batches) -> int:
             return slots
         case _:
             return -(-slots // THREADS)
-
-
-def batches_of(release: str) -> Batches:
-    """What they cost on a kernel, by what `uname -r` says there: for an estimate alone, as apply tries it."""
-    found = re.match(r"(\d+)\.(\d+)", release)
-    version = (int(found[1]), int(found[2])) if found else ONE_WAIT
-    if version < BATCHED:
-        return Batches.NONE
-    return Batches.DEAR if version < ONE_WAIT else Batches.CHEAP

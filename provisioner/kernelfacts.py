@@ -14,8 +14,8 @@ from typing import Final
 
 import msgspec
 
-from provisioner import grace
 from provisioner.errors import InputError, Problem, Problems
+from provisioner.grace import Batches
 from provisioner.specials import SPIN_LOCK
 from provisioner.state import DesiredMap, DesiredState
 from provisioner.uapi import MapFlag, MapType
@@ -79,8 +79,8 @@ BATCH: Final[Mapping[MapType, Fact]] = MappingProxyType(
     {
         MapType.PERCPU_ARRAY: Fact((5, 13, 0), "f008d732ab18"),
         MapType.LPM_TRIE: Fact((5, 13, 0), "f56387c534cc"),
-        MapType.ARRAY_OF_MAPS: Fact((*grace.BATCHED, 0), "9263dddc7b6f"),
-        MapType.HASH_OF_MAPS: Fact((*grace.BATCHED, 0), "9263dddc7b6f"),
+        MapType.ARRAY_OF_MAPS: Fact((5, 19, 0), "9263dddc7b6f"),
+        MapType.HASH_OF_MAPS: Fact((5, 19, 0), "9263dddc7b6f"),
     }
 )
 """Types whose batch system calls are younger than `OLDEST`: tried on 5.10, which has none, and 6.1, which has all."""
@@ -101,7 +101,7 @@ INNER_LOCKS: Final = Fact((6, 2, 0), "b7ff97925b55")
 
 INNER_CAPACITY: Final = Fact((5, 10, 0), "134fede4eecf")
 INNER_ARRAYS: Final = Fact((5, 10, 0), "4a8f87e60f6d")
-ONE_WAIT: Final = Fact((*grace.ONE_WAIT, 0), "37ba5b59d6ad")
+ONE_WAIT: Final = Fact((6, 8, 0), "37ba5b59d6ad")
 EXPEDITED: Final = Fact((6, 19, 0), "ff34657aa72a")
 MEMCG: Final = Fact((5, 11, 0), "memory cgroups took over from RLIMIT_MEMLOCK; tried on 5.10 and 6.1")
 XDP_LINK: Final = Fact((5, 9, 0), "aa8d3a716b59")
@@ -145,6 +145,17 @@ def upstream(release: str, build: str, signature: str = "") -> Version:
         return parse(found[1])
     words = signature.split()
     return parse(words[-1] if len(words) == 3 else release)
+
+
+def batches_of(release: str) -> Batches:
+    """What batches of slots cost on a kernel, by what `uname -r` says there: for an estimate, as apply tries it."""
+    try:
+        version = parse(release)
+    except InputError:
+        return Batches.CHEAP
+    if version < BATCH[MapType.HASH_OF_MAPS].since:
+        return Batches.NONE
+    return Batches.DEAR if version < ONE_WAIT.since else Batches.CHEAP
 
 
 def bugs_of(version: Version) -> tuple[Bug, ...]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import assert_never
 
 import msgspec
 
@@ -21,17 +20,7 @@ from provisioner.objectfile import MapDef, ObjectInfo
 from provisioner.shape import MapShape, unmakeable
 from provisioner.spec import InnerTemplate, MapFields, OuterMap, PlainMap, Spec
 from provisioner.specials import Special
-from provisioner.typexpr import (
-    ArrayType,
-    BtfType,
-    EnumType,
-    LpmKeyType,
-    NamedType,
-    OptionType,
-    StructType,
-    TypeExpr,
-    UnionType,
-)
+from provisioner.typexpr import BtfType, NamedType, TypeExpr, parts
 from provisioner.uapi import BARE_TYPES, KEYLESS_TYPES, MapFlag
 
 _INNER_VALUE_SIZE = 4
@@ -92,24 +81,12 @@ class Resolver:
                 self._builder(None).build(NamedType(name, expr.where))
 
     def _needs_object(self, expr: TypeExpr, above: frozenset[str]) -> bool:
-        match expr:
-            case NamedType():
-                inner = self._spec.types.get(expr.name) if expr.name not in above else None
-                return inner is not None and self._needs_object(inner, above | {expr.name})
-            case ArrayType():
-                return self._needs_object(expr.element, above)
-            case StructType() | UnionType():
-                return any(self._needs_object(member.type, above) for member in expr.members)
-            case EnumType():
-                return False
-            case LpmKeyType():
-                return self._needs_object(expr.data, above)
-            case BtfType():
-                return not expr.source
-            case OptionType():
-                return self._needs_object(expr.type, above)
-            case _:
-                assert_never(expr)
+        """Whether an object has to lay the type out; `above` are the named types that it is within."""
+        types = self._spec.types
+        named = {part.name for part in parts(expr) if isinstance(part, NamedType)} & types.keys() - above
+        return any(isinstance(part, BtfType) and not part.source for part in parts(expr)) or any(
+            self._needs_object(types[name], above | {name}) for name in named
+        )
 
     def plain(self, one: PlainMap) -> Resolved | None:
         definition = self._definition(one.object, one.name, one.where)

@@ -269,14 +269,12 @@ def check_unchanged(outer: MapFd, change: MapChange, rows: Index) -> None:
     if change.observed is None:
         return
     planned, live = planned_ids(change, rows), live_ids(outer, change, rows)
-    for at in np.flatnonzero(planned != live).tolist():
-        raise RefusedError(
-            Problem(
-                f"somebody else changed this slot: it held inner map {planned[at] or 'none'}, now {live[at] or 'none'}",
-                hint="plan again, and find out who writes this map",
-                address=change.slot_address(int(rows[at])),
-            )
-        )
+    changed = np.flatnonzero(planned != live)
+    if len(changed):
+        at = int(changed[0])
+        what = f"somebody else changed this slot: it held inner map {planned[at] or 'none'}, now {live[at] or 'none'}"
+        hint = "plan again, and find out who writes this map"
+        raise RefusedError(Problem(what, hint=hint, address=change.slot_address(int(rows[at]))))
 
 
 def planned_ids(change: MapChange, rows: Index) -> NDArray[np.uint32]:

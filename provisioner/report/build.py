@@ -10,7 +10,7 @@ import numpy as np
 
 from provisioner.changes import Action, LinkChange, MapChange, ObjectChange
 from provisioner.footprint import estimate
-from provisioner.grace import batches_of
+from provisioner.kernelfacts import batches_of
 from provisioner.places import ROOT, access_of
 from provisioner.plan import Plan, grace_periods
 from provisioner.report.entries import with_source

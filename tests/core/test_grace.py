@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from provisioner import api
-from provisioner.grace import Batches, batches_of, waits
+from provisioner.grace import Batches, waits
 from provisioner.host import Host
+from provisioner.kernelfacts import batches_of
 from provisioner.report import build
 
 RELEASES = {
