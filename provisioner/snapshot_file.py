@@ -22,7 +22,7 @@ def read_snapshot(path: Path) -> Snapshot:
 
 def write_snapshot(path: Path, snapshot: Snapshot) -> None:
     """Put a snapshot into a file, in the place of what is there, by one rename; or into a device. Raises InputError."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary = path.parent / f".{path.name}.{os.getpid()}"
     data = to_bytes(snapshot)
     try:
         if path.exists() and not path.is_file():

@@ -112,7 +112,7 @@ def _write(plan: SavedPlan) -> None:
     del fields["path"]
     if not plan.targets:
         del fields["targets"]
-    temporary = plan.path.with_name(f".{plan.path.name}.{os.getpid()}")
+    temporary = plan.path.parent / f".{plan.path.name}.{os.getpid()}"
     text = json.dumps(fields, indent=2) + "\n"
     try:
         if plan.path.exists() and not plan.path.is_file():

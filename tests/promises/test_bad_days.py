@@ -158,6 +158,17 @@ def test_the_disk_is_full_when_the_plan_is_saved(project: Project, tmp_path: Pat
     assert "hint: save it elsewhere" in done.err
 
 
+@pytest.mark.parametrize("folder", [".", "/", "there"])
+def test_a_folder_takes_no_plan_and_no_snapshot(
+    project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "there").mkdir()
+    for verb, option, what in (("plan", "--out", "plan"), ("export", "--snapshot", "snapshot")):
+        done = project.run(verb, option, folder)
+        assert (done.status, f"{folder}: error: can't write the {what}: Is a directory" in done.err) == (1, True)
+
+
 def test_a_plan_is_written_to_a_device_and_not_over_it(project: Project, tmp_path: Path) -> None:
     """One that is always full: root could rename a file over it."""
     full = tmp_path / "full"
