@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from enum import IntEnum
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +28,8 @@ from provisioner.state import (
     ObservedMap,
 )
 from provisioner.uapi import MapType
+
+_DESTROYED: Final = "the project is destroyed"
 
 
 def shape_differences(desired: MapShape, observed: MapShape, *, capacity: bool = True) -> str:
@@ -136,8 +139,15 @@ def diff_map(
 def deleted(desired: DesiredMap, observed: ObservedMap) -> MapChange:
     """The change that takes a live map away: all its slots, whose entries nobody needs to read.
 
-    Of a map that somebody else made, only the slots that the spec declares or that it would not suffer.
+    Of a map that somebody else made, only the slots that the spec declares or that it would not suffer; one that is not
+    what the spec adopts is left alone: it is to be refused. Slots with keys unlike the spec's go without being told.
     """
+    differs = shape_differences(desired.shape, observed.shape) if desired.adopted is not None else ""
+    if differs or observed.slots.keys.shape[1] != desired.slots.keys.shape[1]:
+        action, reason = (Action.KEEP, differs) if differs else (Action.DELETE, _DESTROYED)
+        none = np.empty(0, np.int64)
+        slots = _no_changes(desired.slots.keys[:0], none, none)
+        return MapChange(desired.name, action, reason, desired, observed, slots, _join([], desired))
     count = len(observed.slots.inner_ids)
     numbers = np.arange(count, dtype=np.int64)
     slots = _no_changes(observed.slots.keys, np.full(count, -1, np.int64), numbers)
@@ -149,9 +159,7 @@ def deleted(desired: DesiredMap, observed: ObservedMap) -> MapChange:
             outside[pair_slots(desired, observed).right_only] = True
         slots.action[outside] = Action.KEEP
         slots.reason[outside] = Reason.NOT_OWNED
-    return MapChange(
-        desired.name, Action.DELETE, "the project is destroyed", desired, observed, slots, _join([], desired)
-    )
+    return MapChange(desired.name, Action.DELETE, _DESTROYED, desired, observed, slots, _join([], desired))
 
 
 def _created(desired: DesiredMap, reason: Reason) -> tuple[SlotChanges, EntryChanges]:

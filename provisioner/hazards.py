@@ -99,7 +99,9 @@ def hazards(
                 f"the upgrade of {load.name} cannot carry it over ({why}): it starts anew, and what it holds is lost",
             )
     for change in maps:
-        if change.action is Action.REPLACE and change.desired is not None and change.desired.object is None:
+        desired = change.desired
+        made_by_us = desired is not None and desired.object is None and desired.adopted is None
+        if change.action is Action.REPLACE and made_by_us:
             users = ", ".join(_users(change, observed))
             keep = f"; these programs keep the old one until they are loaded again: {users}" if users else ""
             yield Hazard(
@@ -188,8 +190,7 @@ def refusals(
         assert change.desired is not None
         if change.action is Action.REPLACE:
             if change.desired.adopted is not None:
-                what = f"the adopted map differs: {change.reason}; only its maker can change it"
-                yield Refusal("adopted-shape", change.name, what, "", _asks_for_shape(change))
+                yield adopted_shape(change)
             else:
                 lost[change.name] = change.reason
                 if change.desired.prevent_destroy:
@@ -213,6 +214,12 @@ def refusals(
             what = f"a live map would be made anew and lose what it holds: {lost[name]}"
             place = next((_asks_for_shape(change) for change in maps if change.name == name), None)
             yield Refusal("recreate", name, what, "--allow-recreate", place)
+
+
+def adopted_shape(change: MapChange) -> Refusal:
+    """A map that somebody else made is not what the spec adopts."""
+    what = f"the adopted map differs: {change.reason}; only its maker can change it"
+    return Refusal("adopted-shape", change.name, what, "", _asks_for_shape(change))
 
 
 def _asks_for_shape(change: MapChange) -> Location | None:

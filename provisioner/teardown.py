@@ -9,7 +9,7 @@ import numpy as np
 
 from provisioner.changes import Action, Change, LinkChange, MapChange
 from provisioner.diff import deleted
-from provisioner.hazards import Hazard, Overrides, Refusal, Severity, made_here
+from provisioner.hazards import Hazard, Overrides, Refusal, Severity, adopted_shape, made_here
 from provisioner.places import adopted_pins
 from provisioner.plan import Plan, publishing_order
 from provisioner.state import META_PIN, DesiredState, ObservedState
@@ -88,6 +88,8 @@ def _refusals(
     protected = set(observed.meta.protected) if observed.meta is not None else set()
     for change in maps:
         assert change.desired is not None
+        if change.action is Action.KEEP:
+            yield adopted_shape(change)
         if change.desired.prevent_destroy or change.name in protected:
             yield Refusal("prevent_destroy", change.name, "it is protected", "")
     foreign = [pin for pin in observed.other_pins if pin not in observed.own_pins]

@@ -15,12 +15,15 @@ from provisioner.errors import LockedError, RefusedError
 from provisioner.hazards import Overrides
 from provisioner.kernel import bpffs, maps
 from provisioner.kernel.fd import InnerId
+from provisioner.report.build import report
 from provisioner.shape import MapShape
 from provisioner.uapi import MapFlag, MapType
 from tests.apply import live
 from tests.apply.conftest import Bench
 
 INNER = MapShape(MapType.HASH, 4, 4, 8)
+UNLIKE = (INNER, MapShape(MapType.HASH_OF_MAPS, 8, 4, 16))
+"""What an outer map with keys of 4 bytes is not."""
 
 
 def u32(number: int) -> bytes:
@@ -115,9 +118,40 @@ def test_destroy_leaves_the_slots_outside_of_the_owned_keys(bench: Bench, others
     assert set(others.tree()) == {u32(1)}
 
 
+def put_another(pin: Path, shape: MapShape) -> int:
+    """Pin a map of another shape in place of what is there, with something in it. Returns its id."""
+    with maps.create(INNER) as inner, maps.create(shape, inner=inner if shape.is_outer else None) as fd:
+        maps.update(fd, bytes(shape.key_size), u32(inner.number))
+        bpffs.pin_replace(fd, pin)
+        return int(maps.info(fd).id)
+
+
+@pytest.mark.parametrize("shape", UNLIKE, ids=["plain", "wider keys"])
+def test_destroy_leaves_a_map_that_is_not_the_adopted_one(bench: Bench, others: Others, shape: MapShape) -> None:
+    text = others.spec(SAME) + OWN
+    bench.settle(text)
+    number = put_another(others.outer, shape)
+    with pytest.raises(RefusedError, match="the adopted map differs"):
+        bench.destroy(text)
+    assert bench.root.exists()
+    with maps.open_pin(others.outer) as fd:
+        assert maps.info(fd).id == number
+
+
+@pytest.mark.parametrize("shape", UNLIKE, ids=["plain", "wider keys"])
+def test_destroy_takes_an_own_pin_whatever_it_is_now(bench: Bench, shape: MapShape) -> None:
+    text = "inner_templates: {one: {type: hash, key: u32, value: u32, max_entries: 8}}\nouter_maps:\n" + OWN
+    bench.settle(text)
+    put_another(bench.root / "own", shape)
+    plan, _ = bench.destroy(text)
+    assert [node.address for node in report(plan, destroy=True).nodes] == ["own"], "and it can be told"
+    assert not bench.root.exists()
+
+
 def test_a_map_that_differs_is_not_made_anew(bench: Bench, others: Others) -> None:
     plan = bench.plan(others.spec(SAME, capacity=32))
     assert [refusal.rule for refusal in plan.blocked] == ["adopted-shape"]
+    assert plan.hazards == (), "it is not said to be made anew"
     with pytest.raises(RefusedError, match="max_entries 16 -> 32"):
         bench.apply(others.spec(SAME, capacity=32))
     assert len(others.tree()) == 2
