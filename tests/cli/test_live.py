@@ -284,10 +284,9 @@ def test_a_held_lock_ends_with_75(project: Project) -> None:
 
 def test_a_signal_before_anything_is_done_ends_with_130(project: Project) -> None:
     project.run("apply", "--yes")
-    with bpffs.lock(project.root):
-        process = apply_process(project, "--lock-timeout", "60")
+    with bpffs.lock(project.root), apply_process(project, "--lock-timeout", "60") as process:
         # It sleeps between two looks at the lock.
-        wait_for(lambda: "nanosleep" in Path(f"/proc/{process.pid}/wchan").read_text())
+        wait_for(lambda: "nanosleep" in Path(f"/proc/{process.pid}/stack").read_text())
         process.send_signal(signal.SIGTERM)  # a shell that runs the tests in the background has them ignore SIGINT
         _, err = process.communicate()
     assert process.returncode == 130
@@ -300,10 +299,10 @@ def test_a_signal_in_the_middle_is_taken_back(project: Project) -> None:
         "  m{0}: {{type: hash_of_maps, key: u32, max_entries: 512, inner: rules, inner_maps: {{0..499: {{}}}}}}\n"
     )
     project.spec.write_text(project.spec.read_text() + "".join(template.format(number) for number in range(40)))
-    process = apply_process(project, "--format", "json")
-    wait_for(lambda: (project.root / "_meta").exists())
-    process.send_signal(signal.SIGTERM)
-    out, err = process.communicate()
+    with apply_process(project, "--format", "json") as process:
+        wait_for(lambda: (project.root / "_meta").exists())
+        process.send_signal(signal.SIGTERM)
+        out, err = process.communicate()
     assert process.returncode == 130
     assert json.loads(err)["errors"][0]["message"] == "interrupted by SIGTERM"
     assert json.loads(out)["result"]["status"] == "interrupted"
