@@ -64,11 +64,6 @@ def look(folder: Path) -> Live:
     return found
 
 
-def look_at_maps(folder: Path) -> Live:
-    """The same, without pins of other kinds."""
-    return {name: one for name, one in look(folder).items() if one.kind == "map"}
-
-
 def _pinned(fd: Fd) -> LiveMap:
     match fd:
         case MapFd():

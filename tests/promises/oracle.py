@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Final
 
 from provisioner.shape import MapShape
 from provisioner.state import META_PIN
 from tests.promises.hands import CPUS, Live, LiveInner, LiveMap
-from tests.promises.wishes import KINDS, PLAIN, Kind, Wish, WishedOuter, WishedSlot
+from tests.promises.wishes import ADOPTED, KINDS, PLAIN, Kind, Wish, WishedOuter, WishedSlot
 
 ANOTHER_KIND: Final = "a pin is of a program or a link"
 """Why an apply is refused before anything is compared."""
+
+UNSEEN_TEMPLATE: Final = "the template of an empty outer map differs"
+"""What a plan does not see: an apply probes."""
 
 
 def wrong(wish: Wish, before: Live, after: Live, *, prune: bool) -> Iterator[str]:
@@ -22,10 +26,13 @@ def wrong(wish: Wish, before: Live, after: Live, *, prune: bool) -> Iterator[str
         if before[name].kind != "map":
             yield f"{name} was a pinned {before[name].kind}, and something took its place"
     for name in before.keys() - ours:
-        if prune and name in after:
+        if not prune or name == ADOPTED:
+            if after.get(name) != before[name]:
+                yield f"{name} is not ours, and changed"
+        elif name in after:
             yield f"{name} is still there, though it was to be pruned"
-        if not prune and after.get(name) != before[name]:
-            yield f"{name} is not ours, and changed"
+    if ADOPTED in after and (ADOPTED not in before or before[ADOPTED].id != after[ADOPTED].id):
+        yield f"{ADOPTED} was made by us"
     for name in after.keys() - before.keys() - ours:
         yield f"{name} came from nowhere"
     for name, one in wish.outer.items():
@@ -39,6 +46,20 @@ def wrong(wish: Wish, before: Live, after: Live, *, prune: bool) -> Iterator[str
         if live is None or live.entries != wanted:
             yield f"{PLAIN} holds {live}"
     yield from _shared_by_chance(wish, after)
+
+
+def wrong_destroyed(wish: Wish, before: Live, after: Live) -> Iterator[str]:
+    """What a destroy that ended well left, or took beyond what is the project's: of the adopted map, its slots."""
+    yield from (f"{name} is still there" for name in after.keys() - {ADOPTED})
+    if ADOPTED not in before:
+        return
+    live = before[ADOPTED]
+    if ADOPTED in wish.outer:
+        one = wish.outer[ADOPTED]
+        kept = {slot: inner for slot, inner in live.slots.items() if slot not in one.slots and not one.deletes(slot)}
+        live = replace(live, slots=kept)
+    if after.get(ADOPTED) != live:
+        yield f"{ADOPTED} is {after.get(ADOPTED)}, not {live}"
 
 
 def _sharers(live: Live) -> Counter[int]:
@@ -69,7 +90,7 @@ def _outer(wished: WishedOuter, before: LiveMap | None, after: LiveMap, sharers:
         before = None
     slots = before.slots if before is not None else {}
     for slot in slots.keys() - wished.slots.keys():
-        if wished.extra == "delete" and wished.owns(slot):
+        if wished.deletes(slot):
             if slot in after.slots:
                 yield f"[{slot}] is still there"
         elif after.slots.get(slot) != slots[slot]:
@@ -145,7 +166,7 @@ def excuses(wish: Wish, before: Live, templates: Mapping[int, Kind]) -> Iterator
         if live is None or live.kind != "map":
             continue
         if not live.slots and live.id in templates and templates[live.id] != one.template:
-            yield "the template of an empty outer map differs"
+            yield UNSEEN_TEMPLATE
         if live.frozen or any(inner.frozen for inner in live.slots.values()):
             yield "a map is frozen"
         kept = {slot for slot in live.slots if one.extra == "keep" or not one.owns(slot)}

@@ -1,8 +1,8 @@
 """Any desired state over any live state: it comes true and nothing else changes, or it is refused and nothing changes.
 
 Other hands write the project's maps by raw system calls between applies: slots, entries, padding, wrong shapes, missing
-pins, frozen maps, one inner map in two slots, pins of strangers, programs and links where a map should be. Each apply
-is one of the command line's own.
+pins, frozen maps, one inner map in two slots, pins of strangers, programs and links where a map should be. One outer
+map is of their making, and adopted. Each apply is one of the command line's own.
 """
 
 from __future__ import annotations
@@ -35,13 +35,16 @@ from provisioner.kernel.fd import FdSet, InnerId, MapFd
 from provisioner.state import META_PIN
 from tests.conftest import Veth, remove_tree
 from tests.promises import oracle, wishes
-from tests.promises.hands import CPUS, Live, kind_of, look, look_at_maps, make_inner, pin_outer, publish
-from tests.promises.wishes import KINDS, OUTER_NAMES, PLAIN, SLOTS, Kind, Wish
+from tests.promises.hands import CPUS, Live, kind_of, look, make_inner, pin_outer, publish
+from tests.promises.wishes import ADOPTED, KINDS, OUTER_NAMES, PLAIN, SLOTS, Kind, Wish
 
 _KINDS: Final = st.sampled_from(sorted(KINDS)).map(KINDS.__getitem__)
 _NAMES: Final = st.sampled_from(OUTER_NAMES)
 _SLOTS: Final = st.sampled_from(SLOTS)
-_RULES: Final = {"recreate", "delete_percent", "update_percent", "ownership", "extra_inner_maps", "on_replace"}
+_POLICY: Final = {"extra_inner_maps", "on_replace", "adopted-shape", "adopted-missing"}
+"""What no override lifts."""
+
+_RULES: Final = _POLICY | {"recreate", "delete_percent", "update_percent", "ownership"}
 
 
 @cache
@@ -79,17 +82,28 @@ class States(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.root, self.elsewhere = self.mount / "edge", self.mount / "elsewhere"
+        self.root, self.theirs, self.elsewhere = (self.mount / name for name in ("edge", "theirs", "elsewhere"))
         self.templates: dict[int, Kind] = {}
+        self.theirs.mkdir()
         self.elsewhere.mkdir()
         with make_inner(KINDS["padded"], 8, {1: 1, 2: 2}, padding=7) as stranger:
             bpffs.pin(stranger, self.elsewhere / "stranger")
         self.stranger, self.seen = look(self.elsewhere), look(self.others)
 
     def teardown(self) -> None:
-        for folder in (self.root, self.elsewhere):
+        for folder in (self.root, self.theirs, self.elsewhere):
             if folder.exists():
                 remove_tree(folder)
+
+    def _pin(self, name: str) -> Path:
+        return (self.theirs if name == ADOPTED else self.root) / name
+
+    def _look(self) -> Live:
+        """All that a wish is about: what the project pinned, and what it adopts."""
+        return look(self.root) | look(self.theirs)
+
+    def _look_at_maps(self) -> Live:
+        return {name: one for name, one in self._look().items() if one.kind == "map"}
 
     # --- the provisioner ------------------------------------------------------------------------------------------
 
@@ -111,7 +125,7 @@ class States(RuleBasedStateMachine):
 
     def _as_live(self, wish: Wish) -> Wish:
         """The same wish for maps of the shapes that are live, so that these need not be made anew."""
-        live = look_at_maps(self.root)
+        live = self._look_at_maps()
         found = {}
         for name, one in wish.outer.items():
             kind = self.templates.get(live[name].id) if name in live else None
@@ -126,10 +140,10 @@ class States(RuleBasedStateMachine):
         spec = self._write(wish)
         options = ["--pin-root", str(self.root), *(["--force", "--take-over"] if force else [])]
         options += ["--prune"] if prune else []
-        before, existed = look(self.root), self.root.exists()
+        before, existed = self._look(), self.root.exists()
         planned = Ran("plan", spec, *options)
         ran = Ran("apply", spec, "--yes", *options)
-        after = look(self.root)
+        after = self._look()
         self.ends[f"{ran.status} {ran.end}"] += 1
         if ran.status != 0:
             self._refused(wish, planned, ran, before, after, force=force)
@@ -149,15 +163,17 @@ class States(RuleBasedStateMachine):
         assert after == before, f"{ran}: {before} became {after}"
         assert ran.errors, ran
         assert all(error["message"] for error in ran.errors), ran
+        why = set(oracle.excuses(wish, before, self.templates))
+        if ran.status == 4 and planned.status != 4:
+            assert oracle.UNSEEN_TEMPLATE in why, (planned, ran)
+            return
         if ran.status == 4:
-            assert planned.status == 4
             rules = {blocked["rule"] for blocked in planned.document["blocked"]}
             assert rules
-            assert rules <= ({"extra_inner_maps", "on_replace"} if force else _RULES)
+            assert rules <= (_POLICY if force else _RULES)
             return
         assert ran.status in (3, 5), ran
         assert ran.end == ("rolled_back" if ran.status == 3 else "refused"), ran
-        why = set(oracle.excuses(wish, before, self.templates))
         assert why, f"{ran}, for no reason"
         if oracle.ANOTHER_KIND in why:
             assert (planned.status, ran.status) == (5, 5), ran
@@ -165,20 +181,27 @@ class States(RuleBasedStateMachine):
             self.ends[oracle.ANOTHER_KIND] += 1
 
     @precondition(lambda self: self.root.exists())
-    @rule()
-    def destroy(self) -> None:
-        before = look(self.root)
-        ran = Ran("destroy", self._write(Wish()), "--yes", "--force", "--take-over", "--pin-root", str(self.root))
+    @rule(wish=wishes.wishes)
+    def destroy(self, wish: Wish) -> None:
+        before = self._look()
+        ran = Ran("destroy", self._write(wish), "--yes", "--force", "--take-over", "--pin-root", str(self.root))
+        after = self._look()
         self.ends[f"destroy {ran.status} {ran.end}"] += 1
         if ran.status == 0:
             assert not self.root.exists()
+            assert not (found := list(oracle.wrong_destroyed(wish, before, after))), "\n".join(found)
+            return
+        assert after == before
+        assert ran.errors, ran
+        assert ran.end == "refused", ran
+        if ran.status == 5:
+            assert oracle.ANOTHER_KIND in oracle.excuses(wish, before, self.templates)
         else:
-            assert (ran.status, ran.end) == (4, "refused"), ran
-            assert look(self.root) == before
+            assert ran.status == 4, ran
 
     def _write(self, wish: Wish) -> str:
         path = self.folder / "edge.yaml"
-        path.write_text(yaml.dump(wish.tree(), Dumper=yaml.CSafeDumper, sort_keys=False))
+        path.write_text(yaml.dump(wish.tree(self.theirs), Dumper=yaml.CSafeDumper, sort_keys=False))
         return str(path)
 
     # --- other hands ----------------------------------------------------------------------------------------------
@@ -192,10 +215,10 @@ class States(RuleBasedStateMachine):
     )
     def make_outer(self, name: str, kind: Kind, outer: str, room: int, filled: dict[int, dict[int, int]]) -> None:
         """Another outer map under that name, of whatever shape: the pin is new, or is replaced."""
-        self.root.mkdir(exist_ok=True)
+        self._pin(name).parent.mkdir(exist_ok=True)
         shape = wishes.WishedOuter(outer, "hash", room, {}).shape
-        pin_outer(self.root / name, shape, kind)
-        with maps.open_pin(self.root / name) as fd:
+        pin_outer(self._pin(name), shape, kind)
+        with maps.open_pin(self._pin(name)) as fd:
             self.templates[int(maps.info(fd).id)] = kind
         self._put(name, kind, 8, filled, 0)
 
@@ -204,13 +227,13 @@ class States(RuleBasedStateMachine):
     )
     def put(self, name: str, slot: int, entries: dict[int, int], room: int, padding: int) -> None:
         """A map of somebody else's in a slot."""
-        live = look_at_maps(self.root).get(name)
+        live = self._look_at_maps().get(name)
         if live is None or live.frozen or live.id not in self.templates:
             return
         self._put(name, self.templates[live.id], room, {slot: entries}, padding)
 
     def _put(self, name: str, kind: Kind, room: int, filled: Mapping[int, Mapping[int, int]], padding: int) -> None:
-        with maps.open_pin(self.root / name) as outer, FdSet[MapFd]() as made:
+        with maps.open_pin(self._pin(name)) as outer, FdSet[MapFd]() as made:
             for entries in filled.values():
                 made.add(make_inner(kind, room, entries, padding))
             publish(outer, list(filled), made)
@@ -218,24 +241,24 @@ class States(RuleBasedStateMachine):
     @rule(name=_NAMES, other=_NAMES, slot=_SLOTS, number=st.integers(0, 5))
     def put_again(self, name: str, other: str, slot: int, number: int) -> None:
         """An inner map that is live in one slot, into another one as well, of this outer map or the other."""
-        live = look_at_maps(self.root)
+        live = self._look_at_maps()
         if name not in live or other not in live or not live[name].slots or live[other].frozen:
             return
         slots = list(live[name].slots.values())
         inner = slots[number % len(slots)]
         if live[other].id not in self.templates or kind_of(inner.shape) != self.templates[live[other].id]:
             return
-        with maps.open_pin(self.root / other) as outer, FdSet[MapFd]() as made:
+        with maps.open_pin(self._pin(other)) as outer, FdSet[MapFd]() as made:
             made.add(maps.open_id(InnerId(inner.id)))
             publish(outer, [slot], made)
 
     @rule(name=_NAMES, number=st.integers(0, 5))
     def empty(self, name: str, number: int) -> None:
-        live = look_at_maps(self.root).get(name)
+        live = self._look_at_maps().get(name)
         if live is None or live.frozen or not live.slots:
             return
         slots = sorted(live.slots)
-        with maps.open_pin(self.root / name) as outer:
+        with maps.open_pin(self._pin(name)) as outer:
             maps.delete(outer, struct.pack("<I", slots[number % len(slots)]))
 
     @rule(
@@ -247,7 +270,7 @@ class States(RuleBasedStateMachine):
     )
     def write(self, name: str, number: int, key: int, value: int | None, padding: int) -> None:
         """One entry of an inner map is written or deleted; a value may be what it was, with other padding."""
-        live = look_at_maps(self.root).get(name)
+        live = self._look_at_maps().get(name)
         inners = [inner for inner in live.slots.values() if not inner.frozen] if live is not None else []
         if not inners:
             return
@@ -262,7 +285,7 @@ class States(RuleBasedStateMachine):
 
     @rule(name=_NAMES, number=st.integers(0, 5), what=st.sampled_from(("inner", "inner", "outer", PLAIN)))
     def freeze(self, name: str, number: int, what: str) -> None:
-        live = look_at_maps(self.root)
+        live = self._look_at_maps()
         one = live.get(PLAIN if what == PLAIN else name)
         if one is None:
             return
@@ -271,20 +294,20 @@ class States(RuleBasedStateMachine):
             with maps.open_id(InnerId(slots[number % len(slots)])) as fd:
                 maps.freeze(fd)
         elif what != "inner" and not one.frozen:
-            with maps.open_pin(self.root / (PLAIN if what == PLAIN else name)) as fd:
+            with maps.open_pin(self._pin(PLAIN if what == PLAIN else name)) as fd:
                 maps.freeze(fd)
 
     @precondition(lambda self: self.root.exists())
     @rule(name=st.sampled_from((*OUTER_NAMES, PLAIN, META_PIN, "stranger")))
     def unpin(self, name: str) -> None:
-        bpffs.unpin(self.root / name)
+        bpffs.unpin(self._pin(name))
 
     @precondition(lambda self: self.root.exists())
     @rule(name=st.sampled_from((PLAIN, "stranger", "stranger", "_new_one", "_old_two")), kind=_KINDS)
     def pin(self, name: str, kind: Kind) -> None:
         """A plain map of any shape under the project's name or another one; or what a killed apply left."""
         with make_inner(kind, 8, {1: 1}) as fd:
-            bpffs.pin_replace(fd, self.root / name)
+            bpffs.pin_replace(fd, self._pin(name))
 
     @precondition(lambda self: self.root.exists())
     @rule(
@@ -294,7 +317,7 @@ class States(RuleBasedStateMachine):
     def pin_another_kind(self, name: str, what: str) -> None:
         """What should not be under a name: a program, a link, or a plain map where an outer one should be."""
         with make_inner(KINDS["hash"], 8, {}) if what == "map" else bpffs.open_any(self.others / what) as fd:
-            bpffs.pin_replace(fd, self.root / name)
+            bpffs.pin_replace(fd, self._pin(name))
 
     @invariant()
     def what_lies_elsewhere_stays(self) -> None:

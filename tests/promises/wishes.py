@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Final
 
 from hypothesis import strategies as st
@@ -15,7 +16,10 @@ from provisioner.uapi import MapFlag, MapType
 KEYS: Final = range(4)
 VALUES: Final = range(3)
 SLOTS: Final = range(6)
-OUTER_NAMES: Final = ("one", "two")
+ADOPTED: Final = "theirs"
+"""An outer map that somebody else made, pinned in a folder of theirs."""
+
+OUTER_NAMES: Final = ("one", "two", ADOPTED)
 PLAIN: Final = "plain"
 
 
@@ -124,6 +128,10 @@ class WishedOuter:
     def owns(self, slot: int) -> bool:
         return self.owned is None or self.owned[0] <= slot <= self.owned[1]
 
+    def deletes(self, slot: int) -> bool:
+        """Whether it takes away what is in a slot that it does not declare."""
+        return self.extra == "delete" and self.owns(slot) and slot not in self.slots
+
     @property
     def in_place(self) -> bool:
         return self.update == "in_place" or (self.update == "auto" and not self.template.is_replaced)
@@ -136,8 +144,8 @@ class Wish:
     outer: Mapping[str, WishedOuter] = field(default_factory=dict)
     plain: Mapping[int, int] | None = None
 
-    def tree(self) -> dict[str, Any]:
-        """The spec, as YAML has it."""
+    def tree(self, theirs: Path) -> dict[str, Any]:
+        """The spec, as YAML has it; `theirs` is the folder that the adopted map is pinned in."""
         templates: dict[str, Any] = {}
         shared: dict[str, Any] = {}
         outer: dict[str, Any] = {}
@@ -151,7 +159,9 @@ class Wish:
                 "inner": name,
                 "extra_inner_maps": one.extra,
                 "inner_maps": {slot: _slot(name, one, wished) for slot, wished in one.slots.items()},
-            } | ({"owned_keys": f"{one.owned[0]}..{one.owned[1]}"} if one.owned else {})
+            }
+            outer[name] |= {"owned_keys": f"{one.owned[0]}..{one.owned[1]}"} if one.owned else {}
+            outer[name] |= {"pin": str(theirs / name)} if name == ADOPTED else {}
             for wished in one.slots.values():
                 if wished.shared:
                     shared[f"{name}_shared"] = {"inner": name} | _filled(one.template, wished)
