@@ -68,6 +68,8 @@ def map_node(change: MapChange, limits: Limits, action: Action) -> Node | None:
         if verb is Verb.DELETE:
             text += f", {plural(children.total, 'inner map')}"
     text += _filled_in(one) if verb in (Verb.CREATE, Verb.REPLACE) else ""
+    if verb is Verb.DELETE and change.observed is not None and change.observed.shape.map_type != one.shape.map_type:
+        text += f"; live it is a {change.observed.shape.map_type.word}"
     if verb is Verb.REPLACE:
         text += f"; replace: {change.reason}"
     overlays = one.sources.overlays
