@@ -76,8 +76,9 @@ def attach(tx: Transaction, step: Attach) -> None:
             _detach(tx, change.pin)
         name = f"{change.program.name} on {change.program.attach.interface}"
         with links.attach_xdp(program, change.ifindex, change.program.attach.mode, name=name) as link:
+            number = links.info(link).id  # asked for before there is a pin: what may fail comes before what is noted
             bpffs.pin(link, tx.path(change.pin), tx.access)
-            tx.note(f"attachment {name}", partial(_drop, tx, change.pin, links.info(link).id))
+            tx.note(f"attachment {name}", partial(_drop, tx, change.pin, number))
 
 
 def detach(tx: Transaction, step: Detach) -> None:

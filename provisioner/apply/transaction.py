@@ -149,7 +149,7 @@ class Transaction:
         """Remove the pins of inner maps that are in no slot, and folders that are empty."""
         folder, desired = self.root / INNER_PINS, self.plan.desired
         pinned = inner_pins.pinned(folder)
-        source = LiveSource(desired)
+        source, problems = LiveSource(desired), Problems()
 
         def live(name: str) -> list[int]:
             if everything:
@@ -157,11 +157,12 @@ class Transaction:
             one = desired.maps.get(name)
             try:
                 seen = source.map(map_path(desired, one) if one is not None else self.path(name))
-            except ProvisionerError:  # then it is left to the next run to find out
+            except ProvisionerError as error:  # all stay; of a pin of another kind the next run tells
+                if isinstance(error, KernelError):
+                    problems.extend(replace(one, address=f"{INNER_PINS}/{name}") for one in error.problems)
                 return [int(pin) for pin in pinned[name] if pin.isdecimal()]
             return seen.inner_ids.tolist() if seen is not None else []
 
-        problems = Problems()
         problems.extend(inner_pins.remove(self.root, stale_inner_pins(pinned, live)))
         problems.raise_if_any(HostError)
         if not bpffs.list_folders(folder):

@@ -15,7 +15,7 @@ from provisioner.hazards import Overrides
 from provisioner.kernel import bpffs, host, links, maps, reading
 from provisioner.kernel.fd import InnerId, LinkFd, MapFd, ProgramFd
 from provisioner.kernel.reasons import KernelError
-from provisioner.state import INNER_PINS, META_PIN
+from provisioner.state import INNER_PINS, META_PIN, TEMPORARY_PREFIXES
 from tests import ledger
 from tests.promises.injection import Ran
 
@@ -140,6 +140,12 @@ class Live:
         programs = {pin.id: pin.tag for pin in self.pins.values() if pin.kind == "prog"}
         found = {name: pin.without_ids(programs) for name, pin in self.pins.items() if name != META_PIN}
         return {self._without_id(name): pin for name, pin in found.items()}
+
+    @property
+    def tidy(self) -> Mapping[str, Pin]:
+        """The same without what the next apply removes: temporary pins, and those of inner maps in no slot."""
+        stale = (*TEMPORARY_PREFIXES, f"{INNER_PINS} []")
+        return {name: pin for name, pin in self.contents.items() if not name.startswith(stale)}
 
     def _without_id(self, name: str) -> str:
         """The pin of an inner map, which is named by its id, by its outer key."""

@@ -355,7 +355,7 @@ class Share:
 
         Counted.mount.mkdir()
         Counted.folder.mkdir()
-        examples, length = (400, 60) if self.full else (10, 40)
+        examples, length = (200, 60) if self.full else (10, 40)
         try:
             run_state_machine_as_test(
                 Counted if self.full else seed(self.number)(Counted),
