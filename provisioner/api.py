@@ -24,7 +24,7 @@ from provisioner.errors import Problem, RefusedError
 from provisioner.hazards import Overrides, refuse_blocked
 from provisioner.host import Host
 from provisioner.inputs import Inputs
-from provisioner.kernel import bpffs
+from provisioner.kernel import bpffs, maps
 from provisioner.kernel import host as this_host
 from provisioner.loading import SpecError
 from provisioner.plan import Plan
@@ -119,7 +119,7 @@ class Project(msgspec.Struct, frozen=True):
                     planned(current)
                 _refuse_stale(current, expected)
                 refuse_blocked(current.blocked)
-                refuse_unprivileged(current, _held(current))
+                refuse_unprivileged(current, _held(current), maps.may_create)
                 memory.refuse_overcommit(current, overrides)
                 if current.steps and confirm is not None and not confirm(current):
                     raise RefusedError(Problem("not confirmed; nothing was changed"))
@@ -169,7 +169,7 @@ class Project(msgspec.Struct, frozen=True):
             if planned is not None:
                 planned(current)
             refuse_blocked(current.blocked)
-            refuse_unprivileged(current, _held(current))
+            refuse_unprivileged(current, _held(current), maps.may_create)
             if current.steps and confirm is not None and not confirm(current):
                 raise RefusedError(Problem("not confirmed; nothing was changed"))
             with recorded("destroy", current, self.document.digest):

@@ -5,16 +5,16 @@ docs/privileges.md has the same as a table; both are tested by dropping capabili
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final, Literal, assert_never
 
+import msgspec
 import numpy as np
 
 from provisioner.changes import Action, MapChange
 from provisioner.errors import HostError, Problem
 from provisioner.plan import Plan
 from provisioner.shape import MapShape
-from provisioner.state import DesiredMap
 from provisioner.steps import (
     Attach,
     ClaimPinRoot,
@@ -37,37 +37,61 @@ from provisioner.steps import (
 from provisioner.uapi import MapType
 
 Capability = Literal["CAP_BPF", "CAP_CHOWN", "CAP_NET_ADMIN", "CAP_SYS_ADMIN"]
-Need = tuple[Capability, str, str]
-"""A capability, the address that needs it, and what for."""
+
+
+class Need(msgspec.Struct, frozen=True):
+    """A capability, the address that needs it, and what for. `creates` is the type of a map that it is to create."""
+
+    capability: Capability
+    address: str
+    what: str
+    creates: MapType | None = None
+
 
 NETWORK_TYPES: Final = frozenset(
     {MapType.DEVMAP, MapType.DEVMAP_HASH, MapType.SOCKMAP, MapType.SOCKHASH, MapType.XSKMAP}
 )
-"""Types that the kernel creates for CAP_NET_ADMIN alone (map_create, kernel/bpf/syscall.c)."""
+"""Types that the kernel creates for CAP_NET_ADMIN (map_create, kernel/bpf/syscall.c).
+
+From 6.9 on (ed1ad5a7415d) CAP_SYS_ADMIN does as well, as it always did for programs.
+"""
 
 
 def needs(plan: Plan) -> Iterator[Need]:
-    """What each step needs, in the order of the steps. CAP_SYS_ADMIN has those of BPF and networks in it."""
+    """What each step needs, in the order of the steps."""
     if plan.observed.gid is not None and any(
         isinstance(step, ClaimPinRoot | RecordMeta | SetAccess) for step in plan.steps
     ):
-        yield "CAP_CHOWN", "", "give pins to another group"
+        yield Need("CAP_CHOWN", "", "give pins to another group")
     for step in plan.steps:
         yield from _of_step(plan, step)
 
 
-def refuse_unprivileged(plan: Plan, held: frozenset[str]) -> None:
-    """Raise HostError with all that this process lacks for a plan: one problem for each capability and address."""
-    if "CAP_SYS_ADMIN" in held:
-        held |= {"CAP_BPF", "CAP_NET_ADMIN"}
-    missing = dict.fromkeys(need for need in needs(plan) if need[0] not in held)
+def refuse_unprivileged(plan: Plan, held: frozenset[str], may_create: Callable[[MapType], bool]) -> None:
+    """Raise HostError with all that this process lacks for a plan: one problem for each capability and address.
+
+    `may_create` asks the kernel whether CAP_SYS_ADMIN is enough for a map of a type.
+    """
+    missing = dict.fromkeys(need for need in needs(plan) if not _is_met(need, held, may_create))
     if missing:
         raise HostError(
             *(
-                Problem(f"{capability} is needed to {what}", address=address, hint="nothing was changed; run as root")
-                for capability, address, what in missing
+                Problem(
+                    f"{need.capability} is needed to {need.what}",
+                    address=need.address,
+                    hint="nothing was changed; run as root",
+                )
+                for need in missing
             )
         )
+
+
+def _is_met(need: Need, held: frozenset[str], may_create: Callable[[MapType], bool]) -> bool:
+    if need.capability in held:
+        return True
+    if "CAP_SYS_ADMIN" not in held or need.capability == "CAP_CHOWN":
+        return False
+    return need.creates is None or may_create(need.creates)
 
 
 def _of_step(plan: Plan, step: Step) -> Iterator[Need]:
@@ -75,20 +99,23 @@ def _of_step(plan: Plan, step: Step) -> Iterator[Need]:
         case Sweep() | SetAccess() | Unpin() | UnpinInnerMaps() | RemovePinRoot():
             return
         case ClaimPinRoot() | RecordMeta():
-            yield "CAP_BPF", "", "create the map of the project's own record"
+            yield Need("CAP_BPF", "", "create the map of the project's own record")
         case CommitObject():
-            yield "CAP_BPF", step.object, "open what is pinned"
+            yield Need("CAP_BPF", step.object, "open what is pinned")
         case CreateMap() | PublishSlots() | PinInnerMaps() | WriteEntries() | DeleteSlots():
             yield from _of_map(plan, step)
         case LoadObject():
-            yield "CAP_BPF", step.object, "load programs"
-            yield "CAP_NET_ADMIN", step.object, "load XDP programs"
+            yield Need("CAP_BPF", step.object, "load programs")
+            yield Need("CAP_NET_ADMIN", step.object, "load XDP programs")
+            one = plan.desired.objects[step.object]
+            for name in step.fresh:
+                yield from _network(name, one.maps[name], one.templates.get(name))
         case Attach():
-            yield "CAP_NET_ADMIN", step.pin, "attach an XDP program"
+            yield Need("CAP_NET_ADMIN", step.pin, "attach an XDP program")
             if step.action is not Action.CREATE:
-                yield "CAP_SYS_ADMIN", step.pin, "open the attached program by its id, to take the step back"
+                yield Need("CAP_SYS_ADMIN", step.pin, "open the attached program by its id, to take the step back")
         case Detach():
-            yield "CAP_SYS_ADMIN", step.pin, "open the attached program by its id, to take the step back"
+            yield Need("CAP_SYS_ADMIN", step.pin, "open the attached program by its id, to take the step back")
         case _:
             assert_never(step)
 
@@ -97,11 +124,12 @@ def _of_map(plan: Plan, step: CreateMap | PublishSlots | PinInnerMaps | WriteEnt
     change = plan.maps[step.map]
     desired = change.desired
     if not isinstance(step, WriteEntries):  # what is pinned is opened for whoever the pin's mode lets write
-        yield "CAP_BPF", step.map, "create maps"
+        yield Need("CAP_BPF", step.map, "create maps")
     if isinstance(step, CreateMap | PublishSlots) and desired is not None:
-        yield from _network(desired)
+        yield from _network(desired.name, desired.shape, desired.entry_shape)
     if (desired is None or desired.outer is not None) and _opens_by_id(plan, change):
-        yield "CAP_SYS_ADMIN", step.map, "open its inner maps by their ids, to verify them and to take the step back"
+        what = "open its inner maps by their ids, to verify them and to take the step back"
+        yield Need("CAP_SYS_ADMIN", step.map, what)
 
 
 def _opens_by_id(plan: Plan, change: MapChange) -> bool:
@@ -115,8 +143,7 @@ def _opens_by_id(plan: Plan, change: MapChange) -> bool:
     return not plan.observed.inner_pins.get(change.name, frozenset()).issuperset(ids.tolist())
 
 
-def _network(desired: DesiredMap) -> Iterator[Need]:
-    shapes: dict[MapShape, None] = dict.fromkeys((desired.shape, desired.entry_shape))
-    for shape in shapes:
-        if shape.map_type in NETWORK_TYPES:
-            yield "CAP_NET_ADMIN", desired.name, f"create a {shape.map_type.word}"
+def _network(address: str, *shapes: MapShape | None) -> Iterator[Need]:
+    for map_type in dict.fromkeys(shape.map_type for shape in shapes if shape is not None):
+        if map_type in NETWORK_TYPES:
+            yield Need("CAP_NET_ADMIN", address, f"create a {map_type.word}", map_type)

@@ -44,6 +44,10 @@ UNPRIVILEGED: Final = kernelfacts.Fact((5, 19, 0), "c8644cd0efe7")
 """From here on kernel.unprivileged_bpf_disabled forbids others to create and load, and no more."""
 
 
+NETWORK_MAPS: Final = kernelfacts.Fact((6, 9, 0), "ed1ad5a7415d")
+"""From here on CAP_SYS_ADMIN makes maps that CAP_NET_ADMIN is needed for."""
+
+
 def others_may_look(refused: str) -> bool:
     """Whether a process without any capability may open pins. Fails where it may not on a kernel that is new enough.
 
@@ -58,18 +62,34 @@ def others_may_look(refused: str) -> bool:
 @cache
 def others_may_ask() -> bool:
     """Whether a process without any capability may make BPF system calls. Fails where a new enough kernel forbids."""
+    number, said = _tried("maps.open_pin(Path('/nowhere'))", "-all")
+    if number == errno.EPERM:
+        lacks("BPF system calls without CAP_BPF", UNPRIVILEGED, said)
+    return number != errno.EPERM
+
+
+@cache
+def sys_admin_makes_network_maps() -> bool:
+    """Whether CAP_SYS_ADMIN alone is enough for a devmap. Fails where it is not on a new enough kernel."""
+    number, said = _tried("maps.create(MapShape(MapType.DEVMAP, 4, 4, 1)).close()", "-all,+sys_admin")
+    if number == errno.EPERM:
+        lacks("creation of a devmap without CAP_NET_ADMIN", NETWORK_MAPS, said)
+    return number == 0
+
+
+def _tried(what: str, bounds: str) -> tuple[int, str]:
+    """The errno of a call with these capabilities alone, 0 for none, and what is said of it."""
     code = (
         "from pathlib import Path; from provisioner.kernel import maps\n"
+        "from provisioner.shape import MapShape; from provisioner.uapi import MapType\n"
         "from provisioner.kernel.reasons import KernelError\n"
-        "try: maps.open_pin(Path('/nowhere'))\n"
+        f"try: {what}; print(0)\n"
         "except KernelError as error: print(error.errno, error)"
     )
-    words = ["setpriv", "--bounding-set=-all", sys.executable, "-c", code]
+    words = ["setpriv", f"--bounding-set={bounds}", sys.executable, "-c", code]
     done = subprocess.run(words, capture_output=True, text=True, check=True, cwd=Path(__file__).parents[1])
     number, _, said = done.stdout.partition(" ")
-    if int(number) == errno.EPERM:
-        lacks("BPF system calls without CAP_BPF", UNPRIVILEGED, said)
-    return int(number) != errno.EPERM
+    return int(number), said
 
 
 def kernel_has(map_type: MapType) -> bool:

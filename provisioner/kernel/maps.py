@@ -62,6 +62,15 @@ def create(
         raise error.about(name or shape.map_type.word) from None
 
 
+def may_create(map_type: MapType) -> bool:
+    """Whether this process has what it takes to create maps of a type: the smallest one is made, and let go of."""
+    try:
+        create(MapShape(map_type, 4, 4, 1)).close()
+    except KernelError as error:
+        return error.errno != errno.EPERM
+    return True
+
+
 def info(fd: MapFd) -> MapInfo:
     """What the kernel tells about an open map."""
     record = libbpf.get_info(fd.number, libbpf.MapInfoRecord())
