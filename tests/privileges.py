@@ -13,7 +13,9 @@ def without(held: str, *words: str | Path) -> Done:
     """Run `provisioner` with no capability but those in `held`, as setpriv(1) spells them: `bpf,net_admin`."""
     bounds = ",".join(["-all", *(f"+{name}" for name in held.split(",") if name)])
     command = ["setpriv", f"--bounding-set={bounds}", sys.executable, "-m", "provisioner", *map(str, words)]
-    done = subprocess.run(command, input="", capture_output=True, text=True, env=environment())
+    # Before 5.11 what is locked in memory counts, and to raise that limit is another capability's.
+    unlimited = ["prlimit", "--memlock=unlimited"]
+    done = subprocess.run([*unlimited, *command], input="", capture_output=True, text=True, env=environment())
     return Done(done.returncode, done.stdout, done.stderr)
 
 

@@ -16,6 +16,7 @@ from provisioner.host import Host
 _CAP_CHOWN: Final = 0
 _CAP_NET_ADMIN: Final = 12
 _CAP_SYS_ADMIN: Final = 21
+_CAP_PERFMON: Final = 38
 _CAP_BPF: Final = 39
 
 
@@ -126,6 +127,7 @@ def capabilities() -> frozenset[str]:
         "CAP_CHOWN": _CAP_CHOWN,
         "CAP_NET_ADMIN": _CAP_NET_ADMIN,
         "CAP_SYS_ADMIN": _CAP_SYS_ADMIN,
+        "CAP_PERFMON": _CAP_PERFMON,
         "CAP_BPF": _CAP_BPF,
     }
     return frozenset(name for name, bit in known.items() if bits >> bit & 1)
@@ -139,3 +141,10 @@ def privilege_hint() -> str:
     who = "" if os.geteuid() == 0 else "this process is not root: "
     missing = " and ".join(sorted({"CAP_BPF", "CAP_NET_ADMIN", "CAP_SYS_ADMIN"} - held))
     return f"{who}run it as root, or give it {missing}"
+
+
+def verifier_hint() -> str:
+    """What to do about a program that the verifier refused; empty where it is as lenient as it can be."""
+    if capabilities() & {"CAP_PERFMON", "CAP_SYS_ADMIN"}:
+        return ""
+    return "the verifier takes more of who has CAP_PERFMON: give it that, or run it as root"

@@ -9,7 +9,7 @@ from typing import Final, Literal
 import msgspec
 
 from provisioner.errors import HostError, Problem
-from provisioner.kernel.host import privilege_hint
+from provisioner.kernel.host import privilege_hint, verifier_hint
 from provisioner.uapi import ENOTSUPP
 
 Subject = Literal["", "array", "hash", "inner"]
@@ -128,6 +128,8 @@ def reason_for(operation: str, errno: int, subject: Subject = "") -> Reason:
     )
     if errno == codes.EACCES and reason.hint == _WHO_MAY:  # files' modes: no capability of BPF's is asked for
         return reason
+    if reason is _REFUSED:
+        return Reason(reason.what, verifier_hint() or reason.hint)
     if errno in (codes.EPERM, codes.EACCES) and (like in _NO_PRIVILEGE or index == 2):
         return Reason(reason.what, privilege_hint() or reason.hint)
     return reason

@@ -22,7 +22,7 @@ SETS = {
     "none": "",
     "none, before 5.19": "",
     "CAP_BPF": "bpf",
-    "CAP_BPF, CAP_NET_ADMIN": "bpf,net_admin",
+    "CAP_BPF, CAP_NET_ADMIN, CAP_PERFMON": "bpf,net_admin,perfmon",
     "CAP_SYS_ADMIN": "sys_admin",
     "CAP_SYS_ADMIN, before 6.9": "sys_admin",
 }
@@ -111,3 +111,18 @@ def test_all_that_is_missing_is_said_at_once(project: Project) -> None:
     assert "CAP_BPF is needed to create maps" in done.err
     assert "tenants: error: CAP_SYS_ADMIN is needed to open its inner maps by their ids" in done.err
     assert not project.root.exists()
+
+
+def test_a_program_that_the_verifier_refuses_without_cap_perfmon(
+    project: Project, bpf_object: Callable[[str], Path]
+) -> None:
+    """Some kernels do, of programs that others take: then it is said, and nothing is changed."""
+    project.spec.write_text(OBJECTS.replace("OBJECT", str(bpf_object("router"))))
+    words: list[str | Path] = ["apply", project.spec, "--pin-root", project.root, "--yes", "--allow-outside"]
+    done = without("bpf,net_admin", *words)
+    if done.status:
+        assert done.status == 5
+        assert "BPF_PROG_LOAD: the verifier refused" in done.err
+        assert "give it that, or run it as root" in done.err
+        assert not project.root.exists()
+        assert without("bpf,net_admin,perfmon", *words).status == 0

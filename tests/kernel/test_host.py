@@ -45,7 +45,7 @@ def test_the_soft_limit_of_files_is_raised_to_the_hard_one() -> None:
 
 
 def test_privileges_of_root_and_of_others() -> None:
-    assert host.capabilities() == {"CAP_BPF", "CAP_CHOWN", "CAP_NET_ADMIN", "CAP_SYS_ADMIN"}
+    assert host.capabilities() == {"CAP_BPF", "CAP_CHOWN", "CAP_NET_ADMIN", "CAP_PERFMON", "CAP_SYS_ADMIN"}
     assert host.privilege_hint() == ""
     script = "import os; from provisioner.kernel import host; os.setuid(65534); print(host.privilege_hint())"
     environment = os.environ | {"PYTHONPATH": str(Path(host.__file__).parents[2])}
