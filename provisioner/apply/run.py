@@ -154,7 +154,8 @@ def _failed(tx: Transaction, error: BaseException) -> ProvisionerError:
     visible = tx.journal.visible()
     left = visible if visible and not tx.options.rollback else tx.journal.roll_back()
     interrupted = isinstance(error, InterruptError | KeyboardInterrupt)
-    if not visible and not left and not interrupted:
+    # What an apply is not verified for has been done in full, though nobody may see it: it is rolled back, not refused.
+    if not visible and not left and not interrupted and not isinstance(error, ApplyError):
         return error if isinstance(error, ProvisionerError) else HostError(*problems)
     failure = InterruptError(*problems) if interrupted else ApplyError(*problems)
     status = Status.PARTIAL if left else Status.INTERRUPTED if interrupted else Status.ROLLED_BACK

@@ -143,9 +143,10 @@ class Live:
 
     @property
     def tidy(self) -> Mapping[str, Pin]:
-        """The same without what the next apply removes: temporary pins, and those of inner maps in no slot."""
-        stale = (*TEMPORARY_PREFIXES, f"{INNER_PINS} []")
-        return {name: pin for name, pin in self.contents.items() if not name.startswith(stale)}
+        """The same without what the next apply sees to: temporary pins, and those of inner maps."""
+        return {
+            name: pin for name, pin in self.contents.items() if not name.startswith((*TEMPORARY_PREFIXES, INNER_PINS))
+        }
 
     def _without_id(self, name: str) -> str:
         """The pin of an inner map, which is named by its id, by its outer key."""

@@ -119,8 +119,11 @@ static int is_ours(const char *path)
 	return folder[0] && !strncmp(path, folder, strlen(folder));
 }
 
-/* Make a call, counted: fail it, or die after it, if it is the chosen one. */
-#define COUNTED(name, call)                                \
+/*
+ * Make a call, counted: fail it, or die after it, if it is the chosen one. One that removes does so where it says that
+ * there is nothing: somebody else was faster, and the errno is no lie.
+ */
+#define COUNTED(name, call, removes)                       \
 	do {                                               \
 		int now = hit(name);                       \
 		if (now == EARLIER) {                      \
@@ -128,6 +131,8 @@ static int is_ours(const char *path)
 			return -1;                         \
 		}                                          \
 		if (now == CHOSEN && what > 0) {           \
+			if (removes && what == ENOENT)     \
+				(void)(call);              \
 			errno = what;                      \
 			return -1;                         \
 		}                                          \
@@ -160,47 +165,47 @@ long syscall(long number, ...)
 	if (number != SYS_bpf || !folder[0])
 		return NEXT(syscall)(number, a[0], a[1], a[2], a[3], a[4], a[5]);
 	snprintf(name, sizeof(name), "bpf %ld", a[0]);
-	COUNTED(name, bpf(number, a));
+	COUNTED(name, bpf(number, a), 0);
 }
 
 int rename(const char *old, const char *new)
 {
 	if (!is_ours(new))
 		return NEXT(rename)(old, new);
-	COUNTED("rename", NEXT(rename)(old, new));
+	COUNTED("rename", NEXT(rename)(old, new), 0);
 }
 
 int unlink(const char *path)
 {
 	if (!is_ours(path))
 		return NEXT(unlink)(path);
-	COUNTED("unlink", NEXT(unlink)(path));
+	COUNTED("unlink", NEXT(unlink)(path), 1);
 }
 
 int mkdir(const char *path, mode_t mode)
 {
 	if (!is_ours(path))
 		return NEXT(mkdir)(path, mode);
-	COUNTED("mkdir", NEXT(mkdir)(path, mode));
+	COUNTED("mkdir", NEXT(mkdir)(path, mode), 0);
 }
 
 int chmod(const char *path, mode_t mode)
 {
 	if (!is_ours(path))
 		return NEXT(chmod)(path, mode);
-	COUNTED("chmod", NEXT(chmod)(path, mode));
+	COUNTED("chmod", NEXT(chmod)(path, mode), 0);
 }
 
 int chown(const char *path, uid_t owner, gid_t group)
 {
 	if (!is_ours(path))
 		return NEXT(chown)(path, owner, group);
-	COUNTED("chown", NEXT(chown)(path, owner, group));
+	COUNTED("chown", NEXT(chown)(path, owner, group), 0);
 }
 
 int rmdir(const char *path)
 {
 	if (!is_ours(path))
 		return NEXT(rmdir)(path);
-	COUNTED("rmdir", NEXT(rmdir)(path));
+	COUNTED("rmdir", NEXT(rmdir)(path), 1);
 }
