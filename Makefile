@@ -38,7 +38,7 @@ demo: setup bpf ## two network namespaces, real packets, one spec; needs root
 test: setup bpf ## the whole test suite; needs root
 	$(VENV)/python -m pytest
 
-sweep: setup bpf ## every kill point and fault, and long runs; needs root and more than an hour
+sweep: setup bpf ## every kill point and fault, and long runs; needs root and some two hours
 	PROVISIONER_SWEEP=full $(VENV)/python -m pytest tests/promises
 
 test-kernels: setup bpf ## what touches the kernel, on 5.10 to the newest; KERNEL=6.1 for one; needs root and qemu
