@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 from provisioner import api
+from provisioner.errors import HostError
 from provisioner.hazards import Overrides
+from provisioner.privileges import refuse_unprivileged
 from tests import pages
 from tests.cli.conftest import Project
 from tests.cli.support import SPEC
@@ -55,6 +57,16 @@ objects:
   router: {file: OBJECT, programs: {xdp_router: {pin: xdp_router}}}
 """
 ATTACHMENTS = OBJECTS.replace("xdp_router}", "xdp_router, attach: {xdp: {interface: veth-a, mode: generic}}}", 1)
+REJECTED = """\
+version: 1
+name: edge
+inner_templates:
+  rules: {type: hash, key: u32, value: u32, max_entries: 8}
+outer_maps:
+  tenants: {object: rejected, key: u32, inner: rules, inner_maps: {}}
+objects:
+  rejected: {file: OBJECT, programs: {wild: {pin: wild}}}
+"""
 SPECS = {"plain maps": PLAIN, "device maps": DEVICES, "outer maps": SPEC}
 MORE = {"pinned outer maps": PINNED, "objects": OBJECTS, "attachments": ATTACHMENTS}
 
@@ -129,3 +141,31 @@ def test_a_program_that_the_verifier_refuses_without_cap_perfmon(
         assert "give it that, or run it as root" in done.err
         assert not project.root.exists()
         assert without("bpf,net_admin,perfmon", *words).status == 0
+
+
+@pytest.mark.parametrize(
+    ("held", "hint"),
+    [
+        ("bpf,net_admin", "the verifier takes more of who has CAP_PERFMON"),
+        ("bpf,net_admin,perfmon", "the end of its log"),
+    ],
+)
+def test_a_program_that_no_verifier_takes(
+    project: Project, bpf_object: Callable[[str], Path], held: str, hint: str
+) -> None:
+    """CAP_PERFMON is asked for only of who lacks it."""
+    project.spec.write_text(REJECTED.replace("OBJECT", str(bpf_object("rejected"))))
+    done = without(held, "apply", project.spec, "--pin-root", project.root, "--yes", "--allow-outside")
+    assert done.status == 5
+    assert f"hint: {hint}" in done.err
+    assert not project.root.exists()
+
+
+def test_device_maps_where_cap_sys_admin_is_not_enough(project: Project) -> None:
+    """As before 6.9, where `may_create` says so."""
+    project.spec.write_text(DEVICES)
+    plan = api.plan(api.load([project.spec], pin_root=str(project.root)))
+    held = frozenset({"CAP_SYS_ADMIN"})
+    with pytest.raises(HostError, match="CAP_NET_ADMIN is needed to create a devmap"):
+        refuse_unprivileged(plan, held, lambda _: False)
+    refuse_unprivileged(plan, held, lambda _: True)
