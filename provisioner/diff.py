@@ -142,12 +142,10 @@ def deleted(desired: DesiredMap, observed: ObservedMap) -> MapChange:
     Of a map that somebody else made, only the slots that the spec declares or that it would not suffer; one that is not
     what the spec adopts is left alone: it is to be refused. Slots with keys unlike the spec's go without being told.
     """
-    differs = shape_differences(desired.shape, observed.shape) if desired.adopted is not None else ""
-    if differs or observed.slots.keys.shape[1] != desired.slots.keys.shape[1]:
-        action, reason = (Action.KEEP, differs) if differs else (Action.DELETE, _DESTROYED)
-        none = np.empty(0, np.int64)
-        slots = _no_changes(desired.slots.keys[:0], none, none)
-        return MapChange(desired.name, action, reason, desired, observed, slots, _join([], desired))
+    if desired.adopted is not None and (differs := shape_differences(desired.shape, observed.shape)):
+        return _without_slots(desired, observed, Action.KEEP, differs)
+    if observed.slots.keys.shape[1] != desired.slots.keys.shape[1]:
+        return _without_slots(desired, observed, Action.DELETE, _DESTROYED)
     count = len(observed.slots.inner_ids)
     numbers = np.arange(count, dtype=np.int64)
     slots = _no_changes(observed.slots.keys, np.full(count, -1, np.int64), numbers)
@@ -160,6 +158,13 @@ def deleted(desired: DesiredMap, observed: ObservedMap) -> MapChange:
         slots.action[outside] = Action.KEEP
         slots.reason[outside] = Reason.NOT_OWNED
     return MapChange(desired.name, Action.DELETE, _DESTROYED, desired, observed, slots, _join([], desired))
+
+
+def _without_slots(desired: DesiredMap, observed: ObservedMap, action: Action, reason: str) -> MapChange:
+    """What becomes of a live map whose slots cannot be told by the spec's keys."""
+    none = np.empty(0, np.int64)
+    slots = _no_changes(desired.slots.keys[:0], none, none)
+    return MapChange(desired.name, action, reason, desired, observed, slots, _join([], desired))
 
 
 def _created(desired: DesiredMap, reason: Reason) -> tuple[SlotChanges, EntryChanges]:

@@ -88,7 +88,7 @@ def _refusals(
     protected = set(observed.meta.protected) if observed.meta is not None else set()
     for change in maps:
         assert change.desired is not None
-        if change.action is Action.KEEP:
+        if change.action is Action.KEEP:  # it is not the one that the spec adopts
             yield adopted_shape(change)
         if change.desired.prevent_destroy or change.name in protected:
             yield Refusal("prevent_destroy", change.name, "it is protected", "")
