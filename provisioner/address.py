@@ -8,8 +8,7 @@ import msgspec
 import numpy as np
 import yaml
 
-from provisioner.adopt.naming import leaves
-from provisioner.codec.base import Bytes, Path, Type
+from provisioner.codec.base import Bytes, Path, Type, leaves
 from provisioner.errors import InputError, Problem, did_you_mean
 from provisioner.state import DesiredMap, DesiredState
 

@@ -7,7 +7,6 @@ block of them, and what is kept of it are the rows that differ.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from enum import IntEnum
 from typing import Final
 
 import numpy as np
@@ -17,7 +16,8 @@ from provisioner import columns, inner_facts
 from provisioner.changes import Action, EntryAction, EntryChanges, MapChange, Reason, SlotChanges
 from provisioner.codec.base import Bytes
 from provisioner.columns import Index
-from provisioner.shape import MapShape
+from provisioner.shape import MapShape, shape_differences
+from provisioner.sources import Depth
 from provisioner.spec import ExtraInnerMaps, Update
 from provisioner.state import (
     EXACT,
@@ -30,27 +30,6 @@ from provisioner.state import (
 from provisioner.uapi import MapType
 
 _DESTROYED: Final = "the project is destroyed"
-
-
-def shape_differences(desired: MapShape, observed: MapShape, *, capacity: bool = True) -> str:
-    """In words, what keeps the one from serving as the other; empty if nothing does."""
-    found: list[str] = []
-    if desired.map_type != observed.map_type:
-        found.append(f"type {observed.map_type.word} -> {desired.map_type.word}")
-    fields = [
-        ("key_size", desired.key_size, observed.key_size),
-        ("value_size", desired.value_size, observed.value_size),
-    ]
-    # The kernel would mix inner maps of several `map_extra`; what is read of one must hold for all.
-    fields.append(("map_extra", desired.map_extra, observed.map_extra))
-    if capacity:
-        fields.append(("max_entries", desired.max_entries, observed.max_entries))
-    found += [f"{name} {before} -> {after}" for name, after, before in fields if after != before]
-    if desired.map_flags != observed.map_flags:
-        found.append(f"map_flags {observed.map_flags.value:#x} -> {desired.map_flags.value:#x}")
-    if not desired.same_specials(observed):
-        found.append(f"special fields {observed.specials_in_words()} -> {desired.specials_in_words()}")
-    return ", ".join(found)
 
 
 def replaced_because(desired: DesiredMap, observed: ObservedMap, meta: Meta | None) -> str:
@@ -71,14 +50,6 @@ def pair_slots(desired: DesiredMap, observed: ObservedMap) -> columns.Match:
     """Slots of both sides by outer key."""
     left, right = desired.slots.keys, observed.slots.keys
     return columns.match(np.zeros(len(left), np.int64), left, np.zeros(len(right), np.int64), right)
-
-
-class Depth(IntEnum):
-    """How much of an observed slot a comparison needs."""
-
-    NOTHING = 0
-    SHAPE = 1
-    ENTRIES = 2
 
 
 def slots_to_read(desired: DesiredMap, observed: ObservedMap) -> NDArray[np.uint8]:

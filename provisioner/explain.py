@@ -12,12 +12,12 @@ from provisioner.address import Place
 from provisioner.changes import Action, EntryAction
 from provisioner.codec.base import HIDDEN, Bytes, Type
 from provisioner.codec.display import LONG, display
-from provisioner.diff import Depth
 from provisioner.facts import DONE, Fact, decided_by, doing, to_do, wanted_by
 from provisioner.plan import Plan
 from provisioner.report.entries import plain_values
 from provisioner.report.maps import slot_reason, what_it_is
 from provisioner.snapshot import Snapshot
+from provisioner.sources import Depth
 from provisioner.spec import Contents
 from provisioner.state import DesiredMap
 from provisioner.words import plural

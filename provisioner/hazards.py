@@ -11,9 +11,9 @@ import numpy as np
 from msgspec.structs import astuple
 
 from provisioner.changes import Action, LinkChange, MapChange, ObjectChange, Reason
-from provisioner.diff import shape_differences
 from provisioner.errors import Problem, RefusedError
 from provisioner.location import Location
+from provisioner.shape import shape_differences
 from provisioner.spec import ExtraInnerMaps, Limits, OnReplace
 from provisioner.specials import CALLED_BACK
 from provisioner.state import DesiredState, ObservedState

@@ -18,13 +18,13 @@ from provisioner.changes import Action, EntryAction, MapChange
 from provisioner.codec.base import Bytes, Value
 from provisioner.codec.display import format_value
 from provisioner.columns import Index
-from provisioner.diff import Depth
 from provisioner.errors import InputError, Problem
 from provisioner.holders import Holders
 from provisioner.plan import Plan
 from provisioner.report import entries
 from provisioner.report.maps import VERBS, kind_of, shape_value, slot_labels, slot_reason, what_it_is
 from provisioner.report.model import ALL, Children, Kind, Limits, Node, ReportLive, Verb
+from provisioner.sources import Depth
 from provisioner.spec import IfMissing
 from provisioner.state import DesiredMap, DesiredProgram, DesiredState, ObservedState
 from provisioner.words import plural, size

@@ -12,12 +12,11 @@ from provisioner.codec.build import Builder
 from provisioner.codec.nothing import Nothing
 from provisioner.codec.percpu import PerCpu
 from provisioner.codec.resolve import Lookup
-from provisioner.diff import shape_differences
 from provisioner.errors import Problems, did_you_mean
 from provisioner.host import Host
 from provisioner.location import Location
 from provisioner.objectfile import MapDef, ObjectInfo
-from provisioner.shape import MapShape, unmakeable
+from provisioner.shape import MapShape, shape_differences, unmakeable
 from provisioner.spec import InnerTemplate, MapFields, OuterMap, PlainMap, Spec
 from provisioner.specials import Special
 from provisioner.typexpr import BtfType, NamedType, TypeExpr, parts

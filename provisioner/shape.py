@@ -110,3 +110,24 @@ def unmakeable(shape: MapShape) -> str:
         if shape.map_type not in TAKEN_BY.get(one.word, {shape.map_type}):
             return f"values of a {word} can't hold a {one.word} (byte {one.offset} of the value)"
     return ""
+
+
+def shape_differences(desired: MapShape, observed: MapShape, *, capacity: bool = True) -> str:
+    """In words, what keeps the one from serving as the other; empty if nothing does."""
+    found: list[str] = []
+    if desired.map_type != observed.map_type:
+        found.append(f"type {observed.map_type.word} -> {desired.map_type.word}")
+    fields = [
+        ("key_size", desired.key_size, observed.key_size),
+        ("value_size", desired.value_size, observed.value_size),
+    ]
+    # The kernel would mix inner maps of several `map_extra`; what is read of one must hold for all.
+    fields.append(("map_extra", desired.map_extra, observed.map_extra))
+    if capacity:
+        fields.append(("max_entries", desired.max_entries, observed.max_entries))
+    found += [f"{name} {before} -> {after}" for name, after, before in fields if after != before]
+    if desired.map_flags != observed.map_flags:
+        found.append(f"map_flags {observed.map_flags.value:#x} -> {desired.map_flags.value:#x}")
+    if not desired.same_specials(observed):
+        found.append(f"special fields {observed.specials_in_words()} -> {desired.specials_in_words()}")
+    return ", ".join(found)

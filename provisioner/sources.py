@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from enum import IntEnum
 from pathlib import PurePath
 from typing import Protocol
 
@@ -14,6 +15,14 @@ from provisioner.access import Access
 from provisioner.codec.base import Bytes
 from provisioner.shape import MapShape
 from provisioner.state import Meta, ObservedLink, ObservedProgram
+
+
+class Depth(IntEnum):
+    """How much of a slot is read: no more than a comparison needs."""
+
+    NOTHING = 0
+    SHAPE = 1
+    ENTRIES = 2
 
 
 class SeenMap(msgspec.Struct, frozen=True):

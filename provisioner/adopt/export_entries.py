@@ -11,8 +11,7 @@ from typing import Final
 import numpy as np
 
 from provisioner.adopt.found import FoundMap
-from provisioner.adopt.naming import leaves
-from provisioner.codec.base import Bytes, Path, Type, Value
+from provisioner.codec.base import Bytes, Path, Type, Value, leaves
 from provisioner.codec.display import format_value
 
 LONG: Final = 64

@@ -14,7 +14,7 @@ from msgspec import field
 
 from provisioner.adopt.found import FoundTypes
 from provisioner.adopt.spelling import HERE, Vocabulary, opaque
-from provisioner.codec.base import ByteOrder, Bytes, Path, Type, Value
+from provisioner.codec.base import ByteOrder, Bytes, Path, Type, leaves
 from provisioner.codec.btf import BtfTypes
 from provisioner.codec.build import Builder
 from provisioner.codec.integer import Integer
@@ -211,18 +211,3 @@ def gives_back(type_: Type, rows: Bytes, *, loosely: bool) -> bool:
             return False
         found[numbers] = out
     return np.array_equal(found, expected)
-
-
-def leaves(value: Value, path: Path = ()) -> Iterator[tuple[Path, str]]:
-    """Every scalar of a decoded value with its path, as text."""
-    match value:
-        case dict():
-            for name, part in value.items():
-                yield from leaves(part, (*path, name))
-        case list():
-            for number, part in enumerate(value):
-                yield from leaves(part, (*path, number))
-        case bool():
-            yield path, str(value).lower()
-        case _:
-            yield path, str(value)

@@ -8,7 +8,7 @@ whole columns; an error names the row, and the column by its path.
 from __future__ import annotations
 
 from abc import ABCMeta, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeGuard
 
 import msgspec
@@ -191,3 +191,18 @@ def shown(text: str) -> str:
     """A user's text inside a message: cut, with control characters escaped."""
     cut = text if len(text) <= 60 else text[:57] + "..."
     return "`" + "".join(char if char.isprintable() else ascii(char)[1:-1] for char in cut) + "`"
+
+
+def leaves(value: Value, path: Path = ()) -> Iterator[tuple[Path, str]]:
+    """Every scalar of a decoded value with its path, as text."""
+    match value:
+        case dict():
+            for name, part in value.items():
+                yield from leaves(part, (*path, name))
+        case list():
+            for number, part in enumerate(value):
+                yield from leaves(part, (*path, number))
+        case bool():
+            yield path, str(value).lower()
+        case _:
+            yield path, str(value)

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from provisioner.changes import Action, EntryAction, MapChange, Reason
-from provisioner.diff import diff_map, effective_update, shape_differences
-from provisioner.shape import MapShape
+from provisioner.diff import diff_map, effective_update
+from provisioner.shape import MapShape, shape_differences
 from provisioner.spec import Contents, ExtraInnerMaps, Update
 from provisioner.state import Meta
 from provisioner.uapi import MapFlag, MapType

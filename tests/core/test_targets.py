@@ -14,9 +14,10 @@ import provisioner
 from provisioner import columns, targets
 from provisioner.changes import Action, MapChange, Reason
 from provisioner.codec.base import Bytes
-from provisioner.diff import Depth, diff_map, slots_to_read
+from provisioner.diff import diff_map, slots_to_read
 from provisioner.errors import InputError
 from provisioner.host import Host
+from provisioner.sources import Depth
 from provisioner.spec import ExtraInnerMaps
 from provisioner.state import DesiredMap, DesiredState, ObservedState
 from tests.core.build import State, blocks, desired, observed, table

@@ -15,12 +15,13 @@ from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from provisioner import api
-from provisioner.diff import Depth, diff_map, slots_to_read
+from provisioner.diff import diff_map, slots_to_read
 from provisioner.hazards import Overrides
 from provisioner.host import Host
 from provisioner.plan import Plan, make_plan, wanted_meta
 from provisioner.report import build, html, jsondoc, markdown, text
 from provisioner.report.model import ReportPlan
+from provisioner.sources import Depth
 from provisioner.state import (
     DesiredMap,
     DesiredState,
