@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from provisioner.apply.run import Status as Status
     from provisioner.apply.run import open_fds as open_fds
     from provisioner.apply.transaction import Options as Options
+    from provisioner.apply.waves import Progress as Progress
     from provisioner.doctor import examine as examine
     from provisioner.document import Document as Document
     from provisioner.errors import ApplyError as ApplyError
@@ -35,18 +36,17 @@ if TYPE_CHECKING:
     from provisioner.errors import Problem as Problem
     from provisioner.errors import ProvisionerError as ProvisionerError
     from provisioner.errors import RefusedError as RefusedError
-    from provisioner.hazards import Hazard as Hazard
-    from provisioner.hazards import Overrides as Overrides
-    from provisioner.hazards import Refusal as Refusal
     from provisioner.location import Location as Location
-    from provisioner.plan import Plan as Plan
+    from provisioner.observed.snapshot import Snapshot as Snapshot
+    from provisioner.observed.snapshot_file import read_snapshot as read_snapshot
+    from provisioner.observed.snapshot_file import write_snapshot as write_snapshot
+    from provisioner.planning.hazards import Hazard as Hazard
+    from provisioner.planning.hazards import Overrides as Overrides
+    from provisioner.planning.hazards import Refusal as Refusal
+    from provisioner.planning.plan import Plan as Plan
     from provisioner.report.documents import describe as describe
     from provisioner.report.documents import to_json as to_json
     from provisioner.report.documents import to_text as to_text
-    from provisioner.snapshot import Snapshot as Snapshot
-    from provisioner.snapshot_file import read_snapshot as read_snapshot
-    from provisioner.snapshot_file import write_snapshot as write_snapshot
-    from provisioner.waves import Progress as Progress
 
 _ROOMS = {
     "adopt.export": ("Exported",),
@@ -54,19 +54,19 @@ _ROOMS = {
     "api": ("Project", "SpecError", "draft", "load"),
     "apply.run": ("Result", "Status", "open_fds"),
     "apply.transaction": ("Options",),
+    "apply.waves": ("Progress",),
     "doctor": ("examine",),
     "document": ("Document",),
     "errors": (
         *("ApplyError", "HostError", "InputError", "InterruptError", "LockedError"),
         *("Problem", "ProvisionerError", "RefusedError"),
     ),
-    "hazards": ("Hazard", "Overrides", "Refusal"),
     "location": ("Location",),
-    "plan": ("Plan",),
+    "observed.snapshot": ("Snapshot",),
+    "observed.snapshot_file": ("read_snapshot", "write_snapshot"),
+    "planning.hazards": ("Hazard", "Overrides", "Refusal"),
+    "planning.plan": ("Plan",),
     "report.documents": ("describe", "to_json", "to_text"),
-    "snapshot": ("Snapshot",),
-    "snapshot_file": ("read_snapshot", "write_snapshot"),
-    "waves": ("Progress",),
 }
 """Where each public name is defined."""
 

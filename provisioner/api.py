@@ -15,33 +15,35 @@ from typing import TYPE_CHECKING, Literal, TextIO
 import msgspec
 from msgspec.structs import replace
 
-from provisioner import loading, memory, observe, pinned_btf
-from provisioner.changes import Action
+from provisioner import memory
 from provisioner.codec.resolve import Lookup, at_apply
 from provisioner.comparison import compare
+from provisioner.desired import loading
+from provisioner.desired.loading import SpecError
 from provisioner.document import Document
+from provisioner.document.inputs import Inputs
 from provisioner.errors import Problem, RefusedError
-from provisioner.hazards import Overrides, refuse_blocked
 from provisioner.host import Host
-from provisioner.inputs import Inputs
 from provisioner.kernel import bpffs, maps
 from provisioner.kernel import host as this_host
-from provisioner.loading import SpecError
-from provisioner.plan import Plan
-from provisioner.privileges import refuse_unprivileged
-from provisioner.snapshot import Snapshot
+from provisioner.observed import observe, pinned_btf
+from provisioner.observed.snapshot import Snapshot
+from provisioner.planning.changes import Action
+from provisioner.planning.hazards import Overrides, refuse_blocked
+from provisioner.planning.plan import Plan
+from provisioner.planning.privileges import refuse_unprivileged
+from provisioner.planning.steps import PinInnerMaps, SetAccess
+from provisioner.planning.teardown import plan_destroy
 from provisioner.spec import Spec
 from provisioner.state import DesiredState, ObservedState
-from provisioner.steps import PinInnerMaps, SetAccess
-from provisioner.teardown import plan_destroy
 
 if TYPE_CHECKING:
     from provisioner.apply import Options, Result
     from provisioner.facts import Fact
     from provisioner.kernelfacts import Advice
+    from provisioner.planning.targets import Targets
     from provisioner.report.graph import Graph
     from provisioner.report.model import ReportLive
-    from provisioner.targets import Targets
 
 __all__ = ["Project", "SpecError", "apply", "destroy", "draft", "load", "plan"]
 
@@ -77,7 +79,7 @@ class Project(msgspec.Struct, frozen=True):
         limits = _targets(targets, desired)
         found = compare(desired, observed, overrides, source, check_interfaces=against != "empty", targets=limits)
         if probe:
-            from provisioner import template_probe  # a plan that only looks does without it
+            from provisioner.apply import template_probe  # a plan that only looks does without it
 
             probed = template_probe.probe(found)
             if any(one.probed is not None and not one.probed.fits for one in probed.maps.values()):
@@ -103,7 +105,7 @@ class Project(msgspec.Struct, frozen=True):
         capability that this process lacks, and what `apply_plan` raises.
         """
         from provisioner.apply import Options, Status, apply_plan  # a plan does without these
-        from provisioner.audit import recorded
+        from provisioner.apply.audit import recorded
 
         root = Path(self.desired.pin_root)
         bpffs.check(root)
@@ -155,7 +157,7 @@ class Project(msgspec.Struct, frozen=True):
     ) -> tuple[Plan, Result]:
         """Detach and unpin what the project owns, take back its slots in adopted maps, and remove its pin directory."""
         from provisioner.apply import Options, apply_plan
-        from provisioner.audit import recorded
+        from provisioner.apply.audit import recorded
 
         root = Path(self.desired.pin_root)
         bpffs.check(root)
@@ -178,7 +180,7 @@ class Project(msgspec.Struct, frozen=True):
     def snapshot(self) -> Snapshot:
         """What plans of this project ask of this host. Changes nothing. Raises HostError."""
         from provisioner.language.rules import btf_types
-        from provisioner.snapshot_take import take
+        from provisioner.observed.snapshot_take import take
 
         return take(self.desired, {one.source for one in btf_types(self.spec) if one.is_of_host})
 
@@ -276,7 +278,7 @@ def _targets(texts: Sequence[str], desired: DesiredState) -> Targets | None:
     """The targets that addresses name, None without any: a whole plan does without the module."""
     if not texts:
         return None
-    from provisioner.targets import find
+    from provisioner.planning.targets import find
 
     return find(texts, desired)
 

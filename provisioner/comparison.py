@@ -7,16 +7,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from provisioner import observe
-from provisioner.diff import diff_map, held_twice, slots_to_read
-from provisioner.diff_objects import diff_links, diff_object
-from provisioner.hazards import Overrides
-from provisioner.plan import Plan, make_plan
-from provisioner.snapshot import Snapshot
+from provisioner.observed import observe
+from provisioner.observed.snapshot import Snapshot
+from provisioner.planning.diff import diff_map, held_twice, slots_to_read
+from provisioner.planning.diff_objects import diff_links, diff_object
+from provisioner.planning.hazards import Overrides
+from provisioner.planning.plan import Plan, make_plan
 from provisioner.state import DesiredState, ObservedState
 
 if TYPE_CHECKING:
-    from provisioner.targets import Targets
+    from provisioner.planning.targets import Targets
 
 
 def compare(
@@ -32,7 +32,7 @@ def compare(
     objects = {name: diff_object(one, desired, observed) for name, one in desired.objects.items()}
     wanted, whole = desired.maps, frozenset[str]()
     if targets is not None:
-        from provisioner.targets import scope
+        from provisioner.planning.targets import scope
 
         limited = scope(targets, desired, observed, objects)
         wanted, objects, whole = limited.maps, limited.objects, limited.whole
@@ -43,7 +43,7 @@ def compare(
         maps.append(diff_map(one, live, blocks, observed.meta, shared))
     links = diff_links(observed, objects, check_interfaces)
     if targets is not None:
-        from provisioner.targets import links_of
+        from provisioner.planning.targets import links_of
 
         links = links_of(objects.values(), links)
     return make_plan(desired, observed, maps, objects.values(), links, overrides, targets, whole)

@@ -11,7 +11,8 @@ from typing import Final
 
 import numpy as np
 
-from provisioner import kernelconfig, kernelfacts, waves
+from provisioner import kernelconfig, kernelfacts
+from provisioner.apply import waves
 from provisioner.errors import HostError
 from provisioner.kernel import batch, bpffs, host, libbpf, maps, reading
 from provisioner.kernel.batch import Batching

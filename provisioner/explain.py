@@ -6,18 +6,19 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from provisioner import address, api, observe
+from provisioner import address, api
 from provisioner import explain_programs as programs
 from provisioner.address import Place
-from provisioner.changes import Action, EntryAction
 from provisioner.codec.base import HIDDEN, Bytes, Type
 from provisioner.codec.display import LONG, display
 from provisioner.facts import DONE, Fact, decided_by, doing, to_do, wanted_by
-from provisioner.plan import Plan
+from provisioner.observed import observe
+from provisioner.observed.snapshot import Snapshot
+from provisioner.observed.sources import Depth
+from provisioner.planning.changes import Action, EntryAction
+from provisioner.planning.plan import Plan
 from provisioner.report.entries import plain_values
 from provisioner.report.maps import slot_reason, what_it_is
-from provisioner.snapshot import Snapshot
-from provisioner.sources import Depth
 from provisioner.spec import Contents
 from provisioner.state import DesiredMap
 from provisioner.words import plural

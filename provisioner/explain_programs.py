@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from typing import Final
 
 from provisioner.address import Address
-from provisioner.changes import Action
 from provisioner.facts import Fact, to_do, wanted_by
-from provisioner.plan import Plan
+from provisioner.planning.changes import Action
+from provisioner.planning.plan import Plan
 from provisioner.state import DesiredObject, DesiredProgram, DesiredState
 from provisioner.words import plural
 

@@ -7,10 +7,10 @@ from typing import Final
 
 import msgspec
 
-from provisioner.changes import Action
 from provisioner.codec.base import Value
+from provisioner.document.overlays import Fields
 from provisioner.location import Location
-from provisioner.overlays import Fields
+from provisioner.planning.changes import Action
 
 DONE: Final = {
     Action.UNCHANGED: "nothing: it is as the spec wants it",

@@ -12,19 +12,20 @@ import numpy as np
 from msgspec.structs import replace
 from numpy.typing import NDArray
 
-from provisioner import address, api, columns, holders, observe
+from provisioner import address, api, columns
 from provisioner.address import Place
-from provisioner.changes import Action, EntryAction, MapChange
 from provisioner.codec.base import Bytes, Value
 from provisioner.codec.display import format_value
 from provisioner.columns import Index
 from provisioner.errors import InputError, Problem
-from provisioner.holders import Holders
-from provisioner.plan import Plan
+from provisioner.observed import holders, observe
+from provisioner.observed.holders import Holders
+from provisioner.observed.sources import Depth
+from provisioner.planning.changes import Action, EntryAction, MapChange
+from provisioner.planning.plan import Plan
 from provisioner.report import entries
 from provisioner.report.maps import VERBS, kind_of, shape_value, slot_labels, slot_reason, what_it_is
 from provisioner.report.model import ALL, Children, Kind, Limits, Node, ReportLive, Verb
-from provisioner.sources import Depth
 from provisioner.spec import IfMissing
 from provisioner.state import DesiredMap, DesiredProgram, DesiredState, ObservedState
 from provisioner.words import plural, size

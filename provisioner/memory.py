@@ -7,10 +7,10 @@ from typing import Final
 from msgspec.structs import replace
 
 from provisioner.errors import HostError, Problem
-from provisioner.footprint import Footprint, estimate
-from provisioner.hazards import Hazard, Overrides, Severity
 from provisioner.kernel.memory import Headroom, headrooms, memlock_headroom
-from provisioner.plan import Plan
+from provisioner.planning.footprint import Footprint, estimate
+from provisioner.planning.hazards import Hazard, Overrides, Severity
+from provisioner.planning.plan import Plan
 from provisioner.words import size
 
 _SMALL: Final = 1 << 20

@@ -10,8 +10,8 @@ from enum import Enum
 
 import msgspec
 
+from provisioner.document.tree import Node, RawEntries, Scalar
 from provisioner.location import Location
-from provisioner.tree import Node, RawEntries, Scalar
 from provisioner.typexpr import TypeExpr
 from provisioner.uapi import MapFlag, MapType, XdpMode
 

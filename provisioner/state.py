@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 from provisioner.access import Access
 from provisioner.codec.base import Bytes, Type
 from provisioner.columns import EntryTable
+from provisioner.document.overlays import NONE, Overlays
 from provisioner.host import Host
 from provisioner.inner_facts import Probed
 from provisioner.location import Location
-from provisioner.overlays import NONE, Overlays
 from provisioner.shape import MapShape
 from provisioner.spec import (
     Contents,

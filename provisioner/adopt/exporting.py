@@ -6,15 +6,17 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
-from provisioner import document, loading, pinned_btf
+from provisioner import document
 from provisioner.adopt.export import Exported, export
 from provisioner.adopt.found import FoundMap
 from provisioner.adopt.naming import Naming, read_naming
 from provisioner.adopt.survey import survey
 from provisioner.codec.btf import BtfTypes
+from provisioner.desired import loading
 from provisioner.errors import Problems
 from provisioner.kernel import bpffs
 from provisioner.kernel import host as this_host
+from provisioner.observed import pinned_btf
 
 _USUAL: Final = Path("/sys/fs/bpf")
 

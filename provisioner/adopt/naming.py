@@ -19,10 +19,10 @@ from provisioner.codec.btf import BtfTypes
 from provisioner.codec.build import Builder
 from provisioner.codec.integer import Integer
 from provisioner.codec.layout import Struct
+from provisioner.document.tree import Mapping as TreeMapping
+from provisioner.document.tree import Node, Scalar
 from provisioner.errors import InputError, Problems
 from provisioner.language.read_types import read_type
-from provisioner.tree import Mapping as TreeMapping
-from provisioner.tree import Node, Scalar
 from provisioner.typexpr import BtfType, LpmKeyType, NamedType, TypeExpr, parts
 from provisioner.uapi import MapType
 

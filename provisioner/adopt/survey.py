@@ -21,7 +21,7 @@ from provisioner.kernel import bpffs, maps, reading
 from provisioner.kernel.fd import InnerId, MapFd
 from provisioner.kernel.maps import MapInfo
 from provisioner.kernel.reasons import KernelError
-from provisioner.live_source import normalised
+from provisioner.observed.live_source import normalised
 from provisioner.shape import MapShape
 from provisioner.specials import Special
 from provisioner.uapi import object_name

@@ -9,20 +9,20 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from provisioner import waves
+from provisioner.apply import waves
+from provisioner.apply.keeper import Keeper
 from provisioner.apply.pins import pin_new, put_in_place
+from provisioner.apply.staging import Stager
 from provisioner.apply.transaction import Transaction
-from provisioner.changes import EntryAction, EntryChanges, MapChange
 from provisioner.codec.base import Bytes
 from provisioner.columns import Index
 from provisioner.errors import Problem, RefusedError
-from provisioner.keeper import Keeper
 from provisioner.kernel import batch, maps
 from provisioner.kernel.fd import MapFd
 from provisioner.kernel.reasons import KernelError
-from provisioner.staging import Stager
+from provisioner.planning.changes import EntryAction, EntryChanges, MapChange
+from provisioner.planning.steps import CreateMap, DeleteSlots, PinInnerMaps, PublishSlots, WriteEntries
 from provisioner.state import DesiredMap
-from provisioner.steps import CreateMap, DeleteSlots, PinInnerMaps, PublishSlots, WriteEntries
 from provisioner.words import plural
 
 

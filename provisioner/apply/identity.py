@@ -14,7 +14,7 @@ from provisioner.errors import Problem, RefusedError
 from provisioner.kernel import bpffs, links, maps
 from provisioner.kernel.fd import Fd, LinkFd, MapFd, OwnedFd, ProgramFd
 from provisioner.kernel.reasons import KernelError
-from provisioner.plan import Plan
+from provisioner.planning.plan import Plan
 
 Thing = tuple[type[Fd], int]
 """What a pin holds: its kind, and its id."""

@@ -7,15 +7,15 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
-from provisioner import metamap
 from provisioner.apply import identity
 from provisioner.apply.transaction import Transaction
 from provisioner.errors import Problem, RefusedError
 from provisioner.kernel import bpffs, links, maps
 from provisioner.kernel.fd import Fd
+from provisioner.observed import metamap
 from provisioner.places import access_of
+from provisioner.planning.steps import ClaimPinRoot, RecordMeta, SetAccess
 from provisioner.state import META_PIN, Meta
-from provisioner.steps import ClaimPinRoot, RecordMeta, SetAccess
 
 
 def claim(tx: Transaction, step: ClaimPinRoot) -> None:

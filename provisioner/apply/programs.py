@@ -9,12 +9,12 @@ from pathlib import Path
 from provisioner.apply import identity
 from provisioner.apply.pins import pin_new, put_in_place
 from provisioner.apply.transaction import Transaction
-from provisioner.changes import Action, LinkChange
 from provisioner.codec.btf_emit import btf_of
 from provisioner.kernel import bpffs, links, objects
 from provisioner.kernel.fd import LinkFd, MapFd, ProgramFd
+from provisioner.planning.changes import Action, LinkChange
+from provisioner.planning.steps import Attach, CommitObject, Detach, LoadObject
 from provisioner.state import DesiredObject
-from provisioner.steps import Attach, CommitObject, Detach, LoadObject
 from provisioner.uapi import XdpMode
 
 

@@ -16,8 +16,8 @@ import msgspec
 from provisioner.apply import contents, pins, programs
 from provisioner.apply.transaction import Options, Transaction
 from provisioner.errors import ApplyError, HostError, InterruptError, Problem, ProvisionerError, RefusedError
-from provisioner.plan import Plan
-from provisioner.steps import (
+from provisioner.planning.plan import Plan
+from provisioner.planning.steps import (
     Attach,
     ClaimPinRoot,
     CommitObject,

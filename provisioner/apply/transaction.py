@@ -10,22 +10,21 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
-from provisioner import waves
 from provisioner.access import Access
-from provisioner.apply import identity
+from provisioner.apply import identity, waves
 from provisioner.apply.journal import Journal
-from provisioner.changes import Action, MapChange
+from provisioner.apply.keeper import Keeper
+from provisioner.apply.waves import Progress
 from provisioner.errors import HostError, InterruptError, Problem, Problems, ProvisionerError, RefusedError
-from provisioner.keeper import Keeper
 from provisioner.kernel import bpffs, host, inner_pins, maps
 from provisioner.kernel.fd import InnerId, MapFd
 from provisioner.kernel.inner_pins import InnerPins
 from provisioner.kernel.reasons import KernelError
-from provisioner.live_source import LiveSource, inner_folder, inner_maps, map_path
+from provisioner.observed.live_source import LiveSource, inner_folder, inner_maps, map_path
 from provisioner.places import stale_inner_pins
-from provisioner.plan import Plan
+from provisioner.planning.changes import Action, MapChange
+from provisioner.planning.plan import Plan
 from provisioner.state import INNER_PINS, NEW_PREFIX, OLD_PREFIX, TEMPORARY_PREFIXES
-from provisioner.waves import Progress
 
 
 @dataclass(slots=True)

@@ -23,8 +23,8 @@ from provisioner.errors import Problems
 
 if TYPE_CHECKING:
     from provisioner.codec.base import Path
+from provisioner.document.tree import Mapping, Node, RawEntries, Scalar, Sequence, flatten
 from provisioner.location import Location
-from provisioner.tree import Mapping, Node, RawEntries, Scalar, Sequence, flatten
 
 MAX_DEPTH: Final = 64
 MAX_ALIASED: Final = 1_000_000

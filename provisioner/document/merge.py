@@ -12,9 +12,9 @@ from __future__ import annotations
 from array import array
 from typing import TYPE_CHECKING, Final
 
+from provisioner.document.tree import Mapping, Node, PackedColumn, RawChunk, RawEntries, Scalar, Sequence
 from provisioner.errors import Problems
 from provisioner.location import Location
-from provisioner.tree import Mapping, Node, PackedColumn, RawChunk, RawEntries, Scalar, Sequence
 
 if TYPE_CHECKING:
     from provisioner.codec.base import Path

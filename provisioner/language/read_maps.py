@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from enum import Enum
 from typing import Final, TypeVar
 
+from provisioner.document.tree import Mapping, Node, RawEntries, Scalar, Sequence, flatten
 from provisioner.errors import Problems
 from provisioner.language.read_types import read_type
 from provisioner.language.scalars import integer, plain
@@ -26,7 +27,6 @@ from provisioner.spec import (
     TableRef,
     Update,
 )
-from provisioner.tree import Mapping, Node, RawEntries, Scalar, Sequence, flatten
 from provisioner.uapi import NEEDED_FLAGS, MapFlag, MapType
 
 POSSIBLE_CPUS: Final = "possible_cpus"

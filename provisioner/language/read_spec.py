@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
+from provisioner.document.tree import Mapping, Node, Scalar
 from provisioner.errors import Problems
 from provisioner.language import rules
 from provisioner.language.read_maps import (
@@ -37,7 +38,6 @@ from provisioner.spec import (
     Spec,
     XdpAttach,
 )
-from provisioner.tree import Mapping, Node, Scalar
 from provisioner.uapi import XdpMode
 
 DEFAULT_PIN_PARENT: Final = "/sys/fs/bpf"

@@ -8,9 +8,9 @@ from __future__ import annotations
 import re
 from typing import Final
 
+from provisioner.document.tree import Mapping, Node, Scalar
 from provisioner.errors import Problems
 from provisioner.language.scalars import integer
-from provisioner.tree import Mapping, Node, Scalar
 from provisioner.typexpr import (
     ArrayType,
     BtfType,

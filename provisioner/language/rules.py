@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from collections.abc import Mapping as MappingOf
 from typing import Final
 
+from provisioner.document.tree import Mapping, Node, Scalar, Sequence
 from provisioner.errors import Problems, did_you_mean
 from provisioner.location import Location
 from provisioner.spec import (
@@ -20,7 +21,6 @@ from provisioner.spec import (
     Policy,
     Spec,
 )
-from provisioner.tree import Mapping, Node, Scalar, Sequence
 from provisioner.typexpr import VMLINUX, BtfType, TypeExpr, parts
 from provisioner.uapi import BARE_TYPES, KEYLESS_TYPES, LRU_TYPES, SOCKET_TYPES, MapFlag, MapType
 

@@ -8,11 +8,12 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 
-from provisioner.changes import Action, LinkChange, MapChange, ObjectChange
-from provisioner.footprint import estimate
 from provisioner.kernelfacts import batches_of
 from provisioner.places import ROOT, access_of
-from provisioner.plan import Plan, grace_periods
+from provisioner.planning.changes import Action, LinkChange, MapChange, ObjectChange
+from provisioner.planning.footprint import estimate
+from provisioner.planning.plan import Plan, grace_periods
+from provisioner.planning.steps import PinInnerMaps, SetAccess, Step, Unpin, UnpinInnerMaps
 from provisioner.report.entries import with_source
 from provisioner.report.maps import VERBS, entry_counts, map_node
 from provisioner.report.model import (
@@ -29,7 +30,6 @@ from provisioner.report.model import (
     Verb,
 )
 from provisioner.state import INNER_PINS, META_PIN, DesiredProgram, ObservedLink
-from provisioner.steps import PinInnerMaps, SetAccess, Step, Unpin, UnpinInnerMaps
 from provisioner.words import plural
 
 WAVE_SLOTS = 4096

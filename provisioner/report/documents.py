@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from provisioner.plan import Plan
+from provisioner.planning.plan import Plan
 from provisioner.report import build, jsondoc, text
 from provisioner.report.model import ALL, CUT, ReportPlan
 

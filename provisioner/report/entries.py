@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from provisioner import columns
-from provisioner.changes import EntryAction, EntryChanges, MapChange
 from provisioner.codec.base import Abridged, Bytes, Type, Value
 from provisioner.codec.display import LONG, display, display_change, format_value
 from provisioner.columns import Index
-from provisioner.overlays import Fields
+from provisioner.document.overlays import Fields
+from provisioner.planning.changes import EntryAction, EntryChanges, MapChange
 from provisioner.report.model import Children, Kind, Node, Verb
 from provisioner.state import DesiredMap
 

@@ -14,7 +14,7 @@ from typing import Final
 
 from provisioner.codec.base import Abridged, Hidden, Value
 from provisioner.codec.display import format_value
-from provisioner.hazards import Severity
+from provisioner.planning.hazards import Severity
 from provisioner.report import page, sentences
 from provisioner.report.entries import decided
 from provisioner.report.model import Children, Kind, Node, Outcome, ReportPlan, Verb

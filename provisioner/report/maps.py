@@ -7,11 +7,11 @@ from typing import Final
 
 import numpy as np
 
-from provisioner.changes import Action, MapChange, Reason
 from provisioner.codec.base import Bytes, Value
 from provisioner.codec.display import format_value
 from provisioner.columns import Index
-from provisioner.overlays import Fields
+from provisioner.document.overlays import Fields
+from provisioner.planning.changes import Action, MapChange, Reason
 from provisioner.report import entries
 from provisioner.report.model import Children, EntryCounts, Kind, Limits, Node, Verb
 from provisioner.shape import MapShape

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from html import escape
 from typing import Final
 
-from provisioner.hazards import Severity
+from provisioner.planning.hazards import Severity
 from provisioner.report import sentences
 from provisioner.report.entries import decided
 from provisioner.report.model import Kind, Node, Outcome, ReportPlan, Verb

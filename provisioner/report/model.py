@@ -13,9 +13,9 @@ from typing import Final
 import msgspec
 
 from provisioner.codec.base import Value
-from provisioner.footprint import Footprint
-from provisioner.hazards import Hazard, Refusal
-from provisioner.overlays import Fields
+from provisioner.document.overlays import Fields
+from provisioner.planning.footprint import Footprint
+from provisioner.planning.hazards import Hazard, Refusal
 
 ENTRIES: Final = 10
 """Entries shown of one inner map."""

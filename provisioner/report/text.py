@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Final
 
-from provisioner.hazards import Severity
 from provisioner.kernelfacts import Advice, Effect
+from provisioner.planning.hazards import Severity
 from provisioner.report import sentences
 from provisioner.report.entries import with_source
 from provisioner.report.model import (

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, BinaryIO, Final
 import msgspec
 import numpy as np
 
-from provisioner.tree import MARK_COLUMN_BITS, Find, RawChunk
+from provisioner.document.tree import MARK_COLUMN_BITS, Find, RawChunk
 
 if TYPE_CHECKING:
     from provisioner.codec.base import Path

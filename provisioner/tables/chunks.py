@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path as FilePath
 from typing import TYPE_CHECKING, Any, Final
 
-from provisioner.tree import MARK_COLUMN_BITS, Find, PackedColumn, RawChunk
+from provisioner.document.tree import MARK_COLUMN_BITS, Find, PackedColumn, RawChunk
 
 if TYPE_CHECKING:
     from provisioner.codec.base import Column, Path

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import msgspec
 
+from provisioner.document.tree import RawChunk
 from provisioner.errors import Problems
 from provisioner.location import Location
 from provisioner.tables import plain_csv
 from provisioner.tables.blocks import FEW_BYTES, Block, block_chunk, blocks
 from provisioner.tables.chunks import CHUNK_ROWS, MAX_PROBLEMS, Lines, make_chunk
 from provisioner.tables.wanted import Wanted, missing, origin
-from provisioner.tree import RawChunk
 
 if TYPE_CHECKING:
     from _csv import Reader as Rows

@@ -10,13 +10,13 @@ from pathlib import Path as FilePath
 from typing import TYPE_CHECKING, Any, Final
 
 from provisioner.codec.base import shown
+from provisioner.document.tree import RawChunk
 from provisioner.errors import Problems, did_you_mean
 from provisioner.location import Location
 from provisioner.tables import plain_ndjson
 from provisioner.tables.blocks import FEW_BYTES, Block, block_chunk, blocks
 from provisioner.tables.chunks import MAX_PROBLEMS, Gatherer, Lines, UnreadableError, flatten, steps
 from provisioner.tables.wanted import Wanted, missing, origin
-from provisioner.tree import RawChunk
 
 if TYPE_CHECKING:
     from provisioner.codec.base import Path

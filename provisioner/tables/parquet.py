@@ -8,11 +8,11 @@ from functools import reduce
 from pathlib import Path as FilePath
 from typing import TYPE_CHECKING, Any, Final
 
+from provisioner.document.tree import RawChunk
 from provisioner.errors import Problems
 from provisioner.location import Location
 from provisioner.tables.chunks import CHUNK_ROWS, MAX_PROBLEMS, Gatherer, UnreadableError, flatten, make_chunk, steps
 from provisioner.tables.wanted import Wanted, missing, origin
-from provisioner.tree import RawChunk
 
 if TYPE_CHECKING:
     from provisioner.codec.base import Column, Path

@@ -12,8 +12,8 @@ import msgspec
 from msgspec.structs import replace
 
 from provisioner.api import Project
+from provisioner.document.inputs import checkout_locks
 from provisioner.errors import ProvisionerError
-from provisioner.inputs import checkout_locks
 from provisioner.report.logs import LogLine
 from provisioner.watch import machine, told
 from provisioner.watch.machine import Look, Pace, Pass, State, Verdict, Wait

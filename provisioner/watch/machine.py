@@ -11,7 +11,7 @@ from typing import Final, assert_never
 import msgspec
 from msgspec.structs import replace
 
-from provisioner.inputs import Stamps
+from provisioner.document.inputs import Stamps
 
 
 class Verdict(Enum):

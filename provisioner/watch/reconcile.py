@@ -12,15 +12,15 @@ from msgspec.structs import replace
 
 from provisioner import api
 from provisioner.apply import Options
-from provisioner.changes import Action
+from provisioner.apply.waves import Progress
+from provisioner.document.inputs import Inputs
 from provisioner.errors import InputError, InterruptError, LockedError, Problem, ProvisionerError, RefusedError
-from provisioner.hazards import Refusal
-from provisioner.inputs import Inputs
-from provisioner.plan import Plan
+from provisioner.planning.changes import Action
+from provisioner.planning.hazards import Refusal
+from provisioner.planning.plan import Plan
 from provisioner.report import build
 from provisioner.report.model import Summary
 from provisioner.watch.machine import Verdict
-from provisioner.waves import Progress
 
 
 class Aim(msgspec.Struct, frozen=True):

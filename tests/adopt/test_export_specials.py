@@ -18,8 +18,8 @@ from provisioner.codec.layout import Struct, lay_out_struct
 from provisioner.codec.members import Opaque
 from provisioner.kernel import bpffs, maps
 from provisioner.kernel.fd import MapFd
+from provisioner.observed.snapshot import from_bytes, to_bytes
 from provisioner.shape import MapShape
-from provisioner.snapshot import from_bytes, to_bytes
 from provisioner.uapi import MapFlag, MapType
 from tests.adopt.conftest import Others
 from tests.cli.support import run

@@ -21,13 +21,13 @@ from provisioner.adopt.exporting import export_live
 from provisioner.codec.base import Type
 from provisioner.codec.btf_emit import btf_of
 from provisioner.codec.build import build
+from provisioner.document.tree import Mapping, Scalar
 from provisioner.errors import Problems
 from provisioner.kernel import bpffs, maps
 from provisioner.kernel.fd import InnerId, MapFd
 from provisioner.language.read_types import read_type
 from provisioner.location import Location
 from provisioner.shape import MapShape
-from provisioner.tree import Mapping, Scalar
 from provisioner.typexpr import TypeExpr
 from provisioner.uapi import MapFlag, MapType
 

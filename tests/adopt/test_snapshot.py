@@ -18,12 +18,12 @@ from provisioner.cli.snapshots import about
 from provisioner.errors import InputError
 from provisioner.kernel import bpffs, maps
 from provisioner.kernel import host as this_host
-from provisioner.plan import Plan
+from provisioner.observed.snapshot import Held, Snapshot, from_bytes, to_bytes
+from provisioner.observed.snapshot_take import take
+from provisioner.planning.plan import Plan
 from provisioner.report import sentences
 from provisioner.report.model import Against
 from provisioner.shape import MapShape
-from provisioner.snapshot import Held, Snapshot, from_bytes, to_bytes
-from provisioner.snapshot_take import take
 from provisioner.uapi import MapType
 from tests.apply.conftest import Bench
 from tests.cli.support import environment, parsed, run

@@ -11,9 +11,9 @@ import pytest
 
 from provisioner import api
 from provisioner.apply import Options, Result, Status
-from provisioner.changes import Action
-from provisioner.hazards import Overrides
-from provisioner.plan import Plan
+from provisioner.planning.changes import Action
+from provisioner.planning.hazards import Overrides
+from provisioner.planning.plan import Plan
 from tests.apply import live
 from tests.conftest import remove_tree
 

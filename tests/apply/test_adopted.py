@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from provisioner.errors import LockedError, RefusedError
-from provisioner.hazards import Overrides
 from provisioner.kernel import bpffs, maps
 from provisioner.kernel.fd import InnerId
+from provisioner.planning.hazards import Overrides
 from provisioner.report.build import report
 from provisioner.shape import MapShape
 from provisioner.uapi import MapFlag, MapType

@@ -7,13 +7,13 @@ import struct
 import pytest
 
 from provisioner.apply import Status
-from provisioner.changes import Action
 from provisioner.errors import RefusedError
-from provisioner.hazards import Overrides
 from provisioner.kernel import maps
 from provisioner.kernel.fd import InnerId
+from provisioner.planning.changes import Action
+from provisioner.planning.hazards import Overrides
+from provisioner.planning.steps import DeleteSlots, PublishSlots, WriteEntries
 from provisioner.shape import MapShape
-from provisioner.steps import DeleteSlots, PublishSlots, WriteEntries
 from provisioner.uapi import MapType
 from tests.apply.conftest import Bench
 

@@ -6,12 +6,12 @@ import struct
 
 import pytest
 
-from provisioner.changes import Action
 from provisioner.errors import InputError
 from provisioner.kernel import maps
 from provisioner.kernel.fd import InnerId
 from provisioner.kernel.host import possible_cpus
 from provisioner.kernel.reasons import KernelError
+from provisioner.planning.changes import Action
 from provisioner.uapi import MapType
 from tests.apply.conftest import Bench
 from tests.features import kernel_has, need

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from provisioner import api, pinned_btf
+from provisioner import api
 from provisioner.errors import InputError
 from provisioner.kernel import bpffs, maps
+from provisioner.observed import pinned_btf
+from provisioner.observed.snapshot import from_bytes, to_bytes
 from provisioner.shape import MapShape
-from provisioner.snapshot import from_bytes, to_bytes
 from provisioner.uapi import MapType
 from tests.apply.conftest import Bench
 

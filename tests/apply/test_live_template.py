@@ -10,11 +10,12 @@ from typing import Final
 import pytest
 from msgspec.structs import replace
 
-from provisioner import api, template_probe
+from provisioner import api
+from provisioner.apply import template_probe
 from provisioner.errors import HostError, RefusedError
-from provisioner.hazards import Overrides
 from provisioner.kernel import bpffs, maps, objects
 from provisioner.kernel.reasons import KernelError
+from provisioner.planning.hazards import Overrides
 from provisioner.shape import MapShape
 from provisioner.uapi import MapFlag, MapType
 from tests import ledger

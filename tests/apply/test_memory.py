@@ -13,9 +13,9 @@ import pytest
 
 from provisioner import kernelfacts
 from provisioner.doctor import running_version
-from provisioner.footprint import Footprint, estimate
 from provisioner.kernel import memory
 from provisioner.kernel.memory import Headroom
+from provisioner.planning.footprint import Footprint, estimate
 from provisioner.report import build, text
 from tests.apply.conftest import Bench
 from tests.cli.support import environment

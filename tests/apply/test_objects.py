@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from provisioner.changes import Action
 from provisioner.errors import HostError, ProvisionerError, RefusedError
-from provisioner.hazards import Overrides
 from provisioner.kernel import bpffs, links, maps
 from provisioner.kernel.reasons import KernelError
+from provisioner.planning.changes import Action
+from provisioner.planning.hazards import Overrides
 from tests import ledger
 from tests.apply.conftest import Bench
 from tests.conftest import Veth

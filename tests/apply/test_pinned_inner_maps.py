@@ -11,9 +11,9 @@ import pytest
 from provisioner import api
 from provisioner.apply import Options
 from provisioner.errors import HostError, InterruptError
-from provisioner.hazards import Overrides
 from provisioner.kernel import bpffs, maps, reading
 from provisioner.kernel.fd import MapFd
+from provisioner.planning.hazards import Overrides
 from provisioner.shape import MapShape
 from provisioner.uapi import MapType
 from tests import pages

@@ -9,13 +9,13 @@ from contextlib import contextmanager
 import pytest
 
 from provisioner.apply import Options
+from provisioner.apply.waves import Progress
 from provisioner.errors import InterruptError, ProvisionerError, RefusedError
-from provisioner.hazards import Overrides
 from provisioner.kernel import maps
 from provisioner.kernel.fd import InnerId
+from provisioner.planning.hazards import Overrides
 from provisioner.shape import MapShape
 from provisioner.uapi import MapType
-from provisioner.waves import Progress
 from tests.apply.conftest import Bench
 
 

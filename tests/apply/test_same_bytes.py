@@ -12,8 +12,8 @@ import struct
 import pytest
 
 from provisioner.apply import Status
-from provisioner.changes import Action
 from provisioner.kernel.host import possible_cpus
+from provisioner.planning.changes import Action
 from tests.apply.conftest import Bench
 
 SPEC = """

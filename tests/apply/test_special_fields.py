@@ -16,18 +16,18 @@ import pytest
 
 from provisioner import api
 from provisioner.apply import Options
-from provisioner.changes import Action, Reason
 from provisioner.codec.btf import BtfTypes
 from provisioner.codec.btf_specials import specials_of
 from provisioner.errors import ApplyError, InputError
 from provisioner.kernel import batch, links, maps
 from provisioner.kernel.fd import InnerId
 from provisioner.kernel.reasons import KernelError
-from provisioner.plan import Plan
+from provisioner.observed.snapshot import from_bytes, to_bytes
+from provisioner.observed.snapshot_take import take
+from provisioner.planning.changes import Action, Reason
+from provisioner.planning.plan import Plan
 from provisioner.report import build, text
 from provisioner.shape import MapShape
-from provisioner.snapshot import from_bytes, to_bytes
-from provisioner.snapshot_take import take
 from provisioner.uapi import MapType
 from tests.apply.conftest import Bench
 from tests.apply.live import bpftool

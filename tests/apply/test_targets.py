@@ -6,8 +6,9 @@ import struct
 
 import pytest
 
-from provisioner import Plan, RefusedError, Result, Status, metamap
-from provisioner.changes import Action
+from provisioner import Plan, RefusedError, Result, Status
+from provisioner.observed import metamap
+from provisioner.planning.changes import Action
 from provisioner.state import META_PIN, Meta
 from tests.apply.conftest import ALL, Bench
 from tests.apply.test_objects import Compile

@@ -201,7 +201,7 @@ import time
 
 from provisioner.cli.console import Meter
 from provisioner.report.style import Style
-from provisioner.waves import Progress
+from provisioner.apply.waves import Progress
 
 meter = Meter(True, Style({colours}), {patience})
 meter.planned = 3

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from provisioner import api, audit
+from provisioner import api
+from provisioner.apply import audit
 from provisioner.report.model import Counts, EntryCounts, Summary
 from tests import pages
 from tests.cli.conftest import Project

@@ -10,8 +10,8 @@ import pytest
 
 from provisioner import api
 from provisioner.errors import HostError
-from provisioner.hazards import Overrides
-from provisioner.privileges import refuse_unprivileged
+from provisioner.planning.hazards import Overrides
+from provisioner.planning.privileges import refuse_unprivileged
 from tests import pages
 from tests.cli.conftest import Project
 from tests.cli.support import SPEC

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from provisioner.changes import Action, EntryAction, MapChange, Reason
-from provisioner.diff import diff_map, effective_update
+from provisioner.planning.changes import Action, EntryAction, MapChange, Reason
+from provisioner.planning.diff import diff_map, effective_update
 from provisioner.shape import MapShape, shape_differences
 from provisioner.spec import Contents, ExtraInnerMaps, Update
 from provisioner.state import Meta

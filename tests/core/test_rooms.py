@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -14,51 +15,31 @@ from tests import pages
 
 PACKAGE = Path(provisioner.__file__).parent
 
+VALUES = [
+    *("access", "address", "columns", "errors", "facts", "grace", "host", "inner_facts", "kernelfacts", "location"),
+    *("objectfile", "places", "shape", "spec", "specials", "state", "typexpr", "uapi", "words"),
+]
+"""What stands at the top: the words that all rooms speak in."""
+
+EDGE = {"kernel", "apply", "api"} | {
+    f"observed/{module}" for module in ("observe", "live_source", "metamap", "pinned_btf", "holders", "snapshot_take")
+}
+"""Where the kernel is. To read is enough to be part of it."""
+
 PURE = [
-    *("location", "errors", "uapi", "shape", "host", "typexpr", "tree", "objectfile", "spec", "language", "codec"),
+    *VALUES,
+    *("language", "codec", "planning", "report", "explain_programs", "completion"),
+    *("document/tree", "document/overlays", "document/merge", "observed/sources", "observed/snapshot", "watch/machine"),
     *(
-        "columns",
-        "entries",
-        "slots",
-        "ranges",
-        "resolve",
-        "raw_values",
-        "encode",
-        "overlays",
-        "state",
-        "access",
-        "places",
-        "ownership",
+        f"desired/{module}"
+        for module in ("encode", "entries", "ownership", "ranges", "raw_values", "resolve", "rows", "slots")
     ),
     *(
-        "changes",
-        "diff",
-        "diff_objects",
-        "hazards",
-        "targets",
-        "rows",
-        "completion",
-        "facts",
-        "explain_programs",
-        "snapshot",
-        "sources",
-        "inner_facts",
-        "footprint",
-        "grace",
-        "fingerprint",
-        "steps",
-        "plan",
-        "teardown",
-        "privileges",
-    ),
-    *("kernelfacts", "report", "address", "watch/machine", "document/merge"),
-    *(
-        f"adopt/{room}"
-        for room in ("skeleton", "skeleton_types", "spelling", "found", "naming", "export", "export_entries")
+        f"adopt/{module}"
+        for module in ("skeleton", "skeleton_types", "spelling", "found", "naming", "export", "export_entries")
     ),
 ]
 MACHINE = {"os", "ctypes", "time", "subprocess", "threading", "resource", "fcntl", "datetime", "random", "pathlib"}
-EDGE = {"provisioner.kernel", "provisioner.observe", "provisioner.waves", "provisioner.apply", "provisioner.api"}
 
 
 def modules(room: str) -> list[Path]:
@@ -76,6 +57,10 @@ def imports(module: Path) -> Iterator[str]:
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
+def dotted(rooms: Iterable[str]) -> set[str]:
+    return {f"provisioner.{room.replace('/', '.')}" for room in rooms}
+
+
 def within(name: str, rooms: set[str]) -> bool:
     return any(name == room or name.startswith(room + ".") for room in rooms)
 
@@ -83,8 +68,7 @@ def within(name: str, rooms: set[str]) -> bool:
 def test_the_drawing_names_rooms_that_are_there() -> None:
     (drawing,) = pages.fences(__file__, "how-it-works.md")
     assert drawing.text in (pages.ROOT / "CONTRIBUTING.md").read_text(), "the same for those who change it"
-    values = {"YAML", "desired", "live", "kernel", "observed"}
-    rooms = set(re.findall(r"[A-Za-z]+", drawing.text)) - values
+    rooms = set(re.findall(r"[A-Za-z]+", drawing.text)) - {"YAML", "live"}
     assert {room for room in rooms if modules(room)[0].is_file()} == rooms
 
 
@@ -97,10 +81,32 @@ def test_what_calls_itself_pure_is_among_them() -> None:
 @pytest.mark.parametrize("room", PURE)
 def test_a_pure_room_knows_nothing_of_the_machine(room: str) -> None:
     for module in modules(room):
-        found = {name for name in imports(module) if within(name, MACHINE | EDGE)}
+        found = {name for name in imports(module) if within(name, MACHINE | dotted(EDGE))}
         if found == {"pathlib", "pathlib.PurePath"}:  # paths that cannot look at a file
             continue
         assert not found, f"{module.name} imports {sorted(found)}"
+
+
+def room_of(name: str) -> str:
+    """The room that a module is in, by its name: a folder, or a file at the top."""
+    first = name.removeprefix("provisioner").lstrip(".").partition(".")[0]
+    return first if (PACKAGE / first).is_dir() or (PACKAGE / f"{first}.py").is_file() else "__init__"
+
+
+def test_the_arrows_between_rooms_go_one_way() -> None:
+    """No room knows one that knows it. The views of a project plan with it, and it gives them: the one exception."""
+    project = {"__init__", "api", "live", "explain"}
+    arrows: dict[str, set[str]] = {}
+    for module in PACKAGE.rglob("*.py"):
+        room = room_of(".".join(module.relative_to(PACKAGE.parent).with_suffix("").parts))
+        known = {room_of(name) for name in imports(module) if within(name, {"provisioner"})}
+        arrows.setdefault(room, set()).update(known - {room})
+    of_project = set().union(*(arrows.pop(room) for room in project)) - project
+    arrows = {room: {"api" if one in project else one for one in known} for room, known in arrows.items()}
+    try:
+        list(TopologicalSorter({**arrows, "api": of_project}).static_order())
+    except CycleError as error:
+        pytest.fail(f"these know each other: {' -> '.join(error.args[1])}")
 
 
 def test_only_one_module_knows_ctypes() -> None:
@@ -113,10 +119,7 @@ def within_ctypes(path: Path) -> bool:
 
 
 def test_the_kernel_seam_knows_nothing_of_specs_and_plans() -> None:
-    above = {
-        f"provisioner.{room}"
-        for room in ("spec", "tree", "state", "changes", "diff", "plan", "encode", "observe", "apply")
-    }
+    above = dotted(("spec", "state", "document", "language", "desired", "observed", "planning", "apply", "report"))
     for module in modules("kernel"):
         found = {name for name in imports(module) if within(name, above)}
         assert not found, f"{module.name} imports {sorted(found)}"
@@ -124,8 +127,8 @@ def test_the_kernel_seam_knows_nothing_of_specs_and_plans() -> None:
 
 def test_the_command_line_uses_only_what_every_program_may() -> None:
     """Its own words aside: what it does to a host, `import provisioner` can do as well."""
-    words = {f"provisioner.{room}" for room in ("cli", "report", "words", "errors", "location", "schemafile", "watch")}
-    public = {f"provisioner.{name}" for name in provisioner.__all__}
+    words = dotted(("cli", "report", "words", "errors", "location", "schemafile", "watch"))
+    public = dotted(provisioner.__all__)
     for module in modules("cli"):
         ours = {name for name in imports(module) if within(name, {"provisioner"})} - {"provisioner"}
         assert not {name for name in ours if name not in public and not within(name, words)}, module.name

@@ -11,13 +11,14 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 import provisioner
-from provisioner import columns, targets
-from provisioner.changes import Action, MapChange, Reason
+from provisioner import columns
 from provisioner.codec.base import Bytes
-from provisioner.diff import diff_map, slots_to_read
 from provisioner.errors import InputError
 from provisioner.host import Host
-from provisioner.sources import Depth
+from provisioner.observed.sources import Depth
+from provisioner.planning import targets
+from provisioner.planning.changes import Action, MapChange, Reason
+from provisioner.planning.diff import diff_map, slots_to_read
 from provisioner.spec import ExtraInnerMaps
 from provisioner.state import DesiredMap, DesiredState, ObservedState
 from tests.core.build import State, blocks, desired, observed, table

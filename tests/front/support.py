@@ -13,12 +13,12 @@ from provisioner import document, schemafile
 from provisioner.document import Document
 from provisioner.document.compose import compose
 from provisioner.document.events import Events
+from provisioner.document.tree import Mapping as MappingNode
+from provisioner.document.tree import Node, RawEntries, Scalar
 from provisioner.errors import Problem, Problems
 from provisioner.language import read_spec, schema
 from provisioner.location import Location
 from provisioner.spec import Spec
-from provisioner.tree import Mapping as MappingNode
-from provisioner.tree import Node, RawEntries, Scalar
 
 HEAD = "version: 1\nname: edge\n"
 

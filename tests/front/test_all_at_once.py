@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from provisioner import api
+from provisioner.desired.loading import SpecError
 from provisioner.host import Host
-from provisioner.loading import SpecError
 
 HEAD = "version: 1\nname: edge\n"
 MAP = "maps:\n  m:\n    {type: hash, key: u32, value: u8, max_entries: 4, entries: {1: 300}}\n"

@@ -9,10 +9,10 @@ import pytest
 
 from provisioner import document
 from provisioner.document.compose import MAX_ALIASED, MAX_DEPTH
+from provisioner.document.tree import Mapping, RawEntries, Sequence
 from provisioner.errors import Problems
 from provisioner.language.scalars import plain
 from provisioner.location import Location
-from provisioner.tree import Mapping, RawEntries, Sequence
 from tests.front.support import at, composed, rows, scalar, texts, told, write
 
 TRAPS = ["12:30:45", "0755", "on", "yes", "1_000", "~", "null", "0o17", "1e3", ".inf", "2001-01-01", "=", "0b1", "True"]

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from provisioner import document
+from provisioner.document.tree import Scalar, Sequence
 from provisioner.errors import Problems
 from provisioner.location import Location
-from provisioner.tree import Scalar, Sequence
 from tests.front.support import HEAD, at, load, scalar, texts, told, write
 
 

@@ -11,9 +11,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from provisioner.codec.spans import Spans
+from provisioner.document.tree import RawChunk
 from provisioner.errors import Problem
 from provisioner.tables import blocks, ndjson
-from provisioner.tree import RawChunk
 from tests.front.test_plain_tables import places, told
 from tests.front.test_tables import one, reference
 

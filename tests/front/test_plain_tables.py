@@ -11,11 +11,11 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from provisioner.codec.spans import Spans
+from provisioner.document.tree import RawChunk
 from provisioner.errors import Problem, Problems
 from provisioner.location import Location
 from provisioner.spec import TableColumn, TableRef
 from provisioner.tables import blocks, delimited, read_table
-from provisioner.tree import RawChunk
 from tests.front.test_tables import AT, one, reference, rows
 
 Row = tuple[int, dict[tuple[str | int, ...], str | None]]

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from provisioner.document.tree import Mapping, RawEntries, Scalar
 from provisioner.spec import Contents, ExtraInnerMaps, IfMissing, KeyRange, OnReplace, Spec, TableRef, Update
-from provisioner.tree import Mapping, RawEntries, Scalar
 from provisioner.typexpr import (
     ArrayType,
     BtfType,

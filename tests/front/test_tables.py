@@ -22,16 +22,16 @@ from hypothesis import strategies as st
 
 from provisioner import api
 from provisioner.codec.integer import Integer
+from provisioner.desired.rows import Gatherer, Part
+from provisioner.document.tree import RawChunk, Scalar
 from provisioner.errors import Problems
 from provisioner.host import Host
 from provisioner.location import Location
-from provisioner.rows import Gatherer, Part
 from provisioner.spec import TableColumn, TableRef
 from provisioner.state import DesiredMap, DesiredState
 from provisioner.tables import read_table
 from provisioner.tables.chunks import MAX_PROBLEMS
 from provisioner.tables.delimited import scan
-from provisioner.tree import RawChunk, Scalar
 from tests.front.support import told, write
 
 HOST = Host("little", 4)

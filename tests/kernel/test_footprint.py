@@ -7,9 +7,9 @@ from typing import Final
 
 import pytest
 
-from provisioner.footprint import map_bytes
 from provisioner.kernel import maps
 from provisioner.kernel.host import possible_cpus
+from provisioner.planning.footprint import map_bytes
 from provisioner.shape import MapShape
 from provisioner.uapi import INNER_TYPES, MapFlag, MapType
 from tests.features import counted, kernel_has, need_counted_memory

@@ -11,10 +11,10 @@ from typing import Final
 
 from provisioner import api
 from provisioner.apply import Options
-from provisioner.hazards import Overrides
 from provisioner.kernel import bpffs, host, links, maps, reading
 from provisioner.kernel.fd import InnerId, LinkFd, MapFd, ProgramFd
 from provisioner.kernel.reasons import KernelError
+from provisioner.planning.hazards import Overrides
 from provisioner.state import INNER_PINS, META_PIN, TEMPORARY_PREFIXES
 from tests import ledger
 from tests.promises.injection import Ran

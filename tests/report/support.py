@@ -15,13 +15,14 @@ from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from provisioner import api
-from provisioner.diff import diff_map, slots_to_read
-from provisioner.hazards import Overrides
 from provisioner.host import Host
-from provisioner.plan import Plan, make_plan, wanted_meta
+from provisioner.observed.sources import Depth
+from provisioner.planning.diff import diff_map, slots_to_read
+from provisioner.planning.hazards import Overrides
+from provisioner.planning.plan import Plan, make_plan, wanted_meta
+from provisioner.planning.teardown import plan_destroy
 from provisioner.report import build, html, jsondoc, markdown, text
 from provisioner.report.model import ReportPlan
-from provisioner.sources import Depth
 from provisioner.state import (
     DesiredMap,
     DesiredState,
@@ -30,7 +31,6 @@ from provisioner.state import (
     ObservedSlots,
     ObservedState,
 )
-from provisioner.teardown import plan_destroy
 
 CASES: Final = Path(__file__).parent / "cases"
 HOST: Final = Host("little", 4)

@@ -9,7 +9,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from provisioner import schemafile
-from provisioner.changes import Reason
+from provisioner.planning.changes import Reason
 from provisioner.report import build, html, jsondoc, markdown
 from provisioner.report.maps import REASONS
 from provisioner.report.model import ALL

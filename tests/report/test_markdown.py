@@ -10,7 +10,7 @@ from markdown_it import MarkdownIt
 from markdown_it.token import Token
 from msgspec.structs import replace
 
-from provisioner.hazards import Hazard, Refusal, Severity
+from provisioner.planning.hazards import Hazard, Refusal, Severity
 from provisioner.report import markdown
 from provisioner.report.model import Children, Kind, Node, Outcome, Verb
 from tests.report import support

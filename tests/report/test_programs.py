@@ -5,10 +5,11 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
-from provisioner.diff_objects import diff_links, diff_object
-from provisioner.hazards import Overrides
 from provisioner.location import Location
-from provisioner.plan import Plan, make_plan
+from provisioner.planning.diff_objects import diff_links, diff_object
+from provisioner.planning.hazards import Overrides
+from provisioner.planning.plan import Plan, make_plan
+from provisioner.planning.teardown import plan_destroy
 from provisioner.report import build, sentences, text
 from provisioner.report.model import Counts, Outcome
 from provisioner.spec import IfMissing, XdpAttach
@@ -21,7 +22,6 @@ from provisioner.state import (
     ObservedProgram,
     ObservedState,
 )
-from provisioner.teardown import plan_destroy
 from provisioner.uapi import XdpMode
 from tests.report.support import HOST
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from provisioner import api
-from provisioner.inputs import Inputs, checkout_locks
+from provisioner.document.inputs import Inputs, checkout_locks
 from provisioner.watch.reconcile import Aim, Loading, Reconciler
 from tests.watch.conftest import Watching
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from provisioner.inputs import Stamps
+from provisioner.document.inputs import Stamps
 from provisioner.watch import machine
 from provisioner.watch.machine import LONGEST_RETRY, Look, Pace, Pass, State, Verdict, Wait
 

@@ -10,7 +10,6 @@ from typing import Final
 import numpy as np
 from msgspec.structs import replace
 
-from provisioner import metamap
 from provisioner.access import AS_MADE, Access
 from provisioner.codec.btf import BtfTypes
 from provisioner.codec.btf_specials import specials_of
@@ -21,8 +20,9 @@ from provisioner.kernel.inner_maps import read_inner_maps
 from provisioner.kernel.inner_pins import OPENED_BY_ID, InnerPins, pinned
 from provisioner.kernel.maps import MapInfo
 from provisioner.kernel.reasons import KernelError
+from provisioner.observed import metamap
+from provisioner.observed.sources import SeenEntries, SeenInnerMaps, SeenMap
 from provisioner.shape import MapShape
-from provisioner.sources import SeenEntries, SeenInnerMaps, SeenMap
 from provisioner.specials import Special
 from provisioner.state import INNER_PINS, DesiredMap, DesiredState, Meta, ObservedLink, ObservedProgram
 from provisioner.uapi import MapFlag, MapType

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from provisioner.codec.base import Bytes, Column, Fault, Path, Type
 from provisioner.columns import Groups
+from provisioner.document.tree import MARK_COLUMN_BITS, RAW, Find, PackedColumn, RawChunk, Scalar
 from provisioner.errors import Problems
 from provisioner.location import Location
-from provisioner.tree import MARK_COLUMN_BITS, RAW, Find, PackedColumn, RawChunk, Scalar
 
 BATCH_ROWS: Final = 512
 """Rows encoded at once, so that a column's texts stay in the cache; a larger chunk is taken as it is."""

@@ -13,11 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from provisioner import columns, inner_facts
-from provisioner.changes import Action, EntryAction, EntryChanges, MapChange, Reason, SlotChanges
 from provisioner.codec.base import Bytes
 from provisioner.columns import Index
+from provisioner.observed.sources import Depth
+from provisioner.planning.changes import Action, EntryAction, EntryChanges, MapChange, Reason, SlotChanges
 from provisioner.shape import MapShape, shape_differences
-from provisioner.sources import Depth
 from provisioner.spec import ExtraInnerMaps, Update
 from provisioner.state import (
     EXACT,

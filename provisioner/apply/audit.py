@@ -17,7 +17,7 @@ from typing import Final
 import msgspec
 
 from provisioner.errors import ProvisionerError
-from provisioner.plan import Plan
+from provisioner.planning.plan import Plan
 from provisioner.report import build
 from provisioner.report.model import Summary
 from provisioner.report.problems import visible

@@ -22,18 +22,18 @@ from typing import Final, Self
 
 from msgspec.structs import replace
 
-from provisioner.changes import MapChange
+from provisioner.apply.staging import Stager
 from provisioner.inner_facts import InnerFacts, Probed, differences
 from provisioner.kernel import maps, reading, verifier
 from provisioner.kernel.fd import InnerId, MapFd
 from provisioner.kernel.inner_pins import InnerPins
 from provisioner.kernel.reasons import KernelError
-from provisioner.live_source import map_path
-from provisioner.plan import Plan
+from provisioner.observed.live_source import map_path
+from provisioner.planning.changes import MapChange
+from provisioner.planning.plan import Plan
+from provisioner.planning.steps import PublishSlots
 from provisioner.shape import MapShape
-from provisioner.staging import Stager
 from provisioner.state import DesiredState, ObservedState
-from provisioner.steps import PublishSlots
 from provisioner.uapi import ENOTSUPP, MapFlag, MapType, UpdateFlag
 
 _FD_MODES: Final = MapFlag.RDONLY | MapFlag.WRONLY

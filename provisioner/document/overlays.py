@@ -12,8 +12,8 @@ from typing import Final
 
 import msgspec
 
+from provisioner.document.tree import Mapping, Node, RawEntries, Scalar, Sequence, flatten
 from provisioner.location import Location
-from provisioner.tree import Mapping, Node, RawEntries, Scalar, Sequence, flatten
 
 Fields = MappingOf[str, str]
 """A field (`max_entries`, `limits.delete_percent`) -> the file and line that decided it."""

@@ -7,13 +7,13 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from provisioner.changes import Action, Change, LinkChange, MapChange
-from provisioner.diff import deleted
-from provisioner.hazards import Hazard, Overrides, Refusal, Severity, adopted_shape, made_here
 from provisioner.places import adopted_pins
-from provisioner.plan import Plan, publishing_order
+from provisioner.planning.changes import Action, Change, LinkChange, MapChange
+from provisioner.planning.diff import deleted
+from provisioner.planning.hazards import Hazard, Overrides, Refusal, Severity, adopted_shape, made_here
+from provisioner.planning.plan import Plan, publishing_order
+from provisioner.planning.steps import DeleteSlots, Detach, RemovePinRoot, Step, Sweep, Unpin, UnpinInnerMaps
 from provisioner.state import META_PIN, DesiredState, ObservedState
-from provisioner.steps import DeleteSlots, Detach, RemovePinRoot, Step, Sweep, Unpin, UnpinInnerMaps
 
 
 def plan_destroy(desired: DesiredState, observed: ObservedState, overrides: Overrides) -> Plan:

@@ -11,11 +11,10 @@ from typing import Final, Literal, assert_never
 import msgspec
 import numpy as np
 
-from provisioner.changes import Action, MapChange
 from provisioner.errors import HostError, Problem
-from provisioner.plan import Plan
-from provisioner.shape import MapShape
-from provisioner.steps import (
+from provisioner.planning.changes import Action, MapChange
+from provisioner.planning.plan import Plan
+from provisioner.planning.steps import (
     Attach,
     ClaimPinRoot,
     CommitObject,
@@ -34,6 +33,7 @@ from provisioner.steps import (
     UnpinInnerMaps,
     WriteEntries,
 )
+from provisioner.shape import MapShape
 from provisioner.uapi import MapType
 
 Capability = Literal["CAP_BPF", "CAP_CHOWN", "CAP_NET_ADMIN", "CAP_SYS_ADMIN"]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
-from provisioner.changes import Action
 from provisioner.columns import Index
+from provisioner.planning.changes import Action
 from provisioner.state import Meta
 from provisioner.words import plural
 

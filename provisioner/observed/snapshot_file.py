@@ -7,7 +7,7 @@ from pathlib import Path
 
 from provisioner.errors import InputError, Problem
 from provisioner.location import Location
-from provisioner.snapshot import Snapshot, from_bytes, to_bytes
+from provisioner.observed.snapshot import Snapshot, from_bytes, to_bytes
 
 
 def read_snapshot(path: Path) -> Snapshot:

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from provisioner import columns
 from provisioner.codec.base import Bytes
 from provisioner.columns import EntryTable
-from provisioner.live_source import LiveSource, map_path
+from provisioner.observed.live_source import LiveSource, map_path
+from provisioner.observed.sources import Depth, SeenInnerMaps, Source
 from provisioner.places import adopted_pins, managed, stale_inner_pins
-from provisioner.sources import Depth, SeenInnerMaps, Source
 from provisioner.state import (
     INNER_PINS,
     META_PIN,

@@ -13,13 +13,12 @@ import msgspec
 import numpy as np
 from msgspec.structs import replace
 
-from provisioner.changes import Action, Change, LinkChange, MapChange, ObjectChange
-from provisioner.fingerprint import Part, digest, fingerprints
 from provisioner.grace import Batches, waits
-from provisioner.hazards import Hazard, Overrides, Refusal, deferred, hazards, refusals
 from provisioner.places import access_of
-from provisioner.state import DesiredMap, DesiredState, Meta, ObservedState
-from provisioner.steps import (
+from provisioner.planning.changes import Action, Change, LinkChange, MapChange, ObjectChange
+from provisioner.planning.fingerprint import Part, digest, fingerprints
+from provisioner.planning.hazards import Hazard, Overrides, Refusal, deferred, hazards, refusals
+from provisioner.planning.steps import (
     Attach,
     ClaimPinRoot,
     CommitObject,
@@ -37,10 +36,11 @@ from provisioner.steps import (
     UnpinInnerMaps,
     WriteEntries,
 )
+from provisioner.state import DesiredMap, DesiredState, Meta, ObservedState
 from provisioner.uapi import OUTER_TYPES, MapType
 
 if TYPE_CHECKING:
-    from provisioner.targets import Targets
+    from provisioner.planning.targets import Targets
 
 
 class Plan(msgspec.Struct, frozen=True):
@@ -111,7 +111,7 @@ def make_plan(
     if targets is None:
         bound = digest(desired.project, desired.pin_root, meta, changes, wishes)
         return Plan(desired, observed, changes, steps, known, blocked, bound)
-    from provisioner.targets import vacant  # a whole plan does without it
+    from provisioner.planning.targets import vacant  # a whole plan does without it
 
     known = (*known, *vacant(targets, ordered))
     bound = digest(desired.project, desired.pin_root, meta, changes, (*wishes, repr(targets.addresses)))
@@ -169,7 +169,7 @@ def wanted_meta(desired: DesiredState, observed: ObservedState, prune: bool = Fa
     )
     if not limited:
         return meta
-    from provisioner.targets import merged_meta
+    from provisioner.planning.targets import merged_meta
 
     return merged_meta(meta, observed.meta, desired)
 

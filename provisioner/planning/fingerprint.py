@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from provisioner.changes import Change, LinkChange, MapChange, ObjectChange
+from provisioner.planning.changes import Change, LinkChange, MapChange, ObjectChange
 from provisioner.state import DesiredMap, Meta
 
 Part = tuple[str, str]

@@ -13,12 +13,12 @@ import numpy as np
 from msgspec.structs import replace
 
 from provisioner import address, columns
-from provisioner.changes import LinkChange, MapChange, ObjectChange
 from provisioner.codec.base import Bytes
 from provisioner.codec.display import format_value
-from provisioner.diff import replaced_because
 from provisioner.errors import InputError, Problem, Problems, ProvisionerError, did_you_mean
-from provisioner.hazards import Hazard, Severity
+from provisioner.planning.changes import LinkChange, MapChange, ObjectChange
+from provisioner.planning.diff import replaced_because
+from provisioner.planning.hazards import Hazard, Severity
 from provisioner.state import DesiredMap, DesiredSlots, DesiredState, Meta, ObservedState, OuterPolicy
 
 

@@ -25,8 +25,8 @@ from provisioner.codec.resolve import Lookup
 from provisioner.errors import InputError, Problem
 from provisioner.host import Host
 from provisioner.location import Location
+from provisioner.observed.sources import SeenEntries, SeenInnerMaps, SeenMap
 from provisioner.shape import MapShape
-from provisioner.sources import SeenEntries, SeenInnerMaps, SeenMap
 from provisioner.state import META_PIN, Meta, ObservedLink, ObservedProgram
 from provisioner.typexpr import VMLINUX
 

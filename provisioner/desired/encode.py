@@ -15,16 +15,17 @@ from provisioner import columns
 from provisioner.codec.base import Type
 from provisioner.codec.btf import BtfTypes
 from provisioner.codec.resolve import Lookup
-from provisioner.entries import Encoded, Group, encode_entries
+from provisioner.desired.entries import Encoded, Group, encode_entries
+from provisioner.desired.ranges import number_range
+from provisioner.desired.raw_values import fill, refuse_keyless
+from provisioner.desired.resolve import Resolved, Resolver
+from provisioner.desired.rows import Gatherer, Part, Rows
+from provisioner.desired.slots import SlotWriter, Written
+from provisioner.document.tree import RawChunk, RawEntries
 from provisioner.errors import Problems, did_you_mean
 from provisioner.host import Host
 from provisioner.objectfile import ObjectInfo
-from provisioner.ranges import number_range
-from provisioner.raw_values import fill, refuse_keyless
-from provisioner.resolve import Resolved, Resolver
-from provisioner.rows import Gatherer, Part, Rows
 from provisioner.shape import MapShape
-from provisioner.slots import SlotWriter, Written
 from provisioner.spec import (
     BpfObject,
     Contents,
@@ -47,7 +48,6 @@ from provisioner.state import (
     OuterPolicy,
     OwnedRange,
 )
-from provisioner.tree import RawChunk, RawEntries
 
 TableReader = Callable[[TableRef], Iterable[RawChunk]]
 

@@ -10,9 +10,9 @@ import msgspec
 import numpy as np
 from msgspec.structs import astuple
 
-from provisioner.changes import Action, LinkChange, MapChange, ObjectChange, Reason
 from provisioner.errors import Problem, RefusedError
 from provisioner.location import Location
+from provisioner.planning.changes import Action, LinkChange, MapChange, ObjectChange, Reason
 from provisioner.shape import shape_differences
 from provisioner.spec import ExtraInnerMaps, Limits, OnReplace
 from provisioner.specials import CALLED_BACK

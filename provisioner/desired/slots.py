@@ -12,15 +12,15 @@ from provisioner import columns
 from provisioner.codec.base import Bytes, Path, Type
 from provisioner.codec.display import format_value
 from provisioner.columns import Index
+from provisioner.desired.ranges import number_range
+from provisioner.desired.resolve import Resolved
+from provisioner.desired.rows import encode_columns, key_chunk
+from provisioner.document.tree import Scalar, flatten
 from provisioner.errors import Problems, did_you_mean
 from provisioner.host import ByteOrder, Host
 from provisioner.location import Location
-from provisioner.ranges import number_range
-from provisioner.resolve import Resolved
-from provisioner.rows import encode_columns, key_chunk
 from provisioner.spec import Contents, InnerMap, InnerTemplate, KeyRange, OuterMap, SharedInnerMap
 from provisioner.state import CONTENTS, DesiredSlots, OwnedRange
-from provisioner.tree import Scalar, flatten
 
 
 class Inner(msgspec.Struct, frozen=True):

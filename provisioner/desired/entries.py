@@ -11,9 +11,9 @@ from provisioner import columns
 from provisioner.codec.base import Type, Value
 from provisioner.codec.display import format_value
 from provisioner.columns import EntryTable, Index
+from provisioner.desired.rows import MAX_PROBLEMS, Address, Rows
 from provisioner.errors import Problems
 from provisioner.location import Location
-from provisioner.rows import MAX_PROBLEMS, Address, Rows
 from provisioner.shape import MapShape
 from provisioner.state import Sources
 

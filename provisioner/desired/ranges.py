@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from provisioner.codec.base import Type
+from provisioner.desired.rows import encode_columns, key_chunk
 from provisioner.errors import Problems
 from provisioner.host import Host
-from provisioner.rows import encode_columns, key_chunk
 from provisioner.spec import KeyRange
 
 

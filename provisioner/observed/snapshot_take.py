@@ -10,15 +10,15 @@ from pathlib import Path
 import numpy as np
 from msgspec.structs import replace
 
-from provisioner import pinned_btf
 from provisioner.errors import HostError
 from provisioner.kernel import host as this_host
 from provisioner.kernel.reasons import KernelError
-from provisioner.live_source import LiveSource, map_path
+from provisioner.observed import pinned_btf
+from provisioner.observed.live_source import LiveSource, map_path
+from provisioner.observed.snapshot import Header, Held, Snapshot
+from provisioner.observed.sources import SeenEntries, SeenMap
 from provisioner.places import managed
 from provisioner.shape import MapShape
-from provisioner.snapshot import Header, Held, Snapshot
-from provisioner.sources import SeenEntries, SeenMap
 from provisioner.state import IGNORE, META_PIN, DesiredMap, DesiredState
 from provisioner.uapi import MapType
 

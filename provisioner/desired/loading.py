@@ -9,25 +9,26 @@ from typing import Literal, TextIO
 
 from msgspec.structs import replace
 
-from provisioner import document, pinned_btf, schemafile
-from provisioner import overlays as overlaid
+from provisioner import document, schemafile
 from provisioner.codec.btf import BtfTypes
 from provisioner.codec.resolve import Lookup
+from provisioner.desired.encode import encode
+from provisioner.desired.ownership import without_contents
 from provisioner.document import Document, Source
-from provisioner.encode import encode
+from provisioner.document import overlays as overlaid
+from provisioner.document.inputs import Inputs
+from provisioner.document.tree import RawChunk
 from provisioner.errors import InputError, Problems, ProvisionerError
 from provisioner.host import Host
-from provisioner.inputs import Inputs
 from provisioner.kernel import host as this_host
 from provisioner.kernel.objects import inspect
 from provisioner.language import schema
 from provisioner.language.read_spec import read
 from provisioner.language.rules import btf_types
 from provisioner.objectfile import ObjectInfo
-from provisioner.ownership import without_contents
+from provisioner.observed import pinned_btf
 from provisioner.spec import Spec, TableRef
 from provisioner.state import DesiredState
-from provisioner.tree import RawChunk
 from provisioner.typexpr import BtfType
 
 _BINARY = frozenset({"parquet", ".parquet", "raw", ".bin"})

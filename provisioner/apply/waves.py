@@ -17,17 +17,17 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from provisioner.changes import MapChange
+from provisioner.apply.keeper import Keeper
+from provisioner.apply.staging import Stager
 from provisioner.columns import Index
 from provisioner.errors import Problem, RefusedError
 from provisioner.host import Host
-from provisioner.keeper import Keeper
 from provisioner.kernel import batch, maps
 from provisioner.kernel.fd import FdSet, MapFd
 from provisioner.kernel.inner_pins import InnerPins
 from provisioner.kernel.reasons import KernelError
+from provisioner.planning.changes import MapChange
 from provisioner.spec import OnReplace
-from provisioner.staging import Stager
 from provisioner.words import plural
 
 STAGERS: Final = 2
@@ -207,7 +207,7 @@ def _explained(error: batch.BatchError, outer: MapFd, staged: FdSet[MapFd]) -> K
     """A refusal of an inner map, with the field that differs where that can be found out."""
     if error.errno != errno.EINVAL:
         return error
-    from provisioner.template_probe import why_refused  # only for what has failed already
+    from provisioner.apply.template_probe import why_refused  # only for what has failed already
 
     return error.because(why_refused(outer, next(iter(staged))))
 

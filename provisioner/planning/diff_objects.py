@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from provisioner.changes import Action, LinkChange, ObjectChange
-from provisioner.diff import replaced_because
 from provisioner.errors import HostError, Problems
+from provisioner.planning.changes import Action, LinkChange, ObjectChange
+from provisioner.planning.diff import replaced_because
 from provisioner.shape import shape_differences
 from provisioner.spec import IfMissing
 from provisioner.state import DesiredObject, DesiredProgram, DesiredState, ObservedState

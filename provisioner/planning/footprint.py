@@ -12,12 +12,12 @@ from typing import Final
 import msgspec
 import numpy as np
 
-from provisioner.changes import Action, MapChange
 from provisioner.columns import Index
-from provisioner.plan import Plan
+from provisioner.planning.changes import Action, MapChange
+from provisioner.planning.plan import Plan
+from provisioner.planning.steps import CreateMap, LoadObject, PublishSlots, WriteEntries
 from provisioner.shape import MapShape
 from provisioner.state import DesiredMap
-from provisioner.steps import CreateMap, LoadObject, PublishSlots, WriteEntries
 from provisioner.uapi import LRU_TYPES, MapFlag, MapType
 
 _PAGE: Final = 4096
