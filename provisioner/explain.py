@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
+from msgspec.structs import replace
 
 from provisioner import address, api
 from provisioner import explain_programs as programs
@@ -16,6 +17,7 @@ from provisioner.observed import observe
 from provisioner.observed.snapshot import Snapshot
 from provisioner.observed.sources import Depth
 from provisioner.planning.changes import Action, EntryAction
+from provisioner.planning.diff_objects import interfaces_deferred
 from provisioner.planning.plan import Plan
 from provisioner.report.entries import plain_values
 from provisioner.report.maps import slot_reason, what_it_is
@@ -29,6 +31,8 @@ def explain(project: api.Project, text: str, against: Snapshot | None = None) ->
     parsed = address.parse(text)
     named = None if parsed.name in project.desired.maps else programs.named(parsed, project.desired)
     place = address.find(parsed, project.desired) if named is None else None
+    if place is not None:  # what is in maps can be told where an interface is missing, too
+        project = replace(project, desired=interfaces_deferred(project.desired))
     plan = api.plan(project, against=against or "live")
     if place is None:
         assert named is not None

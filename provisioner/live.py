@@ -22,12 +22,12 @@ from provisioner.observed import holders, observe
 from provisioner.observed.holders import Holders
 from provisioner.observed.sources import Depth
 from provisioner.planning.changes import Action, EntryAction, MapChange
+from provisioner.planning.diff_objects import interfaces_deferred
 from provisioner.planning.plan import Plan
 from provisioner.report import entries
 from provisioner.report.maps import VERBS, kind_of, shape_value, slot_labels, slot_reason, what_it_is
 from provisioner.report.model import ALL, Children, Kind, Limits, Node, ReportLive, Verb
-from provisioner.spec import IfMissing
-from provisioner.state import DesiredMap, DesiredProgram, DesiredState, ObservedState
+from provisioner.state import DesiredMap, ObservedState
 from provisioner.words import plural, size
 
 _PIECE: Final = 1024
@@ -42,7 +42,7 @@ def look(project: api.Project, limits: Limits, where: str = "") -> ReportLive:
     """
     desired = project.desired
     place = address.find(address.parse(where), desired) if where else None
-    plan = api.plan(replace(project, desired=_missing_interfaces_deferred(desired)))
+    plan = api.plan(replace(project, desired=interfaces_deferred(desired)))
     looker = _Looker(plan, holders.find(plan.observed), ALL if place is not None else limits, place)
     nodes = [looker.map(change) for change in plan.maps.values() if place is None or change.name == place.map.name]
     for node in nodes if place is not None else ():
@@ -50,18 +50,6 @@ def look(project: api.Project, limits: Limits, where: str = "") -> ReportLive:
     if place is None:
         nodes += [*_programs(plan.observed), *_pins(plan.observed)]
     return ReportLive(desired.project, desired.pin_root, plan.observed.exists, tuple(nodes))
-
-
-def _missing_interfaces_deferred(desired: DesiredState) -> DesiredState:
-    """The same, but for what becomes of missing interfaces: that an apply would fail is no reason to show nothing."""
-
-    def deferred(program: DesiredProgram) -> DesiredProgram:
-        if program.attach is None:
-            return program
-        return replace(program, attach=replace(program.attach, if_missing=IfMissing.DEFER))
-
-    objects = {name: replace(one, programs=tuple(map(deferred, one.programs))) for name, one in desired.objects.items()}
-    return replace(desired, objects=objects)
 
 
 class _Looker:

@@ -4,12 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from msgspec.structs import replace
+
 from provisioner.errors import HostError, Problems
 from provisioner.planning.changes import Action, LinkChange, ObjectChange
 from provisioner.planning.diff import replaced_because
 from provisioner.shape import shape_differences
 from provisioner.spec import IfMissing
 from provisioner.state import DesiredObject, DesiredProgram, DesiredState, ObservedState
+
+
+def interfaces_deferred(desired: DesiredState) -> DesiredState:
+    """The same, but that missing interfaces are waited for: for a look, that an apply would fail is no reason to."""
+
+    def deferred(program: DesiredProgram) -> DesiredProgram:
+        if program.attach is None:
+            return program
+        return replace(program, attach=replace(program.attach, if_missing=IfMissing.DEFER))
+
+    objects = {name: replace(one, programs=tuple(map(deferred, one.programs))) for name, one in desired.objects.items()}
+    return replace(desired, objects=objects)
 
 
 def diff_object(desired: DesiredObject, state: DesiredState, observed: ObservedState) -> ObjectChange:

@@ -228,6 +228,14 @@ def test_a_missing_interface_is_an_error_or_waited_for(bench: Bench, bpf_object:
     bench.settle(spec(bpf_object("router"), attach=attached(nowhere, if_missing="defer")))
 
 
+def test_maps_are_explained_where_an_interface_is_missing(bench: Bench, bpf_object: Compile) -> None:
+    project = bench.load(spec(bpf_object("router"), attach=attached(Veth("veth-none", "veth-other"))))
+    (name, *_) = project.desired.maps
+    assert {fact.label for fact in project.explain(name)} >= {"wanted by", "live", "to do"}
+    with pytest.raises(HostError, match="no interface `veth-none`"):
+        project.explain("xdp_router")
+
+
 def test_packets_are_dropped_and_passed_as_the_maps_say(bench: Bench, bpf_object: Compile, veth: Veth) -> None:
     """Real packets: sent from a namespace of their own on the peer, seen or not seen on this side."""
     namespace = "provisioner-test"
