@@ -9,7 +9,7 @@
 docs/library.md tells the rest. What a name needs is imported when it is first used: `import provisioner` costs nothing.
 """
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 # As `typing` says it, which takes longer to import than `--version` takes.
 TYPE_CHECKING = False

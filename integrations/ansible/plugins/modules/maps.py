@@ -7,7 +7,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: maps
 short_description: Bring BPF maps-in-maps to what specs say
-version_added: "0.1.0"
+version_added: "0.2.0"
 author: The provisioner's contributors (@bpf-provisioner)
 description:
   - Runs C(provisioner apply) for the spec files of one project, which must be on the host already.

@@ -7,7 +7,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: maps_facts
 short_description: Tell which BPF maps of a project are live
-version_added: "0.1.0"
+version_added: "0.2.0"
 author: The provisioner's contributors (@bpf-provisioner)
 description:
   - Runs C(provisioner show) for the spec files of one project, which changes nothing, and gives what is live, decoded
