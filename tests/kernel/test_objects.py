@@ -56,7 +56,7 @@ def test_inspect_makes_no_bpf_system_call(bpf_object: Compiled, tmp_path: Path) 
         "objects.inspect(Path(sys.argv[1]))\n"
     )
     environment = os.environ | {"PYTHONPATH": str(Path(objects.__file__).parents[2])}
-    strace = ["strace", "-f", "-e", "trace=bpf,execve", "-o", str(trace)]
+    strace = ["strace", "-f", "--seccomp-bpf", "-e", "trace=bpf,execve", "-o", str(trace)]
     subprocess.run([*strace, sys.executable, "-c", script, str(bpf_object("outers"))], env=environment, check=True)
     calls = trace.read_text()
     assert "execve(" in calls
