@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import re
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -96,6 +97,11 @@ def on_terminal(*words: str | Path, answer: str, command: tuple[str, ...] = COMM
         return Done(process.wait(), shown.decode().replace("\r\n", "\n"), "")
     finally:
         os.close(ours)
+
+
+def lasting(shown: str) -> str:
+    """What stays on a terminal: the line that says what takes long hides the cursor, and wipes itself away."""
+    return re.sub(r"\x1b\[\?25l.*?\x1b\[\?25h\r\x1b\[1A\x1b\[2K", "", shown, flags=re.DOTALL)
 
 
 def _read(terminal: int) -> bytes:

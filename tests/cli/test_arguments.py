@@ -16,7 +16,7 @@ from provisioner import __version__, schemafile
 from provisioner.cli import command_line
 from provisioner.cli.console import Console
 from provisioner.cli.signals import Interrupts
-from tests.cli.support import COMMAND, SPEC, environment, on_terminal, run
+from tests.cli.support import COMMAND, SPEC, environment, lasting, on_terminal, run
 
 VERBS = ["validate", "plan", "apply", "destroy", "show", "schema", "init", "export", "explain", "graph"]
 
@@ -135,8 +135,8 @@ def test_colours(spec: Path) -> None:
     words = ("plan", spec, "--against", "empty")
     assert "\x1b[32m+\x1b[0m tenants" in run(*words, "--color", "always").out
     assert "\x1b[32m+\x1b[0m tenants" in on_terminal(*words, answer="").out
-    assert "\x1b" not in on_terminal(*words, answer="", NO_COLOR="1").out
-    assert "\x1b" not in on_terminal(*words, "--color", "never", answer="").out
+    assert "\x1b" not in lasting(on_terminal(*words, answer="", NO_COLOR="1").out)
+    assert "\x1b" not in lasting(on_terminal(*words, "--color", "never", answer="").out)
 
 
 @pytest.mark.parametrize(("of", "name"), [("spec", schemafile.SPEC_SCHEMA), ("output", schemafile.OUTPUT_SCHEMA)])
@@ -223,6 +223,7 @@ def test_an_apply_that_takes_long_says_how_far_it_is() -> None:
     assert "second; grace periods: 2 waited for, 1 to come" in shown(False, 0)
     assert "\x1b[32m" in shown(True, 0)
     assert "\x1b[32m" not in shown(False, 0)
+    assert lasting(shown(False, 0)) == shown(False, 60)
 
 
 def test_output_survives_a_poor_locale(spec: Path) -> None:

@@ -17,7 +17,7 @@ from provisioner.kernel.fd import MapFd
 from provisioner.shape import MapShape
 from provisioner.uapi import MapType
 from tests.cli.conftest import Project
-from tests.cli.support import COMMAND, environment, on_terminal
+from tests.cli.support import COMMAND, environment, lasting, on_terminal
 
 
 def test_from_nothing_and_back(project: Project) -> None:
@@ -139,16 +139,17 @@ def test_a_terminal_is_asked(project: Project) -> None:
     done = on_terminal(*words, answer="yes", NO_COLOR="1")
     assert done.status == 0
     assert "Applied: " in done.out
-    assert "\x1b" not in done.out
+    assert "\x1b" not in lasting(done.out)
 
 
 def test_a_terminal_sees_the_plan_that_a_document_is_made_of(project: Project) -> None:
     words = ("apply", project.spec, "--pin-root", project.root, "--format", "json")
     done = on_terminal(*words, answer="yes", NO_COLOR="1")
     assert done.status == 0
-    question = done.out.index("Only `yes` is a yes:")
-    assert "+ tenants" in done.out[:question]
-    assert json.loads(done.out[question:].partition(": ")[2].lstrip())["result"]["status"] == "applied"
+    out = lasting(done.out)
+    question = out.index("Only `yes` is a yes:")
+    assert "+ tenants" in out[:question]
+    assert json.loads(out[question:].partition(": ")[2].lstrip())["result"]["status"] == "applied"
 
 
 def test_a_saved_plan_is_applied_once(project: Project, tmp_path: Path) -> None:
