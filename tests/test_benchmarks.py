@@ -44,3 +44,12 @@ def test_every_verb_of_the_smallest_case_is_measured_beside_its_limit(tmp_path: 
     tables = page.read_text().split("\n\n")
     rows = [table for table in tables if table.count("\n") == 2 and "| 100x100 hash CSV |" in table]
     assert len(rows) == 4  # wall time, CPU time and memory, what people do instead, inside
+
+
+@pytest.mark.usefixtures("kernel")
+def test_what_publishing_costs_is_a_row_of_the_documentation_s_table() -> None:
+    done = subprocess.run([sys.executable, "-m", "benchmarks.publishing"], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    head, row = done.stdout.splitlines()
+    assert head in (ROOT / "docs/kernels.md").read_text().splitlines()
+    assert row.count("|") == head.count("|")
