@@ -120,9 +120,9 @@ def shape_differences(desired: MapShape, observed: MapShape, *, capacity: bool =
     fields = [
         ("key_size", desired.key_size, observed.key_size),
         ("value_size", desired.value_size, observed.value_size),
+        # The kernel would mix inner maps of several `map_extra`; what is read of one must hold for all.
+        ("map_extra", desired.map_extra, observed.map_extra),
     ]
-    # The kernel would mix inner maps of several `map_extra`; what is read of one must hold for all.
-    fields.append(("map_extra", desired.map_extra, observed.map_extra))
     if capacity:
         fields.append(("max_entries", desired.max_entries, observed.max_entries))
     found += [f"{name} {before} -> {after}" for name, after, before in fields if after != before]
