@@ -121,7 +121,7 @@ def test_the_page_says_what_the_code_says_and_names_tests_that_are_there() -> No
     page = (ROOT / "docs/refusals.md").read_text()
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in page.splitlines() if line.startswith("| ")]
     (header, *lines) = rows
-    assert header == ["asked", "errno", "what is said", "test"]
+    assert header == ["operation", "errno", "message", "test"]
     assert all((ROOT / test.strip("`")).is_file() for *_, test in lines)
     known = {reason.what for reason in REASONS.values()}
     unknown = [says for _, _, says, _ in lines if says not in known]
