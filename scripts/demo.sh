@@ -75,8 +75,7 @@ maps_left() {
 
 # The kernel frees a program's maps a moment after its last reference went.
 expect_no_maps_left() {
-    local try
-    for try in {1..50}; do
+    for _ in {1..50}; do
         [[ -n $(maps_left) ]] || return 0
         sleep 0.1
     done

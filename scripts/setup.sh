@@ -1,46 +1,89 @@
 #!/usr/bin/env bash
-# Makes .venv with the project in it, and installs the Debian packages that are missing.
-# Run again, it looks and changes nothing.
+# Installs what the targets of the Makefile need: Debian packages, and the project in .venv.
+#
+#   scripts/setup.sh [--print] GROUP...
+#
+# Groups: demo (run the tool and compile BPF), lint (linters and documentation), test (everything but the next two),
+# kernels (boot other kernels), recipes (Salt and Puppet). --print lists what the groups need and installs nothing.
+# A second run changes nothing. A later run with another group extends the same .venv.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 python=${PYTHON:-python3}
 venv=.venv
-# Newer than what it was made from: nothing to do.
-stamp=$venv/.installed
+promtool=build/tools/promtool
+salt=build/salt
 
-packages=(
-    libbpf1 libelf1                           # to run: loading objects, creating maps
-    clang libbpf-dev linux-libc-dev           # to compile bpf/*.bpf.c
-    bpftool iproute2 iputils-ping util-linux  # the demo: namespaces, a second opinion on maps, ping, nsenter
-    strace gcc libc6-dev                      # the tests trace system calls, and make some fail; the benchmarks are C
-    git systemd                               # the tests of the watch: a real checkout, and checks of the units
-    mandoc                                    # the tests look at the manual page
-    chromium graphviz                         # the tests look at the pages of reports, and at drawings
-    python3-venv
-)
-
-# `--kernels`: also what boots other kernels. Later Debians have virtiofsd in a package of its own.
-if [[ ${1-} == --kernels ]]; then
-    packages+=(qemu-system-x86 busybox-static)
-    [[ -z $(apt-cache --names-only search '^virtiofsd$' 2>/dev/null) ]] || packages+=(virtiofsd)
-fi
-
-# `--recipes`: Puppet, and Salt in an environment of its own, for it asks for old versions of what others need.
-[[ ${1-} != --recipes ]] || packages+=(puppet-agent)
+packages=(python3-venv)
+tools=() # the commands to look for where the packages have other names
+requirement=.
+extras=()
 
 die() {
     printf 'setup: %s\n' "$@" >&2
     exit 1
 }
 
+usage() {
+    printf 'usage: scripts/setup.sh [--print] {demo,lint,test,kernels,recipes}...\n' >&2
+    exit 64
+}
+
+need_demo() {
+    packages+=(
+        libbpf1 libelf1                           # run: load objects, create maps
+        clang libbpf-dev linux-libc-dev           # compile bpf/*.bpf.c
+        bpftool iproute2 iputils-ping util-linux  # the demo: namespaces, a second view of the maps, ping, nsenter
+    )
+    tools+=(clang bpftool ip ping nsenter)
+}
+
+need_lint() {
+    requirement='.[dev]'
+}
+
+need_test() {
+    need_demo
+    need_lint
+    packages+=(
+        strace gcc libc6-dev # tests trace system calls and make some fail; the benchmarks are in C
+        git systemd          # tests of the watch and of the units
+        mandoc               # the manual page
+        chromium graphviz    # HTML reports and drawings
+        lintian              # the Debian package
+    )
+    tools+=(strace gcc git systemd-analyze mandoc chromium dot)
+    extras+=(promtool)
+}
+
+need_kernels() {
+    need_test
+    packages+=(qemu-system-x86 busybox-static)
+    # Later Debian releases have virtiofsd in its own package.
+    [[ -z $(apt-cache --names-only search '^virtiofsd$' 2>/dev/null) ]] || packages+=(virtiofsd)
+    tools+=(qemu-system-x86_64 busybox)
+}
+
+need_recipes() {
+    need_test
+    packages+=(puppet-agent)
+    tools+=(puppet)
+    extras+=(salt)
+}
+
+print_needs() {
+    printf 'package %s\n' "${packages[@]}" | sort -u
+    printf 'python %s\n' "$requirement"
+    ((${#extras[@]} == 0)) || printf 'extra %s\n' "${extras[@]}" | sort -u
+}
+
 missing_packages() {
     local package installed
-    # Later Debians call a library libelf1t64 that is libelf1 here.
+    # Later Debian releases name some libraries with the suffix t64: libelf1t64.
     installed=$(dpkg-query -W -f '${Status} ${Package}\n' "${packages[@]}" "${packages[@]/%/t64}" 2>/dev/null || true)
     for package in "${packages[@]}"; do
         grep -qE "^install ok installed $package(t64)?$" <<<"$installed" || printf '%s\n' "$package"
-    done
+    done | sort -u
 }
 
 install_packages() {
@@ -48,12 +91,12 @@ install_packages() {
     mapfile -t missing < <(missing_packages)
     ((${#missing[@]})) || return 0
     if ((EUID)); then
-        command -v sudo >/dev/null || die "as root: apt-get install ${missing[*]}"
+        command -v sudo >/dev/null || die "run as root: apt-get install ${missing[*]}"
         as_root=(sudo)
     fi
     printf 'setup: installing %s\n' "${missing[*]}"
     local apt=("${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -y -qq -o Dpkg::Use-Pty=0)
-    # A fresh machine has no package lists, or old ones: fetch them only when the first try says so.
+    # The package lists of a new machine are missing or old. Fetch them only if the first try fails.
     "${apt[@]}" install --no-install-recommends "${missing[@]}" </dev/null 2>/dev/null && return
     "${apt[@]}" update </dev/null
     "${apt[@]}" install --no-install-recommends "${missing[@]}" </dev/null
@@ -61,29 +104,76 @@ install_packages() {
 
 require_tools() {
     local tool missing=()
-    for tool in clang bpftool ip ping nsenter strace; do
+    for tool in "${tools[@]}"; do
         PATH=$PATH:/usr/sbin:/sbin command -v "$tool" >/dev/null || missing+=("$tool")
     done
-    ((${#missing[@]} == 0)) || die "not a Debian: install ${missing[*]}, and libbpf 1.1 or later with its headers"
+    ((${#missing[@]} == 0)) || die "this is not Debian: install ${missing[*]}, and libbpf 1.1 or later with its headers"
 }
 
-if command -v dpkg-query >/dev/null; then
-    install_packages
-else
-    require_tools
-fi
+pip_install() {
+    local environment=$1
+    shift
+    [[ -x $environment/bin/python ]] || "$python" -m venv "$environment"
+    "$environment/bin/python" -m pip install --quiet --disable-pip-version-check "$@" </dev/null
+}
 
-"$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
-    die "$("$python" --version) is too old: 3.11 or later is needed; name one with PYTHON=..."
-
-if [[ ! -f $stamp || pyproject.toml -nt $stamp ]]; then
-    [[ -x $venv/bin/python ]] || "$python" -m venv "$venv"
-    "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --editable '.[dev]' </dev/null
+# A stamp is newer than what it was installed from. The full stamp covers the small requirement too.
+install_project() {
+    local full=$venv/.installed small=$venv/.installed-base stamp
+    stamp=$full
+    [[ $requirement == '.[dev]' || $full -nt pyproject.toml ]] || stamp=$small
+    [[ ! $stamp -nt pyproject.toml ]] || return 0
+    pip_install "$venv" --editable "$requirement"
     touch "$stamp"
     printf 'setup: %s is ready\n' "$venv/bin/provisioner"
-fi
+}
 
-if [[ ${1-} == --recipes && ! -x build/salt/bin/salt-call ]]; then
-    "$python" -m venv build/salt
-    build/salt/bin/python -m pip install --quiet --disable-pip-version-check salt </dev/null
-fi
+# Debian's package `prometheus` starts a server. The tests need one command of it.
+install_promtool() {
+    ! command -v promtool >/dev/null && [[ ! -x $promtool ]] || return 0
+    command -v apt-get >/dev/null || die "this is not Debian: install promtool (Prometheus)"
+    local work status=0
+    work=$(mktemp -d)
+    (
+        cd "$work"
+        apt-get -qq -o APT::Sandbox::User=root download prometheus </dev/null
+        dpkg-deb --fsys-tarfile prometheus_*.deb | tar -x ./usr/bin/promtool
+    ) || status=$?
+    ((status)) || install -D "$work/usr/bin/promtool" "$promtool"
+    rm -rf "$work"
+    ((status == 0)) || die "promtool cannot be fetched: apt-get download prometheus failed"
+}
+
+# Salt needs old versions of libraries that the project needs in newer ones.
+install_salt() {
+    [[ -x $salt/bin/salt-call ]] || pip_install "$salt" salt
+}
+
+main() {
+    local print=no group extra
+    [[ ${1-} != --print ]] || { print=yes && shift; }
+    (($#)) || usage
+    for group; do
+        case $group in
+            demo | lint | test | kernels | recipes) "need_$group" ;;
+            *) usage ;;
+        esac
+    done
+    if [[ $print == yes ]]; then
+        print_needs
+        return
+    fi
+    # Targets of one `make -j` wait for each other.
+    [[ ${SETUP_LOCKED-} ]] || SETUP_LOCKED=yes exec flock --close scripts/setup.sh scripts/setup.sh "$@"
+    if command -v dpkg-query >/dev/null; then
+        install_packages
+    else
+        require_tools
+    fi
+    "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
+        die "$("$python" --version) is too old: Python 3.11 or later is required. Set PYTHON to another interpreter"
+    install_project
+    for extra in "${extras[@]}"; do "install_$extra"; done
+}
+
+main "$@"

@@ -1,0 +1,76 @@
+"""What scripts/setup.sh installs for each target: the demo needs little, and a later group extends it."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+ROOT: Final = Path(__file__).parent.parent
+SETUP: Final = ROOT / "scripts" / "setup.sh"
+
+
+def needs(*groups: str) -> dict[str, set[str]]:
+    """By kind (package, python, extra): what the groups need."""
+    done = subprocess.run([SETUP, "--print", *groups], check=True, capture_output=True, text=True)
+    pairs = [line.split() for line in done.stdout.splitlines()]
+    return {kind: {name for other, name in pairs if other == kind} for kind, _ in pairs}
+
+
+def groups_of(target: str) -> set[str]:
+    """The groups that a make target sets up, with all that it depends on."""
+    shown = subprocess.run(
+        ["make", "--dry-run", "--always-make", target], cwd=ROOT, check=True, capture_output=True, text=True
+    ).stdout
+    return {line.split()[1] for line in shown.splitlines() if line.startswith("scripts/setup.sh ")}
+
+
+def test_the_demo_installs_the_tool_and_a_bpf_compiler() -> None:
+    demo = needs("demo")
+    assert demo["python"] == {"."}
+    assert {"libbpf1", "clang", "bpftool", "iproute2", "iputils-ping", "python3-venv"} <= demo["package"]
+    assert demo["package"].isdisjoint({"chromium", "gcc", "strace", "graphviz", "lintian", "qemu-system-x86"})
+    assert "extra" not in demo
+
+
+def test_linters_need_only_python() -> None:
+    assert needs("lint") == {"package": {"python3-venv"}, "python": {".[dev]"}}
+
+
+@pytest.mark.parametrize(("small", "large"), [("demo", "test"), ("lint", "test"), ("test", "kernels")])
+def test_a_larger_group_has_all_of_a_smaller_one(small: str, large: str) -> None:
+    assert needs(small)["package"] < needs(large)["package"]
+    assert needs(large)["python"] == {".[dev]"}
+
+
+def test_several_groups_need_what_each_of_them_needs() -> None:
+    both, single = needs("demo", "lint"), (needs("demo"), needs("lint"))
+    assert both["package"] == single[0]["package"] | single[1]["package"]
+    assert both["python"] == {".[dev]"}
+
+
+@pytest.mark.parametrize("words", [(), ("everything",), ("demo", "--print")])
+def test_a_group_that_does_not_exist_is_a_usage_error(words: Iterable[str]) -> None:
+    done = subprocess.run([SETUP, *words], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (64, "")
+    assert "{demo,lint,test,kernels,recipes}" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("target", "groups"),
+    [
+        ("demo", {"demo"}),
+        ("bpf", {"demo"}),
+        ("lint", {"lint"}),
+        ("docs", {"lint"}),
+        ("setup", {"test"}),
+        ("test", {"demo", "test"}),
+        ("test-kernels", {"demo", "kernels"}),
+        ("test-recipes", {"recipes"}),
+    ],
+)
+def test_each_target_sets_up_its_groups(target: str, groups: set[str]) -> None:
+    assert groups_of(target) == groups
