@@ -1,17 +1,18 @@
 """What all tests share: namespaces of their own, a bpffs of their own, compiled objects, and the ledger.
 
 The test process leaves the machine's mount and network namespaces for fresh ones, so that its pins and interfaces are
-its own and vanish with it. Tests that touch the kernel take `kernel`, or a fixture built on it: without root or BPF
-they fail, and say why. What an old kernel lacks is skipped by a claim: `tests.features`.
+its own and vanish with it. Under pytest-xdist each worker does; the process that controls them runs no test. Tests that
+touch the kernel take `kernel`, or a fixture built on it: without root or BPF they fail, and say why. What an old kernel
+lacks is skipped by a claim: `tests.features`.
 """
 
 from __future__ import annotations
 
 import ctypes
-import fcntl
 import hashlib
 import itertools
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -24,14 +25,14 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from provisioner.kernel import bpffs
-from tests import ledger
+from tests import ledger, preload, recorder
 
 SOURCES: Final = Path(__file__).parent / "bpf"
 _CLONE_NEWNS: Final = 0x00020000
 _CLONE_NEWNET: Final = 0x40000000
 _MS_REC_PRIVATE: Final = 1 << 14 | 1 << 18
 _SYSTEM: Final = Path("/sys/fs/bpf")
-_MOUNT = pytest.StashKey[Path]()
+_FOLDER = pytest.StashKey[Path]()
 _TROUBLE = pytest.StashKey[str]()
 _OUTSIDE = pytest.StashKey[int]()
 
@@ -41,10 +42,29 @@ settings.load_profile("any-machine")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Go to private namespaces and mount a bpffs, before anything else runs."""
-    mount = Path(tempfile.mkdtemp(prefix="provisioner-bpffs-"))
-    config.stash[_MOUNT] = mount
+    """Go to private namespaces, mount a bpffs and begin to record, before anything else runs."""
+    try:
+        recorder.restart_under(config)
+    except (OSError, subprocess.CalledProcessError) as error:
+        config.stash[_TROUBLE] = f"tests of the kernel need gcc, to record what they create: {error}"
+    if _is_controller(config):
+        return
+    folder = Path(tempfile.mkdtemp(prefix="provisioner-tests-"))
+    folder.chmod(0o755)
+    config.stash[_FOLDER] = folder
     config.stash[_OUTSIDE] = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    if _TROUBLE not in config.stash:
+        recorder.start(folder / "record")
+        _enter_namespaces(config, folder / "bpffs")
+
+
+def _is_controller(config: pytest.Config) -> bool:
+    """Whether workers of pytest-xdist run the tests, and this process only hands them out."""
+    return config.getoption("dist", "no") != "no" and not hasattr(config, "workerinput")
+
+
+def _enter_namespaces(config: pytest.Config, mount: Path) -> None:
+    mount.mkdir()
     libc = ctypes.CDLL(None, use_errno=True)
     steps: tuple[tuple[str, Callable[[], int]], ...] = (
         ("unshare", lambda: libc.unshare(_CLONE_NEWNS | _CLONE_NEWNET)),
@@ -59,12 +79,13 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    """The mounts go with the process; the empty folder below them does not."""
-    mount = config.stash[_MOUNT]
+    """The mounts end with the process; the directory that holds the mount point does not."""
+    if _FOLDER not in config.stash:
+        return
     os.close(config.stash[_OUTSIDE])
     if _TROUBLE not in config.stash:
-        ctypes.CDLL(None).umount2(os.fsencode(mount), 2)
-    mount.rmdir()
+        ctypes.CDLL(None).umount2(os.fsencode(config.stash[_FOLDER] / "bpffs"), 2)
+    shutil.rmtree(config.stash[_FOLDER])
 
 
 @pytest.fixture(scope="session")
@@ -72,23 +93,15 @@ def bpffs_mount(pytestconfig: pytest.Config) -> Path:
     """The mount of a bpffs that only this test process sees."""
     if _TROUBLE in pytestconfig.stash:
         pytest.fail(pytestconfig.stash[_TROUBLE])
-    return pytestconfig.stash[_MOUNT]
+    return pytestconfig.stash[_FOLDER] / "bpffs"
 
 
 @pytest.fixture
 def kernel(bpffs_mount: Path) -> Iterator[Path]:
-    """The bpffs, under the ledger: no fd, pin, map, program or link may be left behind, here or in the kernel.
-
-    Ids are the whole machine's: other test processes wait their turn.
-    """
-    turn = os.open(Path(tempfile.gettempdir()) / "provisioner-tests.lock", os.O_CREAT | os.O_RDWR, 0o600)
-    try:
-        fcntl.flock(turn, fcntl.LOCK_EX)
-        before = ledger.take(bpffs_mount)
-        yield bpffs_mount
-        left = ledger.left_over(before, bpffs_mount)
-    finally:
-        os.close(turn)
+    """The bpffs, under the ledger: no fd, pin, map, program or link may be left behind, here or in the kernel."""
+    before = ledger.take(bpffs_mount)
+    yield bpffs_mount
+    left = ledger.left_over(before, bpffs_mount)
     assert not left, "left behind: " + ", ".join(left)
 
 
@@ -149,8 +162,7 @@ def compile_bpf(source: Path) -> Path:
     arguments = ["clang", "-O2", "-g", "-target", "bpf", "-Wall", "-Werror", *_include_arguments()]
     expanded = subprocess.run([*arguments, "-E", str(source)], check=True, capture_output=True).stdout
     digest = hashlib.sha256(" ".join(arguments).encode() + expanded).hexdigest()[:16]
-    cache = Path(tempfile.gettempdir()) / f"provisioner-test-objects-{os.geteuid()}"
-    done = cache / digest / f"{source.name.removesuffix('.c')}.o"
+    done = preload.CACHE / digest / f"{source.name.removesuffix('.c')}.o"
     if not done.exists():
         done.parent.mkdir(parents=True, exist_ok=True)
         temporary = done.with_suffix(f".{os.getpid()}")

@@ -33,8 +33,3 @@ def entries(path: Path | None = None, *, map_id: int = 0) -> dict[bytes, bytes]:
 def outer(path: Path) -> dict[bytes, dict[bytes, bytes]]:
     """Outer key -> the entries of the inner map in that slot."""
     return {key: entries(map_id=int.from_bytes(value, "little")) for key, value in entries(path).items()}
-
-
-def maps() -> dict[int, dict[str, Any]]:
-    """All maps of the machine by id, as bpftool lists them."""
-    return {one["id"]: one for one in bpftool("map", "list") or []}

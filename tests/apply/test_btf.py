@@ -50,4 +50,4 @@ def test_plain_maps_carry_it_too(bench: Bench) -> None:
 
 def test_where_the_kernel_takes_none_the_map_is_made_without(bench: Bench) -> None:
     bench.settle(SPEC)
-    assert "btf_id" not in live.maps()[bench.ids("queues")[bytes(4)]]
+    assert "btf_id" not in live.bpftool("map", "show", "id", str(bench.ids("queues")[bytes(4)]))

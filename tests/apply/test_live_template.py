@@ -18,7 +18,7 @@ from provisioner.kernel.reasons import KernelError
 from provisioner.planning.hazards import Overrides
 from provisioner.shape import MapShape
 from provisioner.uapi import MapFlag, MapType
-from tests import ledger
+from tests import ledger, recorder
 from tests.apply import live
 from tests.apply.conftest import Bench
 from tests.cli.support import run
@@ -179,7 +179,7 @@ def test_plan_probe_ends_as_apply_would_and_leaves_nothing(theirs: Theirs, outer
     theirs.make(outer, HASH, filled=False)
     theirs.bench.load(theirs.spec(outer, HASH_SPEC.replace("u64", "u32")))
     words = ("plan", theirs.bench.folder / "spec.yaml", "--pin-root", theirs.bench.root)
-    before = set(maps.map_ids())
+    before = recorder.count()
     assert run(*words).status == 2
     done = run(*words, "--probe", "--format", "json")
     assert done.status == 4

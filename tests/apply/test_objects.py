@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 
 from provisioner.errors import HostError, ProvisionerError, RefusedError
-from provisioner.kernel import bpffs, links, maps
+from provisioner.kernel import bpffs, links
 from provisioner.kernel.reasons import KernelError
 from provisioner.planning.changes import Action
 from provisioner.planning.hazards import Overrides
-from tests import ledger
+from tests import ledger, recorder
 from tests.apply.conftest import Bench
 from tests.conftest import Veth
 
@@ -108,7 +108,7 @@ def test_the_program_obeys_the_maps(bench: Bench, bpf_object: Compile) -> None:
 
 
 def test_every_map_of_the_object_is_pinned_and_no_dummy_is_left(bench: Bench, bpf_object: Compile) -> None:
-    before = set(maps.map_ids())
+    before = recorder.count()
     bench.apply(spec(bpf_object("router")))
     pinned = {path.name for path in bench.root.iterdir()}
     assert pinned == {"_meta", "active", "tenants", "vip_slots", "vips", "stats", "xdp_router"}

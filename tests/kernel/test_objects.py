@@ -16,7 +16,7 @@ from provisioner.kernel import links, maps, objects
 from provisioner.kernel.reasons import KernelError
 from provisioner.shape import MapShape
 from provisioner.uapi import MapType
-from tests import ledger
+from tests import ledger, recorder
 from tests.kernel.shapes import ARRAY, HASH, LPM
 
 Compiled = Callable[[str], Path]
@@ -96,7 +96,7 @@ def test_maps_of_the_old_kind_are_refused_with_the_way_out(bpf_object: Compiled)
 
 
 def test_load_closes_the_dummy_inner_map(bpf_object: Compiled) -> None:
-    before = set(maps.map_ids())
+    before = recorder.count()
     with objects.load(bpf_object("outers"), inner_templates={"tenants": ARRAY}) as loaded:
         kept = {maps.info(fd).id for fd in loaded.maps.values()}
         assert ledger.new_maps(before, len(kept)) == kept
@@ -155,11 +155,11 @@ def test_reused_maps_are_the_live_ones_and_stay_the_callers(bpf_object: Compiled
 
 
 def test_only_the_programs_asked_for_are_loaded(bpf_object: Compiled) -> None:
-    before = set(links.program_ids())
+    before = recorder.count()
     with objects.load(bpf_object("outers"), inner_templates={"tenants": ARRAY}, only_programs=["second"]) as loaded:
         assert list(loaded.programs) == ["second"]
         info = links.program_info(loaded.programs["second"])
-        assert set(links.program_ids()) - before == {info.id}
+        assert {number for kind, number in recorder.alive(before) if kind == "prog"} == {info.id}
         assert (info.name, info.type, len(info.tag)) == ("second", 6, 16)
 
 
@@ -174,7 +174,7 @@ def test_names_that_the_object_lacks_are_all_said(bpf_object: Compiled) -> None:
 
 
 def test_a_failed_load_tells_the_verifiers_log_and_leaves_nothing(bpf_object: Compiled) -> None:
-    before = set(maps.map_ids())
+    before = recorder.count()
     with pytest.raises(KernelError, match="the verifier refused a program") as caught:
         objects.load(bpf_object("rejected"), inner_templates={"tenants": HASH})
     assert "invalid mem access 'map_value_or_null'" in caught.value.log

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import errno
-import hashlib
 import json
 import os
 import signal
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +15,7 @@ from types import TracebackType
 from typing import Final, Self
 
 from provisioner.uapi import ENOTSUPP, Command
+from tests import preload
 
 KILL_BEFORE: Final = -1
 KILL_AFTER: Final = -2
@@ -52,17 +51,8 @@ _HERE: Final = Path(__file__).parent
 
 
 def build_shim(name: str = "shim") -> Path:
-    """Compile what is to be preloaded, once for each content of it."""
-    source = _HERE / f"{name}.c"
-    digest = hashlib.sha256(source.read_bytes()).hexdigest()[:16]
-    done = Path(tempfile.gettempdir()) / f"provisioner-test-objects-{os.geteuid()}" / digest / f"{name}.so"
-    if not done.exists():
-        done.parent.mkdir(parents=True, exist_ok=True)
-        temporary = done.with_suffix(f".{os.getpid()}")
-        options = ["-O2", "-Wall", "-Werror", "-shared", "-fPIC"]
-        subprocess.run(["gcc", *options, str(source), "-o", str(temporary), "-ldl"], check=True)
-        temporary.rename(done)
-    return done
+    """Compile what is to be preloaded."""
+    return preload.build(_HERE / f"{name}.c")
 
 
 def words(call: str) -> str:
@@ -99,7 +89,7 @@ class Injector:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            env=os.environ | {"LD_PRELOAD": str(build_shim())},
+            env=os.environ | preload.variables(build_shim()),
             cwd=Path(__file__).parents[2],
         )
         assert self._server.stdout is not None
@@ -161,7 +151,8 @@ def run_alone(*arguments: str | Path, under: Path, folder: Path, at: int = 0, wh
         capture_output=True,
         text=True,
         env=os.environ
-        | {"LD_PRELOAD": str(build_shim()), "INJECT_UNDER": str(under), "INJECT_LOG": str(log)}
+        | preload.variables(build_shim())
+        | {"INJECT_UNDER": str(under), "INJECT_LOG": str(log)}
         | {"INJECT_AT": str(at), "INJECT_WHAT": str(what)},
     )
     return Ran(done.returncode, done.stdout, done.stderr, *_logged(log))

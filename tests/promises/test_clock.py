@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import time
 from collections.abc import Iterator
@@ -12,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from provisioner.kernel import bpffs
+from tests import preload
 from tests.cli.conftest import Project
 from tests.cli.support import COMMAND, SPEC, environment
 from tests.conftest import remove_tree
@@ -38,7 +38,7 @@ def start(verb: str, project: Project, *options: str | Path) -> subprocess.Popen
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env=environment(LD_PRELOAD=str(build_shim("clock")), CLOCK_JUMP=str(YEARS)),
+        env=environment(**preload.variables(build_shim("clock")), CLOCK_JUMP=str(YEARS)),
     )
 
 
@@ -48,7 +48,7 @@ def test_the_shim_does_move_the_clock() -> None:
         [COMMAND[0], "-c", script],
         capture_output=True,
         text=True,
-        env=os.environ | {"LD_PRELOAD": str(build_shim("clock")), "CLOCK_JUMP": str(YEARS)},
+        env=environment(**preload.variables(build_shim("clock")), CLOCK_JUMP=str(YEARS)),
     )
     assert done.stdout == "True True\n", done.stderr
 

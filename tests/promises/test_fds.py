@@ -15,8 +15,10 @@ import pytest
 
 from provisioner.cli import command_line
 from provisioner.kernel import maps
+from provisioner.kernel.fd import InnerId
 from provisioner.kernel.reading import read_slots
 from provisioner.kernel.reasons import KernelError
+from tests import recorder
 from tests.cli.support import COMMAND, environment
 from tests.conftest import remove_tree
 from tests.promises.cgroup import MemoryCgroup
@@ -76,26 +78,22 @@ def test_ten_thousand_inner_maps_under_128_fds(tmp_path: Path, root: Path) -> No
     assert not root.exists()
 
 
-def kernel_count() -> int:
-    """Maps in the kernel that have our name."""
-    return len(list(our_maps()))
-
-
-def our_maps() -> Iterator[int]:
-    """The bytes that each of them takes, as fdinfo tells."""
-    for number in maps.map_ids():
+def inner_maps(mark: int) -> Iterator[int]:
+    """The bytes that each inner map takes that was created since `mark` and is alive, as fdinfo says."""
+    for kind, number in recorder.alive(mark):
         try:
-            with maps.open_id(number) as fd:
-                if maps.info(fd).name == NAME:
-                    yield maps.memory(fd)
+            if kind == "map":
+                with maps.open_id(InnerId(number)) as fd:
+                    if maps.info(fd).name == NAME:
+                        yield maps.memory(fd)
         except KernelError:
             continue
 
 
-def memlock(root: Path) -> int:
-    """Bytes that the outer map and our inner maps take, as fdinfo tells."""
+def memlock(root: Path, mark: int) -> int:
+    """Bytes that the outer map and its inner maps take, as fdinfo says."""
     with maps.open_pin(root / "many") as outer:
-        return maps.memory(outer) + sum(our_maps())
+        return maps.memory(outer) + sum(inner_maps(mark))
 
 
 def memory() -> int:
@@ -103,19 +101,19 @@ def memory() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
 
 
-def settled(expected: int) -> int:
-    """The number of maps; the kernel frees those that went a grace period or so later, and is waited for."""
+def settled(mark: int, expected: int) -> int:
+    """The number of inner maps; the kernel frees removed ones a grace period or so later, and is waited for."""
     deadline = time.monotonic() + 10
-    while (count := kernel_count()) != expected and time.monotonic() < deadline:
+    while (count := len(list(inner_maps(mark)))) != expected and time.monotonic() < deadline:
         time.sleep(0.05)
     return count
 
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """What is held after an apply: fds, maps with our name, this process' memory, the kernel's for its cgroup.
+    """What is held after an apply: fds, inner maps, this process' memory, the kernel's for its cgroup.
 
-    `memlock` is what the kernel reckons in fdinfo for the outer map and all maps with our name.
+    `memlock` is what the kernel accounts in fdinfo to the outer map and its inner maps.
     """
 
     fds: int
@@ -152,6 +150,7 @@ def test_inner_maps_that_come_and_go_leave_nothing(
     path = tmp_path / "edge.yaml"
     slots, goal = 2000, 300_000 if full_sweep else 100_000
     changed = turn = 0
+    mark = recorder.count()
     seen: list[Held] = []
     while changed < goal:
         first = turn % 2 * slots
@@ -160,8 +159,8 @@ def test_inner_maps_that_come_and_go_leave_nothing(
         capsys.readouterr()
         assert status == 0
         changed += slots if turn == 0 else 2 * slots
-        fds, alive = len(os.listdir("/proc/self/fd")), settled(slots)
-        seen.append(Held(fds, alive, memlock(root), memory(), cgroup.kernel()))
+        fds, alive = len(os.listdir("/proc/self/fd")), settled(mark, slots)
+        seen.append(Held(fds, alive, memlock(root, mark), memory(), cgroup.kernel()))
         turn += 1
     warm = seen[3:]
     assert {held.fds for held in warm} == {warm[0].fds}

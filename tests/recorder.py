@@ -1,0 +1,84 @@
+"""The maps, programs and links that this test process and its children create: ids as a preloaded library records them.
+
+Other processes of the machine create objects too. What they create is not in the record, and is not the tests' concern.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+import os
+import sys
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import pytest
+
+from provisioner.kernel import links, maps
+from provisioner.uapi import Command
+from tests import preload
+
+Created = tuple[str, int]
+"""Kind and id of an object: ("map", 12)."""
+
+KINDS: Final = {Command.MAP_CREATE: "map", Command.PROG_LOAD: "prog", Command.LINK_CREATE: "link"}
+CAPACITY: Final = 1 << 21
+"""Entries in the ring: more than one test creates."""
+
+_SOURCE: Final = Path(__file__).with_name("recorder.c")
+_VARIABLE: Final = "BPF_RECORD"
+
+
+def restart_under(config: pytest.Config) -> None:
+    """Replace this process by the same command with the recorder preloaded; returns if it is preloaded already.
+
+    A library can only be preloaded at the start of a program. Workers of pytest-xdist inherit it.
+    """
+    if hasattr(ctypes.CDLL(None), "recorder_start"):
+        return
+    library = preload.build(_SOURCE)
+    if str(library) in os.environ.get("LD_PRELOAD", ""):
+        raise pytest.UsageError(f"{library} cannot be preloaded")
+    capture = config.pluginmanager.getplugin("capturemanager")
+    if capture is not None:
+        capture.suspend_global_capture(in_=True)  # standard output is the terminal's again
+    os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], os.environ | preload.variables(library))
+
+
+_words = np.zeros(1, np.uint64)
+"""The record: the count, then the ring of entries."""
+
+
+def start(path: Path) -> None:
+    """Begin to record this process, and the children that it starts from now on, in the file `path`."""
+    global _words
+    with path.open("wb") as file:
+        file.truncate(_words.itemsize * (1 + CAPACITY))
+    path.chmod(0o666)  # for children that run as another user
+    if ctypes.CDLL(None, use_errno=True).recorder_start(os.fsencode(path)) != 0:
+        raise OSError(ctypes.get_errno(), f"cannot record into {path}")
+    with path.open("rb") as file:
+        _words = np.frombuffer(mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ), np.uint64)
+    os.environ[_VARIABLE] = str(path)
+
+
+def count() -> int:
+    """How many objects were created so far: a mark for `since`."""
+    return int(_words[0])
+
+
+def since(mark: int) -> frozenset[Created]:
+    """The objects that were created after `count` gave `mark`, alive or not."""
+    end = count()
+    assert end - mark <= CAPACITY, "the record is too short for this test"
+    entries = _words[1:][np.arange(mark, end) % CAPACITY]
+    return frozenset((KINDS[Command(entry >> 32)], entry & 0xFFFF_FFFF) for entry in entries.tolist())
+
+
+def alive(mark: int) -> frozenset[Created]:
+    """Those of `since` that the kernel still has."""
+    created = since(mark)
+    listed = {"map": maps.map_ids, "prog": links.program_ids, "link": links.link_ids}
+    known = {kind: set(listed[kind]()) for kind, _ in created}
+    return frozenset((kind, number) for kind, number in created if number in known[kind])
