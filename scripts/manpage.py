@@ -15,23 +15,25 @@ import typer
 
 from provisioner import __version__
 from provisioner.cli import command_line
+from provisioner.cli.options import add_log_format
 
 _CHANGELOG: Final = Path(__file__).parent.parent / "CHANGELOG.md"
 
 _FILES: Final = (
-    ("/sys/fs/bpf", "where pins live, unless the spec's `pin_root` says otherwise"),
-    ("<pin_root>/_meta", "what the project made: the record of objects, templates and pins"),
+    ("/sys/fs/bpf", "pins of all projects, unless a spec sets `pin_root`"),
+    ("<pin_root>/_meta", "the record of the project: objects, templates and pins"),
 )
 
 _ENVIRONMENT: Final = (
-    ("NO_COLOR", "no colours, as with `--color never`"),
-    ("SUDO_USER", "whom the audit line of an apply names"),
+    ("NO_COLOR", "no colors, as with `--color never`"),
+    ("SUDO_USER", "the user that the audit line of an apply names"),
 )
 
 
 def page() -> Iterator[str]:
     """The page, line by line."""
     root: Any = typer.main.get_command(command_line.all_verbs())
+    add_log_format(root)
     commands = dict(sorted(root.commands.items()))
     yield f'.TH PROVISIONER 1 "{_released()}" "provisioner {__version__}" "User Commands"'
     yield ".SH NAME"
@@ -43,8 +45,8 @@ def page() -> Iterator[str]:
         yield rf"\fBprovisioner {_text(name)}\fR [options] {_text(_arguments(command))}".rstrip()
     yield ".SH DESCRIPTION"
     yield from _paragraphs(
-        "A spec says which maps-in-maps, maps and programs there shall be, and what is in them; plan compares it with "
-        "the live kernel, apply carries out the difference, and a second apply does nothing."
+        "A spec declares outer maps, plain maps and programs, and their contents. plan compares it with the live "
+        "kernel, apply makes the changes, and a second apply changes nothing."
     )
     yield ".SH COMMANDS"
     for name, command in commands.items():

@@ -1,4 +1,4 @@
-"""The reference pages of the documentation, written from what the code says of itself: a hook of mkdocs.
+"""A hook of mkdocs that generates the reference pages from the code.
 
 spec.md            schemas/provisioner.schema.json
 command-line.md    the command line's own help
@@ -20,6 +20,7 @@ from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 
 from provisioner.cli import command_line
+from provisioner.cli.options import add_log_format
 
 _SCHEMAS: Final = Path(__file__).parent.parent / "schemas"
 _WORDS: Final = {
@@ -32,7 +33,7 @@ _WORDS: Final = {
 
 
 def on_files(files: Files, *, config: MkDocsConfig) -> Files:
-    """Called by mkdocs when it has found docs/: adds the pages that are not written by hand."""
+    """Called by mkdocs after it has listed docs/: adds the generated pages."""
     for name, lines in (
         ("spec.md", spec_page()),
         ("command-line.md", command_line_page()),
@@ -43,25 +44,13 @@ def on_files(files: Files, *, config: MkDocsConfig) -> Files:
     return files
 
 
-def on_page_markdown(markdown: str, **_: object) -> str:
-    """What tests read in comments, readers see; files of the repository, which the site has not, are named."""
-    markdown = re.sub(r"<!-- (?:file|excerpt): (\S+) -->\n```(\w+)\n", r'```\2 title="\1"\n', markdown)
-    markdown = re.sub(r"<!-- edit: (\S+)\n(.*?)\n-->", r"\n```sh\nsed -i '\2' \1\n```\n", markdown, flags=re.DOTALL)
-    return re.sub(r"\[([^]]+)\]\(\.\./([^)]+)\)", _named, markdown)
-
-
-def _named(link: re.Match[str]) -> str:
-    path = f"`{link[2]}`"
-    return path if link[2].startswith(link[1]) else f"{link[1]} ({path})"
-
-
 def spec_page() -> Iterator[str]:
     schema = _load("provisioner.schema.json")
     yield "# The spec"
     yield ""
-    yield "All that may stand in a spec file, field by field. With"
-    yield "`# yaml-language-server: $schema=provisioner.schema.json` in the first line of a spec, and that file from"
-    yield "`provisioner schema`, an editor shows the same while you type."
+    yield "All fields of a spec file. To see the same in an editor while you type, write the schema to a file with"
+    yield "`provisioner schema > provisioner.schema.json`, and put"
+    yield "`# yaml-language-server: $schema=provisioner.schema.json` in the first line of the spec."
     yield from _section(schema, "Top of the file", "top")
     for name in _as_referred_to(schema):
         yield from _section(schema["$defs"][name], schema["$defs"][name]["title"], name)
@@ -84,17 +73,17 @@ def json_page() -> Iterator[str]:
     yield "# JSON output"
     yield ""
     yield schema["description"]
-    yield "The JSON Schema of it is in `schemas/plan.schema.json`; a document of each command, in"
-    yield "[JSON by example](json-samples.md); what stays as it is, in [Versions](versioning.md)."
+    yield "The JSON Schema is in `schemas/plan.schema.json`. [JSON examples](json-samples.md) shows a document of each"
+    yield "command. [Versions](versioning.md) says what stays compatible."
     for name, part in schema["$defs"].items():
         yield from _section(part, f"`{name}`", name)
 
 
 def command_line_page() -> Iterator[str]:
-    root: Any = typer.main.get_command(command_line.all_verbs())
+    root = whole_command()
     yield "# Command line"
     yield ""
-    yield f"{root.help} How each command ends is in [Exit status](exit-status.md)."
+    yield f"{root.help} [Exit status](exit-status.md) is the same for all commands."
     for name, command in root.commands.items():
         context = typer.Context(command)
         parameters = [one for one in command.params if not getattr(one, "hidden", False)]
@@ -111,11 +100,18 @@ def command_line_page() -> Iterator[str]:
                 yield f"| `{record[0]}` | {_cell(record[1])} |"
 
 
-def exit_status_page() -> Iterator[str]:
+def whole_command() -> Any:
+    """The command line with every command, and the options that all of them accept."""
     root: Any = typer.main.get_command(command_line.all_verbs())
+    add_log_format(root)
+    return root
+
+
+def exit_status_page() -> Iterator[str]:
+    root = whole_command()
     yield "# Exit status"
     yield ""
-    yield "The same for every command, and stable. Scripts may build on it."
+    yield "All commands use the same exit statuses. They are stable, so scripts can rely on them."
     yield from ("", "| status | meaning |", "|---|---|")
     for status, meaning in re.findall(r"^  (\d+) +(.*)$", root.epilog, flags=re.MULTILINE):
         yield f"| {status} | {_cell(meaning)} |"
