@@ -1,4 +1,4 @@
-"""A runner of composite actions, as small as this project's own action allows."""
+"""A small runner of composite actions: it covers what this project's own action and its guide use."""
 
 from __future__ import annotations
 
@@ -24,12 +24,30 @@ class Ran:
     summary: str
     log: str
 
+    @property
+    def commands(self) -> list[str]:
+        """The workflow commands that a runner executes: lines of the log, but not between a stop and its end."""
+        executed, end = [], ""
+        for line in self.log.splitlines():
+            command = re.match(r"\s*::([\w-]+)( [^:]*)?::(.*)|\s*##\[([\w-]+)", line)
+            if command is None or (end and command[1] != end):
+                continue
+            if command[1] == "stop-commands":
+                end = command[3]
+            elif end:
+                end = ""
+            else:
+                executed.append(line.strip())
+        assert not end, "commands stay off for the steps that follow"
+        return executed
+
 
 @dataclass(slots=True)
 class _Context:
     inputs: dict[str, str]
     steps: dict[str, dict[str, str]] = field(default_factory=dict)
     words: Mapping[str, str] = field(default_factory=dict)
+    failed: bool = False
 
     def value(self, expression: str) -> str:
         """`inputs.verb`, `steps.plan.outputs.changes`, `'a literal'`, or one of `words` (`github.token`)."""
@@ -48,14 +66,19 @@ class _Context:
         """`a || b`: the first that is not empty."""
         return next((value for part in expression.split("||") if (value := self.value(part.strip()))), "")
 
-    def holds(self, condition: str) -> bool:
-        """`a == b && c == d || e == f`."""
+    def runs(self, step: dict[str, Any]) -> bool:
+        """Whether a step runs: after a failure, only one whose condition asks for the job's status itself."""
+        condition = _EXPRESSION.sub(r"\1", step.get("if", "success()"))
+        if "cancelled()" not in condition and self.failed:
+            return False
+        return any(all(map(self._term, both.split("&&"))) for both in condition.split("||"))
 
-        def equal(comparison: str) -> bool:
-            left, right = comparison.split("==")
-            return self.value(left.strip()) == self.value(right.strip())
-
-        return any(all(map(equal, both.split("&&"))) for both in condition.split("||"))
+    def _term(self, term: str) -> bool:
+        """`a == b`, `a != b`, `success()` or `!cancelled()`: this runner is never cancelled."""
+        if term.strip() in ("success()", "!cancelled()"):
+            return True
+        left, sign, right = re.split(r" *(==|!=) *", term.strip())
+        return (self.value(left) == self.value(right)) == (sign == "==")
 
 
 def run(action: Path, folder: Path, temporary: Path, **inputs: str) -> Ran:
@@ -68,7 +91,7 @@ def run(action: Path, folder: Path, temporary: Path, **inputs: str) -> Ran:
         file.write_text("")
     status, log = 0, ""
     for step in described["runs"]["steps"]:
-        if "if" in step and not context.holds(step["if"]):
+        if not context.runs(step):
             continue
         files["GITHUB_OUTPUT"].write_text("")
         done = _step(step, context, action.parent, folder, temporary, files)
@@ -91,18 +114,19 @@ def run_job(
     """
     context, ran = _Context({}, words=words), []
     for step in job["steps"]:
-        if "if" in step and not context.holds(step["if"]):
+        if not context.runs(step):
             continue
         if "run" in step:
+            assert not _EXPRESSION.search(step["run"])
             given = {name: context.value(_EXPRESSION.sub(r"\1", text)) for name, text in step["env"].items()}
-            script = _EXPRESSION.sub(lambda found: context.value(found[1]), step["run"])
             path = {"PATH": f"{temporary}:{os.environ['PATH']}"}
             subprocess.run(
-                ["bash", "-eo", "pipefail", "-c", script], cwd=folder, env=os.environ | path | given, check=True
+                ["bash", "-eo", "pipefail", "-c", step["run"]], cwd=folder, env=os.environ | path | given, check=True
             )
         elif not step["uses"].startswith("actions/checkout@"):
             ran.append(act(folder, **step["with"]))
             context.steps[step.get("id", "")] = ran[-1].outputs
+            context.failed |= ran[-1].status != 0
     return ran
 
 

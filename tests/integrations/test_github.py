@@ -20,6 +20,7 @@ ACTION: Final = ROOT / "action.yml"
 BIN: Final = Path(sys.executable).parent
 COMMAND: Final = str(BIN / "provisioner")
 EXAMPLE: Final = str(ROOT / "examples" / "standalone.yaml")
+ZIZMOR: Final = ("--offline", "--quiet")
 
 
 def act(folder: Path, **inputs: str) -> runner.Ran:
@@ -34,7 +35,7 @@ def test_it_installs_itself_and_validates(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setenv("PIP_NO_BUILD_ISOLATION", "0")
     ran = act(tmp_path, executable="", verb="validate", files=EXAMPLE)
     assert (ran.status, ran.outputs["exitcode"]) == (0, "0"), ran.log
-    assert (tmp_path / "runner" / "provisioner" / "bin" / "provisioner").exists()
+    assert list((tmp_path / "runner").glob("provisioner.*/venv/bin/provisioner"))
 
 
 def test_what_is_wrong_becomes_annotations(tmp_path: Path) -> None:
@@ -42,7 +43,9 @@ def test_what_is_wrong_becomes_annotations(tmp_path: Path) -> None:
     wrong.write_text(Path(EXAMPLE).read_text().replace("vlan: 4094", "vlan: 70000"))
     ran = act(tmp_path, verb="validate", files=f"{wrong.name}\n")
     assert (ran.status, ran.outputs["exitcode"]) == (1, "1")
-    assert "::error file=a spec%2C and more.yaml,line=38" in ran.log
+    assert [command.partition(",col")[0] for command in ran.commands] == [
+        "::error file=a spec%2C and more.yaml,line=38",
+    ]
 
 
 def test_a_plan_is_a_summary_and_outputs(tmp_path: Path) -> None:
@@ -53,13 +56,61 @@ def test_a_plan_is_a_summary_and_outputs(tmp_path: Path) -> None:
     ran = act(tmp_path, verb="plan", files=EXAMPLE, overlays="host.yaml")
     assert (ran.status, ran.outputs["exitcode"], ran.outputs["changes"]) == (0, "2", "true")
     assert "4 outer maps to create" in ran.summary and "[9]" in ran.summary
-    assert ran.outputs["plan"].strip() == ran.summary.strip()
+    assert ran.outputs["plan"].strip() == ran.summary.strip() == Path(ran.outputs["file"]).read_text().strip()
+
+
+def test_two_plans_of_one_job_have_files_of_their_own(tmp_path: Path) -> None:
+    first, second = (act(tmp_path, verb="plan", files=EXAMPLE).outputs["file"] for _ in range(2))
+    assert first != second and Path(first).read_text() == Path(second).read_text()
 
 
 def test_no_plan_no_outputs(tmp_path: Path) -> None:
     ran = act(tmp_path, verb="plan", files=EXAMPLE, against="no.snapshot")
-    assert (ran.status, ran.outputs) == (1, {"exitcode": "1", "changes": "", "plan": ""})
-    assert "can't read the snapshot" in ran.log and ran.summary == ""
+    assert (ran.status, ran.outputs) == (1, {"exitcode": "1", "changes": "", "plan": "", "file": ""})
+    assert "no.snapshot" in ran.log and ran.summary == ""
+
+
+def test_lines_may_be_indented_and_end_with_crlf(tmp_path: Path) -> None:
+    overlay = tmp_path / "host.yaml"
+    overlay.write_text("outer_maps: {hosts_by_site: {inner_maps: {9: {entries: {}}}}}\n")
+    inputs = {"files": f"  {EXAMPLE}\t\r\n\r\n", "overlays": "\t host.yaml \r\n", "options": " --full\r\n"}
+    ran = act(tmp_path, verb="plan", **inputs)
+    assert (ran.status, ran.outputs["exitcode"]) == (0, "2"), ran.log
+    assert "[9]" in ran.summary
+
+
+def test_a_file_with_the_name_of_an_option_is_a_file(project: Project) -> None:
+    """Files and overlays of the names of options that would change what is done."""
+    folder, root = project.spec.parent, f"--pin-root={project.root}"
+    (folder / "--help").write_text(project.spec.read_text())
+    (folder / "--force").write_text("outer_maps: {tenants: {inner_maps: {}}}\n")
+    ran = act(folder, verb="apply", files="--help", overlays="--force", options=root)
+    assert (ran.status, ran.outputs["exitcode"], ran.outputs["changes"]) == (0, "0", "true"), ran.log
+    assert "1 outer map to create" in ran.summary
+
+
+HOSTILE = "::stop-commands::x\n  ::add-path::/evil\n##[add-mask]x\n::error file=x::y"
+
+
+@pytest.mark.parametrize(
+    ("verb", "own"),
+    [
+        ("validate", "::error file="),
+        ("plan", "::error::plan failed with exit status 1"),
+        ("apply", "::error::plan failed with exit status 1"),
+    ],
+)
+def test_workflow_commands_in_files_are_not_executed(tmp_path: Path, verb: str, own: str) -> None:
+    """Neither those in rows of a table, which messages quote, nor those in names of files."""
+    (tmp_path / "rows.csv").write_text("\n".join(["key,value", *HOSTILE.splitlines()]) + "\n")
+    table = "{from: rows.csv, key: key, value: value}"
+    map_ = f"{{type: hash, key: u32, value: u32, max_entries: 9, entries: {table}}}"
+    (tmp_path / "edge.yaml").write_text(f"version: 1\nname: edge\nmaps: {{hosts: {map_}}}\n")
+    for files in ("edge.yaml", HOSTILE):
+        ran = act(tmp_path, verb=verb, files=files)
+        assert (ran.status, ran.outputs["exitcode"]) == (1, "1")
+        assert ran.commands and all(command.startswith(own) for command in ran.commands), ran.log
+        assert "::error file=x::y" not in ran.commands
 
 
 def test_nothing_that_is_given_is_run(tmp_path: Path) -> None:
@@ -96,13 +147,18 @@ def test_apply_does_the_plan_that_it_shows(project: Project) -> None:
     assert (ran.status, ran.outputs["exitcode"]) == (0, "0"), ran.log
 
 
-def test_the_workflow_of_the_guide(system_bpffs: Path, tmp_path: Path) -> None:
-    """Its steps in a checkout that holds what it names; `gh` is one that writes down what it is told."""
+@pytest.mark.parametrize("refused", [False, True])
+def test_the_workflow_of_the_guide(system_bpffs: Path, tmp_path: Path, refused: bool) -> None:
+    """Its steps in a checkout that holds what it names. `gh` is a script that records its arguments."""
     assert system_bpffs.is_dir()
     (guide,) = pages.fences(__file__, "gitops.md")
     (tmp_path / "workflow.yml").write_text(guide.text)
     check = ["-m", "check_jsonschema", "--builtin-schema", "vendor.github-workflows", str(tmp_path / "workflow.yml")]
     subprocess.run([sys.executable, *check], check=True)
+    # The guide names versions, which readers know. Its users may pin commits.
+    (tmp_path / "zizmor.yml").write_text("rules: {unpinned-uses: {config: {policies: {'*': ref-pin}}}}")
+    config = f"--config={tmp_path / 'zizmor.yml'}"
+    subprocess.run([str(BIN / "zizmor"), *ZIZMOR, config, str(tmp_path / "workflow.yml")], check=True)
     checkout = tmp_path / "checkout"
     files = {
         "specs/edge.yaml": SPEC,
@@ -113,21 +169,29 @@ def test_the_workflow_of_the_guide(system_bpffs: Path, tmp_path: Path) -> None:
         (checkout / name).parent.mkdir(parents=True, exist_ok=True)
         (checkout / name).write_text(text)
     (checkout / "snapshots").mkdir()
-    assert run("export", "--snapshot", checkout / "snapshots/edge-1.snapshot", checkout / "specs/edge.yaml").status == 0
-    (tmp_path / "gh").write_text(f'#!/bin/sh\nprintf "%s\\n" "$GH_TOKEN" "$@" > {tmp_path}/said\n')
+    spec, snapshot = checkout / "specs/edge.yaml", checkout / "snapshots/edge-1.snapshot"
+    if refused:
+        assert run("apply", "--yes", spec).status == 0
+        limited = SPEC.replace("    inner: rules", "    inner: rules\n    limits: {delete_percent: 0, at_least: 0}")
+        spec.write_text(limited.replace("1: {entries: {1: 10, 2: 20}}", ""))
+    assert run("export", "--snapshot", snapshot, spec).status == 0
+    (tmp_path / "gh").write_text(
+        f'#!/bin/sh\nprintf "%s\\n" "$GH_TOKEN" "$@" > {tmp_path}/said\ncat "$7" > {tmp_path}/body\n'
+    )
     (tmp_path / "gh").chmod(0o755)
     words = {"github.token": "a-token", "github.event.number": "12"}
     ran = runner.run_job(yaml.safe_load(guide.text)["jobs"]["plan"], act, checkout, tmp_path, words)
-    assert [one.status for one in ran] == [0, 0]
-    said = (tmp_path / "said").read_text()
-    assert said.startswith("a-token\npr\ncomment\n12\n--body\n")
-    assert "Inner maps: 3 to create. Entries: 4 to insert." in said
+    assert [one.status for one in ran] == [0, 4 if refused else 0]
+    said = (tmp_path / "said").read_text().splitlines()
+    assert said[:-1] == ["a-token", "pr", "comment", "12", "--edit-last", "--create-if-none", "--body-file"]
+    body = (tmp_path / "body").read_text()
+    assert ("--approve-deletes" if refused else "Inner maps: 3 to create. Entries: 4 to insert.") in body
 
 
 def test_it_is_a_sound_action() -> None:
     check = ["-m", "check_jsonschema", "--builtin-schema", "vendor.github-actions", str(ACTION)]
     subprocess.run([sys.executable, *check], check=True)
-    subprocess.run([str(BIN / "zizmor"), "--offline", "--quiet", str(ACTION)], check=True)
+    subprocess.run([str(BIN / "zizmor"), *ZIZMOR, str(ACTION)], check=True)
 
 
 def test_the_guide_names_its_inputs_and_outputs() -> None:
