@@ -197,3 +197,6 @@ def test_the_ansible_role_prepares_a_host_and_starts_its_service(tmp_path: Path,
         assert host.run("test", "-e", PIN).returncode == 0
         again = fleet.play(role, vars=variables)
         assert (again.status, again.recap["edge-1"]["changed"]) == (0, 0), again.said
+        for source in (None, "bpf-provisioner"):
+            named = fleet.play(role, vars=variables | {"provisioner_source": source})
+            assert named.hosts("failed") == {"edge-1"} and "provisioner_source" in named.said

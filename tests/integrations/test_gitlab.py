@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any, Final
 
+import pytest
 import yaml
 
 from tests.cli.conftest import Project
@@ -27,15 +28,16 @@ def job(name: str) -> dict[str, Any]:
     return base | one | {"variables": base.get("variables", {}) | one.get("variables", {})}
 
 
-def play(name: str, folder: Path, **variables: str) -> subprocess.CompletedProcess[str]:
-    """`before_script` and `script` in one shell; the runner has the provisioner already."""
+def play(
+    name: str, folder: Path, path: str = f"{BIN}:{os.environ['PATH']}", **variables: str
+) -> subprocess.CompletedProcess[str]:
+    """`before_script` and `script` in one shell; the provisioner is in `path`."""
     one = job(name)
-    given = one["variables"] | {"PROVISIONER_SOURCE": ""} | variables
     lines = ["set -eo pipefail", *one["before_script"], *one["script"]]
     return subprocess.run(
         ["bash", "-c", "\n".join(lines)],
         cwd=folder,
-        env=os.environ | {"PATH": f"{BIN}:{os.environ['PATH']}"} | given,
+        env=os.environ | {"PATH": path} | one["variables"] | variables,
         capture_output=True,
         text=True,
         stdin=subprocess.DEVNULL,
@@ -75,6 +77,33 @@ def test_apply(project: Project) -> None:
     applied = play(".provisioner-apply", project.spec.parent, **variables)
     assert applied.returncode == 0, applied.stderr
     assert project.run("plan").status == 0
+
+
+def test_lines_may_be_indented_and_end_with_crlf(tmp_path: Path) -> None:
+    (tmp_path / "host.yaml").write_text("outer_maps: {hosts_by_site: {inner_maps: {9: {entries: {}}}}}\n")
+    variables = {"PROVISIONER_FILES": f"  {EXAMPLE}\r\n\r\n", "PROVISIONER_OVERLAYS": "\thost.yaml \r\n"}
+    planned = play(".provisioner-plan", tmp_path, **variables)
+    assert planned.returncode == 0, planned.stderr
+    assert "[9]" in planned.stdout
+
+
+def test_a_file_with_the_name_of_an_option_is_a_file(project: Project) -> None:
+    folder = project.spec.parent
+    (folder / "--help").write_text(project.spec.read_text())
+    (folder / "--force").write_text("outer_maps: {tenants: {inner_maps: {}}}\n")
+    variables = {"FILES": "--help", "OVERLAYS": "--force", "OPTIONS": f"--pin-root={project.root}"}
+    applied = play(".provisioner-apply", folder, **{f"PROVISIONER_{name}": value for name, value in variables.items()})
+    assert applied.returncode == 0, applied.stderr
+    assert project.run("plan").status == 0
+
+
+@pytest.mark.parametrize("name", [".provisioner-validate", ".provisioner-plan", ".provisioner-apply"])
+def test_nothing_is_installed_by_name(tmp_path: Path, name: str) -> None:
+    """Anyone may register a name at an index: without a source the command must be there."""
+    without = play(name, tmp_path, "/usr/bin:/bin", PROVISIONER_FILES=EXAMPLE)
+    assert without.returncode == 1
+    assert "set PROVISIONER_SOURCE" in without.stderr
+    assert not (tmp_path / ".provisioner").exists()
 
 
 def test_it_is_a_sound_template() -> None:
