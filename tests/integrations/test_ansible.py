@@ -172,6 +172,18 @@ def test_check_mode_says_what_a_run_does(fleet: Fleet) -> None:
     assert not any(fleet.live(name)["exists"] for name in fleet.hosts)
 
 
+def test_a_file_with_the_name_of_an_option_is_a_file(fleet: Fleet) -> None:
+    """Files of these names do not exist here: as options they would do something else than fail as files."""
+    given = {"files": ["--help"], "overlays": ["--force"], "executable": COMMAND}
+    kept = {"register": "refused", "ignore_errors": True}
+    places = claim("refused.errors | map(attribute='file') | sort == ['--force', '--help']")
+    tasks: list[Task] = []
+    for module in ("maps", "maps_facts"):
+        tasks += [{"name": module, f"bpf.provisioner.{module}": given} | kept, places]
+    played = fleet.play(tasks, "--limit", "edge-1")
+    assert played.status == 0, played.said
+
+
 def test_a_rolling_change_stops_at_the_host_that_fails(fleet: Fleet) -> None:
     fleet.write(SPEC)
     fleet.write(SPEC.replace("1: 10", "1: ten"), "edge-2")

@@ -97,6 +97,17 @@ def test_changed_specs_are_validated(hooks: Path, tmp_path: Path, tmp_path_facto
     assert "one.yaml" not in said
 
 
+def test_a_file_with_the_name_of_an_option_is_a_file(
+    hooks: Path, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    repository = Repository(tmp_path, hooks, tmp_path_factory.mktemp("cache"))
+    config = tmp_path / ".pre-commit-config.yaml"
+    config.write_text(config.read_text().replace("^specs/", "^--"))
+    repository.write("--help.yaml", SPEC.replace("vlan: 4094", "vlan: 70000"))
+    status, said = repository.commit()
+    assert status == 1 and "--help.yaml:38:" in said
+
+
 def test_pre_commit_takes_the_manifest() -> None:
     subprocess.run(
         [sys.executable, "-m", "pre_commit", "validate-manifest", ".pre-commit-hooks.yaml"], check=True, cwd=ROOT

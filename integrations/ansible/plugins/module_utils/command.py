@@ -15,20 +15,18 @@ SPEC = {
 """What all modules take."""
 
 
-def arguments(params):
-    """The words that name a project: its files, overlays and pin root."""
-    words = list(params["files"])
-    for overlay in params["overlays"]:
-        words += ["--overlay", overlay]
+def arguments(params, options=()):
+    """The command line of a verb: options, `--`, files. A file with the name of an option is still a file."""
+    words = [f"--overlay={overlay}" for overlay in params["overlays"]]
     if params["pin_root"]:
-        words += ["--pin-root", params["pin_root"]]
+        words.append(f"--pin-root={params['pin_root']}")
     if params["allow_outside"]:
         words.append("--allow-outside")
-    return words
+    return [*words, *options, "--", *params["files"]]
 
 
 def run(module, verb, words):
-    """Run a verb with `--format json`; gives its exit status, its document (None without one) and its errors."""
+    """Run a verb with `--format json`. Gives its exit status, its document (or None) and its errors."""
     executable = module.params["executable"]
     if "/" not in executable:
         executable = module.get_bin_path(executable, required=True, opt_dirs=["/usr/local/bin", "/opt/provisioner/bin"])

@@ -129,10 +129,10 @@ _ALLOW_ABSENT = ("take_over",)
 """What destroy asks for: it has no limits of deletes, and protected maps have no override."""
 
 
-def words(params, absent):
-    """The options of apply and destroy that plan takes as well."""
+def overrides(params, absent):
+    """The options of apply and destroy that plan takes too."""
     allowed = [name for name in (_ALLOW_ABSENT if absent else _ALLOW) if params[name]]
-    return command.arguments(params) + [f"--{name.replace('_', '-')}" for name in allowed]
+    return [f"--{name.replace('_', '-')}" for name in allowed]
 
 
 def difference(document):
@@ -163,16 +163,15 @@ def main():
     argument_spec["lock_timeout"] = {"type": "float", "default": 30}
     module = AnsibleModule(argument_spec=argument_spec, supports_check_mode=True)
     absent = module.params["state"] == "absent"
-    asked = words(module.params, absent)
+    options = overrides(module.params, absent)
 
     if module.check_mode:
-        extra = ["--destroy"] if absent else []
-        status, document, errors = command.run(module, "plan", asked + extra)
-        done = status in (0, 2)
+        verb, options = "plan", options + (["--destroy"] if absent else [])
     else:
-        extra = ["--yes", "--lock-timeout", str(module.params["lock_timeout"])]
-        status, document, errors = command.run(module, "destroy" if absent else "apply", asked + extra)
-        done = status == 0
+        verb = "destroy" if absent else "apply"
+        options = [*options, "--yes", f"--lock-timeout={module.params['lock_timeout']}"]
+    status, document, errors = command.run(module, verb, command.arguments(module.params, options))
+    done = status == 0 or (module.check_mode and status == 2)
 
     told = {"changed": False}
     if document is not None:

@@ -77,7 +77,7 @@ from ansible_collections.bpf.provisioner.plugins.module_utils import command
 def main():
     """Show one project."""
     module = AnsibleModule(argument_spec=dict(command.SPEC), supports_check_mode=True)
-    status, document, errors = command.run(module, "show", [*command.arguments(module.params), "--full"])
+    status, document, errors = command.run(module, "show", command.arguments(module.params, ["--full"]))
     if status != 0 or document is None:
         module.fail_json(msg=command.in_words(errors), errors=errors, rc=status)
     module.exit_json(changed=False, ansible_facts={"bpf_maps": {document["project"]: document}})
