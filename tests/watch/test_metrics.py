@@ -1,4 +1,4 @@
-"""What Prometheus is told, over HTTP and in a file, and the example alerts over it."""
+"""What Prometheus is told, over HTTP and in a file."""
 
 from __future__ import annotations
 
@@ -6,20 +6,16 @@ import re
 import socket
 import subprocess
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-import promql_parser
-import pytest
-import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.cli.conftest import Project
 from tests.cli.support import run
 from tests.watch.conftest import Watching, until
 
-ALERTS: Final = Path(__file__).parents[2] / "integrations" / "prometheus" / "alerts.yml"
 DOCS: Final = Path(__file__).parents[2] / "docs" / "watch.md"
 
 
@@ -83,36 +79,6 @@ def exported() -> set[str]:
     from provisioner.watch.metrics import Metrics
 
     return {family.name for family in Metrics().families()}
-
-
-def test_the_alerts_are_rules_over_metrics_that_there_are() -> None:
-    groups = yaml.safe_load(ALERTS.read_text())["groups"]
-    rules = [rule for group in groups for rule in group["rules"]]
-    assert rules
-    for rule in rules:
-        assert set(rule) <= {"alert", "expr", "for", "labels", "annotations"}
-        assert re.fullmatch(r"Provisioner[A-Za-z]+", rule["alert"]) and rule["annotations"]["summary"]
-        assert re.fullmatch(r"\d+[smh]", rule.get("for", "1m"))
-        named = set(selected(promql_parser.parse(rule["expr"])))
-        assert named and named <= exported(), rule["alert"]
-
-
-def selected(expression: Any) -> Iterator[str]:
-    """The names of all metrics that an expression of PromQL selects."""
-    if isinstance(expression, promql_parser.VectorSelector) and expression.name is not None:
-        yield expression.name
-    for part in ("lhs", "rhs", "expr", "vector_selector"):
-        if (inner := getattr(expression, part, None)) is not None:
-            yield from selected(inner)
-    for argument in getattr(expression, "args", None) or ():
-        yield from selected(argument)
-
-
-def test_the_reading_of_alerts_finds_what_an_expression_selects_and_what_is_none() -> None:
-    told = "sum by (a) (rate(x_total[5m])) / on (a) max(y) > time() - abs(z)"
-    assert set(selected(promql_parser.parse(told))) == {"x_total", "y", "z"}
-    with pytest.raises(ValueError, match="parenthesis"):
-        promql_parser.parse("sum by (provisioner_drift > 0")
 
 
 def test_the_documentation_lists_every_metric() -> None:
