@@ -13,7 +13,7 @@ BPF_CFLAGS := -O2 -g -Wall -Werror -target bpf -I/usr/include/$(shell uname -m)-
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 SETUPS := setup-demo setup-lint setup-test setup-kernels setup-recipes
-.PHONY: $(SETUPS) help setup man bpf demo test sweep test-kernels test-recipes test-kernels-short lint format docs bench bench-full clean
+.PHONY: $(SETUPS) help setup man pictures bpf demo test sweep test-kernels test-recipes test-kernels-short lint format docs bench bench-full clean
 
 help: ## print this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -25,6 +25,9 @@ $(SETUPS): setup-%:
 
 man: setup-lint ## generate the manual page from the command line's help
 	$(VENV)/python scripts/manpage.py > man/provisioner.1
+
+pictures: ## draw the pictures of the documentation
+	$(PYTHON) scripts/pictures.py
 
 bpf: $(BPF_OBJECTS) ## compile bpf/*.bpf.c
 

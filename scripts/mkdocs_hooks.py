@@ -3,6 +3,7 @@
 - A fence that is a file gets its name as title; an edit becomes a command of sed.
 - `<!-- readme: HEADING -->` becomes that section of the README, so that both show the same.
 - A link to a file of the repository, which the site does not have, becomes its path.
+- A picture is included in the page, so that it follows the color scheme of the site.
 - The copy button of a console copies the commands without prompts and output.
 """
 
@@ -15,6 +16,8 @@ from pathlib import Path
 from typing import Final
 
 _README: Final = Path(__file__).parent.parent / "README.md"
+_DOCS: Final = _README.parent / "docs"
+_PICTURE: Final = re.compile(r'<img alt="[^"]*" src="(?:\.\./)*(assets/pictures/[\w-]+\.svg)" ?/?>')
 _CONSOLE: Final = re.compile(r'<div class="language-console highlight">(<pre>.*?</pre>)</div>', re.DOTALL)
 
 
@@ -26,7 +29,7 @@ def on_page_markdown(markdown: str, **_: object) -> str:
 
 
 def on_page_content(content: str, **_: object) -> str:
-    return _CONSOLE.sub(_with_commands, content)
+    return _PICTURE.sub(_inline, _CONSOLE.sub(_with_commands, content))
 
 
 def readme_section(heading: str) -> str:
@@ -52,6 +55,10 @@ def _with_commands(found: re.Match[str]) -> str:
     console = html.unescape(re.sub(r"<[^>]+>", "", found[1]))
     copied = html.escape("\n".join(commands(console))).replace("\n", "&#10;")
     return f'<div class="language-console highlight" data-copy="{copied}">{found[1]}</div>'
+
+
+def _inline(found: re.Match[str]) -> str:
+    return (_DOCS / found[1]).read_text().replace("\n", "")
 
 
 def _path(link: re.Match[str]) -> str:

@@ -14,6 +14,7 @@ import pytest
 
 from provisioner.cli import command_line
 from tests import pages
+from tests.report import browser
 
 VERBS = [command.callback.__name__ for command in command_line.all_verbs().registered_commands if command.callback]
 
@@ -100,3 +101,54 @@ def _copied(page: str) -> list[str]:
 def test_links_of_the_readme_lead_to_the_same_place(built: Built) -> None:
     """A page of docs/ is a link of the site; another file of the repository is its path."""
     assert "See <code>examples/edge.yaml</code>." in built("")
+
+
+def test_pictures_are_part_of_the_page(built: Built) -> None:
+    """As images they could not follow the color scheme that a reader chooses on the site."""
+    assert built("").count('<svg class="picture"') == 1
+    assert 'src="assets/pictures' not in built("")
+    assert built("how-it-works").count('<svg class="picture"') == 2
+
+
+WIDTHS = (1280, 390)
+_ASKER = """\
+<!doctype html><meta charset=utf-8><body><script>
+  addEventListener("load", async () => {
+    const answer = [];
+    for (const page of PAGES) for (const width of WIDTHS) {
+      const frame = document.createElement("iframe");
+      frame.style.cssText = `width:${width}px;height:800px;border:0`;
+      const loaded = new Promise((done) => frame.addEventListener("load", done));
+      frame.src = page;
+      document.body.append(frame);
+      await loaded;
+      const its = frame.contentDocument;
+      for (const text of its.querySelectorAll("svg.picture text")) {
+        const size = parseFloat(frame.contentWindow.getComputedStyle(text).fontSize);
+        answer.push([page, width, "text", size * text.getScreenCTM().a]);
+      }
+      answer.push([page, width, "page", its.documentElement.scrollWidth]);
+      frame.remove();
+    }
+    document.body.append(Object.assign(document.createElement("output"), {textContent: JSON.stringify(answer)}));
+  });
+</script>
+"""
+
+
+def test_every_page_fits_a_desktop_and_a_phone(site: Path, tmp_path: Path) -> None:
+    """No page scrolls sideways, and the text of pictures has at least 12 pixels."""
+    addresses = [path.as_uri() for path in sorted(site.rglob("index.html"))]
+    asker = _ASKER.replace("PAGES", json.dumps(addresses)).replace("WIDTHS", json.dumps(WIDTHS))
+    (tmp_path / "asker.html").write_text(asker)
+    answer = browser.chromium(
+        "--allow-file-access-from-files", "--dump-dom", (tmp_path / "asker.html").as_uri(), folder=tmp_path
+    )
+    found = re.search(r"<output>(.*)</output>", answer, re.DOTALL)
+    assert found is not None, answer
+    measured = json.loads(html.unescape(found[1]))
+    assert len([row for row in measured if row[2] == "page"]) == len(addresses) * len(WIDTHS)
+    assert [row for row in measured if row[2] == "page" and row[3] > row[1]] == []
+    texts = [row for row in measured if row[2] == "text"]
+    assert texts
+    assert [row for row in texts if row[3] < 12] == []
