@@ -45,7 +45,7 @@ test: setup bpf ## the whole test suite; needs root
 	$(VENV)/python -m pytest
 
 sweep: setup bpf ## every kill point and fault, and long runs; needs root and about two hours
-	PROVISIONER_SWEEP=full $(VENV)/python -m pytest tests/promises
+	PROVISIONER_SWEEP=full $(VENV)/python -m pytest tests/promises tests/object_check
 
 test-kernels: setup-kernels bpf ## the tests of the kernel on Linux 5.10 to the newest; KERNEL=6.1 for one; needs root and qemu
 	$(VENV)/python scripts/test_kernels.py $(KERNEL)

@@ -10,10 +10,11 @@ from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import Final, Self
 
+from provisioner import object_check
 from provisioner.codec.btf import BtfTypes
 from provisioner.codec.btf_specials import specials_of
 from provisioner.errors import InputError, Problem, Problems, RefusedError, did_you_mean
-from provisioner.kernel import libbpf, maps
+from provisioner.kernel import libbpf, maps, object_probe
 from provisioner.kernel.fd import Fd, FdSet, MapFd, OwnedFd, ProgramFd
 from provisioner.kernel.reasons import LOAD, KernelError
 from provisioner.location import Location
@@ -23,6 +24,8 @@ from provisioner.uapi import OUTER_TYPES, MapFlag, MapType
 
 EmittedBtf = tuple[bytes, int, int]
 """BTF to be loaded, and the ids of the key's and the value's type in it."""
+
+_COMPILE: Final = "compile it with `clang -O2 -g -target bpf -c`"
 
 _NOTHING: Final[Mapping[str, MapFd]] = MappingProxyType({})
 
@@ -174,8 +177,7 @@ def _place(source: Path | bytes, name: str = "") -> Location:
 def _opened(source: Path | bytes, data: bytes, name: str) -> Iterator[int]:
     """An open `bpf_object`. libbpf names its data sections after the object, up to the first dot of the file name."""
     place = _place(source, name)
-    if not data.startswith(b"\x7fELF"):
-        raise InputError(Problem("this is no ELF file", place, "compile it with `clang -O2 -g -target bpf -c`"))
+    _check(data, place)
     options = libbpf.ObjectOpenOptions(object_name=Path(place.file).name.partition(".")[0].encode())
     with libbpf.captured_log() as log:
         try:
@@ -186,6 +188,26 @@ def _opened(source: Path | bytes, data: bytes, name: str) -> Iterator[int]:
         yield handle
     finally:
         libbpf.object_close(handle)
+
+
+_sound: Final[set[str]] = set()
+"""The digests of objects that are known to do libbpf no harm: each is checked once in a process."""
+
+
+def _check(data: bytes, place: Location) -> None:
+    """Raise InputError for what libbpf must not see: it trusts what it is given."""
+    digest = hashlib.sha256(data).hexdigest()
+    if digest in _sound:
+        return
+    if not data.startswith(b"\x7fELF"):
+        raise InputError(Problem("this is not an ELF file", place, _COMPILE))
+    try:
+        object_check.check(data)
+    except object_check.Malformed as error:
+        raise InputError(Problem(f"malformed object: {error}", place, _COMPILE)) from None
+    if not object_probe.survives(data):
+        raise InputError(Problem("libbpf crashes when it opens this object", place, _COMPILE))
+    _sound.add(digest)
 
 
 def _unopened(log: str, error: KernelError, place: Location) -> Problem:

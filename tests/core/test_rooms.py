@@ -28,7 +28,7 @@ EDGE = {"kernel", "apply", "api"} | {
 
 PURE = [
     *VALUES,
-    *("language", "codec", "planning", "report", "explain_programs", "completion"),
+    *("language", "codec", "object_check", "planning", "report", "explain_programs", "completion"),
     *("document/tree", "document/overlays", "document/merge", "observed/sources", "observed/snapshot", "watch/machine"),
     *(
         f"desired/{module}"
