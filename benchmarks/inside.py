@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from provisioner import api
+import provisioner
 from provisioner.apply import Options, apply_plan
 from provisioner.kernel import bpffs
 
@@ -28,13 +28,13 @@ def main(spec: str) -> None:
         seconds[name] = time.perf_counter() - start
         return made
 
-    project = timed("load", lambda: api.load([Path(spec)]))
-    first = timed("plan", lambda: api.plan(project))
+    project = timed("load", lambda: provisioner.load([Path(spec)]))
+    first = timed("plan", lambda: project.plan())
     with bpffs.lock(Path(first.desired.pin_root), 0, create=True):
         # No look afterwards: that is what the next line measures.
         timed("steps", lambda: apply_plan(first, Options(), tuple))
-    again = timed("observe", lambda: api.plan(project))
-    timed("destroy", lambda: api.destroy(project))
+    again = timed("observe", lambda: project.plan())
+    timed("destroy", lambda: project.destroy())
     if again.steps:
         raise SystemExit("the second plan has changes")
     print(json.dumps(seconds))

@@ -20,9 +20,9 @@ import numpy as np
 from provisioner.kernel import batch, maps
 from provisioner.kernel.batch import Batching
 from provisioner.kernel.fd import MapFd
-from provisioner.shape import MapShape
-from provisioner.uapi import MapType
-from provisioner.words import plural
+from provisioner.model.map_shape import MapShape
+from provisioner.model.uapi import MapType
+from provisioner.model.words import plural
 
 _EXPEDITED: Final = Path("/sys/kernel/rcu_expedited")
 _INNER: Final = MapShape(MapType.ARRAY, 4, 4, 1)

@@ -19,7 +19,7 @@ def main() -> int:
     # No work here is OpenBLAS', which starts a thread per CPU when NumPy is imported.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     try:
-        from provisioner.cli.command_line import run
+        from provisioner.cli.app import run
 
         status = run(sys.argv[1:])
     except KeyboardInterrupt:

@@ -14,7 +14,7 @@ from typing import Any, Final
 import typer
 
 from provisioner import __version__
-from provisioner.cli import command_line
+from provisioner.cli import app
 from provisioner.cli.options import add_log_format
 
 _CHANGELOG: Final = Path(__file__).parent.parent / "CHANGELOG.md"
@@ -32,7 +32,7 @@ _ENVIRONMENT: Final = (
 
 def page() -> Iterator[str]:
     """The page, line by line."""
-    root: Any = typer.main.get_command(command_line.all_verbs())
+    root: Any = typer.main.get_command(app.all_verbs())
     add_log_format(root)
     commands = dict(sorted(root.commands.items()))
     yield f'.TH PROVISIONER 1 "{_released()}" "provisioner {__version__}" "User Commands"'

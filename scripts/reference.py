@@ -19,7 +19,7 @@ import yaml
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 
-from provisioner.cli import command_line
+from provisioner.cli import app
 from provisioner.cli.options import add_log_format
 
 _SCHEMAS: Final = Path(__file__).parent.parent / "schemas"
@@ -102,7 +102,7 @@ def command_line_page() -> Iterator[str]:
 
 def whole_command() -> Any:
     """The command line with every command, and the options that all of them accept."""
-    root: Any = typer.main.get_command(command_line.all_verbs())
+    root: Any = typer.main.get_command(app.all_verbs())
     add_log_format(root)
     return root
 

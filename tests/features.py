@@ -14,18 +14,18 @@ from typing import Final
 
 import pytest
 
-from provisioner import kernelfacts
 from provisioner.codec.btf_emit import btf_of
 from provisioner.codec.integer import Integer
 from provisioner.codec.layout import lay_out_struct
 from provisioner.codec.members import Opaque
-from provisioner.doctor import running_version
+from provisioner.doctor.checks import running_version
 from provisioner.kernel import maps
 from provisioner.kernel.fd import MapFd
 from provisioner.kernel.reasons import KernelError
-from provisioner.shape import MapShape
-from provisioner.specials import SPIN_LOCK, Special
-from provisioner.uapi import MapFlag, MapType
+from provisioner.model import kernel_versions
+from provisioner.model.map_shape import MapShape
+from provisioner.model.special_fields import SPIN_LOCK, Special
+from provisioner.model.uapi import MapFlag, MapType
 
 _TRIED: Final = {
     MapType.BLOOM_FILTER: MapShape(MapType.BLOOM_FILTER, 0, 8, 16),
@@ -33,18 +33,18 @@ _TRIED: Final = {
 }
 
 
-MEMORY: Final = kernelfacts.Fact((6, 4, 0), "90a5527d7686")
+MEMORY: Final = kernel_versions.Fact((6, 4, 0), "90a5527d7686")
 """From here on `memlock` in fdinfo is what a map takes; before, what its entries would at most, in pages."""
 
 _ROOM: Final = {"bpf_timer": 16, "bpf_wq": 16, SPIN_LOCK: 4, "bpf_res_spin_lock": 4}
 """Bytes of the kernel's own fields; pointers have 8."""
 
 
-UNPRIVILEGED: Final = kernelfacts.Fact((5, 19, 0), "c8644cd0efe7")
+UNPRIVILEGED: Final = kernel_versions.Fact((5, 19, 0), "c8644cd0efe7")
 """From here on kernel.unprivileged_bpf_disabled forbids others to create and load, and no more."""
 
 
-NETWORK_MAPS: Final = kernelfacts.Fact((6, 9, 0), "ed1ad5a7415d")
+NETWORK_MAPS: Final = kernel_versions.Fact((6, 9, 0), "ed1ad5a7415d")
 """From here on CAP_SYS_ADMIN makes maps that CAP_NET_ADMIN is needed for."""
 
 
@@ -81,7 +81,7 @@ def _tried(what: str, bounds: str) -> tuple[int, str]:
     """The errno of a call with these capabilities alone, 0 for none, and what is said of it."""
     code = (
         "from pathlib import Path; from provisioner.kernel import maps\n"
-        "from provisioner.shape import MapShape; from provisioner.uapi import MapType\n"
+        "from provisioner.model.map_shape import MapShape; from provisioner.model.uapi import MapType\n"
         "from provisioner.kernel.reasons import KernelError\n"
         f"try: {what}; print(0)\n"
         "except KernelError as error: print(error.errno, error)"
@@ -102,17 +102,17 @@ def kernel_has(map_type: MapType) -> bool:
     except KernelError as error:
         refused = error
     if refused is not None:
-        lacks(map_type.word, kernelfacts.TYPES[map_type], str(refused))
+        lacks(map_type.word, kernel_versions.TYPES[map_type], str(refused))
     return refused is None
 
 
 def need(map_type: MapType) -> None:
     """Skip where the kernel makes no maps of a type."""
     if not kernel_has(map_type):
-        pytest.skip(lacks(map_type.word, kernelfacts.TYPES[map_type], "BPF_MAP_CREATE is refused"))
+        pytest.skip(lacks(map_type.word, kernel_versions.TYPES[map_type], "BPF_MAP_CREATE is refused"))
 
 
-def lacks(what: str, fact: kernelfacts.Fact, showed: str) -> str:
+def lacks(what: str, fact: kernel_versions.Fact, showed: str) -> str:
     """The claim that this kernel lacks something, by what showed it. Fails where the kernel is new enough for it."""
     claim = f"no {what}: {showed}; it came with {fact.source}"
     assert running_version() < fact.since, claim
@@ -153,11 +153,11 @@ def need_field(kind: str) -> None:
     try:
         shape, fd = record(kind)
     except KernelError as error:
-        pytest.skip(lacks(kind, kernelfacts.SPECIALS[word], str(error)))
+        pytest.skip(lacks(kind, kernel_versions.SPECIALS[word], str(error)))
     with fd:
         maps.update(fd, bytes(4), b"\xff" * shape.value_size)
         if (maps.lookup(fd, bytes(4), shape.value_size) or b"")[:size] != bytes(size):
-            pytest.skip(lacks(kind, kernelfacts.SPECIALS[word], "it is written and read like any field"))
+            pytest.skip(lacks(kind, kernel_versions.SPECIALS[word], "it is written and read like any field"))
 
 
 def inner_locks_refused() -> KernelError | None:
@@ -167,7 +167,7 @@ def inner_locks_refused() -> KernelError | None:
         try:
             maps.create(MapShape(MapType.ARRAY_OF_MAPS, 4, 4, 1), inner=inner).close()
         except KernelError as error:
-            lacks("bpf_spin_lock in an inner map's values", kernelfacts.INNER_LOCKS, str(error))
+            lacks("bpf_spin_lock in an inner map's values", kernel_versions.INNER_LOCKS, str(error))
             return error
     return None
 
@@ -176,4 +176,4 @@ def need_inner_locks() -> None:
     """Skip where no inner map may have a bpf_spin_lock in its values."""
     refused = inner_locks_refused()
     if refused is not None:
-        pytest.skip(lacks("bpf_spin_lock in an inner map's values", kernelfacts.INNER_LOCKS, str(refused)))
+        pytest.skip(lacks("bpf_spin_lock in an inner map's values", kernel_versions.INNER_LOCKS, str(refused)))

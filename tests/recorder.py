@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from provisioner.kernel import links, maps
-from provisioner.uapi import Command
+from provisioner.model.uapi import Command
 from tests import preload
 
 Created = tuple[str, int]

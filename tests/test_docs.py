@@ -16,7 +16,7 @@ import typer
 
 from benchmarks import run as benchmarks
 from benchmarks.suite import QUICK
-from provisioner.cli import command_line
+from provisioner.cli import app
 from tests import pages
 from tests.conftest import remove_tree
 
@@ -107,7 +107,7 @@ def test_no_fence_is_overlooked(page: Path) -> None:
 def test_every_command_that_writes_json_has_a_sample() -> None:
     """What the page shows is what the command prints, as with all pages."""
     page = (DOCS / "json-samples.md").read_text()
-    root: Any = typer.main.get_command(command_line.all_verbs())
+    root: Any = typer.main.get_command(app.all_verbs())
     writers = {name for name, verb in root.commands.items() if "json" in str(_format(verb))}
     assert writers == set(re.findall(r"^\$ provisioner (\w+) .*--format json", page, flags=re.MULTILINE))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from provisioner.cli import command_line
+from provisioner.cli import app
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -13,7 +13,7 @@ README = (ROOT / "README.md").read_text()
 
 def test_every_verb_is_named() -> None:
     listed = set(re.findall(r"^\| `(\w+)[^`]*` \|", README, flags=re.MULTILINE))
-    verbs_there = command_line.all_verbs().registered_commands
+    verbs_there = app.all_verbs().registered_commands
     known = {command.name or command.callback.__name__ for command in verbs_there if command.callback}
     assert known <= listed
 

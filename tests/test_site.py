@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from provisioner.cli import command_line
+from provisioner.cli import app
 from tests import pages
 from tests.report import browser
 
-VERBS = [command.callback.__name__ for command in command_line.all_verbs().registered_commands if command.callback]
+VERBS = [command.callback.__name__ for command in app.all_verbs().registered_commands if command.callback]
 
 Built = Callable[[str], str]
 

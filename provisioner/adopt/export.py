@@ -16,13 +16,12 @@ from provisioner.adopt.skeleton import flag_lines
 from provisioner.adopt.spelling import spell
 from provisioner.codec.btf import BtfTypes
 from provisioner.codec.display import format_value
-from provisioner.host import ByteOrder
-from provisioner.shape import MapShape
-from provisioner.typexpr import NamedType, TypeExpr, parts
-from provisioner.uapi import BARE_TYPES, KEYLESS_TYPES, MapType
+from provisioner.model.host import ByteOrder
+from provisioner.model.map_shape import MapShape
+from provisioner.model.type_expr import NamedType, TypeExpr, parts
+from provisioner.model.uapi import BARE_TYPES, KEYLESS_TYPES, STORAGE_TYPES
 
 DEFAULT_PROJECT: Final = "adopted"
-_SIZELESS: Final = frozenset({MapType.SK_STORAGE, MapType.INODE_STORAGE, MapType.TASK_STORAGE, MapType.CGRP_STORAGE})
 
 
 class Exported(msgspec.Struct, frozen=True):
@@ -182,7 +181,7 @@ class _Exporter:
             if value.type.specials != shape.specials:
                 yield f"    # Not all: the values hold {_undeclared(shape)}."
             yield f"    value: {spell(value.expr)}"
-        if shape.map_type not in _SIZELESS:
+        if shape.map_type not in STORAGE_TYPES:
             yield f"    max_entries: {capacity}"
         yield from flag_lines(shape, "    ")
 

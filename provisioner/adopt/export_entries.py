@@ -11,8 +11,8 @@ from typing import Final
 import numpy as np
 
 from provisioner.adopt.found import FoundMap
-from provisioner.codec.base import Bytes, Path, Type, Value, leaves
 from provisioner.codec.display import format_value
+from provisioner.model.types import Bytes, Path, Type, Value, leaves
 
 LONG: Final = 64
 """Entries from which on a map's contents go to a table."""

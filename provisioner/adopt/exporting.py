@@ -13,9 +13,9 @@ from provisioner.adopt.naming import Naming, read_naming
 from provisioner.adopt.survey import survey
 from provisioner.codec.btf import BtfTypes
 from provisioner.desired import loading
-from provisioner.errors import Problems
 from provisioner.kernel import bpffs
 from provisioner.kernel import host as this_host
+from provisioner.model.errors import Problems
 from provisioner.observed import pinned_btf
 
 _USUAL: Final = Path("/sys/fs/bpf")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import msgspec
 
-from provisioner.codec.base import Bytes
-from provisioner.shape import MapShape
-from provisioner.uapi import LRU_TYPES
+from provisioner.model.map_shape import MapShape
+from provisioner.model.types import Bytes
+from provisioner.model.uapi import LRU_TYPES
 
 
 class FoundTypes(msgspec.Struct, frozen=True):

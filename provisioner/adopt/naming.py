@@ -14,17 +14,17 @@ from msgspec import field
 
 from provisioner.adopt.found import FoundTypes
 from provisioner.adopt.spelling import HERE, Vocabulary, opaque
-from provisioner.codec.base import ByteOrder, Bytes, Path, Type, leaves
 from provisioner.codec.btf import BtfTypes
 from provisioner.codec.build import Builder
 from provisioner.codec.integer import Integer
 from provisioner.codec.layout import Struct
-from provisioner.document.tree import Mapping as TreeMapping
-from provisioner.document.tree import Node, Scalar
-from provisioner.errors import InputError, Problems
 from provisioner.language.read_types import read_type
-from provisioner.typexpr import BtfType, LpmKeyType, NamedType, TypeExpr, parts
-from provisioner.uapi import MapType
+from provisioner.model.errors import InputError, Problems
+from provisioner.model.tree import Mapping as TreeMapping
+from provisioner.model.tree import Node, Scalar
+from provisioner.model.type_expr import BtfType, LpmKeyType, NamedType, TypeExpr, parts
+from provisioner.model.types import ByteOrder, Bytes, Path, Type, leaves
+from provisioner.model.uapi import MapType
 
 _PREFIX_SIZE = 4
 

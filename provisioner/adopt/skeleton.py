@@ -12,19 +12,14 @@ from typing import Final
 from provisioner.adopt.skeleton_types import ObjectTypes
 from provisioner.codec.btf import BtfTypes
 from provisioner.codec.display import format_value
-from provisioner.objectfile import MapDef, ObjectInfo, ProgramDef
-from provisioner.shape import MapShape
-from provisioner.uapi import BARE_TYPES, KEYLESS_TYPES, SOCKET_TYPES, MapFlag, MapType, flag_names
+from provisioner.model.map_shape import MapShape
+from provisioner.model.object_file import MapDef, ObjectInfo, ProgramDef
+from provisioner.model.uapi import BARE_TYPES, KEYLESS_TYPES, SOCKET_TYPES, STORAGE_TYPES, MapFlag, MapType, flag_names
 
 _XDP: Final = 6
 """BPF_PROG_TYPE_XDP."""
 
-_UNLISTED: Final = (
-    KEYLESS_TYPES
-    | BARE_TYPES
-    | SOCKET_TYPES
-    | {MapType.STRUCT_OPS, MapType.SK_STORAGE, MapType.INODE_STORAGE, MapType.TASK_STORAGE, MapType.CGRP_STORAGE}
-)
+_UNLISTED: Final = KEYLESS_TYPES | BARE_TYPES | SOCKET_TYPES | STORAGE_TYPES | {MapType.STRUCT_OPS}
 """Types of maps that hold nothing a spec could list."""
 
 

@@ -9,10 +9,10 @@ from provisioner.codec.btf import BtfAlias, BtfArray, BtfComposite, BtfEnum, Btf
 from provisioner.codec.btf_convert import FIXED_ORDER, enum_type, integer_type
 from provisioner.codec.build import ELEMENTS, Builder, builtins
 from provisioner.codec.display import format_value
-from provisioner.errors import Problems
-from provisioner.location import Location
-from provisioner.specials import STRUCTS
-from provisioner.typexpr import BtfType
+from provisioner.model.errors import Problems
+from provisioner.model.location import Location
+from provisioner.model.special_fields import STRUCTS
+from provisioner.model.type_expr import BtfType
 
 _CANDIDATES: Final = 8
 _NOWHERE: Final = Location("")

@@ -6,15 +6,15 @@ import re
 from typing import Final, assert_never
 
 from provisioner.codec.array import Array
-from provisioner.codec.base import Scalar, Type
 from provisioner.codec.build import ELEMENTS, builtins
 from provisioner.codec.display import format_value
 from provisioner.codec.integer import Boolean, Enum, Integer
 from provisioner.codec.layout import Struct, Union
 from provisioner.codec.lpm import LpmScalar
+from provisioner.codec.scalar import Scalar
 from provisioner.codec.text import Char, HexBytes
-from provisioner.location import Location
-from provisioner.typexpr import (
+from provisioner.model.location import Location
+from provisioner.model.type_expr import (
     ArrayType,
     BtfType,
     EnumType,
@@ -26,6 +26,7 @@ from provisioner.typexpr import (
     TypeExpr,
     UnionType,
 )
+from provisioner.model.types import Type
 
 HERE: Final = Location("")
 """Where types stand that nobody has written."""

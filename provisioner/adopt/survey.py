@@ -10,21 +10,21 @@ from pathlib import Path
 import numpy as np
 from msgspec.structs import replace
 
-from provisioner import columns
 from provisioner.adopt.found import FoundInner, FoundMap, FoundTypes, lists_entries
-from provisioner.codec.base import Bytes
 from provisioner.codec.btf import BtfTypes
 from provisioner.codec.btf_specials import specials_of
-from provisioner.errors import Problems
-from provisioner.host import Host
 from provisioner.kernel import bpffs, maps, reading
 from provisioner.kernel.fd import InnerId, MapFd
 from provisioner.kernel.maps import MapInfo
 from provisioner.kernel.reasons import KernelError
+from provisioner.model import entry_table
+from provisioner.model.errors import Problems
+from provisioner.model.host import Host
+from provisioner.model.map_shape import MapShape
+from provisioner.model.special_fields import Special
+from provisioner.model.types import Bytes
+from provisioner.model.uapi import object_name
 from provisioner.observed.live_source import normalised
-from provisioner.shape import MapShape
-from provisioner.specials import Special
-from provisioner.uapi import object_name
 
 
 def survey(pins: Iterable[Path], ids: Iterable[int], names: Iterable[str], host: Host) -> tuple[FoundMap, ...]:
@@ -118,7 +118,7 @@ class _Reader:
             nothing: Bytes = np.zeros((1, 0), np.uint8)
             return FoundMap(int(info.id), info.name, pin, shape, types, shape, types, nothing, (0,), (inner,))
         keys, ids = reading.read_slots(fd, shape)
-        order = columns.order_of(keys, self._host.byteorder if shape.is_array else None)
+        order = entry_table.order_of(keys, self._host.byteorder if shape.is_array else None)
         inners: dict[int, FoundInner] = {}
         place: dict[int, int] = {}
         entry_shape, entry_types = None, FoundTypes(b"", 0, 0)
@@ -173,7 +173,7 @@ class _Reader:
             return FoundInner(int(info.id), shape.max_entries, *empty)
         keys, values = reading.read_entries(fd, shape, self._host.possible_cpus)
         if shape.is_array:
-            held = columns.is_nonzero(values)
+            held = entry_table.is_nonzero(values)
             keys, values = keys[held], values[held]
-        order = columns.order_of(keys, self._host.byteorder if shape.is_array else None)
+        order = entry_table.order_of(keys, self._host.byteorder if shape.is_array else None)
         return FoundInner(int(info.id), shape.max_entries, keys[order], values[order])

@@ -16,11 +16,11 @@ from typing import Final
 
 import msgspec
 
-from provisioner.errors import ProvisionerError
+from provisioner.model.errors import ProvisionerError
+from provisioner.model.words import visible
+from provisioner.planning import counts
+from provisioner.planning.counts import Summary
 from provisioner.planning.plan import Plan
-from provisioner.report import build
-from provisioner.report.model import Summary
-from provisioner.report.problems import visible
 
 JOURNAL: Final = "/run/systemd/journal/socket"
 SYSLOG: Final = "/dev/log"
@@ -59,7 +59,7 @@ def recorded(verb: str, plan: Plan, spec: str) -> Iterator[None]:
         raise
     finally:
         if plan.steps and result != ProvisionerError.status:
-            summary = build.report(plan, destroy=verb == "destroy").summary
+            summary = counts.summary(plan, destroy=verb == "destroy")
             desired = plan.desired
             record(Deed(verb, desired.project, desired.pin_root, f"sha256:{spec}", plan.digest, result, summary))
 

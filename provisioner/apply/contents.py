@@ -14,16 +14,16 @@ from provisioner.apply.keeper import Keeper
 from provisioner.apply.pins import pin_new, put_in_place
 from provisioner.apply.staging import Stager
 from provisioner.apply.transaction import Transaction
-from provisioner.codec.base import Bytes
-from provisioner.columns import Index
-from provisioner.errors import Problem, RefusedError
 from provisioner.kernel import batch, maps
 from provisioner.kernel.fd import MapFd
 from provisioner.kernel.reasons import KernelError
+from provisioner.model.desired import DesiredMap
+from provisioner.model.entry_table import Index
+from provisioner.model.errors import Problem, RefusedError
+from provisioner.model.types import Bytes
+from provisioner.model.words import plural
 from provisioner.planning.changes import EntryAction, EntryChanges, MapChange
 from provisioner.planning.steps import CreateMap, DeleteSlots, PinInnerMaps, PublishSlots, WriteEntries
-from provisioner.state import DesiredMap
-from provisioner.words import plural
 
 
 def create(tx: Transaction, step: CreateMap) -> None:

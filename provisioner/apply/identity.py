@@ -10,10 +10,10 @@ import errno
 from pathlib import Path
 from typing import Final
 
-from provisioner.errors import Problem, RefusedError
 from provisioner.kernel import bpffs, links, maps
 from provisioner.kernel.fd import Fd, LinkFd, MapFd, OwnedFd, ProgramFd
 from provisioner.kernel.reasons import KernelError
+from provisioner.model.errors import Problem, RefusedError
 from provisioner.planning.plan import Plan
 
 Thing = tuple[type[Fd], int]

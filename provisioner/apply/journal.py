@@ -7,8 +7,8 @@ from contextlib import contextmanager
 
 import msgspec
 
-from provisioner.errors import ProvisionerError, RefusedError
 from provisioner.kernel.batch import BatchError
+from provisioner.model.errors import ProvisionerError, RefusedError
 
 
 class Undo(msgspec.Struct, frozen=True):

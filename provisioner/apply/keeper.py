@@ -7,8 +7,8 @@ import numpy as np
 from provisioner.kernel import batch, maps, reading
 from provisioner.kernel.fd import FdSet, MapFd
 from provisioner.kernel.inner_pins import InnerPins
-from provisioner.shape import MapShape
-from provisioner.uapi import MapType
+from provisioner.model.map_shape import MapShape
+from provisioner.model.uapi import MapType
 
 
 class Keeper:

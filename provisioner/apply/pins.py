@@ -9,13 +9,13 @@ from msgspec.structs import replace
 
 from provisioner.apply import identity
 from provisioner.apply.transaction import Transaction
-from provisioner.errors import Problem, RefusedError
 from provisioner.kernel import bpffs, links, maps
 from provisioner.kernel.fd import Fd
+from provisioner.model.errors import Problem, RefusedError
+from provisioner.model.pins import META_PIN, access_of
+from provisioner.model.record import Meta
 from provisioner.observed import metamap
-from provisioner.places import access_of
 from provisioner.planning.steps import ClaimPinRoot, RecordMeta, SetAccess
-from provisioner.state import META_PIN, Meta
 
 
 def claim(tx: Transaction, step: ClaimPinRoot) -> None:
@@ -109,7 +109,7 @@ def set_access(tx: Transaction, step: SetAccess) -> None:
         if live is not None:
             identity.require(path, live, pin)
         tx.note(f"mode of {pin}", partial(bpffs.set_access, path, bpffs.access(path)), visible=False)
-        bpffs.set_access(path, access_of(tx.plan.desired, tx.plan.observed, pin))
+        bpffs.set_access(path, access_of(tx.plan.desired, tx.plan.observed.gid, pin))
 
 
 def remove(tx: Transaction, name: str) -> None:

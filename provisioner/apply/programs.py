@@ -12,10 +12,10 @@ from provisioner.apply.transaction import Transaction
 from provisioner.codec.btf_emit import btf_of
 from provisioner.kernel import bpffs, links, objects
 from provisioner.kernel.fd import LinkFd, MapFd, ProgramFd
+from provisioner.model.desired import DesiredObject
+from provisioner.model.uapi import XdpMode
 from provisioner.planning.changes import Action, LinkChange
 from provisioner.planning.steps import Attach, CommitObject, Detach, LoadObject
-from provisioner.state import DesiredObject
-from provisioner.uapi import XdpMode
 
 
 def load(tx: Transaction, step: LoadObject) -> None:

@@ -15,7 +15,7 @@ import msgspec
 
 from provisioner.apply import contents, pins, programs
 from provisioner.apply.transaction import Options, Transaction
-from provisioner.errors import ApplyError, HostError, InterruptError, Problem, ProvisionerError, RefusedError
+from provisioner.model.errors import ApplyError, HostError, InterruptError, Problem, ProvisionerError, RefusedError
 from provisioner.planning.plan import Plan
 from provisioner.planning.steps import (
     Attach,

@@ -9,16 +9,16 @@ from typing import Self
 
 from msgspec.structs import replace
 
-from provisioner import columns
 from provisioner.codec.btf_emit import btf_of
-from provisioner.host import Host
 from provisioner.kernel import batch, maps, reading
 from provisioner.kernel.fd import BtfFd, FdSet, MapFd
 from provisioner.kernel.inner_pins import InnerPins
 from provisioner.kernel.reasons import KernelError
 from provisioner.kernel.rows import Rows
-from provisioner.shape import MapShape
-from provisioner.state import DesiredMap
+from provisioner.model import entry_table
+from provisioner.model.desired import DesiredMap
+from provisioner.model.host import Host
+from provisioner.model.map_shape import MapShape
 
 
 class Stager:
@@ -105,7 +105,7 @@ class Stager:
             shape = replace(maps.info(old).shape, specials=self._desired.entry_shape.specials)
             keys, values = reading.read_entries(old, shape, self._host.possible_cpus)
         if shape.is_array:  # a new one with less room takes no index beyond it
-            held = columns.is_nonzero(values)
+            held = entry_table.is_nonzero(values)
             keys, values = keys[held], values[held]
         batch.write_batch(new, keys, values, name=self._desired.name)
 

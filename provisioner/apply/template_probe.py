@@ -17,29 +17,30 @@ import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
 from itertools import combinations
+from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
 from msgspec.structs import replace
 
 from provisioner.apply.staging import Stager
-from provisioner.inner_facts import InnerFacts, Probed, differences
 from provisioner.kernel import maps, reading, verifier
 from provisioner.kernel.fd import InnerId, MapFd
 from provisioner.kernel.inner_pins import InnerPins
 from provisioner.kernel.reasons import KernelError
-from provisioner.observed.live_source import map_path
+from provisioner.model.desired import DesiredState
+from provisioner.model.inner_template import InnerFacts, Probed, differences
+from provisioner.model.map_shape import MapShape
+from provisioner.model.observed import ObservedState
+from provisioner.model.pins import map_path
+from provisioner.model.uapi import ENOTSUPP, FD_MODES, MapFlag, MapType, UpdateFlag
 from provisioner.planning.changes import MapChange
 from provisioner.planning.plan import Plan
 from provisioner.planning.steps import PublishSlots
-from provisioner.shape import MapShape
-from provisioner.state import DesiredState, ObservedState
-from provisioner.uapi import ENOTSUPP, MapFlag, MapType, UpdateFlag
 
-_FD_MODES: Final = MapFlag.RDONLY | MapFlag.WRONLY
 """Flags of the fd that a map was created with: bpf_map_meta_equal does not see them."""
 
-_TRIED_FLAGS: Final = tuple(flag for flag in MapFlag if flag not in _FD_MODES | MapFlag.CLONE)
+_TRIED_FLAGS: Final = tuple(flag for flag in MapFlag if flag not in FD_MODES | MapFlag.CLONE)
 """What a template's flags may differ in; CLONE is for maps that cannot be inner ones."""
 
 _FLAGS_AT_ONCE: Final = 2
@@ -70,7 +71,7 @@ def _probe(desired: DesiredState, change: MapChange) -> Probed:
     one = change.desired
     assert one is not None
     with (
-        maps.open_pin(map_path(desired, one)) as outer,
+        maps.open_pin(Path(map_path(desired, one))) as outer,
         Stager(one, desired.host, InnerPins()) as stager,
         _Asked(outer) as asked,
         stager.create(_candidate_capacity(one.entry_shape)) as candidate,
@@ -204,4 +205,4 @@ def _scratch(inner: MapFd) -> MapFd:
 def _raw_shape(fd: MapFd) -> MapShape:
     """A shape with the flags as the kernel compares them."""
     shape = maps.info(fd).shape
-    return replace(shape, map_flags=shape.map_flags & ~_FD_MODES)
+    return replace(shape, map_flags=shape.map_flags & ~FD_MODES)

@@ -10,21 +10,28 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
-from provisioner.access import Access
 from provisioner.apply import identity, waves
 from provisioner.apply.journal import Journal
 from provisioner.apply.keeper import Keeper
 from provisioner.apply.waves import Progress
-from provisioner.errors import HostError, InterruptError, Problem, Problems, ProvisionerError, RefusedError
 from provisioner.kernel import bpffs, host, inner_pins, maps
 from provisioner.kernel.fd import InnerId, MapFd
 from provisioner.kernel.inner_pins import InnerPins
 from provisioner.kernel.reasons import KernelError
-from provisioner.observed.live_source import LiveSource, inner_folder, inner_maps, map_path
-from provisioner.places import stale_inner_pins
+from provisioner.model.access import Access
+from provisioner.model.errors import HostError, InterruptError, Problem, Problems, ProvisionerError, RefusedError
+from provisioner.model.pins import (
+    INNER_PINS,
+    NEW_PREFIX,
+    OLD_PREFIX,
+    TEMPORARY_PREFIXES,
+    inner_directory,
+    map_path,
+    stale_inner_pins,
+)
+from provisioner.observed.live_source import LiveSource, inner_maps
 from provisioner.planning.changes import Action, MapChange
 from provisioner.planning.plan import Plan
-from provisioner.state import INNER_PINS, NEW_PREFIX, OLD_PREFIX, TEMPORARY_PREFIXES
 
 
 @dataclass(slots=True)
@@ -74,7 +81,7 @@ class Transaction:
         assert change.desired is not None
         if change.name in self.fresh:
             return maps.open_pin(self.new_path(change.name))
-        path = map_path(self.plan.desired, change.desired)
+        path = Path(map_path(self.plan.desired, change.desired))
         if change.observed is None or change.action in (Action.CREATE, Action.REPLACE):
             return maps.open_pin(path)
         return identity.open_same(path, MapFd, change.observed.id, change.name)
@@ -119,10 +126,10 @@ class Transaction:
 
     def make_inner_folder(self, name: str) -> None:
         """Have a folder for the pins of an outer map's inner maps, if they shall have pins."""
-        folder = inner_folder(self.plan.desired, name)
-        if folder is not None and not folder.is_dir():
+        directory = inner_directory(self.plan.desired, name)
+        if directory is not None and not Path(directory).is_dir():
             self.note(f"the pins of inner maps of {name}", self._sweep_inner, visible=False)
-            for needed in (folder.parent, folder):
+            for needed in (Path(directory).parent, Path(directory)):
                 bpffs.ensure_dir(needed)
                 bpffs.set_access(needed, self.access.of_folders)  # of one, too, that a killed apply made and no more
 

@@ -19,16 +19,16 @@ from numpy.typing import NDArray
 
 from provisioner.apply.keeper import Keeper
 from provisioner.apply.staging import Stager
-from provisioner.columns import Index
-from provisioner.errors import Problem, RefusedError
-from provisioner.host import Host
 from provisioner.kernel import batch, maps
 from provisioner.kernel.fd import FdSet, MapFd
 from provisioner.kernel.inner_pins import InnerPins
 from provisioner.kernel.reasons import KernelError
+from provisioner.model.entry_table import Index
+from provisioner.model.errors import Problem, RefusedError
+from provisioner.model.host import Host
+from provisioner.model.spec import OnReplace
+from provisioner.model.words import plural
 from provisioner.planning.changes import MapChange
-from provisioner.spec import OnReplace
-from provisioner.words import plural
 
 STAGERS: Final = 2
 """Threads that stage inner maps: creating and filling is the kernel's work, and spreads over cores."""

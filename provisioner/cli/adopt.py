@@ -7,12 +7,12 @@ from typing import Annotated
 
 import typer
 
+from provisioner.cli.app import app, guarded
 from provisioner.cli.arguments import load_project
-from provisioner.cli.command_line import app, guarded
 from provisioner.cli.console import Console
 from provisioner.cli.options import EXIT_STATUS, AllowOutside, ColorOption, Overlay, PinRoot, Quiet, Verbose
-from provisioner.errors import InputError, Problem
-from provisioner.location import Location
+from provisioner.model.errors import InputError, Problem
+from provisioner.model.location import Location
 
 
 @app.command(epilog=EXIT_STATUS)

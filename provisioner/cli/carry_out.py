@@ -14,9 +14,10 @@ from provisioner.cli.console import Console, has_terminal
 from provisioner.cli.reports import limits, write
 from provisioner.cli.saved import SavedPlan
 from provisioner.cli.signals import Interrupts
-from provisioner.report import build, sentences, text
+from provisioner.report import sentences, text
 from provisioner.report.logs import Level, LogLine
 from provisioner.report.model import Outcome, ReportPlan
+from provisioner.views import plan_report
 
 
 class CarryOut:
@@ -48,7 +49,7 @@ class CarryOut:
         """Show the plan, before anybody is asked or anything is refused; refuse it where another one was saved."""
         self._meter.stop()
         shown = limits(self._console.format, self._full)
-        self._report = build.report(plan, shown, destroy=self._destroy, kernel=os.uname().release)
+        self._report = plan_report.report(plan, shown, destroy=self._destroy, kernel=os.uname().release)
         self._meter.planned = self._report.grace_periods
         console = self._console
         counts = {

@@ -11,7 +11,7 @@ from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, Literal, TextIO
 
-from provisioner.errors import ProvisionerError
+from provisioner.model.errors import ProvisionerError
 from provisioner.report import logs
 from provisioner.report import problems as told
 from provisioner.report.logs import Level, LogLine

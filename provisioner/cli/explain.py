@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 
 from provisioner.cli import completion
+from provisioner.cli.app import app, guarded
 from provisioner.cli.arguments import load_project
-from provisioner.cli.command_line import app, guarded
 from provisioner.cli.console import Console
 from provisioner.cli.options import EXIT_STATUS, AllowOutside, ColorOption, Output, Overlay, PinRoot, Quiet, Verbose
 

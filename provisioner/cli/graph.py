@@ -7,11 +7,11 @@ from typing import Annotated, Literal
 
 import typer
 
+from provisioner.cli.app import app, guarded
 from provisioner.cli.arguments import load_project
-from provisioner.cli.command_line import app, guarded
 from provisioner.cli.console import Console
 from provisioner.cli.options import EXIT_STATUS, AllowOutside, ColorOption, Files, Overlay, PinRoot, Quiet, Verbose
-from provisioner.errors import HostError, Problem
+from provisioner.model.errors import HostError, Problem
 
 
 @app.command(epilog=EXIT_STATUS)

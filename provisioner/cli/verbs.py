@@ -13,9 +13,8 @@ from typing import Annotated, Literal
 
 import typer
 
-from provisioner import schemafile
 from provisioner.cli import arguments, completion
-from provisioner.cli.command_line import app, guarded
+from provisioner.cli.app import app, guarded
 from provisioner.cli.console import Console
 from provisioner.cli.options import (
     EXIT_STATUS,
@@ -39,7 +38,8 @@ from provisioner.cli.options import (
     Verbose,
     Yes,
 )
-from provisioner.errors import HostError, ProvisionerError
+from provisioner.language import schema_file
+from provisioner.model.errors import HostError, ProvisionerError
 from provisioner.report import problems as told
 
 
@@ -126,7 +126,8 @@ def plan(
     def work() -> int:
         from provisioner import read_snapshot
         from provisioner.cli import reports, saved, snapshots
-        from provisioner.report import build, text
+        from provisioner.report import text
+        from provisioner.views import plan_report
 
         if out is not None and (against == "empty" or to_destroy):
             raise typer.BadParameter("a plan against nothing or to destroy is not one to apply", param_hint="--out")
@@ -163,7 +164,9 @@ def plan(
             saved.save(out, found, overrides)
         compared = None if taken is None else snapshots.about(taken)
         kernel = os.uname().release if compared is None else compared.kernel
-        report = build.report(found, reports.limits(output, full), destroy=to_destroy, against=compared, kernel=kernel)
+        report = plan_report.report(
+            found, reports.limits(output, full), destroy=to_destroy, against=compared, kernel=kernel
+        )
         if output == "text":
             console.lines(text.render(report, console.style, steps=verbose))
         else:
@@ -321,6 +324,7 @@ def doctor(output: Output = "text", color: ColorOption = "auto") -> int:
 
     def work() -> int:
         from provisioner import examine
+        from provisioner.doctor.finding import usable
         from provisioner.report import doctor as report
 
         found = examine()
@@ -328,7 +332,7 @@ def doctor(output: Output = "text", color: ColorOption = "auto") -> int:
             console.pieces([report.document(found)])
         else:
             console.lines(report.text(found, console.style))
-        return 0 if report.usable(found) else HostError.exit_code
+        return 0 if usable(found) else HostError.exit_code
 
     return guarded(console, work)
 
@@ -342,10 +346,10 @@ def schema(
 ) -> int:
     """Print the JSON Schema, for editors and checks."""
     console = Console("text", "never", quiet=False, verbose=False)
-    name = schemafile.SPEC_SCHEMA if of == "spec" else schemafile.OUTPUT_SCHEMA
+    name = schema_file.SPEC_SCHEMA if of == "spec" else schema_file.OUTPUT_SCHEMA
 
     def work() -> int:
-        console.pieces([schemafile.text(name)])
+        console.pieces([schema_file.text(name)])
         return 0
 
     return guarded(console, work)

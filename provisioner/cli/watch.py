@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from provisioner.cli.command_line import app, guarded
+from provisioner.cli.app import app, guarded
 from provisioner.cli.console import Console
 from provisioner.cli.options import AllowOutside, ColorOption, Files, Overlay, PinRoot, Quiet, Verbose
-from provisioner.errors import ProvisionerError
+from provisioner.model.errors import ProvisionerError
 
 if TYPE_CHECKING:
     from provisioner.watch.metrics import Metrics

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
-from provisioner.codec.base import Bytes, Column, Fault, Path, Type, Value
-from provisioner.specials import Special
+from provisioner.model.special_fields import Special
+from provisioner.model.types import Bytes, Column, Fault, Path, Type, Value
 
 
 class Array(Type, frozen=True):

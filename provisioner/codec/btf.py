@@ -12,8 +12,8 @@ from enum import IntEnum
 
 import msgspec
 
-from provisioner.codec.base import ByteOrder
-from provisioner.errors import InputError, Problem
+from provisioner.model.errors import InputError, Problem
+from provisioner.model.types import ByteOrder
 
 MAGIC = 0xEB9F
 MAX_DEPTH = 32

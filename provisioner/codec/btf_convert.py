@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from typing import Final, assert_never
 
 from provisioner.codec.array import Array
-from provisioner.codec.base import ByteOrder, Scalar, Type
 from provisioner.codec.btf import (
     MAX_DEPTH,
     POINTER_SIZE,
@@ -26,10 +25,12 @@ from provisioner.codec.btf_specials import pointee, specials_of
 from provisioner.codec.integer import Boolean, Enum, Integer
 from provisioner.codec.layout import Field, Struct, Union
 from provisioner.codec.members import Bits, Opaque
+from provisioner.codec.scalar import Scalar
 from provisioner.codec.text import Char
-from provisioner.errors import Problems, did_you_mean
-from provisioner.location import Location
-from provisioner.specials import STRUCTS, in_words
+from provisioner.model.errors import Problems, did_you_mean
+from provisioner.model.location import Location
+from provisioner.model.special_fields import STRUCTS, in_words
+from provisioner.model.types import ByteOrder, Type
 
 _ORDERS: Final[tuple[tuple[str, ByteOrder], ...]] = (("be", "big"), ("le", "little"))
 

@@ -7,7 +7,6 @@ import struct
 from typing import Final
 
 from provisioner.codec.array import Array
-from provisioner.codec.base import ByteOrder, Type
 from provisioner.codec.btf import MAGIC, IntEncoding, Kind
 from provisioner.codec.integer import Boolean, Enum, Integer
 from provisioner.codec.layout import Field, Struct, Union
@@ -19,7 +18,8 @@ from provisioner.codec.resolve import Resolved
 from provisioner.codec.sensitive import Sensitive
 from provisioner.codec.text import Char
 from provisioner.codec.units import Quantity
-from provisioner.specials import STRUCTS
+from provisioner.model.special_fields import STRUCTS
+from provisioner.model.types import ByteOrder, Type
 
 _C_NAMES: Final = {
     (1, False): "unsigned char",

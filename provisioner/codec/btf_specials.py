@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from provisioner.codec.btf import MAX_DEPTH, BtfAlias, BtfArray, BtfComposite, BtfOther, BtfTypes, Kind
-from provisioner.specials import POINTER_TAGS, STRUCTS, Special
+from provisioner.model.special_fields import POINTER_TAGS, STRUCTS, Special
 
 _MOST = 12
 """Elements of an array that are looked at: the kernel takes no more than 11 fields (BTF_FIELDS_MAX)."""

@@ -9,7 +9,6 @@ from typing import Final, assert_never
 from msgspec.structs import replace
 
 from provisioner.codec.array import Array
-from provisioner.codec.base import ByteOrder, Scalar, Type
 from provisioner.codec.btf import BtfTypes
 from provisioner.codec.btf_convert import Conversion
 from provisioner.codec.integer import Boolean, Enum, Integer
@@ -17,13 +16,14 @@ from provisioner.codec.layout import Struct, lay_out_struct, lay_out_union
 from provisioner.codec.lpm import MAX_DATA, PREFIX, LpmScalar, LpmStruct, cidr, prefix_length
 from provisioner.codec.network import Ip, Ipv4, Ipv6, Mac
 from provisioner.codec.resolve import Lookup, Resolved
+from provisioner.codec.scalar import Scalar
 from provisioner.codec.sensitive import Sensitive
 from provisioner.codec.text import Char, HexBytes
 from provisioner.codec.units import UNITS, Quantity
-from provisioner.errors import Problems, did_you_mean
-from provisioner.location import Location
-from provisioner.specials import STRUCTS
-from provisioner.typexpr import (
+from provisioner.model.errors import Problems, did_you_mean
+from provisioner.model.location import Location
+from provisioner.model.special_fields import STRUCTS
+from provisioner.model.type_expr import (
     ArrayType,
     BtfType,
     EnumType,
@@ -35,6 +35,7 @@ from provisioner.typexpr import (
     TypeExpr,
     UnionType,
 )
+from provisioner.model.types import ByteOrder, Type
 
 MAX_SIZE: Final = 1 << 30
 """Bytes of one value; array maps end at INT_MAX for all their values together (array_map_alloc_check)."""

@@ -8,7 +8,7 @@ from typing import Final
 
 import numpy as np
 
-from provisioner.codec.base import HIDDEN, Abridged, Bytes, Hidden, Type, Value
+from provisioner.model.types import HIDDEN, Abridged, Bytes, Hidden, Type, Value
 
 LONG: Final = 256
 """Bytes above which a value is told by its length and digest."""

@@ -12,9 +12,10 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from provisioner.codec.base import ByteOrder, Bytes, RefusedError, Scalar, Value, shown
+from provisioner.codec.scalar import Scalar
 from provisioner.codec.spans import Spans, distinct, parse_decimal
-from provisioner.errors import did_you_mean
+from provisioner.model.errors import did_you_mean
+from provisioner.model.types import ByteOrder, Bytes, RefusedError, Value, shown
 
 _NUMBER = re.compile(r"-?(?:(?:0|[1-9][0-9]*)|0x[0-9a-fA-F]+|0o[0-7]+|0b[01]+)", re.ASCII)
 _POWERS_OF_TEN = np.array([10**power for power in range(1, 20)], np.uint64)

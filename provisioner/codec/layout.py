@@ -7,10 +7,10 @@ from collections.abc import Iterable, Mapping, Sequence
 import msgspec
 import numpy as np
 
-from provisioner.codec.base import HIDDEN, Bytes, Column, Fault, Path, Type, Value
 from provisioner.codec.members import Opaque
-from provisioner.errors import did_you_mean
-from provisioner.specials import Special
+from provisioner.model.errors import did_you_mean
+from provisioner.model.special_fields import Special
+from provisioner.model.types import HIDDEN, Bytes, Column, Fault, Path, Type, Value
 
 Columns = Mapping[Path, Column]
 

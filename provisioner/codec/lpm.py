@@ -7,22 +7,11 @@ from typing import Final
 
 import numpy as np
 
-from provisioner.codec.base import (
-    HIDDEN,
-    ByteOrder,
-    Bytes,
-    Column,
-    Fault,
-    Path,
-    RefusedError,
-    Scalar,
-    Type,
-    Value,
-    shown,
-)
 from provisioner.codec.integer import Integer
 from provisioner.codec.network import Ipv4, Ipv6
+from provisioner.codec.scalar import Scalar
 from provisioner.codec.spans import Spans, split_last
+from provisioner.model.types import HIDDEN, ByteOrder, Bytes, Column, Fault, Path, RefusedError, Type, Value, shown
 
 PREFIX: Final = "prefixlen"
 """The member that holds the prefix length where the data is a struct; `struct bpf_lpm_trie_key` calls it so."""

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from provisioner.codec.base import ByteOrder, Bytes, Column, Fault, Path, Scalar, Type, Value
-from provisioner.specials import STRUCTS, Special
+from provisioner.codec.scalar import Scalar
+from provisioner.model.special_fields import STRUCTS, Special
+from provisioner.model.types import ByteOrder, Bytes, Column, Fault, Path, Type, Value
 
 
 class Bits(Type, frozen=True):

@@ -10,8 +10,9 @@ from typing import ClassVar, Final
 
 import numpy as np
 
-from provisioner.codec.base import Bytes, RefusedError, Scalar, Value, shown
+from provisioner.codec.scalar import Scalar
 from provisioner.codec.spans import Spans, parse_ipv4
+from provisioner.model.types import Bytes, RefusedError, Value, shown
 
 MAPPED: Final = bytes(10) + b"\xff\xff"
 """What stands before an IPv4 address in 16 bytes (RFC 4291, 2.5.5.2)."""

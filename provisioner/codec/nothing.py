@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from provisioner.codec.base import Bytes, Column, Fault, Path, Type, Value
+from provisioner.model.types import Bytes, Column, Fault, Path, Type, Value
 
 
 class Nothing(Type, frozen=True):

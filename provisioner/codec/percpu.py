@@ -7,9 +7,9 @@ from collections.abc import Mapping
 import numpy as np
 
 from provisioner.codec.array import Array
-from provisioner.codec.base import Bytes, Column, Fault, Path, Type, Value
-from provisioner.specials import Special
-from provisioner.words import plural
+from provisioner.model.special_fields import Special
+from provisioner.model.types import Bytes, Column, Fault, Path, Type, Value
+from provisioner.model.words import plural
 
 
 class PerCpu(Type, frozen=True):

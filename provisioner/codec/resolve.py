@@ -7,8 +7,9 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from provisioner.codec.base import Abridged, Bytes, RefusedError, Scalar, Value, shown
 from provisioner.codec.integer import Integer
+from provisioner.codec.scalar import Scalar
+from provisioner.model.types import Abridged, Bytes, RefusedError, Value, shown
 
 Lookup = Callable[[str], int | None]
 """The number of a name, or None if this host has no such thing."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from provisioner.codec.base import HIDDEN, Bytes, Column, Fault, Path, Type, Value
-from provisioner.specials import Special
+from provisioner.model.special_fields import Special
+from provisioner.model.types import HIDDEN, Bytes, Column, Fault, Path, Type, Value
 
 
 class Sensitive(Type, frozen=True):

@@ -8,7 +8,8 @@ from typing import Final
 
 import numpy as np
 
-from provisioner.codec.base import Bytes, RefusedError, Scalar, Value, shown
+from provisioner.codec.scalar import Scalar
+from provisioner.model.types import Bytes, RefusedError, Value, shown
 
 HEX: Final = "hex:"
 """What stands before the hex digits of a `char[N]` whose bytes are no text."""

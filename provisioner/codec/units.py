@@ -6,10 +6,11 @@ import re
 from collections.abc import Sequence
 from typing import Final
 
-from provisioner.codec.base import Bytes, RefusedError, Scalar, Value, shown
 from provisioner.codec.integer import Integer, parse_number
+from provisioner.codec.scalar import Scalar
 from provisioner.codec.spans import Spans
-from provisioner.errors import did_you_mean
+from provisioner.model.errors import did_you_mean
+from provisioner.model.types import Bytes, RefusedError, Value, shown
 
 DURATIONS: Final = {
     "ns": 1,

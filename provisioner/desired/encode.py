@@ -11,8 +11,6 @@ from functools import partial
 import numpy as np
 from msgspec.structs import replace
 
-from provisioner import columns
-from provisioner.codec.base import Type
 from provisioner.codec.btf import BtfTypes
 from provisioner.codec.resolve import Lookup
 from provisioner.desired.entries import Encoded, Group, encode_entries
@@ -21,12 +19,22 @@ from provisioner.desired.raw_values import fill, refuse_keyless
 from provisioner.desired.resolve import Resolved, Resolver
 from provisioner.desired.rows import Gatherer, Part, Rows
 from provisioner.desired.slots import SlotWriter, Written
-from provisioner.document.tree import RawChunk, RawEntries
-from provisioner.errors import Problems, did_you_mean
-from provisioner.host import Host
-from provisioner.objectfile import ObjectInfo
-from provisioner.shape import MapShape
-from provisioner.spec import (
+from provisioner.model import entry_table
+from provisioner.model.desired import (
+    CONTENTS,
+    DesiredMap,
+    DesiredObject,
+    DesiredProgram,
+    DesiredSlots,
+    DesiredState,
+    OuterPolicy,
+    OwnedRange,
+)
+from provisioner.model.errors import Problems, did_you_mean
+from provisioner.model.host import Host
+from provisioner.model.map_shape import MapShape
+from provisioner.model.object_file import ObjectInfo
+from provisioner.model.spec import (
     BpfObject,
     Contents,
     Entries,
@@ -38,16 +46,8 @@ from provisioner.spec import (
     TableRef,
     Update,
 )
-from provisioner.state import (
-    CONTENTS,
-    DesiredMap,
-    DesiredObject,
-    DesiredProgram,
-    DesiredSlots,
-    DesiredState,
-    OuterPolicy,
-    OwnedRange,
-)
+from provisioner.model.tree import RawChunk, RawEntries
+from provisioner.model.types import Type
 
 TableReader = Callable[[TableRef], Iterable[RawChunk]]
 
@@ -187,7 +187,7 @@ class Encoder:
         """One table that fills many inner maps: each row says which by its outer key; groups begin with `base`."""
         keys = gatherer.take_keyed(self._chunks(table), outer, one.name, writer.address)
         rows = gatherer.finish()
-        first, number = columns.distinct(keys)
+        first, number = entry_table.distinct(keys)
         number += base
         rows.group[len(rows.group) - len(number) :] = number
         return writer.write_keyed(keys[first], table.where, owned), rows

@@ -7,15 +7,15 @@ from collections.abc import Sequence
 import msgspec
 import numpy as np
 
-from provisioner import columns
-from provisioner.codec.base import Type, Value
 from provisioner.codec.display import format_value
-from provisioner.columns import EntryTable, Index
 from provisioner.desired.rows import MAX_PROBLEMS, Address, Rows
-from provisioner.errors import Problems
-from provisioner.location import Location
-from provisioner.shape import MapShape
-from provisioner.state import Sources
+from provisioner.model import entry_table
+from provisioner.model.desired import Sources
+from provisioner.model.entry_table import EntryTable, Index
+from provisioner.model.errors import Problems
+from provisioner.model.location import Location
+from provisioner.model.map_shape import MapShape
+from provisioner.model.types import Type, Value
 
 
 class Group(msgspec.Struct, frozen=True):
@@ -47,7 +47,7 @@ def encode_entries(
     owned: Sequence[tuple[int, int]] = (),
 ) -> Encoded:
     """Every group's entries as one table. Problems: keys that stand twice, too many of them, out of range."""
-    order = columns.sort_by_slot(rows.group, rows.keys)
+    order = entry_table.sort_by_slot(rows.group, rows.keys)
     checks = _Checks(rows, groups, key, problems)
     if shape.is_array:
         checks.indexes(byteorder)
@@ -77,7 +77,7 @@ class _Checks(msgspec.Struct, frozen=True):
     def indexes(self, byteorder: str) -> None:
         """Indexes of arrays that are out of range."""
         rows = np.flatnonzero(self.raw.sound)
-        index = columns.as_indexes(self.raw.keys, byteorder)
+        index = entry_table.as_indexes(self.raw.keys, byteorder)
         capacity = np.array([group.capacity for group in self.groups], np.int64)[self.raw.group[rows]]
         for row in rows[index[rows] >= capacity][:MAX_PROBLEMS].tolist():
             limit = self.groups[int(self.raw.group[row])].capacity
@@ -96,7 +96,7 @@ class _Checks(msgspec.Struct, frozen=True):
 
     def duplicates(self, order: Index) -> None:
         """Keys that stand twice in one map; `order` is that of `sort_by_slot`."""
-        first, second = columns.duplicates(self.raw.group[order], self.raw.keys[order])
+        first, second = entry_table.duplicates(self.raw.group[order], self.raw.keys[order])
         for one, other in zip(order[first[:MAX_PROBLEMS]].tolist(), order[second[:MAX_PROBLEMS]].tolist(), strict=True):
             earlier, later = sorted((one, other), key=lambda row: self.raw.where(row))
             place, again = self.raw.where(earlier), self.raw.where(later)
@@ -107,7 +107,7 @@ class _Checks(msgspec.Struct, frozen=True):
     def owned(self, ranges: Sequence[tuple[int, int]]) -> None:
         """Keys outside of those that are ours."""
         rows = np.flatnonzero(self.raw.sound)
-        foreign = rows[~columns.within(self.raw.keys[rows], self.key.number_order, ranges)]
+        foreign = rows[~entry_table.within(self.raw.keys[rows], self.key.number_order, ranges)]
         for row in foreign[:MAX_PROBLEMS].tolist():
             hint = "widen `owned_keys`, or leave the entry to its owner"
             self._tell(row, f"key {format_value(self._key(row))} is outside of the keys that are ours", hint)
@@ -116,7 +116,7 @@ class _Checks(msgspec.Struct, frozen=True):
 def _table(raw: Rows, order: Index, groups: Sequence[Group], shape: MapShape) -> Encoded:
     if shape.is_array:
         keep = np.array([group.keep_zero for group in groups], np.bool_)
-        order = order[columns.is_nonzero(raw.values[order]) | keep[raw.group[order]]]
+        order = order[entry_table.is_nonzero(raw.values[order]) | keep[raw.group[order]]]
     counts = np.bincount(raw.group[order], minlength=len(groups)).astype(np.int64)
     starts = np.cumsum(counts) - counts
     files = raw.files or ("",)

@@ -9,7 +9,7 @@ from typing import Literal, TextIO
 
 from msgspec.structs import replace
 
-from provisioner import document, schemafile
+from provisioner import document
 from provisioner.codec.btf import BtfTypes
 from provisioner.codec.resolve import Lookup
 from provisioner.desired.encode import encode
@@ -17,19 +17,19 @@ from provisioner.desired.ownership import without_contents
 from provisioner.document import Document, Source
 from provisioner.document import overlays as overlaid
 from provisioner.document.inputs import Inputs
-from provisioner.document.tree import RawChunk
-from provisioner.errors import InputError, Problems, ProvisionerError
-from provisioner.host import Host
 from provisioner.kernel import host as this_host
 from provisioner.kernel.objects import inspect
-from provisioner.language import schema
+from provisioner.language import schema, schema_file
 from provisioner.language.read_spec import read
 from provisioner.language.rules import btf_types
-from provisioner.objectfile import ObjectInfo
+from provisioner.model.desired import DesiredState
+from provisioner.model.errors import InputError, Problems, ProvisionerError
+from provisioner.model.host import Host
+from provisioner.model.object_file import ObjectInfo
+from provisioner.model.spec import Spec, TableRef
+from provisioner.model.tree import RawChunk
+from provisioner.model.type_expr import BtfType
 from provisioner.observed import pinned_btf
-from provisioner.spec import Spec, TableRef
-from provisioner.state import DesiredState
-from provisioner.typexpr import BtfType
 
 _BINARY = frozenset({"parquet", ".parquet", "raw", ".bin"})
 """Formats and suffixes of tables that have no lines."""
@@ -73,7 +73,7 @@ def load(
         return _table(table, roots, problems, inputs, tables)
 
     try:
-        schema.check(source.tree, schemafile.load(), problems)
+        schema.check(source.tree, schema_file.load(), problems)
         spec = read(source.tree, problems)
         if not contents:
             spec = without_contents(spec)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
-from provisioner.spec import InnerMap, OuterMap, Spec, TableRef
+from provisioner.model.spec import InnerMap, OuterMap, Spec, TableRef
 
 
 def without_contents(spec: Spec) -> Spec:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from provisioner.codec.base import Type
 from provisioner.desired.rows import encode_columns, key_chunk
-from provisioner.errors import Problems
-from provisioner.host import Host
-from provisioner.spec import KeyRange
+from provisioner.model.errors import Problems
+from provisioner.model.host import Host
+from provisioner.model.spec import KeyRange
+from provisioner.model.types import Type
 
 
 def number_range(written: KeyRange, kind: Type, host: Host, problems: Problems, address: str) -> tuple[int, int] | None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
-from provisioner.document.tree import RAW, PackedColumn, RawChunk, Scalar
-from provisioner.errors import Problems
-from provisioner.spec import TableRef
+from provisioner.model.errors import Problems
+from provisioner.model.spec import TableRef
+from provisioner.model.tree import RAW, PackedColumn, RawChunk, Scalar
 
 _FROM: Final = ("value", "from")
 _FORMAT: Final = ("value", "format")

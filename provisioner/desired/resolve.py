@@ -6,21 +6,21 @@ from collections.abc import Mapping
 
 import msgspec
 
-from provisioner.codec.base import Type
 from provisioner.codec.btf import BtfTypes
 from provisioner.codec.build import Builder
 from provisioner.codec.nothing import Nothing
 from provisioner.codec.percpu import PerCpu
 from provisioner.codec.resolve import Lookup
-from provisioner.errors import Problems, did_you_mean
-from provisioner.host import Host
-from provisioner.location import Location
-from provisioner.objectfile import MapDef, ObjectInfo
-from provisioner.shape import MapShape, shape_differences, unmakeable
-from provisioner.spec import InnerTemplate, MapFields, OuterMap, PlainMap, Spec
-from provisioner.specials import Special
-from provisioner.typexpr import BtfType, NamedType, TypeExpr, parts
-from provisioner.uapi import BARE_TYPES, KEYLESS_TYPES, MapFlag
+from provisioner.model.errors import Problems, did_you_mean
+from provisioner.model.host import Host
+from provisioner.model.location import Location
+from provisioner.model.map_shape import MapShape, shape_differences, unmakeable
+from provisioner.model.object_file import MapDef, ObjectInfo
+from provisioner.model.spec import InnerTemplate, MapFields, OuterMap, PlainMap, Spec
+from provisioner.model.special_fields import Special
+from provisioner.model.type_expr import BtfType, NamedType, TypeExpr, parts
+from provisioner.model.types import Type
+from provisioner.model.uapi import BARE_TYPES, KEYLESS_TYPES, MapFlag
 
 _INNER_VALUE_SIZE = 4
 """Bytes of an outer map's value: an fd when written, an id when read (kernel/bpf/map_in_map.c)."""

@@ -12,11 +12,11 @@ import numpy as np
 from msgspec.structs import replace
 from numpy.typing import NDArray
 
-from provisioner.codec.base import Bytes, Column, Fault, Path, Type
-from provisioner.columns import Groups
-from provisioner.document.tree import MARK_COLUMN_BITS, RAW, Find, PackedColumn, RawChunk, Scalar
-from provisioner.errors import Problems
-from provisioner.location import Location
+from provisioner.model.entry_table import Groups
+from provisioner.model.errors import Problems
+from provisioner.model.location import Location
+from provisioner.model.tree import MARK_COLUMN_BITS, RAW, Find, PackedColumn, RawChunk, Scalar
+from provisioner.model.types import Bytes, Column, Fault, Path, Type
 
 BATCH_ROWS: Final = 512
 """Rows encoded at once, so that a column's texts stay in the cache; a larger chunk is taken as it is."""

@@ -8,19 +8,19 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from provisioner import columns
-from provisioner.codec.base import Bytes, Path, Type
 from provisioner.codec.display import format_value
-from provisioner.columns import Index
 from provisioner.desired.ranges import number_range
 from provisioner.desired.resolve import Resolved
 from provisioner.desired.rows import encode_columns, key_chunk
-from provisioner.document.tree import Scalar, flatten
-from provisioner.errors import Problems, did_you_mean
-from provisioner.host import ByteOrder, Host
-from provisioner.location import Location
-from provisioner.spec import Contents, InnerMap, InnerTemplate, KeyRange, OuterMap, SharedInnerMap
-from provisioner.state import CONTENTS, DesiredSlots, OwnedRange
+from provisioner.model import entry_table
+from provisioner.model.desired import CONTENTS, DesiredSlots, OwnedRange
+from provisioner.model.entry_table import Index
+from provisioner.model.errors import Problems, did_you_mean
+from provisioner.model.host import ByteOrder, Host
+from provisioner.model.location import Location
+from provisioner.model.spec import Contents, InnerMap, InnerTemplate, KeyRange, OuterMap, SharedInnerMap
+from provisioner.model.tree import Scalar, flatten
+from provisioner.model.types import Bytes, Path, Type
 
 
 class Inner(msgspec.Struct, frozen=True):
@@ -41,7 +41,7 @@ class Written(msgspec.Struct, frozen=True):
 
     def in_reading_order(self, kind: Type) -> tuple[DesiredSlots, Index]:
         """The slots by key, and the order that they were in."""
-        order = columns.order_of(self.keys, kind.number_order)
+        order = entry_table.order_of(self.keys, kind.number_order)
         owner = self.owner[order]
         slots = DesiredSlots(
             self.keys[order],
@@ -106,12 +106,12 @@ class SlotWriter:
         if share is None or not self._resolved.shape.is_array:
             return written
         declared = np.zeros(self._resolved.shape.max_entries, np.bool_)
-        index = columns.as_indexes(written.keys, self._byteorder)
+        index = entry_table.as_indexes(written.keys, self._byteorder)
         declared[index[index < len(declared)]] = True
         rest = np.flatnonzero(~declared)
         inner = Inner(self._capacity(self._shared_capacity[share]), Contents.EXACT, share, self._outer.where)
         return Written(
-            np.concatenate((written.keys, columns.index_keys(rest, self._byteorder))),
+            np.concatenate((written.keys, entry_table.index_keys(rest, self._byteorder))),
             np.concatenate((written.owner, np.full(len(rest), len(written.inners), np.int64))),
             (*written.inners, inner),
         )
@@ -168,7 +168,7 @@ class SlotWriter:
             what = f"the range {first}..{last} has more keys than {self._outer.name} has slots"
             self._problems.add(what, written.where, "raise max_entries, or shorten the range", self._outer.name)
             return np.zeros((0, kind.size), np.uint8)
-        return columns.number_keys(
+        return entry_table.number_keys(
             np.arange(last - first + 1, dtype=np.uint64) + np.uint64(first), kind.size, kind.number_order
         )
 
@@ -177,20 +177,20 @@ class SlotWriter:
         keys, limit = written.keys, self._resolved.shape.max_entries
         places = [written.inners[number].where for number in written.owner.tolist()]
         zeros = np.zeros(len(keys), np.int64)
-        ranked = columns.sort_by_slot(zeros, keys)
+        ranked = entry_table.sort_by_slot(zeros, keys)
         for one, other in zip(
-            *(ranked[rows].tolist() for rows in columns.duplicates(zeros, keys[ranked])), strict=True
+            *(ranked[rows].tolist() for rows in entry_table.duplicates(zeros, keys[ranked])), strict=True
         ):
             earlier, later = sorted((places[one], places[other]))
             address = self.address(keys[one : one + 1])
             self._problems.add(f"{address} stands twice: first in {earlier.short()}", later, "remove one", address)
-        inside = columns.within(keys, self._kind.number_order, owned)
+        inside = entry_table.within(keys, self._kind.number_order, owned)
         for number in np.flatnonzero(~inside)[:20].tolist():
             address = self.address(keys[number : number + 1])
             hint = "widen `owned_keys`, or leave it to its owner"
             self._problems.add(f"{address} is outside of the keys that are ours", places[number], hint, address)
         if self._resolved.shape.is_array:
-            index = columns.as_indexes(keys, self._byteorder)
+            index = entry_table.as_indexes(keys, self._byteorder)
             for number in np.flatnonzero(index >= limit)[:20].tolist():
                 self._problems.add(
                     f"index {index[number]} is out of range: max_entries of {self._outer.name} is {limit}",

@@ -19,12 +19,12 @@ from yaml.events import (
 
 from provisioner.document.entries import Collector, Pattern
 from provisioner.document.events import Event, Events
-from provisioner.errors import Problems
+from provisioner.model.errors import Problems
 
 if TYPE_CHECKING:
-    from provisioner.codec.base import Path
-from provisioner.document.tree import Mapping, Node, RawEntries, Scalar, Sequence, flatten
-from provisioner.location import Location
+    from provisioner.model.types import Path
+from provisioner.model.location import Location
+from provisioner.model.tree import Mapping, Node, RawEntries, Scalar, Sequence, flatten
 
 MAX_DEPTH: Final = 64
 MAX_ALIASED: Final = 1_000_000

@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Final
 from yaml.events import MappingEndEvent, MappingStartEvent, ScalarEvent, SequenceEndEvent, SequenceStartEvent
 
 from provisioner.document.events import WINDOW, Event, Events
-from provisioner.document.tree import MARK_COLUMN_BITS, PackedColumn, RawChunk, Scalar
+from provisioner.model.tree import MARK_COLUMN_BITS, PackedColumn, RawChunk, Scalar
 
 if TYPE_CHECKING:
-    from provisioner.codec.base import Path
+    from provisioner.model.types import Path
 
     Shape = tuple[Path, ...]
 

@@ -11,8 +11,8 @@ from typing import Any, Final, Protocol, cast
 
 import yaml
 
-from provisioner.errors import Problem
-from provisioner.location import Location
+from provisioner.model.errors import Problem
+from provisioner.model.location import Location
 
 try:
     from yaml import cyaml

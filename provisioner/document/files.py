@@ -24,9 +24,9 @@ from provisioner.document.compose import compose
 from provisioner.document.events import Events, syntax_problem
 from provisioner.document.inputs import Inputs
 from provisioner.document.merge import Merger, drop, overlay
-from provisioner.document.tree import MARK_COLUMN_BITS, Mapping, Scalar, Sequence
-from provisioner.errors import Problems, did_you_mean
-from provisioner.location import Location
+from provisioner.model.errors import Problems, did_you_mean
+from provisioner.model.location import Location
+from provisioner.model.tree import MARK_COLUMN_BITS, Mapping, Scalar, Sequence
 
 STDIN_NAME: Final = "<stdin>"
 MAX_LINE: Final = 1 << (MARK_COLUMN_BITS - 1)

@@ -12,12 +12,12 @@ from __future__ import annotations
 from array import array
 from typing import TYPE_CHECKING, Final
 
-from provisioner.document.tree import Mapping, Node, PackedColumn, RawChunk, RawEntries, Scalar, Sequence
-from provisioner.errors import Problems
-from provisioner.location import Location
+from provisioner.model.errors import Problems
+from provisioner.model.location import Location
+from provisioner.model.tree import Mapping, Node, PackedColumn, RawChunk, RawEntries, Scalar, Sequence
 
 if TYPE_CHECKING:
-    from provisioner.codec.base import Path
+    from provisioner.model.types import Path
 
 _REPEATABLE: Final = frozenset({("version",), ("name",), ("pin_root",)})
 _WHOLE: Final = frozenset({"types", "inner_templates"})

@@ -10,43 +10,15 @@ from collections.abc import Iterator
 from collections.abc import Mapping as MappingOf
 from typing import Final
 
-import msgspec
-
-from provisioner.document.tree import Mapping, Node, RawEntries, Scalar, Sequence, flatten
-from provisioner.location import Location
-
-Fields = MappingOf[str, str]
-"""A field (`max_entries`, `limits.delete_percent`) -> the file and line that decided it."""
+from provisioner.model.location import Location
+from provisioner.model.overlays import Fields, Overlays
+from provisioner.model.tree import Mapping, Node, RawEntries, Scalar, Sequence, flatten
 
 _SECTIONS: Final = frozenset({"types", "inner_templates", "objects", "shared_inner_maps", "maps", "outer_maps"})
 _BELOW: Final = {"objects": "programs", "outer_maps": "inner_maps"}
 """Section -> the field whose pairs are declarations themselves."""
 
 _NAME: Final = re.compile(r"[A-Za-z_]\w*")
-
-
-class Overlays(msgspec.Struct, frozen=True):
-    """`files` are those that were laid over a spec, and the tables that they name.
-
-    `project` has the fields at the top of the spec, `declared` those of each declaration by the place of its key; what
-    it takes from a template, a type or a shared inner map is among them, under its full name
-    (`inner_templates.acl.max_entries`). What an overlay adds as a whole has fields only where a further one changes it.
-    """
-
-    files: frozenset[str] = frozenset()
-    project: Fields = {}
-    declared: MappingOf[Location, Fields] = {}
-
-    def told(self, where: Location) -> str:
-        """`site.yaml:7` of a place in an overlay; empty for all others."""
-        return where.short() if where.file in self.files else ""
-
-    def fields(self, where: Location) -> Fields:
-        """The decided fields of what is declared at `where`."""
-        return self.declared.get(where, {})
-
-
-NONE: Final = Overlays()
 
 
 def find(tree: Mapping, files: frozenset[str]) -> Overlays:

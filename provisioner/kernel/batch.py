@@ -18,13 +18,13 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from provisioner.grace import MANY_SLOTS, THREADS
 from provisioner.kernel import libbpf, maps
 from provisioner.kernel.fd import MapFd
 from provisioner.kernel.reasons import KernelError, Subject
 from provisioner.kernel.rows import Column, Rows
-from provisioner.shape import MapShape
-from provisioner.uapi import ENOTSUPP, MapType, UpdateFlag
+from provisioner.model.grace_periods import MANY_SLOTS, THREADS
+from provisioner.model.map_shape import MapShape
+from provisioner.model.uapi import ENOTSUPP, MapType, UpdateFlag
 
 
 class Batching(msgspec.Struct, frozen=True):

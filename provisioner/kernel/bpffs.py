@@ -12,12 +12,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, TypeVar
 
-from provisioner.access import AS_MADE, Access
-from provisioner.errors import HostError, LockedError, Problem, RefusedError
 from provisioner.kernel import libbpf
 from provisioner.kernel.fd import Fd, LinkFd, MapFd, ProgramFd
 from provisioner.kernel.reasons import KernelError
-from provisioner.uapi import MapFlag
+from provisioner.model.access import AS_MADE, Access
+from provisioner.model.errors import HostError, LockedError, Problem, RefusedError
+from provisioner.model.uapi import MapFlag
 
 TEMPORARY: Final = "_tmp-"
 """What the name of a pin begins with that only a killed process leaves behind."""

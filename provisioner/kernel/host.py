@@ -10,8 +10,8 @@ import sys
 from pathlib import Path
 from typing import Final
 
-from provisioner.errors import HostError, Problem
-from provisioner.host import Host
+from provisioner.model.errors import HostError, Problem
+from provisioner.model.host import Host
 
 _CAP_CHOWN: Final = 0
 _CAP_NET_ADMIN: Final = 12

@@ -13,7 +13,6 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from provisioner.columns import key_rank
 from provisioner.kernel import libbpf
 from provisioner.kernel.batch import BATCHING, Batching, locked_elements
 from provisioner.kernel.fd import MapFd
@@ -21,7 +20,8 @@ from provisioner.kernel.inner_pins import OPENED_BY_ID, InnerPins
 from provisioner.kernel.reading import CHUNK_BYTES, RESTARTING, read_entries, value_stride
 from provisioner.kernel.reasons import KernelError
 from provisioner.kernel.rows import ByteTable, without_duplicates
-from provisioner.shape import MapShape
+from provisioner.model.entry_table import key_rank
+from provisioner.model.map_shape import MapShape
 
 
 class InnerMaps(msgspec.Struct, frozen=True):

@@ -10,11 +10,11 @@ from typing import Final
 
 import msgspec
 
-from provisioner.access import AS_MADE, Access
-from provisioner.errors import HostError, Problem
 from provisioner.kernel import bpffs, maps
 from provisioner.kernel.fd import InnerId, MapFd
 from provisioner.kernel.reasons import KernelError
+from provisioner.model.access import AS_MADE, Access
+from provisioner.model.errors import HostError, Problem
 
 
 class InnerPins(msgspec.Struct, frozen=True):

@@ -16,8 +16,8 @@ from contextlib import contextmanager
 from ctypes import POINTER, c_bool, c_char_p, c_int, c_size_t, c_uint32, c_uint64, c_void_p
 from typing import Any, ClassVar, Final, Generic, TypeVar
 
-from provisioner.errors import HostError, Problem
 from provisioner.kernel.reasons import CREATE, DELETE, GET, LINK, LOAD, PIN, RELINK, UPDATE, KernelError
+from provisioner.model.errors import HostError, Problem
 
 OLDEST: Final = (1, 1)
 """The first libbpf that has all we call: that of Debian 12."""

@@ -13,7 +13,7 @@ from provisioner.kernel.bpffs import open_pin
 from provisioner.kernel.fd import InnerId, LinkFd, ProgramFd
 from provisioner.kernel.maps import ids
 from provisioner.kernel.reasons import KernelError
-from provisioner.uapi import XdpMode
+from provisioner.model.uapi import XdpMode
 
 _BPF_XDP: Final = 37
 """`enum bpf_attach_type`."""

@@ -13,8 +13,8 @@ from provisioner.kernel import libbpf
 from provisioner.kernel.bpffs import open_pin as open_any_pin
 from provisioner.kernel.fd import BtfFd, InnerId, MapFd
 from provisioner.kernel.reasons import KernelError, Subject
-from provisioner.shape import MapShape
-from provisioner.uapi import MapFlag, MapType, UpdateFlag, object_name
+from provisioner.model.map_shape import MapShape
+from provisioner.model.uapi import MapFlag, MapType, UpdateFlag, object_name
 
 
 class MapInfo(msgspec.Struct, frozen=True):

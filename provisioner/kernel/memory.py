@@ -8,23 +8,14 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Final
 
-import msgspec
-
 from provisioner.kernel import maps
 from provisioner.kernel.reasons import KernelError
-from provisioner.shape import MapShape
-from provisioner.uapi import MapType
+from provisioner.model.host import Headroom
+from provisioner.model.map_shape import MapShape
+from provisioner.model.uapi import MapType
 
 _NO_LIMIT: Final = 1 << 62
 """What cgroup v1 shows where there is none: the largest number of pages."""
-
-
-class Headroom(msgspec.Struct, frozen=True):
-    """`left` bytes until `what` is full; `hint` says what would give more."""
-
-    what: str
-    left: int
-    hint: str
 
 
 def headrooms(proc: Path = Path("/proc")) -> Iterator[Headroom]:

@@ -13,14 +13,14 @@ from typing import Final, Self
 from provisioner import object_check
 from provisioner.codec.btf import BtfTypes
 from provisioner.codec.btf_specials import specials_of
-from provisioner.errors import InputError, Problem, Problems, RefusedError, did_you_mean
 from provisioner.kernel import libbpf, maps, object_probe
 from provisioner.kernel.fd import Fd, FdSet, MapFd, OwnedFd, ProgramFd
 from provisioner.kernel.reasons import LOAD, KernelError
-from provisioner.location import Location
-from provisioner.objectfile import MapDef, ObjectInfo, ProgramDef
-from provisioner.shape import MapShape
-from provisioner.uapi import OUTER_TYPES, MapFlag, MapType
+from provisioner.model.errors import InputError, Problem, Problems, RefusedError, did_you_mean
+from provisioner.model.location import Location
+from provisioner.model.map_shape import MapShape
+from provisioner.model.object_file import MapDef, ObjectInfo, ProgramDef
+from provisioner.model.uapi import OUTER_TYPES, MapFlag, MapType
 
 EmittedBtf = tuple[bytes, int, int]
 """BTF to be loaded, and the ids of the key's and the value's type in it."""

@@ -13,8 +13,8 @@ from provisioner.kernel.batch import BATCHING, Batching, locked_elements
 from provisioner.kernel.fd import MapFd
 from provisioner.kernel.reasons import KernelError
 from provisioner.kernel.rows import ByteTable, from_pairs, without_duplicates
-from provisioner.shape import MapShape
-from provisioner.uapi import ENOTSUPP, MapType, UpdateFlag
+from provisioner.model.map_shape import MapShape
+from provisioner.model.uapi import ENOTSUPP, MapType, UpdateFlag
 
 CHUNK_BYTES: Final = 16 << 20
 """Memory for one batch; the kernel fills only as much of it as there are entries."""

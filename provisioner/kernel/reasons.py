@@ -8,9 +8,9 @@ from typing import Final, Literal
 
 import msgspec
 
-from provisioner.errors import HostError, Problem
 from provisioner.kernel.host import privilege_hint, verifier_hint
-from provisioner.uapi import ENOTSUPP
+from provisioner.model.errors import HostError, Problem
+from provisioner.model.uapi import ENOTSUPP
 
 Subject = Literal["", "array", "hash", "inner"]
 """What an operation was about, where the same errno means different things; `inner`: an inner map put in a slot."""

@@ -13,10 +13,10 @@ import sys
 from collections.abc import Iterator
 from typing import Final
 
-from provisioner.inner_facts import InnerFacts
 from provisioner.kernel import libbpf
 from provisioner.kernel.fd import MapFd, ProgramFd
-from provisioner.uapi import LRU_TYPES, PERCPU_TYPES, MapType
+from provisioner.model.inner_template import InnerFacts
+from provisioner.model.uapi import LRU_TYPES, PERCPU_TYPES, MapType
 
 _SOCKET_FILTER: Final = 1
 """The program type: it needs CAP_BPF alone."""

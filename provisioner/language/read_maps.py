@@ -9,12 +9,11 @@ from collections.abc import Iterator
 from enum import Enum
 from typing import Final, TypeVar
 
-from provisioner.document.tree import Mapping, Node, RawEntries, Scalar, Sequence, flatten
-from provisioner.errors import Problems
 from provisioner.language.read_types import read_type
 from provisioner.language.scalars import integer, plain
-from provisioner.location import Location
-from provisioner.spec import (
+from provisioner.model.errors import Problems
+from provisioner.model.location import Location
+from provisioner.model.spec import (
     Contents,
     Entries,
     InnerMap,
@@ -27,7 +26,8 @@ from provisioner.spec import (
     TableRef,
     Update,
 )
-from provisioner.uapi import NEEDED_FLAGS, MapFlag, MapType
+from provisioner.model.tree import Mapping, Node, RawEntries, Scalar, Sequence, flatten
+from provisioner.model.uapi import NEEDED_FLAGS, MapFlag, MapType
 
 POSSIBLE_CPUS: Final = "possible_cpus"
 _Choice = TypeVar("_Choice", bound=Enum)

@@ -10,8 +10,6 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
-from provisioner.document.tree import Mapping, Node, Scalar
-from provisioner.errors import Problems
 from provisioner.language import rules
 from provisioner.language.read_maps import (
     choice,
@@ -25,8 +23,9 @@ from provisioner.language.read_maps import (
     text,
 )
 from provisioner.language.read_types import read_type
-from provisioner.location import Location
-from provisioner.spec import (
+from provisioner.model.errors import Problems
+from provisioner.model.location import Location
+from provisioner.model.spec import (
     BpfObject,
     ExtraInnerMaps,
     IfMissing,
@@ -38,7 +37,8 @@ from provisioner.spec import (
     Spec,
     XdpAttach,
 )
-from provisioner.uapi import XdpMode
+from provisioner.model.tree import Mapping, Node, Scalar
+from provisioner.model.uapi import XdpMode
 
 DEFAULT_PIN_PARENT: Final = "/sys/fs/bpf"
 _MODES: Final = {mode.name.lower(): mode for mode in XdpMode if mode.name} | {"auto": XdpMode.AUTO}

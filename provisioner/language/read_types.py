@@ -8,10 +8,10 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from provisioner.document.tree import Mapping, Node, Scalar
-from provisioner.errors import Problems
 from provisioner.language.scalars import integer
-from provisioner.typexpr import (
+from provisioner.model.errors import Problems
+from provisioner.model.tree import Mapping, Node, Scalar
+from provisioner.model.type_expr import (
     ArrayType,
     BtfType,
     EnumType,

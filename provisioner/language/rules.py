@@ -6,10 +6,9 @@ from collections.abc import Callable, Iterator
 from collections.abc import Mapping as MappingOf
 from typing import Final
 
-from provisioner.document.tree import Mapping, Node, Scalar, Sequence
-from provisioner.errors import Problems, did_you_mean
-from provisioner.location import Location
-from provisioner.spec import (
+from provisioner.model.errors import Problems, did_you_mean
+from provisioner.model.location import Location
+from provisioner.model.spec import (
     Contents,
     Entries,
     InnerMap,
@@ -21,12 +20,12 @@ from provisioner.spec import (
     Policy,
     Spec,
 )
-from provisioner.typexpr import VMLINUX, BtfType, TypeExpr, parts
-from provisioner.uapi import BARE_TYPES, KEYLESS_TYPES, LRU_TYPES, SOCKET_TYPES, MapFlag, MapType
+from provisioner.model.tree import Mapping, Node, Scalar, Sequence
+from provisioner.model.type_expr import VMLINUX, BtfType, TypeExpr, parts
+from provisioner.model.uapi import BARE_TYPES, KEYLESS_TYPES, LRU_TYPES, SOCKET_TYPES, STORAGE_TYPES, MapFlag, MapType
 
-_STORAGE: Final = frozenset({MapType.SK_STORAGE, MapType.INODE_STORAGE, MapType.TASK_STORAGE, MapType.CGRP_STORAGE})
 """Types that grow with what they are attached to: max_entries must be 0."""
-_SHAPE_ONLY: Final = KEYLESS_TYPES | BARE_TYPES | _STORAGE | SOCKET_TYPES
+_SHAPE_ONLY: Final = KEYLESS_TYPES | BARE_TYPES | STORAGE_TYPES | SOCKET_TYPES
 
 _MISPLACED: Final[tuple[tuple[MapFlag, Callable[[MapType], bool], str], ...]] = (
     (MapFlag.INNER_MAP, lambda kind: kind is not MapType.ARRAY, "only a plain array takes inner_map"),
@@ -119,7 +118,7 @@ class _Rules:
         takes = {
             "key": kind not in KEYLESS_TYPES | BARE_TYPES,
             "value": kind not in BARE_TYPES,
-            "max_entries": kind not in _STORAGE,
+            "max_entries": kind not in STORAGE_TYPES,
         }
         if path[0] == "outer_maps":
             del takes["value"]

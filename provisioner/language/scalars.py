@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from typing import Any, Final
 
-from provisioner.document.tree import Mapping, Node, RawEntries, Scalar, Sequence
+from provisioner.model.tree import Mapping, Node, RawEntries, Scalar, Sequence
 
 _INTEGER: Final = re.compile(r"-?(0|[1-9][0-9]*|0x[0-9A-Fa-f]+)")
 _MAX_DIGITS: Final = 100

@@ -11,10 +11,10 @@ from bisect import bisect_right
 from collections.abc import Hashable, Iterator
 from typing import TYPE_CHECKING, Any, Final
 
-from provisioner.document.tree import Mapping, Node, RawEntries, Scalar, Sequence
-from provisioner.errors import Problems
 from provisioner.language.scalars import plain
 from provisioner.language.schema_words import Teller, short
+from provisioner.model.errors import Problems
+from provisioner.model.tree import Mapping, Node, RawEntries, Scalar, Sequence
 
 if TYPE_CHECKING:
     from jsonschema.exceptions import ValidationError

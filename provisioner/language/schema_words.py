@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, Final
 
-from provisioner.document.tree import Mapping, Node, RawEntries, Scalar, Sequence
-from provisioner.errors import Problems, did_you_mean
-from provisioner.location import Location
+from provisioner.model.errors import Problems, did_you_mean
+from provisioner.model.location import Location
+from provisioner.model.tree import Mapping, Node, RawEntries, Scalar, Sequence
 
 if TYPE_CHECKING:
     from jsonschema.exceptions import ValidationError

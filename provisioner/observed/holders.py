@@ -12,7 +12,7 @@ import msgspec
 from provisioner.kernel import bpffs, links, maps
 from provisioner.kernel.fd import InnerId, MapFd
 from provisioner.kernel.reasons import KernelError
-from provisioner.state import ObservedState
+from provisioner.model.observed import ObservedState
 
 _GONE: Final = errno.ENOENT
 _FORBIDDEN: Final = (errno.EPERM, errno.EACCES)

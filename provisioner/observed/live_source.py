@@ -5,29 +5,30 @@ from __future__ import annotations
 import errno
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePath
-from typing import Final
 
 import numpy as np
 from msgspec.structs import replace
 
-from provisioner.access import AS_MADE, Access
 from provisioner.codec.btf import BtfTypes
 from provisioner.codec.btf_specials import specials_of
-from provisioner.errors import HostError
 from provisioner.kernel import bpffs, host, links, maps, reading
 from provisioner.kernel.fd import LinkFd, MapFd, ProgramFd
 from provisioner.kernel.inner_maps import read_inner_maps
 from provisioner.kernel.inner_pins import OPENED_BY_ID, InnerPins, pinned
 from provisioner.kernel.maps import MapInfo
 from provisioner.kernel.reasons import KernelError
+from provisioner.model.access import AS_MADE, Access
+from provisioner.model.desired import DesiredState
+from provisioner.model.errors import HostError
+from provisioner.model.map_shape import MapShape
+from provisioner.model.observed import ObservedLink, ObservedProgram
+from provisioner.model.pins import INNER_PINS, inner_directory, map_path
+from provisioner.model.record import Meta
+from provisioner.model.special_fields import Special
+from provisioner.model.uapi import FD_MODES, MapFlag, MapType
 from provisioner.observed import metamap
 from provisioner.observed.sources import SeenEntries, SeenInnerMaps, SeenMap
-from provisioner.shape import MapShape
-from provisioner.specials import Special
-from provisioner.state import INNER_PINS, DesiredMap, DesiredState, Meta, ObservedLink, ObservedProgram
-from provisioner.uapi import MapFlag, MapType
 
-_FD_MODES: Final = MapFlag.RDONLY | MapFlag.WRONLY
 """Flags of the fd that a map was created with, which are no part of its shape."""
 
 
@@ -36,7 +37,7 @@ class LiveSource:
 
     def __init__(self, desired: DesiredState) -> None:
         self._cpus = desired.host.possible_cpus
-        self._inner = {map_path(desired, one): inner_maps(desired, one.name) for one in desired.maps.values()}
+        self._inner = {Path(map_path(desired, one)): inner_maps(desired, one.name) for one in desired.maps.values()}
         self._specials: dict[tuple[int, int], tuple[Special, ...]] = {}
 
     def check(self, root: PurePath) -> None:
@@ -160,19 +161,10 @@ class LiveSource:
             return None
 
 
-def map_path(desired: DesiredState, one: DesiredMap) -> Path:
-    """Where a map is pinned: in the pin root under its whole name, or where somebody else put it."""
-    return Path(one.adopted) if one.adopted is not None else Path(desired.pin_root) / one.name
-
-
-def inner_folder(desired: DesiredState, name: str) -> Path | None:
-    """Where the inner maps of an outer map are pinned, by their ids; None where they are not."""
-    return Path(desired.pin_root) / INNER_PINS / name if desired.pin_inner_maps else None
-
-
 def inner_maps(desired: DesiredState, name: str, access: Access = AS_MADE) -> InnerPins:
     """The inner maps of an outer map, as a project opens and pins them."""
-    return InnerPins(inner_folder(desired, name), access)
+    directory = inner_directory(desired, name)
+    return InnerPins(None if directory is None else Path(directory), access)
 
 
 def normalised(shape: MapShape) -> MapShape:
@@ -181,7 +173,7 @@ def normalised(shape: MapShape) -> MapShape:
     DEVMAP and DEVMAP_HASH gain RDONLY_PROG (dev_map_init_map, since 0cdbb4b09a06). NUMA_NODE says that a node was
     asked for, but not which.
     """
-    flags = shape.map_flags & ~(_FD_MODES | MapFlag.NUMA_NODE)
+    flags = shape.map_flags & ~(FD_MODES | MapFlag.NUMA_NODE)
     if shape.map_type in (MapType.DEVMAP, MapType.DEVMAP_HASH):
         flags &= ~MapFlag.RDONLY_PROG
     if flags == shape.map_flags:

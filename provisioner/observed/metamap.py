@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from provisioner.access import AS_MADE, Access
-from provisioner.errors import HostError, Problem
 from provisioner.kernel import bpffs, maps
-from provisioner.shape import MapShape
-from provisioner.state import Meta
-from provisioner.uapi import MapType
+from provisioner.model.access import AS_MADE, Access
+from provisioner.model.errors import HostError, Problem
+from provisioner.model.map_shape import MapShape
+from provisioner.model.record import Meta
+from provisioner.model.uapi import MapType
 
 _KEY = bytes(4)
 

@@ -5,29 +5,29 @@ Makes no system call that changes anything.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Callable, Iterator
+from pathlib import PurePath
 
 import numpy as np
 from numpy.typing import NDArray
 
-from provisioner import columns
-from provisioner.codec.base import Bytes
-from provisioner.columns import EntryTable
-from provisioner.observed.live_source import LiveSource, map_path
-from provisioner.observed.sources import Depth, SeenInnerMaps, Source
-from provisioner.places import adopted_pins, managed, stale_inner_pins
-from provisioner.state import (
+from provisioner.model import entry_table
+from provisioner.model.desired import DesiredMap, DesiredState
+from provisioner.model.entry_table import EntryTable
+from provisioner.model.observed import ObservedBlock, ObservedMap, ObservedSlots, ObservedState
+from provisioner.model.pins import (
     INNER_PINS,
     META_PIN,
     TEMPORARY_PREFIXES,
-    DesiredMap,
-    DesiredState,
-    ObservedBlock,
-    ObservedMap,
-    ObservedSlots,
-    ObservedState,
+    adopted_pins,
+    is_link,
+    managed,
+    map_path,
+    stale_inner_pins,
 )
+from provisioner.model.types import Bytes
+from provisioner.observed.live_source import LiveSource
+from provisioner.observed.sources import Depth, SeenInnerMaps, Source
 
 
 def observe(desired: DesiredState, source: Source | None = None) -> ObservedState:
@@ -36,7 +36,7 @@ def observe(desired: DesiredState, source: Source | None = None) -> ObservedStat
     `source` is this host if not given. Raises HostError where the pin root cannot be, or must not be looked at.
     """
     source = source or LiveSource(desired)
-    root = Path(desired.pin_root)
+    root = PurePath(desired.pin_root)
     source.check(root)
     pins = source.pins(root)
     live = {
@@ -77,7 +77,7 @@ def observe(desired: DesiredState, source: Source | None = None) -> ObservedStat
         maps=live,
         object_maps=object_maps,
         programs={pin: source.program(root / pin) for pin in sorted(wanted & set(pins))},
-        links={pin: source.link(root / pin) for pin in pins if pin.startswith("_link_")},
+        links={pin: source.link(root / pin) for pin in pins if is_link(pin)},
         interfaces={name: index for name in sorted(interfaces) if (index := source.ifindex(name)) is not None},
         other_pins=other,
         leftovers=(*leftovers, *stale),
@@ -107,6 +107,13 @@ def blocks(
             yield block
 
 
+def reader(
+    desired: DesiredState, source: Source | None = None
+) -> Callable[[DesiredMap, ObservedMap, NDArray[np.uint8]], Iterator[ObservedBlock]]:
+    """`blocks` of one desired state and source, for a comparison."""
+    return lambda one, observed, wanted: blocks(desired, one, observed, wanted, source)
+
+
 def _runs(numbers: list[int]) -> Iterator[tuple[int, int]]:
     """Consecutive numbers as ranges."""
     start = 0
@@ -126,14 +133,14 @@ class _Reader:
         mask = one.value.mask()
         self._mask = None if (mask == 0xFF).all() else mask
 
-    def block(self, path: Path, observed: ObservedMap, first: int, end: int) -> tuple[int, ObservedBlock]:
+    def block(self, path: PurePath, observed: ObservedMap, first: int, end: int) -> tuple[int, ObservedBlock]:
         """One block from slot `first` on, and the slot that the next one begins with."""
-        seen = self._seen(path, observed, first, min(end, first + columns.BLOCK_SLOTS))
+        seen = self._seen(path, observed, first, min(end, first + entry_table.BLOCK_SLOTS))
         keys, values, counts = seen.keys, seen.values, seen.counts
         if not len(keys):
             keys, values = np.zeros((0, self._one.key.size), np.uint8), np.zeros((0, self._one.value.size), np.uint8)
         if self._one.entry_shape.is_array:
-            held = columns.is_nonzero(self._masked(values))
+            held = entry_table.is_nonzero(self._masked(values))
             owners = np.repeat(np.arange(len(counts), dtype=np.int64), counts)
             keys, values = keys[held], values[held]
             counts = np.bincount(owners[held], minlength=len(counts)).astype(np.int64)
@@ -141,12 +148,12 @@ class _Reader:
         last = first + len(counts)
         return last, ObservedBlock(first, last, seen.max_entries, table)
 
-    def _seen(self, path: Path, observed: ObservedMap, first: int, end: int) -> SeenInnerMaps:
+    def _seen(self, path: PurePath, observed: ObservedMap, first: int, end: int) -> SeenInnerMaps:
         """The inner maps in the slots from `first` on, or all of a plain map; one that vanished has capacity 0."""
         whole = (self._depth[first:end] != Depth.SHAPE).tolist()
         if self._one.outer is not None:
             ids = observed.slots.inner_ids[first:end].tolist()
-            return self._source.inner_maps(path, ids, whole, self._one.entry_shape, columns.BLOCK_ENTRIES)
+            return self._source.inner_maps(path, ids, whole, self._one.entry_shape, entry_table.BLOCK_ENTRIES)
         seen = self._source.entries(path, None, deep=whole[0])
         capacity = np.array([0 if seen is None else seen.max_entries], np.uint32)
         if seen is None or not whole[0]:
@@ -158,7 +165,7 @@ class _Reader:
         return values if self._mask is None else values & self._mask
 
 
-def _map(path: Path, desired: DesiredMap | None, source: Source) -> ObservedMap | None:
+def _map(path: PurePath, desired: DesiredMap | None, source: Source) -> ObservedMap | None:
     """A pinned map and its slots; None if there is no pin. Of a map without a declaration, no slots."""
     seen = source.map(path)
     if seen is None:
@@ -166,7 +173,7 @@ def _map(path: Path, desired: DesiredMap | None, source: Source) -> ObservedMap 
     if desired is None or desired.outer is None or not seen.shape.is_outer:
         one = ObservedSlots(np.zeros((1, 0), np.uint8), np.array([seen.id], np.uint32))
         return ObservedMap(seen.id, seen.shape, None if seen.shape.is_outer else seen.shape, one)
-    order = columns.order_of(seen.keys, desired.outer.key.number_order)
+    order = entry_table.order_of(seen.keys, desired.outer.key.number_order)
     slots = ObservedSlots(seen.keys[order], seen.inner_ids[order])
     # The kernel holds all inner maps to one template: the first that is still there tells it.
     shapes = (shape for number in slots.inner_ids.tolist() if (shape := source.inner_shape(path, number)) is not None)

@@ -6,13 +6,13 @@ import errno
 import sys
 from pathlib import Path
 
-from provisioner import columns
-from provisioner.errors import InputError, Problem
 from provisioner.kernel import maps, reading
 from provisioner.kernel.fd import InnerId, MapFd
 from provisioner.kernel.maps import MapInfo
 from provisioner.kernel.reasons import KernelError
-from provisioner.typexpr import VMLINUX
+from provisioner.model import entry_table
+from provisioner.model.errors import InputError, Problem
+from provisioner.model.type_expr import VMLINUX
 
 _VMLINUX_BTF = Path("/sys/kernel/btf/vmlinux")
 _ELSEWHERE = "only the host that has the map knows the type: plan there, or against its snapshot (`export --snapshot`)"
@@ -52,7 +52,7 @@ def _own(info: MapInfo) -> bytes:
 def _of_inner_maps(outer: MapFd, info: MapInfo) -> bytes:
     """The BTF of the first inner map that has any; empty where none does, or none is there."""
     keys, ids = reading.read_slots(outer, info.shape)
-    for number in ids[columns.order_of(keys, sys.byteorder if info.shape.is_array else None)].tolist():
+    for number in ids[entry_table.order_of(keys, sys.byteorder if info.shape.is_array else None)].tolist():
         try:
             with maps.open_id(InnerId(number)) as inner:
                 found = _own(maps.info(inner))

@@ -19,16 +19,18 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from provisioner.access import Access
-from provisioner.codec.base import Bytes
 from provisioner.codec.resolve import Lookup
-from provisioner.errors import InputError, Problem
-from provisioner.host import Host
-from provisioner.location import Location
+from provisioner.model.access import Access
+from provisioner.model.errors import InputError, Problem
+from provisioner.model.host import Host
+from provisioner.model.location import Location
+from provisioner.model.map_shape import MapShape
+from provisioner.model.observed import ObservedLink, ObservedProgram
+from provisioner.model.pins import META_PIN
+from provisioner.model.record import Meta
+from provisioner.model.type_expr import VMLINUX
+from provisioner.model.types import Bytes
 from provisioner.observed.sources import SeenEntries, SeenInnerMaps, SeenMap
-from provisioner.shape import MapShape
-from provisioner.state import META_PIN, Meta, ObservedLink, ObservedProgram
-from provisioner.typexpr import VMLINUX
 
 FORMAT: Final = "provisioner-snapshot"
 VERSION: Final = 1

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from provisioner.errors import InputError, Problem
-from provisioner.location import Location
+from provisioner.model.errors import InputError, Problem
+from provisioner.model.location import Location
 from provisioner.observed.snapshot import Snapshot, from_bytes, to_bytes
 
 

@@ -10,17 +10,17 @@ from pathlib import Path
 import numpy as np
 from msgspec.structs import replace
 
-from provisioner.errors import HostError
 from provisioner.kernel import host as this_host
 from provisioner.kernel.reasons import KernelError
+from provisioner.model.desired import IGNORE, DesiredMap, DesiredState
+from provisioner.model.errors import HostError
+from provisioner.model.map_shape import MapShape
+from provisioner.model.pins import META_PIN, is_link, managed, map_path
+from provisioner.model.uapi import MapType
 from provisioner.observed import pinned_btf
-from provisioner.observed.live_source import LiveSource, map_path
+from provisioner.observed.live_source import LiveSource
 from provisioner.observed.snapshot import Header, Held, Snapshot
 from provisioner.observed.sources import SeenEntries, SeenMap
-from provisioner.places import managed
-from provisioner.shape import MapShape
-from provisioner.state import IGNORE, META_PIN, DesiredMap, DesiredState
-from provisioner.uapi import MapType
 
 
 def take(desired: DesiredState, btf_pins: Collection[str] = ()) -> Snapshot:
@@ -52,7 +52,7 @@ def take(desired: DesiredState, btf_pins: Collection[str] = ()) -> Snapshot:
         pins=pins,
         meta=meta,
         programs={pin: source.program(root / pin) for pin in sorted(programs)},
-        links={pin: source.link(root / pin) for pin in pins if pin.startswith("_link_")},
+        links={pin: source.link(root / pin) for pin in pins if is_link(pin)},
         interfaces=this_host.interfaces(),
         cgroups=this_host.cgroups(),
         inner_pins=inner_pins,

@@ -11,10 +11,11 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from provisioner.access import Access
-from provisioner.codec.base import Bytes
-from provisioner.shape import MapShape
-from provisioner.state import Meta, ObservedLink, ObservedProgram
+from provisioner.model.access import Access
+from provisioner.model.map_shape import MapShape
+from provisioner.model.observed import ObservedLink, ObservedProgram
+from provisioner.model.record import Meta
+from provisioner.model.types import Bytes
 
 
 class Depth(IntEnum):

@@ -8,16 +8,11 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from provisioner.codec.base import Bytes
 from provisioner.codec.display import format_value
-from provisioner.columns import Index
-from provisioner.state import (
-    DesiredMap,
-    DesiredObject,
-    DesiredProgram,
-    ObservedLink,
-    ObservedMap,
-)
+from provisioner.model.desired import DesiredMap, DesiredObject, DesiredProgram
+from provisioner.model.entry_table import Index
+from provisioner.model.observed import ObservedLink, ObservedMap
+from provisioner.model.types import Bytes
 
 
 class Action(IntEnum):

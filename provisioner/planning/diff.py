@@ -12,22 +12,17 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from provisioner import columns, inner_facts
-from provisioner.codec.base import Bytes
-from provisioner.columns import Index
+from provisioner.model import entry_table, inner_template
+from provisioner.model.desired import EXACT, IGNORE, DesiredMap
+from provisioner.model.entry_table import Index
+from provisioner.model.map_shape import MapShape, shape_differences
+from provisioner.model.observed import ObservedBlock, ObservedMap
+from provisioner.model.record import Meta
+from provisioner.model.spec import ExtraInnerMaps, Update
+from provisioner.model.types import Bytes
+from provisioner.model.uapi import MapType
 from provisioner.observed.sources import Depth
 from provisioner.planning.changes import Action, EntryAction, EntryChanges, MapChange, Reason, SlotChanges
-from provisioner.shape import MapShape, shape_differences
-from provisioner.spec import ExtraInnerMaps, Update
-from provisioner.state import (
-    EXACT,
-    IGNORE,
-    DesiredMap,
-    Meta,
-    ObservedBlock,
-    ObservedMap,
-)
-from provisioner.uapi import MapType
 
 _DESTROYED: Final = "the project is destroyed"
 
@@ -42,14 +37,14 @@ def replaced_because(desired: DesiredMap, observed: ObservedMap, meta: Meta | No
         inner = probed.why
     else:
         live = observed.entry_shape or (meta.templates.get(desired.name) if meta else None)
-        inner = inner_facts.template_differences(desired.entry_shape, live) if live is not None else ""
+        inner = inner_template.template_differences(desired.entry_shape, live) if live is not None else ""
     return f"inner maps: {inner}" if inner else ""
 
 
-def pair_slots(desired: DesiredMap, observed: ObservedMap) -> columns.Match:
+def pair_slots(desired: DesiredMap, observed: ObservedMap) -> entry_table.Match:
     """Slots of both sides by outer key."""
     left, right = desired.slots.keys, observed.slots.keys
-    return columns.match(np.zeros(len(left), np.int64), left, np.zeros(len(right), np.int64), right)
+    return entry_table.match(np.zeros(len(left), np.int64), left, np.zeros(len(right), np.int64), right)
 
 
 def slots_to_read(desired: DesiredMap, observed: ObservedMap) -> NDArray[np.uint8]:
@@ -60,12 +55,12 @@ def slots_to_read(desired: DesiredMap, observed: ObservedMap) -> NDArray[np.uint
     if desired.outer is None or desired.outer.extra_inner_maps is not ExtraInnerMaps.DELETE:
         depth[pairs.right_only] = Depth.NOTHING
     elif desired.outer.owned:
-        outside = ~columns.within(observed.slots.keys, desired.outer.key.number_order, desired.outer.owned)
+        outside = ~entry_table.within(observed.slots.keys, desired.outer.key.number_order, desired.outer.owned)
         depth[pairs.right_only[outside[pairs.right_only]]] = Depth.NOTHING
     elif not desired.entry_shape.is_listable:
         depth[pairs.right_only] = Depth.SHAPE
     if desired.outer is not None and desired.outer.only is not None:
-        others = ~columns.among(observed.slots.keys, desired.outer.only)
+        others = ~entry_table.among(observed.slots.keys, desired.outer.only)
         depth[pairs.right_only[others[pairs.right_only]]] = Depth.NOTHING
     return depth
 
@@ -123,7 +118,7 @@ def deleted(desired: DesiredMap, observed: ObservedMap) -> MapChange:
     slots.action[:] = Action.DELETE
     slots.reason[:] = Reason.NOT_IN_SPEC
     if desired.adopted is not None and desired.outer is not None:
-        outside = ~columns.within(slots.keys, desired.outer.key.number_order, desired.outer.owned)
+        outside = ~entry_table.within(slots.keys, desired.outer.key.number_order, desired.outer.owned)
         if desired.outer.extra_inner_maps is not ExtraInnerMaps.DELETE:
             outside[pair_slots(desired, observed).right_only] = True
         slots.action[outside] = Action.KEEP
@@ -164,7 +159,7 @@ def _pair_up(desired: DesiredMap, observed: ObservedMap) -> SlotChanges:
     right = np.full(len(keys), -1, np.int64)
     right[pairs.both_left] = pairs.both_right
     right[wanted:] = pairs.right_only
-    order = columns.order_of(keys, desired.outer.key.number_order if desired.outer is not None else None)
+    order = entry_table.order_of(keys, desired.outer.key.number_order if desired.outer is not None else None)
     return _no_changes(keys[order], left[order], right[order])
 
 
@@ -182,22 +177,22 @@ def _diff_block(desired: DesiredMap, block: ObservedBlock, slots: SlotChanges, p
     at = position[block.first : block.last]
     slots.capacity_before[at] = block.max_entries
     wanted = slots.desired[at]
-    counts = columns.take(desired.entries.counts, wanted, 0)
-    rows = columns.slices(columns.take(desired.entries.starts, wanted, 0), counts)
+    counts = entry_table.take(desired.entries.counts, wanted, 0)
+    rows = entry_table.slices(entry_table.take(desired.entries.starts, wanted, 0), counts)
     local = np.arange(len(at), dtype=np.int64)
     left_slot, right_slot = np.repeat(local, counts), np.repeat(local, live.counts)
-    live_rows = columns.slices(live.starts, live.counts)
+    live_rows = entry_table.slices(live.starts, live.counts)
     keys, values = live.keys.take(live_rows, axis=0), live.values.take(live_rows, axis=0)
-    found = columns.match(left_slot, desired.entries.keys.take(rows, axis=0), right_slot, keys)
-    both = columns.differ(
+    found = entry_table.match(left_slot, desired.entries.keys.take(rows, axis=0), right_slot, keys)
+    both = entry_table.differ(
         desired.entries.values.take(rows[found.both_left], axis=0), values.take(found.both_right, axis=0)
     )
     inserted = found.left_only
     if desired.entry_shape.is_array:
         # An array's element exists unwritten, as zero: to declare it so changes nothing.
-        inserted = inserted[columns.differ(*_against_zero(desired.entries.values.take(rows[inserted], axis=0)))]
+        inserted = inserted[entry_table.differ(*_against_zero(desired.entries.values.take(rows[inserted], axis=0)))]
     gone = found.right_only[_deletable(desired, wanted[right_slot[found.right_only]])]
-    gone = gone[columns.within(keys[gone], desired.key.number_order, desired.owned)]
+    gone = gone[entry_table.within(keys[gone], desired.key.number_order, desired.owned)]
     changed_left, changed_right = found.both_left[both], found.both_right[both]
 
     def count(of: Index) -> Index:
@@ -229,7 +224,7 @@ def _against_zero(values: Bytes) -> tuple[Bytes, Bytes]:
 
 def _deletable(desired: DesiredMap, wanted: Index) -> NDArray[np.bool_]:
     """Whether live entries that the spec does not list go: those of slots that go, or whose contents are exact."""
-    exact = columns.take(desired.slots.contents, wanted, EXACT) == EXACT
+    exact = entry_table.take(desired.slots.contents, wanted, EXACT) == EXACT
     gone: NDArray[np.bool_] = np.logical_or(wanted < 0, exact)
     return gone
 
@@ -242,8 +237,8 @@ def _join(parts: list[EntryChanges], desired: DesiredMap) -> EntryChanges:
         return EntryChanges(nothing, np.zeros(0, np.uint8), nothing, keys, values)
     slot = np.concatenate([part.slot for part in parts])
     keys = np.concatenate([part.keys for part in parts])
-    order = columns.order_of(keys, desired.key.number_order)
-    order = order[columns.argsort(slot[order])]
+    order = entry_table.order_of(keys, desired.key.number_order)
+    order = order[entry_table.argsort(slot[order])]
     return EntryChanges(
         slot[order],
         np.concatenate([part.action for part in parts])[order],
@@ -267,12 +262,12 @@ def _decide(desired: DesiredMap, observed: ObservedMap, slots: SlotChanges, shar
     extra = wanted < 0
     mark(extra, Action.KEEP, Reason.NOT_IN_SPEC)
     if desired.outer is not None:
-        foreign = ~columns.within(slots.keys, desired.outer.key.number_order, desired.outer.owned)
+        foreign = ~entry_table.within(slots.keys, desired.outer.key.number_order, desired.outer.owned)
         mark(extra & foreign, Action.KEEP, Reason.NOT_OWNED)
         if desired.outer.extra_inner_maps is ExtraInnerMaps.DELETE:
             mark(extra & ~foreign, Action.DELETE, Reason.NOT_IN_SPEC)
         if desired.outer.only is not None:
-            mark(extra & ~columns.among(slots.keys, desired.outer.only), Action.KEEP, Reason.NOT_TARGETED)
+            mark(extra & ~entry_table.among(slots.keys, desired.outer.only), Action.KEEP, Reason.NOT_TARGETED)
     both = ~new & ~extra
     changed = both & ((slots.inserts > 0) | (slots.updates > 0) | (slots.deletes > 0))
     if desired.outer is None:
@@ -283,12 +278,12 @@ def _decide(desired: DesiredMap, observed: ObservedMap, slots: SlotChanges, shar
         mark(changed, Action.UPDATE, Reason.ENTRIES)
     else:
         mark(changed, Action.REPLACE, Reason.TORN_READ if desired.update is Update.AUTO else Reason.ASKED)
-    capacity = columns.take(desired.slots.max_entries, wanted, 0)
+    capacity = entry_table.take(desired.slots.max_entries, wanted, 0)
     mark(both & (slots.capacity_before != capacity) & (slots.capacity_before != 0), Action.REPLACE, Reason.CAPACITY)
     # What vanished while it was read is never written in place: nobody knows what it holds.
     mark(both & (slots.capacity_before == 0), Action.REPLACE, Reason.ENTRIES)
-    ids = columns.take(observed.slots.inner_ids, live, 0)
-    share = columns.take(desired.slots.shared, wanted, -1)
+    ids = entry_table.take(observed.slots.inner_ids, live, 0)
+    share = entry_table.take(desired.slots.shared, wanted, -1)
     mark(both & _wrongly_shared(ids, share), Action.REPLACE, Reason.UNDECLARED_SHARE)
     if shared:
         mark(both & np.isin(ids, list(shared)), Action.REPLACE, Reason.UNDECLARED_SHARE)

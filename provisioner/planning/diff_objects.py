@@ -6,12 +6,13 @@ from collections.abc import Mapping
 
 from msgspec.structs import replace
 
-from provisioner.errors import HostError, Problems
+from provisioner.model.desired import DesiredObject, DesiredProgram, DesiredState
+from provisioner.model.errors import HostError, Problems
+from provisioner.model.map_shape import shape_differences
+from provisioner.model.observed import ObservedState
+from provisioner.model.spec import IfMissing
 from provisioner.planning.changes import Action, LinkChange, ObjectChange
 from provisioner.planning.diff import replaced_because
-from provisioner.shape import shape_differences
-from provisioner.spec import IfMissing
-from provisioner.state import DesiredObject, DesiredProgram, DesiredState, ObservedState
 
 
 def interfaces_deferred(desired: DesiredState) -> DesiredState:

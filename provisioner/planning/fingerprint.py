@@ -7,8 +7,9 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from provisioner.model.desired import DesiredMap
+from provisioner.model.record import Meta
 from provisioner.planning.changes import Change, LinkChange, MapChange, ObjectChange
-from provisioner.state import DesiredMap, Meta
 
 Part = tuple[str, str]
 """Digests of one address: of what the spec and its tables want, and of what is live and would be done about it."""

@@ -12,13 +12,13 @@ from typing import Final
 import msgspec
 import numpy as np
 
-from provisioner.columns import Index
+from provisioner.model.desired import DesiredMap
+from provisioner.model.entry_table import Index
+from provisioner.model.map_shape import MapShape
+from provisioner.model.uapi import LRU_TYPES, MapFlag, MapType
 from provisioner.planning.changes import Action, MapChange
 from provisioner.planning.plan import Plan
 from provisioner.planning.steps import CreateMap, LoadObject, PublishSlots, WriteEntries
-from provisioner.shape import MapShape
-from provisioner.state import DesiredMap
-from provisioner.uapi import LRU_TYPES, MapFlag, MapType
 
 _PAGE: Final = 4096
 _OWN: Final = 320

@@ -10,14 +10,15 @@ import msgspec
 import numpy as np
 from msgspec.structs import astuple
 
-from provisioner.errors import Problem, RefusedError
-from provisioner.location import Location
+from provisioner.model.desired import DesiredState
+from provisioner.model.errors import Problem, RefusedError
+from provisioner.model.location import Location
+from provisioner.model.map_shape import shape_differences
+from provisioner.model.observed import ObservedState
+from provisioner.model.spec import ExtraInnerMaps, Limits, OnReplace
+from provisioner.model.special_fields import CALLED_BACK
+from provisioner.model.words import plural
 from provisioner.planning.changes import Action, LinkChange, MapChange, ObjectChange, Reason
-from provisioner.shape import shape_differences
-from provisioner.spec import ExtraInnerMaps, Limits, OnReplace
-from provisioner.specials import CALLED_BACK
-from provisioner.state import DesiredState, ObservedState
-from provisioner.words import plural
 
 DEFAULT_DELETE_PERCENT = 30
 DEFAULT_AT_LEAST = 10

@@ -13,8 +13,12 @@ import msgspec
 import numpy as np
 from msgspec.structs import replace
 
-from provisioner.grace import Batches, waits
-from provisioner.places import access_of
+from provisioner.model.desired import DesiredMap, DesiredState
+from provisioner.model.grace_periods import Batches, waits
+from provisioner.model.observed import ObservedState
+from provisioner.model.pins import access_of
+from provisioner.model.record import Meta
+from provisioner.model.uapi import OUTER_TYPES, MapType
 from provisioner.planning.changes import Action, Change, LinkChange, MapChange, ObjectChange
 from provisioner.planning.fingerprint import Part, digest, fingerprints
 from provisioner.planning.hazards import Hazard, Overrides, Refusal, deferred, hazards, refusals
@@ -36,8 +40,6 @@ from provisioner.planning.steps import (
     UnpinInnerMaps,
     WriteEntries,
 )
-from provisioner.state import DesiredMap, DesiredState, Meta, ObservedState
-from provisioner.uapi import OUTER_TYPES, MapType
 
 if TYPE_CHECKING:
     from provisioner.planning.targets import Targets
@@ -271,7 +273,7 @@ def _unpinned(change: MapChange, pinned: frozenset[int]) -> list[int]:
 def _strayed(desired: DesiredState, observed: ObservedState) -> tuple[str, ...]:
     """Pins and folders that others may open than the spec says."""
     return tuple(
-        path for path, found in observed.access.items() if not access_of(desired, observed, path).allows(found)
+        path for path, found in observed.access.items() if not access_of(desired, observed.gid, path).allows(found)
     )
 
 

@@ -11,7 +11,9 @@ from typing import Final, Literal, assert_never
 import msgspec
 import numpy as np
 
-from provisioner.errors import HostError, Problem
+from provisioner.model.errors import HostError, Problem
+from provisioner.model.map_shape import MapShape
+from provisioner.model.uapi import MapType
 from provisioner.planning.changes import Action, MapChange
 from provisioner.planning.plan import Plan
 from provisioner.planning.steps import (
@@ -33,8 +35,6 @@ from provisioner.planning.steps import (
     UnpinInnerMaps,
     WriteEntries,
 )
-from provisioner.shape import MapShape
-from provisioner.uapi import MapType
 
 Capability = Literal["CAP_BPF", "CAP_CHOWN", "CAP_NET_ADMIN", "CAP_SYS_ADMIN"]
 

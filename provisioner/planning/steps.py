@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import msgspec
 
-from provisioner.columns import Index
+from provisioner.model.entry_table import Index
+from provisioner.model.record import Meta
+from provisioner.model.words import plural
 from provisioner.planning.changes import Action
-from provisioner.state import Meta
-from provisioner.words import plural
 
 
 class ClaimPinRoot(msgspec.Struct, frozen=True):

@@ -12,14 +12,16 @@ import msgspec
 import numpy as np
 from msgspec.structs import replace
 
-from provisioner import address, columns
-from provisioner.codec.base import Bytes
 from provisioner.codec.display import format_value
-from provisioner.errors import InputError, Problem, Problems, ProvisionerError, did_you_mean
+from provisioner.model import address, entry_table
+from provisioner.model.desired import DesiredMap, DesiredSlots, DesiredState, OuterPolicy
+from provisioner.model.errors import InputError, Problem, Problems, ProvisionerError, did_you_mean
+from provisioner.model.observed import ObservedState
+from provisioner.model.record import Meta
+from provisioner.model.types import Bytes
 from provisioner.planning.changes import LinkChange, MapChange, ObjectChange
 from provisioner.planning.diff import replaced_because
 from provisioner.planning.hazards import Hazard, Severity
-from provisioner.state import DesiredMap, DesiredSlots, DesiredState, Meta, ObservedState, OuterPolicy
 
 
 class SlotTarget(msgspec.Struct, frozen=True):
@@ -128,17 +130,17 @@ def _cut(one: DesiredMap, keys: Sequence[Bytes]) -> DesiredMap:
     """An outer map with the slots of `keys` alone, and those that share an inner map with one of them."""
     assert one.outer is not None
     asked = np.stack(keys)
-    asked = asked[columns.distinct(asked)[0]]
+    asked = asked[entry_table.distinct(asked)[0]]
     slots = one.slots
-    chosen = columns.among(slots.keys, asked)
+    chosen = entry_table.among(slots.keys, asked)
     shares = np.unique(slots.shared[chosen])
     chosen |= np.isin(slots.shared, shares[shares >= 0])
     rows = np.flatnonzero(chosen)
     both = np.concatenate((asked, slots.keys[rows]))
-    entries, kept = columns.part(one.entries, rows)
+    entries, kept = entry_table.part(one.entries, rows)
     return replace(
         one,
-        outer=replace(one.outer, only=both[columns.distinct(both)[0]]),
+        outer=replace(one.outer, only=both[entry_table.distinct(both)[0]]),
         slots=DesiredSlots(
             slots.keys[rows],
             slots.max_entries[rows],
@@ -155,7 +157,7 @@ def vacant(targets: Targets, maps: Iterable[MapChange]) -> Iterator[Hazard]:
     """Targeted slots that neither the spec nor the live map has: more likely a slip than a wish."""
     known = {change.name: change.slots.keys for change in maps}
     for one in targets.slots:
-        if not columns.among(one.key[np.newaxis], known[one.map]).any():
+        if not entry_table.among(one.key[np.newaxis], known[one.map]).any():
             what = "neither the spec nor the live map has this slot: there is nothing to do about it"
             yield Hazard("target-vacant", Severity.NOTICE, one.address, what)
 

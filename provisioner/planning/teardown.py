@@ -7,13 +7,14 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from provisioner.places import adopted_pins
+from provisioner.model.desired import DesiredState
+from provisioner.model.observed import ObservedState
+from provisioner.model.pins import META_PIN, adopted_pins
 from provisioner.planning.changes import Action, Change, LinkChange, MapChange
 from provisioner.planning.diff import deleted
 from provisioner.planning.hazards import Hazard, Overrides, Refusal, Severity, adopted_shape, made_here
 from provisioner.planning.plan import Plan, publishing_order
 from provisioner.planning.steps import DeleteSlots, Detach, RemovePinRoot, Step, Sweep, Unpin, UnpinInnerMaps
-from provisioner.state import META_PIN, DesiredState, ObservedState
 
 
 def plan_destroy(desired: DesiredState, observed: ObservedState, overrides: Overrides) -> Plan:

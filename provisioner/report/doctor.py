@@ -1,46 +1,22 @@
-"""What doctor found out about this host, as text and as JSON."""
+"""The findings of doctor as text and as JSON."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
-from enum import Enum
-from typing import Any, Final
+from collections.abc import Iterator
+from typing import Final
 
 import msgspec
 
+from provisioner.doctor.finding import Finding, Level, usable
 from provisioner.report.jsondoc import FORMAT_VERSION
 from provisioner.report.style import PLAIN, Colour, Style
-
-
-class Level(Enum):
-    """`bad` keeps the provisioner from working here; `note` is worth knowing."""
-
-    OK = "ok"
-    NOTE = "note"
-    BAD = "bad"
-
-
-class Finding(msgspec.Struct, frozen=True):
-    """One thing about this host. `value` is for programs and stays the same in form; `what` says it to people."""
-
-    id: str
-    level: Level
-    what: str
-    value: Any = None
-    hint: str = ""
-
 
 _SIGNS: Final[dict[Level, tuple[str, Colour]]] = {
     Level.OK: ("+", "green"),
     Level.NOTE: ("!", "yellow"),
     Level.BAD: ("x", "red"),
 }
-
-
-def usable(findings: Iterable[Finding]) -> bool:
-    """Whether nothing keeps the provisioner from working here."""
-    return all(finding.level is not Level.BAD for finding in findings)
 
 
 def text(findings: tuple[Finding, ...], style: Style = PLAIN) -> Iterator[str]:

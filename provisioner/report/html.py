@@ -12,14 +12,13 @@ from collections.abc import Callable, Iterable, Iterator
 from html import escape
 from typing import Final
 
-from provisioner.codec.base import Abridged, Hidden, Value
 from provisioner.codec.display import format_value
+from provisioner.model.types import Abridged, Hidden, Value
+from provisioner.model.words import plural, visible
 from provisioner.planning.hazards import Severity
 from provisioner.report import page, sentences
-from provisioner.report.entries import decided
 from provisioner.report.model import Children, Kind, Node, Outcome, ReportPlan, Verb
-from provisioner.report.problems import visible
-from provisioner.words import plural
+from provisioner.report.overlaid import decided
 
 LINES: Final = 20_000
 """Lines of the tree on one page, in all: what a browser opens at once."""

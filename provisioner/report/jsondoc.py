@@ -11,10 +11,9 @@ from typing import Any, Final
 
 from msgspec import to_builtins
 
-from provisioner.facts import Fact
-from provisioner.kernelfacts import Advice
-from provisioner.report.model import Against, Kind, Node, Outcome, ReportLive, ReportPlan, Verb
-from provisioner.state import DesiredState
+from provisioner.model.desired import DesiredState
+from provisioner.model.kernel_versions import Advice
+from provisioner.report.model import Against, Fact, Kind, Node, Outcome, ReportLive, ReportPlan, Verb
 
 FORMAT_VERSION: Final = "1.0"
 """Goes up in its first part when a key goes or changes its meaning; new keys may come at any time."""

@@ -9,8 +9,8 @@ from typing import Any
 
 import msgspec
 
-from provisioner.errors import Problem
-from provisioner.report.problems import visible
+from provisioner.model.errors import Problem
+from provisioner.model.words import visible
 from provisioner.report.style import PLAIN, Colour, Style
 
 

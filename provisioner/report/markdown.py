@@ -11,12 +11,11 @@ from collections.abc import Iterable, Iterator
 from html import escape
 from typing import Final
 
+from provisioner.model.words import plural, visible
 from provisioner.planning.hazards import Severity
 from provisioner.report import sentences
-from provisioner.report.entries import decided
 from provisioner.report.model import Kind, Node, Outcome, ReportPlan, Verb
-from provisioner.report.problems import visible
-from provisioner.words import plural
+from provisioner.report.overlaid import decided
 
 LIMIT: Final = 65_536
 """Characters of a comment on GitHub: a longer one is refused as a whole."""

@@ -6,14 +6,15 @@ what people read unless all of it is asked for.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from enum import Enum
 from typing import Final
 
 import msgspec
 
-from provisioner.codec.base import Value
-from provisioner.document.overlays import Fields
+from provisioner.model.overlays import Fields
+from provisioner.model.types import Value
+from provisioner.planning.counts import EntryCounts, Summary
 from provisioner.planning.footprint import Footprint
 from provisioner.planning.hazards import Hazard, Refusal
 
@@ -43,35 +44,6 @@ class Verb(Enum):
     REPLACE = "replace"
     DELETE = "delete"
     SHOW = "show"
-
-
-class EntryCounts(msgspec.Struct, frozen=True):
-    """Entries by what becomes of them."""
-
-    insert: int = 0
-    update: int = 0
-    delete: int = 0
-    unchanged: int = 0
-
-
-class Counts(msgspec.Struct, frozen=True):
-    """Maps or programs by what becomes of them."""
-
-    create: int = 0
-    update: int = 0
-    replace: int = 0
-    delete: int = 0
-    unchanged: int = 0
-
-
-class Summary(msgspec.Struct, frozen=True):
-    """Net differences by address, in the order of output."""
-
-    outer_maps: Counts
-    inner_maps: Counts
-    maps: Counts
-    entries: EntryCounts
-    programs: Counts
 
 
 class Node(msgspec.Struct, frozen=True):
@@ -191,3 +163,11 @@ class ReportLive(msgspec.Struct, frozen=True):
     pin_root: str
     exists: bool
     nodes: tuple[Node, ...]
+
+
+class Fact(msgspec.Struct, frozen=True):
+    """One thing that is said: `label` and `text` for people, `data` for programs, as keys of one document."""
+
+    label: str
+    text: str
+    data: Mapping[str, Value]

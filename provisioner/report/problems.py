@@ -7,8 +7,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
 from unicodedata import east_asian_width
 
-from provisioner.errors import Problem
-from provisioner.location import Location
+from provisioner.model.errors import Problem
+from provisioner.model.location import Location
+from provisioner.model.words import visible
 from provisioner.report.style import PLAIN, Style
 
 _WINDOW: Final = 100
@@ -71,13 +72,6 @@ def _data(text: str) -> str:
 
 def _property(text: str) -> str:
     return _data(text).replace(":", "%3A").replace(",", "%2C")
-
-
-def visible(text: str) -> str:
-    """Text with nothing in it that a terminal would act on, line ends apart."""
-    if text.isprintable():
-        return text
-    return "".join(char if char.isprintable() or char == "\n" else ascii(char)[1:-1] for char in text)
 
 
 def _excerpt(line: str, column: int, style: Style) -> Iterator[str]:

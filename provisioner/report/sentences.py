@@ -7,9 +7,10 @@ from typing import Final
 
 from msgspec.structs import astuple
 
-from provisioner.report.model import Against, Children, Counts, Kind, Outcome, ReportPlan, Summary, Verb
-from provisioner.state import INNER_PINS
-from provisioner.words import plural, size
+from provisioner.model.pins import INNER_PINS
+from provisioner.model.words import plural, size
+from provisioner.planning.counts import Counts, Summary
+from provisioner.report.model import Against, Children, Kind, Outcome, ReportPlan, Verb
 
 GRACE_PERIOD_MS: Final = 10
 """What an RCU grace period takes on a machine that is not idle: 8 to 15 ms."""

@@ -6,10 +6,11 @@ from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Final
 
-from provisioner.kernelfacts import Advice, Effect
+from provisioner.model.desired import DesiredState
+from provisioner.model.kernel_versions import Advice, Effect
+from provisioner.model.words import plural
 from provisioner.planning.hazards import Severity
 from provisioner.report import sentences
-from provisioner.report.entries import with_source
 from provisioner.report.model import (
     Kind,
     Node,
@@ -17,9 +18,8 @@ from provisioner.report.model import (
     ReportPlan,
     Verb,
 )
+from provisioner.report.overlaid import with_source
 from provisioner.report.style import PLAIN, Colour, Style
-from provisioner.state import DesiredState
-from provisioner.words import plural
 
 _SIGNS: Final[dict[Verb, tuple[str, Colour | None]]] = {
     Verb.CREATE: ("+", "green"),

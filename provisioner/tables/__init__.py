@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
-from provisioner.document.tree import RawChunk
-from provisioner.errors import Problems, did_you_mean
-from provisioner.spec import TableRef
+from provisioner.model.errors import Problems, did_you_mean
+from provisioner.model.spec import TableRef
+from provisioner.model.tree import RawChunk
 from provisioner.tables import delimited, ndjson, parquet, raw
 from provisioner.tables.chunks import MAX_PROBLEMS
 from provisioner.tables.wanted import Wanted, wanted_columns

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, BinaryIO, Final
 import msgspec
 import numpy as np
 
-from provisioner.document.tree import MARK_COLUMN_BITS, Find, RawChunk
+from provisioner.model.tree import MARK_COLUMN_BITS, Find, RawChunk
 
 if TYPE_CHECKING:
-    from provisioner.codec.base import Path
     from provisioner.codec.spans import Spans
+    from provisioner.model.types import Path
 
 BLOCK_BYTES: Final = 1 << 18
 """Text that is looked at at once: it, and what is made of it, stays in the cache."""

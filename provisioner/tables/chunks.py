@@ -7,10 +7,10 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path as FilePath
 from typing import TYPE_CHECKING, Any, Final
 
-from provisioner.document.tree import MARK_COLUMN_BITS, Find, PackedColumn, RawChunk
+from provisioner.model.tree import MARK_COLUMN_BITS, Find, PackedColumn, RawChunk
 
 if TYPE_CHECKING:
-    from provisioner.codec.base import Column, Path
+    from provisioner.model.types import Column, Path
 
 CHUNK_ROWS: Final = 512
 """Rows of a chunk: its text stays in the cache while it is split, packed, and later typed."""

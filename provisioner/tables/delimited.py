@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import msgspec
 
-from provisioner.document.tree import RawChunk
-from provisioner.errors import Problems
-from provisioner.location import Location
+from provisioner.model.errors import Problems
+from provisioner.model.location import Location
+from provisioner.model.tree import RawChunk
 from provisioner.tables import plain_csv
 from provisioner.tables.blocks import FEW_BYTES, Block, block_chunk, blocks
 from provisioner.tables.chunks import CHUNK_ROWS, MAX_PROBLEMS, Lines, make_chunk
@@ -24,8 +24,8 @@ from provisioner.tables.wanted import Wanted, missing, origin
 if TYPE_CHECKING:
     from _csv import Reader as Rows
 
-    from provisioner.codec.base import Path
     from provisioner.codec.spans import Spans
+    from provisioner.model.types import Path
 
 
 def read(path: FilePath, wanted: tuple[Wanted, ...], problems: Problems) -> Iterator[RawChunk]:

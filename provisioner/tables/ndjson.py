@@ -9,18 +9,18 @@ from json import JSONDecodeError
 from pathlib import Path as FilePath
 from typing import TYPE_CHECKING, Any, Final
 
-from provisioner.codec.base import shown
-from provisioner.document.tree import RawChunk
-from provisioner.errors import Problems, did_you_mean
-from provisioner.location import Location
+from provisioner.model.errors import Problems, did_you_mean
+from provisioner.model.location import Location
+from provisioner.model.tree import RawChunk
+from provisioner.model.types import shown
 from provisioner.tables import plain_ndjson
 from provisioner.tables.blocks import FEW_BYTES, Block, block_chunk, blocks
 from provisioner.tables.chunks import MAX_PROBLEMS, Gatherer, Lines, UnreadableError, flatten, steps
 from provisioner.tables.wanted import Wanted, missing, origin
 
 if TYPE_CHECKING:
-    from provisioner.codec.base import Path
     from provisioner.codec.spans import Spans
+    from provisioner.model.types import Path
 
     _Row = tuple[tuple[Path, ...], tuple[str | None, ...]]
 

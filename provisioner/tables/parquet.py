@@ -8,14 +8,14 @@ from functools import reduce
 from pathlib import Path as FilePath
 from typing import TYPE_CHECKING, Any, Final
 
-from provisioner.document.tree import RawChunk
-from provisioner.errors import Problems
-from provisioner.location import Location
+from provisioner.model.errors import Problems
+from provisioner.model.location import Location
+from provisioner.model.tree import RawChunk
 from provisioner.tables.chunks import CHUNK_ROWS, MAX_PROBLEMS, Gatherer, UnreadableError, flatten, make_chunk, steps
 from provisioner.tables.wanted import Wanted, missing, origin
 
 if TYPE_CHECKING:
-    from provisioner.codec.base import Column, Path
+    from provisioner.model.types import Column, Path
 
 _BATCH_ROWS: Final = 16 * CHUNK_ROWS
 

@@ -6,8 +6,8 @@ from array import array
 from collections.abc import Iterator
 from pathlib import Path
 
-from provisioner.document.tree import MARK_COLUMN_BITS, RAW, PackedColumn, RawChunk
-from provisioner.spec import TableRef
+from provisioner.model.spec import TableRef
+from provisioner.model.tree import MARK_COLUMN_BITS, RAW, PackedColumn, RawChunk
 
 
 def read(table: TableRef, path: Path) -> Iterator[RawChunk]:

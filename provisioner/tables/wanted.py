@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from provisioner.errors import Problems, did_you_mean
-from provisioner.location import Location
-from provisioner.spec import TableRef
+from provisioner.model.errors import Problems, did_you_mean
+from provisioner.model.location import Location
+from provisioner.model.spec import TableRef
 
 if TYPE_CHECKING:
-    from provisioner.codec.base import Path
+    from provisioner.model.types import Path
 
 
 class Wanted(msgspec.Struct, frozen=True):

@@ -11,9 +11,9 @@ from typing import assert_never
 import msgspec
 from msgspec.structs import replace
 
-from provisioner.api import Project
 from provisioner.document.inputs import checkout_locks
-from provisioner.errors import ProvisionerError
+from provisioner.model.errors import ProvisionerError
+from provisioner.project import Project
 from provisioner.report.logs import LogLine
 from provisioner.watch import machine, told
 from provisioner.watch.machine import Look, Pace, Pass, State, Verdict, Wait

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from provisioner import __version__
-from provisioner.errors import HostError, InputError, Problem
-from provisioner.report.model import Summary
+from provisioner.model.errors import HostError, InputError, Problem
+from provisioner.planning.counts import Summary
 from provisioner.watch.loop import Passed
 from provisioner.watch.machine import Verdict
 

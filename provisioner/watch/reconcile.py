@@ -10,16 +10,17 @@ from pathlib import Path
 import msgspec
 from msgspec.structs import replace
 
-from provisioner import api
 from provisioner.apply import Options
 from provisioner.apply.waves import Progress
 from provisioner.document.inputs import Inputs
-from provisioner.errors import InputError, InterruptError, LockedError, Problem, ProvisionerError, RefusedError
+from provisioner.model.errors import InputError, InterruptError, LockedError, Problem, ProvisionerError, RefusedError
+from provisioner.model.pins import program_of
 from provisioner.planning.changes import Action
+from provisioner.planning.counts import Summary
 from provisioner.planning.hazards import Refusal
 from provisioner.planning.plan import Plan
-from provisioner.report import build
-from provisioner.report.model import Summary
+from provisioner.project import Project, load
+from provisioner.views import plan_report
 from provisioner.watch.machine import Verdict
 
 
@@ -70,14 +71,14 @@ class Reconciler:
         self._stop = stop
         self._plan: Plan | None = None
         self._grace_periods = 0
-        self.project: api.Project | None = None
+        self.project: Project | None = None
         self.inputs = self._given()
 
     def load(self) -> Loading | ProvisionerError:
         """Read the files. Where they are wrong (that is given back) or change meanwhile, the older project stays."""
         inputs = self.inputs = self._given()
         try:
-            project = api.load(
+            project = load(
                 self._aim.files,
                 overlays=self._aim.overlays,
                 allow_outside=self._aim.allow_outside,
@@ -100,7 +101,7 @@ class Reconciler:
             inputs.note(path)
         return inputs
 
-    def _refuse_move(self, project: api.Project) -> None:
+    def _refuse_move(self, project: Project) -> None:
         if self.project is not None and _place(project) != _place(self.project):
             what = f"the project was {_place(self.project)}, and is {_place(project)} now"
             raise InputError(Problem(what, hint="destroy the one that was, then start the watch anew"))
@@ -111,7 +112,7 @@ class Reconciler:
         self._plan, self._grace_periods = None, 0
         started = time.monotonic()
         try:
-            self._plan = api.plan(self.project)
+            self._plan = self.project.plan()
             found = _found(self._plan)
             if found.verdict is not Verdict.DRIFT or self._aim.report_only or self._stop():
                 return found
@@ -121,9 +122,9 @@ class Reconciler:
             found = _found(self._plan) if self._plan is not None else Found(Verdict.FAILED)
             return _failed(found, error, time.monotonic() - started, self._grace_periods)
 
-    def _apply(self, project: api.Project) -> Found:
+    def _apply(self, project: Project) -> Found:
         options = Options(progress=self._told, interrupted=self._interrupted)
-        plan, result = api.apply(project, options=options, planned=self._planned)
+        plan, result = project.apply(options=options, planned=self._planned)
         if not plan.changed:  # somebody else did it between our look and our lock
             return _found(plan)
         return replace(
@@ -147,7 +148,7 @@ class Reconciler:
         return self._stop()
 
 
-def _place(project: api.Project) -> str:
+def _place(project: Project) -> str:
     return f"`{project.desired.project}` at {project.desired.pin_root}"
 
 
@@ -155,10 +156,10 @@ def _found(plan: Plan) -> Found:
     verdict = Verdict.REFUSED if plan.blocked else Verdict.DRIFT if plan.changed else Verdict.CONVERGED
     return Found(
         verdict,
-        build.report(plan).summary,
+        plan_report.report(plan).summary,
         plan.changed,
         plan.blocked,
-        tuple(link.pin.removeprefix("_link_") for link in plan.links if link.action is Action.KEEP),
+        tuple(program_of(link.pin) for link in plan.links if link.action is Action.KEEP),
     )
 
 

@@ -7,13 +7,13 @@ from typing import Any, Final, assert_never
 
 from msgspec import to_builtins
 
-from provisioner.api import Project
+from provisioner.model.words import plural
+from provisioner.planning.counts import Summary
+from provisioner.project import Project
 from provisioner.report import sentences
 from provisioner.report.logs import Level, LogLine, of_problems
-from provisioner.report.model import Summary
 from provisioner.watch.machine import Pace, Verdict
 from provisioner.watch.reconcile import Aim, Found
-from provisioner.words import plural
 
 RELOADING: Final = LogLine(Level.INFO, "reload", "asked to read the files again")
 TORN: Final = LogLine(Level.INFO, "torn", "the files changed while they were read: read again once they are quiet")

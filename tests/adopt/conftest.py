@@ -10,7 +10,7 @@ import pytest
 
 from provisioner.kernel import bpffs, maps
 from provisioner.kernel.fd import BtfFd, MapFd
-from provisioner.shape import MapShape
+from provisioner.model.map_shape import MapShape
 from tests.apply.conftest import bench as bench
 from tests.cli.support import Done, run
 from tests.conftest import remove_tree

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from provisioner import api
+import provisioner
 from provisioner.kernel import bpffs, maps
 from provisioner.kernel.fd import InnerId, MapFd
 from provisioner.kernel.objects import load
-from provisioner.shape import MapShape
-from provisioner.uapi import MapFlag, MapType
+from provisioner.model.map_shape import MapShape
+from provisioner.model.uapi import MapFlag, MapType
 from tests.adopt.conftest import Others
 from tests.cli.support import run
 
@@ -272,4 +272,4 @@ def test_what_bpftool_made(others: Others) -> None:
     done, spec = others.export("--pin", others.folder / "plain")
     assert '"0x01000000": "0x09000000"' in done.out
     others.unchanged(spec)
-    assert api.load([spec]).desired.maps["plain"].adopted == str(others.folder / "plain")
+    assert provisioner.load([spec]).desired.maps["plain"].adopted == str(others.folder / "plain")

@@ -11,16 +11,16 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from provisioner import api
 from provisioner.codec.btf_emit import btf_of
 from provisioner.codec.integer import Integer
 from provisioner.codec.layout import Struct, lay_out_struct
 from provisioner.codec.members import Opaque
 from provisioner.kernel import bpffs, maps
 from provisioner.kernel.fd import MapFd
+from provisioner.model.map_shape import MapShape
+from provisioner.model.uapi import MapFlag, MapType
 from provisioner.observed.snapshot import from_bytes, to_bytes
-from provisioner.shape import MapShape
-from provisioner.uapi import MapFlag, MapType
+from provisioner.project import load
 from tests.adopt.conftest import Others
 from tests.cli.support import run
 
@@ -107,8 +107,8 @@ def test_such_a_spec_makes_new_inner_maps_that_fit(others: Others) -> None:
     spec.write_text(wanted.replace("    inner: ", "    update: replace\n    inner: "))
     assert run("apply", spec, "--yes").status == 0
     others.unchanged(spec)
-    snapshot = from_bytes(to_bytes(api.load(spec).snapshot()), "snapshot")
-    assert not api.load(spec, snapshot=snapshot).plan(against=snapshot).changed
+    snapshot = from_bytes(to_bytes(load(spec).snapshot()), "snapshot")
+    assert not load(spec, snapshot=snapshot).plan(against=snapshot).changed
 
 
 def test_an_outer_map_that_is_to_be_pinned_gives_it_then(others: Others) -> None:

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from provisioner import api
+import provisioner
 from provisioner.adopt.skeleton import project_name, skeleton
 from provisioner.kernel.objects import inspect
-from provisioner.spec import Contents
+from provisioner.model.spec import Contents
+from provisioner.project import Project
 from tests.cli.support import run
 
 OBJECTS = ["router", "router_v2", "outers", "rejected", "odd_maps"]
@@ -29,10 +30,10 @@ def test_what_it_writes_is_valid_and_plans(bpf_object: Callable[[str], Path], tm
     assert max(len(line) for line in done.out.splitlines() if str(path) not in line) <= 120
 
 
-def load(text: str, tmp_path: Path) -> api.Project:
+def load(text: str, tmp_path: Path) -> Project:
     spec = tmp_path / "spec.yaml"
     spec.write_text(text)
-    return api.load([spec], allow_outside=True)
+    return provisioner.load([spec], allow_outside=True)
 
 
 def test_what_the_object_declares_is_written(bpf_object: Callable[[str], Path], tmp_path: Path) -> None:

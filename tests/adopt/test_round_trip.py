@@ -15,21 +15,21 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from provisioner import api
 from provisioner.adopt import export_entries
 from provisioner.adopt.exporting import export_live
-from provisioner.codec.base import Type
 from provisioner.codec.btf_emit import btf_of
 from provisioner.codec.build import build
-from provisioner.document.tree import Mapping, Scalar
-from provisioner.errors import Problems
 from provisioner.kernel import bpffs, maps
 from provisioner.kernel.fd import InnerId, MapFd
 from provisioner.language.read_types import read_type
-from provisioner.location import Location
-from provisioner.shape import MapShape
-from provisioner.typexpr import TypeExpr
-from provisioner.uapi import MapFlag, MapType
+from provisioner.model.errors import Problems
+from provisioner.model.location import Location
+from provisioner.model.map_shape import MapShape
+from provisioner.model.tree import Mapping, Scalar
+from provisioner.model.type_expr import TypeExpr
+from provisioner.model.types import Type
+from provisioner.model.uapi import MapFlag, MapType
+from provisioner.project import load
 
 HERE: Final = Location("test")
 
@@ -154,7 +154,7 @@ def test_what_is_exported_plans_to_no_changes(plan: Plan, tables: bool, pin_root
         for name, data in done.files.items():
             (folder / name).write_bytes(data)
         (folder / "spec.yaml").write_text(done.spec)
-        found = api.plan(api.load([folder / "spec.yaml"]))
+        found = load([folder / "spec.yaml"]).plan()
         assert (found.steps, found.hazards, found.blocked) == ((), (), ())
         if plan.slots:
             change = found.maps["any"]

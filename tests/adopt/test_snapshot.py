@@ -13,18 +13,18 @@ import numpy as np
 import pytest
 from msgspec.structs import replace
 
-from provisioner import api
 from provisioner.cli.snapshots import about
-from provisioner.errors import InputError
 from provisioner.kernel import bpffs, maps
 from provisioner.kernel import host as this_host
+from provisioner.model.errors import InputError
+from provisioner.model.map_shape import MapShape
+from provisioner.model.uapi import MapType
 from provisioner.observed.snapshot import Held, Snapshot, from_bytes, to_bytes
 from provisioner.observed.snapshot_take import take
 from provisioner.planning.plan import Plan
+from provisioner.project import load
 from provisioner.report import sentences
 from provisioner.report.model import Against
-from provisioner.shape import MapShape
-from provisioner.uapi import MapType
 from tests.apply.conftest import Bench
 from tests.cli.support import environment, parsed, run
 from tests.conftest import Veth, remove_tree
@@ -70,10 +70,10 @@ def carried(snapshot: Snapshot) -> Snapshot:
 
 def plan_against(snapshot: Snapshot, bench: Bench, text: str) -> Plan:
     bench.load(text)
-    project = api.load(
+    project = load(
         [bench.folder / "spec.yaml"], pin_root=str(bench.root), host=snapshot.host(), lookups=snapshot.lookups()
     )
-    return api.plan(project, bench.overrides, against=snapshot)
+    return project.plan(bench.overrides, against=snapshot)
 
 
 @pytest.mark.parametrize("change", CHANGES)

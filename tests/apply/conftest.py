@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from provisioner import api
 from provisioner.apply import Options, Result, Status
 from provisioner.planning.changes import Action
 from provisioner.planning.hazards import Overrides
 from provisioner.planning.plan import Plan
+from provisioner.project import Project, load
 from tests.apply import live
 from tests.conftest import remove_tree
 
@@ -31,16 +31,16 @@ class Bench:
     options: Options = field(default_factory=Options)
     allow_outside: bool = False
 
-    def load(self, text: str, *, contents: bool = True) -> api.Project:
+    def load(self, text: str, *, contents: bool = True) -> Project:
         spec = self.folder / "spec.yaml"
         spec.write_text(HEAD + text)
-        return api.load([spec], pin_root=str(self.root), allow_outside=self.allow_outside, contents=contents)
+        return load([spec], pin_root=str(self.root), allow_outside=self.allow_outside, contents=contents)
 
     def plan(self, text: str, **how: Any) -> Plan:
-        return api.plan(self.load(text), self.overrides, **how)
+        return self.load(text).plan(self.overrides, **how)
 
     def apply(self, text: str) -> tuple[Plan, Result]:
-        return api.apply(self.load(text), self.overrides, self.options)
+        return self.load(text).apply(self.overrides, self.options)
 
     def settle(self, text: str) -> tuple[Plan, Result]:
         """Apply, then hold apply to its promises: fds as before, and nothing left to do."""
@@ -53,7 +53,7 @@ class Bench:
         return plan, result
 
     def destroy(self, text: str) -> tuple[Plan, Result]:
-        return api.destroy(self.load(text, contents=False), self.overrides)
+        return self.load(text, contents=False).destroy(self.overrides)
 
     def tree(self, name: str) -> dict[bytes, dict[bytes, bytes]]:
         """The live contents of an outer map, read by bpftool."""

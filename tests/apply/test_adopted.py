@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from provisioner.errors import LockedError, RefusedError
 from provisioner.kernel import bpffs, maps
 from provisioner.kernel.fd import InnerId
+from provisioner.model.errors import LockedError, RefusedError
+from provisioner.model.map_shape import MapShape
+from provisioner.model.uapi import MapFlag, MapType
 from provisioner.planning.hazards import Overrides
-from provisioner.report.build import report
-from provisioner.shape import MapShape
-from provisioner.uapi import MapFlag, MapType
+from provisioner.views.plan_report import report
 from tests.apply import live
 from tests.apply.conftest import Bench
 

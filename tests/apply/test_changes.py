@@ -7,14 +7,14 @@ import struct
 import pytest
 
 from provisioner.apply import Status
-from provisioner.errors import RefusedError
 from provisioner.kernel import maps
 from provisioner.kernel.fd import InnerId
+from provisioner.model.errors import RefusedError
+from provisioner.model.map_shape import MapShape
+from provisioner.model.uapi import MapType
 from provisioner.planning.changes import Action
 from provisioner.planning.hazards import Overrides
 from provisioner.planning.steps import DeleteSlots, PublishSlots, WriteEntries
-from provisioner.shape import MapShape
-from provisioner.uapi import MapType
 from tests.apply.conftest import Bench
 
 

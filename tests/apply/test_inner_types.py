@@ -6,13 +6,13 @@ import struct
 
 import pytest
 
-from provisioner.errors import InputError
 from provisioner.kernel import maps
 from provisioner.kernel.fd import InnerId
 from provisioner.kernel.host import possible_cpus
 from provisioner.kernel.reasons import KernelError
+from provisioner.model.errors import InputError
+from provisioner.model.uapi import MapType
 from provisioner.planning.changes import Action
-from provisioner.uapi import MapType
 from tests.apply.conftest import Bench
 from tests.features import kernel_has, need
 

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from provisioner import api
-from provisioner.errors import InputError
+import provisioner
 from provisioner.kernel import bpffs, maps
+from provisioner.model.errors import InputError
+from provisioner.model.map_shape import MapShape
+from provisioner.model.uapi import MapType
 from provisioner.observed import pinned_btf
 from provisioner.observed.snapshot import from_bytes, to_bytes
-from provisioner.shape import MapShape
-from provisioner.uapi import MapType
 from tests.apply.conftest import Bench
 
 THEIRS = """
@@ -64,12 +64,12 @@ def test_a_snapshot_carries_the_type(bench: Bench, theirs: Path) -> None:
     project = bench.load(ours(theirs))
     snapshot = from_bytes(to_bytes(project.snapshot()), "snapshot")
     bpffs.unpin(theirs)
-    elsewhere = api.load(bench.folder / "spec.yaml", pin_root=str(bench.root), snapshot=snapshot)
+    elsewhere = provisioner.load(bench.folder / "spec.yaml", pin_root=str(bench.root), snapshot=snapshot)
     assert elsewhere.plan(against=snapshot).digest == project.plan().digest
     other = bench.folder / "spec.yaml"
     other.write_text(other.read_text().replace(str(theirs), "/sys/fs/bpf/other"))
     with pytest.raises(InputError, match=r"spec\.yaml:4:19: the snapshot has no BTF of the map at /sys/fs/bpf/other"):
-        api.load(other, pin_root=str(bench.root), snapshot=snapshot)
+        provisioner.load(other, pin_root=str(bench.root), snapshot=snapshot)
 
 
 def test_a_snapshot_carries_the_kernels_types(bench: Bench, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -82,12 +82,12 @@ def test_a_snapshot_carries_the_kernels_types(bench: Bench, monkeypatch: pytest.
     spec = bench.folder / "spec.yaml"
     bench.load(text)
     monkeypatch.setattr(pinned_btf, "_VMLINUX_BTF", tmp_path / "none")
-    elsewhere = api.load(spec, pin_root=str(bench.root), snapshot=snapshot)
+    elsewhere = provisioner.load(spec, pin_root=str(bench.root), snapshot=snapshot)
     assert elsewhere.plan(against=snapshot).digest == project.plan().digest
     with pytest.raises(InputError, match="the snapshot has no BTF of the kernel"):
-        api.load(spec, pin_root=str(bench.root), snapshot=older)
+        provisioner.load(spec, pin_root=str(bench.root), snapshot=older)
     with pytest.raises(InputError, match="this kernel has no BTF: No such file"):
-        api.load(spec, pin_root=str(bench.root))
+        provisioner.load(spec, pin_root=str(bench.root))
 
 
 def test_what_no_live_map_tells_is_refused_at_its_place(bench: Bench, theirs: Path, pin_root: Path) -> None:

@@ -10,14 +10,13 @@ from typing import Final
 import pytest
 from msgspec.structs import replace
 
-from provisioner import api
 from provisioner.apply import template_probe
-from provisioner.errors import HostError, RefusedError
 from provisioner.kernel import bpffs, maps, objects
 from provisioner.kernel.reasons import KernelError
+from provisioner.model.errors import HostError, RefusedError
+from provisioner.model.map_shape import MapShape
+from provisioner.model.uapi import MapFlag, MapType
 from provisioner.planning.hazards import Overrides
-from provisioner.shape import MapShape
-from provisioner.uapi import MapFlag, MapType
 from tests import ledger, recorder
 from tests.apply import live
 from tests.apply.conftest import Bench
@@ -154,7 +153,7 @@ def test_flags_that_the_kernel_does_not_tell_are_found_out_by_the_first_write(th
     """An empty ARRAY_OF_MAPS: the verifier knows nothing of no_prealloc. Nothing is changed when it is refused."""
     theirs.make(MapType.ARRAY_OF_MAPS, HASH, filled=False)
     text = theirs.spec(MapType.ARRAY_OF_MAPS, f"{HASH_SPEC}, flags: [no_prealloc]")
-    plan = api.plan(theirs.bench.load(text), probe=True)
+    plan = theirs.bench.load(text).plan(probe=True)
     assert [hazard.id for hazard in plan.hazards if hazard.address == "theirs"] == ["template-untold"]
     with pytest.raises(HostError, match="the inner map's shape different"):
         theirs.bench.apply(text)

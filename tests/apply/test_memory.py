@@ -11,12 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from provisioner import kernelfacts
-from provisioner.doctor import running_version
+from provisioner.doctor.checks import running_version
 from provisioner.kernel import memory
-from provisioner.kernel.memory import Headroom
+from provisioner.model import kernel_versions
+from provisioner.model.host import Headroom
 from provisioner.planning.footprint import Footprint, estimate
-from provisioner.report import build, text
+from provisioner.report import text
+from provisioner.views import plan_report
 from tests.apply.conftest import Bench
 from tests.cli.support import environment
 
@@ -39,7 +40,7 @@ def test_a_plan_tells_what_it_needs_and_what_it_gives_back(bench: Bench) -> None
     again = estimate(bench.plan(spec(60_000, value=2)))
     assert again.needed > 15 * MIB
     assert abs(again.needed - again.freed) < MIB / 10
-    told = "\n".join(text.render(build.report(bench.plan(spec(60_000, value=2)))))
+    told = "\n".join(text.render(plan_report.report(bench.plan(spec(60_000, value=2)))))
     assert "It needs about 1" in told
     assert "is given back once it is verified." in told
 
@@ -104,7 +105,7 @@ def test_rlimit_memlock_counts_only_where_the_kernel_charges_maps_to_it() -> Non
 
 def needs_memlock() -> bool:
     """Whether this kernel is one that does, by its version: the code under test tries it."""
-    return running_version() < kernelfacts.MEMCG.since
+    return running_version() < kernel_versions.MEMCG.since
 
 
 @contextmanager

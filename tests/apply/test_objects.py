@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from provisioner.errors import HostError, ProvisionerError, RefusedError
 from provisioner.kernel import bpffs, links
 from provisioner.kernel.reasons import KernelError
+from provisioner.model.errors import HostError, ProvisionerError, RefusedError
 from provisioner.planning.changes import Action
 from provisioner.planning.hazards import Overrides
 from tests import ledger, recorder

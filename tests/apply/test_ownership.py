@@ -6,11 +6,11 @@ import struct
 
 import pytest
 
-from provisioner.errors import InputError, RefusedError
 from provisioner.kernel import maps
 from provisioner.kernel.fd import InnerId
-from provisioner.shape import MapShape
-from provisioner.uapi import MapType
+from provisioner.model.errors import InputError, RefusedError
+from provisioner.model.map_shape import MapShape
+from provisioner.model.uapi import MapType
 from tests.apply.conftest import Bench
 
 

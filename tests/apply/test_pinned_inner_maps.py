@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from provisioner import api
 from provisioner.apply import Options
-from provisioner.errors import HostError, InterruptError
 from provisioner.kernel import bpffs, maps, reading
 from provisioner.kernel.fd import MapFd
+from provisioner.model.errors import HostError, InterruptError
+from provisioner.model.map_shape import MapShape
+from provisioner.model.uapi import MapType
 from provisioner.planning.hazards import Overrides
-from provisioner.shape import MapShape
-from provisioner.uapi import MapType
+from provisioner.project import Project, SpecError, load
 from tests import pages
 from tests.conftest import remove_tree
 from tests.features import others_may_look
@@ -48,14 +48,14 @@ class Edge:
     def __init__(self, folder: Path, root: Path) -> None:
         self.spec, self.root = folder / "spec.yaml", root
 
-    def load(self, text: str) -> api.Project:
+    def load(self, text: str) -> Project:
         self.spec.write_text(text)
-        return api.load(self.spec, pin_root=str(self.root))
+        return load(self.spec, pin_root=str(self.root))
 
     def apply(self, text: str) -> None:
         project = self.load(text)
-        api.apply(project, ALL)
-        assert api.plan(project).steps == ()
+        project.apply(ALL)
+        assert project.plan().steps == ()
 
     def words(self, verb: str, *options: str) -> tuple[str | Path, ...]:
         return (verb, self.spec, "--pin-root", self.root, *options)
@@ -122,7 +122,7 @@ def test_a_pin_that_was_lost_is_made_again_and_one_of_no_slot_goes(edge: Edge) -
     with maps.create(MapShape(MapType.HASH, 4, 4, 8)) as stray:
         bpffs.pin(stray, edge.root / f"_inner/tenants/{maps.info(stray).id}")
     project = edge.load(PINNED + BODY)
-    assert [step.describe() for step in api.plan(project).steps][:1] == ["remove what a killed apply left behind"]
+    assert [step.describe() for step in project.plan().steps][:1] == ["remove what a killed apply left behind"]
     edge.apply(PINNED + BODY)
     assert edge.pinned() == edge.slots()
 
@@ -134,7 +134,7 @@ def test_an_apply_that_is_taken_back_takes_back_pins_as_well(edge: Edge, safe_po
     passed = iter([""] * safe_points)
     options = Options(interrupted=lambda: next(passed, "SIGTERM"))
     with pytest.raises(InterruptError):
-        api.apply(edge.load(change(PINNED + BODY)), ALL, options)
+        edge.load(change(PINNED + BODY)).apply(ALL, options)
     assert edge.pinned() == edge.slots() == before
 
 
@@ -208,7 +208,7 @@ def test_what_somebody_changed_is_planned_and_mended(edge: Edge) -> None:
     edge.apply(SHOWN)
     (edge.root / "tenants").chmod(0o666)
     os.chown(edge.root / "_inner", -1, 0)
-    plan = api.plan(edge.load(SHOWN))
+    plan = edge.load(SHOWN).plan()
     assert [step.describe() for step in plan.steps if "mode" in step.describe()] == ["set mode and group of 2 pins"]
     edge.apply(SHOWN)
     assert access(edge.root) == {("folder", 0o750, GROUP), ("pin", 0o640, GROUP)}
@@ -217,7 +217,7 @@ def test_what_somebody_changed_is_planned_and_mended(edge: Edge) -> None:
 def test_modes_that_the_spec_does_not_name_are_left(edge: Edge) -> None:
     edge.apply(PINNED + BODY)
     (edge.root / "tenants").chmod(0o604)
-    assert api.plan(edge.load(PINNED + BODY)).steps == ()
+    assert edge.load(PINNED + BODY).plan().steps == ()
 
 
 def test_another_user_in_the_group_shows_and_plans_without_any_capability(edge: Edge, bpffs_mount: Path) -> None:
@@ -243,7 +243,7 @@ def test_another_user_in_the_group_shows_and_plans_without_any_capability(edge: 
 def test_a_group_that_is_not_there(edge: Edge) -> None:
     project = edge.load(SHOWN.replace(f"'{GROUP}'", "no-such-group"))
     with pytest.raises(HostError, match="there is no such group"):
-        api.plan(project)
+        project.plan()
 
 
 def test_a_group_that_this_process_may_not_give_pins_to(edge: Edge) -> None:
@@ -256,5 +256,5 @@ def test_a_group_that_this_process_may_not_give_pins_to(edge: Edge) -> None:
 
 @pytest.mark.parametrize("mode", ["0440", "640x", "0755", "0140"])
 def test_a_mode_that_makes_no_sense(edge: Edge, mode: str) -> None:
-    with pytest.raises(api.SpecError, match="a mode in octal"):
+    with pytest.raises(SpecError, match="a mode in octal"):
         edge.load(SHOWN.replace("0640", mode))

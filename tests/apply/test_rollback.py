@@ -10,12 +10,12 @@ import pytest
 
 from provisioner.apply import Options
 from provisioner.apply.waves import Progress
-from provisioner.errors import InterruptError, ProvisionerError, RefusedError
 from provisioner.kernel import maps
 from provisioner.kernel.fd import InnerId
+from provisioner.model.errors import InterruptError, ProvisionerError, RefusedError
+from provisioner.model.map_shape import MapShape
+from provisioner.model.uapi import MapType
 from provisioner.planning.hazards import Overrides
-from provisioner.shape import MapShape
-from provisioner.uapi import MapType
 from tests.apply.conftest import Bench
 
 
@@ -135,11 +135,10 @@ def test_a_slot_that_changed_since_the_plan_is_never_overwritten(bench: Bench) -
 
 
 def test_a_stale_plan_is_refused(bench: Bench) -> None:
-    from provisioner import api
 
     project = bench.load(spec(BEFORE))
-    digest = api.plan(project).digest
-    assert api.plan(project).digest == digest, "a plan of the same states has the same digest"
+    digest = project.plan().digest
+    assert project.plan().digest == digest, "a plan of the same states has the same digest"
     bench.apply(spec("9: {}"))
     with pytest.raises(RefusedError, match="not what it was when the plan was made"):
-        api.apply(bench.load(spec(BEFORE)), bench.overrides, expected=digest)
+        bench.load(spec(BEFORE)).apply(bench.overrides, expected=digest)

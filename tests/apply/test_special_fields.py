@@ -14,21 +14,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from provisioner import api
 from provisioner.apply import Options
 from provisioner.codec.btf import BtfTypes
 from provisioner.codec.btf_specials import specials_of
-from provisioner.errors import ApplyError, InputError
 from provisioner.kernel import batch, links, maps
 from provisioner.kernel.fd import InnerId
 from provisioner.kernel.reasons import KernelError
+from provisioner.model.errors import ApplyError, InputError
+from provisioner.model.map_shape import MapShape
+from provisioner.model.uapi import MapType
 from provisioner.observed.snapshot import from_bytes, to_bytes
 from provisioner.observed.snapshot_take import take
 from provisioner.planning.changes import Action, Reason
 from provisioner.planning.plan import Plan
-from provisioner.report import build, text
-from provisioner.shape import MapShape
-from provisioner.uapi import MapType
+from provisioner.report import text
+from provisioner.views import plan_report
 from tests.apply.conftest import Bench
 from tests.apply.live import bpftool
 from tests.features import inner_locks_refused, need_field, need_inner_locks, record
@@ -125,7 +125,7 @@ def running(bench: Bench, pin: str) -> Iterator[None]:
 
 
 def text_of(plan: Plan) -> str:
-    return "\n".join(text.render(build.report(plan)))
+    return "\n".join(text.render(plan_report.report(plan)))
 
 
 def inner_btf(bench: Bench, name: str) -> str:
@@ -262,7 +262,7 @@ def test_a_snapshot_tells_the_same_plan(bench: Bench, locked: Path) -> None:
     bench.apply(objects(locked, f"0: {account(1)}"))
     project = bench.load(objects(locked, f"0: {account(2)}"))
     snapshot = from_bytes(to_bytes(take(project.desired)), "snapshot")
-    assert api.plan(project, bench.overrides, against=snapshot).digest == api.plan(project, bench.overrides).digest
+    assert project.plan(bench.overrides, against=snapshot).digest == project.plan(bench.overrides).digest
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,10 @@ import struct
 import pytest
 
 from provisioner import Plan, RefusedError, Result, Status
+from provisioner.model.pins import META_PIN
+from provisioner.model.record import Meta
 from provisioner.observed import metamap
 from provisioner.planning.changes import Action
-from provisioner.state import META_PIN, Meta
 from tests.apply.conftest import ALL, Bench
 from tests.apply.test_objects import Compile
 from tests.apply.test_objects import spec as router

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from jsonschema import Draft202012Validator
 
-from provisioner import schemafile
+from provisioner.language import schema_file
 
 COMMAND: Final = (sys.executable, "-m", "provisioner")
 
@@ -59,7 +59,7 @@ class Done:
 
 def parsed(text: str) -> dict[str, Any]:
     document: dict[str, Any] = json.loads(text)
-    problems = Draft202012Validator(schemafile.load(schemafile.OUTPUT_SCHEMA)).iter_errors(document)
+    problems = Draft202012Validator(schema_file.load(schema_file.OUTPUT_SCHEMA)).iter_errors(document)
     assert [problem.message for problem in problems] == []
     return document
 

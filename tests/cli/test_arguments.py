@@ -12,10 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from provisioner import __version__, schemafile
-from provisioner.cli import command_line
+from provisioner import __version__
+from provisioner.cli import app
 from provisioner.cli.console import Console
 from provisioner.cli.signals import Interrupts
+from provisioner.language import schema_file
 from tests.cli.support import COMMAND, SPEC, environment, lasting, on_terminal, run
 
 VERBS = ["validate", "plan", "apply", "destroy", "show", "schema", "init", "export", "explain", "graph"]
@@ -139,11 +140,11 @@ def test_colours(spec: Path) -> None:
     assert "\x1b" not in lasting(on_terminal(*words, "--color", "never", answer="").out)
 
 
-@pytest.mark.parametrize(("of", "name"), [("spec", schemafile.SPEC_SCHEMA), ("output", schemafile.OUTPUT_SCHEMA)])
+@pytest.mark.parametrize(("of", "name"), [("spec", schema_file.SPEC_SCHEMA), ("output", schema_file.OUTPUT_SCHEMA)])
 def test_schema(of: str, name: str) -> None:
     done = run("schema", of)
     assert done.status == 0
-    assert json.loads(done.out) == schemafile.load(name)
+    assert json.loads(done.out) == schema_file.load(name)
 
 
 @pytest.mark.parametrize(
@@ -178,9 +179,9 @@ def test_a_bug_is_called_one(capsys: pytest.CaptureFixture[str]) -> None:
     def work() -> int:
         raise ValueError("of ours")
 
-    assert command_line.guarded(Console("text", "never", quiet=False, verbose=False), work) == 70
+    assert app.guarded(Console("text", "never", quiet=False, verbose=False), work) == 70
     assert capsys.readouterr().err.splitlines()[0] == "error: this is a bug: ValueError: of ours"
-    assert command_line.guarded(Console("text", "never", quiet=False, verbose=True), work) == 70
+    assert app.guarded(Console("text", "never", quiet=False, verbose=True), work) == 70
     assert "Traceback" in capsys.readouterr().err
 
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from provisioner import api
+import provisioner
 from provisioner.apply import audit
-from provisioner.report.model import Counts, EntryCounts, Summary
+from provisioner.planning.counts import Counts, EntryCounts, Summary
 from tests import pages
 from tests.cli.conftest import Project
 
@@ -69,7 +69,7 @@ def test_an_apply_that_changes_something_leaves_one_line(
     assert heard(journal) == [], "a plan changes nothing"
     assert project.run("apply", "--yes").status == 0
     (line,) = map(fields, heard(journal))
-    assert line["PROVISIONER_SPEC"] == f"sha256:{api.load(project.spec).document.digest}"
+    assert line["PROVISIONER_SPEC"] == f"sha256:{provisioner.load(project.spec).document.digest}"
     assert line["PROVISIONER_SUDO_USER"] == "alice"
     assert line["PROVISIONER_USER"] == "root"
     assert (line["PROVISIONER_RESULT"], line["PROVISIONER_ENTRIES_INSERT"]) == ("applied", "4")

@@ -14,8 +14,8 @@ import pytest
 
 from provisioner.kernel import bpffs, maps
 from provisioner.kernel.fd import MapFd
-from provisioner.shape import MapShape
-from provisioner.uapi import MapType
+from provisioner.model.map_shape import MapShape
+from provisioner.model.uapi import MapType
 from tests.cli.conftest import Project
 from tests.cli.support import COMMAND, environment, lasting, on_terminal
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import typer
 
-from provisioner.cli.command_line import all_verbs
+from provisioner.cli.app import all_verbs
 from tests.cli.conftest import Project
 from tests.cli.support import run
 

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from provisioner.cli import command_line
+from provisioner.cli import app
 
 ROOT = Path(__file__).parent.parent.parent
 PAGE = ROOT / "man/provisioner.1"
@@ -26,7 +26,7 @@ def test_it_is_a_manual_page_without_a_fault() -> None:
 def test_a_reader_finds_every_verb_and_exit_status() -> None:
     shown = subprocess.run(["mandoc", "-T", "utf8", PAGE], capture_output=True, text=True, check=True).stdout
     plain = re.sub(r".\x08", "", shown)
-    for command in command_line.all_verbs().registered_commands:
+    for command in app.all_verbs().registered_commands:
         assert command.callback is not None
         assert f"provisioner {command.callback.__name__} " in plain
     for status in (0, 1, 2, 3, 4, 5, 64, 70, 75, 130):

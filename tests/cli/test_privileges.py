@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from provisioner import api
-from provisioner.errors import HostError
+import provisioner
+from provisioner.model.errors import HostError
 from provisioner.planning.hazards import Overrides
 from provisioner.planning.privileges import refuse_unprivileged
 from tests import pages
@@ -95,7 +95,7 @@ def test_what_works_with_which_capabilities(
     """Where it does not, it ends with 5, says which capability it wants, and nothing has changed."""
     assert veth.name == "veth-a"
     project.spec.write_text((SPECS | MORE)[what].replace("OBJECT", str(bpf_object("router"))))
-    ours = api.load([project.spec], pin_root=str(project.root), allow_outside=True)
+    ours = provisioner.load([project.spec], pin_root=str(project.root), allow_outside=True)
     options = ["--allow-outside", *(["--yes"] if verb in ("apply", "destroy") else [])]
     others = {
         "none, before 5.19" if others_may_ask() else "none",
@@ -105,16 +105,16 @@ def test_what_works_with_which_capabilities(
         if name in others:
             continue
         if verb == "apply":
-            api.destroy(ours, Overrides.force())
+            ours.destroy(Overrides.force())
         else:
-            api.apply(ours)
-        steps = [step.describe() for step in api.plan(ours).steps]
+            ours.apply()
+        steps = [step.describe() for step in ours.plan().steps]
         done = without(held, verb, project.spec, "--pin-root", project.root, *options)
         assert done.status == (0 if said == "yes" else 5), (held, done.err)
         if said != "yes":
             assert said in done.err
-            assert [step.describe() for step in api.plan(ours).steps] == steps, "nothing was changed"
-    api.destroy(ours, Overrides.force())
+            assert [step.describe() for step in ours.plan().steps] == steps, "nothing was changed"
+    ours.destroy(Overrides.force())
 
 
 def test_all_that_is_missing_is_said_at_once(project: Project) -> None:
@@ -164,7 +164,7 @@ def test_a_program_that_no_verifier_takes(
 def test_device_maps_where_cap_sys_admin_is_not_enough(project: Project) -> None:
     """As before 6.9, where `may_create` says so."""
     project.spec.write_text(DEVICES)
-    plan = api.plan(api.load([project.spec], pin_root=str(project.root)))
+    plan = provisioner.load([project.spec], pin_root=str(project.root)).plan()
     held = frozenset({"CAP_SYS_ADMIN"})
     with pytest.raises(HostError, match="CAP_NET_ADMIN is needed to create a devmap"):
         refuse_unprivileged(plan, held, lambda _: False)

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from provisioner.codec import BtfTypes, ByteOrder, Bytes, Column, Fault, Path, Type, build
-from provisioner.errors import Problems
-from provisioner.location import Location
-from provisioner.typexpr import (
+from provisioner.model.errors import Problems
+from provisioner.model.location import Location
+from provisioner.model.type_expr import (
     ArrayType,
     BtfType,
     EnumType,

@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from provisioner.codec import BtfTypes, ByteOrder, btf_of
 from provisioner.codec.btf_convert import Conversion
 from provisioner.codec.btf_specials import specials_of
-from provisioner.errors import InputError, Problems
-from provisioner.specials import Special
-from provisioner.typexpr import NamedType, TypeExpr
+from provisioner.model.errors import InputError, Problems
+from provisioner.model.special_fields import Special
+from provisioner.model.type_expr import NamedType, TypeExpr
 
 from .support import HERE, ORDERS, btf, built, decoded, encoded, enum, faults_of, option, struct, union
 

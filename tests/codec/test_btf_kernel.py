@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 
 from provisioner.codec import Type, btf_of
-from provisioner.typexpr import TypeExpr
-from provisioner.uapi import Command, MapFlag, MapType
+from provisioner.model.type_expr import TypeExpr
+from provisioner.model.uapi import Command, MapFlag, MapType
 
 from .support import built, encoded, enum, lpm, option, struct, union
 

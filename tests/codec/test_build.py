@@ -7,9 +7,9 @@ from collections.abc import Mapping
 import pytest
 
 from provisioner.codec import Builder
-from provisioner.errors import InputError, Problems
-from provisioner.location import Location
-from provisioner.typexpr import ArrayType, EnumType, Member, NamedType, StructType, TypeExpr
+from provisioner.model.errors import InputError, Problems
+from provisioner.model.location import Location
+from provisioner.model.type_expr import ArrayType, EnumType, Member, NamedType, StructType, TypeExpr
 
 from .support import HERE, btf, built, enum, lpm, option, struct, typ, union
 

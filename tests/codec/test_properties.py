@@ -12,7 +12,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from provisioner.codec import ByteOrder, Type, btf_of, difference, format_value
-from provisioner.codec.base import Scalar
 from provisioner.codec.btf import BtfTypes
 from provisioner.codec.btf_convert import Conversion
 from provisioner.codec.display import ARROW
@@ -20,8 +19,9 @@ from provisioner.codec.integer import Integer
 from provisioner.codec.layout import Field, Struct
 from provisioner.codec.members import Bits
 from provisioner.codec.percpu import PerCpu
-from provisioner.errors import Problems
-from provisioner.typexpr import ArrayType, TypeExpr
+from provisioner.codec.scalar import Scalar
+from provisioner.model.errors import Problems
+from provisioner.model.type_expr import ArrayType, TypeExpr
 
 from .support import HERE, ORDERS, built, decoded, encode, encoded, enum, lpm, option, struct, union
 

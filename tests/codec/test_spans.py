@@ -10,9 +10,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from provisioner.codec import ByteOrder, Type
-from provisioner.codec.base import Column, Fault, Path, Scalar
+from provisioner.codec.scalar import Scalar
 from provisioner.codec.spans import PAD, Spans, distinct, parse_decimal, parse_ipv4, split_last
-from provisioner.typexpr import TypeExpr
+from provisioner.model.type_expr import TypeExpr
+from provisioner.model.types import Column, Fault, Path
 from tests.codec.support import ORDERS, built, enum, lpm, option, struct
 
 KINDS: list[TypeExpr | str] = [

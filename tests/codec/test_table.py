@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from provisioner.codec import ByteOrder
-from provisioner.typexpr import ArrayType, TypeExpr
+from provisioner.model.type_expr import ArrayType, TypeExpr
 
 from .support import HERE, ORDERS, built, decoded, encode, encoded, enum, faults_of, flat, lpm, option, struct, union
 

@@ -12,8 +12,8 @@ import pytest
 from jsonschema import Draft202012Validator
 
 import provisioner
-from provisioner import schemafile
 from provisioner.cli import saved
+from provisioner.language import schema_file
 from tests.cli.support import parsed, run
 
 V1: Final = Path(__file__).parent / "v1"
@@ -75,7 +75,7 @@ def lenient(schema: Any) -> Any:
 
 @pytest.mark.parametrize("name", ["plan.json", "apply.json", "show.json"])
 def test_documents_fit_the_schema_that_is_published(name: str) -> None:
-    schema = lenient(schemafile.load(schemafile.OUTPUT_SCHEMA))
+    schema = lenient(schema_file.load(schema_file.OUTPUT_SCHEMA))
     assert [error.message for error in Draft202012Validator(schema).iter_errors(stored(name))] == []
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from provisioner.kernel import bpffs, links, maps, objects
 from provisioner.kernel.host import ifindex
-from provisioner.uapi import XdpMode
+from provisioner.model.uapi import XdpMode
 from tests.kernel.shapes import ARRAY, HASH, HASH_OF_MAPS
 
 INTERFACES = ("other-a", "other-b")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from provisioner.shape import MapShape
-from provisioner.uapi import MapFlag, MapType
+from provisioner.model.map_shape import MapShape
+from provisioner.model.uapi import MapFlag, MapType
 
 HASH = MapShape(MapType.HASH, 4, 8, 1000)
 ARRAY = MapShape(MapType.ARRAY, 4, 8, 16)

@@ -17,8 +17,8 @@ from provisioner.kernel.host import possible_cpus
 from provisioner.kernel.reading import read_entries, read_slots, value_stride
 from provisioner.kernel.reasons import KernelError
 from provisioner.kernel.rows import Rows, without_duplicates
-from provisioner.shape import MapShape
-from provisioner.uapi import MapFlag, MapType
+from provisioner.model.map_shape import MapShape
+from provisioner.model.uapi import MapFlag, MapType
 from tests.kernel.shapes import ARRAY, ARRAY_OF_MAPS, HASH, HASH_OF_MAPS, LPM, LRU, PERCPU_ARRAY, PERCPU_HASH
 
 WAYS = {"batch": Batching(), "one by one": Batching(entries=False, slots=False)}

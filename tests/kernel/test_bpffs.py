@@ -14,10 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from provisioner.errors import HostError, LockedError
 from provisioner.kernel import bpffs, maps, objects
 from provisioner.kernel.fd import MapFd, ProgramFd
 from provisioner.kernel.reasons import KernelError
+from provisioner.model.errors import HostError, LockedError
 from tests.kernel.shapes import ARRAY, HASH
 
 PACKAGE = Path(bpffs.__file__).parents[2]

@@ -9,9 +9,9 @@ import pytest
 
 from provisioner.kernel import maps
 from provisioner.kernel.host import possible_cpus
+from provisioner.model.map_shape import MapShape
+from provisioner.model.uapi import INNER_TYPES, MapFlag, MapType
 from provisioner.planning.footprint import map_bytes
-from provisioner.shape import MapShape
-from provisioner.uapi import INNER_TYPES, MapFlag, MapType
 from tests.features import counted, kernel_has, need_counted_memory
 
 FACTOR: Final = 1.6

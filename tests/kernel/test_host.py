@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from provisioner.errors import HostError
 from provisioner.kernel import host
+from provisioner.model.errors import HostError
 
 
 @pytest.mark.parametrize(("text", "count"), [("0\n", 1), ("0-3\n", 4), ("0-3,8\n", 5), ("0,2-3,9-9\n", 4)])

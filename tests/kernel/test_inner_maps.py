@@ -17,8 +17,8 @@ from provisioner.kernel.host import possible_cpus
 from provisioner.kernel.inner_maps import InnerMaps, read_inner_maps
 from provisioner.kernel.reading import read_entries, value_stride
 from provisioner.kernel.reasons import KernelError
-from provisioner.shape import MapShape
-from provisioner.uapi import MapType
+from provisioner.model.map_shape import MapShape
+from provisioner.model.uapi import MapType
 from tests.kernel.shapes import ARRAY, HASH, LPM, LRU, PERCPU_ARRAY, PERCPU_HASH
 from tests.kernel.test_batch import WAYS, as_pairs, keys_for
 

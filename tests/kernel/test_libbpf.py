@@ -16,7 +16,7 @@ CHECKOUT = Path(provisioner.__file__).parents[1]
 def run_with(library: str) -> str:
     """What a fresh process says that is told to use `library`."""
     script = (
-        "from provisioner.errors import HostError\n"
+        "from provisioner.model.errors import HostError\n"
         "from provisioner.kernel import libbpf\n"
         "try: libbpf.map_freeze(-1)\n"
         "except HostError as error: print(error.exit_code, error)\n"

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from provisioner.errors import HostError
 from provisioner.kernel import bpffs, links, maps, objects
 from provisioner.kernel.host import ifindex
 from provisioner.kernel.objects import LoadedObject
 from provisioner.kernel.reasons import KernelError
-from provisioner.uapi import XdpMode
+from provisioner.model.errors import HostError
+from provisioner.model.uapi import XdpMode
 from tests.conftest import Veth
 from tests.kernel.shapes import ARRAY
 

@@ -12,8 +12,8 @@ import pytest
 
 from provisioner.kernel import bpffs, maps
 from provisioner.kernel.reasons import KernelError, Subject
-from provisioner.shape import MapShape
-from provisioner.uapi import ENOTSUPP, MapFlag, MapType, UpdateFlag
+from provisioner.model.map_shape import MapShape
+from provisioner.model.uapi import ENOTSUPP, MapFlag, MapType, UpdateFlag
 from tests.kernel.shapes import ARRAY, ARRAY_OF_MAPS, HASH, HASH_OF_MAPS, LPM, LRU, PERCPU_ARRAY, PERCPU_HASH
 
 
@@ -147,8 +147,8 @@ def test_without_privilege_the_error_says_whose_it_is() -> None:
         "import os\n"
         "from provisioner.kernel import maps\n"
         "from provisioner.kernel.reasons import KernelError\n"
-        "from provisioner.shape import MapShape\n"
-        "from provisioner.uapi import MapType\n"
+        "from provisioner.model.map_shape import MapShape\n"
+        "from provisioner.model.uapi import MapType\n"
         "os.setgid(65534); os.setuid(65534)\n"
         "try: maps.create(MapShape(MapType.LPM_TRIE, 8, 1, 1), 'acl')\n"
         "except KernelError as error: print(error)\n"

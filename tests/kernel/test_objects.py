@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from provisioner.errors import InputError
 from provisioner.kernel import links, maps, objects
 from provisioner.kernel.reasons import KernelError
-from provisioner.shape import MapShape
-from provisioner.uapi import MapType
+from provisioner.model.errors import InputError
+from provisioner.model.map_shape import MapShape
+from provisioner.model.uapi import MapType
 from tests import ledger, recorder
 from tests.kernel.shapes import ARRAY, HASH, LPM
 

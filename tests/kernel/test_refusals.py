@@ -16,8 +16,8 @@ import pytest
 from provisioner.kernel import libbpf, maps
 from provisioner.kernel.fd import MapFd
 from provisioner.kernel.reasons import REASONS, KernelError
-from provisioner.shape import MapShape
-from provisioner.uapi import ENOTSUPP, MapFlag, MapType
+from provisioner.model.map_shape import MapShape
+from provisioner.model.uapi import ENOTSUPP, MapFlag, MapType
 from tests.cli.support import environment
 
 ROOT = Path(__file__).parents[2]
@@ -108,8 +108,8 @@ def test_what_the_kernel_refuses_is_said_in_words(provoke: Callable[[], None], n
 @pytest.mark.usefixtures("kernel")
 def test_a_missing_capability_is_named() -> None:
     code = (
-        "from provisioner.kernel import maps; from provisioner.shape import MapShape; "
-        "from provisioner.uapi import MapType; maps.create(MapShape(MapType.LPM_TRIE, 8, 4, 1))"
+        "from provisioner.kernel import maps; from provisioner.model.map_shape import MapShape; "
+        "from provisioner.model.uapi import MapType; maps.create(MapShape(MapType.LPM_TRIE, 8, 4, 1))"
     )
     words = ["setpriv", "--bounding-set=-all", sys.executable, "-c", code]
     done = subprocess.run(words, capture_output=True, text=True, env=environment())

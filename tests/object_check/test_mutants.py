@@ -11,8 +11,8 @@ import pytest
 
 from provisioner import object_check
 from provisioner.adopt.skeleton import skeleton
-from provisioner.errors import InputError
 from provisioner.kernel import libbpf, object_probe, objects
+from provisioner.model.errors import InputError
 from tests.object_check.mutants import Mutants, section
 
 OBJECTS = ("all_kinds", "outers", "router", "locked")

@@ -41,19 +41,19 @@ def main() -> None:
 
 def _import_all(arguments: list[str]) -> None:
     from provisioner.apply import run as _run  # noqa: F401
+    from provisioner.cli import app
     from provisioner.cli import carry_out as _carry_out  # noqa: F401
-    from provisioner.cli import command_line
     from provisioner.report import jsondoc as _jsondoc  # noqa: F401
 
     with open(os.devnull, "w") as nowhere:
         os.dup2(nowhere.fileno(), 1)
-    if command_line.run(["validate", "--allow-outside", *arguments]) != 0:
+    if app.run(["validate", "--allow-outside", *arguments]) != 0:
         sys.exit("the first spec must be valid")
 
 
 def _child(request: dict[str, Any]) -> None:
     """One run; never returns. Fds that are left open are told on standard error, as a traceback would be."""
-    from provisioner.cli import command_line
+    from provisioner.cli import app
 
     status = 70
     try:
@@ -71,7 +71,7 @@ def _child(request: dict[str, Any]) -> None:
             os.fsencode(request["log"]),
             ctypes.c_long(request["earlier"]),
         )
-        status = command_line.run(request["words"])
+        status = app.run(request["words"])
         shim.inject_stop()
         sys.stdout.flush()
         gc.collect()

@@ -13,9 +13,9 @@ import numpy as np
 from provisioner.kernel import batch, bpffs, host, links, maps, reading
 from provisioner.kernel.batch import Batching
 from provisioner.kernel.fd import Fd, FdSet, InnerId, LinkFd, MapFd, ProgramFd
-from provisioner.shape import MapShape
-from provisioner.state import META_PIN, TEMPORARY_PREFIXES
-from provisioner.uapi import MapType
+from provisioner.model.map_shape import MapShape
+from provisioner.model.pins import META_PIN, TEMPORARY_PREFIXES
+from provisioner.model.uapi import MapType
 from tests.promises.wishes import KINDS, Kind
 
 _ONE_BY_ONE: Final = Batching(entries=False, slots=False)

@@ -14,7 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
-from provisioner.uapi import ENOTSUPP, Command
+from provisioner.model.uapi import ENOTSUPP, Command
 from tests import preload
 
 KILL_BEFORE: Final = -1

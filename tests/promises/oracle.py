@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Final
 
-from provisioner.shape import MapShape
-from provisioner.state import META_PIN
+from provisioner.model.map_shape import MapShape
+from provisioner.model.pins import META_PIN
 from tests.promises.hands import CPUS, Live, LiveInner, LiveMap
 from tests.promises.wishes import ADOPTED, KINDS, PLAIN, Kind, Wish, WishedOuter, WishedSlot
 

@@ -9,13 +9,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from provisioner import api
 from provisioner.apply import Options
 from provisioner.kernel import bpffs, host, links, maps, reading
 from provisioner.kernel.fd import InnerId, LinkFd, MapFd, ProgramFd
 from provisioner.kernel.reasons import KernelError
+from provisioner.model.pins import INNER_PINS, META_PIN, TEMPORARY_PREFIXES
 from provisioner.planning.hazards import Overrides
-from provisioner.state import INNER_PINS, META_PIN, TEMPORARY_PREFIXES
+from provisioner.project import Project, load
 from tests import ledger
 from tests.promises.injection import Ran
 
@@ -249,8 +249,8 @@ class Scenario:
             path.write_text(text)
         return path
 
-    def project(self, text: str) -> api.Project:
-        return api.load([self.file(text)], pin_root=str(self.root), allow_outside=True)
+    def project(self, text: str) -> Project:
+        return load([self.file(text)], pin_root=str(self.root), allow_outside=True)
 
     def begin(self) -> Live:
         """Make `before` live, from whatever is live."""
@@ -260,7 +260,7 @@ class Scenario:
         """Do what was swept again, unhurt: it must converge, and then have nothing left to do."""
         live = self._make(self.after)
         if self.after is not None:
-            steps = api.plan(self.project(self.after), ALL).steps
+            steps = self.project(self.after).plan(ALL).steps
             assert steps == (), f"a second apply would {[step.describe() for step in steps]}"
         return live
 
@@ -268,10 +268,10 @@ class Scenario:
         if text is None:
             named = self.after or self.before
             assert named is not None
-            api.destroy(self.project(named), ALL, Options(rollback=False))
+            self.project(named).destroy(ALL, Options(rollback=False))
             assert not self.root.exists()
             return Live({})
-        api.apply(self.project(text), ALL)
+        self.project(text).apply(ALL)
         return look(self.root)
 
 

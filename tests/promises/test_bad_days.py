@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from provisioner.kernel import bpffs, maps, objects
-from provisioner.shape import MapShape
-from provisioner.uapi import MapType
+from provisioner.model.map_shape import MapShape
+from provisioner.model.uapi import MapType
 from tests.cli.conftest import Project
 from tests.cli.support import COMMAND, SPEC, Done, environment
 from tests.conftest import remove_tree

@@ -17,8 +17,8 @@ import pytest
 
 from provisioner.kernel import bpffs, maps, objects
 from provisioner.kernel.fd import InnerId
-from provisioner.shape import MapShape
-from provisioner.uapi import Command, MapType
+from provisioner.model.map_shape import MapShape
+from provisioner.model.uapi import Command, MapType
 from tests.promises import scenarios
 from tests.promises.conftest import Make
 from tests.promises.injection import READING, Injector, Ran, words

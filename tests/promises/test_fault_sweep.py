@@ -9,8 +9,8 @@ from typing import Final
 
 import pytest
 
-from provisioner.errors import ProvisionerError
-from provisioner.uapi import Command
+from provisioner.model.errors import ProvisionerError
+from provisioner.model.uapi import Command
 from tests.promises import scenarios
 from tests.promises.conftest import Make
 from tests.promises.injection import ERRNOS, READING, Injector, Ran, words

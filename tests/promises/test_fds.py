@@ -13,7 +13,7 @@ from typing import Final
 
 import pytest
 
-from provisioner.cli import command_line
+from provisioner.cli import app
 from provisioner.kernel import maps
 from provisioner.kernel.fd import InnerId
 from provisioner.kernel.reading import read_slots
@@ -155,7 +155,7 @@ def test_inner_maps_that_come_and_go_leave_nothing(
     while changed < goal:
         first = turn % 2 * slots
         path.write_text(spec(f"{first}..{first + slots - 1}", 2 * slots))
-        status = command_line.run(["apply", str(path), "--yes", "--force", "--quiet", "--pin-root", str(root)])
+        status = app.run(["apply", str(path), "--yes", "--force", "--quiet", "--pin-root", str(root)])
         capsys.readouterr()
         assert status == 0
         changed += slots if turn == 0 else 2 * slots

@@ -29,10 +29,10 @@ from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
-from provisioner.cli import command_line
+from provisioner.cli import app
 from provisioner.kernel import bpffs, links, maps, objects
 from provisioner.kernel.fd import FdSet, InnerId, MapFd
-from provisioner.state import META_PIN
+from provisioner.model.pins import META_PIN
 from tests.conftest import Veth, remove_tree
 from tests.promises import oracle, wishes
 from tests.promises.hands import CPUS, Live, kind_of, look, make_inner, pin_outer, publish
@@ -50,7 +50,7 @@ _RULES: Final = _POLICY | {"recreate", "delete_percent", "update_percent", "owne
 @cache
 def _command() -> Any:
     """The command line, built once: that takes longer than most applies here."""
-    return typer.main.get_command(command_line.all_verbs())
+    return typer.main.get_command(app.all_verbs())
 
 
 class Ran:

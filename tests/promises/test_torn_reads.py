@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from provisioner.errors import ApplyError
 from provisioner.kernel import batch, links, maps
 from provisioner.kernel.fd import InnerId
+from provisioner.model.errors import ApplyError
 from tests.apply.conftest import Bench, bench
 
 __all__ = ["bench"]

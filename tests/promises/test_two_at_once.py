@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from provisioner import api
 from provisioner.kernel import bpffs
+from provisioner.project import load
 from tests.cli.support import COMMAND, environment
 from tests.conftest import remove_tree
 from tests.promises.scenarios import ALL, ONE, OTHER, look
@@ -39,7 +39,7 @@ class Project:
 
     def remains(self, spec: Path) -> int:
         """How many steps an apply of `spec` still has."""
-        return len(api.plan(api.load([spec], pin_root=str(self.root)), ALL).steps)
+        return len(load([spec], pin_root=str(self.root)).plan(ALL).steps)
 
 
 @pytest.fixture

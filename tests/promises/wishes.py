@@ -10,8 +10,8 @@ from typing import Any, Final
 
 from hypothesis import strategies as st
 
-from provisioner.shape import MapShape
-from provisioner.uapi import MapFlag, MapType
+from provisioner.model.map_shape import MapShape
+from provisioner.model.uapi import MapFlag, MapType
 
 KEYS: Final = range(4)
 VALUES: Final = range(3)

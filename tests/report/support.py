@@ -14,30 +14,25 @@ import numpy as np
 from msgspec.structs import replace
 from numpy.typing import NDArray
 
-from provisioner import api
-from provisioner.host import Host
+import provisioner
+from provisioner.model.desired import DesiredMap, DesiredState
+from provisioner.model.host import Host
+from provisioner.model.observed import ObservedBlock, ObservedMap, ObservedSlots, ObservedState
 from provisioner.observed.sources import Depth
 from provisioner.planning.diff import diff_map, slots_to_read
 from provisioner.planning.hazards import Overrides
 from provisioner.planning.plan import Plan, make_plan, wanted_meta
 from provisioner.planning.teardown import plan_destroy
-from provisioner.report import build, html, jsondoc, markdown, text
+from provisioner.report import html, jsondoc, markdown, text
 from provisioner.report.model import ReportPlan
-from provisioner.state import (
-    DesiredMap,
-    DesiredState,
-    ObservedBlock,
-    ObservedMap,
-    ObservedSlots,
-    ObservedState,
-)
+from provisioner.views import plan_report
 
 CASES: Final = Path(__file__).parent / "cases"
 HOST: Final = Host("little", 4)
 
 
 def load(path: Path) -> DesiredState:
-    return api.load([path], host=HOST).desired
+    return provisioner.load([path], host=HOST).desired
 
 
 def as_live(desired: DesiredState) -> ObservedState:
@@ -81,9 +76,9 @@ def report(case: str) -> ReportPlan:
     before, after = CASES / case / "before.yaml", CASES / case / "after.yaml"
     live = load(before) if before.exists() else None
     if after.exists():
-        return build.report(plan(live, load(after)))
+        return plan_report.report(plan(live, load(after)))
     assert live is not None
-    return build.report(plan_destroy(live, as_live(live), Overrides()), destroy=True)
+    return plan_report.report(plan_destroy(live, as_live(live), Overrides()), destroy=True)
 
 
 def rendered(case: str) -> dict[str, str]:

@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 from jsonschema import Draft202012Validator
 
-from provisioner import schemafile
+from provisioner.language import schema_file
 from provisioner.planning.changes import Reason
-from provisioner.report import build, html, jsondoc, markdown
-from provisioner.report.maps import REASONS
+from provisioner.report import html, jsondoc, markdown
 from provisioner.report.model import ALL
+from provisioner.views import plan_report
+from provisioner.views.map_nodes import REASONS
 from tests.report import support
 
 NAMES = sorted(path.name for path in support.CASES.iterdir())
@@ -26,7 +27,7 @@ def test_a_plan_is_told_as_expected(case: str) -> None:
 
 @pytest.mark.parametrize("case", NAMES)
 def test_the_document_is_what_the_schema_says(case: str) -> None:
-    validator = Draft202012Validator(schemafile.load(schemafile.OUTPUT_SCHEMA))
+    validator = Draft202012Validator(schema_file.load(schema_file.OUTPUT_SCHEMA))
     document = json.loads(support.rendered(case)["plan.json"])
     assert [error.message for error in validator.iter_errors(document)] == []
 
@@ -40,7 +41,7 @@ def test_secrets_are_in_no_output(case: str) -> None:
 def test_nothing_is_left_out_when_all_is_asked_for() -> None:
     before, after = (support.load(support.CASES / "cut" / name) for name in ("before.yaml", "after.yaml"))
     plan = support.plan(before, after)
-    document = json.loads("".join(jsondoc.render(build.report(plan, ALL))))
+    document = json.loads("".join(jsondoc.render(plan_report.report(plan, ALL))))
     changes = document["changes"]
     assert all(change.get("omitted", 0) == 0 for change in changes)
     found = [change["action"] for change in changes if change["kind"] == "entry"]
@@ -55,12 +56,12 @@ def test_flags_that_were_filled_in_are_told_of_new_maps_only(tmp_path: Path) -> 
     before, after = (tmp_path / name for name in ("before.yaml", "after.yaml"))
     before.write_text("version: 1\nname: edge\nmaps:\n  " + routes % 1)
     after.write_text("version: 1\nname: edge\nmaps:\n  " + routes % 2)
-    made = build.report(support.plan(None, support.load(before)))
+    made = plan_report.report(support.plan(None, support.load(before)))
     (node,) = made.nodes
     assert node.text == "lpm_trie cidr4 -> u8, 1 entry; filled in: no_prealloc"
     assert node.after["filled_flags"] == ["no_prealloc"]
     assert "filled in: no_prealloc" in markdown.render(made)
-    changed = build.report(support.plan(support.load(before), support.load(after)))
+    changed = plan_report.report(support.plan(support.load(before), support.load(after)))
     (node,) = changed.nodes
     assert "filled in" not in node.text
     assert "filled_flags" not in "".join(html.render(changed)), "no live map has that: it is no difference"

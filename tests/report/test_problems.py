@@ -8,9 +8,9 @@ import re
 import pytest
 from jsonschema import Draft202012Validator
 
-from provisioner import schemafile
-from provisioner.errors import Problem
-from provisioner.location import Location
+from provisioner.language import schema_file
+from provisioner.model.errors import Problem
+from provisioner.model.location import Location
 from provisioner.report import problems as told
 from provisioner.report.style import Style
 
@@ -69,7 +69,7 @@ def test_colours_only_paint() -> None:
 
 def test_json_has_every_key_of_every_problem() -> None:
     document = json.loads(told.as_json(ALL))
-    Draft202012Validator(schemafile.load(schemafile.OUTPUT_SCHEMA)).validate(document)
+    Draft202012Validator(schema_file.load(schema_file.OUTPUT_SCHEMA)).validate(document)
     assert document["errors"][0] == {
         "file": "edge.yaml",
         "line": 3,

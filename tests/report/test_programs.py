@@ -5,24 +5,20 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
-from provisioner.location import Location
+from provisioner.model.desired import DesiredObject, DesiredProgram, DesiredState
+from provisioner.model.location import Location
+from provisioner.model.observed import ObservedLink, ObservedProgram, ObservedState
+from provisioner.model.record import Meta
+from provisioner.model.spec import IfMissing, XdpAttach
+from provisioner.model.uapi import XdpMode
+from provisioner.planning.counts import Counts
 from provisioner.planning.diff_objects import diff_links, diff_object
 from provisioner.planning.hazards import Overrides
 from provisioner.planning.plan import Plan, make_plan
 from provisioner.planning.teardown import plan_destroy
-from provisioner.report import build, sentences, text
-from provisioner.report.model import Counts, Outcome
-from provisioner.spec import IfMissing, XdpAttach
-from provisioner.state import (
-    DesiredObject,
-    DesiredProgram,
-    DesiredState,
-    Meta,
-    ObservedLink,
-    ObservedProgram,
-    ObservedState,
-)
-from provisioner.uapi import XdpMode
+from provisioner.report import sentences, text
+from provisioner.report.model import Outcome
+from provisioner.views import plan_report
 from tests.report.support import HOST
 
 HERE = Location("edge.yaml", 1, 1)
@@ -51,7 +47,7 @@ def plan(state: DesiredState, observed: ObservedState) -> Plan:
 
 
 def told(state: DesiredState, observed: ObservedState) -> list[str]:
-    return [line for line in text.render(build.report(plan(state, observed))) if line.startswith("  ")]
+    return [line for line in text.render(plan_report.report(plan(state, observed))) if line.startswith("  ")]
 
 
 def test_a_first_load() -> None:
@@ -68,7 +64,7 @@ def test_an_upgrade() -> None:
         "  ~ router                router.bpf.o, 0 maps: the object file changed",
         "  ~ xdp_router            router, xdp on veth-a, native: its program is new",
     ]
-    report = build.report(plan(desired(newer), LIVE))
+    report = plan_report.report(plan(desired(newer), LIVE))
     assert report.nodes[1].before == {"id": 11, "ifindex": 4, "mode": "native"}
     assert report.nodes[1].after == {"pin": "xdp_router", "interface": "veth-a", "mode": "native"}
 
@@ -85,13 +81,13 @@ def test_an_attachment_that_nothing_asks_for() -> None:
 
 
 def test_nothing_is_told_of_what_stays() -> None:
-    report = build.report(plan(desired(ROUTER), LIVE))
+    report = plan_report.report(plan(desired(ROUTER), LIVE))
     assert report.nodes == ()
     assert report.summary.programs == Counts(unchanged=1)
 
 
 def test_destroy_detaches_and_unpins() -> None:
-    report = build.report(plan_destroy(desired(ROUTER), LIVE, Overrides()), destroy=True)
+    report = plan_report.report(plan_destroy(desired(ROUTER), LIVE, Overrides()), destroy=True)
     assert [(node.label, node.text) for node in report.nodes] == [("xdp_router", "detach and unpin")]
     assert report.summary.programs == Counts(delete=1)
 
@@ -127,5 +123,5 @@ def test_destroy_detaches_and_unpins() -> None:
 )
 def test_how_an_apply_ended(status: str, live: tuple[str, ...], expected: list[str]) -> None:
     nothing = replace(ObservedState.nothing(), interfaces={"veth-a": 4})
-    report = build.report(plan(desired(ROUTER), nothing))
+    report = plan_report.report(plan(desired(ROUTER), nothing))
     assert list(sentences.outcome(report, Outcome(status, 1.5, 2, 5, 5, live))) == expected

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from provisioner import api
 from provisioner.document.inputs import Inputs, checkout_locks
+from provisioner.project import Project, SpecError, load
 from provisioner.watch.reconcile import Aim, Loading, Reconciler
 from tests.watch.conftest import Watching
 
@@ -45,13 +45,13 @@ def write(folder: Path, generation: int) -> Path:
     return folder
 
 
-def generations(project: api.Project) -> set[int]:
+def generations(project: Project) -> set[int]:
     """Which generations a project was put together from."""
     return {int.from_bytes(one.entries.values[0].tobytes(), "little") for one in project.desired.maps.values()}
 
 
 def digests(*folders: Path) -> set[str]:
-    return {f"sha256:{api.load([folder / 'edge.yaml']).document.digest}" for folder in folders}
+    return {f"sha256:{load([folder / 'edge.yaml']).document.digest}" for folder in folders}
 
 
 # --- a ConfigMap: all files are links through `..data`, which is renamed over ------------------------------------
@@ -199,8 +199,8 @@ def test_everything_that_a_project_is_read_from_is_noted(tmp_path: Path, bpf_obj
     overlay = tmp_path / "over.yaml"
     overlay.write_text("limits: {delete_percent: 50}\n")
     inputs = Inputs()
-    with pytest.raises(api.SpecError, match="gives it no template"):  # what is broken is looked at all the same
-        api.load([spec], overlays=[overlay], inputs=inputs)
+    with pytest.raises(SpecError, match="gives it no template"):  # what is broken is looked at all the same
+        load([spec], overlays=[overlay], inputs=inputs)
     found = {os.path.relpath(path, tmp_path) for path in inputs}
     assert found == {"edge.yaml", "more", "more/one.yaml", "router.o", "table.csv", "over.yaml"}
     for path in list(inputs):

@@ -1,0 +1,211 @@
+"""What works on this host, what does not, and why: looked up, and tried on scratch maps that nobody else sees."""
+
+from __future__ import annotations
+
+import os
+import resource
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from provisioner.apply import waves
+from provisioner.doctor import kernel_config
+from provisioner.doctor.finding import Finding, Level
+from provisioner.kernel import batch, bpffs, host, libbpf, maps, reading
+from provisioner.kernel.batch import Batching
+from provisioner.kernel.reasons import KernelError
+from provisioner.model import kernel_versions
+from provisioner.model.errors import HostError
+from provisioner.model.map_shape import MapShape
+from provisioner.model.uapi import MapFlag, MapType
+
+_FEW_FILES: Final = 1024
+"""Open files below which a wave is small enough to be felt."""
+
+_ONE_BY_ONE: Final = Batching(slots=False)
+
+_BATCHED: Final = (
+    MapShape(MapType.HASH, 4, 4, 4),
+    MapShape(MapType.ARRAY, 4, 4, 4),
+    MapShape(MapType.LPM_TRIE, 8, 4, 4, MapFlag.NO_PREALLOC),
+    MapShape(MapType.PERCPU_ARRAY, 4, 8, 4),
+)
+
+
+def examine() -> tuple[Finding, ...]:
+    """Everything, in the order in which it is shown. Leaves nothing behind."""
+    found = [_kernel(), *_bugs(), _config(), _btf(), _libbpf(), _bpffs(), _capabilities(), _unprivileged(), _lockdown()]
+    found += [_memlock(), _nofile()]
+    if all(finding.level is not Level.BAD for finding in found if finding.id in ("libbpf", "capabilities")):
+        found += _tried()
+    return tuple(found)
+
+
+def _kernel() -> Finding:
+    name = os.uname()
+    version = ".".join(map(str, running_version()))
+    return Finding("kernel", Level.OK, f"{name.release} ({name.machine}), Linux {version}", name.release)
+
+
+def running_version() -> kernel_versions.Version:
+    """The release that the running kernel is built from, for advice alone."""
+    name = os.uname()
+    return kernel_versions.upstream(name.release, name.version, _read("/proc/version_signature"))
+
+
+def _bugs() -> Iterator[Finding]:
+    found = kernel_versions.bugs_of(running_version())
+    if not found:
+        known = ", ".join(bug.id for bug in kernel_versions.BUGS)
+        yield Finding("known bugs", Level.OK, f"none, by its version, of {known}", [])
+    for bug in found:
+        hint = f"{bug.follows}; fixed by {bug.source}, which a distribution may have taken over"
+        yield Finding(f"bug {bug.id}", Level.NOTE, bug.what, bug.id, hint)
+
+
+def _config() -> Finding:
+    found = kernel_config.read()
+    if found is None:
+        return Finding("config", Level.OK, "not told: neither in /proc/config.gz nor beside the kernel")
+    path, options = found
+    lacks = [option for option, chosen in options.items() if not chosen]
+    hint = "; ".join(kernel_config.FOLLOWS[option] for option in lacks)
+    said = f"{path}: " + (f"no {', '.join(lacks)}" if lacks else "all that maps need")
+    return Finding("config", Level.NOTE if lacks else Level.OK, said, {"file": str(path), "options": options}, hint)
+
+
+def _btf() -> Finding:
+    has_btf = Path("/sys/kernel/btf/vmlinux").exists()
+    if has_btf:
+        return Finding("btf", Level.OK, "the kernel carries its own BTF", True)
+    return Finding("btf", Level.NOTE, "the kernel carries no BTF", False, "objects that relocate to it will not load")
+
+
+def _libbpf() -> Finding:
+    try:
+        version = "{}.{}".format(*libbpf.version())
+    except HostError as error:
+        problem = error.problems[0]
+        return Finding("libbpf", Level.BAD, problem.what, None, problem.hint)
+    mapped = (line.split()[-1] for line in _read("/proc/self/maps").splitlines() if "libbpf" in line)
+    path = next(mapped, "")
+    return Finding("libbpf", Level.OK, f"{version}, {path}", {"version": version, "path": path})
+
+
+def _bpffs() -> Finding:
+    mounts = bpffs.mounts()
+    if not mounts:
+        hint = "mount one: `mount -t bpf bpf /sys/fs/bpf`"
+        return Finding("bpffs", Level.BAD, "no bpffs is mounted", [], hint)
+    return Finding("bpffs", Level.OK, ", ".join(mounts), list(mounts))
+
+
+def _capabilities() -> Finding:
+    held = sorted(host.capabilities())
+    said = ", ".join(held) or "none"
+    if "CAP_SYS_ADMIN" in held:
+        return Finding("capabilities", Level.OK, said, held)
+    if "CAP_BPF" in held:
+        hint = "inner maps are neither read nor changed, unless the spec says `pin_inner_maps: true`"
+        return Finding("capabilities", Level.NOTE, said, held, hint)
+    return Finding("capabilities", Level.BAD, said, held, host.privilege_hint())
+
+
+def _unprivileged() -> Finding:
+    words = {"0": "any user may load some programs", "1": "off until the next boot", "2": "off"}
+    value = _read("/proc/sys/kernel/unprivileged_bpf_disabled").strip()
+    level = Level.NOTE if value == "0" else Level.OK
+    hint = "sysctl kernel.unprivileged_bpf_disabled=2" if value == "0" else ""
+    return Finding("unprivileged bpf", level, words.get(value, "this kernel does not tell"), value or None, hint)
+
+
+def _lockdown() -> Finding:
+    text = _read("/sys/kernel/security/lockdown")
+    mode = text.partition("[")[2].partition("]")[0] or "none"
+    hint = "programs may not read kernel memory" if mode == "confidentiality" else ""
+    return Finding("lockdown", Level.NOTE if hint else Level.OK, mode, mode, hint)
+
+
+def _memlock() -> Finding:
+    soft, hard = resource.getrlimit(resource.RLIMIT_MEMLOCK)
+    said = f"{_limit(soft)} of {_limit(hard)} bytes"
+    if running_version() >= kernel_versions.MEMCG.since or hard == resource.RLIM_INFINITY or os.geteuid() == 0:
+        return Finding("memlock limit", Level.OK, said, soft)
+    return Finding("memlock limit", Level.NOTE, said, soft, "this kernel charges maps to it: `ulimit -l unlimited`")
+
+
+def _nofile() -> Finding:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wave = waves.wave_size(hard)
+    said = f"{soft:,} of {hard:,} open files: {wave:,} inner maps in a wave"
+    hint = "raise its hard limit for fewer waits: `ulimit -Hn`" if hard < _FEW_FILES else ""
+    return Finding("nofile limit", Level.NOTE if hint else Level.OK, said, {"soft": soft, "hard": hard}, hint)
+
+
+def _limit(value: int) -> str:
+    return "unlimited" if value == resource.RLIM_INFINITY else f"{value:,}"
+
+
+# --- tried on scratch maps ---------------------------------------------------------------------------------------
+
+
+def _tried() -> list[Finding]:
+    try:
+        return [_grace_period(), _batches(), _outer_batches()]
+    except KernelError as error:
+        problem = error.problems[0]
+        return [Finding("maps", Level.BAD, str(problem.what), None, problem.hint)]
+
+
+def _grace_period() -> Finding:
+    """What one write to an outer map takes: mostly the wait for an RCU grace period."""
+    slots = MapShape(MapType.HASH_OF_MAPS, 4, 4, 4)
+    with maps.create(_BATCHED[0], "doctor") as inner, maps.create(slots, "doctor", inner=inner) as outer:
+        keys = np.arange(3, dtype=np.uint32)
+        fds = np.full(1, inner.number, dtype=np.uint32)
+        taken = [_seconds(lambda: batch.publish(outer, keys[:1], fds, batching=_ONE_BY_ONE)) for _ in keys]
+    cost = sorted(taken)[1] * 1000
+    return Finding("grace period", Level.OK, f"{cost:.1f} ms for a write to an outer map", round(cost, 3))
+
+
+def _batches() -> Finding:
+    has = [shape.map_type.word for shape in _BATCHED if _has_batch(shape)]
+    lacks = [shape.map_type.word for shape in _BATCHED if shape.map_type.word not in has]
+    said = f"on {', '.join(has) or 'no type'}" + (f"; not on {', '.join(lacks)}" if lacks else "")
+    hint = "entries of the others are written one by one" if lacks else ""
+    return Finding("batches of entries", Level.NOTE if lacks else Level.OK, said, {"has": has, "lacks": lacks}, hint)
+
+
+def _has_batch(shape: MapShape) -> bool:
+    with maps.create(shape, "doctor") as fd:
+        return reading.has_batch(fd, shape, host.possible_cpus())
+
+
+def _outer_batches() -> Finding:
+    slots = MapShape(MapType.ARRAY_OF_MAPS, 4, 4, 4)
+    with maps.create(_BATCHED[0], "doctor") as inner, maps.create(slots, "doctor", inner=inner) as outer:
+        fds = np.full(4, inner.number, dtype=np.uint32)
+        calls = batch.publish(outer, np.arange(4, dtype=np.uint32), fds, batching=Batching(threads=2))
+    if calls != 1:
+        hint = "slots are written one by one, from many threads"
+        return Finding("batches of slots", Level.NOTE, "this kernel has none", "none", hint)
+    if batch.slots_batch_waits_once():
+        return Finding("batches of slots", Level.OK, "wait for one grace period", "cheap")
+    hint = "many slots are written one by one, from many threads, which share the waits"
+    return Finding("batches of slots", Level.NOTE, "wait for a grace period per slot", "dear", hint)
+
+
+def _seconds(call: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    call()
+    return time.perf_counter() - started
+
+
+def _read(path: str) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""

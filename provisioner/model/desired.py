@@ -1,0 +1,181 @@
+"""The desired state, encoded to the kernel's bytes.
+
+Maps have names, inner maps have outer keys. A plain map is a map with exactly one slot, whose outer key has no bytes:
+the same table, diff and apply with one level less.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from provisioner.model.access import Access
+from provisioner.model.entry_table import EntryTable
+from provisioner.model.host import Host
+from provisioner.model.location import Location
+from provisioner.model.map_shape import MapShape
+from provisioner.model.overlays import NONE, Overlays
+from provisioner.model.pins import link_pin
+from provisioner.model.spec import (
+    Contents,
+    ExtraInnerMaps,
+    Limits,
+    OnReplace,
+    Update,
+    XdpAttach,
+)
+from provisioner.model.types import Bytes, Type
+from provisioner.model.uapi import MapFlag
+
+
+class Sources(msgspec.Struct, frozen=True):
+    """Where each row of an entry table was written: `file`, shape (n,), indexes `files`; `line`, shape (n,).
+
+    `overlays` is what was laid over the spec.
+    """
+
+    files: tuple[str, ...]
+    file: NDArray[np.uint16]
+    line: NDArray[np.uint32]
+    overlays: Overlays = NONE
+
+    def where(self, row: int) -> Location:
+        return Location(self.files[int(self.file[row])], int(self.line[row]), 1)
+
+    def overlay(self, row: int) -> str:
+        """`site.yaml:7` of a row that an overlay gave; empty for all others, and for -1, which is no row."""
+        return self.overlays.told(self.where(row)) if self.overlays.files and row >= 0 else ""
+
+
+class DesiredSlots(msgspec.Struct, frozen=True):
+    """m slots in the order that people read keys. `keys` has shape (m, outer key size), the others (m,).
+
+    `contents` indexes `list(Contents)`; `shared` numbers the shared inner map in the slot, or is -1.
+    """
+
+    keys: Bytes
+    max_entries: NDArray[np.uint32]
+    contents: NDArray[np.uint8]
+    shared: NDArray[np.int32]
+    places: tuple[Location, ...]
+
+    def policy(self, slot: int) -> Contents:
+        return CONTENTS[int(self.contents[slot])]
+
+
+CONTENTS: Final = tuple(Contents)
+OwnedRange = tuple[int, int]
+"""The first and the last number of a range of keys."""
+
+EXACT, PRESENT, IGNORE = range(3)
+assert (CONTENTS[EXACT], CONTENTS[PRESENT], CONTENTS[IGNORE]) == (Contents.EXACT, Contents.PRESENT, Contents.IGNORE)
+
+
+class OuterPolicy(msgspec.Struct, frozen=True):
+    """What only an outer map has. `owned` are the ranges of outer keys that are ours, empty for all of them.
+
+    `only` are the outer keys that a plan is limited to, shape (k, outer key size); None for all of them.
+    """
+
+    key: Type
+    template_name: str
+    extra_inner_maps: ExtraInnerMaps
+    shared_names: tuple[str, ...]
+    owned: tuple[OwnedRange, ...] = ()
+    template_where: Location | None = None
+    only: Bytes | None = None
+
+
+class DesiredMap(msgspec.Struct, frozen=True):
+    """A map that shall be. `shape` is its own; `entry_shape` that of the maps that hold entries.
+
+    For an outer map `entry_shape` is the inner template; for a plain map it is `shape` itself, and `outer` is None.
+    `object` names the object that brings the map, `adopted` the pin of a map that somebody else made. `owned` are the
+    ranges of entry keys that are ours, empty for all of them. `filled_flags` are those of `entry_shape` that the spec
+    leaves out and the kernel asks for.
+    """
+
+    name: str
+    shape: MapShape
+    entry_shape: MapShape
+    outer: OuterPolicy | None
+    object: str | None
+    adopted: str | None
+    key: Type
+    value: Type
+    slots: DesiredSlots
+    entries: EntryTable
+    sources: Sources
+    update: Update
+    on_replace: OnReplace | None
+    owned: tuple[OwnedRange, ...]
+    limits: Limits | None
+    prevent_destroy: bool
+    after: tuple[str, ...]
+    where: Location
+    filled_flags: MapFlag = MapFlag(0)
+
+    def holds_others(self, slot: int) -> bool:
+        """Whether the inner map in a slot may hold entries that are not ours."""
+        return bool(self.owned) or int(self.slots.contents[slot]) != EXACT
+
+
+class DesiredProgram(msgspec.Struct, frozen=True):
+    """A program that shall be pinned, and attached if `attach` says where."""
+
+    name: str
+    pin: str
+    attach: XdpAttach | None
+    where: Location
+
+    @property
+    def link_pin(self) -> str:
+        """The name under which its attachment is pinned."""
+        return link_pin(self.pin)
+
+
+class DesiredObject(msgspec.Struct, frozen=True):
+    """An object to be loaded. `maps` are the pins that its maps get, with the shape they have in the ELF or the spec.
+
+    `templates` has the dummy inner map of each outer map that the spec declares, by map name; libbpf makes the others.
+    """
+
+    name: str
+    file: str
+    digest: str
+    programs: tuple[DesiredProgram, ...]
+    maps: Mapping[str, MapShape]
+    templates: Mapping[str, MapShape]
+    where: Location
+
+
+class DesiredState(msgspec.Struct, frozen=True):
+    """Everything that one project wants.
+
+    `pin_inner_maps` says that inner maps have pins of their own, by which they are opened without CAP_SYS_ADMIN;
+    `pin_mode` and `pin_group` who may open pins, where the spec says; `overlays` what was laid over it.
+    """
+
+    project: str
+    pin_root: str
+    host: Host
+    objects: Mapping[str, DesiredObject]
+    maps: Mapping[str, DesiredMap]
+    limits: Limits | None
+    pin_inner_maps: bool = False
+    pin_mode: int | None = None
+    pin_group: str | None = None
+    overlays: Overlays = NONE
+
+    def access(self, gid: int | None) -> Access:
+        """The permissions of pins that the spec asks for; `gid` is that of `pin_group`."""
+        return Access(self.pin_mode, gid)
+
+    @property
+    def has_access(self) -> bool:
+        """Whether the spec says who may open pins."""
+        return self.pin_mode is not None or self.pin_group is not None

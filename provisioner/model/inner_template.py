@@ -1,0 +1,142 @@
+"""What is known of the inner maps that an outer map takes, and how it differs from what a spec wants. Pure."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+from msgspec.structs import replace
+
+from provisioner.model.map_shape import MapShape
+from provisioner.model.uapi import MapFlag, MapType, flag_names
+
+_ACCESS: Final = {"write into": "rdonly_prog", "read from": "wronly_prog", "": "neither"}
+
+
+class InnerFacts(msgspec.Struct, frozen=True):
+    """The fields that `bpf_map_meta_equal` compares (kernel/bpf/map_in_map.c); None for what is not known.
+
+    `max_entries` counts for the types that have it fixed. `access` is what programs may not do with values
+    (`write into`, `read from`), `special` the first special field of a value, as `bpf_spin_lock at byte 0`; both are
+    empty where there is no such thing. `is_bound` tells of an array whether programs have its bound compiled in: with
+    `inner_map` they do not.
+    """
+
+    map_type: MapType | None = None
+    key_size: int | None = None
+    value_size: int | None = None
+    max_entries: int | None = None
+    map_flags: MapFlag | None = None
+    access: str | None = None
+    special: str | None = None
+    is_bound: bool | None = None
+
+    def extended(
+        self,
+        *,
+        shape: MapShape | None = None,
+        map_flags: MapFlag | None = None,
+        max_entries: int | None = None,
+        access: str | None = None,
+        special: str | None = None,
+        is_bound: bool | None = None,
+    ) -> InnerFacts:
+        """These, and what else has become known; a live map's shape is better known than anything else."""
+        found = replace(
+            self,
+            map_flags=self.map_flags if map_flags is None else map_flags,
+            max_entries=self.max_entries if max_entries is None else max_entries,
+            access=self.access if access is None else access,
+            special=self.special if special is None else special,
+            is_bound=self.is_bound if is_bound is None else is_bound,
+        )
+        if shape is None:
+            return found
+        return replace(
+            found,
+            map_type=shape.map_type,
+            key_size=shape.key_size,
+            value_size=shape.value_size,
+            max_entries=shape.max_entries if shape.has_fixed_capacity else None,
+            map_flags=shape.map_flags,
+        )
+
+
+class Probed(msgspec.Struct, frozen=True):
+    """What a probe of a live outer map found out: whether it takes the spec's inner maps, None if nobody can tell.
+
+    `why` says how its template differs from the spec's; `untold` what this kernel does not tell of it.
+    """
+
+    fits: bool | None
+    why: str = ""
+    untold: str = ""
+
+
+def differences(wanted: InnerFacts, live: InnerFacts) -> str:
+    """In words, `map_flags 0x1 in the template, 0x0 live`: what keeps the kernel from taking the wanted inner maps."""
+    found: list[str] = []
+
+    def tell(field: str, ours: str | None, theirs: str | None) -> None:
+        if ours is not None and theirs is not None and ours != theirs:
+            found.append(f"{field} {ours} in the template, {theirs} live")
+
+    tell("type", _word(wanted.map_type), _word(live.map_type))
+    tell("key_size", _number(wanted.key_size), _number(live.key_size))
+    tell("value_size", _number(wanted.value_size), _number(live.value_size))
+    tell("map_flags", flag_words(wanted.map_flags), flag_words(live.map_flags))
+    if live.map_flags is None and wanted.map_type is live.map_type:
+        tell("map_flags: of rdonly_prog and wronly_prog,", _access(wanted.access), _access(live.access))
+        tell("map_flags:", _inner_map(wanted.is_bound), _inner_map(live.is_bound))
+    same_flags = live.map_flags in (None, wanted.map_flags) and live.is_bound in (None, wanted.is_bound)
+    if wanted.map_type is live.map_type and same_flags:
+        tell("max_entries", _number(wanted.max_entries), _number(live.max_entries))
+    if wanted.value_size == live.value_size:
+        tell("special field", _special(wanted.special), _special(live.special))
+    return ", ".join(found)
+
+
+def template_differences(wanted: MapShape, live: MapShape) -> str:
+    """The same of two shapes, which tell more: all special fields, and `map_extra`.
+
+    The kernel would take inner maps of several `map_extra`; what is read of one must hold for all.
+    """
+    found = [differences(facts_of(wanted), facts_of(live))]
+    if wanted.map_extra != live.map_extra:
+        found.append(f"map_extra {wanted.map_extra} in the template, {live.map_extra} live")
+    if not wanted.same_specials(live):
+        found.append(f"special fields {wanted.specials_in_words()} in the template, {live.specials_in_words()} live")
+    return ", ".join(filter(None, found))
+
+
+def facts_of(shape: MapShape) -> InnerFacts:
+    """What a shape says."""
+    return InnerFacts().extended(shape=shape)
+
+
+def flag_words(flags: MapFlag | None) -> str | None:
+    """Flags as the kernel has them, and by name: `0x1 (no_prealloc)`."""
+    if flags is None:
+        return None
+    names = " ".join(flag_names(flags))
+    return f"{flags.value:#x} ({names})" if names else f"{flags.value:#x}"
+
+
+def _word(map_type: MapType | None) -> str | None:
+    return map_type.word if map_type is not None else None
+
+
+def _number(number: int | None) -> str | None:
+    return None if number is None else str(number)
+
+
+def _access(access: str | None) -> str | None:
+    return None if access is None else _ACCESS.get(access, access)
+
+
+def _inner_map(is_bound: bool | None) -> str | None:
+    return None if is_bound is None else "no inner_map" if is_bound else "inner_map"
+
+
+def _special(special: str | None) -> str | None:
+    return special if special is None else special or "none"

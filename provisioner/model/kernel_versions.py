@@ -1,0 +1,235 @@
+"""What kernels can do by their version, with sources, and what follows for a spec. Pure.
+
+For advice alone: `validate --kernel` looks here, offline, for a kernel that is not at hand; `doctor` looks up bugs that
+no probe may try. What is done to a live kernel is decided by trying, and by the errno.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from enum import Enum
+from types import MappingProxyType
+from typing import Final
+
+import msgspec
+
+from provisioner.model.desired import DesiredMap, DesiredState
+from provisioner.model.errors import InputError, Problem, Problems
+from provisioner.model.grace_periods import Batches
+from provisioner.model.special_fields import SPIN_LOCK
+from provisioner.model.uapi import MapFlag, MapType
+
+Version = tuple[int, int, int]
+
+
+class Effect(Enum):
+    """What is to be said of a spec that a kernel takes: `slow`, or `note` for what somebody must see to."""
+
+    SLOW = "slow"
+    NOTE = "note"
+
+
+class Fact(msgspec.Struct, frozen=True):
+    """Something that kernels before `since` lack. `source` is a commit, or how it was found out."""
+
+    since: Version
+    source: str
+
+
+class Advice(msgspec.Struct, frozen=True):
+    """What one kernel does with one part of a spec; `address` is empty where it is about all of it."""
+
+    effect: Effect
+    address: str
+    message: str
+    source: str
+
+
+class Bug(msgspec.Struct, frozen=True):
+    """A kernel bug that matters here: `fixed` has the first release without it in each line of releases."""
+
+    id: str
+    what: str
+    follows: str
+    fixed: Mapping[tuple[int, int], int]
+    mainline: tuple[int, int]
+    source: str
+
+    def is_in(self, version: Version) -> bool:
+        """Whether a release has it; a line of releases without a fix of its own has it until the mainline's."""
+        line, patch = version[:2], version[2]
+        return patch < self.fixed[line] if line in self.fixed else line < self.mainline
+
+
+OLDEST: Final[Version] = (5, 10, 0)
+"""The oldest kernel that the tests are run on."""
+
+TYPES: Final[Mapping[MapType, Fact]] = MappingProxyType(
+    {
+        MapType.BLOOM_FILTER: Fact((5, 16, 0), "9330986c0300"),
+        MapType.USER_RINGBUF: Fact((6, 1, 0), "583c1f420173"),
+        MapType.CGRP_STORAGE: Fact((6, 2, 0), "c4bcfb38a95e"),
+        MapType.ARENA: Fact((6, 9, 0), "317460317a02"),
+    }
+)
+"""Map types that are younger than `OLDEST`."""
+
+BATCH: Final[Mapping[MapType, Fact]] = MappingProxyType(
+    {
+        MapType.PERCPU_ARRAY: Fact((5, 13, 0), "f008d732ab18"),
+        MapType.LPM_TRIE: Fact((5, 13, 0), "f56387c534cc"),
+        MapType.ARRAY_OF_MAPS: Fact((5, 19, 0), "9263dddc7b6f"),
+        MapType.HASH_OF_MAPS: Fact((5, 19, 0), "9263dddc7b6f"),
+    }
+)
+"""Types whose batch system calls are younger than `OLDEST`: tried on 5.10, which has none, and 6.1, which has all."""
+
+SPECIALS: Final[Mapping[str, Fact]] = MappingProxyType(
+    {
+        "bpf_timer": Fact((5, 15, 0), "68134668c17f"),
+        "kptr": Fact((5, 19, 0), "61df10c7799e"),
+        "kptr_untrusted": Fact((6, 4, 0), "03b77e17aeb2"),
+        "bpf_wq": Fact((6, 10, 0), "d56b63cf0c0f"),
+        "bpf_res_spin_lock": Fact((6, 15, 0), "0de2046137f9"),
+    }
+)
+"""The kernel's own fields in values that are younger than `OLDEST`: before, it takes them for data."""
+
+INNER_LOCKS: Final = Fact((6, 2, 0), "b7ff97925b55")
+"""A bpf_spin_lock in the values of inner maps; in those of other maps, it is older than `OLDEST`."""
+
+INNER_CAPACITY: Final = Fact((5, 10, 0), "134fede4eecf")
+INNER_ARRAYS: Final = Fact((5, 10, 0), "4a8f87e60f6d")
+ONE_WAIT: Final = Fact((6, 8, 0), "37ba5b59d6ad")
+EXPEDITED: Final = Fact((6, 19, 0), "ff34657aa72a")
+MEMCG: Final = Fact((5, 11, 0), "memory cgroups took over from RLIMIT_MEMLOCK; tried on 5.10 and 6.1")
+XDP_LINK: Final = Fact((5, 9, 0), "aa8d3a716b59")
+CAP_BPF: Final = Fact((5, 8, 0), "2c78ee898d8f")
+
+BUGS: Final = (
+    Bug(
+        "CVE-2023-52447",
+        "a program may read an inner map that was freed while it ran, when its slot is replaced or emptied",
+        "update this kernel before slots are changed under traffic; `update: in_place` touches no slot",
+        MappingProxyType({(5, 10): 214, (5, 15): 153, (6, 1): 75, (6, 6): 14, (6, 7): 2}),
+        (6, 8),
+        "876673364161",
+    ),
+    Bug(
+        "hash_of_maps-leak",
+        "replacing an inner map of a hash_of_maps leaks the old one",
+        "use array_of_maps, or update this kernel",
+        MappingProxyType({}),
+        (5, 9),
+        "1d4e1eab456e",
+    ),
+)
+
+
+def parse(text: str) -> Version:
+    """`5.10`, `6.1.75`, `6.1.0-56-cloud-amd64`. Raises InputError for what is no version."""
+    found = re.match(r"(\d+)\.(\d+)(?:\.(\d+))?", text)
+    if found is None:
+        raise InputError(Problem(f"`{text}` is no kernel version", hint="write it like 5.10 or 6.1.75"))
+    return int(found[1]), int(found[2]), int(found[3] or 0)
+
+
+def upstream(release: str, build: str, signature: str = "") -> Version:
+    """The release that a running kernel is built from: distributions name it elsewhere than in `uname -r`.
+
+    `build` is what `uname -v` says (`... Debian 6.1.192-2 ...`), `signature` Ubuntu's /proc/version_signature.
+    """
+    found = re.search(r"Debian (\d+\.\d+\.\d+)", build)
+    if found:
+        return parse(found[1])
+    words = signature.split()
+    return parse(words[-1] if len(words) == 3 else release)
+
+
+def batches_of(release: str) -> Batches:
+    """What batches of slots cost on a kernel, by what `uname -r` says there: for an estimate, as apply tries it."""
+    try:
+        version = parse(release)
+    except InputError:
+        return Batches.CHEAP
+    if version < BATCH[MapType.HASH_OF_MAPS].since:
+        return Batches.NONE
+    return Batches.DEAR if version < ONE_WAIT.since else Batches.CHEAP
+
+
+def bugs_of(version: Version) -> tuple[Bug, ...]:
+    """The bugs that a release has, unless its distribution has mended them."""
+    return tuple(bug for bug in BUGS if bug.is_in(version))
+
+
+def advise(desired: DesiredState, version: Version) -> tuple[Advice, ...]:
+    """What a kernel would do slowly, or what somebody must see to there; by address.
+
+    Raises InputError with all that it would refuse.
+    """
+    problems = Problems()
+    for one in desired.maps.values():
+        problems.extend(_refused(one, version))
+    for program in (program for one in desired.objects.values() for program in one.programs):
+        if program.attach is not None and version < XDP_LINK.since:
+            problems.add("no XDP program can be attached by a link", program.where, _since(XDP_LINK), program.name)
+    problems.raise_if_any()
+    return (*(advice for one in desired.maps.values() for advice in _slow(one, version)), *_notes(desired, version))
+
+
+def _refused(one: DesiredMap, version: Version) -> Iterator[Problem]:
+    for shape in dict.fromkeys((one.shape, one.entry_shape)):
+        word = shape.map_type.word
+        young = TYPES.get(shape.map_type)
+        if young is not None and version < young.since:
+            yield Problem(f"Linux {_text(version)} has no {word}", one.where, _since(young), one.name)
+        if shape.map_flags & MapFlag.INNER_MAP and version < INNER_ARRAYS.since:
+            what = f"Linux {_text(version)} has no flag inner_map"
+            yield Problem(what, one.where, _since(INNER_ARRAYS), one.name)
+    for kind in dict.fromkeys(special.kind for special in one.entry_shape.specials or ()):
+        field = INNER_LOCKS if kind == SPIN_LOCK and one.outer is not None else SPECIALS.get(kind.split()[0])
+        if field is not None and version < field.since:
+            where = "the values of inner maps" if field is INNER_LOCKS else "values"
+            yield Problem(f"Linux {_text(version)} knows no {kind} in {where}", one.where, _since(field), one.name)
+    other = int((one.slots.max_entries != one.entry_shape.max_entries).sum())
+    if one.outer is not None and other and version < INNER_CAPACITY.since:
+        what = f"Linux {_text(version)} takes no inner map with another max_entries than its template: {other:,} have"
+        yield Problem(what, one.where, _since(INNER_CAPACITY), one.name)
+
+
+def _slow(one: DesiredMap, version: Version) -> Iterator[Advice]:
+    entries = BATCH.get(one.entry_shape.map_type)
+    if entries is not None and version < entries.since and int(one.entries.counts.sum()):
+        what = f"{one.entry_shape.map_type.word} has no batch: entries are written and read one by one"
+        yield Advice(Effect.SLOW, one.name, what, entries.source)
+    slots = len(one.slots.keys)
+    if one.outer is None or slots < 2:
+        return
+    outer, threads = BATCH[one.shape.map_type], "they are written one by one, from many threads"
+    if version < outer.since:
+        what = f"{one.shape.map_type.word} has no batch for {slots:,} slots: {threads}"
+        yield Advice(Effect.SLOW, one.name, what, outer.source)
+    elif version < ONE_WAIT.since:
+        what = f"a batch waits for a grace period for each of {slots:,} slots: if they are many, {threads}"
+        yield Advice(Effect.SLOW, one.name, what, ONE_WAIT.source)
+
+
+def _notes(desired: DesiredState, version: Version) -> Iterator[Advice]:
+    if version < OLDEST:
+        yield Advice(Effect.NOTE, "", "kernels before 5.10 are not tested", "this project's tests")
+    if version < CAP_BPF.since:
+        yield Advice(Effect.NOTE, "", "there is no CAP_BPF: CAP_SYS_ADMIN is needed for all", CAP_BPF.source)
+    if version < MEMCG.since:
+        words = "maps are charged to RLIMIT_MEMLOCK, which root may raise, others not: `ulimit -l unlimited`"
+        yield Advice(Effect.NOTE, "", words, MEMCG.source)
+    if any(one.outer is not None for one in desired.maps.values()):
+        yield from (Advice(Effect.NOTE, "", f"{bug.id}: {bug.what}", bug.source) for bug in bugs_of(version))
+
+
+def _since(fact: Fact) -> str:
+    return f"it came with {_text(fact.since)} ({fact.source})"
+
+
+def _text(version: Version) -> str:
+    return f"{version[0]}.{version[1]}"

@@ -1,0 +1,133 @@
+"""What a map is, apart from what is in it: the arguments of BPF_MAP_CREATE."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+from msgspec.structs import replace
+
+from provisioner.model.special_fields import LINKED, SPIN_LOCK, TAKEN_BY, Special, in_words
+from provisioner.model.uapi import (
+    ARRAY_TYPES,
+    BARE_TYPES,
+    KEYLESS_TYPES,
+    LRU_TYPES,
+    OUTER_TYPES,
+    PERCPU_TYPES,
+    SOCKET_TYPES,
+    MapFlag,
+    MapType,
+)
+
+
+class MapShape(msgspec.Struct, frozen=True):
+    """Type, sizes in bytes, capacity and flags of a map, as the kernel takes them and gives them back.
+
+    `value_size` is that of one value: per-CPU maps move `round_up(value_size, 8)` bytes for each possible CPU.
+    `specials` are the fields of its values that belong to the kernel, by offset; None where the BTF of a live map may
+    not be read.
+    """
+
+    map_type: MapType
+    key_size: int
+    value_size: int
+    max_entries: int
+    map_flags: MapFlag = MapFlag(0)
+    map_extra: int = 0
+    numa_node: int | None = None
+    specials: tuple[Special, ...] | None = ()
+
+    @staticmethod
+    def from_json(fields: Mapping[str, Any]) -> MapShape:
+        """A shape out of what `msgspec.to_builtins` made of it. Raises KeyError or TypeError for other things."""
+        kinds = {"map_type": MapType(fields["map_type"]), "map_flags": MapFlag(fields["map_flags"])}
+        specials = fields.get("specials", ())
+        kept = None if specials is None else tuple(Special(**one) for one in specials)
+        return MapShape(**{**fields, **kinds, "specials": kept})
+
+    def with_capacity(self, max_entries: int) -> MapShape:
+        """The same shape with other room."""
+        return replace(self, max_entries=max_entries)
+
+    def kept_capacity(self, max_entries: int, possible_cpus: int) -> int:
+        """What the kernel makes of `max_entries`: an LRU without a common list has equal shares for all CPUs.
+
+        Rounded up to a multiple of the possible CPUs (htab_map_alloc, kernel/bpf/hashtab.c).
+        """
+        if self.map_type in LRU_TYPES and self.map_flags & MapFlag.NO_COMMON_LRU:
+            return -(-max_entries // possible_cpus) * possible_cpus
+        return max_entries
+
+    @property
+    def has_fixed_capacity(self) -> bool:
+        """Whether an outer map takes inner maps of one max_entries only (`map_meta_equal` of each type).
+
+        An array's bound is compiled into programs unless it has BPF_F_INNER_MAP (4a8f87e60f6d), an XSKMAP's always.
+        """
+        bound_by_flag = self.map_type is MapType.ARRAY and not self.map_flags & MapFlag.INNER_MAP
+        return bound_by_flag or self.map_type is MapType.XSKMAP
+
+    @property
+    def is_outer(self) -> bool:
+        return self.map_type in OUTER_TYPES
+
+    @property
+    def is_array(self) -> bool:
+        """Whether the key is an index that always exists."""
+        return self.map_type in ARRAY_TYPES
+
+    @property
+    def is_listable(self) -> bool:
+        """Whether the kernel can list what it holds, and a value that is read means what was written."""
+        return self.map_type not in KEYLESS_TYPES | BARE_TYPES | SOCKET_TYPES
+
+    @property
+    def is_locked(self) -> bool:
+        """Whether values hold a spin lock, under which the kernel copies them if it is asked to (BPF_F_LOCK)."""
+        return any(one.kind == SPIN_LOCK for one in self.specials or ())
+
+    def same_specials(self, other: MapShape) -> bool:
+        """Whether the kernel finds the same fields of its own in both (`btf_record_equal`), as far as is known."""
+        return self.specials is None or other.specials is None or self.specials == other.specials
+
+    def specials_in_words(self) -> str:
+        return in_words(self.specials or ())
+
+    @property
+    def is_percpu(self) -> bool:
+        return self.map_type in PERCPU_TYPES
+
+
+def unmakeable(shape: MapShape) -> str:
+    """Why we can't make a map of this shape, for the kernel's own fields in its values; empty if we can."""
+    word = shape.map_type.word
+    for one in shape.specials or ():
+        if one.word in LINKED:
+            at = f"(byte {one.offset} of the value)"
+            return f"a {one.word} {at} is tied to the BTF of its program: only libbpf makes such maps"
+        if shape.map_type not in TAKEN_BY.get(one.word, {shape.map_type}):
+            return f"values of a {word} can't hold a {one.word} (byte {one.offset} of the value)"
+    return ""
+
+
+def shape_differences(desired: MapShape, observed: MapShape, *, capacity: bool = True) -> str:
+    """In words, what keeps the one from serving as the other; empty if nothing does."""
+    found: list[str] = []
+    if desired.map_type != observed.map_type:
+        found.append(f"type {observed.map_type.word} -> {desired.map_type.word}")
+    fields = [
+        ("key_size", desired.key_size, observed.key_size),
+        ("value_size", desired.value_size, observed.value_size),
+        # The kernel would mix inner maps of several `map_extra`; what is read of one must hold for all.
+        ("map_extra", desired.map_extra, observed.map_extra),
+    ]
+    if capacity:
+        fields.append(("max_entries", desired.max_entries, observed.max_entries))
+    found += [f"{name} {before} -> {after}" for name, after, before in fields if after != before]
+    if desired.map_flags != observed.map_flags:
+        found.append(f"map_flags {observed.map_flags.value:#x} -> {desired.map_flags.value:#x}")
+    if not desired.same_specials(observed):
+        found.append(f"special fields {observed.specials_in_words()} -> {desired.specials_in_words()}")
+    return ", ".join(found)

@@ -1,0 +1,94 @@
+"""The names of pins and directories below a pin root, as paths relative to it. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import PurePath
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from provisioner.model.access import Access
+    from provisioner.model.desired import DesiredMap, DesiredState
+
+META_PIN: Final = "_meta"
+"""Names that begin with an underscore are ours: users' pins never do."""
+
+NEW_PREFIX: Final = "_new_"
+"""Pins of a generation that is being loaded: renamed over the old ones as the last step, or removed."""
+
+OLD_PREFIX: Final = "_old_"
+"""Pins that hold what was replaced until the apply is verified."""
+
+INNER_PINS: Final = "_inner"
+"""The folder, below the pin root, of the pins of inner maps: in a folder for each outer map, named by their ids."""
+
+TEMPORARY_PREFIXES: Final = (NEW_PREFIX, OLD_PREFIX, "_tmp-")
+"""What a killed apply may leave behind: the next one removes it."""
+
+LINK_PREFIX: Final = "_link_"
+"""The pin of an attachment: this, and the name of its program's pin."""
+
+ROOT = "."
+"""The path of the pin root from itself."""
+
+
+def managed(pins: Iterable[str], inner_pins: Mapping[str, Iterable[str]]) -> Iterator[str]:
+    """The pin root, what is pinned in it, and the folders and pins of inner maps, by their paths from the pin root."""
+    yield ROOT
+    yield from pins
+    if inner_pins:
+        yield INNER_PINS
+    for name, inner in inner_pins.items():
+        yield f"{INNER_PINS}/{name}"
+        yield from (f"{INNER_PINS}/{name}/{pin}" for pin in inner)
+
+
+def stale_inner_pins(inner_pins: Mapping[str, tuple[str, ...]], live: Callable[[str], Iterable[int]]) -> Iterator[str]:
+    """Pins of inner maps that are in no slot, and folders that are empty then, by their paths from the pin root.
+
+    `live` gives the ids in the slots of an outer map.
+    """
+    for name, pins in inner_pins.items():
+        slots = {str(number) for number in live(name)}
+        gone = [pin for pin in pins if pin not in slots]
+        yield from (f"{INNER_PINS}/{name}/{pin}" for pin in gone)
+        if len(gone) == len(pins):
+            yield f"{INNER_PINS}/{name}"
+
+
+def link_pin(program: str) -> str:
+    """The name of the pin of a program's attachment."""
+    return LINK_PREFIX + program
+
+
+def is_link(pin: str) -> bool:
+    """Whether a pin is that of an attachment."""
+    return pin.startswith(LINK_PREFIX)
+
+
+def program_of(link: str) -> str:
+    """The name of the program's pin, from that of its attachment."""
+    return link.removeprefix(LINK_PREFIX)
+
+
+def map_path(desired: DesiredState, one: DesiredMap) -> PurePath:
+    """The pin of a map: its full name in the pin root, or the path at which the spec adopts it."""
+    return PurePath(one.adopted) if one.adopted is not None else PurePath(desired.pin_root) / one.name
+
+
+def inner_directory(desired: DesiredState, name: str) -> PurePath | None:
+    """The directory of the pins of an outer map's inner maps; None if they are not pinned."""
+    return PurePath(desired.pin_root) / INNER_PINS / name if desired.pin_inner_maps else None
+
+
+def adopted_pins(desired: DesiredState) -> dict[str, str]:
+    """Pins in the pin root of maps that the spec adopts, by the maps' names: the directory is not ours either."""
+    paths = {one.name: one.adopted.rpartition("/") for one in desired.maps.values() if one.adopted is not None}
+    return {name: pin for name, (directory, _, pin) in paths.items() if directory == desired.pin_root.rstrip("/")}
+
+
+def access_of(desired: DesiredState, gid: int | None, path: str) -> Access:
+    """Who may open a pin or enter a directory, by its path from the pin root; `gid` is that of `pin_group`."""
+    wanted = desired.access(gid)
+    is_directory = path in (ROOT, INNER_PINS) or path.count("/") == 1
+    return wanted.of_folders if is_directory else wanted

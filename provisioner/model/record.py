@@ -1,0 +1,47 @@
+"""The record of a project: what the kernel cannot tell, as JSON in a frozen map that is pinned beside the others."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+
+import msgspec
+
+from provisioner.model.map_shape import MapShape
+
+
+class Meta(msgspec.Struct, frozen=True):
+    """What the kernel can't tell, pinned beside the maps as a small frozen map.
+
+    `objects` maps an object's name to its digest, empty while it is being loaded: then it is loaded again.
+    `templates` keeps the shape of inner maps, which an empty outer map does not show. `attach_modes` has the XDP mode
+    of each link, by pin, which a link does not tell; `used_maps` the pinned maps that each program was loaded with, by
+    pin; `pins` all names that the project pinned.
+    """
+
+    project: str
+    objects: Mapping[str, str]
+    templates: Mapping[str, MapShape]
+    attach_modes: Mapping[str, str]
+    used_maps: Mapping[str, tuple[int, ...]]
+    protected: tuple[str, ...] = ()
+    pins: tuple[str, ...] = ()
+
+    def to_json(self) -> str:
+        return json.dumps(msgspec.to_builtins(self), sort_keys=True, separators=(",", ":"))
+
+    @staticmethod
+    def from_json(text: str) -> Meta:
+        """Raises ValueError or KeyError where the text is no meta of ours."""
+        data = json.loads(text)
+        shapes = {name: MapShape.from_json(fields) for name, fields in data["templates"].items()}
+        used = {pin: tuple(ids) for pin, ids in data["used_maps"].items()}
+        return Meta(
+            data["project"],
+            data["objects"],
+            shapes,
+            data["attach_modes"],
+            used,
+            tuple(data["protected"]),
+            tuple(data["pins"]),
+        )

@@ -1,0 +1,225 @@
+"""What a project declares, in the user's words: structure only, no bytes.
+
+Field names are the spec language's. `where` is the place of the declaration, for errors and for `explain`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import Enum
+
+import msgspec
+
+from provisioner.model.location import Location
+from provisioner.model.tree import Node, RawEntries, Scalar
+from provisioner.model.type_expr import TypeExpr
+from provisioner.model.uapi import MapFlag, MapType, XdpMode
+
+
+class Contents(Enum):
+    """Which of a map's entries are ours: all, those listed, or none."""
+
+    EXACT = "exact"
+    PRESENT = "present"
+    IGNORE = "ignore"
+
+
+class Update(Enum):
+    """How a changed inner map gets into the kernel."""
+
+    AUTO = "auto"
+    IN_PLACE = "in_place"
+    REPLACE = "replace"
+
+
+class OnReplace(Enum):
+    """What becomes of entries that are not ours when their map is replaced."""
+
+    COPY = "copy"
+    DROP = "drop"
+
+
+class ExtraInnerMaps(Enum):
+    """What becomes of live inner maps that the spec does not list."""
+
+    DELETE = "delete"
+    KEEP = "keep"
+    FAIL = "fail"
+
+
+class IfMissing(Enum):
+    """What an attachment does when its interface is not there."""
+
+    FAIL = "fail"
+    DEFER = "defer"
+
+
+class Limits(msgspec.Struct, frozen=True):
+    """How much of what is live one apply may delete or update, in percent, above `at_least` of them."""
+
+    delete_percent: int | None
+    update_percent: int | None
+    at_least: int | None
+    where: Location
+
+
+class TableColumn(msgspec.Struct, frozen=True):
+    """Where a key or value comes from: one column by name, or a column for each member path."""
+
+    columns: tuple[tuple[tuple[str | int, ...], str], ...]
+    where: Location
+
+
+class TableRef(msgspec.Struct, frozen=True):
+    """Entries in a file. `outer_key` is set in the long form, where one table fills many inner maps."""
+
+    file: Scalar
+    format: str | None
+    key: TableColumn | None
+    value: TableColumn | None
+    outer_key: TableColumn | None
+    where: Location
+
+
+Entries = RawEntries | TableRef
+
+
+class KeyRange(msgspec.Struct, frozen=True):
+    """`first..last`, both included, as written; `possible_cpus` has neither."""
+
+    first: Scalar | None
+    last: Scalar | None
+    where: Location
+
+
+class MapFields(msgspec.Struct, frozen=True):
+    """What BPF_MAP_CREATE takes, as far as the user wrote it; None leaves it to the object or the default.
+
+    `filled_flags` are those of `map_flags` that nobody wrote: the map's type does not exist without them.
+    """
+
+    map_type: MapType | None
+    key: TypeExpr | None
+    value: TypeExpr | None
+    max_entries: int | None
+    map_flags: MapFlag | None
+    map_extra: int | None
+    numa_node: int | None
+    filled_flags: MapFlag = MapFlag(0)
+
+
+class Policy(msgspec.Struct, frozen=True):
+    """Who owns what, and how it changes; None inherits: inner map from outer map from template from the default."""
+
+    contents: Contents | None = None
+    update: Update | None = None
+    on_replace: OnReplace | None = None
+    owned_keys: tuple[KeyRange, ...] = ()
+
+
+class InnerTemplate(msgspec.Struct, frozen=True):
+    """The shape that all inner maps of an outer map share, and how they change."""
+
+    name: str
+    fields: MapFields
+    policy: Policy
+    prevent_destroy: bool
+    where: Location
+
+
+class InnerMap(msgspec.Struct, frozen=True):
+    """One slot, or a range of slots, of an outer map. `shared` names a shared inner map in the place of entries."""
+
+    key: Node | KeyRange
+    entries: Entries | None
+    max_entries: int | None
+    shared: str | None
+    policy: Policy
+    where: Location
+
+
+class SharedInnerMap(msgspec.Struct, frozen=True):
+    """One inner map for many slots; `inner` names its template."""
+
+    name: str
+    inner: str
+    entries: Entries | None
+    max_entries: int | None
+    where: Location
+
+
+class OuterMap(msgspec.Struct, frozen=True):
+    """`object` names where the map comes from; without it, or a `pin` to adopt, the provisioner creates it."""
+
+    name: str
+    object: str | None
+    pin: Scalar | None
+    fields: MapFields
+    inner: str
+    inner_maps: tuple[InnerMap, ...] | TableRef
+    default_shared: str | None
+    policy: Policy
+    extra_inner_maps: ExtraInnerMaps
+    limits: Limits | None
+    prevent_destroy: bool
+    after: tuple[Scalar, ...]
+    where: Location
+
+
+class PlainMap(msgspec.Struct, frozen=True):
+    """A map that is neither outer nor inner: an index, a switch, an allow list."""
+
+    name: str
+    object: str | None
+    pin: Scalar | None
+    fields: MapFields
+    entries: Entries | None
+    policy: Policy
+    prevent_destroy: bool
+    after: tuple[Scalar, ...]
+    where: Location
+
+
+class XdpAttach(msgspec.Struct, frozen=True):
+    """An attachment to a network interface."""
+
+    interface: str
+    mode: XdpMode
+    if_missing: IfMissing
+    where: Location
+
+
+class Program(msgspec.Struct, frozen=True):
+    """A program of an object, and the name of its pin."""
+
+    name: str
+    pin: str
+    attach: XdpAttach | None
+    where: Location
+
+
+class BpfObject(msgspec.Struct, frozen=True):
+    """A compiled object file; `file` is as written, relative to the spec file it stands in."""
+
+    name: str
+    file: Scalar
+    programs: tuple[Program, ...]
+    where: Location
+
+
+class Spec(msgspec.Struct, frozen=True):
+    """One project. Mappings keep the order written; order of work is decided by the plan alone."""
+
+    name: str
+    pin_root: str
+    types: Mapping[str, TypeExpr]
+    inner_templates: Mapping[str, InnerTemplate]
+    objects: Mapping[str, BpfObject]
+    shared_inner_maps: Mapping[str, SharedInnerMap]
+    maps: Mapping[str, PlainMap]
+    outer_maps: Mapping[str, OuterMap]
+    limits: Limits | None
+    pin_inner_maps: bool
+    pin_mode: int | None
+    pin_group: str | None
+    where: Location

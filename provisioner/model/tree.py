@@ -1,0 +1,159 @@
+"""A document as a tree of located nodes: what YAML says, before anything is known of types.
+
+A scalar keeps the text that was written; what it means is up to the field it stands in. Long lists of entries are not
+trees of nodes but columns of text (`RawEntries`), the same that tables give.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Callable, Iterator
+from collections.abc import Mapping as MappingOf
+from collections.abc import Sequence as SequenceOf
+from typing import TYPE_CHECKING, Final, Protocol
+
+import msgspec
+
+from provisioner.model.location import Location
+
+if TYPE_CHECKING:  # at run time this would load NumPy and all codecs
+    from provisioner.model.types import Path
+
+
+class Scalar(msgspec.Struct, frozen=True):
+    """`text` as written, quotes and escapes resolved; None where a plain scalar is empty."""
+
+    text: str | None
+    where: Location
+    quoted: bool = False
+
+
+class Sequence(msgspec.Struct, frozen=True):
+    """Items in the order written."""
+
+    items: tuple[Node, ...]
+    where: Location
+
+
+class Mapping(msgspec.Struct, frozen=True):
+    """Pairs in the order written; `document` has refused duplicate keys."""
+
+    pairs: tuple[tuple[Node, Node], ...]
+    where: Location
+
+    def get(self, name: str) -> Node | None:
+        """The value under the scalar key `name`."""
+        for key, value in self.pairs:
+            if isinstance(key, Scalar) and key.text == name:
+                return value
+        return None
+
+    @property
+    def is_table(self) -> bool:
+        """Whether this refers to a table in the place of what it stands for: its first key is a bare `from`."""
+        if not self.pairs:
+            return False
+        first = self.pairs[0][0]
+        return isinstance(first, Scalar) and first.text == "from" and not first.quoted
+
+    def named(self) -> Iterator[tuple[str, Scalar, Node]]:
+        """(name, key, value) of each pair whose key is a scalar."""
+        for key, value in self.pairs:
+            if isinstance(key, Scalar):
+                yield key.text or "", key, value
+
+
+class TextColumn(Protocol):
+    """The text of one scalar in many rows."""
+
+    def texts(self) -> SequenceOf[str | None]: ...
+
+
+class PackedColumn:
+    """The text of one scalar in many rows, in one string: a tenth of the memory of a list of them."""
+
+    __slots__ = ("_plain", "_texts")
+
+    def __init__(self, texts: SequenceOf[str | None]) -> None:
+        self._texts: str | None = None
+        self._plain: tuple[str | None, ...] | None = None
+        if None not in texts:
+            joined = "\0".join(texts)  # type: ignore[arg-type]  # None was ruled out
+            if joined.count("\0") == len(texts) - 1:
+                self._texts = joined
+                return
+        self._plain = tuple(texts)
+
+    def texts(self) -> SequenceOf[str | None]:
+        if self._texts is not None:
+            return self._texts.split("\0")
+        assert self._plain is not None
+        return self._plain
+
+
+MARK_COLUMN_BITS = 32
+
+RAW: Final = ("value", -1)
+"""The path of a value in the kernel's own bytes, a character for each; no user can write it."""
+
+
+Find = Callable[[int, "Path"], Location]
+"""(line, path) -> the place of what stands at the path in the row that begins in this line."""
+
+
+class RawChunk(msgspec.Struct, frozen=True):
+    """Entries written alike: one column of text per scalar path, all of `rows` rows.
+
+    Paths begin with "key" or "value", or "outer" in a table that fills many inner maps.
+    `marks` packs the place of each scalar as line << 32 | column. In a table it holds the line alone, and `find` looks
+    for the column in the file, which is slow.
+    """
+
+    file: str
+    rows: int
+    columns: MappingOf[Path, TextColumn]
+    marks: MappingOf[Path, array[int]]
+    find: Find | None = None
+
+    def where(self, row: int, path: Path) -> Location:
+        """The place of the scalar at `path` in `row`; that of the row's first scalar where there is none."""
+        if self.find is not None:
+            return self.find(self.lines()[row], path)
+        marks = self.marks.get(path)
+        if marks is None:
+            marks = next(iter(self.marks.values()))
+        mark = marks[row]
+        return Location(self.file, mark >> MARK_COLUMN_BITS, mark & ((1 << MARK_COLUMN_BITS) - 1))
+
+    def lines(self) -> array[int]:
+        """The line of each row."""
+        marks = next(iter(self.marks.values()))
+        return array("I", [mark >> MARK_COLUMN_BITS for mark in marks])
+
+
+class RawEntries(msgspec.Struct, frozen=True):
+    """A list or mapping of entries as text; each chunk has one shape, and no order is kept between chunks."""
+
+    chunks: tuple[RawChunk, ...]
+    where: Location
+
+    def __len__(self) -> int:
+        return sum(chunk.rows for chunk in self.chunks)
+
+
+Node = Scalar | Sequence | Mapping | RawEntries
+
+
+def flatten(node: Node, path: Path = ()) -> Iterator[tuple[Path, Scalar]]:
+    """Every scalar below `node` with its path, in the order written."""
+    match node:
+        case Scalar():
+            yield path, node
+        case Sequence(items):
+            for index, item in enumerate(items):
+                yield from flatten(item, (*path, index))
+        case Mapping():
+            for name, _, value in node.named():
+                yield from flatten(value, (*path, name))
+        case RawEntries():
+            raise TypeError("entries are columns already")

@@ -1,0 +1,108 @@
+"""What a plan changes, in numbers. Pure."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+
+import msgspec
+import numpy as np
+
+from provisioner.model.desired import DesiredProgram
+from provisioner.model.pins import program_of
+from provisioner.planning.changes import Action, LinkChange, MapChange, ObjectChange
+from provisioner.planning.plan import Plan
+
+
+class EntryCounts(msgspec.Struct, frozen=True):
+    """Entries by what becomes of them."""
+
+    insert: int = 0
+    update: int = 0
+    delete: int = 0
+    unchanged: int = 0
+
+
+class Counts(msgspec.Struct, frozen=True):
+    """Maps or programs by what becomes of them."""
+
+    create: int = 0
+    update: int = 0
+    replace: int = 0
+    delete: int = 0
+    unchanged: int = 0
+
+
+class Summary(msgspec.Struct, frozen=True):
+    """Net differences by address, in the order of output."""
+
+    outer_maps: Counts
+    inner_maps: Counts
+    maps: Counts
+    entries: EntryCounts
+    programs: Counts
+
+
+def summary(plan: Plan, *, destroy: bool = False) -> Summary:
+    """Net differences by address. `destroy` says that the plan is one of `teardown.plan_destroy`."""
+    maps = list(plan.maps.values())
+    outer = [change for change in maps if change.desired is not None and change.desired.outer is not None]
+    plain = [change for change in maps if change.desired is not None and change.desired.outer is None]
+    inner = np.zeros(len(Action), np.int64)
+    for change in outer:
+        inner += np.bincount(change.slots.action, minlength=len(Action))
+    entries = [entry_counts(change) for change in maps]
+    return Summary(
+        outer_maps=_counts(Counter(map_action(change) for change in outer)),
+        inner_maps=_counts({action: int(inner[action]) for action in Action}),
+        maps=_counts(Counter(map_action(change) for change in plain)),
+        entries=EntryCounts(*(sum(getattr(each, name) for each in entries) for name in EntryCounts.__struct_fields__)),
+        programs=_counts(Counter(_destroyed_programs(plan) if destroy else _programs(plan))),
+    )
+
+
+def map_action(change: MapChange) -> Action:
+    """What happens to the map itself: an adopted map is never deleted, only its slots are."""
+    if change.action is Action.DELETE and change.desired is not None and change.desired.adopted is not None:
+        taken_back = change.desired.outer is not None and len(change.slots.keys)
+        return Action.UPDATE if taken_back else Action.UNCHANGED
+    return change.action
+
+
+def entry_counts(change: MapChange) -> EntryCounts:
+    """All entries of a map by what happens to them."""
+    slots = change.slots
+    return EntryCounts(
+        int(slots.inserts.sum()), int(slots.updates.sum()), int(slots.deletes.sum()), int(slots.unchanged.sum())
+    )
+
+
+def program_action(load: ObjectChange, program: DesiredProgram, link: LinkChange | None, plan: Plan) -> Action:
+    """What happens to a program of the spec: it is loaded, replaced with its object, or attached in another way."""
+    if program.pin not in plan.observed.programs:
+        return Action.CREATE
+    if load.action in _CHANGES or (link is not None and link.action in _CHANGES):
+        return Action.UPDATE
+    return Action.UNCHANGED
+
+
+_CHANGES = frozenset({Action.CREATE, Action.UPDATE, Action.REPLACE, Action.DELETE})
+
+
+def _programs(plan: Plan) -> Iterator[Action]:
+    links = {change.pin: change for change in plan.links}
+    for load in plan.objects.values():
+        for program in load.desired.programs:
+            yield program_action(load, program, links.pop(program.link_pin, None), plan)
+    yield from (Action.DELETE for link in links.values() if link.action is Action.DELETE)
+
+
+def _destroyed_programs(plan: Plan) -> Iterator[Action]:
+    pins = {program_of(change.pin) for change in plan.links} | set(plan.observed.programs)
+    yield from (Action.DELETE for _ in pins)
+
+
+def _counts(actions: Mapping[Action, int]) -> Counts:
+    """Maps that policy keeps are live and not ours: no count includes them."""
+    order = (Action.CREATE, Action.UPDATE, Action.REPLACE, Action.DELETE, Action.UNCHANGED)
+    return Counts(*(actions.get(action, 0) for action in order))

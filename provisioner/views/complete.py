@@ -1,0 +1,66 @@
+"""What the beginning of an address may become, for a shell that completes it. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+import numpy as np
+
+from provisioner.codec.display import LONG, display
+from provisioner.model import entry_table
+from provisioner.model.address import Place, find, parse
+from provisioner.model.desired import DesiredState
+from provisioner.model.errors import InputError
+from provisioner.model.types import Bytes, Type
+
+MOST: Final = 200
+"""Keys of one map that a shell is offered; whoever has more types a part of one first."""
+
+
+def complete(beginning: str, desired: DesiredState) -> Iterator[str]:
+    """Addresses of the spec that begin so, one level deeper than what is complete: maps, then slots, then entries."""
+    whole, bracket, part = beginning.rpartition("[")
+    if not bracket:
+        yield from (name for name in desired.maps if name.startswith(beginning))
+        return
+    try:
+        place = find(parse(whole), desired)
+    except InputError:
+        return
+    if place.entry is None:
+        yield from (f"{whole}[{key}]" for key in _keys(*_below(place), part))
+
+
+def complete_target(beginning: str, desired: DesiredState) -> Iterator[str]:
+    """What may be a target and begins so: objects, maps, and slots, but no entries."""
+    yield from (name for name in desired.objects if name.startswith(beginning))
+    name, bracket, _ = beginning.partition("[")
+    one = desired.maps.get(name)
+    if not bracket or (one is not None and one.outer is not None):
+        yield from (found for found in complete(beginning, desired) if len(parse(found).keys) < 2)
+
+
+def _below(place: Place) -> tuple[Type, Bytes]:
+    """The keys one level below a place, in the order that people read them."""
+    one = place.map
+    if place.slot is None and one.outer is not None:
+        return one.outer.key, one.slots.keys
+    slots = np.arange(1) if one.outer is None else np.flatnonzero((one.slots.keys == place.slot).all(axis=1))
+    if not len(slots):
+        return one.key, np.zeros((0, one.key.size), np.uint8)
+    keys, _ = one.entries.slot(int(slots[0]))
+    return one.key, keys[entry_table.order_of(keys, one.key.number_order)]
+
+
+def _keys(kind: Type, rows: Bytes, part: str) -> Iterator[str]:
+    if kind.size > LONG or kind.sensitive:
+        return
+    found = 0
+    for row in rows:
+        text = display(kind, row)
+        if text.startswith(part):
+            yield text
+            found += 1
+            if found == MOST:
+                return

@@ -1,0 +1,125 @@
+"""Entries as nodes: decoded by column, a piece at a time, secrets left out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from provisioner.codec.display import LONG, display, display_change, format_value
+from provisioner.model import entry_table
+from provisioner.model.desired import DesiredMap
+from provisioner.model.entry_table import Index
+from provisioner.model.types import Abridged, Bytes, Type, Value
+from provisioner.planning.changes import EntryAction, EntryChanges, MapChange
+from provisioner.report.model import Children, Kind, Node, Verb
+from provisioner.report.overlaid import with_source
+
+"""Fields that overlays decided, told in one line of text."""
+
+_PIECE: Final = 1024
+"""Rows decoded at once."""
+
+_VERBS: Final = {
+    EntryAction.INSERT: Verb.INSERT,
+    EntryAction.UPDATE: Verb.UPDATE,
+    EntryAction.DELETE: Verb.DELETE,
+}
+
+_PRIORITY: Final = np.array([2, 1, 0], np.uint8)
+"""By EntryAction: where a list is cut, deletes are shown first and inserts last."""
+
+
+def plain_values(kind: Type, rows: Bytes) -> list[Value]:
+    """Decoded keys or values without secrets; long ones as their length and digest."""
+    if kind.size > LONG:
+        return [Abridged(display(kind, row)) for row in rows]
+    values = kind.decode(rows)
+    return [kind.conceal(value) for value in values] if kind.sensitive else values
+
+
+def pick(priority: NDArray[np.uint8], limit: int | None) -> Index:
+    """Positions of the first `limit` rows by priority, in their own order; all where there is no limit."""
+    if limit is None or len(priority) <= limit:
+        return np.arange(len(priority), dtype=np.int64)
+    return np.sort(entry_table.argsort(priority)[:limit])
+
+
+def inserted(desired: DesiredMap, slot: int, address: str, limit: int | None) -> Children:
+    """All entries of a desired slot, as what a new map gets."""
+    total = int(desired.entries.counts[slot])
+    shown = total if limit is None else min(total, limit)
+
+    def make() -> Iterator[Node]:
+        keys, values = desired.entries.slot(slot)
+        order = entry_table.order_of(keys, desired.key.number_order)[:shown]
+        rows = order + int(desired.entries.starts[slot])
+        return listed(desired, keys[order], values[order], address, Verb.INSERT, rows)
+
+    return Children(Kind.ENTRY, total, shown, make)
+
+
+def listed(
+    one: DesiredMap, keys: Bytes, values: Bytes, address: str, verb: Verb, wanted: Index | None = None
+) -> Iterator[Node]:
+    """Entries that are there, or will be: keys and values in the order shown. `wanted` are their rows in the spec's."""
+    for start in range(0, len(keys), _PIECE):
+        rows = slice(start, start + _PIECE)
+        names = plain_values(one.key, keys[rows])
+        after = plain_values(one.value, values[rows])
+        for at, (name, value) in enumerate(zip(names, after, strict=True), start=start):
+            label = format_value(name)
+            source = "" if wanted is None else one.sources.overlay(int(wanted[at]))
+            text = with_source(format_value(value), source)
+            yield Node(Kind.ENTRY, verb, f"{address}[{label}]", label, text, after=value, key=name, source=source)
+
+
+def changed(change: MapChange, row: int, address: str, limit: int | None) -> Children:
+    """The entries that differ in a slot that lives on both sides."""
+    desired = change.desired
+    assert desired is not None
+    edits = change.entries.of_slot(row)
+    shown = pick(_PRIORITY[edits.action], limit)
+
+    def make() -> Iterator[Node]:
+        for start in range(0, len(shown), _PIECE):
+            yield from _edits(desired, edits, shown[start : start + _PIECE], address)
+
+    return Children(Kind.ENTRY, len(edits.action), len(shown), make)
+
+
+def _edits(one: DesiredMap, edits: EntryChanges, rows: Index, address: str) -> Iterator[Node]:
+    before = edits.before[rows]
+    after = np.zeros_like(before)
+    wanted = edits.row[rows]
+    after[wanted >= 0] = one.entries.values[wanted[wanted >= 0]]
+    names, old, new = (
+        plain_values(one.key, edits.keys[rows]),
+        plain_values(one.value, before),
+        plain_values(one.value, after),
+    )
+    actions: Sequence[int] = edits.action[rows].tolist()
+    for at, (name, action) in enumerate(zip(names, actions, strict=True)):
+        label = format_value(name)
+        verb = _VERBS[EntryAction(action)]
+        match verb:
+            case Verb.INSERT:
+                text = format_value(new[at])
+            case Verb.DELETE:
+                text = format_value(old[at])
+            case _:
+                text = display_change(one.value, before[at], after[at])
+        source = one.sources.overlay(int(wanted[at]))
+        yield Node(
+            Kind.ENTRY,
+            verb,
+            f"{address}[{label}]",
+            label,
+            with_source(text, source),
+            before=None if verb is Verb.INSERT else old[at],
+            after=None if verb is Verb.DELETE else new[at],
+            key=name,
+            source=source,
+        )

@@ -1,0 +1,84 @@
+"""Objects and programs explained: which line wants them, what is live of them, and what would be done and why. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from provisioner.model.address import Address
+from provisioner.model.desired import DesiredObject, DesiredProgram, DesiredState
+from provisioner.model.words import plural
+from provisioner.planning.changes import Action
+from provisioner.planning.plan import Plan
+from provisioner.report.model import Fact
+from provisioner.views.fact import to_do, wanted_by
+
+_ATTACH: Final = {Action.CREATE: "attach it", Action.UPDATE: "attach the new one", Action.REPLACE: "attach it anew"}
+
+Named = tuple[DesiredObject, DesiredProgram | None]
+"""An object, or one of its programs."""
+
+
+def named(address: Address, desired: DesiredState) -> Named | None:
+    """The object or program of an address: `router`, `router.xdp_router`, or a program's pin. None if it is neither."""
+    if address.keys:
+        return None
+    if address.name in desired.objects:
+        return desired.objects[address.name], None
+    for one in desired.objects.values():
+        for program in one.programs:
+            if address.name in (program.pin, f"{one.name}.{program.name}"):
+                return one, program
+    return None
+
+
+def facts(found: Named, plan: Plan) -> Iterator[Fact]:
+    """What there is to say about it."""
+    one, program = found
+    return _object(one, plan) if program is None else _program(one, program, plan)
+
+
+def _object(one: DesiredObject, plan: Plan) -> Iterator[Fact]:
+    change = plan.objects[one.name]
+    text = f"{one.file}, {plural(len(one.maps), 'map')}, {plural(len(one.programs), 'program')}"
+    maps, programs = sorted(one.maps), [program.name for program in one.programs]
+    yield Fact("object", text, {"kind": "object", "file": one.file, "maps": maps, "programs": programs})
+    yield wanted_by(one.where)
+    yield Fact("wanted", f"digest {one.digest}", {"wanted": {"digest": one.digest}})
+    live = plan.observed.meta.objects.get(one.name, "") if plan.observed.meta is not None else ""
+    yield Fact("live", f"digest {live}" if live else "not there", {"live": {"digest": live} if live else None})
+    if change.carried or change.fresh:
+        carried, fresh = sorted(change.carried), sorted(change.fresh)
+        text = f"{', '.join(carried) or 'none'} carried over, {', '.join(fresh) or 'none'} made"
+        yield Fact("its maps", text, {"carried_maps": carried, "new_maps": fresh})
+    words = {Action.CREATE: "load", Action.UPDATE: "load it in the place of the old one"}
+    yield to_do(change.action, change.reason, words.get(change.action, ""))
+
+
+def _program(one: DesiredObject, program: DesiredProgram, plan: Plan) -> Iterator[Fact]:
+    observed, load = plan.observed, plan.objects[one.name]
+    yield Fact("program", f"{program.name} of {one.name}", {"kind": "program", "object": one.name})
+    yield wanted_by(program.where)
+    attach = program.attach
+    mode = str(attach.mode.name).lower() if attach is not None else None
+    place = f"xdp on {attach.interface}, {mode}" if attach is not None else "not attached"
+    wanted = {"pin": program.pin, "interface": attach.interface if attach is not None else None, "mode": mode}
+    yield Fact("wanted", f"pinned as {program.pin}, {place}", {"wanted": wanted})
+    live, link = observed.programs.get(program.pin), observed.links.get(program.link_pin)
+    if live is None:
+        yield Fact("live", "not there", {"live": None})
+    else:
+        where = f"attached to {observed.interface_of(link)}" if link is not None else "not attached"
+        data = {"id": live.id, "tag": live.tag, "ifindex": link.ifindex if link is not None else None}
+        yield Fact("live", f"id {live.id}, tag {live.tag}, {where}", {"live": data})
+        known = {found.id: name for name, found in {**observed.object_maps, **observed.maps}.items()}
+        used = sorted(known[number] for number in live.map_ids if number in known)
+        yield Fact("uses", ", ".join(used) or "no map of the project", {"uses": used})
+    change = next((found for found in plan.links if found.pin == program.link_pin), None)
+    if load.action is not Action.UNCHANGED:
+        words = "load and pin it" if live is None else "load it in the place of the old one"
+        yield to_do(Action.CREATE if live is None else Action.UPDATE, load.reason, words)
+    elif change is not None:
+        yield to_do(change.action, change.reason, _ATTACH.get(change.action, ""))
+    else:
+        yield to_do(Action.UNCHANGED, "")

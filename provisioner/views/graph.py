@@ -1,0 +1,143 @@
+"""Programs, outer maps and inner maps as a graph: what is wanted, or what is live. Pure.
+
+Many inner maps are one box with their number: a drawing of ten thousand boxes shows nobody anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from provisioner.model.desired import DesiredMap, DesiredState
+from provisioner.model.observed import ObservedMap, ObservedState
+from provisioner.model.pins import link_pin
+from provisioner.model.words import plural, visible
+from provisioner.report.graph import Arrow, Box, BoxKind, Graph
+from provisioner.views.map_nodes import slot_labels, what_it_is
+
+MOST: Final = 10
+"""Inner maps of one outer map that have a box each."""
+
+
+Describe = Callable[[int], tuple[str, str, tuple[str, ...]]]
+"""The id, the name (empty for the key of its slot) and the further lines of the inner map in a slot."""
+
+
+class _Drawing:
+    """Boxes and arrows as they are found; a box that is met again is the same box."""
+
+    def __init__(self, title: str) -> None:
+        self._title = visible(title)
+        self._boxes: dict[str, Box] = {}
+        self._arrows: dict[Arrow, None] = {}
+
+    def box(self, number: str, kind: BoxKind, *lines: str) -> None:
+        self._boxes.setdefault(number, Box(number, kind, tuple(visible(line) for line in lines if line)))
+
+    def arrow(self, source: str, target: str, label: str = "") -> None:
+        self._arrows[Arrow(source, target, visible(label))] = None
+
+    def done(self) -> Graph:
+        return Graph(self._title, tuple(self._boxes.values()), tuple(self._arrows))
+
+    def inner_maps(
+        self,
+        one: DesiredMap,
+        keys: NDArray[np.uint8],
+        identity: NDArray[np.int64],
+        tell: Describe,
+        entries: NDArray[np.int64] | None = None,
+    ) -> None:
+        """The inner maps of an outer map: `identity`, shape (m,), is the same where slots hold the same one.
+
+        `entries`, shape (m,), says how many each holds, where that is known.
+        """
+        _, first, number, counts = np.unique(identity, return_index=True, return_inverse=True, return_counts=True)
+        order = np.argsort(first)
+        alone = [at for at in order.tolist() if len(order) <= MOST or counts[at] > 1]
+        for at in alone[:MOST]:
+            slots = np.flatnonzero(number == at)
+            label = _keys(one, keys[slots])
+            name, title, lines = tell(int(slots[0]))
+            self.box(name, BoxKind.INNER_MAP, title or label, *lines)
+            self.arrow(f"map {one.name}", name, label if title or len(slots) > 1 else "")
+        shown = set(alone[:MOST])
+        rest = np.flatnonzero(~np.isin(number, list(shown))) if shown else np.arange(len(keys))
+        if len(rest):
+            name, others = f"rest of {one.name}", [at for at in order.tolist() if at not in shown]
+            held = "" if entries is None else plural(int(entries[first[others]].sum()), "entry", "entries")
+            self.box(name, BoxKind.INNER_MAPS, plural(len(others), "inner map"), held)
+            self.arrow(f"map {one.name}", name, f"{plural(len(rest), 'slot')}: {_keys(one, keys[rest])}")
+
+
+def _keys(one: DesiredMap, keys: NDArray[np.uint8]) -> str:
+    """`[42]`, `[1] [2]`, or `[0] ... [9999]`: keys in the order that people read them."""
+    few = keys if len(keys) <= 3 else keys[[0, -1]]
+    labels = [label for label, _ in slot_labels(one, few)]
+    return (" " if len(keys) <= 3 else " ... ").join(labels)
+
+
+def of_spec(desired: DesiredState) -> Graph:
+    """What a spec wants. Which maps a program uses is told by its object alone: the arrows go by way of that."""
+    drawing = _Drawing(f"{desired.project}, as the spec has it")
+    for thing in desired.objects.values():
+        drawing.box(f"object {thing.name}", BoxKind.OBJECT, thing.name, thing.file.rpartition("/")[2])
+        for program in thing.programs:
+            place = f"xdp on {program.attach.interface}" if program.attach is not None else "not attached"
+            drawing.box(f"program {program.pin}", BoxKind.PROGRAM, program.name, place)
+            drawing.arrow(f"program {program.pin}", f"object {thing.name}")
+    for one in desired.maps.values():
+        outer = one.outer
+        drawing.box(f"map {one.name}", BoxKind.MAP if outer is None else BoxKind.OUTER_MAP, one.name, what_it_is(one))
+        if one.object is not None:
+            drawing.arrow(f"object {one.object}", f"map {one.name}")
+        if outer is not None:
+            shared = one.slots.shared.astype(np.int64)
+            identity = np.where(shared >= 0, shared, np.arange(len(shared)) + len(outer.shared_names))
+            drawing.inner_maps(one, one.slots.keys, identity, _wanted(one), one.entries.counts)
+    return drawing.done()
+
+
+def _wanted(one: DesiredMap) -> Describe:
+    def tell(slot: int) -> tuple[str, str, tuple[str, ...]]:
+        assert one.outer is not None
+        lines = (plural(int(one.entries.counts[slot]), "entry", "entries"),)
+        share = int(one.slots.shared[slot])
+        if share < 0:
+            return f"slot {slot} of {one.name}", "", lines
+        name = one.outer.shared_names[share]
+        return f"shared {name}", f"shared {name}", lines
+
+    return tell
+
+
+def of_live(desired: DesiredState, observed: ObservedState) -> Graph:
+    """What is live of that: programs with the maps that the kernel says they use."""
+    drawing = _Drawing(f"{desired.project}, live at {desired.pin_root}")
+    known = {live.id: name for name, live in {**observed.object_maps, **observed.maps}.items()}
+    for pin, program in observed.programs.items():
+        link = observed.links.get(link_pin(pin))
+        where = "not attached" if link is None else f"xdp on {observed.interface_of(link)}"
+        drawing.box(f"program {pin}", BoxKind.PROGRAM, pin, f"id {program.id}", where)
+        for number in program.map_ids:
+            if number in known:
+                drawing.arrow(f"program {pin}", f"map {known[number]}")
+    for name, live in {**observed.object_maps, **observed.maps}.items():
+        one = desired.maps.get(name)
+        kind = BoxKind.OUTER_MAP if live.shape.is_outer else BoxKind.MAP
+        text = what_it_is(one) if one is not None else live.shape.map_type.word
+        drawing.box(f"map {name}", kind, name, text, f"id {live.id}")
+        if one is not None and one.outer is not None and live.shape.is_outer:
+            drawing.inner_maps(one, live.slots.keys, live.slots.inner_ids.astype(np.int64), _found(live))
+    return drawing.done()
+
+
+def _found(live: ObservedMap) -> Describe:
+    def tell(slot: int) -> tuple[str, str, tuple[str, ...]]:
+        number = int(live.slots.inner_ids[slot])
+        return f"inner {number}", "", (f"id {number}",)
+
+    return tell

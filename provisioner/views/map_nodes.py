@@ -1,0 +1,279 @@
+"""Maps and their slots as nodes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+import numpy as np
+
+from provisioner.codec.display import format_value
+from provisioner.model.desired import DesiredMap
+from provisioner.model.entry_table import Index
+from provisioner.model.map_shape import MapShape
+from provisioner.model.overlays import Fields
+from provisioner.model.spec import Contents
+from provisioner.model.types import Bytes, Value
+from provisioner.model.uapi import flag_names
+from provisioner.model.words import plural
+from provisioner.planning.changes import Action, MapChange, Reason
+from provisioner.planning.counts import EntryCounts, entry_counts
+from provisioner.report.model import Children, Kind, Limits, Node, Verb
+from provisioner.report.overlaid import with_source
+from provisioner.views import entry_nodes
+
+VERBS: Final = {
+    Action.CREATE: Verb.CREATE,
+    Action.UPDATE: Verb.UPDATE,
+    Action.REPLACE: Verb.REPLACE,
+    Action.DELETE: Verb.DELETE,
+}
+"""What is told; UNCHANGED and KEEP are not."""
+
+_PRIORITY: Final = np.array([4, 3, 2, 1, 0, 4], np.uint8)
+"""By Action: where a list of slots is cut, deletes are shown first, new ones last."""
+
+REASONS: Final = {
+    Reason.NONE: "",
+    Reason.NEW: "it does not exist",
+    Reason.ENTRIES: "its entries differ",
+    Reason.CAPACITY: "max_entries differs",
+    Reason.TORN_READ: "a long value of an array is copied under its readers' eyes",
+    Reason.UNDECLARED_SHARE: "its inner map is shared otherwise than the spec says",
+    Reason.NOT_IN_SPEC: "the spec does not list it",
+    Reason.SHARE: "it shares an inner map with a slot that changes",
+    Reason.ASKED: "the spec says `update: replace`",
+    Reason.TEMPLATE: "the outer map is made anew",
+    Reason.NOT_OWNED: "its key is not among `owned_keys`",
+    Reason.NOT_TARGETED: "the plan is limited to other slots",
+}
+
+_PIECE: Final = 256
+
+
+def map_node(change: MapChange, limits: Limits, action: Action) -> Node | None:
+    """A map and what changes in it; None where nothing does. `action` is what becomes of the map itself."""
+    if action not in VERBS:
+        return None
+    one = change.desired
+    assert one is not None
+    verb = VERBS[action]
+    text = what_it_is(one)
+    if one.outer is None:
+        children = _plain_entries(change, limits)
+        if verb is Verb.CREATE and children is not None:
+            text += f", {plural(children.total, 'entry', 'entries')}"
+    else:
+        children = _slots(change, limits)
+        if verb is Verb.CREATE:
+            text += f", {plural(one.shape.max_entries, 'slot')}"
+        if verb is Verb.DELETE:
+            text += f", {plural(children.total, 'inner map')}"
+    text += _filled_in(one) if verb in (Verb.CREATE, Verb.REPLACE) else ""
+    if verb is Verb.DELETE and change.observed is not None and change.observed.shape.map_type != one.shape.map_type:
+        text += f"; live it is a {change.observed.shape.map_type.word}"
+    if verb is Verb.REPLACE:
+        text += f"; replace: {change.reason}"
+    overlays = one.sources.overlays
+    source, fields = overlays.told(one.where), {} if verb is Verb.DELETE else overlays.fields(one.where)
+    return Node(
+        kind_of(one),
+        verb,
+        change.name,
+        change.name,
+        with_source(text, source, fields),
+        change.reason,
+        before=None if change.observed is None else shape_value(change.observed.shape, change.observed.entry_shape),
+        after=None if verb is Verb.DELETE else _wanted_value(one),
+        entries=entry_counts(change),
+        children=children,
+        source=source,
+        sources=fields,
+    )
+
+
+def _filled_in(one: DesiredMap) -> str:
+    """The flags that a new map gets though the spec does not name them, as its type needs them."""
+    names = ", ".join(flag_names(one.filled_flags))
+    return f"; filled in: {names}" if names else ""
+
+
+def _wanted_value(one: DesiredMap) -> Value:
+    """A desired map's shape as JSON has it; `filled_flags` are names of flags that the spec leaves out."""
+    value = shape_value(one.shape, one.entry_shape)
+    assert isinstance(value, dict)
+    if one.filled_flags:
+        entry_value = value["inner"] if one.shape.is_outer else value
+        assert isinstance(entry_value, dict)
+        entry_value["filled_flags"] = flag_names(one.filled_flags)
+    return value
+
+
+def kind_of(one: DesiredMap) -> Kind:
+    return Kind.MAP if one.outer is None else Kind.OUTER_MAP
+
+
+def what_it_is(one: DesiredMap) -> str:
+    """`hash_of_maps u32 -> lpm_trie acl`, and where it comes from."""
+    if one.outer is not None:
+        text = (
+            f"{one.shape.map_type.word} {one.outer.key.describe()} -> "
+            f"{one.entry_shape.map_type.word} {one.outer.template_name}"
+        )
+    else:
+        text = f"{one.shape.map_type.word} {one.key.describe()} -> {one.value.describe()}"
+    if one.object is not None:
+        return f"{text} ({one.object})"
+    return f"{text} at {one.adopted}" if one.adopted is not None else text
+
+
+def shape_value(shape: MapShape, inner: MapShape | None) -> Value:
+    """A shape as JSON has it; an outer map's with that of its inner maps, None while it is not known."""
+    value: dict[str, Value] = {
+        "type": shape.map_type.word,
+        "key_size": shape.key_size,
+        "value_size": shape.value_size,
+        "max_entries": shape.max_entries,
+        "map_flags": shape.map_flags.value,
+    }
+    if shape.specials:
+        value["special_fields"] = [{"kind": one.kind, "offset": one.offset} for one in shape.specials]
+    if shape.is_outer:
+        value["inner"] = None if inner is None else shape_value(inner, None)
+    return value
+
+
+def slot_labels(one: DesiredMap, keys: Bytes) -> Iterator[tuple[str, Value]]:
+    """`[42]` and the decoded key of each slot."""
+    assert one.outer is not None
+    for key in entry_nodes.plain_values(one.outer.key, keys):
+        yield f"[{format_value(key)}]", key
+
+
+def _plain_entries(change: MapChange, limits: Limits) -> Children | None:
+    assert change.desired is not None
+    match Action(int(change.slots.action[0])):
+        case Action.CREATE:
+            return entry_nodes.inserted(change.desired, 0, change.name, limits.entries)
+        case Action.UPDATE | Action.REPLACE:
+            return entry_nodes.changed(change, 0, change.name, limits.entries)
+        case _:
+            return None
+
+
+def _slots(change: MapChange, limits: Limits) -> Children:
+    told = np.flatnonzero(np.isin(change.slots.action, list(VERBS)))
+    rows: Index = told[entry_nodes.pick(_PRIORITY[change.slots.action[told]], limits.slots)].astype(np.int64)
+
+    def make() -> Iterator[Node]:
+        assert change.desired is not None
+        for start in range(0, len(rows), _PIECE):
+            piece = rows[start : start + _PIECE]
+            labels = slot_labels(change.desired, change.slots.keys[piece])
+            for row, (label, key) in zip(piece.tolist(), labels, strict=True):
+                yield _slot(change, row, label, key, limits)
+
+    return Children(Kind.INNER_MAP, len(told), len(rows), make)
+
+
+def _slot(change: MapChange, row: int, label: str, key: Value, limits: Limits) -> Node:
+    slots, one = change.slots, change.desired
+    assert one is not None
+    address = f"{change.name}{label}"
+    counts = EntryCounts(
+        *(int(column[row]) for column in (slots.inserts, slots.updates, slots.deletes, slots.unchanged))
+    )
+    verb = VERBS[Action(int(slots.action[row]))]
+    reason = slot_reason(change, row)
+    wanted = int(slots.desired[row])
+    children: Children | None = None
+    match verb:
+        case Verb.CREATE:
+            children = entry_nodes.inserted(one, wanted, address, limits.entries)
+            text = _new(one, wanted)
+        case Verb.UPDATE:
+            children = entry_nodes.changed(change, row, address, limits.entries)
+            text = "in place"
+        case Verb.REPLACE:
+            children = entry_nodes.changed(change, row, address, limits.entries)
+            text = f"replace: {reason}"
+        case _:
+            text = plural(counts.delete, "entry", "entries") if _was_read(change, row) else ""
+    before = _before(change, row)
+    after = None if wanted < 0 or verb is Verb.DELETE else _after(one, wanted)
+    source, fields = _decided(one, wanted)
+    text = with_source(text, source, fields)
+    return Node(
+        Kind.INNER_MAP, verb, address, label, text, reason, before, after, key, counts, children, source, fields
+    )
+
+
+def _decided(one: DesiredMap, slot: int) -> tuple[str, Fields]:
+    """The place in an overlay that a slot comes from, and those of its fields; -1 is no slot.
+
+    What stands at its outer map's place, as slots of `default` do, has no fields of its own.
+    """
+    if slot < 0:
+        return "", {}
+    overlays, where = one.sources.overlays, one.slots.places[slot]
+    return overlays.told(where), {} if where == one.where else overlays.fields(where)
+
+
+def slot_reason(change: MapChange, row: int) -> str:
+    """Why a slot changes, in words; empty where it does not."""
+    if change.action is Action.DELETE:
+        return change.reason
+    reason = Reason(int(change.slots.reason[row]))
+    if reason is Reason.CAPACITY and change.desired is not None:
+        after = change.desired.slots.max_entries[change.slots.desired[row]]
+        return f"max_entries {change.slots.capacity_before[row]} -> {after}"
+    return REASONS[reason]
+
+
+def _new(one: DesiredMap, slot: int) -> str:
+    """What a new inner map is: how much is in it, and where it is not as its template says."""
+    count = plural(int(one.entries.counts[slot]), "entry", "entries")
+    parts = ["contents: ignore" if one.slots.policy(slot) is Contents.IGNORE else count]
+    capacity = int(one.slots.max_entries[slot])
+    if capacity != one.entry_shape.max_entries:
+        parts.append(f"max_entries {capacity}")
+    share = _share(one, slot)
+    if share is not None:
+        parts.append(f"shared {share}")
+    return ", ".join(parts)
+
+
+def _share(one: DesiredMap, slot: int) -> str | None:
+    share = int(one.slots.shared[slot])
+    return one.outer.shared_names[share] if one.outer is not None and share >= 0 else None
+
+
+def _before(change: MapChange, row: int) -> Value:
+    """The live inner map; its capacity and the number of its entries are None where nobody looked."""
+    number = int(change.slots.observed[row])
+    if change.observed is None or number < 0:
+        return None
+    slots = change.slots
+    count = int(slots.unchanged[row] + slots.updates[row] + slots.deletes[row])
+    return {
+        "id": int(change.observed.slots.inner_ids[number]),
+        "max_entries": int(slots.capacity_before[row]) or None,
+        "entries": count if _was_read(change, row) else None,
+    }
+
+
+def _was_read(change: MapChange, row: int) -> bool:
+    """Whether the entries of a live inner map were read: not those of the data plane's own, nor what has no list."""
+    one, wanted = change.desired, int(change.slots.desired[row])
+    if one is None or not one.entry_shape.is_listable or not change.slots.capacity_before[row]:
+        return False
+    return wanted < 0 or one.slots.policy(wanted) is not Contents.IGNORE
+
+
+def _after(one: DesiredMap, slot: int) -> Value:
+    return {
+        "max_entries": int(one.slots.max_entries[slot]),
+        "entries": int(one.entries.counts[slot]),
+        "contents": one.slots.policy(slot).value,
+        "shared": _share(one, slot),
+    }

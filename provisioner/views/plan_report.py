@@ -1,0 +1,200 @@
+"""The one walk over a plan: what is counted, and the nodes that are told."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+
+from provisioner.model.desired import DesiredProgram
+from provisioner.model.kernel_versions import batches_of
+from provisioner.model.observed import ObservedLink
+from provisioner.model.pins import INNER_PINS, META_PIN, ROOT, access_of, link_pin, program_of
+from provisioner.model.words import plural
+from provisioner.planning import counts
+from provisioner.planning.changes import Action, LinkChange, ObjectChange
+from provisioner.planning.counts import map_action, program_action
+from provisioner.planning.footprint import estimate
+from provisioner.planning.plan import Plan, grace_periods
+from provisioner.planning.steps import PinInnerMaps, SetAccess, Step, Unpin, UnpinInnerMaps
+from provisioner.report.model import CUT, Against, Kind, Limits, Node, ReportPlan, StepLine, Verb
+from provisioner.report.overlaid import with_source
+from provisioner.views.map_nodes import VERBS, map_node
+
+WAVE_SLOTS = 4096
+"""Inner maps that are published at once, where the host allows as many open files."""
+
+
+def report(
+    plan: Plan,
+    limits: Limits = CUT,
+    *,
+    destroy: bool = False,
+    against: Against | None = None,
+    wave_slots: int = WAVE_SLOTS,
+    kernel: str = "",
+) -> ReportPlan:
+    """`plan` as it is told; `wave_slots` are published together, on the release `kernel`, for the estimate of waits.
+
+    `destroy` says that it is `teardown.plan_destroy`'s, which knows of no objects and programs to load.
+    """
+    batches = batches_of(kernel)
+    objects = [node for change in plan.objects.values() if (node := _object(change, plan)) is not None]
+    maps = [node for change in plan.maps.values() if (node := map_node(change, limits, map_action(change))) is not None]
+    programs = list(_destroyed_programs(plan)) if destroy else list(_programs(plan))
+    told = [node for node in programs if node.verb is not Verb.SHOW]
+    pins = list(_pins(plan, [*maps, *told]))
+    return ReportPlan(
+        project=plan.desired.project,
+        pin_root=plan.desired.pin_root,
+        digest=plan.digest,
+        changed=plan.changed,
+        destroy=destroy,
+        summary=counts.summary(plan, destroy=destroy),
+        nodes=(*objects, *maps, *told, *pins),
+        steps=tuple(_step(step) for step in plan.steps),
+        hazards=plan.hazards,
+        blocked=plan.blocked,
+        grace_periods=grace_periods(plan, wave_slots, batches),
+        memory=estimate(plan),
+        against=against,
+        targets=plan.targets,
+        sources={} if destroy else plan.desired.overlays.project,
+    )
+
+
+# --- objects, programs, pins -------------------------------------------------------------------------------------
+
+
+def _object(change: ObjectChange, plan: Plan) -> Node | None:
+    if change.action not in VERBS:
+        return None
+    one = change.desired
+    text = f"{one.file.rpartition('/')[2]}, {plural(len(one.maps), 'map')}"
+    if change.action is not Action.CREATE:
+        text += f": {change.reason}"
+    digest = plan.observed.meta.objects.get(change.name) if plan.observed.meta else None
+    source, fields = plan.desired.overlays.told(one.where), plan.desired.overlays.fields(one.where)
+    return Node(
+        Kind.OBJECT,
+        VERBS[change.action],
+        change.name,
+        change.name,
+        with_source(text, source, fields),
+        change.reason,
+        before=None if change.action is Action.CREATE else {"digest": digest or None},
+        after={
+            "file": one.file,
+            "digest": one.digest,
+            "carried_maps": list(change.carried),
+            "new_maps": list(change.fresh),
+        },
+        source=source,
+        sources=fields,
+    )
+
+
+def _programs(plan: Plan) -> Iterator[Node]:
+    """Every program of the spec, and the attachments that it does not ask for."""
+    links = {change.pin: change for change in plan.links}
+    for change in plan.objects.values():
+        for program in change.desired.programs:
+            yield _program(change, program, links.pop(program.link_pin, None), plan)
+    for link in links.values():
+        if link.action is Action.DELETE:
+            name = program_of(link.pin)
+            before = _attached(plan, link.pin, link.observed)
+            yield Node(Kind.PROGRAM, Verb.DELETE, name, name, f"detach: {link.reason}", link.reason, before)
+
+
+def _program(change: ObjectChange, program: DesiredProgram, link: LinkChange | None, plan: Plan) -> Node:
+    live = plan.observed.programs.get(program.pin)
+    verb = VERBS.get(program_action(change, program, link, plan), Verb.SHOW)
+    reason = change.reason if live is None or change.action in VERBS else ""
+    if not reason and verb is Verb.UPDATE and link is not None:
+        reason = link.reason
+    attach = program.attach
+    text = f"{change.name}, not attached"
+    if attach is not None:
+        text = f"{change.name}, xdp on {attach.interface}, {str(attach.mode.name).lower()}"
+    if link is not None and link.action is not Action.CREATE and link.reason:
+        text += f": {link.reason}"
+    after = {"pin": program.pin, "interface": None, "mode": None}
+    if attach is not None:
+        after |= {"interface": attach.interface, "mode": str(attach.mode.name).lower()}
+    before = None if live is None else {"id": live.id, **_attached(plan, program.link_pin, None)}
+    source, fields = plan.desired.overlays.told(program.where), plan.desired.overlays.fields(program.where)
+    return Node(
+        Kind.PROGRAM,
+        verb,
+        f"{change.name}.{program.name}",
+        program.name,
+        with_source(text, source, fields),
+        reason,
+        before,
+        after,
+        source=source,
+        sources=fields,
+    )
+
+
+def _attached(plan: Plan, pin: str, link: ObservedLink | None) -> dict[str, int | str | None]:
+    """The interface that a live link is on, and the mode that was recorded for it."""
+    found = link or plan.observed.links.get(pin)
+    mode = plan.observed.meta.attach_modes.get(pin) if plan.observed.meta and found is not None else None
+    return {"ifindex": None if found is None else found.ifindex, "mode": mode.lower() if mode else None}
+
+
+def _destroyed_programs(plan: Plan) -> Iterator[Node]:
+    links = {program_of(change.pin): change for change in plan.links}
+    for pin in sorted({*links, *plan.observed.programs}):
+        live, link = plan.observed.programs.get(pin), links.get(pin)
+        attached = _attached(plan, link_pin(pin), None)
+        before = attached if live is None else {"id": live.id, **attached}
+        text = "detach and unpin" if link is not None else "unpin"
+        yield Node(Kind.PROGRAM, Verb.DELETE, pin, pin, text, "the project is destroyed", before)
+
+
+def _pins(plan: Plan, told: Iterable[Node]) -> Iterator[Node]:
+    """Pins that go without being a map or program that was told of."""
+    names = {META_PIN, *(node.address for node in told), *plan.observed.programs}
+    for step in plan.steps:
+        if isinstance(step, Unpin) and step.pin not in names:
+            yield Node(Kind.PIN, Verb.DELETE, step.pin, step.pin, "unpin", "the spec does not name it")
+    yield from _inner_pins(plan)
+
+
+def _inner_pins(plan: Plan) -> Iterator[Node]:
+    """Pins of inner maps that come or go while their maps stay, and who may open pins: a line each, however many."""
+    stale = [pin for pin in plan.observed.leftovers if pin.startswith(f"{INNER_PINS}/") and pin.count("/") > 1]
+    if stale:
+        yield _unpinned(len(stale), "they are in no slot")
+    for step in plan.steps:
+        match step:
+            case PinInnerMaps():
+                folder, reason = f"{INNER_PINS}/{step.map}", "the spec says `pin_inner_maps`"
+                yield Node(Kind.PIN, Verb.CREATE, folder, folder, f"pin {plural(len(step.slots), 'inner map')}", reason)
+            case UnpinInnerMaps():
+                yield _unpinned(sum(map(len, plan.observed.inner_pins.values())), "the spec does not ask for it")
+            case SetAccess():
+                yield _access_node(plan, step)
+            case _:
+                pass
+
+
+def _unpinned(count: int, reason: str) -> Node:
+    text = f"unpin {plural(count, 'inner map')}: {reason}"
+    return Node(Kind.PIN, Verb.DELETE, INNER_PINS, INNER_PINS, text, reason)
+
+
+def _access_node(plan: Plan, step: SetAccess) -> Node:
+    """The first pin that others may open than the spec says, and how many there are."""
+    first = step.pins[0]
+    before, after = plan.observed.access[first], access_of(plan.desired, plan.observed.gid, first)
+    more = f", and {len(step.pins) - 1:,} more" if len(step.pins) > 1 else ""
+    text = f"{before.change_to(after)}: {'the pin root' if first == ROOT else first}{more}"
+    return Node(Kind.PIN, Verb.UPDATE, "access", "access", text, "others may open pins than the spec says")
+
+
+def _step(step: Step) -> StepLine:
+    kind = re.sub(r"(?<!^)(?=[A-Z])", "_", type(step).__name__).lower()
+    return StepLine(kind, step.describe())

@@ -1,0 +1,225 @@
+"""What is live, decoded with the spec's types, as the nodes of a report: read as they are walked, never all at once.
+
+Each node has the verb of what an apply would do about it; SHOW where the live state is what the spec wants.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from provisioner.codec.display import format_value
+from provisioner.model import entry_table
+from provisioner.model.address import Place
+from provisioner.model.desired import DesiredMap
+from provisioner.model.entry_table import Index
+from provisioner.model.errors import InputError, Problem
+from provisioner.model.observed import ObservedState
+from provisioner.model.pins import link_pin
+from provisioner.model.types import Bytes, Value
+from provisioner.model.words import plural, size
+from provisioner.observed import holders, observe
+from provisioner.observed.holders import Holders
+from provisioner.observed.sources import Depth
+from provisioner.planning.changes import Action, EntryAction, MapChange
+from provisioner.planning.plan import Plan
+from provisioner.report.model import ALL, Children, Kind, Limits, Node, ReportLive, Verb
+from provisioner.views import entry_nodes
+from provisioner.views.map_nodes import VERBS, kind_of, shape_value, slot_labels, slot_reason, what_it_is
+
+_PIECE: Final = 1024
+_INSERT, _UPDATE, _DELETE = (int(action) for action in (EntryAction.INSERT, EntryAction.UPDATE, EntryAction.DELETE))
+_SAME: Final = -1
+
+
+def look(plan: Plan, limits: Limits, place: Place | None = None) -> ReportLive:
+    """The live state that `plan` observed, or the part of it at `place`. Raises InputError where nothing is there."""
+    desired = plan.desired
+    looker = _Looker(plan, holders.find(plan.observed), ALL if place is not None else limits, place)
+    nodes = [looker.map(change) for change in plan.maps.values() if place is None or change.name == place.map.name]
+    for node in nodes if place is not None else ():
+        list(node.children or ())  # one address is read at once: that nothing is there is said before anything else
+    if place is None:
+        nodes += [*_programs(plan.observed), *_pins(plan.observed)]
+    return ReportLive(desired.project, desired.pin_root, plan.observed.exists, tuple(nodes))
+
+
+class _Looker:
+    def __init__(self, plan: Plan, known: Holders, limits: Limits, place: Place | None) -> None:
+        self._plan = plan
+        self._known = known
+        self._limits = limits
+        self._place = place
+
+    def map(self, change: MapChange) -> Node:
+        one, live = change.desired, change.observed
+        assert one is not None
+        kind, text, verb = kind_of(one), what_it_is(one), _verb(change.action)
+        if live is None:
+            self._must_be_there(verb is Verb.CREATE and (self._place is None or self._place.slot is None))
+            return Node(kind, verb, one.name, one.name, f"{text}: not live", change.reason)
+        numbers = {live.id, *(live.slots.inner_ids.tolist() if one.outer is not None else ())}
+        taken = holders.memory(numbers)
+        held = self._held(live.id, sum(taken.values()) if taken else None)
+        value = {"id": live.id} | shape_value(live.shape, live.entry_shape) | held
+        if change.action is Action.REPLACE:
+            text = f"{text}: the live map differs: {change.reason}"
+            return Node(kind, verb, one.name, one.name, text, change.reason, after=value)
+        children: Children | None
+        if one.outer is None:
+            keys, values = next(self._read(change, np.array([0])))
+            children = self._entries(change, 0, keys, values, one.name)
+            text += f", {plural(len(keys), 'entry', 'entries')}"
+        else:
+            children = self._slots(change, taken)
+            text += f", {len(live.slots.inner_ids):,} of {plural(live.shape.max_entries, 'slot')}"
+        text += self._told(live.id, held, one.adopted)
+        return Node(kind, verb, one.name, one.name, text, change.reason, after=value, children=children)
+
+    def _held(self, number: int, memory: int | None) -> dict[str, Value]:
+        programs, pins = self._known.programs.get(number, ()), self._known.pins.get(number, ())
+        return {"memory": memory, "pins": list(pins), "programs": list(programs)}
+
+    def _told(self, number: int, held: dict[str, Any], adopted: str | None = None) -> str:
+        own = str(self._plan.desired.pin_root) + "/"
+        elsewhere = [pin for pin in held["pins"] if pin != adopted and not pin.startswith(own)]
+        parts = [f"id {number}", size(held["memory"]) if held["memory"] is not None else "", self._known.of(number)]
+        parts += [f"also pinned at {', '.join(elsewhere)}"] if elsewhere else []
+        return "".join(f", {part}" for part in parts if part)
+
+    def _must_be_there(self, there: bool) -> None:
+        if not there and self._place is not None:
+            what = "nothing is live at this address, and the spec wants nothing there"
+            raise InputError(Problem(what, hint="`plan` shows what is missing", address=self._place.address))
+
+    # --- slots ----------------------------------------------------------------------------------------------------
+
+    def _slots(self, change: MapChange, taken: dict[int, int]) -> Children:
+        slots = change.slots
+        rows = np.arange(len(slots.keys), dtype=np.int64)
+        if self._place is not None and self._place.slot is not None:
+            rows = rows[(slots.keys == self._place.slot).all(axis=1)]
+            self._must_be_there(bool(len(rows)))
+        same = np.isin(slots.action[rows], (Action.UNCHANGED, Action.KEEP)).astype(np.uint8)
+        shown = rows[entry_nodes.pick(same, self._limits.slots)]
+
+        def make() -> Iterator[Node]:
+            assert change.desired is not None
+            found = self._read(change, shown)
+            for row, (label, key) in zip(shown.tolist(), slot_labels(change.desired, slots.keys[shown]), strict=True):
+                yield self._slot(change, row, label, key, taken, found)
+
+        return Children(Kind.INNER_MAP, len(rows), len(shown), make)
+
+    def _slot(
+        self,
+        change: MapChange,
+        row: int,
+        label: str,
+        key: Value,
+        taken: dict[int, int],
+        found: Iterator[tuple[Bytes, Bytes]],
+    ) -> Node:
+        """One slot; what is live of it is taken from `found`, where it comes in the same order."""
+        one, live, slots = change.desired, change.observed, change.slots
+        assert one is not None and live is not None
+        action = Action(int(slots.action[row]))
+        reason = slot_reason(change, row)
+        name, number = f"{one.name}{label}", int(slots.observed[row])
+        if number < 0:
+            count = plural(int(one.entries.counts[slots.desired[row]]), "entry", "entries")
+            return Node(Kind.INNER_MAP, _verb(action), name, label, f"not live: {count} in the spec", reason, key=key)
+        inner_id = int(live.slots.inner_ids[number])
+        keys, values = next(found)
+        held = self._held(inner_id, taken.get(inner_id))
+        count = plural(len(keys), "entry", "entries") if one.entry_shape.is_listable else "entries can't be listed"
+        text = count + self._told(inner_id, held)
+        text += f": {reason}" if reason and action is not Action.UPDATE else ""
+        children = self._entries(change, row, keys, values, name)
+        value = {"id": inner_id} | held
+        return Node(Kind.INNER_MAP, _verb(action), name, label, text, reason, after=value, key=key, children=children)
+
+    def _read(self, change: MapChange, rows: Index) -> Iterator[tuple[Bytes, Bytes]]:
+        """Live keys and values of those of the rows that live, in their order; zeros of arrays are left out."""
+        one, live = change.desired, change.observed
+        assert one is not None and live is not None
+        numbers = change.slots.observed[rows]
+        deep = Depth.ENTRIES if one.entry_shape.is_listable else Depth.SHAPE
+        depth = np.full(len(live.slots.inner_ids), Depth.NOTHING, np.uint8)
+        depth[numbers[numbers >= 0]] = deep
+        for block in observe.blocks(self._plan.desired, one, live, depth):
+            for at in range(block.last - block.first):
+                yield block.entries.slot(at)
+
+    # --- entries --------------------------------------------------------------------------------------------------
+
+    def _entries(self, change: MapChange, row: int, keys: Bytes, values: Bytes, name: str) -> Children:
+        """Live entries, and those that an apply would insert, by key; a list that is cut shows differences first."""
+        one = change.desired
+        assert one is not None
+        edits = change.entries.of_slot(row)
+        new = np.flatnonzero(edits.action == _INSERT)
+        numbers = {bytes(key): at for at, key in enumerate(edits.keys)}
+        edit = np.array([numbers.get(bytes(key), _SAME) for key in keys] + new.tolist(), np.int64)
+        keys, values = np.concatenate((keys, edits.keys[new])), np.concatenate((values, edits.before[new]))
+        order = entry_table.order_of(keys, one.key.number_order)
+        if self._place is not None and self._place.entry is not None:
+            order = order[(keys[order] == self._place.entry).all(axis=1)]
+            self._must_be_there(bool(len(order)))
+        shown = order[entry_nodes.pick((edit[order] == _SAME).astype(np.uint8), self._limits.entries)]
+
+        def make() -> Iterator[Node]:
+            for start in range(0, len(shown), _PIECE):
+                rows = shown[start : start + _PIECE]
+                yield from _listed(change, row, keys[rows], values[rows], edit[rows], name)
+
+        return Children(Kind.ENTRY, len(order), len(shown), make)
+
+
+def _listed(
+    change: MapChange, row: int, keys: Bytes, values: Bytes, edit: NDArray[np.int64], name: str
+) -> Iterator[Node]:
+    one: DesiredMap | None = change.desired
+    assert one is not None
+    edits = change.entries.of_slot(row)
+    wanted = values.copy()
+    differs = np.flatnonzero(edit != _SAME)
+    rows = edits.row[edit[differs]]
+    wanted[differs[rows >= 0]] = one.entries.values[rows[rows >= 0]]
+    parts = (
+        entry_nodes.plain_values(one.key, keys),
+        *(entry_nodes.plain_values(one.value, part) for part in (values, wanted)),
+    )
+    for key, live, after, number in zip(*parts, edit.tolist(), strict=True):
+        label = format_value(key)
+        action = int(edits.action[number]) if number != _SAME else _SAME
+        before: Value = live
+        verb, text = Verb.SHOW, format_value(live)
+        if action == _INSERT:
+            verb, text, before = Verb.INSERT, f"not live; the spec wants {format_value(after)}", None
+        elif action == _UPDATE:
+            verb, text = Verb.UPDATE, f"{text}; the spec wants {format_value(after)}"
+        elif action == _DELETE:
+            verb, text, after = Verb.DELETE, f"{text}; the spec does not list it", None
+        yield Node(Kind.ENTRY, verb, f"{name}[{label}]", label, text, before=before, after=after, key=key)
+
+
+def _verb(action: Action) -> Verb:
+    return VERBS.get(action, Verb.SHOW)
+
+
+def _programs(observed: ObservedState) -> Iterator[Node]:
+    for pin, program in observed.programs.items():
+        link = observed.links.get(link_pin(pin))
+        place = f"attached to {observed.interface_of(link)}" if link is not None else "not attached"
+        value = {"id": program.id, "tag": program.tag, "ifindex": link.ifindex if link is not None else None}
+        text = f"program, id {program.id}, tag {program.tag}, {place}"
+        yield Node(Kind.PROGRAM, Verb.SHOW, pin, pin, text, after=value)
+
+
+def _pins(observed: ObservedState) -> Iterator[Node]:
+    for pin in observed.other_pins:
+        yield Node(Kind.PIN, Verb.SHOW, pin, pin, "a pin that the spec does not name")

@@ -1,0 +1,157 @@
+"""The schema file itself, and that checking one of many alike misses nothing."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from jsonschema.validators import Draft202012Validator
+
+from provisioner import document
+from provisioner.language import schema, schema_file
+from provisioner.language.scalars import integer, plain
+from provisioner.model.errors import Problems
+from provisioner.model.uapi import INNER_TYPES, OUTER_TYPES, MapFlag, MapType
+from tests.document.support import HEAD, read, spec_schema, told, write
+
+
+def _properties(node: object) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every property that any object of the schema has."""
+    if isinstance(node, dict):
+        for name, value in node.items():
+            if name == "properties":
+                yield from value.items()
+            if name != "examples":
+                yield from _properties(value)
+    elif isinstance(node, list):
+        for item in node:
+            yield from _properties(item)
+
+
+def test_the_file_is_a_schema_and_stands_at_the_top_of_the_checkout() -> None:
+    Draft202012Validator.check_schema(spec_schema())
+    top = Path(__file__).parents[2] / "schemas" / schema_file.SPEC_SCHEMA
+    assert top.read_text() == schema_file.text()
+
+
+def test_editors_have_something_to_show_for_every_property() -> None:
+    found = list(_properties(spec_schema()))
+    assert len(found) > 80
+    for name, property_ in found:
+        assert {"title", "description", "examples"} <= property_.keys(), name
+        assert property_["examples"], name
+
+
+def test_every_key_of_the_json_output_is_explained() -> None:
+    schema_ = schema_file.load(schema_file.OUTPUT_SCHEMA)
+    bare = [name for name, one in _properties(schema_) if not {"description", "$ref", "const"} & one.keys()]
+    assert bare == []
+
+
+def test_every_example_in_the_schema_holds_for_its_own_property() -> None:
+    definitions = spec_schema()["$defs"]
+    for name, property_ in _properties(spec_schema()):
+        validator = Draft202012Validator({**property_, "$defs": definitions})
+        for example in property_["examples"]:
+            assert not list(validator.iter_errors(example)), (name, example)
+
+
+def test_every_mapping_of_fixed_keys_refuses_others() -> None:
+    def holders(node: object) -> Iterator[dict[str, Any]]:
+        if isinstance(node, dict):
+            if "properties" in node and isinstance(node["properties"], dict) and "additionalProperties" in node:
+                yield node
+            for value in node.values():
+                yield from holders(value)
+
+    found = list(holders(spec_schema()))
+    assert len(found) >= 15
+    assert all(holder["additionalProperties"] is False for holder in found)
+
+
+def test_the_words_are_the_kernels() -> None:
+    definitions = spec_schema()["$defs"]
+    inner = definitions["inner_template"]["properties"]
+    assert set(inner["type"]["enum"]) == {kind.word for kind in INNER_TYPES}
+    assert set(definitions["outer_map"]["properties"]["type"]["enum"]) == {kind.word for kind in OUTER_TYPES}
+    plain_types = definitions["plain_map"]["properties"]["type"]["enum"]
+    assert set(plain_types) == {kind.word for kind in MapType if kind not in OUTER_TYPES}
+    words = {flag.name.lower() for flag in MapFlag if flag.name and flag is not MapFlag.NUMA_NODE}
+    assert set(inner["flags"]["items"]["enum"]) == words
+
+
+def test_the_bounds_of_numbers_are_those_that_likeness_knows() -> None:
+    text = schema_file.text()
+    least = {int(number) for number in re.findall(r'"minimum": (-?\d+)', text)}
+    most = {int(number) + 1 for number in re.findall(r'"maximum": (-?\d+)', text)}
+    assert (least | most) - {-(2**63)} <= set(schema.BOUNDS)
+
+
+def test_a_listed_key_may_be_anything_so_that_likeness_need_not_look_at_it() -> None:
+    key = spec_schema()["$defs"]["listed_inner_map"]["properties"]["key"]
+    assert key.keys() == {"title", "description", "examples"}
+
+
+def test_the_whole_example_holds_for_the_schema_as_editors_use_it() -> None:
+    problems = Problems()
+    tree = document.load([Path(__file__).parent / "edge.yaml"], problems=problems).tree
+    assert not list(Draft202012Validator(spec_schema()).iter_errors(plain(tree)))
+
+
+BODIES = {
+    "{}": None,
+    "{entries: {1: 2}, max_entries: 5}": None,
+    "{max_entries: 7, entries: {1: 2}}": None,
+    "{shared: s}": None,
+    "{shared: t}": None,
+    "{shared: s.s}": "`s.s` can't stand here",
+    "{entries: {from: a.csv}}": None,
+    "{entries: {from: b.csv}}": None,
+    '{entries: {from: ""}}': "`from` is empty",
+    "{max_entries: 0}": "`max_entries` is 0, out of range",
+    "{max_entries: 0x100000000}": "`max_entries` is 4294967296, out of range",
+    "{contents: exact}": None,
+    "{contents: exactly}": "`exactly` is no contents that is known",
+    '{max_entries: "5"}': '`max_entries` must be a whole number, and is the text "5"',
+    "{owned_keys: 1..2}": None,
+    "{owned_keys: [1, []]}": "this must be a text or a whole number, and is a list",
+    "{owned_keys: [1, 2]}": None,
+}
+
+
+def test_maps_alike_are_checked_once_and_each_wrong_one_is_told(tmp_path: Path) -> None:
+    """Each body twice, in two orders, so that every one meets what was found fine before."""
+    bodies = [*BODIES, *reversed(BODIES)]
+    lines = "".join(f"      {number}: {body}\n" for number, body in enumerate(bodies))
+    text = HEAD + "outer_maps:\n  o:\n    inner: i\n    pin: /x\n    inner_maps:\n" + lines
+    write(tmp_path, {"spec.yaml": text})
+    problems = Problems()
+    tree = document.load([tmp_path / "spec.yaml"], problems=problems).tree
+    schema.check(tree, spec_schema(), problems)
+    found = [(int(line.split(":")[1]), line.split(": ", 1)[1]) for line in told(problems, tmp_path)]
+    assert found == [(at, BODIES[body]) for at, body in enumerate(bodies, start=8) if BODIES[body]]
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("0", 0), ("-7", -7), ("0x1F", 31), ("18446744073709551615", 2**64 - 1)]
+    + [
+        (text, None)
+        for text in ("", "00", "0755", "1_0", "1.0", "1e3", "+1", "0b1", "0o7", " 1", "١", "9" * 5000, None)
+    ],
+)
+def test_whole_numbers(text: str | None, value: int | None) -> None:
+    assert integer(text) == value
+
+
+def test_all_problems_of_a_file_are_told_in_one_run(tmp_path: Path) -> None:
+    text = HEAD + "limts: {}\nmaps: {m: {object: o}, n: {pin: /x, typ: hash}}\n"
+    _, problems = read(text, tmp_path)
+    assert problems == [
+        "spec.yaml:3:1: `limts` is no key of a spec",
+        "spec.yaml:4:20: there is no object `o`",
+        "spec.yaml:4:37: `typ` is no key of a map",
+    ]

@@ -1,0 +1,159 @@
+"""What a limited plan looks at, of states that are made here."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+import provisioner
+from provisioner.model import entry_table
+from provisioner.model.desired import DesiredMap, DesiredState
+from provisioner.model.errors import InputError
+from provisioner.model.host import Host
+from provisioner.model.observed import ObservedState
+from provisioner.model.spec import ExtraInnerMaps
+from provisioner.model.types import Bytes
+from provisioner.observed.sources import Depth
+from provisioner.planning import targets
+from provisioner.planning.changes import Action, MapChange, Reason
+from provisioner.planning.diff import diff_map, slots_to_read
+from tests.planning.build import State, blocks, desired, observed, table
+
+states = st.dictionaries(
+    st.integers(0, 40), st.dictionaries(st.integers(0, 9), st.integers(0, 3), max_size=6), min_size=1, max_size=8
+)
+
+
+def limited(one: DesiredMap, *slots: int) -> DesiredMap:
+    """`one` as a plan sees it that is limited to these slots of it."""
+    whole = DesiredState("edge", "/sys/fs/bpf/edge", Host("little", 2), {}, {"outer": one}, None)
+    found = targets.find([f"outer[{slot}]" for slot in slots], whole)
+    return targets.scope(found, whole, ObservedState.nothing(), {}).maps["outer"]
+
+
+def contents(one: DesiredMap) -> dict[int, dict[int, int]]:
+    found = {}
+    for number, key in enumerate(one.slots.keys.copy().view("<u4").ravel().tolist()):
+        keys, values = one.entries.slot(number)
+        pairs = zip(keys.copy().view("<u4").ravel().tolist(), values.copy().view("<u8").ravel().tolist(), strict=True)
+        found[key] = dict(pairs)
+    return found
+
+
+@given(states, st.data())
+def test_a_cut_map_holds_its_slots_as_they_were(state: State, data: st.DataObject) -> None:
+    chosen = data.draw(st.lists(st.sampled_from(sorted(state)), min_size=1))
+    one = limited(desired(state), *chosen)
+    assert contents(one) == {key: dict(state[key]) for key in set(chosen)}
+    assert len(one.entries.keys) == len(one.sources.line) == sum(len(state[key]) for key in set(chosen))
+
+
+@given(states, states, st.integers(0, 40), st.sampled_from(ExtraInnerMaps))
+def test_nothing_but_the_target_differs(wanted: State, live: State, slot: int, extra: ExtraInnerMaps) -> None:
+    whole = desired(wanted, extra=extra)
+    seen = observed(live)
+    everything = diff_map(whole, seen, blocks(live), None)
+    part = diff_map(limited(whole, slot), seen, blocks(live), None)
+    told = {key.tobytes(): (int(a), int(r)) for key, a, r in zip(*_rows(everything), strict=True)}
+    for key, action, reason in zip(*_rows(part), strict=True):
+        if int(key.copy().view("<u4")[0]) == slot:
+            assert (action, reason) == told[key.tobytes()]
+        else:
+            assert (action, reason) == (Action.KEEP, Reason.NOT_TARGETED)
+
+
+def _rows(change: MapChange) -> tuple[Bytes, NDArray[np.uint8], NDArray[np.uint8]]:
+    return change.slots.keys, change.slots.action, change.slots.reason
+
+
+def test_what_is_not_targeted_is_not_read() -> None:
+    live = {1: {1: 1}, 2: {2: 2}, 3: {3: 3}}
+    assert slots_to_read(limited(desired({1: {}}), 1, 3), observed(live)).tolist() == [
+        Depth.ENTRIES,
+        Depth.NOTHING,
+        Depth.ENTRIES,
+    ]
+
+
+def test_a_slot_brings_those_that_share_its_inner_map() -> None:
+    one = limited(desired({1: {}, 2: {5: 5}, 3: {5: 5}}, shared={2: 0, 3: 0}), 3)
+    assert sorted(contents(one)) == [2, 3]
+
+
+def test_slots_that_share_a_slice_go_on_sharing_it() -> None:
+    whole = table({1: {1: 1}, 2: {2: 2, 3: 3}})
+    shared = entry_table.EntryTable(whole.starts[[0, 1, 1]], whole.counts[[0, 1, 1]], whole.keys, whole.values)
+    part, rows = entry_table.part(shared, np.array([1, 2]))
+    assert (part.starts.tolist(), part.counts.tolist(), rows.tolist()) == ([0, 0], [2, 2], [1, 2])
+
+
+SPEC = """\
+version: 1
+name: edge
+inner_templates:
+  rules: {type: hash, key: u32, value: u32, max_entries: 8}
+  quiet: {type: hash, key: u32, value: u32, max_entries: 8}
+maps:
+  active: {type: array, key: u32, value: u32, max_entries: 4}
+outer_maps:
+  tenants: {type: hash_of_maps, key: u32, max_entries: 8, inner: rules, inner_maps: {42: {}}}
+  tokens:
+    type: hash_of_maps
+    key: {type: u32, sensitive: true}
+    max_entries: 8
+    inner: quiet
+    inner_maps: {77: {}}
+"""
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> provisioner.Project:
+    (tmp_path / "edge.yaml").write_text(SPEC)
+    return provisioner.load(tmp_path / "edge.yaml")
+
+
+def test_a_slot_has_one_name_however_its_key_is_spelled(project: provisioner.Project) -> None:
+    given = ["tenants[0x2a]", "tenants[ 42 ]", "active", "tenants[42]"]
+    assert project.targets(given) == ("active", "tenants[42]")
+
+
+def test_a_sensitive_key_is_not_told(project: provisioner.Project) -> None:
+    plan = project.plan(against="empty", targets=["tokens[77]"])
+    assert [len(change.slots.keys) for change in plan.maps.values()] == [1]
+    assert "77" not in "".join(plan.targets)
+
+
+@pytest.mark.parametrize(
+    ("text", "told", "hint"),
+    [
+        ("tenant", "no map or object `tenant`", "did you mean `tenants`?"),
+        ("tenants[42", "no address", "write a map"),
+        ("tenants[ten]", "not an integer", ""),
+        ("tenants[42][7]", "an entry cannot be targeted", "target tenants[42]"),
+        ("active[0]", "an entry cannot be targeted", "target active"),
+    ],
+)
+def test_what_is_no_target(project: provisioner.Project, text: str, told: str, hint: str) -> None:
+    with pytest.raises(InputError) as error:
+        project.plan(against="empty", targets=[text, "tenants"])
+    (problem,) = error.value.problems
+    assert told in problem.what
+    assert hint in problem.hint
+
+
+def test_a_limited_plan_is_another_one(project: provisioner.Project) -> None:
+    every = ["active", "tenants", "tokens"]
+    whole, named = project.plan(against="empty"), project.plan(against="empty", targets=every)
+    assert [step.describe() for step in whole.steps] == [step.describe() for step in named.steps]
+    assert whole.digest != named.digest
+    assert named.digest == project.plan(against="empty", targets=reversed(every)).digest  # type: ignore[arg-type]
+
+
+def test_a_slot_that_nobody_has_is_a_notice(project: provisioner.Project) -> None:
+    plan = project.plan(against="empty", targets=["tenants[42]", "tenants[43]"])
+    assert [(one.id, one.address) for one in plan.hazards] == [("target-vacant", "tenants[43]")]

@@ -1,0 +1,3 @@
+"""Explanations and graphs of real projects."""
+
+from tests.apply.conftest import bench as bench

@@ -1,0 +1,160 @@
+"""`explain`: one address, from the line that wants it to what would be done about it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from provisioner.model.address import Address, parse
+from provisioner.model.errors import InputError
+from provisioner.project import load
+from tests.apply.conftest import Bench
+from tests.cli.support import run
+
+SPEC = """
+types: {pair: {struct: {port: be16, weight: u16}}, secret: {type: u32, sensitive: true}}
+inner_templates:
+  acl: {type: lpm_trie, key: cidr4, value: u8, max_entries: 64}
+  pairs: {type: array, key: u32, value: pair, max_entries: 8, update: replace}
+maps:
+  active: {type: array, key: u32, value: u32, max_entries: 2, entries: {0: 5}}
+  keys: {type: hash, key: u32, value: secret, max_entries: 2, entries: {1: 77}}
+outer_maps:
+  tenants:
+    type: hash_of_maps
+    key: pair
+    max_entries: 64
+    inner: acl
+    inner_maps:
+      - key: {port: 1, weight: 2}
+        entries:
+          10.0.0.0/8: 1
+          10.1.0.0/16: 2
+  vips:
+    {type: array_of_maps, key: u32, max_entries: 8, inner: pairs, inner_maps: {3: {entries: {1: {port: 1, weight: 2}}}}}
+"""
+SLOT = "tenants[{port: 1, weight: 2}]"
+
+
+def facts(bench: Bench, text: str, address: str) -> dict[str, str]:
+    return {fact.label: fact.text for fact in bench.load(text).explain(address)}
+
+
+def test_an_entry_that_is_not_there_yet(bench: Bench) -> None:
+    found = facts(bench, SPEC, f"{SLOT}[10.0.0.0/8]")
+    assert found["wanted by"] == f"{bench.folder}/spec.yaml:20"
+    assert found["key"] == "(08 00 00 00 0a 00 00 00)"
+    assert found["wanted"] == "1  (01)"
+    assert found["live"] == "not there"
+    assert found["live slot"] == "empty"
+    assert found["to do"] == "create its inner map: it does not exist"
+
+
+def test_entries_that_change(bench: Bench) -> None:
+    bench.apply(SPEC)
+    text = SPEC.replace("10.0.0.0/8: 1", "10.0.0.0/8: 3").replace("10.1.0.0/16: 2", "10.2.0.0/16: 2")
+    changed = facts(bench, text, f"{SLOT}[10.0.0.0/8]")
+    assert (changed["wanted"], changed["live"]) == ("3  (03)", "1  (01)")
+    assert changed["to do"] == "update it, in place"
+    gone = facts(bench, text, f"{SLOT}[10.1.0.0/16]")
+    assert (gone["wanted by"], gone["to do"]) == ("no line of the spec", "delete it, in place")
+    new = facts(bench, text, f"{SLOT}[10.2.0.0/16]")
+    assert (new["live"], new["to do"]) == ("not there", "insert it, in place")
+    same = facts(bench, SPEC, f"{SLOT}[10.0.0.0/8]")
+    assert same["to do"] == "nothing: it is as the spec wants it"
+    assert facts(bench, SPEC, f"{SLOT}[192.0.2.0/24]")["to do"] == "nothing"
+
+
+def test_an_entry_of_an_inner_map_that_is_replaced(bench: Bench) -> None:
+    bench.apply(SPEC)
+    found = facts(bench, SPEC.replace("weight: 2}}}}}", "weight: 9}}}}}"), "vips[3][1]")
+    assert found["to do"] == "update it, in a new inner map: the spec says `update: replace`"
+    assert found["live"] == "{port: 1, weight: 2}  (00 01 02 00)"
+    assert facts(bench, SPEC, "vips[3][7]")["live"] == "{port: 0, weight: 0}  (00 00 00 00)"
+
+
+def test_slots(bench: Bench) -> None:
+    assert facts(bench, SPEC, "vips[3]")["to do"] == "create: it does not exist"
+    bench.apply(SPEC)
+    inner = int.from_bytes(bench.ids("vips")[bytes([3, 0, 0, 0])].to_bytes(4, "big"), "big")
+    found = facts(bench, SPEC, "vips[3]")
+    assert found["live slot"] == f"inner map id {inner}, max_entries 8"
+    assert found["wanted"] == "1 entry, exact, max_entries 8"
+    assert found["to do"] == "nothing: it is as the spec wants it"
+    assert facts(bench, SPEC, "vips[4]")["live slot"] == "empty"
+    gone = facts(bench, SPEC.replace("{3: {entries: {1: {port: 1, weight: 2}}}}", "{}"), "vips[3]")
+    assert gone["to do"] == "delete: the spec does not list it"
+
+
+def test_maps(bench: Bench) -> None:
+    assert facts(bench, SPEC, "tenants")["live"] == "not there"
+    bench.apply(SPEC)
+    assert facts(bench, SPEC, "tenants")["to do"] == "nothing: it is as the spec wants it"
+    assert facts(bench, SPEC, "active[0]")["live"] == "5  (05 00 00 00)"
+    assert facts(bench, SPEC, "active[1]")["to do"] == "nothing"
+    other = facts(bench, SPEC.replace("max_entries: 64\n    inner", "max_entries: 128\n    inner"), "tenants")
+    assert other["to do"] == "replace it by a new map: max_entries 64 -> 128"
+
+
+def test_secrets_stay_secret(bench: Bench) -> None:
+    bench.apply(SPEC)
+    found = facts(bench, SPEC, "keys[1]")
+    assert (found["wanted"], found["live"]) == ("(sensitive)  (sensitive)", "(sensitive)  (sensitive)")
+
+
+@pytest.mark.parametrize(
+    ("text", "address"),
+    [
+        ("tenants", Address("tenants")),
+        ("tenants[42][10.0.0.0/8]", Address("tenants", ("42", "10.0.0.0/8"))),
+        ("t[[1, 2]][{a: [3]}]", Address("t", ("[1, 2]", "{a: [3]}"))),
+        ('t["]"][x]', Address("t", ('"]"', "x"))),
+    ],
+)
+def test_addresses(text: str, address: Address) -> None:
+    assert parse(text) == address
+    assert str(address) == text
+
+
+@pytest.mark.parametrize("text", ["", "[1]", "t[", "t[]", "t[1]x", "t[1][2][3]", "t[1", 't["]', "t]"])
+def test_what_is_no_address(text: str) -> None:
+    with pytest.raises(InputError, match="this is no address"):
+        parse(text)
+
+
+@pytest.mark.parametrize(
+    ("address", "says"),
+    [
+        ("tenant[1]", "did you mean `tenants`?"),
+        ("vips[x]", "x"),
+        ("vips[1][2][3]", "this is no address"),
+        ("active[1][2]", "write active[1]"),
+        ("tenants[1]", "is a mapping"),
+        (f"{SLOT}[10.0.0.1/8]", "write 10.0.0.0/8"),
+        ("vips[{]", "this is no address"),
+        ("vips['a: b: c']", "a: b: c"),
+        ("vips[a: b: c]", "is not YAML"),
+    ],
+)
+def test_what_an_address_cannot_name(tmp_path: Path, address: str, says: str) -> None:
+    spec = tmp_path / "spec.yaml"
+    spec.write_text("version: 1\nname: edge\n" + SPEC)
+    project = load([spec])
+    with pytest.raises(InputError) as refused:
+        project.explain(address)
+    assert says in str(refused.value)
+
+
+def test_the_command_line(bench: Bench) -> None:
+    bench.apply(SPEC)
+    done = run("explain", bench.folder / "spec.yaml", "active[0]", "--pin-root", bench.root)
+    assert (done.status, done.err) == (0, "")
+    assert done.out.splitlines()[0] == "active[0]"
+    assert f"{bench.folder}/spec.yaml:9" in done.out
+    file = bench.folder / "host.snapshot"
+    assert run("export", "--snapshot", file, bench.folder / "spec.yaml", "--pin-root", bench.root).status == 0
+    again = run("explain", bench.folder / "spec.yaml", "active[0]", "--pin-root", bench.root, "--against", file)
+    assert again.out.endswith(done.out)
+    short = run("explain", bench.folder / "spec.yaml")
+    assert (short.status, short.out) == (64, "")
