@@ -26,8 +26,9 @@ $(SETUPS): setup-%:
 man: setup-lint ## generate the manual page from the command line's help
 	$(VENV)/python scripts/manpage.py > man/provisioner.1
 
-pictures: ## draw the pictures of the documentation
-	$(PYTHON) scripts/pictures.py
+pictures: setup ## draw the pictures of the documentation, and record its terminal; needs root
+	$(VENV)/python scripts/pictures.py
+	$(VENV)/python scripts/terminal.py
 
 bpf: $(BPF_OBJECTS) ## compile bpf/*.bpf.c
 

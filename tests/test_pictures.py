@@ -15,6 +15,8 @@ from tests import pages
 
 FOLDER: Final = pages.ROOT / "docs/assets/pictures"
 PICTURES: Final = sorted(FOLDER.glob("*.svg"))
+TERMINAL: Final = pages.ROOT / "docs/assets/terminal.svg"
+README: Final = (pages.ROOT / "README.md").read_text()
 PAGES: Final = [pages.ROOT / "README.md", *(pages.ROOT / "docs").glob("*.md")]
 CONTENT_WIDTH_OF_A_PHONE: Final = 358  # 390 pixels without the margins of a page
 SVG: Final = "{http://www.w3.org/2000/svg}"
@@ -74,3 +76,17 @@ def test_it_follows_light_and_dark(picture: Path) -> None:
         assert used <= set(re.findall(r"--([\w-]+):", scheme))
     assert "@media(prefers-color-scheme:dark)" in text
     assert '[data-md-color-scheme="slate"]' in text
+
+
+@pytest.mark.usefixtures("kernel")
+def test_the_terminal_shows_what_the_commands_print(tmp_path: Path) -> None:
+    """They run again, as root; durations and fds differ."""
+    subprocess.run([sys.executable, pages.ROOT / "scripts/terminal.py", tmp_path / "terminal.svg"], check=True)
+    recorded, again = (
+        re.sub(r"[\d.]+ s\b|fds \d+ before and \d+ after", "...", path.read_text())
+        for path in (TERMINAL, tmp_path / "terminal.svg")
+    )
+    assert recorded == again, "run `make pictures`"
+    assert "Applied: " in again
+    assert TERMINAL.stat().st_size < 200_000
+    assert "![" in README and f"({TERMINAL.relative_to(pages.ROOT)})" in README
