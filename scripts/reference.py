@@ -83,7 +83,7 @@ def command_line_page() -> Iterator[str]:
     root = whole_command()
     yield "# Command line"
     yield ""
-    yield f"{root.help} [Exit status](exit-status.md) is the same for all commands."
+    yield f"{root.help} All commands use the same [exit statuses](exit-status.md)."
     for name, command in root.commands.items():
         context = typer.Context(command)
         parameters = [one for one in command.params if not getattr(one, "hidden", False)]
@@ -93,7 +93,7 @@ def command_line_page() -> Iterator[str]:
             "```text",
             " ".join(["provisioner", name, "[OPTIONS]", *(one.make_metavar(context) for one in arguments)]),
         )
-        yield from ("```", "", _paragraphs(command.help or ""), "", "| | |", "|---|---|")
+        yield from ("```", "", _paragraphs(command.help or ""), "", "| argument or option | meaning |", "|---|---|")
         for one in parameters:
             record = one.get_help_record(context)
             if record is not None:
