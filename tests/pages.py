@@ -1,17 +1,17 @@
-"""The documentation as a program: what its pages show is run, in the order in which a reader meets it.
+"""Runs the documentation: each page is a program, executed from top to bottom as a reader would.
 
-A page is Markdown. What its fences are is said by a comment in the line above, or by their language:
+A page is Markdown. A comment above a fence, or the language of the fence, defines its kind:
 
-    <!-- file: edge.yaml -->           the fence is this file
-    <!-- edit: edge.yaml ... -->       no fence: a sed script that the reader's editor stands for
-    ```console                         commands after `$ `, and below each what it prints; `...` stands for what varies
+    <!-- file: edge.yaml -->           the fence is the content of this file
+    <!-- edit: edge.yaml ... -->       no fence: a sed script in place of an editor
+    ```console                         commands after `$ ` with their output; `...` matches anything
     ```python                          parts of one program
-    <!-- excerpt: edge.yaml -->        lines that are in that file now
-    <!-- overlay: edge.yaml -->        a part of a spec: valid when it is laid over that file
-    <!-- run by: tests/... -->         another test runs it: that file asks for the page's fences by `fences`
-    <!-- not run: why -->              nothing can run it here
+    <!-- excerpt: edge.yaml -->        lines that the file contains at this point
+    <!-- overlay: edge.yaml -->        an overlay: valid together with that file
+    <!-- run by: tests/... -->         another test runs the fence: it calls `fences` for the page
+    <!-- not run: REASON -->           no test can run it
 
-A command may end with 0, or with 2 as `plan` does; one that ends otherwise says so: `# exit status 4`.
+A command must end with 0 or 2 (`plan` with changes), or with the status in its comment: `# exit status 4`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from typing import Final
 
 ROOT: Final = Path(__file__).parent.parent
 _BLOCK: Final = re.compile(
-    r"^(?:<!-- (?P<word>[a-z ]+): (?P<said>[^\n]*?) -->\n\n?)?"
+    r"^(?:<!-- (?P<kind>[a-z ]+): (?P<argument>[^\n]*?) -->\n\n?)?"
     r"^(?P<fence>```+)(?P<language>[^\n]*)\n(?P<text>.*?)^(?P=fence)$"
     r"|^<!-- edit: (?P<edited>\S+)\n(?P<script>.*?)^-->$",
     re.DOTALL | re.MULTILINE,
@@ -37,7 +37,7 @@ _STATUS: Final = re.compile(r"# exit status (\d+)$")
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """What is typed, what is shown below it ("" where nothing is), and the exit statuses that are expected."""
+    """A command, the output below it ("" if none), and the expected exit statuses."""
 
     typed: str
     shown: str
@@ -46,11 +46,11 @@ class Command:
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """One fence, or one edit: `word` is what the comment above says it is, else its language; `said` is the rest."""
+    """A fence or an edit. `kind` and `argument` come from the comment above; without one, `kind` is the language."""
 
     line: int
-    word: str
-    said: str
+    kind: str
+    argument: str
     language: str
     text: str
 
@@ -65,71 +65,72 @@ class Block:
 
 
 def blocks(page: Path) -> list[Block]:
-    """All fences and edits of a page, from its top."""
+    """All fences and edits of a page, in order."""
     text = page.read_text()
-    return [_block(found, text.count("\n", 0, found.start()) + 1) for found in _BLOCK.finditer(text)]
+    return [_block(match, text.count("\n", 0, match.start()) + 1) for match in _BLOCK.finditer(text)]
 
 
 def fences(test: str, page: str) -> list[Block]:
-    """The fences of a page which say that they are run by the file `test`, its `__file__`. Take all of them."""
-    said = str(Path(test).relative_to(ROOT))
-    return [block for block in blocks(page_named(page)) if (block.word, block.said) == ("run by", said)]
+    """The fences of a page that the test file `test` (its `__file__`) must run: all of them."""
+    name = str(Path(test).relative_to(ROOT))
+    return [block for block in blocks(page_named(page)) if (block.kind, block.argument) == ("run by", name)]
 
 
 def page_named(name: str) -> Path:
-    """A page of docs/, or the README."""
+    """The path of a page in docs/, or of the README."""
     return ROOT / name if name == "README.md" else ROOT / "docs" / name
 
 
-def _block(found: re.Match[str], line: int) -> Block:
-    if found["edited"]:
-        return Block(line, "edit", found["edited"], "sed", found["script"])
-    language = found["language"].split(" ")[0]
-    return Block(line, found["word"] or language, found["said"] or "", language, found["text"])
+def _block(match: re.Match[str], line: int) -> Block:
+    if match["edited"]:
+        return Block(line, "edit", match["edited"], "sed", match["script"])
+    language = match["language"].split(" ")[0]
+    return Block(line, match["kind"] or language, match["argument"] or "", language, match["text"])
 
 
-def run(page: Path, folder: Path) -> int:
-    """Do in `folder` what the page tells; how many commands and programs ran. Fails where the page is wrong."""
-    ran = 0
+def run(page: Path, directory: Path) -> int:
+    """Execute a page in `directory`; returns the number of commands. Raises AssertionError if the page is wrong."""
+    count = 0
     program = ""
     for block in blocks(page):
         where = f"{page.name}:{block.line}"
-        match block.word:
+        match block.kind:
             case "file":
-                path = folder / block.said
+                path = directory / block.argument
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_text(block.text)
             case "edit":
-                subprocess.run(["sed", "-i", block.text, block.said], cwd=folder, check=True)
+                subprocess.run(["sed", "-i", block.text, block.argument], cwd=directory, check=True)
             case "console":
                 for command in block.commands():
-                    type_in(command, where, folder)
-                    ran += 1
+                    type_in(command, where, directory)
+                    count += 1
             case "excerpt":
-                assert block.text in (folder / block.said).read_text(), f"{where}: {block.said} has no such lines"
+                content = (directory / block.argument).read_text()
+                assert block.text in content, f"{where}: {block.argument} does not contain these lines"
             case "overlay":
-                _lay_over(block, where, folder)
-                ran += 1
+                _validate_overlay(block, where, directory)
+                count += 1
             case "python":
                 program += f"{block.text}\n"
             case _:
-                pass  # somebody else's to run: test_docs.py sees to it
+                pass  # run by another test: test_docs.py checks it
     if program:
-        (folder / "page.py").write_text(program)
-        type_in(Command(f"{sys.executable} page.py", "", (0,)), page.name, folder)
-        ran += 1
-    return ran
+        (directory / "page.py").write_text(program)
+        type_in(Command(f"{sys.executable} page.py", "", (0,)), page.name, directory)
+        count += 1
+    return count
 
 
-def type_in(command: Command, where: str, folder: Path) -> None:
-    """Run a command in `folder`, and hold it to what the page shows.
+def type_in(command: Command, where: str, directory: Path) -> None:
+    """Run a command in `directory` and compare its exit status and output with the page.
 
-    A terminal shows standard error as well: so it is compared too.
+    Standard error is part of the output, as on a terminal.
     """
     environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}:/usr/sbin:/sbin"}
     done = subprocess.run(
         ["bash", "-c", command.typed],
-        cwd=folder,
+        cwd=directory,
         env=environment,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
@@ -143,14 +144,14 @@ def type_in(command: Command, where: str, folder: Path) -> None:
         assert done.stdout == command.shown, f"{where}: `{command.typed}`"
 
 
-def _lay_over(block: Block, where: str, folder: Path) -> None:
-    (folder / "part.yaml").write_text(block.text)
-    typed = f"provisioner validate {block.said} --overlay part.yaml"
-    type_in(Command(typed, "", (0,)), where, folder)
+def _validate_overlay(block: Block, where: str, directory: Path) -> None:
+    (directory / "part.yaml").write_text(block.text)
+    typed = f"provisioner validate {block.argument} --overlay part.yaml"
+    type_in(Command(typed, "", (0,)), where, directory)
 
 
 def agree(shown: str, printed: str) -> bool:
-    """Whether this is what was printed: `...` is anything within a line, a line of it any lines."""
+    """Whether the output matches: `...` matches anything within a line; alone on a line, any number of lines."""
     lines = (
         "(?:.*\n)*" if line.strip() == "..." else r"[^\n]*".join(map(re.escape, line.split("..."))) + "\n"
         for line in shown.splitlines()

@@ -75,7 +75,7 @@ def test_the_reference_lists_every_option(built: Built, verb: str) -> None:
 def test_the_home_page_shows_the_readme(built: Built) -> None:
     text = html.unescape(re.sub(r"<[^>]+>", "", built("")))
     for block in pages.blocks(pages.page_named("README.md"))[1:]:
-        if block.word in ("file", "console"):
+        if block.kind in ("file", "console"):
             assert block.text in text
 
 
