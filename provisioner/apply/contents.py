@@ -129,7 +129,6 @@ def write(tx: Transaction, step: WriteEntries) -> None:
 
 
 def _desired(change: MapChange) -> DesiredMap:
-    assert change.desired is not None
     return change.desired
 
 

@@ -69,7 +69,6 @@ def why_refused(outer: MapFd, candidate: MapFd) -> str:
 
 def _probe(desired: DesiredState, change: MapChange) -> Probed:
     one = change.desired
-    assert one is not None
     with (
         maps.open_pin(Path(map_path(desired, one))) as outer,
         Stager(one, desired.host, InnerPins()) as stager,

@@ -78,7 +78,6 @@ class Transaction:
 
         Raises RefusedError where somebody else unpinned it since, or pinned something else in its place.
         """
-        assert change.desired is not None
         if change.name in self.fresh:
             return maps.open_pin(self.new_path(change.name))
         path = Path(map_path(self.plan.desired, change.desired))

@@ -86,7 +86,6 @@ class Progress:
 
 def waves(change: MapChange, rows: Index, size: int) -> Iterator[Wave]:
     """The slots in `rows` (of SlotChanges) as waves of at most `size` new maps; a shared map is in one wave alone."""
-    assert change.desired is not None
     slots = change.slots.desired[rows]
     share = change.desired.slots.shared[slots].astype(np.int64)
     own = np.where(share >= 0, share, len(change.desired.entries.starts) + slots)
@@ -123,7 +122,6 @@ def publish(
     `live` says that this is the map that was observed, and not a new one: then what its slots held goes to the keeper.
     Raises RefusedError where a slot holds another inner map than the one that was planned against.
     """
-    assert change.desired is not None
     todo = list(waves(change, rows, size))
     with (
         Stager(change.desired, host, inner, _copied(change, rows) if live else {}) as stager,
@@ -151,7 +149,7 @@ def publish(
 def _copied(change: MapChange, rows: Index) -> dict[int, int]:
     """Which replaced inner maps hold entries that are not ours and that the new ones take over, by desired slot."""
     desired, observed = change.desired, change.observed
-    if desired is None or observed is None or desired.on_replace is not OnReplace.COPY:
+    if observed is None or desired.on_replace is not OnReplace.COPY:
         return {}
     both = rows[change.slots.observed[rows] >= 0]
     return {
@@ -237,7 +235,7 @@ def _publish_wave(
     if published:
         published(wave.rows, ids)
     progress.slots += len(wave.rows)
-    progress.entries += int(change.desired.entries.counts[wave.maps].sum()) if change.desired is not None else 0
+    progress.entries += int(change.desired.entries.counts[wave.maps].sum())
     progress.tell(f"published {plural(progress.slots, 'inner map')}")
 
 

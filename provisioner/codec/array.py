@@ -77,10 +77,10 @@ class Array(Type, frozen=True):
 
     def _placed(self, fault: Fault, indexes: Sequence[int], rows: int) -> Iterable[Fault]:
         if fault.row >= 0:
-            yield Fault(fault.row % rows, (indexes[fault.row // rows], *fault.path), fault.what, fault.hint)
+            yield Fault(fault.row % rows, (indexes[fault.row // rows], *fault.path), fault.what, fault.hint, fault.id)
             return
         for index in indexes:
-            yield Fault(-1, (index, *fault.path), fault.what, fault.hint)
+            yield Fault(-1, (index, *fault.path), fault.what, fault.hint, fault.id)
 
     def decode(self, rows: Bytes) -> list[Value]:
         flat = self.element.decode(np.ascontiguousarray(rows).reshape(len(rows) * self.count, self.element.size))

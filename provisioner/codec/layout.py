@@ -210,7 +210,7 @@ def _split(columns: Columns, fields: Sequence[Field], what: str) -> tuple[dict[i
 def _inside(field: Field, faults: Iterable[Fault]) -> list[Fault]:
     if not field.name:
         return list(faults)
-    return [Fault(fault.row, (field.name, *fault.path), fault.what, fault.hint) for fault in faults]
+    return [Fault(fault.row, (field.name, *fault.path), fault.what, fault.hint, fault.id) for fault in faults]
 
 
 def _offer(field: Field) -> str:

@@ -128,7 +128,8 @@ class LpmStruct(Type, frozen=True):
         if texts is None:
             return [Fault(-1, (), f"member `{PREFIX}` is missing", f"write `{PREFIX}: {8 * self.data.size}`")]
         faults = [
-            Fault(fault.row, (PREFIX,), fault.what, fault.hint) for fault in self.length.encode({(): texts}, out[:, :4])
+            Fault(fault.row, (PREFIX,), fault.what, fault.hint, fault.id)
+            for fault in self.length.encode({(): texts}, out[:, :4])
         ]
         rest = {path: column for path, column in columns.items() if path != (PREFIX,)}
         faults += self.data.encode(rest, out[:, 4:])

@@ -55,7 +55,8 @@ class PerCpu(Type, frozen=True):
             own = {path[1:]: column for path, column in columns.items() if path[0] == cpu}
             part = np.zeros((len(out), self.element.size), np.uint8)
             found += [
-                Fault(fault.row, (cpu, *fault.path), fault.what, fault.hint) for fault in self.element.encode(own, part)
+                Fault(fault.row, (cpu, *fault.path), fault.what, fault.hint, fault.id)
+                for fault in self.element.encode(own, part)
             ]
             spread[:, cpu, : self.element.size] = part
         return found

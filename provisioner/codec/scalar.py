@@ -54,7 +54,7 @@ class Scalar(Type, frozen=True):
             try:
                 out[row] = np.frombuffer(self.parse_one(text), np.uint8)
             except RefusedError as refused:
-                faults.append(Fault(row, (), refused.what, refused.hint))
+                faults.append(Fault(row, (), refused.what, refused.hint, refused.id))
         return faults
 
     def mask(self) -> Bytes:

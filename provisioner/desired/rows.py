@@ -231,7 +231,7 @@ def _tell(fault: Fault, prefix: str, chunks: Sequence[RawChunk], address: Addres
     for chunk in chunks:
         if row < first + chunk.rows:
             where = chunk.where(row - first, (prefix, *fault.path))
-            problems.add(fault.what, where, fault.hint, address(row))
+            problems.add(fault.what, where, fault.hint, address(row), id=fault.id)
             return
         first += chunk.rows
 

@@ -21,6 +21,7 @@ class Reason(msgspec.Struct, frozen=True):
 
     what: str
     hint: str = ""
+    id: str = "kernel-refused"
 
 
 CREATE: Final = "BPF_MAP_CREATE"
@@ -152,7 +153,9 @@ class KernelError(HostError):
         self.log = log
         reason = reason_for(operation, errno, subject)
         self.reason = f"{reason.what}: {because}" if because else reason.what
-        super().__init__(Problem(f"{operation}: {self.reason}{_tail(log)}", hint=reason.hint, address=name))
+        super().__init__(
+            Problem(f"{operation}: {self.reason}{_tail(log)}", hint=reason.hint, address=name, id=reason.id)
+        )
 
     def about(self, name: str = "", subject: Subject = "") -> KernelError:
         """The same refusal, said of `name`, or of a `subject` that gives the errno another meaning."""

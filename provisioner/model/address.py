@@ -99,6 +99,6 @@ def key_bytes(text: str, kind: Type, address: Address) -> Bytes:
     out = np.zeros((1, kind.size), np.uint8)
     faults = kind.encode(columns, out)
     if faults:
-        raise InputError(*(Problem(fault.what, hint=fault.hint, address=str(address)) for fault in faults))
+        raise InputError(*(Problem(fault.what, hint=fault.hint, address=str(address), id=fault.id) for fault in faults))
     row: Bytes = out[0]
     return row

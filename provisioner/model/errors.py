@@ -16,15 +16,17 @@ from provisioner.model.location import Location
 
 
 class Problem(msgspec.Struct, frozen=True):
-    """One thing that is wrong: `what` says why, `hint` the next step, `where` and `address` the place.
+    """One error: `what` says why, `hint` the next step, `where` and `address` the place.
 
-    `where` is a place in the user's files; `address` names a live or desired thing (`tenants[42]`).
+    `where` is a place in the user's files; `address` names a live or desired thing (`tenants[42]`). `id` is stable, for
+    programs and for docs/errors.md: `duplicate-key`.
     """
 
     what: str
     where: Location | None = None
     hint: str = ""
     address: str = ""
+    id: str = ""
 
     def __str__(self) -> str:
         place = str(self.where) if self.where else self.address
@@ -103,14 +105,16 @@ class Problems:
     def __iter__(self) -> Iterator[Problem]:
         return iter(self._found)
 
-    def add(self, what: str, where: Location | None = None, hint: str = "", address: str = "") -> None:
+    def add(self, what: str, where: Location | None = None, hint: str = "", address: str = "", *, id: str = "") -> None:
         if where not in self._settled:
-            self._found.append(Problem(what, where, hint, address))
+            self._found.append(Problem(what, where, hint, address, id))
 
-    def missing(self, what: str, where: Location | None = None, hint: str = "", address: str = "") -> None:
-        """Add that something is not there, which what could not be read may well have held."""
+    def missing(
+        self, what: str, where: Location | None = None, hint: str = "", address: str = "", *, id: str = ""
+    ) -> None:
+        """Add that something is missing, unless input that could not be read may have declared it."""
         if not self.is_partial:
-            self.add(what, where, hint, address)
+            self.add(what, where, hint, address, id=id)
 
     def settle(self) -> None:
         """From here on, what is found at a place that has a problem already follows from it, and is not told."""

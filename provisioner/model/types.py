@@ -45,21 +45,23 @@ class Abridged(str):
 
 
 class Fault(msgspec.Struct, frozen=True):
-    """What is wrong with one scalar: `row` and `path` say which; row -1 stands for all rows."""
+    """An error in one scalar: `row` and `path` say which; row -1 stands for all rows. `id` is that of the `Problem`."""
 
     row: int
     path: Path
     what: str
     hint: str = ""
+    id: str = "invalid-value"
 
 
 class RefusedError(Exception):
     """One text that a scalar type can't hold; never leaves the codec, where it becomes a `Fault`."""
 
-    def __init__(self, what: str, hint: str = "") -> None:
+    def __init__(self, what: str, hint: str = "", *, id: str = "invalid-value") -> None:
         super().__init__(what)
         self.what = what
         self.hint = hint
+        self.id = id
 
 
 class _AbstractStruct(msgspec.StructMeta, ABCMeta):

@@ -96,14 +96,14 @@ class MapChange(msgspec.Struct, frozen=True):
     name: str
     action: Action
     reason: str
-    desired: DesiredMap | None
+    desired: DesiredMap
     observed: ObservedMap | None
     slots: SlotChanges
     entries: EntryChanges
 
     def slot_address(self, row: int) -> str:
         """How output and errors name a slot: `tenants[42]`; a plain map is named as itself."""
-        if self.desired is None or self.desired.outer is None:
+        if self.desired.outer is None:
             return self.name
         kind = self.desired.outer.key
         key = kind.conceal(kind.decode(self.slots.keys[row : row + 1])[0])

@@ -46,8 +46,8 @@ class Summary(msgspec.Struct, frozen=True):
 def summary(plan: Plan, *, destroy: bool = False) -> Summary:
     """Net differences by address. `destroy` says that the plan is one of `teardown.plan_destroy`."""
     maps = list(plan.maps.values())
-    outer = [change for change in maps if change.desired is not None and change.desired.outer is not None]
-    plain = [change for change in maps if change.desired is not None and change.desired.outer is None]
+    outer = [change for change in maps if change.desired.outer is not None]
+    plain = [change for change in maps if change.desired.outer is None]
     inner = np.zeros(len(Action), np.int64)
     for change in outer:
         inner += np.bincount(change.slots.action, minlength=len(Action))
@@ -63,7 +63,7 @@ def summary(plan: Plan, *, destroy: bool = False) -> Summary:
 
 def map_action(change: MapChange) -> Action:
     """What happens to the map itself: an adopted map is never deleted, only its slots are."""
-    if change.action is Action.DELETE and change.desired is not None and change.desired.adopted is not None:
+    if change.action is Action.DELETE and change.desired.adopted is not None:
         taken_back = change.desired.outer is not None and len(change.slots.keys)
         return Action.UPDATE if taken_back else Action.UNCHANGED
     return change.action

@@ -35,8 +35,7 @@ def _part(change: Change) -> tuple[str, Part]:
     match change:
         case MapChange():
             address = change.name
-            if change.desired is not None:
-                _feed_desired(wanted, change.desired)
+            _feed_desired(wanted, change.desired)
             seen.update(repr((change.action, change.reason)).encode())
             if change.observed is not None:
                 seen.update(repr((change.observed.id, change.observed.shape)).encode())

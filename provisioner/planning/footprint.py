@@ -111,7 +111,6 @@ def entry_bytes(shape: MapShape, possible_cpus: int) -> int:
 
 
 def _desired(change: MapChange) -> DesiredMap:
-    assert change.desired is not None
     return change.desired
 
 

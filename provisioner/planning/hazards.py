@@ -57,10 +57,11 @@ def refuse_blocked(blocked: Iterable[Refusal]) -> None:
     """Raise RefusedError with every rule that stops a plan; without any, do nothing."""
     problems = [
         Problem(
-            f"{refusal.rule}: {refusal.message}",
+            refusal.message,
             hint=f"{refusal.override} allows it" if refusal.override else "",
             address=refusal.address,
             where=refusal.where,
+            id=refusal.rule,
         )
         for refusal in blocked
     ]
@@ -101,7 +102,7 @@ def hazards(
             )
     for change in maps:
         desired = change.desired
-        made_by_us = desired is not None and desired.object is None and desired.adopted is None
+        made_by_us = desired.object is None and desired.adopted is None
         if change.action is Action.REPLACE and made_by_us:
             users = ", ".join(_users(change, observed))
             keep = f"; these programs keep the old one until they are loaded again: {users}" if users else ""
@@ -113,7 +114,7 @@ def hazards(
             )
     for change in maps:
         lossy = _replaced_with_others(change)
-        if lossy and change.desired is not None and change.desired.on_replace is not None:
+        if lossy and change.desired.on_replace is not None:
             fate = {
                 OnReplace.COPY: "copied; what is written between the copy and the swap is lost",
                 OnReplace.DROP: "dropped",
@@ -143,7 +144,7 @@ def hazards(
 def _unheld_timers(maps: list[MapChange]) -> Iterable[Hazard]:
     """New inner maps for timers and their kin: `bpf_timer_init` asks for a user of the map other than its slot."""
     for change in maps:
-        if change.desired is None or change.desired.outer is None:
+        if change.desired.outer is None:
             continue
         specials = change.desired.entry_shape.specials or ()
         words = [one.word for one in specials if one.word in CALLED_BACK]
@@ -188,7 +189,6 @@ def refusals(
         yield Refusal("ownership", "", "there are pins here, but no record that this project made them", "--take-over")
     lost = {name: why for load in objects for name, why in load.lost}
     for change in maps:
-        assert change.desired is not None
         if change.action is Action.REPLACE:
             if change.desired.adopted is not None:
                 yield adopted_shape(change)
@@ -226,15 +226,13 @@ def adopted_shape(change: MapChange) -> Refusal:
 def _asks_for_shape(change: MapChange) -> Location | None:
     """The place in the spec that asks for what the live map is not: that of its inner template, or its own."""
     desired, observed = change.desired, change.observed
-    if desired is None:
-        return None
     own = observed is not None and bool(shape_differences(desired.shape, observed.shape))
     return desired.where if desired.outer is None or own else desired.outer.template_where or desired.where
 
 
 def _replaced_with_others(change: MapChange) -> list[int]:
     """Rows of slots that are replaced though their entries are not all ours."""
-    if change.desired is None or change.desired.outer is None:
+    if change.desired.outer is None:
         return []
     rows = change.slots.where(Action.REPLACE).tolist()
     return [row for row in rows if change.desired.holds_others(int(change.slots.desired[row]))]

@@ -124,7 +124,7 @@ def _part(desired: DesiredState, maps: Iterable[MapChange], objects: Iterable[Ob
     """What is desired of that which a limited plan is about."""
     return replace(
         desired,
-        maps={change.name: change.desired for change in maps if change.desired is not None},
+        maps={change.name: change.desired for change in maps},
         objects={change.name: change.desired for change in objects},
     )
 
@@ -205,7 +205,7 @@ def _steps(
         if change.name in crowded:
             work.append(DeleteSlots(change.name, change.slots.where(Action.DELETE)))
         pinned = observed.inner_pins.get(change.name, frozenset()) if desired.pin_inner_maps else None
-        work += _fill_steps(change, change.desired is not None and change.desired.object in loaded, pinned)
+        work += _fill_steps(change, change.desired.object in loaded, pinned)
     work += [_link_step(change) for change in links if change.action in (Action.CREATE, Action.UPDATE, Action.REPLACE)]
     work += [CommitObject(change.name) for change in objects if change.name in loaded]
     for change in reversed(maps):
@@ -228,7 +228,6 @@ def _steps(
 
 def _is_crowded(change: MapChange) -> bool:
     """Whether new slots find room only once others are deleted; else programs never miss a key while they wait."""
-    assert change.desired is not None
     live = int((change.slots.observed >= 0).sum())
     return not change.desired.shape.is_array and live + len(change.slots.where(Action.CREATE)) > (
         change.desired.shape.max_entries
@@ -240,7 +239,6 @@ def _fill_steps(change: MapChange, loaded: bool, pinned: frozenset[int] | None) 
 
     `pinned` are the ids of inner maps that have pins; None where they shall have none.
     """
-    assert change.desired is not None
     created = change.action in (Action.CREATE, Action.REPLACE)
     if created and change.desired.object is None:
         return [CreateMap(change.name, change.action is Action.REPLACE)]
@@ -263,7 +261,7 @@ def _fill_steps(change: MapChange, loaded: bool, pinned: frozenset[int] | None) 
 
 def _unpinned(change: MapChange, pinned: frozenset[int]) -> list[int]:
     """Rows of slots that keep their inner map, which is to have a pin and has none; others' maps get none."""
-    if change.observed is None or change.desired is None or change.desired.outer is None:
+    if change.observed is None or change.desired.outer is None:
         return []
     kept = np.flatnonzero(np.isin(change.slots.action, (Action.UNCHANGED, Action.UPDATE)))
     ids = change.observed.slots.inner_ids[change.slots.observed[kept]].tolist()

@@ -125,9 +125,9 @@ def _of_map(plan: Plan, step: CreateMap | PublishSlots | PinInnerMaps | WriteEnt
     desired = change.desired
     if not isinstance(step, WriteEntries):  # what is pinned is opened for whoever the pin's mode lets write
         yield Need("CAP_BPF", step.map, "create maps")
-    if isinstance(step, CreateMap | PublishSlots) and desired is not None:
+    if isinstance(step, CreateMap | PublishSlots):
         yield from _network(desired.name, desired.shape, desired.entry_shape)
-    if (desired is None or desired.outer is not None) and _opens_by_id(plan, change):
+    if desired.outer is not None and _opens_by_id(plan, change):
         what = "open its inner maps by their ids, to verify them and to take the step back"
         yield Need("CAP_SYS_ADMIN", step.map, what)
 

@@ -64,7 +64,6 @@ def _steps(
     for link in links:
         yield Detach(link.pin)
     for change in maps:
-        assert change.desired is not None
         rows = change.slots.where(Action.DELETE)
         if change.desired.adopted is not None and change.desired.outer is not None and len(rows):
             yield DeleteSlots(change.name, rows)
@@ -88,7 +87,6 @@ def _refusals(
         yield Refusal("ownership", "", "there is no record that this project made these pins", "--take-over")
     protected = set(observed.meta.protected) if observed.meta is not None else set()
     for change in maps:
-        assert change.desired is not None
         if change.action is Action.KEEP:  # it is not the one that the spec adopts
             yield adopted_shape(change)
         if change.desired.prevent_destroy or change.name in protected:

@@ -59,6 +59,7 @@ def of_problems(problems: Sequence[Problem]) -> Iterator[LogLine]:
     for problem in problems:
         where = problem.where
         fields = {
+            "id": problem.id,
             "file": where.file if where else None,
             "line": (where.line or None) if where else None,
             "column": (where.column or None) if where else None,

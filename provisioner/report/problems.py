@@ -24,7 +24,7 @@ def text(
     """Lines without their ends: each problem with its line of the file, where `lines` has it, and a caret below."""
     for problem in problems:
         place = str(problem.where) if problem.where else problem.address
-        label = style("error:", "red")
+        label = style(f"error[{problem.id}]:" if problem.id else "error:", "red")
         what = visible(problem.what if problem.where is None else problem.what.replace("\n", "\\n"))
         yield f"{style(visible(place), 'bold')}: {label} {what}" if place else f"{label} {what}"
         line = (lines or {}).get(problem.where) if problem.where else None
@@ -40,6 +40,7 @@ def as_json(problems: Iterable[Problem]) -> str:
     """One document: `{"errors": [...]}`. What has no place in a file has null for it."""
     errors = [
         {
+            "id": problem.id,
             "file": problem.where.file if problem.where else None,
             "line": (problem.where.line or None) if problem.where else None,
             "column": (problem.where.column or None) if problem.where else None,
@@ -56,9 +57,9 @@ def github(problems: Iterable[Problem]) -> Iterator[str]:
     """Workflow commands, which GitHub shows at the line concerned."""
     for problem in problems:
         where = problem.where
-        place = []
+        place = [f"title={_property(problem.id)}"] if problem.id else []
         if where is not None:
-            place = [f"file={_property(where.file)}"]
+            place += [f"file={_property(where.file)}"]
             place += [f"line={where.line}", f"col={where.column}"] if where.line else []
         message = f"{problem.what}\n{problem.hint}" if problem.hint else problem.what
         if where is None and problem.address:

@@ -79,7 +79,6 @@ def listed(
 def changed(change: MapChange, row: int, address: str, limit: int | None) -> Children:
     """The entries that differ in a slot that lives on both sides."""
     desired = change.desired
-    assert desired is not None
     edits = change.entries.of_slot(row)
     shown = pick(_PRIORITY[edits.action], limit)
 

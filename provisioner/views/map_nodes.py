@@ -56,7 +56,6 @@ def map_node(change: MapChange, limits: Limits, action: Action) -> Node | None:
     if action not in VERBS:
         return None
     one = change.desired
-    assert one is not None
     verb = VERBS[action]
     text = what_it_is(one)
     if one.outer is None:
@@ -151,7 +150,6 @@ def slot_labels(one: DesiredMap, keys: Bytes) -> Iterator[tuple[str, Value]]:
 
 
 def _plain_entries(change: MapChange, limits: Limits) -> Children | None:
-    assert change.desired is not None
     match Action(int(change.slots.action[0])):
         case Action.CREATE:
             return entry_nodes.inserted(change.desired, 0, change.name, limits.entries)
@@ -166,7 +164,6 @@ def _slots(change: MapChange, limits: Limits) -> Children:
     rows: Index = told[entry_nodes.pick(_PRIORITY[change.slots.action[told]], limits.slots)].astype(np.int64)
 
     def make() -> Iterator[Node]:
-        assert change.desired is not None
         for start in range(0, len(rows), _PIECE):
             piece = rows[start : start + _PIECE]
             labels = slot_labels(change.desired, change.slots.keys[piece])
@@ -178,7 +175,6 @@ def _slots(change: MapChange, limits: Limits) -> Children:
 
 def _slot(change: MapChange, row: int, label: str, key: Value, limits: Limits) -> Node:
     slots, one = change.slots, change.desired
-    assert one is not None
     address = f"{change.name}{label}"
     counts = EntryCounts(
         *(int(column[row]) for column in (slots.inserts, slots.updates, slots.deletes, slots.unchanged))
@@ -224,7 +220,7 @@ def slot_reason(change: MapChange, row: int) -> str:
     if change.action is Action.DELETE:
         return change.reason
     reason = Reason(int(change.slots.reason[row]))
-    if reason is Reason.CAPACITY and change.desired is not None:
+    if reason is Reason.CAPACITY:
         after = change.desired.slots.max_entries[change.slots.desired[row]]
         return f"max_entries {change.slots.capacity_before[row]} -> {after}"
     return REASONS[reason]
@@ -265,7 +261,7 @@ def _before(change: MapChange, row: int) -> Value:
 def _was_read(change: MapChange, row: int) -> bool:
     """Whether the entries of a live inner map were read: not those of the data plane's own, nor what has no list."""
     one, wanted = change.desired, int(change.slots.desired[row])
-    if one is None or not one.entry_shape.is_listable or not change.slots.capacity_before[row]:
+    if not one.entry_shape.is_listable or not change.slots.capacity_before[row]:
         return False
     return wanted < 0 or one.slots.policy(wanted) is not Contents.IGNORE
 

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from provisioner.codec.display import format_value
 from provisioner.model import entry_table
 from provisioner.model.address import Place
-from provisioner.model.desired import DesiredMap
 from provisioner.model.entry_table import Index
 from provisioner.model.errors import InputError, Problem
 from provisioner.model.observed import ObservedState
@@ -56,7 +55,6 @@ class _Looker:
 
     def map(self, change: MapChange) -> Node:
         one, live = change.desired, change.observed
-        assert one is not None
         kind, text, verb = kind_of(one), what_it_is(one), _verb(change.action)
         if live is None:
             self._must_be_there(verb is Verb.CREATE and (self._place is None or self._place.slot is None))
@@ -107,7 +105,6 @@ class _Looker:
         shown = rows[entry_nodes.pick(same, self._limits.slots)]
 
         def make() -> Iterator[Node]:
-            assert change.desired is not None
             found = self._read(change, shown)
             for row, (label, key) in zip(shown.tolist(), slot_labels(change.desired, slots.keys[shown]), strict=True):
                 yield self._slot(change, row, label, key, taken, found)
@@ -125,7 +122,7 @@ class _Looker:
     ) -> Node:
         """One slot; what is live of it is taken from `found`, where it comes in the same order."""
         one, live, slots = change.desired, change.observed, change.slots
-        assert one is not None and live is not None
+        assert live is not None
         action = Action(int(slots.action[row]))
         reason = slot_reason(change, row)
         name, number = f"{one.name}{label}", int(slots.observed[row])
@@ -145,7 +142,7 @@ class _Looker:
     def _read(self, change: MapChange, rows: Index) -> Iterator[tuple[Bytes, Bytes]]:
         """Live keys and values of those of the rows that live, in their order; zeros of arrays are left out."""
         one, live = change.desired, change.observed
-        assert one is not None and live is not None
+        assert live is not None
         numbers = change.slots.observed[rows]
         deep = Depth.ENTRIES if one.entry_shape.is_listable else Depth.SHAPE
         depth = np.full(len(live.slots.inner_ids), Depth.NOTHING, np.uint8)
@@ -159,7 +156,6 @@ class _Looker:
     def _entries(self, change: MapChange, row: int, keys: Bytes, values: Bytes, name: str) -> Children:
         """Live entries, and those that an apply would insert, by key; a list that is cut shows differences first."""
         one = change.desired
-        assert one is not None
         edits = change.entries.of_slot(row)
         new = np.flatnonzero(edits.action == _INSERT)
         numbers = {bytes(key): at for at, key in enumerate(edits.keys)}
@@ -182,8 +178,7 @@ class _Looker:
 def _listed(
     change: MapChange, row: int, keys: Bytes, values: Bytes, edit: NDArray[np.int64], name: str
 ) -> Iterator[Node]:
-    one: DesiredMap | None = change.desired
-    assert one is not None
+    one = change.desired
     edits = change.entries.of_slot(row)
     wanted = values.copy()
     differs = np.flatnonzero(edit != _SAME)

@@ -158,5 +158,5 @@ def test_what_is_exported_plans_to_no_changes(plan: Plan, tables: bool, pin_root
         assert (found.steps, found.hazards, found.blocked) == ((), (), ())
         if plan.slots:
             change = found.maps["any"]
-            assert int(change.slots.unchanged.sum()) == int(change.desired.entries.counts.sum())  # type: ignore[union-attr]
+            assert int(change.slots.unchanged.sum()) == int(change.desired.entries.counts.sum())
     shutil.rmtree(folder)

@@ -172,7 +172,7 @@ def test_a_template_that_the_live_map_does_not_take_is_refused(kernel: Path, tmp
         before = sorted(path.name for path in cli.root.iterdir())
         done = cli.run("apply", GOOD.replace("value: u16", "value: u32"), "--yes")
         assert done.returncode == 4
-        assert f"{cli.spec}:7:3: error: recreate: " in done.stderr
+        assert f"{cli.spec}:7:3: error[recreate]: " in done.stderr
         assert "inner maps: value_size 4 in the template, 2 live" in done.stderr
         assert "--allow-recreate" in done.stderr
         assert sorted(path.name for path in cli.root.iterdir()) == before

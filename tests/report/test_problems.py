@@ -16,7 +16,7 @@ from provisioner.report.style import Style
 
 HERE = Location("edge.yaml", 3, 7)
 ALL = [
-    Problem("it is wrong", HERE, "make it right", "tenants[42]"),
+    Problem("it is wrong", HERE, "make it right", "tenants[42]", "wrong"),
     Problem("no such file", Location("missing.yaml")),
     Problem("the map is full", address="vips"),
     Problem("interrupted"),
@@ -25,7 +25,7 @@ ALL = [
 
 def test_text_shows_place_line_caret_and_hint() -> None:
     assert list(told.text(ALL, {HERE: "maps: {x: 1}"})) == [
-        "edge.yaml:3:7: error: it is wrong",
+        "edge.yaml:3:7: error[wrong]: it is wrong",
         "    maps: {x: 1}",
         "          ^",
         "  hint: make it right",
@@ -63,7 +63,7 @@ def test_text_of_others_cannot_act_on_the_terminal() -> None:
 
 def test_colours_only_paint() -> None:
     plain, painted = (list(told.text(ALL, style=Style(on))) for on in (False, True))
-    assert "\x1b[31merror:\x1b[0m" in painted[0]
+    assert "\x1b[31merror[wrong]:\x1b[0m" in painted[0]
     assert [re.sub(r"\x1b\[\d+m", "", line) for line in painted] == plain
 
 
@@ -71,6 +71,7 @@ def test_json_has_every_key_of_every_problem() -> None:
     document = json.loads(told.as_json(ALL))
     Draft202012Validator(schema_file.load(schema_file.OUTPUT_SCHEMA)).validate(document)
     assert document["errors"][0] == {
+        "id": "wrong",
         "file": "edge.yaml",
         "line": 3,
         "column": 7,
