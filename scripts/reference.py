@@ -26,9 +26,9 @@ _SCHEMAS: Final = Path(__file__).parent.parent / "schemas"
 _WORDS: Final = {
     "object": "mapping",
     "array": "list",
-    "string": "text",
-    "integer": "whole number",
-    "boolean": "true or false",
+    "string": "string",
+    "integer": "integer",
+    "boolean": "boolean",
 }
 
 
@@ -51,13 +51,13 @@ def spec_page() -> Iterator[str]:
     yield "All fields of a spec file. To see the same in an editor while you type, write the schema to a file with"
     yield "`provisioner schema > provisioner.schema.json`, and put"
     yield "`# yaml-language-server: $schema=provisioner.schema.json` in the first line of the spec."
-    yield from _section(schema, "Top of the file", "top")
-    for name in _as_referred_to(schema):
+    yield from _section(schema, "Top level", "top")
+    for name in _in_order_of_reference(schema):
         yield from _section(schema["$defs"][name], schema["$defs"][name]["title"], name)
 
 
-def _as_referred_to(schema: dict[str, Any]) -> list[str]:
-    """The names of all definitions, in the order in which a reader from the top meets them."""
+def _in_order_of_reference(schema: dict[str, Any]) -> list[str]:
+    """The names of all definitions, in the order of first reference from the top level."""
     names: list[str] = []
     parts = [{**schema, "$defs": {}}]
     while parts:
@@ -86,16 +86,16 @@ def command_line_page() -> Iterator[str]:
     yield f"{root.help} All commands use the same [exit statuses](exit-status.md)."
     for name, command in root.commands.items():
         context = typer.Context(command)
-        parameters = [one for one in command.params if not getattr(one, "hidden", False)]
-        arguments = [one for one in parameters if one.param_type_name == "argument"]
+        parameters = [each for each in command.params if not getattr(each, "hidden", False)]
+        arguments = [each for each in parameters if each.param_type_name == "argument"]
         yield from ("", f"## `{name}` {{#{name}}}", "")
         yield from (
             "```text",
-            " ".join(["provisioner", name, "[OPTIONS]", *(one.make_metavar(context) for one in arguments)]),
+            " ".join(["provisioner", name, "[OPTIONS]", *(each.make_metavar(context) for each in arguments)]),
         )
         yield from ("```", "", _paragraphs(command.help or ""), "", "| argument or option | meaning |", "|---|---|")
-        for one in parameters:
-            record = one.get_help_record(context)
+        for parameter in parameters:
+            record = parameter.get_help_record(context)
             if record is not None:
                 yield f"| `{record[0]}` | {_cell(record[1])} |"
 
@@ -123,7 +123,7 @@ def _load(name: str) -> dict[str, Any]:
 
 
 def _section(part: dict[str, Any], title: str, anchor: str) -> Iterator[str]:
-    """One definition, its properties in a table; those that are mappings of their own fields follow."""
+    """One definition with a table of its properties, then the properties that are defined inline."""
     yield from ("", f"## {title} {{#{anchor}}}", "")
     if "description" in part:
         yield part["description"]
@@ -131,30 +131,30 @@ def _section(part: dict[str, Any], title: str, anchor: str) -> Iterator[str]:
         yield from ("", f"*{_kind(part).capitalize()}.*")
     yield from _examples_below(part)
     properties = part.get("properties", {})
-    examples = any("examples" in one for one in properties.values())
+    examples = any("examples" in field for field in properties.values())
     if properties:
         yield from ("", "| field | meaning | example |" if examples else "| field | meaning |")
         yield "|---|---|---|" if examples else "|---|---|"
-    for name, one in properties.items():
+    for name, field in properties.items():
         need = ", **required**" if name in part.get("required", ()) else ""
-        kind = f"[{_kind(one)}](#{anchor}-{name})" if _is_inline(one) else _kind(one)
-        meaning = f"{_cell(one['description'])} <br>" if "description" in one else ""
-        example = f" {_examples(name, one)} |" if examples else ""
+        kind = f"[{_kind(field)}](#{anchor}-{name})" if _is_inline(field) else _kind(field)
+        meaning = f"{_cell(field['description'])} <br>" if "description" in field else ""
+        example = f" {_examples(name, field)} |" if examples else ""
         yield f"| `{name}` | {meaning}*{_cell(kind)}{need}* |{example}"
-    for name, one in properties.items():
-        if _is_inline(one):
-            yield from _section(one, one.get("title", f"`{name}`"), f"{anchor}-{name}")
-        elif _is_inline(one.get("items", {})):
-            yield from _section(one["items"], f"One of `{name}`", f"{anchor}-{name}")
+    for name, field in properties.items():
+        if _is_inline(field):
+            yield from _section(field, field.get("title", f"`{name}`"), f"{anchor}-{name}")
+        elif _is_inline(field.get("items", {})):
+            yield from _section(field["items"], f"Item of `{name}`", f"{anchor}-{name}")
 
 
 def _is_inline(part: dict[str, Any]) -> bool:
-    """Whether its fields are described in its place, not under a name."""
+    """Whether its properties are defined here, not by a reference."""
     return "properties" in part and "$ref" not in part
 
 
 def _kind(part: dict[str, Any]) -> str:
-    """What is to be written there, in words, with a link where that is described elsewhere."""
+    """The type in words, with a link if it is a reference."""
     match part:
         case {"$ref": str(reference)}:
             name = reference.removeprefix("#/$defs/")
@@ -172,17 +172,17 @@ def _kind(part: dict[str, Any]) -> str:
         case {"items": dict(item), "type": "array"}:
             return f"list of: {_kind(item)}"
         case {"type": list(types)}:
-            return " or ".join(_WORDS.get(str(one), str(one)) for one in types)
+            return " or ".join(_WORDS.get(str(name), str(name)) for name in types)
         case {"type": "integer", "minimum": int(least), "maximum": int(most)}:
-            return f"whole number, {least:,} to {most:,}"
-        case {"type": str(one)}:
-            return _WORDS.get(one, one)
+            return f"integer, {least:,} to {most:,}"
+        case {"type": str(name)}:
+            return _WORDS.get(name, name)
         case _:
             return "any value"
 
 
 def _examples(name: str, part: dict[str, Any]) -> str:
-    """As they stand in a spec, one below the other; of a choice, the choice itself is example enough."""
+    """Examples in YAML, one per line. If they only repeat an enum, the first one."""
     examples = part.get("examples", [])
     if len(examples) > 1 and len(examples) >= len(part.get("enum", examples)) and "enum" in part:
         examples = examples[:1]
@@ -195,13 +195,13 @@ def _examples_below(part: dict[str, Any]) -> Iterator[str]:
 
 
 def _yaml(value: object) -> str:
-    """On one line, as a person would write it: keys of mappings are text in JSON alone."""
+    """One line of YAML. Integer keys are strings in JSON only."""
     written = yaml.safe_dump(value, default_flow_style=True, sort_keys=False, width=10_000)
     return re.sub(r"'([0-9]+)':", r"\1:", written.removesuffix("\n").removesuffix("\n..."))
 
 
 def _paragraphs(text: str) -> str:
-    return "\n\n".join(" ".join(one.split()) for one in text.replace("\b", "").split("\n\n"))
+    return "\n\n".join(" ".join(paragraph.split()) for paragraph in text.replace("\b", "").split("\n\n"))
 
 
 def _cell(text: str) -> str:
