@@ -19,13 +19,14 @@ from provisioner.model import entry_table
 from provisioner.model.desired import DesiredMap
 from provisioner.model.host import Host
 from provisioner.model.map_shape import MapShape
+from provisioner.model.spec import Contents
 
 
 class Stager:
     """Creates and fills maps of one desired map's entry shape; a context manager, which holds their BTF.
 
-    `copied` gives, by desired slot, the id of the live inner map whose entries a new one takes over where it does not
-    list them itself. What it stages is pinned where `inner` says so.
+    `copied` gives, by desired slot, the ids of the live inner maps from which a new one takes over entries that are not
+    the spec's. What it stages is pinned where `inner` says so.
     """
 
     def __init__(
@@ -33,7 +34,7 @@ class Stager:
         desired: DesiredMap,
         host: Host,
         inner: InnerPins,
-        copied: Mapping[int, int] = MappingProxyType({}),
+        copied: Mapping[int, tuple[int, ...]] = MappingProxyType({}),
     ) -> None:
         self._inner = inner
         self._desired = desired
@@ -72,8 +73,8 @@ class Stager:
         try:
             for slot in slots:
                 new = staged.add(self.create(self._capacity[slot]))
-                if slot in self._copied:
-                    self._copy(self._copied[slot], new)
+                for old in self._copied.get(slot, ()):
+                    self._copy(old, new, slot)
                 self.fill(new, slot)
             self._inner.pin(staged)
         except BaseException:
@@ -99,14 +100,21 @@ class Stager:
         if end > start:
             batch.write_batch(fd, self._keys.cut(start, end), self._values.cut(start, end), name=self._desired.name)
 
-    def _copy(self, old_id: int, new: MapFd) -> None:
-        """Write everything that a live inner map holds into a new one; of an array, what is not zero there anyway."""
+    def _copy(self, old_id: int, new: MapFd, slot: int) -> None:
+        """Write the entries of others in a live inner map into a new one; of an array, those that are not zero.
+
+        Inside `owned_keys`, exact contents have no entries of others: what the spec does not list there is deleted.
+        """
         with self._inner.open(old_id, readonly=True) as old:
             shape = replace(maps.info(old).shape, specials=self._desired.entry_shape.specials)
             keys, values = reading.read_entries(old, shape, self._host.possible_cpus)
         if shape.is_array:  # a new one with less room takes no index beyond it
             held = entry_table.is_nonzero(values)
             keys, values = keys[held], values[held]
+        desired = self._desired
+        if desired.owned and desired.slots.policy(slot) is Contents.EXACT:
+            others = ~entry_table.within(keys, desired.key.number_order, desired.owned)
+            keys, values = keys[others], values[others]
         batch.write_batch(new, keys, values, name=self._desired.name)
 
     def _create(self, shape: MapShape, btf: tuple[BtfFd | None, int, int]) -> MapFd:

@@ -146,17 +146,22 @@ def publish(
                     future.result().close()
 
 
-def _copied(change: MapChange, rows: Index) -> dict[int, int]:
-    """Which replaced inner maps hold entries that are not ours and that the new ones take over, by desired slot."""
+def _copied(change: MapChange, rows: Index) -> dict[int, tuple[int, ...]]:
+    """The replaced inner maps whose entries of others the new ones take over, by the desired slot that is staged.
+
+    A shared inner map is staged for the first of its slots; it takes over the entries of the maps in all of them.
+    """
     desired, observed = change.desired, change.observed
     if observed is None or desired.on_replace is not OnReplace.COPY:
         return {}
-    both = rows[change.slots.observed[rows] >= 0]
-    return {
-        slot: int(observed.slots.inner_ids[number])
-        for slot, number in zip(change.slots.desired[both].tolist(), change.slots.observed[both].tolist(), strict=True)
-        if desired.holds_others(slot)
-    }
+    old: dict[int, dict[int, None]] = {}
+    staged_for: dict[int, int] = {}
+    for slot, number in zip(change.slots.desired[rows].tolist(), change.slots.observed[rows].tolist(), strict=True):
+        share = int(desired.slots.shared[slot])
+        staged = slot if share < 0 else staged_for.setdefault(share, slot)
+        if number >= 0 and desired.holds_others(slot):
+            old.setdefault(staged, {})[int(observed.slots.inner_ids[number])] = None
+    return {slot: tuple(ids) for slot, ids in old.items()}
 
 
 def _submit(pool: ThreadPoolExecutor, stager: Stager, wave: Wave) -> list[Future[FdSet[MapFd]]]:

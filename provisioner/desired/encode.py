@@ -156,7 +156,7 @@ class Encoder:
         """The slots of `one` and the entries of each, by group: those of the shared inner maps come first."""
         assert resolved.outer_key is not None
         gatherer = Gatherer(resolved.key, resolved.value, local := Problems())
-        groups = [self._shared_group(other, resolved) for other in shared]
+        groups = [self._shared_group(other, resolved, writer.contents) for other in shared]
         gatherer.take(
             Part(self._chunks(other.entries), number, groups[number].address) for number, other in enumerate(shared)
         )
@@ -292,5 +292,6 @@ class Encoder:
         return encoded
 
     @staticmethod
-    def _shared_group(shared: SharedInnerMap, resolved: Resolved) -> Group:
-        return Group(shared.max_entries or resolved.entry_shape.max_entries, shared.where, lambda: shared.name)
+    def _shared_group(shared: SharedInnerMap, resolved: Resolved, contents: Contents) -> Group:
+        capacity = shared.max_entries or resolved.entry_shape.max_entries
+        return Group(capacity, shared.where, lambda: shared.name, contents is Contents.PRESENT)

@@ -94,7 +94,7 @@ class SlotWriter:
 
     def write_keyed(self, keys: Bytes, where: Location, owned: Sequence[OwnedRange]) -> Written:
         """A slot for each of the different keys that a table at `where` names."""
-        inner = Inner(self._resolved.entry_shape.max_entries, self._contents(), -1, where)
+        inner = Inner(self._resolved.entry_shape.max_entries, self.contents, -1, where)
         written = Written(keys, np.arange(len(keys), dtype=np.int64), (inner,) * len(keys))
         self._check(written, owned)
         return written
@@ -109,7 +109,7 @@ class SlotWriter:
         index = entry_table.as_indexes(written.keys, self._byteorder)
         declared[index[index < len(declared)]] = True
         rest = np.flatnonzero(~declared)
-        inner = Inner(self._capacity(self._shared_capacity[share]), Contents.EXACT, share, self._outer.where)
+        inner = Inner(self._capacity(self._shared_capacity[share]), self.contents, share, self._outer.where)
         return Written(
             np.concatenate((written.keys, entry_table.index_keys(rest, self._byteorder))),
             np.concatenate((written.owner, np.full(len(rest), len(written.inners), np.int64))),
@@ -117,7 +117,7 @@ class SlotWriter:
         )
 
     def _inner(self, inner: InnerMap) -> Inner:
-        contents = inner.policy.contents or self._contents()
+        contents = inner.policy.contents or self.contents
         if inner.shared is None:
             return Inner(self._capacity(inner.max_entries), contents, -1, inner.where)
         share = self._shared.get(inner.shared)
@@ -129,13 +129,15 @@ class SlotWriter:
                 did_you_mean(inner.shared, self._shared),
             )
             return Inner(0, contents, -1, inner.where)
-        return Inner(self._capacity(self._shared_capacity[share]), Contents.EXACT, share, inner.where)
+        return Inner(self._capacity(self._shared_capacity[share]), contents, share, inner.where)
 
     def _capacity(self, written: int | None) -> int:
         shape = self._resolved.entry_shape
         return shape.kept_capacity(written or shape.max_entries, self._host.possible_cpus)
 
-    def _contents(self) -> Contents:
+    @property
+    def contents(self) -> Contents:
+        """The contents policy of inner maps that have none of their own, shared ones among them."""
         return self._outer.policy.contents or self._template.policy.contents or Contents.EXACT
 
     def _single_keys(self, inner_maps: Sequence[InnerMap]) -> tuple[Bytes, NDArray[np.bool_]]:

@@ -217,6 +217,10 @@ class _Rules:
                 f"the shared inner map `{name}` is made from `{shared.inner}`, and `{outer.name}` takes `{outer.inner}`"
             )
             self._add(what, where, "declare a shared inner map with the same `inner`", outer.name)
+        else:
+            template = self._spec.inner_templates.get(outer.inner)
+            inherited = outer.policy.contents or (template.policy.contents if template else None)
+            self._ignored(inherited, shared.entries, name)
 
     def _btf_sources(self) -> None:
         for found in btf_types(self._spec):

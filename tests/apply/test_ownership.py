@@ -71,6 +71,67 @@ def test_an_array_is_copied_into_one_with_less_room(bench: Bench) -> None:
     assert {key: value for key, value in bench.tree("outer")[u32(5)].items() if any(value)} == {u32(7): u32(77)}
 
 
+@pytest.mark.parametrize("change", ["5: {max_entries: 16, entries: {1: 1}}", "5: {entries: {1: 1}}"])
+@pytest.mark.parametrize("kind", ["hash", "array"])
+def test_a_copy_leaves_out_own_entries_that_the_spec_no_longer_lists(bench: Bench, kind: str, change: str) -> None:
+    own = "owned_keys: 0..3, on_replace: copy" + (", flags: [inner_map]" if kind == "array" else "")
+    bench.apply(spec("5: {entries: {0: 5, 1: 1}}", kind=kind, template=own))
+    write_others(bench, 5, 7, 77)
+    bench.settle(spec(change, kind=kind, template=own + ", update: replace"))
+    held = {key: value for key, value in bench.tree("outer")[u32(5)].items() if any(value)}
+    assert held == {u32(1): u32(1), u32(7): u32(77)}
+
+
+def test_an_own_range_that_is_present_keeps_what_the_spec_does_not_list(bench: Bench) -> None:
+    own = "owned_keys: 0..3, contents: present, on_replace: copy"
+    bench.apply(spec("5: {entries: {0: 5, 1: 1}}", template=own))
+    bench.settle(spec("5: {max_entries: 16, entries: {1: 1}}", template=own))
+    assert bench.tree("outer") == {u32(5): {u32(0): u32(5), u32(1): u32(1)}}
+
+
+def test_exact_contents_are_never_copied(bench: Bench) -> None:
+    bench.apply(spec("5: {entries: {1: 1}}", template="on_replace: copy"))
+    write_others(bench, 5, 7, 77)
+    plan, _ = bench.settle(spec("5: {max_entries: 16, entries: {1: 1}}", template="on_replace: copy"))
+    assert plan.hazards == ()
+    assert bench.tree("outer") == {u32(5): {u32(1): u32(1)}}
+
+
+def shared_spec(slots: str, template: str, entries: str = "entries: {1: 1}") -> str:
+    return f"""
+inner_templates: {{one: {{type: hash, key: u32, value: u32, max_entries: 8, {template}}}}}
+shared_inner_maps: {{common: {{inner: one, {entries}}}}}
+outer_maps:
+  outer: {{type: array_of_maps, key: u32, max_entries: 4, inner: one, {slots}}}
+"""
+
+
+@pytest.mark.parametrize(
+    "slots", ["inner_maps: {0: {shared: common}, 1: {}}", "inner_maps: {1: {}}, default: {shared: common}"]
+)
+@pytest.mark.parametrize("contents", ["present", "ignore"])
+def test_a_shared_inner_map_has_the_contents_policy_of_its_template(bench: Bench, slots: str, contents: str) -> None:
+    text = shared_spec(slots, f"contents: {contents}", "entries: {1: 1}" if contents == "present" else "")
+    bench.apply(text)
+    write_others(bench, 0, 7, 77)
+    bench.settle(text)
+    assert bench.tree("outer")[u32(0)][u32(7)] == u32(77)
+
+
+def test_a_new_slot_of_a_shared_inner_map_gets_the_entries_of_others_too(bench: Bench) -> None:
+    template = "contents: present, on_replace: copy"
+    bench.apply(shared_spec("inner_maps: {1: {shared: common}}", template))
+    write_others(bench, 1, 7, 77)
+    bench.settle(shared_spec("inner_maps: {0: {shared: common}, 1: {shared: common}}", template))
+    assert bench.tree("outer") == {u32(slot): {u32(1): u32(1), u32(7): u32(77)} for slot in (0, 1)}
+
+
+def test_a_shared_inner_map_whose_contents_are_ignored_lists_none(bench: Bench) -> None:
+    with pytest.raises(InputError) as refused:
+        bench.load(shared_spec("inner_maps: {0: {shared: common}}", "contents: ignore"))
+    assert [problem.address for problem in refused.value.problems] == ["common"]
+
+
 def test_a_range_of_slots_is_ours_and_the_rest_is_not(bench: Bench) -> None:
     text = spec("10: {}, 11: {}", outer="owned_keys: 10..19,")
     bench.apply(text)
