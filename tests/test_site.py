@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -94,6 +95,45 @@ def test_the_copy_button_copies_commands_only(built: Built) -> None:
         assert len(_copied(built(name))) == len(consoles)
 
 
+_CLICKER = """\
+<!doctype html><meta charset=utf-8><iframe></iframe><script>
+  addEventListener("load", async () => {
+    const wait = (ms) => new Promise((done) => setTimeout(done, ms));
+    const frame = document.querySelector("iframe");
+    const loaded = new Promise((done) => frame.addEventListener("load", done));
+    frame.src = PAGE;
+    await loaded;
+    await wait(500);
+    const page = frame.contentDocument;
+    const copied = [];
+    const seen = (changes) => changes.flatMap((change) => [...change.addedNodes]).forEach(
+      (node) => node.tagName === "TEXTAREA" && copied.push(node.value));
+    new frame.contentWindow.MutationObserver(seen).observe(page.body, {childList: true, subtree: true});
+    for (const button of page.querySelectorAll(".language-console [data-clipboard-target]")) {
+      button.click();
+      await wait(100);
+    }
+    document.body.append(Object.assign(document.createElement("output"), {textContent: JSON.stringify(copied)}));
+  });
+</script>
+"""
+
+
+def test_the_copy_button_works_in_a_browser(site: Path, built: Built, tmp_path: Path) -> None:
+    """The script of the theme copies through a text area."""
+    page = json.dumps((site / "tutorial/index.html").as_uri())
+    (tmp_path / "clicker.html").write_text(_CLICKER.replace("PAGE", page))
+    assert _answer(tmp_path / "clicker.html", tmp_path) == _copied(built("tutorial"))
+
+
+def _answer(page: Path, folder: Path) -> Any:
+    """What the script of a page writes into `<output>`."""
+    shown = browser.chromium("--allow-file-access-from-files", "--dump-dom", page.as_uri(), folder=folder)
+    output = re.search(r"<output>(.*)</output>", shown, re.DOTALL)
+    assert output is not None, shown
+    return json.loads(html.unescape(output[1]))
+
+
 def _copied(page: str) -> list[str]:
     return [html.unescape(found) for found in re.findall(r' data-copy="([^"]*)"', page)]
 
@@ -141,12 +181,7 @@ def test_every_page_fits_a_desktop_and_a_phone(site: Path, tmp_path: Path) -> No
     addresses = [path.as_uri() for path in sorted(site.rglob("index.html"))]
     asker = _ASKER.replace("PAGES", json.dumps(addresses)).replace("WIDTHS", json.dumps(WIDTHS))
     (tmp_path / "asker.html").write_text(asker)
-    answer = browser.chromium(
-        "--allow-file-access-from-files", "--dump-dom", (tmp_path / "asker.html").as_uri(), folder=tmp_path
-    )
-    found = re.search(r"<output>(.*)</output>", answer, re.DOTALL)
-    assert found is not None, answer
-    measured = json.loads(html.unescape(found[1]))
+    measured = _answer(tmp_path / "asker.html", tmp_path)
     assert len([row for row in measured if row[2] == "page"]) == len(addresses) * len(WIDTHS)
     assert [row for row in measured if row[2] == "page" and row[3] > row[1]] == []
     texts = [row for row in measured if row[2] == "text"]
