@@ -118,6 +118,15 @@ class Fleet:
         document: dict[str, Any] = json.loads(shown.stdout)
         return document
 
+    def entries(self, name: str, *words: str) -> dict[str, dict[str, Any]]:
+        """By the address of an inner map: its entries, in the project of files in DEST."""
+        shown = self.hosts[name].run(COMMAND, "show", "--format", "json", "--full", *words)
+        inner_maps = [inner for live in json.loads(shown.stdout)["maps"] for inner in live["inner_maps"]]
+        return {inner["address"]: {str(one["key"]): one["value"] for one in inner["entries"]} for inner in inner_maps}
+
+    def has_pins(self, name: str) -> bool:
+        return self.hosts[name].path("/sys/fs/bpf/edge").exists()
+
 
 def maps(state: str = "present", **keywords: Any) -> Task:
     """A task that runs the module `maps`."""
@@ -181,6 +190,143 @@ def test_a_file_with_the_name_of_an_option_is_a_file(fleet: Fleet) -> None:
     for module in ("maps", "maps_facts"):
         tasks += [{"name": module, f"bpf.provisioner.{module}": given} | kept, places]
     played = fleet.play(tasks, "--limit", "edge-1")
+    assert played.status == 0, played.said
+
+
+TABLE: Final = SPEC.replace("{entries: {1: 10}}", "{entries: {from: acl.csv, key: key, value: value}}", 1)
+DEST: Final = f"{FOLDER}/carried"
+
+
+def carried(**given: Any) -> Task:
+    """A task that applies files of the controller."""
+    return {"name": "maps", "bpf.provisioner.maps": {"executable": COMMAND, "dest": DEST} | given}
+
+
+def both(task: Task, expected: str) -> list[Task]:
+    """A task in check mode and run: both say the same, as the run still has all of it to do."""
+    claims = claim(f"check.changed == ({expected})", f"run.changed == ({expected})")
+    return [task | {"check_mode": True, "register": "check"}, task | {"register": "run"}, claims]
+
+
+def test_check_mode_plans_with_the_files_of_the_controller(fleet: Fleet) -> None:
+    """A spec, an overlay of each host and a table, all of them on the controller alone."""
+    of_controller(fleet, {"fleet/base.yaml": TABLE, "fleet/acl.csv": "key,value\n1,10\n"})
+    for number, name in enumerate(fleet.hosts, start=20):
+        overlay = f"outer_maps: {{tenants: {{inner_maps: {{2: {{entries: {{1: {number}}}}}}}}}}}"
+        of_controller(fleet, {f"fleet/{name}.yaml": overlay})
+    files = {"src": ["fleet/base.yaml"], "overlays_src": ["fleet/{{ inventory_hostname }}.yaml"]}
+    task = carried(**files, data_src=["fleet/acl.csv"])
+    there = {"name": "there", "ansible.builtin.stat": {"path": DEST}, "register": "there"}
+
+    checked = fleet.play([task, there, claim("not there.stat.exists")], "--check")
+    assert (checked.status, checked.hosts("changed")) == (0, set(fleet.hosts)), checked.said
+    assert not any(fleet.has_pins(name) for name in fleet.hosts)
+    played = fleet.play([*both(task, "true"), *both(task, "false")])
+    assert played.status == 0, played.said
+    values = [fleet.entries(name, f"--overlay={DEST}/{name}.yaml", f"{DEST}/base.yaml") for name in fleet.hosts]
+    assert [shown["tenants[2]"] for shown in values] == [{"1": 20}, {"1": 21}, {"1": 22}]
+    assert fleet.hosts["edge-1"].path(f"{DEST}/base.yaml").stat().st_mode & 0o777 == 0o600
+
+    of_controller(fleet, {"fleet/acl.csv": "key,value\n1,11\n", "fleet/edge-3.yaml": "{}"})
+    diffed = fleet.play(both(task, "true"), "--diff")
+    assert diffed.status == 0 and "+tenants[1][1]: 11" in diffed.said, diffed.said
+    gone = carried(**files, data_src=["fleet/acl.csv"], state="absent")
+    assert fleet.play([*both(gone, "true"), *both(gone, "false")]).status == 0
+
+
+def of_controller(fleet: Fleet, files: dict[str, str]) -> None:
+    """Files of the controller, by their paths in the directory of the playbook."""
+    for name, text in files.items():
+        (fleet.folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (fleet.folder / name).write_text(text)
+
+
+def test_files_that_are_invalid_or_refused_are_not_installed(fleet: Fleet) -> None:
+    limits = "limits: {delete_percent: 0, at_least: 0}\n"
+    first = SPEC + limits
+    of_controller(
+        fleet,
+        {
+            "first/base.yaml": first,
+            "comment/base.yaml": f"# a comment\n{first}",
+            "invalid/base.yaml": SPEC.replace("1: 10", "1: ten"),
+            "refused/base.yaml": SPEC.replace("1: {entries: {1: 10}}, ", "") + limits,
+        },
+    )
+    tasks = [carried(src=["first/base.yaml"]), *both(carried(src=["comment/base.yaml"]), "true")]
+    for name, place in (("invalid", "base.yaml:9:"), ("refused", "delete_percent")):
+        for mode in (True, False):
+            kept = {"check_mode": mode, "register": "failed", "ignore_errors": True}
+            tasks += [carried(src=[f"{name}/base.yaml"]) | kept]
+            tasks += [claim("failed is failed", "not failed.changed", f"'{place}' in failed.msg")]
+    tasks += both(carried(src=["comment/base.yaml"]), "false")
+    played = fleet.play(tasks, "--limit", "edge-1")
+    assert played.status == 0, played.said
+    assert fleet.hosts["edge-1"].path(f"{DEST}/base.yaml").read_text() == f"# a comment\n{first}"
+
+
+def test_a_directory_of_the_controller_is_mirrored(fleet: Fleet) -> None:
+    """A file that only the host has would be read as part of the spec."""
+    base = {"edge/base.yaml": TABLE.replace("acl.csv", "tables/acl.csv"), "edge/tables/acl.csv": "key,value\n1,10\n"}
+    more = {"edge/more.yaml": "outer_maps: {tenants: {inner_maps: {9: {entries: {}}}}}"}
+    of_controller(fleet, {f"one/{name}": text for name, text in (base | more).items()})
+    of_controller(fleet, {f"two/{name}": text for name, text in base.items()})
+    tasks = both(carried(src=["one/edge"]), "true") + both(carried(src=["two/edge/"]), "true")
+    played = fleet.play(tasks + both(carried(src=["two/edge"]), "false"), "--limit", "edge-1")
+    assert played.status == 0, played.said
+    installed = fleet.hosts["edge-1"].path(f"{DEST}/edge")
+    assert sorted(path.name for path in installed.rglob("*.*")) == ["acl.csv", "base.yaml"]
+
+
+def test_a_spec_in_the_playbook_as_text_and_as_a_mapping(fleet: Fleet) -> None:
+    text = carried(content=SPEC, dest=f"{DEST}/edge.yaml")
+    mapping = carried(content=yaml.safe_load(SPEC), dest=f"{DEST}/edge.yaml")
+    only_the_file = claim("run.changes == []", "run.files_changed == ['edge.yaml']")
+    tasks = [*both(text, "true"), *both(text, "false"), *both(mapping, "true"), only_the_file]
+    played = fleet.play(tasks, "--limit", "edge-1")
+    assert played.status == 0, played.said
+
+
+def test_files_that_do_not_go_together_are_refused(fleet: Fleet) -> None:
+    of_controller(fleet, {"base.yaml": SPEC, "site/base.yaml": "{}"})
+    wrong: dict[str, dict[str, Any]] = {
+        "files of the host": {"src": ["base.yaml"], "files": ["/etc/provisioner"]},
+        "exactly one of src and content": {"src": ["base.yaml"], "content": "version: 1"},
+        "exactly one of src and content is": {"overlays_src": ["base.yaml"]},
+        "the name base.yaml on the host": {"src": ["base.yaml"], "overlays_src": ["site/base.yaml"]},
+        "missing.yaml": {"src": ["missing.yaml"]},
+        "content requires dest": {"content": "version: 1", "dest": ""},
+        "one of files, src and content": {"dest": ""},
+    }
+    tasks = []
+    for message, given in wrong.items():
+        kept = {"register": "failed", "ignore_errors": True}
+        tasks += [carried(**given) | kept, claim("failed is failed", f"'{message}' in failed.msg")]
+    played = fleet.play(tasks, "--limit", "edge-1")
+    assert played.status == 0 and "Traceback" not in played.said, played.said
+    assert not fleet.has_pins("edge-1")
+
+
+def test_facts_of_one_address_and_without_entries(fleet: Fleet) -> None:
+    given = {"files": [SPEC_FILE], "executable": COMMAND}
+
+    def facts(**more: Any) -> Task:
+        return {"name": "facts", "bpf.provisioner.maps_facts": given | more}
+
+    live = "ansible_facts.bpf_maps.edge.maps"
+    played = fleet.play(
+        [
+            spec(SPEC),
+            maps(),
+            facts(entries=False),
+            claim(
+                f"{live}[0].inner_maps | map(attribute='count') == [1, 0]", f"'entries' not in {live}[0].inner_maps[0]"
+            ),
+            facts(address="tenants[1]"),
+            claim(f"{live} | length == 1", f"{live}[0].inner_maps | map(attribute='key') == [1]"),
+        ],
+        *("--limit", "edge-1"),
+    )
     assert played.status == 0, played.said
 
 

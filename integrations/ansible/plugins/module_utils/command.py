@@ -1,5 +1,5 @@
 # Apache License 2.0 (see LICENSE at the top of the project)
-"""The provisioner's command line, as the modules use it: one JSON document in, errors in words out."""
+"""The provisioner's command line for the modules: it reads one JSON document, and gives errors as text."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ SPEC = {
     "allow_outside": {"type": "bool", "default": False},
     "executable": {"type": "path", "default": "provisioner"},
 }
-"""What all modules take."""
+"""The options that all modules have."""
 
 
 def arguments(params, options=()):
@@ -25,12 +25,12 @@ def arguments(params, options=()):
     return [*words, *options, "--", *params["files"]]
 
 
-def run(module, verb, words):
-    """Run a verb with `--format json`. Gives its exit status, its document (or None) and its errors."""
+def run(module, verb, words, folder=None):
+    """Run a verb with `--format json` in a directory. Gives its exit status, its document (or None) and its errors."""
     executable = module.params["executable"]
     if "/" not in executable:
         executable = module.get_bin_path(executable, required=True, opt_dirs=["/usr/local/bin", "/opt/provisioner/bin"])
-    status, out, err = module.run_command([executable, verb, "--format", "json", *words])
+    status, out, err = module.run_command([executable, verb, "--format", "json", *words], cwd=folder)
     return status, _parsed(out), _errors(err)
 
 
@@ -49,11 +49,11 @@ def _errors(text):
 
 
 def in_words(errors):
-    """Errors as one message: where, why, what next."""
-    return "; ".join(_told(error) for error in errors) or "the provisioner ended without a word"
+    """Errors as one message: place, what is wrong, hint."""
+    return "; ".join(_text(error) for error in errors) or "the provisioner failed without a message"
 
 
-def _told(error):
+def _text(error):
     place = error.get("address") or ""
     if error.get("file"):
         parts = [str(error[part]) for part in ("file", "line", "column") if error.get(part)]

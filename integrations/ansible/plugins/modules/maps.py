@@ -1,58 +1,93 @@
 #!/usr/bin/python
 # Apache License 2.0 (see LICENSE at the top of the project)
-"""The module that brings a host's maps to what specs say."""
+"""The module that brings the maps of a host to the state of a spec."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: maps
-short_description: Bring BPF maps-in-maps to what specs say
+short_description: Bring BPF maps-in-maps to the state of a spec
 version_added: "0.2.0"
 author: The provisioner's contributors (@bpf-provisioner)
 description:
-  - Runs C(provisioner apply) for the spec files of one project, which must be on the host already.
-  - In check mode it runs C(provisioner plan), which writes nothing, and says changed exactly when apply would change
-    something.
-  - What apply would refuse, a limit of deletes for one, fails in check mode too.
-  - With diff, shows the keys that differ, with their values before and after. Values of sensitive types are not shown.
+  - Runs C(provisioner apply) for the spec files of one project. The files are on the host already (O(files)), or they
+    are on the controller (O(src) or O(content)).
+  - In check mode it runs C(provisioner plan) with the same files, and reports changed exactly if a run would change
+    something. Files of the controller are read from a temporary directory and O(dest) is not written.
+  - What apply would refuse, a limit of deletes for example, fails in check mode too.
+  - In diff mode it shows the keys that differ, with their values before and after. Sensitive values are hidden.
 attributes:
+  action:
+    support: full
+    description: The part of the controller reads O(src), O(overlays_src), O(data_src) and O(content).
+  async:
+    support: partial
+    description: Not with files of the controller.
   check_mode:
     support: full
-    description: Says what would change, and writes nothing.
+    description: Plans, and writes nothing.
   diff_mode:
     support: full
-    description: Shows what changes, decoded.
+    description: Shows the decoded changes of the maps. Contents of spec files are not shown.
 options:
   files:
-    description: Spec files or folders of one project.
-    type: list
-    elements: path
-    required: true
-  overlays:
-    description: Files that are laid over the spec in this order. What they say wins.
+    description: Spec files or directories of one project, on the host.
     type: list
     elements: path
     default: []
+  overlays:
+    description: Files on the host that override parts of the spec. A later one overrides an earlier one.
+    type: list
+    elements: path
+    default: []
+  src:
+    description:
+      - Spec files or directories of one project, on the controller, found as M(ansible.builtin.copy) finds its src.
+      - They are installed into O(dest) under their own names, unless the plan is refused. A directory is mirrored, so
+        files that it has only on the host are removed.
+    type: list
+    elements: path
+    version_added: "0.3.0"
+  overlays_src:
+    description: Files on the controller that override parts of the spec. They are installed too.
+    type: list
+    elements: path
+    version_added: "0.3.0"
+  data_src:
+    description: Files or directories on the controller that the spec names, such as tables and object files.
+    type: list
+    elements: path
+    version_added: "0.3.0"
+  content:
+    description: The spec itself, as text or as YAML in the playbook. O(dest) is the file for it.
+    type: raw
+    version_added: "0.3.0"
+  dest:
+    description:
+      - The directory on the host for the files of the controller. With O(content), the path of the spec file.
+      - The default with O(src) is V(/etc/provisioner).
+    type: path
+    version_added: "0.3.0"
   state:
     description:
-      - V(present) brings the maps to what the spec says.
-      - V(absent) detaches and unpins all that the project owns.
+      - V(present) brings the maps to the state of the spec.
+      - V(absent) detaches and unpins all that the project owns. Files in O(dest) stay as they are.
     type: str
     choices: [present, absent]
     default: present
   pin_root:
-    description: The pin directory, in place of the spec's.
+    description: The pin directory. It overrides the one of the spec.
     type: path
   approve_deletes:
-    description: Go beyond the spec's limits of deletes.
+    description: Exceed the limits of deletes that the spec sets.
     type: bool
     default: false
   allow_recreate:
-    description: Make live maps anew where they cannot change.
+    description: Recreate live maps that cannot be changed in place.
     type: bool
     default: false
   take_over:
-    description: Take over pins that another project made.
+    description: Take over pins that another project created.
     type: bool
     default: false
   prune:
@@ -60,15 +95,15 @@ options:
     type: bool
     default: false
   lock_timeout:
-    description: Seconds to wait while another process applies.
+    description: Seconds to wait while another process holds the lock.
     type: float
     default: 30
   allow_outside:
-    description: Let the spec name files outside its folder.
+    description: Allow the spec to name files outside its directory.
     type: bool
     default: false
   executable:
-    description: The provisioner's command.
+    description: The provisioner command.
     type: path
     default: provisioner
 seealso:
@@ -76,14 +111,24 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: The spec of the fleet, with what is this site's and this host's
+- name: Apply the spec of the fleet with the overlays of this site and this host
+  bpf.provisioner.maps:
+    src: [fleet/base.yaml]
+    overlays_src:
+      - fleet/sites/{{ site }}.yaml
+      - fleet/hosts/{{ inventory_hostname }}.yaml
+    data_src: [fleet/acl.csv]
+
+- name: Apply a spec that a template makes
+  bpf.provisioner.maps:
+    content: "{{ lookup('ansible.builtin.template', 'edge.yaml.j2') }}"
+    dest: /etc/provisioner/edge.yaml
+
+- name: Apply a spec that is on the host
   bpf.provisioner.maps:
     files: [/etc/provisioner/edge.yaml]
-    overlays:
-      - /etc/provisioner/site.yaml
-      - /etc/provisioner/host.yaml
 
-- name: Take all of it away
+- name: Destroy all maps of the project
   bpf.provisioner.maps:
     files: [/etc/provisioner/edge.yaml]
     state: absent
@@ -91,29 +136,34 @@ EXAMPLES = r"""
 
 RETURN = r"""
 digest:
-  description: Of the plan; the same spec and live state give the same.
+  description: The digest of the plan. The same spec and live state give the same digest.
   type: str
-  returned: where there is a plan
+  returned: if there is a plan
 summary:
-  description: How many outer maps, inner maps, entries and programs there are to create, change and delete.
+  description: How many outer maps, inner maps, entries and programs are to create, change and delete.
   type: dict
-  returned: where there is a plan
+  returned: if there is a plan
 changes:
-  description: Each difference, with address, action, reason, before and after; long lists are cut.
+  description: Each difference, with address, action, reason, before and after. Long lists are cut.
   type: list
   elements: dict
-  returned: where there is a plan
+  returned: if there is a plan
 hazards:
-  description: What is worth knowing before it is done.
+  description: Consequences of the change to know before it is made.
   type: list
   elements: dict
-  returned: where there is a plan
+  returned: if there is a plan
 result:
   description: How the apply ended.
   type: dict
   returned: not in check mode
+files_changed:
+  description: Names of files in O(dest) that differ from those of the controller.
+  type: list
+  elements: str
+  returned: with files of the controller
 errors:
-  description: What is wrong, with file, line, message and hint.
+  description: The errors, each with file, line, message and hint.
   type: list
   elements: dict
   returned: on failure
@@ -123,10 +173,22 @@ import json
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.bpf.provisioner.plugins.module_utils import command
+from ansible_collections.bpf.provisioner.plugins.module_utils.carried import Carried
 
 _ALLOW = ("approve_deletes", "allow_recreate", "take_over", "prune")
 _ALLOW_ABSENT = ("take_over",)
-"""What destroy asks for: it has no limits of deletes, and protected maps have no override."""
+"""The overrides of destroy: it has no limits of deletes, and prevent_destroy has no override."""
+
+
+_OF_THE_CONTROLLER = {
+    "src": {"type": "list", "elements": "path"},
+    "overlays_src": {"type": "list", "elements": "path"},
+    "data_src": {"type": "list", "elements": "path"},
+    "content": {"type": "raw"},
+    "dest": {"type": "path"},
+    "_carried": {"type": "dict"},
+}
+"""The action plugin gives `_carried` in place of the others: `archive`, `dest` and `directories`."""
 
 
 def overrides(params, absent):
@@ -136,10 +198,10 @@ def overrides(params, absent):
 
 
 def difference(document):
-    """What Ansible shows with --diff: a line per address, before and after."""
+    """What Ansible shows with --diff: a line for each address, before and after."""
     sides = {"before": [], "after": []}
     for change in document["changes"]:
-        # Of what is changed in place, that which is in it says how.
+        # A container that is updated in place has no values of its own: its entries have lines.
         alone = change["action"] != "update" or change["kind"] == "entry"
         for side, lines in sides.items():
             if alone and change[side] is not None:
@@ -158,36 +220,70 @@ def difference(document):
 def main():
     """Plan in check mode, else apply or destroy."""
     argument_spec = dict(command.SPEC)
+    argument_spec["files"] = {"type": "list", "elements": "path", "default": []}
+    argument_spec.update(_OF_THE_CONTROLLER)
     argument_spec.update({name: {"type": "bool", "default": False} for name in _ALLOW})
     argument_spec["state"] = {"type": "str", "choices": ["present", "absent"], "default": "present"}
     argument_spec["lock_timeout"] = {"type": "float", "default": 30}
     module = AnsibleModule(argument_spec=argument_spec, supports_check_mode=True)
+    if not module.params["files"]:
+        module.fail_json(msg="one of files, src and content is required")
     absent = module.params["state"] == "absent"
-    options = overrides(module.params, absent)
-
-    if module.check_mode:
-        verb, options = "plan", options + (["--destroy"] if absent else [])
-    else:
-        verb = "destroy" if absent else "apply"
-        options = [*options, "--yes", f"--lock-timeout={module.params['lock_timeout']}"]
-    status, document, errors = command.run(module, verb, command.arguments(module.params, options))
-    done = status == 0 or (module.check_mode and status == 2)
-
+    carried = module.params["_carried"] and Carried(module, **module.params["_carried"])
     told = {"changed": False}
+    folder = None
+    if carried:
+        changed, removed = ([], []) if absent else carried.differences()
+        told["files_changed"] = changed + removed
+        folder = carried.staged
+        if not module.check_mode and not absent:
+            # A spec that is invalid or refused is not installed: at the next boot it would be applied.
+            _finish(module, told, *_plan(module, absent, folder), only_failure=True)
+            carried.install()
+            folder = carried.dest
+    if module.check_mode:
+        _finish(module, told, *_plan(module, absent, folder))
+    _finish(module, told, *_apply(module, absent, folder))
+
+
+def _plan(module, absent, folder):
+    options = overrides(module.params, absent) + (["--destroy"] if absent else [])
+    status, document, errors = command.run(module, "plan", command.arguments(module.params, options), folder)
+    return status in (0, 2), status, document, errors
+
+
+def _apply(module, absent, folder):
+    options = [*overrides(module.params, absent), "--yes", f"--lock-timeout={module.params['lock_timeout']}"]
+    verb = "destroy" if absent else "apply"
+    status, document, errors = command.run(module, verb, command.arguments(module.params, options), folder)
+    return status == 0, status, document, errors
+
+
+def _finish(module, told, done, status, document, errors, only_failure=False):
+    """End the module with what a verb reported; with `only_failure`, return if it succeeded."""
+    if done and only_failure:
+        return
+    told = dict(told)
     if document is not None:
-        told = {key: document[key] for key in ("digest", "summary", "changes", "hazards", "result") if key in document}
+        told.update({key: document[key] for key in _KEYS if key in document})
         told["changed"] = _has_changed(document, done)
         if module._diff:
             told["diff"] = difference(document)
     if done:
+        told["changed"] |= bool(told.get("files_changed"))
         module.exit_json(**told)
+    if only_failure:
+        told["files_changed"] = []
     if not errors and document is not None:
-        errors = [_refusal(one) for one in document["blocked"]]  # a plan says it in its document alone
+        errors = [_refusal(blocked) for blocked in document["blocked"]]  # a plan has them only in its document
     module.fail_json(msg=command.in_words(errors), errors=errors, rc=status, **told)
 
 
+_KEYS = ("digest", "summary", "changes", "hazards", "result")
+
+
 def _has_changed(document, done):
-    """Whether something changed, or would; after a failure, whether something is live that was not."""
+    """Whether something changed, or would change. After a failure, whether something new is live."""
     result = document.get("result")
     if result is None:
         return done and document["changed"]
@@ -195,7 +291,7 @@ def _has_changed(document, done):
 
 
 def _refusal(blocked):
-    """A rule's refusal, in the words in which apply says it."""
+    """The refusal of a rule, in the words of apply."""
     hint = f"{blocked['override']} allows it" if blocked["override"] else ""
     return {"address": blocked["address"], "message": f"{blocked['rule']}: {blocked['message']}", "hint": hint}
 
