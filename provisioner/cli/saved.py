@@ -12,6 +12,7 @@ import msgspec
 from msgspec.structs import replace
 
 from provisioner import InputError, Location, Overrides, Plan, Problem, RefusedError
+from provisioner.files.reading import PLAN, InputFile
 
 _FORMAT = "provisioner-plan-1"
 
@@ -83,7 +84,7 @@ def save(path: Path, plan: Plan, overrides: Overrides) -> None:
 def read(path: Path) -> SavedPlan:
     """The plan in `path`. Raises InputError where it is none."""
     try:
-        fields = json.loads(path.read_text("utf-8"))
+        fields = json.loads(InputFile(path, PLAN).read())
         if fields.pop("format") != _FORMAT:
             raise ValueError("of another format")
         typed = {"overrides": Overrides(**fields["overrides"]), "targets": tuple(fields.get("targets", ()))}

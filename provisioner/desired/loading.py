@@ -17,6 +17,7 @@ from provisioner.desired.ownership import without_contents
 from provisioner.document import Document, Source
 from provisioner.document import overlays as overlaid
 from provisioner.document.inputs import Inputs
+from provisioner.files.reading import OBJECT, TABLE, InputFile
 from provisioner.kernel import host as this_host
 from provisioner.kernel.objects import inspect
 from provisioner.language import schema, schema_file
@@ -113,12 +114,12 @@ def _objects(
         if not one.file.text:  # the schema says so
             continue
         path = beside(one.file.where.file, one.file.text or "")
-        near = None if roots is None else [*roots, *(root.parent for root in roots)]
+        near = None if roots is None else (*roots, *(root.parent for root in roots))
         if near is not None and not document.is_inside(path, one.file, near, problems):
             continue
         inputs.note(path)
         try:
-            yield name, inspect(path)
+            yield name, inspect(InputFile(path, OBJECT, near))
         except InputError as error:
             problems.extend(replace(problem, where=one.file.where, address=name) for problem in error.problems)
 
@@ -159,10 +160,10 @@ def _table(
         return
     inputs.note(path)
     if (table.format or path.suffix.lower()) not in _BINARY:
-        texts[str(path)] = Source(path)
+        texts[str(path)] = Source(InputFile(path, TABLE, roots))
     from provisioner.tables import read_table  # few specs have tables
 
-    yield from read_table(table, path, problems)
+    yield from read_table(table, path, problems, roots)
 
 
 def beside(spec_file: str, name: str) -> Path:

@@ -24,6 +24,7 @@ from provisioner.document.compose import compose
 from provisioner.document.events import Events, syntax_problem
 from provisioner.document.inputs import Inputs
 from provisioner.document.merge import Merger, drop, overlay
+from provisioner.files.reading import SPEC, InputFile, read_limited
 from provisioner.model.errors import Problems, did_you_mean
 from provisioner.model.location import Location
 from provisioner.model.tree import MARK_COLUMN_BITS, Mapping, Scalar, Sequence
@@ -38,7 +39,7 @@ _SUFFIXES: Final = (".yaml", ".yml")
 class Source(msgspec.Struct, frozen=True):
     """A file that was read; its lines are fetched again only when a message shows one."""
 
-    path: Path | None
+    file: InputFile | None
     content: bytes | None = None
 
     def lines(self, numbers: SequenceOf[int]) -> dict[int, str]:
@@ -46,7 +47,7 @@ class Source(msgspec.Struct, frozen=True):
         wanted = set(numbers)
         found: dict[int, str] = {}
         try:
-            raw = io.BytesIO(self.content or b"") if self.path is None else self.path.open("rb")
+            raw = io.BytesIO(self.content or b"") if self.file is None else self.file.open()
             with io.TextIOWrapper(raw, "utf-8", "replace") as stream:
                 for at, line in enumerate(stream, start=1):
                     if at in wanted:
@@ -174,7 +175,7 @@ class _Loader:
             else:
                 assert isinstance(path, Path)
                 self.roots.append((path if os.path.isdir(path) else path.parent).resolve())  # no error here
-            for part in self._stdin_tree() if path == "-" else self._path_trees(path, None):
+            for part in self._stdin_tree() if path == "-" else self._path_trees(path, None, None):
                 merger.add(part)
         return merger.tree()
 
@@ -182,18 +183,23 @@ class _Loader:
         stdin = self._stdin
         content = b""
         if stdin is not None:
-            buffer = getattr(stdin, "buffer", None)
-            content = buffer.read() if buffer is not None else stdin.read().encode("utf-8", "surrogateescape")
+            try:
+                content = _read_text(stdin)
+            except OSError as error:
+                self._lost(f"cannot read standard input: {error.strerror}", Location(STDIN_NAME))
         self.files[STDIN_NAME] = Source(None, content)
         return self._with_includes(self._composed(io.BytesIO(content), STDIN_NAME), Path())
 
-    def _path_trees(self, path: Path, asked_by: Scalar | None) -> Iterator[Mapping]:
-        """The trees of a file, or of a folder's files; `asked_by` is the include that names it."""
+    def _path_trees(self, path: Path, asked_by: Scalar | None, roots: tuple[Path, ...] | None) -> Iterator[Mapping]:
+        """The trees of a file, or of a folder's files; `asked_by` is the include that names it.
+
+        Each is below one of `roots`, unless that is None.
+        """
         where = asked_by.where if asked_by else Location(str(path))
         self._inputs.note(path)
         try:
             if not path.is_dir():
-                yield from self._file_trees(path, where)
+                yield from self._file_trees(InputFile(path, SPEC, roots), where)
                 return
             inside = sorted(child for child in path.iterdir() if child.suffix in _SUFFIXES and child.is_file())
         except OSError as error:
@@ -202,9 +208,10 @@ class _Loader:
         if not inside:
             self._lost(f"no *.yaml or *.yml file in the folder {path}", where, "give a spec file")
         for child in inside:
-            yield from self._file_trees(child, where)
+            yield from self._file_trees(InputFile(child, SPEC, roots), where)
 
-    def _file_trees(self, path: Path, where: Location) -> Iterator[Mapping]:
+    def _file_trees(self, file: InputFile, where: Location) -> Iterator[Mapping]:
+        path = file.path
         resolved = path.resolve()
         if resolved in self._stack:
             chain = " -> ".join(str(step) for step in (*self._stack[self._stack.index(resolved) :], resolved))
@@ -214,10 +221,10 @@ class _Loader:
             return
         self._done.add(resolved)
         self._stack.append(resolved)
-        self.files[str(path)] = Source(path)
+        self.files[str(path)] = Source(file)
         self._inputs.note(path)
         try:
-            with path.open("rb") as stream:
+            with file.open() as stream:
                 tree = self._composed(stream, str(path))
         except OSError as error:
             near = did_you_mean(path.name, _names_in(path.parent), "check the path")
@@ -278,9 +285,17 @@ class _Loader:
             if glob.has_magic(text) and self._stack and resolved == self._stack[-1]:
                 continue
             if self._allow_outside or is_inside(path, pattern, self.roots, self._problems):
-                yield from self._path_trees(path, pattern)
+                yield from self._path_trees(path, pattern, None if self._allow_outside else tuple(self.roots))
             else:
                 self._problems.is_partial = True
+
+
+def _read_text(stdin: TextIO) -> bytes:
+    """All of a standard input, or of what stands for it. Raises OSError for too much."""
+    buffer = getattr(stdin, "buffer", None)
+    if buffer is not None:
+        return read_limited(buffer, SPEC)
+    return stdin.read().encode("utf-8", "surrogateescape")
 
 
 def is_inside(path: Path, named_by: Scalar, roots: SequenceOf[Path], problems: Problems) -> bool:

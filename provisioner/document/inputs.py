@@ -10,6 +10,8 @@ import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from provisioner.files.reading import POINTER, InputFile
+
 Stamp = tuple[int, int, int, int, int]
 """Device, inode, size, and the times of the last write and of the last change, in nanoseconds; links are followed."""
 
@@ -66,7 +68,7 @@ def _checkout_lock(folder: Path) -> Path | None:
         return git / "index.lock"
     try:
         # A linked work tree has a file there, which names the folder of its own that Git keeps.
-        word, _, place = git.read_text(encoding="utf-8", errors="surrogateescape").partition(":")
+        word, _, place = os.fsdecode(InputFile(git, POINTER).read()).partition(":")
     except OSError:
         return None
     return folder / place.strip() / "index.lock" if word == "gitdir" else None

@@ -13,6 +13,7 @@ from typing import Final, Self
 from provisioner import object_check
 from provisioner.codec.btf import BtfTypes
 from provisioner.codec.btf_specials import specials_of
+from provisioner.files.reading import OBJECT, InputFile
 from provisioner.kernel import libbpf, maps, object_probe
 from provisioner.kernel.fd import Fd, FdSet, MapFd, OwnedFd, ProgramFd
 from provisioner.kernel.reasons import LOAD, KernelError
@@ -60,7 +61,7 @@ class LoadedObject:
         self.close()
 
 
-def inspect(source: Path | bytes, name: str = "object") -> ObjectInfo:
+def inspect(source: Path | InputFile | bytes, name: str = "object") -> ObjectInfo:
     """What is in an object file, or in its bytes; `name` stands for the bytes in errors.
 
     Makes no BPF system call. Raises `InputError` for what is no BPF object, and for one with maps of the old kind.
@@ -79,7 +80,7 @@ def inspect(source: Path | bytes, name: str = "object") -> ObjectInfo:
 
 
 def load(
-    source: Path | bytes,
+    source: Path | InputFile | bytes,
     *,
     inner_templates: Mapping[str, MapShape] = MappingProxyType({}),
     template_btf: Mapping[str, EmittedBtf] = MappingProxyType({}),
@@ -159,22 +160,23 @@ def _second(kind: type[OwnedFd], number: int) -> OwnedFd:
         borrowed.disown()
 
 
-def _read(source: Path | bytes) -> bytes:
+def _read(source: Path | InputFile | bytes) -> bytes:
     if isinstance(source, bytes):
         return source
+    file = source if isinstance(source, InputFile) else InputFile(source, OBJECT)
     try:
-        return source.read_bytes()
+        return file.read()
     except OSError as error:
         hint = "compile it first" if error.errno == errno.ENOENT else ""
         raise InputError(Problem(f"cannot read the object file: {error.strerror}", _place(source), hint)) from error
 
 
-def _place(source: Path | bytes, name: str = "") -> Location:
+def _place(source: Path | InputFile | bytes, name: str = "") -> Location:
     return Location(name if isinstance(source, bytes) else str(source))
 
 
 @contextmanager
-def _opened(source: Path | bytes, data: bytes, name: str) -> Iterator[int]:
+def _opened(source: Path | InputFile | bytes, data: bytes, name: str) -> Iterator[int]:
     """An open `bpf_object`. libbpf names its data sections after the object, up to the first dot of the file name."""
     place = _place(source, name)
     _check(data, place)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from provisioner.files.reading import SNAPSHOT, InputFile
 from provisioner.model.errors import InputError, Problem
 from provisioner.model.location import Location
 from provisioner.observed.snapshot import Snapshot, from_bytes, to_bytes
@@ -13,7 +14,7 @@ from provisioner.observed.snapshot import Snapshot, from_bytes, to_bytes
 def read_snapshot(path: Path) -> Snapshot:
     """The snapshot in a file. Raises InputError where there is none."""
     try:
-        data = path.read_bytes()
+        data = InputFile(path, SNAPSHOT).read()
     except OSError as error:
         hint = "`export --snapshot FILE` writes one; `live` and `empty` stand for themselves"
         raise InputError(Problem(f"can't read the snapshot: {error.strerror}", Location(str(path)), hint)) from error

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
+from provisioner.files.reading import TABLE, VALUE, InputFile
 from provisioner.model.errors import Problems, did_you_mean
 from provisioner.model.spec import TableRef
 from provisioner.model.tree import RawChunk
@@ -17,7 +18,7 @@ from provisioner.tables import delimited, ndjson, parquet, raw
 from provisioner.tables.chunks import MAX_PROBLEMS
 from provisioner.tables.wanted import Wanted, wanted_columns
 
-_Reader = Callable[[Path, tuple[Wanted, ...], Problems], Iterable[RawChunk]]
+_Reader = Callable[[InputFile, tuple[Wanted, ...], Problems], Iterable[RawChunk]]
 
 _READERS: Final[dict[str, _Reader]] = {"csv": delimited.read, "ndjson": ndjson.read, "parquet": parquet.read}
 
@@ -31,17 +32,21 @@ _SUFFIXES: Final = {
 }
 
 
-def read_table(table: TableRef, path: Path, problems: Problems) -> Iterator[RawChunk]:
+def read_table(
+    table: TableRef, path: Path, problems: Problems, roots: tuple[Path, ...] | None = None
+) -> Iterator[RawChunk]:
     """The rows of the file at `path`, which `table` refers to; where problems were found, some of them.
 
+    The file is below one of `roots`, unless that is None.
     Paths begin with "key" and "value", and with "outer" where the table has an outer key. A raw file is one value at
     `RAW`, and no key. Problems are told when all rows were given.
     """
     told = Problems()
     kind = _format(table, told)
-    if kind is not None and _is_readable(table, path, told):
+    file = InputFile(path, VALUE if kind == "raw" else TABLE, roots)
+    if kind is not None and _is_readable(table, file, told):
         try:
-            yield from raw.read(table, path) if kind == "raw" else _READERS[kind](path, wanted_columns(table), told)
+            yield from raw.read(table, file) if kind == "raw" else _READERS[kind](file, wanted_columns(table), told)
         except OSError as error:
             told.add(f"can't read {path}: {error.strerror or error}", table.file.where)
     problems.extend(list(told)[:MAX_PROBLEMS])
@@ -61,18 +66,18 @@ def _format(table: TableRef, problems: Problems) -> str | None:
     return None
 
 
-def _is_readable(table: TableRef, path: Path, problems: Problems) -> bool:
-    """Whether there is a file to read; a pipe is none, for messages read their lines again."""
+def _is_readable(table: TableRef, file: InputFile, problems: Problems) -> bool:
+    """Whether there is a file to read."""
     try:
-        if path.is_file():
-            with path.open("rb"):
-                return True
-        reason = "it is no regular file" if path.exists() else "there is no such file"
+        file.open().close()
     except (OSError, ValueError) as error:
         reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
-    near = did_you_mean(path.name, _names_beside(path), f"the path is relative to {table.file.where.file}")
-    problems.add(f"can't read {path}: {reason}", table.file.where, near)
-    return False
+        near = did_you_mean(
+            file.path.name, _names_beside(file.path), f"the path is relative to {table.file.where.file}"
+        )
+        problems.add(f"can't read {file}: {reason}", table.file.where, near)
+        return False
+    return True
 
 
 def _names_beside(path: Path) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from array import array
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, BinaryIO, Final
@@ -21,6 +22,8 @@ BLOCK_BYTES: Final = 1 << 18
 FEW_BYTES: Final = 1 << 12
 """Text that is read row by row before NumPy has begun."""
 
+MAX_LINE_BYTES: Final = 1 << 26
+"""Bytes of a line: one that is longer is not an entry."""
 
 _LF: Final = 10
 
@@ -39,7 +42,10 @@ class Block(msgspec.Struct, frozen=True):
 
 
 def blocks(stream: BinaryIO, line: int) -> Iterator[Block]:
-    """The rest of a file, which begins with line number `line`. A line that is very long is a block of its own."""
+    """The rest of a file, which begins with line number `line`. A line that is very long is a block of its own.
+
+    Raises OSError for one that is too long.
+    """
     rest = b""
     offset = stream.tell()
     while True:
@@ -51,8 +57,14 @@ def blocks(stream: BinaryIO, line: int) -> Iterator[Block]:
             yield Block(whole[:end], offset, line, lines)
             offset, line = offset + end, line + lines
         rest = whole[end:]
+        if len(rest) > MAX_LINE_BYTES:
+            raise line_too_long(line)
         if not data:
             return
+
+
+def line_too_long(number: int) -> OSError:
+    return OSError(errno.EFBIG, f"line {number} is longer than {MAX_LINE_BYTES:,} bytes")
 
 
 def is_text(data: bytes) -> bool:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Callable, Collection, Iterator, Sequence
-from pathlib import Path as FilePath
 from typing import TYPE_CHECKING, Any, Final
 
+from provisioner.files.reading import InputFile
 from provisioner.model.tree import MARK_COLUMN_BITS, Find, PackedColumn, RawChunk
 
 if TYPE_CHECKING:
@@ -84,16 +84,16 @@ def flatten(value: Any, path: Path, as_text: Callable[[Any], str | None]) -> Ite
 class Lines:
     """A text file whose lines are fetched again for messages; the first fetch notes where every 512th line begins."""
 
-    __slots__ = ("_path", "_starts")
+    __slots__ = ("_file", "_starts")
 
-    def __init__(self, path: FilePath) -> None:
-        self._path = path
+    def __init__(self, file: InputFile) -> None:
+        self._file = file
         self._starts: array[int] | None = None
 
     def after(self, number: int) -> Iterator[str]:
         """Line `number`, counted from 1, and those that follow; none where the file is gone or shorter."""
         try:
-            with self._path.open("rb") as stream:
+            with self._file.open() as stream:
                 if self._starts is None:
                     self._starts = array("Q", _starts(stream))
                 at, skip = divmod(number - 1, _INDEX_EVERY)

@@ -7,17 +7,18 @@ import io
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from enum import Enum, auto
+from functools import partial
 from itertools import islice
-from pathlib import Path as FilePath
 from typing import TYPE_CHECKING, BinaryIO
 
 import msgspec
 
+from provisioner.files.reading import InputFile
 from provisioner.model.errors import Problems
 from provisioner.model.location import Location
 from provisioner.model.tree import RawChunk
 from provisioner.tables import plain_csv
-from provisioner.tables.blocks import FEW_BYTES, Block, block_chunk, blocks
+from provisioner.tables.blocks import FEW_BYTES, MAX_LINE_BYTES, Block, block_chunk, blocks, line_too_long
 from provisioner.tables.chunks import CHUNK_ROWS, MAX_PROBLEMS, Lines, make_chunk
 from provisioner.tables.wanted import Wanted, missing, origin
 
@@ -28,40 +29,50 @@ if TYPE_CHECKING:
     from provisioner.model.types import Path
 
 
-def read(path: FilePath, wanted: tuple[Wanted, ...], problems: Problems) -> Iterator[RawChunk]:
+def read(file: InputFile, wanted: tuple[Wanted, ...], problems: Problems) -> Iterator[RawChunk]:
     """The wanted columns of the file's rows. Raises OSError."""
-    reader = _Reader(path, wanted, problems)
+    reader = _Reader(file, wanted, problems)
     try:
-        with path.open("rb") as stream:
+        with file.open() as stream:
             yield from reader.chunks(stream)
     except UnicodeDecodeError:
-        where = _first_undecodable(path)
+        where = _first_undecodable(file)
         problems.add("this is not UTF-8", where, "save the table as UTF-8")
 
 
-def _first_undecodable(path: FilePath) -> Location:
-    with path.open("rb") as stream:
+def _first_undecodable(file: InputFile) -> Location:
+    with file.open() as stream:
         for number, line in enumerate(stream, start=1):
             try:
                 line.decode()
             except UnicodeDecodeError as error:
                 before = line[: error.start].decode("utf-8-sig" if number == 1 else "utf-8")
-                return Location(str(path), number, len(before) + 1)
-    return Location(str(path))
+                return Location(str(file), number, len(before) + 1)
+    return Location(str(file))
+
+
+def _limited(text: io.TextIOWrapper) -> Iterator[str]:
+    """The lines of a file. Raises OSError for one that is too long."""
+    for number, line in enumerate(iter(partial(text.readline, MAX_LINE_BYTES + 1), ""), start=1):
+        if len(line) > MAX_LINE_BYTES:
+            raise line_too_long(number)
+        yield line
 
 
 class _Reader:
-    def __init__(self, path: FilePath, wanted: tuple[Wanted, ...], problems: Problems) -> None:
-        self._file = str(path)
-        self._lines = Lines(path)
+    def __init__(self, file: InputFile, wanted: tuple[Wanted, ...], problems: Problems) -> None:
+        self._file = str(file)
+        self._lines = Lines(file)
         self._wanted = wanted
         self._problems = problems
-        self._delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
+        self._delimiter = "\t" if file.path.suffix.lower() == ".tsv" else ","
         self._width = 0
         self._numbers: list[int] = []
 
     def chunks(self, stream: BinaryIO) -> Iterator[RawChunk]:
-        header = stream.readline()
+        header = stream.readline(MAX_LINE_BYTES + 1)
+        if len(header) > MAX_LINE_BYTES:
+            raise line_too_long(1)
         if b'"' in header or not header.isascii():
             stream.seek(0)
             yield from self._by_rows(stream, 0)
@@ -112,7 +123,7 @@ class _Reader:
         """The rest of the file as `csv` reads it, with the header where no lines are `above`."""
         text = io.TextIOWrapper(stream, "utf-8" if above else "utf-8-sig", newline="\n")
         try:
-            rows = self._csv(text)
+            rows = self._csv(_limited(text))
             if above or self._read_header(rows):
                 yield from self._rows(rows, above)
         finally:

@@ -6,9 +6,9 @@ import io
 import json
 from collections.abc import Iterator
 from json import JSONDecodeError
-from pathlib import Path as FilePath
 from typing import TYPE_CHECKING, Any, Final
 
+from provisioner.files.reading import InputFile
 from provisioner.model.errors import Problems, did_you_mean
 from provisioner.model.location import Location
 from provisioner.model.tree import RawChunk
@@ -31,16 +31,16 @@ _DECODER: Final = json.JSONDecoder(parse_int=str, parse_float=str)
 """For text that was read before."""
 
 
-def read(path: FilePath, wanted: tuple[Wanted, ...], problems: Problems) -> Iterator[RawChunk]:
+def read(file: InputFile, wanted: tuple[Wanted, ...], problems: Problems) -> Iterator[RawChunk]:
     """The wanted members of each line's object. Raises OSError."""
-    return _Reader(path, wanted, problems).chunks()
+    return _Reader(file, wanted, problems).chunks()
 
 
 class _Reader:
-    def __init__(self, path: FilePath, wanted: tuple[Wanted, ...], problems: Problems) -> None:
-        self._path = path
-        self._file = str(path)
-        self._lines = Lines(path)
+    def __init__(self, file: InputFile, wanted: tuple[Wanted, ...], problems: Problems) -> None:
+        self._input = file
+        self._file = str(file)
+        self._lines = Lines(file)
         self._wanted = wanted
         self._problems = problems
         self._decode = json.JSONDecoder(
@@ -53,7 +53,7 @@ class _Reader:
 
     def chunks(self) -> Iterator[RawChunk]:
         gatherer = Gatherer(self._file, self._find)
-        with self._path.open("rb") as stream:
+        with self._input.open() as stream:
             for block in blocks(stream, 1):
                 if (columns := self._split(block)) is not None:
                     self._begun = True

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from decimal import Decimal
 from functools import reduce
-from pathlib import Path as FilePath
 from typing import TYPE_CHECKING, Any, Final
 
+from provisioner.files.reading import InputFile
 from provisioner.model.errors import Problems
 from provisioner.model.location import Location
 from provisioner.model.tree import RawChunk
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _BATCH_ROWS: Final = 16 * CHUNK_ROWS
 
 
-def read(path: FilePath, wanted: tuple[Wanted, ...], problems: Problems) -> Iterator[RawChunk]:
+def read(file: InputFile, wanted: tuple[Wanted, ...], problems: Problems) -> Iterator[RawChunk]:
     """The wanted columns of the file's rows. A place is the row's number, from 1, and the column's. Raises OSError."""
     try:
         import pyarrow
@@ -28,22 +28,22 @@ def read(path: FilePath, wanted: tuple[Wanted, ...], problems: Problems) -> Iter
         import pyarrow.parquet
     except ImportError:
         hint = "pip install 'bpf-provisioner[tables]'"
-        problems.add(f"reading {path} needs pyarrow, which is not installed", wanted[0].where, hint)
+        problems.add(f"reading {file} needs pyarrow, which is not installed", wanted[0].where, hint)
         return
     try:
-        with pyarrow.parquet.ParquetFile(path) as file:
-            yield from _Reader(pyarrow, path, wanted, problems).chunks(file)
+        with file.open() as stream, pyarrow.parquet.ParquetFile(stream) as table:
+            yield from _Reader(pyarrow, str(file), wanted, problems).chunks(table)
     except (pyarrow.ArrowException, ValueError) as error:  # ValueError: text that is not UTF-8
         reason = str(error).splitlines()[0]
-        problems.add(f"{path} is no Parquet file that can be read: {reason}", wanted[0].where)
+        problems.add(f"{file} is no Parquet file that can be read: {reason}", wanted[0].where)
 
 
 class _Reader:
-    def __init__(self, pyarrow: Any, path: FilePath, wanted: tuple[Wanted, ...], problems: Problems) -> None:
+    def __init__(self, pyarrow: Any, file: str, wanted: tuple[Wanted, ...], problems: Problems) -> None:
         self._types = pyarrow.types
         self._member = pyarrow.compute.struct_field
         self._string = pyarrow.string()
-        self._file = str(path)
+        self._file = file
         self._wanted = wanted
         self._problems = problems
         self._numbers: list[int] = []

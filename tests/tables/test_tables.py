@@ -367,10 +367,12 @@ def test_files_that_cannot_be_read_are_told_at_the_spec_line(tmp_path: Path) -> 
     assert not list(read_table(reference("acll.csv"), tmp_path / "acll.csv", problems))
     [problem] = problems
     assert str(problem) == (
-        f"spec.yaml:7:9: can't read {tmp_path}/acll.csv: there is no such file (did you mean `acl.csv`?)"
+        f"spec.yaml:7:9: can't read {tmp_path}/acll.csv: No such file or directory (did you mean `acl.csv`?)"
     )
-    assert read(tmp_path, "folder.csv")[1] == ["spec.yaml:7:9: can't read folder.csv: it is no regular file"]
-    assert read(tmp_path, "a\0.csv")[1] == ["spec.yaml:7:9: can't read a\0.csv: there is no such file"]
+    assert read(tmp_path, "folder.csv")[1] == [
+        "spec.yaml:7:9: can't read folder.csv: it is a directory, not a regular file"
+    ]
+    assert read(tmp_path, "a\0.csv")[1] == ["spec.yaml:7:9: can't read a\0.csv: embedded null byte"]
     assert read(tmp_path, "acl.txt")[1] == ["spec.yaml:7:9: `acl.txt` does not tell its format"]
     assert read(tmp_path, "acl.txt", "key,value\n1,2\n", kind="csv") == ([{("key",): "1", ("value",): "2"}], [])
 
@@ -497,7 +499,7 @@ def test_one_value_may_come_from_a_raw_file(tmp_path: Path, entries: str) -> Non
     ("entries", "at", "expected"),
     [
         ("{5: {from: short.bin, format: raw}}", "short", "15 bytes do not make a struct backend[2], which takes 16"),
-        ("{5: {from: none.bin, format: raw}}", "none", "can't read none.bin: there is no such file"),
+        ("{5: {from: none.bin, format: raw}}", "none", "can't read none.bin: No such file or directory"),
         (
             "{5: {from: a.bin, format: raw}, 6: {from: a.bin, format: csv}}",
             "csv",

@@ -1,0 +1,107 @@
+"""Every file that a user names is opened here: a regular file, not larger than its kind may be.
+
+A FIFO would block, a device may never end, and opening one can have effects. `-` is standard input, with the limit of
+its kind. Files of the kernel (/proc, /sys) are read where they are known.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from pathlib import Path
+from typing import BinaryIO, Final
+
+import msgspec
+
+_MIB: Final = 1 << 20
+_GIB: Final = 1 << 30
+VARIABLE: Final = "PROVISIONER_MAX_FILE_BYTES"
+"""The environment variable that replaces all limits."""
+
+_FLAGS: Final = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+_OTHERS: Final = {
+    stat.S_IFDIR: "directory",
+    stat.S_IFIFO: "FIFO",
+    stat.S_IFSOCK: "socket",
+    stat.S_IFCHR: "character device",
+    stat.S_IFBLK: "block device",
+}
+
+
+class Kind(msgspec.Struct, frozen=True):
+    """A kind of file, in the plural, and the most bytes that one may have."""
+
+    name: str
+    most: int
+
+    @property
+    def limit(self) -> int:
+        """The limit in force: the environment's, where it is a number."""
+        given = os.environ.get(VARIABLE, "")
+        return int(given) if given.isascii() and given.isdecimal() else self.most
+
+
+SPEC: Final = Kind("spec files", 2 * _GIB)
+TABLE: Final = Kind("tables", 64 * _GIB)
+VALUE: Final = Kind("raw values", _GIB)
+OBJECT: Final = Kind("object files", 256 * _MIB)
+SNAPSHOT: Final = Kind("snapshots", 4 * _GIB)
+PLAN: Final = Kind("saved plans", 256 * _MIB)
+POINTER: Final = Kind("files of Git", 64 * 1024)
+
+
+class InputFile(msgspec.Struct, frozen=True):
+    """A file to read. Where `roots` are given, it must be below one of them, links followed, when it is opened."""
+
+    path: Path
+    kind: Kind
+    roots: tuple[Path, ...] | None = None
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+    def open(self) -> BinaryIO:
+        """The file, opened for reading. Raises OSError, whose `strerror` says what is wrong with it."""
+        _check(os.stat(self.path), self)  # a device is not opened at all
+        if self.roots is None:
+            number = os.open(self.path, _FLAGS)
+        else:
+            from provisioner.files.beneath import open_beneath  # a snapshot and a plan need no ctypes
+
+            number = open_beneath(self.path, self.roots, _FLAGS)
+        try:
+            _check(os.fstat(number), self)
+            if not os.fstat(number).st_size and os.pread(number, 1, 0):
+                raise OSError(errno.EINVAL, "it does not have a size: it is a file of the kernel", str(self.path))
+            return os.fdopen(number, "rb")
+        except BaseException:
+            os.close(number)
+            raise
+
+    def read(self) -> bytes:
+        """All of the file. Raises OSError."""
+        with self.open() as stream:
+            return read_limited(stream, self.kind)
+
+
+def read_limited(stream: BinaryIO, kind: Kind) -> bytes:
+    """The rest of a stream, such as standard input, which ends where too much comes. Raises OSError."""
+    data = stream.read(kind.limit + 1)
+    if len(data) > kind.limit:
+        raise _too_large(f"it has more than {kind.limit:,} bytes", kind, str(getattr(stream, "name", "")))
+    return data
+
+
+def _check(status: os.stat_result, file: InputFile) -> None:
+    if not stat.S_ISREG(status.st_mode):
+        what = _OTHERS.get(stat.S_IFMT(status.st_mode), "special file")
+        number = errno.EISDIR if stat.S_ISDIR(status.st_mode) else errno.EINVAL
+        raise OSError(number, f"it is a {what}, not a regular file", str(file.path))
+    if status.st_size > file.kind.limit:
+        raise _too_large(f"it has {status.st_size:,} bytes", file.kind, str(file.path))
+
+
+def _too_large(what: str, kind: Kind, name: str) -> OSError:
+    limit = f"the limit for {kind.name} is {kind.limit:,}"
+    return OSError(errno.EFBIG, f"{what}, {limit} (set {VARIABLE} to read it)", name)
