@@ -23,6 +23,7 @@ from tests.conftest import remove_tree
 DOCS = pages.ROOT / "docs"
 PAGES = sorted([pages.ROOT / "README.md", *DOCS.rglob("*.md")])
 RUN = ("file", "edit", "console", "python", "excerpt", "overlay")
+DIRECTORIES = "benchmarks|bpf|docs|examples|integrations|packaging|provisioner|schemas|scripts|tests"
 NOT_RUN_HERE = ("run by", "not run")
 PROJECT: dict[str, Any] = tomllib.loads((pages.ROOT / "pyproject.toml").read_text())["project"]
 
@@ -102,6 +103,16 @@ def test_every_fence_is_parsed(page: Path) -> None:
     """Each has two lines that begin with a fence."""
     fences = [block for block in pages.blocks(page) if block.kind != "edit"]
     assert len(re.findall(r"^ *```", page.read_text(), flags=re.MULTILINE)) == 2 * len(fences)
+
+
+@pytest.mark.parametrize("page", [*PAGES, pages.ROOT / "CONTRIBUTING.md"], ids=lambda page: page.stem)
+def test_files_that_a_page_names_exist(page: Path) -> None:
+    """Paths of the repository, and tests by their names."""
+    text = page.read_text()
+    for path in re.findall(rf"`((?:{DIRECTORIES})/[\w./-]*)`", text):
+        assert (pages.ROOT / path).exists(), path
+    for name in re.findall(r"`(test_\w+\.py)`", text):
+        assert list((pages.ROOT / "tests").rglob(name)), name
 
 
 def test_every_command_that_writes_json_has_a_sample() -> None:
