@@ -9,7 +9,7 @@ from typing import Final, assert_never
 from msgspec.structs import replace
 
 from provisioner.codec.array import Array
-from provisioner.codec.btf import BtfTypes
+from provisioner.codec.btf import MAX_DEPTH, BtfTypes
 from provisioner.codec.btf_convert import Conversion
 from provisioner.codec.integer import Boolean, Enum, Integer
 from provisioner.codec.layout import Struct, lay_out_struct, lay_out_union
@@ -37,8 +37,8 @@ from provisioner.model.type_expr import (
 )
 from provisioner.model.types import ByteOrder, Type
 
-MAX_SIZE: Final = 1 << 30
-"""Bytes of one value; array maps end at INT_MAX for all their values together (array_map_alloc_check)."""
+MAX_SIZE: Final = 1 << 26
+"""Bytes of one value: a limit on memory. In a hash the kernel takes up to 4 MiB (htab_map_alloc_check)."""
 
 ELEMENTS: Final = ("char", "bytes")
 """Names that stand only before `[N]`."""
@@ -111,6 +111,7 @@ class Builder:
         self._builtins = builtins(byteorder, lookups or {})
         self._built: dict[str, Type | None] = {}
         self._open: list[str] = []
+        self._depth = 0
         for name in types.keys() & {*self._builtins, *ELEMENTS}:
             self._refuse(f"`{name}` is a type already", types[name].where, "choose another name")
 
@@ -121,6 +122,16 @@ class Builder:
 
     def build(self, expr: TypeExpr) -> Type | None:
         """The type, or None with at least one Problem added."""
+        if self._depth >= MAX_DEPTH:
+            what = f"types are nested deeper than {MAX_DEPTH} levels"
+            return self._refuse(what, expr.where, "the kernel refuses BTF that is nested deeper")
+        self._depth += 1
+        try:
+            return self._of_form(expr)
+        finally:
+            self._depth -= 1
+
+    def _of_form(self, expr: TypeExpr) -> Type | None:
         match expr:
             case NamedType():
                 return self._named(expr)

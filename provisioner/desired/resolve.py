@@ -76,16 +76,22 @@ class Resolver:
         """
         asked = {name for builder in self._builders.values() for name in builder.built}
         for name, expr in self._spec.types.items():
-            if name not in asked and not self._needs_object(expr, frozenset({name})):
+            if name not in asked and not self._needs_object(expr):
                 self._builder(None).build(NamedType(name, expr.where))
 
-    def _needs_object(self, expr: TypeExpr, above: frozenset[str]) -> bool:
-        """Whether an object has to lay the type out; `above` are the named types that it is within."""
+    def _needs_object(self, expr: TypeExpr) -> bool:
+        """Whether the layout of the type, or of a named type within it, comes from the object of a map."""
         types = self._spec.types
-        named = {part.name for part in parts(expr) if isinstance(part, NamedType)} & types.keys() - above
-        return any(isinstance(part, BtfType) and not part.source for part in parts(expr)) or any(
-            self._needs_object(types[name], above | {name}) for name in named
-        )
+        seen: set[str] = set()
+        pending = [expr]
+        while pending:
+            for part in parts(pending.pop()):
+                if isinstance(part, BtfType) and not part.source:
+                    return True
+                if isinstance(part, NamedType) and part.name in types and part.name not in seen:
+                    seen.add(part.name)
+                    pending.append(types[part.name])
+        return False
 
     def plain(self, one: PlainMap) -> Resolved | None:
         definition = self._definition(one.object, one.name, one.where)

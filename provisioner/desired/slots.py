@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 import msgspec
 import numpy as np
@@ -21,6 +22,9 @@ from provisioner.model.location import Location
 from provisioner.model.spec import Contents, InnerMap, InnerTemplate, KeyRange, OuterMap, SharedInnerMap
 from provisioner.model.tree import Scalar, flatten
 from provisioner.model.types import Bytes, Path, Type
+
+MAX_SLOTS: Final = 1 << 24
+"""Slots that one range or default may fill: a limit on memory, as the kernel takes up to 2^32-1."""
 
 
 class Inner(msgspec.Struct, frozen=True):
@@ -105,6 +109,8 @@ class SlotWriter:
         share = self._shared.get(name) if name is not None else None
         if share is None or not self._resolved.shape.is_array:
             return written
+        if self._is_over_limit(self._resolved.shape.max_entries, self._outer.where):
+            return written
         declared = np.zeros(self._resolved.shape.max_entries, np.bool_)
         index = entry_table.as_indexes(written.keys, self._byteorder)
         declared[index[index < len(declared)]] = True
@@ -166,13 +172,24 @@ class SlotWriter:
         if found is None:
             return np.zeros((0, kind.size), np.uint8)
         first, last = found
-        if last - first >= self._resolved.shape.max_entries:
-            what = f"the range {first}..{last} has more keys than {self._outer.name} has slots"
+        count, slots = last - first + 1, self._resolved.shape.max_entries
+        if count > slots:
+            what = f"the range has {count:,} keys, and max_entries of {self._outer.name} is {slots:,}"
             self._problems.add(what, written.where, "raise max_entries, or shorten the range", self._outer.name)
             return np.zeros((0, kind.size), np.uint8)
+        if self._is_over_limit(count, written.where):
+            return np.zeros((0, kind.size), np.uint8)
         return entry_table.number_keys(
-            np.arange(last - first + 1, dtype=np.uint64) + np.uint64(first), kind.size, kind.number_order
+            np.arange(count, dtype=np.uint64) + np.uint64(first), kind.size, kind.number_order
         )
+
+    def _is_over_limit(self, count: int, where: Location) -> bool:
+        """Whether one declaration makes more slots than MAX_SLOTS, which is a problem."""
+        if count <= MAX_SLOTS:
+            return False
+        what = f"{count:,} inner maps of {self._outer.name} are declared; the limit is {MAX_SLOTS:,}"
+        self._problems.add(what, where, "declare fewer inner maps", self._outer.name)
+        return True
 
     def _check(self, written: Written, owned: Sequence[OwnedRange]) -> None:
         """Keys that stand twice, indexes out of range, more slots than there is room for."""

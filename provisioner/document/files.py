@@ -33,6 +33,9 @@ STDIN_NAME: Final = "<stdin>"
 MAX_LINE: Final = 1 << (MARK_COLUMN_BITS - 1)
 """Bytes of a line whose columns surely fit into a packed mark."""
 
+MAX_INCLUDE_DEPTH: Final = 64
+"""Files that include each other in a chain."""
+
 _SUFFIXES: Final = (".yaml", ".yml")
 
 
@@ -218,6 +221,10 @@ class _Loader:
             self._problems.add(f"files include each other in a circle: {chain}", where, "remove one of the includes")
             return
         if resolved in self._done:
+            return
+        if len(self._stack) >= MAX_INCLUDE_DEPTH:
+            what = f"includes are nested deeper than {MAX_INCLUDE_DEPTH} files"
+            self._lost(what, where, "include the files from one file, with a pattern such as `tenants/*.yaml`")
             return
         self._done.add(resolved)
         self._stack.append(resolved)

@@ -30,6 +30,8 @@ from provisioner.model.tree import Mapping, Node, RawEntries, Scalar, Sequence, 
 from provisioner.model.uapi import NEEDED_FLAGS, MapFlag, MapType
 
 POSSIBLE_CPUS: Final = "possible_cpus"
+UINT32_MAX: Final = (1 << 32) - 1
+UINT64_MAX: Final = (1 << 64) - 1
 _Choice = TypeVar("_Choice", bound=Enum)
 _FLAGS: Final = {flag.name.lower(): flag for flag in MapFlag if flag.name}
 _TYPES: Final = {map_type.word: map_type for map_type in MapType}
@@ -39,10 +41,15 @@ def text(node: Node | None) -> str | None:
     return node.text if isinstance(node, Scalar) else None
 
 
-def number(node: Node | None) -> int | None:
-    """A whole number that is written bare."""
+def number(node: Node | None, low: int = 0, high: int = UINT32_MAX) -> int | None:
+    """An integer without quotes, from `low` to `high`; None for everything else, which the schema reports."""
     value = plain(node) if isinstance(node, Scalar) else None
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
+    return value if isinstance(value, int) and not isinstance(value, bool) and low <= value <= high else None
+
+
+def capacity(node: Node | None) -> int | None:
+    """A `max_entries`, which the kernel holds in 32 bits."""
+    return number(node, 1)
 
 
 def is_true(node: Node | None) -> bool:
@@ -68,9 +75,9 @@ def read_fields(body: Mapping, problems: Problems) -> MapFields:
         map_type=map_type,
         key=read_type(body.get("key"), problems),
         value=read_type(body.get("value"), problems),
-        max_entries=number(body.get("max_entries")),
+        max_entries=capacity(body.get("max_entries")),
         map_flags=(flags or MapFlag(0)) | needed if needed else flags,
-        map_extra=number(body.get("map_extra")),
+        map_extra=number(body.get("map_extra"), 0, UINT64_MAX),
         numa_node=number(body.get("numa_node")),
         filled_flags=needed & ~(flags or MapFlag(0)),
     )
@@ -123,7 +130,7 @@ def _range(node: Scalar, problems: Problems) -> KeyRange | None:
 def read_limits(node: Node | None) -> Limits | None:
     if not isinstance(node, Mapping):
         return None
-    percents = number(node.get("delete_percent")), number(node.get("update_percent"))
+    percents = number(node.get("delete_percent"), 0, 100), number(node.get("update_percent"), 0, 100)
     return Limits(*percents, number(node.get("at_least")), node.where)
 
 
@@ -186,7 +193,7 @@ def _inner_map(key: Node, where: Location, body: Mapping, problems: Problems) ->
     return InnerMap(
         key=slot,
         entries=read_entries(body.get("entries")),
-        max_entries=number(body.get("max_entries")),
+        max_entries=capacity(body.get("max_entries")),
         shared=text(body.get("shared")),
         policy=read_policy(body, problems),
         where=where,

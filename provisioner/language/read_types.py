@@ -26,6 +26,9 @@ from provisioner.model.type_expr import (
 
 _FORMS: Final = ("struct", "union", "enum", "btf", "lpm_key", "type")
 _NAMED: Final = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)((?:\[(?:0x[0-9A-Fa-f]+|[1-9][0-9]*)\])*)")
+MAX_DIMENSIONS: Final = 32
+"""As many as BTF may nest types (MAX_RESOLVE_DEPTH, kernel/bpf/btf.c)."""
+
 _COUNT: Final = re.compile(r"\[([^]]+)\]")
 
 
@@ -46,7 +49,11 @@ def _named(node: Scalar, problems: Problems) -> TypeExpr | None:
     if found is None:
         return None
     result: TypeExpr = NamedType(found[1], node.where)
-    for count in reversed(_COUNT.findall(found[2])):
+    counts = _COUNT.findall(found[2])
+    if len(counts) > MAX_DIMENSIONS:
+        problems.add(f"an array has {len(counts)} dimensions; the limit is {MAX_DIMENSIONS}", node.where)
+        return None
+    for count in reversed(counts):
         number = integer(count)
         if not number or number >= 1 << 32:
             problems.add(f"`{node.text}` has a count out of range", node.where, "a count is from 1 to 4294967295")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 from msgspec.structs import replace
@@ -20,6 +20,8 @@ from provisioner.model.uapi import (
     MapFlag,
     MapType,
 )
+
+UINT32_MAX: Final = (1 << 32) - 1
 
 
 class MapShape(msgspec.Struct, frozen=True):
@@ -54,10 +56,12 @@ class MapShape(msgspec.Struct, frozen=True):
     def kept_capacity(self, max_entries: int, possible_cpus: int) -> int:
         """What the kernel makes of `max_entries`: an LRU without a common list has equal shares for all CPUs.
 
-        Rounded up to a multiple of the possible CPUs (htab_map_alloc, kernel/bpf/hashtab.c).
+        Rounded up to a multiple of the possible CPUs, or down where 32 bits do not hold it (htab_map_alloc,
+        kernel/bpf/hashtab.c).
         """
         if self.map_type in LRU_TYPES and self.map_flags & MapFlag.NO_COMMON_LRU:
-            return -(-max_entries // possible_cpus) * possible_cpus
+            rounded = -(-max_entries // possible_cpus) * possible_cpus
+            return rounded if rounded <= UINT32_MAX else rounded - possible_cpus
         return max_entries
 
     @property

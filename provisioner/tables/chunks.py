@@ -18,6 +18,9 @@ CHUNK_ROWS: Final = 512
 MAX_PROBLEMS: Final = 50
 """Problems told of one file: readers end when there are as many."""
 
+MAX_DEPTH: Final = 64
+"""Lists and objects inside each other."""
+
 _LINE: Final = 1 << MARK_COLUMN_BITS
 _INDEX_EVERY: Final = 512
 
@@ -68,7 +71,12 @@ def steps(name: str, names: Collection[str]) -> tuple[str, ...]:
 
 
 def flatten(value: Any, path: Path, as_text: Callable[[Any], str | None]) -> Iterator[tuple[Path, str | None]]:
-    """Every scalar in `value`, as JSON has it, with its path. Raises UnreadableError for an empty list or object."""
+    """Every scalar in `value`, as JSON has it, with its path.
+
+    Raises UnreadableError for an empty list or object, and for nesting deeper than MAX_DEPTH.
+    """
+    if len(path) > MAX_DEPTH:
+        raise UnreadableError(f"the value is nested deeper than {MAX_DEPTH} levels")
     if isinstance(value, dict | list) and not value:
         raise UnreadableError("an entry has an empty list or mapping in it")
     if isinstance(value, dict):
