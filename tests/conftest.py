@@ -25,7 +25,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from provisioner.kernel import bpffs
-from tests import ledger, preload, recorder
+from tests import command, ledger, preload, recorder
 
 SOURCES: Final = Path(__file__).parent / "bpf"
 _CLONE_NEWNS: Final = 0x00020000
@@ -53,6 +53,7 @@ def pytest_configure(config: pytest.Config) -> None:
     folder.chmod(0o755)
     config.stash[_FOLDER] = folder
     config.stash[_OUTSIDE] = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    command.prepare(folder)
     if _TROUBLE not in config.stash:
         recorder.start(folder / "record")
         _enter_namespaces(config, folder / "bpffs")
@@ -82,6 +83,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     """The mounts end with the process; the directory that holds the mount point does not."""
     if _FOLDER not in config.stash:
         return
+    command.finish()
     os.close(config.stash[_OUTSIDE])
     if _TROUBLE not in config.stash:
         ctypes.CDLL(None).umount2(os.fsencode(config.stash[_FOLDER] / "bpffs"), 2)

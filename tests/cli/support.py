@@ -15,6 +15,7 @@ from typing import Any, Final
 from jsonschema import Draft202012Validator
 
 from provisioner.language import schema_file
+from tests import command
 
 COMMAND: Final = (sys.executable, "-m", "provisioner")
 
@@ -66,8 +67,10 @@ def parsed(text: str) -> dict[str, Any]:
 
 def run(*words: str | Path, text: str | None = None, python: tuple[str, ...] = ()) -> Done:
     """Run `provisioner` with no terminal; `text` is its standard input, `python` options of the interpreter."""
-    command = [sys.executable, *python, "-m", "provisioner", *map(str, words)]
-    done = subprocess.run(command, input=text or "", capture_output=True, text=True, env=environment())
+    if not python:
+        return Done(*command.run(words, text or "", environment()))
+    started = [sys.executable, *python, "-m", "provisioner", *map(str, words)]
+    done = subprocess.run(started, input=text or "", capture_output=True, text=True, env=environment())
     return Done(done.returncode, done.stdout, done.stderr)
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import command
 from tests.cli.support import COMMAND
 from tests.conftest import remove_tree
 from tests.privileges import as_nobody
@@ -109,10 +110,10 @@ class Cli:
 
     def run(self, verb: str, text: str, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
         self.spec.write_text(text)
-        command = [*COMMAND, verb, str(self.spec), "--allow-outside", *words]
+        arguments = [verb, str(self.spec), "--allow-outside", *words]
         if verb != "validate":
-            command += ["--pin-root", str(self.root)]
-        return subprocess.run(command, capture_output=True, text=True, env=os.environ | environment)
+            arguments += ["--pin-root", str(self.root)]
+        return subprocess.CompletedProcess(arguments, *command.run(arguments, "", os.environ | environment))
 
 
 @pytest.fixture

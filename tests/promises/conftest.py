@@ -1,4 +1,4 @@
-"""One fork server for all sweeps: started before any ledger is taken."""
+"""What all tests of promises share: runs with faults, scenarios, and the figures that are printed at the end."""
 
 from __future__ import annotations
 
@@ -21,12 +21,8 @@ FULL: Final = os.environ.get("PROVISIONER_SWEEP") == "full"
 
 
 @pytest.fixture(scope="session")
-def injector(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Injector]:
-    folder = tmp_path_factory.mktemp("injector")
-    spec = folder / "spec.yaml"
-    spec.write_text(scenarios.ONE)
-    with Injector(folder, spec) as server:
-        yield server
+def injector(tmp_path_factory: pytest.TempPathFactory) -> Injector:
+    return Injector(tmp_path_factory.mktemp("injector"))
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import json
 import os
 import signal
 import subprocess
@@ -11,11 +10,10 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
 from provisioner.model.uapi import ENOTSUPP, Command
-from tests import preload
+from tests import command, preload
 
 KILL_BEFORE: Final = -1
 KILL_AFTER: Final = -2
@@ -47,12 +45,10 @@ READING: Final = frozenset(
 )  # fmt: skip
 """Calls, as the shim names them, that leave everything as it is."""
 
-_HERE: Final = Path(__file__).parent
 
-
-def build_shim(name: str = "shim") -> Path:
-    """Compile what is to be preloaded."""
-    return preload.build(_HERE / f"{name}.c")
+def build_clock() -> Path:
+    """Compile the clock that jumps."""
+    return preload.build(Path(__file__).with_name("clock.c"))
 
 
 def words(call: str) -> str:
@@ -80,20 +76,10 @@ class Ran:
 
 
 class Injector:
-    """A fork server with the shim preloaded; `spec` is any valid one, read to have all modules loaded."""
+    """Runs by the fork server, which has the shim preloaded; `folder` is for what they write."""
 
-    def __init__(self, folder: Path, spec: Path) -> None:
+    def __init__(self, folder: Path) -> None:
         self._out, self._err, self._log = folder / "out", folder / "err", folder / "calls"
-        self._server = subprocess.Popen(
-            [sys.executable, "-m", "tests.promises.forkserver", str(spec)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            env=os.environ | preload.variables(build_shim()),
-            cwd=Path(__file__).parents[2],
-        )
-        assert self._server.stdout is not None
-        assert self._server.stdout.readline() == "ready\n"
 
     def run(
         self,
@@ -106,41 +92,28 @@ class Injector:
     ) -> Ran:
         """Run a verb. `what` happens at call number `at` (from 1; 0: nowhere): an errno, a kill or a signal.
 
-        Call number `earlier` fails with ENOMEM besides. With `meanwhile` it stops at `at` instead, and goes on when
-        that is done.
+        Call number `earlier` fails with ENOMEM besides. With `meanwhile` the process stops at `at` instead, and
+        continues when that is done.
         """
-        request = {
-            "words": [str(word) for word in arguments],
+        inject = {
             "at": at,
             "earlier": earlier,
             "what": STOP_BEFORE if meanwhile is not None else what,
             "under": str(under),
-            "out": str(self._out),
-            "err": str(self._err),
             "log": str(self._log),
         }
-        assert self._server.stdin is not None
-        assert self._server.stdout is not None
-        self._server.stdin.write(json.dumps(request) + "\n")
-        self._server.stdin.flush()
-        process, status = map(int, self._server.stdout.readline().split())
-        while os.WIFSTOPPED(status):
+        with open(os.devnull) as given, self._out.open("w") as out, self._err.open("w") as err:
+            standard = (given.fileno(), out.fileno(), err.fileno())
+            process = command.start(arguments, standard, os.environ, inject=inject)
+        while os.WIFSTOPPED(status := process.status()):
             try:
                 if meanwhile is not None:
                     meanwhile()
             finally:
-                os.kill(process, signal.SIGCONT)
-                process, status = map(int, self._server.stdout.readline().split())
+                os.kill(process.pid, signal.SIGCONT)
+        process.close()
         ended = os.waitstatus_to_exitcode(status)
         return Ran(ended, self._out.read_text(), self._err.read_text(), *_logged(self._log))
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._server.communicate()
 
 
 def run_alone(*arguments: str | Path, under: Path, folder: Path, at: int = 0, what: int = 0) -> Ran:
@@ -151,7 +124,7 @@ def run_alone(*arguments: str | Path, under: Path, folder: Path, at: int = 0, wh
         capture_output=True,
         text=True,
         env=os.environ
-        | preload.variables(build_shim())
+        | preload.variables(preload.build(command.SHIM))
         | {"INJECT_UNDER": str(under), "INJECT_LOG": str(log)}
         | {"INJECT_AT": str(at), "INJECT_WHAT": str(what)},
     )

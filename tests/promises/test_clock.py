@@ -15,7 +15,7 @@ from tests import preload
 from tests.cli.conftest import Project
 from tests.cli.support import COMMAND, SPEC, environment
 from tests.conftest import remove_tree
-from tests.promises.injection import build_shim
+from tests.promises.injection import build_clock
 from tests.promises.test_two_at_once import waits
 
 YEARS = 5 * 365 * 24 * 3600
@@ -38,7 +38,7 @@ def start(verb: str, project: Project, *options: str | Path) -> subprocess.Popen
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env=environment(**preload.variables(build_shim("clock")), CLOCK_JUMP=str(YEARS)),
+        env=environment(**preload.variables(build_clock()), CLOCK_JUMP=str(YEARS)),
     )
 
 
@@ -48,7 +48,7 @@ def test_the_shim_does_move_the_clock() -> None:
         [COMMAND[0], "-c", script],
         capture_output=True,
         text=True,
-        env=environment(**preload.variables(build_shim("clock")), CLOCK_JUMP=str(YEARS)),
+        env=environment(**preload.variables(build_clock()), CLOCK_JUMP=str(YEARS)),
     )
     assert done.stdout == "True True\n", done.stderr
 

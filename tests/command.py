@@ -1,0 +1,151 @@
+"""Runs of the command line by the fork server: each a process that did not have to import anything.
+
+What a start of the interpreter is part of (options of the interpreter, other users and capabilities, limits, another
+root directory) is run by `subprocess`.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import IO, Any, Final
+
+from tests import preload
+
+_PROJECT: Final = Path(__file__).parents[1]
+_MESSAGE: Final = 64
+
+SHIM: Final = Path(__file__).parent / "promises" / "shim.c"
+"""Preloaded into the server; it does nothing until a request asks for a fault."""
+
+
+class Process:
+    """A running command: `pid`, and its states as they come."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection = connection
+        self.pid = self._receive()
+
+    def status(self) -> int:
+        """Wait until it stops or ends; gives the wait status."""
+        return self._receive()
+
+    def wait(self) -> int:
+        """Wait until it ends; gives the exit status, of a process that a signal ended the negated signal."""
+        while os.WIFSTOPPED(status := self.status()):
+            pass
+        self.close()
+        return os.waitstatus_to_exitcode(status)
+
+    def close(self) -> None:
+        """Forget the process, which has ended."""
+        self._connection.close()
+
+    def _receive(self) -> int:
+        answer = self._connection.recv(_MESSAGE)
+        assert answer, "the fork server ended"
+        return int(answer)
+
+
+class _ForkServer:
+    """Started at the first run; ends with this process, which holds the other end of its standard input."""
+
+    def __init__(self, folder: Path) -> None:
+        self._address, self._log = str(folder / "commands"), folder / "forkserver.log"
+        self._lifeline = os.pipe()  # opened before any ledger is taken
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def connect(self) -> socket.socket:
+        if self._process is None:
+            self._process = self._launch()
+        connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        connection.connect(self._address)
+        return connection
+
+    def end(self) -> None:
+        for fd in self._lifeline:
+            os.close(fd)
+        if self._process is not None:
+            self._process.wait()
+
+    def _launch(self) -> subprocess.Popen[bytes]:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listening, self._log.open("wb") as log:
+            listening.bind(self._address)
+            listening.listen()
+            return subprocess.Popen(
+                [sys.executable, "-m", "tests.forkserver"],
+                stdin=self._lifeline[0],
+                stdout=listening.fileno(),
+                stderr=log,
+                cwd=_PROJECT,
+                env=os.environ | preload.variables(preload.build(SHIM)),
+                start_new_session=True,
+            )
+
+
+_server: _ForkServer | None = None
+
+
+def prepare(folder: Path) -> None:
+    """Let the fork server have its socket and its log in `folder`; nothing is started yet."""
+    global _server
+    _server = _ForkServer(folder)
+
+
+def finish() -> None:
+    """End the fork server."""
+    if _server is not None:
+        _server.end()
+
+
+def start(
+    words: Sequence[str | Path],
+    standard: tuple[int, int, int],
+    environment: Mapping[str, str],
+    *,
+    new_session: bool = False,
+    inject: Mapping[str, Any] | None = None,
+) -> Process:
+    """Run `provisioner WORDS` in the current directory; `standard` are the fds that become its 0, 1 and 2.
+
+    `inject` are the arguments of the shim's `inject_start`, by name.
+    """
+    assert _server is not None
+    connection = _server.connect()
+    request = {
+        "words": [str(word) for word in words],
+        "folder": os.getcwd(),
+        "environment": dict(environment),
+        "new_session": new_session,
+        "inject": inject,
+    }
+    socket.send_fds(connection, [json.dumps(request).encode()], standard)
+    return Process(connection)
+
+
+def run(words: Sequence[str | Path], text: str, environment: Mapping[str, str]) -> tuple[int, str, str]:
+    """Run `provisioner WORDS` with `text` on its standard input; gives its exit status, output and errors."""
+    with ExitStack() as stack:
+        out, err = (stack.enter_context(tempfile.TemporaryFile("w+")) for _ in range(2))
+        given = stack.enter_context(_pipe_of(text.encode()))
+        status = start(words, (given.fileno(), out.fileno(), err.fileno()), environment).wait()
+        out.seek(0)
+        err.seek(0)
+        return status, out.read(), err.read()
+
+
+def _pipe_of(content: bytes) -> IO[bytes]:
+    """A pipe that holds `content`, to read it."""
+    reading, writing = os.pipe()
+    with os.fdopen(writing, "wb") as stream:
+        fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, max(len(content), os.sysconf("SC_PAGE_SIZE")))
+        stream.write(content)
+    return os.fdopen(reading, "rb")

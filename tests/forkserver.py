@@ -1,0 +1,157 @@
+"""The command line with all its imports done, forked once for each run: what tests with thousands of runs can afford.
+
+`python -m tests.forkserver` accepts connections on the socket that is its standard output, until its standard input
+ends. A connection brings one request, and the standard fds of the run. The answer is the process id, then the wait
+status each time the process stops, then the one of its end. No call has touched the kernel before the fork, so that a
+run begins as a new process does.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import importlib
+import json
+import os
+import pkgutil
+import select
+import signal
+import socket
+import sys
+import time
+import traceback
+import warnings
+from typing import Any, Final
+
+import provisioner
+
+STANDARD: Final = (0, 1, 2)
+_MESSAGE: Final = 1 << 20
+_STOPPED: Final = 0x7F
+"""A wait status, as of a process that stopped."""
+
+_SPEC: Final = "{version: 1, name: edge, maps: {one: {type: hash, key: u32, value: u32, max_entries: 1}}}"
+
+
+def main() -> None:
+    """Serve; each request in a process of its own, so that runs can overlap."""
+    listening = socket.socket(fileno=os.dup(1))
+    os.environ["OPENBLAS_NUM_THREADS"] = "1"
+    _import_all()
+    gc.collect()
+    gc.freeze()
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel reaps the processes that answer
+    standard_input = sys.stdin
+    while standard_input not in select.select([standard_input, listening], [], [])[0]:
+        connection, _ = listening.accept()
+        if os.fork() == 0:
+            listening.close()
+            _answer(connection)
+        connection.close()
+
+
+def _import_all() -> None:
+    """Import every module, and by a first run what they import late."""
+    from provisioner.cli import command_line
+
+    for module in pkgutil.walk_packages(provisioner.__path__, "provisioner."):
+        if module.name != "provisioner.__main__":
+            importlib.import_module(module.name)
+    with open(os.devnull, "w") as nothing:
+        os.dup2(nothing.fileno(), 1)
+    spec = os.memfd_create("spec")
+    os.write(spec, _SPEC.encode())
+    if command_line.run(["validate", "--allow-outside", f"/proc/self/fd/{spec}"]) != 0:
+        sys.exit("the first spec must be valid")
+    os.close(spec)
+
+
+def _answer(connection: socket.socket) -> None:
+    """Start the process that was asked for and report its states; never returns."""
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    message, standard, _, _ = socket.recv_fds(connection, _MESSAGE, len(STANDARD))
+    child = os.fork()
+    if child == 0:
+        connection.close()
+        _become(json.loads(message), standard)
+    for fd in standard:
+        os.close(fd)
+    connection.send(str(child).encode())
+    status = _STOPPED
+    while os.WIFSTOPPED(status):
+        _, status = os.waitpid(child, os.WUNTRACED)
+        connection.send(str(status).encode())
+    os._exit(0)
+
+
+def _become(request: dict[str, Any], standard: list[int]) -> None:
+    """Be the command that was asked for, from its first instruction to its end; never returns."""
+    status = 70
+    try:
+        for fd, number in zip(standard, STANDARD, strict=True):
+            os.dup2(fd, number)
+            os.close(fd)
+        if request["new_session"]:
+            os.setsid()
+        os.chdir(request["folder"])
+        os.environ.clear()
+        os.environ.update(request["environment"])
+        time.tzset()
+        sys.argv = ["provisioner", *request["words"]]
+        _open_standard_streams()
+        status = _run() if request["inject"] is None else _run_injected(request["inject"])
+        status = _flush(status)
+    except BaseException:
+        traceback.print_exc()
+        status = 1
+    finally:
+        os._exit(status)
+
+
+def _open_standard_streams() -> None:
+    """As the interpreter opens them at its start."""
+    sys.stdin = os.fdopen(0, closefd=False)
+    sys.stdout = os.fdopen(1, "w", buffering=1 if os.isatty(1) else -1, closefd=False)
+    sys.stderr = os.fdopen(2, "w", buffering=1, errors="backslashreplace", closefd=False)
+
+
+def _flush(status: int) -> int:
+    """As the interpreter does at its end."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        return 120
+    sys.stderr.flush()
+    return status
+
+
+def _run() -> int:
+    from provisioner.__main__ import main as command
+
+    return command()
+
+
+def _run_injected(inject: dict[str, Any]) -> int:
+    """With the shim counting. Fds that are left open are reported on standard error, as a traceback would be."""
+    from provisioner.cli import command_line
+
+    warnings.simplefilter("always", ResourceWarning)
+    shim = ctypes.CDLL(None)
+    before = set(os.listdir("/proc/self/fd"))
+    shim.inject_start(
+        ctypes.c_long(inject["at"]),
+        ctypes.c_int(inject["what"]),
+        os.fsencode(inject["under"]),
+        os.fsencode(inject["log"]),
+        ctypes.c_long(inject["earlier"]),
+    )
+    status = command_line.run(sys.argv[1:])
+    shim.inject_stop()
+    gc.collect()
+    if left := set(os.listdir("/proc/self/fd")) - before:
+        print("left open:", sorted(left), file=sys.stderr)  # noqa: T201
+    return status
+
+
+if __name__ == "__main__":
+    main()
