@@ -19,7 +19,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -88,6 +88,33 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     if _TROUBLE not in config.stash:
         ctypes.CDLL(None).umount2(os.fsencode(config.stash[_FOLDER] / "bpffs"), 2)
     shutil.rmtree(config.stash[_FOLDER])
+
+
+_figures: list[str] = []
+
+
+@pytest.fixture(scope="session")
+def figures() -> list[str]:
+    """Lines that are printed at the end: what was tried, and how often."""
+    return _figures
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """A worker hands its figures to the process that prints."""
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["figures"] = _figures
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    _figures.extend(getattr(node, "workeroutput", {}).get("figures", ()))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if _figures:
+        terminalreporter.section("promises")
+        for line in sorted(_figures):
+            terminalreporter.write_line(line)
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""What all tests of promises share: runs with faults, scenarios, and the figures that are printed at the end."""
+"""What all tests of promises share: runs with faults, scenarios."""
 
 from __future__ import annotations
 
@@ -39,19 +39,3 @@ def make(tmp_path: Path, kernel: Path, veth: Veth, bpf_object: Callable[[str], P
 @pytest.fixture(scope="session")
 def full_sweep() -> bool:
     return FULL
-
-
-_FIGURES: list[str] = []
-
-
-@pytest.fixture(scope="session")
-def figures() -> list[str]:
-    """Lines that are printed at the end: what was tried, and how often."""
-    return _FIGURES
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    if _FIGURES:
-        terminalreporter.section("promises")
-        for line in _FIGURES:
-            terminalreporter.write_line(line)
