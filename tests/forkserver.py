@@ -51,19 +51,19 @@ def main() -> None:
 
 
 def _import_all() -> None:
-    """Import every module, and by a first run what they import late."""
-    from provisioner.cli import command_line
+    """Import by a first run what that needs, in its order; then every other module."""
+    from provisioner.cli import app
 
-    for module in pkgutil.walk_packages(provisioner.__path__, "provisioner."):
-        if module.name != "provisioner.__main__":
-            importlib.import_module(module.name)
     with open(os.devnull, "w") as nothing:
         os.dup2(nothing.fileno(), 1)
     spec = os.memfd_create("spec")
     os.write(spec, _SPEC.encode())
-    if command_line.run(["validate", "--allow-outside", f"/proc/self/fd/{spec}"]) != 0:
+    if app.run(["validate", "--allow-outside", f"/proc/self/fd/{spec}"]) != 0:
         sys.exit("the first spec must be valid")
     os.close(spec)
+    for module in pkgutil.walk_packages(provisioner.__path__, "provisioner."):
+        if module.name != "provisioner.__main__":
+            importlib.import_module(module.name)
 
 
 def _answer(connection: socket.socket) -> None:
@@ -133,7 +133,7 @@ def _run() -> int:
 
 def _run_injected(inject: dict[str, Any]) -> int:
     """With the shim counting. Fds that are left open are reported on standard error, as a traceback would be."""
-    from provisioner.cli import command_line
+    from provisioner.cli import app
 
     warnings.simplefilter("always", ResourceWarning)
     shim = ctypes.CDLL(None)
@@ -145,7 +145,7 @@ def _run_injected(inject: dict[str, Any]) -> int:
         os.fsencode(inject["log"]),
         ctypes.c_long(inject["earlier"]),
     )
-    status = command_line.run(sys.argv[1:])
+    status = app.run(sys.argv[1:])
     shim.inject_stop()
     gc.collect()
     if left := set(os.listdir("/proc/self/fd")) - before:
