@@ -23,7 +23,14 @@ def test_options_are_on_off_or_modules(tmp_path: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "data", [b"\x1f\x8bno", b"no", gzip.compress(b"CONFIG_NET=y")[:-9], gzip.compress(b"")[:10] + b"\xff" * 20]
+    "data",
+    [
+        b"\x1f\x8bno",
+        b"no",
+        gzip.compress(b"CONFIG_NET=y", mtime=0)[:-9],
+        gzip.compress(b"", mtime=0)[:10] + b"\xff" * 20,
+    ],
+    ids=["header", "text", "cut", "deflated"],
 )
 def test_what_is_told_nowhere_or_broken_is_not_guessed(tmp_path: Path, data: bytes) -> None:
     (tmp_path / "config.gz").write_bytes(data)
