@@ -9,6 +9,8 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import select
+import signal
 import socket
 import subprocess
 import sys
@@ -32,27 +34,34 @@ class Process:
 
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
-        self.pid = self._receive()
+        self._ended: int | None = None
+        self.pid = int(connection.recv(_MESSAGE))
 
-    def status(self) -> int:
-        """Wait until it stops or ends; gives the wait status."""
-        return self._receive()
-
-    def wait(self) -> int:
-        """Wait until it ends; gives the exit status, of a process that a signal ended the negated signal."""
-        while os.WIFSTOPPED(status := self.status()):
-            pass
-        self.close()
-        return os.waitstatus_to_exitcode(status)
-
-    def close(self) -> None:
-        """Forget the process, which has ended."""
-        self._connection.close()
-
-    def _receive(self) -> int:
+    def status(self, patience: float | None = None) -> int:
+        """Wait until it stops or ends; gives the wait status. Raises TimeoutError after `patience` seconds."""
+        self._connection.settimeout(patience)
         answer = self._connection.recv(_MESSAGE)
         assert answer, "the fork server ended"
-        return int(answer)
+        status = int(answer)
+        if not os.WIFSTOPPED(status):
+            self._ended = os.waitstatus_to_exitcode(status)
+            self._connection.close()
+        return status
+
+    def wait(self, patience: float | None = None) -> int:
+        """Wait until it ends; gives the exit status: the negated signal if one ended it."""
+        while self._ended is None:
+            self.status(patience)
+        return self._ended
+
+    def poll(self) -> int | None:
+        """The exit status, or None while it runs."""
+        if self._ended is None and select.select([self._connection], [], [], 0)[0]:
+            self.status()
+        return self._ended
+
+    def send_signal(self, number: signal.Signals) -> None:
+        os.kill(self.pid, number)
 
 
 class _ForkServer:

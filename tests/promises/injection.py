@@ -105,15 +105,13 @@ class Injector:
         with open(os.devnull) as given, self._out.open("w") as out, self._err.open("w") as err:
             standard = (given.fileno(), out.fileno(), err.fileno())
             process = command.start(arguments, standard, os.environ, inject=inject)
-        while os.WIFSTOPPED(status := process.status()):
+        while os.WIFSTOPPED(process.status()):
             try:
                 if meanwhile is not None:
                     meanwhile()
             finally:
                 os.kill(process.pid, signal.SIGCONT)
-        process.close()
-        ended = os.waitstatus_to_exitcode(status)
-        return Ran(ended, self._out.read_text(), self._err.read_text(), *_logged(self._log))
+        return Ran(process.wait(), self._out.read_text(), self._err.read_text(), *_logged(self._log))
 
 
 def run_alone(*arguments: str | Path, under: Path, folder: Path, at: int = 0, what: int = 0) -> Ran:

@@ -1,10 +1,10 @@
-"""A watch as a user runs it: a process of its own, whose log is read as it grows."""
+"""A watch as a user runs it: a process whose log is read as it grows."""
 
 from __future__ import annotations
 
 import json
+import os
 import signal
-import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,8 +12,9 @@ from typing import Any, Final, TypeVar
 
 import pytest
 
+from tests import command
 from tests.cli.conftest import Project, project, spec
-from tests.cli.support import COMMAND, environment
+from tests.cli.support import environment
 
 __all__ = ["Project", "Watching", "project", "spec", "watching"]
 
@@ -30,12 +31,10 @@ class Watching:
     def __init__(self, log: Path, *words: str | Path, **variables: str) -> None:
         self._log = log
         self._read = 0
-        with log.open("wb") as stream:
-            self.process = subprocess.Popen(
-                [*COMMAND, "watch", *map(str, words), *QUICK, "--log-format", "json"],
-                stdin=subprocess.DEVNULL,
-                stderr=stream,
-                env=environment(**variables),
+        with log.open("wb") as stream, open(os.devnull, "r+b") as nothing:
+            standard = (nothing.fileno(), nothing.fileno(), stream.fileno())
+            self.process = command.start(
+                ["watch", *words, *QUICK, "--log-format", "json"], standard, environment(**variables)
             )
 
     @property
@@ -62,7 +61,7 @@ class Watching:
 
     def end(self) -> int:
         """End it as a service manager does; gives its exit status."""
-        self.process.terminate()
+        self.process.send_signal(signal.SIGTERM)
         return self.process.wait(PATIENCE)
 
 
@@ -88,5 +87,5 @@ def watching(project: Project, tmp_path: Path) -> Iterator[Callable[..., Watchin
     yield start
     for one in started:
         if one.process.poll() is None:
-            one.process.kill()
+            one.process.send_signal(signal.SIGKILL)
             one.process.wait()
