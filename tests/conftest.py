@@ -18,6 +18,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -186,8 +187,12 @@ def veth(request: pytest.FixtureRequest) -> Iterator[Veth]:
     subprocess.run(["ip", "link", "del", pair.name], check=False, capture_output=True)
 
 
+@cache
 def compile_bpf(source: Path) -> Path:
-    """Compile one C file with clang, once for each content of it and of what it includes; gives the object's path."""
+    """Compile one C file with clang, once for each content of it and of what it includes; gives the object's path.
+
+    Sources do not change while the tests run: a process looks at each once.
+    """
     arguments = ["clang", "-O2", "-g", "-target", "bpf", "-Wall", "-Werror", *_include_arguments()]
     expanded = subprocess.run([*arguments, "-E", str(source)], check=True, capture_output=True).stdout
     digest = hashlib.sha256(" ".join(arguments).encode() + expanded).hexdigest()[:16]
