@@ -34,7 +34,7 @@ from provisioner.observed.snapshot import Snapshot
 from provisioner.planning import overcommit
 from provisioner.planning.changes import Action
 from provisioner.planning.comparison import compare
-from provisioner.planning.diff_objects import interfaces_deferred
+from provisioner.planning.diff_objects import attachments_deferred
 from provisioner.planning.hazards import Overrides, refuse_blocked
 from provisioner.planning.plan import Plan
 from provisioner.planning.privileges import refuse_unprivileged
@@ -81,13 +81,13 @@ class Project(msgspec.Struct, frozen=True):
         observed = ObservedState.nothing() if against == "empty" else observe.observe(desired, source)
         limits = _targets(targets, desired)
         read = observe.reader(desired, source)
-        found = compare(desired, observed, overrides, read, check_interfaces=against != "empty", targets=limits)
+        found = compare(desired, observed, overrides, read, check_points=against != "empty", targets=limits)
         if probe:
             from provisioner.apply import template_probe  # a plan that only looks does without it
 
             probed = template_probe.probe(found)
             if any(one.probed is not None and not one.probed.fits for one in probed.maps.values()):
-                found = compare(desired, probed, overrides, read, check_interfaces=True, targets=limits)
+                found = compare(desired, probed, overrides, read, check_points=True, targets=limits)
         return overcommit.warned(found, headrooms) if against == "live" else found
 
     def apply(
@@ -197,7 +197,7 @@ class Project(msgspec.Struct, frozen=True):
         from provisioner.views import show
 
         place = find(parse(address), self.desired) if address else None
-        desired = interfaces_deferred(self.desired)
+        desired = attachments_deferred(self.desired)
         return show.look(replace(self, desired=desired).plan(), ALL if full else CUT, place)
 
     def graph(self, *, live: bool = False) -> Graph:
@@ -212,7 +212,7 @@ class Project(msgspec.Struct, frozen=True):
 
         parsed = parse(address)
         subject = explain.subject(parsed, self.desired)
-        desired = interfaces_deferred(self.desired) if isinstance(subject, Place) else self.desired
+        desired = attachments_deferred(self.desired) if isinstance(subject, Place) else self.desired
         return explain.explain(replace(self, desired=desired).plan(against=against or "live"), subject, against)
 
     def complete(self, beginning: str, *, targets: bool = False) -> Iterator[str]:

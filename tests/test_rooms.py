@@ -16,7 +16,7 @@ from tests import pages
 
 PACKAGE = Path(provisioner.__file__).parent
 
-PURE = ("model", "language", "codec", "object_check", "planning", "report")
+PURE = ("model", "attach", "language", "codec", "object_check", "planning", "report")
 """Rooms that compute values from values. Single modules of other rooms say `Pure.` in their docstring."""
 
 EDGE = {"kernel", "apply", "project"} | {

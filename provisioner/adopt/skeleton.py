@@ -89,7 +89,7 @@ class _Skeleton:
         yield f"      {format_value(one.name)}:  # section {one.section}"
         yield f"        pin: {format_value(one.name)}"
         if one.type == _XDP:
-            yield "        # Which interface shall it run on?"
+            yield "        # The interface that it runs on."
             yield "        # attach: {xdp: {interface: eth0, mode: native, if_missing: fail}}"
 
     # --- maps -----------------------------------------------------------------------------------------------------

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 
 from provisioner.apply import identity
 from provisioner.apply.pins import pin_new, put_in_place
 from provisioner.apply.transaction import Transaction
+from provisioner.attach import of_record
 from provisioner.codec.btf_emit import btf_of
-from provisioner.kernel import bpffs, links, objects
+from provisioner.kernel import attach_points, bpffs, links, objects
 from provisioner.kernel.fd import LinkFd, MapFd, ProgramFd
+from provisioner.model.attachment import Attachment
 from provisioner.model.desired import DesiredObject
-from provisioner.model.uapi import XdpMode
+from provisioner.model.observed import ObservedLink
 from provisioner.planning.changes import Action, LinkChange
 from provisioner.planning.steps import Attach, CommitObject, Detach, LoadObject
 
@@ -63,22 +66,50 @@ def commit(tx: Transaction, step: CommitObject) -> None:
 
 
 def attach(tx: Transaction, step: Attach) -> None:
-    """Attach a program to its interface, or let the link that is there run it."""
-    change = next(one for one in tx.plan.links if one.pin == step.pin)
+    """Attach a program, or switch the link that exists to it."""
+    change = next(link for link in tx.plan.links if link.pin == step.pin)
     assert change.program is not None
-    assert change.program.attach is not None
-    assert change.ifindex is not None
+    attachment = change.program.attach
+    assert attachment is not None and change.target is not None
+    name = f"{change.program.name}: {attachment.describe()}"
     with _program(tx, change.program.pin) as program:
-        if change.action is Action.UPDATE:
+        if change.action is Action.UPDATE and attachment.is_updatable:
             _switch(tx, change, program)
+            return
+        if change.action is Action.UPDATE:
+            _follow(tx, change, program, attachment, name)
             return
         if change.action is Action.REPLACE:
             _detach(tx, change.pin)
-        name = f"{change.program.name} on {change.program.attach.interface}"
-        with links.attach_xdp(program, change.ifindex, change.program.attach.mode, name=name) as link:
+        with _made(program, attachment, change.target, name) as link:
             number = links.info(link).id  # asked for before there is a pin: what may fail comes before what is noted
             bpffs.pin(link, tx.path(change.pin), tx.access)
             tx.note(f"attachment {name}", partial(_drop, tx, change.pin, number))
+
+
+@contextmanager
+def _made(program: ProgramFd, attachment: Attachment, number: int, name: str) -> Iterator[LinkFd]:
+    """A new link, open meanwhile; `number` is that of its attach point, 0 if it has none."""
+    point = attachment.point
+    with (
+        nullcontext(0) if point is None else attach_points.opened(point, number) as target,
+        links.create(program, attachment.request(), target, name=name) as link,
+    ):
+        yield link
+
+
+def _follow(tx: Transaction, change: LinkChange, program: ProgramFd, attachment: Attachment, name: str) -> None:
+    """Put a new link in the place of one that refuses BPF_LINK_UPDATE: for that moment both programs run."""
+    assert change.observed is not None and change.target is not None
+    path, keep = tx.path(change.pin), tx.old_path(change.pin)
+    with (
+        identity.open_same(path, LinkFd, change.observed.id, change.pin) as old,
+        _made(program, attachment, change.target, name) as link,
+    ):
+        number = links.info(link).id
+        bpffs.pin(old, keep)
+        bpffs.pin_replace(link, path, tx.access)
+        tx.note(f"attachment {name}", partial(_bring_back, tx, change.pin, number, keep))
 
 
 def detach(tx: Transaction, step: Detach) -> None:
@@ -110,26 +141,33 @@ def _switch_back(tx: Transaction, pin: str, number: int, old: Path) -> None:
         links.update(link, program, name=pin)
 
 
+def _bring_back(tx: Transaction, pin: str, number: int, old: Path) -> None:
+    """Pin the old link again, which was attached all the time; the new one goes with its last holder."""
+    with links.open_link_pin(old) as link, identity.open_same(tx.path(pin), LinkFd, number, pin):
+        bpffs.pin_replace(link, tx.path(pin), tx.access)
+
+
 def _detach(tx: Transaction, pin: str) -> None:
     live = tx.plan.observed.links[pin]
-    if live.ifindex and live.program_id:
+    meta = tx.plan.observed.meta
+    made_as = of_record(meta.attachments.get(pin) if meta is not None else None, live)
+    if made_as is not None and live.program_id and not live.is_detached:
         keep = tx.old_path(f"program{pin}")
         with links.open_program_id(live.program_id) as program:
             bpffs.pin(program, keep)
-        tx.note(f"attachment {pin}", lambda: _attach_again(tx, pin, live.ifindex, keep))
+        tx.note(f"attachment {pin}", partial(_attach_again, tx, pin, live, made_as, keep))
     _drop(tx, pin, live.id)
 
 
-def _attach_again(tx: Transaction, pin: str, ifindex: int, old: Path) -> None:
+def _attach_again(tx: Transaction, pin: str, live: ObservedLink, made_as: Attachment, old: Path) -> None:
     """Attach as it was before; a link that never came off is left as it is."""
     path = tx.path(pin)
     if path.exists():
         with links.open_link_pin(path) as link:
-            if links.info(link).ifindex == ifindex:
+            info = links.info(link)
+            if (info.target, info.type) == (live.target, live.type) and info.prog_id:
                 return
-    meta = tx.plan.observed.meta
-    mode = XdpMode[meta.attach_modes[pin]] if meta is not None and pin in meta.attach_modes else XdpMode.AUTO
-    with links.open_program_pin(old) as program, links.attach_xdp(program, ifindex, mode, name=pin) as link:
+    with links.open_program_pin(old) as program, _made(program, made_as, live.target, pin) as link:
         bpffs.pin_replace(link, path, tx.access)
 
 

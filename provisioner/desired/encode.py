@@ -11,6 +11,7 @@ from functools import partial
 import numpy as np
 from msgspec.structs import replace
 
+from provisioner import attach
 from provisioner.codec.btf import BtfTypes
 from provisioner.codec.resolve import Lookup
 from provisioner.desired.entries import Encoded, Group, encode_entries
@@ -41,6 +42,7 @@ from provisioner.model.spec import (
     OuterMap,
     PlainMap,
     Policy,
+    Program,
     SharedInnerMap,
     Spec,
     TableRef,
@@ -229,10 +231,17 @@ class Encoder:
                     one.where,
                     f"declare `{name}` under `outer_maps`, with `object: {one.name}` and `inner:`",
                 )
-        programs = tuple(
-            DesiredProgram(program.name, program.pin, program.attach, program.where) for program in one.programs
-        )
+        programs = tuple(self._program(program, one, info) for program in one.programs)
         return DesiredObject(one.name, info.file, info.digest, programs, shapes, templates, one.where)
+
+    def _program(self, program: Program, one: BpfObject, info: ObjectInfo) -> DesiredProgram:
+        attachment, definition = program.attach, info.programs.get(program.name)
+        if attachment is not None and definition is not None:
+            attachment, why = attach.of_program(attachment, definition)
+            if why:
+                hint = "write `attach:` with xdp, tcx, cgroup or netns, or leave it out"
+                self._problems.add(why, attachment.where, hint, f"{one.name}.{program.name}", id="attach-unsupported")
+        return DesiredProgram(program.name, program.pin, attachment, program.where)
 
     def _desired(
         self,

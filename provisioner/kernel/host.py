@@ -59,13 +59,17 @@ def interfaces() -> dict[str, int]:
 
 def find_cgroup_id(path: str) -> int | None:
     """The id of a cgroup v2 folder, below its mount (`system.slice/web.service`): its inode; None if it is missing."""
-    mount = _cgroup_mount()
-    if mount is None:
-        return None
+    found = cgroup_path(path)
     try:
-        return (mount / path.lstrip("/")).stat().st_ino
+        return None if found is None else found.stat().st_ino
     except OSError:
         return None
+
+
+def cgroup_path(path: str) -> Path | None:
+    """The directory of a cgroup v2, from its path below the mount; None if none is mounted."""
+    mount = _cgroup_mount()
+    return None if mount is None else mount / path.lstrip("/")
 
 
 def cgroups() -> dict[str, int]:

@@ -146,11 +146,11 @@ class BtfInfoRecord(ctypes.Structure):
 
 
 class LinkInfoRecord(ctypes.Structure):
-    """`struct bpf_link_info`; `target` is the first word of its union: for XDP, the ifindex."""
+    """`struct bpf_link_info`; `words` is its union: for XDP, the first is the ifindex."""
 
     _fields_: ClassVar[list[tuple[str, Any]]] = [
-        *((name, c_uint32) for name in ("type", "id", "prog_id", "_pad", "target")),
-        ("_rest", ctypes.c_ubyte * 44),
+        *((name, c_uint32) for name in ("type", "id", "prog_id", "_pad")),
+        ("words", c_uint32 * 12),
     ]
 
 
@@ -291,6 +291,9 @@ obj_get_opts: Function[int] = Function("bpf_obj_get_opts", c_int, c_char_p, POIN
 link_create: Function[int] = Function(
     "bpf_link_create", c_int, c_int, c_int, c_int, POINTER(LinkCreateOptions), fails=LINK
 )
+raw_tracepoint_open: Function[int] = Function(
+    "bpf_raw_tracepoint_open", c_int, c_char_p, c_int, fails="BPF_RAW_TRACEPOINT_OPEN"
+)
 link_update: Function[int] = Function("bpf_link_update", c_int, c_int, c_int, c_void_p, fails=RELINK)
 link_detach: Function[int] = Function("bpf_link_detach", c_int, c_int, fails="BPF_LINK_DETACH")
 prog_test_run: Function[int] = Function(
@@ -336,6 +339,7 @@ map_set_pin_path: Function[int] = Function(
 program_name: Function[bytes] = Function("bpf_program__name", c_char_p, c_void_p)
 program_section: Function[bytes] = Function("bpf_program__section_name", c_char_p, c_void_p)
 program_type: Function[int] = Function("bpf_program__type", c_int, c_void_p)
+program_attach_type: Function[int] = Function("bpf_program__expected_attach_type", c_int, c_void_p)
 program_fd: Function[int] = Function("bpf_program__fd", c_int, c_void_p)
 program_set_autoload: Function[int] = Function(
     "bpf_program__set_autoload", c_int, c_void_p, c_bool, fails="bpf_program__set_autoload"
@@ -375,6 +379,39 @@ def version() -> tuple[int, int]:
     return major_version(), minor_version()
 
 
+class PerfEventAttr(ctypes.Structure):
+    """`struct perf_event_attr`, PERF_ATTR_SIZE_VER1."""
+
+    _fields_: ClassVar[list[tuple[str, Any]]] = [
+        ("type", c_uint32),
+        ("size", c_uint32),
+        *((name, c_uint64) for name in ("config", "sample_period", "sample_type", "read_format", "flags")),
+        ("wakeup_events", c_uint32),
+        ("bp_type", c_uint32),
+        ("config1", c_uint64),
+        ("config2", c_uint64),
+    ]
+
+
+_PERF_EVENT_OPEN: Final = {"x86_64": 298, "s390x": 331, "ppc64le": 319}
+"""The number of the system call, which has no function in the C library; 241 elsewhere (asm-generic/unistd.h)."""
+
+_FD_CLOEXEC: Final = 1 << 3
+"""PERF_FLAG_FD_CLOEXEC."""
+
+
+def perf_event_open(kind: int, *, config: int, symbol: str = "", offset: int = 0) -> int:
+    """Open an event of all processes: gives its fd. For a kprobe, `symbol` is the function of the kernel."""
+    name = ctypes.create_string_buffer(symbol.encode())
+    attr = PerfEventAttr(type=kind, size=ctypes.sizeof(PerfEventAttr), config=config, config2=offset)
+    attr.config1 = ctypes.addressof(name) if symbol else 0
+    number = _PERF_EVENT_OPEN.get(os.uname().machine, 241)
+    fd: int = _syscall(number, ctypes.byref(attr), -1, 0, -1, c_uint64(_FD_CLOEXEC))
+    if fd < 0:
+        raise KernelError("perf_event_open", ctypes.get_errno(), name=symbol)
+    return fd
+
+
 class _Logs(threading.local):
     """What libbpf says in this thread, for each `captured_log` that is open in it."""
 
@@ -385,6 +422,7 @@ class _Logs(threading.local):
 _logs = _Logs()
 _vsnprintf = ctypes.CDLL(None).vsnprintf
 _vsnprintf.argtypes, _vsnprintf.restype = (c_char_p, c_size_t, c_char_p, c_void_p), c_int
+_syscall = ctypes.CDLL(None, use_errno=True).syscall
 _DEBUG: Final = 2
 
 

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
+from typing import assert_never
 
 import msgspec
 
-from provisioner.kernel import libbpf
+from provisioner.kernel import libbpf, perf_events
 from provisioner.kernel.bpffs import open_pin
 from provisioner.kernel.fd import InnerId, LinkFd, ProgramFd
 from provisioner.kernel.maps import ids
 from provisioner.kernel.reasons import KernelError
-from provisioner.model.uapi import XdpMode
-
-_BPF_XDP: Final = 37
-"""`enum bpf_attach_type`."""
-
-LINK_TYPE_XDP: Final = 6
-"""`enum bpf_link_type`."""
+from provisioner.model.attachment import CreateLink, LinkRequest, OpenPerfEvent, OpenRawTracepoint
+from provisioner.model.uapi import AttachType, LinkType
 
 
 class ProgramInfo(msgspec.Struct, frozen=True):
@@ -37,24 +33,39 @@ class ProgramInfo(msgspec.Struct, frozen=True):
 
 
 class LinkInfo(msgspec.Struct, frozen=True):
-    """What the kernel tells about a link. `ifindex` is 0 for one that is not XDP, and once its interface is gone."""
+    """What the kernel shows of a link.
+
+    `target` is the ifindex, cgroup id or namespace inode that it is attached to: 0 once that is gone, and for links of
+    other types. `attach_type` is 0 where `struct bpf_link_info` has none.
+    """
 
     id: int
     prog_id: int
-    ifindex: int
+    target: int
     type: int
+    attach_type: int
 
 
-def attach_xdp(program: ProgramFd, ifindex: int, mode: XdpMode = XdpMode.AUTO, *, name: str = "") -> LinkFd:
-    """Attach an XDP program to a network interface. Closing the link's last holder (fd or pin) detaches it.
+def create(program: ProgramFd, request: LinkRequest, target: int = 0, *, name: str = "") -> LinkFd:
+    """Attach a program by a link. Closing the last holder of the link (fd or pin) detaches it.
 
-    Raises `KernelError` (BPF_LINK_CREATE).
+    `target` is an ifindex, or the number of an open fd of a cgroup or namespace; 0 for the kernel's own hooks. Raises
+    `KernelError` (BPF_LINK_CREATE, BPF_RAW_TRACEPOINT_OPEN, perf_event_open).
     """
-    options = libbpf.LinkCreateOptions(flags=int(mode))
     try:
-        return LinkFd(libbpf.link_create(program.number, ifindex, _BPF_XDP, options))
+        match request:
+            case CreateLink(attach_type, flags):
+                options = libbpf.LinkCreateOptions(flags=flags) if flags else None
+                return LinkFd(libbpf.link_create(program.number, target, attach_type, options))
+            case OpenRawTracepoint(tracepoint):
+                return LinkFd(libbpf.raw_tracepoint_open(tracepoint.encode() or None, program.number))
+            case OpenPerfEvent():
+                with perf_events.opened(request) as event:
+                    return LinkFd(libbpf.link_create(program.number, event, AttachType.PERF_EVENT, None))
+            case _:
+                assert_never(request)
     except KernelError as error:
-        raise error.about(name or f"interface {ifindex}") from None
+        raise error.about(name or f"target {target}") from None
 
 
 def update(link: LinkFd, program: ProgramFd, *, name: str = "") -> None:
@@ -66,15 +77,32 @@ def update(link: LinkFd, program: ProgramFd, *, name: str = "") -> None:
 
 
 def detach(link: LinkFd) -> None:
-    """Detach now, whoever else holds the link; it stays as a link without a target."""
-    libbpf.link_detach(link.number)
+    """Detach now, whatever else holds the link; it stays as a link without a target.
+
+    Tracing, raw tracepoint and perf event links have no such operation: they are detached with their last holder.
+    """
+    try:
+        libbpf.link_detach(link.number)
+    except KernelError as error:
+        if error.errno != errno.EOPNOTSUPP:
+            raise
 
 
 def info(link: LinkFd) -> LinkInfo:
-    """What the kernel tells about an open link."""
+    """What the kernel shows of an open link."""
     record = libbpf.get_info(link.number, libbpf.LinkInfoRecord())
-    ifindex = record.target if record.type == LINK_TYPE_XDP else 0
-    return LinkInfo(id=record.id, prog_id=record.prog_id, ifindex=ifindex, type=record.type)
+    match record.type:
+        case LinkType.XDP:
+            target, attach_type = record.words[0], int(AttachType.XDP)
+        case LinkType.TCX | LinkType.NETNS:
+            target, attach_type = record.words[0], record.words[1]
+        case LinkType.CGROUP:
+            target, attach_type = record.words[0] | record.words[1] << 32, record.words[2]
+        case LinkType.TRACING:
+            target, attach_type = 0, record.words[0]
+        case _:
+            target, attach_type = 0, 0
+    return LinkInfo(id=record.id, prog_id=record.prog_id, target=target, type=record.type, attach_type=attach_type)
 
 
 def program_info(program: ProgramFd) -> ProgramInfo:

@@ -268,7 +268,12 @@ def _name(read: libbpf.Function[bytes], at: int) -> str:
 
 
 def _program_def(at: int) -> ProgramDef:
-    return ProgramDef(_name(libbpf.program_name, at), _name(libbpf.program_section, at), libbpf.program_type(at))
+    return ProgramDef(
+        _name(libbpf.program_name, at),
+        _name(libbpf.program_section, at),
+        libbpf.program_type(at),
+        libbpf.program_attach_type(at),
+    )
 
 
 def _map_def(at: int, types: BtfTypes | None) -> MapDef:

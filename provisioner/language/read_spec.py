@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
+from provisioner import attach
 from provisioner.language import rules
 from provisioner.language.read_maps import (
     choice,
@@ -23,25 +24,22 @@ from provisioner.language.read_maps import (
     text,
 )
 from provisioner.language.read_types import read_type
+from provisioner.model.attachment import Attachment
 from provisioner.model.errors import Problems
 from provisioner.model.location import Location
 from provisioner.model.spec import (
     BpfObject,
     ExtraInnerMaps,
-    IfMissing,
     InnerTemplate,
     OuterMap,
     PlainMap,
     Program,
     SharedInnerMap,
     Spec,
-    XdpAttach,
 )
 from provisioner.model.tree import Mapping, Node, Scalar
-from provisioner.model.uapi import XdpMode
 
 DEFAULT_PIN_PARENT: Final = "/sys/fs/bpf"
-_MODES: Final = {mode.name.lower(): mode for mode in XdpMode if mode.name} | {"auto": XdpMode.AUTO}
 
 
 def read(tree: Mapping, problems: Problems) -> Spec:
@@ -153,21 +151,23 @@ def _scalar(node: Node | None) -> Scalar | None:
 
 
 def _program(key: Scalar, body: Mapping) -> Program:
-    attach = body.get("attach")
-    xdp = attach.get("xdp") if isinstance(attach, Mapping) else None
     return Program(
         name=key.text or "",
         pin=text(body.get("pin")) or key.text or "",
-        attach=_xdp(xdp, key.where) if isinstance(xdp, Mapping) else None,
+        attach=_attachment(body.get("attach"), key.where),
         where=key.where,
     )
 
 
-def _xdp(body: Mapping, where: Location) -> XdpAttach:
-    interface = _scalar(body.get("interface"))
-    return XdpAttach(
-        interface=(interface.text or "") if interface else "",
-        mode=_MODES.get(text(body.get("mode")) or "auto", XdpMode.AUTO),
-        if_missing=choice(IfMissing, body.get("if_missing")) or IfMissing.FAIL,
-        where=interface.where if interface else where,
-    )
+def _attachment(node: Node | None, where: Location) -> Attachment | None:
+    """`auto`, or the one kind that the mapping names, with the scalars below it."""
+    match node:
+        case Scalar(text="auto"):
+            return attach.read("auto", {}, node.where)
+        case Mapping(pairs=((Scalar(text=kind), Mapping() as body),)) if kind in attach.KINDS:
+            scalars = {name: value for name, _, value in body.named() if isinstance(value, Scalar)}
+            named = scalars.get("interface") or scalars.get("path")
+            fields = {name: value.text or "" for name, value in scalars.items()}
+            return attach.read(kind or "", fields, where if named is None else named.where)
+        case _:
+            return None

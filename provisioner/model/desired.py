@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from provisioner.model.access import Access
+from provisioner.model.attachment import Attachment, AttachPoint
 from provisioner.model.entry_table import EntryTable
 from provisioner.model.host import Host
 from provisioner.model.location import Location
@@ -26,7 +27,6 @@ from provisioner.model.spec import (
     Limits,
     OnReplace,
     Update,
-    XdpAttach,
 )
 from provisioner.model.types import Bytes, Type
 from provisioner.model.uapi import MapFlag
@@ -129,7 +129,7 @@ class DesiredProgram(msgspec.Struct, frozen=True):
 
     name: str
     pin: str
-    attach: XdpAttach | None
+    attach: Attachment | None
     where: Location
 
     @property
@@ -174,6 +174,13 @@ class DesiredState(msgspec.Struct, frozen=True):
     def access(self, gid: int | None) -> Access:
         """The permissions of pins that the spec asks for; `gid` is that of `pin_group`."""
         return Access(self.pin_mode, gid)
+
+    @property
+    def attach_points(self) -> tuple[AttachPoint, ...]:
+        """The interfaces, cgroups and namespaces that attachments name, each once, in order."""
+        attachments = (program.attach for each in self.objects.values() for program in each.programs)
+        points = {each.point for each in attachments if each is not None}
+        return tuple(sorted(point for point in points if point is not None))
 
     @property
     def has_access(self) -> bool:

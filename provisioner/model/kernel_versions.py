@@ -104,7 +104,6 @@ INNER_ARRAYS: Final = Fact((5, 10, 0), "4a8f87e60f6d")
 ONE_WAIT: Final = Fact((6, 8, 0), "37ba5b59d6ad")
 EXPEDITED: Final = Fact((6, 19, 0), "ff34657aa72a")
 MEMCG: Final = Fact((5, 11, 0), "memory cgroups took over from RLIMIT_MEMLOCK; tried on 5.10 and 6.1")
-XDP_LINK: Final = Fact((5, 9, 0), "aa8d3a716b59")
 CAP_BPF: Final = Fact((5, 8, 0), "2c78ee898d8f")
 
 BUGS: Final = (
@@ -172,8 +171,11 @@ def advise(desired: DesiredState, version: Version) -> tuple[Advice, ...]:
     for one in desired.maps.values():
         problems.extend(_refused(one, version))
     for program in (program for one in desired.objects.values() for program in one.programs):
-        if program.attach is not None and version < XDP_LINK.since:
-            problems.add("no XDP program can be attached by a link", program.where, _since(XDP_LINK), program.name)
+        if program.attach is not None and version < program.attach.since[0]:
+            what = f"Linux {_text(version)} has no pinned link for {program.attach.describe()}"
+            problems.add(
+                what, program.where, _since(Fact(*program.attach.since)), program.name, id="attach-unsupported"
+            )
     problems.raise_if_any()
     return (*(advice for one in desired.maps.values() for advice in _slow(one, version)), *_notes(desired, version))
 

@@ -25,11 +25,15 @@ class MapDef(msgspec.Struct, frozen=True):
 
 
 class ProgramDef(msgspec.Struct, frozen=True):
-    """A program as an object declares it; `type` is a number of `enum bpf_prog_type`, told by the `section`."""
+    """A program as an object declares it; `type` is a number of `enum bpf_prog_type`, which the `section` says.
+
+    `attach_type` is a number of `enum bpf_attach_type`, 0 if the section names none.
+    """
 
     name: str
     section: str
     type: int
+    attach_type: int = 0
 
 
 class ObjectInfo(msgspec.Struct, frozen=True):

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Final
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from provisioner.model.access import Access
+from provisioner.model.attachment import AttachPoint
 from provisioner.model.entry_table import EntryTable
 from provisioner.model.inner_template import Probed
 from provisioner.model.map_shape import MapShape
 from provisioner.model.record import Meta
 from provisioner.model.types import Bytes
+from provisioner.model.uapi import LinkType
 
 
 class ObservedSlots(msgspec.Struct, frozen=True):
@@ -61,19 +64,51 @@ class ObservedProgram(msgspec.Struct, frozen=True):
     map_ids: tuple[int, ...]
 
 
-class ObservedLink(msgspec.Struct, frozen=True):
-    """A pinned link: `ifindex` is 0 when its interface is gone."""
+_LINK_WORDS: Final[Mapping[int, tuple[str, str]]] = {
+    LinkType.XDP: ("xdp", "interface"),
+    LinkType.TCX: ("tcx", "interface"),
+    LinkType.CGROUP: ("cgroup", "cgroup"),
+    LinkType.NETNS: ("netns", "netns"),
+    LinkType.RAW_TRACEPOINT: ("raw tracepoint", ""),
+    LinkType.TRACING: ("tracing", ""),
+    LinkType.PERF_EVENT: ("perf event", ""),
+    LinkType.ITER: ("iterator", ""),
+}
+"""The type of a link in words, and the kind of its attach point."""
+
+POINT_LINKS: Final = frozenset(kind for kind, (_, point) in _LINK_WORDS.items() if point)
+"""Types of links that outlive what they are attached to."""
+
+
+class ObservedLink(msgspec.Struct, frozen=True, rename={"target": "ifindex"}):
+    """A pinned link. `type` and `attach_type` are numbers of `enum bpf_link_type` and `enum bpf_attach_type`.
+
+    `target` is the number of its attach point: an ifindex, the id of a cgroup, the inode of a network namespace. It is
+    0 if that is gone, and for links of other types. In JSON it is called `ifindex`, as in version 1 of snapshots.
+    """
 
     id: int
     program_id: int
-    ifindex: int
+    target: int
+    type: int = LinkType.XDP
+    attach_type: int = 0
+
+    @property
+    def ifindex(self) -> int | None:
+        """The interface of an XDP or tcx link; None for other types."""
+        return self.target if self.type in (LinkType.XDP, LinkType.TCX) else None
+
+    @property
+    def is_detached(self) -> bool:
+        """Whether its interface, cgroup or namespace is gone."""
+        return self.target == 0 and self.type in POINT_LINKS
 
 
 class ObservedState(msgspec.Struct, frozen=True):
     """What lives under the pin root.
 
     `maps` holds those that the spec declares, `object_maps` those that its objects bring (declared or not), by name.
-    `other_pins` are names that the spec does not account for; `interfaces` are those that attachments name, by index;
+    `other_pins` are names that the spec does not account for; `points` are the numbers of what attachments name;
     `leftovers` are temporary pins of an apply that was killed, and pins of inner maps that are in no slot.
     `inner_pins` has the ids of inner maps that are in a slot and pinned, by outer map. `access` is who may open each
     pin of ours and enter each folder, by its path from the pin root, `gid` the group: looked up if the spec says one.
@@ -85,7 +120,7 @@ class ObservedState(msgspec.Struct, frozen=True):
     object_maps: Mapping[str, ObservedMap]
     programs: Mapping[str, ObservedProgram]
     links: Mapping[str, ObservedLink]
-    interfaces: Mapping[str, int]
+    points: Mapping[AttachPoint, int]
     other_pins: tuple[str, ...] = ()
     leftovers: tuple[str, ...] = ()
     inner_pins: Mapping[str, frozenset[int]] = {}
@@ -98,12 +133,15 @@ class ObservedState(msgspec.Struct, frozen=True):
         made = self.meta.pins if self.meta is not None else ()
         return tuple(pin for pin in self.other_pins if pin in made)
 
-    def interface_of(self, link: ObservedLink) -> str:
-        """An interface's name, where an attachment of the spec has it; else its number."""
-        if link.ifindex == 0:
-            return "an interface that is gone"
-        names = {index: name for name, index in self.interfaces.items()}
-        return names.get(link.ifindex, f"interface number {link.ifindex}")
+    def place_of(self, link: ObservedLink) -> str:
+        """`xdp on eth0`: where a live link is, with the name of its attach point if the spec has it."""
+        word, kind = _LINK_WORDS.get(link.type, (f"link type {link.type}", ""))
+        if not kind:
+            return word
+        if link.is_detached:
+            return f"{word} on a deleted {kind}"
+        names = {(str(point.kind), number): point.name for point, number in self.points.items()}
+        return f"{word} on {names.get((kind, link.target), f'{kind} {link.target}')}"
 
     @staticmethod
     def nothing() -> ObservedState:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 import msgspec
 
+from provisioner.model.attachment import Settings
 from provisioner.model.map_shape import MapShape
 
 
@@ -14,15 +15,15 @@ class Meta(msgspec.Struct, frozen=True):
     """What the kernel can't tell, pinned beside the maps as a small frozen map.
 
     `objects` maps an object's name to its digest, empty while it is being loaded: then it is loaded again.
-    `templates` keeps the shape of inner maps, which an empty outer map does not show. `attach_modes` has the XDP mode
-    of each link, by pin, which a link does not tell; `used_maps` the pinned maps that each program was loaded with, by
-    pin; `pins` all names that the project pinned.
+    `templates` keeps the shape of inner maps, which an empty outer map does not show. `attachments` has the kind and
+    the settings of each link by its pin, as the kernel shows only a part of them. `used_maps` has the pinned maps that
+    each program was loaded with, by pin; `pins` all names that the project pinned.
     """
 
     project: str
     objects: Mapping[str, str]
     templates: Mapping[str, MapShape]
-    attach_modes: Mapping[str, str]
+    attachments: Mapping[str, Settings]
     used_maps: Mapping[str, tuple[int, ...]]
     protected: tuple[str, ...] = ()
     pins: tuple[str, ...] = ()
@@ -40,8 +41,13 @@ class Meta(msgspec.Struct, frozen=True):
             data["project"],
             data["objects"],
             shapes,
-            data["attach_modes"],
+            data["attachments"] if "attachments" in data else _of_modes(data["attach_modes"]),
             used,
             tuple(data["protected"]),
             tuple(data["pins"]),
         )
+
+
+def _of_modes(modes: Mapping[str, str]) -> dict[str, Settings]:
+    """The attachments in a record of version 0.2, which has the XDP mode of each link alone."""
+    return {pin: {"kind": "xdp", "mode": mode.lower()} for pin, mode in modes.items()}

@@ -10,10 +10,11 @@ from enum import Enum
 
 import msgspec
 
+from provisioner.model.attachment import Attachment
 from provisioner.model.location import Location
 from provisioner.model.tree import Node, RawEntries, Scalar
 from provisioner.model.type_expr import TypeExpr
-from provisioner.model.uapi import MapFlag, MapType, XdpMode
+from provisioner.model.uapi import MapFlag, MapType
 
 
 class Contents(Enum):
@@ -45,13 +46,6 @@ class ExtraInnerMaps(Enum):
     DELETE = "delete"
     KEEP = "keep"
     FAIL = "fail"
-
-
-class IfMissing(Enum):
-    """What an attachment does when its interface is not there."""
-
-    FAIL = "fail"
-    DEFER = "defer"
 
 
 class Limits(msgspec.Struct, frozen=True):
@@ -180,21 +174,12 @@ class PlainMap(msgspec.Struct, frozen=True):
     where: Location
 
 
-class XdpAttach(msgspec.Struct, frozen=True):
-    """An attachment to a network interface."""
-
-    interface: str
-    mode: XdpMode
-    if_missing: IfMissing
-    where: Location
-
-
 class Program(msgspec.Struct, frozen=True):
     """A program of an object, and the name of its pin."""
 
     name: str
     pin: str
-    attach: XdpAttach | None
+    attach: Attachment | None
     where: Location
 
 

@@ -156,6 +156,38 @@ XDP_MODES: Final = {
 """Modes by the spec's words."""
 
 
+class LinkType(IntEnum):
+    """`enum bpf_link_type`."""
+
+    UNSPEC = 0
+    RAW_TRACEPOINT = 1
+    TRACING = 2
+    CGROUP = 3
+    ITER = 4
+    NETNS = 5
+    XDP = 6
+    PERF_EVENT = 7
+    KPROBE_MULTI = 8
+    STRUCT_OPS = 9
+    NETFILTER = 10
+    TCX = 11
+    UPROBE_MULTI = 12
+    NETKIT = 13
+
+
+class AttachType(IntEnum):
+    """Members of `enum bpf_attach_type` that are named here; a program's section says which it is made for."""
+
+    CGROUP_INET_INGRESS = 0
+    FLOW_DISSECTOR = 17
+    TRACE_ITER = 28
+    SK_LOOKUP = 36
+    XDP = 37
+    PERF_EVENT = 41
+    TCX_INGRESS = 46
+    TCX_EGRESS = 47
+
+
 OUTER_TYPES: Final = frozenset({MapType.ARRAY_OF_MAPS, MapType.HASH_OF_MAPS})
 
 ARRAY_TYPES: Final = frozenset(

@@ -11,13 +11,14 @@ from msgspec.structs import replace
 
 from provisioner.codec.btf import BtfTypes
 from provisioner.codec.btf_specials import specials_of
-from provisioner.kernel import bpffs, host, links, maps, reading
+from provisioner.kernel import attach_points, bpffs, host, links, maps, reading
 from provisioner.kernel.fd import LinkFd, MapFd, ProgramFd
 from provisioner.kernel.inner_maps import read_inner_maps
 from provisioner.kernel.inner_pins import OPENED_BY_ID, InnerPins, pinned
 from provisioner.kernel.maps import MapInfo
 from provisioner.kernel.reasons import KernelError
 from provisioner.model.access import AS_MADE, Access
+from provisioner.model.attachment import AttachPoint
 from provisioner.model.desired import DesiredState
 from provisioner.model.errors import HostError
 from provisioner.model.map_shape import MapShape
@@ -126,10 +127,10 @@ class LiveSource:
     def link(self, path: PurePath) -> ObservedLink:
         with bpffs.open_pin(Path(path), LinkFd) as fd:
             info = links.info(fd)
-        return ObservedLink(info.id, info.prog_id, info.ifindex)
+        return ObservedLink(info.id, info.prog_id, info.target, info.type, info.attach_type)
 
-    def ifindex(self, name: str) -> int | None:
-        return host.find_ifindex(name)
+    def number(self, point: AttachPoint) -> int | None:
+        return attach_points.find(point)
 
     def _shape(self, info: MapInfo) -> MapShape:
         return replace(normalised(info.shape), specials=self._specials_of(info))

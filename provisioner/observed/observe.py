@@ -54,12 +54,6 @@ def observe(desired: DesiredState, source: Source | None = None) -> ObservedStat
     adopted = set(adopted_pins(desired).values())
     own = {name for name in live if desired.maps[name].adopted is None}
     named = {*own, *adopted, *object_maps, *wanted}
-    interfaces = {
-        program.attach.interface
-        for one in desired.objects.values()
-        for program in one.programs
-        if program.attach is not None
-    }
     inner_pins = source.inner_pins(root)
 
     def slots(name: str) -> list[int]:
@@ -78,7 +72,7 @@ def observe(desired: DesiredState, source: Source | None = None) -> ObservedStat
         object_maps=object_maps,
         programs={pin: source.program(root / pin) for pin in sorted(wanted & set(pins))},
         links={pin: source.link(root / pin) for pin in pins if is_link(pin)},
-        interfaces={name: index for name in sorted(interfaces) if (index := source.ifindex(name)) is not None},
+        points={point: number for point in desired.attach_points if (number := source.number(point)) is not None},
         other_pins=other,
         leftovers=(*leftovers, *stale),
         inner_pins={

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from provisioner.codec.resolve import Lookup
 from provisioner.model.access import Access
+from provisioner.model.attachment import AttachPoint
 from provisioner.model.errors import InputError, Problem
 from provisioner.model.host import Host
 from provisioner.model.location import Location
@@ -69,6 +70,7 @@ class Header(msgspec.Struct, frozen=True):
     inner_pins: Mapping[str, tuple[str, ...]] = {}
     access: Mapping[str, Access] = {}
     groups: Mapping[str, int] = {}
+    namespaces: Mapping[str, int] = {}
 
 
 class Held(msgspec.Struct, frozen=True):
@@ -116,7 +118,10 @@ class Snapshot(msgspec.Struct, frozen=True):
 
     def lookups(self) -> dict[str, Lookup]:
         """How names are looked up on the host."""
-        return {"ifindex": self.ifindex, "cgroup_id": lambda path: self.header.cgroups.get(path.strip("/"))}
+        return {
+            "ifindex": self.header.interfaces.get,
+            "cgroup_id": lambda path: self.header.cgroups.get(path.strip("/")),
+        }
 
     def read_btf(self, path: str) -> bytes:
         """The BTF of the map pinned at `path`, or of the kernel for `vmlinux`.
@@ -213,8 +218,14 @@ class Snapshot(msgspec.Struct, frozen=True):
     def link(self, path: PurePath) -> ObservedLink:
         return self.header.links[path.name]
 
-    def ifindex(self, name: str) -> int | None:
-        return self.header.interfaces.get(name)
+    def number(self, point: AttachPoint) -> int | None:
+        match point.kind:
+            case "interface":
+                return self.header.interfaces.get(point.name)
+            case "cgroup":
+                return self.header.cgroups.get(point.name)
+            case "netns":
+                return self.header.namespaces.get(point.name)
 
     def _held(self, number: int) -> tuple[Held, NDArray[np.int64], int] | None:
         for held, starts in zip(self.held, self.starts, strict=True):
@@ -291,7 +302,7 @@ def _read(fields: dict[str, Any], archive: zipfile.ZipFile) -> Snapshot:
     programs = {
         pin: ObservedProgram(**one | {"map_ids": tuple(one["map_ids"])}) for pin, one in fields["programs"].items()
     }
-    links = {pin: ObservedLink(**one) for pin, one in fields["links"].items()}
+    links = {pin: msgspec.convert(one, ObservedLink) for pin, one in fields["links"].items()}
     fields |= {"pins": tuple(fields["pins"]), "programs": programs, "links": links}
     fields["inner_pins"] = {name: tuple(pins) for name, pins in fields.get("inner_pins", {}).items()}
     fields["access"] = {path: Access(**one) for path, one in fields.get("access", {}).items()}

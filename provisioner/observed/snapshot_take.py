@@ -55,6 +55,11 @@ def take(desired: DesiredState, btf_pins: Collection[str] = ()) -> Snapshot:
         links={pin: source.link(root / pin) for pin in pins if is_link(pin)},
         interfaces=this_host.interfaces(),
         cgroups=this_host.cgroups(),
+        namespaces={
+            point.name: number
+            for point in desired.attach_points
+            if point.kind == "netns" and (number := source.number(point)) is not None
+        },
         inner_pins=inner_pins,
         access=source.access(root, managed(pins, inner_pins)) if desired.has_access else {},
         groups={desired.pin_group: source.gid(desired.pin_group)} if desired.pin_group is not None else {},

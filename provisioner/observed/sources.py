@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from provisioner.model.access import Access
+from provisioner.model.attachment import AttachPoint
 from provisioner.model.map_shape import MapShape
 from provisioner.model.observed import ObservedLink, ObservedProgram
 from provisioner.model.record import Meta
@@ -99,4 +100,5 @@ class Source(Protocol):
 
     def link(self, path: PurePath) -> ObservedLink: ...
 
-    def ifindex(self, name: str) -> int | None: ...
+    def number(self, point: AttachPoint) -> int | None:
+        """The ifindex, cgroup id or inode of an attach point; None if it does not exist."""

@@ -126,14 +126,16 @@ class ObjectChange(msgspec.Struct, frozen=True):
 
 
 class LinkChange(msgspec.Struct, frozen=True):
-    """A program's attachment to an interface. `ifindex` is None where the interface is not there yet."""
+    """A program's attachment. `target` is the number of its attach point, None if that does not exist yet, 0 if the
+    kind has none.
+    """
 
     object: str
     program: DesiredProgram | None
     pin: str
     action: Action
     reason: str
-    ifindex: int | None
+    target: int | None
     observed: ObservedLink | None
 
 

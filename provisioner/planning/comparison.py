@@ -31,10 +31,10 @@ def compare(
     overrides: Overrides,
     read: ReadBlocks,
     *,
-    check_interfaces: bool,
+    check_points: bool,
     targets: Targets | None = None,
 ) -> Plan:
-    """The plan from one state to the other. Raises HostError where an interface is missing."""
+    """The plan from one state to the other. Raises HostError where an attach point is missing."""
     objects = {name: diff_object(one, desired, observed) for name, one in desired.objects.items()}
     wanted, whole = desired.maps, frozenset[str]()
     if targets is not None:
@@ -47,7 +47,7 @@ def compare(
         live = observed.maps.get(name)
         blocks = () if live is None else read(one, live, slots_to_read(one, live))
         maps.append(diff_map(one, live, blocks, observed.meta, shared))
-    links = diff_links(observed, objects, check_interfaces)
+    links = diff_links(observed, objects, check_points)
     if targets is not None:
         from provisioner.planning.targets import links_of
 

@@ -6,17 +6,17 @@ from collections.abc import Mapping
 
 from msgspec.structs import replace
 
+from provisioner.model.attachment import IfMissing
 from provisioner.model.desired import DesiredObject, DesiredProgram, DesiredState
 from provisioner.model.errors import HostError, Problems
 from provisioner.model.map_shape import shape_differences
 from provisioner.model.observed import ObservedState
-from provisioner.model.spec import IfMissing
 from provisioner.planning.changes import Action, LinkChange, ObjectChange
 from provisioner.planning.diff import replaced_because
 
 
-def interfaces_deferred(desired: DesiredState) -> DesiredState:
-    """The same, but that missing interfaces are waited for: for a look, that an apply would fail is no reason to."""
+def attachments_deferred(desired: DesiredState) -> DesiredState:
+    """The same state, in which no missing attach point is an error: to show what is live."""
 
     def deferred(program: DesiredProgram) -> DesiredProgram:
         if program.attach is None:
@@ -38,23 +38,23 @@ def diff_object(desired: DesiredObject, state: DesiredState, observed: ObservedS
 
 
 def diff_links(
-    observed: ObservedState, objects: Mapping[str, ObjectChange], interfaces_known: bool
+    observed: ObservedState, objects: Mapping[str, ObjectChange], points_known: bool
 ) -> tuple[LinkChange, ...]:
-    """Attachments in the order of objects and programs; those that nothing asks for any more come last.
+    """Attachments in the order of objects and programs; those that the spec does not name come last.
 
-    Raises HostError where an interface is missing and the spec says `if_missing: fail`, unless `interfaces_known` is
-    False: then nobody has looked.
+    Raises HostError where an attach point is missing and the spec says `if_missing: fail`, unless `points_known` is
+    False: then the host was not asked.
     """
     problems = Problems()
     found: list[LinkChange] = []
     for name, change in objects.items():
         for program in change.desired.programs:
             if program.attach is not None:
-                found.append(_diff_link(name, program, change, observed, interfaces_known, problems))
+                found.append(_diff_link(name, program, change, observed, points_known, problems))
     problems.raise_if_any(HostError)
     wanted = {change.pin for change in found}
     found += [
-        LinkChange("", None, pin, Action.DELETE, "the spec does not name it", link.ifindex, link)
+        LinkChange("", None, pin, Action.DELETE, "the spec does not name it", link.target, link)
         for pin, link in sorted(observed.links.items())
         if pin not in wanted
     ]
@@ -107,38 +107,40 @@ def _diff_link(
     program: DesiredProgram,
     change: ObjectChange,
     observed: ObservedState,
-    interfaces_known: bool,
+    points_known: bool,
     problems: Problems,
 ) -> LinkChange:
     attach = program.attach
     assert attach is not None
     pin = program.link_pin
     live = observed.links.get(pin)
-    ifindex = observed.interfaces.get(attach.interface)
+    point = attach.point
+    target = 0 if point is None else observed.points.get(point)
 
     def verdict(action: Action, reason: str) -> LinkChange:
-        return LinkChange(name, program, pin, action, reason, ifindex, live)
+        return LinkChange(name, program, pin, action, reason, target, live)
 
-    if not interfaces_known:
+    if not points_known:
         return verdict(Action.CREATE, "it is not attached")
-    if ifindex is None:
+    if target is None:
         if attach.if_missing is IfMissing.FAIL:
             problems.add(
-                f"there is no interface `{attach.interface}` here",
+                f"{point} does not exist",
                 attach.where,
                 "create it first, or write `if_missing: defer` to attach in a later apply",
                 f"{name}.{program.name}",
+                id="attach-target-missing",
             )
-        return verdict(Action.KEEP, f"interface {attach.interface} is not there yet")
+        return verdict(Action.KEEP, f"{point} does not exist yet")
     if live is None:
         return verdict(Action.CREATE, "it is not attached")
-    if live.ifindex == 0:
-        return verdict(Action.REPLACE, "its interface was deleted and made again")
-    if live.ifindex != ifindex:
-        return verdict(Action.REPLACE, f"it is attached to interface number {live.ifindex}")
-    recorded = observed.meta.attach_modes.get(pin) if observed.meta else None
-    if recorded is not None and recorded != attach.mode.name:
-        return verdict(Action.REPLACE, f"mode {recorded.lower()} -> {str(attach.mode.name).lower()}")
+    if live.is_detached and point is not None:
+        return verdict(Action.REPLACE, f"its {point.kind} was deleted and created again")
+    if live.target != target:
+        return verdict(Action.REPLACE, f"the live link is {observed.place_of(live)}")
+    differs = attach.differs(live, observed.meta.attachments.get(pin) if observed.meta else None)
+    if differs:
+        return verdict(Action.REPLACE, differs)
     if change.action is not Action.UNCHANGED:
         return verdict(Action.UPDATE, "its program is new")
     if live.program_id != observed.programs[program.pin].id:

@@ -13,6 +13,7 @@ import msgspec
 import numpy as np
 from msgspec.structs import replace
 
+from provisioner import attach
 from provisioner.model.desired import DesiredMap, DesiredState
 from provisioner.model.grace_periods import Batches, waits
 from provisioner.model.observed import ObservedState
@@ -159,8 +160,8 @@ def wanted_meta(desired: DesiredState, observed: ObservedState, prune: bool = Fa
         project=desired.project,
         objects={name: one.digest for name, one in sorted(desired.objects.items())},
         templates={name: one.entry_shape for name, one in sorted(desired.maps.items()) if one.outer is not None},
-        attach_modes={
-            program.link_pin: str(program.attach.mode.name)
+        attachments={
+            program.link_pin: attach.to_record(program.attach)
             for one in desired.objects.values()
             for program in one.programs
             if program.attach is not None

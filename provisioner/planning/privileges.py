@@ -5,12 +5,14 @@ docs/privileges.md has the same as a table; both are tested by dropping capabili
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Final, Literal, assert_never
 
 import msgspec
 import numpy as np
 
+from provisioner.model.attachment import Attachment
+from provisioner.model.desired import DesiredProgram
 from provisioner.model.errors import HostError, Problem
 from provisioner.model.map_shape import MapShape
 from provisioner.model.uapi import MapType
@@ -36,7 +38,7 @@ from provisioner.planning.steps import (
     WriteEntries,
 )
 
-Capability = Literal["CAP_BPF", "CAP_CHOWN", "CAP_NET_ADMIN", "CAP_SYS_ADMIN"]
+Capability = Literal["CAP_BPF", "CAP_CHOWN", "CAP_NET_ADMIN", "CAP_PERFMON", "CAP_SYS_ADMIN"]
 
 
 class Need(msgspec.Struct, frozen=True):
@@ -106,18 +108,25 @@ def _of_step(plan: Plan, step: Step) -> Iterator[Need]:
             yield from _of_map(plan, step)
         case LoadObject():
             yield Need("CAP_BPF", step.object, "load programs")
-            yield Need("CAP_NET_ADMIN", step.object, "load XDP programs")
             one = plan.desired.objects[step.object]
+            for kind in _kinds(one.programs):
+                yield Need(kind.capability, step.object, f"load {kind.word} programs")
             for name in step.fresh:
                 yield from _network(name, one.maps[name], one.templates.get(name))
         case Attach():
-            yield Need("CAP_NET_ADMIN", step.pin, "attach an XDP program")
+            for kind in _kinds(plan.desired.objects[step.object].programs):
+                yield Need(kind.capability, step.pin, f"attach {kind.word} programs")
             if step.action is not Action.CREATE:
                 yield Need("CAP_SYS_ADMIN", step.pin, "open the attached program by its id, to take the step back")
         case Detach():
             yield Need("CAP_SYS_ADMIN", step.pin, "open the attached program by its id, to take the step back")
         case _:
             assert_never(step)
+
+
+def _kinds(programs: Iterable[DesiredProgram]) -> Iterator[Attachment]:
+    """One attachment of each kind."""
+    yield from {each.attach.kind: each.attach for each in programs if each.attach is not None}.values()
 
 
 def _of_map(plan: Plan, step: CreateMap | PublishSlots | PinInnerMaps | WriteEntries | DeleteSlots) -> Iterator[Need]:

@@ -171,8 +171,7 @@ def merged_meta(part: Meta, before: Meta | None, desired: DesiredState) -> Meta:
         part,
         objects=dict(sorted({**before.objects, **part.objects}.items())),
         templates=dict(sorted({**before.templates, **part.templates}.items())),
-        attach_modes={pin: mode for pin, mode in before.attach_modes.items() if pin not in own}
-        | dict(part.attach_modes),
+        attachments={pin: kept for pin, kept in before.attachments.items() if pin not in own} | dict(part.attachments),
         protected=tuple(sorted({name for name in before.protected if name not in desired.maps} | {*part.protected})),
         pins=tuple(sorted({*before.pins, *part.pins})),
     )

@@ -60,15 +60,16 @@ def _program(one: DesiredObject, program: DesiredProgram, plan: Plan) -> Iterato
     yield Fact("program", f"{program.name} of {one.name}", {"kind": "program", "object": one.name})
     yield wanted_by(program.where)
     attach = program.attach
-    mode = str(attach.mode.name).lower() if attach is not None else None
-    place = f"xdp on {attach.interface}, {mode}" if attach is not None else "not attached"
-    wanted = {"pin": program.pin, "interface": attach.interface if attach is not None else None, "mode": mode}
+    place = attach.describe() if attach is not None else "not attached"
+    wanted = {"pin": program.pin, "interface": None, "mode": None}
+    if attach is not None:
+        wanted |= {"attach": attach.kind, **attach.settings()}
     yield Fact("wanted", f"pinned as {program.pin}, {place}", {"wanted": wanted})
     live, link = observed.programs.get(program.pin), observed.links.get(program.link_pin)
     if live is None:
         yield Fact("live", "not there", {"live": None})
     else:
-        where = f"attached to {observed.interface_of(link)}" if link is not None else "not attached"
+        where = observed.place_of(link) if link is not None else "not attached"
         data = {"id": live.id, "tag": live.tag, "ifindex": link.ifindex if link is not None else None}
         yield Fact("live", f"id {live.id}, tag {live.tag}, {where}", {"live": data})
         known = {found.id: name for name, found in {**observed.object_maps, **observed.maps}.items()}

@@ -86,7 +86,7 @@ def of_spec(desired: DesiredState) -> Graph:
     for thing in desired.objects.values():
         drawing.box(f"object {thing.name}", BoxKind.OBJECT, thing.name, thing.file.rpartition("/")[2])
         for program in thing.programs:
-            place = f"xdp on {program.attach.interface}" if program.attach is not None else "not attached"
+            place = program.attach.describe() if program.attach is not None else "not attached"
             drawing.box(f"program {program.pin}", BoxKind.PROGRAM, program.name, place)
             drawing.arrow(f"program {program.pin}", f"object {thing.name}")
     for one in desired.maps.values():
@@ -120,7 +120,7 @@ def of_live(desired: DesiredState, observed: ObservedState) -> Graph:
     known = {live.id: name for name, live in {**observed.object_maps, **observed.maps}.items()}
     for pin, program in observed.programs.items():
         link = observed.links.get(link_pin(pin))
-        where = "not attached" if link is None else f"xdp on {observed.interface_of(link)}"
+        where = "not attached" if link is None else observed.place_of(link)
         drawing.box(f"program {pin}", BoxKind.PROGRAM, pin, f"id {program.id}", where)
         for number in program.map_ids:
             if number in known:

@@ -115,12 +115,12 @@ def _program(change: ObjectChange, program: DesiredProgram, link: LinkChange | N
     attach = program.attach
     text = f"{change.name}, not attached"
     if attach is not None:
-        text = f"{change.name}, xdp on {attach.interface}, {str(attach.mode.name).lower()}"
+        text = f"{change.name}, {attach.describe()}"
     if link is not None and link.action is not Action.CREATE and link.reason:
         text += f": {link.reason}"
     after = {"pin": program.pin, "interface": None, "mode": None}
     if attach is not None:
-        after |= {"interface": attach.interface, "mode": str(attach.mode.name).lower()}
+        after |= {"attach": attach.kind, **attach.settings()}
     before = None if live is None else {"id": live.id, **_attached(plan, program.link_pin, None)}
     source, fields = plan.desired.overlays.told(program.where), plan.desired.overlays.fields(program.where)
     return Node(
@@ -138,10 +138,10 @@ def _program(change: ObjectChange, program: DesiredProgram, link: LinkChange | N
 
 
 def _attached(plan: Plan, pin: str, link: ObservedLink | None) -> dict[str, int | str | None]:
-    """The interface that a live link is on, and the mode that was recorded for it."""
+    """The interface that a live link is on, and the XDP mode that was recorded for it."""
     found = link or plan.observed.links.get(pin)
-    mode = plan.observed.meta.attach_modes.get(pin) if plan.observed.meta and found is not None else None
-    return {"ifindex": None if found is None else found.ifindex, "mode": mode.lower() if mode else None}
+    recorded = plan.observed.meta.attachments.get(pin, {}) if plan.observed.meta and found is not None else {}
+    return {"ifindex": None if found is None else found.ifindex, "mode": recorded.get("mode")}
 
 
 def _destroyed_programs(plan: Plan) -> Iterator[Node]:

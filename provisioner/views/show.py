@@ -209,7 +209,7 @@ def _verb(action: Action) -> Verb:
 def _programs(observed: ObservedState) -> Iterator[Node]:
     for pin, program in observed.programs.items():
         link = observed.links.get(link_pin(pin))
-        place = f"attached to {observed.interface_of(link)}" if link is not None else "not attached"
+        place = observed.place_of(link) if link is not None else "not attached"
         value = {"id": program.id, "tag": program.tag, "ifindex": link.ifindex if link is not None else None}
         text = f"program, id {program.id}, tag {program.tag}, {place}"
         yield Node(Kind.PROGRAM, Verb.SHOW, pin, pin, text, after=value)

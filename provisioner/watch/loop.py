@@ -111,8 +111,7 @@ class Watcher:
         project = self._reconciler.project
         assert project is not None
         self._tell(told.loaded(project))
-        programs = (program for one in project.desired.objects.values() for program in one.programs)
-        self._wakeups.expect({program.attach.interface for program in programs if program.attach is not None})
+        self._wakeups.expect({point.name for point in project.desired.attach_points if point.kind == "interface"})
 
     def _done(self, state: State, found: Found, started: float) -> State:
         now = time.monotonic()

@@ -10,6 +10,7 @@ import pytest
 import provisioner
 from provisioner.adopt.skeleton import project_name, skeleton
 from provisioner.kernel.objects import inspect
+from provisioner.model.attachment import AttachPoint
 from provisioner.model.spec import Contents
 from provisioner.project import Project
 from tests.cli.support import run
@@ -68,7 +69,7 @@ def test_its_proposals_can_be_taken_up(bpf_object: Callable[[str], Path], tmp_pa
     assert desired.maps["vip_slots"].entries.keys.tobytes() == bytes([198, 51, 100, 1, 0, 53, 17, 0])
     attach = desired.objects["router"].programs[0].attach
     assert attach is not None
-    assert attach.interface == "lo"
+    assert attach.point == AttachPoint("interface", "lo")
 
 
 def test_maps_of_all_kinds(bpf_object: Callable[[str], Path], tmp_path: Path) -> None:

@@ -16,7 +16,8 @@ from pathlib import Path
 
 from provisioner.kernel import bpffs, links, maps, objects
 from provisioner.kernel.host import ifindex
-from provisioner.model.uapi import XdpMode
+from provisioner.model.attachment import CreateLink
+from provisioner.model.uapi import AttachType, XdpMode
 from tests.kernel.shapes import ARRAY, HASH, HASH_OF_MAPS
 
 INTERFACES = ("other-a", "other-b")
@@ -45,7 +46,9 @@ def _round(created: ExitStack, file: str, pin: Path, interface: str) -> None:
     outer = created.enter_context(maps.create(HASH_OF_MAPS, "others", inner=inner))
     maps.insert_inner(outer, bytes(4), inner)
     loaded = created.enter_context(objects.load(Path(file), inner_templates={"tenants": ARRAY}))
-    created.enter_context(links.attach_xdp(loaded.programs["first"], ifindex(interface), XdpMode.GENERIC))
+    created.enter_context(
+        links.create(loaded.programs["first"], CreateLink(AttachType.XDP, XdpMode.GENERIC), ifindex(interface))
+    )
     bpffs.pin(outer, pin)
     created.callback(bpffs.unpin, pin)
 

@@ -14,6 +14,8 @@ import pytest
 
 from provisioner.kernel import bpffs, links, maps, objects
 from provisioner.kernel.host import ifindex
+from provisioner.model.attachment import CreateLink
+from provisioner.model.uapi import AttachType
 from tests import ledger, recorder
 from tests.conftest import Veth
 from tests.kernel.shapes import ARRAY, HASH
@@ -59,7 +61,7 @@ def leaked_program(compiled: Compile, root: Path) -> Iterator[str]:  # noqa: ARG
 def leaked_link(compiled: Compile, root: Path) -> Iterator[str]:  # noqa: ARG001
     with (
         objects.load(compiled("outers"), inner_templates={"tenants": ARRAY}) as loaded,
-        links.attach_xdp(loaded.programs["first"], ifindex("veth-a")) as link,
+        links.create(loaded.programs["first"], CreateLink(AttachType.XDP), ifindex("veth-a")) as link,
     ):
         yield f"link id {links.info(link).id}"
 

@@ -12,8 +12,9 @@ from provisioner.kernel import bpffs, links, maps, objects
 from provisioner.kernel.host import ifindex
 from provisioner.kernel.objects import LoadedObject
 from provisioner.kernel.reasons import KernelError
+from provisioner.model.attachment import CreateLink
 from provisioner.model.errors import HostError
-from provisioner.model.uapi import XdpMode
+from provisioner.model.uapi import AttachType, LinkType, XdpMode
 from tests.conftest import Veth
 from tests.kernel.shapes import ARRAY
 
@@ -28,16 +29,16 @@ def loaded(bpf_object: Callable[[str], Path]) -> Iterator[LoadedObject]:
 def test_attach_swap_and_detach(mode: XdpMode, veth: Veth, loaded: LoadedObject) -> None:
     first, second = loaded.programs["first"], loaded.programs["second"]
     index = ifindex(veth.name)
-    with links.attach_xdp(first, index, mode) as link:
+    with links.create(first, CreateLink(AttachType.XDP, int(mode)), index) as link:
         info = links.info(link)
-        assert (info.ifindex, info.type) == (index, links.LINK_TYPE_XDP)
+        assert (info.target, info.type) == (index, LinkType.XDP)
         assert info.prog_id == links.program_info(first).id
         assert info.id in set(links.link_ids())
         links.update(link, second)
         assert links.info(link).prog_id == links.program_info(second).id
         assert links.info(link).id == info.id
         links.detach(link)
-        assert links.info(link).ifindex == 0
+        assert links.info(link).target == 0
         with pytest.raises(KernelError, match="the link is detached") as caught:
             links.update(link, first)
         assert caught.value.errno == errno.ENOLINK
@@ -46,15 +47,15 @@ def test_attach_swap_and_detach(mode: XdpMode, veth: Veth, loaded: LoadedObject)
 def test_a_second_attachment_is_refused_in_words(veth: Veth, loaded: LoadedObject) -> None:
     program, index = loaded.programs["first"], ifindex(veth.name)
     with (
-        links.attach_xdp(program, index),
+        links.create(program, CreateLink(AttachType.XDP), index),
         pytest.raises(KernelError, match="another XDP program is attached") as caught,
     ):
-        links.attach_xdp(program, index, name=veth.name)
+        links.create(program, CreateLink(AttachType.XDP), index, name=veth.name)
     assert caught.value.problems[0].address == veth.name
 
 
 def test_a_pinned_link_outlives_its_fd(veth: Veth, loaded: LoadedObject, pin_root: Path) -> None:
-    with links.attach_xdp(loaded.programs["first"], ifindex(veth.name)) as link:
+    with links.create(loaded.programs["first"], CreateLink(AttachType.XDP), ifindex(veth.name)) as link:
         number = links.info(link).id
         bpffs.pin(link, pin_root / "link")
     bpffs.pin(loaded.programs["first"], pin_root / "program")
@@ -67,7 +68,7 @@ def test_a_pinned_link_outlives_its_fd(veth: Veth, loaded: LoadedObject, pin_roo
 
 @pytest.mark.parametrize("readonly", [False, True])
 def test_a_pinned_link_is_no_map(readonly: bool, veth: Veth, loaded: LoadedObject, pin_root: Path) -> None:
-    with links.attach_xdp(loaded.programs["first"], ifindex(veth.name)) as link:
+    with links.create(loaded.programs["first"], CreateLink(AttachType.XDP), ifindex(veth.name)) as link:
         bpffs.pin(link, pin_root / "tenants")
     with pytest.raises(HostError, match="a map was expected here, but this is a pinned link"):
         maps.open_pin(pin_root / "tenants", readonly)
@@ -80,4 +81,4 @@ def test_a_missing_interface_is_said() -> None:
 
 def test_an_interface_that_is_gone(loaded: LoadedObject) -> None:
     with pytest.raises(KernelError, match="the interface is gone"):
-        links.attach_xdp(loaded.programs["first"], 999_999)
+        links.create(loaded.programs["first"], CreateLink(AttachType.XDP), 999_999)

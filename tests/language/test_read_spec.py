@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from provisioner.model.spec import Contents, ExtraInnerMaps, IfMissing, KeyRange, OnReplace, Spec, TableRef, Update
+from provisioner.attach.xdp import Xdp
+from provisioner.model.attachment import IfMissing
+from provisioner.model.spec import Contents, ExtraInnerMaps, KeyRange, OnReplace, Spec, TableRef, Update
 from provisioner.model.tree import Mapping, RawEntries, Scalar
 from provisioner.model.type_expr import (
     ArrayType,
@@ -109,11 +111,8 @@ def test_objects(edge: Spec) -> None:
     (program,) = router.programs
     assert (program.name, program.pin) == ("xdp_router", "xdp_router")
     assert program.attach is not None
-    assert (program.attach.interface, program.attach.mode, program.attach.if_missing) == (
-        "veth-a",
-        XdpMode.NATIVE,
-        IfMissing.FAIL,
-    )
+    assert program.attach == Xdp(where=program.attach.where, interface="veth-a", mode=XdpMode.NATIVE)
+    assert program.attach.if_missing is IfMissing.FAIL
 
 
 def test_what_is_not_written_has_the_documented_default(tmp_path: Path) -> None:
@@ -122,7 +121,11 @@ def test_what_is_not_written_has_the_documented_default(tmp_path: Path) -> None:
     assert problems == []
     attached, plain = spec.objects["o"].programs
     assert attached.attach is not None
-    assert (attached.pin, attached.attach.mode, attached.attach.if_missing) == ("p", XdpMode.AUTO, IfMissing.FAIL)
+    assert (attached.pin, attached.attach.settings()["mode"], attached.attach.if_missing) == (
+        "p",
+        "auto",
+        IfMissing.FAIL,
+    )
     assert plain.attach is None
 
 

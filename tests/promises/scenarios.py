@@ -183,7 +183,7 @@ def _pin(path: Path) -> Pin:
                 return Pin("prog", info.id, tag=info.tag)
             case LinkFd():
                 link = links.info(fd)
-                return Pin("link", link.id, target=(link.prog_id, link.ifindex))
+                return Pin("link", link.id, target=(link.prog_id, link.target))
             case _:
                 raise AssertionError(f"{path} is of no kind that we know")
 

@@ -32,7 +32,9 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from provisioner.cli import app
 from provisioner.kernel import bpffs, links, maps, objects
 from provisioner.kernel.fd import FdSet, InnerId, MapFd
+from provisioner.model.attachment import CreateLink
 from provisioner.model.pins import META_PIN
+from provisioner.model.uapi import AttachType
 from tests.conftest import Veth, remove_tree
 from tests.promises import oracle, wishes
 from tests.promises.hands import CPUS, Live, kind_of, look, make_inner, pin_outer, publish
@@ -386,7 +388,7 @@ def others(kernel: Path, veth: Veth, bpf_object: Callable[[str], Path]) -> Itera
     template = {"tenants": KINDS["hash"].shape}
     with objects.load(bpf_object("outers"), inner_templates=template, only_programs={"second"}) as loaded:
         program = loaded.programs["second"]
-        with links.attach_xdp(program, socket.if_nametoindex(veth.name)) as link:
+        with links.create(program, CreateLink(AttachType.XDP), socket.if_nametoindex(veth.name)) as link:
             bpffs.pin(program, folder / "program")
             bpffs.pin(link, folder / "link")
     yield folder

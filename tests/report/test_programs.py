@@ -5,11 +5,13 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
+from provisioner import attach
+from provisioner.attach.xdp import Xdp
+from provisioner.model.attachment import AttachPoint
 from provisioner.model.desired import DesiredObject, DesiredProgram, DesiredState
 from provisioner.model.location import Location
 from provisioner.model.observed import ObservedLink, ObservedProgram, ObservedState
 from provisioner.model.record import Meta
-from provisioner.model.spec import IfMissing, XdpAttach
 from provisioner.model.uapi import XdpMode
 from provisioner.planning.counts import Counts
 from provisioner.planning.diff_objects import diff_links, diff_object
@@ -22,18 +24,19 @@ from provisioner.views import plan_report
 from tests.report.support import HOST
 
 HERE = Location("edge.yaml", 1, 1)
-ATTACH = XdpAttach("veth-a", XdpMode.NATIVE, IfMissing.FAIL, HERE)
+ATTACH = Xdp(where=HERE, interface="veth-a", mode=XdpMode.NATIVE)
+VETH = AttachPoint("interface", "veth-a")
 ROUTER = DesiredObject(
     "router", "bpf/router.bpf.o", "d1", (DesiredProgram("xdp_router", "xdp_router", ATTACH, HERE),), {}, {}, HERE
 )
 LIVE = ObservedState(
     exists=True,
-    meta=Meta("edge", {"router": "d1"}, {}, {"_link_xdp_router": "NATIVE"}, {}, (), ("xdp_router",)),
+    meta=Meta("edge", {"router": "d1"}, {}, {"_link_xdp_router": attach.to_record(ATTACH)}, {}, (), ("xdp_router",)),
     maps={},
     object_maps={},
     programs={"xdp_router": ObservedProgram(11, "xdp_router", "aa", ())},
     links={"_link_xdp_router": ObservedLink(12, 11, 4)},
-    interfaces={"veth-a": 4},
+    points={VETH: 4},
 )
 
 
@@ -51,7 +54,7 @@ def told(state: DesiredState, observed: ObservedState) -> list[str]:
 
 
 def test_a_first_load() -> None:
-    nothing = replace(ObservedState.nothing(), interfaces={"veth-a": 4})
+    nothing = replace(ObservedState.nothing(), points={VETH: 4})
     assert told(desired(ROUTER), nothing) == [
         "  + router                router.bpf.o, 0 maps",
         "  + xdp_router            router, xdp on veth-a, native",
@@ -66,13 +69,13 @@ def test_an_upgrade() -> None:
     ]
     report = plan_report.report(plan(desired(newer), LIVE))
     assert report.nodes[1].before == {"id": 11, "ifindex": 4, "mode": "native"}
-    assert report.nodes[1].after == {"pin": "xdp_router", "interface": "veth-a", "mode": "native"}
+    assert report.nodes[1].after == {"pin": "xdp_router", "interface": "veth-a", "mode": "native", "attach": "xdp"}
 
 
 def test_an_attachment_that_changes_alone() -> None:
-    elsewhere = replace(LIVE, interfaces={"veth-a": 5})
+    elsewhere = replace(LIVE, points={VETH: 5})
     assert told(desired(ROUTER), elsewhere) == [
-        "  ~ xdp_router            router, xdp on veth-a, native: it is attached to interface number 4",
+        "  ~ xdp_router            router, xdp on veth-a, native: the live link is xdp on interface 4",
     ]
 
 
@@ -122,6 +125,6 @@ def test_destroy_detaches_and_unpins() -> None:
     ],
 )
 def test_how_an_apply_ended(status: str, live: tuple[str, ...], expected: list[str]) -> None:
-    nothing = replace(ObservedState.nothing(), interfaces={"veth-a": 4})
+    nothing = replace(ObservedState.nothing(), points={VETH: 4})
     report = plan_report.report(plan(desired(ROUTER), nothing))
     assert list(sentences.outcome(report, Outcome(status, 1.5, 2, 5, 5, live))) == expected

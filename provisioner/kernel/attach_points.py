@@ -1,0 +1,52 @@
+"""What programs are attached to on this host: interfaces, cgroups, network namespaces."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from provisioner.kernel import host
+from provisioner.model.attachment import AttachPoint
+from provisioner.model.errors import HostError, Problem
+
+
+def find(point: AttachPoint) -> int | None:
+    """The number by which the kernel knows it; None if it does not exist."""
+    match point.kind:
+        case "interface":
+            return host.find_ifindex(point.name)
+        case "cgroup":
+            return host.find_cgroup_id(point.name)
+        case "netns":
+            try:
+                return os.stat(point.name).st_ino
+            except OSError:
+                return None
+
+
+@contextmanager
+def opened(point: AttachPoint, number: int) -> Iterator[int]:
+    """The target of BPF_LINK_CREATE: the ifindex, or an fd that is open meanwhile.
+
+    Raises HostError if the point is gone, or its name has passed to another one since it had `number`.
+    """
+    if point.kind == "interface":
+        yield number
+        return
+    path = host.cgroup_path(point.name) if point.kind == "cgroup" else Path(point.name)
+    try:
+        fd = os.open(path or "", os.O_RDONLY | os.O_CLOEXEC | (os.O_DIRECTORY if point.kind == "cgroup" else 0))
+    except OSError as error:
+        raise HostError(_gone(point)) from error
+    try:
+        if os.fstat(fd).st_ino != number:
+            raise HostError(_gone(point))
+        yield fd
+    finally:
+        os.close(fd)
+
+
+def _gone(point: AttachPoint) -> Problem:
+    return Problem(f"{point} was removed or replaced", hint="plan again", id="attach-target-missing")

@@ -1,0 +1,125 @@
+"""Where a program is attached: what every kind of attachment has. The kinds are in `attach/`."""
+
+from __future__ import annotations
+
+from abc import ABCMeta, abstractmethod
+from collections.abc import Mapping
+from enum import Enum
+from typing import TYPE_CHECKING, ClassVar, Literal, Self
+
+import msgspec
+
+from provisioner.model.location import Location
+
+if TYPE_CHECKING:
+    from provisioner.model.observed import ObservedLink
+    from provisioner.model.uapi import LinkType
+
+
+class IfMissing(Enum):
+    """What happens if the interface, cgroup or namespace of an attachment does not exist."""
+
+    FAIL = "fail"
+    DEFER = "defer"
+
+
+class AttachPoint(msgspec.Struct, frozen=True, order=True):
+    """A thing of the host that programs are attached to, by its name: the kernel knows it by a number.
+
+    That is the ifindex of an interface, the id of a cgroup, the inode of a network namespace.
+    """
+
+    kind: Literal["interface", "cgroup", "netns"]
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.name}"
+
+
+class CreateLink(msgspec.Struct, frozen=True):
+    """BPF_LINK_CREATE with a number of `enum bpf_attach_type`."""
+
+    attach_type: int
+    flags: int = 0
+
+
+class OpenRawTracepoint(msgspec.Struct, frozen=True):
+    """BPF_RAW_TRACEPOINT_OPEN; without a name, at the BTF id that the program was loaded for."""
+
+    name: str = ""
+
+
+class OpenPerfEvent(msgspec.Struct, frozen=True):
+    """perf_event_open(2) and BPF_LINK_CREATE: a tracepoint, or a kprobe at a function of the kernel."""
+
+    kind: Literal["tracepoint", "kprobe", "kretprobe"]
+    name: str
+    offset: int = 0
+
+
+LinkRequest = CreateLink | OpenRawTracepoint | OpenPerfEvent
+"""The system call that makes a link; `kernel.links` carries it out."""
+
+Settings = Mapping[str, str | None]
+"""An attachment as JSON has it, less its kind: `{"interface": "eth0", "mode": "native"}`."""
+
+
+class _AbstractStruct(msgspec.StructMeta, ABCMeta):
+    """The metaclass of structs with abstract methods."""
+
+
+class Attachment(msgspec.Struct, frozen=True, kw_only=True, metaclass=_AbstractStruct):
+    """An attachment of a program, as the spec asks for it. `where` is the place of the declaration."""
+
+    kind: ClassVar[str]
+    """The key of the spec: `xdp`."""
+    word: ClassVar[str]
+    """What its programs are called: `XDP`."""
+    link_type: ClassVar[LinkType]
+    is_updatable: ClassVar[bool] = True
+    """Whether BPF_LINK_UPDATE switches the program of such a link."""
+    capability: ClassVar[Literal["CAP_NET_ADMIN", "CAP_PERFMON"]] = "CAP_NET_ADMIN"
+    """What loading and attaching such a program needs besides CAP_BPF."""
+    since: ClassVar[tuple[tuple[int, int, int], str]]
+    """The first release with pinned links of this kind, and the commit."""
+
+    where: Location
+    if_missing: IfMissing = IfMissing.FAIL
+
+    @classmethod
+    @abstractmethod
+    def read(cls, fields: Mapping[str, str], where: Location, if_missing: IfMissing) -> Self:
+        """The attachment from the scalars below its key, which the schema has checked, or from the record."""
+
+    @property
+    def point(self) -> AttachPoint | None:
+        """What must exist on the host; None for the kernel's own hooks."""
+        return None
+
+    @abstractmethod
+    def settings(self) -> Settings:
+        """Everything that the spec says, for reports and for the record."""
+
+    @abstractmethod
+    def describe(self) -> str:
+        """`xdp on eth0, native`."""
+
+    @abstractmethod
+    def request(self) -> LinkRequest:
+        """How the link is made."""
+
+    def differs(self, live: ObservedLink, recorded: Settings | None) -> str:
+        """Why the live link must be made again, whatever program it runs; empty if it need not.
+
+        `recorded` are the settings that it was made with, None if they are unknown.
+        """
+        if live.type != self.link_type:
+            return f"the live link is of type {live.type}, not {self.link_type.value}"
+        request = self.request()
+        if isinstance(request, CreateLink) and live.attach_type not in (0, request.attach_type):
+            return f"the live link has attach type {live.attach_type}, not {request.attach_type}"
+        return "; ".join(
+            f"{name} {recorded[name]} -> {value}"
+            for name, value in self.settings().items()
+            if recorded is not None and name in recorded and recorded[name] != value
+        )

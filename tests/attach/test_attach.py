@@ -1,0 +1,250 @@
+"""Each kind of attachment on the real kernel: attach, upgrade, drift, roll back, detach."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from provisioner.apply import programs
+from provisioner.kernel import attach_points, bpffs, links, maps, objects
+from provisioner.kernel.fd import LinkFd
+from provisioner.kernel.host import cgroup_path
+from provisioner.model.attachment import AttachPoint, CreateLink
+from provisioner.model.errors import ApplyError, HostError, InputError, Problem
+from provisioner.model.uapi import AttachType
+from provisioner.planning.changes import Action
+from tests.apply.conftest import Bench
+from tests.apply.conftest import bench as bench
+from tests.conftest import Veth
+
+Compile = Callable[[str], Path]
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a program of tests/bpf/hooks.bpf.c is attached, and how it is made to run."""
+
+    program: str
+    attach: str
+    count: int
+    run: Callable[[], None]
+    updatable: bool
+
+
+def ping() -> None:
+    """One packet out of veth-a, which veth-b receives, and one back."""
+    with closing(socket.socket(socket.AF_PACKET, socket.SOCK_RAW)) as sender:
+        for name in ("veth-a", "veth-b"):
+            sender.bind((name, 0))
+            sender.send(b"\xff" * 12 + b"\x88\xb5" + bytes(50))
+
+
+def udp() -> None:
+    """A datagram to a port of this namespace, through a connected socket."""
+    with closing(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as sender:
+        sender.connect(("127.0.0.1", 9))
+        sender.send(b"x")
+
+
+PLACES = {
+    "xdp": Place("on_xdp", "{xdp: {interface: veth-a, mode: generic}}", 0, ping, True),
+    "tcx": Place("on_tcx", "{tcx: {interface: veth-a, direction: ingress}}", 1, ping, True),
+    "tcx-egress": Place("on_tcx", "{tcx: {interface: veth-a, direction: egress}}", 1, ping, True),
+    "cgroup": Place("on_connect", "{cgroup: {path: CGROUP}}", 2, udp, True),
+    "netns": Place("on_lookup", "{netns: {path: /proc/self/ns/net}}", 3, udp, True),
+    "raw_tp": Place("on_raw", "auto", 4, os.getppid, False),  # type: ignore[arg-type]
+    "tracepoint": Place("on_tracepoint", "auto", 5, os.getpid, False),  # type: ignore[arg-type]
+}
+
+
+@pytest.fixture(params=list(PLACES))
+def place(request: pytest.FixtureRequest) -> Iterator[Place]:
+    found = PLACES[request.param]
+    request.getfixturevalue("veth")
+    subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+    match request.param:
+        case "cgroup":
+            with own_cgroup() as name:
+                yield Place(found.program, found.attach.replace("CGROUP", name), found.count, found.run, True)
+        case "tracepoint":
+            subprocess.run(["mount", "-t", "tracefs", "tracefs", "/sys/kernel/tracing"], check=True)
+            yield found
+            subprocess.run(["umount", "/sys/kernel/tracing"], check=True)
+        case _:
+            yield found
+
+
+class own_cgroup:
+    """A cgroup v2 that this process is in, for as long as it is entered; gives its path below the mount."""
+
+    def __enter__(self) -> str:
+        root = cgroup_path("")
+        assert root is not None
+        own = Path("/proc/self/cgroup").read_text().rpartition("0::")[2].splitlines()[0]
+        self._parent = root / own.strip("/")
+        self._path = root / f"provisioner-test-{os.getpid()}"
+        self._path.mkdir()
+        (self._path / "cgroup.procs").write_text(str(os.getpid()))
+        return self._path.name
+
+    def __exit__(self, *_: object) -> None:
+        (self._parent / "cgroup.procs").write_text(str(os.getpid()))
+        self._path.rmdir()
+
+
+def spec(file: Path, place: Place | None, more: str = "") -> str:
+    attach = f"attach: {place.attach}{more}" if place is not None else ""
+    name = place.program if place is not None else "on_xdp"
+    return f"objects: {{hooks: {{file: {file}, programs: {{{name}: {{{attach}}}}}}}}}\n"
+
+
+def counted(bench: Bench, place: Place) -> int:
+    """What the program added while it was made to run."""
+
+    def value() -> int:
+        with maps.open_pin(bench.root / "counts") as fd:
+            return int.from_bytes(maps.lookup(fd, place.count.to_bytes(4, "little"), 8) or b"", "little")
+
+    before = value()
+    place.run()
+    return value() - before
+
+
+def link(bench: Bench, place: Place) -> links.LinkInfo:
+    with bpffs.open_pin(bench.root / f"_link_{place.program}", LinkFd) as fd:
+        return links.info(fd)
+
+
+@pytest.fixture
+def hooks(bench: Bench) -> Bench:
+    bench.allow_outside = True
+    return bench
+
+
+def test_attach_upgrade_and_detach(hooks: Bench, place: Place, bpf_object: Compile) -> None:
+    hooks.settle(spec(bpf_object("hooks"), place))
+    made = link(hooks, place)
+    assert counted(hooks, place) in range(1, 1000), "version 1 counts"
+    plan, _ = hooks.settle(spec(bpf_object("hooks_v2"), place))
+    assert [change.action for change in plan.links] == [Action.UPDATE]
+    assert counted(hooks, place) >= 1_000_000, "version 2 counts"
+    assert (link(hooks, place).id == made.id) is place.updatable, "a link that can be switched is never made again"
+    hooks.settle(spec(bpf_object("hooks_v2"), None) if place.program == "on_xdp" else unattached(bpf_object, place))
+    assert not (hooks.root / f"_link_{place.program}").exists()
+    assert counted(hooks, place) == 0
+    hooks.destroy(unattached(bpf_object, place))
+    assert not hooks.root.exists()
+
+
+def unattached(bpf_object: Compile, place: Place) -> str:
+    return f"objects: {{hooks: {{file: {bpf_object('hooks_v2')}, programs: {{{place.program}: {{}}}}}}}}\n"
+
+
+def test_a_failed_upgrade_leaves_the_old_program_attached(
+    hooks: Bench, place: Place, bpf_object: Compile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hooks.settle(spec(bpf_object("hooks"), place))
+    before = link(hooks, place)
+    failing(monkeypatch)
+    with pytest.raises(ApplyError) as failed:
+        hooks.apply(spec(bpf_object("hooks_v2"), place))
+    assert failed.value.status == "rolled_back"
+    monkeypatch.undo()
+    assert link(hooks, place) == before, "the very same link, with the very same program"
+    assert counted(hooks, place) in range(1, 1000)
+    hooks.settle(spec(bpf_object("hooks"), place))
+
+
+def failing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the step after the attachments fail: the commit of the object."""
+
+    def commit(*_: Any) -> None:
+        raise HostError(Problem("the test lets this step fail", id="test"))
+
+    monkeypatch.setattr(programs, "commit", commit)
+
+
+def test_a_link_that_was_detached_is_attached_again(hooks: Bench, place: Place, bpf_object: Compile) -> None:
+    text = spec(bpf_object("hooks"), place)
+    hooks.settle(text)
+    if not place.updatable:
+        return  # tracing links cannot be detached by force: bpf_link_detach is EOPNOTSUPP
+    with bpffs.open_pin(hooks.root / f"_link_{place.program}", LinkFd) as fd:
+        links.detach(fd)
+    plan = hooks.plan(text)
+    assert [change.action for change in plan.links] == [Action.REPLACE]
+    hooks.settle(text)
+    assert counted(hooks, place) >= 1
+
+
+def test_a_program_that_another_process_put_into_the_link(hooks: Bench, place: Place, bpf_object: Compile) -> None:
+    text = spec(bpf_object("hooks"), place)
+    hooks.settle(text)
+    if not place.updatable:
+        return
+    with (
+        objects.load(bpf_object("hooks_v2"), only_programs=[place.program]) as other,
+        bpffs.open_pin(hooks.root / f"_link_{place.program}", LinkFd) as fd,
+    ):
+        links.update(fd, other.programs[place.program])
+    assert [change.action for change in hooks.plan(text).links] == [Action.UPDATE]
+    hooks.settle(text)
+    assert counted(hooks, place) in range(1, 1000)
+
+
+@pytest.mark.parametrize(
+    ("attach", "kind"),
+    [
+        ("{tcx: {interface: none-such, direction: ingress}}", "on_tcx"),
+        ("{cgroup: {path: none/such}}", "on_connect"),
+        ("{netns: {path: /run/netns/none-such}}", "on_lookup"),
+    ],
+)
+def test_what_is_missing_is_refused_or_waited_for(attach: str, kind: str, hooks: Bench, bpf_object: Compile) -> None:
+    place = Place(kind, attach, 0, ping, True)
+    with pytest.raises(HostError) as refused:
+        hooks.apply(spec(bpf_object("hooks"), place))
+    assert [problem.id for problem in refused.value.problems] == ["attach-target-missing"]
+    deferred = Place(kind, attach.replace("}}", ", if_missing: defer}}"), 0, ping, True)
+    plan, _ = hooks.apply(spec(bpf_object("hooks"), deferred))
+    assert [hazard.id for hazard in plan.hazards] == ["attachment-deferred"]
+
+
+def test_tcx_leaves_the_programs_of_others(hooks: Bench, bpf_object: Compile, veth: Veth) -> None:
+    place = PLACES["tcx"]
+    index = attach_points.find(AttachPoint("interface", veth.name)) or 0
+    with (
+        objects.load(bpf_object("hooks_v2"), only_programs=["on_tcx"]) as other,
+        links.create(other.programs["on_tcx"], CreateLink(AttachType.TCX_INGRESS), index) as theirs,
+    ):
+        hooks.settle(spec(bpf_object("hooks"), place))
+        assert counted(hooks, place) in range(1, 1000)
+        hooks.destroy(spec(bpf_object("hooks"), place))
+        assert links.info(theirs).target == index, "still attached"
+
+
+def test_bpftool_sees_the_link(hooks: Bench, place: Place, bpf_object: Compile) -> None:
+    hooks.settle(spec(bpf_object("hooks"), place))
+    shown = subprocess.run(
+        ["bpftool", "--json", "link", "show", "id", str(link(hooks, place).id)], check=True, capture_output=True
+    )
+    assert json.loads(shown.stdout)["prog_id"] == link(hooks, place).prog_id
+
+
+@pytest.mark.parametrize(
+    ("program", "expected"),
+    [("no_hook", "attach-unsupported"), ("on_xdp", "attach-unsupported"), ("on_connect", "attach-unsupported")],
+)
+def test_auto_needs_a_section_that_names_a_hook(program: str, expected: str, hooks: Bench, bpf_object: Compile) -> None:
+    with pytest.raises(InputError) as refused:
+        hooks.load(spec(bpf_object("hooks"), Place(program, "auto", 0, ping, False)))
+    assert [problem.id for problem in refused.value.problems] == [expected]
