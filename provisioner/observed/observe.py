@@ -84,28 +84,23 @@ def observe(desired: DesiredState, source: Source | None = None) -> ObservedStat
     )
 
 
-def blocks(
-    desired: DesiredState,
-    one: DesiredMap,
-    observed: ObservedMap,
-    wanted: NDArray[np.uint8],
-    source: Source | None = None,
-) -> Iterator[ObservedBlock]:
-    """The observed slots in `wanted`, as blocks of about `columns.BLOCK_ENTRIES` rows, each as deep as its `Depth`."""
-    reader = _Reader(one, source or LiveSource(desired), wanted)
-    slots = np.flatnonzero(wanted != Depth.NOTHING).tolist()
-    for first, last in _runs(slots):
-        at = first
-        while at < last:
-            at, block = reader.block(map_path(desired, one), observed, at, last)
-            yield block
+ReadBlocks = Callable[[DesiredMap, ObservedMap, NDArray[np.uint8]], Iterator[ObservedBlock]]
+"""Reads the slots of a live map, each as deep as its `Depth`, shape (slots,), in blocks of about BLOCK_ENTRIES rows."""
 
 
-def reader(
-    desired: DesiredState, source: Source | None = None
-) -> Callable[[DesiredMap, ObservedMap, NDArray[np.uint8]], Iterator[ObservedBlock]]:
-    """`blocks` of one desired state and source, for a comparison."""
-    return lambda one, observed, wanted: blocks(desired, one, observed, wanted, source)
+def reader(desired: DesiredState, source: Source | None = None) -> ReadBlocks:
+    """How the maps of one desired state are read; `source` is this host if not given."""
+    asked = source or LiveSource(desired)
+
+    def blocks(one: DesiredMap, observed: ObservedMap, wanted: NDArray[np.uint8]) -> Iterator[ObservedBlock]:
+        inner_maps = _Reader(one, asked, wanted)
+        for first, last in _runs(np.flatnonzero(wanted != Depth.NOTHING).tolist()):
+            at = first
+            while at < last:
+                at, block = inner_maps.block(map_path(desired, one), observed, at, last)
+                yield block
+
+    return blocks
 
 
 def _runs(numbers: list[int]) -> Iterator[tuple[int, int]]:

@@ -7,6 +7,7 @@ Order is decided here alone, and is total: objects are loaded first, then maps a
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -46,7 +47,7 @@ if TYPE_CHECKING:
     from provisioner.planning.targets import Targets
 
 
-class Plan(msgspec.Struct, frozen=True):
+class Plan(msgspec.Struct, frozen=True, dict=True):
     """Everything there is to know before anything is done. `digest` binds a saved plan to both states.
 
     `targets` are the addresses that it is limited to, none for all of the spec; `whole` those of
@@ -72,15 +73,15 @@ class Plan(msgspec.Struct, frozen=True):
         """What `digest` is made of, by address: to tell what makes two plans differ."""
         return fingerprints(self.changes)
 
-    @property
+    @cached_property
     def maps(self) -> Mapping[str, MapChange]:
         return {change.name: change for change in self.changes if isinstance(change, MapChange)}
 
-    @property
+    @cached_property
     def objects(self) -> Mapping[str, ObjectChange]:
         return {change.name: change for change in self.changes if isinstance(change, ObjectChange)}
 
-    @property
+    @cached_property
     def links(self) -> tuple[LinkChange, ...]:
         return tuple(change for change in self.changes if isinstance(change, LinkChange))
 
