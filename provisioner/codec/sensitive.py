@@ -9,7 +9,7 @@ from provisioner.model.types import HIDDEN, Bytes, Column, Fault, Path, Type, Va
 
 
 class Sensitive(Type, frozen=True):
-    """`inner`, told in no message. Faults name the place and the type, never the text."""
+    """`inner`, whose values no message shows. A fault has the place and the type, never the text."""
 
     inner: Type
 
@@ -30,11 +30,9 @@ class Sensitive(Type, frozen=True):
         return self.inner.specials
 
     def encode(self, columns: Mapping[Path, Column], out: Bytes) -> list[Fault]:
-        # Faults of the shape (row -1) name members, not values.
-        return [
-            fault if fault.row < 0 else Fault(fault.row, fault.path, f"the value is no valid {self.describe()}")
-            for fault in self.inner.encode(columns, out)
-        ]
+        # What is written in the place of a member's name may be a secret too, so no part of the text is repeated.
+        what = f"the value is not a valid {self.describe()}"
+        return [Fault(fault.row, fault.path, what, id=fault.id) for fault in self.inner.encode(columns, out)]
 
     def decode(self, rows: Bytes) -> list[Value]:
         return self.inner.decode(rows)

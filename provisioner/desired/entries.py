@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import msgspec
 import numpy as np
 
-from provisioner.codec.display import format_value
+from provisioner.codec.display import display
 from provisioner.desired.rows import MAX_PROBLEMS, Address, Rows
 from provisioner.model import entry_table
 from provisioner.model.desired import Sources
@@ -15,7 +15,7 @@ from provisioner.model.entry_table import EntryTable, Index
 from provisioner.model.errors import Problems
 from provisioner.model.location import Location
 from provisioner.model.map_shape import MapShape
-from provisioner.model.types import Type, Value
+from provisioner.model.types import Type
 
 
 class Group(msgspec.Struct, frozen=True):
@@ -71,8 +71,8 @@ class _Checks(msgspec.Struct, frozen=True):
         address = self.groups[int(self.raw.group[row])].address()
         self.problems.add(what, self.raw.where(row), hint, address)
 
-    def _key(self, row: int) -> Value:
-        return self.key.decode(self.raw.keys[row : row + 1])[0]
+    def _key(self, row: int) -> str:
+        return display(self.key, self.raw.keys[row])
 
     def indexes(self, byteorder: str) -> None:
         """Indexes of arrays that are out of range."""
@@ -82,7 +82,7 @@ class _Checks(msgspec.Struct, frozen=True):
         for row in rows[index[rows] >= capacity][:MAX_PROBLEMS].tolist():
             limit = self.groups[int(self.raw.group[row])].capacity
             hint = f"indexes go from 0 to {limit - 1}; raise max_entries, or leave the entry out"
-            self._tell(row, f"index {index[row]} is out of range: max_entries is {limit}", hint)
+            self._tell(row, f"index {self._key(row)} is out of range: max_entries is {limit}", hint)
 
     def counts(self) -> None:
         """Maps with more entries than they have room for."""
@@ -101,7 +101,7 @@ class _Checks(msgspec.Struct, frozen=True):
             earlier, later = sorted((one, other), key=lambda row: self.raw.where(row))
             place, again = self.raw.where(earlier), self.raw.where(later)
             first_in = str(place) if place.short() == again.short() else place.short()
-            what = f"key {format_value(self._key(later))} stands twice: first in {first_in}"
+            what = f"key {self._key(later)} stands twice: first in {first_in}"
             self._tell(later, what, "a map holds a key once: remove one of the two")
 
     def owned(self, ranges: Sequence[tuple[int, int]]) -> None:
@@ -110,7 +110,7 @@ class _Checks(msgspec.Struct, frozen=True):
         foreign = rows[~entry_table.within(self.raw.keys[rows], self.key.number_order, ranges)]
         for row in foreign[:MAX_PROBLEMS].tolist():
             hint = "widen `owned_keys`, or leave the entry to its owner"
-            self._tell(row, f"key {format_value(self._key(row))} is outside of the keys that are ours", hint)
+            self._tell(row, f"key {self._key(row)} is outside of the keys that are ours", hint)
 
 
 def _table(raw: Rows, order: Index, groups: Sequence[Group], shape: MapShape) -> Encoded:

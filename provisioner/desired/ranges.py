@@ -26,8 +26,6 @@ def number_range(written: KeyRange, kind: Type, host: Host, problems: Problems, 
         return None
     first, last = (int.from_bytes(row.tobytes(), order) for row in ends)
     if last < first:
-        problems.add(
-            f"the range {first}..{last} ends before it begins", written.where, f"write {last}..{first}", address
-        )
+        problems.add("the range ends before it begins", written.where, "write the smaller number first", address)
         return None
     return first, last

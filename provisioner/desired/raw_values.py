@@ -28,7 +28,7 @@ def fill(
     texts: list[str | None] = []
     for row, (name, kind) in enumerate(zip(chunk.columns[_FROM].texts(), formats, strict=True)):
         if kind != "raw":
-            problems.add(f"a value's format is `raw`, not `{kind}`", chunk.where(row, _FORMAT), "write `format: raw`")
+            problems.add("the format of a value must be `raw`", chunk.where(row, _FORMAT), "write `format: raw`")
             continue
         where = chunk.where(row, _FROM)
         for found in read_table(TableRef(Scalar(name, where), "raw", None, None, None, where)):

@@ -18,7 +18,7 @@ from provisioner.model.map_shape import MapShape, shape_differences, unmakeable
 from provisioner.model.object_file import MapDef, ObjectInfo
 from provisioner.model.spec import InnerTemplate, MapFields, OuterMap, PlainMap, Spec
 from provisioner.model.special_fields import Special
-from provisioner.model.type_expr import BtfType, NamedType, TypeExpr, parts
+from provisioner.model.type_expr import BtfType, NamedType, TypeExpr, reachable
 from provisioner.model.types import Type
 from provisioner.model.uapi import BARE_TYPES, KEYLESS_TYPES, MapFlag
 
@@ -81,17 +81,7 @@ class Resolver:
 
     def _needs_object(self, expr: TypeExpr) -> bool:
         """Whether the layout of the type, or of a named type within it, comes from the object of a map."""
-        types = self._spec.types
-        seen: set[str] = set()
-        pending = [expr]
-        while pending:
-            for part in parts(pending.pop()):
-                if isinstance(part, BtfType) and not part.source:
-                    return True
-                if isinstance(part, NamedType) and part.name in types and part.name not in seen:
-                    seen.add(part.name)
-                    pending.append(types[part.name])
-        return False
+        return any(isinstance(part, BtfType) and not part.source for part in reachable(expr, self._spec.types))
 
     def plain(self, one: PlainMap) -> Resolved | None:
         definition = self._definition(one.object, one.name, one.where)

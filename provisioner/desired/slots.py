@@ -9,14 +9,14 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from provisioner.codec.display import format_value
+from provisioner.codec.display import display
 from provisioner.desired.ranges import number_range
 from provisioner.desired.resolve import Resolved
 from provisioner.desired.rows import encode_columns, key_chunk
 from provisioner.model import entry_table
 from provisioner.model.desired import CONTENTS, DesiredSlots, OwnedRange
 from provisioner.model.entry_table import Index
-from provisioner.model.errors import Problems, did_you_mean
+from provisioner.model.errors import Problems
 from provisioner.model.host import ByteOrder, Host
 from provisioner.model.location import Location
 from provisioner.model.spec import Contents, InnerMap, InnerTemplate, KeyRange, OuterMap, SharedInnerMap
@@ -127,13 +127,7 @@ class SlotWriter:
         if inner.shared is None:
             return Inner(self._capacity(inner.max_entries), contents, -1, inner.where)
         share = self._shared.get(inner.shared)
-        if share is None:
-            self._problems.missing(
-                f"shared inner map `{inner.shared}` is not made of template `{self._outer.inner}`, which "
-                f"{self._outer.name} takes",
-                inner.where,
-                did_you_mean(inner.shared, self._shared),
-            )
+        if share is None:  # the rules have reported it
             return Inner(0, contents, -1, inner.where)
         return Inner(self._capacity(self._shared_capacity[share]), contents, share, inner.where)
 
@@ -211,11 +205,10 @@ class SlotWriter:
         if self._resolved.shape.is_array:
             index = entry_table.as_indexes(keys, self._byteorder)
             for number in np.flatnonzero(index >= limit)[:20].tolist():
-                self._problems.add(
-                    f"index {index[number]} is out of range: max_entries of {self._outer.name} is {limit}",
-                    places[number],
-                    f"indexes go from 0 to {limit - 1}; raise max_entries, or leave the inner map out",
-                )
+                index_text = display(self._kind, keys[number])
+                what = f"index {index_text} is out of range: max_entries of {self._outer.name} is {limit}"
+                hint = f"indexes go from 0 to {limit - 1}; raise max_entries, or leave the inner map out"
+                self._problems.add(what, places[number], hint)
         elif len(keys) > limit:
             self._problems.add(
                 f"{len(keys):,} inner maps do not fit: max_entries is {limit:,}",
@@ -226,4 +219,4 @@ class SlotWriter:
 
     def address(self, key: Bytes) -> str:
         """`tenants[42]`; `key` has shape (1, key size)."""
-        return f"{self._outer.name}[{format_value(self._kind.decode(key)[0])}]"
+        return f"{self._outer.name}[{display(self._kind, key[0])}]"

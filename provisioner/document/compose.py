@@ -41,8 +41,6 @@ _HARMLESS_TAGS: Final = {
 _LOST: Final = Scalar(None, Location(""))
 """In the place of an alias that stands for nothing: the pair or item that it is in is left out."""
 
-_CORE_TAG: Final = "tag:yaml.org,2002:"
-
 
 class Unreadable(Exception):
     """The rest of the file can't be read; the Problem has been added."""
@@ -136,14 +134,14 @@ class _Composer:
 
     def _tag(self, event: Event) -> None:
         if event.tag not in ("!", _HARMLESS_TAGS.get(type(event).__name__)):
-            tag = event.tag.replace(_CORE_TAG, "!!", 1)
-            self._problem(f"tags do nothing: `{tag}`", event, "remove it: the field's type decides what a value is")
+            hint = "remove it: the field's type decides what a value is; quote text that begins with `!`"
+            self._problem("tags are not supported", event, hint)
 
     def _alias(self, event: Event, depth: int) -> Node:
         known = self._anchors.get(event.anchor)
         if known is None:
-            hint = f"write `&{event.anchor}` before the value it stands for, above this line and in the same file"
-            self._problem(f"no anchor `&{event.anchor}` stands above", event, hint)
+            hint = "define the anchor (`&name`) above this line in the same file; quote text that begins with `*`"
+            self._problem("undefined alias", event, hint)
             self._problems.is_partial = True
             return _LOST
         node, size, height = known
@@ -174,7 +172,7 @@ class _Composer:
         take = self._events.take
         holds_entries = _ENTRIES_AT.get(section) == depth
         while type(event := take()) is not MappingEndEvent:
-            key = self._key(event, depth, seen)
+            key = self._key(event, depth, seen, is_data=section == "inner_maps" and depth == 3)
             name = key.text if key else ""
             event = take()
             if holds_entries and name == "entries":
@@ -187,8 +185,11 @@ class _Composer:
                 pairs.append((key, value))
         return Mapping(tuple(pairs), self._where(start))
 
-    def _key(self, event: Event, depth: int, seen: dict[str, Location]) -> Scalar | None:
-        """The key, where it is a scalar that is not there yet; else a Problem and None."""
+    def _key(self, event: Event, depth: int, seen: dict[str, Location], *, is_data: bool) -> Scalar | None:
+        """The key, where it is a scalar that is not there yet; else a Problem and None.
+
+        Keys that are data (outer keys) can be sensitive, so no message repeats them.
+        """
         key = self._node(event, depth + 1, "")
         where = self._where(event)
         lost = True
@@ -202,7 +203,8 @@ class _Composer:
         elif key.text == "<<" and not key.quoted:
             self._problems.add("merge keys (`<<`) are not read", where, "write the keys out, or alias the whole value")
         elif key.text in seen:
-            self._problems.add(f"the key `{key.text}` stands here twice; first at {seen[key.text]}", where, "keep one")
+            name = "outer key" if is_data else f"key `{key.text}`"
+            self._problems.add(f"duplicate {name} (first at {seen[key.text]})", where, "remove one of the two")
             lost = False
         else:
             seen[key.text] = where

@@ -36,6 +36,7 @@ MAX_LINE: Final = 1 << (MARK_COLUMN_BITS - 1)
 MAX_INCLUDE_DEPTH: Final = 64
 """Files that include each other in a chain."""
 
+_SENSITIVE: Final = b"sensitive"
 _SUFFIXES: Final = (".yaml", ".yml")
 
 
@@ -66,7 +67,8 @@ class Document(msgspec.Struct, frozen=True):
     """All files as one tree. `digest` is the SHA-256, in hex, of all that was read, in order.
 
     `roots` are the folders of the files given: what they name stays inside of these. `overlays` are the files that were
-    laid over the others.
+    laid over the others. `is_sensitive` says that a spec file mentions `sensitive`: then no message shows a line of any
+    file, because the value of another field can be in the same line.
     """
 
     tree: Mapping
@@ -74,13 +76,16 @@ class Document(msgspec.Struct, frozen=True):
     digest: str
     roots: tuple[Path, ...]
     overlays: frozenset[str] = frozenset()
+    is_sensitive: bool = False
 
     def line(self, where: Location) -> str | None:
         """The text of the line at `where`, for a caret below it."""
         return self.lines([where]).get(where)
 
     def lines(self, places: SequenceOf[Location]) -> dict[Location, str]:
-        """The text of the line at each place, each file read once."""
+        """The text of the line at each place, each file read once; nothing if a type is sensitive."""
+        if self.is_sensitive:
+            return {}
         found: dict[Location, str] = {}
         for name in {place.file for place in places} & self.files.keys():
             here = [place for place in places if place.file == name]
@@ -111,7 +116,14 @@ def load(
             over = overlay(tree, loader.gather([path]))
             assert isinstance(over, Mapping)
             tree = over
-    return Document(tree, loader.files, loader.digest.hexdigest(), tuple(loader.roots), frozenset(loader.files) - base)
+    return Document(
+        tree,
+        loader.files,
+        loader.digest.hexdigest(),
+        tuple(loader.roots),
+        frozenset(loader.files) - base,
+        loader.is_sensitive,
+    )
 
 
 @contextmanager
@@ -134,6 +146,8 @@ class _Hashed:
         self._digest = digest
         self._line = 0
         self.begin = b""
+        self.is_sensitive = False
+        self._end = b""
 
     def read(self, size: int = -1, /) -> bytes:
         data = self._stream.read(size)
@@ -142,6 +156,8 @@ class _Hashed:
             if self.begin in (b"\xff\xfe", b"\xfe\xff"):
                 raise _NotText("the file is UTF-16, not UTF-8", "save it as UTF-8")
         self._digest.update(data)
+        self.is_sensitive |= _SENSITIVE in self._end + data
+        self._end = data[-len(_SENSITIVE) :]
         newline = data.rfind(b"\n")
         self._line = self._line + len(data) if newline < 0 else len(data) - newline - 1
         if self._line > MAX_LINE:
@@ -167,6 +183,7 @@ class _Loader:
         self._stack: list[Path] = []
         self.files: dict[str, Source] = {}
         self.digest = hashlib.sha256()
+        self.is_sensitive = False
 
     def gather(self, paths: SequenceOf[Path | Literal["-"]]) -> Mapping:
         """The merged tree of `paths` and all that they include."""
@@ -253,6 +270,8 @@ class _Loader:
             raw = stream.read() if isinstance(error, yaml.reader.ReaderError) else b""
             self._problems.extend([syntax_problem(error, name, raw)])
             self._problems.is_partial = True
+        finally:
+            self.is_sensitive |= hashed.is_sensitive
         return None
 
     def _lost(self, what: str, where: Location, hint: str = "") -> None:

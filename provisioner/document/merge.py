@@ -66,11 +66,19 @@ class Merger:
                 return first
             case _:
                 self._problems.add(
-                    f"`{'.'.join(path)}` stands in two files; first at {there[0].where}",
+                    f"{_described(path)} is in two files (first at {there[0].where})",
                     key.where,
                     "keep one, or give the file that should win with --overlay",
                 )
                 return there[1]
+
+
+def _described(path: tuple[str, ...]) -> str:
+    """A path in words, without an outer key, which can be sensitive."""
+    if path[0] == "outer_maps" and path[2:3] == ("inner_maps",) and len(path) > 3:
+        field = f"`{'.'.join(path[4:])}` of " if path[4:] else ""
+        return f"{field}an inner map of `{path[1]}`"
+    return f"`{'.'.join(path)}`"
 
 
 class _Growing:

@@ -117,11 +117,11 @@ def _range(node: Scalar, problems: Problems) -> KeyRange | None:
     first, _, last = written.partition("..")
     if not first or not last or ".." in last or last.startswith("."):
         hint = "write `first..last`, both included; quote a key that holds `..` itself"
-        problems.add(f"`{written}` is no range of keys", node.where, hint)
+        problems.add("invalid range of keys", node.where, hint)
         return None
     low, high = integer(first), integer(last)
     if low is not None and high is not None and low > high:
-        problems.add(f"the range `{written}` runs backwards", node.where, f"write `{last}..{first}`")
+        problems.add("the range ends before it begins", node.where, "write the smaller number first")
         return None
     last_at = Location(node.where.file, node.where.line, node.where.column + len(first) + 2)
     return KeyRange(Scalar(first, node.where), Scalar(last, last_at), node.where)

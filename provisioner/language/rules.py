@@ -21,8 +21,9 @@ from provisioner.model.spec import (
     Spec,
 )
 from provisioner.model.tree import Mapping, Node, Scalar, Sequence
-from provisioner.model.type_expr import VMLINUX, BtfType, TypeExpr, parts
+from provisioner.model.type_expr import VMLINUX, BtfType, TypeExpr, is_sensitive, parts
 from provisioner.model.uapi import BARE_TYPES, KEYLESS_TYPES, LRU_TYPES, SOCKET_TYPES, STORAGE_TYPES, MapFlag, MapType
+from provisioner.model.words import HIDDEN
 
 """Types that grow with what they are attached to: max_entries must be 0."""
 _SHAPE_ONLY: Final = KEYLESS_TYPES | BARE_TYPES | STORAGE_TYPES | SOCKET_TYPES
@@ -177,7 +178,7 @@ class _Rules:
                 self._inner_map(inner_map, outer, template, told)
 
     def _inner_map(self, inner: InnerMap, outer: OuterMap, template: InnerTemplate | None, told: set[str]) -> None:
-        address = f"{outer.name}[{_key_text(inner.key)}]"
+        address = f"{outer.name}[{self._key_text(inner.key, outer)}]"
         policy = inner.policy
         if inner.shared is not None:
             if inner.shared not in told:
@@ -193,6 +194,17 @@ class _Rules:
         kind = template.fields.map_type if template else None
         if policy.contents and kind in _SHAPE_ONLY | LRU_TYPES:
             self._contents(kind, policy, self._inside(inner, outer, "contents"), "", address)
+
+    def _key_text(self, key: Node | KeyRange, outer: OuterMap) -> str:
+        if is_sensitive(outer.fields.key, self._spec.types):
+            return HIDDEN
+        match key:
+            case Scalar(text):
+                return text or ""
+            case KeyRange(first, last):
+                return f"{first.text}..{last.text}" if first and last else "possible_cpus"
+            case _:
+                return "..."
 
     def _inside(self, inner: InnerMap, outer: OuterMap, field: str) -> Location:
         """The place of `field` in an inner map; a search, for the sake of an error message."""
@@ -286,13 +298,3 @@ def _below(node: Node | None, *path: str) -> Node | None:
 def _a(kind: MapType) -> str:
     """The type's word with its article: an array, an lru_hash, a hash."""
     return f"{'an' if kind.word[0] in 'aeiolx' else 'a'} {kind.word}"
-
-
-def _key_text(key: Node | KeyRange) -> str:
-    match key:
-        case Scalar(text):
-            return text or ""
-        case KeyRange(first, last):
-            return f"{first.text}..{last.text}" if first and last else "possible_cpus"
-        case _:
-            return "..."

@@ -80,7 +80,7 @@ class _Checker:
         if like in self._fine:
             return
         validator = self._all.evolve(schema={"$ref": f"#/$defs/{definition}", "$defs": self._definitions})
-        if not self._tell(validator.iter_errors(plain(node)), node, key):
+        if not self._tell(validator.iter_errors(plain(node)), node, key, is_data=definition == "inner_map"):
             self._fine.add(like)
 
     def _inner_maps(self, node: Node) -> None:
@@ -96,12 +96,14 @@ class _Checker:
             case Scalar() | RawEntries():
                 pass
 
-    def _tell(self, errors: Iterator[ValidationError], node: Node, key: Scalar | None) -> bool:
+    def _tell(
+        self, errors: Iterator[ValidationError], node: Node, key: Scalar | None, *, is_data: bool = False
+    ) -> bool:
         """Put `errors` about `node` into words; whether there were any."""
         found = False
         for error in errors:
             found = True
-            Teller(error, node, key, self._problems).tell()
+            Teller(error, node, key, self._problems, is_data=is_data).tell()
         return found
 
 

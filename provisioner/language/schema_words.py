@@ -23,11 +23,15 @@ def short(value: object) -> str:
 class Teller:
     """One jsonschema error in words."""
 
-    def __init__(self, error: ValidationError, root: Node, key: Scalar | None, problems: Problems) -> None:
+    def __init__(
+        self, error: ValidationError, root: Node, key: Scalar | None, problems: Problems, *, is_data: bool
+    ) -> None:
+        """`is_data` says that `key` is an outer key, which can be sensitive: no message repeats it."""
         self._error = error
         self._problems = problems
         self._node: Node = root
         self._key = key
+        self._data_key = key if is_data else None
         for step in error.absolute_path:
             if isinstance(self._node, Mapping):
                 self._key = next(key for name, key, _ in self._node.named() if name == step)
@@ -45,7 +49,9 @@ class Teller:
 
     @property
     def _named(self) -> str:
-        return f"`{short(self._key.text)}`" if self._key else "this"
+        if self._key is None:
+            return "this"
+        return "this inner map" if self._key is self._data_key else f"`{short(self._key.text)}`"
 
     def _add(self, what: str, where: Location, hint: str = "") -> None:
         self._problems.add(what, where, hint)

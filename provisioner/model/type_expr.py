@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Final, assert_never
 
 import msgspec
@@ -118,3 +118,20 @@ def parts(expr: TypeExpr) -> Iterator[TypeExpr]:
             assert_never(expr)
     for one in within:
         yield from parts(one)
+
+
+def reachable(expr: TypeExpr, types: Mapping[str, TypeExpr]) -> Iterator[TypeExpr]:
+    """A type, all types within it, and those behind the names that it uses; each name is followed once."""
+    seen: set[str] = set()
+    pending = [expr]
+    while pending:
+        for part in parts(pending.pop()):
+            yield part
+            if isinstance(part, NamedType) and part.name in types and part.name not in seen:
+                seen.add(part.name)
+                pending.append(types[part.name])
+
+
+def is_sensitive(expr: TypeExpr | None, types: Mapping[str, TypeExpr]) -> bool:
+    """Whether any part of a value of the type must stay out of output."""
+    return expr is not None and any(isinstance(part, OptionType) and part.sensitive for part in reachable(expr, types))

@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 
 from provisioner.model.host import ByteOrder as ByteOrder
 from provisioner.model.special_fields import Special
+from provisioner.model.words import HIDDEN as HIDDEN
+from provisioner.model.words import Hidden as Hidden
 
 Bytes = NDArray[np.uint8]
 """Rows of bytes: shape (n, size)."""
@@ -27,15 +29,6 @@ Column = Sequence[str | None]
 
 Value = Any
 """A decoded value as JSON has it: int, str, bool, or a list or dict of them; None for what is the kernel's own."""
-
-
-class Hidden(str):
-    """What stands for a sensitive value in all output; a string, so that JSON takes it."""
-
-    __slots__ = ()
-
-
-HIDDEN = Hidden("(sensitive)")
 
 
 class Abridged(str):

@@ -2,6 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Final
+
+
+class Hidden(str):
+    """The text that takes the place of a sensitive value in all output; a string, so that JSON takes it."""
+
+    __slots__ = ()
+
+
+HIDDEN: Final = Hidden("(sensitive)")
+
 
 def plural(count: int, one: str, many: str = "") -> str:
     """`1 entry`, `12,000 entries`."""

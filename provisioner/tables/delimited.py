@@ -159,9 +159,12 @@ class _Reader:
             self._problems.add("the table has no header row", Location(self._file, 1, 1), "name the columns in line 1")
             return False
         self._width = len(header)
+        # Without any of the columns, line 1 can be data, and data can be sensitive.
+        is_data = not any(column.name in header for column in self._wanted)
         for one in self._wanted:
             if one.name not in header:
-                missing(one, self._file, header, self._problems)
+                hint = "line 1 must have the names of the columns" if is_data else ""
+                missing(one, self._file, header, self._problems, hint)
                 continue
             number = header.index(one.name)
             self._numbers.append(number)

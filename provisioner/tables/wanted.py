@@ -34,9 +34,9 @@ def wanted_columns(table: TableRef) -> tuple[Wanted, ...]:
     return tuple(found)
 
 
-def missing(one: Wanted, file: str, names: Iterable[str], problems: Problems) -> None:
-    """Tell, at the spec's line, that the table has no such column."""
-    problems.add(f"{file} has no column `{one.name}`", one.where, did_you_mean(one.name, set(names)))
+def missing(one: Wanted, file: str, names: Iterable[str], problems: Problems, hint: str = "") -> None:
+    """Add, at the spec's line, that the table has no such column."""
+    problems.add(f"{file} has no column `{one.name}`", one.where, hint or did_you_mean(one.name, set(names)))
 
 
 def origin(path: Path, wanted: Sequence[Wanted]) -> tuple[int, Path]:

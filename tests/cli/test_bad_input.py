@@ -6,6 +6,7 @@ And the host's own faults: exit 5.
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -130,7 +131,7 @@ def test_bad_input_is_told_at_its_place(cli: Cli, bad: Bad) -> None:
     assert f"{cli.spec}:{bad.where}" in done.stderr
     assert bad.says in done.stderr
     assert bad.hint in done.stderr
-    assert ": error: " in done.stderr
+    assert ": error" in done.stderr
 
 
 def test_the_spec_that_is_edited_is_good(cli: Cli) -> None:
@@ -139,7 +140,7 @@ def test_the_spec_that_is_edited_is_good(cli: Cli) -> None:
 
 def test_all_problems_are_told_in_one_run(cli: Cli) -> None:
     done = cli.run("validate", GOOD.replace("{3: 7}", "{4: 7, 5: 65536}").replace("8: deny", "9: dany"))
-    assert done.stderr.count(": error: ") == 4
+    assert len(re.findall(r": error(?:\[[a-z-]+\])?: ", done.stderr)) == 4
 
 
 @pytest.mark.parametrize(

@@ -236,7 +236,7 @@ BAD = [
     Bad("bytes[2]", "base64:AA", "is not base64"),
     Bad("ifindex", "eth9", "this host has no interface `eth9`"),
     Bad("cgroup_id", "/sys/fs/cgroup/x", "only be resolved on the host"),
-    Bad(option("u16", sensitive=True), "s3cret", "no valid sensitive u16"),
+    Bad(option("u16", sensitive=True), "s3cret", "not a valid sensitive u16"),
     Bad(BACKEND, {"ip": "10.0.0.1", "port": "1"}, "member `weight` is missing", "write `weight: 0`"),
     Bad(BACKEND, "5", "is a mapping", "write {ip: ..., port: ..., weight: ...}"),
     Bad("u16[3]", ["1"], "1 element is written, a u16[3] takes all 3"),

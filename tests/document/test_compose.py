@@ -150,21 +150,21 @@ outer_maps:
 
 
 REFUSED = {
-    "duplicate": ("a: 1\nb: 2\na: 3\n", ["spec.yaml:3:1: the key `a` stands here twice; first at spec.yaml:1:1"]),
+    "duplicate": ("a: 1\nb: 2\na: 3\n", ["spec.yaml:3:1: duplicate key `a` (first at spec.yaml:1:1)"]),
     "duplicate in an entry": (
         "maps: {m: {entries: {1: {a: 1, a: 2}}}}",
-        ["spec.yaml:1:32: the key `a` stands here twice; first at spec.yaml:1:26"],
+        ["spec.yaml:1:32: duplicate key `a` (first at spec.yaml:1:26)"],
     ),
-    "tag": ("a: !!int 5\n", ["spec.yaml:1:4: tags do nothing: `!!int`"]),
+    "tag": ("a: !!int 5\n", ["spec.yaml:1:4: tags are not supported"]),
     "python": (
         "a: !!python/object/apply:os.system [ls]\n",
-        ["spec.yaml:1:4: tags do nothing: `!!python/object/apply:os.system`"],
+        ["spec.yaml:1:4: tags are not supported"],
     ),
-    "tag in entries": ("maps: {m: {entries: {1: 2, 3: !x 4}}}", ["spec.yaml:1:31: tags do nothing: `!x`"]),
+    "tag in entries": ("maps: {m: {entries: {1: 2, 3: !x 4}}}", ["spec.yaml:1:31: tags are not supported"]),
     "merge": ("a: &a {x: 1}\nb: {<<: *a}\n", ["spec.yaml:2:5: merge keys (`<<`) are not read"]),
     "merge in entries": ("maps: {m: {entries: {1: 2, <<: 3}}}", ["spec.yaml:1:28: merge keys (`<<`) are not read"]),
-    "alias": ("a: *x\n", ["spec.yaml:1:4: no anchor `&x` stands above"]),
-    "recursive": ("a: &a [*a]\n", ["spec.yaml:1:8: no anchor `&a` stands above"]),
+    "alias": ("a: *x\n", ["spec.yaml:1:4: undefined alias"]),
+    "recursive": ("a: &a [*a]\n", ["spec.yaml:1:8: undefined alias"]),
     "two documents": ("a: 1\n---\nb: 1\n", ["spec.yaml:2:1: a second YAML document begins here"]),
     "key": ("? [1]\n: 2\n", ["spec.yaml:1:3: a key must be a scalar here"]),
     "empty key": ("? \n: 2\n", ["spec.yaml:1:2: a key is empty"]),

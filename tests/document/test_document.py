@@ -45,10 +45,10 @@ def test_the_same_key_in_two_files_names_both_places(tmp_path: Path) -> None:
     )
     _, problems = load(tmp_path, "a.yaml", "b.yaml", "c.yaml")
     assert problems == [
-        "b.yaml:1:1: `name` stands in two files; first at a.yaml:2:1",
-        "b.yaml:2:9: `types.t` stands in two files; first at a.yaml:3:9",
-        "b.yaml:3:12: `maps.m.type` stands in two files; first at a.yaml:4:12",
-        "c.yaml:3:8: `maps.m` stands in two files; first at a.yaml:4:8",
+        "b.yaml:1:1: `name` is in two files (first at a.yaml:2:1)",
+        "b.yaml:2:9: `types.t` is in two files (first at a.yaml:3:9)",
+        "b.yaml:3:12: `maps.m.type` is in two files (first at a.yaml:4:12)",
+        "c.yaml:3:8: `maps.m` is in two files (first at a.yaml:4:8)",
     ]
 
 
@@ -141,7 +141,7 @@ def test_standard_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     problems = Problems()
     found = document.load(["-"], stdin=io.StringIO("version: 1\nversion: 2\ninclude: [more.yaml]\n"), problems=problems)
     assert told(problems, tmp_path) == [
-        "<stdin>:2:1: the key `version` stands here twice; first at <stdin>:1:1",
+        "<stdin>:2:1: duplicate key `version` (first at <stdin>:1:1)",
     ]
     assert scalar(at(found.tree, "name"))[0] == "x"
     assert found.line(Location("<stdin>", 2, 1)) == "version: 2"

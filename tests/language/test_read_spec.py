@@ -353,9 +353,9 @@ MEANING: dict[str, tuple[str, list[str]]] = {
     "inner_map flag": (PLAIN + "flags: [inner_map]}\n", ["4:63: a hash can't have `inner_map`"]),
     "range": (
         PLAIN + "owned_keys: [9..1, 2.., 3]}\n",
-        ["4:68: the range `9..1` runs backwards", "4:74: `2..` is no range of keys"],
+        ["4:68: the range ends before it begins", "4:74: invalid range of keys"],
     ),
-    "inner range": (OUTER + "inner_maps: {9..1: {}}}\n", ["5:76: the range `9..1` runs backwards"]),
+    "inner range": (OUTER + "inner_maps: {9..1: {}}}\n", ["5:76: the range ends before it begins"]),
     "after": (PLAIN + "after: [n]}\n", ["4:63: there is no map `n` to come after"]),
     "circle": (
         PLAIN + "after: [n]}\n  n: {pin: /x, after: [m]}\n",

@@ -503,7 +503,7 @@ def test_one_value_may_come_from_a_raw_file(tmp_path: Path, entries: str) -> Non
         (
             "{5: {from: a.bin, format: raw}, 6: {from: a.bin, format: csv}}",
             "csv",
-            "a value's format is `raw`, not `csv`",
+            "the format of a value must be `raw`",
         ),
         ("{from: a.bin}", "a.bin", "a raw file holds one value and no key"),
     ],
