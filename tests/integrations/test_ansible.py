@@ -254,7 +254,7 @@ def test_files_that_are_invalid_or_refused_are_not_installed(fleet: Fleet) -> No
         },
     )
     tasks = [carried(src=["first/base.yaml"]), *both(carried(src=["comment/base.yaml"]), "true")]
-    for name, place in (("invalid", "base.yaml:9:"), ("refused", "delete_percent")):
+    for name, place in (("invalid", "base.yaml:9:"), ("refused", "[delete_percent]")):
         for mode in (True, False):
             kept = {"check_mode": mode, "register": "failed", "ignore_errors": True}
             tasks += [carried(src=[f"{name}/base.yaml"]) | kept]
@@ -369,7 +369,12 @@ def test_diff_refusals_and_drift(fleet: Fleet) -> None:
     first = fleet.play([maps()], "--diff", "--limit", "edge-1").said
     assert "+tenants[1][1]: 10\n" in first and "(sensitive)" in first and "4242" not in first
     refused = {"ignore_errors": True, "register": "refused"}
-    claims = claim("refused is failed", "'prevent_destroy' in refused.msg", "not refused.changed")
+    claims = claim(
+        "refused is failed",
+        "refused.errors[0].id == 'prevent_destroy'",
+        "'prevent_destroy' in refused.msg",
+        "not refused.changed",
+    )
     then = fleet.play(
         [
             spec(SPEC.replace("1: 10", "1: 11") + PROTECTED, diff=False),

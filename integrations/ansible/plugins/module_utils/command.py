@@ -59,4 +59,5 @@ def _text(error):
         parts = [str(error[part]) for part in ("file", "line", "column") if error.get(part)]
         place = ":".join(parts)
     text = f"{place}: {error['message']}" if place else error["message"]
+    text = f"{text} [{error['id']}]" if error.get("id") else text
     return f"{text} ({error['hint']})" if error.get("hint") else text

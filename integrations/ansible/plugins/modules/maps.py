@@ -163,7 +163,7 @@ files_changed:
   elements: str
   returned: with files of the controller
 errors:
-  description: The errors, each with file, line, message and hint.
+  description: The errors, each with its stable id, file, line, message and hint.
   type: list
   elements: dict
   returned: on failure
@@ -291,9 +291,9 @@ def _has_changed(document, done):
 
 
 def _refusal(blocked):
-    """The refusal of a rule, in the words of apply."""
+    """The refusal of a rule in a plan, as apply reports it among its errors."""
     hint = f"{blocked['override']} allows it" if blocked["override"] else ""
-    return {"address": blocked["address"], "message": f"{blocked['rule']}: {blocked['message']}", "hint": hint}
+    return {"id": blocked["rule"], "address": blocked["address"], "message": blocked["message"], "hint": hint}
 
 
 if __name__ == "__main__":
