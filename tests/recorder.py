@@ -6,6 +6,7 @@ Other processes of the machine create objects too. What they create is not in th
 from __future__ import annotations
 
 import ctypes
+import errno
 import mmap
 import os
 import sys
@@ -15,7 +16,8 @@ from typing import Final
 import numpy as np
 import pytest
 
-from provisioner.kernel import links, maps
+from provisioner.kernel import libbpf
+from provisioner.kernel.reasons import KernelError
 from provisioner.model.uapi import Command
 from tests import preload
 
@@ -23,8 +25,13 @@ Created = tuple[str, int]
 """Kind and id of an object: ("map", 12)."""
 
 KINDS: Final = {Command.MAP_CREATE: "map", Command.PROG_LOAD: "prog", Command.LINK_CREATE: "link"}
+_NEXT_ID: Final = {
+    "map": libbpf.map_get_next_id,
+    "prog": libbpf.prog_get_next_id,
+    "link": libbpf.link_get_next_id,
+}
 CAPACITY: Final = 1 << 21
-"""Entries in the ring: more than one test creates."""
+"""Entries in the ring: more than a test creates between two looks."""
 
 _SOURCE: Final = Path(__file__).with_name("recorder.c")
 _VARIABLE: Final = "BPF_RECORD"
@@ -49,6 +56,12 @@ def restart_under(config: pytest.Config) -> None:
 _words = np.zeros(1, np.uint64)
 """The record: the count, then the ring of entries."""
 
+_read = 0
+"""How many entries were read so far."""
+
+_alive: dict[int, Created] = {}
+"""Objects that were alive at the last look, by their place in the record. No id is used again."""
+
 
 def start(path: Path) -> None:
     """Begin to record this process, and the children that it starts from now on, in the file `path`."""
@@ -64,21 +77,32 @@ def start(path: Path) -> None:
 
 
 def count() -> int:
-    """How many objects were created so far: a mark for `since`."""
+    """How many objects were created so far: a mark for `alive`."""
     return int(_words[0])
 
 
-def since(mark: int) -> frozenset[Created]:
-    """The objects that were created after `count` gave `mark`, alive or not."""
-    end = count()
-    assert end - mark <= CAPACITY, "the record is too short for this test"
-    entries = _words[1:][np.arange(mark, end) % CAPACITY]
-    return frozenset((KINDS[Command(entry >> 32)], entry & 0xFFFF_FFFF) for entry in entries.tolist())
-
-
 def alive(mark: int) -> frozenset[Created]:
-    """Those of `since` that the kernel still has."""
-    created = since(mark)
-    listed = {"map": maps.map_ids, "prog": links.program_ids, "link": links.link_ids}
-    known = {kind: set(listed[kind]()) for kind, _ in created}
-    return frozenset((kind, number) for kind, number in created if number in known[kind])
+    """The objects that were created after `count` gave `mark` and that the kernel still has."""
+    global _read
+    end = count()
+    assert end - _read <= CAPACITY, "the record is too short for this test"
+    places = np.arange(_read, end)
+    for place, entry in zip(places.tolist(), _words[1:][places % CAPACITY].tolist(), strict=True):
+        if entry:  # a process that was killed right then has not filled its place
+            _alive[place] = (KINDS[Command(entry >> 32)], entry & 0xFFFF_FFFF)
+    _read = end
+    for place, (kind, number) in list(_alive.items()):
+        if not _exists(kind, number):
+            del _alive[place]
+    return frozenset(created for place, created in _alive.items() if place >= mark)
+
+
+def _exists(kind: str, number: int) -> bool:
+    """Whether an id is in use: a look at the kernel's list that takes no reference."""
+    following = libbpf.Counter()
+    try:
+        _NEXT_ID[kind](number - 1, following)
+    except KernelError as error:
+        if error.errno != errno.ENOENT:
+            raise
+    return following.value == number
