@@ -33,18 +33,18 @@ _TRIED: Final = {
 }
 
 
-MEMORY: Final = kernel_versions.Fact((6, 4, 0), "90a5527d7686")
+MEMORY: Final = kernel_versions.KernelFeature((6, 4, 0), "90a5527d7686")
 """From here on `memlock` in fdinfo is what a map takes; before, what its entries would at most, in pages."""
 
 _ROOM: Final = {"bpf_timer": 16, "bpf_wq": 16, SPIN_LOCK: 4, "bpf_res_spin_lock": 4}
 """Bytes of the kernel's own fields; pointers have 8."""
 
 
-UNPRIVILEGED: Final = kernel_versions.Fact((5, 19, 0), "c8644cd0efe7")
+UNPRIVILEGED: Final = kernel_versions.KernelFeature((5, 19, 0), "c8644cd0efe7")
 """From here on kernel.unprivileged_bpf_disabled forbids others to create and load, and no more."""
 
 
-NETWORK_MAPS: Final = kernel_versions.Fact((6, 9, 0), "ed1ad5a7415d")
+NETWORK_MAPS: Final = kernel_versions.KernelFeature((6, 9, 0), "ed1ad5a7415d")
 """From here on CAP_SYS_ADMIN makes maps that CAP_NET_ADMIN is needed for."""
 
 
@@ -112,7 +112,7 @@ def need(map_type: MapType) -> None:
         pytest.skip(lacks(map_type.word, kernel_versions.TYPES[map_type], "BPF_MAP_CREATE is refused"))
 
 
-def lacks(what: str, fact: kernel_versions.Fact, showed: str) -> str:
+def lacks(what: str, fact: kernel_versions.KernelFeature, showed: str) -> str:
     """The claim that this kernel lacks something, by what showed it. Fails where the kernel is new enough for it."""
     claim = f"no {what}: {showed}; it came with {fact.source}"
     assert running_version() < fact.since, claim

@@ -20,8 +20,7 @@ from provisioner.codec.integer import Integer
 from provisioner.codec.layout import Struct
 from provisioner.language.read_types import read_type
 from provisioner.model.errors import InputError, Problems
-from provisioner.model.tree import Mapping as TreeMapping
-from provisioner.model.tree import Node, Scalar
+from provisioner.model.tree import MappingNode, ScalarNode, SpecNode
 from provisioner.model.type_expr import BtfType, LpmKeyType, NamedType, TypeExpr, parts
 from provisioner.model.types import ByteOrder, Bytes, Path, Type, leaves
 from provisioner.model.uapi import MapType
@@ -50,21 +49,21 @@ class Naming(msgspec.Struct, frozen=True):
         return (part for expr in written for part in parts(expr) if isinstance(part, BtfType))
 
 
-def read_naming(tree: TreeMapping, problems: Problems) -> Naming:
+def read_naming(tree: MappingNode, problems: Problems) -> Naming:
     """From a spec, or as much of one as has `types`, `inner_templates`, `outer_maps` and `maps` with their types."""
 
-    def bodies(section: str) -> Iterator[tuple[str, TreeMapping]]:
+    def bodies(section: str) -> Iterator[tuple[str, MappingNode]]:
         found = tree.get(section)
-        if isinstance(found, TreeMapping):
-            yield from ((name, body) for name, _, body in found.named() if isinstance(body, TreeMapping))
+        if isinstance(found, MappingNode):
+            yield from ((name, body) for name, _, body in found.named() if isinstance(body, MappingNode))
 
-    def types(body: TreeMapping | None) -> tuple[TypeExpr | None, TypeExpr | None]:
+    def types(body: MappingNode | None) -> tuple[TypeExpr | None, TypeExpr | None]:
         if body is None:
             return None, None
         return read_type(body.get("key"), problems), read_type(body.get("value"), problems)
 
     declared = tree.get("types")
-    pairs = declared.named() if isinstance(declared, TreeMapping) else ()
+    pairs = declared.named() if isinstance(declared, MappingNode) else ()
     named = {name: read_type(body, problems) for name, _, body in pairs}
     templates = dict(bodies("inner_templates"))
     maps = {name: Named(None, *types(body)) for name, body in bodies("maps")}
@@ -74,8 +73,8 @@ def read_naming(tree: TreeMapping, problems: Problems) -> Naming:
     return Naming({name: expr for name, expr in named.items() if expr is not None}, maps)
 
 
-def _text(node: Node | None) -> str:
-    return (node.text or "") if isinstance(node, Scalar) else ""
+def _text(node: SpecNode | None) -> str:
+    return (node.text or "") if isinstance(node, ScalarNode) else ""
 
 
 class Chosen(msgspec.Struct, frozen=True):

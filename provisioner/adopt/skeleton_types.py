@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from provisioner.codec.btf import BtfAlias, BtfArray, BtfComposite, BtfEnum, BtfInt, BtfTypes, Kind
+from provisioner.codec.btf import BtfAlias, BtfArray, BtfComposite, BtfEnum, BtfInt, BtfKind, BtfTypes
 from provisioner.codec.btf_convert import FIXED_ORDER, enum_type, integer_type
 from provisioner.codec.build import ELEMENTS, Builder, builtins
 from provisioner.codec.display import format_value
@@ -86,7 +86,7 @@ class ObjectTypes:
                 if name in FIXED_ORDER:
                     return FIXED_ORDER[name][0]
                 behind = self._btf[self._btf.resolve(id_)]
-                if node.kind is Kind.TYPEDEF and isinstance(behind, BtfComposite | BtfEnum) and not behind.name:
+                if node.kind is BtfKind.TYPEDEF and isinstance(behind, BtfComposite | BtfEnum) and not behind.name:
                     return self._declare(name, id_)
                 return self._written(target)
             case BtfInt(size=size, bits=bits) if size in (1, 2, 4, 8) and bits == 8 * size:
@@ -102,7 +102,7 @@ class ObjectTypes:
                 inside = self._written(element)
                 return f"{inside}[{count}]" if inside and inside[0] != "{" and "[" not in inside else None
             case BtfComposite(name=name) if name:
-                return self._declare(f"{'struct' if node.kind is Kind.STRUCT else 'union'} {name}", id_)
+                return self._declare(f"{'struct' if node.kind is BtfKind.STRUCT else 'union'} {name}", id_)
             case _:
                 return None
 
@@ -128,7 +128,7 @@ class ObjectTypes:
     def _type(self, name: str, id_: int) -> Iterator[str]:
         assert self._btf is not None
         node = self._btf[id_]
-        tag = {Kind.STRUCT: "struct ", Kind.UNION: "union "}
+        tag = {BtfKind.STRUCT: "struct ", BtfKind.UNION: "union "}
         c_name = node.name if isinstance(node, BtfAlias) else ""
         if isinstance(node, BtfComposite):
             c_name = tag[node.kind] + node.name

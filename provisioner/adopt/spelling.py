@@ -11,7 +11,7 @@ from provisioner.codec.display import format_value
 from provisioner.codec.integer import Boolean, Enum, Integer
 from provisioner.codec.layout import Struct, Union
 from provisioner.codec.lpm import LpmScalar
-from provisioner.codec.scalar import Scalar
+from provisioner.codec.scalar import ScalarType
 from provisioner.codec.text import Char, HexBytes
 from provisioner.model.location import Location
 from provisioner.model.type_expr import (
@@ -108,7 +108,7 @@ class Vocabulary:
                 return self._composite(type_)
             case LpmScalar(name=name, data=data):
                 return NamedType(name, HERE) if name in _TAKEN else self._lpm(data)
-            case Scalar() if type_.describe() in _TAKEN:
+            case ScalarType() if type_.describe() in _TAKEN:
                 return NamedType(type_.describe(), HERE)
             case _:
                 return None

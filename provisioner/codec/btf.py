@@ -23,7 +23,7 @@ POINTER_SIZE = 8
 """Bytes of a pointer to a BPF program, whatever the host."""
 
 
-class Kind(IntEnum):
+class BtfKind(IntEnum):
     """`BTF_KIND_*`."""
 
     VOID = 0
@@ -85,7 +85,7 @@ class BtfMember(msgspec.Struct, frozen=True):
 class BtfComposite(msgspec.Struct, frozen=True):
     """A struct or union."""
 
-    kind: Kind
+    kind: BtfKind
     name: str
     size: int
     members: tuple[BtfMember, ...]
@@ -103,7 +103,7 @@ class BtfEnum(msgspec.Struct, frozen=True):
 class BtfAlias(msgspec.Struct, frozen=True):
     """Another name or a qualifier for `target`: typedef, const, volatile, restrict, type tag."""
 
-    kind: Kind
+    kind: BtfKind
     name: str
     target: int
 
@@ -111,20 +111,25 @@ class BtfAlias(msgspec.Struct, frozen=True):
 class BtfOther(msgspec.Struct, frozen=True):
     """What is no value: pointers, functions, forward declarations, variables. `target` is 0 where there is none."""
 
-    kind: Kind
+    kind: BtfKind
     name: str
     target: int
 
 
 BtfNode = BtfInt | BtfArray | BtfComposite | BtfEnum | BtfAlias | BtfOther
 
-_ALIASES = frozenset({Kind.TYPEDEF, Kind.CONST, Kind.VOLATILE, Kind.RESTRICT, Kind.TYPE_TAG})
-_TAGGED = {Kind.STRUCT: "struct ", Kind.UNION: "union ", Kind.ENUM: "enum ", Kind.ENUM64: "enum "}
-_NAMED = frozenset({*_TAGGED, Kind.INT, Kind.TYPEDEF, Kind.FLOAT, Kind.FWD})
-_BYTES_AFTER = {Kind.INT: 4, Kind.ARRAY: 12, Kind.VAR: 4, Kind.DECL_TAG: 4}
+_ALIASES = frozenset({BtfKind.TYPEDEF, BtfKind.CONST, BtfKind.VOLATILE, BtfKind.RESTRICT, BtfKind.TYPE_TAG})
+_TAGGED = {BtfKind.STRUCT: "struct ", BtfKind.UNION: "union ", BtfKind.ENUM: "enum ", BtfKind.ENUM64: "enum "}
+_NAMED = frozenset({*_TAGGED, BtfKind.INT, BtfKind.TYPEDEF, BtfKind.FLOAT, BtfKind.FWD})
+_BYTES_AFTER = {BtfKind.INT: 4, BtfKind.ARRAY: 12, BtfKind.VAR: 4, BtfKind.DECL_TAG: 4}
 _BYTES_EACH = {
-    Kind.STRUCT: 12, Kind.UNION: 12, Kind.ENUM: 8, Kind.FUNC_PROTO: 8, Kind.DATASEC: 12, Kind.ENUM64: 12,
-}  # fmt: skip
+    BtfKind.STRUCT: 12,
+    BtfKind.UNION: 12,
+    BtfKind.ENUM: 8,
+    BtfKind.FUNC_PROTO: 8,
+    BtfKind.DATASEC: 12,
+    BtfKind.ENUM64: 12,
+}
 
 
 class BtfTypes:
@@ -161,7 +166,7 @@ class BtfTypes:
         read_info = struct.Struct(self._order + "I").unpack_from
         after: dict[int, int] = {int(kind): size for kind, size in _BYTES_AFTER.items()}
         each: dict[int, int] = {int(kind): size for kind, size in _BYTES_EACH.items()}
-        last = max(Kind)
+        last = max(BtfKind)
         while at < end:
             if end - at < 12:
                 raise _malformed("its last type is cut short")
@@ -195,35 +200,35 @@ class BtfTypes:
     def __getitem__(self, id_: int) -> BtfNode:
         """The type with this id; raises InputError if there is none."""
         if id_ == 0:
-            return BtfOther(Kind.VOID, "void", 0)
+            return BtfOther(BtfKind.VOID, "void", 0)
         name_off, kind_number, count, flag, size = self._head(id_)
-        name, kind = self._string(name_off), Kind(kind_number)
-        if kind in (Kind.ENUM, Kind.ENUM64) and size not in (1, 2, 4, 8):
+        name, kind = self._string(name_off), BtfKind(kind_number)
+        if kind in (BtfKind.ENUM, BtfKind.ENUM64) and size not in (1, 2, 4, 8):
             raise _malformed(f"enum {id_} has {size} bytes")
         match kind:
-            case Kind.INT:
+            case BtfKind.INT:
                 [data] = self._records(id_, 1, "I")
                 return BtfInt(name, size, data[0] >> 24 & 0xF, data[0] & 0xFF)
-            case Kind.ARRAY:
+            case BtfKind.ARRAY:
                 [(element, _, length)] = self._records(id_, 1, "III")
                 return BtfArray(element, length)
-            case Kind.STRUCT | Kind.UNION:
+            case BtfKind.STRUCT | BtfKind.UNION:
                 return BtfComposite(kind, name, size, tuple(self._members(id_, count, flag)))
-            case Kind.ENUM:
+            case BtfKind.ENUM:
                 sign = "i" if flag else "I"
                 pairs = list(self._records(id_, count, "I" + sign))
                 if not flag and any(number >> 31 for _, number in pairs):
                     # Before the flag came (6089fb325cf7, Linux 6.0) all numbers of enums were signed.
                     return BtfEnum(name, size, True, self._signed_names(id_, count))
                 return BtfEnum(name, size, bool(flag), tuple((self._string(at), number) for at, number in pairs))
-            case Kind.ENUM64:
+            case BtfKind.ENUM64:
                 records = self._records(id_, count, "IIi" if flag else "III")
                 names = tuple((self._string(at), high << 32 | low) for at, low, high in records)
                 return BtfEnum(name, size, bool(flag), names)
             case _ if kind in _ALIASES:
                 return BtfAlias(kind, name, size)
             case _:
-                return BtfOther(kind, name, size if kind is Kind.PTR else 0)
+                return BtfOther(kind, name, size if kind is BtfKind.PTR else 0)
 
     def _signed_names(self, id_: int, count: int) -> tuple[tuple[str, int], ...]:
         return tuple((self._string(at), number) for at, number in self._records(id_, count, "Ii"))
@@ -251,11 +256,11 @@ class BtfTypes:
                 if name == 0 or kind not in _NAMED:
                     continue
                 word = self._string(name)
-                if kind == Kind.FWD:
+                if kind == BtfKind.FWD:
                     found.setdefault(("union " if flag else "struct ") + word, id_)
                     continue
-                key = _TAGGED.get(Kind(kind), "") + word
-                if key not in found or self._head(found[key])[1] == Kind.FWD:
+                key = _TAGGED.get(BtfKind(kind), "") + word
+                if key not in found or self._head(found[key])[1] == BtfKind.FWD:
                     found[key] = id_
             self._names = found
         return self._names
@@ -282,7 +287,7 @@ class BtfTypes:
                 return count * self.size_of(element, depth + 1)
             case BtfInt(size=size) | BtfComposite(size=size) | BtfEnum(size=size):
                 return size
-            case BtfOther(kind=Kind.PTR):
+            case BtfOther(kind=BtfKind.PTR):
                 return POINTER_SIZE
             case _:
                 return 0

@@ -15,17 +15,17 @@ from provisioner.codec.btf import (
     BtfComposite,
     BtfEnum,
     BtfInt,
+    BtfKind,
     BtfMember,
     BtfOther,
     BtfTypes,
     IntEncoding,
-    Kind,
 )
 from provisioner.codec.btf_specials import pointee, specials_of
 from provisioner.codec.integer import Boolean, Enum, Integer
 from provisioner.codec.layout import Field, Struct, Union
 from provisioner.codec.members import Bits, Opaque
-from provisioner.codec.scalar import Scalar
+from provisioner.codec.scalar import ScalarType
 from provisioner.codec.text import Char
 from provisioner.model.errors import Problems, did_you_mean
 from provisioner.model.location import Location
@@ -125,20 +125,20 @@ class Conversion:
 
     def _other(self, node: BtfOther, path: tuple[str, ...]) -> Type | None:
         match node.kind:
-            case Kind.PTR:
+            case BtfKind.PTR:
                 if kind := pointee(self.types, node):
                     return Opaque(kind, POINTER_SIZE, POINTER_SIZE)
                 return self._refuse(path, "is a pointer", _POINTERS)
-            case Kind.FLOAT:
+            case BtfKind.FLOAT:
                 return self._refuse(path, f"is a {node.name}: BPF programs have no floating point")
-            case Kind.FWD:
+            case BtfKind.FWD:
                 hint = "clang leaves its members out unless a global variable or a function uses the struct"
                 return self._refuse(path, f"is `struct {node.name}`, which is only declared in this object", hint)
             case _:
                 return self._refuse(path, f"is a {node.kind.name.lower()}, not a value")
 
     def _composite(self, node: BtfComposite, path: tuple[str, ...]) -> Type | None:
-        if node.name in STRUCTS and node.kind is Kind.STRUCT:
+        if node.name in STRUCTS and node.kind is BtfKind.STRUCT:
             return Opaque(node.name, node.size, 4 if node.size % 8 else 8)
         if not node.size or not node.members:
             return self._refuse(path, f"is `{node.name}`, which has no members")
@@ -151,7 +151,7 @@ class Conversion:
         align = max(each.type.align for each in kept)
         if node.size % align or any(each.offset % each.type.align for each in kept):
             align = 1
-        build = Struct if node.kind is Kind.STRUCT else Union
+        build = Struct if node.kind is BtfKind.STRUCT else Union
         return build(kept, node.size, align, node.name)
 
     def _member(self, member: BtfMember, path: tuple[str, ...]) -> Field | None:
@@ -194,7 +194,7 @@ class Conversion:
     def _bits(self, member: BtfMember, path: tuple[str, ...]) -> Bits | None:
         node = self.types[self.types.resolve(member.type)]
         order = self.types.byteorder
-        base: Scalar
+        base: ScalarType
         match node:
             case BtfInt(size=size) | BtfEnum(size=size) if member.bits > 8 * min(size, 8):
                 self._refuse(path, f"is a bit field of {member.bits} bits in {size} bytes")

@@ -7,14 +7,14 @@ import struct
 from typing import Final
 
 from provisioner.codec.array import Array
-from provisioner.codec.btf import MAGIC, IntEncoding, Kind
+from provisioner.codec.btf import MAGIC, BtfKind, IntEncoding
 from provisioner.codec.integer import Boolean, Enum, Integer
 from provisioner.codec.layout import Field, Struct, Union
 from provisioner.codec.lpm import PREFIX, LpmScalar, LpmStruct
 from provisioner.codec.members import Bits, Opaque
 from provisioner.codec.network import Ipv4
 from provisioner.codec.percpu import PerCpu
-from provisioner.codec.resolve import Resolved
+from provisioner.codec.resolve import HostNumber
 from provisioner.codec.sensitive import Sensitive
 from provisioner.codec.text import Char
 from provisioner.codec.units import Quantity
@@ -71,7 +71,7 @@ class _Emitter:
                 return self._int("_Bool", 1, IntEncoding.BOOL)
             case Enum():
                 return self._enum(type_)
-            case Quantity(base=base) | Resolved(base=base):
+            case Quantity(base=base) | HostNumber(base=base):
                 return self.emit(base)
             case Sensitive(inner=inner):
                 return self.emit(inner)
@@ -93,12 +93,12 @@ class _Emitter:
             case Opaque(kind=kind, size=size) if kind in STRUCTS:
                 # The kernel knows its own structs by name, size and alignment, whatever is in them.
                 member = self._record("III", self._name("opaque"), self._bytes(size), 0)
-                return self._add(kind, Kind.STRUCT, 1, size, member)
+                return self._add(kind, BtfKind.STRUCT, 1, size, member)
             case Opaque(kind=kind):
                 # What a pointer points to, it looks up by name in its own BTF.
                 tag, _, pointee = kind.partition(" ")
-                target = self._add(pointee, Kind.STRUCT, 0, 0)
-                return self._add("", Kind.PTR, 0, self._add(tag, Kind.TYPE_TAG, 0, target))
+                target = self._add(pointee, BtfKind.STRUCT, 0, 0)
+                return self._add("", BtfKind.PTR, 0, self._add(tag, BtfKind.TYPE_TAG, 0, target))
             case _:
                 return self._bytes(type_.size)
 
@@ -112,7 +112,7 @@ class _Emitter:
     def _record(self, fields: str, *numbers: int) -> bytes:
         return struct.pack(self._order + fields, *numbers)
 
-    def _add(self, name: str, kind: Kind, count: int, size: int, rest: bytes = b"", flag: bool = False) -> int:
+    def _add(self, name: str, kind: BtfKind, count: int, size: int, rest: bytes = b"", flag: bool = False) -> int:
         data = self._record("III", self._name(name), flag << 31 | kind << 24 | count, size) + rest
         if data not in self._ids:
             self._types.append(data)
@@ -120,10 +120,10 @@ class _Emitter:
         return self._ids[data]
 
     def _int(self, name: str, size: int, encoding: IntEncoding) -> int:
-        return self._add(name, Kind.INT, 0, size, self._record("I", encoding << 24 | 8 * size))
+        return self._add(name, BtfKind.INT, 0, size, self._record("I", encoding << 24 | 8 * size))
 
     def _alias(self, name: str, target: int) -> int:
-        return self._add(name, Kind.TYPEDEF, 0, target)
+        return self._add(name, BtfKind.TYPEDEF, 0, target)
 
     def _integer(self, type_: Integer) -> int:
         encoding = IntEncoding.SIGNED if type_.signed else IntEncoding.UNSIGNED
@@ -135,11 +135,11 @@ class _Emitter:
         if type_.base.size == 8 or any(not -(1 << 31) <= number < 1 << 32 for _, number in type_.names):
             return self.emit(type_.base)
         pairs = b"".join(self._record("II", self._name(identifier(n)), v & 0xFFFFFFFF) for n, v in type_.names)
-        return self._add("", Kind.ENUM, len(type_.names), type_.size, pairs)
+        return self._add("", BtfKind.ENUM, len(type_.names), type_.size, pairs)
 
     def _array(self, element: int, count: int) -> int:
         index = self._int("unsigned int", 4, IntEncoding.UNSIGNED)
-        return self._add("", Kind.ARRAY, 0, 0, self._record("III", element, index, count))
+        return self._add("", BtfKind.ARRAY, 0, 0, self._record("III", element, index, count))
 
     def _bytes(self, size: int) -> int:
         return self._array(self._int("unsigned char", 1, IntEncoding.UNSIGNED), size)
@@ -147,7 +147,7 @@ class _Emitter:
     def _composite(self, type_: Struct | Union) -> int:
         flag = any(isinstance(field.type, Bits) for field in type_.fields)
         members = b"".join(self._member(field, flag) for field in type_.fields)
-        kind = Kind.STRUCT if isinstance(type_, Struct) else Kind.UNION
+        kind = BtfKind.STRUCT if isinstance(type_, Struct) else BtfKind.UNION
         name = identifier(type_.name) if type_.name else ""
         return self._add(name, kind, len(type_.fields), type_.size, members, flag)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from provisioner.codec.btf import MAX_DEPTH, BtfAlias, BtfArray, BtfComposite, BtfOther, BtfTypes, Kind
+from provisioner.codec.btf import MAX_DEPTH, BtfAlias, BtfArray, BtfComposite, BtfKind, BtfOther, BtfTypes
 from provisioner.model.special_fields import POINTER_TAGS, STRUCTS, Special
 
 _MOST = 12
@@ -21,7 +21,7 @@ def pointee(types: BtfTypes, pointer: BtfOther) -> str:
     node = types[pointer.target]
     tag = ""
     while isinstance(node, BtfAlias):
-        tag = node.name if node.kind is Kind.TYPE_TAG and node.name in POINTER_TAGS else tag
+        tag = node.name if node.kind is BtfKind.TYPE_TAG and node.name in POINTER_TAGS else tag
         node = types[node.target]
     if not tag:
         return ""
@@ -32,9 +32,9 @@ def _found(types: BtfTypes, id_: int, depth: int) -> Iterator[Special]:
     if depth > MAX_DEPTH:
         return
     match types[types.resolve(id_)]:
-        case BtfComposite(kind=Kind.STRUCT, name=name) if name in STRUCTS:
+        case BtfComposite(kind=BtfKind.STRUCT, name=name) if name in STRUCTS:
             yield Special(0, name)
-        case BtfComposite(kind=Kind.STRUCT, members=members):
+        case BtfComposite(kind=BtfKind.STRUCT, members=members):
             for member in members:
                 if not member.bits:
                     yield from (one.moved(member.bit_offset // 8) for one in _found(types, member.type, depth + 1))
@@ -42,7 +42,7 @@ def _found(types: BtfTypes, id_: int, depth: int) -> Iterator[Special]:
             each = list(_found(types, element, depth + 1))
             stride = types.size_of(element)
             yield from (one.moved(number * stride) for number in range(min(count, _MOST)) for one in each)
-        case BtfOther(kind=Kind.PTR) as pointer if kind := pointee(types, pointer):
+        case BtfOther(kind=BtfKind.PTR) as pointer if kind := pointee(types, pointer):
             yield Special(0, kind)
         case _:
             return

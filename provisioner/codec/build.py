@@ -15,8 +15,8 @@ from provisioner.codec.integer import Boolean, Enum, Integer
 from provisioner.codec.layout import Struct, lay_out_struct, lay_out_union
 from provisioner.codec.lpm import MAX_DATA, PREFIX, LpmScalar, LpmStruct, cidr, prefix_length
 from provisioner.codec.network import Ip, Ipv4, Ipv6, Mac
-from provisioner.codec.resolve import Lookup, Resolved
-from provisioner.codec.scalar import Scalar
+from provisioner.codec.resolve import HostNumber, Lookup
+from provisioner.codec.scalar import ScalarType
 from provisioner.codec.sensitive import Sensitive
 from provisioner.codec.text import Char, HexBytes
 from provisioner.codec.units import UNITS, Quantity
@@ -83,8 +83,8 @@ def builtins(byteorder: ByteOrder, lookups: Mapping[str, Lookup]) -> dict[str, T
         "mac": Mac(),
         "cidr4": cidr(4, byteorder),
         "cidr6": cidr(6, byteorder),
-        "ifindex": Resolved("ifindex", "interface", u32, lookups.get("ifindex")),
-        "cgroup_id": Resolved("cgroup_id", "cgroup", u64, lookups.get("cgroup_id")),
+        "ifindex": HostNumber("ifindex", "interface", u32, lookups.get("ifindex")),
+        "cgroup_id": HostNumber("cgroup_id", "cgroup", u64, lookups.get("cgroup_id")),
     }
 
 
@@ -258,7 +258,7 @@ class Builder:
                 return self._refuse(what, expr.where, f"write be{8 * size}")
             case LpmScalar() | LpmStruct():
                 return self._refuse(f"{data.describe()} is an LPM key already", expr.where)
-            case Scalar():
+            case ScalarType():
                 return LpmScalar(f"lpm {data.describe()}", data, length)
             case Struct(fields=fields):
                 if any(PREFIX in field.reached_by() for field in fields):

@@ -12,10 +12,10 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from provisioner.codec.scalar import Scalar
+from provisioner.codec.scalar import ScalarType
 from provisioner.codec.spans import Spans, distinct, parse_decimal
 from provisioner.model.errors import did_you_mean
-from provisioner.model.types import ByteOrder, Bytes, RefusedError, Value, shown
+from provisioner.model.types import ByteOrder, Bytes, InvalidTextError, Value, shown
 
 _NUMBER = re.compile(r"-?(?:(?:0|[1-9][0-9]*)|0x[0-9a-fA-F]+|0o[0-7]+|0b[01]+)", re.ASCII)
 _POWERS_OF_TEN = np.array([10**power for power in range(1, 20)], np.uint64)
@@ -40,13 +40,13 @@ def parse_number(text: str) -> int:
     if len(text) <= _LONGEST and _NUMBER.fullmatch(text):
         return int(text, 0)
     if text.removeprefix("-").isdecimal() and text.isascii() and len(text) > _LONGEST:
-        raise RefusedError(f"{shown(text)} does not fit any integer type")
+        raise InvalidTextError(f"{shown(text)} does not fit any integer type")
     for pattern, reason in _EXPLAINED:
         if len(text) <= _LONGEST and pattern.fullmatch(text):
-            raise RefusedError(f"{shown(text)} is not taken as an integer: {reason}", _rewritten(text))
+            raise InvalidTextError(f"{shown(text)} is not taken as an integer: {reason}", _rewritten(text))
     if text and text.removeprefix("-").isnumeric():
-        raise RefusedError(f"{shown(text)} has digits other than 0 to 9", "write the number in ASCII digits")
-    raise RefusedError(f"{shown(text)} is not an integer", "write 755 or 0x2f3")
+        raise InvalidTextError(f"{shown(text)} has digits other than 0 to 9", "write the number in ASCII digits")
+    raise InvalidTextError(f"{shown(text)} is not an integer", "write 755 or 0x2f3")
 
 
 def _rewritten(text: str) -> str:
@@ -93,7 +93,7 @@ def _digits(values: NDArray[np.uint64]) -> int:
     return int(np.searchsorted(_POWERS_OF_TEN, values, side="right").sum()) + len(values)
 
 
-class Integer(Scalar, frozen=True):
+class Integer(ScalarType, frozen=True):
     """An integer of 1, 2, 4 or 8 bytes. `bits` below 8 * size narrows what it takes: the value of a bit field.
 
     `name` is what messages call it: `u16`, `be16`.
@@ -129,7 +129,7 @@ class Integer(Scalar, frozen=True):
         """`number` in this type's bytes; raises RefusedError if it is out of range, naming it as `text`."""
         if not self.low <= number <= self.high:
             written = str(number) if text is None else text
-            raise RefusedError(f"{written} does not fit {self.name} ({self.low} to {self.high})")
+            raise InvalidTextError(f"{written} does not fit {self.name} ({self.low} to {self.high})")
         return number.to_bytes(self.size, self.byteorder, signed=self.signed)
 
     def parse_one(self, text: str) -> bytes:
@@ -166,7 +166,7 @@ class Integer(Scalar, frozen=True):
         return self.name
 
 
-class Boolean(Scalar, frozen=True):
+class Boolean(ScalarType, frozen=True):
     """`true` or `false`, in one byte. A live byte other than 0 and 1 is decoded as its number."""
 
     @property
@@ -180,7 +180,7 @@ class Boolean(Scalar, frozen=True):
             "off": "false", "no": "false", "n": "false", "0": "false", "false": "false",
         }  # fmt: skip
         word = meant.get(text.lower())
-        raise RefusedError(f"{shown(text)} is not a bool", f"write `{word}`" if word else "write `true` or `false`")
+        raise InvalidTextError(f"{shown(text)} is not a bool", f"write `{word}`" if word else "write `true` or `false`")
 
     def parse_all(self, texts: Sequence[str]) -> Bytes | None:
         if not set(texts) <= {"true", "false"}:
@@ -197,7 +197,7 @@ class Boolean(Scalar, frozen=True):
         return "bool"
 
 
-class Enum(Scalar, frozen=True):
+class Enum(ScalarType, frozen=True):
     """Names for numbers. Text is a name, or any number that fits `base`; decoded is the first name, else the number."""
 
     names: tuple[tuple[str, int], ...]
@@ -214,7 +214,7 @@ class Enum(Scalar, frozen=True):
         if text[:1].isdigit() or text[:1] in ("-", "+"):
             return self.base.parse_one(text)
         known = [name for name, _ in self.names]
-        raise RefusedError(f"{shown(text)} is no name of this enum", did_you_mean(text, known))
+        raise InvalidTextError(f"{shown(text)} is no name of this enum", did_you_mean(text, known))
 
     def parse_all(self, texts: Sequence[str]) -> Bytes | None:
         numbers = dict(self.names)
@@ -237,7 +237,7 @@ class Enum(Scalar, frozen=True):
         return f"enum {{{listed}{more}}}"
 
 
-def _parse_distinct(kind: Scalar, spans: Spans) -> Bytes | None:
+def _parse_distinct(kind: ScalarType, spans: Spans) -> Bytes | None:
     """Words, of which there are few: each is read once."""
     found = distinct(spans)
     if found is None:

@@ -9,9 +9,9 @@ import numpy as np
 
 from provisioner.codec.integer import Integer
 from provisioner.codec.network import Ipv4, Ipv6
-from provisioner.codec.scalar import Scalar
+from provisioner.codec.scalar import ScalarType
 from provisioner.codec.spans import Spans, split_last
-from provisioner.model.types import HIDDEN, ByteOrder, Bytes, Column, Fault, Path, RefusedError, Type, Value, shown
+from provisioner.model.types import HIDDEN, ByteOrder, Bytes, Column, Fault, InvalidTextError, Path, Type, Value, shown
 
 PREFIX: Final = "prefixlen"
 """The member that holds the prefix length where the data is a struct; `struct bpf_lpm_trie_key` calls it so."""
@@ -38,11 +38,11 @@ def masked(rows: Bytes, length: Integer) -> Bytes:
     return result
 
 
-class LpmScalar(Scalar, frozen=True):
+class LpmScalar(ScalarType, frozen=True):
     """`VALUE/LENGTH`, as in `10.0.0.0/8`; bits beyond the length must be zero. `name` is what messages call it."""
 
     name: str
-    data: Scalar
+    data: ScalarType
     length: Integer
 
     @property
@@ -58,18 +58,20 @@ class LpmScalar(Scalar, frozen=True):
         bits = 8 * self.data.size
         if not slash:
             self.data.parse_one(text)
-            raise RefusedError(f"{shown(text)} has no prefix length", f"write {text}/{bits}")
+            raise InvalidTextError(f"{shown(text)} has no prefix length", f"write {text}/{bits}")
         data = self.data.parse_one(value)
         if not (length_text.isascii() and length_text.isdigit()):
-            raise RefusedError(f"`/{length_text}` in {shown(text)} is no prefix length", f"write {value}/{bits}")
+            raise InvalidTextError(f"`/{length_text}` in {shown(text)} is no prefix length", f"write {value}/{bits}")
         prefix = self.length.parse_one(length_text)
         length = int.from_bytes(prefix, self.length.byteorder)
         if length > bits:
-            raise RefusedError(f"/{length_text} in {shown(text)} is too long: {self.data.describe()} has {bits} bits")
+            raise InvalidTextError(
+                f"/{length_text} in {shown(text)} is too long: {self.data.describe()} has {bits} bits"
+            )
         network = np.frombuffer(data, np.uint8) & ~host_bits(self.data.size)[length]
         if network.tobytes() != data:
             written = self.data.decode(network[None, :])[0]
-            raise RefusedError(f"{shown(text)} has bits set beyond its prefix length", f"write {written}/{length}")
+            raise InvalidTextError(f"{shown(text)} has bits set beyond its prefix length", f"write {written}/{length}")
         return prefix + data
 
     def parse_all(self, texts: Sequence[str]) -> Bytes | None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from provisioner.codec.scalar import Scalar
+from provisioner.codec.scalar import ScalarType
 from provisioner.model.special_fields import STRUCTS, Special
 from provisioner.model.types import ByteOrder, Bytes, Column, Fault, Path, Type, Value
 
@@ -18,7 +18,7 @@ class Bits(Type, frozen=True):
     `base` takes no number that needs more than `width` bits.
     """
 
-    base: Scalar
+    base: ScalarType
     width: int
     shift: int
     signed: bool

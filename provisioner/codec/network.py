@@ -10,9 +10,9 @@ from typing import ClassVar, Final
 
 import numpy as np
 
-from provisioner.codec.scalar import Scalar
+from provisioner.codec.scalar import ScalarType
 from provisioner.codec.spans import Spans, parse_ipv4
-from provisioner.model.types import Bytes, RefusedError, Value, shown
+from provisioner.model.types import Bytes, InvalidTextError, Value, shown
 
 MAPPED: Final = bytes(10) + b"\xff\xff"
 """What stands before an IPv4 address in 16 bytes (RFC 4291, 2.5.5.2)."""
@@ -30,22 +30,24 @@ def _values(rows: Bytes, size: int) -> list[bytes]:
     return [data[at : at + size] for at in range(0, len(data), size)]
 
 
-def _refused(text: str, kind: str) -> RefusedError:
+def _refused(text: str, kind: str) -> InvalidTextError:
     """Why `text` is no address of `kind`."""
     address, slash, _ = text.partition("/")
     if slash:
-        return RefusedError(f"{shown(text)} is a prefix, not one address", f"write {address}, or use a cidr type")
+        return InvalidTextError(f"{shown(text)} is a prefix, not one address", f"write {address}, or use a cidr type")
     if "%" in text:
-        return RefusedError(f"{shown(text)} has a zone, which the kernel's bytes do not hold", "leave out the %zone")
+        return InvalidTextError(
+            f"{shown(text)} has a zone, which the kernel's bytes do not hold", "leave out the %zone"
+        )
     octets = text.split(".")
     if len(octets) == 4 and all(octet.isdecimal() and octet.isascii() for octet in octets):
         if any(int(octet[:9]) > 255 for octet in octets):
-            return RefusedError(f"{shown(text)} is no {kind} address: a number is above 255")
+            return InvalidTextError(f"{shown(text)} is no {kind} address: a number is above 255")
         if any(octet != "0" and octet.startswith("0") for octet in octets):
             plain = ".".join(octet.lstrip("0") or "0" for octet in octets)
-            return RefusedError(f"{shown(text)} has leading zeros, which some read as octal", f"write {plain}")
+            return InvalidTextError(f"{shown(text)} has leading zeros, which some read as octal", f"write {plain}")
     example = "192.0.2.1" if kind == "IPv4" else "2001:db8::1"
-    return RefusedError(f"{shown(text)} is no {kind} address", f"write it like {example}")
+    return InvalidTextError(f"{shown(text)} is no {kind} address", f"write it like {example}")
 
 
 def _address(family: int, text: str, kind: str) -> bytes:
@@ -55,7 +57,7 @@ def _address(family: int, text: str, kind: str) -> bytes:
         raise _refused(text, kind) from None
 
 
-class _OneFamily(Scalar, frozen=True):
+class _OneFamily(ScalarType, frozen=True):
     """An address of one family, which a type below names: `FAMILY` for the C library, `KIND` for messages."""
 
     FAMILY: ClassVar[int]
@@ -63,7 +65,7 @@ class _OneFamily(Scalar, frozen=True):
 
     def parse_one(self, text: str) -> bytes:
         if self._is_of_the_other(text):
-            raise RefusedError(f"{shown(text)} is not an {self.KIND} address", "the type `ip` takes both families")
+            raise InvalidTextError(f"{shown(text)} is not an {self.KIND} address", "the type `ip` takes both families")
         return _address(self.FAMILY, text, self.KIND)
 
     def parse_all(self, texts: Sequence[str]) -> Bytes | None:
@@ -121,7 +123,7 @@ class Ipv6(_OneFamily, frozen=True):
         return ":" not in text and text.count(".") == 3
 
 
-class Ip(Scalar, frozen=True):
+class Ip(ScalarType, frozen=True):
     """An address of either family in 16 bytes, IPv4 as `::ffff:a.b.c.d`, and decoded as `a.b.c.d`."""
 
     @property
@@ -154,7 +156,7 @@ class Ip(Scalar, frozen=True):
         return "ip"
 
 
-class Mac(Scalar, frozen=True):
+class Mac(ScalarType, frozen=True):
     """An Ethernet address: 6 bytes. Text has two hex digits per byte with `:` between, or `-`; decoded has `:`."""
 
     @property
@@ -170,8 +172,8 @@ class Mac(Scalar, frozen=True):
             return bytes.fromhex(text.replace(text[2], ""))
         if _BARE_MAC.fullmatch(text):
             written = bytes.fromhex(text.replace(".", "")).hex(":")
-            raise RefusedError(f"{shown(text)} is not a MAC address as it is taken here", f"write {written}")
-        raise RefusedError(f"{shown(text)} is no MAC address", "write six pairs of hex digits: 02:00:5e:10:00:01")
+            raise InvalidTextError(f"{shown(text)} is not a MAC address as it is taken here", f"write {written}")
+        raise InvalidTextError(f"{shown(text)} is no MAC address", "write six pairs of hex digits: 02:00:5e:10:00:01")
 
     def parse_all(self, texts: Sequence[str]) -> Bytes | None:
         if not all(map(_MAC.fullmatch, texts)):

@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from provisioner.codec.integer import Integer
-from provisioner.codec.scalar import Scalar
-from provisioner.model.types import Abridged, Bytes, RefusedError, Value, shown
+from provisioner.codec.scalar import ScalarType
+from provisioner.model.types import Abridged, Bytes, InvalidTextError, Value, shown
 
 Lookup = Callable[[str], int | None]
 """The number of a name, or None if this host has no such thing."""
@@ -46,7 +46,7 @@ def at_apply() -> dict[str, Lookup]:
 _NUMBER_LIKE = re.compile(r"[-+]?[0-9]+", re.ASCII)
 
 
-class Resolved(Scalar, frozen=True):
+class HostNumber(ScalarType, frozen=True):
     """`ifindex` or `cgroup_id`: a name that `lookup` knows, or the number itself; decoded is the number.
 
     `noun` is what a name stands for, in messages. Digits alone are always the number.
@@ -69,10 +69,12 @@ class Resolved(Scalar, frozen=True):
         if not text or text.startswith("0x") or _NUMBER_LIKE.fullmatch(text):
             return self.base.parse_one(text)
         if self.lookup is None:
-            raise RefusedError(f"{shown(text)} can only be resolved on the host", f"write the {self.noun}'s number")
+            raise InvalidTextError(f"{shown(text)} can only be resolved on the host", f"write the {self.noun}'s number")
         number = self.lookup(text)
         if number is None:
-            raise RefusedError(f"this host has no {self.noun} {shown(text)}", "create it first, or write its number")
+            raise InvalidTextError(
+                f"this host has no {self.noun} {shown(text)}", "create it first, or write its number"
+            )
         return self.base.pack(number, text)
 
     def parse_all(self, texts: Sequence[str]) -> Bytes | None:
@@ -81,7 +83,7 @@ class Resolved(Scalar, frozen=True):
             return numbers
         try:
             known = {text: self.parse_one(text) for text in dict.fromkeys(texts)}
-        except RefusedError:
+        except InvalidTextError:
             return None
         data = b"".join(map(known.__getitem__, texts))
         return np.frombuffer(data, np.uint8).reshape(len(texts), self.size)

@@ -9,10 +9,10 @@ from typing import TypeGuard
 import numpy as np
 
 from provisioner.codec.spans import Spans
-from provisioner.model.types import Bytes, Column, Fault, Path, RefusedError, Type
+from provisioner.model.types import Bytes, Column, Fault, InvalidTextError, Path, Type
 
 
-class Scalar(Type, frozen=True):
+class ScalarType(Type, frozen=True):
     """A type whose value is written as one text."""
 
     @abstractmethod
@@ -53,7 +53,7 @@ class Scalar(Type, frozen=True):
                 continue
             try:
                 out[row] = np.frombuffer(self.parse_one(text), np.uint8)
-            except RefusedError as refused:
+            except InvalidTextError as refused:
                 faults.append(Fault(row, (), refused.what, refused.hint, refused.id))
         return faults
 

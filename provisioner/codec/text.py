@@ -8,8 +8,8 @@ from typing import Final
 
 import numpy as np
 
-from provisioner.codec.scalar import Scalar
-from provisioner.model.types import Bytes, RefusedError, Value, shown
+from provisioner.codec.scalar import ScalarType
+from provisioner.model.types import Bytes, InvalidTextError, Value, shown
 
 HEX: Final = "hex:"
 """What stands before the hex digits of a `char[N]` whose bytes are no text."""
@@ -17,7 +17,7 @@ HEX: Final = "hex:"
 BASE64: Final = "base64:"
 
 
-class Char(Scalar, frozen=True):
+class Char(ScalarType, frozen=True):
     """`char[N]`: UTF-8, filled up with NUL. All N bytes may be text, with no NUL to end it.
 
     Live bytes that no text gives (not UTF-8, or a NUL before the end) are written `hex:6100ff`, and so may a user; a
@@ -39,13 +39,13 @@ class Char(Scalar, frozen=True):
             data = _from_hex(text.removeprefix(HEX), text)
         else:
             if "\0" in text:
-                raise RefusedError(f"{shown(text)} has a NUL in it, which would end the text")
+                raise InvalidTextError(f"{shown(text)} has a NUL in it, which would end the text")
             try:
                 data = text.encode()
             except UnicodeEncodeError:
-                raise RefusedError(f"{shown(text)} is no Unicode text") from None
+                raise InvalidTextError(f"{shown(text)} is no Unicode text") from None
         if len(data) > self.length:
-            raise RefusedError(f"{shown(text)} is {len(data)} bytes and does not fit {self.describe()}")
+            raise InvalidTextError(f"{shown(text)} is {len(data)} bytes and does not fit {self.describe()}")
         return data.ljust(self.length, b"\0")
 
     def parse_all(self, texts: Sequence[str]) -> Bytes | None:
@@ -82,11 +82,11 @@ def _from_hex(digits: str, text: str) -> bytes:
         data = b""
     # `fromhex` skips white space, which is not taken here.
     if 2 * len(data) != len(digits):
-        raise RefusedError(f"{shown(text)} is not an even number of hex digits")
+        raise InvalidTextError(f"{shown(text)} is not an even number of hex digits")
     return data
 
 
-class HexBytes(Scalar, frozen=True):
+class HexBytes(ScalarType, frozen=True):
     """`bytes[N]`: exactly N bytes as hex digits, after `0x` or bare, or as `base64:...`. Decoded is `0x...`."""
 
     length: int
@@ -104,11 +104,11 @@ class HexBytes(Scalar, frozen=True):
             try:
                 data = binascii.a2b_base64(text.removeprefix(BASE64), strict_mode=True)
             except ValueError:
-                raise RefusedError(f"{shown(text)} is not base64") from None
+                raise InvalidTextError(f"{shown(text)} is not base64") from None
         else:
             data = _from_hex(text.removeprefix("0x"), text)
         if len(data) != self.length:
-            raise RefusedError(f"{shown(text)} is {len(data)} bytes, not {self.length}")
+            raise InvalidTextError(f"{shown(text)} is {len(data)} bytes, not {self.length}")
         return data
 
     def parse_all(self, texts: Sequence[str]) -> Bytes | None:

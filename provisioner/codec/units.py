@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from typing import Final
 
 from provisioner.codec.integer import Integer, parse_number
-from provisioner.codec.scalar import Scalar
+from provisioner.codec.scalar import ScalarType
 from provisioner.codec.spans import Spans
 from provisioner.model.errors import did_you_mean
-from provisioner.model.types import Bytes, RefusedError, Value, shown
+from provisioner.model.types import Bytes, InvalidTextError, Value, shown
 
 DURATIONS: Final = {
     "ns": 1,
@@ -31,7 +31,7 @@ UNITS: Final = (*DURATIONS, *SIZES)
 _TEXT = re.compile(r"(-?[0-9][0-9.:_]*) ?([A-Za-z]+)", re.ASCII)
 
 
-class Quantity(Scalar, frozen=True):
+class Quantity(ScalarType, frozen=True):
     """A count of `unit` in `base`. Text is a number with any unit of the same kind, or a bare count of `unit`.
 
     What is no whole number of `unit` is refused. Decoded is the text in the largest unit that is exact.
@@ -60,19 +60,21 @@ class Quantity(Scalar, frozen=True):
         factor = self._scale.get(unit)
         if factor is None:
             known = did_you_mean(unit, self._scale, "known: " + ", ".join(self._scale))
-            raise RefusedError(f"`{unit}` in {shown(text)} is no unit of {self._kind}", known)
+            raise InvalidTextError(f"`{unit}` in {shown(text)} is no unit of {self._kind}", known)
         if "." in digits:
-            raise RefusedError(f"{shown(text)} is a fraction", "write a whole number of a smaller unit")
+            raise InvalidTextError(f"{shown(text)} is a fraction", "write a whole number of a smaller unit")
         count, rest = divmod(parse_number(digits) * factor, self._scale[self.unit])
         if rest:
-            raise RefusedError(f"{shown(text)} is no whole number of {self.unit}", f"the type counts in {self.unit}")
+            raise InvalidTextError(
+                f"{shown(text)} is no whole number of {self.unit}", f"the type counts in {self.unit}"
+            )
         return self.base.pack(count, text)
 
     def _bare(self, text: str) -> int:
         try:
             return parse_number(text)
-        except RefusedError as refused:
-            raise RefusedError(refused.what, f"write a whole number with a unit, as 10{self.unit}") from None
+        except InvalidTextError as refused:
+            raise InvalidTextError(refused.what, f"write a whole number with a unit, as 10{self.unit}") from None
 
     def parse_all(self, texts: Sequence[str]) -> Bytes | None:
         return self.base.parse_all(texts)

@@ -17,8 +17,8 @@ from provisioner.codec.resolve import Lookup
 from provisioner.desired.entries import Encoded, Group, encode_entries
 from provisioner.desired.ranges import number_range
 from provisioner.desired.raw_values import fill, refuse_keyless
-from provisioner.desired.resolve import Resolved, Resolver
-from provisioner.desired.rows import Gatherer, Part, Rows
+from provisioner.desired.resolve import ResolvedMap, Resolver
+from provisioner.desired.rows import EncodedRows, EntryEncoder, EntrySource
 from provisioner.desired.slots import SlotWriter, Written
 from provisioner.model import entry_table
 from provisioner.model.desired import (
@@ -100,8 +100,8 @@ class Encoder:
         contents = one.policy.contents or (Contents.EXACT if one.entries is not None else Contents.IGNORE)
         group = Group(resolved.shape.max_entries, one.where, lambda: one.name, contents is Contents.PRESENT)
         owned = self._owned(one.policy, resolved.key, one.name)
-        gatherer = Gatherer(resolved.key, resolved.value, local := Problems())
-        gatherer.take([Part(self._chunks(one.entries), 0, group.address)])
+        gatherer = EntryEncoder(resolved.key, resolved.value, local := Problems())
+        gatherer.take([EntrySource(self._chunks(one.entries), 0, group.address)])
         encoded = self._encode(gatherer.finish(), [group], resolved, owned, local)
         slots = DesiredSlots(
             np.zeros((1, 0), np.uint8),
@@ -151,16 +151,17 @@ class Encoder:
         one: OuterMap,
         writer: SlotWriter,
         shared: Sequence[SharedInnerMap],
-        resolved: Resolved,
+        resolved: ResolvedMap,
         owned: tuple[OwnedRange, ...],
         owned_entries: tuple[OwnedRange, ...],
     ) -> tuple[Written, Encoded]:
         """The slots of `one` and the entries of each, by group: those of the shared inner maps come first."""
         assert resolved.outer_key is not None
-        gatherer = Gatherer(resolved.key, resolved.value, local := Problems())
+        gatherer = EntryEncoder(resolved.key, resolved.value, local := Problems())
         groups = [self._shared_group(other, resolved, writer.contents) for other in shared]
         gatherer.take(
-            Part(self._chunks(other.entries), number, groups[number].address) for number, other in enumerate(shared)
+            EntrySource(self._chunks(other.entries), number, groups[number].address)
+            for number, other in enumerate(shared)
         )
         base = len(shared)
         if isinstance(one.inner_maps, TableRef):
@@ -170,7 +171,7 @@ class Encoder:
             written = writer.write(one.inner_maps, owned)
             groups += (own := self._groups(one, writer, written))
             gatherer.take(
-                Part(self._chunks(inner.entries), base + number, own[number].address)
+                EntrySource(self._chunks(inner.entries), base + number, own[number].address)
                 for number, inner in enumerate(one.inner_maps)
             )
             rows = gatherer.finish()
@@ -181,11 +182,11 @@ class Encoder:
         table: TableRef,
         one: OuterMap,
         writer: SlotWriter,
-        gatherer: Gatherer,
+        gatherer: EntryEncoder,
         outer: Type,
         base: int,
         owned: tuple[OwnedRange, ...],
-    ) -> tuple[Written, Rows]:
+    ) -> tuple[Written, EncodedRows]:
         """One table that fills many inner maps: each row says which by its outer key; groups begin with `base`."""
         keys = gatherer.take_keyed(self._chunks(table), outer, one.name, writer.address)
         rows = gatherer.finish()
@@ -246,7 +247,7 @@ class Encoder:
     def _desired(
         self,
         one: PlainMap | OuterMap,
-        resolved: Resolved,
+        resolved: ResolvedMap,
         outer: OuterPolicy | None,
         slots: DesiredSlots,
         encoded: Encoded,
@@ -289,9 +290,9 @@ class Encoder:
 
     def _encode(
         self,
-        rows: Rows,
+        rows: EncodedRows,
         groups: Sequence[Group],
-        resolved: Resolved,
+        resolved: ResolvedMap,
         owned: tuple[OwnedRange, ...],
         local: Problems,
     ) -> Encoded:
@@ -301,6 +302,6 @@ class Encoder:
         return encoded
 
     @staticmethod
-    def _shared_group(shared: SharedInnerMap, resolved: Resolved, contents: Contents) -> Group:
+    def _shared_group(shared: SharedInnerMap, resolved: ResolvedMap, contents: Contents) -> Group:
         capacity = shared.max_entries or resolved.entry_shape.max_entries
         return Group(capacity, shared.where, lambda: shared.name, contents is Contents.PRESENT)

@@ -8,7 +8,7 @@ import msgspec
 import numpy as np
 
 from provisioner.codec.display import display
-from provisioner.desired.rows import MAX_PROBLEMS, Address, Rows
+from provisioner.desired.rows import MAX_PROBLEMS, AddressText, EncodedRows
 from provisioner.model import entry_table
 from provisioner.model.desired import Sources
 from provisioner.model.entry_table import EntryTable, Index
@@ -26,7 +26,7 @@ class Group(msgspec.Struct, frozen=True):
 
     capacity: int
     where: Location
-    address: Address
+    address: AddressText
     keep_zero: bool = False
 
 
@@ -38,7 +38,7 @@ class Encoded(msgspec.Struct, frozen=True):
 
 
 def encode_entries(
-    rows: Rows,
+    rows: EncodedRows,
     groups: Sequence[Group],
     shape: MapShape,
     key: Type,
@@ -62,7 +62,7 @@ def encode_entries(
 class _Checks(msgspec.Struct, frozen=True):
     """What can be wrong with entries whose keys are readable; each problem is told at its row."""
 
-    raw: Rows
+    raw: EncodedRows
     groups: Sequence[Group]
     key: Type
     problems: Problems
@@ -113,7 +113,7 @@ class _Checks(msgspec.Struct, frozen=True):
             self._tell(row, f"key {self._key(row)} is outside of the keys that are ours", hint)
 
 
-def _table(raw: Rows, order: Index, groups: Sequence[Group], shape: MapShape) -> Encoded:
+def _table(raw: EncodedRows, order: Index, groups: Sequence[Group], shape: MapShape) -> Encoded:
     if shape.is_array:
         keep = np.array([group.keep_zero for group in groups], np.bool_)
         order = order[entry_table.is_nonzero(raw.values[order]) | keep[raw.group[order]]]

@@ -14,7 +14,7 @@ from provisioner.codec.btf import BtfTypes
 from provisioner.codec.resolve import Lookup
 from provisioner.desired.encode import encode
 from provisioner.desired.ownership import without_contents
-from provisioner.document import Document, Source
+from provisioner.document import Document, SourceFile
 from provisioner.document import overlays as overlaid
 from provisioner.document.inputs import Inputs
 from provisioner.files.reading import OBJECT, TABLE, InputFile
@@ -66,7 +66,7 @@ def load(
         files, stdin=stdin, overlays=overlays, allow_outside=allow_outside, problems=problems, inputs=inputs
     )
     problems.settle()
-    tables: dict[str, Source] = {}
+    tables: dict[str, SourceFile] = {}
     asked: list[TableRef] = []
 
     def read_table(table: TableRef) -> Iterator[RawChunk]:
@@ -149,7 +149,7 @@ def read_host_btf(
 
 
 def _table(
-    table: TableRef, roots: tuple[Path, ...] | None, problems: Problems, inputs: Inputs, texts: dict[str, Source]
+    table: TableRef, roots: tuple[Path, ...] | None, problems: Problems, inputs: Inputs, texts: dict[str, SourceFile]
 ) -> Iterator[RawChunk]:
     """The rows of a table, or the value in a raw file; it must be below one of `roots`, unless that is None.
 
@@ -160,7 +160,7 @@ def _table(
         return
     inputs.note(path)
     if (table.format or path.suffix.lower()) not in _BINARY:
-        texts[str(path)] = Source(InputFile(path, TABLE, roots))
+        texts[str(path)] = SourceFile(InputFile(path, TABLE, roots))
     from provisioner.tables import read_table  # few specs have tables
 
     yield from read_table(table, path, problems, roots)

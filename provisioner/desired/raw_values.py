@@ -7,7 +7,7 @@ from typing import Final
 
 from provisioner.model.errors import Problems
 from provisioner.model.spec import TableRef
-from provisioner.model.tree import RAW, PackedColumn, RawChunk, Scalar
+from provisioner.model.tree import RAW, PackedColumn, RawChunk, ScalarNode
 
 _FROM: Final = ("value", "from")
 _FORMAT: Final = ("value", "format")
@@ -31,7 +31,7 @@ def fill(
             problems.add("the format of a value must be `raw`", chunk.where(row, _FORMAT), "write `format: raw`")
             continue
         where = chunk.where(row, _FROM)
-        for found in read_table(TableRef(Scalar(name, where), "raw", None, None, None, where)):
+        for found in read_table(TableRef(ScalarNode(name, where), "raw", None, None, None, where)):
             texts.extend(found.columns[RAW].texts())
     if len(texts) != chunk.rows:
         return ()

@@ -26,7 +26,7 @@ _INNER_VALUE_SIZE = 4
 """Bytes of an outer map's value: an fd when written, an id when read (kernel/bpf/map_in_map.c)."""
 
 
-class Resolved(msgspec.Struct, frozen=True):
+class ResolvedMap(msgspec.Struct, frozen=True):
     """Shapes and types of one map. `outer_key` is None for a plain map, whose `entry_shape` is its own."""
 
     shape: MapShape
@@ -83,7 +83,7 @@ class Resolver:
         """Whether the layout of the type, or of a named type within it, comes from the object of a map."""
         return any(isinstance(part, BtfType) and not part.source for part in reachable(expr, self._spec.types))
 
-    def plain(self, one: PlainMap) -> Resolved | None:
+    def plain(self, one: PlainMap) -> ResolvedMap | None:
         definition = self._definition(one.object, one.name, one.where)
         if one.object is not None and definition is None:
             return None
@@ -95,9 +95,9 @@ class Resolver:
         )
         if shape is None:
             return None
-        return Resolved(shape, shape, None, key, self._spread(shape, value))
+        return ResolvedMap(shape, shape, None, key, self._spread(shape, value))
 
-    def outer(self, one: OuterMap) -> Resolved | None:
+    def outer(self, one: OuterMap) -> ResolvedMap | None:
         definition = self._definition(one.object, one.name, one.where)
         if one.object is not None and definition is None:
             return None
@@ -118,7 +118,7 @@ class Resolver:
         )
         if shape is None:
             return None
-        return Resolved(shape, entry_shape, outer_key, key, self._spread(entry_shape, value))
+        return ResolvedMap(shape, entry_shape, outer_key, key, self._spread(entry_shape, value))
 
     def template_shape(
         self, template: InnerTemplate, object_name: str | None, definition: MapDef | None

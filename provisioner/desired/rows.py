@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from provisioner.model.entry_table import Groups
 from provisioner.model.errors import Problems
 from provisioner.model.location import Location
-from provisioner.model.tree import MARK_COLUMN_BITS, RAW, Find, PackedColumn, RawChunk, Scalar
+from provisioner.model.tree import MARK_COLUMN_BITS, RAW, Find, PackedColumn, RawChunk, ScalarNode
 from provisioner.model.types import Bytes, Column, Fault, Path, Type
 
 BATCH_ROWS: Final = 512
@@ -33,19 +33,19 @@ AddressOf = Callable[[int], str]
 """A row of a batch -> the address of the inner map that it is in."""
 
 
-Address = Callable[[], str]
+AddressText = Callable[[], str]
 """The address of an inner map, which only a message asks for: to spell ten thousand of them is slow."""
 
 
-class Part(msgspec.Struct, frozen=True):
+class EntrySource(msgspec.Struct, frozen=True):
     """Entries of one group, as text that is read when it is asked for; `address` names the group in messages."""
 
     chunks: Iterable[RawChunk]
     group: int
-    address: Address
+    address: AddressText
 
 
-class Rows(msgspec.Struct, frozen=True):
+class EncodedRows(msgspec.Struct, frozen=True):
     """All entries in the order they were written: `keys` (n, key size), `values` (n, value size), the others (n,).
 
     `sound` says which keys could be read; `file` indexes `files`. `column` is that of the key, or 0 where it is far to
@@ -70,7 +70,7 @@ class Rows(msgspec.Struct, frozen=True):
         return Location(file, line, column or 1)
 
 
-class _Growing:
+class _Buffer:
     """Rows of one column in memory that grows in place: twice of it are never there."""
 
     __slots__ = ("_data",)
@@ -86,7 +86,7 @@ class _Growing:
         return np.ndarray((count, *row), dtype, self._data)
 
 
-class Gatherer:
+class EntryEncoder:
     """Types the entries of one map, batch by batch; what is wrong with a key or value goes to `problems`."""
 
     def __init__(self, key: Type, value: Type, problems: Problems) -> None:
@@ -95,16 +95,16 @@ class Gatherer:
         self._problems = problems
         self._count = 0
         self._files: dict[str, int] = {}
-        self._keys, self._values, self._group = _Growing(), _Growing(), _Growing()
-        self._sound, self._file, self._line, self._column = _Growing(), _Growing(), _Growing(), _Growing()
+        self._keys, self._values, self._group = _Buffer(), _Buffer(), _Buffer()
+        self._sound, self._file, self._line, self._column = _Buffer(), _Buffer(), _Buffer(), _Buffer()
         self._finders: dict[str, Find] = {}
 
-    def take(self, parts: Iterable[Part]) -> None:
+    def take(self, parts: Iterable[EntrySource]) -> None:
         """Entries of groups that are known."""
         for batch in _batches((chunk, part) for part in parts for chunk in part.chunks):
             self._take_batch(batch)
 
-    def _take_batch(self, batch: Sequence[tuple[RawChunk, Part]]) -> None:
+    def _take_batch(self, batch: Sequence[tuple[RawChunk, EntrySource]]) -> None:
         counts = [chunk.rows for chunk, _ in batch]
         ends = np.cumsum(counts)
         self._group.add(np.repeat(np.array([part.group for _, part in batch], np.int32), counts))
@@ -120,7 +120,7 @@ class Gatherer:
         """
         before = self._count
         told = Problems()
-        found = _Growing()
+        found = _Buffer()
         for batch in _batches((chunk, None) for chunk in chunks):
             found.add(self._take_keyed_batch([chunk for chunk, _ in batch], outer, name, address, told))
         self._problems.extend(told)
@@ -136,10 +136,10 @@ class Gatherer:
         self._add(chunks, lambda row: address(keys[row : row + 1]) if readable[row] else name)
         return keys
 
-    def finish(self) -> Rows:
+    def finish(self) -> EncodedRows:
         """All that was taken; nothing can be taken after."""
         n = self._count
-        return Rows(
+        return EncodedRows(
             self._keys.whole(np.uint8, self._key.size, count=n),
             self._values.whole(np.uint8, self._value.size, count=n),
             self._group.whole(np.int32, count=n),
@@ -236,7 +236,7 @@ def _tell(fault: Fault, prefix: str, chunks: Sequence[RawChunk], address: Addres
         first += chunk.rows
 
 
-def key_chunk(paths: Sequence[Path], rows: Sequence[Sequence[Scalar]], where: Location) -> RawChunk:
+def key_chunk(paths: Sequence[Path], rows: Sequence[Sequence[ScalarNode]], where: Location) -> RawChunk:
     """Keys that one file writes alike, as one chunk: `rows` has a scalar per path; a key without any is at `where`."""
     by_path = list(zip(*rows, strict=True)) if paths else []
     packed = {

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from provisioner.codec.display import display
 from provisioner.desired.ranges import number_range
-from provisioner.desired.resolve import Resolved
+from provisioner.desired.resolve import ResolvedMap
 from provisioner.desired.rows import encode_columns, key_chunk
 from provisioner.model import entry_table
 from provisioner.model.desired import CONTENTS, DesiredSlots, OwnedRange
@@ -20,7 +20,7 @@ from provisioner.model.errors import Problems
 from provisioner.model.host import ByteOrder, Host
 from provisioner.model.location import Location
 from provisioner.model.spec import Contents, InnerMap, InnerTemplate, KeyRange, OuterMap, SharedInnerMap
-from provisioner.model.tree import Scalar, flatten
+from provisioner.model.tree import ScalarNode, flatten
 from provisioner.model.types import Bytes, Path, Type
 
 MAX_SLOTS: Final = 1 << 24
@@ -64,7 +64,7 @@ class SlotWriter:
         self,
         outer: OuterMap,
         template: InnerTemplate,
-        resolved: Resolved,
+        resolved: ResolvedMap,
         shared: Sequence[SharedInnerMap],
         host: Host,
         problems: Problems,
@@ -145,7 +145,7 @@ class SlotWriter:
         keys = np.zeros((len(inner_maps), self._kind.size), np.uint8)
         sound = np.ones(len(inner_maps), np.bool_)
         alike: dict[tuple[str, tuple[Path, ...]], list[int]] = {}
-        scalars: list[list[Scalar]] = []
+        scalars: list[list[ScalarNode]] = []
         for number, inner in enumerate(inner_maps):
             assert not isinstance(inner.key, KeyRange)
             found = list(flatten(inner.key))

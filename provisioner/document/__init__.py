@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from provisioner.document.files import Document, Source, is_inside, load
+from provisioner.document.files import Document, SourceFile, is_inside, load
 
-__all__ = ["Document", "Source", "is_inside", "load"]
+__all__ = ["Document", "SourceFile", "is_inside", "load"]

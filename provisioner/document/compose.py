@@ -24,7 +24,7 @@ from provisioner.model.errors import Problems
 if TYPE_CHECKING:
     from provisioner.model.types import Path
 from provisioner.model.location import Location
-from provisioner.model.tree import Mapping, Node, RawEntries, Scalar, Sequence, flatten
+from provisioner.model.tree import MappingNode, RawEntries, ScalarNode, SequenceNode, SpecNode, flatten
 
 MAX_DEPTH: Final = 64
 MAX_ALIASED: Final = 1_000_000
@@ -38,7 +38,7 @@ _HARMLESS_TAGS: Final = {
     "MappingStartEvent": "tag:yaml.org,2002:map",
     "SequenceStartEvent": "tag:yaml.org,2002:seq",
 }
-_LOST: Final = Scalar(None, Location(""))
+_LOST: Final = ScalarNode(None, Location(""))
 """In the place of an alias that stands for nothing: the pair or item that it is in is left out."""
 
 
@@ -46,7 +46,7 @@ class Unreadable(Exception):
     """The rest of the file can't be read; the Problem has been added."""
 
 
-def compose(events: Events, file: str, problems: Problems) -> Mapping | None:
+def compose(events: Events, file: str, problems: Problems) -> MappingNode | None:
     """The tree of the file's one document; None where there is none, or where a Problem forbids going on.
 
     Raises yaml.YAMLError where the text is no YAML.
@@ -62,13 +62,13 @@ class _Composer:
         self._events = events
         self._file = file
         self._problems = problems
-        self._anchors: dict[str, tuple[Node, int, int]] = {}
+        self._anchors: dict[str, tuple[SpecNode, int, int]] = {}
         self._nodes = 0
         self._aliased = 0
         self._deepest = 0
         self._pattern: Pattern | None = None
 
-    def document(self) -> Mapping | None:
+    def document(self) -> MappingNode | None:
         take = self._events.take
         take()
         if type(start := take()) is StreamEndEvent:
@@ -81,9 +81,9 @@ class _Composer:
         if type(after := take()) is not StreamEndEvent:
             self._problem("a second YAML document begins here", after, "put it into a file of its own")
             return None
-        if isinstance(root, Mapping):
+        if isinstance(root, MappingNode):
             return root
-        if isinstance(root, Scalar) and root.text is None:
+        if isinstance(root, ScalarNode) and root.text is None:
             self._problems.add("the file is empty", Location(self._file), "write a spec, or remove the file")
         else:
             self._problems.add("a spec is a mapping", root.where, "begin with `version: 1` and `name: ...`")
@@ -96,7 +96,7 @@ class _Composer:
     def _problem(self, what: str, event: Event, hint: str = "") -> None:
         self._problems.add(what, self._where(event), hint)
 
-    def _node(self, event: Event, depth: int, section: str) -> Node:
+    def _node(self, event: Event, depth: int, section: str) -> SpecNode:
         if type(event) is AliasEvent:
             return self._alias(event, depth)
         if event.anchor is None:
@@ -107,10 +107,10 @@ class _Composer:
         self._deepest = max(deepest, self._deepest)
         return node
 
-    def _anchor(self, event: Event, node: Node, nodes_before: int, depth: int) -> None:
+    def _anchor(self, event: Event, node: SpecNode, nodes_before: int, depth: int) -> None:
         self._anchors[event.anchor] = (node, self._nodes - nodes_before, self._deepest - depth)
 
-    def _bare(self, event: Event, depth: int, section: str) -> Node:
+    def _bare(self, event: Event, depth: int, section: str) -> SpecNode:
         kind = type(event)
         self._nodes += 1
         if event.tag is not None:
@@ -128,16 +128,16 @@ class _Composer:
             raise Unreadable
         self._deepest = max(self._deepest, depth)
 
-    def _scalar(self, event: Event) -> Scalar:
+    def _scalar(self, event: Event) -> ScalarNode:
         quoted = event.style not in ("", None) or event.tag is not None
-        return Scalar(event.value if event.value or quoted else None, self._where(event), quoted)
+        return ScalarNode(event.value if event.value or quoted else None, self._where(event), quoted)
 
     def _tag(self, event: Event) -> None:
         if event.tag not in ("!", _HARMLESS_TAGS.get(type(event).__name__)):
             hint = "remove it: the field's type decides what a value is; quote text that begins with `!`"
             self._problem("tags are not supported", event, hint)
 
-    def _alias(self, event: Event, depth: int) -> Node:
+    def _alias(self, event: Event, depth: int) -> SpecNode:
         known = self._anchors.get(event.anchor)
         if known is None:
             hint = "define the anchor (`&name`) above this line in the same file; quote text that begins with `*`"
@@ -157,17 +157,17 @@ class _Composer:
         self._deepest = max(self._deepest, depth + height)
         return node
 
-    def _sequence(self, start: Event, depth: int, section: str) -> Sequence:
-        items: list[Node] = []
+    def _sequence(self, start: Event, depth: int, section: str) -> SequenceNode:
+        items: list[SpecNode] = []
         take = self._events.take
         while type(event := take()) is not SequenceEndEvent:
             item = self._node(event, depth + 1, section)
             if item is not _LOST:
                 items.append(item)
-        return Sequence(tuple(items), self._where(start))
+        return SequenceNode(tuple(items), self._where(start))
 
-    def _mapping(self, start: Event, depth: int, section: str) -> Mapping:
-        pairs: list[tuple[Node, Node]] = []
+    def _mapping(self, start: Event, depth: int, section: str) -> MappingNode:
+        pairs: list[tuple[SpecNode, SpecNode]] = []
         seen: dict[str, Location] = {}
         take = self._events.take
         holds_entries = _ENTRIES_AT.get(section) == depth
@@ -183,9 +183,9 @@ class _Composer:
                 value = self._node(event, depth + 1, section)
             if key and value is not _LOST:
                 pairs.append((key, value))
-        return Mapping(tuple(pairs), self._where(start))
+        return MappingNode(tuple(pairs), self._where(start))
 
-    def _key(self, event: Event, depth: int, seen: dict[str, Location], *, is_data: bool) -> Scalar | None:
+    def _key(self, event: Event, depth: int, seen: dict[str, Location], *, is_data: bool) -> ScalarNode | None:
         """The key, where it is a scalar that is not there yet; else a Problem and None.
 
         Keys that are data (outer keys) can be sensitive, so no message repeats them.
@@ -195,7 +195,7 @@ class _Composer:
         lost = True
         if key is _LOST:
             pass  # told
-        elif not isinstance(key, Scalar):
+        elif not isinstance(key, ScalarNode):
             hint = "write the list form: `- key: {...}`, with the rest of the mapping below it"
             self._problems.add("a key must be a scalar here", where, hint)
         elif key.text is None:
@@ -212,15 +212,15 @@ class _Composer:
         self._problems.is_partial |= lost
         return None
 
-    def _entries(self, event: Event, depth: int) -> Node:
+    def _entries(self, event: Event, depth: int) -> SpecNode:
         """The value of an `entries` key: RawEntries, but for a table reference (`from:` first) and a scalar."""
         kind = type(event)
         if kind is ScalarEvent or self._is_table(event):
             return self._node(event, depth, "")
         if kind is AliasEvent:
             node = self._alias(event, depth)
-            table = isinstance(node, Mapping) and node.is_table
-            return node if table or isinstance(node, (Scalar, RawEntries)) else self._as_entries(node)
+            table = isinstance(node, MappingNode) and node.is_table
+            return node if table or isinstance(node, (ScalarNode, RawEntries)) else self._as_entries(node)
         if event.tag is not None:
             self._tag(event)
         before, deepest, self._deepest = self._nodes, self._deepest, depth
@@ -261,22 +261,22 @@ class _Composer:
         if listed:
             self._item(key, into)
             return
-        if isinstance(key, Scalar) and key.text == "<<" and not key.quoted:
+        if isinstance(key, ScalarNode) and key.text == "<<" and not key.quoted:
             self._problems.add("merge keys (`<<`) are not read", key.where, "write the entries out, or quote the key")
         self._row(key, self._node(self._events.take(), depth + 1, ""), into)
 
-    def _as_entries(self, node: Node) -> RawEntries:
+    def _as_entries(self, node: SpecNode) -> RawEntries:
         into = Collector(self._file)
-        if isinstance(node, Mapping):
+        if isinstance(node, MappingNode):
             for key, value in node.pairs:
                 self._row(key, value, into)
-        elif isinstance(node, Sequence):
+        elif isinstance(node, SequenceNode):
             for item in node.items:
                 self._item(item, into)
         return RawEntries(into.finish(), node.where)
 
-    def _item(self, item: Node, into: Collector) -> None:
-        if not isinstance(item, Mapping) or {name for name, _, _ in item.named()} != {"key", "value"}:
+    def _item(self, item: SpecNode, into: Collector) -> None:
+        if not isinstance(item, MappingNode) or {name for name, _, _ in item.named()} != {"key", "value"}:
             hint = "write `- {key: ..., value: ...}`"
             self._problems.add("an entry in a list has a `key` and a `value`, and nothing else", item.where, hint)
             return
@@ -284,10 +284,10 @@ class _Composer:
         assert key is not None and value is not None
         self._row(key, value, into)
 
-    def _row(self, key: Node, value: Node, into: Collector) -> None:
+    def _row(self, key: SpecNode, value: SpecNode, into: Collector) -> None:
         if key is _LOST or value is _LOST:
             return
-        row: list[tuple[Path, Scalar]] = []
+        row: list[tuple[Path, ScalarNode]] = []
         for node, path in ((key, ("key",)), (value, ("value",))):
             if empty := _empty_part(node):
                 self._problems.add("an entry has an empty list or mapping in it", empty.where, "write its values")
@@ -296,14 +296,14 @@ class _Composer:
         into.add(row)
 
 
-def _empty_part(node: Node) -> Node | None:
+def _empty_part(node: SpecNode) -> SpecNode | None:
     """The first list or mapping in `node` that holds nothing; RawEntries, which an alias can bring here, as well."""
     match node:
-        case Scalar():
+        case ScalarNode():
             return None
-        case Sequence(items):
-            parts: tuple[Node, ...] = items
-        case Mapping(pairs):
+        case SequenceNode(items):
+            parts: tuple[SpecNode, ...] = items
+        case MappingNode(pairs):
             parts = tuple(value for _, value in pairs)
         case RawEntries():
             return node

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 from yaml.events import MappingEndEvent, MappingStartEvent, ScalarEvent, SequenceEndEvent, SequenceStartEvent
 
 from provisioner.document.events import WINDOW, Event, Events
-from provisioner.model.tree import MARK_COLUMN_BITS, PackedColumn, RawChunk, Scalar
+from provisioner.model.tree import MARK_COLUMN_BITS, PackedColumn, RawChunk, ScalarNode
 
 if TYPE_CHECKING:
     from provisioner.model.types import Path
@@ -50,7 +50,7 @@ class Collector:
         self._open: dict[Shape, OpenChunk] = {}
         self._done: list[RawChunk] = []
 
-    def add(self, row: Sequence[tuple[Path, Scalar]]) -> None:
+    def add(self, row: Sequence[tuple[Path, ScalarNode]]) -> None:
         """One entry, scalar by scalar."""
         chunk = self.room(tuple(path for path, _ in row), 1)
         for (_, scalar), texts, lines, columns in zip(row, chunk.texts, chunk.lines, chunk.columns, strict=True):

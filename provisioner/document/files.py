@@ -10,9 +10,7 @@ import glob
 import hashlib
 import io
 import os
-from collections.abc import Iterator
-from collections.abc import Mapping as MappingOf
-from collections.abc import Sequence as SequenceOf
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, Final, Literal, TextIO
@@ -27,7 +25,7 @@ from provisioner.document.merge import Merger, drop, overlay
 from provisioner.files.reading import SPEC, InputFile, read_limited
 from provisioner.model.errors import Problems, did_you_mean
 from provisioner.model.location import Location
-from provisioner.model.tree import MARK_COLUMN_BITS, Mapping, Scalar, Sequence
+from provisioner.model.tree import MARK_COLUMN_BITS, MappingNode, ScalarNode, SequenceNode
 
 STDIN_NAME: Final = "<stdin>"
 MAX_LINE: Final = 1 << (MARK_COLUMN_BITS - 1)
@@ -40,13 +38,13 @@ _SENSITIVE: Final = b"sensitive"
 _SUFFIXES: Final = (".yaml", ".yml")
 
 
-class Source(msgspec.Struct, frozen=True):
+class SourceFile(msgspec.Struct, frozen=True):
     """A file that was read; its lines are fetched again only when a message shows one."""
 
     file: InputFile | None
     content: bytes | None = None
 
-    def lines(self, numbers: SequenceOf[int]) -> dict[int, str]:
+    def lines(self, numbers: Sequence[int]) -> dict[int, str]:
         """Lines by number, counted from 1, without their ends, in one reading; absent ones are left out."""
         wanted = set(numbers)
         found: dict[int, str] = {}
@@ -71,8 +69,8 @@ class Document(msgspec.Struct, frozen=True):
     file, because the value of another field can be in the same line.
     """
 
-    tree: Mapping
-    files: MappingOf[str, Source]
+    tree: MappingNode
+    files: Mapping[str, SourceFile]
     digest: str
     roots: tuple[Path, ...]
     overlays: frozenset[str] = frozenset()
@@ -82,7 +80,7 @@ class Document(msgspec.Struct, frozen=True):
         """The text of the line at `where`, for a caret below it."""
         return self.lines([where]).get(where)
 
-    def lines(self, places: SequenceOf[Location]) -> dict[Location, str]:
+    def lines(self, places: Sequence[Location]) -> dict[Location, str]:
         """The text of the line at each place, each file read once; nothing if a type is sensitive."""
         if self.is_sensitive:
             return {}
@@ -95,10 +93,10 @@ class Document(msgspec.Struct, frozen=True):
 
 
 def load(
-    paths: SequenceOf[Path | Literal["-"]],
+    paths: Sequence[Path | Literal["-"]],
     *,
     stdin: TextIO | None = None,
-    overlays: SequenceOf[Path] = (),
+    overlays: Sequence[Path] = (),
     allow_outside: bool = False,
     problems: Problems,
     inputs: Inputs | None = None,
@@ -114,7 +112,7 @@ def load(
         base = frozenset(loader.files)
         for path in overlays:
             over = overlay(tree, loader.gather([path]))
-            assert isinstance(over, Mapping)
+            assert isinstance(over, MappingNode)
             tree = over
     return Document(
         tree,
@@ -181,11 +179,11 @@ class _Loader:
         self.roots: list[Path] = []
         self._done: set[Path] = set()
         self._stack: list[Path] = []
-        self.files: dict[str, Source] = {}
+        self.files: dict[str, SourceFile] = {}
         self.digest = hashlib.sha256()
         self.is_sensitive = False
 
-    def gather(self, paths: SequenceOf[Path | Literal["-"]]) -> Mapping:
+    def gather(self, paths: Sequence[Path | Literal["-"]]) -> MappingNode:
         """The merged tree of `paths` and all that they include."""
         self._done.clear()
         merger = Merger(self._problems)
@@ -199,7 +197,7 @@ class _Loader:
                 merger.add(part)
         return merger.tree()
 
-    def _stdin_tree(self) -> Iterator[Mapping]:
+    def _stdin_tree(self) -> Iterator[MappingNode]:
         stdin = self._stdin
         content = b""
         if stdin is not None:
@@ -207,10 +205,12 @@ class _Loader:
                 content = _read_text(stdin)
             except OSError as error:
                 self._lost(f"cannot read standard input: {error.strerror}", Location(STDIN_NAME))
-        self.files[STDIN_NAME] = Source(None, content)
+        self.files[STDIN_NAME] = SourceFile(None, content)
         return self._with_includes(self._composed(io.BytesIO(content), STDIN_NAME), Path())
 
-    def _path_trees(self, path: Path, asked_by: Scalar | None, roots: tuple[Path, ...] | None) -> Iterator[Mapping]:
+    def _path_trees(
+        self, path: Path, asked_by: ScalarNode | None, roots: tuple[Path, ...] | None
+    ) -> Iterator[MappingNode]:
         """The trees of a file, or of a folder's files; `asked_by` is the include that names it.
 
         Each is below one of `roots`, unless that is None.
@@ -230,7 +230,7 @@ class _Loader:
         for child in inside:
             yield from self._file_trees(InputFile(child, SPEC, roots), where)
 
-    def _file_trees(self, file: InputFile, where: Location) -> Iterator[Mapping]:
+    def _file_trees(self, file: InputFile, where: Location) -> Iterator[MappingNode]:
         path = file.path
         resolved = path.resolve()
         if resolved in self._stack:
@@ -245,7 +245,7 @@ class _Loader:
             return
         self._done.add(resolved)
         self._stack.append(resolved)
-        self.files[str(path)] = Source(file)
+        self.files[str(path)] = SourceFile(file)
         self._inputs.note(path)
         try:
             with file.open() as stream:
@@ -257,7 +257,7 @@ class _Loader:
             yield from self._with_includes(tree, path.parent)
         self._stack.pop()
 
-    def _composed(self, stream: BinaryIO, name: str) -> Mapping | None:
+    def _composed(self, stream: BinaryIO, name: str) -> MappingNode | None:
         hashed = _Hashed(stream, self.digest)
         try:
             tree = compose(Events(hashed), name, self._problems)
@@ -279,21 +279,21 @@ class _Loader:
         self._problems.add(what, where, hint)
         self._problems.is_partial = True
 
-    def _with_includes(self, tree: Mapping | None, folder: Path) -> Iterator[Mapping]:
+    def _with_includes(self, tree: MappingNode | None, folder: Path) -> Iterator[MappingNode]:
         if tree is None:
             return
         yield drop(tree, "include")
         include = tree.get("include")
         if include is None:
             return
-        patterns = include.items if isinstance(include, Sequence) else (include,)
+        patterns = include.items if isinstance(include, SequenceNode) else (include,)
         for pattern in patterns:
-            if isinstance(pattern, Scalar) and pattern.text:
+            if isinstance(pattern, ScalarNode) and pattern.text:
                 yield from self._included(pattern, pattern.text, folder)
             else:
                 self._lost("`include` is a list of files or patterns", pattern.where, "as in [tenants/*.yaml]")
 
-    def _included(self, pattern: Scalar, text: str, folder: Path) -> Iterator[Mapping]:
+    def _included(self, pattern: ScalarNode, text: str, folder: Path) -> Iterator[MappingNode]:
         if glob.has_magic(text):
             self._inputs.note(_fixed_part(folder, text))
         try:
@@ -324,7 +324,7 @@ def _read_text(stdin: TextIO) -> bytes:
     return stdin.read().encode("utf-8", "surrogateescape")
 
 
-def is_inside(path: Path, named_by: Scalar, roots: SequenceOf[Path], problems: Problems) -> bool:
+def is_inside(path: Path, named_by: ScalarNode, roots: Sequence[Path], problems: Problems) -> bool:
     """Whether `path`, links followed, is below one of `roots`; if not, that is told where it is named."""
     try:
         resolved = path.resolve()

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from provisioner.model.errors import Problems
 from provisioner.model.location import Location
-from provisioner.model.tree import Mapping, Node, PackedColumn, RawChunk, RawEntries, Scalar, Sequence
+from provisioner.model.tree import MappingNode, PackedColumn, RawChunk, RawEntries, ScalarNode, SequenceNode, SpecNode
 
 if TYPE_CHECKING:
     from provisioner.model.types import Path
@@ -29,18 +29,18 @@ class Merger:
 
     def __init__(self, problems: Problems) -> None:
         self._problems = problems
-        self._root: _Growing | None = None
+        self._root: _MergedMapping | None = None
 
-    def add(self, tree: Mapping) -> None:
+    def add(self, tree: MappingNode) -> None:
         if self._root is None:
-            self._root = _Growing(tree)
+            self._root = _MergedMapping(tree)
         else:
             self._into(self._root, tree, ())
 
-    def tree(self) -> Mapping:
+    def tree(self) -> MappingNode:
         return self._root.mapping() if self._root else EMPTY
 
-    def _into(self, growing: _Growing, more: Mapping, path: tuple[str, ...]) -> None:
+    def _into(self, growing: _MergedMapping, more: MappingNode, path: tuple[str, ...]) -> None:
         for name, key, value in more.named():
             there = growing.pairs.get(name)
             growing.pairs[name] = (
@@ -48,21 +48,25 @@ class Merger:
             )
 
     def _both(
-        self, there: tuple[Scalar, Node | _Growing], key: Scalar, value: Node, path: tuple[str, ...]
-    ) -> Node | _Growing:
+        self,
+        there: tuple[ScalarNode, SpecNode | _MergedMapping],
+        key: ScalarNode,
+        value: SpecNode,
+        path: tuple[str, ...],
+    ) -> SpecNode | _MergedMapping:
         match there[1], value:
-            case Mapping() as first, Mapping() if not (len(path) == 2 and path[0] in _WHOLE):
-                growing = _Growing(first)
+            case MappingNode() as first, MappingNode() if not (len(path) == 2 and path[0] in _WHOLE):
+                growing = _MergedMapping(first)
                 self._into(growing, value, path)
                 return growing
-            case _Growing() as growing, Mapping():
+            case _MergedMapping() as growing, MappingNode():
                 self._into(growing, value, path)
                 return growing
             case RawEntries() as first, RawEntries():
                 return RawEntries(first.chunks + value.chunks, first.where)
-            case Sequence() as first, Sequence() if len(path) == 3 and path[-1] == "inner_maps":
-                return Sequence(first.items + value.items, first.where)
-            case Scalar() as first, Scalar() if path in _REPEATABLE and first.text == value.text:
+            case SequenceNode() as first, SequenceNode() if len(path) == 3 and path[-1] == "inner_maps":
+                return SequenceNode(first.items + value.items, first.where)
+            case ScalarNode() as first, ScalarNode() if path in _REPEATABLE and first.text == value.text:
                 return first
             case _:
                 self._problems.add(
@@ -81,32 +85,34 @@ def _described(path: tuple[str, ...]) -> str:
     return f"`{'.'.join(path)}`"
 
 
-class _Growing:
+class _MergedMapping:
     """A mapping that further files add to: a thousand small files are merged in one pass."""
 
     __slots__ = ("pairs", "where")
 
-    def __init__(self, mapping: Mapping) -> None:
-        self.pairs: dict[str, tuple[Scalar, Node | _Growing]] = {
+    def __init__(self, mapping: MappingNode) -> None:
+        self.pairs: dict[str, tuple[ScalarNode, SpecNode | _MergedMapping]] = {
             name: (key, value) for name, key, value in mapping.named()
         }
         self.where = mapping.where
 
-    def mapping(self) -> Mapping:
-        pairs = ((key, value.mapping() if isinstance(value, _Growing) else value) for key, value in self.pairs.values())
-        return Mapping(tuple(pairs), self.where)
+    def mapping(self) -> MappingNode:
+        pairs = (
+            (key, value.mapping() if isinstance(value, _MergedMapping) else value) for key, value in self.pairs.values()
+        )
+        return MappingNode(tuple(pairs), self.where)
 
 
-def overlay(base: Node, over: Node) -> Node:
+def overlay(base: SpecNode, over: SpecNode) -> SpecNode:
     """`base` with `over` laid on top: the later file wins, leaf by leaf."""
     match base, over:
-        case Mapping(), Mapping():
+        case MappingNode(), MappingNode():
             merged = dict(base.pairs)
-            keys = {key.text: key for key in merged if isinstance(key, Scalar)}
+            keys = {key.text: key for key in merged if isinstance(key, ScalarNode)}
             for name, key, value in over.named():
                 there = keys.get(name)
                 merged[there or key] = overlay(merged[there], value) if there else value
-            return Mapping(tuple(merged.items()), base.where)
+            return MappingNode(tuple(merged.items()), base.where)
         case RawEntries(), RawEntries():
             replaced = {text for chunk in over.chunks for text in _key_texts(chunk)}
             kept = (_without(chunk, replaced) for chunk in base.chunks)
@@ -135,10 +141,10 @@ def _without(chunk: RawChunk, keys: set[_KeyText]) -> RawChunk:
     return RawChunk(chunk.file, len(kept), columns, marks)
 
 
-def drop(tree: Mapping, name: str) -> Mapping:
+def drop(tree: MappingNode, name: str) -> MappingNode:
     """`tree` without the pair under `name`."""
-    pairs = tuple(pair for pair in tree.pairs if not (isinstance(pair[0], Scalar) and pair[0].text == name))
-    return Mapping(pairs, tree.where)
+    pairs = tuple(pair for pair in tree.pairs if not (isinstance(pair[0], ScalarNode) and pair[0].text == name))
+    return MappingNode(pairs, tree.where)
 
 
-EMPTY: Final = Mapping((), Location(""))
+EMPTY: Final = MappingNode((), Location(""))

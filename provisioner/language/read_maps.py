@@ -14,11 +14,11 @@ from provisioner.language.scalars import integer, plain
 from provisioner.model.errors import Problems
 from provisioner.model.location import Location
 from provisioner.model.spec import (
+    ChangeLimits,
     Contents,
     Entries,
     InnerMap,
     KeyRange,
-    Limits,
     MapFields,
     OnReplace,
     Policy,
@@ -26,7 +26,7 @@ from provisioner.model.spec import (
     TableRef,
     Update,
 )
-from provisioner.model.tree import Mapping, Node, RawEntries, Scalar, Sequence, flatten
+from provisioner.model.tree import MappingNode, RawEntries, ScalarNode, SequenceNode, SpecNode, flatten
 from provisioner.model.uapi import NEEDED_FLAGS, MapFlag, MapType
 
 POSSIBLE_CPUS: Final = "possible_cpus"
@@ -37,37 +37,37 @@ _FLAGS: Final = {flag.name.lower(): flag for flag in MapFlag if flag.name}
 _TYPES: Final = {map_type.word: map_type for map_type in MapType}
 
 
-def text(node: Node | None) -> str | None:
-    return node.text if isinstance(node, Scalar) else None
+def text(node: SpecNode | None) -> str | None:
+    return node.text if isinstance(node, ScalarNode) else None
 
 
-def number(node: Node | None, low: int = 0, high: int = UINT32_MAX) -> int | None:
+def number(node: SpecNode | None, low: int = 0, high: int = UINT32_MAX) -> int | None:
     """An integer without quotes, from `low` to `high`; None for everything else, which the schema reports."""
-    value = plain(node) if isinstance(node, Scalar) else None
+    value = plain(node) if isinstance(node, ScalarNode) else None
     return value if isinstance(value, int) and not isinstance(value, bool) and low <= value <= high else None
 
 
-def capacity(node: Node | None) -> int | None:
+def capacity(node: SpecNode | None) -> int | None:
     """A `max_entries`, which the kernel holds in 32 bits."""
     return number(node, 1)
 
 
-def is_true(node: Node | None) -> bool:
-    return isinstance(node, Scalar) and plain(node) is True
+def is_true(node: SpecNode | None) -> bool:
+    return isinstance(node, ScalarNode) and plain(node) is True
 
 
-def choice(kind: type[_Choice], node: Node | None) -> _Choice | None:
+def choice(kind: type[_Choice], node: SpecNode | None) -> _Choice | None:
     """The member of `kind` whose value is written."""
     written = text(node)
     return next((member for member in kind if member.value == written), None)
 
 
-def names(node: Node | None) -> tuple[Scalar, ...]:
-    items = node.items if isinstance(node, Sequence) else ()
-    return tuple(item for item in items if isinstance(item, Scalar) and item.text)
+def names(node: SpecNode | None) -> tuple[ScalarNode, ...]:
+    items = node.items if isinstance(node, SequenceNode) else ()
+    return tuple(item for item in items if isinstance(item, ScalarNode) and item.text)
 
 
-def read_fields(body: Mapping, problems: Problems) -> MapFields:
+def read_fields(body: MappingNode, problems: Problems) -> MapFields:
     map_type = _TYPES.get(text(body.get("type")) or "")
     flags = _flags(body.get("flags"))
     needed = NEEDED_FLAGS.get(map_type, MapFlag(0)) if map_type is not None else MapFlag(0)
@@ -83,9 +83,9 @@ def read_fields(body: Mapping, problems: Problems) -> MapFields:
     )
 
 
-def _flags(node: Node | None) -> MapFlag | None:
+def _flags(node: SpecNode | None) -> MapFlag | None:
     """Flags as written."""
-    if not isinstance(node, Sequence):
+    if not isinstance(node, SequenceNode):
         return None
     flags = MapFlag(0)
     for name in names(node):
@@ -93,10 +93,10 @@ def _flags(node: Node | None) -> MapFlag | None:
     return flags
 
 
-def read_policy(body: Mapping, problems: Problems) -> Policy:
+def read_policy(body: MappingNode, problems: Problems) -> Policy:
     owned = body.get("owned_keys")
-    written = owned.items if isinstance(owned, Sequence) else (owned,)
-    ranges = (_owned(item, problems) for item in written if isinstance(item, Scalar) and item.text)
+    written = owned.items if isinstance(owned, SequenceNode) else (owned,)
+    ranges = (_owned(item, problems) for item in written if isinstance(item, ScalarNode) and item.text)
     return Policy(
         contents=choice(Contents, body.get("contents")),
         update=choice(Update, body.get("update")),
@@ -105,13 +105,13 @@ def read_policy(body: Mapping, problems: Problems) -> Policy:
     )
 
 
-def _owned(node: Scalar, problems: Problems) -> KeyRange | None:
+def _owned(node: ScalarNode, problems: Problems) -> KeyRange | None:
     if ".." not in (node.text or "") or node.quoted:
         return KeyRange(node, node, node.where)
     return _range(node, problems)
 
 
-def _range(node: Scalar, problems: Problems) -> KeyRange | None:
+def _range(node: ScalarNode, problems: Problems) -> KeyRange | None:
     """`first..last`; None with a Problem where an end is missing or they are in the wrong order."""
     written = node.text or ""
     first, _, last = written.partition("..")
@@ -124,30 +124,30 @@ def _range(node: Scalar, problems: Problems) -> KeyRange | None:
         problems.add("the range ends before it begins", node.where, "write the smaller number first")
         return None
     last_at = Location(node.where.file, node.where.line, node.where.column + len(first) + 2)
-    return KeyRange(Scalar(first, node.where), Scalar(last, last_at), node.where)
+    return KeyRange(ScalarNode(first, node.where), ScalarNode(last, last_at), node.where)
 
 
-def read_limits(node: Node | None) -> Limits | None:
-    if not isinstance(node, Mapping):
+def read_limits(node: SpecNode | None) -> ChangeLimits | None:
+    if not isinstance(node, MappingNode):
         return None
     percents = number(node.get("delete_percent"), 0, 100), number(node.get("update_percent"), 0, 100)
-    return Limits(*percents, number(node.get("at_least")), node.where)
+    return ChangeLimits(*percents, number(node.get("at_least")), node.where)
 
 
-def read_entries(node: Node | None) -> Entries | None:
+def read_entries(node: SpecNode | None) -> Entries | None:
     match node:
         case RawEntries():
             return node
-        case Mapping():
+        case MappingNode():
             return read_table(node)
         case _:
             return None
 
 
-def read_table(node: Mapping) -> TableRef | None:
+def read_table(node: MappingNode) -> TableRef | None:
     """A mapping that begins with `from`; None where that names no file."""
     file = node.get("from")
-    if not isinstance(file, Scalar) or not file.text:
+    if not isinstance(file, ScalarNode) or not file.text:
         return None
     return TableRef(
         file=file,
@@ -159,31 +159,33 @@ def read_table(node: Mapping) -> TableRef | None:
     )
 
 
-def _column(node: Node | None) -> TableColumn | None:
+def _column(node: SpecNode | None) -> TableColumn | None:
     if node is None or isinstance(node, RawEntries):
         return None
     found = tuple((path, scalar.text) for path, scalar in flatten(node) if scalar.text)
     return TableColumn(found, node.where) if found else None
 
 
-def read_inner_maps(node: Node | None, problems: Problems) -> tuple[InnerMap, ...] | TableRef:
+def read_inner_maps(node: SpecNode | None, problems: Problems) -> tuple[InnerMap, ...] | TableRef:
     match node:
-        case Mapping() if node.is_table:
+        case MappingNode() if node.is_table:
             return read_table(node) or ()
-        case Mapping():
-            pairs: Iterator[tuple[Node, Location, Node]] = ((key, key.where, body) for _, key, body in node.named())
-        case Sequence(items):
-            listed = ((item.get("key"), item) for item in items if isinstance(item, Mapping))
+        case MappingNode():
+            pairs: Iterator[tuple[SpecNode, Location, SpecNode]] = (
+                (key, key.where, body) for _, key, body in node.named()
+            )
+        case SequenceNode(items):
+            listed = ((item.get("key"), item) for item in items if isinstance(item, MappingNode))
             pairs = ((key, item.where, item) for key, item in listed if key is not None)
         case _:
             return ()
-    found = (_inner_map(key, where, body, problems) for key, where, body in pairs if isinstance(body, Mapping))
+    found = (_inner_map(key, where, body, problems) for key, where, body in pairs if isinstance(body, MappingNode))
     return tuple(inner_map for inner_map in found if inner_map)
 
 
-def _inner_map(key: Node, where: Location, body: Mapping, problems: Problems) -> InnerMap | None:
-    slot: Node | KeyRange | None = key
-    if isinstance(key, Scalar) and not key.quoted:
+def _inner_map(key: SpecNode, where: Location, body: MappingNode, problems: Problems) -> InnerMap | None:
+    slot: SpecNode | KeyRange | None = key
+    if isinstance(key, ScalarNode) and not key.quoted:
         if key.text == POSSIBLE_CPUS:
             slot = KeyRange(None, None, key.where)
         elif ".." in (key.text or ""):

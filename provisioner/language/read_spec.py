@@ -37,14 +37,14 @@ from provisioner.model.spec import (
     SharedInnerMap,
     Spec,
 )
-from provisioner.model.tree import Mapping, Node, Scalar
+from provisioner.model.tree import MappingNode, ScalarNode, SpecNode
 
 DEFAULT_PIN_PARENT: Final = "/sys/fs/bpf"
 
 
-def read(tree: Mapping, problems: Problems) -> Spec:
+def read(tree: MappingNode, problems: Problems) -> Spec:
     """The Spec that `tree` declares; everything that is wrong with it beyond its structure goes to `problems`."""
-    reader = _Reader(problems)
+    reader = _SpecReader(problems)
     name = text(tree.get("name")) or ""
     pin_root = text(tree.get("pin_root")) or f"{DEFAULT_PIN_PARENT}/{name}"
     types = ((key, read_type(value, problems)) for key, _, value in _pairs(tree, "types"))
@@ -69,23 +69,23 @@ def read(tree: Mapping, problems: Problems) -> Spec:
     return spec
 
 
-def _pairs(tree: Mapping, section: str) -> Iterator[tuple[str, Scalar, Node]]:
+def _pairs(tree: MappingNode, section: str) -> Iterator[tuple[str, ScalarNode, SpecNode]]:
     found = tree.get(section)
-    if isinstance(found, Mapping):
+    if isinstance(found, MappingNode):
         yield from found.named()
 
 
-def _bodies(tree: Mapping, section: str) -> Iterator[tuple[Scalar, Mapping]]:
+def _bodies(tree: MappingNode, section: str) -> Iterator[tuple[ScalarNode, MappingNode]]:
     for _, key, value in _pairs(tree, section):
-        if isinstance(value, Mapping):
+        if isinstance(value, MappingNode):
             yield key, value
 
 
-class _Reader:
+class _SpecReader:
     def __init__(self, problems: Problems) -> None:
         self._problems = problems
 
-    def template(self, key: Scalar, body: Mapping) -> InnerTemplate:
+    def template(self, key: ScalarNode, body: MappingNode) -> InnerTemplate:
         return InnerTemplate(
             name=key.text or "",
             fields=read_fields(body, self._problems),
@@ -94,7 +94,7 @@ class _Reader:
             where=key.where,
         )
 
-    def shared(self, key: Scalar, body: Mapping) -> SharedInnerMap:
+    def shared(self, key: ScalarNode, body: MappingNode) -> SharedInnerMap:
         return SharedInnerMap(
             name=key.text or "",
             inner=text(body.get("inner")) or "",
@@ -103,7 +103,7 @@ class _Reader:
             where=key.where,
         )
 
-    def plain_map(self, key: Scalar, body: Mapping) -> PlainMap:
+    def plain_map(self, key: ScalarNode, body: MappingNode) -> PlainMap:
         return PlainMap(
             name=key.text or "",
             object=text(body.get("object")),
@@ -116,7 +116,7 @@ class _Reader:
             where=key.where,
         )
 
-    def outer_map(self, key: Scalar, body: Mapping) -> OuterMap:
+    def outer_map(self, key: ScalarNode, body: MappingNode) -> OuterMap:
         default = body.get("default")
         return OuterMap(
             name=key.text or "",
@@ -125,7 +125,7 @@ class _Reader:
             fields=read_fields(body, self._problems),
             inner=text(body.get("inner")) or "",
             inner_maps=read_inner_maps(body.get("inner_maps"), self._problems),
-            default_shared=text(default.get("shared")) if isinstance(default, Mapping) else None,
+            default_shared=text(default.get("shared")) if isinstance(default, MappingNode) else None,
             policy=read_policy(body, self._problems),
             extra_inner_maps=choice(ExtraInnerMaps, body.get("extra_inner_maps")) or ExtraInnerMaps.DELETE,
             limits=read_limits(body.get("limits")),
@@ -134,23 +134,23 @@ class _Reader:
             where=key.where,
         )
 
-    def object(self, key: Scalar, body: Mapping) -> BpfObject:
-        file = _scalar(body.get("file")) or Scalar("", key.where)
+    def object(self, key: ScalarNode, body: MappingNode) -> BpfObject:
+        file = _scalar(body.get("file")) or ScalarNode("", key.where)
         programs = tuple(_program(name, value) for name, value in _bodies(body, "programs"))
         return BpfObject(key.text or "", file, programs, key.where)
 
 
-def _mode(node: Node | None) -> int | None:
+def _mode(node: SpecNode | None) -> int | None:
     """Permission bits, in octal digits as chmod(1) takes them."""
     written = text(node)
     return int(written, 8) if written and re.fullmatch("[0-7]+", written) else None
 
 
-def _scalar(node: Node | None) -> Scalar | None:
-    return node if isinstance(node, Scalar) and node.text else None
+def _scalar(node: SpecNode | None) -> ScalarNode | None:
+    return node if isinstance(node, ScalarNode) and node.text else None
 
 
-def _program(key: Scalar, body: Mapping) -> Program:
+def _program(key: ScalarNode, body: MappingNode) -> Program:
     return Program(
         name=key.text or "",
         pin=text(body.get("pin")) or key.text or "",
@@ -159,13 +159,13 @@ def _program(key: Scalar, body: Mapping) -> Program:
     )
 
 
-def _attachment(node: Node | None, where: Location) -> Attachment | None:
+def _attachment(node: SpecNode | None, where: Location) -> Attachment | None:
     """`auto`, or the one kind that the mapping names, with the scalars below it."""
     match node:
-        case Scalar(text="auto"):
+        case ScalarNode(text="auto"):
             return attach.read("auto", {}, node.where)
-        case Mapping(pairs=((Scalar(text=kind), Mapping() as body),)) if kind in attach.KINDS:
-            scalars = {name: value for name, _, value in body.named() if isinstance(value, Scalar)}
+        case MappingNode(pairs=((ScalarNode(text=kind), MappingNode() as body),)) if kind in attach.KINDS:
+            scalars = {name: value for name, _, value in body.named() if isinstance(value, ScalarNode)}
             named = scalars.get("interface") or scalars.get("path")
             fields = {name: value.text or "" for name, value in scalars.items()}
             return attach.read(kind or "", fields, where if named is None else named.where)

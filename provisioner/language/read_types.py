@@ -10,7 +10,7 @@ from typing import Final
 
 from provisioner.language.scalars import integer
 from provisioner.model.errors import Problems
-from provisioner.model.tree import Mapping, Node, Scalar
+from provisioner.model.tree import MappingNode, ScalarNode, SpecNode
 from provisioner.model.type_expr import (
     ArrayType,
     BtfType,
@@ -32,18 +32,18 @@ MAX_DIMENSIONS: Final = 32
 _COUNT: Final = re.compile(r"\[([^]]+)\]")
 
 
-def read_type(node: Node | None, problems: Problems) -> TypeExpr | None:
+def read_type(node: SpecNode | None, problems: Problems) -> TypeExpr | None:
     """The type that `node` writes; None where it is not there, or is no type (the schema or a Problem says so)."""
     match node:
-        case Scalar():
+        case ScalarNode():
             return _named(node, problems)
-        case Mapping():
+        case MappingNode():
             return _described(node, problems)
         case _:
             return None
 
 
-def _named(node: Scalar, problems: Problems) -> TypeExpr | None:
+def _named(node: ScalarNode, problems: Problems) -> TypeExpr | None:
     """`u32`, or `u32[2][3]`: two arrays of three, as in C."""
     found = _NAMED.fullmatch(node.text or "")
     if found is None:
@@ -62,7 +62,7 @@ def _named(node: Scalar, problems: Problems) -> TypeExpr | None:
     return result
 
 
-def _described(node: Mapping, problems: Problems) -> TypeExpr | None:
+def _described(node: MappingNode, problems: Problems) -> TypeExpr | None:
     forms = [(name, key, value) for name, key, value in node.named() if name in _FORMS]
     if len(forms) != 1:
         where = forms[1][1].where if forms else node.where
@@ -72,12 +72,12 @@ def _described(node: Mapping, problems: Problems) -> TypeExpr | None:
     result = _formed(*forms[0], node, problems)
     unit = node.get("unit")
     sensitive = _is_true(node.get("sensitive"))
-    if result is not None and (sensitive or isinstance(unit, Scalar)):
-        return OptionType(result, sensitive, (unit.text or "") if isinstance(unit, Scalar) else "", node.where)
+    if result is not None and (sensitive or isinstance(unit, ScalarNode)):
+        return OptionType(result, sensitive, (unit.text or "") if isinstance(unit, ScalarNode) else "", node.where)
     return result
 
 
-def _formed(form: str, key: Scalar, value: Node, node: Mapping, problems: Problems) -> TypeExpr | None:
+def _formed(form: str, key: ScalarNode, value: SpecNode, node: MappingNode, problems: Problems) -> TypeExpr | None:
     match form:
         case "struct":
             return StructType(_members(value, problems), _is_true(node.get("packed")), key.where)
@@ -87,9 +87,9 @@ def _formed(form: str, key: Scalar, value: Node, node: Mapping, problems: Proble
             return _enum(key, value, node)
         case "btf":
             source, refined = node.get("from"), node.get("as")
-            if not isinstance(value, Scalar) or not value.text:
+            if not isinstance(value, ScalarNode) or not value.text:
                 return None
-            written = (source.text or "") if isinstance(source, Scalar) else ""
+            written = (source.text or "") if isinstance(source, ScalarNode) else ""
             return BtfType(value.text, written, _members(refined, problems) if refined else (), key.where)
         case "lpm_key":
             data = read_type(value, problems)
@@ -98,23 +98,23 @@ def _formed(form: str, key: Scalar, value: Node, node: Mapping, problems: Proble
             return read_type(value, problems)
 
 
-def _members(node: Node, problems: Problems) -> tuple[Member, ...]:
-    if not isinstance(node, Mapping):
+def _members(node: SpecNode, problems: Problems) -> tuple[Member, ...]:
+    if not isinstance(node, MappingNode):
         return ()
     read = ((name, read_type(value, problems), key.where) for name, key, value in node.named())
     return tuple(Member(name, type_, where) for name, type_, where in read if type_ is not None)
 
 
-def _enum(key: Scalar, value: Node, node: Mapping) -> EnumType | None:
-    if not isinstance(value, Mapping):
+def _enum(key: ScalarNode, value: SpecNode, node: MappingNode) -> EnumType | None:
+    if not isinstance(value, MappingNode):
         return None
-    numbers = ((name, integer(item.text)) for name, _, item in value.named() if isinstance(item, Scalar))
+    numbers = ((name, integer(item.text)) for name, _, item in value.named() if isinstance(item, ScalarNode))
     base = node.get("base")
     stored = NamedType("u32", key.where)
-    if isinstance(base, Scalar) and base.text:
+    if isinstance(base, ScalarNode) and base.text:
         stored = NamedType(base.text, base.where)
     return EnumType(tuple((name, number) for name, number in numbers if number is not None), stored, key.where)
 
 
-def _is_true(node: Node | None) -> bool:
-    return isinstance(node, Scalar) and not node.quoted and node.text == "true"
+def _is_true(node: SpecNode | None) -> bool:
+    return isinstance(node, ScalarNode) and not node.quoted and node.text == "true"

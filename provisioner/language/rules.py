@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from collections.abc import Mapping as MappingOf
+from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
 from provisioner.model.errors import Problems, did_you_mean
@@ -20,7 +19,7 @@ from provisioner.model.spec import (
     Policy,
     Spec,
 )
-from provisioner.model.tree import Mapping, Node, Scalar, Sequence
+from provisioner.model.tree import MappingNode, ScalarNode, SequenceNode, SpecNode
 from provisioner.model.type_expr import VMLINUX, BtfType, TypeExpr, is_sensitive, parts
 from provisioner.model.uapi import BARE_TYPES, KEYLESS_TYPES, LRU_TYPES, SOCKET_TYPES, STORAGE_TYPES, MapFlag, MapType
 from provisioner.model.words import HIDDEN
@@ -46,18 +45,18 @@ def btf_types(spec: Spec) -> Iterator[BtfType]:
     return (found for type_ in written if type_ for found in parts(type_) if isinstance(found, BtfType))
 
 
-def check(spec: Spec, tree: Mapping, problems: Problems) -> None:
+def check(spec: Spec, tree: MappingNode, problems: Problems) -> None:
     """Add to `problems` what `spec`, read from `tree`, gets wrong."""
     _Rules(spec, tree, problems).all()
 
 
 class _Rules:
-    def __init__(self, spec: Spec, tree: Mapping, problems: Problems) -> None:
+    def __init__(self, spec: Spec, tree: MappingNode, problems: Problems) -> None:
         self._spec = spec
-        self._written: dict[str, dict[str, Node]] = {
+        self._written: dict[str, dict[str, SpecNode]] = {
             section: {name: value for name, _, value in node.named()}
             for section, _, node in tree.named()
-            if isinstance(node, Mapping)
+            if isinstance(node, MappingNode)
         }
         self._problems = problems
         self._add = problems.add
@@ -78,7 +77,7 @@ class _Rules:
         self._pins()
         self._order()
 
-    def _find(self, section: str, name: str, *path: str) -> Node | None:
+    def _find(self, section: str, name: str, *path: str) -> SpecNode | None:
         """What is written at a path of the tree."""
         return _below(self._written.get(section, {}).get(name), *path)
 
@@ -87,7 +86,7 @@ class _Rules:
         found = self._find(*path) if len(path) > 1 else None
         return found.where if found else where
 
-    def _known(self, name: str | None, known: MappingOf[str, object], what: str, *path: str) -> bool:
+    def _known(self, name: str | None, known: Mapping[str, object], what: str, *path: str) -> bool:
         if name is None or name == "" or name in known:
             return bool(name)
         hint = did_you_mean(name, known, f"declare it under `{what.replace(' ', '_')}s`")
@@ -101,7 +100,7 @@ class _Rules:
         self._contents(plain.fields.map_type, plain.policy, plain.where, *path)
         self._ignored(plain.policy.contents, plain.entries, plain.name)
 
-    def _origin(self, object_: str | None, pin: Scalar | None, *path: str) -> None:
+    def _origin(self, object_: str | None, pin: ScalarNode | None, *path: str) -> None:
         if object_ and pin:
             hint = "keep `object` for a map that is loaded here, `pin` for one that is there already"
             self._add("a map comes out of an `object` or is adopted by its `pin`, not both", pin.where, hint, path[1])
@@ -138,9 +137,9 @@ class _Rules:
         written = self._find(*path, "flags")
         for flag, wrong, why in _MISPLACED:
             if flags & flag and wrong(kind):
-                items = written.items if isinstance(written, Sequence) else ()
+                items = written.items if isinstance(written, SequenceNode) else ()
                 word = (flag.name or "").lower()
-                where = next(item.where for item in items if isinstance(item, Scalar) and item.text == word)
+                where = next(item.where for item in items if isinstance(item, ScalarNode) and item.text == word)
                 self._add(f"{_a(kind)} can't have `{word}`", where, why, path[1])
 
     def _contents(self, kind: MapType | None, policy: Policy, where: Location, *path: str) -> None:
@@ -195,11 +194,11 @@ class _Rules:
         if policy.contents and kind in _SHAPE_ONLY | LRU_TYPES:
             self._contents(kind, policy, self._inside(inner, outer, "contents"), "", address)
 
-    def _key_text(self, key: Node | KeyRange, outer: OuterMap) -> str:
+    def _key_text(self, key: SpecNode | KeyRange, outer: OuterMap) -> str:
         if is_sensitive(outer.fields.key, self._spec.types):
             return HIDDEN
         match key:
-            case Scalar(text):
+            case ScalarNode(text):
                 return text or ""
             case KeyRange(first, last):
                 return f"{first.text}..{last.text}" if first and last else "possible_cpus"
@@ -209,10 +208,10 @@ class _Rules:
     def _inside(self, inner: InnerMap, outer: OuterMap, field: str) -> Location:
         """The place of `field` in an inner map; a search, for the sake of an error message."""
         declared = self._find("outer_maps", outer.name, "inner_maps")
-        bodies: Iterator[Node] = iter(())
-        if isinstance(declared, Mapping):
+        bodies: Iterator[SpecNode] = iter(())
+        if isinstance(declared, MappingNode):
             bodies = (body for _, key, body in declared.named() if key.where == inner.where)
-        elif isinstance(declared, Sequence):
+        elif isinstance(declared, SequenceNode):
             bodies = (item for item in declared.items if item.where == inner.where)
         found = _below(next(bodies, None), field)
         return found.where if found else inner.where
@@ -257,7 +256,7 @@ class _Rules:
 
     def _order(self) -> None:
         """`after` names maps there are, and goes in no circle."""
-        waits: dict[str, dict[str, Scalar]] = {}
+        waits: dict[str, dict[str, ScalarNode]] = {}
         both: list[OuterMap | PlainMap] = [*self._spec.maps.values(), *self._spec.outer_maps.values()]
         for declared in both:
             waits.setdefault(declared.name, {}).update((str(other.text), other) for other in declared.after)
@@ -270,8 +269,8 @@ class _Rules:
         for name in waits:
             self._circle(name, waits, [], done)
 
-    def _circle(self, start: str, waits: dict[str, dict[str, Scalar]], path: list[str], done: set[str]) -> None:
-        stack: list[tuple[str, Iterator[tuple[str, Scalar]]]] = []
+    def _circle(self, start: str, waits: dict[str, dict[str, ScalarNode]], path: list[str], done: set[str]) -> None:
+        stack: list[tuple[str, Iterator[tuple[str, ScalarNode]]]] = []
         if start not in done:
             stack.append((start, iter(waits[start].items())))
             path.append(start)
@@ -289,9 +288,9 @@ class _Rules:
                 path.append(other)
 
 
-def _below(node: Node | None, *path: str) -> Node | None:
+def _below(node: SpecNode | None, *path: str) -> SpecNode | None:
     for name in path:
-        node = node.get(name) if isinstance(node, Mapping) else None
+        node = node.get(name) if isinstance(node, MappingNode) else None
     return node
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from typing import Any, Final
 
-from provisioner.model.tree import Mapping, Node, RawEntries, Scalar, Sequence
+from provisioner.model.tree import MappingNode, RawEntries, ScalarNode, SequenceNode, SpecNode
 
 _INTEGER: Final = re.compile(r"-?(0|[1-9][0-9]*|0x[0-9A-Fa-f]+)")
 _MAX_DIGITS: Final = 100
@@ -21,19 +21,19 @@ def integer(text: str | None) -> int | None:
     return int(text, 0)
 
 
-def plain(node: Node) -> Any:
+def plain(node: SpecNode) -> Any:
     """`node` as JSON has it; entries become an empty mapping, which fits wherever entries may stand."""
     match node:
-        case Scalar(text, _, quoted):
+        case ScalarNode(text, _, quoted):
             if quoted or text is None:
                 return text
             if text in ("true", "false"):
                 return text == "true"
             number = integer(text)
             return text if number is None else number
-        case Sequence(items):
+        case SequenceNode(items):
             return [plain(item) for item in items]
-        case Mapping():
+        case MappingNode():
             return {name: plain(value) for name, _, value in node.named()}
         case RawEntries():
             return {}

@@ -12,9 +12,9 @@ from collections.abc import Hashable, Iterator
 from typing import TYPE_CHECKING, Any, Final
 
 from provisioner.language.scalars import plain
-from provisioner.language.schema_words import Teller, short
+from provisioner.language.schema_words import ErrorFormatter, short
 from provisioner.model.errors import Problems
-from provisioner.model.tree import Mapping, Node, RawEntries, Scalar, Sequence
+from provisioner.model.tree import MappingNode, RawEntries, ScalarNode, SequenceNode, SpecNode
 
 if TYPE_CHECKING:
     from jsonschema.exceptions import ValidationError
@@ -36,7 +36,7 @@ _TEXTS: Final = frozenset({"from", "file", "owned_keys"})
 """Keys whose values differ from map to map: to the schema one name, or one text that is not empty, is like another."""
 
 
-def check(tree: Mapping, schema: dict[str, Any], problems: Problems) -> None:
+def check(tree: MappingNode, schema: dict[str, Any], problems: Problems) -> None:
     """Add every violation of `schema`, the spec's JSON Schema as parsed, to `problems`."""
     _Checker(schema, problems).root(tree)
 
@@ -51,10 +51,10 @@ class _Checker:
         self._problems = problems
         self._fine: set[Hashable] = set()
 
-    def root(self, tree: Mapping) -> None:
+    def root(self, tree: MappingNode) -> None:
         """The document: sections of maps one map at a time, all else at once."""
         top = {name: value for name, _, value in tree.named()}
-        apart = {name: value for name in _SECTIONS if isinstance(value := top.get(name), Mapping)}
+        apart = {name: value for name in _SECTIONS if isinstance(value := top.get(name), MappingNode)}
         instance = {name: {} if name in apart else plain(value) for name, value in top.items()}
         self._tell(self._all.iter_errors(instance), tree, None)
         for section, members in apart.items():
@@ -68,54 +68,54 @@ class _Checker:
     def _expected(self, definition: str) -> str:
         return f"write {self._definitions[definition]['errorMessage']}"
 
-    def _body(self, definition: str, key: Scalar | None, node: Node) -> None:
+    def _body(self, definition: str, key: ScalarNode | None, node: SpecNode) -> None:
         """One map; the inner maps of an outer map each on their own."""
-        inner_maps = node.get("inner_maps") if isinstance(node, Mapping) and definition == "outer_map" else None
-        if isinstance(node, Mapping) and inner_maps is not None:
+        inner_maps = node.get("inner_maps") if isinstance(node, MappingNode) and definition == "outer_map" else None
+        if isinstance(node, MappingNode) and inner_maps is not None:
             self._inner_maps(inner_maps)
-            if isinstance(inner_maps, (Mapping, Sequence)):
+            if isinstance(inner_maps, (MappingNode, SequenceNode)):
                 node = _without(node, "inner_maps")
-        free = definition == "listed_inner_map" and isinstance(node, Mapping) and node.get("key") is not None
-        like = (definition, free, _likeness(_without(node, "key") if free and isinstance(node, Mapping) else node))
+        free = definition == "listed_inner_map" and isinstance(node, MappingNode) and node.get("key") is not None
+        like = (definition, free, _likeness(_without(node, "key") if free and isinstance(node, MappingNode) else node))
         if like in self._fine:
             return
         validator = self._all.evolve(schema={"$ref": f"#/$defs/{definition}", "$defs": self._definitions})
         if not self._tell(validator.iter_errors(plain(node)), node, key, is_data=definition == "inner_map"):
             self._fine.add(like)
 
-    def _inner_maps(self, node: Node) -> None:
+    def _inner_maps(self, node: SpecNode) -> None:
         match node:
-            case Mapping() if node.is_table:
+            case MappingNode() if node.is_table:
                 self._body("long_table", None, node)
-            case Mapping():
+            case MappingNode():
                 for _, key, value in node.named():
                     self._body("inner_map", key, value)
-            case Sequence(items):
+            case SequenceNode(items):
                 for item in items:
                     self._body("listed_inner_map", None, item)
-            case Scalar() | RawEntries():
+            case ScalarNode() | RawEntries():
                 pass
 
     def _tell(
-        self, errors: Iterator[ValidationError], node: Node, key: Scalar | None, *, is_data: bool = False
+        self, errors: Iterator[ValidationError], node: SpecNode, key: ScalarNode | None, *, is_data: bool = False
     ) -> bool:
         """Put `errors` about `node` into words; whether there were any."""
         found = False
         for error in errors:
             found = True
-            Teller(error, node, key, self._problems, is_data=is_data).tell()
+            ErrorFormatter(error, node, key, self._problems, is_data=is_data).tell()
         return found
 
 
-def _without(node: Mapping, name: str) -> Mapping:
-    pairs = tuple(pair for pair in node.pairs if not (isinstance(pair[0], Scalar) and pair[0].text == name))
-    return Mapping(pairs, node.where)
+def _without(node: MappingNode, name: str) -> MappingNode:
+    pairs = tuple(pair for pair in node.pairs if not (isinstance(pair[0], ScalarNode) and pair[0].text == name))
+    return MappingNode(pairs, node.where)
 
 
-def _likeness(node: Node, name: str = "") -> Hashable:
+def _likeness(node: SpecNode, name: str = "") -> Hashable:
     """Equal for nodes in which the schema finds the same: their keys, and their values as far as it looks at them."""
     match node:
-        case Scalar():
+        case ScalarNode():
             value = plain(node)
             if isinstance(value, str) and name in _NAMES and re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,254}", value):
                 return "a name"
@@ -124,9 +124,9 @@ def _likeness(node: Node, name: str = "") -> Hashable:
             if isinstance(value, int) and not isinstance(value, bool):
                 return ("number", bisect_right(BOUNDS, value)) if value >= 0 else ("number", value)
             return (type(value).__name__, value)
-        case Sequence(items):
+        case SequenceNode(items):
             return ("list", *(_likeness(item, name) for item in items))
-        case Mapping():
+        case MappingNode():
             return ("mapping", *((key, _likeness(value, key)) for key, _, value in node.named()))
         case RawEntries():
             return "entries"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from provisioner.model.errors import Problems, did_you_mean
 from provisioner.model.location import Location
-from provisioner.model.tree import Mapping, Node, RawEntries, Scalar, Sequence
+from provisioner.model.tree import MappingNode, RawEntries, ScalarNode, SequenceNode, SpecNode
 
 if TYPE_CHECKING:
     from jsonschema.exceptions import ValidationError
@@ -20,25 +20,25 @@ def short(value: object) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-class Teller:
+class ErrorFormatter:
     """One jsonschema error in words."""
 
     def __init__(
-        self, error: ValidationError, root: Node, key: Scalar | None, problems: Problems, *, is_data: bool
+        self, error: ValidationError, root: SpecNode, key: ScalarNode | None, problems: Problems, *, is_data: bool
     ) -> None:
         """`is_data` says that `key` is an outer key, which can be sensitive: no message repeats it."""
         self._error = error
         self._problems = problems
-        self._node: Node = root
+        self._node: SpecNode = root
         self._key = key
         self._data_key = key if is_data else None
         for step in error.absolute_path:
-            if isinstance(self._node, Mapping):
+            if isinstance(self._node, MappingNode):
                 self._key = next(key for name, key, _ in self._node.named() if name == step)
                 below = self._node.get(str(step))
                 assert below is not None
                 self._node = below
-            elif isinstance(self._node, Sequence) and isinstance(step, int):
+            elif isinstance(self._node, SequenceNode) and isinstance(step, int):
                 self._key = None
                 self._node = self._node.items[step]
 
@@ -103,7 +103,7 @@ class Teller:
 
     def _unknown_keys(self, schema: dict[str, Any]) -> None:
         known = schema.get("properties", {})
-        assert isinstance(self._node, Mapping)
+        assert isinstance(self._node, MappingNode)
         present = {name for name, _, _ in self._node.named()}
         for name, key, _ in self._node.named():
             if name not in known:
@@ -127,7 +127,7 @@ class Teller:
         self._problems.missing(f"{owner} has no `{missing}`", self._owner, f"write `{missing}: {example}`")
 
     def _dependent(self, rules: dict[str, list[str]]) -> None:
-        assert isinstance(self._node, Mapping)
+        assert isinstance(self._node, MappingNode)
         for name, key, _ in self._node.named():
             lacking = [other for other in rules.get(name, []) if self._node.get(other) is None]
             if lacking and self._error.message.endswith(f"of {name!r}"):
@@ -140,7 +140,7 @@ class Teller:
             self._add(f"{self._named} is empty", self._node.where, "write a value, or leave the key out")
             return
         where = self._node.where
-        if isinstance(self._node, Mapping):  # propertyNames: the text in question is one of the keys
+        if isinstance(self._node, MappingNode):  # propertyNames: the text in question is one of the keys
             where = next(key.where for name, key, _ in self._node.named() if name == self._error.instance)
         if self._error.validator == "maxLength":
             self._add(f"this is longer than {schema['maxLength']} characters", where, "shorten it")
@@ -153,7 +153,7 @@ class Teller:
         node = self._node
         hint = ""
         match node:
-            case Scalar(text, _, quoted):
+            case ScalarNode(text, _, quoted):
                 is_now = "empty" if text is None else f"`{short(text)}`"
                 if quoted and text is not None and ("integer" in wanted or "boolean" in wanted):
                     is_now, hint = f'the text "{short(text)}"', "remove the quotes"
@@ -165,11 +165,11 @@ class Teller:
                     hint = "write {} where nothing is meant to be in it"
                 elif "string" in wanted and text is not None:
                     hint = f'write "{short(text)}" in quotes'
-            case Sequence():
+            case SequenceNode():
                 is_now = "a list"
-            case Mapping():
+            case MappingNode():
                 is_now = "a mapping"
             case RawEntries():
                 is_now = "a list of entries"
-        where = node.where if isinstance(node, Scalar) and node.text is not None else self._owner
+        where = node.where if isinstance(node, ScalarNode) and node.text is not None else self._owner
         self._add(f"{self._named} must be {what}, and is {is_now}", where, hint)

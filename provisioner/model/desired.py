@@ -22,9 +22,9 @@ from provisioner.model.map_shape import MapShape
 from provisioner.model.overlays import NONE, Overlays
 from provisioner.model.pins import link_pin
 from provisioner.model.spec import (
+    ChangeLimits,
     Contents,
     ExtraInnerMaps,
-    Limits,
     OnReplace,
     Update,
 )
@@ -113,7 +113,7 @@ class DesiredMap(msgspec.Struct, frozen=True):
     update: Update
     on_replace: OnReplace | None
     owned: tuple[OwnedRange, ...]
-    limits: Limits | None
+    limits: ChangeLimits | None
     prevent_destroy: bool
     after: tuple[str, ...]
     where: Location
@@ -165,7 +165,7 @@ class DesiredState(msgspec.Struct, frozen=True):
     host: Host
     objects: Mapping[str, DesiredObject]
     maps: Mapping[str, DesiredMap]
-    limits: Limits | None
+    limits: ChangeLimits | None
     pin_inner_maps: bool = False
     pin_mode: int | None = None
     pin_group: str | None = None

@@ -18,7 +18,7 @@ from provisioner.model.types import Bytes
 Index = NDArray[np.int64]
 Groups = NDArray[np.int32]
 Rank = NDArray[np.uint64]
-Scalar = TypeVar("Scalar", bound=np.generic)
+Element = TypeVar("Element", bound=np.generic)
 
 BLOCK_ENTRIES = 64_000
 """Rows that are sorted and compared at once: larger blocks fall out of the cache, smaller ones pay per call."""
@@ -77,7 +77,7 @@ def slices(starts: Index, counts: Index) -> Index:
     return rows
 
 
-def take(column: NDArray[Scalar], numbers: Index, otherwise: int) -> NDArray[Scalar]:
+def take(column: NDArray[Element], numbers: Index, otherwise: int) -> NDArray[Element]:
     """`column[numbers]`, with `otherwise` where a number is -1."""
     taken = np.full(len(numbers), otherwise, column.dtype)
     there = numbers >= 0

@@ -30,7 +30,7 @@ class Effect(Enum):
     NOTE = "note"
 
 
-class Fact(msgspec.Struct, frozen=True):
+class KernelFeature(msgspec.Struct, frozen=True):
     """Something that kernels before `since` lack. `source` is a commit, or how it was found out."""
 
     since: Version
@@ -65,46 +65,46 @@ class Bug(msgspec.Struct, frozen=True):
 OLDEST: Final[Version] = (5, 10, 0)
 """The oldest kernel that the tests are run on."""
 
-TYPES: Final[Mapping[MapType, Fact]] = MappingProxyType(
+TYPES: Final[Mapping[MapType, KernelFeature]] = MappingProxyType(
     {
-        MapType.BLOOM_FILTER: Fact((5, 16, 0), "9330986c0300"),
-        MapType.USER_RINGBUF: Fact((6, 1, 0), "583c1f420173"),
-        MapType.CGRP_STORAGE: Fact((6, 2, 0), "c4bcfb38a95e"),
-        MapType.ARENA: Fact((6, 9, 0), "317460317a02"),
+        MapType.BLOOM_FILTER: KernelFeature((5, 16, 0), "9330986c0300"),
+        MapType.USER_RINGBUF: KernelFeature((6, 1, 0), "583c1f420173"),
+        MapType.CGRP_STORAGE: KernelFeature((6, 2, 0), "c4bcfb38a95e"),
+        MapType.ARENA: KernelFeature((6, 9, 0), "317460317a02"),
     }
 )
 """Map types that are younger than `OLDEST`."""
 
-BATCH: Final[Mapping[MapType, Fact]] = MappingProxyType(
+BATCH: Final[Mapping[MapType, KernelFeature]] = MappingProxyType(
     {
-        MapType.PERCPU_ARRAY: Fact((5, 13, 0), "f008d732ab18"),
-        MapType.LPM_TRIE: Fact((5, 13, 0), "f56387c534cc"),
-        MapType.ARRAY_OF_MAPS: Fact((5, 19, 0), "9263dddc7b6f"),
-        MapType.HASH_OF_MAPS: Fact((5, 19, 0), "9263dddc7b6f"),
+        MapType.PERCPU_ARRAY: KernelFeature((5, 13, 0), "f008d732ab18"),
+        MapType.LPM_TRIE: KernelFeature((5, 13, 0), "f56387c534cc"),
+        MapType.ARRAY_OF_MAPS: KernelFeature((5, 19, 0), "9263dddc7b6f"),
+        MapType.HASH_OF_MAPS: KernelFeature((5, 19, 0), "9263dddc7b6f"),
     }
 )
 """Types whose batch system calls are younger than `OLDEST`: tried on 5.10, which has none, and 6.1, which has all."""
 
-SPECIALS: Final[Mapping[str, Fact]] = MappingProxyType(
+SPECIALS: Final[Mapping[str, KernelFeature]] = MappingProxyType(
     {
-        "bpf_timer": Fact((5, 15, 0), "68134668c17f"),
-        "kptr": Fact((5, 19, 0), "61df10c7799e"),
-        "kptr_untrusted": Fact((6, 4, 0), "03b77e17aeb2"),
-        "bpf_wq": Fact((6, 10, 0), "d56b63cf0c0f"),
-        "bpf_res_spin_lock": Fact((6, 15, 0), "0de2046137f9"),
+        "bpf_timer": KernelFeature((5, 15, 0), "68134668c17f"),
+        "kptr": KernelFeature((5, 19, 0), "61df10c7799e"),
+        "kptr_untrusted": KernelFeature((6, 4, 0), "03b77e17aeb2"),
+        "bpf_wq": KernelFeature((6, 10, 0), "d56b63cf0c0f"),
+        "bpf_res_spin_lock": KernelFeature((6, 15, 0), "0de2046137f9"),
     }
 )
 """The kernel's own fields in values that are younger than `OLDEST`: before, it takes them for data."""
 
-INNER_LOCKS: Final = Fact((6, 2, 0), "b7ff97925b55")
+INNER_LOCKS: Final = KernelFeature((6, 2, 0), "b7ff97925b55")
 """A bpf_spin_lock in the values of inner maps; in those of other maps, it is older than `OLDEST`."""
 
-INNER_CAPACITY: Final = Fact((5, 10, 0), "134fede4eecf")
-INNER_ARRAYS: Final = Fact((5, 10, 0), "4a8f87e60f6d")
-ONE_WAIT: Final = Fact((6, 8, 0), "37ba5b59d6ad")
-EXPEDITED: Final = Fact((6, 19, 0), "ff34657aa72a")
-MEMCG: Final = Fact((5, 11, 0), "memory cgroups took over from RLIMIT_MEMLOCK; tried on 5.10 and 6.1")
-CAP_BPF: Final = Fact((5, 8, 0), "2c78ee898d8f")
+INNER_CAPACITY: Final = KernelFeature((5, 10, 0), "134fede4eecf")
+INNER_ARRAYS: Final = KernelFeature((5, 10, 0), "4a8f87e60f6d")
+ONE_WAIT: Final = KernelFeature((6, 8, 0), "37ba5b59d6ad")
+EXPEDITED: Final = KernelFeature((6, 19, 0), "ff34657aa72a")
+MEMCG: Final = KernelFeature((5, 11, 0), "memory cgroups took over from RLIMIT_MEMLOCK; tried on 5.10 and 6.1")
+CAP_BPF: Final = KernelFeature((5, 8, 0), "2c78ee898d8f")
 
 BUGS: Final = (
     Bug(
@@ -174,7 +174,7 @@ def advise(desired: DesiredState, version: Version) -> tuple[Advice, ...]:
         if program.attach is not None and version < program.attach.since[0]:
             what = f"Linux {_text(version)} has no pinned link for {program.attach.describe()}"
             problems.add(
-                what, program.where, _since(Fact(*program.attach.since)), program.name, id="attach-unsupported"
+                what, program.where, _since(KernelFeature(*program.attach.since)), program.name, id="attach-unsupported"
             )
     problems.raise_if_any()
     return (*(advice for one in desired.maps.values() for advice in _slow(one, version)), *_notes(desired, version))
@@ -229,7 +229,7 @@ def _notes(desired: DesiredState, version: Version) -> Iterator[Advice]:
         yield from (Advice(Effect.NOTE, "", f"{bug.id}: {bug.what}", bug.source) for bug in bugs_of(version))
 
 
-def _since(fact: Fact) -> str:
+def _since(fact: KernelFeature) -> str:
     return f"it came with {_text(fact.since)} ({fact.source})"
 
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping as MappingOf
+from collections.abc import Mapping
 from typing import Final
 
 import msgspec
 
 from provisioner.model.location import Location
 
-Fields = MappingOf[str, str]
+Fields = Mapping[str, str]
 """A field (`max_entries`, `limits.delete_percent`) -> the file and line that decided it."""
 
 
@@ -23,7 +23,7 @@ class Overlays(msgspec.Struct, frozen=True):
 
     files: frozenset[str] = frozenset()
     project: Fields = {}
-    declared: MappingOf[Location, Fields] = {}
+    declared: Mapping[Location, Fields] = {}
 
     def told(self, where: Location) -> str:
         """`site.yaml:7` of a place in an overlay; empty for all others."""

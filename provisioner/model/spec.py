@@ -12,7 +12,7 @@ import msgspec
 
 from provisioner.model.attachment import Attachment
 from provisioner.model.location import Location
-from provisioner.model.tree import Node, RawEntries, Scalar
+from provisioner.model.tree import RawEntries, ScalarNode, SpecNode
 from provisioner.model.type_expr import TypeExpr
 from provisioner.model.uapi import MapFlag, MapType
 
@@ -48,7 +48,7 @@ class ExtraInnerMaps(Enum):
     FAIL = "fail"
 
 
-class Limits(msgspec.Struct, frozen=True):
+class ChangeLimits(msgspec.Struct, frozen=True):
     """How much of what is live one apply may delete or update, in percent, above `at_least` of them."""
 
     delete_percent: int | None
@@ -67,7 +67,7 @@ class TableColumn(msgspec.Struct, frozen=True):
 class TableRef(msgspec.Struct, frozen=True):
     """Entries in a file. `outer_key` is set in the long form, where one table fills many inner maps."""
 
-    file: Scalar
+    file: ScalarNode
     format: str | None
     key: TableColumn | None
     value: TableColumn | None
@@ -81,8 +81,8 @@ Entries = RawEntries | TableRef
 class KeyRange(msgspec.Struct, frozen=True):
     """`first..last`, both included, as written; `possible_cpus` has neither."""
 
-    first: Scalar | None
-    last: Scalar | None
+    first: ScalarNode | None
+    last: ScalarNode | None
     where: Location
 
 
@@ -124,7 +124,7 @@ class InnerTemplate(msgspec.Struct, frozen=True):
 class InnerMap(msgspec.Struct, frozen=True):
     """One slot, or a range of slots, of an outer map. `shared` names a shared inner map in the place of entries."""
 
-    key: Node | KeyRange
+    key: SpecNode | KeyRange
     entries: Entries | None
     max_entries: int | None
     shared: str | None
@@ -147,16 +147,16 @@ class OuterMap(msgspec.Struct, frozen=True):
 
     name: str
     object: str | None
-    pin: Scalar | None
+    pin: ScalarNode | None
     fields: MapFields
     inner: str
     inner_maps: tuple[InnerMap, ...] | TableRef
     default_shared: str | None
     policy: Policy
     extra_inner_maps: ExtraInnerMaps
-    limits: Limits | None
+    limits: ChangeLimits | None
     prevent_destroy: bool
-    after: tuple[Scalar, ...]
+    after: tuple[ScalarNode, ...]
     where: Location
 
 
@@ -165,12 +165,12 @@ class PlainMap(msgspec.Struct, frozen=True):
 
     name: str
     object: str | None
-    pin: Scalar | None
+    pin: ScalarNode | None
     fields: MapFields
     entries: Entries | None
     policy: Policy
     prevent_destroy: bool
-    after: tuple[Scalar, ...]
+    after: tuple[ScalarNode, ...]
     where: Location
 
 
@@ -187,7 +187,7 @@ class BpfObject(msgspec.Struct, frozen=True):
     """A compiled object file; `file` is as written, relative to the spec file it stands in."""
 
     name: str
-    file: Scalar
+    file: ScalarNode
     programs: tuple[Program, ...]
     where: Location
 
@@ -203,7 +203,7 @@ class Spec(msgspec.Struct, frozen=True):
     shared_inner_maps: Mapping[str, SharedInnerMap]
     maps: Mapping[str, PlainMap]
     outer_maps: Mapping[str, OuterMap]
-    limits: Limits | None
+    limits: ChangeLimits | None
     pin_inner_maps: bool
     pin_mode: int | None
     pin_group: str | None

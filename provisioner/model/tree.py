@@ -7,9 +7,7 @@ trees of nodes but columns of text (`RawEntries`), the same that tables give.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Iterator
-from collections.abc import Mapping as MappingOf
-from collections.abc import Sequence as SequenceOf
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Final, Protocol
 
 import msgspec
@@ -20,7 +18,7 @@ if TYPE_CHECKING:  # at run time this would load NumPy and all codecs
     from provisioner.model.types import Path
 
 
-class Scalar(msgspec.Struct, frozen=True):
+class ScalarNode(msgspec.Struct, frozen=True):
     """`text` as written, quotes and escapes resolved; None where a plain scalar is empty."""
 
     text: str | None
@@ -28,23 +26,23 @@ class Scalar(msgspec.Struct, frozen=True):
     quoted: bool = False
 
 
-class Sequence(msgspec.Struct, frozen=True):
+class SequenceNode(msgspec.Struct, frozen=True):
     """Items in the order written."""
 
-    items: tuple[Node, ...]
+    items: tuple[SpecNode, ...]
     where: Location
 
 
-class Mapping(msgspec.Struct, frozen=True):
+class MappingNode(msgspec.Struct, frozen=True):
     """Pairs in the order written; `document` has refused duplicate keys."""
 
-    pairs: tuple[tuple[Node, Node], ...]
+    pairs: tuple[tuple[SpecNode, SpecNode], ...]
     where: Location
 
-    def get(self, name: str) -> Node | None:
+    def get(self, name: str) -> SpecNode | None:
         """The value under the scalar key `name`."""
         for key, value in self.pairs:
-            if isinstance(key, Scalar) and key.text == name:
+            if isinstance(key, ScalarNode) and key.text == name:
                 return value
         return None
 
@@ -54,19 +52,19 @@ class Mapping(msgspec.Struct, frozen=True):
         if not self.pairs:
             return False
         first = self.pairs[0][0]
-        return isinstance(first, Scalar) and first.text == "from" and not first.quoted
+        return isinstance(first, ScalarNode) and first.text == "from" and not first.quoted
 
-    def named(self) -> Iterator[tuple[str, Scalar, Node]]:
+    def named(self) -> Iterator[tuple[str, ScalarNode, SpecNode]]:
         """(name, key, value) of each pair whose key is a scalar."""
         for key, value in self.pairs:
-            if isinstance(key, Scalar):
+            if isinstance(key, ScalarNode):
                 yield key.text or "", key, value
 
 
 class TextColumn(Protocol):
     """The text of one scalar in many rows."""
 
-    def texts(self) -> SequenceOf[str | None]: ...
+    def texts(self) -> Sequence[str | None]: ...
 
 
 class PackedColumn:
@@ -74,7 +72,7 @@ class PackedColumn:
 
     __slots__ = ("_plain", "_texts")
 
-    def __init__(self, texts: SequenceOf[str | None]) -> None:
+    def __init__(self, texts: Sequence[str | None]) -> None:
         self._texts: str | None = None
         self._plain: tuple[str | None, ...] | None = None
         if None not in texts:
@@ -84,7 +82,7 @@ class PackedColumn:
                 return
         self._plain = tuple(texts)
 
-    def texts(self) -> SequenceOf[str | None]:
+    def texts(self) -> Sequence[str | None]:
         if self._texts is not None:
             return self._texts.split("\0")
         assert self._plain is not None
@@ -111,8 +109,8 @@ class RawChunk(msgspec.Struct, frozen=True):
 
     file: str
     rows: int
-    columns: MappingOf[Path, TextColumn]
-    marks: MappingOf[Path, array[int]]
+    columns: Mapping[Path, TextColumn]
+    marks: Mapping[Path, array[int]]
     find: Find | None = None
 
     def where(self, row: int, path: Path) -> Location:
@@ -141,18 +139,18 @@ class RawEntries(msgspec.Struct, frozen=True):
         return sum(chunk.rows for chunk in self.chunks)
 
 
-Node = Scalar | Sequence | Mapping | RawEntries
+SpecNode = ScalarNode | SequenceNode | MappingNode | RawEntries
 
 
-def flatten(node: Node, path: Path = ()) -> Iterator[tuple[Path, Scalar]]:
+def flatten(node: SpecNode, path: Path = ()) -> Iterator[tuple[Path, ScalarNode]]:
     """Every scalar below `node` with its path, in the order written."""
     match node:
-        case Scalar():
+        case ScalarNode():
             yield path, node
-        case Sequence(items):
+        case SequenceNode(items):
             for index, item in enumerate(items):
                 yield from flatten(item, (*path, index))
-        case Mapping():
+        case MappingNode():
             for name, _, value in node.named():
                 yield from flatten(value, (*path, name))
         case RawEntries():

@@ -47,7 +47,7 @@ class Fault(msgspec.Struct, frozen=True):
     id: str = "invalid-value"
 
 
-class RefusedError(Exception):
+class InvalidTextError(Exception):
     """One text that a scalar type can't hold; never leaves the codec, where it becomes a `Fault`."""
 
     def __init__(self, what: str, hint: str = "", *, id: str = "invalid-value") -> None:

@@ -13,24 +13,33 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from provisioner.codec.btf import MAGIC, POINTER_SIZE, Kind
+from provisioner.codec.btf import MAGIC, POINTER_SIZE, BtfKind
 from provisioner.object_check.fault import Malformed, Words, first, words_of
 
 _HEADER: Final = 24
 _HEAD: Final = 3
 """Words that each type begins with: name, info, size or type."""
 
-_AFTER: Final = {Kind.INT: 1, Kind.ARRAY: 3, Kind.VAR: 1, Kind.DECL_TAG: 1}
+_AFTER: Final = {BtfKind.INT: 1, BtfKind.ARRAY: 3, BtfKind.VAR: 1, BtfKind.DECL_TAG: 1}
 _EACH: Final = {
-    Kind.STRUCT: 3, Kind.UNION: 3, Kind.ENUM: 2, Kind.FUNC_PROTO: 2, Kind.DATASEC: 3, Kind.ENUM64: 3,
+    BtfKind.STRUCT: 3, BtfKind.UNION: 3, BtfKind.ENUM: 2, BtfKind.FUNC_PROTO: 2, BtfKind.DATASEC: 3, BtfKind.ENUM64: 3,
 }  # fmt: skip
-_QUALIFIERS: Final = (Kind.TYPEDEF, Kind.VOLATILE, Kind.CONST, Kind.RESTRICT, Kind.TYPE_TAG)
-_COMPOSITES: Final = (Kind.STRUCT, Kind.UNION)
-_ENUMS: Final = (Kind.ENUM, Kind.ENUM64)
-_VALUES: Final = (Kind.INT, Kind.PTR, Kind.ARRAY, *_COMPOSITES, *_ENUMS, *_QUALIFIERS, Kind.FLOAT, Kind.FWD)
+_QUALIFIERS: Final = (BtfKind.TYPEDEF, BtfKind.VOLATILE, BtfKind.CONST, BtfKind.RESTRICT, BtfKind.TYPE_TAG)
+_COMPOSITES: Final = (BtfKind.STRUCT, BtfKind.UNION)
+_ENUMS: Final = (BtfKind.ENUM, BtfKind.ENUM64)
+_VALUES: Final = (
+    BtfKind.INT,
+    BtfKind.PTR,
+    BtfKind.ARRAY,
+    *_COMPOSITES,
+    *_ENUMS,
+    *_QUALIFIERS,
+    BtfKind.FLOAT,
+    BtfKind.FWD,
+)
 """What a variable or a member can be. A forward declaration stands for what is never used."""
 
-_SIZED: Final = (Kind.INT, *_COMPOSITES, *_ENUMS, Kind.FLOAT)
+_SIZED: Final = (BtfKind.INT, *_COMPOSITES, *_ENUMS, BtfKind.FLOAT)
 
 _MAX_DEPTH: Final = 256
 """Types inside each other. The kernel takes 32; libbpf recurses into each."""
@@ -83,11 +92,11 @@ class BtfCheck(msgspec.Struct, frozen=True):
 
     # --- what checks are made of --------------------------------------------------------------------------------
 
-    def ids(self, kinds: Collection[Kind]) -> Words:
+    def ids(self, kinds: Collection[BtfKind]) -> Words:
         """The types of these kinds."""
         return np.flatnonzero(np.isin(self.kinds, [int(kind) for kind in kinds])).astype(np.int64)
 
-    def rows(self, *kinds: Kind) -> Rows:
+    def rows(self, *kinds: BtfKind) -> Rows:
         """The records after the heads of all types of these kinds, which have records of one width."""
         width = _EACH[kinds[0]]
         owners = self.ids(kinds)
@@ -97,7 +106,7 @@ class BtfCheck(msgspec.Struct, frozen=True):
         begin = np.repeat(self.heads[owners] + _HEAD, counts) + width * number
         return Rows(np.repeat(owners, counts), self.words[begin[:, np.newaxis] + np.arange(width)])
 
-    def extras(self, kind: Kind) -> tuple[Words, Words]:
+    def extras(self, kind: BtfKind) -> tuple[Words, Words]:
         """The types of a kind, and the words (n, width) after their heads."""
         ids = self.ids([kind])
         return ids, self.words[(self.heads[ids] + _HEAD)[:, np.newaxis] + np.arange(_AFTER[kind])]
@@ -109,7 +118,7 @@ class BtfCheck(msgspec.Struct, frozen=True):
             raise Malformed(f"type {number} of `.BTF` ({self.kind_of(number)}): {what}")
 
     def refuse_references(
-        self, targets: Words, owners: Words, kinds: Collection[Kind], what: str, *, void: bool = False
+        self, targets: Words, owners: Words, kinds: Collection[BtfKind], what: str, *, void: bool = False
     ) -> None:
         """Refuse references that are not to types of `kinds`, nor to void where `void` allows it."""
         self.refuse(targets >= len(self.heads), owners, f"{what} is outside the section")
@@ -117,7 +126,7 @@ class BtfCheck(msgspec.Struct, frozen=True):
         self.refuse(~good, owners, f"{what} is of a kind that cannot be there")
 
     def kind_of(self, number: int) -> str:
-        return Kind(int(self.kinds[number])).name
+        return BtfKind(int(self.kinds[number])).name
 
     def name(self, offset: int) -> str:
         return self.strings[offset : self.strings.index(b"\0", offset)].decode(errors="replace")
@@ -125,33 +134,33 @@ class BtfCheck(msgspec.Struct, frozen=True):
     def size_of(self, number: int) -> int:
         """Bytes of a value of a type that was checked; 0 for what has none."""
         count = 1
-        while (kind := Kind(int(self.kinds[number]))) in (Kind.ARRAY, *_QUALIFIERS):
-            if kind is Kind.ARRAY:
+        while (kind := BtfKind(int(self.kinds[number]))) in (BtfKind.ARRAY, *_QUALIFIERS):
+            if kind is BtfKind.ARRAY:
                 begin = int(self.heads[number]) + _HEAD
                 count *= int(self.words[begin + 2])
                 number = int(self.words[begin])
             else:
                 number = int(self.targets[number])
-        return count * (int(self.targets[number]) if kind in _SIZED else POINTER_SIZE if kind is Kind.PTR else 0)
+        return count * (int(self.targets[number]) if kind in _SIZED else POINTER_SIZE if kind is BtfKind.PTR else 0)
 
     # --- the rules ----------------------------------------------------------------------------------------------
 
     def _check_references(self) -> None:
         for kinds, allowed, void in (
-            ((Kind.PTR, *_QUALIFIERS), (*_VALUES, Kind.FUNC_PROTO), True),
-            ((Kind.VAR,), _VALUES, True),
-            ((Kind.FUNC,), (Kind.FUNC_PROTO,), True),  # void: -gline-tables-only
-            ((Kind.FUNC_PROTO,), _VALUES, True),
-            ((Kind.DECL_TAG,), (*_VALUES, Kind.VAR, Kind.FUNC), False),
+            ((BtfKind.PTR, *_QUALIFIERS), (*_VALUES, BtfKind.FUNC_PROTO), True),
+            ((BtfKind.VAR,), _VALUES, True),
+            ((BtfKind.FUNC,), (BtfKind.FUNC_PROTO,), True),  # void: -gline-tables-only
+            ((BtfKind.FUNC_PROTO,), _VALUES, True),
+            ((BtfKind.DECL_TAG,), (*_VALUES, BtfKind.VAR, BtfKind.FUNC), False),
         ):
             ids = self.ids(kinds)
             self.refuse_references(self.targets[ids], ids, allowed, "what it refers to", void=void)
-        ids, array = self.extras(Kind.ARRAY)
+        ids, array = self.extras(BtfKind.ARRAY)
         self.refuse_references(array[:, 0], ids, _VALUES, "its element")
         self.refuse_references(array[:, 1], ids, _VALUES, "its index")
 
     def _check_numbers(self) -> None:
-        ids, integer = self.extras(Kind.INT)
+        ids, integer = self.extras(BtfKind.INT)
         data, size = integer[:, 0], self.targets[ids]
         bits, offset = data & 0xFF, data >> 16 & 0xFF
         bad = (data > _INT_MASK) | (bits + offset > _MAX_BITS) | (bits > size * 8) | (size == 0)
@@ -159,7 +168,7 @@ class BtfCheck(msgspec.Struct, frozen=True):
         self.refuse(bad, ids, "its size, bits and encoding do not agree")
         ids = self.ids(_ENUMS)
         self.refuse(~np.isin(self.targets[ids], (1, 2, 4, 8)), ids, "its size is not 1, 2, 4 or 8 bytes")
-        ids = self.ids((Kind.FLOAT,))
+        ids = self.ids((BtfKind.FLOAT,))
         self.refuse(~np.isin(self.targets[ids], (2, 4, 8, 12, 16)), ids, "its size is not that of a number")
 
     def _check_records(self) -> None:
@@ -170,9 +179,9 @@ class BtfCheck(msgspec.Struct, frozen=True):
         flags = self.words[self.heads[members.owners] + 1] >> 31 == 1
         bits = np.where(flags, offset & 0xFFFFFF, offset)
         self.refuse(bits > self.targets[members.owners] * 8, members.owners, "a member begins after its end")
-        self._check_names(self.rows(Kind.ENUM))
-        self._check_names(self.rows(Kind.ENUM64))
-        parameters = self.rows(Kind.FUNC_PROTO)
+        self._check_names(self.rows(BtfKind.ENUM))
+        self._check_names(self.rows(BtfKind.ENUM64))
+        parameters = self.rows(BtfKind.FUNC_PROTO)
         self._check_names(parameters)
         self.refuse_references(parameters.words[:, 1], parameters.owners, _VALUES, "a parameter's type", void=True)
 
@@ -181,10 +190,10 @@ class BtfCheck(msgspec.Struct, frozen=True):
 
     def _check_containment(self) -> None:
         """A value cannot contain itself: pointers end what libbpf follows, all else must come to an end."""
-        aliases, arrays = self.ids((*_QUALIFIERS, Kind.VAR)), self.ids((Kind.ARRAY,))
+        aliases, arrays = self.ids((*_QUALIFIERS, BtfKind.VAR)), self.ids((BtfKind.ARRAY,))
         members = self.rows(*_COMPOSITES)
         outer = np.concatenate([aliases, arrays, members.owners])
-        inner = np.concatenate([self.targets[aliases], self.extras(Kind.ARRAY)[1][:, 0], members.words[:, 1]])
+        inner = np.concatenate([self.targets[aliases], self.extras(BtfKind.ARRAY)[1][:, 0], members.words[:, 1]])
         for _ in range(_MAX_DEPTH):
             is_open = np.zeros(len(self.heads), bool)
             is_open[outer] = True
@@ -216,7 +225,7 @@ def _parts(data: bytes, order: str) -> tuple[bytes, bytes]:
 def _heads(words: list[int]) -> Words:
     """Where each type begins; row 0, void, is nowhere."""
     after, each = {int(kind): n for kind, n in _AFTER.items()}, {int(kind): n for kind, n in _EACH.items()}
-    heads, at, end, last = [0], 0, len(words), int(max(Kind))
+    heads, at, end, last = [0], 0, len(words), int(max(BtfKind))
     while at < end:
         heads.append(at)
         if end - at < _HEAD:

@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from provisioner.codec.btf import MAGIC, Kind
+from provisioner.codec.btf import MAGIC, BtfKind
 from provisioner.object_check.btf import BtfCheck
 from provisioner.object_check.elf import ElfFile
 from provisioner.object_check.fault import Malformed, Words, first, words_of
@@ -71,7 +71,7 @@ def _check_records(part: str, name: str, records: Words, types: BtfCheck, elf: E
         return
     _refuse((second == 0) | (second >= len(types.heads)), part, name, "is of a type outside `.BTF`")
     if part == _FUNCTIONS[0]:
-        _refuse(types.kinds[second] != Kind.FUNC, part, name, "is of a type that is not a function")
+        _refuse(types.kinds[second] != BtfKind.FUNC, part, name, "is of a type that is not a function")
     else:
         _refuse(third >= len(types.strings), part, name, "has an access outside the section of names")
         _refuse(records[:, 3] > _MAX_CORE_KIND, part, name, "is of an unknown kind")

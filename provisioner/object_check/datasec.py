@@ -6,7 +6,7 @@ from typing import Final
 
 import numpy as np
 
-from provisioner.codec.btf import Kind
+from provisioner.codec.btf import BtfKind
 from provisioner.object_check.btf import BtfCheck
 from provisioner.object_check.elf import ElfFile
 from provisioner.object_check.fault import Malformed, Words
@@ -20,14 +20,14 @@ _MAX_KCONFIG: Final = 1 << 20
 
 def check_datasecs(types: BtfCheck, elf: ElfFile) -> None:
     """Raise Malformed for a section that holds other things, or more than it has room for."""
-    rows = types.rows(Kind.DATASEC)
+    rows = types.rows(BtfKind.DATASEC)
     targets, offsets, sizes = rows.words.T
-    types.refuse_references(targets, rows.owners, (Kind.VAR, Kind.FUNC), "what is in it")
+    types.refuse_references(targets, rows.owners, (BtfKind.VAR, BtfKind.FUNC), "what is in it")
     # clang leaves the size of most at 0, for libbpf to set it.
     whole = types.targets[rows.owners]
     types.refuse((whole > 0) & (offsets + sizes > whole), rows.owners, "a variable in it is outside")
     names = np.array([types.name(int(types.names[owner])) for owner in rows.owners], object)
-    is_function = types.kinds[targets] == Kind.FUNC
+    is_function = types.kinds[targets] == BtfKind.FUNC
     types.refuse(is_function & (names != _KSYMS), rows.owners, f"a function is in it, though it is not {_KSYMS}")
     values = types.targets[targets]
     _check_sizes(types, values[names == _KCONFIG], _KCONFIG, _MAX_KCONFIG)

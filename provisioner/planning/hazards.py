@@ -15,7 +15,7 @@ from provisioner.model.errors import Problem, RefusedError
 from provisioner.model.location import Location
 from provisioner.model.map_shape import shape_differences
 from provisioner.model.observed import ObservedState
-from provisioner.model.spec import ExtraInnerMaps, Limits, OnReplace
+from provisioner.model.spec import ChangeLimits, ExtraInnerMaps, OnReplace
 from provisioner.model.special_fields import CALLED_BACK
 from provisioner.model.words import plural
 from provisioner.planning.changes import Action, LinkChange, MapChange, ObjectChange, Reason
@@ -244,7 +244,7 @@ def made_here(desired: DesiredState, observed: ObservedState) -> bool:
     return own or bool(observed.object_maps or observed.programs or observed.links)
 
 
-def _limit(change: MapChange, limits: Limits | None) -> Iterable[Refusal]:
+def _limit(change: MapChange, limits: ChangeLimits | None) -> Iterable[Refusal]:
     """Refuse to delete, or update, more than a share of what is live; few things may always go."""
     at_least = limits.at_least if limits and limits.at_least is not None else DEFAULT_AT_LEAST
     deletes = limits.delete_percent if limits and limits.delete_percent is not None else DEFAULT_DELETE_PERCENT

@@ -35,7 +35,7 @@ def make_chunk(file: str, columns: dict[Path, Column], lines: Sequence[int], fin
     return RawChunk(file, len(lines), packed, dict.fromkeys(columns, marks), find)
 
 
-class Gatherer:
+class ChunkBuilder:
     """Gathers rows of one file that may differ in shape, one by one, into chunks of one shape each."""
 
     __slots__ = ("_file", "_find", "_open")

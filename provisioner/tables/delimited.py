@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 def read(file: InputFile, wanted: tuple[Wanted, ...], problems: Problems) -> Iterator[RawChunk]:
     """The wanted columns of the file's rows. Raises OSError."""
-    reader = _Reader(file, wanted, problems)
+    reader = _CsvReader(file, wanted, problems)
     try:
         with file.open() as stream:
             yield from reader.chunks(stream)
@@ -59,7 +59,7 @@ def _limited(text: io.TextIOWrapper) -> Iterator[str]:
         yield line
 
 
-class _Reader:
+class _CsvReader:
     def __init__(self, file: InputFile, wanted: tuple[Wanted, ...], problems: Problems) -> None:
         self._file = str(file)
         self._lines = Lines(file)

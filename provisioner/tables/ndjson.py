@@ -15,7 +15,7 @@ from provisioner.model.tree import RawChunk
 from provisioner.model.types import shown
 from provisioner.tables import plain_ndjson
 from provisioner.tables.blocks import FEW_BYTES, Block, block_chunk, blocks
-from provisioner.tables.chunks import MAX_PROBLEMS, Gatherer, Lines, UnreadableError, flatten, steps
+from provisioner.tables.chunks import MAX_PROBLEMS, ChunkBuilder, Lines, UnreadableError, flatten, steps
 from provisioner.tables.wanted import Wanted, missing, origin
 
 if TYPE_CHECKING:
@@ -33,10 +33,10 @@ _DECODER: Final = json.JSONDecoder(parse_int=str, parse_float=str)
 
 def read(file: InputFile, wanted: tuple[Wanted, ...], problems: Problems) -> Iterator[RawChunk]:
     """The wanted members of each line's object. Raises OSError."""
-    return _Reader(file, wanted, problems).chunks()
+    return _NdjsonReader(file, wanted, problems).chunks()
 
 
-class _Reader:
+class _NdjsonReader:
     def __init__(self, file: InputFile, wanted: tuple[Wanted, ...], problems: Problems) -> None:
         self._input = file
         self._file = str(file)
@@ -52,7 +52,7 @@ class _Reader:
         self._hopeless = False
 
     def chunks(self) -> Iterator[RawChunk]:
-        gatherer = Gatherer(self._file, self._find)
+        gatherer = ChunkBuilder(self._file, self._find)
         with self._input.open() as stream:
             for block in blocks(stream, 1):
                 if (columns := self._split(block)) is not None:
@@ -67,7 +67,7 @@ class _Reader:
     def _split(self, block: Block) -> list[Spans] | None:
         return plain_ndjson.split(block, self._names) if len(block.data) >= FEW_BYTES else None
 
-    def _by_lines(self, block: Block, gatherer: Gatherer) -> Iterator[RawChunk]:
+    def _by_lines(self, block: Block, gatherer: ChunkBuilder) -> Iterator[RawChunk]:
         """The chunks that the block's lines fill; what is wrong with a line is told, up to a limit."""
         for number, line in enumerate(io.BytesIO(block.data), start=block.line):
             row = self._row(number, line)

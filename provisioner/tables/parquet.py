@@ -11,7 +11,15 @@ from provisioner.files.reading import InputFile
 from provisioner.model.errors import Problems
 from provisioner.model.location import Location
 from provisioner.model.tree import RawChunk
-from provisioner.tables.chunks import CHUNK_ROWS, MAX_PROBLEMS, Gatherer, UnreadableError, flatten, make_chunk, steps
+from provisioner.tables.chunks import (
+    CHUNK_ROWS,
+    MAX_PROBLEMS,
+    ChunkBuilder,
+    UnreadableError,
+    flatten,
+    make_chunk,
+    steps,
+)
 from provisioner.tables.wanted import Wanted, missing, origin
 
 if TYPE_CHECKING:
@@ -32,13 +40,13 @@ def read(file: InputFile, wanted: tuple[Wanted, ...], problems: Problems) -> Ite
         return
     try:
         with file.open() as stream, pyarrow.parquet.ParquetFile(stream) as table:
-            yield from _Reader(pyarrow, str(file), wanted, problems).chunks(table)
+            yield from _ParquetReader(pyarrow, str(file), wanted, problems).chunks(table)
     except (pyarrow.ArrowException, ValueError) as error:  # ValueError: text that is not UTF-8
         reason = str(error).splitlines()[0]
         problems.add(f"{file} is no Parquet file that can be read: {reason}", wanted[0].where)
 
 
-class _Reader:
+class _ParquetReader:
     def __init__(self, pyarrow: Any, file: str, wanted: tuple[Wanted, ...], problems: Problems) -> None:
         self._types = pyarrow.types
         self._member = pyarrow.compute.struct_field
@@ -56,7 +64,7 @@ class _Reader:
             return
         names = list(dict.fromkeys(steps[0] for steps in self._steps))
         nested = any(self._types.is_nested(kind) for kind in kinds)
-        gatherer = Gatherer(self._file, self._find)
+        gatherer = ChunkBuilder(self._file, self._find)
         first = 1
         for batch in file.iter_batches(_BATCH_ROWS, columns=names):
             columns = [reduce(self._member, rest, batch.column(name)) for name, *rest in self._steps]
@@ -117,7 +125,7 @@ class _Reader:
         values: list[Any] = column.to_pylist()
         return values if self._types.is_string(column.type) else [_text(value) for value in values]
 
-    def _by_row(self, columns: list[Any], first: int, gatherer: Gatherer) -> Iterator[RawChunk]:
+    def _by_row(self, columns: list[Any], first: int, gatherer: ChunkBuilder) -> Iterator[RawChunk]:
         """The careful way, for lists and structs, whose lengths may differ from row to row."""
         values = zip(*(column.to_pylist() for column in columns), strict=True)
         for number, row in enumerate(values, start=first):

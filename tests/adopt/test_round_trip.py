@@ -25,7 +25,7 @@ from provisioner.language.read_types import read_type
 from provisioner.model.errors import Problems
 from provisioner.model.location import Location
 from provisioner.model.map_shape import MapShape
-from provisioner.model.tree import Mapping, Scalar
+from provisioner.model.tree import MappingNode, ScalarNode
 from provisioner.model.type_expr import TypeExpr
 from provisioner.model.types import Type
 from provisioner.model.uapi import MapFlag, MapType
@@ -35,14 +35,14 @@ HERE: Final = Location("test")
 
 
 def named(text: str) -> TypeExpr:
-    found = read_type(Scalar(text, HERE), Problems())
+    found = read_type(ScalarNode(text, HERE), Problems())
     assert found is not None
     return found
 
 
 def formed(form: str, **members: str) -> TypeExpr:
-    pairs = tuple((Scalar(name, HERE), Scalar(text, HERE)) for name, text in members.items())
-    found = read_type(Mapping(((Scalar(form, HERE), Mapping(pairs, HERE)),), HERE), Problems())
+    pairs = tuple((ScalarNode(name, HERE), ScalarNode(text, HERE)) for name, text in members.items())
+    found = read_type(MappingNode(((ScalarNode(form, HERE), MappingNode(pairs, HERE)),), HERE), Problems())
     assert found is not None
     return found
 

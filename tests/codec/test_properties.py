@@ -19,7 +19,7 @@ from provisioner.codec.integer import Integer
 from provisioner.codec.layout import Field, Struct
 from provisioner.codec.members import Bits
 from provisioner.codec.percpu import PerCpu
-from provisioner.codec.scalar import Scalar
+from provisioner.codec.scalar import ScalarType
 from provisioner.model.errors import Problems
 from provisioner.model.type_expr import ArrayType, TypeExpr
 
@@ -181,7 +181,7 @@ texts = st.text("0123456789abcdefx:./-+ _{}\0\u00e4\u0663", max_size=20) | numbe
 @given(st.sampled_from([*SCALARS, "bool", "cidr4", "cidr6", lpm("be16"), lpm("char[2]")]), st.lists(texts, max_size=4))
 def test_the_fast_path_takes_only_what_the_strict_one_takes(written: TypeExpr | str, column: list[str]) -> None:
     type_ = built(written)
-    assert isinstance(type_, Scalar)
+    assert isinstance(type_, ScalarType)
     together = type_.parse_all(column)
     if together is not None:
         assert together.tobytes() == b"".join(type_.parse_one(text) for text in column)

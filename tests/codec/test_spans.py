@@ -10,7 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from provisioner.codec import ByteOrder, Type
-from provisioner.codec.scalar import Scalar
+from provisioner.codec.scalar import ScalarType
 from provisioner.codec.spans import PAD, Spans, distinct, parse_decimal, parse_ipv4, split_last
 from provisioner.model.type_expr import TypeExpr
 from provisioner.model.types import Column, Fault, Path
@@ -107,7 +107,7 @@ FAST: list[tuple[TypeExpr | str, list[str]]] = [
 def test_what_is_written_most_is_read_at_once(kind: TypeExpr | str, texts: list[str]) -> None:
     """Else nothing here would tell that the fast way is never taken."""
     type_ = built(kind, "little")
-    assert isinstance(type_, Scalar)
+    assert isinstance(type_, ScalarType)
     found = type_.parse_spans(spans(texts))
     assert found is not None
     assert found.tobytes() == b"".join(type_.parse_one(text) for text in texts)

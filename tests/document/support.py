@@ -17,8 +17,7 @@ from provisioner.language import read_spec, schema, schema_file
 from provisioner.model.errors import Problem, Problems
 from provisioner.model.location import Location
 from provisioner.model.spec import Spec
-from provisioner.model.tree import Mapping as MappingNode
-from provisioner.model.tree import Node, RawEntries, Scalar
+from provisioner.model.tree import MappingNode, RawEntries, ScalarNode, SpecNode
 
 HEAD = "version: 1\nname: edge\n"
 
@@ -67,7 +66,7 @@ def composed(text: str | bytes, *, in_python: bool = False) -> tuple[MappingNode
     return compose(Events(BytesIO(content), in_python=in_python), "spec.yaml", problems), problems
 
 
-def at(tree: Node | None, *path: str) -> Node:
+def at(tree: SpecNode | None, *path: str) -> SpecNode:
     for name in path:
         assert isinstance(tree, MappingNode)
         tree = tree.get(name)
@@ -75,7 +74,7 @@ def at(tree: Node | None, *path: str) -> Node:
     return tree
 
 
-def rows(node: Node) -> list[tuple[dict[tuple[str | int, ...], str | None], Location]]:
+def rows(node: SpecNode) -> list[tuple[dict[tuple[str | int, ...], str | None], Location]]:
     """Each entry of `node` as text by path, with the place of its key; in the order of the file."""
     assert isinstance(node, RawEntries)
     found = []
@@ -87,11 +86,11 @@ def rows(node: Node) -> list[tuple[dict[tuple[str | int, ...], str | None], Loca
     return sorted(found, key=lambda pair: pair[1])
 
 
-def texts(node: Node) -> list[tuple[str | None, str | None]]:
+def texts(node: SpecNode) -> list[tuple[str | None, str | None]]:
     """(key, value) of entries whose keys and values are scalars."""
     return [(row["key",], row["value",]) for row, _ in rows(node)]
 
 
-def scalar(node: Node) -> tuple[str | None, int, int]:
-    assert isinstance(node, Scalar)
+def scalar(node: SpecNode) -> tuple[str | None, int, int]:
+    assert isinstance(node, ScalarNode)
     return node.text, node.where.line, node.where.column

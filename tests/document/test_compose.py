@@ -12,7 +12,7 @@ from provisioner.document.compose import MAX_ALIASED, MAX_DEPTH
 from provisioner.language.scalars import plain
 from provisioner.model.errors import Problems
 from provisioner.model.location import Location
-from provisioner.model.tree import Mapping, RawEntries, Sequence
+from provisioner.model.tree import MappingNode, RawEntries, SequenceNode
 from tests.document.support import at, composed, rows, scalar, texts, told, write
 
 TRAPS = ["12:30:45", "0755", "on", "yes", "1_000", "~", "null", "0o17", "1e3", ".inf", "2001-01-01", "=", "0b1", "True"]
@@ -30,7 +30,7 @@ def test_text_stays_as_written(trap: str, in_python: bool) -> None:
 def test_scalars_know_their_place_and_whether_they_were_quoted() -> None:
     tree, _ = composed("a: x\nb:\n  - 'on'\n  - !!str 5\n  - |\n    two\n    lines\nc:\nd: ''\n")
     items = at(tree, "b")
-    assert isinstance(items, Sequence)
+    assert isinstance(items, SequenceNode)
     assert [scalar(item) for item in items.items] == [("on", 3, 5), ("5", 4, 5), ("two\nlines\n", 5, 5)]
     assert [getattr(item, "quoted", None) for item in items.items] == [True, True, True]
     assert scalar(at(tree, "c"))[0] is None
@@ -115,8 +115,8 @@ maps: {entries: {type: array, entries: {1: 2}}}
 outer_maps: {o: {key: {struct: {entries: {union: {a: u8}}}}, inner_maps: {entries: {entries: {3: {entries: 4}}}}}}
 """)
     assert not len(problems)
-    assert isinstance(at(tree, "types", "t", "struct", "entries"), Mapping)
-    assert isinstance(at(tree, "outer_maps", "o", "key", "struct", "entries"), Mapping)
+    assert isinstance(at(tree, "types", "t", "struct", "entries"), MappingNode)
+    assert isinstance(at(tree, "outer_maps", "o", "key", "struct", "entries"), MappingNode)
     assert texts(at(tree, "maps", "entries", "entries")) == [("1", "2")]
     inner = at(tree, "outer_maps", "o", "inner_maps", "entries", "entries")
     assert [row for row, _ in rows(inner)] == [{("key",): "3", ("value", "entries"): "4"}]

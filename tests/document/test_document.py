@@ -10,7 +10,7 @@ import pytest
 from provisioner import document
 from provisioner.model.errors import Problems
 from provisioner.model.location import Location
-from provisioner.model.tree import Scalar, Sequence
+from provisioner.model.tree import ScalarNode, SequenceNode
 from tests.document.support import HEAD, at, load, scalar, texts, told, write
 
 
@@ -29,7 +29,7 @@ def test_files_beside_each_other(tmp_path: Path) -> None:
     assert texts(at(found.tree, "maps", "m", "entries")) == [("1", "2"), ("3", "4")]
     assert scalar(at(found.tree, "maps", "n", "type"))[0] == "array"
     listed = at(found.tree, "outer_maps", "o", "inner_maps")
-    assert isinstance(listed, Sequence)
+    assert isinstance(listed, SequenceNode)
     assert [scalar(at(item, "key"))[0] for item in listed.items] == ["1", "2"]
     assert [Path(name).name for name in found.files] == ["a.yaml", "b.yml"]
 
@@ -126,12 +126,12 @@ def test_overlays_win_leaf_by_leaf_and_places_say_from_where(tmp_path: Path) -> 
     found, problems = load(tmp_path, "base.yaml", overlays=("prod.yaml", "site.yaml"))
     assert problems == []
     over = at(found.tree, "maps", "m", "max_entries")
-    assert isinstance(over, Scalar)
+    assert isinstance(over, ScalarNode)
     assert (over.text, Path(over.where.file).name) == ("10", "site.yaml")
     assert scalar(at(found.tree, "maps", "m", "type"))[0] == "hash"
     assert sorted(texts(at(found.tree, "maps", "m", "entries"))) == [("1", "a"), ("2", "B"), ("3", "C"), ("4", "D")]
     after = at(found.tree, "maps", "m", "after")
-    assert isinstance(after, Sequence)
+    assert isinstance(after, SequenceNode)
     assert [scalar(item)[0] for item in after.items] == ["r"]
 
 

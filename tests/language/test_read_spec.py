@@ -9,7 +9,7 @@ import pytest
 from provisioner.attach.xdp import Xdp
 from provisioner.model.attachment import IfMissing
 from provisioner.model.spec import Contents, ExtraInnerMaps, KeyRange, OnReplace, Spec, TableRef, Update
-from provisioner.model.tree import Mapping, RawEntries, Scalar
+from provisioner.model.tree import MappingNode, RawEntries, ScalarNode
 from provisioner.model.type_expr import (
     ArrayType,
     BtfType,
@@ -142,7 +142,7 @@ def test_outer_maps(edge: Spec) -> None:
     tenants, vips, blocklist = (edge.outer_maps[name] for name in ("tenants", "vips", "blocklist"))
     assert isinstance(tenants.inner_maps, tuple)
     plain, table, shared = tenants.inner_maps
-    assert isinstance(plain.key, Scalar)
+    assert isinstance(plain.key, ScalarNode)
     assert (plain.key.text, plain.where.line, plain.where.column) == ("42", 44, 7)
     assert isinstance(table.entries, TableRef)
     assert (table.max_entries, table.entries.file.text) == (65536, "acl/43.csv")
@@ -155,7 +155,7 @@ def test_outer_maps(edge: Spec) -> None:
     assert shared.key.last.where.column == 12
     assert (vips.object, vips.fields.map_type, vips.extra_inner_maps) == ("router", None, ExtraInnerMaps.DELETE)
     assert isinstance(blocklist.inner_maps, tuple)
-    assert isinstance(blocklist.inner_maps[0].key, Mapping)
+    assert isinstance(blocklist.inner_maps[0].key, MappingNode)
     assert blocklist.limits is not None
     assert (blocklist.limits.delete_percent, blocklist.limits.at_least) == (30, 10)
     assert blocklist.prevent_destroy
@@ -190,7 +190,7 @@ outer_maps: {o: {type: hash_of_maps, key: "char[16]", max_entries: 9, inner: i, 
     assert problems == []
     inner_maps = spec.outer_maps["o"].inner_maps
     assert isinstance(inner_maps, tuple)
-    assert [key.text for key in (found.key for found in inner_maps) if isinstance(key, Scalar)] == ["a..b", "from"]
+    assert [key.text for key in (found.key for found in inner_maps) if isinstance(key, ScalarNode)] == ["a..b", "from"]
 
 
 TEMPLATE = "inner_templates: {i: {type: hash, key: u8, value: u8, max_entries: 1}}\n"

@@ -13,7 +13,7 @@ from provisioner.model.entry_table import EntryTable
 from provisioner.model.location import Location
 from provisioner.model.map_shape import MapShape
 from provisioner.model.observed import ObservedBlock, ObservedMap, ObservedSlots
-from provisioner.model.spec import Contents, ExtraInnerMaps, Limits, Update
+from provisioner.model.spec import ChangeLimits, Contents, ExtraInnerMaps, Update
 from provisioner.model.uapi import MapType
 
 HERE = Location("spec.yaml", 1, 1)
@@ -58,7 +58,7 @@ def desired(
     update: Update = Update.AUTO,
     capacity: Mapping[int, int] | None = None,
     shared: Mapping[int, int] | None = None,
-    limits: Limits | None = None,
+    limits: ChangeLimits | None = None,
     name: str = "outer",
     after: tuple[str, ...] = (),
     prevent_destroy: bool = False,

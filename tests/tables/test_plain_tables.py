@@ -51,7 +51,7 @@ def both_ways(path: Path, block: int, table: TableRef | None = None) -> tuple[tu
         patch.setattr(delimited, "FEW_BYTES", 0)
         patch.setattr(blocks, "BLOCK_BYTES", block)
         by_blocks, problems, chunks = told(path, table)
-        patch.setattr(delimited._Reader, "chunks", lambda reader, stream: reader._by_rows(stream, 0))
+        patch.setattr(delimited._CsvReader, "chunks", lambda reader, stream: reader._by_rows(stream, 0))
         by_rows, same_problems, same_chunks = told(path, table)
     assert problems == same_problems
     if not problems:  # else there is nothing that uses the rows

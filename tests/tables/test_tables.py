@@ -22,13 +22,13 @@ from hypothesis import strategies as st
 
 import provisioner
 from provisioner.codec.integer import Integer
-from provisioner.desired.rows import Gatherer, Part
+from provisioner.desired.rows import EntryEncoder, EntrySource
 from provisioner.model.desired import DesiredMap, DesiredState
 from provisioner.model.errors import Problems
 from provisioner.model.host import Host
 from provisioner.model.location import Location
 from provisioner.model.spec import TableColumn, TableRef
-from provisioner.model.tree import RawChunk, Scalar
+from provisioner.model.tree import RawChunk, ScalarNode
 from provisioner.project import SpecError
 from provisioner.tables import read_table
 from provisioner.tables.chunks import MAX_PROBLEMS
@@ -72,7 +72,7 @@ def reference(
     value: TableColumn | None = None,
     outer_key: TableColumn | None = None,
 ) -> TableRef:
-    return TableRef(Scalar(name, AT), kind, key, value, outer_key, AT)
+    return TableRef(ScalarNode(name, AT), kind, key, value, outer_key, AT)
 
 
 def read(
@@ -539,10 +539,10 @@ def test_memory_is_the_packed_entries_and_one_chunk(tmp_path: Path, suffix: str,
     big_table(path, count)
     key, value = Integer("u32", 4, False, "little", 32), Integer("u64", 8, False, "little", 64)
     problems = Problems()
-    gatherer = Gatherer(key, value, problems)
+    gatherer = EntryEncoder(key, value, problems)
     tracemalloc.start()
     try:
-        gatherer.take([Part(read_table(reference(path.name), path, problems), 0, lambda: "tenants[7]")])
+        gatherer.take([EntrySource(read_table(reference(path.name), path, problems), 0, lambda: "tenants[7]")])
         kept, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
