@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 from msgspec.structs import replace
@@ -17,6 +16,8 @@ from provisioner.model.uapi import (
     OUTER_TYPES,
     PERCPU_TYPES,
     SOCKET_TYPES,
+    U32,
+    Id,
     MapFlag,
     MapType,
 )
@@ -33,21 +34,13 @@ class MapShape(msgspec.Struct, frozen=True):
     """
 
     map_type: MapType
-    key_size: int
-    value_size: int
-    max_entries: int
+    key_size: U32
+    value_size: U32
+    max_entries: U32
     map_flags: MapFlag = MapFlag(0)
-    map_extra: int = 0
-    numa_node: int | None = None
+    map_extra: Id = 0
+    numa_node: U32 | None = None
     specials: tuple[Special, ...] | None = ()
-
-    @staticmethod
-    def from_json(fields: Mapping[str, Any]) -> MapShape:
-        """A shape out of what `msgspec.to_builtins` made of it. Raises KeyError or TypeError for other things."""
-        kinds = {"map_type": MapType(fields["map_type"]), "map_flags": MapFlag(fields["map_flags"])}
-        specials = fields.get("specials", ())
-        kept = None if specials is None else tuple(Special(**one) for one in specials)
-        return MapShape(**{**fields, **kinds, "specials": kept})
 
     def with_capacity(self, max_entries: int) -> MapShape:
         """The same shape with other room."""

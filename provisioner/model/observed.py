@@ -16,7 +16,7 @@ from provisioner.model.inner_template import Probed
 from provisioner.model.map_shape import MapShape
 from provisioner.model.record import Meta
 from provisioner.model.types import Bytes
-from provisioner.model.uapi import LinkType
+from provisioner.model.uapi import U32, Id, LinkType
 
 
 class ObservedSlots(msgspec.Struct, frozen=True):
@@ -58,10 +58,10 @@ class ObservedBlock(msgspec.Struct, frozen=True):
 class ObservedProgram(msgspec.Struct, frozen=True):
     """A pinned program; `map_ids` are the maps it uses."""
 
-    id: int
+    id: Id
     name: str
     tag: str
-    map_ids: tuple[int, ...]
+    map_ids: tuple[Id, ...]
 
 
 _LINK_WORDS: Final[Mapping[int, tuple[str, str]]] = {
@@ -87,11 +87,11 @@ class ObservedLink(msgspec.Struct, frozen=True, rename={"target": "ifindex"}):
     0 if that is gone, and for links of other types. In JSON it is called `ifindex`, as in version 1 of snapshots.
     """
 
-    id: int
-    program_id: int
-    target: int
-    type: int = LinkType.XDP
-    attach_type: int = 0
+    id: Id
+    program_id: Id
+    target: Id
+    type: U32 = LinkType.XDP
+    attach_type: U32 = 0
 
     @property
     def ifindex(self) -> int | None:

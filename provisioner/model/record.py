@@ -33,19 +33,26 @@ class Meta(msgspec.Struct, frozen=True):
 
     @staticmethod
     def from_json(text: str) -> Meta:
-        """Raises ValueError or KeyError where the text is no meta of ours."""
-        data = json.loads(text)
-        shapes = {name: MapShape.from_json(fields) for name, fields in data["templates"].items()}
-        used = {pin: tuple(ids) for pin, ids in data["used_maps"].items()}
-        return Meta(
-            data["project"],
-            data["objects"],
-            shapes,
-            data["attachments"] if "attachments" in data else _of_modes(data["attach_modes"]),
-            used,
-            tuple(data["protected"]),
-            tuple(data["pins"]),
-        )
+        """Raises ValueError where the text is not a record."""
+        try:
+            read = msgspec.json.decode(text, type=_Record)
+        except (msgspec.DecodeError, RecursionError) as error:
+            raise ValueError(str(error)) from error
+        attachments = _of_modes(read.attach_modes) if read.attachments is None else read.attachments
+        return Meta(read.project, read.objects, read.templates, attachments, read.used_maps, read.protected, read.pins)
+
+
+class _Record(msgspec.Struct, frozen=True):
+    """A record as it is decoded; one of version 0.2 has `attach_modes` in place of `attachments`."""
+
+    project: str
+    objects: Mapping[str, str]
+    templates: Mapping[str, MapShape]
+    used_maps: Mapping[str, tuple[int, ...]]
+    protected: tuple[str, ...]
+    pins: tuple[str, ...]
+    attachments: Mapping[str, Settings] | None = None
+    attach_modes: Mapping[str, str] = {}
 
 
 def _of_modes(modes: Mapping[str, str]) -> dict[str, Settings]:

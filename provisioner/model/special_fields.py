@@ -11,7 +11,7 @@ from typing import Final
 
 import msgspec
 
-from provisioner.model.uapi import LRU_TYPES, PERCPU_TYPES, MapType
+from provisioner.model.uapi import LRU_TYPES, PERCPU_TYPES, U32, MapType
 
 SPIN_LOCK: Final = "bpf_spin_lock"
 
@@ -63,7 +63,7 @@ class Special(msgspec.Struct, frozen=True, order=True):
     A pointer's kind says what it points to: `kptr task_struct`.
     """
 
-    offset: int
+    offset: U32
     kind: str
 
     def moved(self, offset: int) -> Special:

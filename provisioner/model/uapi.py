@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 from enum import IntEnum, IntFlag
-from typing import Final
+from typing import Annotated, Final
+
+import msgspec
 
 ENOTSUPP: Final = 524
 """What the kernel says to an operation that a map type lacks; not in Python's `errno`."""
 
 OBJ_NAME_LEN: Final = 15
 """Characters of a kernel object's name (BPF_OBJ_NAME_LEN less its NUL)."""
+
+U32 = Annotated[int, msgspec.Meta(ge=0, le=0xFFFF_FFFF)]
+"""`__u32`: what is decoded is checked."""
+
+Id = Annotated[int, msgspec.Meta(ge=0, le=0x7FFF_FFFF_FFFF_FFFF)]
+"""A number that the kernel gives: an id, an inode."""
 
 
 class MapType(IntEnum):

@@ -21,7 +21,7 @@ def read(path: Path) -> Meta:
         raw = maps.lookup(fd, _KEY, shape.value_size) or b""
     try:
         return Meta.from_json(raw.rstrip(b"\0").decode())
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except ValueError as error:
         hint = "find out who made it; if it can go, remove this pin, and take the maps over with --take-over"
         raise HostError(Problem("this is no record of ours", hint=hint, address=str(path))) from error
 

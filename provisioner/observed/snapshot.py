@@ -6,14 +6,10 @@ reads them in its own way.
 
 from __future__ import annotations
 
-import io
-import json
-import zipfile
-import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import PurePath
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Annotated, Final, Literal
 
 import msgspec
 import numpy as np
@@ -24,24 +20,17 @@ from provisioner.model.access import Access
 from provisioner.model.attachment import AttachPoint
 from provisioner.model.errors import InputError, Problem
 from provisioner.model.host import Host
-from provisioner.model.location import Location
 from provisioner.model.map_shape import MapShape
 from provisioner.model.observed import ObservedLink, ObservedProgram
 from provisioner.model.pins import META_PIN
 from provisioner.model.record import Meta
 from provisioner.model.type_expr import VMLINUX
 from provisioner.model.types import Bytes
+from provisioner.model.uapi import U32, Id
 from provisioner.observed.sources import SeenEntries, SeenInnerMaps, SeenMap
 
-FORMAT: Final = "provisioner-snapshot"
-VERSION: Final = 1
-_HEADER: Final = "header.json"
-_COLUMNS: Final[Sequence[str]] = ("ids", "max_entries", "counts", "keys", "values")
-_DAMAGED: Final = (
-    *(ValueError, KeyError, TypeError, AttributeError, EOFError, RuntimeError, OSError),
-    *(zipfile.BadZipFile, zlib.error),
-)
-"""What reading a file raises that is no snapshot."""
+MAX_CPUS: Final = 1 << 16
+"""More than any kernel is built for (NR_CPUS)."""
 
 _TAKE_ANEW: Final = "take the snapshot anew, with this spec"
 
@@ -56,8 +45,8 @@ class Header(msgspec.Struct, frozen=True):
     host: str
     kernel: str
     taken: str
-    byteorder: str
-    possible_cpus: int
+    byteorder: Literal["little", "big"]
+    possible_cpus: Annotated[int, msgspec.Meta(ge=1, le=MAX_CPUS)]
     project: str
     pin_root: str
     exists: bool
@@ -65,12 +54,12 @@ class Header(msgspec.Struct, frozen=True):
     meta: str | None
     programs: Mapping[str, ObservedProgram]
     links: Mapping[str, ObservedLink]
-    interfaces: Mapping[str, int]
-    cgroups: Mapping[str, int]
+    interfaces: Mapping[str, U32]
+    cgroups: Mapping[str, Id]
     inner_pins: Mapping[str, tuple[str, ...]] = {}
     access: Mapping[str, Access] = {}
-    groups: Mapping[str, int] = {}
-    namespaces: Mapping[str, int] = {}
+    groups: Mapping[str, U32] = {}
+    namespaces: Mapping[str, Id] = {}
 
 
 class Held(msgspec.Struct, frozen=True):
@@ -114,7 +103,7 @@ class Snapshot(msgspec.Struct, frozen=True):
         return Snapshot(header, maps, tuple(held), tuple(one.starts() for one in held), btf)
 
     def host(self) -> Host:
-        return Host("little" if self.header.byteorder == "little" else "big", self.header.possible_cpus)
+        return Host(self.header.byteorder, self.header.possible_cpus)
 
     def lookups(self) -> dict[str, Lookup]:
         """How names are looked up on the host."""
@@ -194,7 +183,8 @@ class Snapshot(msgspec.Struct, frozen=True):
     def inner_maps(
         self, path: PurePath, numbers: Sequence[int], whole: Sequence[bool], template: MapShape, rows: int
     ) -> SeenInnerMaps:
-        keys, values = [np.zeros((0, template.key_size), np.uint8)], [np.zeros((0, 0), np.uint8)]
+        keys = [np.zeros((0, template.key_size), np.uint8)]
+        values = [np.zeros((0, 0), np.uint8)]
         capacities: list[int] = []
         counts: list[int] = []
         total = 0
@@ -208,9 +198,8 @@ class Snapshot(msgspec.Struct, frozen=True):
             if seen is not None and counts[-1]:
                 keys.append(seen.keys)
                 values.append(seen.values)
-        values = values[1:] or values
         sizes = np.array(capacities, np.uint32), np.array(counts, np.int64)
-        return SeenInnerMaps(*sizes, np.concatenate(keys), np.concatenate(values))
+        return SeenInnerMaps(*sizes, np.concatenate(keys[1:] or keys), np.concatenate(values[1:] or values))
 
     def program(self, path: PurePath) -> ObservedProgram:
         return self.header.programs[path.name]
@@ -233,78 +222,3 @@ class Snapshot(msgspec.Struct, frozen=True):
             if at < len(held.ids) and int(held.ids[at]) == number:
                 return held, starts, at
         return None
-
-
-# --- the file ----------------------------------------------------------------------------------------------------
-
-
-def to_bytes(snapshot: Snapshot) -> bytes:
-    """The file of a snapshot."""
-    listed = [
-        {"path": path, "id": seen.id, "shape": msgspec.to_builtins(seen.shape), "slots": seen.shape.is_outer}
-        for path, seen in sorted(snapshot.maps.items())
-    ]
-    columns: dict[str, NDArray[Any]] = {}
-    for number, (_, seen) in enumerate(sorted(snapshot.maps.items())):
-        if seen.shape.is_outer:
-            columns |= {f"maps/{number}/keys": seen.keys, f"maps/{number}/ids": seen.inner_ids}
-    for number, held in enumerate(snapshot.held):
-        for name in _COLUMNS:
-            columns[f"held/{number}/{name}"] = getattr(held, name)
-    header = {"format": FORMAT, "version": VERSION, **msgspec.to_builtins(snapshot.header)}
-    header |= {"maps": listed, "held": [msgspec.to_builtins(held.shape) for held in snapshot.held]}
-    header["btf"] = sorted(snapshot.btf)
-    stream = io.BytesIO()
-    with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED, compresslevel=6) as archive:
-        archive.writestr(_HEADER, json.dumps(header, sort_keys=True))
-        for number, path in enumerate(sorted(snapshot.btf)):
-            archive.writestr(f"btf/{number}", snapshot.btf[path])
-        for name, column in columns.items():
-            with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
-                np.lib.format.write_array(member, np.ascontiguousarray(column), allow_pickle=False)
-    return stream.getvalue()
-
-
-def from_bytes(data: bytes, file: str) -> Snapshot:
-    """Read a snapshot; `file` is its name, for errors. Raises InputError for what is none, or is a newer one."""
-    try:
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            fields = json.loads(archive.read(_HEADER))
-            if fields.pop("format") != FORMAT:
-                raise ValueError("of another format")
-            version = fields.pop("version")
-            if version != VERSION:
-                what = f"this snapshot is of version {version}; version {VERSION} is known here"
-                raise InputError(Problem(what, Location(file), "use the same provisioner on both sides"))
-            return _read(fields, archive)
-    except _DAMAGED as error:
-        hint = "`export --snapshot` writes snapshots"
-        raise InputError(Problem("this is no snapshot", Location(file), hint)) from error
-
-
-def _read(fields: dict[str, Any], archive: zipfile.ZipFile) -> Snapshot:
-    def column(name: str) -> NDArray[Any]:
-        with archive.open(f"{name}.npy") as member:
-            found: NDArray[Any] = np.lib.format.read_array(member, allow_pickle=False)
-        return found
-
-    maps = {}
-    for number, one in enumerate(fields.pop("maps")):
-        keys, ids = np.zeros((0, 0), np.uint8), np.zeros(0, np.uint32)
-        if one["slots"]:
-            keys, ids = column(f"maps/{number}/keys"), column(f"maps/{number}/ids")
-        maps[one["path"]] = SeenMap(one["id"], MapShape.from_json(one["shape"]), keys, ids)
-    held = tuple(
-        Held(MapShape.from_json(shape), *(column(f"held/{number}/{name}") for name in _COLUMNS))
-        for number, shape in enumerate(fields.pop("held"))
-    )
-    btf = {path: archive.read(f"btf/{number}") for number, path in enumerate(fields.pop("btf", ()))}
-    programs = {
-        pin: ObservedProgram(**one | {"map_ids": tuple(one["map_ids"])}) for pin, one in fields["programs"].items()
-    }
-    links = {pin: msgspec.convert(one, ObservedLink) for pin, one in fields["links"].items()}
-    fields |= {"pins": tuple(fields["pins"]), "programs": programs, "links": links}
-    fields["inner_pins"] = {name: tuple(pins) for name, pins in fields.get("inner_pins", {}).items()}
-    fields["access"] = {path: Access(**one) for path, one in fields.get("access", {}).items()}
-    header = Header(**fields)
-    return Snapshot.of(header, maps, held, btf)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+from datetime import datetime
 from pathlib import Path
 
 from provisioner.files.reading import SNAPSHOT, InputFile
 from provisioner.model.errors import InputError, Problem
 from provisioner.model.location import Location
-from provisioner.observed.snapshot import Snapshot, from_bytes, to_bytes
+from provisioner.model.types import shown
+from provisioner.observed.snapshot import Snapshot
+from provisioner.observed.snapshot_format import from_bytes, to_bytes
 
 
 def read_snapshot(path: Path) -> Snapshot:
@@ -18,7 +21,15 @@ def read_snapshot(path: Path) -> Snapshot:
     except OSError as error:
         hint = "`export --snapshot FILE` writes one; `live` and `empty` stand for themselves"
         raise InputError(Problem(f"can't read the snapshot: {error.strerror}", Location(str(path)), hint)) from error
-    return from_bytes(data, str(path))
+    snapshot = from_bytes(data, str(path))
+    try:
+        taken = datetime.fromisoformat(snapshot.header.taken)
+    except ValueError:
+        taken = datetime.min
+    if taken.tzinfo is None:
+        what = f"malformed snapshot: {shown(snapshot.header.taken)} is not a time with a time zone"
+        raise InputError(Problem(what, Location(str(path))))
+    return snapshot
 
 
 def write_snapshot(path: Path, snapshot: Snapshot) -> None:

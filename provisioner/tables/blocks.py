@@ -22,7 +22,7 @@ BLOCK_BYTES: Final = 1 << 18
 FEW_BYTES: Final = 1 << 12
 """Text that is read row by row before NumPy has begun."""
 
-MAX_LINE_BYTES: Final = 1 << 26
+MAX_LINE_BYTES: Final = 1 << 24
 """Bytes of a line: one that is longer is not an entry."""
 
 _LF: Final = 10

@@ -19,7 +19,8 @@ from provisioner.kernel import host as this_host
 from provisioner.model.errors import InputError
 from provisioner.model.map_shape import MapShape
 from provisioner.model.uapi import MapType
-from provisioner.observed.snapshot import Held, Snapshot, from_bytes, to_bytes
+from provisioner.observed.snapshot import Held, Snapshot
+from provisioner.observed.snapshot_format import from_bytes, to_bytes
 from provisioner.observed.snapshot_take import take
 from provisioner.planning.plan import Plan
 from provisioner.project import load
@@ -219,7 +220,7 @@ def test_what_goes_together(words: tuple[str, ...], says: str) -> None:
 
 def test_what_is_no_snapshot(edge: Path) -> None:
     for data in (b"", b"PK\x05\x06" + bytes(18), b"version: 1\n"):
-        with pytest.raises(InputError, match="this is no snapshot"):
+        with pytest.raises(InputError, match="malformed snapshot: "):
             from_bytes(data, "x")
     done = run("plan", edge, "--against", edge.with_name("none"))
     assert (done.status, done.out) == (1, "")
@@ -229,7 +230,7 @@ def test_what_is_no_snapshot(edge: Path) -> None:
 def test_one_that_was_cut_or_is_newer(bench: Bench) -> None:
     data = to_bytes(take(bench.load(SPEC).desired))
     for end in range(0, len(data), 97):
-        with pytest.raises(InputError, match="this is no snapshot"):
+        with pytest.raises(InputError, match="malformed snapshot: "):
             from_bytes(data[:end], "x")
 
 

@@ -13,7 +13,7 @@ from provisioner.model.errors import InputError
 from provisioner.model.map_shape import MapShape
 from provisioner.model.uapi import MapType
 from provisioner.observed import pinned_btf
-from provisioner.observed.snapshot import from_bytes, to_bytes
+from provisioner.observed.snapshot_format import from_bytes, to_bytes
 from tests.apply.conftest import Bench
 
 THEIRS = """

@@ -23,7 +23,7 @@ from provisioner.kernel.reasons import KernelError
 from provisioner.model.errors import ApplyError, InputError
 from provisioner.model.map_shape import MapShape
 from provisioner.model.uapi import MapType
-from provisioner.observed.snapshot import from_bytes, to_bytes
+from provisioner.observed.snapshot_format import from_bytes, to_bytes
 from provisioner.observed.snapshot_take import take
 from provisioner.planning.changes import Action, Reason
 from provisioner.planning.plan import Plan
