@@ -33,7 +33,7 @@ _PATIENCE: Final = 1.0
 """Seconds that a journal which is full or stopped may hold up an apply."""
 
 
-class Deed(msgspec.Struct, frozen=True):
+class AuditRecord(msgspec.Struct, frozen=True):
     """`verb` is apply or destroy, `result` a word of `apply.Status`; `spec` and `plan` are digests."""
 
     verb: str
@@ -61,14 +61,14 @@ def recorded(verb: str, plan: Plan, spec: str) -> Iterator[None]:
         if plan.steps and result != ProvisionerError.status:
             summary = counts.summary(plan, destroy=verb == "destroy")
             desired = plan.desired
-            record(Deed(verb, desired.project, desired.pin_root, f"sha256:{spec}", plan.digest, result, summary))
+            record(AuditRecord(verb, desired.project, desired.pin_root, f"sha256:{spec}", plan.digest, result, summary))
 
 
-def record(deed: Deed) -> None:
+def record(entry: AuditRecord) -> None:
     """Leave the line."""
-    fields = _fields(deed, _who())
+    fields = _fields(entry, _who())
     words = " ".join(f"{name}={value}" for name, value in fields.items())
-    message = visible(f"{deed.verb} {words}").replace("\n", " ")
+    message = visible(f"{entry.verb} {words}").replace("\n", " ")
     native = {"MESSAGE": message, "PRIORITY": str(_NOTICE), "SYSLOG_IDENTIFIER": "provisioner"}
     native |= {f"PROVISIONER_{name.upper()}": visible(value).replace("\n", " ") for name, value in fields.items()}
     datagram = "".join(f"{name}={value}\n" for name, value in native.items())
@@ -86,20 +86,20 @@ def _send(path: str, datagram: str) -> bool:
     return True
 
 
-def _fields(deed: Deed, who: Mapping[str, str]) -> dict[str, str]:
+def _fields(entry: AuditRecord, who: Mapping[str, str]) -> dict[str, str]:
     counts = {}
     for kind in Summary.__struct_fields__:
-        found = getattr(deed.summary, kind)
+        found = getattr(entry.summary, kind)
         for change in found.__struct_fields__:
             if change != "unchanged" and getattr(found, change):
                 counts[f"{kind}_{change}"] = str(getattr(found, change))
     return {
-        "project": deed.project,
-        "pin_root": deed.pin_root,
+        "project": entry.project,
+        "pin_root": entry.pin_root,
         **who,
-        "spec": deed.spec,
-        "plan": deed.plan,
-        "result": deed.result,
+        "spec": entry.spec,
+        "plan": entry.plan,
+        "result": entry.result,
         **counts,
     }
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from provisioner.apply import waves
-from provisioner.apply.keeper import Keeper
+from provisioner.apply.stash import Stash
 from provisioner.apply.pins import pin_new, put_in_place
 from provisioner.apply.staging import Stager
 from provisioner.apply.transaction import Transaction
@@ -39,14 +39,14 @@ def create(tx: Transaction, step: CreateMap) -> None:
             rows = np.arange(len(change.slots.keys), dtype=np.int64)
             if len(rows):
                 tx.make_inner_folder(step.map)
-            keeper = Keeper(inner)
-            waves.publish(fd, change, rows, host, tx.wave, inner, keeper, None, tx.progress, live=False)
+            stash = Stash(inner)
+            waves.publish(fd, change, rows, host, tx.wave, inner, stash, None, tx.progress, live=False)
         pin_new(tx, fd, step.map)
     put_in_place(tx, step.map, over=step.over)
 
 
 def publish(tx: Transaction, step: PublishSlots) -> None:
-    """Put new inner maps into their slots; those that they take the place of go to the keeper."""
+    """Put new inner maps into their slots; those that they take the place of go to the stash."""
     change = tx.plan.maps[step.map]
 
     def published(rows: Index, ids: NDArray[np.uint32]) -> None:
@@ -55,7 +55,7 @@ def publish(tx: Transaction, step: PublishSlots) -> None:
 
     tx.make_inner_folder(step.map)
     with tx.open(change) as outer:
-        keeper = tx.keeper(change.name)
+        stash = tx.stash(change.name)
         waves.publish(
             outer,
             change,
@@ -63,7 +63,7 @@ def publish(tx: Transaction, step: PublishSlots) -> None:
             tx.plan.desired.host,
             tx.wave,
             tx.inner(step.map),
-            keeper,
+            stash,
             # Nobody sees a fresh map yet, and it goes with its pin: what has its name is another one.
             None if step.fresh else published,
             tx.progress,
@@ -72,10 +72,10 @@ def publish(tx: Transaction, step: PublishSlots) -> None:
 
 
 def delete(tx: Transaction, step: DeleteSlots) -> None:
-    """Empty slots by one batch; what was in them goes to the keeper first."""
+    """Empty slots by one batch; what was in them goes to the stash first."""
     change = tx.plan.maps[step.map]
     with tx.open(change) as outer:
-        tx.progress.grace_periods += waves.keep(outer, change, step.slots, tx.keeper(change.name), tx.wave)
+        tx.progress.grace_periods += waves.keep(outer, change, step.slots, tx.stash(change.name), tx.wave)
         what = f"{plural(len(step.slots), 'inner map')} deleted from {change.name}"
         keys = np.ascontiguousarray(change.slots.keys[step.slots])
         emptied = np.zeros(len(step.slots), np.uint32)
@@ -154,7 +154,7 @@ def _unpublish(tx: Transaction, change: MapChange, rows: Index, done: NDArray[np
         now = waves.live_ids(outer, change, rows)
         ours = now == done
         old, new = rows[ours & (before != 0)], rows[ours & (before == 0)]
-        tx.keeper(change.name).restore(outer, [key.tobytes() for key in change.slots.keys[old]], tx.wave, change.name)
+        tx.stash(change.name).restore(outer, [key.tobytes() for key in change.slots.keys[old]], tx.wave, change.name)
         if len(new):
             batch.unpublish(outer, np.ascontiguousarray(change.slots.keys[new]), name=change.name)
     others = rows[~ours & (now != before)].tolist()

@@ -1,4 +1,4 @@
-"""What the steps of one apply share: the plan, the journal, the keepers, and where maps are pinned right now."""
+"""What the steps of one apply share: the plan, the journal, the stashes, and where maps are pinned right now."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from provisioner.apply import identity, waves
 from provisioner.apply.journal import Journal
-from provisioner.apply.keeper import Keeper
+from provisioner.apply.stash import Stash
 from provisioner.apply.waves import Progress
 from provisioner.kernel import bpffs, host, inner_pins, maps
 from provisioner.kernel.fd import InnerId, MapFd
@@ -61,7 +61,7 @@ class Transaction:
         self.recorded = plan.observed.meta
         self.unpin_inner = False
         self.access = Access(plan.desired.pin_mode, plan.observed.gid)
-        self._keepers: dict[str, Keeper] = {}
+        self._stashes: dict[str, Stash] = {}
         self._place = bpffs.place(self.root)
 
     def path(self, pin: str) -> Path:
@@ -115,9 +115,9 @@ class Transaction:
         """Whether the pin root is the folder that this began with."""
         return self._place is not None and bpffs.place(self.root) == self._place
 
-    def keeper(self, name: str) -> Keeper:
-        """The keeper of an outer map."""
-        return self._keepers.setdefault(name, Keeper(self.inner(name)))
+    def stash(self, name: str) -> Stash:
+        """The stash of an outer map."""
+        return self._stashes.setdefault(name, Stash(self.inner(name)))
 
     def inner(self, name: str) -> InnerPins:
         """The inner maps of an outer map: how they are opened, and where they are pinned if they shall be."""
@@ -176,8 +176,8 @@ class Transaction:
 
     def close(self) -> tuple[Problem, ...]:
         """Let go of what was kept for a rollback; gives what keeps temporary pins from going."""
-        for keeper in self._keepers.values():
-            keeper.close()
+        for stash in self._stashes.values():
+            stash.close()
         if not self.is_here():
             return ()
         try:

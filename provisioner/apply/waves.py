@@ -17,7 +17,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from provisioner.apply.keeper import Keeper
+from provisioner.apply.stash import Stash
 from provisioner.apply.staging import Stager
 from provisioner.kernel import batch, maps
 from provisioner.kernel.fd import FdSet, MapFd
@@ -111,7 +111,7 @@ def publish(
     host: Host,
     size: int,
     inner: InnerPins,
-    keeper: Keeper,
+    stash: Stash,
     published: Published | None,
     progress: Progress,
     *,
@@ -119,7 +119,7 @@ def publish(
 ) -> None:
     """Stage and publish the slots in `rows`; `published` hears of what became visible, None where nobody asks.
 
-    `live` says that this is the map that was observed, and not a new one: then what its slots held goes to the keeper.
+    `live` says that this is the map that was observed, and not a new one: then what its slots held goes to the stash.
     Raises RefusedError where a slot holds another inner map than the one that was planned against.
     """
     todo = list(waves(change, rows, size))
@@ -138,7 +138,7 @@ def publish(
                     if number + 1 < len(todo):
                         pending = _submit(pool, stager, todo[number + 1])
                     if live:
-                        progress.grace_periods += keep(outer, change, wave.rows, keeper, size)
+                        progress.grace_periods += keep(outer, change, wave.rows, stash, size)
                     _publish_as_it_can(outer, change, wave, stager, staged, published, progress)
         finally:
             for future in pending:
@@ -244,8 +244,8 @@ def _publish_wave(
     progress.tell(f"published {plural(progress.slots, 'inner map')}")
 
 
-def keep(outer: MapFd, change: MapChange, rows: Index, keeper: Keeper, size: int) -> int:
-    """Put the inner maps that live in `rows` into the keeper; gives the grace periods waited for.
+def keep(outer: MapFd, change: MapChange, rows: Index, stash: Stash, size: int) -> int:
+    """Put the inner maps that live in `rows` into the stash; gives the grace periods waited for.
 
     Raises RefusedError where a slot holds something else than when it was planned. That is looked at last: the kernel
     has no call that looks at a slot and writes it, so the write is to come right after it.
@@ -258,7 +258,7 @@ def keep(outer: MapFd, change: MapChange, rows: Index, keeper: Keeper, size: int
         keys = [key.tobytes() for key in change.slots.keys[live]]
         capacity = int((change.slots.observed >= 0).sum())
         try:
-            waited = keeper.keep(keys, planned_ids(change, live).tolist(), capacity, size)
+            waited = stash.keep(keys, planned_ids(change, live).tolist(), capacity, size)
         except KernelError as error:
             if error.errno == errno.ENOENT:  # it is gone, for its slot holds another one
                 check_unchanged(outer, change, live)

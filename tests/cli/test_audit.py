@@ -17,7 +17,7 @@ from tests import pages
 from tests.cli.conftest import Project
 
 NOTHING = Counts()
-DEED = audit.Deed(
+RECORD = audit.AuditRecord(
     "apply",
     "edge",
     "/sys/fs/bpf/edge",
@@ -96,7 +96,7 @@ def test_without_a_journal_syslog_is_told(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(audit, "JOURNAL", str(tmp_path / "none"))
     monkeypatch.setattr(audit, "SYSLOG", str(tmp_path / "log"))
     with listen(tmp_path / "log") as listener:
-        audit.record(DEED)
+        audit.record(RECORD)
         (line,) = heard(listener)
     assert line.startswith(f"<85>provisioner[{os.getpid()}]: apply project=edge ")
     assert line.endswith(
@@ -107,14 +107,14 @@ def test_without_a_journal_syslog_is_told(tmp_path: Path, monkeypatch: pytest.Mo
 def test_without_both_nothing_is_said_and_nothing_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(audit, "JOURNAL", str(tmp_path / "none"))
     monkeypatch.setattr(audit, "SYSLOG", str(tmp_path / "none"))
-    audit.record(DEED)
+    audit.record(RECORD)
 
 
 def test_no_value_can_forge_a_field(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(audit, "JOURNAL", str(tmp_path / "journal"))
     monkeypatch.setenv("SUDO_USER", "alice\nPROVISIONER_RESULT=applied\x1b[2J")
     with listen(tmp_path / "journal") as listener:
-        audit.record(DEED)
+        audit.record(RECORD)
         (datagram,) = heard(listener)
     assert fields(datagram)["PROVISIONER_RESULT"] == "rolled_back"
     assert datagram.count("\nPROVISIONER_RESULT=") == 1

@@ -71,7 +71,7 @@ def test_ten_thousand_inner_maps_under_128_fds(tmp_path: Path, root: Path) -> No
     path.write_text(spec("0..9999", 16384))
     run("apply")
     assert live_slots(root) == 10_000
-    path.write_text(spec("5000..12999", 16384))  # what is deleted is held by the keeper meanwhile, not by fds
+    path.write_text(spec("5000..12999", 16384))  # what is deleted is held by the stash meanwhile, not by fds
     run("apply")
     assert live_slots(root) == 8_000
     run("destroy")

@@ -151,4 +151,4 @@ def test_a_rollback_brings_back_the_very_map_that_a_program_counts_in(
         last = counted()
         links.run(program, PACKET, 1000)
     assert counted() == last + 1000, "and the program goes on counting there"
-    figures.append(f"keeper: {attempts} failed applies rolled back under {sum(runs):,} counts, the same map each time")
+    figures.append(f"stash: {attempts} failed applies rolled back under {sum(runs):,} counts, the same map each time")

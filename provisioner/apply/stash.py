@@ -11,7 +11,7 @@ from provisioner.model.map_shape import MapShape
 from provisioner.model.uapi import MapType
 
 
-class Keeper:
+class Stash:
     """A scratch outer map that no program sees: it holds inner maps that were replaced, until apply is verified.
 
     It is not pinned, so that it goes when the process does: after a kill, the next apply goes forward.
@@ -32,9 +32,9 @@ class Keeper:
                 numbers = fds.numbers()
                 if self._map is None:
                     shape = MapShape(MapType.ARRAY_OF_MAPS, 4, 4, capacity)
-                    self._map = maps.create(shape, "keeper", inner=next(iter(fds)))
+                    self._map = maps.create(shape, "stash", inner=next(iter(fds)))
                 index = np.arange(len(self._held), len(self._held) + len(numbers), dtype=np.uint32)
-                waited += batch.publish(self._map, index, np.array(numbers, np.uint32), name="keeper")
+                waited += batch.publish(self._map, index, np.array(numbers, np.uint32), name="stash")
                 self._held |= zip(keys[start : start + wave], index.tolist(), strict=True)
         return waited
 
