@@ -134,8 +134,12 @@ def _run() -> int:
 def _run_injected(inject: dict[str, Any]) -> int:
     """With the shim counting. Fds that are left open are reported on standard error, as a traceback would be."""
     from provisioner.cli import app
+    from tests.promises.raising import Raiser
 
-    warnings.simplefilter("always", ResourceWarning)
+    raising = inject["raising"]
+    raiser = Raiser(**raising) if raising else None
+    loses_values = raising.get("event") == "return"
+    warnings.simplefilter("ignore" if loses_values else "always", ResourceWarning)
     shim = ctypes.CDLL(None)
     before = set(os.listdir("/proc/self/fd"))
     shim.inject_start(
@@ -145,8 +149,12 @@ def _run_injected(inject: dict[str, Any]) -> int:
         os.fsencode(inject["log"]),
         ctypes.c_long(inject["earlier"]),
     )
+    if raiser is not None:
+        raiser.start()
     status = app.run(sys.argv[1:])
     shim.inject_stop()
+    if raiser is not None:
+        raiser.stop()
     gc.collect()
     if left := set(os.listdir("/proc/self/fd")) - before:
         print("left open:", sorted(left), file=sys.stderr)  # noqa: T201

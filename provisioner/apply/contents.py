@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
 from provisioner.apply import waves
-from provisioner.apply.stash import Stash
+from provisioner.apply.journal import Undo
 from provisioner.apply.pins import pin_new, put_in_place
 from provisioner.apply.staging import Stager
+from provisioner.apply.stash import Stash
 from provisioner.apply.transaction import Transaction
 from provisioner.kernel import batch, maps
 from provisioner.kernel.fd import MapFd
@@ -49,9 +51,11 @@ def publish(tx: Transaction, step: PublishSlots) -> None:
     """Put new inner maps into their slots; those that they take the place of go to the stash."""
     change = tx.plan.maps[step.map]
 
-    def published(rows: Index, ids: NDArray[np.uint32]) -> None:
-        what = f"{plural(len(rows), 'inner map')} of {change.name}"
-        tx.journal.note(what, partial(_unpublish, tx, change, rows, ids))
+    def undo(rows: Index, ids: NDArray[np.uint32]) -> Undo:
+        return Undo(f"{plural(len(rows), 'inner map')} of {change.name}", partial(_unpublish, tx, change, rows, ids))
+
+    def noting(rows: Index, ids: NDArray[np.uint32]) -> AbstractContextManager[None]:
+        return tx.journal.noting(undo(rows, ids), lambda written: undo(rows[written], ids[written]))
 
     tx.make_inner_folder(step.map)
     with tx.open(change) as outer:
@@ -64,8 +68,8 @@ def publish(tx: Transaction, step: PublishSlots) -> None:
             tx.wave,
             tx.inner(step.map),
             stash,
-            # Nobody sees a fresh map yet, and it goes with its pin: what has its name is another one.
-            None if step.fresh else published,
+            # A fresh map goes with its temporary pin: what has its name now is another one.
+            None if step.fresh else noting,
             tx.progress,
             live=not step.fresh,
         )
@@ -79,7 +83,7 @@ def delete(tx: Transaction, step: DeleteSlots) -> None:
         what = f"{plural(len(step.slots), 'inner map')} deleted from {change.name}"
         keys = np.ascontiguousarray(change.slots.keys[step.slots])
         emptied = np.zeros(len(step.slots), np.uint32)
-        with tx.journal.noting(what, partial(_unpublish, tx, change, step.slots, emptied)):
+        with tx.journal.noting(Undo(what, partial(_unpublish, tx, change, step.slots, emptied))):
             tx.progress.grace_periods += batch.unpublish(outer, keys, name=change.name)
 
 
@@ -91,8 +95,8 @@ def pin_inner(tx: Transaction, step: PinInnerMaps) -> None:
     inner = tx.inner(step.map)
     for number in dict.fromkeys(change.observed.slots.inner_ids[change.slots.observed[step.slots]].tolist()):
         with inner.open(number) as fd:
-            inner.pin([fd])
             tx.journal.note(f"pin of inner map {number}", partial(inner.unpin, number), visible=False)
+            inner.pin([fd])
 
 
 def unpin_inner(tx: Transaction) -> None:
@@ -120,9 +124,8 @@ def write(tx: Transaction, step: WriteEntries) -> None:
         edits = change.entries.of_slot(row)
         with _open_slot(tx, change, row) as fd:
             for edit in _edits(fd, change, row, edits):
-                with tx.journal.noting(
-                    f"entries of {change.slot_address(row)}", partial(_write_back, tx, change, row, edits)
-                ):
+                undo = partial(_write_back, tx, change, row, edits)
+                with tx.journal.noting(Undo(f"entries of {change.slot_address(row)}", undo)):
                     edit()
         tx.progress.entries += len(edits.keys)
         tx.progress.tell(f"wrote {tx.progress.entries:,} entries")

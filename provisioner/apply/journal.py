@@ -1,4 +1,8 @@
-"""What an apply did, and how to take it back: noted as it happens, undone in the reverse order."""
+"""What an apply does, and how to take it back: noted before it is done, undone in the reverse order.
+
+An exception of any class can end a step at any instruction. So the note comes first, and an undo looks at what is live:
+it takes back what was done, and leaves alone what was not.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +10,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import msgspec
+import numpy as np
+from numpy.typing import NDArray
 
 from provisioner.kernel.batch import BatchError
-from provisioner.model.errors import ProvisionerError, RefusedError
+from provisioner.kernel.reasons import KernelError
+from provisioner.model.errors import RefusedError
 
 
-class Undo(msgspec.Struct, frozen=True):
+class Undo(msgspec.Struct, frozen=True, eq=False):
     """How to take one thing back, and what it is. `visible` ones can be seen by programs, or by other tools."""
 
     what: str
@@ -22,39 +29,44 @@ class Undo(msgspec.Struct, frozen=True):
 class Journal:
     """The undos of one apply, in the order in which things were done.
 
-    `keeps` says that something of ours could not be taken back; what is somebody else's by then is not ours.
+    `keeps` says that something of ours could not be taken back; what another process changed since is not ours.
     """
 
     def __init__(self) -> None:
-        self._done: list[Undo] = []
+        self._undos: list[Undo] = []
         self.keeps = False
 
     def note(self, what: str, undo: Callable[[], None], *, visible: bool = True) -> None:
-        self._done.append(Undo(what, undo, visible))
+        self._undos.append(Undo(what, undo, visible))
 
     @contextmanager
-    def noting(self, what: str, undo: Callable[[], None]) -> Iterator[None]:
-        """Note a batch that goes through, or that stops after something was done."""
+    def noting(self, undo: Undo, written: Callable[[NDArray[np.bool_]], Undo] | None = None) -> Iterator[None]:
+        """Note what is done inside. Where the kernel refuses all of it, there is nothing to take back.
+
+        `written` gives the undo of a part of a batch: a mask of its elements.
+        """
+        self._undos.append(undo)
         try:
             yield
-        except BatchError as error:
-            if error.done:
-                self.note(what, undo)
+        except KernelError as error:
+            if not isinstance(error, BatchError) or not error.done:
+                self._undos.remove(undo)
+            elif written is not None:
+                self._undos[self._undos.index(undo)] = written(error.written)
             raise
-        self.note(what, undo)
 
     def visible(self) -> list[str]:
         """What programs or other tools can see of it."""
-        return [undo.what for undo in self._done if undo.visible]
+        return [undo.what for undo in self._undos if undo.visible]
 
     def roll_back(self) -> list[str]:
         """Take everything back, the latest first; gives what could not be taken back, and why."""
         left: list[str] = []
-        while self._done:
-            undo = self._done.pop()
+        while self._undos:
+            undo = self._undos.pop()
             try:
                 undo.run()
-            except (ProvisionerError, OSError) as error:
+            except BaseException as error:  # each of the others is still to be taken back
                 left.append(f"{undo.what}: {error}")
                 self.keeps |= not isinstance(error, RefusedError)
         return left

@@ -121,13 +121,15 @@ def remove(tx: Transaction, name: str) -> None:
     before = identity.planned(tx.plan, name)
     if before is not None:
         identity.require(path, before, name)
-    bpffs.rename(path, old)
+    held = before or identity.at(path)
 
     def undo() -> None:
-        identity.leave_to_others(path, (), name)
-        bpffs.rename(old, path)
+        if identity.at(path) != held:
+            identity.leave_to_others(path, (), name)
+            bpffs.rename(old, path)
 
-    tx.note(f"pin {name}", undo)
+    with tx.noting(f"pin {name}", undo):
+        bpffs.rename(path, old)
 
 
 def remove_root(tx: Transaction) -> None:

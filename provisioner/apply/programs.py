@@ -83,8 +83,8 @@ def attach(tx: Transaction, step: Attach) -> None:
             _detach(tx, change.pin)
         with _made(program, attachment, change.target, name) as link:
             number = links.info(link).id  # asked for before there is a pin: what may fail comes before what is noted
-            bpffs.pin(link, tx.path(change.pin), tx.access)
-            tx.note(f"attachment {name}", partial(_drop, tx, change.pin, number))
+            with tx.noting(f"attachment {name}", partial(_drop, tx, change.pin, number)):
+                bpffs.pin(link, tx.path(change.pin), tx.access)
 
 
 @contextmanager
@@ -108,8 +108,9 @@ def _follow(tx: Transaction, change: LinkChange, program: ProgramFd, attachment:
     ):
         number = links.info(link).id
         bpffs.pin(old, keep)
-        bpffs.pin_replace(link, path, tx.access)
-        tx.note(f"attachment {name}", partial(_bring_back, tx, change.pin, number, keep))
+        undo = partial(_bring_back, tx, change.pin, change.observed.id, number, keep)
+        with tx.noting(f"attachment {name}", undo):
+            bpffs.pin_replace(link, path, tx.access)
 
 
 def detach(tx: Transaction, step: Detach) -> None:
@@ -132,8 +133,9 @@ def _switch(tx: Transaction, change: LinkChange, program: ProgramFd) -> None:
     with identity.open_same(tx.path(change.pin), LinkFd, change.observed.id, change.pin) as link:
         with links.open_program_id(change.observed.program_id) as old:
             bpffs.pin(old, keep)
-        links.update(link, program, name=change.pin)
-        tx.note(f"program of {change.pin}", partial(_switch_back, tx, change.pin, change.observed.id, keep))
+        undo = partial(_switch_back, tx, change.pin, change.observed.id, keep)
+        with tx.noting(f"program of {change.pin}", undo):
+            links.update(link, program, name=change.pin)
 
 
 def _switch_back(tx: Transaction, pin: str, number: int, old: Path) -> None:
@@ -141,8 +143,10 @@ def _switch_back(tx: Transaction, pin: str, number: int, old: Path) -> None:
         links.update(link, program, name=pin)
 
 
-def _bring_back(tx: Transaction, pin: str, number: int, old: Path) -> None:
+def _bring_back(tx: Transaction, pin: str, before: int, number: int, old: Path) -> None:
     """Pin the old link again, which was attached all the time; the new one goes with its last holder."""
+    if identity.at(tx.path(pin)) == (LinkFd, before):
+        return
     with links.open_link_pin(old) as link, identity.open_same(tx.path(pin), LinkFd, number, pin):
         bpffs.pin_replace(link, tx.path(pin), tx.access)
 

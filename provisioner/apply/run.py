@@ -13,7 +13,7 @@ from typing import assert_never
 
 import msgspec
 
-from provisioner.apply import contents, pins, programs
+from provisioner.apply import contents, failures, pins, programs
 from provisioner.apply.transaction import Options, Transaction
 from provisioner.model.errors import ApplyError, HostError, InterruptError, Problem, ProvisionerError, RefusedError
 from provisioner.planning.plan import Plan
@@ -70,17 +70,18 @@ def apply_plan(plan: Plan, options: Options, verify: Callable[[], tuple[Problem,
     Raises ApplyError, or InterruptError, with `status` and `live` set, where something had become visible; else the
     error of the step that failed.
     """
-    started, fds_before = time.monotonic(), open_fds()
-    if not plan.steps:
-        return Result(Status.UNCHANGED, 0.0, 0, fds_before, fds_before)
-    tx = Transaction(plan, options)
+    try:
+        started, fds_before = time.monotonic(), open_fds()
+        if not plan.steps:
+            return Result(Status.UNCHANGED, 0.0, 0, fds_before, fds_before)
+        tx = Transaction(plan, options)
+    except BaseException as error:
+        raise failures.as_error(error, failures.problems(error)) from error
     try:
         _run(tx, verify)
-    except (ProvisionerError, OSError, MemoryError, KeyboardInterrupt) as error:
+    except BaseException as error:
+        failures.release(error)
         raise _with_rest(_failed(tx, error), tx.close()) from error
-    except BaseException:
-        tx.close()
-        raise
     rest = tx.close()
     if rest:
         raise _with_rest(ApplyError(), rest, tx.journal.visible())
@@ -145,7 +146,7 @@ def _do(tx: Transaction, step: Step) -> None:
 
 def _failed(tx: Transaction, error: BaseException) -> ProvisionerError:
     """Take back what became visible, unless the user asked for it to stay; the error that says what is live."""
-    problems = error.problems if isinstance(error, ProvisionerError) else (Problem(_words(error)),)
+    problems = failures.problems(error)
     try:
         tx.check_root()
     except HostError as lost:  # then this is why, and what a pin was found to be tells nothing
@@ -156,7 +157,7 @@ def _failed(tx: Transaction, error: BaseException) -> ProvisionerError:
     interrupted = isinstance(error, InterruptError | KeyboardInterrupt)
     # What an apply is not verified for has been done in full, though nobody may see it: it is rolled back, not refused.
     if not visible and not left and not interrupted and not isinstance(error, ApplyError):
-        return error if isinstance(error, ProvisionerError) else HostError(*problems)
+        return failures.as_error(error, problems)
     failure = InterruptError(*problems) if interrupted else ApplyError(*problems)
     status = Status.PARTIAL if left else Status.INTERRUPTED if interrupted else Status.ROLLED_BACK
     failure.status, failure.live = status.value, tuple(left)
@@ -172,11 +173,3 @@ def _with_rest(failure: ProvisionerError, rest: tuple[Problem, ...], visible: Se
     pins = (f"temporary pin {problem.address}" for problem in rest)
     whole.status, whole.live = Status.PARTIAL.value, (*failure.live, *visible, *pins)
     return whole
-
-
-def _words(error: BaseException) -> str:
-    if isinstance(error, KeyboardInterrupt):
-        return "interrupted"
-    if isinstance(error, OSError) and error.errno is not None:
-        return os.strerror(error.errno)
-    return str(error) or type(error).__name__

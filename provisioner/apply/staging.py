@@ -52,7 +52,11 @@ class Stager:
         self._had_btf = False
 
     def __enter__(self) -> Self:
-        self._btf = self._load_btf()
+        try:
+            self._btf = self._load_btf()
+        except BaseException:
+            self._opened.close()
+            raise
         self._had_btf = self._btf[0] is not None
         return self
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from msgspec.structs import replace
 
-from provisioner.apply import identity, waves
-from provisioner.apply.journal import Journal
+from provisioner.apply import failures, identity, waves
+from provisioner.apply.journal import Journal, Undo
 from provisioner.apply.stash import Stash
 from provisioner.apply.waves import Progress
 from provisioner.kernel import bpffs, host, inner_pins, maps
@@ -99,13 +99,19 @@ class Transaction:
                 return None
 
     def note(self, what: str, undo: Callable[[], None], *, visible: bool = True) -> None:
-        """Note how something below the pin root is taken back: in that folder, and in no other of its name."""
+        """Note how something below the pin root is taken back: in that directory, and in no other of its name."""
+        self.journal.note(what, self._in_place(undo), visible=visible)
 
-        def there() -> None:
+    def noting(self, what: str, undo: Callable[[], None]) -> AbstractContextManager[None]:
+        """Note what is done inside below the pin root. Where the kernel refuses it, there is nothing to take back."""
+        return self.journal.noting(Undo(what, self._in_place(undo)))
+
+    def _in_place(self, undo: Callable[[], None]) -> Callable[[], None]:
+        def checked() -> None:
             self.check_root()
             undo()
 
-        self.journal.note(what, there, visible=visible)
+        return checked
 
     def check_root(self) -> None:
         """Raise HostError where the pin root is not the folder any more that this began with."""
@@ -176,17 +182,14 @@ class Transaction:
 
     def close(self) -> tuple[Problem, ...]:
         """Let go of what was kept for a rollback; gives what keeps temporary pins from going."""
-        for stash in self._stashes.values():
-            stash.close()
-        if not self.is_here():
-            return ()
         try:
-            self.sweep(everything=self.unpin_inner)
-        except ProvisionerError as error:
-            return tuple(
-                replace(problem, hint="it holds what was replaced; the next apply removes it")
-                for problem in error.problems
-            )
+            for stash in self._stashes.values():
+                stash.close()
+            if self.is_here():
+                self.sweep(everything=self.unpin_inner)
+        except BaseException as error:  # the report of the apply is still to be made
+            hint = "it holds what was replaced; the next apply removes it"
+            return tuple(replace(problem, hint=hint) for problem in failures.problems(error))
         return ()
 
     def stop_if_interrupted(self) -> None:

@@ -9,20 +9,22 @@ from __future__ import annotations
 import errno
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from provisioner.apply.stash import Stash
 from provisioner.apply.staging import Stager
+from provisioner.apply.stash import Stash
 from provisioner.kernel import batch, maps
 from provisioner.kernel.fd import FdSet, MapFd
 from provisioner.kernel.inner_pins import InnerPins
 from provisioner.kernel.reasons import KernelError
+from provisioner.kernel.workers import Task, Workers
 from provisioner.model.entry_table import Index
 from provisioner.model.errors import Problem, RefusedError
 from provisioner.model.host import Host
@@ -43,8 +45,8 @@ _OTHER_FDS: Final = 64
 """Fds left for all else: standard streams, the lock, outer maps, what the interpreter opens."""
 
 
-Published = Callable[[Index, NDArray[np.uint32]], None]
-"""Told of slots that became visible: their rows of SlotChanges, and the id of the inner map in each, both (s,)."""
+Noting = Callable[[Index, NDArray[np.uint32]], AbstractContextManager[None]]
+"""Notes the slots that become visible inside: their rows of SlotChanges, and the id of each inner map, both (s,)."""
 
 
 def wave_size(nofile: int) -> int:
@@ -112,12 +114,12 @@ def publish(
     size: int,
     inner: InnerPins,
     stash: Stash,
-    published: Published | None,
+    noting: Noting | None,
     progress: Progress,
     *,
     live: bool = True,
 ) -> None:
-    """Stage and publish the slots in `rows`; `published` hears of what became visible, None where nobody asks.
+    """Stage and publish the slots in `rows`. `noting` is entered before a wave becomes visible; None for a new map.
 
     `live` says that this is the map that was observed, and not a new one: then what its slots held goes to the stash.
     Raises RefusedError where a slot holds another inner map than the one that was planned against.
@@ -125,25 +127,24 @@ def publish(
     todo = list(waves(change, rows, size))
     with (
         Stager(change.desired, host, inner, _copied(change, rows) if live else {}) as stager,
-        ThreadPoolExecutor(STAGERS, thread_name_prefix="stage") as pool,
+        Workers(STAGERS) as workers,
     ):
-        pending = _submit(pool, stager, todo[0]) if todo else []
-        # What has to be measured is measured while the first wave is staged.
-        batch.batching_for(min(len(rows), size))
+        pending: list[Task[FdSet[MapFd]]] = []
         try:
+            pending = _submit(workers, stager, todo[0]) if todo else []
+            # What has to be measured is measured while the first wave is staged.
+            batch.batching_for(min(len(rows), size))
             for number, wave in enumerate(todo):
                 with FdSet[MapFd]() as staged:
                     current, pending = pending, []
                     _collect(current, staged)
                     if number + 1 < len(todo):
-                        pending = _submit(pool, stager, todo[number + 1])
+                        pending = _submit(workers, stager, todo[number + 1])
                     if live:
                         progress.grace_periods += keep(outer, change, wave.rows, stash, size)
-                    _publish_as_it_can(outer, change, wave, stager, staged, published, progress)
+                    _publish_as_it_can(outer, change, wave, stager, staged, noting, progress)
         finally:
-            for future in pending:
-                if not future.cancel() and future.exception() is None:
-                    future.result().close()
+            _discard(pending)
 
 
 def _copied(change: MapChange, rows: Index) -> dict[int, tuple[int, ...]]:
@@ -164,22 +165,31 @@ def _copied(change: MapChange, rows: Index) -> dict[int, tuple[int, ...]]:
     return {slot: tuple(ids) for slot, ids in old.items()}
 
 
-def _submit(pool: ThreadPoolExecutor, stager: Stager, wave: Wave) -> list[Future[FdSet[MapFd]]]:
+def _submit(workers: Workers, stager: Stager, wave: Wave) -> list[Task[FdSet[MapFd]]]:
     slots = wave.maps.tolist()
     share = -(-len(slots) // STAGERS)
-    return [pool.submit(stager.stage, slots[start : start + share]) for start in range(0, len(slots), share)]
+    parts = (slots[start : start + share] for start in range(0, len(slots), share))
+    return [workers.submit(partial(stager.stage, part)) for part in parts]
 
 
-def _collect(futures: list[Future[FdSet[MapFd]]], staged: FdSet[MapFd]) -> None:
+def _collect(tasks: list[Task[FdSet[MapFd]]], staged: FdSet[MapFd]) -> None:
     """All parts of a wave into one set, in order; if one failed, the others are still owned by it."""
     failure: BaseException | None = None
-    for future in futures:
+    for task in tasks:
         try:
-            staged.take(future.result())
+            staged.take(task.result())
         except BaseException as error:
             failure = failure or error
     if failure is not None:
         raise failure
+
+
+def _discard(tasks: list[Task[FdSet[MapFd]]]) -> None:
+    """Close what was staged in vain; what has not been begun never is."""
+    for task in tasks:
+        if not task.claim():
+            with suppress(Exception):  # another failure is being raised
+                task.result().close()
 
 
 def _publish_as_it_can(
@@ -188,12 +198,12 @@ def _publish_as_it_can(
     wave: Wave,
     stager: Stager,
     staged: FdSet[MapFd],
-    published: Published | None,
+    noting: Noting | None,
     progress: Progress,
 ) -> None:
     """Publish a wave; where the template refuses its first map, once more with maps that carry no BTF."""
     try:
-        _publish_wave(outer, change, wave, staged, published, progress)
+        _publish_wave(outer, change, wave, staged, noting, progress)
     except batch.BatchError as error:
         if error.errno != errno.EINVAL or error.done:
             raise
@@ -201,7 +211,7 @@ def _publish_as_it_can(
             raise _explained(error, outer, staged) from None
         with stager.stage(wave.maps.tolist()) as plain:
             try:
-                _publish_wave(outer, change, wave, plain, published, progress)
+                _publish_wave(outer, change, wave, plain, noting, progress)
             except batch.BatchError as again:
                 raise _explained(again, outer, staged) from None
 
@@ -220,25 +230,21 @@ def _publish_wave(
     change: MapChange,
     wave: Wave,
     staged: FdSet[MapFd],
-    published: Published | None,
+    noting: Noting | None,
     progress: Progress,
 ) -> None:
     keys = np.ascontiguousarray(change.slots.keys[wave.rows])
-    # Asked before they are visible: what is visible has to be told, and no call may fail in between.
-    ids = np.array([maps.info(fd).id for fd in staged] if published else [0] * len(staged), np.uint32)[wave.number]
-    fds = np.array(staged.numbers(), np.uint32)[wave.number]
+    ids = np.array([maps.info(fd).id for fd in staged] if noting else [0] * len(staged), np.uint32)[wave.number]
+    fds = np.ascontiguousarray(np.array(staged.numbers(), np.uint32)[wave.number])
     started = time.monotonic()
-    try:
-        progress.grace_periods += batch.publish(outer, keys, np.ascontiguousarray(fds), name=change.name)
-    except batch.BatchError as error:
-        if error.done:
-            progress.visible_since(started)
-            if published:
-                published(wave.rows[error.written], ids[error.written])
-        raise
+    with noting(wave.rows, ids) if noting else nullcontext():
+        try:
+            progress.grace_periods += batch.publish(outer, keys, fds, name=change.name)
+        except batch.BatchError as error:
+            if error.done:
+                progress.visible_since(started)
+            raise
     progress.visible_since(started)
-    if published:
-        published(wave.rows, ids)
     progress.slots += len(wave.rows)
     progress.entries += int(change.desired.entries.counts[wave.maps].sum())
     progress.tell(f"published {plural(progress.slots, 'inner map')}")

@@ -15,7 +15,7 @@ import typer
 from provisioner import __version__
 from provisioner.cli.console import LOG_FORMAT, Console
 from provisioner.cli.options import EXIT_STATUS, add_log_format
-from provisioner.model.errors import Problem, ProvisionerError
+from provisioner.model.errors import BugError, Problem, ProvisionerError
 
 EXIT_USAGE: Final = 64
 EXIT_BUG: Final = 70
@@ -58,6 +58,8 @@ def guarded(console: Console, work: Callable[[], int]) -> int:
         sys.stdout.flush()
     except ProvisionerError as error:
         console.fail(error)
+        if console.verbose and any(problem.id == "bug" for problem in error.problems):
+            traceback.print_exc()
         return error.exit_code
     except KeyboardInterrupt:
         console.fail(ProvisionerError(Problem("interrupted")))
@@ -69,8 +71,7 @@ def guarded(console: Console, work: Callable[[], int]) -> int:
     except (_UsageError, typer.Exit):
         raise
     except Exception as error:
-        hint = "" if console.verbose else "run it again with -v for the traceback, and report it"
-        console.fail(ProvisionerError(Problem(f"this is a bug: {type(error).__name__}: {error}", hint=hint)))
+        console.fail(BugError.of(error))
         if console.verbose:
             traceback.print_exc()
         return EXIT_BUG

@@ -10,7 +10,6 @@ from __future__ import annotations
 import errno
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from typing import Final
 
@@ -22,6 +21,7 @@ from provisioner.kernel import libbpf, maps
 from provisioner.kernel.fd import MapFd
 from provisioner.kernel.reasons import KernelError, Subject
 from provisioner.kernel.rows import Column, Rows
+from provisioner.kernel.workers import run_together
 from provisioner.model.grace_periods import MANY_SLOTS, THREADS
 from provisioner.model.map_shape import MapShape
 from provisioner.model.uapi import ENOTSUPP, MapType, UpdateFlag
@@ -245,30 +245,26 @@ def _by_batch(total: int, whole: Whole, forgiven: int, missing: frozenset[int]) 
 
 
 def _one_by_one(total: int, single: Callable[[int], None], forgiven: int, threads: int) -> int:
-    """Each element by its own call, from several threads; none begins another once one has failed."""
+    """Each element by its own call, from several threads; none begins another one after a failure."""
     written = np.zeros(total, dtype=np.bool_)
-    failures: list[tuple[int, KernelError]] = []
+    failures: list[tuple[int, BaseException]] = []
     indexes = iter(range(total))  # shared: `next` of a range is atomic
 
     def work() -> None:
         for index in indexes:
             try:
                 single(index)
-            except KernelError as error:
-                if error.errno != forgiven:
+            except BaseException as error:
+                if not isinstance(error, KernelError) or error.errno != forgiven:
                     failures.append((index, error))
                     return
             written[index] = True
             if failures:
                 return
 
-    if threads == 1:
-        work()
-    else:
-        with ThreadPoolExecutor(threads, thread_name_prefix="slots") as pool:
-            for _ in range(threads):
-                pool.submit(work)
+    run_together(work, threads)
     if failures:
         index, error = min(failures, key=lambda failure: failure[0])
-        raise BatchError(error, written, index)
+        others = (error for _, error in failures if not isinstance(error, KernelError))
+        raise next(others, BatchError(error, written, index) if isinstance(error, KernelError) else error)
     return -(-total // threads)

@@ -80,6 +80,17 @@ class InterruptError(ProvisionerError):
     status = "interrupted"
 
 
+class BugError(ProvisionerError):
+    """An exception that no code foresaw; nothing was changed."""
+
+    exit_code = 70
+
+    @classmethod
+    def of(cls, error: BaseException) -> BugError:
+        hint = "report it, with the traceback that -v prints"
+        return cls(Problem(f"this is a bug: {type(error).__name__}: {error}", hint=hint, id="bug"))
+
+
 class LockedError(ProvisionerError):
     """Another process holds the project's lock."""
 

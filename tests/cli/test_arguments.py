@@ -180,7 +180,7 @@ def test_a_bug_is_called_one(capsys: pytest.CaptureFixture[str]) -> None:
         raise ValueError("of ours")
 
     assert app.guarded(Console("text", "never", quiet=False, verbose=False), work) == 70
-    assert capsys.readouterr().err.splitlines()[0] == "error: this is a bug: ValueError: of ours"
+    assert capsys.readouterr().err.splitlines()[0] == "error[bug]: this is a bug: ValueError: of ours"
     assert app.guarded(Console("text", "never", quiet=False, verbose=True), work) == 70
     assert "Traceback" in capsys.readouterr().err
 

@@ -1,4 +1,4 @@
-"""A memory cgroup of the test's own, version 1 or 2: what is charged to it is ours, and nobody else's."""
+"""A cgroup of the test's own, version 1 or 2: a limit on its memory or its processes, or what is charged to it."""
 
 from __future__ import annotations
 
@@ -9,39 +9,24 @@ from types import TracebackType
 from typing import Self
 
 
-def own_folder() -> Path:
-    """The folder of this process' memory cgroup."""
+def own_directory(controller: str) -> Path:
+    """The directory of this process' cgroup of a controller: `memory`, `pids`."""
     for line in Path("/proc/self/cgroup").read_text().splitlines():
         _, controllers, path = line.split(":", 2)
-        version_1 = "memory" in controllers.split(",")
+        version_1 = controller in controllers.split(",")
         if version_1 or (not controllers and Path("/sys/fs/cgroup/cgroup.controllers").exists()):
-            return Path("/sys/fs/cgroup/memory" if version_1 else "/sys/fs/cgroup") / path.strip("/")
-    raise AssertionError("this process is in no memory cgroup")
+            return Path(f"/sys/fs/cgroup/{controller}" if version_1 else "/sys/fs/cgroup") / path.strip("/")
+    raise AssertionError(f"this process is in no {controller} cgroup")
 
 
-class MemoryCgroup:
+class Cgroup:
     """A cgroup below that of this process, for as long as it is entered."""
 
+    controller = "memory"
+
     def __init__(self, name: str) -> None:
-        self.parent = own_folder()
+        self.parent = own_directory(self.controller)
         self.path = self.parent / f"provisioner-test-{name}-{os.getpid()}"
-
-    def limit(self, size: int) -> None:
-        """No more than `size` bytes."""
-        name = next(name for name in ("memory.limit_in_bytes", "memory.max") if (self.path / name).exists())
-        (self.path / name).write_text(str(size))
-
-    def join(self) -> None:
-        """Put this process into it."""
-        (self.path / "cgroup.procs").write_text(str(os.getpid()))
-
-    def kernel(self) -> int:
-        """Bytes of kernel memory that are charged: maps, their entries, and what the slab allocator keeps for them."""
-        version_1 = self.path / "memory.kmem.usage_in_bytes"
-        if version_1.exists():
-            return int(version_1.read_text())
-        lines = (line.split() for line in (self.path / "memory.stat").read_text().splitlines())
-        return next(int(size) for name, size in lines if name == "kernel")
 
     def __enter__(self) -> Self:
         self.path.mkdir()
@@ -60,3 +45,34 @@ class MemoryCgroup:
                 if time.monotonic() > deadline:
                     raise
                 time.sleep(0.05)
+
+
+class MemoryCgroup(Cgroup):
+    """A limit on memory, or what is charged."""
+
+    def limit(self, size: int) -> None:
+        """No more than `size` bytes."""
+        name = next(name for name in ("memory.limit_in_bytes", "memory.max") if (self.path / name).exists())
+        (self.path / name).write_text(str(size))
+
+    def join(self) -> None:
+        """Put this process into it."""
+        (self.path / "cgroup.procs").write_text(str(os.getpid()))
+
+    def kernel(self) -> int:
+        """Bytes of kernel memory that are charged: maps, their entries, and what the slab allocator keeps for them."""
+        version_1 = self.path / "memory.kmem.usage_in_bytes"
+        if version_1.exists():
+            return int(version_1.read_text())
+        lines = (line.split() for line in (self.path / "memory.stat").read_text().splitlines())
+        return next(int(size) for name, size in lines if name == "kernel")
+
+
+class PidsCgroup(Cgroup):
+    """A limit on processes and threads."""
+
+    controller = "pids"
+
+    def limit(self, most: int) -> None:
+        """No more than `most` processes and threads."""
+        (self.path / "pids.max").write_text(str(most))

@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -89,15 +89,17 @@ class Injector:
         what: int = 0,
         earlier: int = 0,
         meanwhile: Callable[[], object] | None = None,
+        raising: Mapping[str, str | int] | None = None,
     ) -> Ran:
         """Run a verb. `what` happens at call number `at` (from 1; 0: nowhere): an errno, a kill or a signal.
 
         Call number `earlier` fails with ENOMEM besides. With `meanwhile` the process stops at `at` instead, and
-        continues when that is done.
+        continues when that is done. `raising` has the arguments of a `Raiser`.
         """
         inject = {
             "at": at,
             "earlier": earlier,
+            "raising": raising or {},
             "what": STOP_BEFORE if meanwhile is not None else what,
             "under": str(under),
             "log": str(self._log),

@@ -1,0 +1,99 @@
+"""Work shared between threads: as many as the host grants, and none is enough.
+
+A limit of processes or of memory can refuse a thread at any time. A task that no thread has begun is therefore done by
+the thread that needs its result: without any worker, everything is done in one thread, in order.
+"""
+
+from __future__ import annotations
+
+import _thread
+from collections.abc import Callable
+from queue import SimpleQueue
+from typing import Generic, Self, TypeVar
+
+Answer = TypeVar("Answer")
+
+
+class Task(Generic[Answer]):
+    """One call, made once, by the first thread that claims it."""
+
+    __slots__ = ("_answers", "_call", "_claim", "_error", "_running")
+
+    def __init__(self, call: Callable[[], Answer]) -> None:
+        self._call = call
+        self._claim = _thread.allocate_lock()
+        self._running = _thread.allocate_lock()
+        self._running.acquire()
+        self._answers: list[Answer] = []
+        self._error: BaseException | None = None
+
+    def run(self) -> None:
+        """Make the call, unless it has been claimed. Its exception is kept for `result`."""
+        if not self.claim():
+            return
+        try:
+            self._answers.append(self._call())
+        except BaseException as error:
+            self._error = error
+        finally:
+            self._running.release()
+
+    def claim(self) -> bool:
+        """Whether the call was still to be made; nobody else makes it then."""
+        return self._claim.acquire(blocking=False)
+
+    def result(self) -> Answer:
+        """What the call returned; raises what it raised. Makes the call if no thread has begun it."""
+        self.run()
+        with self._running:
+            if self._error is not None:
+                raise self._error
+            return self._answers[0]
+
+
+class Workers:
+    """Up to `count` threads that run tasks in the order of submission; a context manager.
+
+    Who submits a task also takes its result, or claims it: leaving does not wait.
+    """
+
+    def __init__(self, count: int) -> None:
+        self._wanted = count
+        self._queue: SimpleQueue[Task[object] | None] = SimpleQueue()
+        self.count = 0
+
+    def submit(self, call: Callable[[], Answer]) -> Task[Answer]:
+        """Have a call made by a worker, or by the thread that asks for its result."""
+        task = Task(call)
+        if self.count:
+            self._queue.put(task)  # type: ignore[arg-type]  # a worker needs no result
+        return task
+
+    def __enter__(self) -> Self:
+        # threading.Thread.start waits for the new thread to report: one without the memory to do so never does.
+        try:
+            while self.count < self._wanted:
+                _thread.start_new_thread(self._work, ())
+                self.count += 1
+        except (RuntimeError, MemoryError):  # "can't start new thread"
+            pass
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for _number in range(self.count):
+            self._queue.put(None)
+
+    def _work(self) -> None:
+        while (task := self._queue.get()) is not None:
+            task.run()
+
+
+def run_together(call: Callable[[], None], threads: int) -> None:
+    """Run the same call in this thread and in up to `threads` - 1 others, until it has returned in each."""
+    with Workers(threads - 1) as workers:
+        tasks = [workers.submit(call) for _ in range(workers.count)]
+        try:
+            call()
+        finally:
+            for task in tasks:
+                task.result()

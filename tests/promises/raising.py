@@ -1,0 +1,64 @@
+"""Raises an exception of any class in the middle of an apply, by the interpreter's own hook; nothing is replaced.
+
+The hook is a profile function (`sys.setprofile`), which sees each call of a Python function and each return from one.
+An exception in it appears in the function that is called, or in its caller. The interpreter then removes the hook, so
+that a rollback runs unharmed.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from types import FrameType
+from typing import Any, Final
+
+import provisioner
+from provisioner.apply.run import apply_plan
+
+PACKAGE: Final = str(Path(provisioner.__file__).parent)
+_LIMIT: Final = {"call": PACKAGE, "return": f"{PACKAGE}/apply"}
+"""Where: no call may fail between the kernel's return of an fd and its owner, which is what `kernel/` is made of."""
+
+_OWNERSHIP: Final = f"{PACKAGE}/kernel/fd.py"
+_UNHARMED: Final = frozenset({"__exit__", "close", "__del__", "_print", "_check_number"})
+"""What lets go of an fd must run to its end, and what checks a new one; no exception leaves a callback of libbpf's."""
+
+
+class OddError(BaseException):
+    """An exception that no code can know of."""
+
+
+CLASSES: Final[dict[str, type[BaseException]]] = {
+    each.__name__: each
+    for each in (MemoryError, RuntimeError, KeyError, OSError, KeyboardInterrupt, SystemExit, RecursionError, OddError)
+}
+
+
+class Raiser:
+    """Counts events inside `apply_plan`, and raises at number `at` (from 1; 0: nowhere)."""
+
+    def __init__(self, event: str, at: int, name: str) -> None:
+        self._event = event
+        self._at = at
+        self._class = CLASSES[name]
+        self._is_inside = False
+        self.count = 0
+
+    def start(self) -> None:
+        sys.setprofile(self)
+
+    def stop(self) -> None:
+        """Report on standard error how many events there were."""
+        sys.setprofile(None)
+        print("events:", self.count, file=sys.stderr)  # noqa: T201
+
+    def __call__(self, frame: FrameType, event: str, _argument: Any) -> None:
+        code = frame.f_code
+        if code is apply_plan.__code__ and event in ("call", "return"):  # its calls of C functions are events too
+            self._is_inside = event == "call"
+        if not self._is_inside or code is apply_plan.__code__ or event != self._event or code.co_name in _UNHARMED:
+            return
+        if code.co_filename.startswith(_LIMIT[event]) and code.co_filename != _OWNERSHIP:
+            self.count += 1
+            if self.count == self._at:
+                raise self._class(f"injected at {code.co_qualname}")

@@ -1,0 +1,77 @@
+"""An exception of any class at any call of an apply: reported and taken back, and the next run converges."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Final
+
+import pytest
+
+from provisioner.model.errors import ProvisionerError
+from tests.promises import scenarios
+from tests.promises.conftest import Make
+from tests.promises.injection import Injector, Ran
+from tests.promises.raising import CLASSES
+from tests.promises.test_fault_sweep import check
+
+STATUS: Final = {"MemoryError": 5, "OSError": 5, "KeyboardInterrupt": 130}
+"""The exit status of a class where nothing became visible; of each other one, that of a bug."""
+
+BUG: Final = 70
+UNWANTED: Final = ("Traceback", "never closed", "left open", "Warning")
+SAMPLE: Final = 20
+"""Events of each kind that a short run takes, spread over all of them."""
+
+
+def events(ran: Ran) -> int:
+    """How many events a run without an exception had."""
+    found = re.search(r"^events: (\d+)$", ran.err, flags=re.MULTILINE)
+    assert found is not None, ran
+    return int(found[1])
+
+
+def points(count: int, full: bool) -> Iterator[tuple[int, str]]:
+    """Numbers of events, from 1, and the class to raise there."""
+    names = list(CLASSES)
+    step = 1 if full else max(1, count // SAMPLE)
+    for turn, at in enumerate(range(1 + count % step, count + 1, step)):
+        yield at, names[turn % len(names)]
+
+
+@pytest.mark.parametrize("event", ["call", "return"])
+@pytest.mark.parametrize("name", ["create", "change", "upgrade", "recreate", "pinned", "detach"])
+def test_an_exception_of_any_class_is_taken_back(
+    name: str, event: str, make: Make, injector: Injector, full_sweep: bool, figures: list[str]
+) -> None:
+    scenario = make(name)
+    scenario.begin()
+    unhurt = injector.run(*scenario.words(), under=scenario.root, raising={"event": event, "at": 0, "name": "KeyError"})
+    assert unhurt.status == 0, unhurt.err
+    wanted = scenario.finish()
+    ends: dict[int, int] = {}
+    wrong: list[str] = []
+    for at, raised in points(events(unhurt), full_sweep):
+        before = scenario.begin()
+        raising: dict[str, str | int] = {"event": event, "at": at, "name": raised}
+        ran = injector.run(*scenario.words(), under=scenario.root, raising=raising)
+        ends[ran.status] = ends.get(ran.status, 0) + 1
+        statuses = {0, 3, STATUS.get(raised, BUG)}
+        trouble = check(scenario, ran, before, wanted, statuses, UNWANTED, loses_values=event == "return")
+        if not trouble and not ran.out:
+            trouble = "there is no report"
+        said = f"{name}: {raised} at {event} {at}: exit {ran.status}, {' '.join(ran.err.split())[:400]}"
+        try:
+            live = scenario.finish()
+        except ProvisionerError as error:
+            wrong.append(f"{said}: {trouble}; the next run: {error}")
+            break
+        if not trouble and live.contents != wanted.contents:
+            trouble = "the next run does not converge"
+        if not trouble and (left := scenarios.leftovers(ran, live)):
+            trouble = f"left behind: {left}"
+        if trouble:
+            wrong.append(f"{said}: {trouble}")
+    figures.append(f"exceptions: {name}: {sum(ends.values())} at a {event}; exit {ends}")
+    assert not wrong, "\n".join(wrong)
+    assert ends.get(3, 0) + ends.get(130, 0) > 0, ends
