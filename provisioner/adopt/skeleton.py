@@ -168,3 +168,5 @@ def flag_lines(shape: MapShape, indent: str) -> Iterator[str]:
         yield f"{indent}flags: [{', '.join(names)}]"
     if shape.map_extra:
         yield f"{indent}map_extra: {shape.map_extra}"
+    if shape.numa_node is not None:
+        yield f"{indent}numa_node: {shape.numa_node}"

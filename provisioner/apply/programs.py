@@ -33,6 +33,7 @@ def load(tx: Transaction, step: LoadObject) -> None:
                 inner_templates={name: shape for name, shape in one.templates.items() if name in step.fresh},
                 template_btf=_template_btf(tx, one, step),
                 reuse=reuse,
+                settings=one.settings,
                 only_programs=[program.name for program in one.programs],
                 name=one.name,
             )

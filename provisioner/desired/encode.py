@@ -14,6 +14,7 @@ from msgspec.structs import replace
 from provisioner import attach
 from provisioner.codec.btf import BtfTypes
 from provisioner.codec.resolve import Lookup
+from provisioner.desired.configured import configured
 from provisioner.desired.entries import Encoded, Group, encode_entries
 from provisioner.desired.ranges import number_range
 from provisioner.desired.raw_values import fill, refuse_keyless
@@ -64,13 +65,17 @@ def encode(
     problems: Problems,
 ) -> DesiredState:
     """The desired state of `spec`. Raises InputError with all that was found, what `problems` held before included."""
-    resolver = Resolver(spec, host, objects, btf, lookups, problems)
+    settled = configured(spec, host, objects, problems)
+    resolver = Resolver(spec, host, {name: info for name, (info, _) in settled.items()}, btf, lookups, problems)
     encoder = Encoder(spec, host, read_table, resolver, problems)
     found = [encoder.outer(one) for one in spec.outer_maps.values()]
     found += [encoder.plain(one) for one in spec.maps.values()]
     maps = {one.name: one for one in found if one is not None}
     resolver.unused_types()
-    loaded = {name: encoder.object(spec.objects[name], info, maps) for name, info in objects.items()}
+    loaded = {
+        name: replace(encoder.object(spec.objects[name], info, maps), settings=settings)
+        for name, (info, settings) in settled.items()
+    }
     problems.raise_if_any()
     access = spec.pin_inner_maps, spec.pin_mode, spec.pin_group
     return DesiredState(spec.name, spec.pin_root, host, loaded, maps, spec.limits, *access)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import msgspec
+from msgspec.structs import replace
 
 from provisioner.codec.btf import BtfTypes
 from provisioner.codec.build import Builder
@@ -133,6 +134,8 @@ class Resolver:
         shape = self._shape(template.fields, key.size, value.size, value.specials, None, where, template.name)
         if shape is None:
             return None
+        if declared is not None and shape.numa_node is None:
+            shape = replace(shape, numa_node=declared.numa_node)
         difference = shape_differences(shape, declared, capacity=False) if declared is not None else ""
         if definition is not None and difference:
             self._problems.add(

@@ -336,6 +336,18 @@ map_reuse_fd: Function[int] = Function("bpf_map__reuse_fd", c_int, c_void_p, c_i
 map_set_pin_path: Function[int] = Function(
     "bpf_map__set_pin_path", c_int, c_void_p, c_char_p, fails="bpf_map__set_pin_path"
 )
+map_set_max_entries: Function[int] = Function(
+    "bpf_map__set_max_entries", c_int, c_void_p, c_uint32, fails="bpf_map__set_max_entries"
+)
+map_set_numa_node: Function[int] = Function(
+    "bpf_map__set_numa_node", c_int, c_void_p, c_uint32, fails="bpf_map__set_numa_node"
+)
+map_set_map_flags: Function[int] = Function(
+    "bpf_map__set_map_flags", c_int, c_void_p, c_uint32, fails="bpf_map__set_map_flags"
+)
+map_set_autocreate: Function[int] = Function(
+    "bpf_map__set_autocreate", c_int, c_void_p, c_bool, fails="bpf_map__set_autocreate"
+)
 program_name: Function[bytes] = Function("bpf_program__name", c_char_p, c_void_p)
 program_section: Function[bytes] = Function("bpf_program__section_name", c_char_p, c_void_p)
 program_type: Function[int] = Function("bpf_program__type", c_int, c_void_p)

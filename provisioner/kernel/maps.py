@@ -45,9 +45,8 @@ def create(
 
     Raises `KernelError` (BPF_MAP_CREATE).
     """
-    flags = shape.map_flags | (MapFlag.NUMA_NODE if shape.numa_node is not None else 0)
     options = libbpf.MapCreateOptions(
-        map_flags=flags,
+        map_flags=shape.created_flags,
         map_extra=shape.map_extra,
         numa_node=shape.numa_node or 0,
         inner_map_fd=inner.number if inner else 0,

@@ -14,13 +14,14 @@ from provisioner import object_check
 from provisioner.codec.btf import BtfTypes
 from provisioner.codec.btf_specials import specials_of
 from provisioner.files.reading import OBJECT, InputFile
-from provisioner.kernel import libbpf, maps, object_probe
+from provisioner.kernel import libbpf, maps, object_probe, object_settings
 from provisioner.kernel.fd import Fd, FdSet, MapFd, OwnedFd, ProgramFd
 from provisioner.kernel.reasons import LOAD, KernelError
 from provisioner.model.errors import InputError, Problem, Problems, RefusedError, did_you_mean
 from provisioner.model.location import Location
 from provisioner.model.map_shape import MapShape
 from provisioner.model.object_file import MapDef, ObjectInfo, ProgramDef
+from provisioner.model.object_settings import MapSettings
 from provisioner.model.uapi import OUTER_TYPES, MapFlag, MapType
 
 EmittedBtf = tuple[bytes, int, int]
@@ -85,6 +86,7 @@ def load(
     inner_templates: Mapping[str, MapShape] = MappingProxyType({}),
     template_btf: Mapping[str, EmittedBtf] = MappingProxyType({}),
     reuse: Mapping[str, MapFd] = _NOTHING,
+    settings: Mapping[str, MapSettings] = MappingProxyType({}),
     only_programs: Collection[str] | None = None,
     digest: str | None = None,
     name: str = "object",
@@ -93,8 +95,8 @@ def load(
 
     `inner_templates` gives the template of outer maps by name, in place of what the object declares: the dummy inner
     map made from it is closed before this returns or raises. `template_btf` is theirs, where their values hold fields
-    of the kernel's own. `reuse` gives live maps to use instead of new ones; they
-    stay the caller's. Of `only_programs` the rest is not loaded. `digest` is that of the file which was inspected.
+    of the kernel's own. `reuse` gives live maps to use instead of new ones; they stay the caller's. `settings` are set
+    before maps are created. Of `only_programs` the rest is not loaded. `digest` is that of the inspected file.
     Raises `InputError` for names that the object does not have and for outer maps without a template, `RefusedError`
     where the file is another one by now, and `KernelError` with libbpf's and the verifier's log.
     """
@@ -105,11 +107,14 @@ def load(
     with _opened(source, data, name) as handle, FdSet[MapFd]() as dummies:
         found = {_name(libbpf.map_name, at): at for at in _each(libbpf.object_next_map, handle)}
         programs = {_name(libbpf.program_name, at): at for at in _each(libbpf.object_next_program, handle)}
-        _check_names(_place(source, name), found, programs, inner_templates, reuse, only_programs)
+        left_out = {map_name for map_name, one in settings.items() if not one.autocreate}
+        _check_names(_place(source, name), found, programs, inner_templates, reuse, only_programs, left_out)
         with libbpf.captured_log() as log:
             try:
                 for map_name, at in found.items():
                     libbpf.map_set_pin_path(at, None)  # or libbpf would pin it, and reuse what is pinned there
+                    if map_name in settings:
+                        object_settings.configure(at, settings[map_name])
                     if map_name in reuse:
                         libbpf.map_reuse_fd(at, reuse[map_name].number)
                     elif map_name in inner_templates:
@@ -238,6 +243,7 @@ def _check_names(
     templates: Mapping[str, MapShape],
     reuse: Mapping[str, MapFd],
     only: Collection[str] | None,
+    left_out: Collection[str],
 ) -> None:
     """Every name must be in the object, and every outer map that is to be created must have a template."""
     problems = Problems()
@@ -249,7 +255,7 @@ def _check_names(
     ):
         for name in sorted(set(wanted) - set(known)):
             problems.add(f"the object has no {kind} `{name}`", place, did_you_mean(name, known))
-    for name in sorted(outer - set(templates) - set(reuse)):
+    for name in sorted(outer - set(templates) - set(reuse) - set(left_out)):
         if not libbpf.map_inner_map(found[name]):
             problems.add(f"outer map `{name}` has no inner template", place, "name one by `inner`")
     problems.raise_if_any()

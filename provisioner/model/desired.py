@@ -19,6 +19,7 @@ from provisioner.model.entry_table import EntryTable
 from provisioner.model.host import Host
 from provisioner.model.location import Location
 from provisioner.model.map_shape import MapShape
+from provisioner.model.object_settings import MapSettings, Recorded
 from provisioner.model.overlays import NONE, Overlays
 from provisioner.model.pins import link_pin
 from provisioner.model.spec import (
@@ -142,6 +143,7 @@ class DesiredObject(msgspec.Struct, frozen=True):
     """An object to be loaded. `maps` are the pins that its maps get, with the shape they have in the ELF or the spec.
 
     `templates` has the dummy inner map of each outer map that the spec declares, by map name; libbpf makes the others.
+    `settings` are what is set of its maps before load.
     """
 
     name: str
@@ -151,6 +153,12 @@ class DesiredObject(msgspec.Struct, frozen=True):
     maps: Mapping[str, MapShape]
     templates: Mapping[str, MapShape]
     where: Location
+    settings: Mapping[str, MapSettings] = {}
+
+    @property
+    def recorded_settings(self) -> Recorded:
+        """What is set before load, as the record keeps it: a change of it loads the object again."""
+        return dict(pair for name, one in sorted(self.settings.items()) for pair in one.recorded(name))
 
 
 class DesiredState(msgspec.Struct, frozen=True):

@@ -58,7 +58,7 @@ class InnerFacts(msgspec.Struct, frozen=True):
             key_size=shape.key_size,
             value_size=shape.value_size,
             max_entries=shape.max_entries if shape.has_fixed_capacity else None,
-            map_flags=shape.map_flags,
+            map_flags=shape.created_flags,
         )
 
 

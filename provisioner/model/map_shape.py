@@ -58,6 +58,11 @@ class MapShape(msgspec.Struct, frozen=True):
         return max_entries
 
     @property
+    def created_flags(self) -> MapFlag:
+        """The flags with which the kernel creates the map: a NUMA node has one of its own."""
+        return self.map_flags | (MapFlag.NUMA_NODE if self.numa_node is not None else MapFlag(0))
+
+    @property
     def has_fixed_capacity(self) -> bool:
         """Whether an outer map takes inner maps of one max_entries only (`map_meta_equal` of each type).
 

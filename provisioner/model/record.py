@@ -9,6 +9,7 @@ import msgspec
 
 from provisioner.model.attachment import Settings
 from provisioner.model.map_shape import MapShape
+from provisioner.model.object_settings import Recorded
 
 
 class Meta(msgspec.Struct, frozen=True):
@@ -17,7 +18,8 @@ class Meta(msgspec.Struct, frozen=True):
     `objects` maps an object's name to its digest, empty while it is being loaded: then it is loaded again.
     `templates` keeps the shape of inner maps, which an empty outer map does not show. `attachments` has the kind and
     the settings of each link by its pin, as the kernel shows only a part of them. `used_maps` has the pinned maps that
-    each program was loaded with, by pin; `pins` all names that the project pinned.
+    each program was loaded with, by pin; `pins` all names that the project pinned. `settings` has what was set of each
+    object before it was loaded.
     """
 
     project: str
@@ -27,6 +29,7 @@ class Meta(msgspec.Struct, frozen=True):
     used_maps: Mapping[str, tuple[int, ...]]
     protected: tuple[str, ...] = ()
     pins: tuple[str, ...] = ()
+    settings: Mapping[str, Recorded] = {}
 
     def to_json(self) -> str:
         return json.dumps(msgspec.to_builtins(self), sort_keys=True, separators=(",", ":"))
@@ -39,7 +42,8 @@ class Meta(msgspec.Struct, frozen=True):
         except (msgspec.DecodeError, RecursionError) as error:
             raise ValueError(str(error)) from error
         attachments = _of_modes(read.attach_modes) if read.attachments is None else read.attachments
-        return Meta(read.project, read.objects, read.templates, attachments, read.used_maps, read.protected, read.pins)
+        fixed = read.project, read.objects, read.templates, attachments, read.used_maps
+        return Meta(*fixed, read.protected, read.pins, read.settings)
 
 
 class _Record(msgspec.Struct, frozen=True):
@@ -53,6 +57,7 @@ class _Record(msgspec.Struct, frozen=True):
     pins: tuple[str, ...]
     attachments: Mapping[str, Settings] | None = None
     attach_modes: Mapping[str, str] = {}
+    settings: Mapping[str, Recorded] = {}
 
 
 def _of_modes(modes: Mapping[str, str]) -> dict[str, Settings]:

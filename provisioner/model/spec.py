@@ -12,6 +12,7 @@ import msgspec
 
 from provisioner.model.attachment import Attachment
 from provisioner.model.location import Location
+from provisioner.model.object_settings import MapSettings
 from provisioner.model.tree import RawEntries, ScalarNode, SpecNode
 from provisioner.model.type_expr import TypeExpr
 from provisioner.model.uapi import MapFlag, MapType
@@ -184,12 +185,16 @@ class Program(msgspec.Struct, frozen=True):
 
 
 class BpfObject(msgspec.Struct, frozen=True):
-    """A compiled object file; `file` is as written, relative to the spec file it stands in."""
+    """A compiled object file; `file` is as written, relative to the spec file it stands in.
+
+    `maps` has what the loader sets of the object's maps before it loads them.
+    """
 
     name: str
     file: ScalarNode
     programs: tuple[Program, ...]
     where: Location
+    maps: Mapping[str, MapSettings] = {}
 
 
 class Spec(msgspec.Struct, frozen=True):

@@ -10,6 +10,7 @@ from provisioner.model.attachment import IfMissing
 from provisioner.model.desired import DesiredObject, DesiredProgram, DesiredState
 from provisioner.model.errors import HostError, Problems
 from provisioner.model.map_shape import shape_differences
+from provisioner.model.object_settings import changed
 from provisioner.model.observed import ObservedState
 from provisioner.planning.changes import Action, LinkChange, ObjectChange
 from provisioner.planning.diff import replaced_because
@@ -84,6 +85,9 @@ def _verdict(desired: DesiredObject, observed: ObservedState, fresh: tuple[str, 
         return Action.UPDATE, "an earlier apply did not finish loading it"
     if digest != desired.digest:
         return Action.UPDATE, "the object file changed"
+    before = observed.meta.settings.get(desired.name, {}) if observed.meta else {}
+    if settings := changed(before, desired.recorded_settings):
+        return Action.UPDATE, settings
     missing = [pin for pin in pins if pin not in observed.programs]
     if missing:
         return Action.UPDATE, f"pin {missing[0]} is missing"

@@ -174,6 +174,8 @@ def merged_meta(part: Meta, before: Meta | None, desired: DesiredState) -> Meta:
         attachments={pin: kept for pin, kept in before.attachments.items() if pin not in own} | dict(part.attachments),
         protected=tuple(sorted({name for name in before.protected if name not in desired.maps} | {*part.protected})),
         pins=tuple(sorted({*before.pins, *part.pins})),
+        settings={name: one for name, one in before.settings.items() if name not in desired.objects}
+        | dict(part.settings),
     )
 
 

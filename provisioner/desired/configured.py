@@ -1,0 +1,133 @@
+"""Objects as their loader configures them: the shapes that maps have once they are created. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from msgspec.structs import replace
+
+from provisioner.model.errors import Problems, did_you_mean
+from provisioner.model.host import Host
+from provisioner.model.map_shape import MapShape
+from provisioner.model.object_file import MapDef, ObjectInfo
+from provisioner.model.object_settings import MapSettings
+from provisioner.model.spec import BpfObject, OuterMap, PlainMap, Spec
+from provisioner.model.uapi import STORAGE_TYPES, MapType
+
+_SIZELESS: Final = STORAGE_TYPES | {MapType.STRUCT_OPS}
+"""Types whose max_entries is 0, or set by libbpf."""
+
+_RING_BUFFERS: Final = (MapType.RINGBUF, MapType.USER_RINGBUF)
+_SMALLEST_PAGE: Final = 4096
+
+_AS_IN_ELF: Final = (None, None, True)
+
+
+def configured(
+    spec: Spec, host: Host, objects: Mapping[str, ObjectInfo], problems: Problems
+) -> dict[str, tuple[ObjectInfo, dict[str, MapSettings]]]:
+    """Each object with its maps as they will be created, and the settings that make them so.
+
+    A map that is not created is no longer among the object's maps.
+    """
+    declared: dict[str, list[PlainMap | OuterMap]] = {}
+    both: list[PlainMap | OuterMap] = [*spec.maps.values(), *spec.outer_maps.values()]
+    for one in both:
+        declared.setdefault(one.object or "", []).append(one)
+    return {
+        name: _Configurator(spec.objects[name], info, host, problems).run(declared.get(name, ()))
+        for name, info in objects.items()
+    }
+
+
+class _Configurator:
+    def __init__(self, one: BpfObject, info: ObjectInfo, host: Host, problems: Problems) -> None:
+        self._one = one
+        self._info = info
+        self._host = host
+        self._problems = problems
+
+    def run(self, declared: Sequence[PlainMap | OuterMap]) -> tuple[ObjectInfo, dict[str, MapSettings]]:
+        maps = {name: self._sized(definition) for name, definition in self._info.maps.items()}
+        settings = {name: one for name, one in self._one.maps.items() if self._is_known(name, one)}
+        wanted = {each.name for each in declared}
+        for each in declared:
+            if each.name in maps:
+                self._merge(each, maps[each.name], settings)
+        for name, one in settings.items():
+            if one.autocreate:
+                maps[name] = self._set(maps[name], one)
+            elif name not in wanted:
+                del maps[name]
+        for name, definition in maps.items():
+            self._check_size(name, definition)
+        return replace(self._info, maps=maps), settings
+
+    def _is_known(self, name: str, settings: MapSettings) -> bool:
+        definition = self._info.maps.get(name)
+        if definition is not None and not definition.internal:
+            return True
+        known = [other for other, each in self._info.maps.items() if not each.internal]
+        hint = did_you_mean(name, known)
+        what = f"object `{self._one.name}` has no map `{name}`"
+        self._problems.add(what, settings.where, hint, self._one.name, id="unknown-map")
+        return False
+
+    def _sized(self, definition: MapDef) -> MapDef:
+        """A perf_event_array without a size gets a slot for each possible CPU (map_set_def_max_entries in libbpf)."""
+        inner = self._sized(definition.inner) if definition.inner is not None else None
+        shape = definition.shape
+        if shape.map_type is MapType.PERF_EVENT_ARRAY and not shape.max_entries:
+            shape = shape.with_capacity(self._host.possible_cpus)
+        return replace(definition, shape=shape, inner=inner)
+
+    def _merge(self, each: PlainMap | OuterMap, definition: MapDef, settings: dict[str, MapSettings]) -> None:
+        """Add what the declaration of a map says of its size and node, where that is not what the ELF says."""
+        own = settings.get(each.name) or MapSettings(*_AS_IN_ELF, each.where)
+        if not own.autocreate:
+            what = f"map `{each.name}` is declared, but `autocreate: false` of object `{self._one.name}` leaves it out"
+            self._problems.add(what, each.where, "remove one of them", each.name, id="map-not-created")
+            return
+        shape, fields = definition.shape, each.fields
+        for field, here, there in (
+            ("max_entries", fields.max_entries, own.max_entries),
+            ("numa_node", fields.numa_node, own.numa_node),
+        ):
+            if here is not None and there is not None and here != there:
+                what = f"`{field}` of `{each.name}` is {here} here and {there} under object `{self._one.name}`"
+                self._problems.add(what, each.where, "write it in one place", each.name, id="conflicting-settings")
+        size = _unless(fields.max_entries, shape.max_entries, own.max_entries)
+        node = _unless(fields.numa_node, shape.numa_node, own.numa_node)
+        if (size, node) != (None, None):
+            settings[each.name] = replace(own, max_entries=size, numa_node=node)
+
+    def _set(self, definition: MapDef, settings: MapSettings) -> MapDef:
+        shape = definition.shape
+        if settings.max_entries is not None:
+            self._check_ring_buffer(shape, settings)
+            shape = shape.with_capacity(shape.kept_capacity(settings.max_entries, self._host.possible_cpus))
+        if settings.numa_node is not None:
+            shape = replace(shape, numa_node=settings.numa_node)
+        return replace(definition, shape=shape)
+
+    def _check_ring_buffer(self, shape: MapShape, settings: MapSettings) -> None:
+        """The kernel takes powers of two of at least a page; libbpf would round anything else up."""
+        size = settings.max_entries or 0
+        if shape.map_type in _RING_BUFFERS and (size % _SMALLEST_PAGE or size & (size - 1)):
+            what = f"the size of a {shape.map_type.word} is a power of two and a multiple of the page size"
+            hint = f"write {max(_SMALLEST_PAGE, 1 << size.bit_length())}"
+            self._problems.add(what, settings.where, hint, self._one.name, id="invalid-value")
+
+    def _check_size(self, name: str, definition: MapDef) -> None:
+        shape = definition.shape
+        if definition.internal or shape.max_entries or shape.map_type in _SIZELESS:
+            return
+        what = f"map `{name}` of object `{self._one.name}` has no max_entries"
+        hint = f"write `maps: {{{name}: {{max_entries: 1024}}}}` under the object"
+        self._problems.add(what, self._one.where, hint, name, id="max-entries-missing")
+
+
+def _unless(declared: int | None, in_elf: int | None, own: int | None) -> int | None:
+    """The setting that a declaration makes: none for what the ELF says already."""
+    return own if declared is None or (own is None and declared == in_elf) else declared

@@ -1,0 +1,22 @@
+"""What stands below an object's name, its programs apart -> what a loader sets before load. Pure."""
+
+from __future__ import annotations
+
+from provisioner.language.read_maps import capacity, number, text
+from provisioner.model.object_settings import MapSettings
+from provisioner.model.tree import MappingNode, SpecNode
+
+
+def read_map_settings(node: SpecNode | None) -> dict[str, MapSettings]:
+    """The `maps:` of an object, by the name of the map."""
+    pairs = node.named() if isinstance(node, MappingNode) else ()
+    return {
+        name: MapSettings(
+            max_entries=capacity(body.get("max_entries")),
+            numa_node=number(body.get("numa_node")),
+            autocreate=text(body.get("autocreate")) != "false",
+            where=key.where,
+        )
+        for name, key, body in pairs
+        if isinstance(body, MappingNode)
+    }

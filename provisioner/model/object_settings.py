@@ -1,0 +1,40 @@
+"""What a loader decides before it loads an object: sizes and NUMA nodes of maps, and which maps it creates."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import msgspec
+
+from provisioner.model.location import Location
+
+Recorded = Mapping[str, str]
+"""Settings as the record keeps them: `maps.events.max_entries` -> `64`."""
+
+
+class MapSettings(msgspec.Struct, frozen=True):
+    """Settings of one map of an object; None leaves what the ELF says. A map without `autocreate` is not created."""
+
+    max_entries: int | None
+    numa_node: int | None
+    autocreate: bool
+    where: Location
+
+    def recorded(self, name: str) -> Iterator[tuple[str, str]]:
+        """What the record keeps of them."""
+        if self.max_entries is not None:
+            yield f"maps.{name}.max_entries", str(self.max_entries)
+        if self.numa_node is not None:
+            yield f"maps.{name}.numa_node", str(self.numa_node)
+        if not self.autocreate:
+            yield f"maps.{name}.autocreate", "false"
+
+
+def changed(before: Recorded, after: Recorded) -> str:
+    """The settings that differ, in words: `maps.events.max_entries 64 -> 128`; empty if none does."""
+    names = sorted({*before, *after})
+    return ", ".join(
+        f"{name} {before.get(name, 'not set')} -> {after.get(name, 'not set')}"
+        for name in names
+        if before.get(name) != after.get(name)
+    )
