@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The demo: two network namespaces joined by a veth pair, and a router between them that one spec describes.
-# Prints each command as it would be typed, checks what it does, and leaves nothing behind, whether it succeeds or not.
+# The demo: two network namespaces, a veth pair between them, and an XDP router that one spec describes.
+# It prints each command, checks the result, and removes all that it has created, also after a failure.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -8,7 +8,7 @@ repo=$PWD
 router=prov-demo-a
 client=prov-demo-b
 bpffs=/sys/fs/bpf
-pins=$bpffs/edge-demo # as `name` in examples/edge.yaml says
+pins=$bpffs/edge-demo # `name` in examples/edge.yaml
 work=
 backends_pid=
 mounted=
@@ -28,7 +28,7 @@ title() {
     (($# == 0)) || printf '%s\n' "$@"
 }
 
-# A command as one would type it: quoted where the shell asks for it.
+# A command as a user types it, with quotes where the shell needs them.
 typed() {
     local word
     for word; do
@@ -37,7 +37,7 @@ typed() {
     done
 }
 
-# expect STATUS PROMPT COMMAND...: show the command, run it where the prompt says, insist on its exit status.
+# expect STATUS PROMPT COMMAND...: print the command, run it in the namespace of the prompt, check its exit status.
 expect() {
     local wanted=$1 prompt=$2 status=0 enter=()
     shift 2
@@ -55,25 +55,25 @@ expect() {
 answers() { expect 0 client ping -c1 -W1 -q -I "$1" 192.0.2.1; }
 is_dropped() { expect 1 client ping -c1 -W1 -q -I "$1" 192.0.2.1; }
 
-# is_answered_by SOURCE PORT: the virtual address leads to the backend on this port.
+# is_answered_by SOURCE PORT: the backend on this port answers for the virtual address.
 is_answered_by() {
     expect 0 client python scripts/udp.py ask "$1" 198.51.100.1 53 | tee "$work/answer"
     grep -q "is answered by 192.0.2.1:$2\$" "$work/answer" || die "expected the backend on port $2"
 }
 
-# All maps in the kernel, a line each: ID and name.
+# All maps in the kernel, one per line: id and name.
 maps() {
     bpftool -j map list |
         python -c 'import json, sys; [print(m["id"], m.get("name", "")) for m in json.load(sys.stdin)]' | sort
 }
 
-# New maps by the names that the first apply brought: others on this host may make maps meanwhile.
+# New maps with the names of the maps that the first apply created: other processes may create maps meanwhile.
 maps_left() {
     comm -13 "$work/maps.before" "$work/maps.applied" | cut -d' ' -f2 | sort -u >"$work/names"
     maps | comm -13 "$work/maps.before" - | grep -wFf "$work/names" || true
 }
 
-# The kernel frees a program's maps a moment after its last reference went.
+# The kernel frees the maps of a program a moment after its last reference is gone.
 expect_no_maps_left() {
     for _ in {1..50}; do
         [[ -n $(maps_left) ]] || return 0
@@ -87,7 +87,7 @@ remove_all() {
         kill "$backends_pid" 2>/dev/null || true
         wait "$backends_pid" 2>/dev/null || true
     fi
-    # The last reference to the link goes with its pin, and the program with it.
+    # The pin is the last reference to the link, and the link is the last one to the program.
     rm -rf "$pins"
     local name
     for name in "$router" "$client"; do
@@ -101,14 +101,14 @@ remove_all() {
 
 prepare() {
     title "Two hosts" \
-        "A router and a client, each a network namespace, joined by a veth pair. The prompt tells where a command runs:" \
+        "A router and a client, each in a network namespace, joined by a veth pair. The prompt shows where a command runs:" \
         "  router\$   nsenter --net=/run/netns/$router ..." \
         "  client\$   nsenter --net=/run/netns/$client ..."
     if [[ $(stat -f -c %T "$bpffs") != bpf_fs ]]; then
         expect 0 root mount -t bpf bpf "$bpffs"
         mounted=yes
     fi
-    rm -rf "$pins" # of a demo that was killed
+    rm -rf "$pins" # left by a demo that was killed
     ip netns delete "$router" 2>/dev/null || true
     ip netns delete "$client" 2>/dev/null || true
     maps >"$work/maps.before"
@@ -131,53 +131,53 @@ prepare() {
 }
 
 first_apply() {
-    title "Plan" "The spec says what the kernel shall hold; plan shows the difference and changes nothing."
+    title "Plan" "The spec describes the desired state. plan shows the difference and changes nothing."
     expect 0 root cat examples/edge.yaml
     expect 2 router provisioner plan examples/edge.yaml
-    [[ ! -e $pins ]] || die "plan has made $pins"
+    [[ ! -e $pins ]] || die "plan has created $pins"
 
-    title "Apply" "The object is loaded, its maps are filled, and the program is attached."
+    title "Apply" "apply loads the object, fills its maps, and attaches the program."
     expect 0 router provisioner apply --yes examples/edge.yaml
     maps >"$work/maps.applied"
 
-    title "Traffic" "Tenant 1 is in force: 192.0.2.64/26 is denied, the rest is allowed."
+    title "Traffic" "The list of tenant 1 is active: 192.0.2.64/26 is denied, all else is allowed."
     answers 192.0.2.10
     is_dropped 192.0.2.66
     is_answered_by 192.0.2.10 8001
 }
 
 second_apply() {
-    title "Edit, plan, apply" "Switch to tenant 2, whose list says the reverse, and move the virtual address to port 8002."
+    title "Edit, plan, apply" "Activate tenant 2, whose list is the opposite, and move the virtual address to port 8002."
     cp examples/edge.yaml before.yaml
     expect 0 root sed -i -e 's/entries: {0: 1}/entries: {0: 2}/' -e 's/port: 8001/port: 8002/' examples/edge.yaml
     expect 1 root diff before.yaml examples/edge.yaml
     expect 2 router provisioner plan examples/edge.yaml
     expect 0 router provisioner apply --yes examples/edge.yaml
 
-    title "Traffic" "Now it is 192.0.2.66 that gets in, and 192.0.2.10 that does not."
+    title "Traffic" "Now 192.0.2.66 is allowed and 192.0.2.10 is denied."
     answers 192.0.2.66
     is_dropped 192.0.2.10
     is_answered_by 192.0.2.66 8002
 }
 
 finish() {
-    title "Nothing left to do" "Applied twice is applied once: the plan is empty."
+    title "No changes" "A second run has nothing to do: the plan is empty."
     expect 0 router provisioner plan examples/edge.yaml
 
-    title "Destroy" "Detached, unpinned, gone."
+    title "Destroy" "destroy detaches the program and removes all pins."
     expect 0 router provisioner destroy --yes examples/edge.yaml
-    [[ ! -e $pins ]] || die "destroy has left $pins"
+    [[ ! -e $pins ]] || die "destroy has not removed $pins"
     answers 192.0.2.10
     expect_no_maps_left
-    printf '\nEvery map is gone, and every packet passes again. That was the demo.\n'
+    printf '\nAll maps are gone and all packets pass again. The demo is complete.\n'
 }
 
-((EUID == 0)) || die "needs root: it makes network namespaces and loads BPF programs"
+((EUID == 0)) || die "run as root: the demo creates network namespaces and loads BPF programs"
 trap remove_all EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
 work=$(mktemp -d)
-# The spec is edited on the way: work on a copy.
+# The demo edits the spec, so it works on a copy.
 cp -r examples bpf scripts "$work"
 cd "$work"
 

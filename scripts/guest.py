@@ -1,8 +1,8 @@
-"""Run a command in a virtual machine: another kernel under this machine's own user space.
+"""Run a command in a virtual machine: another kernel with the user space of this host.
 
-The guest's root is the host's, read-only, by virtiofs; the project's folder is writable at its own path, so that the
-guest runs the host's virtual environment. `/tmp` and what else must be written is in memory. Three serial ports carry
-the console, the command's output and its exit status.
+The root of the guest is the root of the host, read-only, through virtiofs. The directory of the project is writable at
+its own path, so the guest uses the virtual environment of the host. `/tmp` and other writable directories are in
+memory. Three serial ports carry the console, the output of the command, and its exit status.
 """
 
 from __future__ import annotations
@@ -27,7 +27,14 @@ MODULES: Final = ("virtio_pci", "virtiofs", "veth", "dummy")
 CPUS: Final = 2
 MEMORY: Final = "1G"
 
-_BUSYBOX: Final = "/bin/busybox"
+PROGRAMS: Final = {
+    "qemu-system-x86_64": "qemu-system-x86",
+    "busybox": "busybox-static",
+    "virtiofsd": "virtiofsd, or qemu-system-common before Debian 13",
+}
+"""What runs a guest, and the Debian package of each."""
+
+_VIRTIOFSD: Final = ("/usr/libexec/virtiofsd", "/usr/lib/qemu/virtiofsd")
 _KVM_SECONDS: Final = 3.0
 _BOOTS: Final = 3
 _BOOT_SECONDS: Final = 180.0
@@ -75,12 +82,12 @@ poweroff -f
 
 
 class GuestError(Exception):
-    """The guest did not get as far as an exit status; the console's last lines say why."""
+    """The guest gave no exit status. The message has the last lines of the console."""
 
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """How a command ended in the guest, and the seconds from call to exit status."""
+    """The exit status of a command in the guest, and the seconds until it was there."""
 
     status: int
     seconds: float
@@ -89,10 +96,10 @@ class Done:
 def run(
     kernel: Kernel, project: Path, command: str, *, timeout: float, say: Callable[[bytes], object] | None = None
 ) -> Done:
-    """Run `command` by a shell in `project`, under `kernel`; what it writes goes to `say` as it comes.
+    """Run `command` in a shell in `project`, under `kernel`. `say` gets the output as it is written.
 
-    A guest that dies or hangs before the command has begun is booted again: QEMU 7.2 loses some kernels in early boot.
-    Raises GuestError.
+    A guest that ends or hangs before the command starts is booted again, because QEMU 7.2 loses some kernels early in
+    their boot. Raises GuestError.
     """
     if say is None:
         say = sys.stdout.buffer.write
@@ -106,13 +113,30 @@ def run(
             if report[:1] == [_BEGUN]:
                 if len(report) == 3:
                     return Done(int(report[2]), time.monotonic() - started)
-                raise GuestError(f"the guest ended, or its {timeout:.0f} s did, amid the command\n{_tail(folder)}")
+                raise GuestError(f"the command did not end: guest died, or {timeout:.0f} s passed\n{_tail(folder)}")
             console = _tail(folder)
-    raise GuestError(f"the guest of {kernel.release} does not come up\n{console}")
+    raise GuestError(f"the guest of {kernel.release} does not boot\n{console}")
+
+
+def missing() -> list[str]:
+    """The programs of PROGRAMS that this host does not have."""
+    return [name for name in PROGRAMS if _program(name) is None]
+
+
+def _program(name: str) -> str | None:
+    known = (path for path in _VIRTIOFSD if name == "virtiofsd" and Path(path).exists())
+    return next(known, None) or shutil.which(name)
+
+
+def _required(name: str) -> str:
+    path = _program(name)
+    if path is None:
+        raise GuestError(f"{name} is missing: install {PROGRAMS[name]}")
+    return path
 
 
 def _tail(folder: Path) -> str:
-    """The last of what the machine and its console said."""
+    """The last lines of the log of the machine and of its console."""
     said = [
         line for name in ("log", "console") for line in (folder / name).read_text(errors="replace").splitlines()[-25:]
     ]
@@ -160,7 +184,7 @@ def _qemu(kernel: Kernel, folder: Path) -> list[str]:
         )
     ]
     return [
-        "qemu-system-x86_64",
+        _required("qemu-system-x86_64"),
         *("-machine", "q35,memory-backend=memory", "-smp", str(CPUS), "-m", MEMORY),
         *("-object", f"memory-backend-memfd,id=memory,size={MEMORY},share=on"),
         *_accelerator(kernel),
@@ -177,13 +201,13 @@ def _accelerator(kernel: Kernel) -> list[str]:
 
 
 def _without_cx16(kernel: Kernel) -> str:
-    """TCG's cmpxchg16b is not what older slab allocators need; without any, newer ones make no timer in a map."""
+    """Older slab allocators fail with the cmpxchg16b of TCG. Newer kernels need it for a timer in a map."""
     return " clearcpuid=141" if int(kernel.release.partition(".")[0]) < 7 else ""
 
 
 @cache
 def _kvm_works(image: Path) -> bool:
-    """Whether a kernel that finds no root gets to its panic: nested machines have a /dev/kvm that runs nothing."""
+    """Whether a kernel without a root reaches its panic. On nested machines /dev/kvm may exist and run nothing."""
     if not os.access("/dev/kvm", os.R_OK | os.W_OK):
         return False
     command = [
@@ -200,17 +224,17 @@ def _kvm_works(image: Path) -> bool:
 
 @contextmanager
 def _virtiofsd(socket: Path, source: Path, cached: str) -> Iterator[None]:
-    """Share a folder; the daemon ends with the guest. Its options are those that both of its versions know."""
-    program = next(
-        (path for path in ("/usr/libexec/virtiofsd", "/usr/lib/qemu/virtiofsd") if Path(path).exists()), None
-    ) or shutil.which("virtiofsd")
-    if program is None:
-        raise GuestError("there is no virtiofsd: Debian has it in virtiofsd, or in qemu-system-common")
-    command = [program, f"--socket-path={socket}", "-o", f"source={source},cache={cached},sandbox=chroot"]
+    """Share a directory. The daemon ends with the guest. Both versions of virtiofsd have these options."""
+    command = [
+        _required("virtiofsd"),
+        f"--socket-path={socket}",
+        "-o",
+        f"source={source},cache={cached},sandbox=chroot",
+    ]
     with _process(command, socket.with_name("log")) as daemon:
         while not socket.exists():
             if daemon.poll() is not None:
-                raise GuestError(f"virtiofsd ended with {daemon.returncode}: it needs root")
+                raise GuestError(f"virtiofsd failed with exit status {daemon.returncode}: run as root")
             time.sleep(0.02)
         yield
 
@@ -227,11 +251,11 @@ def _process(command: list[str], log: Path) -> Iterator[subprocess.Popen[bytes]]
 
 
 def _initramfs(kernel: Kernel, project: Path, command: str, folder: Path) -> None:
-    """busybox, the modules in the order in which they load, and an init that runs the command."""
+    """busybox, the modules in the order of loading, and an init that runs the command."""
     tree = folder / "initramfs.d"
     (tree / "bin").mkdir(parents=True)
     (tree / "modules").mkdir()
-    shutil.copy(_BUSYBOX, tree / "bin/busybox")
+    shutil.copy(_required("busybox"), tree / "bin/busybox")
     if kernel.config is not None:
         shutil.copy(kernel.config, tree / "config")
     for number, (name, content) in enumerate(kernel.module_files(MODULES)):

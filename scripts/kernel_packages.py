@@ -1,7 +1,7 @@
-"""Debian's cloud kernels, fetched once from this machine's own mirror and kept outside the repository.
+"""Cloud kernels of Debian, fetched once and stored outside the repository.
 
-Each suite has a private apt state (lists, cache, one source line), so that nothing of the machine's own is touched.
-The mirror is whatever apt is configured to use.
+Each suite has its own apt state (lists, cache, one source line), so the state of the host does not change. The mirror
+is the one that apt of the host uses.
 """
 
 from __future__ import annotations
@@ -19,21 +19,21 @@ from typing import Final
 SUITES: Final[Mapping[str, str]] = MappingProxyType(
     {"5.10": "bullseye-security", "6.1": "bookworm-security", "6.12": "trixie-security", "newest": "sid"}
 )
-"""The kernels of the matrix, by the suite of Debian that keeps them; `newest` is whatever sid has today."""
+"""The kernels of the matrix and the Debian suite of each. `newest` is the current kernel of sid."""
 
 _KEYS: Final = "/usr/share/keyrings/debian-archive-keyring.gpg"
 _META: Final = "linux-image-cloud-amd64"
 _PARTS: Final = re.compile(r"\blinux-(?:image|binary|modules)-\d[^\s,|(]*")
-"""A kernel is one package before 7.x, and three from then on."""
+"""A kernel is one package before 7.x, and three packages since."""
 
 
 class FetchError(Exception):
-    """A kernel could not be fetched: a failure of the matrix, never a reason to skip."""
+    """A kernel cannot be fetched. This fails the matrix and never skips the kernel."""
 
 
 @dataclass(frozen=True, slots=True)
 class Kernel:
-    """An unpacked kernel: `image` boots, `modules` is the folder of its modules, `release` what `uname -r` says."""
+    """An unpacked kernel: its image, the directory of its modules, and `release`, the output of `uname -r`."""
 
     image: Path
     modules: Path
@@ -44,12 +44,12 @@ class Kernel:
 
     @property
     def config(self) -> Path | None:
-        """What it was built with; the kernels of 7.x come without."""
+        """The build configuration. Kernels of 7.x have none."""
         path = self.image.with_name(f"config-{self.release}")
         return path if path.exists() else None
 
     def module_files(self, wanted: tuple[str, ...]) -> Iterator[tuple[str, bytes]]:
-        """The modules `wanted`, and those that they depend on before them; one that is built in is left out."""
+        """The modules `wanted`, each after its dependencies. Built-in modules are left out."""
         files = {_module_name(path): path for path in self.modules.rglob("*.ko*")}
         done: set[str] = set()
 
@@ -67,12 +67,12 @@ class Kernel:
 
 
 def cache() -> Path:
-    """Where kernels are kept."""
+    """The directory of the kernels."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "bpf-provisioner" / "kernels"
 
 
 def get(name: str, *, refresh: bool = False) -> Kernel:
-    """The kernel of one suite: the one in the cache, or the suite's current one. Raises FetchError."""
+    """The kernel of one suite, from the cache or else the current one. Raises FetchError."""
     folder = cache() / SUITES[name]
     done = folder / "complete"
     if refresh or not done.exists():
@@ -89,7 +89,7 @@ def get(name: str, *, refresh: bool = False) -> Kernel:
 
 
 def _first(*paths: Path) -> Path:
-    """Where one release of Debian has it, or another."""
+    """The first path that exists: Debian releases differ."""
     for path in paths:
         if path.exists():
             return path
@@ -126,25 +126,25 @@ def _fetch(suite: str, folder: Path) -> None:
 
 
 def _packages(options: list[str]) -> list[str]:
-    """The packages that the suite's current kernel consists of, the image first."""
-    found: list[str] = []
+    """The packages of the current kernel of the suite, the image first."""
+    packages: list[str] = []
     ask = [_META]
     while ask:
         shown = _run("apt-cache", *options, "show", "--no-all-versions", ask.pop(0))
         for line in shown.splitlines():
             if line.startswith("Depends:"):
-                new = [package for package in _PARTS.findall(line) if package not in found]
-                found += new
+                new = [package for package in _PARTS.findall(line) if package not in packages]
+                packages += new
                 ask += new
-    if not found:
+    if not packages:
         raise OSError(f"{_META} depends on no kernel")
-    return found
+    return packages
 
 
 def _source(suite: str) -> tuple[str, str]:
-    """The mirror that apt has for a suite of the same kind, for security updates often one of their own, and the suite.
+    """The mirror of a suite of the same kind, and the suite. Security updates often have their own mirror.
 
-    Where there is no mirror of security updates, the suite itself has kernels too, a little older.
+    Without a mirror of security updates, use the suite itself, whose kernels are a little older.
     """
     mirrors = _mirrors()
     if not mirrors:
@@ -154,17 +154,17 @@ def _source(suite: str) -> tuple[str, str]:
     for kind, name in ((suite != plain, suite), (False, plain)):
         if kind in mirrors:
             return mirrors[kind], name
-    raise OSError("apt knows no Debian mirror: is this a Debian?")
+    raise OSError("apt has no Debian mirror: run on Debian")
 
 
 def _mirrors() -> dict[bool, str]:
-    """The first mirror of security updates, under True, and of all else; none before the first `apt-get update`."""
-    found: dict[bool, str] = {}
+    """The first mirror of security updates (True) and of other suites (False). Empty before `apt-get update`."""
+    mirrors: dict[bool, str] = {}
     for line in _run("apt-get", "indextargets", "--format", "$(ORIGIN) $(RELEASE) $(SITE)").splitlines():
         origin, release, site = line.split()[-3:]
         if origin == "Debian":
-            found.setdefault(release.endswith("-security"), site)
-    return found
+            mirrors.setdefault(release.endswith("-security"), site)
+    return mirrors
 
 
 def _run(*command: str, folder: Path | None = None) -> str:
@@ -182,6 +182,6 @@ def _read_module(path: Path) -> bytes:
 
 
 def _depends(module: bytes) -> list[str]:
-    """What a module's `.modinfo` says that it needs."""
-    found = re.search(rb"\0depends=([^\0]*)\0", module)
-    return [name.replace("-", "_") for name in found[1].decode().split(",") if name] if found else []
+    """The dependencies of a module, from its `.modinfo`."""
+    match = re.search(rb"\0depends=([^\0]*)\0", module)
+    return [name.replace("-", "_") for name in match[1].decode().split(",") if name] if match else []

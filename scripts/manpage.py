@@ -1,6 +1,6 @@
-"""Writes the manual page from the command line's own help: `make man`.
+"""Generate the manual page from the help of the command line: `make man`.
 
-The macros are those of man(7), which groff and mandoc both read.
+It uses the macros of man(7), which groff and mandoc support.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _ENVIRONMENT: Final = (
 
 
 def page() -> Iterator[str]:
-    """The page, line by line."""
+    """The lines of the page."""
     root: Any = typer.main.get_command(app.all_verbs())
     add_log_format(root)
     commands = dict(sorted(root.commands.items()))
@@ -69,7 +69,7 @@ def page() -> Iterator[str]:
 
 
 def _released() -> str:
-    """The day of the newest release."""
+    """The date of the newest release."""
     found = re.search(r"^## \[[^]]+\] - (\S+)", _CHANGELOG.read_text(), flags=re.MULTILINE)
     return found[1] if found else ""
 
@@ -103,7 +103,7 @@ def _paragraphs(text: str) -> Iterator[str]:
 
 
 def _line(text: str) -> str:
-    """Text that begins with no control character; `code` is bold."""
+    """Text with `code` in bold, and without a control character at its start."""
     marked = re.sub(r"`([^`]*)`", r"\\fB\1\\fR", _text(text))
     return rf"\&{marked}" if marked[:1] in (".", "'") else marked
 

@@ -1,7 +1,7 @@
-"""Run the tests that touch the kernel on other kernels: `scripts/test_kernels.py [--short] [KERNEL...] [-- COMMAND]`.
+"""Run the tests of the kernel on other kernels: `scripts/test_kernels.py [--short] [KERNEL...] [-- COMMAND]`.
 
-KERNEL is one of `kernel_packages.SUITES`, or `host` for the kernel that runs here; all, if none is named. COMMAND is
-run in place of the tests. Ends with 1 where a kernel fails, cannot be fetched or does not come up.
+KERNEL is one of `kernel_packages.SUITES`, or `host` for the running kernel. The default is all of them. COMMAND
+replaces the tests. The exit status is 1 if the tests fail on a kernel, or if a kernel cannot be fetched or booted.
 """
 
 from __future__ import annotations
@@ -27,26 +27,31 @@ PARTS: Final = (
     "tests/cli/test_doctor.py tests/cli/test_privileges.py",
     "tests/promises/test_no_writes.py tests/cli/test_live.py",
 )
-"""Each in a guest of its own: what an emulated one takes a quarter of an hour for, on an idle machine."""
+"""Each one runs in its own guest: about 15 minutes under emulation on an idle machine."""
 
 SHORT: Final = (
     "tests/apply/test_same_bytes.py tests/cli/test_live.py::test_apply_says_how_far_apart_slots_became_visible",
 )
-"""One spec from nothing to nothing; the command line once, for under emulation each of its starts takes seconds."""
+"""Apply and destroy one spec. Only one test starts the command, which takes seconds under emulation."""
 
 _PYTEST: Final = ".venv/bin/python -m pytest -q -rs --color=no -p no:cacheprovider --durations=10"
 _TIMEOUT: Final = 3600.0
 
 
 def main() -> int:
-    """Run the matrix, and say at its end how each kernel did."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that guests end with us
+    """Run the matrix, and print the result of each kernel at the end."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # guests end with this process
     asked = _arguments()
+    names = asked.kernels or (*kernel_packages.SUITES, HOST)
+    if missing := [] if set(names) == {HOST} else guest.missing():
+        print(*(f"{program} is missing: install {guest.PROGRAMS[program]}" for program in missing), sep="\n")
+        print("`make test-kernels` installs what is missing on Debian")
+        return 1
     commands = [" ".join(asked.command)] if asked.command else [f"{_PYTEST} {part}" for part in asked.parts]
-    # A guest writes no byte code, and compiling all of it anew for each process is most of its time.
+    # A guest writes no byte code, and would spend most of its time on compiling.
     subprocess.run([sys.executable, "-m", "compileall", "-q", "provisioner", "tests"], cwd=PROJECT, check=False)
     outcomes: list[tuple[str, str]] = []
-    for name, command in product(asked.kernels or (*kernel_packages.SUITES, HOST), commands):
+    for name, command in product(names, commands):
         print(f"== {name}: {command}", flush=True)
         try:
             release, done = _run(name, command, asked.refresh, asked.timeout)
@@ -86,16 +91,16 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else None)
     names = (*kernel_packages.SUITES, HOST)
     parser.add_argument("kernels", nargs="*", metavar="KERNEL", help=f"one of {', '.join(names)}")
-    parser.add_argument("--short", action="store_true", help="only one spec, from nothing to nothing")
-    parser.add_argument("--refresh", action="store_true", help="fetch the suites' current kernels anew")
-    parser.add_argument("--timeout", type=float, default=_TIMEOUT, metavar="SECONDS", help="for each guest")
-    found = parser.parse_args(words)
-    unknown = [name for name in found.kernels if name not in names]
+    parser.add_argument("--short", action="store_true", help="only apply and destroy one spec")
+    parser.add_argument("--refresh", action="store_true", help="fetch the current kernels of the suites again")
+    parser.add_argument("--timeout", type=float, default=_TIMEOUT, metavar="SECONDS", help="time limit of each guest")
+    parsed = parser.parse_args(words)
+    unknown = [name for name in parsed.kernels if name not in names]
     if unknown:
-        parser.error(f"no such kernel: {', '.join(unknown)}; there are {', '.join(names)}")
-    found.command = command
-    found.parts = SHORT if found.short else PARTS
-    return found
+        parser.error(f"unknown kernel: {', '.join(unknown)}; choose from {', '.join(names)}")
+    parsed.command = command
+    parsed.parts = SHORT if parsed.short else PARTS
+    return parsed
 
 
 if __name__ == "__main__":

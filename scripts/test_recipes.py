@@ -1,7 +1,7 @@
-"""Run the recipes of docs/gitops.md by Salt and Puppet: a dry run, a run, a second run, a spec that is broken.
+"""Run the recipes of docs/gitops.md with Salt and Puppet: a dry run, a run, a second run, and an invalid spec.
 
-As root, in a mount namespace with a bpffs and an /etc/provisioner of its own. SALT is a virtual environment with Salt
-in it; Puppet is Debian's puppet-agent.
+Run it as root: `scripts/test_recipes.py SALT`. It uses its own mount namespace, bpffs and /etc/provisioner. SALT is a
+virtual environment with Salt. Puppet is the package puppet-agent of Debian.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ GUIDE: Final = ROOT / "docs" / "gitops.md"
 SPECS: Final = Path("/etc/provisioner")
 BPFFS: Final = Path("/sys/fs/bpf")
 OWN: Final = "PROVISIONER_RECIPES"
-"""In the environment of the process that is in the namespace already."""
+"""The environment variable of the process that is already in the namespace."""
 
 SPEC: Final = """\
 version: 1
 name: edge
 maps: {active: {type: array, key: u32, value: u32, max_entries: 1, entries: {0: 1}}}
 """
-BROKEN: Final = SPEC.replace("0: 1}", "0: one}")
+INVALID: Final = SPEC.replace("0: 1}", "0: one}")
 
 
 def main() -> int:
-    """Each tool in turn; 1 if one of them does otherwise than the guide says."""
+    """Run each tool. The exit status is 1 if one of them does not do what the guide says."""
     if len(sys.argv) != 2:
         print("usage: test_recipes.py SALT")
         return 64
@@ -42,7 +42,7 @@ def main() -> int:
         work = Path(name)
         _prepare(work)
         salt, puppet = _salt(work, Path(sys.argv[1])), _puppet(work)
-        # A dry run tells of work by its status in Puppet alone, and only where it is asked for details.
+        # In a dry run, neither tool reports pending changes by its exit status.
         wrong = [
             *_try("salt", work, [*salt, "test=True"], salt, ran=0, idle=0),
             *_try("puppet", work, [*puppet, "--noop"], puppet, ran=2, idle=0),
@@ -52,7 +52,7 @@ def main() -> int:
 
 
 def _prepare(work: Path) -> None:
-    """A bpffs, an empty /etc/provisioner, and the command where the recipes look for it; this namespace's alone."""
+    """Create, in this namespace only: a bpffs, an empty /etc/provisioner, the command where the recipes expect it."""
     for folder in ("etc", "bin", "salt", "conf"):
         (work / folder).mkdir()
     SPECS.mkdir(exist_ok=True)
@@ -87,7 +87,7 @@ def _puppet(work: Path) -> list[str]:
 
 
 def _try(tool: str, work: Path, dry: list[str], run: list[str], *, ran: int, idle: int) -> list[str]:
-    """What is wrong; `ran` and `idle` are the tool's statuses of a run that changed something, and nothing."""
+    """The problems. `ran` and `idle` are the exit statuses of a run with changes and of one without."""
     source, wrong = work / "salt/edge.yaml", []
     source.write_text(SPEC)
     for name, command, status, live in (
@@ -100,10 +100,10 @@ def _try(tool: str, work: Path, dry: list[str], run: list[str], *, ran: int, idl
             wrong.append(f"{tool}, {name}: status {done.returncode}\n{done.stdout}{done.stderr}")
         if name == "second run" and "provisioner-edge" in done.stdout and "executed successfully" in done.stdout:
             wrong.append(f"{tool}, {name}: it applied again\n{done.stdout}")
-    source.write_text(BROKEN)
+    source.write_text(INVALID)
     done = subprocess.run(run, capture_output=True, text=True, check=False)
-    if done.returncode == 0 or "`one` is not an integer" not in done.stdout:
-        wrong.append(f"{tool}, broken spec: status {done.returncode}\n{done.stdout}{done.stderr}")
+    if done.returncode == 0 or "edge.yaml:3:" not in done.stdout:
+        wrong.append(f"{tool}, invalid spec: status {done.returncode}\n{done.stdout}{done.stderr}")
     source.write_text(SPEC)
     shutil.copy(source, SPECS / "edge.yaml")
     subprocess.run(["provisioner", "destroy", "--yes", "--quiet", str(SPECS / "edge.yaml")], check=True)

@@ -1,4 +1,4 @@
-"""The demo's UDP backends and their client: `udp.py serve ADDRESS PORT...`, `udp.py ask FROM ADDRESS PORT`."""
+"""The UDP backends of the demo and their client: `udp.py serve ADDRESS PORT...`, `udp.py ask FROM ADDRESS PORT`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ ANSWER_SECONDS = 1.0
 
 
 def serve(address: str, ports: list[int]) -> None:
-    """Answer every datagram with the address and port that it arrived at; say `ready` once all are open."""
+    """Answer every datagram with the address and port of the backend. Print `ready` when all are open."""
     selector = selectors.DefaultSelector()
     for port in ports:
         backend = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -25,7 +25,7 @@ def serve(address: str, ports: list[int]) -> None:
 
 
 def ask(source: str, address: str, port: int) -> int:
-    """Send one datagram and print who answers; exit status 1 if nobody does."""
+    """Send one datagram and print the backend that answers. The exit status is 1 without an answer."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
         client.bind((source, 0))
         client.settimeout(ANSWER_SECONDS)

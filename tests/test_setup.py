@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
@@ -57,6 +58,15 @@ def test_a_group_that_does_not_exist_is_a_usage_error(words: Iterable[str]) -> N
     done = subprocess.run([SETUP, *words], capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (64, "")
     assert "{demo,lint,test,kernels,recipes}" in done.stderr
+
+
+def test_what_boots_kernels_is_named_if_it_is_missing(tmp_path: Path) -> None:
+    """An empty PATH: no QEMU and no busybox."""
+    script = [sys.executable, str(ROOT / "scripts" / "test_kernels.py"), "--short", "6.1"]
+    done = subprocess.run(script, env={"PATH": str(tmp_path)}, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (1, "")
+    assert "qemu-system-x86_64 is missing: install qemu-system-x86\n" in done.stdout
+    assert "busybox is missing: install busybox-static\n" in done.stdout
 
 
 @pytest.mark.parametrize(
