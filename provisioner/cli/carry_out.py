@@ -75,8 +75,8 @@ class CarryOut:
         what = "Destroy" if self._destroy else "Apply"
         if not self._yes and has_terminal() and not self._console.ask(f"{what} at {plan.desired.pin_root}?"):
             return False
-        if self._bound is not None:
-            self._bound.use()
+        if self._bound is not None and not self._bound.use():
+            self._console.message(f"Note: {self._bound.path} is read-only, so it is not marked as used.\n")
         self._interrupts.listen()
         self._meter.begin("destroying" if self._destroy else "applying")
         return True

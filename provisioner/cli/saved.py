@@ -2,19 +2,36 @@
 
 from __future__ import annotations
 
-import json
+import errno
 import os
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Final, Literal
 
 import msgspec
 from msgspec.structs import replace
 
 from provisioner import InputError, Location, Overrides, Plan, Problem, RefusedError
 from provisioner.files.reading import PLAN, InputFile
+from provisioner.files.writing import write_file
 
-_FORMAT = "provisioner-plan-1"
+_FORMAT: Final = "provisioner-plan-1"
+_READ_ONLY: Final = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
+
+
+class _File(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The file of a saved plan."""
+
+    format: Literal["provisioner-plan-1"]
+    project: str
+    pin_root: str
+    digest: str
+    created: str
+    overrides: Overrides
+    used: bool = False
+    parts: dict[str, tuple[str, str]] = {}
+    targets: tuple[str, ...] | msgspec.UnsetType = msgspec.UNSET
 
 
 class SavedPlan(msgspec.Struct, frozen=True):
@@ -30,7 +47,7 @@ class SavedPlan(msgspec.Struct, frozen=True):
     created: str
     overrides: Overrides
     used: bool = False
-    parts: dict[str, list[str]] = {}
+    parts: dict[str, tuple[str, str]] = {}
     targets: tuple[str, ...] = ()
 
     def check(self, project: str, pin_root: str) -> None:
@@ -46,7 +63,7 @@ class SavedPlan(msgspec.Struct, frozen=True):
         """Raise RefusedError, with all that differs, where `now` is another plan than this one."""
         if now.digest == self.digest:
             return
-        parts = {address: list(part) for address, part in now.fingerprints.items()}
+        parts = dict(now.fingerprints)
         problems = [
             Problem(what, hint="plan again", address=address)
             for address in sorted({*parts, *self.parts} if self.parts else ())
@@ -64,10 +81,20 @@ class SavedPlan(msgspec.Struct, frozen=True):
                 f"this plan was made {f'with {given}' if given else 'without --target'}", "apply it in the same way"
             )
 
-    def use(self) -> None:
-        """Mark it as used, under the project's lock. Raises RefusedError where another apply was faster."""
+    def use(self) -> bool:
+        """Mark it as used, under the project's lock. False where that cannot be: it is in a read-only place.
+
+        Such a plan is still refused after its apply, as the live state is another one then. Raises RefusedError where
+        another apply was faster, InputError where the file cannot be written for another reason.
+        """
         read(self.path).check(self.project, self.pin_root)
-        _write(replace(self, used=True))
+        try:
+            write_file(Path(os.path.realpath(self.path)), _encode(replace(self, used=True)))
+        except OSError as error:
+            if error.errno in _READ_ONLY:
+                return False
+            raise _unwritable(self.path, error) from error
+        return True
 
     def _refused(self, what: str, hint: str) -> RefusedError:
         return RefusedError(Problem(what, Location(str(self.path)), hint))
@@ -76,27 +103,29 @@ class SavedPlan(msgspec.Struct, frozen=True):
 def save(path: Path, plan: Plan, overrides: Overrides) -> None:
     """Write `plan` to `path`, in the place of what is there. Raises InputError where that cannot be."""
     created = datetime.now(UTC).isoformat(timespec="seconds")
-    parts = {address: list(part) for address, part in plan.fingerprints.items()}
+    parts = dict(plan.fingerprints)
     of = plan.desired
-    _write(SavedPlan(path, of.project, of.pin_root, plan.digest, created, overrides, parts=parts, targets=plan.targets))
+    saved = SavedPlan(path, of.project, of.pin_root, plan.digest, created, overrides, parts=parts, targets=plan.targets)
+    try:
+        write_file(path, _encode(saved))
+    except OSError as error:
+        raise _unwritable(path, error) from error
 
 
 def read(path: Path) -> SavedPlan:
     """The plan in `path`. Raises InputError where it is none."""
+    place = Location(str(path))
     try:
-        fields = json.loads(InputFile(path, PLAN).read())
-        if fields.pop("format") != _FORMAT:
-            raise ValueError("of another format")
-        typed = {"overrides": Overrides(**fields["overrides"]), "targets": tuple(fields.get("targets", ()))}
-        return SavedPlan(path=path, **fields | typed)
+        file = msgspec.json.decode(InputFile(path, PLAN).read(), type=_File)
     except OSError as error:
-        raise InputError(Problem(f"can't read the plan: {error.strerror}", Location(str(path)))) from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        hint = "`plan --out` writes plans"
-        raise InputError(Problem("this is no saved plan", Location(str(path)), hint)) from error
+        raise InputError(Problem(f"can't read the plan: {error.strerror}", place)) from error
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+        raise InputError(Problem(f"malformed plan: {error}", place, "`plan --out` writes plans")) from error
+    fields = {name: getattr(file, name) for name in SavedPlan.__struct_fields__[1:]}
+    return SavedPlan(path, **{**fields, "targets": file.targets or ()})
 
 
-def _differences(before: list[str] | None, now: list[str] | None) -> Iterator[str]:
+def _differences(before: tuple[str, str] | None, now: tuple[str, str] | None) -> Iterator[str]:
     """What is not as it was about one address, in words."""
     if before is None or now is None:
         yield "the spec names it no more" if now is None else "the spec did not name it when the plan was made"
@@ -107,21 +136,12 @@ def _differences(before: list[str] | None, now: list[str] | None) -> Iterator[st
         yield "what is live is not what it was when the plan was made"
 
 
-def _write(plan: SavedPlan) -> None:
-    """By one rename: there is always the one or the other. What is no file, such as a pipe, is written to instead."""
-    fields = {"format": _FORMAT} | msgspec.to_builtins(plan, enc_hook=str)
-    del fields["path"]
-    if not plan.targets:
-        del fields["targets"]
-    temporary = plan.path.parent / f".{plan.path.name}.{os.getpid()}"
-    text = json.dumps(fields, indent=2) + "\n"
-    try:
-        if plan.path.exists() and not plan.path.is_file():
-            plan.path.write_text(text, "utf-8")
-            return
-        temporary.write_text(text, "utf-8")
-        temporary.replace(plan.path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        hint = "save it elsewhere; nothing was changed"
-        raise InputError(Problem(f"can't write the plan: {error.strerror}", Location(str(plan.path)), hint)) from error
+def _encode(plan: SavedPlan) -> bytes:
+    fields = {name: getattr(plan, name) for name in SavedPlan.__struct_fields__[1:]}
+    text = msgspec.json.encode(_File(format=_FORMAT, **{**fields, "targets": plan.targets or msgspec.UNSET}))
+    return msgspec.json.format(text, indent=2) + b"\n"
+
+
+def _unwritable(path: Path, error: OSError) -> InputError:
+    hint = "save it elsewhere; nothing was changed"
+    return InputError(Problem(f"can't write the plan: {error.strerror}", Location(str(path)), hint))

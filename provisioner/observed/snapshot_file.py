@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from datetime import datetime
 from pathlib import Path
 
 from provisioner.files.reading import SNAPSHOT, InputFile
+from provisioner.files.writing import write_file
 from provisioner.model.errors import InputError, Problem
 from provisioner.model.location import Location
 from provisioner.model.types import shown
@@ -33,15 +33,8 @@ def read_snapshot(path: Path) -> Snapshot:
 
 
 def write_snapshot(path: Path, snapshot: Snapshot) -> None:
-    """Put a snapshot into a file, in the place of what is there, by one rename; or into a device. Raises InputError."""
-    temporary = path.parent / f".{path.name}.{os.getpid()}"
-    data = to_bytes(snapshot)
+    """Put a snapshot into a file that only its owner can read, in the place of what is there. Raises InputError."""
     try:
-        if path.exists() and not path.is_file():
-            path.write_bytes(data)
-            return
-        temporary.write_bytes(data)
-        temporary.replace(path)
+        write_file(path, to_bytes(snapshot))
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         raise InputError(Problem(f"can't write the snapshot: {error.strerror}", Location(str(path)))) from error

@@ -187,15 +187,17 @@ OF_THE_KERNEL = {
     "apply/audit.py",
     "doctor/checks.py",
     "doctor/kernel_config.py",
+    "kernel/attach_points.py",
     "kernel/bpffs.py",
     "kernel/host.py",
     "kernel/maps.py",
     "kernel/memory.py",
+    "kernel/perf_events.py",
     "observed/pinned_btf.py",
 }
 """Modules that read fixed files of the kernel, in /proc, /sys and /boot."""
 
-OUTPUT = {"cli/app.py", "cli/adopt.py", "kernel/object_probe.py", "language/schema_file.py"}
+OUTPUT = {"cli/app.py", "cli/adopt.py", "files/writing.py", "kernel/object_probe.py", "language/schema_file.py"}
 """Modules that open what they write, a pipe of their own, or a file of the package."""
 
 OPENERS = {"open", "read_bytes", "read_text", "fdopen", "ParquetFile", "memory_map", "fromfile", "memmap", "loadtxt"}
