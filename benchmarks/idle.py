@@ -38,7 +38,7 @@ def _start(spec: Path, root: Path, *options: str) -> subprocess.Popen[str]:
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None
     for line in process.stderr:
-        if "applied" in line.split(": ")[0] or "what the spec asks for" in line:
+        if "applied" in line.split(": ")[0] or "matches the spec" in line:
             return process
     raise SystemExit("the watch ended")
 

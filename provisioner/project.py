@@ -128,7 +128,7 @@ class Project(msgspec.Struct, frozen=True):
                 refuse_unprivileged(current, _held(current), maps.may_create)
                 overcommit.refuse_overcommit(current, overrides, headrooms, memlock_headroom)
                 if current.steps and confirm is not None and not confirm(current):
-                    raise RefusedError(Problem("not confirmed; nothing was changed"))
+                    raise RefusedError(Problem("not confirmed: nothing was changed", id="not-confirmed"))
                 with recorded("apply", current, self.document.digest):
                     result = apply_plan(
                         current, options or Options(), lambda: _differences(self, overrides, current, targets)
@@ -177,7 +177,7 @@ class Project(msgspec.Struct, frozen=True):
             refuse_blocked(current.blocked)
             refuse_unprivileged(current, _held(current), maps.may_create)
             if current.steps and confirm is not None and not confirm(current):
-                raise RefusedError(Problem("not confirmed; nothing was changed"))
+                raise RefusedError(Problem("not confirmed: nothing was changed", id="not-confirmed"))
             with recorded("destroy", current, self.document.digest):
                 return current, apply_plan(current, options or Options(rollback=False), tuple)
 
@@ -316,7 +316,7 @@ def _refuse_stale(current: Plan, expected: str | None) -> None:
     if any(live.probed is not None and live.probed.why for live in current.observed.maps.values()):
         refuse_blocked(current.blocked)  # what the probe found out is why it is another plan
     raise RefusedError(
-        Problem("the spec or the live state is not what it was when the plan was made", hint="plan again")
+        Problem("the spec or the live state changed after the plan was made", hint="plan again", id="stale-plan")
     )
 
 
@@ -329,7 +329,9 @@ def _differences(project: Project, overrides: Overrides, done: Plan, targets: Se
     actions |= {change.pin: change.action for change in after.links if change.action is not Action.KEEP}
     actions |= {step.describe(): Action.UPDATE for step in after.steps if isinstance(step, PinInnerMaps | SetAccess)}
     return tuple(
-        Problem("this still differs after the apply", hint="somebody else may be writing it", address=name)
+        Problem(
+            "still differs after the apply", hint="another process may write to it", address=name, id="not-converged"
+        )
         for name, action in actions.items()
         if action is not Action.UNCHANGED
     )

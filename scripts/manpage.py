@@ -15,7 +15,6 @@ import typer
 
 from provisioner import __version__
 from provisioner.cli import app
-from provisioner.cli.options import add_log_format
 
 _CHANGELOG: Final = Path(__file__).parent.parent / "CHANGELOG.md"
 
@@ -33,7 +32,6 @@ _ENVIRONMENT: Final = (
 def page() -> Iterator[str]:
     """The lines of the page."""
     root: Any = typer.main.get_command(app.all_verbs())
-    add_log_format(root)
     commands = dict(sorted(root.commands.items()))
     yield f'.TH PROVISIONER 1 "{_released()}" "provisioner {__version__}" "User Commands"'
     yield ".SH NAME"

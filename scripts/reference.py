@@ -20,7 +20,6 @@ from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 
 from provisioner.cli import app
-from provisioner.cli.options import add_log_format
 
 _SCHEMAS: Final = Path(__file__).parent.parent / "schemas"
 _WORDS: Final = {
@@ -103,7 +102,6 @@ def command_line_page() -> Iterator[str]:
 def whole_command() -> Any:
     """The command line with every command, and the options that all of them accept."""
     root: Any = typer.main.get_command(app.all_verbs())
-    add_log_format(root)
     return root
 
 

@@ -20,9 +20,7 @@ METHODS = {"add", "missing"}
 POSITION = {"Hazard": 0, "Refusal": 0}
 UNNAMED = {
     *(
-        "adopt",
         "apply",
-        "cli",
         "codec",
         "desired",
         "document",
@@ -32,7 +30,7 @@ UNNAMED = {
         "observed",
         "object_check",
     ),
-    *("planning", "project.py", "tables", "views", "watch", "__init__.py"),
+    *("planning", "tables", "__init__.py"),
 }
 """Rooms in which some errors have no id yet."""
 

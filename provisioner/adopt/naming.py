@@ -136,11 +136,13 @@ class Chooser:
         type_ = self._builder(problems).build(expr)
         where = expr.where
         if type_ is not None and type_.size != size:
-            problems.add(f"{type_.describe()} has {type_.size} bytes, and {who} has {size}", where)
+            problems.add(f"{type_.describe()} has {type_.size} bytes, but {who} has {size}", where, id="type-size")
         elif type_ is not None and type_.sensitive:
-            problems.add(f"{who} is sensitive: an export would write it out", where, "leave `sensitive` out here")
+            what = f"{who} is `sensitive`, and an export would write it to a file"
+            problems.add(what, where, "remove `sensitive` from the type", id="sensitive-export")
         elif type_ is not None and not gives_back(type_, rows, loosely=exactly is None):
-            problems.add(f"{who} has live bytes that {type_.describe()} can't give back", where, "write bytes[N]")
+            what = f"{type_.describe()} cannot represent all live bytes of {who}"
+            problems.add(what, where, "write bytes[N]", id="type-loses-bytes")
         if type_ is None or len(problems):
             raise InputError(*problems)
         return Chosen(expr, type_)

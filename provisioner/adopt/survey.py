@@ -47,9 +47,11 @@ def survey(pins: Iterable[Path], ids: Iterable[int], names: Iterable[str], host:
             wanted.setdefault(int(chosen[0].id), "")
             continue
         several = ", ".join(f"{one.id} ({one.shape.map_type.word})" for one in found)
-        what = f"{len(found)} maps have this name: ids {several}" if found else "no map has this name"
-        hint = "say which one by `--id`" if found else "`bpftool map` lists them"
-        problems.add(what, hint=hint, address=name)
+        if found:
+            what = f"{len(found)} maps have this name: ids {several}"
+            problems.add(what, hint="select one with `--id`", address=name, id="ambiguous-map-name")
+        else:
+            problems.add("no map has this name", hint="`bpftool map` lists all maps", address=name, id="no-such-map")
     problems.raise_if_any()
     unpinned = {number for number, pin in wanted.items() if not pin}
     known = _pins_of(unpinned) if unpinned else {}
@@ -71,7 +73,7 @@ def _told(problems: Problems, who: str) -> Iterator[None]:
     except KernelError as error:
         if error.errno != errno.ENOENT:
             raise
-        problems.add("there is no such map", hint="`bpftool map` lists them", address=who)
+        problems.add("this map does not exist", hint="`bpftool map` lists all maps", address=who, id="no-such-map")
 
 
 def _by_name(name: str) -> list[MapInfo]:

@@ -1,39 +1,52 @@
-"""The application, and how a command line becomes an exit status: the one place that turns errors into statuses."""
+"""The application: from the words of a command line to a verb and its exit status."""
 
 from __future__ import annotations
 
-import copy
-import os
-import sys
-import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
 from itertools import pairwise
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 import typer
 
 from provisioner import __version__
-from provisioner.cli.console import LOG_FORMAT, Console
-from provisioner.cli.options import EXIT_STATUS, add_log_format
-from provisioner.model.errors import BugError, Problem, ProvisionerError
+from provisioner.cli import statuses, verbs
+from provisioner.cli.console import Console, LogFormat
+from provisioner.cli.guard import USAGE_ERROR, guarded
+from provisioner.model.errors import Problem, ProvisionerError
 
-EXIT_USAGE: Final = 64
-EXIT_BUG: Final = 70
-EXIT_INTERRUPTED: Final = 130
-EXIT_PIPE: Final = 141
-"""What a shell reports of a command that SIGPIPE ended."""
+__all__ = ["all_verbs", "guarded", "run"]
 
-_UsageError: type[Exception] = typer.BadParameter.__bases__[0]
-"""typer has no public name for it."""
+_HELP: Final = "Declare BPF maps-in-maps in YAML; plan, apply and destroy them in the live kernel."
 
-app = typer.Typer(
-    name="provisioner",
-    help="Declare BPF maps-in-maps in YAML; plan, apply and destroy them in the live kernel.",
-    epilog=EXIT_STATUS,
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120},
-)
+_MEANT: Final = {
+    "--auto-approve": "write `--yes`",
+    "--autoapprove": "write `--yes`",
+    "--assume-yes": "write `--yes`",
+    "--check": "`provisioner plan` shows what apply would do, and changes nothing",
+    "--diff": "`provisioner plan` shows what apply would do, and changes nothing",
+    "--dry-run": "`provisioner plan` shows what apply would do, and changes nothing",
+    "--json": "write `--format json`",
+    "--output": "write `--format`",
+    "-o": "write `--format`",
+    "-f": "write the spec files without an option",
+    "--file": "write the spec files without an option",
+    "--var-file": "write `--overlay FILE`",
+    "check": "did you mean `validate`?",
+    "create": "did you mean `apply`?",
+    "delete": "did you mean `destroy`?",
+    "diff": "did you mean `plan`?",
+    "get": "did you mean `show`?",
+    "import": "did you mean `export`?",
+    "lint": "did you mean `validate`?",
+    "list": "did you mean `show`?",
+    "rm": "did you mean `destroy`?",
+    "status": "did you mean `show`?",
+    "up": "did you mean `apply`?",
+}
+"""Options and verbs of other tools, with what they are called here."""
+
+_PLAN_IS_DRY: Final = "leave it out: plan changes nothing"
 
 
 def _show_version(wanted: bool) -> None:
@@ -42,7 +55,6 @@ def _show_version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
 def _root(
     version: Annotated[
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")
@@ -51,73 +63,82 @@ def _root(
     pass
 
 
-def guarded(console: Console, work: Callable[[], int]) -> int:
-    """Run a verb; every error that is not one of usage ends here, as a message and an exit status."""
-    try:
-        status = work()
-        sys.stdout.flush()
-    except ProvisionerError as error:
-        console.fail(error)
-        if console.verbose and any(problem.id == "bug" for problem in error.problems):
-            traceback.print_exc()
-        return error.exit_code
-    except KeyboardInterrupt:
-        console.fail(ProvisionerError(Problem("interrupted")))
-        return EXIT_INTERRUPTED
-    except BrokenPipeError:
-        # Whoever read this has gone: nobody is there to be told, and the interpreter must not try it again.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return EXIT_PIPE
-    except (_UsageError, typer.Exit):
-        raise
-    except Exception as error:
-        console.fail(BugError.of(error))
-        if console.verbose:
-            traceback.print_exc()
-        return EXIT_BUG
-    return status
-
-
 def all_verbs() -> typer.Typer:
-    """The application with every verb added to it."""
-    import provisioner.cli.verbs  # noqa: F401 (they add their verbs, and help lists these first)
-    from provisioner.cli import adopt, explain, graph, watch  # noqa: F401
+    """The application with every verb."""
+    return _application(verbs.VERBS)
 
-    return app
+
+def _application(names: Iterable[str]) -> typer.Typer:
+    """The application with some verbs. Each costs an import, and 2 ms in typer."""
+    application = typer.Typer(
+        name="provisioner",
+        help=_HELP,
+        epilog=statuses.ALL,
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120},
+    )
+    application.callback()(_root)
+    for one in map(verbs.load, names):
+        # A short help of our own is wrapped; one that typer makes is cut to a line.
+        application.command(one.name, short_help=one.summary, epilog=one.epilog)(one.callback)
+    return application
 
 
 def run(arguments: Sequence[str]) -> int:
     """Run the command line `arguments`; gives the exit status."""
-    command = typer.main.get_command(_with_verb(arguments))
-    assert isinstance(command, typer.core.TyperGroup)
-    add_log_format(command)
+    words = _with_help(arguments)
+    names = words[:1] if words[0] in verbs.VERBS else verbs.VERBS
+    command = typer.main.get_command(_application(names))
     try:
-        status = command.main(list(arguments), prog_name="provisioner", standalone_mode=False)
-    except _UsageError as error:
-        _tell_usage(error, arguments)
-        return EXIT_USAGE
+        status = command.main(words, prog_name="provisioner", standalone_mode=False)
+    except USAGE_ERROR as error:
+        _report_usage(error, arguments)
+        return statuses.USAGE
     return status if isinstance(status, int) else 0
 
 
-def _with_verb(arguments: Sequence[str]) -> typer.Typer:
-    """The application with the one verb that `arguments` begin with, if any: typer takes 2 ms to prepare each."""
-    whole = all_verbs()
-    asked = [info for info in whole.registered_commands if info.callback and [info.callback.__name__] == arguments[:1]]
-    if not asked:
-        return whole
-    lean = copy.copy(whole)
-    lean.registered_commands = asked
-    return lean
+def _with_help(arguments: Sequence[str]) -> list[str]:
+    """`help`, `help VERB` and `version` as options; help where nothing is asked for."""
+    match list(arguments):
+        case [] | ["help"]:
+            return ["--help"]
+        case ["help", *words]:
+            return [*words, "--help"]
+        case ["version"]:
+            return ["--version"]
+        case words:
+            return words
 
 
-def _tell_usage(error: Exception, arguments: Sequence[str]) -> None:
+def _report_usage(error: Any, arguments: Sequence[str]) -> None:
     context = getattr(error, "ctx", None)
-    message = getattr(error, "format_message", error.__str__)()
-    command = context.command_path if context is not None else "provisioner"
-    hint = f"`{command} --help` lists the options"
-    wants_json = "--format=json" in arguments or ("--format", "json") in pairwise(arguments)
-    if "--log-format=json" in arguments or ("--log-format", "json") in pairwise(arguments):
-        LOG_FORMAT.set("json")
-    Console("json" if wants_json else "text", "auto", quiet=False, verbose=False).fail(
-        ProvisionerError(Problem(message, hint=hint))
-    )
+    message = error.format_message() if hasattr(error, "format_message") else str(error)
+    path = context.command_path if context is not None else "provisioner"
+    hint = _meant(error, arguments)
+    if hint:  # ours is better than a word that is spelled alike
+        message = message.partition(" (Possible options")[0].partition(" Did you mean")[0]
+    hint = hint or f"`{path} --help` lists the options"
+    log_format: LogFormat = "json" if _is_given(arguments, "--log-format") else "text"
+    form = "json" if _is_given(arguments, "--format") else "text"
+    console = Console(form, "auto", quiet=False, verbose=False, log_format=log_format)
+    console.fail(ProvisionerError(Problem(message, hint=hint, id="usage")))
+
+
+def _meant(error: Any, arguments: Sequence[str]) -> str:
+    """What an unknown option or verb is called here; empty where nothing is known."""
+    unknown = getattr(error, "option_name", None)
+    if unknown is None:
+        word = next((word for word in arguments if not word.startswith("-")), "")
+        if word in verbs.VERBS:
+            return ""
+        near = get_close_matches(word, verbs.VERBS, n=1)
+        return _MEANT.get(word) or (f"did you mean `{near[0]}`?" if near else "")
+    if unknown in ("--dry-run", "--check", "--diff") and arguments[0] == "plan":
+        return _PLAN_IS_DRY
+    return _MEANT.get(unknown, "")
+
+
+def _is_given(arguments: Sequence[str], option: str) -> bool:
+    """Whether the command line asks for JSON by this option."""
+    return f"{option}=json" in arguments or (option, "json") in pairwise(arguments)

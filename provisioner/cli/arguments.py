@@ -1,4 +1,4 @@
-"""From what was written on the command line to what the library takes, and what is no use of it."""
+"""From the words of a command line to the arguments of the library, and checks of words that contradict each other."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 
 import typer
 
+import provisioner
 from provisioner.cli.console import Console, has_terminal
+from provisioner.cli.options import NO_CHANGES, ChangeOverrides, OwnershipOverrides, SpecOptions
 
 if TYPE_CHECKING:
     from provisioner import Overrides, Project, Snapshot
@@ -18,22 +20,19 @@ if TYPE_CHECKING:
 def load_project(
     console: Console,
     files: Sequence[str],
-    overlays: Sequence[Path] | None,
-    allow_outside: bool,
-    pin_root: str | None,
+    spec: SpecOptions,
     snapshot: Snapshot | None = None,
     *,
     contents: bool = True,
     any_host: bool = False,
 ) -> Project:
-    from provisioner import load
-
+    """Read the spec; its lines are the console's excerpts from then on. Raises SpecError."""
     with console.working("reading the spec"):
-        project = load(
+        project = provisioner.load(
             files,
-            overlays=overlays or (),
-            allow_outside=allow_outside,
-            pin_root=pin_root,
+            overlays=spec.overlay or (),
+            allow_outside=spec.allow_outside,
+            pin_root=spec.pin_root,
             stdin=sys.stdin,
             snapshot=snapshot,
             contents=contents,
@@ -44,32 +43,28 @@ def load_project(
 
 
 def with_address(words: Sequence[str]) -> tuple[Sequence[str], str]:
-    """Spec files, and the address that may follow them: the last word, where it is no file and could be none."""
+    """Spec files, and the address after them: the last word, unless it is a file or looks like one."""
     *files, last = words
     if not files or last == "-" or Path(last).exists() or last.endswith((".yaml", ".yml", "/")):
         return words, ""
     return files, last
 
 
-def overrides(
-    force: bool,
-    approve_deletes: bool,
-    allow_recreate: bool,
-    take_over: bool,
-    prune: bool,
-    allow_overcommit: bool = False,
-) -> Overrides:
-    from provisioner import Overrides
-
-    given = Overrides(approve_deletes, allow_recreate, take_over, prune, allow_overcommit)
-    return given | Overrides.force() if force else given
+def overrides(ownership: OwnershipOverrides, changes: ChangeOverrides = NO_CHANGES) -> Overrides:
+    """The checks that the user overrides."""
+    given = provisioner.Overrides(
+        changes.approve_deletes, changes.allow_recreate, ownership.take_over, changes.prune, changes.allow_overcommit
+    )
+    return given | provisioner.Overrides.force() if ownership.force else given
 
 
 def need_yes(given: bool) -> None:
+    """Refuse to run without confirmation where nobody can be asked."""
     if not given and not has_terminal():
-        raise typer.BadParameter("there is no terminal to ask on, so it is required", param_hint="--yes")
+        raise typer.BadParameter("required, because there is no terminal to ask on", param_hint="--yes")
 
 
 def refuse_pruned_part(prune: bool, target: Sequence[str] | None) -> None:
+    """Refuse --prune with --target: what the spec does not name is outside of every target."""
     if prune and target:
-        raise typer.BadParameter("what the spec does not name is no part of a target", param_hint="--prune")
+        raise typer.BadParameter("it cannot be used with --target", param_hint="--prune")

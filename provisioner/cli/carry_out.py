@@ -1,4 +1,4 @@
-"""An apply or destroy as the command line runs it: show the plan, ask, do it, and say how it ended."""
+"""An apply or destroy on the command line: show the plan, ask, carry it out, and report the result."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from collections.abc import Callable
 from msgspec import to_builtins
 
 from provisioner import Options, Plan, ProvisionerError, Result, open_fds
+from provisioner.cli import reports
 from provisioner.cli.console import Console, has_terminal
-from provisioner.cli.reports import limits, write
 from provisioner.cli.saved import SavedPlan
 from provisioner.cli.signals import Interrupts
 from provisioner.report import sentences, text
@@ -21,7 +21,7 @@ from provisioner.views import plan_report
 
 
 class CarryOut:
-    """One run. `bound` is the saved plan that it must keep to: used up when it is about to be done."""
+    """One run. `bound` is the saved plan that it must match; it is marked as used before the first change."""
 
     def __init__(
         self,
@@ -40,52 +40,52 @@ class CarryOut:
         self._report: ReportPlan | None = None
         self._meter = console.meter()
         self._interrupts = Interrupts()
+        self._declined = False
 
     def options(self, rollback: bool) -> Options:
-        """What an apply or destroy takes."""
+        """The options of an apply or destroy."""
         return Options(rollback=rollback, progress=self._meter, interrupted=self._interrupts)
 
     def planned(self, plan: Plan) -> None:
-        """Show the plan, before anybody is asked or anything is refused; refuse it where another one was saved."""
+        """Show the plan, before the question and before any refusal. Raises RefusedError if another plan was saved."""
         self._meter.stop()
-        shown = limits(self._console.format, self._full)
-        self._report = plan_report.report(plan, shown, destroy=self._destroy, kernel=os.uname().release)
-        self._meter.planned = self._report.grace_periods
-        console = self._console
-        counts = {
-            "project": self._report.project,
-            "digest": self._report.digest,
-            "summary": to_builtins(self._report.summary),
-        }
-        console.note(
-            LogLine(Level.INFO, "planned", sentences.differences(self._report.summary) or sentences.NO_CHANGES, counts)
-        )
-        # Whoever is asked has to see what about.
-        if console.format == "text" and not (console.quiet and self._yes):
-            console.lines(text.render(self._report, console.style, steps=console.verbose, blocked=False))
-        if not self._yes and (console.format != "text" or not sys.stdout.isatty()):
-            # The question that follows is about this, and standard output goes elsewhere.
-            console.message("".join(f"{line}\n" for line in text.render(self._report, console.err_style)))
+        shown = reports.limits(self._console, full=self._full)
+        report = plan_report.report(plan, shown, destroy=self._destroy, kernel=os.uname().release)
+        self._report = report
+        self._meter.planned = report.grace_periods
+        fields = {"project": report.project, "digest": report.digest, "summary": to_builtins(report.summary)}
+        message = sentences.differences(report.summary) or sentences.NO_CHANGES
+        self._console.note(LogLine(Level.INFO, "planned", message, fields))
+        self._show(report)
         sys.stdout.flush()
         if self._bound is not None:
             self._bound.check_same(plan)
 
+    def _show(self, report: ReportPlan) -> None:
+        """Once: before a question on the terminal, which standard output need not be; else in the result."""
+        console = self._console
+        if not self._yes and (console.format != "text" or not sys.stdout.isatty()):
+            console.notes(text.render(report, console.err_style, steps=console.verbose, blocked=False))
+        elif console.format == "text" and not (console.quiet and self._yes):
+            console.lines(text.render(report, console.style, steps=console.verbose, blocked=False))
+
     def confirm(self, plan: Plan) -> bool:
-        """Whether to go ahead; from then on, a signal ends the work at a safe point."""
+        """Whether to go ahead. If so, a signal stops the work at a safe point from then on."""
         what = "Destroy" if self._destroy else "Apply"
         if not self._yes and has_terminal() and not self._console.ask(f"{what} at {plan.desired.pin_root}?"):
+            self._declined = True
             return False
         if self._bound is not None and not self._bound.use():
-            self._console.message(f"Note: {self._bound.path} is read-only, so it is not marked as used.\n")
+            self._console.notes([f"Note: {self._bound.path} is read-only, so it is not marked as used."])
         self._interrupts.listen()
         self._meter.begin("destroying" if self._destroy else "applying")
         return True
 
     def __call__(self, act: Callable[[], tuple[Plan, Result]]) -> None:
-        """Run `act`, and say how it ended, whether well or not; its error goes on."""
+        """Run `act` and report the result, also of a failure; the error is raised again."""
         started, fds = time.monotonic(), open_fds()
         self._interrupts.prepare()
-        self._meter.begin("comparing with what is live")
+        self._meter.begin("comparing with the live state")
         try:
             _, result = act()
         except ProvisionerError as error:
@@ -107,20 +107,25 @@ class CarryOut:
         )
 
     def _end(self, end: Outcome) -> None:
-        """The rest of the result; nothing where there never was a plan."""
+        """The rest of the result; nothing if there was no plan."""
         self._meter.stop()
-        if self._report is None:
+        report, console = self._report, self._console
+        if report is None:
             return
-        how = "destroy" if self._destroy else "apply"
         is_well = end.status in ("applied", "unchanged")
-        level = Level.NOTICE if is_well else Level.ERROR
-        ended = " ".join(sentences.outcome(self._report, end))
-        self._console.note(LogLine(level, how, ended, {"project": self._report.project, **to_builtins(end)}))
-        if self._console.format != "text":
-            write(self._console, self._report, end, full=self._full)
-        elif end.status != "unchanged" and not (self._console.quiet and is_well):
-            self._console.lines(sentences.outcome(self._report, end))
-            if self._console.verbose:
-                self._console.lines(sentences.window(end))
-            if end.status == "applied" and self._report.targets:
-                self._console.lines([sentences.REST])
+        lines = list(sentences.outcome(report, end))
+        event = LogLine(
+            Level.NOTICE if is_well else Level.ERROR,
+            "destroy" if self._destroy else "apply",
+            " ".join(lines),
+            {"project": report.project, **to_builtins(end)},
+        )
+        console.note(event)
+        if console.format != "text":
+            reports.plan(console, report, end, full=self._full)
+        elif end.status != "unchanged" and not self._declined and not (console.quiet and is_well):
+            console.lines(lines)
+            if console.verbose:
+                console.lines(sentences.details(end))
+            if end.status == "applied" and report.targets:
+                console.lines([sentences.REST])

@@ -1,4 +1,4 @@
-"""What a shell completes: spec files, and addresses of the spec before them. A faulty spec completes nothing."""
+"""Words that a shell completes: spec files, and addresses of the spec files before them. An invalid spec has none."""
 
 from __future__ import annotations
 
@@ -7,44 +7,44 @@ from pathlib import Path
 
 import typer
 
+import provisioner
+
 _SPECS = (".yaml", ".yml", ".json")
 
 
 def files(incomplete: str) -> list[str]:
-    """Spec files and folders that begin so."""
+    """Spec files and directories."""
     return sorted(_files(incomplete))
 
 
 def files_and_address(context: typer.Context, incomplete: str) -> list[str]:
-    """Spec files and, where one is given already, addresses in it."""
+    """Spec files and, after the first one, its addresses."""
     given = [name for name in context.params.get("files") or () if name != incomplete]
     return sorted(_files(incomplete)) + (_addresses(given, incomplete) if given else [])
 
 
 def targets(context: typer.Context, incomplete: str) -> list[str]:
-    """Maps, slots and objects of the spec files that are given already."""
-    # click gives up at an option whose value is still to come: the words before it are left over.
+    """Maps, slots and objects of the spec files before the option."""
+    # click stops at an option without a value: the words before it are left in `args`.
     given = context.params.get("files") or context.args
     return _addresses(list(given), incomplete, targets=True) if given else []
 
 
 def _files(incomplete: str) -> Iterator[str]:
-    folder, slash, start = incomplete.rpartition("/")
+    directory, slash, start = incomplete.rpartition("/")
     try:
-        for found in Path(folder + slash or ".").iterdir():
-            if found.name.startswith(start) and (start[:1] == "." or found.name[0] != "."):
-                if found.is_dir():
-                    yield f"{folder}{slash}{found.name}/"
-                elif found.suffix in _SPECS:
-                    yield f"{folder}{slash}{found.name}"
+        for path in Path(directory + slash or ".").iterdir():
+            if path.name.startswith(start) and (start[:1] == "." or path.name[0] != "."):
+                if path.is_dir():
+                    yield f"{directory}{slash}{path.name}/"
+                elif path.suffix in _SPECS:
+                    yield f"{directory}{slash}{path.name}"
     except OSError:
         return
 
 
 def _addresses(given: list[str], incomplete: str, *, targets: bool = False) -> list[str]:
-    from provisioner import ProvisionerError, load
-
     try:
-        return list(load(given, allow_outside=True).complete(incomplete, targets=targets))
-    except ProvisionerError:  # a spec with a fault completes nothing; other verbs tell of it
+        return list(provisioner.load(given, allow_outside=True).complete(incomplete, targets=targets))
+    except provisioner.ProvisionerError:  # other verbs report the faults of the spec
         return []

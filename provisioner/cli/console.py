@@ -4,49 +4,40 @@ from __future__ import annotations
 
 import os
 import sys
-import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from contextvars import ContextVar
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final, Literal, TextIO
+from typing import TYPE_CHECKING, Final, Literal, TextIO
 
+from provisioner.cli.meter import Meter
 from provisioner.model.errors import ProvisionerError
-from provisioner.report import logs
-from provisioner.report import problems as told
+from provisioner.report import logs, problems
 from provisioner.report.logs import Level, LogLine
-from provisioner.report.style import Style
+from provisioner.report.style import Style, on_terminal
 
 if TYPE_CHECKING:
-    from provisioner import Document, Progress
+    from provisioner import Document
 
-Format = Literal["text", "json", "markdown", "html", "github"]
 Color = Literal["auto", "always", "never"]
-
 LogFormat = Literal["text", "json"]
 
-LOG_FORMAT: ContextVar[LogFormat] = ContextVar("log_format", default="text")
-"""What `--log-format` says, which all verbs take."""
-
-PATIENCE: Final = 1.0
-"""Seconds before an apply on a terminal says how far it is."""
-
-
 EXCERPTS: Final = 20
-"""Problems that are shown with their line: beyond that, a list of places is what people need."""
+"""Problems that are shown with their line of the file; of more, only the places."""
 
 
 class Console:
-    """Where output goes and how it looks. `format` is that of the result, and of errors where it is JSON."""
+    """Where output goes and how it looks. `format` is that of the result, and of errors if it is JSON."""
 
-    def __init__(self, format_: Format, color: Color, *, quiet: bool, verbose: bool) -> None:
+    def __init__(
+        self, format_: str, color: Color, *, quiet: bool, verbose: bool, log_format: LogFormat = "text"
+    ) -> None:
         self.format = format_
         self.quiet = quiet
         self.verbose = verbose
         self.document: Document | None = None
-        """Where the lines are that messages show, once a spec was read."""
+        """The lines that messages show, after a spec was read."""
         self.style = Style(format_ == "text" and _colours(sys.stdout, color))
-        self.logs_json = LOG_FORMAT.get() == "json"
+        self.logs_json = log_format == "json"
         self.err_style = Style(not self.logs_json and _colours(sys.stderr, color))
         for stream in (sys.stdout, sys.stderr):
             # A locale without `±` must not end an apply.
@@ -54,69 +45,78 @@ class Console:
             if reconfigure is not None:
                 reconfigure(errors="backslashreplace")
 
+    # --- the result -----------------------------------------------------------------------------------------------
+
     def pieces(self, parts: Iterable[str]) -> None:
-        """Part of the result, as it is."""
+        """Parts of a document, as they are."""
         for part in parts:
             sys.stdout.write(part)
 
     def lines(self, lines: Iterable[str]) -> None:
-        """Part of the result, each line with its end."""
-        self.pieces(f"{line}\n" for line in lines)
+        """Lines of text, without their ends."""
+        for line in lines:
+            sys.stdout.write(on_terminal(line, self.style) + "\n")
+
+    # --- beside the result ----------------------------------------------------------------------------------------
 
     def fail(self, error: ProvisionerError) -> None:
-        """What is wrong; never quiet."""
+        """Errors, also if quiet."""
         if self.logs_json:
             for line in logs.of_problems(error.problems):
                 self.log(line)
             return
         if self.format == "json":
-            self.message(told.as_json(error.problems) + "\n")
+            self._write(problems.as_json(error.problems) + "\n")
             return
         document: Document | None = getattr(error, "document", self.document)
         places = [problem.where for problem in error.problems if problem.where is not None and problem.where.line]
-        lines = document.lines(places[:EXCERPTS]) if document is not None else {}
-        self.message("".join(f"{line}\n" for line in told.text(error.problems, lines, self.err_style)))
+        excerpts = document.lines(places[:EXCERPTS]) if document is not None else {}
+        self.notes(problems.text(error.problems, excerpts, self.err_style))
 
     def ask(self, question: str) -> bool:
         """Whether the answer on the terminal is `yes`."""
-        self.message(f"{question} Only `yes` is a yes: ")
-        return sys.stdin.readline().strip() == "yes"
+        self._write(on_terminal(f"{question} Type 'yes' to continue: "))
+        answer = sys.stdin.readline()
+        if not answer.endswith("\n"):  # Ctrl-D, which the terminal does not end a line for
+            self._write("\n")
+        return answer.strip() == "yes"
 
-    def message(self, text: str) -> None:
-        """Something beside the result, as it is; in a log of JSON, one of its lines."""
+    def notes(self, lines: Iterable[str]) -> None:
+        """Lines of text beside the result, without their ends; in a JSON log, an object each."""
         if self.logs_json:
-            self.log(LogLine(Level.INFO, "message", text.strip()))
+            for line in lines:
+                self.log(LogLine(Level.INFO, "message", line))
         else:
-            self._write(text)
+            self._write("".join(on_terminal(line, self.err_style) + "\n" for line in lines))
 
     def note(self, line: LogLine) -> None:
-        """What happened, for machines that follow it; people are told it otherwise."""
+        """An event for the JSON log only: people read the same in the result."""
         if self.logs_json:
             self.log(line)
 
     def log(self, line: LogLine) -> None:
-        """A line of the log. Quiet leaves out what is no more than information."""
+        """A line of the log. Quiet leaves out information."""
         if self.quiet and line.level is Level.INFO:
             return
         now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
         if self.logs_json:
             self._write(logs.as_json(line, now) + "\n")
         elif _is_journal(sys.stderr):
-            # The journal writes a time of its own, and reads the level from the begin of the line.
-            self._write(f"<{int(line.level)}>{logs.as_text(line, '')}\n")
+            # The journal adds the time, and reads the level from the start of the line.
+            self._write(f"<{int(line.level)}>{on_terminal(logs.as_text(line, ''))}\n")
         else:
-            self._write(logs.as_text(line, now, self.err_style) + "\n")
+            self._write(on_terminal(logs.as_text(line, now, self.err_style), self.err_style) + "\n")
 
     @staticmethod
     def _write(text: str) -> None:
-        # What was said before, on whatever stream, comes first.
+        # Earlier output, on either stream, comes first.
         sys.stdout.flush()
         sys.stderr.write(text)
         sys.stderr.flush()
 
     @contextmanager
     def working(self, what: str) -> Iterator[None]:
-        """Something that may take long, and tells nothing meanwhile."""
+        """Work that can take long without output."""
         meter = self.meter()
         meter.begin(what)
         try:
@@ -125,12 +125,12 @@ class Console:
             meter.stop()
 
     def meter(self) -> Meter:
-        """A progress report for one apply."""
-        return Meter(not (self.quiet or self.logs_json) and sys.stderr.isatty(), self.err_style)
+        """A progress line for a terminal."""
+        return Meter(not (self.quiet or self.logs_json) and sys.stderr.isatty())
 
 
 def _is_journal(stream: TextIO) -> bool:
-    """Whether what is written goes to systemd's journal, which says so by the device and inode of the stream."""
+    """Whether a stream goes to systemd's journal, which names the stream's device and inode in the environment."""
     named = os.environ.get("JOURNAL_STREAM", "")
     if not named:
         return False
@@ -142,7 +142,7 @@ def _is_journal(stream: TextIO) -> bool:
 
 
 def has_terminal() -> bool:
-    """Whether somebody can be asked."""
+    """Whether a user can be asked."""
     return sys.stdin is not None and sys.stdin.isatty()
 
 
@@ -150,57 +150,3 @@ def _colours(stream: TextIO, color: Color) -> bool:
     if color != "auto":
         return color == "always"
     return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
-
-
-class Meter:
-    """Says on a terminal what is being done, once it has taken long; a thread looks at the clock.
-
-    It stands still between `stop` and the next `begin`: nothing else may write to the terminal meanwhile.
-    """
-
-    def __init__(self, on: bool, style: Style, patience: float = PATIENCE) -> None:
-        self._on = on
-        self._style = style
-        self._patience = patience
-        self._what = ""
-        self._lock = threading.Lock()
-        self._timer: threading.Timer | None = None
-        self._status: Any = None
-        self.grace_periods = 0
-        self.planned = 0
-
-    def begin(self, what: str) -> None:
-        """Something begins that may take long."""
-        self.stop()
-        self._what = what
-        if self._on:
-            self._timer = threading.Timer(self._patience, self._show)
-            self._timer.daemon = True
-            self._timer.start()
-
-    def __call__(self, what: str, progress: Progress) -> None:
-        """What apply tells of its progress."""
-        from provisioner.report.sentences import grace  # a report has been made by now
-
-        self.grace_periods = progress.grace_periods
-        with self._lock:
-            self._what = f"{what}; {grace(progress.grace_periods, self.planned)}"
-            if self._status is not None:
-                self._status.update(self._what)
-
-    def _show(self) -> None:
-        from rich.console import Console as Terminal  # what is quick does without it
-
-        with self._lock:
-            if self._timer is not None:
-                self._status = Terminal(stderr=True, no_color=not self._style.on).status(self._what)
-                self._status.start()
-
-    def stop(self) -> None:
-        with self._lock:
-            timer, status = self._timer, self._status
-            self._timer = self._status = None
-        if timer is not None:
-            timer.cancel()
-        if status is not None:
-            status.stop()

@@ -1,30 +1,58 @@
-"""A plan in the format that was asked for; what formats it is imported when it is used."""
+"""Documents in the format of the console: a plan, what is live, an explanation, a validation, findings."""
 
 from __future__ import annotations
 
-from provisioner.cli.console import Console, Format
-from provisioner.report.model import ALL, CUT, PAGE, Limits, Outcome, ReportPlan
+from collections.abc import Callable, Iterable
+from typing import TypeVar
+
+from provisioner.cli.console import Console
+from provisioner.doctor.finding import Finding
+from provisioner.report.formats import Layout, Renderers, renderers
+from provisioner.report.model import ALL, Explanation, Limits, Outcome, ReportLive, ReportPlan, Validation
+
+_Document = TypeVar("_Document")
 
 
-def limits(form: Format, full: bool) -> Limits:
-    """How much of long lists a format shows."""
-    if full:
-        return ALL
-    return PAGE if form == "html" else CUT
+def limits(console: Console, *, full: bool) -> Limits:
+    """How much of long lists is shown."""
+    return ALL if full else renderers(console.format).limits
 
 
-def write(console: Console, report: ReportPlan, end: Outcome | None = None, *, full: bool = False) -> None:
-    """The whole result in any format but text, of which apply shows the plan before it ends."""
-    match console.format:
-        case "html":
-            from provisioner.report import html
+def plan(
+    console: Console, report: ReportPlan, end: Outcome | None = None, *, full: bool = False, steps: bool = False
+) -> None:
+    """A plan; `end` says how it was carried out."""
+    own = renderers(console.format)
+    _put(console, own, own.plan(report, end, Layout(console.style, steps, full)))
 
-            console.pieces(html.render(report, end, lines=None if full else html.LINES))
-        case "markdown":
-            from provisioner.report import markdown
 
-            console.pieces([markdown.render(report, end)])
-        case _:
-            from provisioner.report import jsondoc
+def live(console: Console, report: ReportLive) -> None:
+    """What is live."""
+    _write(console, renderers(console.format).live, report)
 
-            console.pieces(jsondoc.render(report, end))
+
+def explanation(console: Console, report: Explanation) -> None:
+    """The facts about one address."""
+    _write(console, renderers(console.format).explanation, report)
+
+
+def validation(console: Console, report: Validation) -> None:
+    """What a valid spec declares."""
+    _write(console, renderers(console.format).validation, report)
+
+
+def findings(console: Console, report: tuple[Finding, ...]) -> None:
+    """The state of this host."""
+    _write(console, renderers(console.format).findings, report)
+
+
+def _write(console: Console, render: Callable[[_Document, Layout], Iterable[str]] | None, document: _Document) -> None:
+    assert render is not None, "an option offers only formats that have the document"
+    _put(console, renderers(console.format), render(document, Layout(console.style)))
+
+
+def _put(console: Console, own: Renderers, parts: Iterable[str]) -> None:
+    if own.is_text:
+        console.lines(parts)
+    else:
+        console.pieces(parts)

@@ -1,4 +1,4 @@
-"""Saved plans: a small file that binds an apply to the plan that somebody has seen. It holds no keys and no values."""
+"""Saved plans: a small file that binds an apply to a plan that was reviewed. It contains no keys and no values."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ class _File(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 
 class SavedPlan(msgspec.Struct, frozen=True):
-    """What is kept of a plan: its digest, what was allowed for it, when it was made, and whether it was applied.
+    """The digest of a plan, its overrides, its time, and whether it was applied.
 
-    `parts` are the digests that the one is made of, by address: they tell what differs.
+    `parts` are the digests that `digest` is computed from, by address: they show what differs.
     """
 
     path: Path
@@ -51,41 +51,45 @@ class SavedPlan(msgspec.Struct, frozen=True):
     targets: tuple[str, ...] = ()
 
     def check(self, project: str, pin_root: str) -> None:
-        """Raise RefusedError where it was used, or is another project's."""
+        """Raise RefusedError if the plan was used, or belongs to another project."""
         if self.used:
-            raise self._refused("this plan was applied before", "plan again")
+            raise RefusedError(Problem("this plan was already applied", self._place, "plan again", id="plan-used"))
         if (self.project, self.pin_root) != (project, pin_root):
-            raise self._refused(
-                f"this is a plan of project `{self.project}` at {self.pin_root}", "give the spec that it was made from"
+            what = f"this plan is for project `{self.project}` at {self.pin_root}"
+            raise RefusedError(
+                Problem(what, self._place, "use the spec that it was made from", id="plan-of-another-project")
             )
 
     def check_same(self, now: Plan) -> None:
-        """Raise RefusedError, with all that differs, where `now` is another plan than this one."""
+        """Raise RefusedError with all differences if `now` is another plan than this one."""
         if now.digest == self.digest:
             return
         parts = dict(now.fingerprints)
         problems = [
-            Problem(what, hint="plan again", address=address)
+            Problem(what, hint="plan again", address=address, id="stale-plan")
             for address in sorted({*parts, *self.parts} if self.parts else ())
             for what in _differences(self.parts.get(address), parts.get(address))
         ]
         if problems:
             raise RefusedError(*problems)
-        raise self._refused("the spec or the live state is not what it was when the plan was made", "plan again")
+        raise RefusedError(
+            Problem(
+                "the spec or the live state changed after the plan was made", self._place, "plan again", id="stale-plan"
+            )
+        )
 
     def check_targets(self, targets: tuple[str, ...]) -> None:
-        """Raise RefusedError where it is limited to other targets than these."""
+        """Raise RefusedError if the plan has other targets."""
         if self.targets != targets:
-            given = " ".join(f"--target '{one}'" for one in self.targets)
-            raise self._refused(
-                f"this plan was made {f'with {given}' if given else 'without --target'}", "apply it in the same way"
-            )
+            given = " ".join(f"--target '{target}'" for target in self.targets)
+            what = f"this plan was made {f'with {given}' if given else 'without --target'}"
+            raise RefusedError(Problem(what, self._place, "apply it with the same targets", id="plan-of-other-targets"))
 
     def use(self) -> bool:
-        """Mark it as used, under the project's lock. False where that cannot be: it is in a read-only place.
+        """Mark the plan as used, under the project's lock. False if the file is in a read-only place.
 
-        Such a plan is still refused after its apply, as the live state is another one then. Raises RefusedError where
-        another apply was faster, InputError where the file cannot be written for another reason.
+        Such a plan is still refused after its apply, because it is stale then. Raises RefusedError if another apply
+        used it first, and InputError if the file cannot be written for another reason.
         """
         read(self.path).check(self.project, self.pin_root)
         try:
@@ -96,16 +100,17 @@ class SavedPlan(msgspec.Struct, frozen=True):
             raise _unwritable(self.path, error) from error
         return True
 
-    def _refused(self, what: str, hint: str) -> RefusedError:
-        return RefusedError(Problem(what, Location(str(self.path)), hint))
+    @property
+    def _place(self) -> Location:
+        return Location(str(self.path))
 
 
 def save(path: Path, plan: Plan, overrides: Overrides) -> None:
-    """Write `plan` to `path`, in the place of what is there. Raises InputError where that cannot be."""
+    """Write `plan` to `path` and replace an existing file. Raises InputError if that fails."""
     created = datetime.now(UTC).isoformat(timespec="seconds")
     parts = dict(plan.fingerprints)
-    of = plan.desired
-    saved = SavedPlan(path, of.project, of.pin_root, plan.digest, created, overrides, parts=parts, targets=plan.targets)
+    project, pin_root = plan.desired.project, plan.desired.pin_root
+    saved = SavedPlan(path, project, pin_root, plan.digest, created, overrides, parts=parts, targets=plan.targets)
     try:
         write_file(path, _encode(saved))
     except OSError as error:
@@ -113,27 +118,33 @@ def save(path: Path, plan: Plan, overrides: Overrides) -> None:
 
 
 def read(path: Path) -> SavedPlan:
-    """The plan in `path`. Raises InputError where it is none."""
+    """The plan in `path`. Raises InputError if the file is not a saved plan."""
     place = Location(str(path))
     try:
         file = msgspec.json.decode(InputFile(path, PLAN).read(), type=_File)
     except OSError as error:
-        raise InputError(Problem(f"can't read the plan: {error.strerror}", place)) from error
+        what = f"cannot read the plan: {error.strerror}"
+        raise InputError(Problem(what, place, id="unreadable-plan")) from error
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
-        raise InputError(Problem(f"malformed plan: {error}", place, "`plan --out` writes plans")) from error
+        hint = "`plan --out` writes saved plans"
+        raise InputError(Problem(f"malformed plan: {error}", place, hint, id="not-a-plan")) from error
     fields = {name: getattr(file, name) for name in SavedPlan.__struct_fields__[1:]}
     return SavedPlan(path, **{**fields, "targets": file.targets or ()})
 
 
 def _differences(before: tuple[str, str] | None, now: tuple[str, str] | None) -> Iterator[str]:
-    """What is not as it was about one address, in words."""
+    """What changed at one address, in words."""
     if before is None or now is None:
-        yield "the spec names it no more" if now is None else "the spec did not name it when the plan was made"
+        yield (
+            "removed from the spec after the plan was made"
+            if now is None
+            else "added to the spec after the plan was made"
+        )
         return
     if before[0] != now[0]:
-        yield "the spec, or a table or object that it reads, is not what it was when the plan was made"
+        yield "the spec, or a table or object that it reads, changed after the plan was made"
     elif before[1] != now[1]:
-        yield "what is live is not what it was when the plan was made"
+        yield "the live state changed after the plan was made"
 
 
 def _encode(plan: SavedPlan) -> bytes:
@@ -144,4 +155,4 @@ def _encode(plan: SavedPlan) -> bytes:
 
 def _unwritable(path: Path, error: OSError) -> InputError:
     hint = "save it elsewhere; nothing was changed"
-    return InputError(Problem(f"can't write the plan: {error.strerror}", Location(str(path)), hint))
+    return InputError(Problem(f"cannot write the plan: {error.strerror}", Location(str(path)), hint, id="write-failed"))

@@ -1,4 +1,4 @@
-"""Signals as a flag: the first asks an apply to stop where it may, the second ends it where it is."""
+"""Signals as a flag: the first one asks an apply to stop at a safe point, the second one ends the process."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 
 
 class Interrupts:
-    """Once `listen` was called, gives the name of the signal that came, or nothing."""
+    """After `listen`, calling it gives the name of the signal that arrived; empty for none."""
 
     def __init__(self) -> None:
         self._came = ""
@@ -20,17 +20,17 @@ class Interrupts:
         return self._came
 
     def prepare(self) -> None:
-        """Until `listen`, SIGTERM ends what runs as SIGINT does, by KeyboardInterrupt: what is open is closed."""
+        """Until `listen`, SIGTERM raises KeyboardInterrupt as SIGINT does, so that fds are closed."""
         self._before[signal.SIGTERM] = signal.signal(signal.SIGTERM, signal.default_int_handler)
 
     def listen(self) -> None:
-        """From now on a signal ends nothing by itself."""
+        """From now on a signal only sets the flag."""
         for number in _SIGNALS:
             before = signal.signal(number, self._note)
             self._before.setdefault(number, before)
 
     def ignore(self) -> None:
-        """As it was before `prepare` and `listen`."""
+        """Restore the handlers of before `prepare` and `listen`."""
         while self._before:
             signal.signal(*self._before.popitem())
 

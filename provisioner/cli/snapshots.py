@@ -1,4 +1,4 @@
-"""What people are told of a snapshot."""
+"""The header of a snapshot, as reports show it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from provisioner.report.model import Against
 
 
 def about(snapshot: Snapshot) -> Against:
-    """Whose state it is, and how old by this host's clock."""
+    """The host of a snapshot, and its age by this host's clock."""
     header = snapshot.header
     age = datetime.now(UTC) - datetime.fromisoformat(header.taken)
     return Against(header.host, header.kernel, header.taken, int(age.total_seconds()))

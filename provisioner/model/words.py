@@ -30,7 +30,10 @@ def size(count: int) -> str:
 
 
 def visible(text: str) -> str:
-    """Text with nothing in it that a terminal would act on, line ends apart."""
-    if text.isprintable():
-        return text
-    return "".join(char if char.isprintable() or char == "\n" else ascii(char)[1:-1] for char in text)
+    """Text on one line, with nothing in it that a terminal would act on: a newline is written as in Python."""
+    return text if text.isprintable() else "".join(map(visible_char, text))
+
+
+def visible_char(char: str) -> str:
+    """A character as it is, or as Python writes it where it cannot be printed."""
+    return char if char.isprintable() else ascii(char)[1:-1]

@@ -1,9 +1,9 @@
-"""A graph in the languages of two drawing tools: Graphviz's DOT, and Mermaid. Pure."""
+"""A graph in the languages of drawing tools, each registered in `FORMATS`. Pure."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
 from provisioner.report.graph import BoxKind, Graph
@@ -49,7 +49,7 @@ def dot(graph: Graph) -> Iterator[str]:
 
 
 def _dot(text: str) -> str:
-    """Inside a string of DOT, where a backslash and an entity have a meaning."""
+    """Text inside a string of DOT, in which backslashes and entities are special."""
     return text.replace("&", "&amp;").replace("\\", "\\\\").replace('"', '\\"').replace("\n", " ")
 
 
@@ -73,5 +73,9 @@ def mermaid(graph: Graph) -> Iterator[str]:
 
 
 def _mermaid(text: str) -> str:
-    """Inside quotes, where only an entity code holds what Mermaid, Markdown or HTML would read."""
+    """Text inside quotes. Entity codes hide what is special in Mermaid, Markdown and HTML."""
     return re.sub(r"[^\w ,.:/()\[\]>-]", lambda found: f"#{ord(found[0])};", text)
+
+
+FORMATS: Final[Mapping[str, Callable[[Graph], Iterator[str]]]] = {"dot": dot, "mermaid": mermaid}
+"""A function for each format, which gives lines without their ends."""

@@ -1,7 +1,7 @@
-"""A plan, and how it ended, as one page that needs nothing else: no network, and no script either. Pure.
+"""A plan and its result as one HTML page without external resources. Pure.
 
-The page forbids itself by its own policy what is not its style and its script, so that even a value that were not
-escaped could do nothing. Lists fold and are filtered without a script; the script only adds a search.
+A content security policy allows only the page's own style and script: it also protects against a value that is not
+escaped. Lists are folded and filtered without the script, which only adds a search.
 """
 
 from __future__ import annotations
@@ -17,14 +17,15 @@ from provisioner.model.types import Abridged, Hidden, Value
 from provisioner.model.words import plural, visible
 from provisioner.planning.hazards import Severity
 from provisioner.report import page, sentences
-from provisioner.report.model import Children, Kind, Node, Outcome, ReportPlan, Verb
+from provisioner.report.formats import Layout, Renderers
+from provisioner.report.model import PAGE, Children, Kind, Node, Outcome, ReportPlan, Verb
 from provisioner.report.overlaid import decided
 
 LINES: Final = 20_000
-"""Lines of the tree on one page, in all: what a browser opens at once."""
+"""Lines of the tree on one page: as many as a browser opens at once."""
 
 _OPEN: Final = 40
-"""Inner maps that are unfolded from the start; where there are more, all are folded."""
+"""Inner maps that are unfolded at first; if there are more, all are folded."""
 
 _VERBS: Final = {
     Verb.CREATE: ("create", "+", "create"),
@@ -32,7 +33,7 @@ _VERBS: Final = {
     Verb.UPDATE: ("update", "~", "change"),
     Verb.REPLACE: ("replace", "±", "replace"),
     Verb.DELETE: ("delete", "-", "delete"),
-    Verb.SHOW: ("show", " ", "as is"),
+    Verb.SHOW: ("show", " ", "unchanged"),
 }
 """The class, the sign and the word of each."""
 
@@ -47,7 +48,7 @@ _STYLE: Final = page.STYLE + "".join(page.FILTER.format(name) for name, _ in _FI
 
 
 def render(plan: ReportPlan, end: Outcome | None = None, *, lines: int | None = LINES) -> Iterator[str]:
-    """The page in pieces; `end` is there for what apply and destroy did. `lines` is None for all of the tree."""
+    """The page in pieces; `end` is the result of an apply or destroy. `lines` limits the tree, None for no limit."""
     what = "Destroy" if plan.destroy else "Plan" if end is None else "Apply"
     yield "<!doctype html>\n<html lang=en>\n<head>\n<meta charset=utf-8>\n"
     yield "<meta name=viewport content='width=device-width, initial-scale=1'>\n"
@@ -79,7 +80,7 @@ def render(plan: ReportPlan, end: Outcome | None = None, *, lines: int | None = 
 
 
 def _policy() -> str:
-    """What the page may do: its own style and script, known by their hashes, and nothing else."""
+    """The page's policy: its own style and script, by their hashes, and nothing else."""
     style, script = (
         base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in (_STYLE, page.SCRIPT)
     )
@@ -114,7 +115,7 @@ def _counts(plan: ReportPlan) -> Iterator[str]:
 
 
 def _alerts(plan: ReportPlan) -> Iterator[str]:
-    """What stops an apply, then what may hurt, then what is good to know."""
+    """Refusals, then dangers, then notes."""
     for refusal in plan.blocked:
         way_out = f"; {_text(refusal.override)} allows it" if refusal.override else ""
         message = f"{_about(refusal.address)}{_text(refusal.message)} (<code>{_text(refusal.rule)}</code>{way_out})"
@@ -139,7 +140,7 @@ def _filter() -> Iterator[str]:
 
 
 class _Tree:
-    """Nodes as nested lists, entries as tables, until the page has its lines."""
+    """Nodes as nested lists, entries as tables, up to a number of lines."""
 
     def __init__(self, lines: int | None) -> None:
         self._left = lines
@@ -169,7 +170,7 @@ class _Tree:
         yield "</details></li>\n"
 
     def _below(self, below: Children, show: Callable[[Node], Iterable[str]], rest: str) -> Iterator[str]:
-        """As many of a list as the page has lines for, and how many there are more."""
+        """The children that fit on the page, and the number of the others."""
         shown = 0
         for child in below:
             if self._left is not None and self._left <= 0:
@@ -182,7 +183,7 @@ class _Tree:
 
 
 def _facts(node: Node) -> str:
-    """What differs between a live map, program or object and the one that shall be, and what only one of them has."""
+    """The differences between a live map, program or object and the desired one."""
     before, after = (one if isinstance(one, dict) else {} for one in (node.before, node.after))
     if before:
         after = _without_filled(after)
@@ -197,7 +198,7 @@ def _facts(node: Node) -> str:
 
 
 def _without_filled(shape: dict[str, Value]) -> dict[str, Value]:
-    """A shape without the word which of its flags the spec left out: no live map has that, and it is no difference."""
+    """A shape without `filled_flags`: no live map has this member, so it is not a difference."""
     return {
         name: _without_filled(one) if isinstance(one, dict) else one
         for name, one in shape.items()
@@ -206,7 +207,7 @@ def _without_filled(shape: dict[str, Value]) -> dict[str, Value]:
 
 
 def _entry(entry: Node) -> Iterator[str]:
-    """A row of a table: sign, key, before, after; where a value is not to be printed, what is said of it."""
+    """A row of a table: sign, key, before, after. Hidden and long values have a text instead."""
     name, sign, word = _VERBS[entry.verb]
     first = f'<td><span class=sign title="{word}">{sign}</span></td><td><bdi>{_text(entry.label)}</bdi></td>'
     match entry.verb:
@@ -223,7 +224,7 @@ def _entry(entry: Node) -> Iterator[str]:
 
 
 def _marked(value: Value, other: Value, mark: str) -> str:
-    """A value as a spec would write it; what is another in `other` is inside `mark`, where there is any other."""
+    """A value as a spec writes it. The parts that differ from `other` are inside an element `mark`."""
     if value == other or other is None:
         return _plain(value)
     if isinstance(value, dict) and isinstance(other, dict):
@@ -242,5 +243,12 @@ def _plain(value: Value) -> str:
 
 
 def _text(text: str) -> str:
-    """Text as it is: nothing in it is HTML, ends an attribute, or turns the line around."""
+    """Text as it is: without HTML, quotes and control characters."""
     return escape(visible(text))
+
+
+def _plan(plan: ReportPlan, end: Outcome | None, layout: Layout) -> Iterator[str]:
+    return render(plan, end, lines=None if layout.full else LINES)
+
+
+RENDERERS: Final = Renderers(PAGE, _plan)

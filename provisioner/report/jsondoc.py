@@ -1,26 +1,39 @@
-"""A plan, and how it ended, as one JSON document; schemas/plan.schema.json describes it.
+"""Plans, live states and findings as JSON documents; schemas/plan.schema.json describes them.
 
-Written in pieces, a change to a line, so that a plan of millions of entries is never one object.
+They are written in pieces, one change per line, so that a plan of millions of entries is never one object.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 from msgspec import to_builtins
 
-from provisioner.model.desired import DesiredState
-from provisioner.model.kernel_versions import Advice
-from provisioner.report.model import Against, Fact, Kind, Node, Outcome, ReportLive, ReportPlan, Verb
+from provisioner.doctor.finding import Finding, usable
+from provisioner.report.formats import Layout, Renderers
+from provisioner.report.model import (
+    CUT,
+    Explanation,
+    Kind,
+    Node,
+    Outcome,
+    ReportLive,
+    ReportPlan,
+    Validation,
+    Verb,
+)
+
+_UNPRINTABLE: Final = re.compile(r"[^\x20-\x7e\n]")
 
 FORMAT_VERSION: Final = "1.0"
-"""Goes up in its first part when a key goes or changes its meaning; new keys may come at any time."""
+"""The first number changes when a key is removed or changes its meaning. New keys can be added at any time."""
 
 
 def render(plan: ReportPlan, end: Outcome | None = None) -> Iterator[str]:
-    """The document in pieces of whole lines; `end` is there for what apply and destroy did."""
+    """The document in pieces of whole lines; `end` is the result of an apply or destroy."""
     head = {
         "format_version": FORMAT_VERSION,
         "project": plan.project,
@@ -37,47 +50,47 @@ def render(plan: ReportPlan, end: Outcome | None = None) -> Iterator[str]:
         head["sources"] = dict(plan.sources)
     yield "{\n"
     for key, value in head.items():
-        yield f"  {_dumps(key)}: {_dumps(value)},\n"
+        yield f"  {dumps(key)}: {dumps(value)},\n"
     yield from listed("changes", (change(node) for node in _walk(plan.nodes)))
     yield ",\n"
     yield from listed("steps", ({"kind": step.kind, "description": step.text} for step in plan.steps))
     yield ",\n"
     hazards = (
-        {"id": one.id, "severity": one.severity.value, "address": one.address, "message": one.message}
-        for one in plan.hazards
+        {"id": each.id, "severity": each.severity.value, "address": each.address, "message": each.message}
+        for each in plan.hazards
     )
     yield from listed("hazards", hazards)
     yield ",\n"
     blocked = (
-        {"rule": one.rule, "address": one.address, "override": one.override or None, "message": one.message}
-        for one in plan.blocked
+        {"rule": each.rule, "address": each.address, "override": each.override or None, "message": each.message}
+        for each in plan.blocked
     )
     yield from listed("blocked", blocked)
     yield f',\n  "grace_periods": {plan.grace_periods}'
-    yield f',\n  "kernel_memory": {_dumps(to_builtins(plan.memory))}'
+    yield f',\n  "kernel_memory": {dumps(to_builtins(plan.memory))}'
     if end is not None:
         result = to_builtins(end) | {
             "seconds": round(end.seconds, 6),
             "live": list(end.live),
             "window_seconds": round(end.window_seconds, 6),
         }
-        yield f',\n  "result": {_dumps(result)}'
+        yield f',\n  "result": {dumps(result)}'
     yield "\n}\n"
 
 
 def listed(key: str, items: Iterable[dict[str, Any]]) -> Iterator[str]:
-    """`"key": [...]`, an item to a line, made as it is written."""
-    yield f"  {_dumps(key)}: ["
+    """`"key": [...]`, one item per line, computed as it is written."""
+    yield f"  {dumps(key)}: ["
     empty = True
     for item in items:
-        yield f"{'' if empty else ','}\n    {_dumps(item)}"
+        yield f"{'' if empty else ','}\n    {dumps(item)}"
         empty = False
     yield "]" if empty else "\n  ]"
 
 
 def change(node: Node) -> dict[str, Any]:
-    """One change; what has children says how many of them are left out."""
-    found: dict[str, Any] = {
+    """One change; `omitted` is the number of children that are not listed."""
+    document: dict[str, Any] = {
         "address": node.address,
         "kind": node.kind.value,
         "action": node.verb.value,
@@ -86,14 +99,14 @@ def change(node: Node) -> dict[str, Any]:
         "after": node.after,
     }
     if node.source:
-        found["source"] = node.source
+        document["source"] = node.source
     if node.sources:
-        found["sources"] = dict(node.sources)
+        document["sources"] = dict(node.sources)
     if node.entries is not None:
-        found["entries"] = to_builtins(node.entries)
+        document["entries"] = to_builtins(node.entries)
     if node.children is not None:
-        found["omitted"] = node.children.omitted
-    return found
+        document["omitted"] = node.children.omitted
+    return document
 
 
 def _walk(nodes: Iterable[Node]) -> Iterator[Node]:
@@ -103,38 +116,49 @@ def _walk(nodes: Iterable[Node]) -> Iterator[Node]:
             yield from _walk(node.children)
 
 
-def _dumps(value: object) -> str:
-    return json.dumps(value, ensure_ascii=False)
+def dumps(value: object, indent: int | None = None) -> str:
+    """JSON text. Characters that a terminal would act on are written as escape sequences of JSON."""
+    text = json.dumps(value, ensure_ascii=False, indent=indent)
+    return text if text.isprintable() else _UNPRINTABLE.sub(_escaped, text)
 
 
-def live(found: ReportLive) -> Iterator[str]:
-    """What is live as one document: maps, their inner maps, and their entries, below each other."""
+def _escaped(found: re.Match[str]) -> str:
+    return found[0] if found[0].isprintable() else json.dumps(found[0])[1:-1]
+
+
+def live(report: ReportLive) -> Iterator[str]:
+    """A live state as one document: maps, with their inner maps, with their entries."""
     yield "{\n"
     head = {
         "format_version": FORMAT_VERSION,
-        "project": found.project,
-        "pin_root": found.pin_root,
-        "exists": found.exists,
+        "project": report.project,
+        "pin_root": report.pin_root,
+        "exists": report.exists,
     }
     for key, value in head.items():
-        yield f"  {_dumps(key)}: {_dumps(value)},\n"
-    maps = (node for node in found.nodes if node.kind in (Kind.OUTER_MAP, Kind.MAP))
+        yield f"  {dumps(key)}: {dumps(value)},\n"
+    maps = (node for node in report.nodes if node.kind in (Kind.OUTER_MAP, Kind.MAP))
     yield from listed("maps", (_live_map(node) for node in maps))
     yield ",\n"
-    programs = (node for node in found.nodes if node.kind is Kind.PROGRAM)
+    programs = (node for node in report.nodes if node.kind is Kind.PROGRAM)
     yield from listed("programs", ({"pin": node.address} | node.after for node in programs))
     yield ",\n"
-    yield f'  "other_pins": {_dumps([node.address for node in found.nodes if node.kind is Kind.PIN])}\n}}\n'
+    yield f'  "other_pins": {dumps([node.address for node in report.nodes if node.kind is Kind.PIN])}\n}}\n'
 
 
 def _live_map(node: Node) -> dict[str, Any]:
-    found: dict[str, Any] = {"address": node.address, "kind": node.kind.value, "live": node.after, **_difference(node)}
+    document: dict[str, Any] = {
+        "address": node.address,
+        "kind": node.kind.value,
+        "live": node.after,
+        **_difference(node),
+    }
     if node.children is None:
-        return found
+        return document
     if node.kind is Kind.OUTER_MAP:
-        found["inner_maps"] = [_live_inner_map(slot) for slot in node.children]
-        return found | {"omitted": node.children.omitted}
-    return found | _entries(node)
+        document["inner_maps"] = [_live_inner_map(slot) for slot in node.children]
+        return document | {"omitted": node.children.omitted}
+    return document | _entries(node)
 
 
 def _live_inner_map(slot: Node) -> dict[str, Any]:
@@ -143,34 +167,53 @@ def _live_inner_map(slot: Node) -> dict[str, Any]:
 
 
 def _difference(node: Node) -> dict[str, Any]:
-    """What an apply would do about it, null for nothing."""
+    """What apply would do; null for nothing."""
     return {"action": None if node.verb is Verb.SHOW else node.verb.value}
 
 
 def _entries(node: Node) -> dict[str, Any]:
     if node.children is None:
         return {"count": 0, "entries": [], "omitted": 0} if node.kind is Kind.INNER_MAP else {}
-    found = [{"key": entry.key, "value": entry.before} | _wanted(entry) for entry in node.children]
-    return {"count": node.children.total, "entries": found, "omitted": node.children.omitted}
+    entries = [{"key": entry.key, "value": entry.before} | _wanted(entry) for entry in node.children]
+    return {"count": node.children.total, "entries": entries, "omitted": node.children.omitted}
 
 
 def _wanted(entry: Node) -> dict[str, Any]:
     return {} if entry.verb is Verb.SHOW else {"action": entry.verb.value, "wanted": entry.after}
 
 
-def explained(project: str, address: str, facts: Iterable[Fact], against: Against | None = None) -> str:
-    """What `explain` says of an address, as one document."""
-    found: dict[str, Any] = {"format_version": FORMAT_VERSION, "project": project, "address": address}
-    if against is not None:
-        found["against"] = to_builtins(against)
-    for fact in facts:
-        found |= fact.data
-    return json.dumps(found, ensure_ascii=False, indent=2) + "\n"
+def _explanation(report: Explanation, _: Layout) -> Iterator[str]:
+    document: dict[str, Any] = {
+        "format_version": FORMAT_VERSION,
+        "project": report.project,
+        "address": report.address,
+    }
+    if report.against is not None:
+        document["against"] = to_builtins(report.against)
+    for fact in report.facts:
+        document |= fact.data
+    yield dumps(document, indent=2) + "\n"
 
 
-def valid(desired: DesiredState, advice: Iterable[Advice] | None = None) -> Iterator[str]:
-    """What `validate` says of a sound spec; `advice` is there where a kernel was named."""
-    found: dict[str, Any] = {"format_version": FORMAT_VERSION, "project": desired.project, "valid": True}
-    if advice is not None:
-        found["advice"] = [to_builtins(one) | {"effect": one.effect.value} for one in advice]
-    yield _dumps(found) + "\n"
+def _validation(report: Validation, _: Layout) -> Iterator[str]:
+    document: dict[str, Any] = {"format_version": FORMAT_VERSION, "project": report.desired.project, "valid": True}
+    if report.advice is not None:
+        document["advice"] = [to_builtins(each) | {"effect": each.effect.value} for each in report.advice]
+    yield dumps(document) + "\n"
+
+
+def _findings(findings: tuple[Finding, ...], _: Layout) -> Iterator[str]:
+    listed = [to_builtins(finding) | {"level": finding.level.value} for finding in findings]
+    document = {"format_version": FORMAT_VERSION, "usable": usable(findings), "findings": listed}
+    yield dumps(document, indent=2) + "\n"
+
+
+def _plan(plan: ReportPlan, end: Outcome | None, _: Layout) -> Iterator[str]:
+    return render(plan, end)
+
+
+def _live(report: ReportLive, _: Layout) -> Iterator[str]:
+    return live(report)
+
+
+RENDERERS: Final = Renderers(CUT, _plan, _live, _explanation, _validation, _findings)

@@ -1,7 +1,7 @@
-"""A plan, and how it ended, as Markdown: a comment on a pull request that can be read from the top. Pure.
+"""A plan and its result as Markdown, for a comment on a pull request. Pure.
 
-What may hurt comes first, the tree is folded below it. Whatever stands in a spec or in a map is inside code, where
-neither Markdown, HTML nor a mention means anything.
+Refusals, hazards and deletes come first; the tree is folded below them. Text from specs and maps is inside code, where
+Markdown, HTML and mentions have no effect.
 """
 
 from __future__ import annotations
@@ -14,21 +14,22 @@ from typing import Final
 from provisioner.model.words import plural, visible
 from provisioner.planning.hazards import Severity
 from provisioner.report import sentences
-from provisioner.report.model import Kind, Node, Outcome, ReportPlan, Verb
+from provisioner.report.formats import Layout, Renderers
+from provisioner.report.model import CUT, Kind, Node, Outcome, ReportPlan, Verb
 from provisioner.report.overlaid import decided
 
 LIMIT: Final = 65_536
-"""Characters of a comment on GitHub: a longer one is refused as a whole."""
+"""The longest comment that GitHub accepts, in characters."""
 
 _ENOUGH: Final = 20
-"""Hazards, refusals and deletes of each kind that are listed on top."""
+"""Hazards, refusals and deletes of each kind that are listed at the top."""
 
 _LINE: Final = 1_000
 _SPAN: Final = 240
-"""Characters of a line of the tree, and of an address or message on top: there is room for those that follow."""
+"""The longest line of the tree, and the longest address or message at the top, in characters."""
 
 _POINTER: Final = 500
-"""Room for what closes a fold, and for saying that there is more."""
+"""Room for the end of a fold and for the note that the rest is cut."""
 
 _SIGNS: Final = {
     Verb.CREATE: "+",
@@ -38,15 +39,16 @@ _SIGNS: Final = {
     Verb.DELETE: "-",
     Verb.SHOW: " ",
 }
-"""What begins a line in a block of `diff`, which is how it gets its colour."""
+"""The first character of a line in a `diff` block, which decides its color."""
 
 _PLAIN: Final = re.compile(r"[A-Za-z0-9,.:;%'()/ -]+|->")
+_AROUND: Final = re.compile(r"(\(*)(.*?)([).,:;]*)", re.DOTALL)
 _WORDS: Final = re.compile(r"`[^`\n]+`|\S+|\s+")
-_CUT: Final = "The rest is cut, for a comment has no more room"
+_CUT: Final = "The rest is cut: a comment has a limited length"
 
 
 def render(plan: ReportPlan, end: Outcome | None = None) -> str:
-    """The comment, of at most `LIMIT` characters; `end` is there for what apply and destroy did."""
+    """The comment, of at most `LIMIT` characters; `end` is the result of an apply or destroy."""
     places = f" ({prose(decided('', plan.sources))})" if plan.sources else ""
     foot = f"\nPlan {code(plan.digest[:19])} at {code(plan.pin_root)}{places}.\n"
     head = _fitting(_head(plan, end), LIMIT - _length(foot) - _POINTER)
@@ -57,11 +59,11 @@ def render(plan: ReportPlan, end: Outcome | None = None) -> str:
     return head + body.text() + foot
 
 
-# --- what stands on top ------------------------------------------------------------------------------------------
+# --- the top ------------------------------------------------------------------------------------------
 
 
 def _head(plan: ReportPlan, end: Outcome | None) -> Iterator[str]:
-    """Title, counts, and what may hurt."""
+    """Title, counts, refusals, hazards and deletes."""
     what = "destroy" if plan.destroy else "plan" if end is None else "apply"
     yield f"<!-- provisioner {what} {plan.project} -->"
     yield f"### {code(plan.project)}: {_title(plan, end)}"
@@ -84,7 +86,7 @@ def _title(plan: ReportPlan, end: Outcome | None) -> str:
     if end is not None:
         return end.status.replace("_", " ")
     if plan.blocked:
-        return "refused as it is"
+        return "refused"
     if not plan.changed:
         return "nothing to destroy" if plan.destroy else "no changes"
     return "to destroy" if plan.destroy else "changes"
@@ -99,7 +101,7 @@ def _outcome(plan: ReportPlan, end: Outcome) -> Iterator[str]:
 
 
 def _table(plan: ReportPlan) -> Iterator[str]:
-    """The counts, a kind of thing to a row; only rows that hold one."""
+    """The counts: one row for each kind of thing that changes or exists."""
     yield f"| | {' | '.join(sentences.COUNTED)} |"
     yield "|---|" + "---:|" * len(sentences.COUNTED)
     for title, cells in sentences.counts(plan.summary):
@@ -108,7 +110,7 @@ def _table(plan: ReportPlan) -> Iterator[str]:
 
 
 def _alerts(plan: ReportPlan) -> Iterator[str]:
-    """Refusals and hazards, the worst first, as GitHub's alerts: quotations, wherever else they are shown."""
+    """Refusals and hazards as GitHub's alerts, the most severe first. Elsewhere they look like quotations."""
     refused = [
         f"{_about(one.address)}{prose(one.message)} ({code(one.rule)}"
         + (f"; {prose(one.override)} allows it)." if one.override else ").")
@@ -128,7 +130,7 @@ def _alerts(plan: ReportPlan) -> Iterator[str]:
 
 
 def _deletes(plan: ReportPlan) -> Iterator[str]:
-    """What goes: maps, inner maps, and the entries of those that stay."""
+    """Deleted maps and inner maps, and deleted entries of the others."""
     found = [line for node in plan.nodes for line in _deleted(node)]
     if found:
         yield from ("**Deletes**", "")
@@ -137,7 +139,7 @@ def _deletes(plan: ReportPlan) -> Iterator[str]:
 
 
 def _deleted(node: Node) -> Iterator[str]:
-    """A line for each thing below `node` that goes; of a map that goes as a whole, one."""
+    """A line for each deleted thing below `node`; one line for a map that is deleted as a whole."""
     entries = node.entries.delete if node.entries is not None else 0
     if node.verb is Verb.DELETE:
         held = f", {plural(entries, 'entry', 'entries')}" if entries and node.kind is Kind.OUTER_MAP else ""
@@ -153,7 +155,7 @@ def _deleted(node: Node) -> Iterator[str]:
 
 
 def _cut(lines: list[str]) -> Iterator[str]:
-    """The first of many lines, and how many there are more."""
+    """The first lines, and the number of the others."""
     yield from lines[:_ENOUGH]
     if len(lines) > _ENOUGH:
         yield f"- ... and {len(lines) - _ENOUGH:,} more"
@@ -167,14 +169,14 @@ def _about(address: str) -> str:
 
 
 class _Body:
-    """Folded details, a map to a fold, until there is no more room."""
+    """Folded details, one fold per map, up to a length."""
 
     def __init__(self, room: int) -> None:
         self._room = room
         self._parts: list[str] = []
 
     def add(self, node: Node) -> bool:
-        """Add one node with what is below it; False once something had to be left out."""
+        """Add a node with its children; False if something was left out."""
         label = f"{_SIGNS[node.verb]} {visible(node.label)}"
         title = f"<code>{escape(_short(label, _SPAN))}</code> {_html(_short(visible(node.text), _SPAN))}"
         if node.children is None or not node.children.total:
@@ -190,7 +192,7 @@ class _Body:
         return "".join(self._parts)
 
     def _lines(self, node: Node) -> tuple[list[str], bool]:
-        """As many lines as there is room for, and whether these are all."""
+        """The lines that fit, and whether these are all."""
         assert node.children is not None
         room = self._room - 4 * _SPAN
         taken: list[str] = []
@@ -209,12 +211,12 @@ class _Body:
         return True
 
     def _stop(self) -> bool:
-        self._parts.append(f"\n> {_CUT}: `--format html` has more of it, and `--full` all.\n")
+        self._parts.append(f"\n> {_CUT}: `--format html` shows more, and `--full` shows all.\n")
         return False
 
 
 def _tree(node: Node, depth: int) -> Iterator[str]:
-    """What is below a node, its sign in the first column, its text after its label."""
+    """The children of a node, with the sign in the first column."""
     assert node.children is not None
     for child in node.children:
         label = visible(child.label)
@@ -227,48 +229,49 @@ def _tree(node: Node, depth: int) -> Iterator[str]:
 
 
 def _fence(lines: Iterable[str]) -> str:
-    """Backticks that no line holds as many of."""
+    """More backticks than any line has in a row."""
     longest = max((len(run) for line in lines for run in re.findall("`+", line)), default=0)
     return "`" * max(3, longest + 1)
 
 
-# --- text that others wrote --------------------------------------------------------------------------------------
+# --- text of others --------------------------------------------------------------------------------------
 
 
 def code(text: str) -> str:
-    """A code span that holds `text` as it is: no Markdown, HTML, mention or reference is read in it."""
-    shown = _short(visible(text).replace("\n", " "), _SPAN)
+    """A code span with `text` as it is: without Markdown, HTML, mentions and references."""
+    shown = _short(visible(text), _SPAN)
     fence = "`" * (max((len(run) for run in re.findall("`+", shown)), default=0) + 1)
     blank = " " if not shown or "`" in (shown[0], shown[-1]) or shown.isspace() else ""
     return f"{fence}{blank}{shown}{blank}{fence}"
 
 
 def prose(text: str) -> str:
-    """A message: words that Markdown could read something into are code, the others are as they are."""
-    return "".join(_word(word) for word in _WORDS.findall(_short(visible(text).replace("\n", " "), _SPAN)))
+    """A message: words that can be special in Markdown are code spans, the others are as they are."""
+    return "".join(_word(word) for word in _WORDS.findall(_short(visible(text), _SPAN)))
 
 
 def _word(word: str) -> str:
+    """A word, as code if it can be special; brackets and punctuation around it stay outside of the code."""
     if _PLAIN.fullmatch(word) and "://" not in word and not word.startswith("-"):
         return word
-    if len(word) > 2 and word[0] == word[-1] == "`":
-        return code(word[1:-1])
-    stop = word[-1] if word[-1] in ".,:;" and len(word) > 1 else ""
-    return code(word.removesuffix(stop)) + stop
+    start, body, stop = _AROUND.fullmatch(word).groups()  # type: ignore[union-attr]
+    if len(body) > 2 and body[0] == body[-1] == "`":
+        body = body[1:-1]
+    return f"{start}{code(body)}{stop}" if body else code(word)
 
 
 def _html(text: str) -> str:
-    """Text inside a line of HTML, where `@name` would call somebody."""
+    """Text inside a line of HTML. `@name` outside code would notify a user."""
     return f"<code>{escape(text)}</code>" if "@" in text or "#" in text else escape(text)
 
 
 def _short(text: str, most: int) -> str:
-    """Text before anything is escaped in it: a span that is cut would end nowhere."""
+    """Text of limited length. It is cut before it is escaped, so that no span loses its end."""
     return text if len(text) <= most else f"{text[:most]} ..."
 
 
 def _fitting(lines: Iterable[str], room: int) -> str:
-    """As many whole lines as there is room for."""
+    """The first whole lines that fit."""
     taken: list[str] = []
     for line in lines:
         room -= _length(line) + 1
@@ -279,5 +282,12 @@ def _fitting(lines: Iterable[str], room: int) -> str:
 
 
 def _length(text: str) -> int:
-    """Characters as GitHub may count them: one beyond the first 65,536 of Unicode is two."""
+    """Characters as GitHub counts them at most: a character beyond U+FFFF counts twice."""
     return len(text) + sum(char > "\uffff" for char in text)
+
+
+def _plan(plan: ReportPlan, end: Outcome | None, _: Layout) -> Iterator[str]:
+    yield render(plan, end)
+
+
+RENDERERS: Final = Renderers(CUT, _plan)

@@ -12,6 +12,8 @@ from typing import Final
 
 import msgspec
 
+from provisioner.model.desired import DesiredState
+from provisioner.model.kernel_versions import Advice
 from provisioner.model.overlays import Fields
 from provisioner.model.types import Value
 from provisioner.planning.counts import EntryCounts, Summary
@@ -166,8 +168,24 @@ class ReportLive(msgspec.Struct, frozen=True):
 
 
 class Fact(msgspec.Struct, frozen=True):
-    """One thing that is said: `label` and `text` for people, `data` for programs, as keys of one document."""
+    """One statement about an address: `label` and `text` for people, `data` for programs, as keys of one document."""
 
     label: str
     text: str
     data: Mapping[str, Value]
+
+
+class Explanation(msgspec.Struct, frozen=True):
+    """The facts about one address; `against` is None for the live state of this host."""
+
+    project: str
+    address: str
+    facts: tuple[Fact, ...]
+    against: Against | None = None
+
+
+class Validation(msgspec.Struct, frozen=True):
+    """A valid spec; `advice` is None if no kernel was named."""
+
+    desired: DesiredState
+    advice: tuple[Advice, ...] | None = None

@@ -1,4 +1,4 @@
-"""A plan in sentences: what every report for people says in the same words. Pure."""
+"""The sentences that every report for people has in common. Pure."""
 
 from __future__ import annotations
 
@@ -13,35 +13,36 @@ from provisioner.planning.counts import Counts, Summary
 from provisioner.report.model import Against, Children, Kind, Outcome, ReportPlan, Verb
 
 GRACE_PERIOD_MS: Final = 10
-"""What an RCU grace period takes on a machine that is not idle: 8 to 15 ms."""
+"""An RCU grace period on a busy machine takes 8 to 15 ms."""
 
 BIG: Final = 16 << 20
-"""Bytes of kernel memory from which on they are told."""
+"""Bytes of kernel memory above which a plan mentions them."""
 
-NO_CHANGES: Final = "No changes. The live state is what the spec asks for."
+NO_CHANGES: Final = "No changes. The live state matches the spec."
 
 _TARGETS_SHOWN: Final = 5
 
-REST: Final = "Only what is targeted was applied: a plan without --target shows what else differs."
+REST: Final = "Only the targets were applied. A plan without --target shows all other differences."
 
 _UNITS: Final = (("day", 86400), ("hour", 3600), ("minute", 60), ("second", 1))
 
 
-def against(found: Against) -> str:
-    """Whose state it is, and how old."""
-    return f"Against a snapshot of {found.host} (Linux {found.kernel}), taken {found.taken}, {_age(found.age_seconds)}."
+def against(snapshot: Against) -> str:
+    """The snapshot that a plan compares with."""
+    age = _age(snapshot.age_seconds)
+    return f"Compared with a snapshot of {snapshot.host} (Linux {snapshot.kernel}), taken {snapshot.taken}, {age}."
 
 
 def _age(seconds: int) -> str:
     """`3 hours old`, in the largest unit that is not zero."""
     if seconds < 0:
-        return "by a clock that is ahead of this one"
+        return "in the future by this host's clock"
     count, unit = next(((seconds // size, name) for name, size in _UNITS if seconds >= size), (0, "second"))
     return f"{plural(count, unit)} old"
 
 
 def summary(plan: ReportPlan) -> Iterator[str]:
-    """What will be done, in counts, and how long publishing waits."""
+    """The counts of changes, and how long publishing waits."""
     if not plan.changed:
         yield _unchanged(plan)
         return
@@ -53,7 +54,7 @@ def summary(plan: ReportPlan) -> Iterator[str]:
 
 
 def partial(plan: ReportPlan) -> Iterator[str]:
-    """What a plan is limited to; nothing for one of the whole spec."""
+    """The targets of a plan; nothing for a plan of the whole spec."""
     if plan.targets:
         more = len(plan.targets) - _TARGETS_SHOWN
         named = ", ".join(plan.targets[:_TARGETS_SHOWN]) + (f" and {more:,} more" if more > 0 else "")
@@ -62,21 +63,21 @@ def partial(plan: ReportPlan) -> Iterator[str]:
 
 def _unchanged(plan: ReportPlan) -> str:
     if plan.destroy:
-        return f"Nothing to destroy: {plan.pin_root} is not there."
-    return "No changes to what is targeted." if plan.targets else NO_CHANGES
+        return f"Nothing to destroy: {plan.pin_root} does not exist."
+    return "No changes to the targets." if plan.targets else NO_CHANGES
 
 
 def _memory(plan: ReportPlan) -> Iterator[str]:
     needed, freed = plan.memory.needed, plan.memory.freed
     if needed >= BIG:
-        back = f"; about {size(freed)} is given back once it is verified" if freed else ""
-        yield f"It needs about {size(needed)} of kernel memory{back}."
+        back = f"; about {size(freed)} is freed after verification" if freed else ""
+        yield f"Needs about {size(needed)} of kernel memory{back}."
 
 
 def _only_pins(plan: ReportPlan) -> str:
-    """What to say of a plan that changes no map."""
+    """The summary of a plan that changes no map."""
     if not plan.nodes:
-        return "Only the project's own record changes."
+        return "Only the project record changes."
     unpinned = [node for node in plan.nodes if node.verb is Verb.DELETE and node.label != INNER_PINS]
     return f"{plural(len(unpinned), 'pin')} to remove." if len(unpinned) == len(plan.nodes) else "Only pins change."
 
@@ -87,11 +88,13 @@ def _time(seconds: float) -> str:
 
 def differences(summary: Summary) -> str:
     """`1 outer map to create, 2 to change. Inner maps: 3 to delete. ...`: only what is not zero."""
-    found = []
+    sentences = []
     outer = _verbs(summary.outer_maps)
     if outer:
         (count, verb), *rest = outer
-        found.append(", ".join([f"{plural(count, 'outer map')} to {verb}", *(f"{n:,} to {word}" for n, word in rest)]))
+        sentences.append(
+            ", ".join([f"{plural(count, 'outer map')} to {verb}", *(f"{n:,} to {word}" for n, word in rest)])
+        )
     entries = summary.entries
     edits = [(entries.insert, "insert"), (entries.update, "update"), (entries.delete, "delete")]
     for title, verbs in (
@@ -101,8 +104,8 @@ def differences(summary: Summary) -> str:
         ("Programs", _verbs(summary.programs, "load")),
     ):
         if verbs:
-            found.append(f"{title}: " + ", ".join(f"{count:,} to {word}" for count, word in verbs))
-    return "".join(f"{sentence}. " for sentence in found).rstrip()
+            sentences.append(f"{title}: " + ", ".join(f"{count:,} to {word}" for count, word in verbs))
+    return "".join(f"{sentence}. " for sentence in sentences).rstrip()
 
 
 def _verbs(counts: Counts, create: str = "create") -> list[tuple[int, str]]:
@@ -116,42 +119,36 @@ def _verbs(counts: Counts, create: str = "create") -> list[tuple[int, str]]:
 
 
 def outcome(plan: ReportPlan, end: Outcome) -> Iterator[str]:
-    """How it ended: what was done, or what is live although it failed."""
-    took = (
-        f"in {end.seconds:.2f} s, {plural(end.grace_periods, 'grace period')}, "
-        f"fds {end.fds_before} before and {end.fds_after} after."
-    )
+    """The result: what was done, or what is live after a failure."""
+    took = f"in {end.seconds:.2f} s, {plural(end.grace_periods, 'grace period')}."
     match end.status:
         case "unchanged":
             yield _unchanged(plan)
         case "applied":
-            did = ", ".join(done(plan.summary)) or ("pins" if plan.nodes else "the project's own record")
+            did = ", ".join(done(plan.summary)) or ("pins" if plan.nodes else "the project record")
             yield f"{'Destroyed' if plan.destroy else 'Applied'}: {did} {took}"
         case "refused":
             yield "Refused: nothing was changed."
         case "rolled_back":
-            yield f"Rolled back: what had become visible was taken back, {took}"
+            yield f"Rolled back: all visible changes were reverted, {took}"
         case _:
             state = "Interrupted" if end.status == "interrupted" else "Failed"
             if end.live:
-                yield f"{state} {took} This is live:"
+                yield f"{state} {took} Changes that are live:"
                 yield from (f"  - {line}" for line in end.live)
             else:
-                yield f"{state}: nothing of it is live, {took}"
+                yield f"{state}: no change is live, {took}"
 
 
-def window(end: Outcome) -> Iterator[str]:
-    """How far apart slots became visible; nothing where none did."""
+def details(end: Outcome) -> Iterator[str]:
+    """Figures for -v: open fds, and how far apart slots became visible."""
+    yield f"Open fds: {end.fds_before} before, {end.fds_after} after."
     if end.window_seconds:
-        yield f"All new slots became visible within {_time(end.window_seconds)}, the last grace period included."
-
-
-def grace(paid: int, planned: int) -> str:
-    """The grace periods of an apply on its way: those waited for, and those that the plan says are to come."""
-    return f"grace periods: {paid} waited for, {max(planned - paid, 0)} to come"
+        yield f"All new slots became visible within {_time(end.window_seconds)}, including the last grace period."
 
 
 def done(summary: Summary) -> Iterator[str]:
+    """`1 outer map created`: each count that is not zero."""
     words = {"create": "created", "update": "changed", "replace": "replaced", "delete": "deleted", "insert": "inserted"}
     for counts, one, many in (
         (summary.outer_maps, "outer map", "outer maps"),
@@ -167,22 +164,22 @@ def done(summary: Summary) -> Iterator[str]:
 
 
 def more(children: Children) -> str:
-    """What a cut list says of its rest."""
+    """The last line of a list that was cut."""
     return f"{left_out(children, children.omitted)}; --full shows them"
 
 
 def left_out(children: Children, count: int) -> str:
-    """`... and 4 more entries`: how much of a list is not shown."""
+    """`... and 4 more entries`."""
     what = ("entry", "entries") if children.kind is Kind.ENTRY else ("inner map", "inner maps")
     return f"... and {count:,} more {what[count != 1]}"
 
 
-COUNTED: Final = ("create", "change", "replace", "delete", "as is")
-"""What a row of `counts` counts, in its order."""
+COUNTED: Final = ("create", "change", "replace", "delete", "unchanged")
+"""The columns of `counts`."""
 
 
 def counts(summary: Summary) -> Iterator[tuple[str, list[str]]]:
-    """How much of each kind of thing, and a text for each of `COUNTED`: empty for none, and no row without any."""
+    """A row for each kind of thing: its name, and a text for each of `COUNTED`, empty for zero. No empty rows."""
     entries = summary.entries
     rows: tuple[tuple[str, Iterable[int]], ...] = (
         ("outer maps", astuple(summary.outer_maps)),

@@ -1,10 +1,17 @@
-"""Colour on a terminal: a few escape sequences, which cost nothing when they are off."""
+"""Colors of a terminal, and the one place where text of others becomes safe for it.
+
+A style marks text with noncharacters of Unicode, which are for internal use. `on_terminal` turns these into escape
+sequences and makes everything else visible that a terminal would act on, whoever wrote it: names of pins, values,
+arguments of other processes. So no renderer has to know which text is whose.
+"""
 
 from __future__ import annotations
 
 from typing import Final, Literal
 
 import msgspec
+
+from provisioner.model.words import visible_char
 
 Colour = Literal["red", "green", "yellow", "magenta", "cyan", "bold", "dim"]
 
@@ -17,15 +24,27 @@ _CODES: Final[dict[Colour, str]] = {
     "bold": "1",
     "dim": "2",
 }
+_FIRST_MARK: Final = 0xFDD0
+_END: Final = chr(_FIRST_MARK + len(_CODES))
+_MARKS: Final = {colour: chr(_FIRST_MARK + number) for number, colour in enumerate(_CODES)}
+_SEQUENCES: Final = {_MARKS[colour]: f"\x1b[{code}m" for colour, code in _CODES.items()} | {_END: "\x1b[0m"}
 
 
 class Style(msgspec.Struct, frozen=True):
-    """Paints text, if it is on."""
+    """Marks text with a color, if it is on."""
 
     on: bool = False
 
     def __call__(self, text: str, colour: Colour) -> str:
-        return f"\x1b[{_CODES[colour]}m{text}\x1b[0m" if self.on and text else text
+        return f"{_MARKS[colour]}{text}{_END}" if self.on and text else text
 
 
 PLAIN: Final = Style()
+
+
+def on_terminal(line: str, style: Style = PLAIN) -> str:
+    """A line for a terminal: colors as escape sequences if `style` is on, control characters as in Python."""
+    if line.isprintable():
+        return line
+    sequences = _SEQUENCES if style.on else {}
+    return "".join(char if char.isprintable() else sequences.get(char) or visible_char(char) for char in line)

@@ -1,4 +1,7 @@
-"""A plan, and how it ended, as people read it on a terminal."""
+"""Plans, live states and findings as lines of text.
+
+Lines carry marks for colors, and may contain text of others: `style.on_terminal` makes them safe to print.
+"""
 
 from __future__ import annotations
 
@@ -6,16 +9,21 @@ from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Final
 
-from provisioner.model.desired import DesiredState
-from provisioner.model.kernel_versions import Advice, Effect
+from provisioner.doctor.finding import Finding, Level, usable
+from provisioner.model.kernel_versions import Effect
 from provisioner.model.words import plural
 from provisioner.planning.hazards import Severity
 from provisioner.report import sentences
+from provisioner.report.formats import Layout, Renderers
 from provisioner.report.model import (
+    CUT,
+    Explanation,
     Kind,
     Node,
+    Outcome,
     ReportLive,
     ReportPlan,
+    Validation,
     Verb,
 )
 from provisioner.report.overlaid import with_source
@@ -31,19 +39,18 @@ _SIGNS: Final[dict[Verb, tuple[str, Colour | None]]] = {
 }
 _INDENT: Final = {0: 2, 1: 4, 2: 8}
 _NARROW, _WIDE = 26, 44
-"""Where the column of texts may begin; longer labels push their own text aside."""
+"""Where the column of texts may start; a longer label pushes its own text to the right."""
 
 _MEASURED: Final = 2000
-"""Nodes looked at for that: all of what is shown, unless it is far more than anybody reads."""
+"""Nodes that decide the column: enough for every list that a person reads."""
 
 
 def render(plan: ReportPlan, style: Style = PLAIN, *, steps: bool = False, blocked: bool = True) -> Iterator[str]:
-    """Lines without their ends. `steps` lists the work; `blocked` False leaves the refusals to an error message."""
+    """Lines without their ends. `steps` lists the steps; without `blocked`, refusals are left to an error message."""
     if plan.against is not None:
         yield sentences.against(plan.against)
         yield ""
-    told = bool(plan.nodes or plan.hazards or (plan.blocked and blocked))
-    if told:
+    if plan.nodes or plan.hazards or (plan.blocked and blocked):
         yield f"{style(plan.project, 'bold')}  {with_source(f'pin root {plan.pin_root}', '', plan.sources)}"
         yield ""
     if plan.nodes:
@@ -62,7 +69,7 @@ def render(plan: ReportPlan, style: Style = PLAIN, *, steps: bool = False, block
 
 
 def tree(nodes: Iterable[Node], style: Style) -> Iterator[str]:
-    """Nodes with what is below them, their texts in one column."""
+    """Nodes and their children, with their texts in one column."""
     shown = tuple(nodes)
     widths = (_INDENT[depth] + 4 + len(node.label) for depth, node in islice(_walk(shown), _MEASURED))
     column = max(_NARROW, max((width for width in widths if width <= _WIDE), default=0))
@@ -78,7 +85,7 @@ def _walk(nodes: Iterable[Node], depth: int = 0) -> Iterator[tuple[int, Node]]:
 
 
 def _below(node: Node, depth: int) -> int:
-    """Entries stand deeper than inner maps, in the same place for every map."""
+    """Entries are indented more than inner maps, and equally in every map."""
     return 2 if node.children is not None and node.children.kind is Kind.ENTRY and depth == 1 else depth + 1
 
 
@@ -114,32 +121,64 @@ def _about(address: str) -> str:
     return f"{address}: " if address else ""
 
 
-def live(found: ReportLive, style: Style = PLAIN) -> Iterator[str]:
-    """What is live, as one tree."""
-    yield f"{style(found.project, 'bold')}  pin root {found.pin_root}" + ("" if found.exists else ", not there")
+def _plan(plan: ReportPlan, end: Outcome | None, layout: Layout) -> Iterator[str]:
+    yield from render(plan, layout.style, steps=layout.steps)
+    if end is not None:
+        yield from sentences.outcome(plan, end)
+
+
+def _live(report: ReportLive, layout: Layout) -> Iterator[str]:
+    state = "" if report.exists else " (does not exist)"
+    yield f"{layout.style(report.project, 'bold')}  pin root {report.pin_root}{state}"
     yield ""
-    yield from tree(found.nodes, style)
+    yield from tree(report.nodes, layout.style)
 
 
-def valid(desired: DesiredState) -> str:
-    """What a sound spec declares."""
-    outer = [one for one in desired.maps.values() if one.outer is not None]
-    counts = [
-        (len(outer), "outer map", ""),
-        (sum(len(one.slots.keys) for one in outer), "inner map", ""),
-        (len(desired.maps) - len(outer), "map", ""),
-        (sum(int(one.entries.counts.sum()) for one in desired.maps.values()), "entry", "entries"),
-        (len(desired.objects), "object", ""),
-    ]
-    listed = ", ".join(plural(count, one, many) for count, one, many in counts if count)
-    return f"{desired.project} is valid: {listed or 'nothing is declared'}."
+def _explanation(report: Explanation, layout: Layout) -> Iterator[str]:
+    if report.against is not None:
+        yield sentences.against(report.against)
+        yield ""
+    width = max(len(fact.label) for fact in report.facts) + 2
+    yield layout.style(report.address, "bold")
+    yield from (f"  {fact.label:{width}}{fact.text}" for fact in report.facts)
 
 
 _EFFECTS: Final[dict[Effect, Colour]] = {Effect.SLOW: "yellow", Effect.NOTE: "dim"}
 
 
-def advice(found: Iterable[Advice], style: Style = PLAIN) -> Iterator[str]:
-    """What a kernel would do with a spec, each with its source."""
-    for one in found:
-        place = f"{one.address}: " if one.address else ""
-        yield f"{style(one.effect.value, _EFFECTS[one.effect])}: {place}{one.message} ({one.source})"
+def _validation(report: Validation, layout: Layout) -> Iterator[str]:
+    desired = report.desired
+    outer = [each for each in desired.maps.values() if each.outer is not None]
+    counts = [
+        plural(len(outer), "outer map"),
+        plural(sum(len(each.slots.keys) for each in outer), "inner map"),
+        plural(len(desired.maps) - len(outer), "map"),
+        plural(sum(int(each.entries.counts.sum()) for each in desired.maps.values()), "entry", "entries"),
+        plural(len(desired.objects), "object"),
+    ]
+    listed = ", ".join(count for count in counts if not count.startswith("0 "))
+    yield f"{desired.project} is valid: {listed or 'it declares nothing'}."
+    for advice in report.advice or ():
+        place = f"{advice.address}: " if advice.address else ""
+        effect = layout.style(advice.effect.value, _EFFECTS[advice.effect])
+        yield f"{effect}: {place}{advice.message} ({advice.source})"
+
+
+_LEVELS: Final[dict[Level, tuple[str, Colour]]] = {
+    Level.OK: ("+", "green"),
+    Level.NOTE: ("!", "yellow"),
+    Level.BAD: ("x", "red"),
+}
+
+
+def _findings(findings: tuple[Finding, ...], layout: Layout) -> Iterator[str]:
+    for finding in findings:
+        sign, colour = _LEVELS[finding.level]
+        yield f"{layout.style(sign, colour)} {finding.id:<24}{finding.what}"
+        if finding.hint:
+            yield f"  {'':<24}{layout.style(finding.hint, 'dim')}"
+    yield ""
+    yield "provisioner works on this host." if usable(findings) else "provisioner does not work on this host."
+
+
+RENDERERS: Final = Renderers(CUT, _plan, _live, _explanation, _validation, _findings, is_text=True)

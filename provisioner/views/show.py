@@ -91,8 +91,9 @@ class _Looker:
 
     def _must_be_there(self, there: bool) -> None:
         if not there and self._place is not None:
-            what = "nothing is live at this address, and the spec wants nothing there"
-            raise InputError(Problem(what, hint="`plan` shows what is missing", address=self._place.address))
+            what = "nothing is live at this address, and the spec declares nothing there"
+            hint = "`show` without an address lists what is live"
+            raise InputError(Problem(what, hint=hint, address=self._place.address, id="nothing-at-address"))
 
     # --- slots ----------------------------------------------------------------------------------------------------
 

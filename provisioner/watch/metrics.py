@@ -33,7 +33,8 @@ class Metrics:
             import prometheus_client as prometheus
         except ImportError as error:
             hint = "install it: pip install 'bpf-provisioner[metrics]', or python3-prometheus-client"
-            raise HostError(Problem(f"metrics need prometheus_client: {error}", hint=hint)) from error
+            what = f"metrics need prometheus_client: {error}"
+            raise HostError(Problem(what, hint=hint, id="prometheus-client-missing")) from error
         self._prometheus = prometheus
         prometheus.disable_created_metrics()  # type: ignore[no-untyped-call]
         self._registry = registry = prometheus.CollectorRegistry()
@@ -68,7 +69,9 @@ class Metrics:
             server, _ = self._prometheus.start_http_server(port, address, registry=self._registry)
         except (OSError, OverflowError) as error:
             reason = getattr(error, "strerror", None) or str(error)
-            raise InputError(Problem(f"can't serve metrics at {address}:{port}: {reason}")) from error
+            what = f"cannot serve metrics at {address}:{port}: {reason}"
+            hint = "another process may use the port: choose another one"
+            raise HostError(Problem(what, hint=hint, id="metrics-address")) from error
         return int(server.server_port)
 
     def write(self, path: Path) -> None:
@@ -76,7 +79,8 @@ class Metrics:
         try:
             self._prometheus.write_to_textfile(os.fspath(path), self._registry)
         except OSError as error:
-            raise InputError(Problem(f"can't write the metrics to {path}: {error.strerror}")) from error
+            what = f"cannot write the metrics to {path}: {error.strerror}"
+            raise InputError(Problem(what, id="write-failed")) from error
 
     def families(self) -> Iterable[Metric]:
         """All metrics, with what each means."""

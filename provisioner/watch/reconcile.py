@@ -103,8 +103,9 @@ class Reconciler:
 
     def _refuse_move(self, project: Project) -> None:
         if self.project is not None and _place(project) != _place(self.project):
-            what = f"the project was {_place(self.project)}, and is {_place(project)} now"
-            raise InputError(Problem(what, hint="destroy the one that was, then start the watch anew"))
+            what = f"the spec now declares another project: {_place(project)}, before {_place(self.project)}"
+            hint = "destroy the old project, then restart the watch"
+            raise InputError(Problem(what, hint=hint, id="project-moved"))
 
     def check(self) -> Found:
         """Compare the project with what is live, and apply the difference unless it is only reported, or refused."""

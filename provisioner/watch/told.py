@@ -67,7 +67,7 @@ def _verdict(found: Found, before: Found | None, wait: float) -> Iterator[LogLin
                 yield LogLine(Level.ERROR, found.verdict.value, f"{_ended(found)}{again}", fields)
         case Verdict.CONVERGED:
             if is_news and (before is None or before.verdict is not Verdict.APPLIED):
-                yield LogLine(Level.INFO, "converged", "the live state is what the spec asks for", _counted(found))
+                yield LogLine(Level.INFO, "converged", "the live state matches the spec", _counted(found))
         case Verdict.DRIFT:
             if is_news:
                 message = f"the live state differs, which is only reported: {_differences(found.summary)}"

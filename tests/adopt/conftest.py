@@ -59,7 +59,7 @@ class Others:
     def unchanged(self, spec: Path) -> None:
         """Hold a spec to the promise of an export: the plan sees no changes, and nothing speaks against it."""
         done = run("plan", spec)
-        assert (done.status, done.out, done.err) == (0, "No changes. The live state is what the spec asks for.\n", "")
+        assert (done.status, done.out, done.err) == (0, "No changes. The live state matches the spec.\n", "")
 
 
 def fill(fd: MapFd, entries: Entries) -> None:

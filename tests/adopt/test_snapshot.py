@@ -157,7 +157,7 @@ def test_it_says_whose_it_is_and_how_old(bench: Bench) -> None:
 @pytest.mark.parametrize(
     ("seconds", "age"),
     [
-        (-1, "by a clock that is ahead of this one"),
+        (-1, "in the future by this host's clock"),
         (0, "0 seconds old"),
         (61, "1 minute old"),
         (7200, "2 hours old"),
@@ -166,7 +166,7 @@ def test_it_says_whose_it_is_and_how_old(bench: Bench) -> None:
 )
 def test_how_old_it_is_in_words(seconds: int, age: str) -> None:
     said = sentences.against(Against("edge-1", "6.18.5", "2026-01-01T00:00:00+00:00", seconds))
-    assert said == f"Against a snapshot of edge-1 (Linux 6.18.5), taken 2026-01-01T00:00:00+00:00, {age}."
+    assert said == f"Compared with a snapshot of edge-1 (Linux 6.18.5), taken 2026-01-01T00:00:00+00:00, {age}."
 
 
 @pytest.fixture
@@ -193,7 +193,7 @@ def test_the_command_line_with_neither_root_nor_bpf(edge: Path) -> None:
     assert (against["host"], against["kernel"]) == (os.uname().nodename, os.uname().release)
     assert against["age_seconds"] >= 0
     told = bare("plan", edge, "--against", file).stdout
-    assert told.startswith("Against a snapshot of ")
+    assert told.startswith("Compared with a snapshot of ")
     assert told.endswith(run("plan", edge).out)
 
 

@@ -103,8 +103,8 @@ def on_terminal(*words: str | Path, answer: str, command: tuple[str, ...] = COMM
 
 
 def lasting(shown: str) -> str:
-    """What stays on a terminal: the line that says what takes long hides the cursor, and wipes itself away."""
-    return re.sub(r"\x1b\[\?25l.*?\x1b\[\?25h\r\x1b\[1A\x1b\[2K", "", shown, flags=re.DOTALL)
+    """What stays on a terminal: a line of progress erases itself."""
+    return re.sub(r"(\r\x1b\[2K[^\r\n]*)*\r\x1b\[2K", "", shown)
 
 
 def _read(terminal: int) -> bytes:

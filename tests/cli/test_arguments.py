@@ -13,13 +13,31 @@ from pathlib import Path
 import pytest
 
 from provisioner import __version__
-from provisioner.cli import app
+from provisioner.cli import app, verbs
 from provisioner.cli.console import Console
 from provisioner.cli.signals import Interrupts
 from provisioner.language import schema_file
 from tests.cli.support import COMMAND, SPEC, environment, lasting, on_terminal, run
 
-VERBS = ["validate", "plan", "apply", "destroy", "show", "schema", "init", "export", "explain", "graph"]
+OWN_STATUSES = {
+    "validate": ["5"],
+    "plan": ["2", "4", "5"],
+    "apply": ["3", "4", "5"],
+    "destroy": ["3", "4", "5"],
+    "show": ["5"],
+    "explain": ["5"],
+    "graph": ["5"],
+    "watch": ["5"],
+    "init": ["5"],
+    "export": ["5"],
+    "doctor": ["5"],
+    "schema": [],
+}
+"""Beside those of every verb. A verb that takes the lock can end with 75."""
+
+USAGE = "error[usage]: "
+
+VERBS = list(verbs.VERBS)
 
 
 @pytest.mark.parametrize("words", [("--version",), ("--version", "--version")])
@@ -33,28 +51,43 @@ def test_help_of_every_verb_documents_exit_statuses(verb: str) -> None:
     done = run(verb, "--help")
     assert done.status == 0
     documented = re.findall(r"^ +(\d+) {2,}\S", done.out, re.MULTILINE)
-    assert documented == ["0", "1", "2", "3", "4", "5", "64", "70", "75", "130"]
+    lock = ["75"] if "3" in OWN_STATUSES[verb] else []
+    assert documented == ["0", "1", *OWN_STATUSES[verb], "64", "70", *lock, "130"]
+
+
+def test_help_is_a_word_too() -> None:
+    whole = run("--help")
+    assert whole.status == 0
+    for words in ((), ("help",)):
+        assert run(*words) == whole
+    assert run("help", "plan") == run("plan", "--help")
+    assert run("version") == run("--version")
+    assert "..." not in whole.out.partition("Commands:")[2], "summaries are whole"
 
 
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        ((), "Missing command"),
-        (("plna",), "No such command 'plna'"),
+        (("plna",), "hint: did you mean `plan`?"),
+        (("lint",), "hint: did you mean `validate`?"),
+        (("plan", "x.yaml", "--dry-run"), "hint: leave it out"),
+        (("apply", "x.yaml", "--dry-run"), "hint: `provisioner plan`"),
+        (("apply", "x.yaml", "--auto-approve"), "hint: write `--yes`"),
         (("plan",), "Missing argument 'FILES...'"),
         (("plan", "x.yaml", "--no-such"), "No such option: --no-such"),
         (("plan", "x.yaml", "--format", "xml"), "'xml' is not one of 'text', 'json'"),
-        (("plan", "x.yaml", "--against", "empty", "--out", "p"), "a plan against nothing"),
-        (("apply", "x.yaml"), "no terminal to ask on"),
-        (("destroy", "x.yaml"), "no terminal to ask on"),
+        (("plan", "x.yaml", "--against", "empty", "--out", "p"), "--out"),
+        (("apply", "x.yaml"), "--yes"),
+        (("destroy", "x.yaml"), "--yes"),
         (("apply", "x.yaml", "--yes", "--lock-timeout", "-1"), "-1.0 is not in the range"),
     ],
 )
 def test_usage_errors_end_with_64(words: tuple[str, ...], says: str) -> None:
     done = run(*words)
     assert (done.status, done.out) == (64, "")
+    assert done.err.startswith(USAGE)
     assert says in done.err
-    assert "--help` lists the options" in done.err
+    assert "\n  hint: " in done.err
 
 
 @pytest.mark.parametrize("words", [("--format", "json"), ("--format=json",)])
@@ -79,7 +112,7 @@ def test_every_error_is_told_with_its_line(tmp_path: Path) -> None:
     done = run("validate", tmp_path / "edge.yaml")
     assert (done.status, done.out) == (1, "")
     lines = done.err.splitlines()
-    places = [line for line in lines if re.match(r"\S+edge\.yaml:\d+:\d+: error: ", line)]
+    places = [line for line in lines if re.match(r"\S+edge\.yaml:\d+:\d+: error\[invalid-value\]: ", line)]
     assert [place.split(":")[1] for place in places] == ["14", "15"]
     at = lines.index(places[0])
     caret = lines[at + 2].index("^")
@@ -99,7 +132,8 @@ def test_errors_as_annotations_are_the_result(tmp_path: Path) -> None:
     (tmp_path / "edge.yaml").write_text(WRONG)
     done = run("validate", tmp_path / "edge.yaml", "--format", "github")
     assert (done.status, done.err) == (1, "")
-    assert re.findall(r"^::error file=\S+edge\.yaml,line=(\d+),col=\d+::", done.out, re.MULTILINE) == ["14", "15"]
+    annotation = r"^::error title=invalid-value,file=\S+edge\.yaml,line=(\d+),col=\d+::"
+    assert re.findall(annotation, done.out, re.MULTILINE) == ["14", "15"]
 
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
@@ -200,11 +234,10 @@ def test_a_signal_is_a_flag_until_the_second_one() -> None:
 METER = """
 import time
 
-from provisioner.cli.console import Meter
-from provisioner.report.style import Style
+from provisioner.cli.meter import Meter
 from provisioner.apply.waves import Progress
 
-meter = Meter(True, Style({colours}), {patience})
+meter = Meter(True, {patience})
 meter.planned = 3
 meter.begin("first")
 meter("second", Progress(grace_periods=2))
@@ -215,16 +248,14 @@ print(meter.grace_periods)
 
 
 def test_an_apply_that_takes_long_says_how_far_it_is() -> None:
-    def shown(colours: bool, patience: float) -> str:
-        script = METER.format(colours=colours, patience=patience)
-        return on_terminal("-c", script, answer="", command=(sys.executable,)).out.strip()
+    def shown(patience: float) -> str:
+        script = METER.format(patience=patience)
+        return on_terminal("-c", script, answer="", command=(sys.executable,)).out
 
-    assert shown(False, 60).splitlines()[-1] == "2"
-    assert "second" not in shown(False, 60)
-    assert "second; grace periods: 2 waited for, 1 to come" in shown(False, 0)
-    assert "\x1b[32m" in shown(True, 0)
-    assert "\x1b[32m" not in shown(False, 0)
-    assert lasting(shown(False, 0)) == shown(False, 60)
+    assert shown(60).splitlines()[-1] == "2"
+    assert "second" not in shown(60)
+    assert "second; grace periods: 2 done, 1 remaining" in shown(0)
+    assert lasting(shown(0)) == shown(60)
 
 
 def test_output_survives_a_poor_locale(spec: Path) -> None:

@@ -35,7 +35,7 @@ def test_this_host_will_do(kernel: Path) -> None:
 def test_people_get_a_verdict() -> None:
     done = run("doctor")
     assert done.status == 0
-    assert done.out.endswith("The provisioner can work here.\n")
+    assert done.out.endswith("provisioner works on this host.\n")
 
 
 @pytest.mark.usefixtures("kernel")

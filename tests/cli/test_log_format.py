@@ -6,13 +6,10 @@ import json
 from pathlib import Path
 
 import pytest
-import typer
 
-from provisioner.cli.app import all_verbs
+from provisioner.cli.verbs import VERBS
 from tests.cli.conftest import Project
 from tests.cli.support import run
-
-VERBS = sorted(typer.main.get_command(all_verbs()).commands)  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("verb", VERBS)

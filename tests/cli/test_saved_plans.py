@@ -64,7 +64,7 @@ def test_a_pipe_is_refused_before_anything_is_shown(project: Project, plan: Path
             command, stdin=source.stdout, capture_output=True, text=True, env=environment(), check=False
         )
     assert (done.returncode, done.stdout) == (1, "")
-    assert "/dev/stdin: error: can't read the plan: it is a FIFO, not a regular file" in done.stderr
+    assert "/dev/stdin: error[unreadable-plan]: " in done.stderr
     assert not project.root.exists()
 
 

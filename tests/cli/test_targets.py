@@ -26,9 +26,9 @@ def test_every_report_says_that_it_is_partial(project: Project) -> None:
 def test_an_apply_of_a_part_says_so(project: Project) -> None:
     done = project.run("apply", "--yes", "--target", "tenants[2]")
     assert done.status == 0
-    assert "a plan without --target shows what else differs" in done.out.splitlines()[-1]
+    assert "A plan without --target shows all other differences" in done.out.splitlines()[-1]
     again = project.run("apply", "--yes", "--target", "tenants[2]")
-    assert (again.status, again.out.splitlines()[0]) == (0, "No changes to what is targeted.")
+    assert (again.status, again.out.splitlines()[0]) == (0, "No changes to the targets.")
     assert project.run("plan").status == 2
     assert project.run("apply", "--yes").status == 0
     assert project.run("plan").status == 0

@@ -95,7 +95,7 @@ def test_the_filter_lets_all_through_that_an_apply_and_a_watch_call(project: Pro
         )
         if words[0] == "watch":
             assert process.stderr is not None
-            while "the live state is what the spec asks for" not in process.stderr.readline():
+            while "the live state matches the spec" not in process.stderr.readline():
                 assert process.poll() is None
             # strace itself takes no signal while it traces a command into a file.
             children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()

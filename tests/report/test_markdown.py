@@ -86,13 +86,13 @@ def test_it_is_never_longer_than_a_comment_may_be(text: str, loud: bool) -> None
 
 def test_small_plans_are_whole() -> None:
     for case in ("edit", "first", "hostile", "destroy"):
-        assert "no more room" not in markdown.render(support.report(case))
+        assert "The rest is cut" not in markdown.render(support.report(case))
 
 
 def test_how_an_apply_ended_is_said() -> None:
     told = markdown.render(support.report("edit"), Outcome("rolled_back", 1.5, 2, 5, 5, ("pin `x`",)))
     assert "### `edge`: rolled back" in told
-    assert "**Rolled back: what had become visible was taken back" in told
+    assert "**Rolled back: all visible changes were reverted" in told
 
 
 @pytest.mark.parametrize("case", sorted(support.CASES.iterdir()), ids=lambda path: path.name)

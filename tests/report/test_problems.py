@@ -12,7 +12,7 @@ from provisioner.language import schema_file
 from provisioner.model.errors import Problem
 from provisioner.model.location import Location
 from provisioner.report import problems as told
-from provisioner.report.style import Style
+from provisioner.report.style import Style, on_terminal
 
 HERE = Location("edge.yaml", 3, 7)
 ALL = [
@@ -62,7 +62,9 @@ def test_text_of_others_cannot_act_on_the_terminal() -> None:
 
 
 def test_colours_only_paint() -> None:
-    plain, painted = (list(told.text(ALL, style=Style(on))) for on in (False, True))
+    plain, painted = (
+        [on_terminal(line, style) for line in told.text(ALL, style=style)] for style in (Style(False), Style(True))
+    )
     assert "\x1b[31merror[wrong]:\x1b[0m" in painted[0]
     assert [re.sub(r"\x1b\[\d+m", "", line) for line in painted] == plain
 

@@ -98,27 +98,24 @@ def test_destroy_detaches_and_unpins() -> None:
 @pytest.mark.parametrize(
     ("status", "live", "expected"),
     [
-        ("applied", (), ["Applied: 1 program created in 1.50 s, 2 grace periods, fds 5 before and 5 after."]),
-        ("unchanged", (), ["No changes. The live state is what the spec asks for."]),
+        ("applied", (), ["Applied: 1 program created in 1.50 s, 2 grace periods."]),
+        ("unchanged", (), ["No changes. The live state matches the spec."]),
         ("refused", (), ["Refused: nothing was changed."]),
         (
             "rolled_back",
             (),
-            [
-                "Rolled back: what had become visible was taken back, in 1.50 s, 2 grace periods, "
-                "fds 5 before and 5 after."
-            ],
+            ["Rolled back: all visible changes were reverted, in 1.50 s, 2 grace periods."],
         ),
         (
             "interrupted",
             (),
-            ["Interrupted: nothing of it is live, in 1.50 s, 2 grace periods, fds 5 before and 5 after."],
+            ["Interrupted: no change is live, in 1.50 s, 2 grace periods."],
         ),
         (
             "partial",
             ("pin xdp_router",),
             [
-                "Failed in 1.50 s, 2 grace periods, fds 5 before and 5 after. This is live:",
+                "Failed in 1.50 s, 2 grace periods. Changes that are live:",
                 "  - pin xdp_router",
             ],
         ),

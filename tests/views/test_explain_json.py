@@ -9,13 +9,17 @@ from typing import Any
 import pytest
 
 from provisioner.report import jsondoc
+from provisioner.report.formats import Layout
+from provisioner.report.model import Explanation
 from tests.apply.conftest import Bench
 from tests.cli.support import parsed, run
 from tests.views.test_explain import SLOT, SPEC
 
 
 def document(bench: Bench, text: str, address: str) -> dict[str, Any]:
-    return parsed(jsondoc.explained("edge", address, bench.load(text).explain(address)))
+    write = jsondoc.RENDERERS.explanation
+    assert write is not None
+    return parsed("".join(write(Explanation("edge", address, bench.load(text).explain(address)), Layout())))
 
 
 def test_an_entry_that_changes(bench: Bench) -> None:

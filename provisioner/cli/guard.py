@@ -1,0 +1,45 @@
+"""The one place that turns errors into messages and exit statuses."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Callable
+from typing import Final
+
+import typer
+
+from provisioner.cli import statuses
+from provisioner.cli.console import Console
+from provisioner.model.errors import BugError, Problem, ProvisionerError
+
+USAGE_ERROR: Final[type[Exception]] = typer.BadParameter.__bases__[0]
+"""typer has no public name for it."""
+
+
+def guarded(console: Console, work: Callable[[], int]) -> int:
+    """Run a verb; every error except a usage error ends here, as a message and an exit status."""
+    try:
+        status = work()
+        sys.stdout.flush()
+    except ProvisionerError as error:
+        console.fail(error)
+        if console.verbose and any(problem.id == "bug" for problem in error.problems):
+            traceback.print_exc()
+        return error.exit_code
+    except KeyboardInterrupt:
+        console.fail(ProvisionerError(Problem("interrupted", id="interrupted")))
+        return statuses.INTERRUPTED
+    except BrokenPipeError:
+        # The reader is gone. The interpreter flushes again at exit, and must not fail then.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return statuses.PIPE
+    except (USAGE_ERROR, typer.Exit):
+        raise
+    except Exception as error:
+        console.fail(BugError.of(error))
+        if console.verbose:
+            traceback.print_exc()
+        return statuses.BUG
+    return status

@@ -1,0 +1,79 @@
+"""A line on a terminal that says what takes long."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import threading
+from typing import TYPE_CHECKING, Final
+
+from provisioner.report.style import on_terminal
+
+if TYPE_CHECKING:
+    from provisioner import Progress
+
+PATIENCE: Final = 1.0
+"""Seconds of work before the line appears."""
+
+_ERASE: Final = "\r\x1b[2K"
+
+
+class Meter:
+    """Shows what is being done, after it has taken long; a timer thread draws the line for the first time.
+
+    Nothing is drawn between `stop` and the next `begin`: only then may others write to the terminal.
+    """
+
+    def __init__(self, on: bool, patience: float = PATIENCE) -> None:
+        self._on = on
+        self._patience = patience
+        self._what = ""
+        self._lock = threading.Lock()
+        self._timer: threading.Timer | None = None
+        self._is_shown = False
+        self.grace_periods = 0
+        self.planned = 0
+
+    def begin(self, what: str) -> None:
+        """Work begins that can take long."""
+        self.stop()
+        self._what = what
+        if self._on:
+            self._timer = threading.Timer(self._patience, self._show)
+            self._timer.daemon = True
+            try:
+                self._timer.start()
+            except RuntimeError:  # no thread can be created: no progress line
+                self._timer = None
+
+    def __call__(self, what: str, progress: Progress) -> None:
+        """The progress of an apply."""
+        self.grace_periods = progress.grace_periods
+        coming = max(self.planned - progress.grace_periods, 0)
+        with self._lock:
+            self._what = f"{what}; grace periods: {progress.grace_periods} done, {coming} remaining"
+            if self._is_shown:
+                self._draw()
+
+    def stop(self) -> None:
+        """Erase the line, and draw no more."""
+        with self._lock:
+            timer, self._timer = self._timer, None
+            if self._is_shown:
+                self._is_shown = False
+                sys.stderr.write(_ERASE)
+                sys.stderr.flush()
+        if timer is not None:
+            timer.cancel()
+
+    def _show(self) -> None:
+        with self._lock:
+            if self._timer is not None:
+                self._is_shown = True
+                self._draw()
+
+    def _draw(self) -> None:
+        line = on_terminal(f"{self._what} ...")
+        width = shutil.get_terminal_size().columns - 1  # a line that wraps cannot be erased
+        sys.stderr.write(_ERASE + line[:width])
+        sys.stderr.flush()

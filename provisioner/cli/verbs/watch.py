@@ -1,0 +1,81 @@
+"""`watch`: keep this host as the spec says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from provisioner.cli.command import verb
+from provisioner.cli.console import Console
+from provisioner.cli.options import Files, SpecOptions
+
+_SIGNALS = "Signals: SIGHUP reads the files again. SIGTERM and SIGINT end the watch and leave the live state as it is."
+
+
+@verb(
+    meanings={
+        0: "ended by SIGTERM or SIGINT",
+        1: "invalid arguments; an invalid spec is reported and read again when it changes",
+        5: "metrics cannot be served: prometheus_client is missing, or the port is in use",
+    },
+    epilog=_SIGNALS,
+)
+def watch(
+    console: Console,
+    files: Files,
+    spec: SpecOptions,
+    report_only: Annotated[bool, typer.Option("--report-only", help="Report differences, and change nothing.")] = False,
+    interval: Annotated[
+        float,
+        typer.Option(metavar="SECONDS", min=1, help="Time between comparisons with the live state, +/- 10 %."),
+    ] = 60.0,
+    poll: Annotated[
+        float, typer.Option(metavar="SECONDS", min=0.05, help="Time between checks for changed files.")
+    ] = 2.0,
+    settle: Annotated[
+        float, typer.Option(metavar="SECONDS", min=0, help="Read files after they are unchanged for this long.")
+    ] = 1.0,
+    metrics: Annotated[
+        str | None,
+        typer.Option(metavar="[ADDRESS:]PORT", help="Serve metrics for Prometheus; on 127.0.0.1 without an address."),
+    ] = None,
+    metrics_file: Annotated[
+        Path | None, typer.Option(metavar="FILE.prom", help="Write metrics for the node exporter's textfile collector.")
+    ] = None,
+) -> int:
+    """Apply the spec when its files change, and when the live state drifts from it.
+
+    A change that a check refuses is reported and not made. `provisioner apply` can override the check.
+    """
+    if "-" in files:
+        raise typer.BadParameter("standard input cannot be watched", param_hint="FILES")
+    # NumPy, which the help does not need, takes 80 ms.
+    from provisioner.watch.loop import Watcher
+    from provisioner.watch.machine import Pace
+    from provisioner.watch.notify import Notifier
+    from provisioner.watch.publishing import Publisher
+    from provisioner.watch.reconcile import Aim
+
+    publisher = Publisher(_listen(metrics), metrics_file, console.log)
+    aim = Aim(
+        tuple(Path(name) for name in files),
+        tuple(spec.overlay or ()),
+        spec.allow_outside,
+        spec.pin_root,
+        report_only,
+    )
+    pace = Pace(interval=interval, poll=poll, settle=settle)
+    Watcher(aim, pace, console.log, publisher, Notifier()).run()
+    return 0
+
+
+def _listen(text: str | None) -> tuple[str, int] | None:
+    """The address, empty for the default, and the port to serve metrics on."""
+    if text is None:
+        return None
+    address, _, port = text.rpartition(":")
+    if not port.isdecimal():
+        raise typer.BadParameter(f"`{text}` is not a PORT or ADDRESS:PORT", param_hint="--metrics")
+    return address.strip("[]"), int(port)
