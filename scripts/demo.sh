@@ -61,16 +61,24 @@ is_answered_by() {
     grep -q "is answered by 192.0.2.1:$2\$" "$work/answer" || die "expected the backend on port $2"
 }
 
-# All maps in the kernel, one per line: id and name.
-maps() {
-    bpftool -j map list |
-        python -c 'import json, sys; [print(m["id"], m.get("name", "")) for m in json.load(sys.stdin)]' | sort
+# Note the ids of the demo's maps and inner maps. Other programs on this host may create maps meanwhile.
+note_maps() {
+    local pin print='for one in json.load(sys.stdin)["maps"]: [print(inner["id"]) for inner in one.get("inner_maps", [])]'
+    {
+        for pin in "$pins"/*; do
+            bpftool map show pinned "$pin" 2>/dev/null | sed -n '1s/:.*//p' || true # not a map
+        done
+        nsenter "--net=/run/netns/$router" provisioner show --format json examples/edge.yaml |
+            python -c "import json, sys
+$print"
+    } >>"$work/maps"
 }
 
-# New maps with the names of the maps that the first apply created: other processes may create maps meanwhile.
 maps_left() {
-    comm -13 "$work/maps.before" "$work/maps.applied" | cut -d' ' -f2 | sort -u >"$work/names"
-    maps | comm -13 "$work/maps.before" - | grep -wFf "$work/names" || true
+    local id
+    sort -u "$work/maps" | while read -r id; do
+        ! bpftool map show id "$id" 2>/dev/null || true
+    done
 }
 
 # The kernel frees the maps of a program a moment after its last reference is gone.
@@ -111,7 +119,6 @@ prepare() {
     rm -rf "$pins" # left by a demo that was killed
     ip netns delete "$router" 2>/dev/null || true
     ip netns delete "$client" 2>/dev/null || true
-    maps >"$work/maps.before"
 
     expect 0 root ip netns add "$router"
     expect 0 root ip netns add "$client"
@@ -138,7 +145,7 @@ first_apply() {
 
     title "Apply" "apply loads the object, fills its maps, and attaches the program."
     expect 0 router provisioner apply --yes examples/edge.yaml
-    maps >"$work/maps.applied"
+    note_maps
 
     title "Traffic" "The list of tenant 1 is active: 192.0.2.64/26 is denied, all else is allowed."
     answers 192.0.2.10
@@ -153,6 +160,7 @@ second_apply() {
     expect 1 root diff before.yaml examples/edge.yaml
     expect 2 router provisioner plan examples/edge.yaml
     expect 0 router provisioner apply --yes examples/edge.yaml
+    note_maps
 
     title "Traffic" "Now 192.0.2.66 is allowed and 192.0.2.10 is denied."
     answers 192.0.2.66
