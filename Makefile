@@ -10,6 +10,9 @@ BPF_OBJECTS := $(patsubst %.c,%.o,$(wildcard bpf/*.bpf.c)) bpf/router_v2.bpf.o
 # asm/types.h of this architecture: clang searches for headers of the BPF target, which Debian does not have.
 BPF_CFLAGS := -O2 -g -Wall -Werror -target bpf -I/usr/include/$(shell uname -m)-linux-gnu
 
+# Test processes: more than CPUs, for many tests wait for grace periods of the kernel.
+WORKERS ?= $(shell expr $$(nproc) + 4)
+
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 SETUPS := setup-demo setup-lint setup-test setup-kernels setup-recipes
@@ -43,10 +46,10 @@ demo: setup-demo bpf ## two network namespaces, real packets, one spec; needs ro
 	@scripts/demo.sh
 
 test: setup bpf ## the whole test suite; needs root
-	$(VENV)/python -m pytest
+	$(VENV)/python -m pytest -n $(WORKERS) --dist loadgroup
 
-sweep: setup bpf ## every kill point and fault, and long runs; needs root and about two hours
-	PROVISIONER_SWEEP=full $(VENV)/python -m pytest tests/promises tests/object_check
+sweep: setup bpf ## every kill point and fault, and long runs; needs root and up to two hours
+	PROVISIONER_SWEEP=full $(VENV)/python -m pytest -n $(WORKERS) --dist loadgroup tests/promises tests/object_check
 
 test-kernels: setup-kernels bpf ## the tests of the kernel on Linux 5.10 to the newest; KERNEL=6.1 for one; needs root and qemu
 	$(VENV)/python scripts/test_kernels.py $(KERNEL)

@@ -33,6 +33,10 @@ _CLONE_NEWNS: Final = 0x00020000
 _CLONE_NEWNET: Final = 0x40000000
 _MS_REC_PRIVATE: Final = 1 << 14 | 1 << 18
 _SYSTEM: Final = Path("/sys/fs/bpf")
+_NETWORKS: Final = Path("/run/netns")
+_LONG: Final = ("tests/promises/", "tests/test_demo", "tests/test_docs", "tests/test_benchmarks", "tests/integrations/")
+"""Tests that wait for the kernel and for other programs: workers begin with them."""
+
 _FOLDER = pytest.StashKey[Path]()
 _TROUBLE = pytest.StashKey[str]()
 _OUTSIDE = pytest.StashKey[int]()
@@ -78,6 +82,15 @@ def _enter_namespaces(config: pytest.Config, mount: Path) -> None:
             words = os.strerror(ctypes.get_errno())
             config.stash[_TROUBLE] = f"tests of the kernel need root and BPF: cannot {what}: {words}"
             return
+    _cover("tmpfs", _NETWORKS)
+    if _SYSTEM.is_mount():
+        _cover("bpf", _SYSTEM)
+
+
+def _cover(kind: str, place: Path) -> None:
+    """Hide what other processes of the machine have in a place where tests and commands under test put things, too."""
+    place.mkdir(exist_ok=True)
+    subprocess.run(["mount", "-t", kind, kind, str(place)], check=True)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
@@ -89,6 +102,25 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     if _TROUBLE not in config.stash:
         ctypes.CDLL(None).umount2(os.fsencode(config.stash[_FOLDER] / "bpffs"), 2)
     shutil.rmtree(config.stash[_FOLDER])
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """For workers: what takes long comes first, and tests that share an expensive fixture go to the same worker."""
+    if not hasattr(config, "workerinput"):
+        return
+    items.sort(key=lambda item: not item.nodeid.startswith(_LONG))
+    for item in items:
+        if group := _group(item):
+            item.add_marker(pytest.mark.xdist_group(group))
+
+
+def _group(item: pytest.Item) -> str | None:
+    names: tuple[str, ...] = getattr(item, "fixturenames", ())
+    scopes = {
+        definitions[-1].scope
+        for definitions in item._fixtureinfo.name2fixturedefs.values()  # type: ignore[attr-defined]
+    }
+    return "wheel" if "wheel" in names else item.nodeid.partition("::")[0] if "module" in scopes else None
 
 
 _figures: list[str] = []

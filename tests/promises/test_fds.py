@@ -133,7 +133,7 @@ def cgroup() -> Iterator[MemoryCgroup]:
 SLACK: Final = 1 << 20
 """Bytes by which kernel memory may differ between applies: slab and per-CPU pages are charged whole and freed late.
 
-A map here takes about a kilobyte, and 40,000 come and go between the halves that are compared: one leaked in forty
+A map here takes about a kilobyte, and 20,000 come and go between the halves that are compared: one leaked in twenty
 would show. The count of maps, which is exact, shows each.
 """
 
@@ -148,7 +148,7 @@ def test_inner_maps_that_come_and_go_leave_nothing(
 ) -> None:
     """By the command line's own functions, in this process, so that what leaks can be seen in it."""
     path = tmp_path / "edge.yaml"
-    slots, goal = 2000, 300_000 if full_sweep else 100_000
+    slots, goal = 2000, 300_000 if full_sweep else 50_000
     changed = turn = 0
     mark = recorder.count()
     seen: list[Held] = []
