@@ -19,7 +19,7 @@ from provisioner.model.uapi import BARE_TYPES, KEYLESS_TYPES, SOCKET_TYPES, STOR
 _XDP: Final = 6
 """BPF_PROG_TYPE_XDP."""
 
-_UNLISTED: Final = KEYLESS_TYPES | BARE_TYPES | SOCKET_TYPES | STORAGE_TYPES | {MapType.STRUCT_OPS}
+_UNLISTED: Final = KEYLESS_TYPES | BARE_TYPES | SOCKET_TYPES | STORAGE_TYPES | {MapType.STRUCT_OPS, MapType.PROG_ARRAY}
 """Types of maps that hold nothing a spec could list."""
 
 

@@ -10,7 +10,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from provisioner.apply import waves
+from provisioner.apply import jumps, waves
 from provisioner.apply.journal import Undo
 from provisioner.apply.pins import pin_new, put_in_place
 from provisioner.apply.staging import Stager
@@ -36,7 +36,7 @@ def create(tx: Transaction, step: CreateMap) -> None:
     inner = tx.inner(step.map)
     with Stager(desired, host, inner) as stager, _new_map(desired, stager) as fd:
         if desired.outer is None:
-            stager.fill(fd, 0)
+            _fill(tx, desired, fd)
         else:
             rows = np.arange(len(change.slots.keys), dtype=np.int64)
             if len(rows):
@@ -115,7 +115,7 @@ def write(tx: Transaction, step: WriteEntries) -> None:
     desired = _desired(change)
     if step.fresh:
         with tx.open(change) as fd:
-            Stager(desired, tx.plan.desired.host, tx.inner(step.map)).fill(fd, 0)
+            _fill(tx, desired, fd)
         return
     if desired.outer is not None:
         with tx.open(change) as outer:
@@ -123,12 +123,20 @@ def write(tx: Transaction, step: WriteEntries) -> None:
     for row in step.slots.tolist():
         edits = change.entries.of_slot(row)
         with _open_slot(tx, change, row) as fd:
-            for edit in _edits(fd, change, row, edits):
+            for edit in _edits(tx, fd, change, row, edits):
                 undo = partial(_write_back, tx, change, row, edits)
                 with tx.journal.noting(Undo(f"entries of {change.slot_address(row)}", undo)):
                     edit()
         tx.progress.entries += len(edits.keys)
         tx.progress.tell(f"wrote {tx.progress.entries:,} entries")
+
+
+def _fill(tx: Transaction, desired: DesiredMap, fd: MapFd) -> None:
+    """Write all entries of a plain map, which is empty."""
+    keys, values = desired.entries.slot(0)
+    if len(keys):
+        with jumps.written(tx, desired, values) as rows:
+            batch.write_batch(fd, np.ascontiguousarray(keys), np.ascontiguousarray(rows), name=desired.name)
 
 
 def _desired(change: MapChange) -> DesiredMap:
@@ -166,7 +174,7 @@ def _unpublish(tx: Transaction, change: MapChange, rows: Index, done: NDArray[np
         raise RefusedError(Problem("somebody else changed this meanwhile; it was left so", address=slots))
 
 
-def _edits(fd: MapFd, change: MapChange, row: int, edits: EntryChanges) -> list[Callable[[], None]]:
+def _edits(tx: Transaction, fd: MapFd, change: MapChange, row: int, edits: EntryChanges) -> list[Callable[[], None]]:
     """A batch that writes and one that deletes, less one of nothing: that has nothing to take back.
 
     Deletes come first only where there is no room otherwise.
@@ -177,8 +185,7 @@ def _edits(fd: MapFd, change: MapChange, row: int, edits: EntryChanges) -> list[
     values = np.ascontiguousarray(_desired(change).entries.values[edits.row[~gone]])
     order: list[Callable[[], None]] = []
     if len(keys):
-        locked = _desired(change).entry_shape.is_locked
-        order.append(partial(batch.write_batch, fd, keys, values, locked=locked, name=address))
+        order.append(partial(_write_entries, tx, fd, change, keys, values, address))
     if gone.any():
         order.append(partial(_delete_entries, fd, change, edits.keys[gone], address))
     return order[::-1] if _is_crowded(change, row) else order
@@ -209,11 +216,16 @@ def _reopen_slot(tx: Transaction, change: MapChange, row: int) -> MapFd | None:
         return None
 
 
+def _write_entries(tx: Transaction, fd: MapFd, change: MapChange, keys: Bytes, values: Bytes, name: str) -> None:
+    with jumps.written(tx, change.desired, values) as rows:
+        batch.write_batch(fd, keys, rows, locked=change.desired.entry_shape.is_locked, name=name)
+
+
 def _delete_entries(fd: MapFd, change: MapChange, keys: Bytes, name: str) -> None:
     """Delete entries; in an array, which always has all of them, they become zero."""
     desired = _desired(change)
     keys = np.ascontiguousarray(keys)
-    if desired.entry_shape.is_array:
+    if desired.entry_shape.deletes_by_zero:
         zeros = np.zeros((len(keys), desired.value.size), np.uint8)
         batch.write_batch(fd, keys, zeros, locked=desired.entry_shape.is_locked, name=name)
     else:
@@ -229,4 +241,4 @@ def _write_back(tx: Transaction, change: MapChange, row: int, edits: EntryChange
         return
     with fd:
         _delete_entries(fd, change, edits.keys[inserted], change.name)
-        batch.write_batch(fd, keys, before, locked=_desired(change).entry_shape.is_locked, name=change.name)
+        _write_entries(tx, fd, change, keys, before, change.name)

@@ -34,7 +34,7 @@ def load(tx: Transaction, step: LoadObject) -> None:
                 template_btf=_template_btf(tx, one, step),
                 reuse=reuse,
                 settings=one.settings,
-                only_programs=[program.name for program in one.programs],
+                only_programs=[*(program.name for program in one.programs), *one.helpers],
                 name=one.name,
             )
         )
@@ -73,7 +73,7 @@ def attach(tx: Transaction, step: Attach) -> None:
     attachment = change.program.attach
     assert attachment is not None and change.target is not None
     name = f"{change.program.name}: {attachment.describe()}"
-    with _program(tx, change.program.pin) as program:
+    with tx.open_program(change.program.pin) as program:
         if change.action is Action.UPDATE and attachment.is_updatable:
             _switch(tx, change, program)
             return
@@ -117,14 +117,6 @@ def _follow(tx: Transaction, change: LinkChange, program: ProgramFd, attachment:
 def detach(tx: Transaction, step: Detach) -> None:
     """Detach a link and remove its pin."""
     _detach(tx, step.pin)
-
-
-def _program(tx: Transaction, pin: str) -> ProgramFd:
-    """The program of the generation that is being loaded, or the one in place."""
-    new = tx.new_path(pin)
-    if new.exists():
-        return links.open_program_pin(new)
-    return identity.open_same(tx.path(pin), ProgramFd, tx.plan.observed.programs[pin].id, pin)
 
 
 def _switch(tx: Transaction, change: LinkChange, program: ProgramFd) -> None:

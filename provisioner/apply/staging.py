@@ -10,6 +10,7 @@ from typing import Self
 from msgspec.structs import replace
 
 from provisioner.codec.btf_emit import btf_of
+from provisioner.codec.program_ref import ProgramRef
 from provisioner.kernel import batch, maps, reading
 from provisioner.kernel.fd import BtfFd, FdSet, MapFd
 from provisioner.kernel.inner_pins import InnerPins
@@ -133,7 +134,7 @@ class Stager:
         fields of the kernel's own, it finds them by this BTF: then there is no map without it.
         """
         shape = self._desired.entry_shape
-        if not shape.is_listable and not shape.specials:
+        if (not shape.is_listable and not shape.specials) or isinstance(self._desired.value, ProgramRef):
             return (None, 0, 0)
         data, key_id, value_id = btf_of(self._desired.key, self._desired.value, self._host.byteorder)
         try:

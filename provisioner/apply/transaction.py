@@ -14,8 +14,8 @@ from provisioner.apply import failures, identity, waves
 from provisioner.apply.journal import Journal, Undo
 from provisioner.apply.stash import Stash
 from provisioner.apply.waves import Progress
-from provisioner.kernel import bpffs, host, inner_pins, maps
-from provisioner.kernel.fd import InnerId, MapFd
+from provisioner.kernel import bpffs, host, inner_pins, links, maps
+from provisioner.kernel.fd import InnerId, MapFd, ProgramFd
 from provisioner.kernel.inner_pins import InnerPins
 from provisioner.kernel.reasons import KernelError
 from provisioner.model.access import Access
@@ -84,6 +84,13 @@ class Transaction:
         if change.observed is None or change.action in (Action.CREATE, Action.REPLACE):
             return maps.open_pin(path)
         return identity.open_same(path, MapFd, change.observed.id, change.name)
+
+    def open_program(self, pin: str) -> ProgramFd:
+        """The program of the generation that is being loaded, or the one in place."""
+        new = self.new_path(pin)
+        if new.exists():
+            return links.open_program_pin(new)
+        return identity.open_same(self.path(pin), ProgramFd, self.plan.observed.programs[pin].id, pin)
 
     def reopen(self, change: MapChange) -> MapFd | None:
         """The map of a change, to take back what was done to it: by its id if it lost its pin, None if it is gone."""

@@ -269,6 +269,15 @@ class BtfTypes:
         """The id of a type as C code names it (`struct backend`, `__u32`); None if there is none."""
         return self.names().get(name)
 
+    def variables(self, section: str) -> Iterator[tuple[str, int, int, int]]:
+        """The variables of a data section: name, id of the type, offset and size in bytes."""
+        for id_ in range(1, len(self._offsets)):
+            name, kind, count, _, _ = self._head(id_)
+            if kind == BtfKind.DATASEC and self._string(name) == section:
+                for variable, offset, size in self._records(id_, count, "III"):
+                    at, _, _, _, type_ = self._head(variable)
+                    yield self._string(at), type_, offset, size
+
     def resolve(self, id_: int) -> int:
         """The id behind all typedefs and qualifiers of a type."""
         for _ in range(len(self._offsets)):

@@ -13,7 +13,9 @@ from msgspec.structs import replace
 
 from provisioner import attach
 from provisioner.codec.btf import BtfTypes
+from provisioner.codec.program_ref import ProgramRef
 from provisioner.codec.resolve import Lookup
+from provisioner.desired import jumps
 from provisioner.desired.configured import configured
 from provisioner.desired.entries import Encoded, Group, encode_entries
 from provisioner.desired.ranges import number_range
@@ -108,6 +110,9 @@ class Encoder:
         gatherer = EntryEncoder(resolved.key, resolved.value, local := Problems())
         gatherer.take([EntrySource(self._chunks(one.entries), 0, group.address)])
         encoded = self._encode(gatherer.finish(), [group], resolved, owned, local)
+        if isinstance(resolved.value, ProgramRef) and contents is not Contents.IGNORE:
+            definition = self._resolver.definition(one)
+            encoded = jumps.with_presets(encoded, one, resolved.value, definition, self._problems)
         slots = DesiredSlots(
             np.zeros((1, 0), np.uint8),
             np.array([resolved.shape.max_entries], np.uint32),
@@ -238,7 +243,10 @@ class Encoder:
                     f"declare `{name}` under `outer_maps`, with `object: {one.name}` and `inner:`",
                 )
         programs = tuple(self._program(program, one, info) for program in one.programs)
-        return DesiredObject(one.name, info.file, info.digest, programs, shapes, templates, one.where)
+        helpers = jumps.unlisted_programs(one, info)
+        presets = {each.name: frozenset(each.presets) for each in info.maps.values() if each.presets}
+        made = DesiredObject(one.name, info.file, info.digest, programs, shapes, templates, one.where)
+        return replace(made, helpers=helpers, presets=presets)
 
     def _program(self, program: Program, one: BpfObject, info: ObjectInfo) -> DesiredProgram:
         attachment, definition = program.attach, info.programs.get(program.name)

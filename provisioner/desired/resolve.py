@@ -11,7 +11,9 @@ from provisioner.codec.btf import BtfTypes
 from provisioner.codec.build import Builder
 from provisioner.codec.nothing import Nothing
 from provisioner.codec.percpu import PerCpu
+from provisioner.codec.program_ref import ProgramRef
 from provisioner.codec.resolve import Lookup
+from provisioner.desired.jumps import program_names
 from provisioner.model.errors import Problems, did_you_mean
 from provisioner.model.host import Host
 from provisioner.model.location import Location
@@ -21,7 +23,7 @@ from provisioner.model.spec import InnerTemplate, MapFields, OuterMap, PlainMap,
 from provisioner.model.special_fields import Special
 from provisioner.model.type_expr import BtfType, NamedType, TypeExpr, reachable
 from provisioner.model.types import Type
-from provisioner.model.uapi import BARE_TYPES, KEYLESS_TYPES, MapFlag
+from provisioner.model.uapi import BARE_TYPES, KEYLESS_TYPES, MapFlag, MapType
 
 _INNER_VALUE_SIZE = 4
 """Bytes of an outer map's value: an fd when written, an id when read (kernel/bpf/map_in_map.c)."""
@@ -166,6 +168,11 @@ class Resolver:
         key, _ = self._types(one.fields, definition, one.object, one.where, one.name, value=False)
         return key
 
+    def definition(self, plain: PlainMap) -> MapDef | None:
+        """What the object of a plain map says of it; None for a map that no object brings."""
+        info = self._objects.get(plain.object or "")
+        return info.maps.get(plain.name) if info is not None else None
+
     def _definition(self, object_name: str | None, name: str, where: Location) -> MapDef | None:
         if object_name is None or object_name not in self._objects:
             return None
@@ -199,6 +206,8 @@ class Resolver:
         for field, written, btf_id in wanted:
             if absent[field]:
                 found.append(Nothing())
+            elif field == "value" and kind is MapType.PROG_ARRAY:
+                found.append(ProgramRef(self._host.byteorder, program_names(self._spec.objects.values())))
             elif written is not None:
                 found.append(self._builder(object_name).build(written))
             elif btf_id and object_name:

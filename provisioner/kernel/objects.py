@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import errno
 import hashlib
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import Final, Self
+
+from msgspec.structs import replace
 
 from provisioner import object_check
 from provisioner.codec.btf import BtfTypes
@@ -23,6 +25,7 @@ from provisioner.model.map_shape import MapShape
 from provisioner.model.object_file import MapDef, ObjectInfo, ProgramDef
 from provisioner.model.object_settings import MapSettings
 from provisioner.model.uapi import OUTER_TYPES, MapFlag, MapType
+from provisioner.object_check.presets import presets
 
 EmittedBtf = tuple[bytes, int, int]
 """BTF to be loaded, and the ids of the key's and the value's type in it."""
@@ -73,7 +76,7 @@ def inspect(source: Path | InputFile | bytes, name: str = "object") -> ObjectInf
         types = BtfTypes(btf) if btf else None
         return ObjectInfo(
             file=_place(source, name).file,
-            maps={one.name: one for one in (_map_def(at, types) for at in _each(libbpf.object_next_map, handle))},
+            maps=_with_presets((_map_def(at, types) for at in _each(libbpf.object_next_map, handle)), data, types),
             programs={one.name: one for one in map(_program_def, _each(libbpf.object_next_program, handle))},
             btf=btf,
             digest=hashlib.sha256(data).hexdigest(),
@@ -280,6 +283,12 @@ def _program_def(at: int) -> ProgramDef:
         libbpf.program_type(at),
         libbpf.program_attach_type(at),
     )
+
+
+def _with_presets(definitions: Iterable[MapDef], data: bytes, types: BtfTypes | None) -> dict[str, MapDef]:
+    """The maps by name, with what the object puts into their slots."""
+    found = presets(data, types) if types is not None else {}
+    return {each.name: replace(each, presets=found.get(each.name, {})) for each in definitions}
 
 
 def _map_def(at: int, types: BtfTypes | None) -> MapDef:

@@ -120,7 +120,7 @@ class _Rules:
             "value": kind not in BARE_TYPES,
             "max_entries": kind not in STORAGE_TYPES,
         }
-        if path[0] == "outer_maps":
+        if path[0] == "outer_maps" or kind is MapType.PROG_ARRAY:  # their values are maps and programs
             del takes["value"]
         for field, taken in takes.items():
             written = self._find(*path, field)

@@ -30,7 +30,7 @@ from provisioner.model.spec import (
     Update,
 )
 from provisioner.model.types import Bytes, Type
-from provisioner.model.uapi import MapFlag
+from provisioner.model.uapi import GENERATIONAL_TYPES, MapFlag
 
 
 class Sources(msgspec.Struct, frozen=True):
@@ -120,6 +120,11 @@ class DesiredMap(msgspec.Struct, frozen=True):
     where: Location
     filled_flags: MapFlag = MapFlag(0)
 
+    @property
+    def is_generational(self) -> bool:
+        """Whether the map is made again with each load of its object, so that programs never share it with old ones."""
+        return self.object is not None and self.shape.map_type in GENERATIONAL_TYPES
+
     def holds_others(self, slot: int) -> bool:
         """Whether the inner map in a slot may hold entries that are not ours."""
         return bool(self.owned) or int(self.slots.contents[slot]) != EXACT
@@ -142,8 +147,9 @@ class DesiredProgram(msgspec.Struct, frozen=True):
 class DesiredObject(msgspec.Struct, frozen=True):
     """An object to be loaded. `maps` are the pins that its maps get, with the shape they have in the ELF or the spec.
 
-    `templates` has the dummy inner map of each outer map that the spec declares, by map name; libbpf makes the others.
-    `settings` are what is set of its maps before load.
+    `helpers` are programs that it loads for its prog_arrays alone, without a pin; `presets` the slots of maps that it
+    fills itself, by map. `templates` has the dummy inner map of each outer map that the spec declares, by map name;
+    libbpf makes the others. `settings` are what is set of its maps before load.
     """
 
     name: str
@@ -154,6 +160,8 @@ class DesiredObject(msgspec.Struct, frozen=True):
     templates: Mapping[str, MapShape]
     where: Location
     settings: Mapping[str, MapSettings] = {}
+    helpers: tuple[str, ...] = ()
+    presets: Mapping[str, frozenset[int]] = {}
 
     @property
     def recorded_settings(self) -> Recorded:

@@ -81,6 +81,11 @@ class MapShape(msgspec.Struct, frozen=True):
         return self.map_type in ARRAY_TYPES
 
     @property
+    def deletes_by_zero(self) -> bool:
+        """Whether an entry cannot be deleted, but only set to zero: every array except one with empty slots."""
+        return self.is_array and self.map_type is not MapType.PROG_ARRAY
+
+    @property
     def is_listable(self) -> bool:
         """Whether the kernel can list what it holds, and a value that is read means what was written."""
         return self.map_type not in KEYLESS_TYPES | BARE_TYPES | SOCKET_TYPES

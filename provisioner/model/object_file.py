@@ -13,7 +13,8 @@ class MapDef(msgspec.Struct, frozen=True):
     """A map as an object declares it.
 
     `inner` is its inner template, where the object declares one. BTF ids are of the object's own `.BTF`, 0 where a
-    type is not told. `internal` maps hold the program's own data: `.rodata`, `.bss`, `.data`, `.kconfig`.
+    type is not told. `internal` maps hold the program's own data: `.rodata`, `.bss`, `.data`, `.kconfig`. `presets` are
+    the programs or maps that the object puts into slots.
     """
 
     name: str
@@ -22,6 +23,7 @@ class MapDef(msgspec.Struct, frozen=True):
     btf_key_type_id: int = 0
     btf_value_type_id: int = 0
     internal: bool = False
+    presets: Mapping[int, str] = {}
 
 
 class ProgramDef(msgspec.Struct, frozen=True):

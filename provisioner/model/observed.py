@@ -112,6 +112,7 @@ class ObservedState(msgspec.Struct, frozen=True):
     `leftovers` are temporary pins of an apply that was killed, and pins of inner maps that are in no slot.
     `inner_pins` has the ids of inner maps that are in a slot and pinned, by outer map. `access` is who may open each
     pin of ours and enter each folder, by its path from the pin root, `gid` the group: looked up if the spec says one.
+    `jump_slots` are the occupied slots of the objects' prog_arrays.
     """
 
     exists: bool
@@ -126,6 +127,7 @@ class ObservedState(msgspec.Struct, frozen=True):
     inner_pins: Mapping[str, frozenset[int]] = {}
     access: Mapping[str, Access] = {}
     gid: int | None = None
+    jump_slots: Mapping[str, frozenset[int]] = {}
 
     @property
     def own_pins(self) -> tuple[str, ...]:

@@ -215,6 +215,9 @@ ARRAY_TYPES: Final = frozenset(
 )
 """Types whose key is a u32 index below max_entries."""
 
+GENERATIONAL_TYPES: Final = frozenset({MapType.PROG_ARRAY})
+"""Types whose maps belong to the programs that were loaded with them: an upgrade does not carry them over."""
+
 PERCPU_TYPES: Final = frozenset({MapType.PERCPU_HASH, MapType.PERCPU_ARRAY, MapType.LRU_PERCPU_HASH})
 """Types with one value per possible CPU, each rounded up to 8 bytes when copied to or from user space."""
 
@@ -234,7 +237,6 @@ STORAGE_TYPES: Final = frozenset(
 
 SOCKET_TYPES: Final = frozenset(
     {
-        MapType.PROG_ARRAY,
         MapType.PERF_EVENT_ARRAY,
         MapType.CGROUP_ARRAY,
         MapType.STACK_TRACE,
@@ -244,7 +246,7 @@ SOCKET_TYPES: Final = frozenset(
         MapType.REUSEPORT_SOCKARRAY,
     }
 )
-"""Types whose values are a process's sockets, events or programs: written as one thing, read back as another."""
+"""Types whose values are a process's sockets or events: written as one thing, read back as another."""
 
 INNER_TYPES: Final = (
     frozenset(MapType)

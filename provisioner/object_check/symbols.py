@@ -51,6 +51,21 @@ def check_symbols(elf: ElfFile) -> Symbols | None:
     return Symbols(table, len(symbols))
 
 
+def symbol_names(elf: ElfFile) -> list[str]:
+    """The name of each symbol of a checked object; that of its section for a symbol without a name of its own."""
+    table = next((section for section in elf.sections if section.type == SHT_SYMTAB), None)
+    if table is None:
+        return []
+    symbols = np.frombuffer(elf.data_of(table), np.dtype([(name, elf.order + kind) for name, kind in _RECORD]))
+    text = elf.strings(table.link, table)
+    names = [text[at : text.index(b"\0", at)].decode(errors="replace") for at in symbols["name"].tolist()]
+    sections = symbols["section"].tolist()
+    return [
+        name or (elf.sections[at].name if at < len(elf.sections) else "")
+        for name, at in zip(names, sections, strict=True)
+    ]
+
+
 def _check_definitions(elf: ElfFile, symbols: NDArray[np.void], sections: Words) -> None:
     """Functions and variables, each in its section."""
     functions = []

@@ -26,6 +26,7 @@ from provisioner.model.pins import (
     stale_inner_pins,
 )
 from provisioner.model.types import Bytes
+from provisioner.model.uapi import MapType
 from provisioner.observed.live_source import LiveSource
 from provisioner.observed.sources import Depth, SeenInnerMaps, Source
 
@@ -81,11 +82,23 @@ def observe(desired: DesiredState, source: Source | None = None) -> ObservedStat
         },
         access=source.access(root, sorted(ours)) if desired.has_access else {},
         gid=source.gid(desired.pin_group) if desired.pin_group is not None else None,
+        jump_slots={
+            name: _occupied(root / name, desired, source)
+            for name, each in object_maps.items()
+            if each.shape.map_type is MapType.PROG_ARRAY
+        },
     )
 
 
 ReadBlocks = Callable[[DesiredMap, ObservedMap, NDArray[np.uint8]], Iterator[ObservedBlock]]
 """Reads the slots of a live map, each as deep as its `Depth`, shape (slots,), in blocks of about BLOCK_ENTRIES rows."""
+
+
+def _occupied(path: PurePath, desired: DesiredState, source: Source) -> frozenset[int]:
+    """The occupied slots of an array."""
+    seen = source.entries(path, None, deep=True)
+    order = desired.host.byteorder
+    return frozenset(int.from_bytes(key.tobytes(), order) for key in seen.keys) if seen is not None else frozenset()
 
 
 def reader(desired: DesiredState, source: Source | None = None) -> ReadBlocks:

@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 
 from provisioner.model.desired import DesiredMap, DesiredState
 from provisioner.model.observed import ObservedBlock, ObservedMap, ObservedState
+from provisioner.planning import jumps
+from provisioner.planning.changes import MapChange
 from provisioner.planning.diff import diff_map, held_twice, slots_to_read
 from provisioner.planning.diff_objects import diff_links, diff_object
 from provisioner.planning.hazards import Overrides
@@ -42,11 +44,15 @@ def compare(
 
         limited = scope(targets, desired, observed, objects)
         wanted, objects, whole = limited.maps, limited.objects, limited.whole
-    maps, shared = [], held_twice(observed.maps.values())
-    for name, one in wanted.items():
-        live = observed.maps.get(name)
+    shared = held_twice(observed.maps.values())
+
+    def diff(one: DesiredMap) -> MapChange:
+        live = observed.maps.get(one.name)
         blocks = () if live is None else read(one, live, slots_to_read(one, live))
-        maps.append(diff_map(one, live, blocks, observed.meta, shared))
+        return diff_map(one, live, blocks, observed.meta, shared)
+
+    arrays, objects = jumps.compared(desired, observed, wanted.values(), objects, diff)
+    maps = [arrays[name] if name in arrays else diff(one) for name, one in wanted.items()]
     links = diff_links(observed, objects, check_points)
     if targets is not None:
         from provisioner.planning.targets import links_of

@@ -91,7 +91,7 @@ def diff_map(
         )
     why = replaced_because(desired, observed, meta)
     if why:
-        return MapChange(desired.name, Action.REPLACE, why, desired, observed, *_created(desired, Reason.TEMPLATE))
+        return created(desired, observed, why)
     slots = _pair_up(desired, observed)
     position = _positions(slots.observed, len(observed.slots.inner_ids))
     found = [_diff_block(desired, block, slots, position) for block in blocks]
@@ -100,6 +100,11 @@ def diff_map(
     changed = bool(np.isin(slots.action, (Action.UNCHANGED, Action.KEEP), invert=True).any())
     action = Action.UPDATE if changed else Action.UNCHANGED
     return MapChange(desired.name, action, "its contents differ" if changed else "", desired, observed, slots, entries)
+
+
+def created(desired: DesiredMap, observed: ObservedMap | None, why: str) -> MapChange:
+    """The change that puts a new map with all its contents in the place of a live one."""
+    return MapChange(desired.name, Action.REPLACE, why, desired, observed, *_created(desired, Reason.TEMPLATE))
 
 
 def deleted(desired: DesiredMap, observed: ObservedMap) -> MapChange:

@@ -12,6 +12,7 @@ from provisioner.model.errors import HostError, Problems
 from provisioner.model.map_shape import shape_differences
 from provisioner.model.object_settings import changed
 from provisioner.model.observed import ObservedState
+from provisioner.model.uapi import GENERATIONAL_TYPES
 from provisioner.planning.changes import Action, LinkChange, ObjectChange
 from provisioner.planning.diff import replaced_because
 
@@ -32,9 +33,9 @@ def diff_object(desired: DesiredObject, state: DesiredState, observed: ObservedS
     """Whether the object must be loaded, and which live maps its programs can go on using."""
     lost = {name: why for name in desired.maps if (why := _lost(name, desired, state, observed))}
     live = [name for name in desired.maps if name in observed.object_maps]
-    carried = tuple(name for name in live if name not in lost)
+    carried = tuple(name for name in live if name not in lost and desired.maps[name].map_type not in GENERATIONAL_TYPES)
     fresh = tuple(name for name in desired.maps if name not in carried)
-    action, reason = _verdict(desired, observed, fresh)
+    action, reason = _verdict(desired, observed, tuple(name for name in fresh if name not in live or name in lost))
     return ObjectChange(desired.name, action, reason, desired, carried, fresh, tuple(sorted(lost.items())))
 
 

@@ -189,7 +189,7 @@ def refusals(
         yield Refusal("ownership", "", "there are pins here, but no record that this project made them", "--take-over")
     lost = {name: why for load in objects for name, why in load.lost}
     for change in maps:
-        if change.action is Action.REPLACE:
+        if change.action is Action.REPLACE and not change.desired.is_generational:
             if change.desired.adopted is not None:
                 yield adopted_shape(change)
             else:

@@ -24,6 +24,7 @@ from provisioner.model.uapi import OUTER_TYPES, MapType
 from provisioner.planning.changes import Action, Change, LinkChange, MapChange, ObjectChange
 from provisioner.planning.fingerprint import Part, digest, fingerprints
 from provisioner.planning.hazards import Hazard, Overrides, Refusal, deferred, hazards, refusals
+from provisioner.planning.jumps import dropped_slots
 from provisioner.planning.steps import (
     Attach,
     ClaimPinRoot,
@@ -109,7 +110,8 @@ def make_plan(
     limited = targets is not None
     steps = _steps(part, observed, ordered, loads, attachments, overrides, limited)
     changes: tuple[Change, ...] = (*loads, *ordered, *attachments)
-    known = (*hazards(observed, ordered, loads, overrides), *deferred(attachments))
+    lost = dropped_slots(observed, loads, desired)
+    known = (*hazards(observed, ordered, loads, overrides), *lost, *deferred(attachments))
     blocked = tuple(refusals(desired, observed, ordered, loads, overrides))
     meta, wishes = wanted_meta(part, observed, limited=limited), _pin_wishes(desired, observed, steps)
     if targets is None:

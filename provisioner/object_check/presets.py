@@ -1,0 +1,59 @@
+"""The `.values` of maps of maps and prog_arrays in an object: which symbol fills which slot. Pure.
+
+libbpf writes them when it loads the object (bpf_object__collect_map_relos): a relocation of section `.maps` names the
+symbol, and its offset behind the member `values` of the map's struct is the slot.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+import numpy as np
+
+from provisioner.codec.btf import POINTER_SIZE, BtfComposite, BtfTypes
+from provisioner.object_check.elf import SHT_REL, ElfFile, Section
+from provisioner.object_check.symbols import symbol_names
+
+Presets = Mapping[int, str]
+"""Slot -> the program or map that the object puts there."""
+
+_VALUES: Final = "values"
+
+
+def presets(data: bytes, types: BtfTypes) -> dict[str, Presets]:
+    """The presets of each map that has some, by its name, from a checked object and its BTF."""
+    elf = ElfFile.parse(data)
+    section = elf.find(".maps")
+    if section is None:
+        return {}
+    found: dict[str, dict[int, str]] = {}
+    variables = list(types.variables(".maps"))
+    for offset, symbol in _relocations(elf, section):
+        for name, type_, start, size in variables:
+            if start <= offset < start + size and (slot := _slot(types, type_, offset - start)) is not None:
+                found.setdefault(name, {})[slot] = symbol
+    return {name: dict(sorted(slots.items())) for name, slots in found.items()}
+
+
+def _relocations(elf: ElfFile, section: Section) -> list[tuple[int, str]]:
+    """Offset in `section` and the name of the symbol, for each of its relocations."""
+    record = np.dtype([("offset", elf.order + "u8"), ("info", elf.order + "u8")])
+    names = symbol_names(elf)
+    relocations: list[tuple[int, str]] = []
+    for table in elf.sections:
+        if table.type == SHT_REL and table.info == section.number:
+            rows = np.frombuffer(elf.data_of(table), record)
+            symbols = (rows["info"] >> np.uint64(32)).tolist()
+            relocations += zip(rows["offset"].tolist(), (names[number] for number in symbols), strict=True)
+    return relocations
+
+
+def _slot(types: BtfTypes, type_: int, offset: int) -> int | None:
+    """The slot at an offset in a map's variable; None before `values`, or for a map without."""
+    struct = types[types.resolve(type_)]
+    members = struct.members if isinstance(struct, BtfComposite) else ()
+    start = next((member.bit_offset // 8 for member in members if member.name == _VALUES), None)
+    if start is None or offset < start or (offset - start) % POINTER_SIZE:
+        return None
+    return (offset - start) // POINTER_SIZE
