@@ -52,7 +52,7 @@ expect() {
     ((status == 0)) || printf '(exit status %d)\n' "$status"
 }
 
-answers() { expect 0 client ping -c1 -W1 -q -I "$1" 192.0.2.1; }
+answers() { expect 0 client ping -c1 -W10 -q -I "$1" 192.0.2.1; }
 is_dropped() { expect 1 client ping -c1 -W1 -q -I "$1" 192.0.2.1; }
 
 # is_answered_by SOURCE PORT: the backend on this port answers for the virtual address.

@@ -6,7 +6,7 @@ import selectors
 import socket
 import sys
 
-ANSWER_SECONDS = 1.0
+ANSWER_SECONDS = 10.0
 
 
 def serve(address: str, ports: list[int]) -> None:

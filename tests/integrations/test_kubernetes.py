@@ -1,8 +1,12 @@
-"""The files for Kubernetes: held to its schemas, and to what the provisioner and the other files have."""
+"""The files for Kubernetes: their schemas, their commands, and what their parts need from each other."""
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any, Final
 
@@ -11,71 +15,171 @@ import pytest
 import yaml
 
 from tests.cli.support import run
+from tests.integrations import kustomize
+from tests.integrations.kustomize import Document
 
 FOLDER: Final = Path(__file__).parents[2] / "integrations" / "kubernetes"
-MANIFESTS: Final = sorted(path for path in FOLDER.rglob("*.yaml") if path.stem in ("daemonset", "namespace"))
+COMPONENTS: Final = sorted((FOLDER / "components").iterdir())
 OLDEST: Final = "1.32"
 
+BUILDS: Final = {
+    "base": kustomize.build(FOLDER / "base"),
+    "example": kustomize.build(FOLDER / "example"),
+    "all": kustomize.build(FOLDER / "base", COMPONENTS),
+    "reversed": kustomize.build(FOLDER / "base", COMPONENTS[::-1]),
+    **{component.name: kustomize.build(FOLDER / "base", [component]) for component in COMPONENTS},
+}
+"""The base alone, with each component, and with all of them."""
 
-def read(path: Path) -> dict[str, Any]:
-    document: dict[str, Any] = yaml.safe_load(path.read_text())
-    return document
+every_build = pytest.mark.parametrize("build", BUILDS.values(), ids=BUILDS)
 
 
-def containers(path: Path) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = read(path)["spec"]["template"]["spec"]["containers"]
+def pod(build: list[Document]) -> Document:
+    spec: Document = kustomize.only(build, "DaemonSet")["spec"]["template"]["spec"]
+    return spec
+
+
+def containers(build: list[Document]) -> Iterator[Document]:
+    return chain(pod(build).get("initContainers", ()), pod(build)["containers"])
+
+
+def container(build: list[Document], name: str) -> Document:
+    (found,) = (each for each in containers(build) if each["name"] == name)
     return found
 
 
+def script(build: list[Document], name: str) -> str:
+    """What a container runs with `sh -ec`."""
+    described = container(build, name)
+    assert described["command"] == ["sh", "-ec"]
+    (text,) = described["args"]
+    return str(text)
+
+
+@every_build
 @pytest.mark.parametrize("version", [OLDEST, kubernetes_validate.latest_version()])
-def test_the_manifests_fit_the_schemas(version: str) -> None:
-    for path in MANIFESTS:
-        document = read(path)
-        if path.parent.name != "base":  # a patch leaves out what the base has
-            document["spec"]["selector"] = read(FOLDER / "base" / path.name)["spec"]["selector"]
-            for container in document["spec"]["template"]["spec"]["containers"]:
-                container.setdefault("image", "as the base")
-        kubernetes_validate.validate(document, version, strict=True)
+def test_the_manifests_fit_the_schemas(build: list[Document], version: str) -> None:
+    for document in build:
+        if document["apiVersion"] != "monitoring.coreos.com/v1":
+            kubernetes_validate.validate(document, version, strict=True)
 
 
 def test_what_the_schemas_would_find() -> None:
-    document = read(FOLDER / "base" / "daemonset.yaml")
+    document = kustomize.only(kustomize.build(FOLDER / "base"), "DaemonSet")
     document["spec"]["template"]["spec"]["hostNetworks"] = True
     with pytest.raises(kubernetes_validate.ValidationError):
         kubernetes_validate.validate(document, OLDEST, strict=True)
 
 
-@pytest.mark.parametrize("path", sorted(FOLDER.glob("*/kustomization.yaml")), ids=lambda path: path.parent.name)
-def test_a_kustomization_names_what_is_there(path: Path) -> None:
-    named = read(path)
-    generated = [name for one in named.get("configMapGenerator", []) for name in one["files"]]
-    for name in [*named["resources"], *generated, *(one["path"] for one in named.get("patches", []))]:
-        assert (path.parent / name).exists(), name
-    base = read(FOLDER / "base" / "daemonset.yaml")
-    for one in named.get("patches", []):
-        assert read(path.parent / one["path"])["metadata"]["name"] == base["metadata"]["name"]
+@every_build
+def test_every_mount_has_its_volume(build: list[Document]) -> None:
+    volumes = {volume["name"] for volume in pod(build)["volumes"]}
+    assert {mount["name"] for each in containers(build) for mount in each["volumeMounts"]} <= volumes
 
 
-@pytest.mark.parametrize("path", sorted(FOLDER.glob("*/daemonset.yaml")), ids=lambda path: path.parent.name)
-def test_the_command_is_one_that_the_provisioner_takes(path: Path) -> None:
-    (verb, *words), mounts = next(
-        (one["args"], one["volumeMounts"]) for one in containers(path) if one["name"] == "provisioner"
-    )
-    options = set(re.findall(r"--[a-z-]+", run(verb, "--help").out))
-    *given, spec = words
-    assert {word.split("=")[0] for word in given} <= options
-    assert any(spec.startswith(f"{mount['mountPath']}/") for mount in mounts)
+def test_the_configmaps_of_the_example_exist_and_have_hashes() -> None:
+    build = BUILDS["example"]
+    needed = {volume["configMap"]["name"] for volume in pod(build)["volumes"] if "configMap" in volume}
+    assert needed == {document["metadata"]["name"] for document in build if document["kind"] == "ConfigMap"}
+    for path in FOLDER.rglob("kustomization.yaml"):
+        assert "disableNameSuffixHash" not in path.read_text(), "a changed spec must be a new revision"
 
 
-def test_every_mount_has_its_volume() -> None:
-    for path in FOLDER.glob("*/daemonset.yaml"):
-        volumes = {one["name"] for one in read(path)["spec"]["template"]["spec"]["volumes"]}
-        assert {mount["name"] for one in containers(path) for mount in one["volumeMounts"]} <= volumes
+@every_build
+def test_all_containers_are_confined(build: list[Document]) -> None:
+    assert pod(build)["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    for each in containers(build):
+        security = each["securityContext"]
+        assert security["readOnlyRootFilesystem"] and "limits" in each["resources"]
+        if each["name"] == "mount-bpffs":
+            continue
+        assert security["capabilities"]["drop"] == ["ALL"] and not security.get("privileged")
+        assert "add" in security["capabilities"] or not security["allowPrivilegeEscalation"]
 
 
-def test_the_spec_that_comes_with_it_is_sound() -> None:
+@every_build
+def test_the_provisioner_sees_a_bpffs_that_is_mounted_later(build: list[Document]) -> None:
+    (mount,) = (each for each in container(build, "provisioner")["volumeMounts"] if each["name"] == "bpffs")
+    assert (mount["mountPath"], mount["mountPropagation"]) == ("/sys/fs/bpf", "HostToContainer")
+
+
+@every_build
+@pytest.mark.parametrize("refused", [False, True])
+def test_the_watch_starts_only_after_an_apply_that_succeeded(
+    build: list[Document], refused: bool, tmp_path: Path
+) -> None:
+    """Else a rollout would go on with a spec that is invalid or refused."""
+    record = f'#!/bin/sh\nprintf "%s\\n" "$*" >>{tmp_path}/calls\nexit {4 if refused else 0}\n'
+    (tmp_path / "provisioner").write_text(record)
+    (tmp_path / "provisioner").chmod(0o755)
+    given = {variable["name"]: variable["value"] for variable in container(build, "provisioner")["env"]}
+    path = {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    done = subprocess.run(["sh", "-ec", script(build, "provisioner")], env=os.environ | given | path)
+    calls = [line.split() for line in (tmp_path / "calls").read_text().splitlines()]
+    assert done.returncode == (4 if refused else 0)
+    assert [call[0] for call in calls] == (["apply"] if refused else ["apply", "watch"])
+    mounts = [mount["mountPath"] for mount in container(build, "provisioner")["volumeMounts"]]
+    for verb, *words in calls:
+        options, (spec,) = words[: words.index("--")], words[words.index("--") + 1 :]
+        assert {word.split("=")[0] for word in options} <= set(re.findall(r"--[a-z-]+", run(verb, "--help").out))
+        assert any(spec.startswith(f"{mount}/") for mount in mounts)
+        for overlay in (word.partition("=")[2] for word in options if word.startswith("--overlay=")):
+            assert any(overlay.startswith(f"{mount}/") for mount in mounts)
+
+
+@every_build
+def test_the_probes_ask_where_metrics_are_served(build: list[Document]) -> None:
+    described = container(build, "provisioner")
+    (metrics,) = (variable["value"] for variable in described["env"] if variable["name"] == "METRICS")
+    for probe in ("readinessProbe", "livenessProbe"):
+        asked = described[probe]["httpGet"]
+        assert asked["path"] == "/metrics" and metrics in (
+            f"{asked['host']}:{asked['port']}",
+            f"0.0.0.0:{asked['port']}",
+        )
+
+
+def test_a_node_has_the_overlay_of_its_name_or_an_empty_one(tmp_path: Path) -> None:
+    text = script(BUILDS["node-values"], "node-values")
+    for name in ("nodes", "node"):
+        (tmp_path / name).mkdir()
+        text = text.replace(f"/{name}/", f"{tmp_path}/{name}/")
+    (tmp_path / "nodes" / "edge-1.yaml").write_text("vars: {}\n")
+    for node, expected in (("edge-1", "vars: {}\n"), ("edge-2", "{}\n")):
+        subprocess.run(["sh", "-ec", text], env=os.environ | {"NODE_NAME": node}, check=True)
+        assert (tmp_path / "node" / "node.yaml").read_text() == expected
+
+
+def test_the_specs_that_come_with_it_are_sound(tmp_path: Path) -> None:
     assert run("validate", FOLDER / "base" / "edge.yaml").status == 0
-    generator = read(FOLDER / "base" / "kustomization.yaml")["configMapGenerator"][0]
-    volumes = read(FOLDER / "base" / "daemonset.yaml")["spec"]["template"]["spec"]["volumes"]
-    (volume,) = (one for one in volumes if "configMap" in one)
-    assert volume["configMap"]["name"] == generator["name"]
+    (tmp_path / "node.yaml").write_text("{}\n")
+    overlays = [*(FOLDER / "example" / "nodes").iterdir(), tmp_path / "node.yaml"]
+    for overlay in overlays:
+        assert run("validate", FOLDER / "example" / "edge.yaml", "--overlay", overlay).status == 0
+
+
+def test_git_sync_has_the_directory_that_the_provisioner_reads() -> None:
+    build = BUILDS["git-sync"]
+    (spec,) = (each["value"] for each in container(build, "provisioner")["env"] if each["name"] == "SPEC")
+    for name in ("git-clone", "git-sync"):
+        given = {variable["name"]: variable["value"] for variable in container(build, name)["env"]}
+        assert spec.startswith(f"{given['GITSYNC_ROOT']}/{given['GITSYNC_LINK']}/")
+
+
+def test_the_page_names_every_component() -> None:
+    page = (FOLDER / "README.md").read_text()
+    for component in COMPONENTS:
+        assert f"`{component.name}`" in page
+
+
+def test_a_patch_is_merged_as_kustomize_does(tmp_path: Path) -> None:
+    base: dict[str, Any] = {"kind": "DaemonSet", "metadata": {"name": "x"}}
+    old = {"containers": [{"name": "a", "args": [1, 2], "env": [{"name": "E", "value": "1"}]}]}
+    new = {"containers": [{"name": "b"}, {"name": "a", "args": [3], "env": [{"name": "F", "value": "2"}]}]}
+    (tmp_path / "old.yaml").write_text(yaml.dump(base | {"spec": old}))
+    (tmp_path / "new.yaml").write_text(yaml.dump(base | {"spec": new}))
+    described = {"resources": ["old.yaml"], "patches": [{"path": "new.yaml"}]}
+    (tmp_path / "kustomization.yaml").write_text(yaml.dump(described))
+    (built,) = kustomize.build(tmp_path)
+    variables = [{"name": "F", "value": "2"}, {"name": "E", "value": "1"}]
+    assert built["spec"]["containers"] == [{"name": "b"}, {"name": "a", "args": [3], "env": variables}]
