@@ -194,6 +194,13 @@ def test_it_is_a_sound_action() -> None:
     subprocess.run([str(BIN / "zizmor"), *ZIZMOR, str(ACTION)], check=True)
 
 
+@pytest.mark.parametrize("workflow", sorted((ROOT / ".github" / "workflows").iterdir()), ids=lambda path: path.name)
+def test_the_workflows_of_the_project_are_sound(workflow: Path) -> None:
+    check = ["-m", "check_jsonschema", "--builtin-schema", "vendor.github-workflows", str(workflow)]
+    subprocess.run([sys.executable, *check], check=True)
+    subprocess.run([str(BIN / "zizmor"), *ZIZMOR, str(workflow)], check=True)
+
+
 def test_the_guide_names_its_inputs_and_outputs() -> None:
     guide, action = (ROOT / "docs" / "gitops.md").read_text(), yaml.safe_load(ACTION.read_text())
     for name in (*action["inputs"], *action["outputs"]):
