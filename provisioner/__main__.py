@@ -1,4 +1,4 @@
-"""`provisioner` and `python -m provisioner`: as little as possible before it is known what is asked."""
+"""`provisioner` and `python -m provisioner`. Imports as little as possible."""
 
 from __future__ import annotations
 
@@ -14,9 +14,14 @@ def main() -> int:
 
         sys.stdout.write(f"provisioner {__version__}\n")
         return 0
-    # A start makes many objects and hardly any cycles: looking for those as often as by default takes a tenth of it.
+    if sys.argv[1:2] == ["watch"]:
+        import signal  # other verbs get to it later
+
+        # SIGHUP asks for the files to be read again. Until the watch handles it, the files are not read yet.
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    # A start creates many objects and few cycles: the default thresholds cost a tenth of the start.
     gc.set_threshold(100_000, 20, 20)
-    # No work here is OpenBLAS', which starts a thread per CPU when NumPy is imported.
+    # OpenBLAS is not used, but starts a thread per CPU when NumPy is imported.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     try:
         from provisioner.cli.app import run
@@ -24,7 +29,7 @@ def main() -> int:
         status = run(sys.argv[1:])
     except KeyboardInterrupt:
         status = 130
-    gc.freeze()  # nor is anything to be found when it ends, where the interpreter looks at every object once more
+    gc.freeze()  # the interpreter collects once more at its end, which is wasted
     return status
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import cache
 from importlib.resources import files
 from typing import Any
 
@@ -10,8 +11,9 @@ SPEC_SCHEMA = "provisioner.schema.json"
 OUTPUT_SCHEMA = "plan.schema.json"
 
 
+@cache
 def text(name: str = SPEC_SCHEMA) -> str:
-    """The schema file `name` as it stands."""
+    """The schema file `name` as it is, read once: a long process keeps the version that it started with."""
     return files("provisioner").joinpath("schemas", name).read_text("utf-8")
 
 

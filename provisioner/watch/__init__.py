@@ -1,4 +1,4 @@
 """The reconciler: keeps a host in its desired state.
 
-`machine` decides, over time and looks given as values; `reconcile` does one pass; `loop` waits, and joins the two.
+`machine` decides from times and file stamps, as values; `reconcile` does one pass; `loop` waits and connects the two.
 """

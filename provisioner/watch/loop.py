@@ -1,10 +1,11 @@
-"""The edge: looks at the clock and the files, waits, and does what the machine decides."""
+"""The loop of a watch: looks at the clock and the files, waits, and does what the machine decides."""
 
 from __future__ import annotations
 
 import random
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import assert_never
 
@@ -15,65 +16,78 @@ from provisioner.document.inputs import checkout_locks
 from provisioner.model.errors import ProvisionerError
 from provisioner.project import Project
 from provisioner.report.logs import LogLine
-from provisioner.watch import machine, told
+from provisioner.watch import events, machine
 from provisioner.watch.machine import Look, Pace, Pass, State, Verdict, Wait
 from provisioner.watch.notify import Notifier
-from provisioner.watch.reconcile import Aim, Found, Loading, Reconciler
+from provisioner.watch.reconcile import Aim, Loading, PassResult, Reconciler, as_error
 from provisioner.watch.wake import Wakeups
 
 
-class Passed(msgspec.Struct, frozen=True):
-    """What is known after a pass; `failures` counts those in a row, `took` is the time of the whole pass in seconds."""
+class PassReport(msgspec.Struct, frozen=True):
+    """The state after a pass; `failures` counts failed passes in a row, `took` is the time of the pass in seconds."""
 
-    found: Found
+    result: PassResult
     project: Project | None
     failures: int
     took: float
 
 
 class Watcher:
-    """A watch over one project. `tell` gets log lines, `passed` what each pass came to."""
+    """A watch over one project. `log` gets log lines, `passed` a report of each pass."""
 
     def __init__(
         self,
         aim: Aim,
         pace: Pace,
-        tell: Callable[[LogLine], None],
-        passed: Callable[[Passed], None] = lambda _: None,
+        log: Callable[[LogLine], None],
+        passed: Callable[[PassReport], None] = lambda _: None,
         notifier: Notifier | None = None,
     ) -> None:
         self._aim = aim
         self._pace = pace
-        self._tell = tell
+        self._write = log
         self._passed = passed
         self._notifier = notifier or Notifier({})
         self._wakeups = Wakeups()
         self._reconciler = Reconciler(aim, self._beat, lambda: self._wakeups.stop)
         self._locks: tuple[Path, ...] = ()
-        self._before: Found | None = None
+        self._before: PassResult | None = None
         self._beaten = time.monotonic()
 
     def run(self) -> None:
         """Watch until a signal ends it."""
         with self._wakeups.listening():
-            self._tell(told.begun(self._aim, self._pace))
+            self._log(events.begun(self._aim, self._pace))
             self._locks = checkout_locks(self._reconciler.inputs)
             state = machine.begin(self._look(), time.monotonic())
             while not self._wakeups.stop:
-                state = self._turn(state)
+                try:
+                    state = self._turn(state)
+                except Exception as error:  # any exception: the watch goes on, and tries again later
+                    state = self._failed(state, as_error(error))
             self._notifier("STOPPING=1")
-            self._tell(told.ended(self._wakeups.stop))
+            self._log(events.ended(self._wakeups.stop))
+
+    def _log(self, line: LogLine) -> None:
+        with suppress(OSError):  # a full disk or a closed pipe ends the log, not the watch
+            self._write(line)
+
+    def _failed(self, state: State, error: ProvisionerError) -> State:
+        """A turn that failed outside of a pass counts as a failed pass; nothing is done until the next one is due."""
+        state = self._done(state, PassResult(Verdict.FAILED, error=error), time.monotonic())
+        self._wakeups.pause(state.due - time.monotonic())
+        return state
 
     def _turn(self, state: State) -> State:
         self._beat()
         now = time.monotonic()
         if self._wakeups.take_reload():
             self._notifier("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
-            self._tell(told.RELOADING)
+            self._log(events.RELOADING)
             state = machine.reload(state, now)
         look = self._look()
         if look.held_by and look.held_by != state.look.held_by:
-            self._tell(told.held(look.held_by))
+            self._log(events.held(look.held_by))
         state = machine.seen(state, look, now)
         match machine.decide(state, self._pace, now):
             case Wait(until):
@@ -98,34 +112,35 @@ class Watcher:
             self._locks = checkout_locks(inputs)
             match outcome:
                 case Loading.TORN:
-                    self._tell(told.TORN)
+                    self._log(events.TORN)
                     return machine.after(state, self._pace, Verdict.TORN, time.monotonic(), random.random())
                 case Loading.DONE:
                     self._loaded()
                 case error:
                     broken = error
-        found = Found(Verdict.FAILED) if self._reconciler.project is None else self._reconciler.check()
-        return self._done(state, replace(found, broken=broken), started)
+        is_loaded = self._reconciler.project is not None
+        result = self._reconciler.check() if is_loaded else PassResult(Verdict.FAILED)
+        return self._done(state, replace(result, broken=broken), started)
 
     def _loaded(self) -> None:
         project = self._reconciler.project
         assert project is not None
-        self._tell(told.loaded(project))
+        self._log(events.loaded(project))
         self._wakeups.expect({point.name for point in project.desired.attach_points if point.kind == "interface"})
 
-    def _done(self, state: State, found: Found, started: float) -> State:
+    def _done(self, state: State, result: PassResult, started: float) -> State:
         now = time.monotonic()
-        verdict = Verdict.FAILED if found.broken is not None else found.verdict
+        verdict = Verdict.FAILED if result.broken is not None else result.verdict
         state = machine.after(state, self._pace, verdict, now, random.random())
-        for line in told.lines(found, self._before, state.due - now):
-            self._tell(line)
-        self._before = found
-        self._passed(Passed(found, self._reconciler.project, state.failures, now - started))
-        self._notifier("READY=1", f"STATUS={told.status(found)}")
+        for line in events.lines(result, self._before, state.due - now):
+            self._log(line)
+        self._before = result
+        self._passed(PassReport(result, self._reconciler.project, state.failures, now - started))
+        self._notifier("READY=1", f"STATUS={events.status(result)}")
         return state
 
     def _beat(self) -> None:
-        """Tell the watchdog, twice as often as it asks, that this still goes on."""
+        """Notify the watchdog, four times within its period."""
         now, every = time.monotonic(), self._notifier.watchdog
         if every is not None and now - self._beaten >= every / 4:
             self._beaten = now

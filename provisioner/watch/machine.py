@@ -1,6 +1,6 @@
-"""When to read files, when to compare with the kernel, and how long to wait: pure, over time and looks as values.
+"""When to read files, when to compare with the kernel, and how long to wait. Pure.
 
-Times are seconds of a clock that never goes back. What is random is given too, as a number from 0 to 1.
+Times are seconds of a monotonic clock. Randomness is an argument too, as a number from 0 to 1.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from provisioner.document.inputs import Stamps
 
 
 class Verdict(Enum):
-    """How a pass ended. DRIFT: there are differences, and they are only reported."""
+    """The result of a pass. DRIFT: there are differences, and they are only reported."""
 
     CONVERGED = "converged"
     APPLIED = "applied"
@@ -28,10 +28,10 @@ class Verdict(Enum):
 
 
 class Pace(msgspec.Struct, frozen=True):
-    """`interval` between passes when all is well, give or take `jitter` of it; `poll` between looks at the files.
+    """`interval` between passes without failures, +/- `jitter` of it; `poll` between checks of the files.
 
-    Files must be quiet for `settle` before they are read. A pass that fails is tried again after `retry`, then after
-    twice as long each time, up to `interval` or five minutes, whichever is longer.
+    Files must be unchanged for `settle` before they are read. A failed pass is repeated after `retry`, then after
+    twice the time each, up to `interval` or five minutes, whichever is longer.
     """
 
     interval: float = 60.0
@@ -50,18 +50,18 @@ LONGEST_RETRY: Final = 300.0
 
 
 class Look(msgspec.Struct, frozen=True):
-    """The files at one moment: their stamps, and the lock under which somebody is changing them, if any."""
+    """The files at one moment: their stamps, and the lock of a Git checkout, if one is held."""
 
     stamps: Stamps
     held_by: str = ""
 
 
 class State(msgspec.Struct, frozen=True):
-    """What is remembered from one decision to the next.
+    """The state between decisions.
 
-    `look` is the last one, first seen so at `since`. At `due` the next pass begins, whatever the files do; `failures`
-    counts those in a row. `read` are the stamps of the files as they were read last, None before; `broken` says that no
-    project came of it, `sound` that there is one to keep, if an older one. `asked` is a reload that somebody asked for.
+    `look` is the last look at the files, unchanged since `since`. The next pass starts at `due`; `failures` counts
+    failed passes in a row. `read` are the stamps of the files at the last read, None before it; `broken` says that this
+    read gave no project, `sound` that there is a project, maybe an older one. `asked` says that a reload was requested.
     """
 
     look: Look
@@ -87,7 +87,7 @@ class Pass(msgspec.Struct, frozen=True):
 
 
 def begin(look: Look, now: float) -> State:
-    """Files that are seen for the first time must settle like changed ones."""
+    """The first state. New files must settle, as changed ones do."""
     return State(look, now, now)
 
 
@@ -97,17 +97,17 @@ def seen(state: State, look: Look, now: float) -> State:
 
 
 def reload(state: State, now: float) -> State:
-    """Somebody asked for the files to be read again, changed or not, and without waiting for a retry."""
+    """The state after a request to read the files again, changed or not, and without a wait for a retry."""
     return replace(state, asked=True, failures=0, due=now)
 
 
 def woken(state: State, now: float) -> State:
-    """Something outside changed that a pass may answer to: an interface came."""
+    """The state after an event outside the files, such as a new interface: a pass is due."""
     return replace(state, due=now)
 
 
 def decide(state: State, pace: Pace, now: float) -> Wait | Pass:
-    """What to do now. Files are never read while they change, or while a checkout holds its lock on them."""
+    """The next action. Files are not read while they change, or while a Git checkout holds its lock."""
     changed = state.asked or state.read != state.look.stamps
     quiet = state.since + pace.settle
     may_load = now >= quiet and not state.look.held_by
@@ -115,26 +115,26 @@ def decide(state: State, pace: Pace, now: float) -> Wait | Pass:
     if may_load and (changed or (is_due and (state.broken or not state.sound))):
         return Pass(load=True)
     if state.sound and is_due:
-        # Files that change, or are broken, do not end the care for what was read before.
+        # The last valid spec stays in force while files change or are invalid.
         return Pass(load=False)
     later = [now + pace.poll, *(moment for moment in (quiet, state.due) if moment > now)]
     return Wait(min(later))
 
 
 def after(state: State, pace: Pace, verdict: Verdict, now: float, chance: float) -> State:
-    """The state after a pass that compared with the kernel, or could not."""
+    """The state after a pass."""
     match verdict:
         case Verdict.CONVERGED | Verdict.APPLIED | Verdict.DRIFT | Verdict.REFUSED:
             spread = 1 + pace.jitter * (2 * chance - 1)
             return replace(state, failures=0, due=now + pace.interval * spread)
         case Verdict.FAILED:
             wait = min(pace.retry * 2.0 ** min(state.failures, 32), pace.most)
-            # Many hosts that fail together must not come back together: half of the wait is chance.
+            # Many hosts that fail together must not retry together: half of the wait is random.
             return replace(state, failures=state.failures + 1, due=now + wait * (1 + chance) / 2)
         case Verdict.LOCKED:
             return replace(state, due=now + pace.retry * (1 + chance) / 2)
         case Verdict.TORN:
-            # Read again as soon as the files are quiet.
+            # Read again when the files are unchanged for `settle`.
             return replace(state, since=now, due=now)
         case Verdict.INTERRUPTED:
             return state
@@ -143,6 +143,6 @@ def after(state: State, pace: Pace, verdict: Verdict, now: float, chance: float)
 
 
 def loaded(state: State, stamps: Stamps, *, sound: bool) -> State:
-    """The state after the files were read, with `stamps` before they were; `sound` is whether a project came of it."""
+    """The state after the files were read; `stamps` are from before the read, `sound` says that it gave a project."""
     look = replace(state.look, stamps=stamps)
     return replace(state, read=stamps, look=look, broken=not sound, sound=sound or state.sound, asked=False)

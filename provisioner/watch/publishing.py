@@ -1,4 +1,4 @@
-"""Where the metrics of a watch go: to Prometheus over HTTP, and to a file. Nothing where neither is asked for."""
+"""Where the metrics of a watch go: to Prometheus over HTTP, and to a file. Nothing if neither is wanted."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from provisioner.model.errors import ProvisionerError
 from provisioner.report.logs import LogLine, of_problems
-from provisioner.watch.loop import Passed
+from provisioner.watch.loop import PassReport
 from provisioner.watch.metrics import LOOPBACK, Metrics
 
 Listen = tuple[str, int]
@@ -15,7 +15,7 @@ Listen = tuple[str, int]
 
 
 class Publisher:
-    """Called with the result of each pass. Raises HostError and InputError where the metrics cannot be published."""
+    """Called after each pass. Raises HostError or InputError if the metrics cannot be published."""
 
     def __init__(self, listen: Listen | None, file: Path | None, log: Callable[[LogLine], None]) -> None:
         self._file = file
@@ -27,7 +27,7 @@ class Publisher:
             address, port = listen
             self._metrics.serve(address or LOOPBACK, port)
 
-    def __call__(self, passed: Passed) -> None:
+    def __call__(self, passed: PassReport) -> None:
         if self._metrics is None:
             return
         self._metrics.passed(passed)

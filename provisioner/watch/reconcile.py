@@ -13,7 +13,15 @@ from msgspec.structs import replace
 from provisioner.apply import Options
 from provisioner.apply.waves import Progress
 from provisioner.document.inputs import Inputs
-from provisioner.model.errors import InputError, InterruptError, LockedError, Problem, ProvisionerError, RefusedError
+from provisioner.model.errors import (
+    BugError,
+    InputError,
+    InterruptError,
+    LockedError,
+    Problem,
+    ProvisionerError,
+    RefusedError,
+)
 from provisioner.model.pins import program_of
 from provisioner.planning.changes import Action
 from provisioner.planning.counts import Summary
@@ -34,13 +42,12 @@ class Aim(msgspec.Struct, frozen=True):
     report_only: bool = False
 
 
-class Found(msgspec.Struct, frozen=True):
-    """What one pass came to.
+class PassResult(msgspec.Struct, frozen=True):
+    """The result of one pass.
 
-    `summary` and `changed` are the differences that were found, before they were applied; `deferred` names attachments
-    whose interface is not there yet. `seconds`, `grace_periods` and `status` (a word of its JSON `result`) are of an
-    apply that was begun. `error` is what went wrong in the pass; `broken` what is wrong with the files, while an older
-    spec is kept to, if there is one.
+    `summary` and `changed` are the differences before they were applied; `deferred` names attachments whose target does
+    not exist yet. `seconds`, `grace_periods` and `status` (as in a JSON `result`) belong to an apply that was started.
+    `error` is the error of the pass; `broken` is the error of the files, while an older spec stays in force, if any.
     """
 
     verdict: Verdict
@@ -56,14 +63,14 @@ class Found(msgspec.Struct, frozen=True):
 
 
 class Loading(Enum):
-    """How reading the files ended, where they were sound. TORN: they changed meanwhile, so that nothing was taken."""
+    """The result of reading valid files. TORN: they changed meanwhile, so the result was dropped."""
 
     DONE = "done"
     TORN = "torn"
 
 
 class Reconciler:
-    """The project in use, and passes over it. `beat` is called while an apply runs, `stop` names a signal that came."""
+    """The current project, and passes over it. `beat` is called during an apply; `stop` names a signal that arrived."""
 
     def __init__(self, aim: Aim, beat: Callable[[], None], stop: Callable[[], str]) -> None:
         self._aim = aim
@@ -75,7 +82,7 @@ class Reconciler:
         self.inputs = self._given()
 
     def load(self) -> Loading | ProvisionerError:
-        """Read the files. Where they are wrong (that is given back) or change meanwhile, the older project stays."""
+        """Read the files. The older project stays if they are invalid (returns the error) or change meanwhile."""
         inputs = self.inputs = self._given()
         try:
             project = load(
@@ -86,16 +93,16 @@ class Reconciler:
                 inputs=inputs,
             )
             self._refuse_move(project)
-        except ProvisionerError as error:
-            # What was read in the middle of a change may be wrong for no other reason.
-            return Loading.TORN if inputs.now() != inputs.noted else error
+        except Exception as error:  # any exception: the watch goes on with the older project
+            # Files that were read in the middle of a change can be invalid only for that reason.
+            return Loading.TORN if inputs.now() != inputs.noted else as_error(error)
         if inputs.now() != inputs.noted:
             return Loading.TORN
         self.project = project
         return Loading.DONE
 
     def _given(self) -> Inputs:
-        """Before anything was read, what was given is all that can be looked at."""
+        """Before the first read, only the arguments are known."""
         inputs = Inputs()
         for path in (*self._aim.files, *self._aim.overlays):
             inputs.note(path)
@@ -107,29 +114,29 @@ class Reconciler:
             hint = "destroy the old project, then restart the watch"
             raise InputError(Problem(what, hint=hint, id="project-moved"))
 
-    def check(self) -> Found:
-        """Compare the project with what is live, and apply the difference unless it is only reported, or refused."""
+    def check(self) -> PassResult:
+        """Compare the project with the live state. Apply the differences unless they are refused or only reported."""
         assert self.project is not None
         self._plan, self._grace_periods = None, 0
         started = time.monotonic()
         try:
             self._plan = self.project.plan()
-            found = _found(self._plan)
-            if found.verdict is not Verdict.DRIFT or self._aim.report_only or self._stop():
-                return found
+            result = _planned(self._plan)
+            if result.verdict is not Verdict.DRIFT or self._aim.report_only or self._stop():
+                return result
             started = time.monotonic()
             return self._apply(self.project)
-        except ProvisionerError as error:
-            found = _found(self._plan) if self._plan is not None else Found(Verdict.FAILED)
-            return _failed(found, error, time.monotonic() - started, self._grace_periods)
+        except Exception as error:  # any exception: a pass fails, the watch goes on
+            result = _planned(self._plan) if self._plan is not None else PassResult(Verdict.FAILED)
+            return _failed(result, as_error(error), time.monotonic() - started, self._grace_periods)
 
-    def _apply(self, project: Project) -> Found:
-        options = Options(progress=self._told, interrupted=self._interrupted)
+    def _apply(self, project: Project) -> PassResult:
+        options = Options(progress=self._progress, interrupted=self._interrupted)
         plan, result = project.apply(options=options, planned=self._planned)
-        if not plan.changed:  # somebody else did it between our look and our lock
-            return _found(plan)
+        if not plan.changed:  # another process did it before we had the lock
+            return _planned(plan)
         return replace(
-            _found(plan),
+            _planned(plan),
             verdict=Verdict.APPLIED,
             status=result.status.value,
             seconds=result.seconds,
@@ -140,7 +147,7 @@ class Reconciler:
         self._plan = plan
         self._beat()
 
-    def _told(self, _: str, progress: Progress) -> None:
+    def _progress(self, _: str, progress: Progress) -> None:
         self._grace_periods = progress.grace_periods
         self._beat()
 
@@ -153,9 +160,9 @@ def _place(project: Project) -> str:
     return f"`{project.desired.project}` at {project.desired.pin_root}"
 
 
-def _found(plan: Plan) -> Found:
+def _planned(plan: Plan) -> PassResult:
     verdict = Verdict.REFUSED if plan.blocked else Verdict.DRIFT if plan.changed else Verdict.CONVERGED
-    return Found(
+    return PassResult(
         verdict,
         plan_report.report(plan).summary,
         plan.changed,
@@ -164,7 +171,12 @@ def _found(plan: Plan) -> Found:
     )
 
 
-def _failed(found: Found, error: ProvisionerError, seconds: float, grace_periods: int) -> Found:
+def as_error(error: Exception) -> ProvisionerError:
+    """An error with problems, whatever its class."""
+    return error if isinstance(error, ProvisionerError) else BugError.of(error)
+
+
+def _failed(result: PassResult, error: ProvisionerError, seconds: float, grace_periods: int) -> PassResult:
     verdict = Verdict.FAILED
     if isinstance(error, LockedError):
         verdict = Verdict.LOCKED
@@ -173,7 +185,7 @@ def _failed(found: Found, error: ProvisionerError, seconds: float, grace_periods
     elif isinstance(error, InterruptError):
         verdict = Verdict.INTERRUPTED
     return replace(
-        found,
+        result,
         verdict=verdict,
         seconds=seconds,
         grace_periods=grace_periods,

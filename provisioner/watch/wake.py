@@ -1,4 +1,4 @@
-"""What ends a wait: a signal, an interface that came or went, or the time."""
+"""The events that end a wait: a signal, an interface that appears or disappears, and the time."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _STOP: Final = (signal.SIGTERM, signal.SIGINT)
 
 
 class Wakeups:
-    """Signals as flags: `stop` names the one that asks for the end, of which a second one ends the process at once."""
+    """Signals as flags: `stop` names the signal that ends the watch; a second one ends the process at once."""
 
     def __init__(self) -> None:
         self.stop = ""
@@ -28,9 +28,9 @@ class Wakeups:
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """Take signals, until the end of the block."""
+        """Handle signals, until the end of the block."""
         self._bell, ringer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        # A signal that comes just before a wait must end it: the interpreter writes it to the pipe.
+        # A signal just before a wait must end it: the interpreter writes to the pipe.
         before_fd = signal.set_wakeup_fd(ringer, warn_on_full_buffer=False)
         before: dict[signal.Signals, Any] = {each: signal.signal(each, self._note_stop) for each in _STOP}
         before[signal.SIGHUP] = signal.signal(signal.SIGHUP, self._note_reload)
@@ -46,13 +46,13 @@ class Wakeups:
                 self._links.__exit__(None, None, None)
 
     def expect(self, names: set[str]) -> None:
-        """The interfaces whose coming and going ends a wait."""
+        """The interfaces whose appearance and disappearance ends a wait."""
         if names and self._links is None:
             self._links = LinkEvents()
         self._interfaces = {name: host.find_ifindex(name) for name in sorted(names)}
 
     def wait(self, seconds: float) -> bool:
-        """Wait at most that long; gives whether an interface that is expected came, or went."""
+        """Wait at most that long; gives whether an expected interface appeared or disappeared."""
         poll = select.poll()
         poll.register(self._bell, select.POLLIN)
         if self._links is not None and self._interfaces:
@@ -67,8 +67,15 @@ class Wakeups:
         before, self._interfaces = self._interfaces, now
         return now != before
 
+    def pause(self, seconds: float) -> None:
+        """Wait at most that long, for a signal only."""
+        poll = select.poll()
+        poll.register(self._bell, select.POLLIN)
+        if poll.poll(max(0, seconds) * 1000):
+            os.read(self._bell, 1 << 10)
+
     def take_reload(self) -> bool:
-        """Whether SIGHUP came since this was asked last."""
+        """Whether SIGHUP arrived since the last call."""
         came, self._reload = self._reload, False
         return came
 

@@ -37,7 +37,7 @@ def test_a_deferred_attachment_is_told_and_made_when_its_interface_comes(
     assert project.run("apply", "--yes", "--allow-outside").status == 0
     planned = project.run("plan", "--allow-outside")
     assert planned.status == 0
-    assert "interface veth-late is not there yet: it is attached by an apply after it came" in planned.out
+    assert "Note: router.xdp_router: interface veth-late does not exist yet" in planned.out
     document = project.run("plan", "--allow-outside", "--format", "json").document
     assert [(one["id"], one["severity"]) for one in document["hazards"]] == [("attachment-deferred", "notice")]
     watch = watching("--allow-outside", "--interval", "3600")

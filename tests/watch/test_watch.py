@@ -84,7 +84,7 @@ def test_a_broken_spec_leaves_the_one_before_in_force(project: Project, watching
     project.spec.write_text(sound.replace("max_entries: 64", "max_entries: many"))
     error = watch.expect("error")
     assert (error["file"], error["line"]) == (str(project.spec), 4)
-    assert "was read before is kept to" in watch.expect("broken")["message"]
+    assert "the last valid spec stays in force" in watch.expect("broken")["message"]
     (project.root / "active").unlink()
     watch.expect("applied")
     project.spec.write_text(sound.replace("7: 70", "7: 77"))
@@ -172,7 +172,7 @@ def test_standard_input_cannot_be_watched() -> None:
     done = run("watch", "-")
     assert (done.status, done.err.splitlines()[0]) == (
         64,
-        "error: Invalid value for FILES: standard input cannot be watched",
+        "error[usage]: Invalid value for FILES: standard input cannot be watched",
     )
 
 

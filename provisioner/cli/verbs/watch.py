@@ -55,9 +55,11 @@ def watch(
     from provisioner.watch.loop import Watcher
     from provisioner.watch.machine import Pace
     from provisioner.watch.notify import Notifier
+    from provisioner.watch.preload import preload
     from provisioner.watch.publishing import Publisher
     from provisioner.watch.reconcile import Aim
 
+    preload()
     publisher = Publisher(_listen(metrics), metrics_file, console.log)
     aim = Aim(
         tuple(Path(name) for name in files),

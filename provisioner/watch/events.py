@@ -1,0 +1,132 @@
+"""The events of a watch as log lines: each state once, when it begins, and each failure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Final, assert_never
+
+from msgspec import to_builtins
+
+from provisioner.model.words import plural
+from provisioner.planning.counts import Summary
+from provisioner.project import Project
+from provisioner.report import sentences
+from provisioner.report.logs import Level, LogLine, of_problems
+from provisioner.watch.machine import Pace, Verdict
+from provisioner.watch.reconcile import Aim, PassResult
+
+RELOADING: Final = LogLine(Level.INFO, "reload", "SIGHUP: reading the files again")
+TORN: Final = LogLine(
+    Level.INFO, "torn", "the files changed while they were read; they are read again when they are unchanged"
+)
+
+
+def begun(aim: Aim, pace: Pace) -> LogLine:
+    names = [str(path) for path in aim.files]
+    how = "reported" if aim.report_only else "applied"
+    message = f"watching {', '.join(names)}: compared every {pace.interval:g} s, differences are {how}"
+    return LogLine(Level.INFO, "watching", message, {"files": names, "report_only": aim.report_only})
+
+
+def ended(signal: str) -> LogLine:
+    return LogLine(Level.INFO, "stopped", f"{signal}: stopped; the live state stays as it is", {"signal": signal})
+
+
+def held(lock: str) -> LogLine:
+    message = f"a Git checkout is running, or was killed: the files are not read while {lock} exists"
+    return LogLine(Level.WARNING, "held", message, {"lock": lock})
+
+
+def loaded(project: Project) -> LogLine:
+    digest = f"sha256:{project.document.digest}"
+    message = f"read the spec of {project.desired.project}, {digest[:19]}"
+    return LogLine(Level.INFO, "loaded", message, {"project": project.desired.project, "spec_digest": digest})
+
+
+def lines(result: PassResult, before: PassResult | None, wait: float) -> Iterator[LogLine]:
+    """The new lines after a pass; `wait` is the time to the next one in seconds."""
+    if result.broken is not None:
+        yield from of_problems(result.broken.problems)
+        kept = "nothing is applied" if result.verdict is Verdict.FAILED else "the last valid spec stays in force"
+        message = f"the spec is invalid: {kept}; next attempt in {wait:.0f} s"
+        yield LogLine(Level.ERROR, "broken", message, {"retry_seconds": round(wait, 3)})
+    if result.deferred and (before is None or before.deferred != result.deferred):
+        message = f"no interface yet for {', '.join(result.deferred)}: attached when it comes"
+        yield LogLine(Level.WARNING, "deferred", message, {"programs": list(result.deferred)})
+    yield from _verdict(result, before, wait)
+
+
+def _verdict(result: PassResult, before: PassResult | None, wait: float) -> Iterator[LogLine]:
+    is_news = before is None or _state(before) != _state(result)
+    match result.verdict:
+        case Verdict.APPLIED:
+            yield LogLine(Level.NOTICE, "applied", f"applied: {_did(result)}", _counted(result) | _timed(result))
+        case Verdict.FAILED | Verdict.INTERRUPTED:
+            if result.error is not None:
+                yield from of_problems(result.error.problems)
+                again = f"; next attempt in {wait:.0f} s" if result.verdict is Verdict.FAILED else ""
+                fields = _counted(result) | _timed(result) | {"live": list(result.error.live)}
+                yield LogLine(Level.ERROR, result.verdict.value, f"{_ended(result)}{again}", fields)
+        case Verdict.CONVERGED:
+            if is_news and (before is None or before.verdict is not Verdict.APPLIED):
+                yield LogLine(Level.INFO, "converged", "the live state matches the spec", _counted(result))
+        case Verdict.DRIFT:
+            if is_news:
+                message = f"the live state differs (only reported): {_differences(result.summary)}"
+                yield LogLine(Level.WARNING, "drift", message, _counted(result))
+        case Verdict.REFUSED:
+            if is_news:
+                yield from _refused(result)
+        case Verdict.LOCKED:
+            if is_news and result.error is not None:
+                yield LogLine(Level.INFO, "locked", f"waiting for another apply: {result.error.problems[0]}")
+        case Verdict.TORN:
+            pass
+        case _:
+            assert_never(result.verdict)
+
+
+def status(result: PassResult) -> str:
+    """One line for the service manager."""
+    waiting = f"; waits for {plural(len(result.deferred), 'interface')}" if result.deferred else ""
+    broken = "the spec is invalid; " if result.broken is not None else ""
+    return f"{broken}{result.verdict.value}{waiting}"
+
+
+def _state(result: PassResult) -> tuple[Any, ...]:
+    differs = result.verdict in (Verdict.DRIFT, Verdict.REFUSED)
+    return result.verdict, result.summary if differs else None, result.refusals, result.error and result.error.problems
+
+
+def _refused(result: PassResult) -> Iterator[LogLine]:
+    for refusal in result.refusals:
+        fields = {"rule": refusal.rule, "address": refusal.address, "override": refusal.override or None}
+        way_out = f"; `provisioner apply {refusal.override}` allows it" if refusal.override.startswith("--") else ""
+        yield LogLine(Level.WARNING, "refused", f"refused by {refusal.rule}: {refusal.message}{way_out}", fields)
+    if result.error is not None:
+        yield from of_problems(result.error.problems)
+
+
+def _did(result: PassResult) -> str:
+    done = ", ".join(sentences.done(result.summary)) if result.summary is not None else ""
+    waits = plural(result.grace_periods, "grace period")
+    return f"{done or 'the project record'}, in {result.seconds:.2f} s, {waits}"
+
+
+def _ended(result: PassResult) -> str:
+    live = result.error.live if result.error is not None else ()
+    if live:
+        return f"failed after a visible change; live changes: {', '.join(live)}"
+    return "all visible changes were reverted" if result.status else "nothing was changed"
+
+
+def _differences(summary: Summary | None) -> str:
+    return (sentences.differences(summary) if summary is not None else "") or "the project record"
+
+
+def _counted(result: PassResult) -> dict[str, Any]:
+    return {} if result.summary is None else {"summary": to_builtins(result.summary)}
+
+
+def _timed(result: PassResult) -> dict[str, Any]:
+    return {"seconds": round(result.seconds, 6), "grace_periods": result.grace_periods, "status": result.status}

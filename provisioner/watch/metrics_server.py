@@ -1,0 +1,70 @@
+"""A small HTTP server for metrics, whose clients cannot use up the fds and threads of the watch."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections import deque
+from contextlib import suppress
+from http.server import ThreadingHTTPServer
+from typing import Any, Final
+
+from prometheus_client import CollectorRegistry, MetricsHandler
+
+MOST: Final = 16
+"""Connections at one time. A new one closes the oldest, so that idle clients do not keep a scrape out."""
+
+PATIENCE: Final = 5.0
+"""Seconds without data after which a connection is closed."""
+
+
+class _Handler(MetricsHandler):
+    timeout = PATIENCE
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    block_on_close = False
+
+    def __init__(self, place: tuple[str, int], family: int, handler: type[MetricsHandler]) -> None:
+        self.address_family = family
+        self._open: deque[socket.socket] = deque()
+        super().__init__(place, handler)
+
+    def server_bind(self) -> None:
+        # HTTPServer looks up the name of the host here, which can take seconds.
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self.socket.bind(self.server_address)
+        self.server_name, self.server_port = self.socket.getsockname()[:2]
+
+    def get_request(self) -> tuple[socket.socket, Any]:
+        try:
+            return super().get_request()
+        except OSError:
+            time.sleep(0.1)  # no fd is free: the listening socket stays readable, and this is called again
+            raise
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        while len(self._open) >= MOST:
+            with suppress(OSError, IndexError):
+                self._open.popleft().shutdown(socket.SHUT_RDWR)
+        self._open.append(request)
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:
+        with suppress(ValueError):
+            self._open.remove(request)
+        super().shutdown_request(request)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that leaves is no event of the watch."""
+
+
+def serve(registry: CollectorRegistry, address: str, port: int) -> int:
+    """Serve the metrics in a thread; gives the port, a free one if `port` is 0. Raises OSError and OverflowError."""
+    found = socket.getaddrinfo(address, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    family, _, _, _, place = found[0]
+    server = _Server((str(place[0]), int(place[1])), family, _Handler.factory(registry))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    return server.server_port
