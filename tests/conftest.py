@@ -20,13 +20,18 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import pytest
 from hypothesis import HealthCheck, settings
 
 from provisioner.kernel import bpffs
-from tests import command, ledger, preload, recorder
+from tests import command, ledger, preload, recorder, workers
+from tests.workers import figures as figures
+from tests.workers import pytest_collection_modifyitems as pytest_collection_modifyitems
+from tests.workers import pytest_sessionfinish as pytest_sessionfinish
+from tests.workers import pytest_terminal_summary as pytest_terminal_summary
+from tests.workers import pytest_testnodedown as pytest_testnodedown
 
 SOURCES: Final = Path(__file__).parent / "bpf"
 _CLONE_NEWNS: Final = 0x00020000
@@ -34,9 +39,6 @@ _CLONE_NEWNET: Final = 0x40000000
 _MS_REC_PRIVATE: Final = 1 << 14 | 1 << 18
 _SYSTEM: Final = Path("/sys/fs/bpf")
 _NETWORKS: Final = Path("/run/netns")
-_LONG: Final = ("tests/promises/", "tests/test_demo", "tests/test_docs", "tests/test_benchmarks", "tests/integrations/")
-"""Tests that wait for the kernel and for other programs: workers begin with them."""
-
 _FOLDER = pytest.StashKey[Path]()
 _TROUBLE = pytest.StashKey[str]()
 _OUTSIDE = pytest.StashKey[int]()
@@ -52,7 +54,7 @@ def pytest_configure(config: pytest.Config) -> None:
         recorder.restart_under(config)
     except (OSError, subprocess.CalledProcessError) as error:
         config.stash[_TROUBLE] = f"tests of the kernel need gcc, to record what they create: {error}"
-    if _is_controller(config):
+    if workers.is_controller(config):
         return
     folder = Path(tempfile.mkdtemp(prefix="provisioner-tests-"))
     folder.chmod(0o755)
@@ -62,11 +64,6 @@ def pytest_configure(config: pytest.Config) -> None:
     if _TROUBLE not in config.stash:
         recorder.start(folder / "record")
         _enter_namespaces(config, folder / "bpffs")
-
-
-def _is_controller(config: pytest.Config) -> bool:
-    """Whether workers of pytest-xdist run the tests, and this process only hands them out."""
-    return config.getoption("dist", "no") != "no" and not hasattr(config, "workerinput")
 
 
 def _enter_namespaces(config: pytest.Config, mount: Path) -> None:
@@ -102,52 +99,6 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     if _TROUBLE not in config.stash:
         ctypes.CDLL(None).umount2(os.fsencode(config.stash[_FOLDER] / "bpffs"), 2)
     shutil.rmtree(config.stash[_FOLDER])
-
-
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """For workers: what takes long comes first, and tests that share an expensive fixture go to the same worker."""
-    if not hasattr(config, "workerinput"):
-        return
-    items.sort(key=lambda item: not item.nodeid.startswith(_LONG))
-    for item in items:
-        if group := _group(item):
-            item.add_marker(pytest.mark.xdist_group(group))
-
-
-def _group(item: pytest.Item) -> str | None:
-    names: tuple[str, ...] = getattr(item, "fixturenames", ())
-    scopes = {
-        definitions[-1].scope
-        for definitions in item._fixtureinfo.name2fixturedefs.values()  # type: ignore[attr-defined]
-    }
-    return "wheel" if "wheel" in names else item.nodeid.partition("::")[0] if "module" in scopes else None
-
-
-_figures: list[str] = []
-
-
-@pytest.fixture(scope="session")
-def figures() -> list[str]:
-    """Lines that are printed at the end: what was tried, and how often."""
-    return _figures
-
-
-def pytest_sessionfinish(session: pytest.Session) -> None:
-    """A worker hands its figures to the process that prints."""
-    if hasattr(session.config, "workeroutput"):
-        session.config.workeroutput["figures"] = _figures
-
-
-@pytest.hookimpl(optionalhook=True)
-def pytest_testnodedown(node: Any) -> None:
-    _figures.extend(getattr(node, "workeroutput", {}).get("figures", ()))
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    if _figures:
-        terminalreporter.section("promises")
-        for line in sorted(_figures):
-            terminalreporter.write_line(line)
 
 
 @pytest.fixture(scope="session")
