@@ -1,0 +1,65 @@
+"""What pytest-xdist needs from us: which tests go to which worker, and what a worker hands to the process that prints.
+
+Without pytest-xdist, or with it but without workers, the tests run in this process and nothing here has an effect but
+`figures`.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import pytest
+
+_LONG: Final = ("tests/promises/", "tests/test_demo", "tests/test_docs", "tests/test_benchmarks", "tests/integrations/")
+"""Tests that wait for the kernel and for other programs: workers begin with them."""
+
+
+def is_controller(config: pytest.Config) -> bool:
+    """Whether this process runs no test, but hands them out to workers."""
+    return config.getoption("dist", "no") != "no" and not hasattr(config, "workerinput")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """In a worker, tests that take long come first, and tests that share an expensive fixture form a group."""
+    if not hasattr(config, "workerinput"):
+        return
+    items.sort(key=lambda item: not item.nodeid.startswith(_LONG))
+    for item in items:
+        if group := _group(item):
+            item.add_marker(pytest.mark.xdist_group(group))
+
+
+def _group(item: pytest.Item) -> str | None:
+    """The tests of a module that has fixtures of its own go to one worker, as do all that need the wheel."""
+    fixtures = item._fixtureinfo.name2fixturedefs  # type: ignore[attr-defined]
+    if "wheel" in fixtures:
+        return "wheel"
+    scopes = {definitions[-1].scope for definitions in fixtures.values()}
+    return item.nodeid.partition("::")[0] if "module" in scopes else None
+
+
+_figures: list[str] = []
+
+
+@pytest.fixture(scope="session")
+def figures() -> list[str]:
+    """Lines that are printed at the end: what was tried, and how often."""
+    return _figures
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """A worker hands its figures to the process that prints."""
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["figures"] = _figures
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    _figures.extend(getattr(node, "workeroutput", {}).get("figures", ()))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if _figures:
+        terminalreporter.section("promises")
+        for line in sorted(_figures):
+            terminalreporter.write_line(line)
