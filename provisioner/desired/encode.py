@@ -52,7 +52,7 @@ from provisioner.model.spec import (
     Update,
 )
 from provisioner.model.tree import RawChunk, RawEntries
-from provisioner.model.types import Type
+from provisioner.model.types import Bytes, Type
 
 TableReader = Callable[[TableRef], Iterable[RawChunk]]
 
@@ -144,6 +144,7 @@ class Encoder:
             tuple(other.name for other in shared),
             owned,
             template.where,
+            presets=self._presets(one, slots.keys),
         )
         desired = self._desired(one, resolved, policy, slots, Encoded(table, encoded.sources))
         return replace(
@@ -155,6 +156,16 @@ class Encoder:
             prevent_destroy=one.prevent_destroy or template.prevent_destroy,
             limits=one.limits,
         )
+
+    def _presets(self, one: OuterMap, listed: Bytes) -> Bytes | None:
+        """The keys of slots that the object fills and that are not among those listed."""
+        definition = self._resolver.definition(one)
+        if definition is None or not definition.presets:
+            return None
+        order = "<u4" if self._host.byteorder == "little" else ">u4"
+        keys = np.array(list(definition.presets), np.dtype(order)).view(np.uint8).reshape(-1, 4)
+        rest: Bytes = keys[~entry_table.among(keys, listed)]
+        return rest
 
     def _contents(
         self,

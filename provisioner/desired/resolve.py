@@ -168,10 +168,10 @@ class Resolver:
         key, _ = self._types(one.fields, definition, one.object, one.where, one.name, value=False)
         return key
 
-    def definition(self, plain: PlainMap) -> MapDef | None:
-        """What the object of a plain map says of it; None for a map that no object brings."""
-        info = self._objects.get(plain.object or "")
-        return info.maps.get(plain.name) if info is not None else None
+    def definition(self, declared: PlainMap | OuterMap) -> MapDef | None:
+        """What the object of a map says of it; None for a map that no object brings."""
+        info = self._objects.get(declared.object or "")
+        return info.maps.get(declared.name) if info is not None else None
 
     def _definition(self, object_name: str | None, name: str, where: Location) -> MapDef | None:
         if object_name is None or object_name not in self._objects:

@@ -25,7 +25,7 @@ from provisioner.model.map_shape import MapShape
 from provisioner.model.object_file import MapDef, ObjectInfo, ProgramDef
 from provisioner.model.object_settings import MapSettings
 from provisioner.model.uapi import OUTER_TYPES, MapFlag, MapType
-from provisioner.object_check.presets import presets
+from provisioner.object_check.presets import presets, without_presets
 
 EmittedBtf = tuple[bytes, int, int]
 """BTF to be loaded, and the ids of the key's and the value's type in it."""
@@ -98,8 +98,9 @@ def load(
 
     `inner_templates` gives the template of outer maps by name, in place of what the object declares: the dummy inner
     map made from it is closed before this returns or raises. `template_btf` is theirs, where their values hold fields
-    of the kernel's own. `reuse` gives live maps to use instead of new ones; they stay the caller's. `settings` are set
-    before maps are created. Of `only_programs` the rest is not loaded. `digest` is that of the inspected file.
+    of the kernel's own. `reuse` gives live maps to use instead of new ones; they stay the caller's, and their slots as
+    they are. `settings` are set before maps are created. Of `only_programs` the rest is not loaded. `digest` is that of
+    the inspected file.
     Raises `InputError` for names that the object does not have and for outer maps without a template, `RefusedError`
     where the file is another one by now, and `KernelError` with libbpf's and the verifier's log.
     """
@@ -107,7 +108,7 @@ def load(
     if digest is not None and hashlib.sha256(data).hexdigest() != digest:
         what = "this file is not what it was when the plan was made"
         raise RefusedError(Problem(what, _place(source, name), "plan again"))
-    with _opened(source, data, name) as handle, FdSet[MapFd]() as dummies:
+    with _opened(source, without_presets(data, reuse), name) as handle, FdSet[MapFd]() as dummies:
         found = {_name(libbpf.map_name, at): at for at in _each(libbpf.object_next_map, handle)}
         programs = {_name(libbpf.program_name, at): at for at in _each(libbpf.object_next_program, handle)}
         left_out = {map_name for map_name, one in settings.items() if not one.autocreate}

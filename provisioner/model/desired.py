@@ -79,7 +79,8 @@ assert (CONTENTS[EXACT], CONTENTS[PRESENT], CONTENTS[IGNORE]) == (Contents.EXACT
 class OuterPolicy(msgspec.Struct, frozen=True):
     """What only an outer map has. `owned` are the ranges of outer keys that are ours, empty for all of them.
 
-    `only` are the outer keys that a plan is limited to, shape (k, outer key size); None for all of them.
+    `only` are the outer keys that a plan is limited to, shape (k, outer key size); None for all of them. `presets` are
+    the keys of slots that the object fills and that the spec does not list, in the same form.
     """
 
     key: Type
@@ -89,6 +90,7 @@ class OuterPolicy(msgspec.Struct, frozen=True):
     owned: tuple[OwnedRange, ...] = ()
     template_where: Location | None = None
     only: Bytes | None = None
+    presets: Bytes | None = None
 
 
 class DesiredMap(msgspec.Struct, frozen=True):

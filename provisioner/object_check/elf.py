@@ -39,6 +39,10 @@ _FIELDS: Final = (
 )
 
 
+_SIZE_AT: Final = 32
+"""The offset of `sh_size` in a section header."""
+
+
 class Section(msgspec.Struct, frozen=True):
     """A section header; `number` is its index."""
 
@@ -90,6 +94,12 @@ class ElfFile(msgspec.Struct, frozen=True):
         if section.type == SHT_NOBITS:
             return b""
         return self.data[section.offset : section.offset + section.size]
+
+    def write_size(self, data: bytearray, section: Section, size: int) -> None:
+        """Change the size of a section in a copy of the file."""
+        (table,) = struct.unpack_from(self.order + "Q", data, 40)
+        (entry,) = struct.unpack_from(self.order + "H", data, 58)
+        struct.pack_into(self.order + "Q", data, table + section.number * entry + _SIZE_AT, size)
 
     def strings(self, number: int, of: Section) -> bytes:
         """The string table with this number, which section `of` refers to."""

@@ -6,7 +6,7 @@ symbol, and its offset behind the member `values` of the map's struct is the slo
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Final
 
 import numpy as np
@@ -36,16 +36,44 @@ def presets(data: bytes, types: BtfTypes) -> dict[str, Presets]:
     return {name: dict(sorted(slots.items())) for name, slots in found.items()}
 
 
+def without_presets(data: bytes, maps: Collection[str]) -> bytes:
+    """The object without the presets of these maps: libbpf also writes them into a map that it is given to reuse.
+
+    The programs that run would see that before the new ones are attached. The relocations are taken out of their table.
+    """
+    elf = ElfFile.parse(data)
+    section, btf = elf.find(".maps"), elf.find(".BTF")
+    if section is None or btf is None or not maps:
+        return data
+    types = BtfTypes(elf.data_of(btf))
+    spans = [(start, start + size) for name, _, start, size in types.variables(".maps") if name in maps]
+    patched = bytearray(data)
+    for table in _tables(elf, section):
+        rows = np.frombuffer(elf.data_of(table), _record(elf))
+        inside = [any(start <= at < end for start, end in spans) for at in rows["offset"].tolist()]
+        kept = rows[~np.array(inside, np.bool_)].tobytes() if len(rows) else b""
+        patched[table.offset : table.offset + len(kept)] = kept
+        elf.write_size(patched, table, len(kept))
+    return bytes(patched)
+
+
+def _tables(elf: ElfFile, section: Section) -> list[Section]:
+    """The tables of relocations of a section."""
+    return [table for table in elf.sections if table.type == SHT_REL and table.info == section.number]
+
+
+def _record(elf: ElfFile) -> np.dtype[np.void]:
+    return np.dtype([("offset", elf.order + "u8"), ("info", elf.order + "u8")])
+
+
 def _relocations(elf: ElfFile, section: Section) -> list[tuple[int, str]]:
     """Offset in `section` and the name of the symbol, for each of its relocations."""
-    record = np.dtype([("offset", elf.order + "u8"), ("info", elf.order + "u8")])
     names = symbol_names(elf)
     relocations: list[tuple[int, str]] = []
-    for table in elf.sections:
-        if table.type == SHT_REL and table.info == section.number:
-            rows = np.frombuffer(elf.data_of(table), record)
-            symbols = (rows["info"] >> np.uint64(32)).tolist()
-            relocations += zip(rows["offset"].tolist(), (names[number] for number in symbols), strict=True)
+    for table in _tables(elf, section):
+        rows = np.frombuffer(elf.data_of(table), _record(elf))
+        symbols = (rows["info"] >> np.uint64(32)).tolist()
+        relocations += zip(rows["offset"].tolist(), (names[number] for number in symbols), strict=True)
     return relocations
 
 

@@ -47,6 +47,7 @@ class Reason(IntEnum):
     TEMPLATE = 9
     NOT_OWNED = 10
     NOT_TARGETED = 11
+    PRESET = 12
 
 
 class SlotChanges(msgspec.Struct, frozen=True):

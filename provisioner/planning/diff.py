@@ -59,6 +59,9 @@ def slots_to_read(desired: DesiredMap, observed: ObservedMap) -> NDArray[np.uint
         depth[pairs.right_only[outside[pairs.right_only]]] = Depth.NOTHING
     elif not desired.entry_shape.is_listable:
         depth[pairs.right_only] = Depth.SHAPE
+    if desired.outer is not None and desired.outer.presets is not None:
+        preset = entry_table.among(observed.slots.keys, desired.outer.presets)
+        depth[pairs.right_only[preset[pairs.right_only]]] = Depth.NOTHING
     if desired.outer is not None and desired.outer.only is not None:
         others = ~entry_table.among(observed.slots.keys, desired.outer.only)
         depth[pairs.right_only[others[pairs.right_only]]] = Depth.NOTHING
@@ -271,6 +274,8 @@ def _decide(desired: DesiredMap, observed: ObservedMap, slots: SlotChanges, shar
         mark(extra & foreign, Action.KEEP, Reason.NOT_OWNED)
         if desired.outer.extra_inner_maps is ExtraInnerMaps.DELETE:
             mark(extra & ~foreign, Action.DELETE, Reason.NOT_IN_SPEC)
+        if desired.outer.presets is not None:
+            mark(extra & entry_table.among(slots.keys, desired.outer.presets), Action.KEEP, Reason.PRESET)
         if desired.outer.only is not None:
             mark(extra & ~entry_table.among(slots.keys, desired.outer.only), Action.KEEP, Reason.NOT_TARGETED)
     both = ~new & ~extra

@@ -46,6 +46,7 @@ REASONS: Final = {
     Reason.TEMPLATE: "the outer map is made anew",
     Reason.NOT_OWNED: "its key is not among `owned_keys`",
     Reason.NOT_TARGETED: "the plan is limited to other slots",
+    Reason.PRESET: "the object fills this slot",
 }
 
 _PIECE: Final = 256
@@ -68,7 +69,7 @@ def map_node(change: MapChange, limits: Limits, action: Action) -> Node | None:
             text += f", {plural(one.shape.max_entries, 'slot')}"
         if verb is Verb.DELETE:
             text += f", {plural(children.total, 'inner map')}"
-    text += _filled_in(one) if verb in (Verb.CREATE, Verb.REPLACE) else ""
+    text += _filled_in(one) + _preset(one) if verb in (Verb.CREATE, Verb.REPLACE) else ""
     if verb is Verb.DELETE and change.observed is not None and change.observed.shape.map_type != one.shape.map_type:
         text += f"; live it is a {change.observed.shape.map_type.word}"
     if verb is Verb.REPLACE:
@@ -95,6 +96,14 @@ def _filled_in(one: DesiredMap) -> str:
     """The flags that a new map gets though the spec does not name them, as its type needs them."""
     names = ", ".join(flag_names(one.filled_flags))
     return f"; filled in: {names}" if names else ""
+
+
+def _preset(one: DesiredMap) -> str:
+    """The slots of a new map that its object fills."""
+    if one.outer is None or one.outer.presets is None or not len(one.outer.presets):
+        return ""
+    labels = [label for label, _ in slot_labels(one, one.outer.presets)]
+    return f"; the object fills {', '.join(labels[:5])}" + (", ..." if len(labels) > 5 else "")
 
 
 def _wanted_value(one: DesiredMap) -> Value:
