@@ -43,9 +43,8 @@ def test_what_is_wrong_becomes_annotations(tmp_path: Path) -> None:
     wrong.write_text(Path(EXAMPLE).read_text().replace("vlan: 4094", "vlan: 70000"))
     ran = act(tmp_path, verb="validate", files=f"{wrong.name}\n")
     assert (ran.status, ran.outputs["exitcode"]) == (1, "1")
-    assert [command.partition(",col")[0] for command in ran.commands] == [
-        "::error file=a spec%2C and more.yaml,line=38",
-    ]
+    (command,) = ran.commands
+    assert command.startswith("::error ") and "file=a spec%2C and more.yaml,line=38," in command
 
 
 def test_a_plan_is_a_summary_and_outputs(tmp_path: Path) -> None:
@@ -95,7 +94,7 @@ HOSTILE = "::stop-commands::x\n  ::add-path::/evil\n##[add-mask]x\n::error file=
 @pytest.mark.parametrize(
     ("verb", "own"),
     [
-        ("validate", "::error file="),
+        ("validate", "::error "),
         ("plan", "::error::plan failed with exit status 1"),
         ("apply", "::error::plan failed with exit status 1"),
     ],
