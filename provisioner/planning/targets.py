@@ -110,7 +110,8 @@ def scope(
     """
     slots: dict[str, list[Bytes]] = {}
     for one in targets.slots:
-        slots.setdefault(one.map, []).append(one.key)
+        if one.map in observed.maps or _declares(desired.maps[one.map], one.key):
+            slots.setdefault(one.map, []).append(one.key)
     named = targets.maps | slots.keys()
     loads = {name for name, change in objects.items() if name in targets.objects or named & set(change.fresh)}
     made = {name for owner in loads for name in objects[owner].fresh}
@@ -124,6 +125,11 @@ def scope(
         elif name in slots:
             maps[name] = _cut(wanted, slots[name])
     return Scope(maps, {name: change for name, change in objects.items() if name in loads}, frozenset(whole))
+
+
+def _declares(one: DesiredMap, key: Bytes) -> bool:
+    """Whether the spec has a slot: a map is not created for another one, which would leave it empty."""
+    return bool(entry_table.among(key[np.newaxis], one.slots.keys).any())
 
 
 def _cut(one: DesiredMap, keys: Sequence[Bytes]) -> DesiredMap:
@@ -157,7 +163,8 @@ def vacant(targets: Targets, maps: Iterable[MapChange]) -> Iterator[Hazard]:
     """Targeted slots that neither the spec nor the live map has: more likely a slip than a wish."""
     known = {change.name: change.slots.keys for change in maps}
     for one in targets.slots:
-        if not entry_table.among(one.key[np.newaxis], known[one.map]).any():
+        keys = known.get(one.map)
+        if keys is None or not entry_table.among(one.key[np.newaxis], keys).any():
             what = "neither the spec nor the live map has this slot: there is nothing to do about it"
             yield Hazard("target-vacant", Severity.NOTICE, one.address, what)
 

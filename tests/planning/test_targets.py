@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 from numpy.typing import NDArray
 
 import provisioner
@@ -33,7 +34,8 @@ def limited(one: DesiredMap, *slots: int) -> DesiredMap:
     """`one` as a plan sees it that is limited to these slots of it."""
     whole = DesiredState("edge", "/sys/fs/bpf/edge", Host("little", 2), {}, {"outer": one}, None)
     found = targets.find([f"outer[{slot}]" for slot in slots], whole)
-    return targets.scope(found, whole, ObservedState.nothing(), {}).maps["outer"]
+    live = replace(ObservedState.nothing(), maps={"outer": observed({})})
+    return targets.scope(found, whole, live, {}).maps["outer"]
 
 
 def contents(one: DesiredMap) -> dict[int, dict[int, int]]:
@@ -157,3 +159,14 @@ def test_a_limited_plan_is_another_one(project: provisioner.Project) -> None:
 def test_a_slot_that_nobody_has_is_a_notice(project: provisioner.Project) -> None:
     plan = project.plan(against="empty", targets=["tenants[42]", "tenants[43]"])
     assert [(one.id, one.address) for one in plan.hazards] == [("target-vacant", "tenants[43]")]
+
+
+def test_a_slot_that_the_spec_does_not_have_creates_no_map(project: provisioner.Project) -> None:
+    plan = project.plan(against="empty", targets=["tenants[43]"])
+    assert (plan.steps, plan.changes) == ((), ())
+    assert [(one.id, one.address) for one in plan.hazards] == [("target-vacant", "tenants[43]")]
+
+
+def test_a_slot_that_the_spec_does_not_have_adds_nothing_to_one_that_it_has(project: provisioner.Project) -> None:
+    plan = project.plan(against="empty", targets=["tenants[43]", "tenants[42]", "tokens[1]"])
+    assert {name: len(change.slots.keys) for name, change in plan.maps.items()} == {"tenants": 1}
