@@ -80,14 +80,14 @@ class Project(msgspec.Struct, frozen=True):
         source = None if isinstance(against, str) else against
         observed = ObservedState.nothing() if against == "empty" else observe.observe(desired, source)
         limits = _targets(targets, desired)
-        read = observe.reader(desired, source)
-        found = compare(desired, observed, overrides, read, check_points=against != "empty", targets=limits)
+        live_maps = observe.LiveReader(desired, source)
+        found = compare(desired, observed, overrides, live_maps, check_points=against != "empty", targets=limits)
         if probe:
             from provisioner.apply import template_probe  # a plan that only looks does without it
 
             probed = template_probe.probe(found)
             if any(one.probed is not None and not one.probed.fits for one in probed.maps.values()):
-                found = compare(desired, probed, overrides, read, check_points=True, targets=limits)
+                found = compare(desired, probed, overrides, live_maps, check_points=True, targets=limits)
         return overcommit.warned(found, headrooms) if against == "live" else found
 
     def apply(

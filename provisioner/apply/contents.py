@@ -25,6 +25,7 @@ from provisioner.model.errors import Problem, RefusedError
 from provisioner.model.types import Bytes
 from provisioner.model.words import plural
 from provisioner.planning.changes import EntryAction, EntryChanges, MapChange
+from provisioner.planning.room import entries_need_deletes
 from provisioner.planning.steps import CreateMap, DeleteSlots, PinInnerMaps, PublishSlots, WriteEntries
 
 
@@ -188,14 +189,7 @@ def _edits(tx: Transaction, fd: MapFd, change: MapChange, row: int, edits: Entry
         order.append(partial(_write_entries, tx, fd, change, keys, values, address))
     if gone.any():
         order.append(partial(_delete_entries, fd, change, edits.keys[gone], address))
-    return order[::-1] if _is_crowded(change, row) else order
-
-
-def _is_crowded(change: MapChange, row: int) -> bool:
-    """Whether what is inserted has room only once something else is deleted."""
-    slots = change.slots
-    live = int(slots.unchanged[row] + slots.updates[row] + slots.deletes[row])
-    return live + int(slots.inserts[row]) > int(slots.capacity_before[row])
+    return order[::-1] if entries_need_deletes(change, row) else order
 
 
 def _open_slot(tx: Transaction, change: MapChange, row: int) -> MapFd:

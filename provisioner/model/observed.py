@@ -113,6 +113,7 @@ class ObservedState(msgspec.Struct, frozen=True):
     `inner_pins` has the ids of inner maps that are in a slot and pinned, by outer map. `access` is who may open each
     pin of ours and enter each folder, by its path from the pin root, `gid` the group: looked up if the spec says one.
     `jump_slots` are the occupied slots of the objects' prog_arrays.
+    `users` are the loaded programs that use each map, by the map's id: read only where a map is recreated or destroyed.
     """
 
     exists: bool
@@ -128,6 +129,7 @@ class ObservedState(msgspec.Struct, frozen=True):
     access: Mapping[str, Access] = {}
     gid: int | None = None
     jump_slots: Mapping[str, frozenset[int]] = {}
+    users: Mapping[int, tuple[str, ...]] = {}
 
     @property
     def own_pins(self) -> tuple[str, ...]:

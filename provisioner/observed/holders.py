@@ -35,10 +35,23 @@ class Holders(msgspec.Struct, frozen=True):
 
 
 def find(observed: ObservedState) -> Holders:
-    """All programs and pins of this host; only the project's own where the others are not for this process to see."""
-    own = {program.id: pin for pin, program in observed.programs.items()}
-    users: dict[int, list[str]] = defaultdict(list)
-    everybody = True
+    """All programs and pins of this host; only the project's own where this process may not see the others."""
+    programs = users({program.id: pin for pin, program in observed.programs.items()})
+    if programs is not None:
+        return Holders(programs, _pins(), everybody=True)
+    own: dict[int, list[str]] = defaultdict(list)
+    for pin, program in observed.programs.items():
+        for number in program.map_ids:
+            own[number].append(pin)
+    return Holders({number: tuple(names) for number, names in own.items()}, _pins(), everybody=False)
+
+
+def users(own: Mapping[int, str]) -> dict[int, tuple[str, ...]] | None:
+    """The programs of this host that use each map, by the map's id; None where this process may not see them.
+
+    `own` has the pins of the project's programs by id: the others are named `name (id 7)`.
+    """
+    found: dict[int, list[str]] = defaultdict(list)
     try:
         for number in links.program_ids():
             try:
@@ -49,16 +62,12 @@ def find(observed: ObservedState) -> Holders:
                     raise
                 continue
             for used in info.map_ids:
-                users[int(used)].append(own.get(info.id) or f"{info.name or 'a program'} (id {info.id})")
+                found[int(used)].append(own.get(info.id) or f"{info.name or 'a program'} (id {info.id})")
     except KernelError as error:
         if error.errno not in _FORBIDDEN:
             raise
-        everybody = False
-        users = defaultdict(list)
-        for pin, program in observed.programs.items():
-            for own_map in program.map_ids:
-                users[own_map].append(pin)
-    return Holders({number: tuple(names) for number, names in users.items()}, _pins(), everybody)
+        return None
+    return {number: tuple(names) for number, names in found.items()}
 
 
 def _pins() -> dict[int, tuple[str, ...]]:

@@ -27,7 +27,7 @@ from provisioner.model.pins import INNER_PINS, inner_directory, map_path
 from provisioner.model.record import Meta
 from provisioner.model.special_fields import Special
 from provisioner.model.uapi import FD_MODES, MapFlag, MapType
-from provisioner.observed import metamap
+from provisioner.observed import holders, metamap
 from provisioner.observed.sources import SeenEntries, SeenInnerMaps, SeenMap
 
 """Flags of the fd that a map was created with, which are no part of its shape."""
@@ -77,8 +77,8 @@ class LiveSource:
             info = maps.info(fd)
             shape = self._shape(info)
             if not shape.is_outer:
-                return SeenMap(info.id, shape, np.zeros((0, 0), np.uint8), np.zeros(0, np.uint32))
-            return SeenMap(info.id, shape, *reading.read_slots(fd, shape))
+                return SeenMap(info.id, shape, np.zeros((0, 0), np.uint8), np.zeros(0, np.uint32), maps.is_frozen(fd))
+            return SeenMap(info.id, shape, *reading.read_slots(fd, shape), maps.is_frozen(fd))
 
     def inner_shape(self, path: PurePath, number: int) -> MapShape | None:
         try:
@@ -118,6 +118,19 @@ class LiveSource:
         shape, pins = replace(template, specials=specials), self._inner.get(Path(path), OPENED_BY_ID)
         found = read_inner_maps(numbers, whole, shape, self._cpus, rows, pins=pins)
         return SeenInnerMaps(found.max_entries, found.counts, found.keys, found.values)
+
+    def frozen(self, path: PurePath, numbers: Sequence[int]) -> frozenset[int]:
+        found = set()
+        for number in numbers:
+            fd = self._open(path, number)
+            if fd is not None:
+                with fd:
+                    if maps.is_frozen(fd):
+                        found.add(number)
+        return frozenset(found)
+
+    def users(self, own: Mapping[int, str]) -> Mapping[int, tuple[str, ...]]:
+        return holders.users(own) or {}
 
     def program(self, path: PurePath) -> ObservedProgram:
         with bpffs.open_pin(Path(path), ProgramFd, readonly=True) as fd:

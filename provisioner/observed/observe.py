@@ -5,7 +5,7 @@ Makes no system call that changes anything.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import PurePath
 
 import numpy as np
@@ -90,10 +90,6 @@ def observe(desired: DesiredState, source: Source | None = None) -> ObservedStat
     )
 
 
-ReadBlocks = Callable[[DesiredMap, ObservedMap, NDArray[np.uint8]], Iterator[ObservedBlock]]
-"""Reads the slots of a live map, each as deep as its `Depth`, shape (slots,), in blocks of about BLOCK_ENTRIES rows."""
-
-
 def _occupied(path: PurePath, desired: DesiredState, source: Source) -> frozenset[int]:
     """The occupied slots of an array."""
     seen = source.entries(path, None, deep=True)
@@ -101,19 +97,26 @@ def _occupied(path: PurePath, desired: DesiredState, source: Source) -> frozense
     return frozenset(int.from_bytes(key.tobytes(), order) for key in seen.keys) if seen is not None else frozenset()
 
 
-def reader(desired: DesiredState, source: Source | None = None) -> ReadBlocks:
-    """How the maps of one desired state are read; `source` is this host if not given."""
-    asked = source or LiveSource(desired)
+class LiveReader:
+    """The live maps of one desired state as a comparison reads them; `source` is this host if not given."""
 
-    def blocks(one: DesiredMap, observed: ObservedMap, wanted: NDArray[np.uint8]) -> Iterator[ObservedBlock]:
-        inner_maps = _Reader(one, asked, wanted)
-        for first, last in _runs(np.flatnonzero(wanted != Depth.NOTHING).tolist()):
+    def __init__(self, desired: DesiredState, source: Source | None = None) -> None:
+        self._desired = desired
+        self._source = source or LiveSource(desired)
+
+    def blocks(self, one: DesiredMap, live: ObservedMap, depth: NDArray[np.uint8]) -> Iterator[ObservedBlock]:
+        reader, path = _Reader(one, self._source, depth), map_path(self._desired, one)
+        for first, last in _runs(np.flatnonzero(depth != Depth.NOTHING).tolist()):
             at = first
             while at < last:
-                at, block = inner_maps.block(map_path(desired, one), observed, at, last)
+                at, block = reader.block(path, live, at, last)
                 yield block
 
-    return blocks
+    def frozen(self, one: DesiredMap, numbers: Sequence[int]) -> frozenset[int]:
+        return self._source.frozen(map_path(self._desired, one), numbers)
+
+    def users(self, observed: ObservedState) -> Mapping[int, tuple[str, ...]]:
+        return self._source.users({program.id: pin for pin, program in observed.programs.items()})
 
 
 def _runs(numbers: list[int]) -> Iterator[tuple[int, int]]:
@@ -174,9 +177,9 @@ def _map(path: PurePath, desired: DesiredMap | None, source: Source) -> Observed
         return None
     if desired is None or desired.outer is None or not seen.shape.is_outer:
         one = ObservedSlots(np.zeros((1, 0), np.uint8), np.array([seen.id], np.uint32))
-        return ObservedMap(seen.id, seen.shape, None if seen.shape.is_outer else seen.shape, one)
+        return ObservedMap(seen.id, seen.shape, None if seen.shape.is_outer else seen.shape, one, seen.frozen)
     order = entry_table.order_of(seen.keys, desired.outer.key.number_order)
     slots = ObservedSlots(seen.keys[order], seen.inner_ids[order])
     # The kernel holds all inner maps to one template: the first that is still there tells it.
     shapes = (shape for number in slots.inner_ids.tolist() if (shape := source.inner_shape(path, number)) is not None)
-    return ObservedMap(seen.id, seen.shape, next(shapes, None), slots)
+    return ObservedMap(seen.id, seen.shape, next(shapes, None), slots, seen.frozen)

@@ -13,6 +13,7 @@ from typing import Annotated, Final, Literal
 
 import msgspec
 import numpy as np
+from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from provisioner.codec.resolve import Lookup
@@ -38,6 +39,7 @@ _TAKE_ANEW: Final = "take the snapshot anew, with this spec"
 class Header(msgspec.Struct, frozen=True):
     """Where and when it was taken (UTC, ISO 8601), and all that is not in columns.
 
+    `frozen` has the ids of frozen maps, `users` the programs that use each map, by the map's id.
     `interfaces` and `cgroups` are all that the host has, by name and by path below the mount. `inner_pins`, `access`
     and `groups` are there where the spec asks for them, as a `Source` gives them.
     """
@@ -60,6 +62,8 @@ class Header(msgspec.Struct, frozen=True):
     access: Mapping[str, Access] = {}
     groups: Mapping[str, U32] = {}
     namespaces: Mapping[str, Id] = {}
+    frozen: tuple[Id, ...] = ()
+    users: Mapping[Id, tuple[str, ...]] = {}
 
 
 class Held(msgspec.Struct, frozen=True):
@@ -155,7 +159,9 @@ class Snapshot(msgspec.Struct, frozen=True):
         if found is None and str(path.parent) != self.header.pin_root:
             what = f"the snapshot does not tell whether there is a map at {path}"
             raise InputError(Problem(what, hint=_TAKE_ANEW, address=str(path)))
-        return found if found is not None and found.id else None
+        if found is None or not found.id:
+            return None
+        return replace(found, frozen=found.id in self.header.frozen)
 
     def inner_shape(self, path: PurePath, number: int) -> MapShape | None:  # noqa: ARG002 (ids are enough here)
         found = self._held(number)
@@ -200,6 +206,12 @@ class Snapshot(msgspec.Struct, frozen=True):
                 values.append(seen.values)
         sizes = np.array(capacities, np.uint32), np.array(counts, np.int64)
         return SeenInnerMaps(*sizes, np.concatenate(keys[1:] or keys), np.concatenate(values[1:] or values))
+
+    def frozen(self, path: PurePath, numbers: Sequence[int]) -> frozenset[int]:  # noqa: ARG002 (ids are enough here)
+        return frozenset(numbers).intersection(self.header.frozen)
+
+    def users(self, own: Mapping[int, str]) -> Mapping[int, tuple[str, ...]]:  # noqa: ARG002 (taken for one project)
+        return self.header.users
 
     def program(self, path: PurePath) -> ObservedProgram:
         return self.header.programs[path.name]

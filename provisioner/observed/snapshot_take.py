@@ -37,6 +37,12 @@ def take(desired: DesiredState, btf_pins: Collection[str] = ()) -> Snapshot:
     paths = {*wanted, *(str(root / pin) for pin in pins if not pin.startswith("_"))}
     maps = {path: seen for path in sorted(paths) if (seen := _map(source, path, wanted.get(path))) is not None}
     programs = {program.pin for one in desired.objects.values() for program in one.programs} & set(pins)
+    own = {seen.id for seen in maps.values() if seen.id}
+    frozen = {seen.id for seen in maps.values() if seen.frozen}
+    for path, seen in maps.items():
+        frozen |= source.frozen(Path(path), sorted(set(seen.inner_ids.tolist())))
+    pinned = {pin: source.program(root / pin) for pin in sorted(programs)}
+    users = source.users({program.id: pin for pin, program in pinned.items()})
     meta = source.meta(root / META_PIN).to_json() if META_PIN in pins else None
     inner_pins = source.inner_pins(root)
     system = os.uname()
@@ -51,7 +57,7 @@ def take(desired: DesiredState, btf_pins: Collection[str] = ()) -> Snapshot:
         exists=source.exists(root),
         pins=pins,
         meta=meta,
-        programs={pin: source.program(root / pin) for pin in sorted(programs)},
+        programs=pinned,
         links={pin: source.link(root / pin) for pin in pins if is_link(pin)},
         interfaces=this_host.interfaces(),
         cgroups=this_host.cgroups(),
@@ -61,6 +67,8 @@ def take(desired: DesiredState, btf_pins: Collection[str] = ()) -> Snapshot:
             if point.kind == "netns" and (number := source.number(point)) is not None
         },
         inner_pins=inner_pins,
+        frozen=tuple(sorted(frozen)),
+        users={number: names for number, names in sorted(users.items()) if number in own},
         access=source.access(root, managed(pins, inner_pins)) if desired.has_access else {},
         groups={desired.pin_group: source.gid(desired.pin_group)} if desired.pin_group is not None else {},
     )

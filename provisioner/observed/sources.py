@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 from provisioner.model.access import Access
 from provisioner.model.attachment import AttachPoint
+from provisioner.model.desired import DesiredMap
 from provisioner.model.map_shape import MapShape
-from provisioner.model.observed import ObservedLink, ObservedProgram
+from provisioner.model.observed import ObservedBlock, ObservedLink, ObservedMap, ObservedProgram, ObservedState
 from provisioner.model.record import Meta
 from provisioner.model.types import Bytes
 
@@ -37,6 +38,7 @@ class SeenMap(msgspec.Struct, frozen=True):
     shape: MapShape
     keys: Bytes
     inner_ids: NDArray[np.uint32]
+    frozen: bool = False
 
 
 class SeenEntries(msgspec.Struct, frozen=True):
@@ -96,9 +98,28 @@ class Source(Protocol):
         Of one that is not `whole`, its capacity alone. `template` has the sizes that they all have.
         """
 
+    def frozen(self, path: PurePath, numbers: Sequence[int]) -> frozenset[int]:
+        """Those of inner maps of the outer map at `path`, by their ids, that user space can no longer write."""
+
+    def users(self, own: Mapping[int, str]) -> Mapping[int, tuple[str, ...]]:
+        """The loaded programs that use each map, by the map's id. `own` has the pins of the project's, by id."""
+
     def program(self, path: PurePath) -> ObservedProgram: ...
 
     def link(self, path: PurePath) -> ObservedLink: ...
 
     def number(self, point: AttachPoint) -> int | None:
         """The ifindex, cgroup id or inode of an attach point; None if it does not exist."""
+
+
+class LiveMaps(Protocol):
+    """What a comparison reads of live maps."""
+
+    def blocks(self, one: DesiredMap, live: ObservedMap, depth: NDArray[np.uint8]) -> Iterable[ObservedBlock]:
+        """The slots of a live map in blocks of about BLOCK_ENTRIES rows; `depth`, shape (slots,), has their `Depth`."""
+
+    def frozen(self, one: DesiredMap, numbers: Sequence[int]) -> frozenset[int]:
+        """Those of the inner maps of an outer map, by their ids, that user space can no longer write."""
+
+    def users(self, observed: ObservedState) -> Mapping[int, tuple[str, ...]]:
+        """The loaded programs that use each map, by the map's id: by their pin, or as `name (id 7)`."""

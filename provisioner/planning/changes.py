@@ -48,13 +48,15 @@ class Reason(IntEnum):
     NOT_OWNED = 10
     NOT_TARGETED = 11
     PRESET = 12
+    FROZEN = 13
 
 
 class SlotChanges(msgspec.Struct, frozen=True):
     """Every slot of either side, in the order that people read keys; all columns have shape (s,), `keys` (s, size).
 
     `desired` and `observed` are the slot's numbers in either state, -1 where it has none. The counts are net
-    differences of entries, whatever way the slot is updated.
+    differences of entries, whatever way the slot is updated. `others` is the room that live entries take which stay
+    although the spec does not have them: their number, in an array the highest index and one.
     """
 
     keys: Bytes
@@ -66,6 +68,7 @@ class SlotChanges(msgspec.Struct, frozen=True):
     updates: Index
     deletes: Index
     unchanged: Index
+    others: Index
     capacity_before: NDArray[np.uint32]
 
     def where(self, action: Action) -> Index:

@@ -5,33 +5,30 @@ Entries arrive in blocks while they are compared, from a reader that the caller 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
+from msgspec.structs import replace
 
 from provisioner.model.desired import DesiredMap, DesiredState
-from provisioner.model.observed import ObservedBlock, ObservedMap, ObservedState
+from provisioner.model.observed import ObservedState
+from provisioner.observed.sources import LiveMaps
 from provisioner.planning import jumps
-from provisioner.planning.changes import MapChange
+from provisioner.planning.changes import Action, MapChange
 from provisioner.planning.diff import diff_map, held_twice, slots_to_read
 from provisioner.planning.diff_objects import diff_links, diff_object
 from provisioner.planning.hazards import Overrides
 from provisioner.planning.plan import Plan, make_plan
+from provisioner.planning.second_look import look
 
 if TYPE_CHECKING:
     from provisioner.planning.targets import Targets
-
-ReadBlocks = Callable[[DesiredMap, ObservedMap, NDArray[np.uint8]], Iterable[ObservedBlock]]
-"""Reads the slots of a live map, each as deep as its `Depth`, shape (slots,)."""
 
 
 def compare(
     desired: DesiredState,
     observed: ObservedState,
     overrides: Overrides,
-    read: ReadBlocks,
+    live_maps: LiveMaps,
     *,
     check_points: bool,
     targets: Targets | None = None,
@@ -48,11 +45,13 @@ def compare(
 
     def diff(one: DesiredMap) -> MapChange:
         live = observed.maps.get(one.name)
-        blocks = () if live is None else read(one, live, slots_to_read(one, live))
-        return diff_map(one, live, blocks, observed.meta, shared)
+        blocks = () if live is None else live_maps.blocks(one, live, slots_to_read(one, live))
+        return look(diff_map(one, live, blocks, observed.meta, shared), live_maps)
 
     arrays, objects = jumps.compared(desired, observed, wanted.values(), objects, diff)
     maps = [arrays[name] if name in arrays else diff(one) for name, one in wanted.items()]
+    if any(change.action is Action.REPLACE for change in maps) or any(change.lost for change in objects.values()):
+        observed = replace(observed, users=live_maps.users(observed))
     links = diff_links(observed, objects, check_points)
     if targets is not None:
         from provisioner.planning.targets import links_of

@@ -110,6 +110,11 @@ def created(desired: DesiredMap, observed: ObservedMap | None, why: str) -> MapC
     return MapChange(desired.name, Action.REPLACE, why, desired, observed, *_created(desired, Reason.TEMPLATE))
 
 
+def writes_slots(change: MapChange) -> bool:
+    """Whether slots of an outer map are written, and not just the entries of its inner maps."""
+    return bool(np.isin(change.slots.action, (Action.CREATE, Action.REPLACE, Action.DELETE)).any())
+
+
 def deleted(desired: DesiredMap, observed: ObservedMap) -> MapChange:
     """The change that takes a live map away: all its slots, whose entries nobody needs to read.
 
@@ -153,9 +158,9 @@ def _created(desired: DesiredMap, reason: Reason) -> tuple[SlotChanges, EntryCha
 def _no_changes(keys: Bytes, desired: Index, observed: Index) -> SlotChanges:
     count = len(keys)
     action, reason = np.zeros(count, np.uint8), np.zeros(count, np.uint8)
-    inserts, updates, deletes, unchanged = (np.zeros(count, np.int64) for _ in range(4))
+    inserts, updates, deletes, unchanged, others = (np.zeros(count, np.int64) for _ in range(5))
     capacity = np.zeros(count, np.uint32)
-    return SlotChanges(keys, action, reason, desired, observed, inserts, updates, deletes, unchanged, capacity)
+    return SlotChanges(keys, action, reason, desired, observed, inserts, updates, deletes, unchanged, others, capacity)
 
 
 def _pair_up(desired: DesiredMap, observed: ObservedMap) -> SlotChanges:
@@ -199,8 +204,10 @@ def _diff_block(desired: DesiredMap, block: ObservedBlock, slots: SlotChanges, p
     if desired.entry_shape.is_array:
         # An array's element exists unwritten, as zero: to declare it so changes nothing.
         inserted = inserted[entry_table.differ(*_against_zero(desired.entries.values.take(rows[inserted], axis=0)))]
-    gone = found.right_only[_deletable(desired, wanted[right_slot[found.right_only]])]
-    gone = gone[entry_table.within(keys[gone], desired.key.number_order, desired.owned)]
+    extra = found.right_only
+    deletable = _deletable(desired, wanted[right_slot[extra]])
+    deletable &= entry_table.within(keys[extra], desired.key.number_order, desired.owned)
+    gone, stays = extra[deletable], extra[~deletable]
     changed_left, changed_right = found.both_left[both], found.both_right[both]
 
     def count(of: Index) -> Index:
@@ -210,6 +217,7 @@ def _diff_block(desired: DesiredMap, block: ObservedBlock, slots: SlotChanges, p
     slots.updates[at] = count(left_slot[changed_left])
     slots.deletes[at] = count(right_slot[gone])
     slots.unchanged[at] = count(left_slot[found.both_left]) - slots.updates[at]
+    slots.others[at] = _room_of(desired, right_slot[stays], keys[stays], len(at))
     kept = wanted[right_slot[gone]] >= 0
     gone = gone[kept]
     return EntryChanges(
@@ -224,6 +232,17 @@ def _diff_block(desired: DesiredMap, block: ObservedBlock, slots: SlotChanges, p
             (np.zeros((len(inserted), values.shape[1]), np.uint8), values[changed_right], values[gone])
         ),
     )
+
+
+def _room_of(desired: DesiredMap, slot: Index, keys: Bytes, slots: int) -> Index:
+    """The room that entries take in each of `slots` slots: their number, in an array the highest index and one."""
+    room = np.zeros(slots, np.int64)
+    if desired.entry_shape.is_array:
+        byteorder = desired.key.number_order or "little"
+        np.maximum.at(room, slot, entry_table.as_indexes(np.ascontiguousarray(keys), byteorder) + 1)
+    else:
+        np.add.at(room, slot, 1)
+    return room
 
 
 def _against_zero(values: Bytes) -> tuple[Bytes, Bytes]:

@@ -21,10 +21,13 @@ from provisioner.model.observed import ObservedState
 from provisioner.model.pins import access_of
 from provisioner.model.record import Meta
 from provisioner.model.uapi import OUTER_TYPES, MapType
+from provisioner.planning import evictions
 from provisioner.planning.changes import Action, Change, LinkChange, MapChange, ObjectChange
 from provisioner.planning.fingerprint import Part, digest, fingerprints
-from provisioner.planning.hazards import Hazard, Overrides, Refusal, deferred, hazards, refusals
+from provisioner.planning.hazards import Hazard, Overrides, Refusal, deferred, hazards
 from provisioner.planning.jumps import dropped_slots
+from provisioner.planning.room import no_room, slots_need_deletes
+from provisioner.planning.rules import refusals
 from provisioner.planning.steps import (
     Attach,
     ClaimPinRoot,
@@ -110,9 +113,18 @@ def make_plan(
     limited = targets is not None
     steps = _steps(part, observed, ordered, loads, attachments, overrides, limited)
     changes: tuple[Change, ...] = (*loads, *ordered, *attachments)
-    lost = dropped_slots(observed, loads, desired)
-    known = (*hazards(observed, ordered, loads, overrides), *lost, *deferred(attachments))
-    blocked = tuple(refusals(desired, observed, ordered, loads, overrides))
+    cpus = desired.host.possible_cpus
+    known = (
+        *hazards(observed, ordered, loads, overrides),
+        *evictions.hazards(ordered, cpus),
+        *dropped_slots(observed, loads, desired),
+        *deferred(attachments),
+    )
+    blocked = (
+        *refusals(desired, observed, ordered, loads, overrides),
+        *no_room(ordered),
+        *evictions.refusals(ordered, cpus),
+    )
     meta, wishes = wanted_meta(part, observed, limited=limited), _pin_wishes(desired, observed, steps)
     if targets is None:
         bound = digest(desired.project, desired.pin_root, meta, changes, wishes)
@@ -205,7 +217,7 @@ def _steps(
     strayed = () if limited else _strayed(desired, observed)
     if strayed:
         work.insert(0, SetAccess(strayed))
-    crowded = {change.name for change in maps if _is_crowded(change)}
+    crowded = {change.name for change in maps if slots_need_deletes(change)}
     for change in maps:
         if change.name in crowded:
             work.append(DeleteSlots(change.name, change.slots.where(Action.DELETE)))
@@ -229,14 +241,6 @@ def _steps(
     claimed = ClaimPinRoot(tuple(sorted(loaded)), tuple(sorted(own_pins(desired))))
     claim: tuple[Step, ...] = () if observed.meta is not None and not loaded else (claimed,)
     return (*swept, *claim, *work, RecordMeta(meta))
-
-
-def _is_crowded(change: MapChange) -> bool:
-    """Whether new slots find room only once others are deleted; else programs never miss a key while they wait."""
-    live = int((change.slots.observed >= 0).sum())
-    return not change.desired.shape.is_array and live + len(change.slots.where(Action.CREATE)) > (
-        change.desired.shape.max_entries
-    )
 
 
 def _fill_steps(change: MapChange, loaded: bool, pinned: frozenset[int] | None) -> list[Step]:

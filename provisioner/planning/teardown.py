@@ -12,8 +12,9 @@ from provisioner.model.observed import ObservedState
 from provisioner.model.pins import META_PIN, adopted_pins
 from provisioner.planning.changes import Action, Change, LinkChange, MapChange
 from provisioner.planning.diff import deleted
-from provisioner.planning.hazards import Hazard, Overrides, Refusal, Severity, adopted_shape, made_here
+from provisioner.planning.hazards import Hazard, Overrides, Refusal, Severity
 from provisioner.planning.plan import Plan, publishing_order
+from provisioner.planning.rules import adopted_shape, has_own_pins
 from provisioner.planning.steps import DeleteSlots, Detach, RemovePinRoot, Step, Sweep, Unpin, UnpinInnerMaps
 
 
@@ -83,7 +84,7 @@ def _refusals(
 ) -> Iterable[Refusal]:
     if observed.meta is not None and observed.meta.project != desired.project and not overrides.take_over:
         yield Refusal("ownership", "", f"the pin root belongs to project `{observed.meta.project}`", "--take-over")
-    if observed.meta is None and made_here(desired, observed) and not overrides.take_over:
+    if observed.meta is None and has_own_pins(desired, observed) and not overrides.take_over:
         yield Refusal("ownership", "", "there is no record that this project made these pins", "--take-over")
     protected = set(observed.meta.protected) if observed.meta is not None else set()
     for change in maps:

@@ -117,7 +117,7 @@ def _counts(plan: ReportPlan) -> Iterator[str]:
 def _alerts(plan: ReportPlan) -> Iterator[str]:
     """Refusals, then dangers, then notes."""
     for refusal in plan.blocked:
-        way_out = f"; {_text(refusal.override)} allows it" if refusal.override else ""
+        way_out = f"; {_text(refusal.remedy)}" if refusal.remedy else ""
         message = f"{_about(refusal.address)}{_text(refusal.message)} (<code>{_text(refusal.rule)}</code>{way_out})"
         yield f"<p class='alert refused'><b>Refused</b> {message}.</p>\n"
     for hazard in sorted(plan.hazards, key=lambda one: one.severity is not Severity.DANGER):

@@ -113,7 +113,7 @@ def _alerts(plan: ReportPlan) -> Iterator[str]:
     """Refusals and hazards as GitHub's alerts, the most severe first. Elsewhere they look like quotations."""
     refused = [
         f"{_about(one.address)}{prose(one.message)} ({code(one.rule)}"
-        + (f"; {prose(one.override)} allows it)." if one.override else ").")
+        + (f"; {prose(one.remedy)})." if one.remedy else ").")
         for one in plan.blocked
     ]
     dangers = [f"{_about(one.address)}{prose(one.message)}." for one in plan.hazards if one.severity is Severity.DANGER]

@@ -113,7 +113,7 @@ def _hazards(plan: ReportPlan, style: Style) -> Iterator[str]:
 
 def _refusals(plan: ReportPlan, style: Style) -> Iterator[str]:
     for refusal in plan.blocked:
-        way_out = f"; {refusal.override} allows it" if refusal.override else ""
+        way_out = f"; {refusal.remedy}" if refusal.remedy else ""
         yield f"{style('Refused', 'red')}: {_about(refusal.address)}{refusal.message} ({refusal.rule}{way_out})."
 
 

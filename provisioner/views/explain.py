@@ -126,7 +126,7 @@ class _Explainer:
             return None
         depth = np.full(len(live.slots.inner_ids), Depth.NOTHING, np.uint8)
         depth[number] = Depth.ENTRIES
-        for block in observe.reader(self._plan.desired, self._source)(one, live, depth):
+        for block in observe.LiveReader(self._plan.desired, self._source).blocks(one, live, depth):
             keys, values = block.entries.slot(0)
             at = _row(keys, key)
             if at >= 0:

@@ -45,6 +45,7 @@ REASONS: Final = {
     Reason.ASKED: "the spec says `update: replace`",
     Reason.TEMPLATE: "the outer map is made anew",
     Reason.NOT_OWNED: "its key is not among `owned_keys`",
+    Reason.FROZEN: "its inner map is frozen",
     Reason.NOT_TARGETED: "the plan is limited to other slots",
     Reason.PRESET: "the object fills this slot",
 }

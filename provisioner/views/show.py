@@ -52,7 +52,7 @@ class _Looker:
         self._known = known
         self._limits = limits
         self._place = place
-        self._blocks = observe.reader(plan.desired)
+        self._live_maps = observe.LiveReader(plan.desired)
 
     def map(self, change: MapChange) -> Node:
         one, live = change.desired, change.observed
@@ -149,7 +149,7 @@ class _Looker:
         deep = Depth.ENTRIES if one.entry_shape.is_listable else Depth.SHAPE
         depth = np.full(len(live.slots.inner_ids), Depth.NOTHING, np.uint8)
         depth[numbers[numbers >= 0]] = deep
-        for block in self._blocks(one, live, depth):
+        for block in self._live_maps.blocks(one, live, depth):
             for at in range(block.last - block.first):
                 yield block.entries.slot(at)
 

@@ -13,7 +13,7 @@ from provisioner.model.entry_table import EntryTable
 from provisioner.model.location import Location
 from provisioner.model.map_shape import MapShape
 from provisioner.model.observed import ObservedBlock, ObservedMap, ObservedSlots
-from provisioner.model.spec import ChangeLimits, Contents, ExtraInnerMaps, Update
+from provisioner.model.spec import ChangeLimits, Contents, ExtraInnerMaps, OnReplace, Update
 from provisioner.model.uapi import MapType
 
 HERE = Location("spec.yaml", 1, 1)
@@ -64,6 +64,8 @@ def desired(
     prevent_destroy: bool = False,
     owned: tuple[tuple[int, int], ...] = (),
     owned_slots: tuple[tuple[int, int], ...] = (),
+    on_replace: OnReplace | None = None,
+    adopted: str | None = None,
 ) -> DesiredMap:
     assert U32 is not None
     assert U64 is not None
@@ -83,14 +85,14 @@ def desired(
         entry_shape=inner,
         outer=OuterPolicy(U32, "inner", extra, (), owned_slots),
         object=None,
-        adopted=None,
+        adopted=adopted,
         key=U32,
         value=U64,
         slots=slots,
         entries=entries,
         sources=Sources(("spec.yaml",), np.zeros(rows, np.uint16), np.ones(rows, np.uint32)),
         update=update,
-        on_replace=None,
+        on_replace=on_replace,
         owned=owned,
         limits=limits,
         prevent_destroy=prevent_destroy,

@@ -1,0 +1,155 @@
+"""The rules that stop an apply: ownership, protection, limits, what the kernel would refuse. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+import numpy as np
+
+from provisioner.model.desired import DesiredState
+from provisioner.model.location import Location
+from provisioner.model.map_shape import shape_differences
+from provisioner.model.observed import ObservedState
+from provisioner.model.spec import ChangeLimits, ExtraInnerMaps
+from provisioner.model.words import plural
+from provisioner.planning.changes import Action, MapChange, ObjectChange, Reason
+from provisioner.planning.hazards import Overrides, Refusal, replaced_with_others, users_of
+
+DEFAULT_DELETE_PERCENT: Final = 30
+DEFAULT_AT_LEAST: Final = 10
+
+
+def refusals(
+    desired: DesiredState,
+    observed: ObservedState,
+    maps: list[MapChange],
+    objects: list[ObjectChange],
+    overrides: Overrides,
+) -> Iterator[Refusal]:
+    """Every rule that forbids the changes and that `overrides` do not lift."""
+    if not overrides.take_over:
+        yield from _ownership(desired, observed)
+    for change in maps:
+        yield from _of_map(change, desired, overrides)
+    if not overrides.allow_recreate:
+        yield from _recreated(observed, maps, objects)
+
+
+def adopted_shape(change: MapChange) -> Refusal:
+    """The adopted map, which another owner made, is not the one that the spec describes."""
+    what = f"the adopted map differs from the spec: {change.reason}; only its owner can recreate it"
+    return Refusal("adopted-shape", change.name, what, "", _asks_for_shape(change))
+
+
+def has_own_pins(desired: DesiredState, observed: ObservedState) -> bool:
+    """Whether the pin root holds what the spec names; adopted maps are pinned elsewhere."""
+    own = any(desired.maps[name].adopted is None for name in observed.maps)
+    return own or bool(observed.object_maps or observed.programs or observed.links)
+
+
+def _ownership(desired: DesiredState, observed: ObservedState) -> Iterator[Refusal]:
+    if observed.meta is not None and observed.meta.project != desired.project:
+        yield Refusal("ownership", "", f"the pin root belongs to project `{observed.meta.project}`", "--take-over")
+    if observed.exists and observed.meta is None and has_own_pins(desired, observed):
+        what = "the pin root has pins with names of the spec, and no record that this project made them"
+        yield Refusal("ownership", "", what, "--take-over")
+
+
+def _of_map(change: MapChange, desired: DesiredState, overrides: Overrides) -> Iterator[Refusal]:
+    one = change.desired
+    recreated = change.action is Action.REPLACE and not one.is_generational
+    if one.adopted is not None and recreated:
+        yield adopted_shape(change)
+    elif one.adopted is not None and change.action is Action.CREATE:
+        yield Refusal("adopted-missing", change.name, f"no map is pinned at {one.adopted}", "", one.where)
+    elif recreated and one.prevent_destroy:
+        what = f"the spec protects the map, and it would be recreated ({change.reason})"
+        yield Refusal("prevent_destroy", change.name, what, "", one.where)
+    if one.outer is not None and one.outer.extra_inner_maps is ExtraInnerMaps.FAIL:
+        extra = int((change.slots.reason[change.slots.where(Action.KEEP)] == Reason.NOT_IN_SPEC).sum())
+        if extra:
+            what = f"{plural(extra, 'live inner map')} not in the spec"
+            yield Refusal("extra_inner_maps", change.name, what, "", one.where)
+    rows = replaced_with_others(change)
+    if rows and one.on_replace is None:
+        what = f"{plural(len(rows), 'inner map')} that can hold entries of others would be replaced"
+        place = one.slots.places[change.slots.desired[rows[0]]]
+        override = "`on_replace: copy` or `drop` in the spec"
+        yield Refusal("on_replace", change.slot_address(rows[0]), what, override, place)
+    yield from _frozen(change)
+    if not overrides.approve_deletes:
+        yield from _limit(change, one.limits or desired.limits)
+
+
+def _frozen(change: MapChange) -> Iterator[Refusal]:
+    """Frozen maps that would be written: user space cannot, and policy does not allow to replace them."""
+    one, slots = change.desired, change.slots
+    if change.action is not Action.UPDATE or change.observed is None:
+        return
+    rows = np.flatnonzero((slots.action == Action.UPDATE) & (slots.reason == Reason.FROZEN))
+    if len(rows):
+        more = f", as are {len(rows) - 1:,} others" if len(rows) > 1 else ""
+        what = f"the inner map is frozen and cannot be written in place{more}"
+        hint = "set `update: auto` or `update: replace`, which replaces it"
+        place = one.slots.places[slots.desired[rows[0]]]
+        yield Refusal("frozen", change.slot_address(int(rows[0])), what, "", place, hint)
+    written = np.isin(slots.action, (Action.CREATE, Action.REPLACE, Action.DELETE)).any()
+    if change.observed.frozen and (one.outer is None or written):
+        yield Refusal("frozen", change.name, "the map is frozen and cannot be written", "", one.where, _thaw(change))
+
+
+def _thaw(change: MapChange) -> str:
+    one = change.desired
+    if one.adopted is not None:
+        return "ask its owner to recreate it"
+    if one.object is not None:
+        return f"remove its pin, and the next apply loads {one.object} again with a new map"
+    return "apply without --target: the whole map is recreated"
+
+
+def _recreated(
+    observed: ObservedState, maps: Iterable[MapChange], objects: Iterable[ObjectChange]
+) -> Iterator[Refusal]:
+    """Live maps of ours whose contents would be lost, by name."""
+    by_name = {change.name: change for change in maps}
+    lost = {name: why for load in objects for name, why in load.lost}
+    lost |= {
+        name: change.reason
+        for name, change in by_name.items()
+        if change.action is Action.REPLACE and change.desired.adopted is None and not change.desired.is_generational
+    }
+    for name, why in sorted(lost.items()):
+        change = by_name.get(name)
+        live = observed.object_maps.get(name) if change is None else change.observed
+        users = users_of(observed, live.id) if live is not None else ""
+        what = f"the live map would be recreated and its contents lost: {why}"
+        place = _asks_for_shape(change) if change is not None else None
+        yield Refusal("recreate", name, "; ".join(filter(None, (what, users))), "--allow-recreate", place)
+
+
+def _asks_for_shape(change: MapChange) -> Location | None:
+    """The place in the spec of what differs: the inner template, or the map itself."""
+    desired, observed = change.desired, change.observed
+    own = observed is not None and bool(shape_differences(desired.shape, observed.shape))
+    return desired.where if desired.outer is None or own else desired.outer.template_where or desired.where
+
+
+def _limit(change: MapChange, limits: ChangeLimits | None) -> Iterator[Refusal]:
+    """Refuse to delete or update more than a share of what is live; `at_least` things may always change."""
+    at_least = limits.at_least if limits and limits.at_least is not None else DEFAULT_AT_LEAST
+    deletes = limits.delete_percent if limits and limits.delete_percent is not None else DEFAULT_DELETE_PERCENT
+    updates = limits.update_percent if limits else None
+    slots = change.slots
+    live = int((slots.observed >= 0).sum())
+    entries = int((slots.unchanged + slots.updates + slots.deletes).sum())
+    counts = [
+        ("delete_percent", "inner maps deleted", len(slots.where(Action.DELETE)), live, deletes),
+        ("delete_percent", "entries deleted", int(slots.deletes.sum()), entries, deletes),
+        ("update_percent", "entries updated", int(slots.updates.sum()), entries, updates),
+    ]
+    for rule, what, count, of, percent in counts:
+        if percent is not None and count > at_least and count * 100 > percent * of:
+            message = f"{count:,} of {of:,} {what}: more than {percent} %"
+            yield Refusal(rule, change.name, message, "--approve-deletes")
+            return

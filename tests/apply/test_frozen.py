@@ -1,0 +1,112 @@
+"""Frozen maps, which user space cannot write: the plan replaces them where policy allows it, or refuses."""
+
+from __future__ import annotations
+
+import pytest
+
+from provisioner.kernel import maps
+from provisioner.kernel.fd import InnerId
+from provisioner.model.errors import RefusedError
+from provisioner.planning.changes import Action, Reason
+from provisioner.planning.hazards import Overrides
+from tests.apply.conftest import Bench
+from tests.apply.test_ownership import u32
+
+
+def spec(value: int, policy: str = "", slots: str = "", shared: bool = False) -> str:
+    inner = "shared: common" if shared else f"entries: {{1: {value}}}"
+    return f"""
+inner_templates: {{one: {{type: hash, key: u32, value: u32, max_entries: 8, {policy}}}}}
+shared_inner_maps: {{common: {{inner: one, entries: {{1: {value}}}}}}}
+outer_maps:
+  outer: {{type: hash_of_maps, key: u32, max_entries: 8, inner: one, inner_maps: {{1: {{{inner}}} {slots}}}}}
+maps:
+  plain: {{type: hash, key: u32, value: u32, max_entries: 8, entries: {{1: 1}}}}
+"""
+
+
+def freeze_inner(bench: Bench) -> None:
+    with maps.open_id(InnerId(bench.ids("outer")[u32(1)])) as inner:
+        maps.freeze(inner)
+
+
+def freeze(bench: Bench, name: str) -> None:
+    with maps.open_pin(bench.root / name) as fd:
+        maps.freeze(fd)
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_a_frozen_inner_map_is_replaced(bench: Bench, shared: bool) -> None:
+    slots = ", 2: {shared: common}" if shared else ""
+    bench.apply(spec(1, slots=slots, shared=shared))
+    freeze_inner(bench)
+    assert bench.plan(spec(1, slots=slots, shared=shared)).steps == ()
+    plan, _ = bench.settle(spec(2, slots=slots, shared=shared))
+    change = plan.maps["outer"].slots
+    assert set(zip(change.action.tolist(), change.reason.tolist(), strict=True)) == {(Action.REPLACE, Reason.FROZEN)}
+    assert bench.tree("outer")[u32(1)] == {u32(1): u32(2)}
+
+
+def refused(bench: Bench, text: str) -> set[tuple[str, str]]:
+    """The id and address of each refusal, by plan and apply alike."""
+    plan = bench.plan(text)
+    with pytest.raises(RefusedError) as error:
+        bench.apply(text)
+    found = {(one.rule, one.address) for one in plan.blocked}
+    assert found == {(one.id, one.address) for one in error.value.problems}
+    assert all(one.hint and one.where is not None for one in error.value.problems)
+    return found
+
+
+def test_a_frozen_inner_map_is_not_written_in_place(bench: Bench) -> None:
+    bench.apply(spec(1, "update: in_place"))
+    freeze_inner(bench)
+    assert refused(bench, spec(2, "update: in_place")) == {("frozen", "outer[1]")}
+
+
+def test_a_frozen_inner_map_with_entries_of_others_asks_for_on_replace(bench: Bench) -> None:
+    bench.apply(spec(1, "contents: present"))
+    freeze_inner(bench)
+    assert refused(bench, spec(2, "contents: present")) == {("on_replace", "outer[1]")}
+    bench.settle(spec(2, "contents: present, on_replace: copy"))
+
+
+def test_a_frozen_outer_map_is_recreated_only_if_that_is_allowed(bench: Bench) -> None:
+    bench.apply(spec(1))
+    freeze(bench, "outer")
+    bench.settle(spec(2))  # in place: the slots are not written
+    bench.overrides = Overrides(approve_deletes=True)
+    assert refused(bench, spec(2, slots=", 3: {}")) == {("recreate", "outer")}
+    bench.overrides = Overrides(allow_recreate=True)
+    bench.settle(spec(2, slots=", 3: {}"))
+    assert set(bench.ids("outer")) == {u32(1), u32(3)}
+
+
+def test_a_slot_alone_does_not_recreate_a_frozen_outer_map(bench: Bench) -> None:
+    bench.apply(spec(1))
+    freeze(bench, "outer")
+    plan = bench.load(spec(1, slots=", 3: {}")).plan(bench.overrides, targets=["outer[3]"])
+    assert [(one.rule, one.address) for one in plan.blocked] == [("frozen", "outer")]
+
+
+def test_a_frozen_plain_map_is_recreated_only_if_that_is_allowed(bench: Bench) -> None:
+    bench.apply(spec(1))
+    freeze(bench, "plain")
+    assert bench.plan(spec(1)).steps == ()
+    text = spec(1).replace("entries: {1: 1}}\n", "entries: {1: 2}}\n")
+    bench.overrides = Overrides()
+    assert refused(bench, text) == {("recreate", "plain")}
+    bench.overrides = Overrides(allow_recreate=True)
+    bench.settle(text)
+    assert bench.entries("plain") == {u32(1): u32(2)}
+
+
+def test_a_frozen_map_of_another_owner_is_refused(bench: Bench) -> None:
+    bench.apply(spec(1))
+    freeze(bench, "outer")
+    pin = bench.root / "outer"
+    bench.root = bench.root.parent / "reader"
+    bench.allow_outside = True
+    text = spec(1).replace("outer: {type", f"outer: {{pin: {pin}, type").replace("1: {entries: {1: 1}}", "3: {}")
+    head, _, _ = text.partition("maps:\n  plain")
+    assert refused(bench, head) == {("frozen", "outer")}
