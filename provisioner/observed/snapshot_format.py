@@ -90,7 +90,7 @@ def to_bytes(snapshot: Snapshot) -> bytes:
             columns |= {f"maps/{number}/keys": seen.keys, f"maps/{number}/ids": seen.inner_ids}
     for number, held in enumerate(snapshot.held):
         columns |= {f"held/{number}/{name}": getattr(held, name) for name in _COLUMNS}
-    header = {"format": FORMAT, "version": VERSION, **msgspec.to_builtins(snapshot.header)}
+    header = {"format": FORMAT, "version": VERSION, **msgspec.to_builtins(snapshot.header, str_keys=True)}
     header |= {"maps": listed, "held": [held.shape for held in snapshot.held], "btf": sorted(snapshot.btf)}
     stream = io.BytesIO()
     with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED, compresslevel=6) as archive:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,8 @@ class Bench:
     overrides: Overrides = ALL
     options: Options = field(default_factory=Options)
     allow_outside: bool = False
+    planned: Callable[[Plan], None] | None = None
+    """Called between the plan and the apply."""
 
     def load(self, text: str, *, contents: bool = True) -> Project:
         spec = self.folder / "spec.yaml"
@@ -40,7 +42,7 @@ class Bench:
         return self.load(text).plan(self.overrides, **how)
 
     def apply(self, text: str) -> tuple[Plan, Result]:
-        return self.load(text).apply(self.overrides, self.options)
+        return self.load(text).apply(self.overrides, self.options, planned=self.planned)
 
     def settle(self, text: str) -> tuple[Plan, Result]:
         """Apply, then hold apply to its promises: fds as before, and nothing left to do."""

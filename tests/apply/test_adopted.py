@@ -160,7 +160,7 @@ def test_a_map_that_differs_is_not_made_anew(bench: Bench, others: Others) -> No
 
 def test_a_map_that_is_not_there_is_not_made(bench: Bench, others: Others) -> None:
     bpffs.unpin(others.plain)
-    with pytest.raises(RefusedError, match="there is no map at"):
+    with pytest.raises(RefusedError, match="no map is pinned at"):
         bench.apply(others.spec(SAME))
     assert not bench.root.exists()
 

@@ -16,6 +16,7 @@ from provisioner.model.errors import InterruptError, ProvisionerError, RefusedEr
 from provisioner.model.map_shape import MapShape
 from provisioner.model.uapi import MapType
 from provisioner.planning.hazards import Overrides
+from provisioner.planning.plan import Plan
 from tests.apply.conftest import Bench
 
 
@@ -35,10 +36,15 @@ outer_maps:
 
 @contextmanager
 def frozen(bench: Bench, name: str) -> Iterator[None]:
-    """Make the last write of an apply fail: a frozen map takes none from user space."""
-    with maps.open_pin(bench.root / name) as fd:
-        maps.freeze(fd)
+    """Make the last write of an apply fail: the map is frozen after the plan, and takes none from user space."""
+
+    def freeze(_plan: Plan) -> None:
+        with maps.open_pin(bench.root / name) as fd:
+            maps.freeze(fd)
+
+    bench.planned = freeze
     yield
+    bench.planned = None
 
 
 BEFORE = "1: {entries: {1: 1}}, 2: {entries: {2: 2}}, 3: {entries: {3: 3}}"

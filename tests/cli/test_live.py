@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import re
 import signal
@@ -15,9 +16,10 @@ import pytest
 from provisioner.kernel import bpffs, maps
 from provisioner.kernel.fd import MapFd
 from provisioner.model.map_shape import MapShape
-from provisioner.model.uapi import MapType
+from provisioner.model.uapi import Command, MapType
 from tests.cli.conftest import Project
-from tests.cli.support import COMMAND, environment, lasting, on_terminal
+from tests.cli.support import COMMAND, environment, lasting, on_terminal, parsed
+from tests.promises.injection import Injector
 
 
 def test_from_nothing_and_back(project: Project) -> None:
@@ -248,18 +250,26 @@ def test_plan_ends_with_4_where_apply_would_refuse(project: Project) -> None:
     assert project.run("apply", "--yes", "--force").status == 0
 
 
-def test_a_failure_in_the_middle_ends_with_3(project: Project) -> None:
+def test_a_failure_in_the_middle_ends_with_3(project: Project, tmp_path: Path) -> None:
+    """The last batch of writes fails, that of a map which is published after the others."""
+    injector, before = Injector(tmp_path), project.spec.read_text()
+    words = ("apply", project.spec, "--pin-root", project.root, "--yes")
     project.run("apply", "--yes")
-    with bpffs.open_pin(project.root / "active", MapFd) as fd:
-        maps.freeze(fd)  # it is written last, and takes no writes any more
     project.edit("{0: 1}", "{0: 2}")
     project.edit("2: {entries: {7: 70}}", "2: {entries: {7: 70, 8: 80}}")
-    done = project.run("apply", "--yes", "--format", "json")
-    assert done.status == 3
-    assert done.document["result"]["status"] == "rolled_back"
-    assert done.document["result"]["live"] == []
-    assert "frozen" in done.errors[0]["message"]
-    left = project.run("apply", "--yes", "--no-rollback")
+    after = project.spec.read_text()
+    unhurt = injector.run(*words, under=project.root)
+    update = f"bpf {Command.MAP_UPDATE_BATCH:d}"
+    last = max(number for number, call in enumerate(unhurt.calls, 1) if call == update)
+    project.spec.write_text(before)
+    project.run("apply", "--yes")
+    project.spec.write_text(after)
+    failed = injector.run(*words, "--format", "json", under=project.root, at=last, what=errno.EPERM)
+    assert failed.status == 3
+    assert parsed(failed.out)["result"]["status"] == "rolled_back"
+    assert parsed(failed.out)["result"]["live"] == []
+    assert [error["id"] for error in parsed(failed.err)["errors"]] == ["kernel-refused"]
+    left = injector.run(*words, "--no-rollback", under=project.root, at=last, what=errno.EPERM)
     assert left.status == 3
     assert "Changes that are live:" in left.out
     assert "hint:" in left.err
@@ -325,7 +335,7 @@ def test_pins_of_nobody_are_left_alone_unless_pruned(project: Project) -> None:
     project.run("apply", "--yes")
     with maps.create(MapShape(MapType.HASH, 4, 4, 1), "stranger") as fd:
         bpffs.pin(fd, project.root / "stranger")
-    assert "Note: not named by the spec: 1 pin (stranger)" in project.run("plan").out
+    assert "Note: 1 pin not named by the spec (stranger)" in project.run("plan").out
     planned = project.run("plan", "--prune")
     assert planned.status == 2
     assert "  - stranger              unpin" in planned.out.splitlines()

@@ -85,8 +85,8 @@ def _outer(wished: WishedOuter, before: LiveMap | None, after: LiveMap, sharers:
     if after.shape != wished.shape:
         yield f" is a {after.shape}"
     if before is not None and before.id != after.id:
-        if before.slots and is_compatible(wished, before):
-            yield " was made anew for no reason"
+        if before.slots and is_compatible(wished, before) and not before.frozen:
+            yield " was recreated for no reason"
         before = None
     slots = before.slots if before is not None else {}
     for slot in slots.keys() - wished.slots.keys():
@@ -135,7 +135,7 @@ def _slot(
     equal = _meaning(kind, before.entries) == _meaning(kind, after.entries)
     if same and equal and before != after:
         yield f"changed from {before} to {after} for no reason"
-    if same and not equal and kept != wished.in_place:
+    if same and not equal and kept != (wished.in_place and not before.frozen):
         yield f"was {'written in place' if kept else 'replaced'}, against its `update`"
     if kept and not same:
         yield f"is still {before}, which somebody else holds too, or which has other room"
@@ -167,10 +167,3 @@ def excuses(wish: Wish, before: Live, templates: Mapping[int, Kind]) -> Iterator
             continue
         if not live.slots and live.id in templates and templates[live.id] != one.template:
             yield UNSEEN_TEMPLATE
-        if live.frozen or any(inner.frozen for inner in live.slots.values()):
-            yield "a map is frozen"
-        kept = {slot for slot in live.slots if one.extra == "keep" or not one.owns(slot)}
-        if len(kept | one.slots.keys()) > one.room:
-            yield "there is no room beside the slots of others"
-    if PLAIN in before and before[PLAIN].frozen:
-        yield "a map is frozen"

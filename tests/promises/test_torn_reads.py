@@ -15,6 +15,7 @@ import pytest
 from provisioner.kernel import batch, links, maps
 from provisioner.kernel.fd import InnerId
 from provisioner.model.errors import ApplyError
+from provisioner.planning.plan import Plan
 from tests.apply.conftest import Bench, bench
 
 __all__ = ["bench"]
@@ -39,7 +40,7 @@ inner_templates:
 objects:
   readers: {{file: {file}, programs: {{reader: {{pin: reader}}, counter: {{pin: counter}}}}}}
 maps:
-  zz_switch: {{type: hash, key: u32, value: u32, max_entries: 4, after: [configs, counters], entries: {{0: {switch}}}}}
+  zz_switch: {{type: hash, key: u32, value: u32, max_entries: 4, after: [configs, counters], entries: {{{switch}: 0}}}}
 outer_maps:
   configs: {{object: readers, key: u32, inner: config, inner_maps: {{0: {{entries: {{{entries}}}}}}}}}
   counters: {{object: readers, key: u32, inner: counts, inner_maps: {{0: {{max_entries: {room}}}}}}}
@@ -129,8 +130,18 @@ def test_a_rollback_brings_back_the_very_map_that_a_program_counts_in(
 ) -> None:
     bench.apply(spec(readers, 1))
     inner = bench.ids("counters")[u32(0)]
-    with maps.open_pin(bench.root / "zz_switch") as switch:
-        maps.freeze(switch)  # so that the last step of every apply fails
+
+    def fill(_plan: Plan) -> None:  # so that the last step of every apply fails
+        with maps.open_pin(bench.root / "zz_switch") as switch:
+            for key in range(100, 103):
+                maps.update(switch, u32(key), u32(0))
+
+    def empty() -> None:
+        with maps.open_pin(bench.root / "zz_switch") as switch:
+            for key in range(100, 103):
+                maps.delete(switch, u32(key))
+
+    bench.planned = fill
 
     def counted() -> int:
         with maps.open_id(InnerId(inner)) as fd:
@@ -142,6 +153,7 @@ def test_a_rollback_brings_back_the_very_map_that_a_program_counts_in(
         for attempt in range(attempts):
             with pytest.raises(ApplyError) as failed:
                 bench.apply(spec(readers, 1, room=8, switch=2 + attempt))
+            empty()
             assert failed.value.status == "rolled_back"
             assert bench.ids("counters")[u32(0)] == inner, "the same map, by its id"
             now = counted()
