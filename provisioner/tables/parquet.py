@@ -35,7 +35,7 @@ def read(file: InputFile, wanted: tuple[Wanted, ...], problems: Problems) -> Ite
         import pyarrow.compute
         import pyarrow.parquet
     except ImportError:
-        hint = "pip install 'bpf-provisioner[tables]'"
+        hint = "pip install pyarrow"
         problems.add(f"reading {file} needs pyarrow, which is not installed", wanted[0].where, hint)
         return
     try:

@@ -34,7 +34,7 @@ class Metrics:
 
             from provisioner.watch import metrics_server
         except ImportError as error:
-            hint = "install it: pip install 'bpf-provisioner[metrics]', or python3-prometheus-client"
+            hint = "pip install prometheus_client, or install the package python3-prometheus-client"
             what = f"metrics need prometheus_client: {error}"
             raise HostError(Problem(what, hint=hint, id="prometheus-client-missing")) from error
         self._prometheus = prometheus

@@ -357,7 +357,7 @@ def test_without_pyarrow_a_hint_says_what_to_install(tmp_path: Path, monkeypatch
     assert not list(read_table(reference("t.parquet"), tmp_path / "t.parquet", problems))
     [problem] = problems
     assert problem.where == AT
-    assert problem.hint == "pip install 'bpf-provisioner[tables]'"
+    assert problem.hint == "pip install pyarrow"
 
 
 def test_files_that_cannot_be_read_are_told_at_the_spec_line(tmp_path: Path) -> None:
