@@ -14,7 +14,7 @@ from typing import TypeVar
 
 import provisioner
 from provisioner.apply import Options, apply_plan
-from provisioner.kernel import bpffs
+from provisioner.kernel import locking
 
 Made = TypeVar("Made")
 
@@ -30,7 +30,7 @@ def main(spec: str) -> None:
 
     project = timed("load", lambda: provisioner.load([Path(spec)]))
     first = timed("plan", lambda: project.plan())
-    with bpffs.lock(Path(first.desired.pin_root), 0, create=True):
+    with locking.lock(Path(first.desired.pin_root), 0, create=True):
         # No look afterwards: that is what the next line measures.
         timed("steps", lambda: apply_plan(first, Options(), tuple))
     again = timed("observe", lambda: project.plan())

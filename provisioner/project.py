@@ -22,12 +22,14 @@ from provisioner.document import Document
 from provisioner.document.inputs import Inputs
 from provisioner.kernel import bpffs, maps
 from provisioner.kernel import host as this_host
+from provisioner.kernel.locking import Lock, lock
 from provisioner.kernel.memory import headrooms, memlock_headroom
 from provisioner.model.address import Place, find, parse
 from provisioner.model.desired import DesiredState
 from provisioner.model.errors import Problem, RefusedError
 from provisioner.model.host import Host
 from provisioner.model.observed import ObservedState
+from provisioner.model.pins import META_PIN
 from provisioner.model.spec import Spec
 from provisioner.observed import observe, pinned_btf
 from provisioner.observed.snapshot import Snapshot
@@ -115,7 +117,7 @@ class Project(msgspec.Struct, frozen=True):
         bpffs.check(root)
         _targets(targets, self.desired)  # what names nothing does so before there is a lock, and its folder
         existed = root.exists()
-        with _locked(self.desired, lock_timeout, create=True):
+        with _locked(self.desired, lock_timeout, create=True) as locks:
             done = False
             try:
                 held = this_host.capabilities()
@@ -134,9 +136,11 @@ class Project(msgspec.Struct, frozen=True):
                         current, options or Options(), lambda: _differences(self, overrides, current, targets)
                     )
                 done = result.status is Status.APPLIED
+                for each in locks:
+                    each.keeps = True
             finally:
                 if not existed and not done and not bpffs.list_pins(root):
-                    bpffs.remove_dir(root)
+                    locks[-1].remove_directory()
         return current, result
 
     def targets(self, addresses: Sequence[str]) -> tuple[str, ...]:
@@ -170,7 +174,7 @@ class Project(msgspec.Struct, frozen=True):
             if planned is not None:
                 planned(current)
             return current, apply_plan(current, options or Options(), tuple)
-        with _locked(self.desired, lock_timeout):
+        with _locked(self.desired, lock_timeout) as locks:
             current = self.plan_destroy(overrides)
             if planned is not None:
                 planned(current)
@@ -179,7 +183,10 @@ class Project(msgspec.Struct, frozen=True):
             if current.steps and confirm is not None and not confirm(current):
                 raise RefusedError(Problem("not confirmed: nothing was changed", id="not-confirmed"))
             with recorded("destroy", current, self.document.digest):
-                return current, apply_plan(current, options or Options(rollback=False), tuple)
+                result = apply_plan(current, options or Options(rollback=False), tuple)
+            for each in locks:
+                each.keeps = (each.directory / META_PIN).exists()
+            return current, result
 
     def snapshot(self) -> Snapshot:
         """What plans of this project ask of this host. Changes nothing. Raises HostError."""
@@ -289,18 +296,19 @@ def _targets(texts: Sequence[str], desired: DesiredState) -> Targets | None:
 
 
 @contextmanager
-def _locked(desired: DesiredState, timeout: float, *, create: bool = False) -> Iterator[None]:
-    """Hold the lock of the pin root, and of the folders that adopted maps are pinned in: each has one writer.
+def _locked(desired: DesiredState, timeout: float, *, create: bool = False) -> Iterator[list[Lock]]:
+    """Hold the lock of the pin root, and of the directories that adopted maps are pinned in: each has one writer.
 
-    The pin root comes last: where another lock is held, it is not made in vain.
+    The pin root comes last: where another lock is held, it is not created in vain.
     """
     root = Path(desired.pin_root)
     others = {Path(one.adopted).parent for one in desired.maps.values() if one.adopted is not None}
     with ExitStack() as held:
-        for folder in sorted(folder for folder in others - {root} if folder.is_dir()):
-            held.enter_context(bpffs.lock(folder, timeout))
-        held.enter_context(bpffs.lock(root, timeout, create=create))
-        yield
+        locks = [
+            held.enter_context(lock(directory, timeout))
+            for directory in sorted(directory for directory in others - {root} if directory.is_dir())
+        ]
+        yield [*locks, held.enter_context(lock(root, timeout, create=create))]
 
 
 def _held(current: Plan) -> frozenset[str]:

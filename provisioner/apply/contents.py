@@ -84,7 +84,8 @@ def delete(tx: Transaction, step: DeleteSlots) -> None:
         what = f"{plural(len(step.slots), 'inner map')} deleted from {change.name}"
         keys = np.ascontiguousarray(change.slots.keys[step.slots])
         emptied = np.zeros(len(step.slots), np.uint32)
-        with tx.journal.noting(Undo(what, partial(_unpublish, tx, change, step.slots, emptied))):
+        undo = Undo(what, partial(_unpublish, tx, change, step.slots, emptied), is_removal=True)
+        with tx.journal.noting(undo):
             tx.progress.grace_periods += batch.unpublish(outer, keys, name=change.name)
 
 

@@ -19,11 +19,15 @@ from provisioner.model.errors import RefusedError
 
 
 class Undo(msgspec.Struct, frozen=True, eq=False):
-    """How to take one thing back, and what it is. `visible` ones can be seen by programs, or by other tools."""
+    """How to take one thing back, and what it is.
+
+    `visible` ones can be seen by programs, or by other tools; `is_removal` says that what was seen is gone.
+    """
 
     what: str
     run: Callable[[], None]
     visible: bool = True
+    is_removal: bool = False
 
 
 class Journal:
@@ -55,9 +59,14 @@ class Journal:
                 self._undos[self._undos.index(undo)] = written(error.written)
             raise
 
-    def visible(self) -> list[str]:
-        """What programs or other tools can see of it."""
-        return [undo.what for undo in self._undos if undo.visible]
+    @property
+    def is_visible(self) -> bool:
+        """Whether programs or other tools can see a difference."""
+        return any(undo.visible for undo in self._undos)
+
+    def live(self) -> list[str]:
+        """What is live by what was done."""
+        return [undo.what for undo in self._undos if undo.visible and not undo.is_removal]
 
     def roll_back(self) -> list[str]:
         """Take everything back, the latest first; gives what could not be taken back, and why."""

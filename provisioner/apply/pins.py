@@ -11,11 +11,12 @@ from provisioner.apply import identity
 from provisioner.apply.transaction import Transaction
 from provisioner.kernel import bpffs, links, maps
 from provisioner.kernel.fd import Fd
+from provisioner.kernel.locking import remove_locked
 from provisioner.model.errors import Problem, RefusedError
-from provisioner.model.pins import META_PIN, access_of
+from provisioner.model.pins import INNER_PINS, LOCK, META_PIN, access_of, is_temporary
 from provisioner.model.record import Meta
 from provisioner.observed import metamap
-from provisioner.planning.steps import ClaimPinRoot, RecordMeta, SetAccess
+from provisioner.planning.steps import ClaimPinRoot, Detach, RecordMeta, SetAccess, Unpin
 
 
 def claim(tx: Transaction, step: ClaimPinRoot) -> None:
@@ -30,9 +31,9 @@ def claim(tx: Transaction, step: ClaimPinRoot) -> None:
 
 
 def _remove_empty(folder: Path) -> None:
-    """Remove a folder, unless somebody else has pinned something in it by now."""
+    """Remove a directory, unless another process has pinned something in it by now."""
     if not bpffs.list_pins(folder):
-        bpffs.remove_dir(folder)
+        remove_locked(folder)
 
 
 def record(tx: Transaction, step: RecordMeta) -> None:
@@ -128,11 +129,32 @@ def remove(tx: Transaction, name: str) -> None:
             identity.leave_to_others(path, (), name)
             bpffs.rename(old, path)
 
-    with tx.noting(f"pin {name}", undo):
+    with tx.noting(f"removal of pin {name}", undo, is_removal=True):
         bpffs.rename(path, old)
+
+
+def require_removable(tx: Transaction) -> None:
+    """Raise RefusedError, before anything is done, where the pin root holds what the plan does not remove."""
+    planned = {META_PIN, *(step.pin for step in tx.plan.steps if isinstance(step, Detach | Unpin))}
+    others = [name for name in bpffs.list_pins(tx.root) if name not in planned and not is_temporary(name)]
+    others += [f"{name}/" for name in bpffs.list_folders(tx.root) if name not in (INNER_PINS, LOCK)]
+    if others:
+        names = ", ".join(others[:5]) + (", ..." if len(others) > 5 else "")
+        what = f"pin root has entries that the project does not own: {names}"
+        hint = "remove or move them, then run destroy again"
+        raise RefusedError(Problem(what, None, hint, str(tx.root), id="foreign-pins"))
+
+
+def remaining(tx: Transaction) -> tuple[str, ...]:
+    """What a destroy that failed leaves: the pin root, and what is pinned in it."""
+    if not tx.is_here():
+        return ()
+    kept = [f"pin {name}" for name in bpffs.list_pins(tx.root) if not is_temporary(name)]
+    kept += [f"directory {name}" for name in bpffs.list_folders(tx.root) if name != LOCK]
+    return (*kept, f"pin root {tx.root}")
 
 
 def remove_root(tx: Transaction) -> None:
     """Remove the pin root, and what was kept in it: the last step of destroy."""
     tx.sweep(everything=True)
-    bpffs.remove_dir(tx.root)
+    remove_locked(tx.root)

@@ -81,10 +81,13 @@ def apply_plan(plan: Plan, options: Options, verify: Callable[[], tuple[Problem,
         _run(tx, verify)
     except BaseException as error:
         failures.release(error)
-        raise _with_rest(_failed(tx, error), tx.close()) from error
+        failure = _with_rest(_failed(tx, error), tx.close())
+        if failure.status == Status.PARTIAL.value and RemovePinRoot() in plan.steps:
+            failure.live = (*failure.live, *pins.remaining(tx))
+        raise failure from error
     rest = tx.close()
     if rest:
-        raise _with_rest(ApplyError(), rest, tx.journal.visible())
+        raise _with_rest(ApplyError(), rest, tx.journal.live())
     seconds = time.monotonic() - started
     first, last = tx.progress.window or (0.0, 0.0)
     return Result(Status.APPLIED, seconds, tx.progress.grace_periods, fds_before, open_fds(), last - first)
@@ -96,6 +99,8 @@ def open_fds() -> int:
 
 
 def _run(tx: Transaction, verify: Callable[[], tuple[Problem, ...]]) -> None:
+    if RemovePinRoot() in tx.plan.steps:
+        pins.require_removable(tx)
     for step in tx.plan.steps:
         tx.stop_if_interrupted()
         tx.check_root()
@@ -152,14 +157,15 @@ def _failed(tx: Transaction, error: BaseException) -> ProvisionerError:
     except HostError as lost:  # then this is why, and what a pin was found to be tells nothing
         problems = lost.problems if isinstance(error, RefusedError) else (*lost.problems, *problems)
         error = HostError(*dict.fromkeys(problems)) if isinstance(error, HostError | RefusedError) else error
-    visible = tx.journal.visible()
-    left = visible if visible and not tx.options.rollback else tx.journal.roll_back()
+    was_visible = tx.journal.is_visible
+    stays = was_visible and not tx.options.rollback
+    left = tx.journal.live() if stays else tx.journal.roll_back()
     interrupted = isinstance(error, InterruptError | KeyboardInterrupt)
     # What an apply is not verified for has been done in full, though nobody may see it: it is rolled back, not refused.
-    if not visible and not left and not interrupted and not isinstance(error, ApplyError):
+    if not was_visible and not left and not interrupted and not isinstance(error, ApplyError):
         return failures.as_error(error, problems)
     failure = InterruptError(*problems) if interrupted else ApplyError(*problems)
-    status = Status.PARTIAL if left else Status.INTERRUPTED if interrupted else Status.ROLLED_BACK
+    status = Status.PARTIAL if left or stays else Status.INTERRUPTED if interrupted else Status.ROLLED_BACK
     failure.status, failure.live = status.value, tuple(left)
     return failure
 

@@ -109,9 +109,9 @@ class Transaction:
         """Note how something below the pin root is taken back: in that directory, and in no other of its name."""
         self.journal.note(what, self._in_place(undo), visible=visible)
 
-    def noting(self, what: str, undo: Callable[[], None]) -> AbstractContextManager[None]:
+    def noting(self, what: str, undo: Callable[[], None], *, is_removal: bool = False) -> AbstractContextManager[None]:
         """Note what is done inside below the pin root. Where the kernel refuses it, there is nothing to take back."""
-        return self.journal.noting(Undo(what, self._in_place(undo)))
+        return self.journal.noting(Undo(what, self._in_place(undo), is_removal=is_removal))
 
     def _in_place(self, undo: Callable[[], None]) -> Callable[[], None]:
         def checked() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
+import stat
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,12 +15,13 @@ import numpy as np
 from provisioner.apply import waves
 from provisioner.doctor import kernel_config
 from provisioner.doctor.finding import Finding, Level
-from provisioner.kernel import batch, bpffs, host, libbpf, maps, reading
+from provisioner.kernel import batch, bpffs, host, libbpf, maps, reading, trust
 from provisioner.kernel.batch import Batching
 from provisioner.kernel.reasons import KernelError
 from provisioner.model import kernel_versions
 from provisioner.model.errors import HostError
 from provisioner.model.map_shape import MapShape
+from provisioner.model.pins import META_PIN
 from provisioner.model.uapi import MapFlag, MapType
 
 _FEW_FILES: Final = 1024
@@ -37,7 +39,18 @@ _BATCHED: Final = (
 
 def examine() -> tuple[Finding, ...]:
     """Everything, in the order in which it is shown. Leaves nothing behind."""
-    found = [_kernel(), *_bugs(), _config(), _btf(), _libbpf(), _bpffs(), _capabilities(), _unprivileged(), _lockdown()]
+    found = [
+        _kernel(),
+        *_bugs(),
+        _config(),
+        _btf(),
+        _libbpf(),
+        _bpffs(),
+        _pin_roots(),
+        _capabilities(),
+        _unprivileged(),
+        _lockdown(),
+    ]
     found += [_memlock(), _nofile()]
     if all(finding.level is not Level.BAD for finding in found if finding.id in ("libbpf", "capabilities")):
         found += _tried()
@@ -101,6 +114,21 @@ def _bpffs() -> Finding:
         hint = "mount one: `mount -t bpf bpf /sys/fs/bpf`"
         return Finding("bpffs", Level.BAD, "no bpffs is mounted", [], hint)
     return Finding("bpffs", Level.OK, ", ".join(mounts), list(mounts))
+
+
+def _pin_roots() -> Finding:
+    """Whether another user can change what projects have pinned."""
+    roots = sorted({pin.parent for pin in bpffs.walk_pins() if pin.name == META_PIN})
+    wrong = [problem for root in roots for problem in trust.problems(root)]
+    if wrong:
+        said = "; ".join(f"{problem.address}: {problem.what}" for problem in wrong)
+        return Finding("pin roots", Level.BAD, said, [str(root) for root in roots], wrong[0].hint)
+    shared = [mount for mount in bpffs.mounts() if os.stat(mount).st_mode & stat.S_IWOTH]
+    if shared:
+        hint = f"users can create directories where you want a pin root: `chmod 0755 {shared[0]}`"
+        return Finding("pin roots", Level.NOTE, f"any user can write {', '.join(shared)}", shared, hint)
+    said = f"{len(roots)} on this host: only their owners can write them" if roots else "none on this host"
+    return Finding("pin roots", Level.OK, said, [str(root) for root in roots])
 
 
 def _capabilities() -> Finding:

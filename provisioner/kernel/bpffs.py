@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import errno
-import fcntl
+import itertools
 import os
 import stat
-import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, TypeVar
 
 from provisioner.kernel import libbpf
 from provisioner.kernel.fd import Fd, LinkFd, MapFd, ProgramFd
+from provisioner.kernel.mounts import file_system
+from provisioner.kernel.mounts import mounts as mounts
 from provisioner.kernel.reasons import KernelError
+from provisioner.kernel.trust import require_trusted
 from provisioner.model.access import AS_MADE, Access
-from provisioner.model.errors import HostError, LockedError, Problem, RefusedError
+from provisioner.model.errors import HostError, Problem
 from provisioner.model.uapi import MapFlag
 
 TEMPORARY: Final = "_tmp-"
@@ -29,7 +30,6 @@ _KINDS: Final[dict[str, type[MapFd | ProgramFd | LinkFd]]] = {
     "anon_inode:bpf-link": LinkFd,
 }
 _WORDS: Final[dict[type[Fd], str]] = {MapFd: "map", ProgramFd: "program", LinkFd: "link"}
-_POLL_SECONDS: Final = 0.02
 
 Kind = TypeVar("Kind", MapFd, ProgramFd, LinkFd)
 Answer = TypeVar("Answer")
@@ -41,8 +41,8 @@ def check(pin_root: Path) -> None:
     The mount itself will not do: the kernel keeps files of its own there that cannot be removed.
     """
     # Linux 5.10 refuses to even look up a name with a `.`
-    nearest = next(path for path in (pin_root, *pin_root.absolute().parents) if _os_call("stat", path, path.exists))
-    if _file_system(nearest) != "bpf":
+    nearest = next(path for path in (pin_root, *pin_root.absolute().parents) if call("stat", path, path.exists))
+    if file_system(nearest) != "bpf":
         raise HostError(
             Problem(
                 "this path is not on a bpffs", hint="mount one: `mount -t bpf bpf /sys/fs/bpf`", address=str(pin_root)
@@ -58,6 +58,7 @@ def check(pin_root: Path) -> None:
         )
     if nearest.absolute() == pin_root.absolute() and not nearest.is_dir():
         raise HostError(Problem("this is a pin, not a folder", address=str(pin_root)))
+    require_trusted(pin_root)
 
 
 def place(directory: Path) -> tuple[int, int] | None:
@@ -78,25 +79,6 @@ def require_place(directory: Path, before: tuple[int, int] | None) -> None:
     raise HostError(Problem(what, hint="look at it with `findmnt`; then run it again", address=str(directory)))
 
 
-def mounts() -> tuple[str, ...]:
-    """Where a bpffs is mounted, in the order of the mounts."""
-    return tuple(fields[4] for fields, kind in _mounted() if kind == "bpf")
-
-
-def _file_system(path: Path) -> str:
-    """The type of the file system that `path` is on, by its device number in mountinfo."""
-    device = path.stat().st_dev
-    number = f"{os.major(device)}:{os.minor(device)}"
-    return next((kind for fields, kind in _mounted() if fields[2] == number), "")
-
-
-def _mounted() -> Iterator[tuple[list[str], str]]:
-    """Each mount: the fields of its line in mountinfo that come before the type, and the type."""
-    for line in Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="surrogateescape").splitlines():
-        fields, _, source = line.partition(" - ")
-        yield fields.split(), source.split()[0]
-
-
 def walk_pins() -> Iterator[Path]:
     """Every file on every bpffs, in the order of names. Not all are pins: iterators are among them."""
     for mount in mounts():
@@ -111,9 +93,10 @@ def pin_name(name: str) -> str:
 
 
 def ensure_dir(path: Path, access: Access = AS_MADE) -> None:
-    """Make the folder `path`, and those above it that are missing; no call that changes anything if it is there."""
-    if not _os_call("stat", path, path.is_dir):
-        _os_call("mkdir", path, lambda: path.mkdir(mode=0o755, parents=True, exist_ok=True))
+    """Create a directory, and those above it that are missing; no call that changes anything if it exists."""
+    if not call("stat", path, path.is_dir):
+        for missing in reversed([path, *itertools.takewhile(lambda parent: not parent.exists(), path.parents)]):
+            call("mkdir", path, lambda each=missing: each.mkdir(mode=0o755, exist_ok=True))  # type: ignore[misc]
         set_access(path, access.of_folders)
 
 
@@ -132,7 +115,7 @@ def pin(fd: Fd, path: Path, access: Access = AS_MADE) -> None:
 
 def access(path: Path) -> Access:
     """Who may open a pin, or enter a folder."""
-    status = _os_call("stat", path, path.stat)
+    status = call("stat", path, path.stat)
     return Access(stat.S_IMODE(status.st_mode), status.st_gid)
 
 
@@ -140,9 +123,9 @@ def set_access(path: Path, access: Access) -> None:
     """Give a pin or folder its group, then its mode: a new pin is its owner's alone until then."""
     gid, mode = access.gid, access.mode
     if gid is not None:
-        _os_call("chown", path, lambda: os.chown(path, -1, gid))
+        call("chown", path, lambda: os.chown(path, -1, gid))
     if mode is not None:
-        _os_call("chmod", path, lambda: path.chmod(mode))
+        call("chmod", path, lambda: path.chmod(mode))
 
 
 def pin_replace(fd: Fd, path: Path, access: Access = AS_MADE) -> None:
@@ -162,38 +145,35 @@ def pin_replace(fd: Fd, path: Path, access: Access = AS_MADE) -> None:
 
 def rename(old: Path, new: Path) -> None:
     """Give a pin another name, in place of what has that name: it names the one or the other, always."""
-    _os_call("rename", new, lambda: old.rename(new))
+    call("rename", new, lambda: old.rename(new))
 
 
 def unpin(path: Path) -> None:
     """Remove a pin; one that is gone already is no error."""
-    _os_call("unlink", path, lambda: path.unlink(missing_ok=True))
+    call("unlink", path, lambda: path.unlink(missing_ok=True))
 
 
 def remove_dir(path: Path) -> None:
     """Remove an empty folder; one that is gone already is no error."""
     if path.exists():
-        _os_call("rmdir", path, path.rmdir)
+        call("rmdir", path, path.rmdir)
 
 
 def list_pins(directory: Path) -> tuple[str, ...]:
-    """The names of all pins in a folder, sorted, temporary ones too; none if the folder is missing."""
-    if not directory.is_dir():
-        return ()
-    return _os_call(
-        "open",
-        directory,
-        lambda: tuple(sorted(entry.name for entry in os.scandir(directory) if not entry.is_dir())),
-    )
+    """The names of all pins in a directory, sorted, temporary ones and symlinks too; none if it is missing."""
+    return _names(directory, is_directory=False)
 
 
 def list_folders(directory: Path) -> tuple[str, ...]:
-    """The names of all folders in a folder, sorted; none if it is missing."""
+    """The names of all directories in a directory, sorted; none if it is missing."""
+    return _names(directory, is_directory=True)
+
+
+def _names(directory: Path, *, is_directory: bool) -> tuple[str, ...]:
     if not directory.is_dir():
         return ()
-    return _os_call(
-        "open", directory, lambda: tuple(sorted(entry.name for entry in os.scandir(directory) if entry.is_dir()))
-    )
+    entries = call("open", directory, lambda: list(os.scandir(directory)))
+    return tuple(sorted(entry.name for entry in entries if entry.is_dir(follow_symlinks=False) is is_directory))
 
 
 def open_pin(path: Path, kind: type[Kind], readonly: bool = False) -> Kind:
@@ -228,89 +208,9 @@ def open_any(path: Path, readonly: bool = False) -> Fd:
     return _KINDS.get(os.readlink(f"/proc/self/fd/{number}"), Fd)(number)
 
 
-@contextmanager
-def lock(directory: Path, timeout: float = 0.0, *, create: bool = False) -> Iterator[None]:
-    """Hold the one lock of a folder, which dies with the process; wait `timeout` seconds for it.
-
-    `create` makes the folder, and makes it anew when the holder removed it. Raises `LockedError`, which names the
-    holder, and `HostError` if the folder is missing. A `HostError` inside says so where the folder was lost meanwhile.
-    """
-    deadline = time.monotonic() + timeout
-    while (number := _try_lock(directory, create)) is None:
-        if time.monotonic() >= deadline:
-            raise LockedError(
-                Problem(
-                    f"locked by {_holder(directory)}", hint="wait for it to end, then try again", address=str(directory)
-                )
-            )
-        time.sleep(_POLL_SECONDS)
-    try:
-        yield
-    except (HostError, RefusedError) as error:
-        status = os.fstat(number)
-        if not status.st_nlink:  # it was removed, by who held the lock: us
-            raise
-        try:
-            require_place(directory, (status.st_dev, status.st_ino))
-        except HostError as lost:  # this is why, and what a pin was found to be tells nothing
-            also = error.problems if isinstance(error, HostError) else ()
-            raise HostError(*dict.fromkeys((*lost.problems, *also))) from error
-        raise
-    finally:
-        os.close(number)
-
-
-def _try_lock(directory: Path, create: bool) -> int | None:
-    """The fd that holds the lock, or None if another process does, or did and removed the folder."""
-    try:
-        if create:
-            ensure_dir(directory)
-        number = _os_call("open", directory, lambda: os.open(directory, os.O_RDONLY | os.O_DIRECTORY))
-    except KernelError as error:
-        # The holder removed the folder between two of our steps; a pin of that name is another matter.
-        if create and error.errno in (errno.ENOENT, errno.EEXIST) and not _is_something_else(directory):
-            return None
-        raise
-    try:
-        fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        # The holder before us may have removed the folder: then this is the lock of a folder that nobody can find.
-        if os.path.samestat(os.fstat(number), directory.stat()):
-            return number
-    except (BlockingIOError, FileNotFoundError):
-        pass
-    except BaseException:
-        os.close(number)
-        raise
-    os.close(number)
-    return None
-
-
-def _is_something_else(directory: Path) -> bool:
-    """Whether something lives there that is no folder. Asked once: the folder may come and go between two questions."""
-    try:
-        return not stat.S_ISDIR(directory.stat().st_mode)
-    except FileNotFoundError:
-        return False
-
-
-def _holder(directory: Path) -> str:
-    """Who holds the folder's lock, from /proc/locks; the process may be one that we cannot see."""
-    try:
-        status = directory.stat()
-        inode = f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}:{status.st_ino}"
-        for line in Path("/proc/locks").read_text(encoding="utf-8").splitlines():
-            fields = line.split()
-            if fields[1] == "FLOCK" and fields[5] == inode:
-                command = Path(f"/proc/{fields[4]}/cmdline").read_bytes().rstrip(b"\0").replace(b"\0", b" ")
-                return f"process {fields[4]} ({command.decode(errors='replace')[:200]})"
-    except OSError:
-        pass
-    return "a process that is gone by now, or not to be seen from here"
-
-
-def _os_call(operation: str, path: Path, call: Callable[[], Answer]) -> Answer:
+def call(operation: str, path: Path, act: Callable[[], Answer]) -> Answer:
     """Do something to a path; its OSError is one more of the kernel's refusals."""
     try:
-        return call()
+        return act()
     except OSError as error:
         raise KernelError(operation, error.errno or errno.EIO, name=str(path)) from error

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 META_PIN: Final = "_meta"
 """Names that begin with an underscore are ours: users' pins never do."""
 
+LOCK: Final = "_lock"
+"""The directory, in the pin root, that a writer locks."""
+
 NEW_PREFIX: Final = "_new_"
 """Pins of a generation that is being loaded: renamed over the old ones as the last step, or removed."""
 
@@ -54,6 +57,11 @@ def stale_inner_pins(inner_pins: Mapping[str, tuple[str, ...]], live: Callable[[
         yield from (f"{INNER_PINS}/{name}/{pin}" for pin in gone)
         if len(gone) == len(pins):
             yield f"{INNER_PINS}/{name}"
+
+
+def is_temporary(pin: str) -> bool:
+    """Whether a pin holds what an apply needs until its end: what is left of one that was killed."""
+    return pin.startswith(TEMPORARY_PREFIXES)
 
 
 def link_pin(program: str) -> str:

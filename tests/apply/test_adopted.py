@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import errno
-import fcntl
-import os
 import struct
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from provisioner.kernel import bpffs, maps
+from provisioner.kernel import bpffs, locking, maps
 from provisioner.kernel.fd import InnerId
 from provisioner.model.errors import LockedError, RefusedError
 from provisioner.model.map_shape import MapShape
+from provisioner.model.pins import LOCK
 from provisioner.model.uapi import MapFlag, MapType
 from provisioner.planning.hazards import Overrides
 from provisioner.views.plan_report import report
@@ -166,14 +165,9 @@ def test_a_map_that_is_not_there_is_not_made(bench: Bench, others: Others) -> No
 
 
 def test_two_projects_take_turns_at_one_map(bench: Bench, others: Others) -> None:
-    number = os.open(others.folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        fcntl.flock(number, fcntl.LOCK_EX)
-        with pytest.raises(LockedError) as locked:
-            bench.apply(others.spec("1: {}"))
-        assert locked.value.problems[0].address == str(others.folder)
-    finally:
-        os.close(number)
+    with locking.lock(others.folder), pytest.raises(LockedError) as locked:
+        bench.apply(others.spec("1: {}"))
+    assert locked.value.problems[0].address == str(others.folder)
     assert not bench.root.exists()
     bench.settle(others.spec("1: {}"))
 
@@ -260,6 +254,6 @@ def test_an_adopted_pin_in_the_pin_root_is_never_pruned_nor_closed(guest: Bench,
     mode = others.outer.stat().st_mode
     guest.overrides = Overrides(prune=True)
     guest.settle(text)
-    assert sorted(path.name for path in others.folder.iterdir()) == ["_meta", "active", "own", "tenants"]
+    assert sorted(path.name for path in others.folder.iterdir()) == [LOCK, "_meta", "active", "own", "tenants"]
     assert others.outer.stat().st_mode == mode
     assert len(others.tree()) == 2

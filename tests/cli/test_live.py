@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from provisioner.kernel import bpffs, maps
+from provisioner.kernel import bpffs, locking, maps
 from provisioner.kernel.fd import MapFd
 from provisioner.model.map_shape import MapShape
 from provisioner.model.uapi import Command, MapType
@@ -297,7 +297,7 @@ def test_the_kernel_refusing_ends_with_5(project: Project) -> None:
 
 def test_a_held_lock_ends_with_75(project: Project) -> None:
     project.run("apply", "--yes")
-    with bpffs.lock(project.root):
+    with locking.lock(project.root):
         for verb in ("apply", "destroy"):
             done = project.run(verb, "--yes")
             assert done.status == 75
@@ -306,7 +306,7 @@ def test_a_held_lock_ends_with_75(project: Project) -> None:
 
 def test_a_signal_before_anything_is_done_ends_with_130(project: Project) -> None:
     project.run("apply", "--yes")
-    with bpffs.lock(project.root), apply_process(project, "--lock-timeout", "60") as process:
+    with locking.lock(project.root), apply_process(project, "--lock-timeout", "60") as process:
         # It sleeps between two looks at the lock.
         wait_for(lambda: "nanosleep" in Path(f"/proc/{process.pid}/stack").read_text())
         process.send_signal(signal.SIGTERM)  # a shell that runs the tests in the background has them ignore SIGINT

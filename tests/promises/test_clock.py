@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from provisioner.kernel import bpffs
+from provisioner.kernel import locking
 from tests import preload
 from tests.cli.conftest import Project
 from tests.cli.support import COMMAND, SPEC, environment
@@ -55,7 +55,7 @@ def test_the_shim_does_move_the_clock() -> None:
 
 def test_a_waiter_waits_as_long_as_it_was_told(project: Project) -> None:
     project.root.mkdir()
-    with bpffs.lock(project.root):
+    with locking.lock(project.root):
         second = start("apply", project, "--yes", "--lock-timeout", "60")
         waits(second, project.root)
     _, err = second.communicate()
@@ -64,7 +64,7 @@ def test_a_waiter_waits_as_long_as_it_was_told(project: Project) -> None:
 
 def test_and_no_longer(project: Project) -> None:
     project.root.mkdir()
-    with bpffs.lock(project.root):
+    with locking.lock(project.root):
         started = time.monotonic()
         second = start("apply", project, "--yes", "--lock-timeout", "0.5")
         _, err = second.communicate()

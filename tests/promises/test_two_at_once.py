@@ -13,7 +13,8 @@ from typing import Final
 
 import pytest
 
-from provisioner.kernel import bpffs
+from provisioner.kernel import locking
+from provisioner.model.pins import LOCK
 from provisioner.project import load
 from tests.cli.support import COMMAND, environment
 from tests.conftest import remove_tree
@@ -75,7 +76,7 @@ def waits(process: subprocess.Popen[str], root: Path) -> None:
 
 def test_a_second_apply_says_who_holds_the_lock(project: Project) -> None:
     project.root.mkdir()
-    with bpffs.lock(project.root):
+    with locking.lock(project.root):
         second = project.start("apply", project.one)
         _, err = second.communicate()
         assert second.returncode == 75
@@ -84,12 +85,12 @@ def test_a_second_apply_says_who_holds_the_lock(project: Project) -> None:
         third = project.start("destroy", project.one)
         third.communicate()
         assert third.returncode == 75
-        assert list(project.root.iterdir()) == []
+        assert os.listdir(project.root) == [LOCK]
 
 
 def test_with_a_timeout_it_waits(project: Project) -> None:
     project.root.mkdir()
-    with bpffs.lock(project.root):
+    with locking.lock(project.root):
         second = project.start("apply", project.one, "--lock-timeout", "60")
         waits(second, project.root)
     assert second.communicate()[1] is not None
@@ -111,7 +112,7 @@ def test_one_that_waits_while_destroy_removes_the_folder_makes_it_anew(project: 
     first = project.start("apply", project.one)
     first.communicate()
     folder = project.root.stat().st_ino
-    with bpffs.lock(project.root):
+    with locking.lock(project.root):
         second = project.start("apply", project.other, "--lock-timeout", "60")
         waits(second, project.root)
         remove_tree(project.root)  # as destroy does, under the lock
@@ -139,7 +140,7 @@ def test_apply_and_destroy_at_once(project: Project) -> None:
 
 def test_a_waiter_gives_up_when_its_time_is_over(project: Project) -> None:
     project.root.mkdir()
-    with bpffs.lock(project.root):
+    with locking.lock(project.root):
         started = time.monotonic()
         second = project.start("apply", project.one, "--lock-timeout", "0.5")
         second.communicate()

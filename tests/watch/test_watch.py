@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from provisioner.kernel import bpffs, maps
+from provisioner.kernel import locking, maps
 from tests import pages
 from tests.cli.conftest import Project
 from tests.cli.support import run
@@ -109,7 +109,7 @@ def test_another_project_in_the_files_is_not_taken_for_this_one(project: Project
 
 def test_another_apply_is_waited_for(project: Project, watching: Start) -> None:
     project.run("apply", "--yes")
-    with bpffs.lock(project.root):
+    with locking.lock(project.root):
         project.edit("7: 70", "7: 71")
         watch = watching()
         watch.expect("locked")
