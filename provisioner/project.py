@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from provisioner.planning.targets import Targets
     from provisioner.report.graph import Graph
     from provisioner.report.model import Fact, ReportLive
+    from provisioner.views.moment import Moment
 
 __all__ = ["Project", "SpecError", "draft", "load"]
 
@@ -196,16 +197,26 @@ class Project(msgspec.Struct, frozen=True):
         return take(self.desired, {one.source for one in btf_types(self.spec) if one.is_of_host})
 
     def live(self, address: str = "", *, full: bool = True) -> ReportLive:
-        """What is live, or what of it is at an address, decoded with the spec's types; differences have a verb.
+        """The live state, or its part at an address, decoded with the spec's types; differences have a verb.
 
-        Without `full`, long lists are cut. Raises HostError, and InputError for an address of nothing.
+        It is read once, so that it is of one moment. Without `full`, long lists are cut. Raises HostError, and
+        InputError if nothing is live at the address and the spec declares nothing there.
         """
         from provisioner.report.model import ALL, CUT
         from provisioner.views import show
 
         place = find(parse(address), self.desired) if address else None
+        moment, plan = self._moment(place)
+        return show.look(plan, moment, ALL if full else CUT, place)
+
+    def _moment(self, place: Place | None, source: Snapshot | None = None) -> tuple[Moment, Plan]:
+        """The live state, read once, and the plan that compares it with the spec. Attachments may be deferred."""
+        from provisioner.views.moment import Moment
+
         desired = attachments_deferred(self.desired)
-        return show.look(replace(self, desired=desired).plan(), ALL if full else CUT, place)
+        moment = Moment(desired, place, source)
+        observed = observe.observe(desired, source)
+        return moment, compare(desired, observed, Overrides(), moment, check_points=True)
 
     def graph(self, *, live: bool = False) -> Graph:
         """Programs, outer maps and inner maps: what the spec wants, or what is `live` of it. Raises HostError."""
@@ -217,10 +228,11 @@ class Project(msgspec.Struct, frozen=True):
         """What there is to say about `tenants[42]`. Raises InputError for what is no address of this project."""
         from provisioner.views import explain
 
-        parsed = parse(address)
-        subject = explain.subject(parsed, self.desired)
-        desired = attachments_deferred(self.desired) if isinstance(subject, Place) else self.desired
-        return explain.explain(replace(self, desired=desired).plan(against=against or "live"), subject, against)
+        subject = explain.subject(parse(address), self.desired)
+        if isinstance(subject, Place):
+            moment, plan = self._moment(subject, against)
+            return tuple(explain.place_facts(plan, subject, moment))
+        return tuple(explain.program_facts(self.plan(against=against or "live"), subject))
 
     def complete(self, beginning: str, *, targets: bool = False) -> Iterator[str]:
         """Addresses of the spec that begin so, as a shell completes them: all, or what a plan can be limited to."""

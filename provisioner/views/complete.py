@@ -1,4 +1,4 @@
-"""What the beginning of an address may become, for a shell that completes it. Pure."""
+"""The addresses that start with a given text, for completion in a shell. Pure."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from provisioner.model.errors import InputError
 from provisioner.model.types import Bytes, Type
 
 MOST: Final = 200
-"""Keys of one map that a shell is offered; whoever has more types a part of one first."""
+"""The most keys of one map that are offered."""
 
 
 def complete(beginning: str, desired: DesiredState) -> Iterator[str]:
-    """Addresses of the spec that begin so, one level deeper than what is complete: maps, then slots, then entries."""
+    """Addresses of the spec, one level at a time: maps, then slots, then entries."""
     whole, bracket, part = beginning.rpartition("[")
     if not bracket:
         yield from (name for name in desired.maps if name.startswith(beginning))
@@ -33,7 +33,7 @@ def complete(beginning: str, desired: DesiredState) -> Iterator[str]:
 
 
 def complete_target(beginning: str, desired: DesiredState) -> Iterator[str]:
-    """What may be a target and begins so: objects, maps, and slots, but no entries."""
+    """The same for --target: objects, maps and slots."""
     yield from (name for name in desired.objects if name.startswith(beginning))
     name, bracket, _ = beginning.partition("[")
     one = desired.maps.get(name)
@@ -42,7 +42,7 @@ def complete_target(beginning: str, desired: DesiredState) -> Iterator[str]:
 
 
 def _below(place: Place) -> tuple[Type, Bytes]:
-    """The keys one level below a place, in the order that people read them."""
+    """The keys one level below a place, in order."""
     one = place.map
     if place.slot is None and one.outer is not None:
         return one.outer.key, one.slots.keys

@@ -8,20 +8,21 @@ from typing import Any
 from provisioner.planning.plan import Plan
 from provisioner.report import jsondoc, text
 from provisioner.report.model import ALL, CUT, ReportPlan
+from provisioner.report.style import on_terminal
 from provisioner.views import plan_report
 
 
 def describe(plan: Plan, *, full: bool = True) -> ReportPlan:
-    """What a plan says: counts, and a tree of decoded changes; without `full`, long lists are cut."""
+    """The report of a plan: counts, and a tree of decoded changes; without `full`, long lists are cut."""
     return plan_report.report(plan, ALL if full else CUT)
 
 
 def to_text(plan: Plan, *, full: bool = False) -> str:
-    """What `plan` shows on a terminal, without colours."""
-    return "".join(f"{line}\n" for line in text.render(describe(plan, full=full)))
+    """The text of `plan`, without colors."""
+    return "".join(f"{on_terminal(line)}\n" for line in text.render(describe(plan, full=full)))
 
 
 def to_json(plan: Plan, *, full: bool = False) -> dict[str, Any]:
     """The document that `plan --format json` writes; schemas/plan.schema.json describes it."""
-    found: dict[str, Any] = json.loads("".join(jsondoc.render(describe(plan, full=full))))
-    return found
+    document: dict[str, Any] = json.loads("".join(jsondoc.render(describe(plan, full=full))))
+    return document

@@ -1,4 +1,4 @@
-"""Entries as nodes: decoded by column, a piece at a time, secrets left out."""
+"""Entries as nodes: decoded by column, in pieces, without sensitive values."""
 
 from __future__ import annotations
 
@@ -17,8 +17,6 @@ from provisioner.planning.changes import EntryAction, EntryChanges, MapChange
 from provisioner.report.model import Children, Kind, Node, Verb
 from provisioner.report.overlaid import with_source
 
-"""Fields that overlays decided, told in one line of text."""
-
 _PIECE: Final = 1024
 """Rows decoded at once."""
 
@@ -29,11 +27,11 @@ _VERBS: Final = {
 }
 
 _PRIORITY: Final = np.array([2, 1, 0], np.uint8)
-"""By EntryAction: where a list is cut, deletes are shown first and inserts last."""
+"""By EntryAction: a list that is cut shows deletes first and inserts last."""
 
 
 def plain_values(kind: Type, rows: Bytes) -> list[Value]:
-    """Decoded keys or values without secrets; long ones as their length and digest."""
+    """Decoded keys or values without sensitive ones; long ones as their length and digest."""
     if kind.size > LONG:
         return [Abridged(display(kind, row)) for row in rows]
     values = kind.decode(rows)
@@ -41,14 +39,14 @@ def plain_values(kind: Type, rows: Bytes) -> list[Value]:
 
 
 def pick(priority: NDArray[np.uint8], limit: int | None) -> Index:
-    """Positions of the first `limit` rows by priority, in their own order; all where there is no limit."""
+    """Positions of the first `limit` rows by priority, in their own order; all without a limit."""
     if limit is None or len(priority) <= limit:
         return np.arange(len(priority), dtype=np.int64)
     return np.sort(entry_table.argsort(priority)[:limit])
 
 
 def inserted(desired: DesiredMap, slot: int, address: str, limit: int | None) -> Children:
-    """All entries of a desired slot, as what a new map gets."""
+    """All entries of a desired slot, which a new map gets."""
     total = int(desired.entries.counts[slot])
     shown = total if limit is None else min(total, limit)
 
@@ -64,7 +62,7 @@ def inserted(desired: DesiredMap, slot: int, address: str, limit: int | None) ->
 def listed(
     one: DesiredMap, keys: Bytes, values: Bytes, address: str, verb: Verb, wanted: Index | None = None
 ) -> Iterator[Node]:
-    """Entries that are there, or will be: keys and values in the order shown. `wanted` are their rows in the spec's."""
+    """Entries in the order of `keys` and `values`. `wanted` are their rows in the entries of the spec."""
     for start in range(0, len(keys), _PIECE):
         rows = slice(start, start + _PIECE)
         names = plain_values(one.key, keys[rows])
@@ -77,7 +75,7 @@ def listed(
 
 
 def changed(change: MapChange, row: int, address: str, limit: int | None) -> Children:
-    """The entries that differ in a slot that lives on both sides."""
+    """The entries that differ in a slot that is both live and in the spec."""
     desired = change.desired
     edits = change.entries.of_slot(row)
     shown = pick(_PRIORITY[edits.action], limit)

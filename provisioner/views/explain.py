@@ -1,8 +1,9 @@
-"""One address explained: which line wants it, its bytes, what is live, and what would be done and why."""
+"""The facts about one address: its line in the spec, its bytes, what is live, and what apply would do and why."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Final
 
 import numpy as np
 
@@ -10,12 +11,10 @@ from provisioner.codec.display import LONG, display
 from provisioner.model import address
 from provisioner.model.address import Address, Place
 from provisioner.model.desired import DesiredMap, DesiredState
+from provisioner.model.errors import InputError, Problem
 from provisioner.model.spec import Contents
 from provisioner.model.types import HIDDEN, Bytes, Type
 from provisioner.model.words import plural
-from provisioner.observed import observe
-from provisioner.observed.snapshot import Snapshot
-from provisioner.observed.sources import Depth
 from provisioner.planning.changes import Action, EntryAction
 from provisioner.planning.plan import Plan
 from provisioner.report.model import Fact
@@ -23,26 +22,36 @@ from provisioner.views import explain_programs as programs
 from provisioner.views.entry_nodes import plain_values
 from provisioner.views.fact import DONE, decided_by, doing, to_do, wanted_by
 from provisioner.views.map_nodes import slot_reason, what_it_is
+from provisioner.views.moment import Moment
+
+_NOTHING: Final = "nothing: it is neither live nor in the spec"
+_FOREIGN: Final = "nothing: the spec does not manage this entry"
+_ZERO: Final = "nothing: the element is zero, and not in the spec"
 
 
 def subject(parsed: Address, desired: DesiredState) -> Place | programs.Named:
-    """What an address names: a place in a map, or an object or program. Raises InputError where it names nothing."""
+    """The place in a map, or the object or program, of an address. Raises InputError if it names nothing."""
     named = None if parsed.name in desired.maps else programs.named(parsed, desired)
     return named if named is not None else address.find(parsed, desired)
 
 
-def explain(plan: Plan, subject: Place | programs.Named, against: Snapshot | None = None) -> tuple[Fact, ...]:
-    """What `plan`, made against the live state or a snapshot, says about its subject."""
-    if isinstance(subject, Place):
-        return tuple(_Explainer(plan, subject, against).facts())
-    return tuple(programs.facts(subject, plan))
+def place_facts(plan: Plan, place: Place, moment: Moment) -> Iterator[Fact]:
+    """The facts about a place, by a plan whose live state was read in `moment`.
+
+    Raises InputError for an index that is out of range.
+    """
+    return _Explainer(plan, place, moment).facts()
+
+
+def program_facts(plan: Plan, subject: programs.Named) -> Iterator[Fact]:
+    """The facts about an object or program."""
+    return programs.facts(subject, plan)
 
 
 class _Explainer:
-    def __init__(self, plan: Plan, place: Place, source: Snapshot | None) -> None:
-        self._plan = plan
+    def __init__(self, plan: Plan, place: Place, moment: Moment) -> None:
         self._place = place
-        self._source = source
+        self._moment = moment
         self._one = place.map
         self._change = plan.maps[place.map.name]
 
@@ -52,6 +61,8 @@ class _Explainer:
             yield from self._map()
             return
         row = _row(self._change.slots.keys, self._place.slot)
+        if row < 0 and self._one.outer is not None and self._one.shape.is_array:
+            self._check_index(self._one.outer.key, self._place.slot, self._one.shape.max_entries)
         if self._place.entry is None:
             yield from self._slot(row)
         else:
@@ -64,6 +75,21 @@ class _Explainer:
             return "map"
         return "outer_map" if self._place.slot is None else "inner_map"
 
+    def _capacity(self, row: int) -> int:
+        """The most elements of an inner map: in the spec, or live."""
+        one, slots = self._one, self._change.slots
+        if row < 0:
+            return one.entry_shape.max_entries
+        desired = int(one.slots.max_entries[slots.desired[row]]) if slots.desired[row] >= 0 else 0
+        return max(desired, int(slots.capacity_before[row]))
+
+    def _check_index(self, kind: Type, key: Bytes, capacity: int) -> None:
+        index = int.from_bytes(bytes(key), kind.number_order or "little")
+        if index >= capacity:
+            what = f"index {index} is out of range: max_entries is {capacity}"
+            hint = f"write an index from 0 to {capacity - 1}"
+            raise InputError(Problem(what, hint=hint, address=self._place.address, id="index-out-of-range"))
+
     # --- the three kinds of places --------------------------------------------------------------------------------
 
     def _map(self) -> Iterator[Fact]:
@@ -72,7 +98,7 @@ class _Explainer:
         yield from decided_by(one.sources.overlays.fields(one.where))
         live = change.observed
         if live is None:
-            yield Fact("live", "not there", {"live": None})
+            yield Fact("live", "does not exist", {"live": None})
         else:
             yield Fact("live", f"id {live.id}", {"live": {"id": live.id, "max_entries": live.shape.max_entries}})
         yield to_do(change.action, change.reason)
@@ -89,11 +115,13 @@ class _Explainer:
             yield from decided_by(one.sources.overlays.fields(place))
             yield _contents(one, wanted)
         yield self._live_slot(row, "live")
-        yield to_do(self._slot_action(row), slot_reason(change, row)) if row >= 0 else doing("nothing", None)
+        yield (to_do(self._slot_action(row), slot_reason(change, row)) if row >= 0 else doing(_NOTHING, None))
 
     def _entry(self, row: int, key: Bytes) -> Iterator[Fact]:
         one, change = self._one, self._change
         yield _key(one.key, key)
+        if one.entry_shape.is_array:
+            self._check_index(one.key, key, self._capacity(row))
         wanted = _desired_row(one, int(change.slots.desired[row]) if row >= 0 else -1, key)
         if wanted < 0:
             yield wanted_by(None)
@@ -103,10 +131,10 @@ class _Explainer:
         if one.outer is not None:
             yield self._live_slot(row, "live_slot")
         live = self._live_value(row, key)
-        yield Fact("live", "not there", {"live": None}) if live is None else _value("live", one.value, live)
+        yield Fact("live", "does not exist", {"live": None}) if live is None else _value("live", one.value, live)
         yield self._entry_to_do(row, wanted, key, live)
 
-    # --- what is live, and what becomes of it ---------------------------------------------------------------------
+    # --- the live state and the action ---------------------------------------------------------------------
 
     def _live_slot(self, row: int, name: str) -> Fact:
         number = int(self._change.slots.observed[row]) if row >= 0 else -1
@@ -119,19 +147,16 @@ class _Explainer:
         return Fact("live slot", f"inner map id {inner_id}{room}", {name: found})
 
     def _live_value(self, row: int, key: Bytes) -> Bytes | None:
-        """The live value of a key; an array's is zero where nobody wrote it."""
+        """The live value of a key; zero for an element of an array that was never written."""
         live, one = self._change.observed, self._one
         number = int(self._change.slots.observed[row]) if row >= 0 else -1
         if live is None or number < 0 or self._change.action is Action.REPLACE or not one.entry_shape.is_listable:
             return None
-        depth = np.full(len(live.slots.inner_ids), Depth.NOTHING, np.uint8)
-        depth[number] = Depth.ENTRIES
-        for block in observe.LiveReader(self._plan.desired, self._source).blocks(one, live, depth):
-            keys, values = block.entries.slot(0)
-            at = _row(keys, key)
-            if at >= 0:
-                found: Bytes = values[at]
-                return found
+        keys, values = self._moment.slot(one.name, number)
+        at = _row(keys, key)
+        if at >= 0:
+            value: Bytes = values[at]
+            return value
         return np.zeros(one.value.size, np.uint8) if one.entry_shape.is_array else None
 
     def _slot_action(self, row: int) -> Action:
@@ -139,11 +164,11 @@ class _Explainer:
 
     def _entry_to_do(self, row: int, wanted: int, key: Bytes, live: Bytes | None) -> Fact:
         if row < 0:
-            return doing("nothing", None)
+            return doing(_NOTHING, None)
         action, reason = self._slot_action(row), slot_reason(self._change, row)
         match action:
             case Action.CREATE | Action.DELETE:
-                text = f"{DONE[action]} its inner map: {reason}" if self._one.outer is not None else DONE[action]
+                text = f"{DONE[action]} the inner map: {reason}" if self._one.outer is not None else DONE[action]
                 return doing(text, action.name.lower(), reason)
             case Action.KEEP:
                 return doing(f"{DONE[action]}: {reason}", None, reason)
@@ -153,14 +178,14 @@ class _Explainer:
         if at >= 0:
             verb = EntryAction(int(own.action[at])).name.lower()
             how = "in place" if action is Action.UPDATE else f"in a new inner map: {reason}"
-            return doing(f"{verb} it, {how}", verb, reason)
-        if wanted < 0 and live is not None and live.any():
-            return doing("nothing: the entry is not the spec's", None)
-        return doing("nothing: it is as the spec wants it" if wanted >= 0 else "nothing", None)
+            return doing(f"{verb} {how}", verb, reason)
+        if wanted < 0 and live is not None:
+            return doing(_FOREIGN if live.any() else _ZERO, None)
+        return doing(DONE[Action.UNCHANGED] if wanted >= 0 else _NOTHING, None)
 
 
 def _row(keys: Bytes, key: Bytes) -> int:
-    """The first row that is `key`; -1 if none is."""
+    """The first row that equals `key`; -1 without one."""
     found = np.flatnonzero((keys == key).all(axis=1))
     return int(found[0]) if len(found) else -1
 
@@ -180,7 +205,7 @@ def _contents(one: DesiredMap, slot: int) -> Fact:
     shared = one.outer.shared_names[share] if one.outer is not None and share >= 0 else None
     room = int(one.slots.max_entries[slot])
     whose = plural(count, "entry", "entries") + f", {policy.value}"
-    said = "the data plane's own entries" if policy is Contents.IGNORE else whose
+    said = "contents: ignore" if policy is Contents.IGNORE else whose
     text = f"{said}, max_entries {room}" + (f", shared as {shared}" if shared else "")
     data = {"entries": count, "contents": policy.value, "max_entries": room, "shared": shared}
     return Fact("wanted", text, {"wanted": data})
@@ -191,18 +216,18 @@ def _key(kind: Type, key: Bytes) -> Fact:
 
 
 def _value(label: str, kind: Type, row: Bytes) -> Fact:
-    """A value for people, and with all of its bytes for programs."""
+    """A value for people, and with all its bytes for programs."""
     data = {"value": plain_values(kind, row[None, :])[0], "bytes": _bytes(kind, row)}
     return Fact(label, f"{display(kind, row)}  {_hex(kind, row)}", {label: data})
 
 
 def _bytes(kind: Type, row: Bytes) -> str | None:
-    """All bytes in hex; None where they are secret."""
+    """All bytes in hex; None if the type is sensitive."""
     return None if kind.sensitive else bytes(row).hex()
 
 
 def _hex(kind: Type, row: Bytes) -> str:
-    """The bytes of a key or value, unless they are secret or many."""
+    """The bytes of a key or value, unless they are sensitive or many."""
     if kind.sensitive:
         return str(HIDDEN)
     shown = bytes(row[:LONG]).hex(" ")

@@ -1,4 +1,4 @@
-"""Objects and programs explained: which line wants them, what is live of them, and what would be done and why. Pure."""
+"""The facts about an object or program: its line in the spec, what is live, and what apply would do and why. Pure."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from provisioner.planning.plan import Plan
 from provisioner.report.model import Fact
 from provisioner.views.fact import to_do, wanted_by
 
-_ATTACH: Final = {Action.CREATE: "attach it", Action.UPDATE: "attach the new one", Action.REPLACE: "attach it anew"}
+_ATTACH: Final = {Action.CREATE: "attach", Action.UPDATE: "attach the new program", Action.REPLACE: "attach again"}
 
 Named = tuple[DesiredObject, DesiredProgram | None]
 """An object, or one of its programs."""
@@ -33,7 +33,7 @@ def named(address: Address, desired: DesiredState) -> Named | None:
 
 
 def facts(found: Named, plan: Plan) -> Iterator[Fact]:
-    """What there is to say about it."""
+    """The facts about it."""
     one, program = found
     return _object(one, plan) if program is None else _program(one, program, plan)
 
@@ -46,12 +46,12 @@ def _object(one: DesiredObject, plan: Plan) -> Iterator[Fact]:
     yield wanted_by(one.where)
     yield Fact("wanted", f"digest {one.digest}", {"wanted": {"digest": one.digest}})
     live = plan.observed.meta.objects.get(one.name, "") if plan.observed.meta is not None else ""
-    yield Fact("live", f"digest {live}" if live else "not there", {"live": {"digest": live} if live else None})
+    yield Fact("live", f"digest {live}" if live else "does not exist", {"live": {"digest": live} if live else None})
     if change.carried or change.fresh:
         carried, fresh = sorted(change.carried), sorted(change.fresh)
-        text = f"{', '.join(carried) or 'none'} carried over, {', '.join(fresh) or 'none'} made"
+        text = f"{', '.join(carried) or 'none'} carried over, {', '.join(fresh) or 'none'} created"
         yield Fact("its maps", text, {"carried_maps": carried, "new_maps": fresh})
-    words = {Action.CREATE: "load", Action.UPDATE: "load it in the place of the old one"}
+    words = {Action.CREATE: "load", Action.UPDATE: "load, and replace the old one"}
     yield to_do(change.action, change.reason, words.get(change.action, ""))
 
 
@@ -67,17 +67,17 @@ def _program(one: DesiredObject, program: DesiredProgram, plan: Plan) -> Iterato
     yield Fact("wanted", f"pinned as {program.pin}, {place}", {"wanted": wanted})
     live, link = observed.programs.get(program.pin), observed.links.get(program.link_pin)
     if live is None:
-        yield Fact("live", "not there", {"live": None})
+        yield Fact("live", "does not exist", {"live": None})
     else:
         where = observed.place_of(link) if link is not None else "not attached"
         data = {"id": live.id, "tag": live.tag, "ifindex": link.ifindex if link is not None else None}
         yield Fact("live", f"id {live.id}, tag {live.tag}, {where}", {"live": data})
         known = {found.id: name for name, found in {**observed.object_maps, **observed.maps}.items()}
         used = sorted(known[number] for number in live.map_ids if number in known)
-        yield Fact("uses", ", ".join(used) or "no map of the project", {"uses": used})
+        yield Fact("uses", ", ".join(used) or "none of the project", {"uses": used})
     change = next((found for found in plan.links if found.pin == program.link_pin), None)
     if load.action is not Action.UNCHANGED:
-        words = "load and pin it" if live is None else "load it in the place of the old one"
+        words = "load and pin" if live is None else "load, and replace the old one"
         yield to_do(Action.CREATE if live is None else Action.UPDATE, load.reason, words)
     elif change is not None:
         yield to_do(change.action, change.reason, _ATTACH.get(change.action, ""))

@@ -1,4 +1,4 @@
-"""The facts that every explanation states in the same words. Pure."""
+"""The facts that all explanations have in common. Pure."""
 
 from __future__ import annotations
 
@@ -11,37 +11,37 @@ from provisioner.planning.changes import Action
 from provisioner.report.model import Fact
 
 DONE: Final = {
-    Action.UNCHANGED: "nothing: it is as the spec wants it",
+    Action.UNCHANGED: "nothing: it matches the spec",
     Action.CREATE: "create",
-    Action.UPDATE: "change it in place",
-    Action.REPLACE: "replace it by a new map",
+    Action.UPDATE: "change in place",
+    Action.REPLACE: "replace with a new map",
     Action.DELETE: "delete",
-    Action.KEEP: "nothing: it is left alone",
+    Action.KEEP: "nothing: it is not managed here",
 }
 
 
 def wanted_by(where: Location | None) -> Fact:
-    """The line that asks for it."""
+    """The line of the spec that declares it."""
     if where is None:
-        return Fact("wanted by", "no line of the spec", {"wanted_by": None, "wanted": None})
+        return Fact("wanted by", "not in the spec", {"wanted_by": None, "wanted": None})
     place = where.short() if where.line else where.file
     return Fact("wanted by", place, {"wanted_by": {"file": where.file, "line": where.line or None}})
 
 
 def decided_by(fields: Fields) -> Iterator[Fact]:
-    """The fields that overlays decided; nothing where there are none."""
+    """The fields that overlays set."""
     if fields:
         text = ", ".join(f"{field}: {place}" for field, place in fields.items())
         yield Fact("overlaid", text, {"sources": dict(fields)})
 
 
 def to_do(action: Action, reason: str, words: str = "") -> Fact:
-    """What becomes of a map, slot, object or program; `words` say it in the place of the usual ones."""
+    """The action on a map, slot, object or program; `words` replace the usual ones."""
     text = words or DONE[action]
     nothing = action in (Action.UNCHANGED, Action.KEEP)
     return doing(f"{text}: {reason}" if reason else text, None if nothing else action.name.lower(), reason)
 
 
 def doing(text: str, action: str | None, reason: str = "") -> Fact:
-    """What would be done, as `action` of plan's changes, None for nothing."""
+    """The action in words, and as `action` of a plan's changes, None for nothing."""
     return Fact("to do", text, {"action": action, "reason": reason, "to_do": text})

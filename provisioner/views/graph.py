@@ -1,6 +1,6 @@
-"""Programs, outer maps and inner maps as a graph: what is wanted, or what is live. Pure.
+"""Programs, outer maps and inner maps as a graph of the spec or of the live state. Pure.
 
-Many inner maps are one box with their number: a drawing of ten thousand boxes shows nobody anything.
+Many inner maps are one box with their number.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from provisioner.report.graph import Arrow, Box, BoxKind, Graph
 from provisioner.views.map_nodes import slot_labels, what_it_is
 
 MOST: Final = 10
-"""Inner maps of one outer map that have a box each."""
+"""Inner maps of one outer map that have their own boxes."""
 
 
 Describe = Callable[[int], tuple[str, str, tuple[str, ...]]]
@@ -27,7 +27,7 @@ Describe = Callable[[int], tuple[str, str, tuple[str, ...]]]
 
 
 class _Drawing:
-    """Boxes and arrows as they are found; a box that is met again is the same box."""
+    """Boxes and arrows, each once."""
 
     def __init__(self, title: str) -> None:
         self._title = visible(title)
@@ -48,12 +48,12 @@ class _Drawing:
         one: DesiredMap,
         keys: NDArray[np.uint8],
         identity: NDArray[np.int64],
-        tell: Describe,
+        describe: Describe,
         entries: NDArray[np.int64] | None = None,
     ) -> None:
-        """The inner maps of an outer map: `identity`, shape (m,), is the same where slots hold the same one.
+        """The inner maps of an outer map. `identity`, shape (m,), is equal for slots with the same inner map.
 
-        `entries`, shape (m,), says how many each holds, where that is known.
+        `entries`, shape (m,), are the numbers of entries, if they are known.
         """
         _, first, number, counts = np.unique(identity, return_index=True, return_inverse=True, return_counts=True)
         order = np.argsort(first)
@@ -61,7 +61,7 @@ class _Drawing:
         for at in alone[:MOST]:
             slots = np.flatnonzero(number == at)
             label = _keys(one, keys[slots])
-            name, title, lines = tell(int(slots[0]))
+            name, title, lines = describe(int(slots[0]))
             self.box(name, BoxKind.INNER_MAP, title or label, *lines)
             self.arrow(f"map {one.name}", name, label if title or len(slots) > 1 else "")
         shown = set(alone[:MOST])
@@ -74,15 +74,15 @@ class _Drawing:
 
 
 def _keys(one: DesiredMap, keys: NDArray[np.uint8]) -> str:
-    """`[42]`, `[1] [2]`, or `[0] ... [9999]`: keys in the order that people read them."""
+    """`[42]`, `[1] [2]`, or `[0] ... [9999]`."""
     few = keys if len(keys) <= 3 else keys[[0, -1]]
     labels = [label for label, _ in slot_labels(one, few)]
     return (" " if len(keys) <= 3 else " ... ").join(labels)
 
 
 def of_spec(desired: DesiredState) -> Graph:
-    """What a spec wants. Which maps a program uses is told by its object alone: the arrows go by way of that."""
-    drawing = _Drawing(f"{desired.project}, as the spec has it")
+    """The graph of a spec. Only the object knows which maps a program uses, so arrows go through the object."""
+    drawing = _Drawing(f"{desired.project}, spec")
     for thing in desired.objects.values():
         drawing.box(f"object {thing.name}", BoxKind.OBJECT, thing.name, thing.file.rpartition("/")[2])
         for program in thing.programs:
@@ -102,7 +102,7 @@ def of_spec(desired: DesiredState) -> Graph:
 
 
 def _wanted(one: DesiredMap) -> Describe:
-    def tell(slot: int) -> tuple[str, str, tuple[str, ...]]:
+    def describe(slot: int) -> tuple[str, str, tuple[str, ...]]:
         assert one.outer is not None
         lines = (plural(int(one.entries.counts[slot]), "entry", "entries"),)
         share = int(one.slots.shared[slot])
@@ -111,11 +111,11 @@ def _wanted(one: DesiredMap) -> Describe:
         name = one.outer.shared_names[share]
         return f"shared {name}", f"shared {name}", lines
 
-    return tell
+    return describe
 
 
 def of_live(desired: DesiredState, observed: ObservedState) -> Graph:
-    """What is live of that: programs with the maps that the kernel says they use."""
+    """The graph of the live state: programs with the maps that they use by the kernel."""
     drawing = _Drawing(f"{desired.project}, live at {desired.pin_root}")
     known = {live.id: name for name, live in {**observed.object_maps, **observed.maps}.items()}
     for pin, program in observed.programs.items():
@@ -136,8 +136,8 @@ def of_live(desired: DesiredState, observed: ObservedState) -> Graph:
 
 
 def _found(live: ObservedMap) -> Describe:
-    def tell(slot: int) -> tuple[str, str, tuple[str, ...]]:
+    def describe(slot: int) -> tuple[str, str, tuple[str, ...]]:
         number = int(live.slots.inner_ids[slot])
         return f"inner {number}", "", (f"id {number}",)
 
-    return tell
+    return describe

@@ -28,33 +28,33 @@ VERBS: Final = {
     Action.REPLACE: Verb.REPLACE,
     Action.DELETE: Verb.DELETE,
 }
-"""What is told; UNCHANGED and KEEP are not."""
+"""The actions that a report lists; UNCHANGED and KEEP are left out."""
 
 _PRIORITY: Final = np.array([4, 3, 2, 1, 0, 4], np.uint8)
-"""By Action: where a list of slots is cut, deletes are shown first, new ones last."""
+"""By Action: a list of slots that is cut shows deletes first and new slots last."""
 
 REASONS: Final = {
     Reason.NONE: "",
     Reason.NEW: "it does not exist",
     Reason.ENTRIES: "its entries differ",
     Reason.CAPACITY: "max_entries differs",
-    Reason.TORN_READ: "a long value of an array is copied under its readers' eyes",
-    Reason.UNDECLARED_SHARE: "its inner map is shared otherwise than the spec says",
-    Reason.NOT_IN_SPEC: "the spec does not list it",
+    Reason.TORN_READ: "array values over 8 bytes are not updated atomically",
+    Reason.UNDECLARED_SHARE: "its inner map is shared in another way than in the spec",
+    Reason.NOT_IN_SPEC: "not in the spec",
     Reason.SHARE: "it shares an inner map with a slot that changes",
-    Reason.ASKED: "the spec says `update: replace`",
-    Reason.TEMPLATE: "the outer map is made anew",
-    Reason.NOT_OWNED: "its key is not among `owned_keys`",
+    Reason.ASKED: "the spec has `update: replace`",
+    Reason.TEMPLATE: "the outer map is recreated",
+    Reason.NOT_OWNED: "its key is outside `owned_keys`",
     Reason.FROZEN: "its inner map is frozen",
-    Reason.NOT_TARGETED: "the plan is limited to other slots",
     Reason.PRESET: "the object fills this slot",
+    Reason.NOT_TARGETED: "--target limits the plan to other slots",
 }
 
 _PIECE: Final = 256
 
 
 def map_node(change: MapChange, limits: Limits, action: Action) -> Node | None:
-    """A map and what changes in it; None where nothing does. `action` is what becomes of the map itself."""
+    """A map and its changes; None without changes. `action` is the action on the map itself."""
     if action not in VERBS:
         return None
     one = change.desired
@@ -94,7 +94,7 @@ def map_node(change: MapChange, limits: Limits, action: Action) -> Node | None:
 
 
 def _filled_in(one: DesiredMap) -> str:
-    """The flags that a new map gets though the spec does not name them, as its type needs them."""
+    """The flags of a new map that the spec does not name, but its type needs."""
     names = ", ".join(flag_names(one.filled_flags))
     return f"; filled in: {names}" if names else ""
 
@@ -108,7 +108,7 @@ def _preset(one: DesiredMap) -> str:
 
 
 def _wanted_value(one: DesiredMap) -> Value:
-    """A desired map's shape as JSON has it; `filled_flags` are names of flags that the spec leaves out."""
+    """The shape of a desired map in JSON; `filled_flags` are the flags that the spec does not name."""
     value = shape_value(one.shape, one.entry_shape)
     assert isinstance(value, dict)
     if one.filled_flags:
@@ -123,7 +123,7 @@ def kind_of(one: DesiredMap) -> Kind:
 
 
 def what_it_is(one: DesiredMap) -> str:
-    """`hash_of_maps u32 -> lpm_trie acl`, and where it comes from."""
+    """`hash_of_maps u32 -> lpm_trie acl`, and its object or pin."""
     if one.outer is not None:
         text = (
             f"{one.shape.map_type.word} {one.outer.key.describe()} -> "
@@ -137,7 +137,7 @@ def what_it_is(one: DesiredMap) -> str:
 
 
 def shape_value(shape: MapShape, inner: MapShape | None) -> Value:
-    """A shape as JSON has it; an outer map's with that of its inner maps, None while it is not known."""
+    """A shape in JSON; that of an outer map has the shape of its inner maps, None if it is unknown."""
     value: dict[str, Value] = {
         "type": shape.map_type.word,
         "key_size": shape.key_size,
@@ -170,8 +170,8 @@ def _plain_entries(change: MapChange, limits: Limits) -> Children | None:
 
 
 def _slots(change: MapChange, limits: Limits) -> Children:
-    told = np.flatnonzero(np.isin(change.slots.action, list(VERBS)))
-    rows: Index = told[entry_nodes.pick(_PRIORITY[change.slots.action[told]], limits.slots)].astype(np.int64)
+    changed = np.flatnonzero(np.isin(change.slots.action, list(VERBS)))
+    rows: Index = changed[entry_nodes.pick(_PRIORITY[change.slots.action[changed]], limits.slots)].astype(np.int64)
 
     def make() -> Iterator[Node]:
         for start in range(0, len(rows), _PIECE):
@@ -180,7 +180,7 @@ def _slots(change: MapChange, limits: Limits) -> Children:
             for row, (label, key) in zip(piece.tolist(), labels, strict=True):
                 yield _slot(change, row, label, key, limits)
 
-    return Children(Kind.INNER_MAP, len(told), len(rows), make)
+    return Children(Kind.INNER_MAP, len(changed), len(rows), make)
 
 
 def _slot(change: MapChange, row: int, label: str, key: Value, limits: Limits) -> Node:
@@ -215,9 +215,9 @@ def _slot(change: MapChange, row: int, label: str, key: Value, limits: Limits) -
 
 
 def _decided(one: DesiredMap, slot: int) -> tuple[str, Fields]:
-    """The place in an overlay that a slot comes from, and those of its fields; -1 is no slot.
+    """The place in an overlay that declares a slot, and those of its fields; -1 is no slot.
 
-    What stands at its outer map's place, as slots of `default` do, has no fields of its own.
+    Slots of `default` have the place of the outer map, and no fields of their own.
     """
     if slot < 0:
         return "", {}
@@ -226,7 +226,7 @@ def _decided(one: DesiredMap, slot: int) -> tuple[str, Fields]:
 
 
 def slot_reason(change: MapChange, row: int) -> str:
-    """Why a slot changes, in words; empty where it does not."""
+    """Why a slot changes, in words; empty if it does not."""
     if change.action is Action.DELETE:
         return change.reason
     reason = Reason(int(change.slots.reason[row]))
@@ -237,7 +237,7 @@ def slot_reason(change: MapChange, row: int) -> str:
 
 
 def _new(one: DesiredMap, slot: int) -> str:
-    """What a new inner map is: how much is in it, and where it is not as its template says."""
+    """A new inner map: the number of its entries, and its differences from the template."""
     count = plural(int(one.entries.counts[slot]), "entry", "entries")
     parts = ["contents: ignore" if one.slots.policy(slot) is Contents.IGNORE else count]
     capacity = int(one.slots.max_entries[slot])
@@ -255,7 +255,7 @@ def _share(one: DesiredMap, slot: int) -> str | None:
 
 
 def _before(change: MapChange, row: int) -> Value:
-    """The live inner map; its capacity and the number of its entries are None where nobody looked."""
+    """The live inner map; its capacity and its number of entries are None if they were not read."""
     number = int(change.slots.observed[row])
     if change.observed is None or number < 0:
         return None
@@ -269,7 +269,7 @@ def _before(change: MapChange, row: int) -> Value:
 
 
 def _was_read(change: MapChange, row: int) -> bool:
-    """Whether the entries of a live inner map were read: not those of the data plane's own, nor what has no list."""
+    """Whether the entries of a live inner map were read. They are not with `contents: ignore` or without a list."""
     one, wanted = change.desired, int(change.slots.desired[row])
     if not one.entry_shape.is_listable or not change.slots.capacity_before[row]:
         return False

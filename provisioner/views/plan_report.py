@@ -1,4 +1,4 @@
-"""The one walk over a plan: what is counted, and the nodes that are told."""
+"""A plan as a report: its counts, and the nodes of what changes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from provisioner.report.overlaid import with_source
 from provisioner.views.map_nodes import VERBS, map_node
 
 WAVE_SLOTS = 4096
-"""Inner maps that are published at once, where the host allows as many open files."""
+"""Inner maps that are published together, if the host allows so many open files."""
 
 
 def report(
@@ -155,26 +155,26 @@ def _destroyed_programs(plan: Plan) -> Iterator[Node]:
 
 
 def _pins(plan: Plan, told: Iterable[Node]) -> Iterator[Node]:
-    """Pins that go without being a map or program that was told of."""
+    """Pins that are removed, and are not a map or program of another node."""
     names = {META_PIN, *(node.address for node in told), *plan.observed.programs}
     for step in plan.steps:
         if isinstance(step, Unpin) and step.pin not in names:
-            yield Node(Kind.PIN, Verb.DELETE, step.pin, step.pin, "unpin", "the spec does not name it")
+            yield Node(Kind.PIN, Verb.DELETE, step.pin, step.pin, "unpin", "not in the spec")
     yield from _inner_pins(plan)
 
 
 def _inner_pins(plan: Plan) -> Iterator[Node]:
-    """Pins of inner maps that come or go while their maps stay, and who may open pins: a line each, however many."""
+    """Pins of inner maps that change while their maps stay, and changes of access: one line each."""
     stale = [pin for pin in plan.observed.leftovers if pin.startswith(f"{INNER_PINS}/") and pin.count("/") > 1]
     if stale:
-        yield _unpinned(len(stale), "they are in no slot")
+        yield _unpinned(len(stale), "no slot has these inner maps")
     for step in plan.steps:
         match step:
             case PinInnerMaps():
-                folder, reason = f"{INNER_PINS}/{step.map}", "the spec says `pin_inner_maps`"
+                folder, reason = f"{INNER_PINS}/{step.map}", "the spec has `pin_inner_maps`"
                 yield Node(Kind.PIN, Verb.CREATE, folder, folder, f"pin {plural(len(step.slots), 'inner map')}", reason)
             case UnpinInnerMaps():
-                yield _unpinned(sum(map(len, plan.observed.inner_pins.values())), "the spec does not ask for it")
+                yield _unpinned(sum(map(len, plan.observed.inner_pins.values())), "not in the spec")
             case SetAccess():
                 yield _access_node(plan, step)
             case _:
@@ -187,12 +187,12 @@ def _unpinned(count: int, reason: str) -> Node:
 
 
 def _access_node(plan: Plan, step: SetAccess) -> Node:
-    """The first pin that others may open than the spec says, and how many there are."""
+    """The first pin with another access than in the spec, and the number of the others."""
     first = step.pins[0]
     before, after = plan.observed.access[first], access_of(plan.desired, plan.observed.gid, first)
     more = f", and {len(step.pins) - 1:,} more" if len(step.pins) > 1 else ""
     text = f"{before.change_to(after)}: {'the pin root' if first == ROOT else first}{more}"
-    return Node(Kind.PIN, Verb.UPDATE, "access", "access", text, "others may open pins than the spec says")
+    return Node(Kind.PIN, Verb.UPDATE, "access", "access", text, "the access of pins differs from the spec")
 
 
 def _step(step: Step) -> StepLine:

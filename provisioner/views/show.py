@@ -1,6 +1,6 @@
-"""What is live, decoded with the spec's types, as the nodes of a report: read as they are walked, never all at once.
+"""The live state, decoded with the spec's types, as the nodes of a report.
 
-Each node has the verb of what an apply would do about it; SHOW where the live state is what the spec wants.
+The verb of a node is what apply would do; SHOW if the live state matches the spec.
 """
 
 from __future__ import annotations
@@ -14,52 +14,54 @@ from numpy.typing import NDArray
 from provisioner.codec.display import format_value
 from provisioner.model import entry_table
 from provisioner.model.address import Place
-from provisioner.model.entry_table import Index
 from provisioner.model.errors import InputError, Problem
 from provisioner.model.observed import ObservedState
 from provisioner.model.pins import link_pin
 from provisioner.model.types import Bytes, Value
 from provisioner.model.words import plural, size
-from provisioner.observed import holders, observe
+from provisioner.observed import holders
 from provisioner.observed.holders import Holders
-from provisioner.observed.sources import Depth
 from provisioner.planning.changes import Action, EntryAction, MapChange
 from provisioner.planning.plan import Plan
 from provisioner.report.model import ALL, Children, Kind, Limits, Node, ReportLive, Verb
 from provisioner.views import entry_nodes
 from provisioner.views.map_nodes import VERBS, kind_of, shape_value, slot_labels, slot_reason, what_it_is
+from provisioner.views.moment import Moment
 
 _PIECE: Final = 1024
 _INSERT, _UPDATE, _DELETE = (int(action) for action in (EntryAction.INSERT, EntryAction.UPDATE, EntryAction.DELETE))
 _SAME: Final = -1
 
 
-def look(plan: Plan, limits: Limits, place: Place | None = None) -> ReportLive:
-    """The live state that `plan` observed, or the part of it at `place`. Raises InputError where nothing is there."""
+def look(plan: Plan, moment: Moment, limits: Limits, place: Place | None = None) -> ReportLive:
+    """The live state that `plan` observed in `moment`, or the part of it at `place`.
+
+    Raises InputError if nothing is live at the place and the spec declares nothing there.
+    """
     desired = plan.desired
-    looker = _Looker(plan, holders.find(plan.observed), ALL if place is not None else limits, place)
+    looker = _Looker(plan, moment, holders.find(plan.observed), ALL if place is not None else limits, place)
     nodes = [looker.map(change) for change in plan.maps.values() if place is None or change.name == place.map.name]
     for node in nodes if place is not None else ():
-        list(node.children or ())  # one address is read at once: that nothing is there is said before anything else
+        list(node.children or ())  # so that an error is raised before anything is printed
     if place is None:
         nodes += [*_programs(plan.observed), *_pins(plan.observed)]
     return ReportLive(desired.project, desired.pin_root, plan.observed.exists, tuple(nodes))
 
 
 class _Looker:
-    def __init__(self, plan: Plan, known: Holders, limits: Limits, place: Place | None) -> None:
+    def __init__(self, plan: Plan, moment: Moment, known: Holders, limits: Limits, place: Place | None) -> None:
         self._plan = plan
+        self._moment = moment
         self._known = known
         self._limits = limits
         self._place = place
-        self._live_maps = observe.LiveReader(plan.desired)
 
     def map(self, change: MapChange) -> Node:
         one, live = change.desired, change.observed
         kind, text, verb = kind_of(one), what_it_is(one), _verb(change.action)
         if live is None:
-            self._must_be_there(verb is Verb.CREATE and (self._place is None or self._place.slot is None))
-            return Node(kind, verb, one.name, one.name, f"{text}: not live", change.reason)
+            children = self._not_live(change)
+            return Node(kind, verb, one.name, one.name, f"{text}: not live", change.reason, children=children)
         numbers = {live.id, *(live.slots.inner_ids.tolist() if one.outer is not None else ())}
         taken = holders.memory(numbers)
         held = self._held(live.id, sum(taken.values()) if taken else None)
@@ -67,22 +69,21 @@ class _Looker:
         if change.action is Action.REPLACE:
             text = f"{text}: the live map differs: {change.reason}"
             return Node(kind, verb, one.name, one.name, text, change.reason, after=value)
-        children: Children | None
         if one.outer is None:
-            keys, values = next(self._read(change, np.array([0])))
+            keys, values = self._moment.slot(one.name, 0)
             children = self._entries(change, 0, keys, values, one.name)
             text += f", {plural(len(keys), 'entry', 'entries')}"
         else:
             children = self._slots(change, taken)
             text += f", {len(live.slots.inner_ids):,} of {plural(live.shape.max_entries, 'slot')}"
-        text += self._told(live.id, held, one.adopted)
+        text += self._holders(live.id, held, one.adopted)
         return Node(kind, verb, one.name, one.name, text, change.reason, after=value, children=children)
 
     def _held(self, number: int, memory: int | None) -> dict[str, Value]:
         programs, pins = self._known.programs.get(number, ()), self._known.pins.get(number, ())
         return {"memory": memory, "pins": list(pins), "programs": list(programs)}
 
-    def _told(self, number: int, held: dict[str, Any], adopted: str | None = None) -> str:
+    def _holders(self, number: int, held: dict[str, Any], adopted: str | None = None) -> str:
         own = str(self._plan.desired.pin_root) + "/"
         elsewhere = [pin for pin in held["pins"] if pin != adopted and not pin.startswith(own)]
         parts = [f"id {number}", size(held["memory"]) if held["memory"] is not None else "", self._known.of(number)]
@@ -94,6 +95,15 @@ class _Looker:
             what = "nothing is live at this address, and the spec declares nothing there"
             hint = "`show` without an address lists what is live"
             raise InputError(Problem(what, hint=hint, address=self._place.address, id="nothing-at-address"))
+
+    def _not_live(self, change: MapChange) -> Children | None:
+        """The part of a map that is not live which the address names; None for the whole map."""
+        one, place = change.desired, self._place
+        if place is None or (place.slot is None and place.entry is None):
+            return None
+        if one.outer is not None:
+            return self._slots(change, {})
+        return self._new_entry(change, 0, one.name)
 
     # --- slots ----------------------------------------------------------------------------------------------------
 
@@ -107,56 +117,54 @@ class _Looker:
         shown = rows[entry_nodes.pick(same, self._limits.slots)]
 
         def make() -> Iterator[Node]:
-            found = self._read(change, shown)
             for row, (label, key) in zip(shown.tolist(), slot_labels(change.desired, slots.keys[shown]), strict=True):
-                yield self._slot(change, row, label, key, taken, found)
+                yield self._slot(change, row, label, key, taken)
 
         return Children(Kind.INNER_MAP, len(rows), len(shown), make)
 
-    def _slot(
-        self,
-        change: MapChange,
-        row: int,
-        label: str,
-        key: Value,
-        taken: dict[int, int],
-        found: Iterator[tuple[Bytes, Bytes]],
-    ) -> Node:
-        """One slot; what is live of it is taken from `found`, where it comes in the same order."""
+    def _slot(self, change: MapChange, row: int, label: str, key: Value, taken: dict[int, int]) -> Node:
         one, live, slots = change.desired, change.observed, change.slots
-        assert live is not None
         action = Action(int(slots.action[row]))
         reason = slot_reason(change, row)
         name, number = f"{one.name}{label}", int(slots.observed[row])
-        if number < 0:
+        if number < 0 or live is None:
             count = plural(int(one.entries.counts[slots.desired[row]]), "entry", "entries")
-            return Node(Kind.INNER_MAP, _verb(action), name, label, f"not live: {count} in the spec", reason, key=key)
+            text = f"not live: {count} in the spec"
+            children = self._new_entry(change, row, name)
+            return Node(Kind.INNER_MAP, _verb(action), name, label, text, reason, key=key, children=children)
         inner_id = int(live.slots.inner_ids[number])
-        keys, values = next(found)
+        keys, values = self._moment.slot(one.name, number)
         held = self._held(inner_id, taken.get(inner_id))
         count = plural(len(keys), "entry", "entries") if one.entry_shape.is_listable else "entries can't be listed"
-        text = count + self._told(inner_id, held)
+        text = count + self._holders(inner_id, held)
         text += f": {reason}" if reason and action is not Action.UPDATE else ""
         children = self._entries(change, row, keys, values, name)
         value = {"id": inner_id} | held
         return Node(Kind.INNER_MAP, _verb(action), name, label, text, reason, after=value, key=key, children=children)
 
-    def _read(self, change: MapChange, rows: Index) -> Iterator[tuple[Bytes, Bytes]]:
-        """Live keys and values of those of the rows that live, in their order; zeros of arrays are left out."""
-        one, live = change.desired, change.observed
-        assert live is not None
-        numbers = change.slots.observed[rows]
-        deep = Depth.ENTRIES if one.entry_shape.is_listable else Depth.SHAPE
-        depth = np.full(len(live.slots.inner_ids), Depth.NOTHING, np.uint8)
-        depth[numbers[numbers >= 0]] = deep
-        for block in self._live_maps.blocks(one, live, depth):
-            for at in range(block.last - block.first):
-                yield block.entries.slot(at)
+    def _new_entry(self, change: MapChange, row: int, name: str) -> Children | None:
+        """The entry that the address names in a slot that is not live; None if it names no entry."""
+        one, place = change.desired, self._place
+        if place is None or place.entry is None:
+            return None
+        keys, values = one.entries.slot(int(change.slots.desired[row]))
+        at = np.flatnonzero((keys == place.entry).all(axis=1))
+        self._must_be_there(bool(len(at)))
+
+        def make() -> Iterator[Node]:
+            (key,), (value,) = (
+                entry_nodes.plain_values(one.key, keys[at]),
+                entry_nodes.plain_values(one.value, values[at]),
+            )
+            label, text = format_value(key), f"not live; the spec has {format_value(value)}"
+            yield Node(Kind.ENTRY, Verb.INSERT, f"{name}[{label}]", label, text, after=value, key=key)
+
+        return Children(Kind.ENTRY, 1, 1, make)
 
     # --- entries --------------------------------------------------------------------------------------------------
 
     def _entries(self, change: MapChange, row: int, keys: Bytes, values: Bytes, name: str) -> Children:
-        """Live entries, and those that an apply would insert, by key; a list that is cut shows differences first."""
+        """Live entries and those that apply would insert, by key; a list that is cut shows differences first."""
         one = change.desired
         edits = change.entries.of_slot(row)
         new = np.flatnonzero(edits.action == _INSERT)
@@ -196,11 +204,11 @@ def _listed(
         before: Value = live
         verb, text = Verb.SHOW, format_value(live)
         if action == _INSERT:
-            verb, text, before = Verb.INSERT, f"not live; the spec wants {format_value(after)}", None
+            verb, text, before = Verb.INSERT, f"not live; the spec has {format_value(after)}", None
         elif action == _UPDATE:
-            verb, text = Verb.UPDATE, f"{text}; the spec wants {format_value(after)}"
+            verb, text = Verb.UPDATE, f"{text}; the spec has {format_value(after)}"
         elif action == _DELETE:
-            verb, text, after = Verb.DELETE, f"{text}; the spec does not list it", None
+            verb, text, after = Verb.DELETE, f"{text}; not in the spec", None
         yield Node(Kind.ENTRY, verb, f"{name}[{label}]", label, text, before=before, after=after, key=key)
 
 
@@ -219,4 +227,4 @@ def _programs(observed: ObservedState) -> Iterator[Node]:
 
 def _pins(observed: ObservedState) -> Iterator[Node]:
     for pin in observed.other_pins:
-        yield Node(Kind.PIN, Verb.SHOW, pin, pin, "a pin that the spec does not name")
+        yield Node(Kind.PIN, Verb.SHOW, pin, pin, "a pin that is not in the spec")

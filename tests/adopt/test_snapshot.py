@@ -207,9 +207,9 @@ def bare(*words: str | Path) -> subprocess.CompletedProcess[str]:
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (("--snapshot", "x"), "takes the FILES"),
-        (("--snapshot", "x", "spec.yaml", "--pin", "/sys/fs/bpf/x"), "takes the FILES"),
-        (("spec.yaml",), "FILES go with --snapshot"),
+        (("--snapshot", "x"), "--snapshot needs the FILES"),
+        (("--snapshot", "x", "spec.yaml", "--pin", "/sys/fs/bpf/x"), "--snapshot needs the FILES"),
+        (("spec.yaml",), "FILES need --snapshot"),
     ],
 )
 def test_what_goes_together(words: tuple[str, ...], says: str) -> None:

@@ -34,9 +34,9 @@ def test_differences_are_marked(project: Project) -> None:
     assert tree(edited(project)) == [
         "  ~ tenants hash_of_maps u32 -> hash rules",
         "    ~ [1] 2 entries",
-        "    ~ 1 10; the spec wants 11",
-        "    - 2 20; the spec does not list it",
-        "    + 3 not live; the spec wants 30",
+        "    ~ 1 10; the spec has 11",
+        "    - 2 20; not in the spec",
+        "    + 3 not live; the spec has 30",
         "    - [2] 1 entry",
         "    7 70",
         "    + [9] not live: 1 entry in the spec",
@@ -48,14 +48,24 @@ def test_differences_are_marked(project: Project) -> None:
 def test_one_address_alone(project: Project) -> None:
     edited(project)
     assert tree(project, "tenants[2]")[1:] == ["    - [2] 1 entry", "    7 70"]
-    assert tree(project, "tenants[1][2]")[1:] == ["    ~ [1] 2 entries", "    - 2 20; the spec does not list it"]
+    assert tree(project, "tenants[1][2]")[1:] == ["    ~ [1] 2 entries", "    - 2 20; not in the spec"]
     assert tree(project, "active[0]") == ["  active array u32 -> u32", "    0 1"]
     assert tree(project, "tenants[9]")[1:] == ["    + [9] not live: 1 entry in the spec"]
     for address in ("tenants[77]", "tenants[1][77]"):
         none = project.run("show", address)
         assert (none.status, none.out) == (1, "")
-        assert "nothing is live at this address" in none.err
+        assert f"{address}: error[nothing-at-address]: " in none.err
     assert "the spec has no map `tenant`" in project.run("show", "tenant[1]").err
+
+
+def test_one_address_before_the_first_apply(project: Project) -> None:
+    assert tree(project, "tenants[2]")[1:] == ["    + [2] not live: 1 entry in the spec"]
+    assert tree(project, "tenants[2][7]")[2:] == ["    + 7 not live; the spec has 70"]
+    assert tree(project, "active[0]")[1:] == ["    + 0 not live; the spec has 1"]
+    for address in ("tenants[77]", "tenants[2][77]", "active[7]"):
+        none = project.run("show", address)
+        assert (none.status, none.out) == (1, "")
+        assert f"{address}: error[nothing-at-address]: " in none.err
 
 
 def test_the_document_says_what_differs_and_who_holds_it(project: Project) -> None:
@@ -103,11 +113,11 @@ objects:
 def test_an_attachment_is_told_by_the_name_of_its_interface(project: Project, veth: Veth, bpf_object: Any) -> None:
     project.spec.write_text(ATTACHED.replace("OBJECT", str(bpf_object("router"))))
     assert project.run("apply", "--yes", "--allow-outside").status == 0
-    assert ", attached to veth-a\n" in project.run("show", "--allow-outside").out
+    assert ", xdp on veth-a\n" in project.run("show", "--allow-outside").out
     explained = project.run("explain", "router.xdp_router", "--allow-outside").out
-    assert ", attached to veth-a\n" in explained
+    assert ", xdp on veth-a\n" in explained
     subprocess.run(["ip", "link", "del", veth.name], check=True)
-    assert ", attached to an interface that is gone\n" in project.run("show", "--allow-outside").out
+    assert ", xdp on a deleted interface\n" in project.run("show", "--allow-outside").out
 
 
 @pytest.mark.parametrize(

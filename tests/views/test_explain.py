@@ -46,9 +46,9 @@ def test_an_entry_that_is_not_there_yet(bench: Bench) -> None:
     assert found["wanted by"] == f"{bench.folder}/spec.yaml:20"
     assert found["key"] == "(08 00 00 00 0a 00 00 00)"
     assert found["wanted"] == "1  (01)"
-    assert found["live"] == "not there"
+    assert found["live"] == "does not exist"
     assert found["live slot"] == "empty"
-    assert found["to do"] == "create its inner map: it does not exist"
+    assert found["to do"] == "create the inner map: it does not exist"
 
 
 def test_entries_that_change(bench: Bench) -> None:
@@ -56,20 +56,20 @@ def test_entries_that_change(bench: Bench) -> None:
     text = SPEC.replace("10.0.0.0/8: 1", "10.0.0.0/8: 3").replace("10.1.0.0/16: 2", "10.2.0.0/16: 2")
     changed = facts(bench, text, f"{SLOT}[10.0.0.0/8]")
     assert (changed["wanted"], changed["live"]) == ("3  (03)", "1  (01)")
-    assert changed["to do"] == "update it, in place"
+    assert changed["to do"] == "update in place"
     gone = facts(bench, text, f"{SLOT}[10.1.0.0/16]")
-    assert (gone["wanted by"], gone["to do"]) == ("no line of the spec", "delete it, in place")
+    assert (gone["wanted by"], gone["to do"]) == ("not in the spec", "delete in place")
     new = facts(bench, text, f"{SLOT}[10.2.0.0/16]")
-    assert (new["live"], new["to do"]) == ("not there", "insert it, in place")
+    assert (new["live"], new["to do"]) == ("does not exist", "insert in place")
     same = facts(bench, SPEC, f"{SLOT}[10.0.0.0/8]")
-    assert same["to do"] == "nothing: it is as the spec wants it"
-    assert facts(bench, SPEC, f"{SLOT}[192.0.2.0/24]")["to do"] == "nothing"
+    assert same["to do"] == "nothing: it matches the spec"
+    assert facts(bench, SPEC, f"{SLOT}[192.0.2.0/24]")["to do"] == "nothing: it is neither live nor in the spec"
 
 
 def test_an_entry_of_an_inner_map_that_is_replaced(bench: Bench) -> None:
     bench.apply(SPEC)
     found = facts(bench, SPEC.replace("weight: 2}}}}}", "weight: 9}}}}}"), "vips[3][1]")
-    assert found["to do"] == "update it, in a new inner map: the spec says `update: replace`"
+    assert found["to do"] == "update in a new inner map: the spec has `update: replace`"
     assert found["live"] == "{port: 1, weight: 2}  (00 01 02 00)"
     assert facts(bench, SPEC, "vips[3][7]")["live"] == "{port: 0, weight: 0}  (00 00 00 00)"
 
@@ -81,20 +81,20 @@ def test_slots(bench: Bench) -> None:
     found = facts(bench, SPEC, "vips[3]")
     assert found["live slot"] == f"inner map id {inner}, max_entries 8"
     assert found["wanted"] == "1 entry, exact, max_entries 8"
-    assert found["to do"] == "nothing: it is as the spec wants it"
+    assert found["to do"] == "nothing: it matches the spec"
     assert facts(bench, SPEC, "vips[4]")["live slot"] == "empty"
     gone = facts(bench, SPEC.replace("{3: {entries: {1: {port: 1, weight: 2}}}}", "{}"), "vips[3]")
-    assert gone["to do"] == "delete: the spec does not list it"
+    assert gone["to do"] == "delete: not in the spec"
 
 
 def test_maps(bench: Bench) -> None:
-    assert facts(bench, SPEC, "tenants")["live"] == "not there"
+    assert facts(bench, SPEC, "tenants")["live"] == "does not exist"
     bench.apply(SPEC)
-    assert facts(bench, SPEC, "tenants")["to do"] == "nothing: it is as the spec wants it"
+    assert facts(bench, SPEC, "tenants")["to do"] == "nothing: it matches the spec"
     assert facts(bench, SPEC, "active[0]")["live"] == "5  (05 00 00 00)"
-    assert facts(bench, SPEC, "active[1]")["to do"] == "nothing"
+    assert facts(bench, SPEC, "active[1]")["to do"] == "nothing: the element is zero, and not in the spec"
     other = facts(bench, SPEC.replace("max_entries: 64\n    inner", "max_entries: 128\n    inner"), "tenants")
-    assert other["to do"] == "replace it by a new map: max_entries 64 -> 128"
+    assert other["to do"] == "replace with a new map: max_entries 64 -> 128"
 
 
 def test_secrets_stay_secret(bench: Bench) -> None:

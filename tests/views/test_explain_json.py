@@ -30,7 +30,7 @@ def test_an_entry_that_changes(bench: Bench) -> None:
     assert found["key_bytes"] == "080000000a000000"
     assert (found["wanted"], found["live"]) == ({"value": 3, "bytes": "03"}, {"value": 1, "bytes": "01"})
     assert found["live_slot"]["id"] > 0
-    assert (found["action"], found["to_do"]) == ("update", "update it, in place")
+    assert (found["action"], found["to_do"]) == ("update", "update in place")
 
 
 def test_what_is_not_there(bench: Bench) -> None:
@@ -68,7 +68,7 @@ def test_objects_and_programs(outers: tuple[Path, ...]) -> None:
     assert (before["kind"], before["live"], before["action"]) == ("object", None, "create")
     assert before["new_maps"] == before["maps"]
     name = before["programs"][0]
-    assert ask(f"outers.{name}")["to_do"] == "load and pin it: it is not loaded"
+    assert ask(f"outers.{name}")["to_do"] == "load and pin: it is not loaded"
     assert run("apply", spec, *options, "--yes").status == 0
     after = ask("outers")
     assert (after["live"], after["action"]) == (after["wanted"], None)
@@ -79,5 +79,5 @@ def test_objects_and_programs(outers: tuple[Path, ...]) -> None:
     assert program["uses"]
     said = run("explain", spec, name, *options).out
     assert "not attached" in said
-    assert "nothing: it is as the spec wants it" in said
+    assert "nothing: it matches the spec" in said
     assert "the spec has no map" in run("explain", spec, "outer", *options).err
