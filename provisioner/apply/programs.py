@@ -17,6 +17,7 @@ from provisioner.kernel.fd import LinkFd, MapFd, ProgramFd
 from provisioner.model.attachment import Attachment
 from provisioner.model.desired import DesiredObject
 from provisioner.model.observed import ObservedLink
+from provisioner.model.variables import Written
 from provisioner.planning.changes import Action, LinkChange
 from provisioner.planning.steps import Attach, CommitObject, Detach, LoadObject
 
@@ -34,12 +35,13 @@ def load(tx: Transaction, step: LoadObject) -> None:
                 template_btf=_template_btf(tx, one, step),
                 reuse=reuse,
                 settings=one.settings,
+                variables=_variables(one),
                 only_programs=[*(program.name for program in one.programs), *one.helpers],
                 name=one.name,
             )
         )
         for name in step.fresh:
-            pin_new(tx, loaded.maps[name], name)
+            pin_new(tx, loaded.maps[one.made_at_load.get(name, name)], name)
         for program in one.programs:
             pin_new(tx, loaded.programs[program.name], program.pin)
     tx.fresh |= set(step.fresh)
@@ -47,6 +49,11 @@ def load(tx: Transaction, step: LoadObject) -> None:
 
 def _carried(tx: Transaction, name: str) -> MapFd:
     return identity.open_same(tx.path(name), MapFd, tx.plan.observed.object_maps[name].id, name)
+
+
+def _variables(one: DesiredObject) -> Written:
+    """The bytes of all variables that the spec sets, by the name of their section's map."""
+    return {each.map: tuple((variable.offset, variable.data) for variable in each.variables) for each in one.variables}
 
 
 def _template_btf(tx: Transaction, one: DesiredObject, step: LoadObject) -> dict[str, objects.EmittedBtf]:

@@ -13,7 +13,7 @@ from typing import assert_never
 
 import msgspec
 
-from provisioner.apply import contents, failures, pins, programs
+from provisioner.apply import contents, failures, pins, programs, variables
 from provisioner.apply.transaction import Options, Transaction
 from provisioner.model.errors import ApplyError, HostError, InterruptError, Problem, ProvisionerError, RefusedError
 from provisioner.planning.plan import Plan
@@ -35,6 +35,7 @@ from provisioner.planning.steps import (
     Unpin,
     UnpinInnerMaps,
     WriteEntries,
+    WriteVariables,
 )
 
 
@@ -131,6 +132,8 @@ def _do(tx: Transaction, step: Step) -> None:
             pins.set_access(tx, step)
         case WriteEntries():
             contents.write(tx, step)
+        case WriteVariables():
+            variables.write(tx, step)
         case Attach():
             programs.attach(tx, step)
         case CommitObject():

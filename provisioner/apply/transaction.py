@@ -152,7 +152,7 @@ class Transaction:
         """
         problems = Problems()
         for name in bpffs.list_pins(self.root):
-            if name.startswith(TEMPORARY_PREFIXES):
+            if name.startswith(TEMPORARY_PREFIXES) or name in self.plan.observed.leftovers:
                 try:
                     bpffs.unpin(self.path(name))
                 except ProvisionerError as error:

@@ -228,7 +228,7 @@ class BtfTypes:
             case _ if kind in _ALIASES:
                 return BtfAlias(kind, name, size)
             case _:
-                return BtfOther(kind, name, size if kind is BtfKind.PTR else 0)
+                return BtfOther(kind, name, size if kind in (BtfKind.PTR, BtfKind.VAR) else 0)
 
     def _signed_names(self, id_: int, count: int) -> tuple[tuple[str, int], ...]:
         return tuple((self._string(at), number) for at, number in self._records(id_, count, "Ii"))
@@ -243,6 +243,11 @@ class BtfTypes:
         for name, type_, offset in self._records(id_, count, "III"):
             bits, place = (offset >> 24, offset & 0xFFFFFF) if flag else (0, offset)
             yield BtfMember(self._string(name), type_, place, bits)
+
+    def section(self, id_: int) -> Iterator[tuple[int, ...]]:
+        """The type id, offset and size of each variable of a data section."""
+        _, _, count, _, _ = self._head(id_)
+        return self._records(id_, count, "III")
 
     def names(self) -> dict[str, int]:
         """Ids by the name that C code uses: `struct backend`, `union u`, `enum e`, `__u32`, `backend_t`.

@@ -23,6 +23,7 @@ from provisioner.desired.raw_values import fill, refuse_keyless
 from provisioner.desired.resolve import ResolvedMap, Resolver
 from provisioner.desired.rows import EncodedRows, EntryEncoder, EntrySource
 from provisioner.desired.slots import SlotWriter, Written
+from provisioner.desired.variables import encode_variables, with_variables
 from provisioner.model import entry_table
 from provisioner.model.desired import (
     CONTENTS,
@@ -75,7 +76,10 @@ def encode(
     maps = {one.name: one for one in found if one is not None}
     resolver.unused_types()
     loaded = {
-        name: replace(encoder.object(spec.objects[name], info, maps), settings=settings)
+        name: with_variables(
+            replace(encoder.object(spec.objects[name], info, maps), settings=settings),
+            encode_variables(spec.objects[name], info, btf.get(name), resolver.builder(name), problems),
+        )
         for name, (info, settings) in settled.items()
     }
     problems.raise_if_any()

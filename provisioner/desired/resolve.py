@@ -59,7 +59,7 @@ class Resolver:
         self._lookups = lookups
         self._builders: dict[str | None, Builder] = {}
 
-    def _builder(self, object_name: str | None) -> Builder:
+    def builder(self, object_name: str | None) -> Builder:
         """The types as seen from an object's maps, where BTF without a source is that object's."""
         if object_name not in self._builders:
             own = self._btf.get(object_name or "")
@@ -80,7 +80,7 @@ class Resolver:
         asked = {name for builder in self._builders.values() for name in builder.built}
         for name, expr in self._spec.types.items():
             if name not in asked and not self._needs_object(expr):
-                self._builder(None).build(NamedType(name, expr.where))
+                self.builder(None).build(NamedType(name, expr.where))
 
     def _needs_object(self, expr: TypeExpr) -> bool:
         """Whether the layout of the type, or of a named type within it, comes from the object of a map."""
@@ -158,7 +158,7 @@ class Resolver:
     def _outer_key(self, one: OuterMap, definition: MapDef | None) -> Type | None:
         if one.fields.key is None and definition is not None and not definition.btf_key_type_id:
             if definition.shape.key_size == 4:
-                return self._builder(one.object).build(NamedType("u32", one.where))
+                return self.builder(one.object).build(NamedType("u32", one.where))
             self._problems.add(
                 f"the object does not say what the {definition.shape.key_size} bytes of the key of `{one.name}` mean",
                 one.where,
@@ -209,9 +209,9 @@ class Resolver:
             elif field == "value" and kind is MapType.PROG_ARRAY:
                 found.append(ProgramRef(self._host.byteorder, program_names(self._spec.objects.values())))
             elif written is not None:
-                found.append(self._builder(object_name).build(written))
+                found.append(self.builder(object_name).build(written))
             elif btf_id and object_name:
-                found.append(self._builder(object_name).from_btf_id(btf_id, where))
+                found.append(self.builder(object_name).from_btf_id(btf_id, where))
             else:
                 found.append(None)
                 if definition is None and kind is not None:  # the rules say it of what no object declares

@@ -345,6 +345,7 @@ map_set_numa_node: Function[int] = Function(
 map_set_map_flags: Function[int] = Function(
     "bpf_map__set_map_flags", c_int, c_void_p, c_uint32, fails="bpf_map__set_map_flags"
 )
+map_initial_value: Function[int | None] = Function("bpf_map__initial_value", c_void_p, c_void_p, POINTER(c_size_t))
 map_set_autocreate: Function[int] = Function(
     "bpf_map__set_autocreate", c_int, c_void_p, c_bool, fails="bpf_map__set_autocreate"
 )
@@ -537,3 +538,12 @@ def raw_btf(handle: int) -> bytes:
     size = c_uint32(0)
     data = btf_raw_data(btf, size)
     return ctypes.string_at(data, size.value) if data else b""
+
+
+def set_initial_bytes(at: int, offset: int, data: bytes) -> None:
+    """Change a part of a data section before its object is loaded. Raises `KernelError` for what is not in it."""
+    size = c_size_t(0)
+    start = map_initial_value(at, size)
+    if not start or offset + len(data) > size.value:
+        raise KernelError("bpf_map__initial_value", errno.EINVAL)
+    ctypes.memmove(start + offset, data, len(data))

@@ -25,6 +25,7 @@ from provisioner.model.map_shape import MapShape
 from provisioner.model.object_file import MapDef, ObjectInfo, ProgramDef
 from provisioner.model.object_settings import MapSettings
 from provisioner.model.uapi import OUTER_TYPES, MapFlag, MapType
+from provisioner.model.variables import Written
 from provisioner.object_check.presets import presets, without_presets
 
 EmittedBtf = tuple[bytes, int, int]
@@ -90,6 +91,7 @@ def load(
     template_btf: Mapping[str, EmittedBtf] = MappingProxyType({}),
     reuse: Mapping[str, MapFd] = _NOTHING,
     settings: Mapping[str, MapSettings] = MappingProxyType({}),
+    variables: Written = MappingProxyType({}),
     only_programs: Collection[str] | None = None,
     digest: str | None = None,
     name: str = "object",
@@ -99,8 +101,8 @@ def load(
     `inner_templates` gives the template of outer maps by name, in place of what the object declares: the dummy inner
     map made from it is closed before this returns or raises. `template_btf` is theirs, where their values hold fields
     of the kernel's own. `reuse` gives live maps to use instead of new ones; they stay the caller's, and their slots as
-    they are. `settings` are set before maps are created. Of `only_programs` the rest is not loaded. `digest` is that of
-    the inspected file.
+    they are. `settings` and `variables` are set before maps are created. Of `only_programs` the rest is not loaded.
+    `digest` is that of the inspected file.
     Raises `InputError` for names that the object does not have and for outer maps without a template, `RefusedError`
     where the file is another one by now, and `KernelError` with libbpf's and the verifier's log.
     """
@@ -119,6 +121,8 @@ def load(
                     libbpf.map_set_pin_path(at, None)  # or libbpf would pin it, and reuse what is pinned there
                     if map_name in settings:
                         object_settings.configure(at, settings[map_name])
+                    if map_name in variables:
+                        object_settings.set_variables(at, variables[map_name])
                     if map_name in reuse:
                         libbpf.map_reuse_fd(at, reuse[map_name].number)
                     elif map_name in inner_templates:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from provisioner.language.read_maps import capacity, number, text
 from provisioner.model.object_settings import MapSettings
-from provisioner.model.tree import MappingNode, SpecNode
+from provisioner.model.spec import VariableValue
+from provisioner.model.tree import MappingNode, RawEntries, SpecNode
 
 
 def read_map_settings(node: SpecNode | None) -> dict[str, MapSettings]:
@@ -20,3 +21,9 @@ def read_map_settings(node: SpecNode | None) -> dict[str, MapSettings]:
         for name, key, body in pairs
         if isinstance(body, MappingNode)
     }
+
+
+def read_variables(node: SpecNode | None) -> dict[str, VariableValue]:
+    """The `variables:` of an object, by name."""
+    pairs = node.named() if isinstance(node, MappingNode) else ()
+    return {name: VariableValue(value, key.where) for name, key, value in pairs if not isinstance(value, RawEntries)}

@@ -23,7 +23,7 @@ from provisioner.language.read_maps import (
     read_policy,
     text,
 )
-from provisioner.language.read_objects import read_map_settings
+from provisioner.language.read_objects import read_map_settings, read_variables
 from provisioner.language.read_types import read_type
 from provisioner.model.attachment import Attachment
 from provisioner.model.errors import Problems
@@ -138,7 +138,8 @@ class _SpecReader:
     def object(self, key: ScalarNode, body: MappingNode) -> BpfObject:
         file = _scalar(body.get("file")) or ScalarNode("", key.where)
         programs = tuple(_program(name, value) for name, value in _bodies(body, "programs"))
-        return BpfObject(key.text or "", file, programs, key.where, read_map_settings(body.get("maps")))
+        settings = read_map_settings(body.get("maps")), read_variables(body.get("variables"))
+        return BpfObject(key.text or "", file, programs, key.where, *settings)
 
 
 def _mode(node: SpecNode | None) -> int | None:

@@ -19,7 +19,7 @@ from provisioner.model.entry_table import EntryTable
 from provisioner.model.host import Host
 from provisioner.model.location import Location
 from provisioner.model.map_shape import MapShape
-from provisioner.model.object_settings import MapSettings, Recorded
+from provisioner.model.object_settings import VARIABLES, MapSettings, Recorded
 from provisioner.model.overlays import NONE, Overlays
 from provisioner.model.pins import link_pin
 from provisioner.model.spec import (
@@ -31,6 +31,7 @@ from provisioner.model.spec import (
 )
 from provisioner.model.types import Bytes, Type
 from provisioner.model.uapi import GENERATIONAL_TYPES, MapFlag
+from provisioner.model.variables import Section
 
 
 class Sources(msgspec.Struct, frozen=True):
@@ -151,7 +152,8 @@ class DesiredObject(msgspec.Struct, frozen=True):
 
     `helpers` are programs that it loads for its prog_arrays alone, without a pin; `presets` the slots of maps that it
     fills itself, by map. `templates` has the dummy inner map of each outer map that the spec declares, by map name;
-    libbpf makes the others. `settings` are what is set of its maps before load.
+    libbpf makes the others. `settings` are what is set of its maps before load, `variables` its data sections with the
+    values that they get.
     """
 
     name: str
@@ -164,11 +166,19 @@ class DesiredObject(msgspec.Struct, frozen=True):
     settings: Mapping[str, MapSettings] = {}
     helpers: tuple[str, ...] = ()
     presets: Mapping[str, frozenset[int]] = {}
+    variables: tuple[Section, ...] = ()
 
     @property
     def recorded_settings(self) -> Recorded:
         """What is set before load, as the record keeps it: a change of it loads the object again."""
-        return dict(pair for name, one in sorted(self.settings.items()) for pair in one.recorded(name))
+        maps = (pair for name, one in sorted(self.settings.items()) for pair in one.recorded(name))
+        names = sorted(variable.name for section in self.variables for variable in section.variables)
+        return {**dict(maps), **{f"{VARIABLES}{name}": "set" for name in names}}
+
+    @property
+    def made_at_load(self) -> Mapping[str, str]:
+        """The pins of maps that each load makes anew, for they belong to its programs -> their names in the object."""
+        return {section.pin: section.map for section in self.variables}
 
 
 class DesiredState(msgspec.Struct, frozen=True):

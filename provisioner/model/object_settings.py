@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import Final
 
 import msgspec
 
 from provisioner.model.location import Location
+
+VARIABLES: Final = "variables."
+"""What the names of variables begin with in the record. Their values are live, and compared there."""
 
 Recorded = Mapping[str, str]
 """Settings as the record keeps them: `maps.events.max_entries` -> `64`."""
@@ -32,7 +36,7 @@ class MapSettings(msgspec.Struct, frozen=True):
 
 def changed(before: Recorded, after: Recorded) -> str:
     """The settings that differ, in words: `maps.events.max_entries 64 -> 128`; empty if none does."""
-    names = sorted({*before, *after})
+    names = sorted(name for name in {*before, *after} if not (name.startswith(VARIABLES) and name in after))
     return ", ".join(
         f"{name} {before.get(name, 'not set')} -> {after.get(name, 'not set')}"
         for name in names

@@ -114,6 +114,7 @@ class ObservedState(msgspec.Struct, frozen=True):
     pin of ours and enter each folder, by its path from the pin root, `gid` the group: looked up if the spec says one.
     `jump_slots` are the occupied slots of the objects' prog_arrays.
     `users` are the loaded programs that use each map, by the map's id: read only where a map is recreated or destroyed.
+    `variables` has the bytes of the data sections that the spec sets variables in, by pin.
     """
 
     exists: bool
@@ -130,6 +131,7 @@ class ObservedState(msgspec.Struct, frozen=True):
     gid: int | None = None
     jump_slots: Mapping[str, frozenset[int]] = {}
     users: Mapping[int, tuple[str, ...]] = {}
+    variables: Mapping[str, bytes] = {}
 
     @property
     def own_pins(self) -> tuple[str, ...]:

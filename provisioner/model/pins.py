@@ -28,6 +28,9 @@ INNER_PINS: Final = "_inner"
 TEMPORARY_PREFIXES: Final = (NEW_PREFIX, OLD_PREFIX, "_tmp-")
 """What a killed apply may leave behind: the next one removes it."""
 
+VARIABLES_PREFIX: Final = "_variables_"
+"""The pin of a map with global variables of an object: this, and the names of the object and the section."""
+
 LINK_PREFIX: Final = "_link_"
 """The pin of an attachment: this, and the name of its program's pin."""
 

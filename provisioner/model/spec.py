@@ -184,10 +184,17 @@ class Program(msgspec.Struct, frozen=True):
     where: Location
 
 
+class VariableValue(msgspec.Struct, frozen=True):
+    """The value of a global variable of an object, as written."""
+
+    node: SpecNode
+    where: Location
+
+
 class BpfObject(msgspec.Struct, frozen=True):
     """A compiled object file; `file` is as written, relative to the spec file it stands in.
 
-    `maps` has what the loader sets of the object's maps before it loads them.
+    `maps` has what the loader sets of the object's maps before it loads them, `variables` the values of its globals.
     """
 
     name: str
@@ -195,6 +202,7 @@ class BpfObject(msgspec.Struct, frozen=True):
     programs: tuple[Program, ...]
     where: Location
     maps: Mapping[str, MapSettings] = {}
+    variables: Mapping[str, VariableValue] = {}
 
 
 class Spec(msgspec.Struct, frozen=True):

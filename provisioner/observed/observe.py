@@ -19,6 +19,7 @@ from provisioner.model.pins import (
     INNER_PINS,
     META_PIN,
     TEMPORARY_PREFIXES,
+    VARIABLES_PREFIX,
     adopted_pins,
     is_link,
     managed,
@@ -64,7 +65,9 @@ def observe(desired: DesiredState, source: Source | None = None) -> ObservedStat
 
     stale = dict.fromkeys(stale_inner_pins(inner_pins, slots))
     other = tuple(pin for pin in pins if pin not in named and not pin.startswith("_"))
-    leftovers = tuple(pin for pin in pins if pin.startswith(TEMPORARY_PREFIXES))
+    sections = {section.pin for one in desired.objects.values() for section in one.variables}
+    unwanted = {pin for pin in pins if pin.startswith(VARIABLES_PREFIX)} - sections
+    leftovers = tuple(pin for pin in pins if pin.startswith(TEMPORARY_PREFIXES) or pin in unwanted)
     ours = set(managed(pins, inner_pins)).difference(other, leftovers, stale, adopted)
     return ObservedState(
         exists=source.exists(root),
@@ -86,6 +89,11 @@ def observe(desired: DesiredState, source: Source | None = None) -> ObservedStat
             name: _occupied(root / name, desired, source)
             for name, each in object_maps.items()
             if each.shape.map_type is MapType.PROG_ARRAY
+        },
+        variables={
+            pin: seen.values[0].tobytes()
+            for pin in sorted(sections & object_maps.keys())
+            if (seen := source.entries(root / pin, None, deep=True)) is not None and len(seen.values)
         },
     )
 

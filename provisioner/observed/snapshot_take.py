@@ -34,7 +34,8 @@ def take(desired: DesiredState, btf_pins: Collection[str] = ()) -> Snapshot:
     source.check(root)
     pins = source.pins(root)
     wanted = {str(map_path(desired, one)): one for one in desired.maps.values()}
-    paths = {*wanted, *(str(root / pin) for pin in pins if not pin.startswith("_"))}
+    sections = {str(root / section.pin) for one in desired.objects.values() for section in one.variables}
+    paths = {*wanted, *sections, *(str(root / pin) for pin in pins if not pin.startswith("_"))}
     maps = {path: seen for path in sorted(paths) if (seen := _map(source, path, wanted.get(path))) is not None}
     programs = {program.pin for one in desired.objects.values() for program in one.programs} & set(pins)
     own = {seen.id for seen in maps.values() if seen.id}
@@ -73,7 +74,7 @@ def take(desired: DesiredState, btf_pins: Collection[str] = ()) -> Snapshot:
         groups={desired.pin_group: source.gid(desired.pin_group)} if desired.pin_group is not None else {},
     )
     btf = {pin: pinned_btf.read(pin) for pin in sorted(btf_pins)}
-    return Snapshot.of(header, maps, tuple(_held(source, maps, wanted)), btf)
+    return Snapshot.of(header, maps, tuple(_held(source, maps, wanted, sections)), btf)
 
 
 def _map(source: LiveSource, path: str, wanted: DesiredMap | None) -> SeenMap | None:
@@ -89,7 +90,9 @@ def _map(source: LiveSource, path: str, wanted: DesiredMap | None) -> SeenMap | 
     return seen
 
 
-def _held(source: LiveSource, maps: dict[str, SeenMap], wanted: dict[str, DesiredMap]) -> Iterable[Held]:
+def _held(
+    source: LiveSource, maps: dict[str, SeenMap], wanted: dict[str, DesiredMap], sections: Collection[str]
+) -> Iterable[Held]:
     """Maps that hold entries, each once, grouped by shape."""
     groups: dict[MapShape, dict[int, tuple[SeenEntries, bool]]] = {}
     for path, seen in maps.items():
@@ -100,7 +103,7 @@ def _held(source: LiveSource, maps: dict[str, SeenMap], wanted: dict[str, Desire
             shape = seen.shape if number is None else source.inner_shape(Path(path), number)
             if shape is None:  # it went since the slots were read
                 continue
-            deep = lists and shape.is_listable
+            deep = (lists or path in sections) and shape.is_listable
             held = source.entries(Path(path), number, deep=deep)
             if held is not None:
                 at = number if number is not None else seen.id

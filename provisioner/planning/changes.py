@@ -12,7 +12,8 @@ from provisioner.codec.display import format_value
 from provisioner.model.desired import DesiredMap, DesiredObject, DesiredProgram
 from provisioner.model.entry_table import Index
 from provisioner.model.observed import ObservedLink, ObservedMap
-from provisioner.model.types import Bytes
+from provisioner.model.types import Bytes, Value
+from provisioner.model.variables import Variable
 
 
 class Action(IntEnum):
@@ -114,10 +115,44 @@ class MapChange(msgspec.Struct, frozen=True):
         return f"{self.name}[{format_value(key)}]"
 
 
+class Word(msgspec.Struct, frozen=True):
+    """1, 2, 4 or 8 bytes at an offset of a data section that is a multiple of their number: written by one store."""
+
+    offset: int
+    data: bytes
+
+
+class VariableChange(msgspec.Struct, frozen=True):
+    """A variable that differs. `before` has its live bytes, None if it is not live.
+
+    `word` is what to write in place; None if the object must be loaded again.
+    """
+
+    pin: str
+    variable: Variable
+    before: bytes | None
+    word: Word | None
+
+    @property
+    def name(self) -> str:
+        return self.variable.name
+
+    @property
+    def value_before(self) -> Value:
+        """The live value, decoded; None if there is none."""
+        return None if self.before is None else self.variable.decode(self.before)
+
+    @property
+    def value(self) -> Value:
+        """The value of the spec, decoded."""
+        return self.variable.decode(self.variable.data)
+
+
 class ObjectChange(msgspec.Struct, frozen=True):
     """An object to load. `carried` are the live maps that its programs go on using, `fresh` those made anew.
 
     `lost` are the ones among `fresh` that take the place of a live map, with what keeps that from being carried over.
+    `variables` are those that differ: of an object that is UNCHANGED, they are written in place.
     """
 
     name: str
@@ -127,6 +162,7 @@ class ObjectChange(msgspec.Struct, frozen=True):
     carried: tuple[str, ...]
     fresh: tuple[str, ...]
     lost: tuple[tuple[str, str], ...]
+    variables: tuple[VariableChange, ...] = ()
 
 
 class LinkChange(msgspec.Struct, frozen=True):

@@ -13,8 +13,9 @@ from provisioner.model.map_shape import shape_differences
 from provisioner.model.object_settings import changed
 from provisioner.model.observed import ObservedState
 from provisioner.model.uapi import GENERATIONAL_TYPES
-from provisioner.planning.changes import Action, LinkChange, ObjectChange
+from provisioner.planning.changes import Action, LinkChange, ObjectChange, VariableChange
 from provisioner.planning.diff import replaced_because
+from provisioner.planning.diff_variables import diff_variables, in_words
 
 
 def attachments_deferred(desired: DesiredState) -> DesiredState:
@@ -32,11 +33,13 @@ def attachments_deferred(desired: DesiredState) -> DesiredState:
 def diff_object(desired: DesiredObject, state: DesiredState, observed: ObservedState) -> ObjectChange:
     """Whether the object must be loaded, and which live maps its programs can go on using."""
     lost = {name: why for name in desired.maps if (why := _lost(name, desired, state, observed))}
-    live = [name for name in desired.maps if name in observed.object_maps]
-    carried = tuple(name for name in live if name not in lost and desired.maps[name].map_type not in GENERATIONAL_TYPES)
+    live = [name for name in desired.maps if name in observed.object_maps and name not in lost]
+    missing = tuple(name for name in desired.maps if name not in live)
+    variables = diff_variables(desired, observed)
+    action, reason = _verdict(desired, observed, missing, variables)
+    carried = tuple(name for name in live if not _is_made_at_load(name, desired))
     fresh = tuple(name for name in desired.maps if name not in carried)
-    action, reason = _verdict(desired, observed, tuple(name for name in fresh if name not in live or name in lost))
-    return ObjectChange(desired.name, action, reason, desired, carried, fresh, tuple(sorted(lost.items())))
+    return ObjectChange(desired.name, action, reason, desired, carried, fresh, tuple(sorted(lost.items())), variables)
 
 
 def diff_links(
@@ -63,17 +66,26 @@ def diff_links(
     return tuple(found)
 
 
+def _is_made_at_load(name: str, desired: DesiredObject) -> bool:
+    """Whether a map belongs to the programs of one load: they never share it with those of another."""
+    return name in desired.made_at_load or desired.maps[name].map_type in GENERATIONAL_TYPES
+
+
 def _lost(name: str, desired: DesiredObject, state: DesiredState, observed: ObservedState) -> str:
     """What keeps a live map from being carried over; empty where nothing does, or where there is none."""
     live = observed.object_maps.get(name)
     if live is None:
+        return ""
+    if name in desired.made_at_load:
         return ""
     if name in state.maps:
         return replaced_because(state.maps[name], live, observed.meta)
     return shape_differences(desired.maps[name], live.shape)
 
 
-def _verdict(desired: DesiredObject, observed: ObservedState, fresh: tuple[str, ...]) -> tuple[Action, str]:
+def _verdict(
+    desired: DesiredObject, observed: ObservedState, fresh: tuple[str, ...], variables: tuple[VariableChange, ...]
+) -> tuple[Action, str]:
     digest = observed.meta.objects.get(desired.name) if observed.meta else None
     pins = [program.pin for program in desired.programs]
     if not any(pin in observed.programs for pin in pins) and not any(
@@ -89,6 +101,8 @@ def _verdict(desired: DesiredObject, observed: ObservedState, fresh: tuple[str, 
     before = observed.meta.settings.get(desired.name, {}) if observed.meta else {}
     if settings := changed(before, desired.recorded_settings):
         return Action.UPDATE, settings
+    if any(change.word is None for change in variables):
+        return Action.UPDATE, in_words(variables)
     missing = [pin for pin in pins if pin not in observed.programs]
     if missing:
         return Action.UPDATE, f"pin {missing[0]} is missing"

@@ -46,7 +46,11 @@ def _part(change: Change) -> tuple[str, Part]:
         case ObjectChange():
             address = f"object {change.name}"
             wanted.update(change.desired.digest.encode())
+            wanted.update(repr(change.desired.recorded_settings).encode())
+            for section in change.desired.variables:
+                wanted.update(repr([(each.name, each.data) for each in section.variables]).encode())
             seen.update(repr((change.action, change.carried, change.fresh)).encode())
+            seen.update(repr([(each.name, each.before) for each in change.variables]).encode())
         case LinkChange():
             address = change.pin
             seen.update(repr((change.action, change.observed)).encode())

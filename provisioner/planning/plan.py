@@ -45,6 +45,7 @@ from provisioner.planning.steps import (
     Unpin,
     UnpinInnerMaps,
     WriteEntries,
+    WriteVariables,
 )
 
 if TYPE_CHECKING:
@@ -184,7 +185,9 @@ def wanted_meta(desired: DesiredState, observed: ObservedState, prune: bool = Fa
         used_maps=observed.meta.used_maps if observed.meta else {},
         protected=tuple(sorted(name for name, one in desired.maps.items() if one.prevent_destroy)),
         pins=tuple(sorted(own_pins(desired) | (set() if prune else set(observed.own_pins)))),
-        settings={name: one.recorded_settings for name, one in sorted(desired.objects.items()) if one.settings},
+        settings={
+            name: one.recorded_settings for name, one in sorted(desired.objects.items()) if one.recorded_settings
+        },
     )
     if not limited:
         return meta
@@ -223,6 +226,7 @@ def _steps(
             work.append(DeleteSlots(change.name, change.slots.where(Action.DELETE)))
         pinned = observed.inner_pins.get(change.name, frozenset()) if desired.pin_inner_maps else None
         work += _fill_steps(change, change.desired.object in loaded, pinned)
+    work += [WriteVariables(change.name) for change in objects if change.variables and change.name not in loaded]
     work += [_link_step(change) for change in links if change.action in (Action.CREATE, Action.UPDATE, Action.REPLACE)]
     work += [CommitObject(change.name) for change in objects if change.name in loaded]
     for change in reversed(maps):

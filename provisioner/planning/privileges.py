@@ -36,6 +36,7 @@ from provisioner.planning.steps import (
     Unpin,
     UnpinInnerMaps,
     WriteEntries,
+    WriteVariables,
 )
 
 Capability = Literal["CAP_BPF", "CAP_CHOWN", "CAP_NET_ADMIN", "CAP_PERFMON", "CAP_SYS_ADMIN"]
@@ -102,7 +103,7 @@ def _of_step(plan: Plan, step: Step) -> Iterator[Need]:
             return
         case ClaimPinRoot() | RecordMeta():
             yield Need("CAP_BPF", "", "create the map of the project's own record")
-        case CommitObject():
+        case CommitObject() | WriteVariables():
             yield Need("CAP_BPF", step.object, "open what is pinned")
         case CreateMap() | PublishSlots() | PinInnerMaps() | WriteEntries() | DeleteSlots():
             yield from _of_map(plan, step)

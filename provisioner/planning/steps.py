@@ -103,6 +103,15 @@ class WriteEntries(msgspec.Struct, frozen=True):
         return f"write entries of {self.map} in place"
 
 
+class WriteVariables(msgspec.Struct, frozen=True):
+    """Write the variables of a loaded object that differ, each by one store."""
+
+    object: str
+
+    def describe(self) -> str:
+        return f"write variables of {self.object} in place"
+
+
 class Attach(msgspec.Struct, frozen=True):
     """Attach a program, or make its link run the new one (UPDATE), or attach it elsewhere (REPLACE)."""
 
@@ -185,6 +194,7 @@ Step = (
     | UnpinInnerMaps
     | SetAccess
     | WriteEntries
+    | WriteVariables
     | Attach
     | CommitObject
     | DeleteSlots

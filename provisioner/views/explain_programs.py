@@ -9,6 +9,7 @@ from provisioner.model.address import Address
 from provisioner.model.desired import DesiredObject, DesiredProgram, DesiredState
 from provisioner.model.words import plural
 from provisioner.planning.changes import Action
+from provisioner.planning.diff_variables import in_words, live_values, shown
 from provisioner.planning.plan import Plan
 from provisioner.report.model import Fact
 from provisioner.views.fact import to_do, wanted_by
@@ -51,8 +52,16 @@ def _object(one: DesiredObject, plan: Plan) -> Iterator[Fact]:
         carried, fresh = sorted(change.carried), sorted(change.fresh)
         text = f"{', '.join(carried) or 'none'} carried over, {', '.join(fresh) or 'none'} created"
         yield Fact("its maps", text, {"carried_maps": carried, "new_maps": fresh})
+    for variable, data in live_values(one, plan.observed):
+        live_value = None if data is None else variable.decode(data)
+        both = {"wanted": variable.decode(variable.data), "live": live_value}
+        text = f"{shown(variable, variable.data)}, live {shown(variable, data)}"
+        yield Fact(f"variable {variable.name}", text, {f"variable_{variable.name}": both})
     words = {Action.CREATE: "load", Action.UPDATE: "load, and replace the old one"}
-    yield to_do(change.action, change.reason, words.get(change.action, ""))
+    if change.action is Action.UNCHANGED and change.variables:
+        yield to_do(Action.UPDATE, in_words(change.variables), "write variables in place")
+    else:
+        yield to_do(change.action, change.reason, words.get(change.action, ""))
 
 
 def _program(one: DesiredObject, program: DesiredProgram, plan: Plan) -> Iterator[Fact]:

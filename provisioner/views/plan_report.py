@@ -13,6 +13,7 @@ from provisioner.model.words import plural
 from provisioner.planning import counts
 from provisioner.planning.changes import Action, LinkChange, ObjectChange
 from provisioner.planning.counts import map_action, program_action
+from provisioner.planning.diff_variables import in_words
 from provisioner.planning.footprint import estimate
 from provisioner.planning.plan import Plan, grace_periods
 from provisioner.planning.steps import PinInnerMaps, SetAccess, Step, Unpin, UnpinInnerMaps
@@ -66,31 +67,39 @@ def report(
 
 
 def _object(change: ObjectChange, plan: Plan) -> Node | None:
-    if change.action not in VERBS:
+    if change.action not in VERBS and not change.variables:
         return None
     one = change.desired
     text = f"{one.file.rpartition('/')[2]}, {plural(len(one.maps), 'map')}"
+    reason = change.reason or f"{in_words(change.variables)}, in place"
     if change.action is not Action.CREATE:
-        text += f": {change.reason}"
+        text += f": {reason}{_besides(change, reason)}"
     digest = plan.observed.meta.objects.get(change.name) if plan.observed.meta else None
     source, fields = plan.desired.overlays.told(one.where), plan.desired.overlays.fields(one.where)
     return Node(
         Kind.OBJECT,
-        VERBS[change.action],
+        VERBS.get(change.action, Verb.UPDATE),
         change.name,
         change.name,
         with_source(text, source, fields),
-        change.reason,
+        reason,
         before=None if change.action is Action.CREATE else {"digest": digest or None},
         after={
             "file": one.file,
             "digest": one.digest,
             "carried_maps": list(change.carried),
             "new_maps": list(change.fresh),
+            "variables": {each.name: {"before": each.value_before, "after": each.value} for each in change.variables},
         },
         source=source,
         sources=fields,
     )
+
+
+def _besides(change: ObjectChange, reason: str) -> str:
+    """Variables that differ as well, where that is not the reason."""
+    told = in_words(change.variables)
+    return f"; {told}" if told and told not in reason else ""
 
 
 def _programs(plan: Plan) -> Iterator[Node]:

@@ -22,6 +22,7 @@ from provisioner.model.words import plural, size
 from provisioner.observed import holders
 from provisioner.observed.holders import Holders
 from provisioner.planning.changes import Action, EntryAction, MapChange
+from provisioner.planning.diff_variables import live_values, shown
 from provisioner.planning.plan import Plan
 from provisioner.report.model import ALL, Children, Kind, Limits, Node, ReportLive, Verb
 from provisioner.views import entry_nodes
@@ -44,7 +45,7 @@ def look(plan: Plan, moment: Moment, limits: Limits, place: Place | None = None)
     for node in nodes if place is not None else ():
         list(node.children or ())  # so that an error is raised before anything is printed
     if place is None:
-        nodes += [*_programs(plan.observed), *_pins(plan.observed)]
+        nodes += [*_variables(plan), *_programs(plan.observed), *_pins(plan.observed)]
     return ReportLive(desired.project, desired.pin_root, plan.observed.exists, tuple(nodes))
 
 
@@ -223,6 +224,17 @@ def _programs(observed: ObservedState) -> Iterator[Node]:
         value = {"id": program.id, "tag": program.tag, "ifindex": link.ifindex if link is not None else None}
         text = f"program, id {program.id}, tag {program.tag}, {place}"
         yield Node(Kind.PROGRAM, Verb.SHOW, pin, pin, text, after=value)
+
+
+def _variables(plan: Plan) -> Iterator[Node]:
+    """The live values of the variables that the spec sets, a line for each object."""
+    for change in plan.objects.values():
+        values = [(variable, data) for variable, data in live_values(change.desired, plan.observed) if data is not None]
+        if values:
+            text = ", ".join(f"{variable.name} {shown(variable, data)}" for variable, data in values)
+            verb = Verb.UPDATE if change.variables else Verb.SHOW
+            value = {"variables": {variable.name: variable.decode(data) for variable, data in values}}
+            yield Node(Kind.OBJECT, verb, change.name, change.name, f"variables {text}", after=value)
 
 
 def _pins(observed: ObservedState) -> Iterator[Node]:
