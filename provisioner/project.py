@@ -153,6 +153,8 @@ class Project(msgspec.Struct, frozen=True):
         """What `destroy` would do. Writes nothing."""
         is_there = Path(self.desired.pin_root).exists()
         observed = observe.observe(self.desired) if is_there else ObservedState.nothing()
+        if observed.maps or observed.object_maps:
+            observed = replace(observed, users=observe.LiveReader(self.desired).users(observed))
         return plan_destroy(self.desired, observed, overrides)
 
     def destroy(

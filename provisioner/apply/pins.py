@@ -37,7 +37,7 @@ def _remove_empty(folder: Path) -> None:
 
 
 def record(tx: Transaction, step: RecordMeta) -> None:
-    """Record that all is done, and which of the pinned maps the programs were loaded with."""
+    """Record that all is done, the ids of the pinned maps, and which of them the programs were loaded with."""
     used = dict(step.meta.used_maps) if tx.plan.targets else {}
     for one in (change.desired for change in tx.plan.objects.values()):
         pinned: set[int] = set()
@@ -47,7 +47,12 @@ def record(tx: Transaction, step: RecordMeta) -> None:
         for program in one.programs:
             with links.open_program_pin(tx.path(program.pin)) as running:
                 used[program.pin] = tuple(sorted(pinned.intersection(links.program_info(running).map_ids)))
-    _record(tx, replace(step.meta, used_maps=used))
+    ids = dict(step.meta.maps) if tx.plan.targets else {}
+    names = {name for change in tx.plan.objects.values() for name in change.desired.maps}
+    for name in sorted(names | {name for name, one in tx.plan.maps.items() if one.desired.adopted is None}):
+        with maps.open_pin(tx.path(name), readonly=True) as fd:
+            ids[name] = int(maps.info(fd).id)
+    _record(tx, replace(step.meta, used_maps=used, maps=ids))
 
 
 def _record(tx: Transaction, meta: Meta) -> None:

@@ -115,6 +115,8 @@ class ObservedState(msgspec.Struct, frozen=True):
     `jump_slots` are the occupied slots of the objects' prog_arrays.
     `users` are the loaded programs that use each map, by the map's id: read only where a map is recreated or destroyed.
     `variables` has the bytes of the data sections that the spec sets variables in, by pin.
+    `unpinned` are the maps of the record that lost their pin and are still live, by name and id. `directories` are in
+    the pin root and not the project's; `link_to` is the real path of a pin root that is a symbolic link.
     """
 
     exists: bool
@@ -132,6 +134,9 @@ class ObservedState(msgspec.Struct, frozen=True):
     jump_slots: Mapping[str, frozenset[int]] = {}
     users: Mapping[int, tuple[str, ...]] = {}
     variables: Mapping[str, bytes] = {}
+    unpinned: Mapping[str, int] = {}
+    directories: tuple[str, ...] = ()
+    link_to: str = ""
 
     @property
     def own_pins(self) -> tuple[str, ...]:

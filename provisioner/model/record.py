@@ -10,6 +10,7 @@ import msgspec
 from provisioner.model.attachment import Settings
 from provisioner.model.map_shape import MapShape
 from provisioner.model.object_settings import Recorded
+from provisioner.model.uapi import U32
 
 
 class Meta(msgspec.Struct, frozen=True):
@@ -19,7 +20,7 @@ class Meta(msgspec.Struct, frozen=True):
     `templates` keeps the shape of inner maps, which an empty outer map does not show. `attachments` has the kind and
     the settings of each link by its pin, as the kernel shows only a part of them. `used_maps` has the pinned maps that
     each program was loaded with, by pin; `pins` all names that the project pinned. `settings` has what was set of each
-    object before it was loaded.
+    object before it was loaded, `maps` the id of each map by its pin: a map that lost its pin is found by it.
     """
 
     project: str
@@ -30,6 +31,7 @@ class Meta(msgspec.Struct, frozen=True):
     protected: tuple[str, ...] = ()
     pins: tuple[str, ...] = ()
     settings: Mapping[str, Recorded] = {}
+    maps: Mapping[str, int] = {}
 
     def to_json(self) -> str:
         return json.dumps(msgspec.to_builtins(self), sort_keys=True, separators=(",", ":"))
@@ -43,7 +45,7 @@ class Meta(msgspec.Struct, frozen=True):
             raise ValueError(str(error)) from error
         attachments = _of_modes(read.attach_modes) if read.attachments is None else read.attachments
         fixed = read.project, read.objects, read.templates, attachments, read.used_maps
-        return Meta(*fixed, read.protected, read.pins, read.settings)
+        return Meta(*fixed, read.protected, read.pins, read.settings, read.maps)
 
 
 class _Record(msgspec.Struct, frozen=True):
@@ -58,6 +60,7 @@ class _Record(msgspec.Struct, frozen=True):
     attachments: Mapping[str, Settings] | None = None
     attach_modes: Mapping[str, str] = {}
     settings: Mapping[str, Recorded] = {}
+    maps: Mapping[str, U32] = {}
 
 
 def _of_modes(modes: Mapping[str, str]) -> dict[str, Settings]:

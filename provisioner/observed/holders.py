@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
 import msgspec
@@ -80,6 +80,18 @@ def _pins() -> dict[int, tuple[str, ...]]:
         except KernelError:  # an iterator, or a pin that is not for this process
             continue
     return {number: tuple(paths) for number, paths in found.items()}
+
+
+def live(numbers: Iterable[int]) -> Iterator[int]:
+    """Those of maps, by their ids, that are live and that this process may open."""
+    for number in numbers:
+        try:
+            maps.open_id(InnerId(number)).close()
+        except KernelError as error:
+            if error.errno not in (_GONE, *_FORBIDDEN):
+                raise
+        else:
+            yield number
 
 
 def memory(numbers: Iterable[int]) -> dict[int, int]:

@@ -50,6 +50,15 @@ class LiveSource:
     def pins(self, root: PurePath) -> tuple[str, ...]:
         return bpffs.list_pins(Path(root))
 
+    def directories(self, root: PurePath) -> tuple[str, ...]:
+        return tuple(name for name in bpffs.list_folders(Path(root)) if name != INNER_PINS)
+
+    def link_to(self, root: PurePath) -> str:
+        return str(Path(root).resolve()) if Path(root).is_symlink() else ""
+
+    def live_ids(self, numbers: Iterable[int]) -> frozenset[int]:
+        return frozenset(holders.live(numbers))
+
     def inner_pins(self, root: PurePath) -> Mapping[str, tuple[str, ...]]:
         return pinned(Path(root) / INNER_PINS)
 

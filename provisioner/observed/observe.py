@@ -5,7 +5,7 @@ Makes no system call that changes anything.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from pathlib import PurePath
 
 import numpy as np
@@ -18,6 +18,7 @@ from provisioner.model.observed import ObservedBlock, ObservedMap, ObservedSlots
 from provisioner.model.pins import (
     INNER_PINS,
     META_PIN,
+    OLD_PREFIX,
     TEMPORARY_PREFIXES,
     VARIABLES_PREFIX,
     adopted_pins,
@@ -26,6 +27,7 @@ from provisioner.model.pins import (
     map_path,
     stale_inner_pins,
 )
+from provisioner.model.record import Meta
 from provisioner.model.types import Bytes
 from provisioner.model.uapi import MapType
 from provisioner.observed.live_source import LiveSource
@@ -69,9 +71,10 @@ def observe(desired: DesiredState, source: Source | None = None) -> ObservedStat
     unwanted = {pin for pin in pins if pin.startswith(VARIABLES_PREFIX)} - sections
     leftovers = tuple(pin for pin in pins if pin.startswith(TEMPORARY_PREFIXES) or pin in unwanted)
     ours = set(managed(pins, inner_pins)).difference(other, leftovers, stale, adopted)
+    meta = source.meta(root / META_PIN) if META_PIN in pins else None
     return ObservedState(
         exists=source.exists(root),
-        meta=source.meta(root / META_PIN) if META_PIN in pins else None,
+        meta=meta,
         maps=live,
         object_maps=object_maps,
         programs={pin: source.program(root / pin) for pin in sorted(wanted & set(pins))},
@@ -84,6 +87,9 @@ def observe(desired: DesiredState, source: Source | None = None) -> ObservedStat
             for name, held in inner_pins.items()
         },
         access=source.access(root, sorted(ours)) if desired.has_access else {},
+        unpinned=_unpinned(meta, {*own, *object_maps, *pins}, brought | desired.maps.keys(), source),
+        directories=source.directories(root),
+        link_to=source.link_to(root),
         gid=source.gid(desired.pin_group) if desired.pin_group is not None else None,
         jump_slots={
             name: _occupied(root / name, desired, source)
@@ -103,6 +109,21 @@ def _occupied(path: PurePath, desired: DesiredState, source: Source) -> frozense
     seen = source.entries(path, None, deep=True)
     order = desired.host.byteorder
     return frozenset(int.from_bytes(key.tobytes(), order) for key in seen.keys) if seen is not None else frozenset()
+
+
+def _unpinned(meta: Meta | None, pinned: Container[str], named: Container[str], source: Source) -> dict[str, int]:
+    """The maps of the record that the spec still names, and whose pin is gone although they are live.
+
+    A destroy that was killed leaves them under another name (`_old_`): those are no longer wanted.
+    """
+    recorded = meta.maps if meta is not None else {}
+    missing = {
+        name: number
+        for name, number in recorded.items()
+        if name in named and name not in pinned and OLD_PREFIX + name not in pinned
+    }
+    live = source.live_ids(missing.values()) if missing else frozenset[int]()
+    return {name: number for name, number in sorted(missing.items()) if number in live}
 
 
 class LiveReader:

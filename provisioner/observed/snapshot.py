@@ -39,7 +39,8 @@ _TAKE_ANEW: Final = "take the snapshot anew, with this spec"
 class Header(msgspec.Struct, frozen=True):
     """Where and when it was taken (UTC, ISO 8601), and all that is not in columns.
 
-    `frozen` has the ids of frozen maps, `users` the programs that use each map, by the map's id.
+    `frozen` has the ids of frozen maps, `users` the programs that use each map, by the map's id; `live` the ids of maps
+    that lost their pin.
     `interfaces` and `cgroups` are all that the host has, by name and by path below the mount. `inner_pins`, `access`
     and `groups` are there where the spec asks for them, as a `Source` gives them.
     """
@@ -64,6 +65,9 @@ class Header(msgspec.Struct, frozen=True):
     namespaces: Mapping[str, Id] = {}
     frozen: tuple[Id, ...] = ()
     users: Mapping[Id, tuple[str, ...]] = {}
+    directories: tuple[str, ...] = ()
+    link_to: str = ""
+    live: tuple[Id, ...] = ()
 
 
 class Held(msgspec.Struct, frozen=True):
@@ -138,6 +142,15 @@ class Snapshot(msgspec.Struct, frozen=True):
 
     def pins(self, root: PurePath) -> tuple[str, ...]:  # noqa: ARG002 (it was checked)
         return self.header.pins
+
+    def directories(self, root: PurePath) -> tuple[str, ...]:  # noqa: ARG002 (it was checked)
+        return self.header.directories
+
+    def link_to(self, root: PurePath) -> str:  # noqa: ARG002 (it was checked)
+        return self.header.link_to
+
+    def live_ids(self, numbers: Iterable[int]) -> frozenset[int]:
+        return frozenset(numbers).intersection(self.header.live)
 
     def inner_pins(self, root: PurePath) -> Mapping[str, tuple[str, ...]]:  # noqa: ARG002 (it was checked)
         return self.header.inner_pins

@@ -44,7 +44,7 @@ def take(desired: DesiredState, btf_pins: Collection[str] = ()) -> Snapshot:
         frozen |= source.frozen(Path(path), sorted(set(seen.inner_ids.tolist())))
     pinned = {pin: source.program(root / pin) for pin in sorted(programs)}
     users = source.users({program.id: pin for pin, program in pinned.items()})
-    meta = source.meta(root / META_PIN).to_json() if META_PIN in pins else None
+    record = source.meta(root / META_PIN) if META_PIN in pins else None
     inner_pins = source.inner_pins(root)
     system = os.uname()
     header = Header(
@@ -57,7 +57,7 @@ def take(desired: DesiredState, btf_pins: Collection[str] = ()) -> Snapshot:
         pin_root=desired.pin_root,
         exists=source.exists(root),
         pins=pins,
-        meta=meta,
+        meta=record.to_json() if record is not None else None,
         programs=pinned,
         links={pin: source.link(root / pin) for pin in pins if is_link(pin)},
         interfaces=this_host.interfaces(),
@@ -69,7 +69,14 @@ def take(desired: DesiredState, btf_pins: Collection[str] = ()) -> Snapshot:
         },
         inner_pins=inner_pins,
         frozen=tuple(sorted(frozen)),
-        users={number: names for number, names in sorted(users.items()) if number in own},
+        directories=source.directories(root),
+        link_to=source.link_to(root),
+        live=tuple(sorted(source.live_ids(record.maps.values()))) if record is not None else (),
+        users={
+            number: names
+            for number, names in sorted(users.items())
+            if number in own or (record is not None and number in record.maps.values())
+        },
         access=source.access(root, managed(pins, inner_pins)) if desired.has_access else {},
         groups={desired.pin_group: source.gid(desired.pin_group)} if desired.pin_group is not None else {},
     )

@@ -50,7 +50,8 @@ def compare(
 
     arrays, objects = jumps.compared(desired, observed, wanted.values(), objects, diff)
     maps = [arrays[name] if name in arrays else diff(one) for name, one in wanted.items()]
-    if any(change.action is Action.REPLACE for change in maps) or any(change.lost for change in objects.values()):
+    recreated = any(change.action is Action.REPLACE for change in maps)
+    if recreated or observed.unpinned or any(change.lost for change in objects.values()):
         observed = replace(observed, users=live_maps.users(observed))
     links = diff_links(observed, objects, check_points)
     if targets is not None:

@@ -42,8 +42,7 @@ class Hazard(msgspec.Struct, frozen=True):
 class Refusal(msgspec.Struct, frozen=True):
     """A rule that stops apply, and the option that overrides it; empty where none does.
 
-    `where` is the place in the spec that asks for what is refused, if one does. `hint` says what to do where no option
-    overrides the rule.
+    `where` is the place in the spec that asks for what is refused, if one does. `hint` says what else to do.
     """
 
     rule: str
@@ -56,7 +55,7 @@ class Refusal(msgspec.Struct, frozen=True):
     @property
     def remedy(self) -> str:
         """What to do about it; empty where there is nothing."""
-        return f"{self.override} allows it" if self.override else self.hint
+        return "; ".join(filter(None, (self.hint, self.override and f"{self.override} allows it")))
 
 
 def refuse_blocked(blocked: Iterable[Refusal]) -> None:

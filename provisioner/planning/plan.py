@@ -185,6 +185,7 @@ def wanted_meta(desired: DesiredState, observed: ObservedState, prune: bool = Fa
         used_maps=observed.meta.used_maps if observed.meta else {},
         protected=tuple(sorted(name for name, one in desired.maps.items() if one.prevent_destroy)),
         pins=tuple(sorted(own_pins(desired) | (set() if prune else set(observed.own_pins)))),
+        maps=observed.meta.maps if observed.meta else {},
         settings={
             name: one.recorded_settings for name, one in sorted(desired.objects.items()) if one.recorded_settings
         },

@@ -28,12 +28,14 @@ def refusals(
     overrides: Overrides,
 ) -> Iterator[Refusal]:
     """Every rule that forbids the changes and that `overrides` do not lift."""
+    yield from symbolic_link(desired, observed)
     if not overrides.take_over:
         yield from _ownership(desired, observed)
     for change in maps:
         yield from _of_map(change, desired, overrides)
     if not overrides.allow_recreate:
         yield from _recreated(observed, maps, objects)
+        yield from _unpinned(desired, observed, maps, objects)
 
 
 def adopted_shape(change: MapChange) -> Refusal:
@@ -46,6 +48,13 @@ def has_own_pins(desired: DesiredState, observed: ObservedState) -> bool:
     """Whether the pin root holds what the spec names; adopted maps are pinned elsewhere."""
     own = any(desired.maps[name].adopted is None for name in observed.maps)
     return own or bool(observed.object_maps or observed.programs or observed.links)
+
+
+def symbolic_link(desired: DesiredState, observed: ObservedState) -> Iterator[Refusal]:
+    """The pin root must be a directory: a link could lead elsewhere between two steps, and destroy cannot remove it."""
+    if observed.link_to:
+        what = f"{desired.pin_root} is a symbolic link to {observed.link_to}"
+        yield Refusal("pin-root-link", "", what, "", None, f"write `pin_root: {observed.link_to}`")
 
 
 def _ownership(desired: DesiredState, observed: ObservedState) -> Iterator[Refusal]:
@@ -126,6 +135,21 @@ def _recreated(
         what = f"the live map would be recreated and its contents lost: {why}"
         place = _asks_for_shape(change) if change is not None else None
         yield Refusal("recreate", name, "; ".join(filter(None, (what, users))), "--allow-recreate", place)
+
+
+def _unpinned(
+    desired: DesiredState, observed: ObservedState, maps: Iterable[MapChange], objects: Iterable[ObjectChange]
+) -> Iterator[Refusal]:
+    """Maps that the plan would create although the recorded ones are live, without a pin."""
+    new = {name for load in objects if load.action is not Action.UNCHANGED for name in load.fresh}
+    new |= {change.name for change in maps if change.action is Action.CREATE and change.desired.object is None}
+    for name, number in observed.unpinned.items():
+        if name in new:
+            users = users_of(observed, number)
+            what = f"the map was unpinned, but map {number} is still live: a new map would not have its contents"
+            hint = f"pin it again: `bpftool map pin id {number} {desired.pin_root}/{name}`"
+            place = desired.maps[name].where if name in desired.maps else None
+            yield Refusal("recreate", name, "; ".join(filter(None, (what, users))), "--allow-recreate", place, hint)
 
 
 def _asks_for_shape(change: MapChange) -> Location | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 
@@ -12,16 +12,16 @@ from provisioner.model.observed import ObservedState
 from provisioner.model.pins import META_PIN, adopted_pins
 from provisioner.planning.changes import Action, Change, LinkChange, MapChange
 from provisioner.planning.diff import deleted
-from provisioner.planning.hazards import Hazard, Overrides, Refusal, Severity
+from provisioner.planning.hazards import Hazard, Overrides, Refusal, Severity, listed, users_of
 from provisioner.planning.plan import Plan, publishing_order
-from provisioner.planning.rules import adopted_shape, has_own_pins
+from provisioner.planning.rules import adopted_shape, has_own_pins, symbolic_link
 from provisioner.planning.steps import DeleteSlots, Detach, RemovePinRoot, Step, Sweep, Unpin, UnpinInnerMaps
 
 
 def plan_destroy(desired: DesiredState, observed: ObservedState, overrides: Overrides) -> Plan:
-    """Detach first, so that no program reads what goes; then slots in adopted maps, pins, the record, the folder.
+    """Detach first, so that no program reads what goes; then slots in adopted maps, pins, the record, the directory.
 
-    A pin root that adopted maps are pinned in is somebody else's folder: it stays, with all that is theirs.
+    A pin root in which adopted maps are pinned belongs to another owner: it stays, with all that is theirs.
     """
     if not observed.exists:
         return Plan(desired, observed, (), (), (), (), _digest(()))
@@ -42,19 +42,25 @@ def plan_destroy(desired: DesiredState, observed: ObservedState, overrides: Over
         observed,
         changes,
         tuple(_steps(desired, observed, maps, links, keep_root=bool(kept))),
-        _left(kept),
+        (*_used(desired, observed), *_left(kept)),
         tuple(_refusals(desired, observed, maps, overrides, keep_root=bool(kept))),
         _digest(changes),
     )
 
 
-def _left(pins: list[str]) -> tuple[Hazard, ...]:
-    """What is said of a pin root that stays, for somebody else pins there."""
-    if not pins:
-        return ()
-    names = ", ".join(sorted(pins)[:5]) + (", ..." if len(pins) > 5 else "")
-    what = f"the pin root is where somebody else pins ({names}): it stays, and so do these"
-    return (Hazard("pin-root-stays", Severity.NOTICE, "", what),)
+def _left(pins: list[str]) -> Iterator[Hazard]:
+    """A pin root that stays, as another owner pins there."""
+    if pins:
+        what = f"the pin root also has pins of another owner ({listed(sorted(pins))}): it stays, and so do these"
+        yield Hazard("pin-root-stays", Severity.NOTICE, "", what)
+
+
+def _used(desired: DesiredState, observed: ObservedState) -> Iterator[Hazard]:
+    """Maps that are unpinned although programs of others use them; the project's own programs go too."""
+    own = {name: live for name, live in observed.maps.items() if desired.maps[name].adopted is None}
+    for name, live in sorted({**observed.object_maps, **own}.items()):
+        if users := users_of(observed, live.id, observed.programs):
+            yield Hazard("map-in-use", Severity.DANGER, name, f"the map is unpinned, but not freed: {users}")
 
 
 def _steps(
@@ -85,18 +91,29 @@ def _refusals(
     if observed.meta is not None and observed.meta.project != desired.project and not overrides.take_over:
         yield Refusal("ownership", "", f"the pin root belongs to project `{observed.meta.project}`", "--take-over")
     if observed.meta is None and has_own_pins(desired, observed) and not overrides.take_over:
-        yield Refusal("ownership", "", "there is no record that this project made these pins", "--take-over")
+        what = "the pin root has pins with names of the spec, and no record that this project made them"
+        yield Refusal("ownership", "", what, "--take-over")
     protected = set(observed.meta.protected) if observed.meta is not None else set()
     for change in maps:
-        if change.action is Action.KEEP:  # it is not the one that the spec adopts
+        if change.action is Action.KEEP:  # it does not have the shape that the spec adopts
             yield adopted_shape(change)
         if change.desired.prevent_destroy or change.name in protected:
-            yield Refusal("prevent_destroy", change.name, "it is protected", "")
-    foreign = [pin for pin in observed.other_pins if pin not in observed.own_pins]
-    if foreign and not keep_root:
-        yield Refusal(
-            "foreign-pins", "", f"the pin root holds pins that are not the project's: {', '.join(foreign[:5])}", ""
-        )
+            what = "the map is protected, by the spec or by the record of the last apply"
+            yield Refusal("prevent_destroy", change.name, what, "", change.desired.where)
+    yield from symbolic_link(desired, observed)
+    if not keep_root:
+        yield from _foreign(observed)
+
+
+def _foreign(observed: ObservedState) -> Iterator[Refusal]:
+    """What keeps the pin root from being removed, and is not the project's to remove."""
+    pins = [pin for pin in observed.other_pins if pin not in observed.own_pins]
+    if pins:
+        what = f"the pin root has pins that are not the project's: {listed(pins)}"
+        yield Refusal("foreign-pins", "", what, "", None, "move or remove them")
+    if observed.directories:
+        what = f"the pin root has directories that are not the project's: {listed(observed.directories)}"
+        yield Refusal("foreign-directories", "", what, "", None, "destroy the project in it, or move it away")
 
 
 def _digest(changes: Iterable[Change]) -> str:

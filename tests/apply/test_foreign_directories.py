@@ -1,0 +1,76 @@
+"""What keeps a pin root from being removed: the plan of a destroy foresees it, and nothing is changed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from provisioner.model.errors import RefusedError
+from provisioner.project import load
+from tests.apply.conftest import HEAD, Bench
+from tests.conftest import remove_tree
+
+SPEC = """
+inner_templates: {one: {type: hash, key: u32, value: u32, max_entries: 8}}
+outer_maps:
+  outer: {type: hash_of_maps, key: u32, max_entries: 4, inner: one, inner_maps: {1: {entries: {1: 1}}}}
+"""
+
+
+def refused(bench: Bench) -> list[str]:
+    """The ids for which a destroy is refused, by its plan as well; nothing goes."""
+    before = bench.tree("outer")
+    plan = bench.load(SPEC, contents=False).plan_destroy()
+    with pytest.raises(RefusedError) as error:
+        bench.destroy(SPEC)
+    assert [one.rule for one in plan.blocked] == [problem.id for problem in error.value.problems]
+    assert all(problem.hint for problem in error.value.problems)
+    assert bench.tree("outer") == before
+    return [one.rule for one in plan.blocked]
+
+
+@pytest.mark.parametrize("names", [("sub",), ("sub", "sub/below"), ("a", "b")])
+def test_directories_of_others(bench: Bench, names: tuple[str, ...]) -> None:
+    bench.apply(SPEC)
+    for name in names:
+        (bench.root / name).mkdir()
+    assert refused(bench) == ["foreign-directories"]
+    assert bench.plan(SPEC).steps == ()
+    for name in reversed(names):
+        (bench.root / name).rmdir()
+    bench.destroy(SPEC)
+    assert not bench.root.exists()
+
+
+def test_a_project_in_the_pin_root(bench: Bench) -> None:
+    bench.apply(SPEC)
+    nested = bench.folder / "nested.yaml"
+    nested.write_text(HEAD.replace("edge", "nested") + SPEC)
+    inside = load([nested], pin_root=str(bench.root / "nested"))
+    inside.apply()
+    assert refused(bench) == ["foreign-directories"]
+    inside.destroy()
+    bench.destroy(SPEC)
+
+
+def test_pins_of_inner_maps_are_no_directory_of_others(bench: Bench) -> None:
+    bench.apply("pin_inner_maps: true\n" + SPEC)
+    bench.destroy("pin_inner_maps: true\n" + SPEC)
+    assert not bench.root.exists()
+
+
+def test_a_pin_root_that_is_a_link(bench: Bench, kernel: Path) -> None:
+    real = kernel / "real"
+    real.mkdir()
+    bench.root.symlink_to("real")
+    try:
+        (refusal,) = bench.plan(SPEC).blocked
+        assert (refusal.rule, refusal.remedy) == ("pin-root-link", f"write `pin_root: {real}`")
+        with pytest.raises(RefusedError):
+            bench.apply(SPEC)
+        load([bench.folder / "spec.yaml"], pin_root=str(real)).apply()
+        assert refused(bench) == ["pin-root-link"]
+    finally:
+        bench.root.unlink()
+        remove_tree(real)
