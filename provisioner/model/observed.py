@@ -116,7 +116,7 @@ class ObservedState(msgspec.Struct, frozen=True):
     `users` are the loaded programs that use each map, by the map's id: read only where a map is recreated or destroyed.
     `variables` has the bytes of the data sections that the spec sets variables in, by pin.
     `unpinned` are the maps of the record that lost their pin and are still live, by name and id. `directories` are in
-    the pin root and not the project's; `link_to` is the real path of a pin root that is a symbolic link.
+    the pin root and not the project's.
     """
 
     exists: bool
@@ -136,7 +136,6 @@ class ObservedState(msgspec.Struct, frozen=True):
     variables: Mapping[str, bytes] = {}
     unpinned: Mapping[str, int] = {}
     directories: tuple[str, ...] = ()
-    link_to: str = ""
 
     @property
     def own_pins(self) -> tuple[str, ...]:

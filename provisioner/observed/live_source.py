@@ -23,7 +23,7 @@ from provisioner.model.desired import DesiredState
 from provisioner.model.errors import HostError
 from provisioner.model.map_shape import MapShape
 from provisioner.model.observed import ObservedLink, ObservedProgram
-from provisioner.model.pins import INNER_PINS, inner_directory, map_path
+from provisioner.model.pins import INNER_PINS, LOCK, inner_directory, map_path
 from provisioner.model.record import Meta
 from provisioner.model.special_fields import Special
 from provisioner.model.uapi import FD_MODES, MapFlag, MapType
@@ -51,10 +51,7 @@ class LiveSource:
         return bpffs.list_pins(Path(root))
 
     def directories(self, root: PurePath) -> tuple[str, ...]:
-        return tuple(name for name in bpffs.list_folders(Path(root)) if name != INNER_PINS)
-
-    def link_to(self, root: PurePath) -> str:
-        return str(Path(root).resolve()) if Path(root).is_symlink() else ""
+        return tuple(name for name in bpffs.list_folders(Path(root)) if name not in (INNER_PINS, LOCK))
 
     def live_ids(self, numbers: Iterable[int]) -> frozenset[int]:
         return frozenset(holders.live(numbers))

@@ -89,7 +89,6 @@ def observe(desired: DesiredState, source: Source | None = None) -> ObservedStat
         access=source.access(root, sorted(ours)) if desired.has_access else {},
         unpinned=_unpinned(meta, {*own, *object_maps, *pins}, brought | desired.maps.keys(), source),
         directories=source.directories(root),
-        link_to=source.link_to(root),
         gid=source.gid(desired.pin_group) if desired.pin_group is not None else None,
         jump_slots={
             name: _occupied(root / name, desired, source)

@@ -66,7 +66,6 @@ class Header(msgspec.Struct, frozen=True):
     frozen: tuple[Id, ...] = ()
     users: Mapping[Id, tuple[str, ...]] = {}
     directories: tuple[str, ...] = ()
-    link_to: str = ""
     live: tuple[Id, ...] = ()
 
 
@@ -145,9 +144,6 @@ class Snapshot(msgspec.Struct, frozen=True):
 
     def directories(self, root: PurePath) -> tuple[str, ...]:  # noqa: ARG002 (it was checked)
         return self.header.directories
-
-    def link_to(self, root: PurePath) -> str:  # noqa: ARG002 (it was checked)
-        return self.header.link_to
 
     def live_ids(self, numbers: Iterable[int]) -> frozenset[int]:
         return frozenset(numbers).intersection(self.header.live)

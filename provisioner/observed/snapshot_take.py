@@ -70,7 +70,6 @@ def take(desired: DesiredState, btf_pins: Collection[str] = ()) -> Snapshot:
         inner_pins=inner_pins,
         frozen=tuple(sorted(frozen)),
         directories=source.directories(root),
-        link_to=source.link_to(root),
         live=tuple(sorted(source.live_ids(record.maps.values()))) if record is not None else (),
         users={
             number: names

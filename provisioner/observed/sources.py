@@ -72,10 +72,7 @@ class Source(Protocol):
     def pins(self, root: PurePath) -> tuple[str, ...]: ...
 
     def directories(self, root: PurePath) -> tuple[str, ...]:
-        """The names of the directories in the pin root, sorted, without that of inner maps' pins."""
-
-    def link_to(self, root: PurePath) -> str:
-        """The real path of the pin root, where it is a symbolic link; else empty."""
+        """The names of the directories in the pin root that this program does not make, sorted."""
 
     def live_ids(self, numbers: Iterable[int]) -> frozenset[int]:
         """Those of maps, by their ids, that are live; none where this process may not see them."""

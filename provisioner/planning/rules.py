@@ -28,7 +28,6 @@ def refusals(
     overrides: Overrides,
 ) -> Iterator[Refusal]:
     """Every rule that forbids the changes and that `overrides` do not lift."""
-    yield from symbolic_link(desired, observed)
     if not overrides.take_over:
         yield from _ownership(desired, observed)
     for change in maps:
@@ -48,13 +47,6 @@ def has_own_pins(desired: DesiredState, observed: ObservedState) -> bool:
     """Whether the pin root holds what the spec names; adopted maps are pinned elsewhere."""
     own = any(desired.maps[name].adopted is None for name in observed.maps)
     return own or bool(observed.object_maps or observed.programs or observed.links)
-
-
-def symbolic_link(desired: DesiredState, observed: ObservedState) -> Iterator[Refusal]:
-    """The pin root must be a directory: a link could lead elsewhere between two steps, and destroy cannot remove it."""
-    if observed.link_to:
-        what = f"{desired.pin_root} is a symbolic link to {observed.link_to}"
-        yield Refusal("pin-root-link", "", what, "", None, f"write `pin_root: {observed.link_to}`")
 
 
 def _ownership(desired: DesiredState, observed: ObservedState) -> Iterator[Refusal]:

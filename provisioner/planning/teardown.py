@@ -14,7 +14,7 @@ from provisioner.planning.changes import Action, Change, LinkChange, MapChange
 from provisioner.planning.diff import deleted
 from provisioner.planning.hazards import Hazard, Overrides, Refusal, Severity, listed, users_of
 from provisioner.planning.plan import Plan, publishing_order
-from provisioner.planning.rules import adopted_shape, has_own_pins, symbolic_link
+from provisioner.planning.rules import adopted_shape, has_own_pins
 from provisioner.planning.steps import DeleteSlots, Detach, RemovePinRoot, Step, Sweep, Unpin, UnpinInnerMaps
 
 
@@ -100,7 +100,6 @@ def _refusals(
         if change.desired.prevent_destroy or change.name in protected:
             what = "the map is protected, by the spec or by the record of the last apply"
             yield Refusal("prevent_destroy", change.name, what, "", change.desired.where)
-    yield from symbolic_link(desired, observed)
     if not keep_root:
         yield from _foreign(observed)
 
