@@ -10,7 +10,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from provisioner.apply import jumps, waves
+from provisioner.apply import identity, jumps, waves
 from provisioner.apply.journal import Undo
 from provisioner.apply.pins import pin_new, put_in_place
 from provisioner.apply.staging import Stager
@@ -26,7 +26,7 @@ from provisioner.model.types import Bytes
 from provisioner.model.words import plural
 from provisioner.planning.changes import EntryAction, EntryChanges, MapChange
 from provisioner.planning.room import entries_need_deletes
-from provisioner.planning.steps import CreateMap, DeleteSlots, PinInnerMaps, PublishSlots, WriteEntries
+from provisioner.planning.steps import CarrySlots, CreateMap, DeleteSlots, PinInnerMaps, PublishSlots, WriteEntries
 
 
 def create(tx: Transaction, step: CreateMap) -> None:
@@ -46,6 +46,23 @@ def create(tx: Transaction, step: CreateMap) -> None:
             waves.publish(fd, change, rows, host, tx.wave, inner, stash, None, tx.progress, live=False)
         pin_new(tx, fd, step.map)
     put_in_place(tx, step.map, over=step.over)
+
+
+def carry(tx: Transaction, step: CarrySlots) -> None:
+    """Put live inner maps into a new outer map, which takes the pin of the old one then."""
+    change = tx.plan.maps[step.map]
+    if not step.create:
+        with tx.open(change) as outer:
+            waves.carry(outer, change, step.slots, tx.inner(step.map), tx.wave, tx.progress)
+        return
+    stager = Stager(change.desired, tx.plan.desired.host, tx.inner(step.map))
+    with stager, _new_map(change.desired, stager) as outer:
+        waves.carry(outer, change, step.slots, tx.inner(step.map), tx.wave, tx.progress)
+        pin_new(tx, outer, step.map)
+        assert change.observed is not None
+        with identity.open_same(tx.path(step.map), MapFd, change.observed.id, step.map) as old:
+            waves.check_unchanged(old, change, step.slots)
+    put_in_place(tx, step.map, over=True)
 
 
 def publish(tx: Transaction, step: PublishSlots) -> None:

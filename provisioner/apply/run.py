@@ -19,6 +19,7 @@ from provisioner.model.errors import ApplyError, HostError, InterruptError, Prob
 from provisioner.planning.plan import Plan
 from provisioner.planning.steps import (
     Attach,
+    CarrySlots,
     ClaimPinRoot,
     CommitObject,
     CreateMap,
@@ -122,6 +123,8 @@ def _do(tx: Transaction, step: Step) -> None:
             programs.load(tx, step)
         case CreateMap():
             contents.create(tx, step)
+        case CarrySlots():
+            contents.carry(tx, step)
         case PublishSlots():
             contents.publish(tx, step)
         case PinInnerMaps():

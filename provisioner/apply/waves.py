@@ -273,6 +273,20 @@ def keep(outer: MapFd, change: MapChange, rows: Index, stash: Stash, size: int) 
     return waited
 
 
+def carry(outer: MapFd, change: MapChange, rows: Index, inner: InnerPins, size: int, progress: Progress) -> None:
+    """Put the live inner maps of these rows into another outer map, in batches of `size`: the very same maps."""
+    ids = planned_ids(change, rows)
+    for start in range(0, len(rows), size):
+        part = slice(start, start + size)
+        with FdSet[MapFd]() as opened:
+            for number in ids[part].tolist():
+                opened.add(inner.open(number))
+            keys = np.ascontiguousarray(change.slots.keys[rows[part]])
+            fds = np.array([fd.number for fd in opened], np.uint32)
+            progress.grace_periods += batch.publish(outer, keys, fds, name=change.name)
+        progress.tell(f"carried {min(start + size, len(rows)):,} of {plural(len(rows), 'inner map')} of {change.name}")
+
+
 def check_unchanged(outer: MapFd, change: MapChange, rows: Index) -> None:
     """Raise RefusedError where a slot holds something else than when it was planned: the inner id is its version."""
     if change.observed is None:

@@ -169,6 +169,11 @@ class DesiredObject(msgspec.Struct, frozen=True):
     variables: tuple[Section, ...] = ()
 
     @property
+    def pins(self) -> frozenset[str]:
+        """The pins of its programs."""
+        return frozenset(program.pin for program in self.programs)
+
+    @property
     def recorded_settings(self) -> Recorded:
         """What is set before load, as the record keeps it: a change of it loads the object again."""
         maps = (pair for name, one in sorted(self.settings.items()) for pair in one.recorded(name))

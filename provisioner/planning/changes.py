@@ -96,7 +96,11 @@ class EntryChanges(msgspec.Struct, frozen=True):
 
 
 class MapChange(msgspec.Struct, frozen=True):
-    """The difference of one map. REPLACE means that the map itself must be made anew."""
+    """The difference of one map. REPLACE means that the map itself is recreated.
+
+    `resized` says that the new map takes over the inner maps of the live one: then `slots` and `entries` are the
+    differences from those.
+    """
 
     name: str
     action: Action
@@ -105,6 +109,7 @@ class MapChange(msgspec.Struct, frozen=True):
     observed: ObservedMap | None
     slots: SlotChanges
     entries: EntryChanges
+    resized: bool = False
 
     def slot_address(self, row: int) -> str:
         """How output and errors name a slot: `tenants[42]`; a plain map is named as itself."""

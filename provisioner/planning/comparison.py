@@ -14,7 +14,7 @@ from provisioner.model.observed import ObservedState
 from provisioner.observed.sources import LiveMaps
 from provisioner.planning import jumps
 from provisioner.planning.changes import Action, MapChange
-from provisioner.planning.diff import diff_map, held_twice, slots_to_read
+from provisioner.planning.diff import diff_map, held_twice, is_compared, slots_to_read
 from provisioner.planning.diff_objects import diff_links, diff_object
 from provisioner.planning.hazards import Overrides
 from provisioner.planning.plan import Plan, make_plan
@@ -45,7 +45,8 @@ def compare(
 
     def diff(one: DesiredMap) -> MapChange:
         live = observed.maps.get(one.name)
-        blocks = () if live is None else live_maps.blocks(one, live, slots_to_read(one, live))
+        compares = live is not None and is_compared(one, live, observed.meta)
+        blocks = live_maps.blocks(one, live, slots_to_read(one, live)) if live is not None and compares else ()
         return look(diff_map(one, live, blocks, observed.meta, shared), live_maps)
 
     arrays, objects = jumps.compared(desired, observed, wanted.values(), objects, diff)

@@ -23,6 +23,7 @@ from provisioner.model.types import Bytes
 from provisioner.model.uapi import MapType
 from provisioner.observed.sources import Depth
 from provisioner.planning.changes import Action, EntryAction, EntryChanges, MapChange, Reason, SlotChanges
+from provisioner.planning.resize import is_resize
 
 _DESTROYED: Final = "the project is destroyed"
 
@@ -32,13 +33,17 @@ def replaced_because(desired: DesiredMap, observed: ObservedMap, meta: Meta | No
     own = shape_differences(desired.shape, observed.shape)
     if own or desired.outer is None:
         return own
+    inner = _inner_differences(desired, observed, meta)
+    return f"inner maps: {inner}" if inner else ""
+
+
+def _inner_differences(desired: DesiredMap, observed: ObservedMap, meta: Meta | None) -> str:
+    """Why the live outer map does not take the desired inner maps; empty if it does, as far as is known."""
     probed = observed.probed
     if probed is not None and probed.fits is not None:
-        inner = probed.why
-    else:
-        live = observed.entry_shape or (meta.templates.get(desired.name) if meta else None)
-        inner = inner_template.template_differences(desired.entry_shape, live) if live is not None else ""
-    return f"inner maps: {inner}" if inner else ""
+        return probed.why
+    live = observed.entry_shape or (meta.templates.get(desired.name) if meta else None)
+    return inner_template.template_differences(desired.entry_shape, live) if live is not None else ""
 
 
 def pair_slots(desired: DesiredMap, observed: ObservedMap) -> entry_table.Match:
@@ -93,16 +98,26 @@ def diff_map(
             desired.name, Action.CREATE, "it does not exist", desired, None, *_created(desired, Reason.NEW)
         )
     why = replaced_because(desired, observed, meta)
-    if why:
+    resized = bool(why)
+    if not is_compared(desired, observed, meta):
         return created(desired, observed, why)
     slots = _pair_up(desired, observed)
     position = _positions(slots.observed, len(observed.slots.inner_ids))
     found = [_diff_block(desired, block, slots, position) for block in blocks]
     entries = _join(found, desired)
     _decide(desired, observed, slots, shared)
+    if resized:
+        return MapChange(desired.name, Action.REPLACE, why, desired, observed, slots, entries, resized=True)
     changed = bool(np.isin(slots.action, (Action.UNCHANGED, Action.KEEP), invert=True).any())
     action = Action.UPDATE if changed else Action.UNCHANGED
     return MapChange(desired.name, action, "its contents differ" if changed else "", desired, observed, slots, entries)
+
+
+def is_compared(desired: DesiredMap, observed: ObservedMap, meta: Meta | None) -> bool:
+    """Whether the contents of the live map matter: it stays, or a map of another size takes them over."""
+    if not replaced_because(desired, observed, meta):
+        return True
+    return is_resize(desired, observed) and not _inner_differences(desired, observed, meta)
 
 
 def created(desired: DesiredMap, observed: ObservedMap | None, why: str) -> MapChange:

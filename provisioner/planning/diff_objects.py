@@ -16,6 +16,7 @@ from provisioner.model.uapi import GENERATIONAL_TYPES
 from provisioner.planning.changes import Action, LinkChange, ObjectChange, VariableChange
 from provisioner.planning.diff import replaced_because
 from provisioner.planning.diff_variables import diff_variables, in_words
+from provisioner.planning.resize import is_resize
 
 
 def attachments_deferred(desired: DesiredState) -> DesiredState:
@@ -32,8 +33,9 @@ def attachments_deferred(desired: DesiredState) -> DesiredState:
 
 def diff_object(desired: DesiredObject, state: DesiredState, observed: ObservedState) -> ObjectChange:
     """Whether the object must be loaded, and which live maps its programs can go on using."""
-    lost = {name: why for name in desired.maps if (why := _lost(name, desired, state, observed))}
-    live = [name for name in desired.maps if name in observed.object_maps and name not in lost]
+    changed_maps = {name: why for name in desired.maps if (why := _lost(name, desired, state, observed))}
+    lost = {name: why for name, why in changed_maps.items() if not _is_resized(name, state, observed)}
+    live = [name for name in desired.maps if name in observed.object_maps and name not in changed_maps]
     missing = tuple(name for name in desired.maps if name not in live)
     variables = diff_variables(desired, observed)
     action, reason = _verdict(desired, observed, missing, variables)
@@ -81,6 +83,11 @@ def _lost(name: str, desired: DesiredObject, state: DesiredState, observed: Obse
     if name in state.maps:
         return replaced_because(state.maps[name], live, observed.meta)
     return shape_differences(desired.maps[name], live.shape)
+
+
+def _is_resized(name: str, state: DesiredState, observed: ObservedState) -> bool:
+    """Whether the object's new map takes over the inner maps of the live one."""
+    return name in state.maps and is_resize(state.maps[name], observed.object_maps[name])
 
 
 def _verdict(

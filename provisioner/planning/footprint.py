@@ -18,7 +18,7 @@ from provisioner.model.map_shape import MapShape
 from provisioner.model.uapi import LRU_TYPES, MapFlag, MapType
 from provisioner.planning.changes import Action, MapChange
 from provisioner.planning.plan import Plan
-from provisioner.planning.steps import CreateMap, LoadObject, PublishSlots, WriteEntries
+from provisioner.planning.steps import CarrySlots, CreateMap, LoadObject, PublishSlots, WriteEntries
 
 _PAGE: Final = 4096
 _OWN: Final = 320
@@ -77,6 +77,11 @@ def estimate(plan: Plan) -> Footprint:
             case CreateMap():
                 change = plan.maps[step.map]
                 needed += _created(change, cpus)
+            case CarrySlots() if step.create:
+                change = plan.maps[step.map]
+                needed += map_bytes(change.desired.shape, cpus, 0) + len(step.slots) * entry_bytes(
+                    change.desired.shape, cpus
+                )
             case PublishSlots():
                 change = plan.maps[step.map]
                 needed += _slots(_desired(change), change.slots.desired[step.slots], cpus)

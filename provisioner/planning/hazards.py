@@ -152,7 +152,13 @@ def _lost_maps(observed: ObservedState, maps: Iterable[MapChange], objects: Iter
             yield Hazard("map-not-carried-over", Severity.DANGER, name, "; ".join(filter(None, (what, users))))
     for change in maps:
         made_by_us = change.desired.object is None and change.desired.adopted is None
-        if change.action is Action.REPLACE and made_by_us and change.observed is not None:
+        if change.resized and change.observed is not None:
+            own = [pin for load in objects if load.name == change.desired.object for pin in load.desired.pins]
+            users = users_of(observed, change.observed.id, own)
+            if users:
+                what = f"a new map takes over the inner maps ({change.reason}); {users}"
+                yield Hazard("map-resized", Severity.DANGER, change.name, what)
+        elif change.action is Action.REPLACE and made_by_us and change.observed is not None:
             users = users_of(observed, change.observed.id)
             what = f"the live map is recreated ({change.reason}): its contents are lost"
             yield Hazard("map-recreated", Severity.DANGER, change.name, "; ".join(filter(None, (what, users))))

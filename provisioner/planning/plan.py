@@ -21,7 +21,7 @@ from provisioner.model.observed import ObservedState
 from provisioner.model.pins import access_of
 from provisioner.model.record import Meta
 from provisioner.model.uapi import OUTER_TYPES, MapType
-from provisioner.planning import evictions
+from provisioner.planning import evictions, resize
 from provisioner.planning.changes import Action, Change, LinkChange, MapChange, ObjectChange
 from provisioner.planning.fingerprint import Part, digest, fingerprints
 from provisioner.planning.hazards import Hazard, Overrides, Refusal, deferred, hazards
@@ -30,6 +30,7 @@ from provisioner.planning.room import no_room, slots_need_deletes
 from provisioner.planning.rules import refusals
 from provisioner.planning.steps import (
     Attach,
+    CarrySlots,
     ClaimPinRoot,
     CommitObject,
     CreateMap,
@@ -232,7 +233,7 @@ def _steps(
     work += [CommitObject(change.name) for change in objects if change.name in loaded]
     for change in reversed(maps):
         gone = change.slots.where(Action.DELETE)
-        if len(gone) and change.name not in crowded:
+        if len(gone) and change.name not in crowded and not change.resized:
             work.append(DeleteSlots(change.name, gone))
     work += [Detach(change.pin) for change in links if change.action is Action.DELETE]
     if overrides.prune:
@@ -253,12 +254,14 @@ def _fill_steps(change: MapChange, loaded: bool, pinned: frozenset[int] | None) 
 
     `pinned` are the ids of inner maps that have pins; None where they shall have none.
     """
-    created = change.action in (Action.CREATE, Action.REPLACE)
+    created = change.action in (Action.CREATE, Action.REPLACE) and not change.resized
     if created and change.desired.object is None:
         return [CreateMap(change.name, change.action is Action.REPLACE)]
     staged = np.flatnonzero(np.isin(change.slots.action, (Action.CREATE, Action.REPLACE)))
     steps: list[Step] = []
-    fresh = created and loaded
+    fresh = (created or change.resized) and loaded
+    if change.resized:
+        steps.append(CarrySlots(change.name, resize.carried(change), not loaded))
     if change.desired.outer is None:
         if created and len(change.desired.entries.keys):
             steps.append(WriteEntries(change.name, staged, fresh))
@@ -323,6 +326,8 @@ def grace_periods(plan: Plan, wave_slots: int, batches: Batches = Batches.CHEAP)
     total = 0
     for step in plan.steps:
         match step:
+            case CarrySlots():
+                total += in_waves(len(step.slots))
             case PublishSlots():
                 total += in_waves(len(step.slots)) + in_waves(kept(step))
             case DeleteSlots():

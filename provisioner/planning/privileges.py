@@ -20,6 +20,7 @@ from provisioner.planning.changes import Action, MapChange
 from provisioner.planning.plan import Plan
 from provisioner.planning.steps import (
     Attach,
+    CarrySlots,
     ClaimPinRoot,
     CommitObject,
     CreateMap,
@@ -105,7 +106,7 @@ def _of_step(plan: Plan, step: Step) -> Iterator[Need]:
             yield Need("CAP_BPF", "", "create the map of the project's own record")
         case CommitObject() | WriteVariables():
             yield Need("CAP_BPF", step.object, "open what is pinned")
-        case CreateMap() | PublishSlots() | PinInnerMaps() | WriteEntries() | DeleteSlots():
+        case CreateMap() | CarrySlots() | PublishSlots() | PinInnerMaps() | WriteEntries() | DeleteSlots():
             yield from _of_map(plan, step)
         case LoadObject():
             yield Need("CAP_BPF", step.object, "load programs")
@@ -130,12 +131,14 @@ def _kinds(programs: Iterable[DesiredProgram]) -> Iterator[Attachment]:
     yield from {each.attach.kind: each.attach for each in programs if each.attach is not None}.values()
 
 
-def _of_map(plan: Plan, step: CreateMap | PublishSlots | PinInnerMaps | WriteEntries | DeleteSlots) -> Iterator[Need]:
+def _of_map(
+    plan: Plan, step: CreateMap | CarrySlots | PublishSlots | PinInnerMaps | WriteEntries | DeleteSlots
+) -> Iterator[Need]:
     change = plan.maps[step.map]
     desired = change.desired
     if not isinstance(step, WriteEntries):  # what is pinned is opened for whoever the pin's mode lets write
         yield Need("CAP_BPF", step.map, "create maps")
-    if isinstance(step, CreateMap | PublishSlots):
+    if isinstance(step, CreateMap | CarrySlots | PublishSlots):
         yield from _network(desired.name, desired.shape, desired.entry_shape)
     if desired.outer is not None and _opens_by_id(plan, change):
         what = "open its inner maps by their ids, to verify them and to take the step back"

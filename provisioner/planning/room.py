@@ -13,6 +13,7 @@ from provisioner.model.entry_table import Index
 from provisioner.model.location import Location
 from provisioner.model.spec import OnReplace
 from provisioner.model.uapi import LRU_TYPES
+from provisioner.planning import resize
 from provisioner.planning.changes import Action, EntryAction, MapChange
 from provisioner.planning.hazards import Refusal
 
@@ -25,7 +26,9 @@ def slots_need_deletes(change: MapChange) -> bool:
     slots = change.slots
     live = int((slots.observed >= 0).sum())
     room = change.desired.shape.max_entries
-    return not change.desired.shape.is_array and live + len(slots.where(Action.CREATE)) > room
+    if change.resized or change.desired.shape.is_array:
+        return False
+    return live + len(slots.where(Action.CREATE)) > room
 
 
 def entries_need_deletes(change: MapChange, row: int) -> bool:
@@ -36,10 +39,22 @@ def entries_need_deletes(change: MapChange, row: int) -> bool:
 def no_room(maps: Iterable[MapChange]) -> Iterator[Refusal]:
     """A refusal for each map and slot in which what stays and what is inserted exceed `max_entries`."""
     for change in maps:
-        if change.observed is not None and change.action is not Action.REPLACE:
+        if change.resized:
+            yield from _out_of_range(change)
+        if change.observed is not None and (change.resized or change.action is not Action.REPLACE):
             yield from _slots(change)
             for row in _crowded(change)[:_REFUSED].tolist():
                 yield _entries(change, row)
+
+
+def _out_of_range(change: MapChange) -> Iterator[Refusal]:
+    """Slots that stay, and that a new array with fewer slots does not have."""
+    rows = resize.out_of_range(change)
+    if len(rows):
+        names = ", ".join(map(change.slot_address, rows[:5].tolist())) + (", ..." if len(rows) > 5 else "")
+        what = f"max_entries is {change.desired.shape.max_entries:,}, and these slots stay: {names}"
+        hint = "delete these slots, or raise max_entries"
+        yield Refusal("no-room", change.name, what, "", change.desired.where, hint)
 
 
 def _slots(change: MapChange) -> Iterator[Refusal]:
@@ -48,7 +63,12 @@ def _slots(change: MapChange) -> Iterator[Refusal]:
         return
     used, new = int((slots.observed >= 0).sum()), slots.where(Action.CREATE)
     needed = used - len(slots.where(Action.DELETE)) + len(new)
-    if needed <= maximum or not len(new):
+    if needed <= maximum or not (len(new) or change.resized):
+        return
+    if not len(new):
+        what = f"max_entries is {maximum:,}, and {needed:,} slots stay"
+        hint = "delete some of these slots, or raise max_entries"
+        yield Refusal("no-room", change.name, what, "", change.desired.where, hint)
         return
     row = int(new[len(new) - (needed - maximum)]) if needed - maximum <= len(new) else int(new[0])
     others = int((slots.action == Action.KEEP).sum())

@@ -59,7 +59,7 @@ def _ownership(desired: DesiredState, observed: ObservedState) -> Iterator[Refus
 
 def _of_map(change: MapChange, desired: DesiredState, overrides: Overrides) -> Iterator[Refusal]:
     one = change.desired
-    recreated = change.action is Action.REPLACE and not one.is_generational
+    recreated = change.action is Action.REPLACE and not one.is_generational and not change.resized
     if one.adopted is not None and recreated:
         yield adopted_shape(change)
     elif one.adopted is not None and change.action is Action.CREATE:
@@ -119,6 +119,7 @@ def _recreated(
         name: change.reason
         for name, change in by_name.items()
         if change.action is Action.REPLACE and change.desired.adopted is None and not change.desired.is_generational
+        if not change.resized
     }
     for name, why in sorted(lost.items()):
         change = by_name.get(name)

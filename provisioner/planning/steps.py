@@ -66,6 +66,20 @@ class PublishSlots(msgspec.Struct, frozen=True):
         return f"publish {plural(len(self.slots), 'inner map')} in {self.map}"
 
 
+class CarrySlots(msgspec.Struct, frozen=True):
+    """Put live inner maps into the new map of another size; `slots` are rows of the change's SlotChanges.
+
+    With `create`, the new map is created first and takes the pin afterwards; else it is one that an object brought.
+    """
+
+    map: str
+    slots: Index
+    create: bool
+
+    def describe(self) -> str:
+        return f"carry {plural(len(self.slots), 'inner map')} of {self.map} into a new map"
+
+
 class PinInnerMaps(msgspec.Struct, frozen=True):
     """Pin inner maps that live in their slots already; `slots` are rows of the change's SlotChanges."""
 
@@ -189,6 +203,7 @@ Step = (
     | ClaimPinRoot
     | LoadObject
     | CreateMap
+    | CarrySlots
     | PublishSlots
     | PinInnerMaps
     | UnpinInnerMaps

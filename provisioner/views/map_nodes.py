@@ -16,6 +16,7 @@ from provisioner.model.spec import Contents
 from provisioner.model.types import Bytes, Value
 from provisioner.model.uapi import flag_names
 from provisioner.model.words import plural
+from provisioner.planning import resize
 from provisioner.planning.changes import Action, MapChange, Reason
 from provisioner.planning.counts import EntryCounts, entry_counts
 from provisioner.report.model import Children, Kind, Limits, Node, Verb
@@ -75,6 +76,7 @@ def map_node(change: MapChange, limits: Limits, action: Action) -> Node | None:
         text += f"; live it is a {change.observed.shape.map_type.word}"
     if verb is Verb.REPLACE:
         text += f"; replace: {change.reason}"
+        text += f", {plural(len(resize.carried(change)), 'inner map')} carried over" if change.resized else ""
     overlays = one.sources.overlays
     source, fields = overlays.told(one.where), {} if verb is Verb.DELETE else overlays.fields(one.where)
     return Node(

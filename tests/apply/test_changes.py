@@ -160,13 +160,14 @@ def test_contents_that_are_the_data_plane_s_are_left(bench: Bench) -> None:
     assert bench.tree("outer") == {u32(1): {u32(6): u32(6)}, u32(2): {u32(1): u32(2), u32(6): u32(6)}}
 
 
-def test_a_map_that_must_be_made_anew_is_asked_for(bench: Bench) -> None:
+def test_a_map_that_would_be_recreated_needs_an_option(bench: Bench) -> None:
     bench.apply(spec("1: {entries: {1: 1}}"))
+    other = spec("1: {entries: {1: 1}}").replace("hash_of_maps", "array_of_maps")
     bench.overrides = Overrides()
     with pytest.raises(RefusedError, match="--allow-recreate"):
-        bench.apply(spec("1: {entries: {1: 1}}", size=16))
+        bench.apply(other)
     bench.overrides = Overrides(allow_recreate=True)
-    plan, result = bench.apply(spec("1: {entries: {1: 1}}", size=16))
+    plan, result = bench.apply(other)
     assert plan.maps["outer"].action is Action.REPLACE
     assert result.status is Status.APPLIED
     assert bench.tree("outer") == {u32(1): {u32(1): u32(1)}}

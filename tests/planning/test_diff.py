@@ -13,6 +13,7 @@ from provisioner.model.spec import Contents, ExtraInnerMaps, Update
 from provisioner.model.uapi import MapFlag, MapType
 from provisioner.planning.changes import Action, EntryAction, MapChange, Reason
 from provisioner.planning.diff import diff_map, effective_update
+from provisioner.planning.resize import carried
 from tests.planning.build import ARRAY, HASH, OUTER, State, blocks, desired, observed
 
 states = st.dictionaries(
@@ -152,14 +153,22 @@ def test_a_declared_share_is_one_map_in_all_its_slots() -> None:
     assert actions(grown) == {1: "REPLACE", 2: "CREATE"}
 
 
-def test_another_outer_shape_makes_the_map_anew() -> None:
+def test_another_outer_shape_recreates_the_map() -> None:
     wanted = {1: {1: 1}}
-    change = diff_map(
-        desired(wanted), observed(wanted, shape=MapShape(MapType.HASH_OF_MAPS, 4, 4, 9)), blocks(wanted), None
-    )
-    assert change.action is Action.REPLACE
-    assert change.reason == "max_entries 9 -> 1000"
+    live = observed(wanted, shape=MapShape(MapType.ARRAY_OF_MAPS, 4, 4, 1000))
+    change = diff_map(desired(wanted), live, blocks(wanted), None)
+    assert (change.action, change.resized) == (Action.REPLACE, False)
+    assert change.reason == "type array_of_maps -> hash_of_maps"
     assert actions(change) == {1: "CREATE"}
+
+
+def test_another_size_of_an_outer_map_carries_its_inner_maps_over() -> None:
+    wanted = {1: {1: 1}, 2: {2: 2}}
+    live = observed({1: {1: 1}, 3: {}}, shape=MapShape(MapType.HASH_OF_MAPS, 4, 4, 9))
+    change = diff_map(desired(wanted), live, blocks({1: {1: 1}, 3: {}}), None)
+    assert (change.action, change.resized, change.reason) == (Action.REPLACE, True, "max_entries 9 -> 1000")
+    assert actions(change) == {1: "UNCHANGED", 2: "CREATE", 3: "DELETE"}
+    assert carried(change).tolist() == [0], "a slot that is deleted stays behind"
 
 
 def test_the_template_of_an_empty_outer_map_is_known_from_the_record() -> None:

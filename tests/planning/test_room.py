@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from provisioner.model.map_shape import MapShape
 from provisioner.model.spec import Contents, ExtraInnerMaps, OnReplace
 from provisioner.model.uapi import MapFlag, MapType
 from provisioner.planning.changes import MapChange
@@ -145,6 +146,16 @@ def test_an_array_of_maps_always_has_its_slots() -> None:
 
 def test_a_new_map_and_one_that_is_recreated_are_not_looked_at() -> None:
     assert not refused({1: {1: 1}}, {9: THREE_OTHERS}, shape=TWO, inner=HASH, name="outer")
-    recreated = diff_map(desired({5: {}}, shape=TWO), observed({1: {}, 2: {}}, shape=OUTER), (), None)
+    other = MapShape(MapType.ARRAY_OF_MAPS, 4, 4, 1000)
+    recreated = diff_map(desired({5: {}}, shape=TWO), observed({1: {}, 2: {}}, shape=other), (), None)
     assert not list(no_room([recreated]))
     assert np.array_equal(recreated.slots.others, [0])
+
+
+def test_what_stays_must_fit_into_a_smaller_map() -> None:
+    keep = ExtraInnerMaps.KEEP
+    live: State = {1: {}, 2: {}, 3: {}}
+    smaller = diff_map(desired({1: {}}, shape=TWO, extra=keep), observed(live, shape=OUTER), blocks({1: {}}), None)
+    assert [(refusal.rule, refusal.address) for refusal in no_room([smaller])] == [("no-room", "outer")]
+    fits = diff_map(desired({1: {}}, shape=TWO), observed(live, shape=OUTER), blocks(live), None)
+    assert not list(no_room([fits])), "the others are deleted"

@@ -1,0 +1,39 @@
+"""Outer maps that get another max_entries: a new map takes over the live inner maps, and nothing is lost. Pure.
+
+The kernel cannot change the size of a map. An inner map can be in two outer maps at once, so the new one gets
+those that stay by their fds, in one batch, before it takes the pin: same ids, same contents, and what programs write.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from provisioner.model.desired import DesiredMap
+from provisioner.model.entry_table import Index, as_indexes
+from provisioner.model.map_shape import shape_differences
+from provisioner.model.observed import ObservedMap
+from provisioner.planning.changes import Action, MapChange
+
+
+def is_resize(desired: DesiredMap, observed: ObservedMap) -> bool:
+    """Whether the live outer map is what the spec asks for, except its max_entries."""
+    if desired.outer is None or desired.adopted is not None or not observed.shape.is_outer:
+        return False
+    size = desired.shape.max_entries
+    return size != observed.shape.max_entries and not shape_differences(desired.shape, observed.shape, capacity=False)
+
+
+def carried(change: MapChange) -> Index:
+    """Rows of the slots whose live inner maps go into the new map; slots that are replaced get theirs afterwards."""
+    live = (change.slots.observed >= 0) & (change.slots.action != Action.DELETE)
+    return np.flatnonzero(live)
+
+
+def out_of_range(change: MapChange) -> Index:
+    """Rows of the slots that stay and that an array of the new size does not have."""
+    rows = np.flatnonzero(change.slots.action != Action.DELETE)
+    outer, shape = change.desired.outer, change.desired.shape
+    if outer is None or not shape.is_array:
+        return rows[:0]
+    found: Index = rows[as_indexes(change.slots.keys[rows], outer.key.number_order or "little") >= shape.max_entries]
+    return found

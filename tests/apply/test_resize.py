@@ -1,0 +1,137 @@
+"""An outer map that gets another max_entries takes its inner maps along: same ids, same contents."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from provisioner.apply import contents
+from provisioner.kernel import maps
+from provisioner.kernel.fd import InnerId
+from provisioner.model.errors import ApplyError, HostError, Problem, RefusedError
+from provisioner.planning.changes import Action
+from provisioner.planning.hazards import Overrides
+from tests.apply.conftest import Bench
+
+Compile = Callable[[str], Path]
+NO_OVERRIDES = Overrides()
+
+
+def spec(size: int, inner_maps: str, kind: str = "hash_of_maps", policy: str = "", template: str = "") -> str:
+    return f"""
+inner_templates: {{inner: {{type: hash, key: u32, value: u32, max_entries: 8{template}}}}}
+outer_maps:
+  tenants: {{type: {kind}, key: u32, max_entries: {size}, inner: inner, {policy} inner_maps: {{{inner_maps}}}}}
+"""
+
+
+BEFORE = "1: {entries: {1: 1}}, 2: {entries: {2: 2}}, 3: {entries: {3: 3}}"
+
+
+@pytest.fixture
+def tenants(bench: Bench) -> Bench:
+    bench.overrides = NO_OVERRIDES
+    return bench
+
+
+def occupied(bench: Bench) -> dict[int, int]:
+    return {int.from_bytes(key, "little"): number for key, number in bench.ids("tenants").items() if number}
+
+
+@pytest.mark.parametrize("kind", ["hash_of_maps", "array_of_maps"])
+@pytest.mark.parametrize("size", [4, 64])
+def test_inner_maps_stay_the_same(kind: str, size: int, tenants: Bench) -> None:
+    tenants.settle(spec(8, BEFORE, kind))
+    before = occupied(tenants)
+    plan, _ = tenants.settle(spec(size, BEFORE, kind))
+    assert plan.maps["tenants"].action is Action.REPLACE
+    assert (plan.hazards, plan.blocked) == ((), ())
+    assert occupied(tenants) == before
+    with maps.open_pin(tenants.root / "tenants") as fd:
+        assert maps.info(fd).shape.max_entries == size
+
+
+def test_other_changes_are_made_in_the_same_apply(tenants: Bench) -> None:
+    tenants.settle(spec(8, BEFORE))
+    before = occupied(tenants)
+    after = "1: {entries: {1: 10}}, 2: {entries: {2: 2}, max_entries: 16}, 9: {entries: {}}"
+    tenants.overrides = Overrides(approve_deletes=True)
+    tenants.settle(spec(32, after))
+    found = occupied(tenants)
+    assert set(found) == {1, 2, 9}
+    assert found[1] == before[1], "written in place"
+    assert found[2] != before[2], "replaced"
+    assert tenants.tree("tenants")[b"\x01\0\0\0"] == {b"\x01\0\0\0": b"\x0a\0\0\0"}
+
+
+def test_what_policy_keeps_is_kept(tenants: Bench) -> None:
+    tenants.settle(spec(8, BEFORE, policy="extra_inner_maps: keep,", template=", contents: present"))
+    before = occupied(tenants)
+    with maps.open_id(InnerId(before[1])) as fd:
+        maps.update(fd, (7).to_bytes(4, "little"), (7).to_bytes(4, "little"))
+    only = "1: {entries: {1: 1}}"
+    tenants.settle(spec(16, only, policy="extra_inner_maps: keep,", template=", contents: present"))
+    assert occupied(tenants) == before
+    assert (7).to_bytes(4, "little") in tenants.tree("tenants")[b"\x01\0\0\0"]
+
+
+@pytest.mark.parametrize("kind", ["hash_of_maps", "array_of_maps"])
+def test_a_map_without_room_for_what_stays_is_refused(kind: str, tenants: Bench) -> None:
+    policy = "extra_inner_maps: keep,"
+    tenants.settle(spec(8, BEFORE, kind, policy))
+    before = occupied(tenants)
+    with pytest.raises(RefusedError) as refused:
+        tenants.apply(spec(2, "1: {entries: {1: 1}}", kind, policy))
+    assert [(problem.id, problem.address) for problem in refused.value.problems] == [("no-room", "tenants")]
+    assert occupied(tenants) == before
+
+
+def test_a_failure_afterwards_brings_the_old_map_back(tenants: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    tenants.settle(spec(8, BEFORE))
+    before, old = occupied(tenants), pinned(tenants)
+
+    def publish(*_: Any) -> None:
+        raise HostError(Problem("the test lets this step fail", id="test"))
+
+    monkeypatch.setattr(contents, "publish", publish)
+    with pytest.raises(ApplyError) as failed:
+        tenants.apply(spec(16, BEFORE + ", 4: {entries: {}}"))
+    assert failed.value.status == "rolled_back"
+    assert (occupied(tenants), pinned(tenants)) == (before, old)
+
+
+def pinned(bench: Bench) -> int:
+    with maps.open_pin(bench.root / "tenants") as fd:
+        return maps.info(fd).id
+
+
+def test_an_object_is_upgraded_to_the_new_map(tenants: Bench, bpf_object: Compile) -> None:
+    """The object says 4 slots, the spec another number, which is set before load."""
+    tenants.allow_outside = True
+
+    def text(size: int) -> str:
+        return f"""
+inner_templates: {{inner: {{type: hash, key: u32, value: u32, max_entries: 8}}}}
+objects: {{presets: {{file: {bpf_object("presets")}, programs: {{look: {{}}}}}}}}
+outer_maps:
+  colours: {{object: presets, inner: inner, max_entries: {size}, inner_maps: {{1: {{entries: {{1: 1}}}}}}}}
+"""
+
+    tenants.settle(text(8))
+    before = tenants.ids("colours")
+    plan, _ = tenants.settle(text(16))
+    assert [change.action for change in plan.objects.values()] == [Action.UPDATE]
+    assert (plan.hazards, plan.blocked) == ((), ())
+    after = tenants.ids("colours")
+    one = (1).to_bytes(4, "little")
+    assert after[one] == before[one], "the very same inner map"
+
+
+def test_another_key_size_is_still_refused(tenants: Bench) -> None:
+    tenants.settle(spec(8, BEFORE))
+    with pytest.raises(RefusedError) as refused:
+        tenants.apply(spec(16, BEFORE).replace("key: u32, max_entries: 16", "key: u64, max_entries: 16"))
+    assert [problem.id for problem in refused.value.problems] == ["recreate"]
