@@ -36,6 +36,7 @@ def load(tx: Transaction, step: LoadObject) -> None:
                 reuse=reuse,
                 settings=one.settings,
                 variables=_variables(one),
+                programs={program.name: program.settings for program in one.programs},
                 only_programs=[*(program.name for program in one.programs), *one.helpers],
                 name=one.name,
             )

@@ -7,6 +7,7 @@ from typing import Final
 
 from msgspec.structs import replace
 
+from provisioner.desired.typed_programs import typed
 from provisioner.model.errors import Problems, did_you_mean
 from provisioner.model.host import Host
 from provisioner.model.map_shape import MapShape
@@ -62,7 +63,7 @@ class _Configurator:
                 del maps[name]
         for name, definition in maps.items():
             self._check_size(name, definition)
-        return replace(self._info, maps=maps), settings
+        return typed(self._one, replace(self._info, maps=maps), self._problems), settings
 
     def _is_known(self, name: str, settings: MapSettings) -> bool:
         definition = self._info.maps.get(name)

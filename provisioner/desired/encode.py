@@ -232,7 +232,7 @@ class Encoder:
 
     def object(self, one: BpfObject, info: ObjectInfo, maps: Mapping[str, DesiredMap]) -> DesiredObject:
         """The object with the shape of each of its maps, and a dummy inner map for each outer one that is declared."""
-        for program in one.programs:
+        for program in (*one.programs, *one.left_out):
             if program.name not in info.programs:
                 self._problems.add(
                     f"object `{one.name}` has no program `{program.name}`",
@@ -270,7 +270,7 @@ class Encoder:
             if why:
                 hint = "write `attach:` with xdp, tcx, cgroup or netns, or leave it out"
                 self._problems.add(why, attachment.where, hint, f"{one.name}.{program.name}", id="attach-unsupported")
-        return DesiredProgram(program.name, program.pin, attachment, program.where)
+        return DesiredProgram(program.name, program.pin, attachment, program.where, program.settings)
 
     def _desired(
         self,

@@ -354,6 +354,15 @@ program_section: Function[bytes] = Function("bpf_program__section_name", c_char_
 program_type: Function[int] = Function("bpf_program__type", c_int, c_void_p)
 program_attach_type: Function[int] = Function("bpf_program__expected_attach_type", c_int, c_void_p)
 program_fd: Function[int] = Function("bpf_program__fd", c_int, c_void_p)
+program_set_type: Function[int] = Function(
+    "bpf_program__set_type", c_int, c_void_p, c_int, fails="bpf_program__set_type"
+)
+program_set_attach_type: Function[int] = Function(
+    "bpf_program__set_expected_attach_type", c_int, c_void_p, c_int, fails="bpf_program__set_expected_attach_type"
+)
+program_set_attach_target: Function[int] = Function(
+    "bpf_program__set_attach_target", c_int, c_void_p, c_int, c_char_p, fails="bpf_program__set_attach_target"
+)
 program_set_autoload: Function[int] = Function(
     "bpf_program__set_autoload", c_int, c_void_p, c_bool, fails="bpf_program__set_autoload"
 )

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from provisioner.kernel import libbpf
-from provisioner.model.object_settings import MapSettings
+from provisioner.model.object_settings import MapSettings, ProgramSettings
+from provisioner.model.program_types import PROGRAM_TYPES, WITH_BTF_TARGET
 from provisioner.model.uapi import MapFlag
 
 
@@ -24,3 +25,12 @@ def set_variables(at: int, words: Iterable[tuple[int, bytes]]) -> None:
     """Write bytes at offsets of the data section at `at`. Raises `KernelError` for what is not in the section."""
     for offset, data in words:
         libbpf.set_initial_bytes(at, offset, data)
+
+
+def set_program(at: int, settings: ProgramSettings) -> None:
+    """Set the type of the program at `at`, and the function of the kernel that it is for. Raises `KernelError`."""
+    if settings.type is not None:
+        libbpf.program_set_type(at, PROGRAM_TYPES[settings.type].type)
+        libbpf.program_set_attach_type(at, PROGRAM_TYPES[settings.type].attach_type)
+    if settings.target is not None and libbpf.program_type(at) in WITH_BTF_TARGET:
+        libbpf.program_set_attach_target(at, 0, settings.target.encode())

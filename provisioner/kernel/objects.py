@@ -23,7 +23,7 @@ from provisioner.model.errors import InputError, Problem, Problems, RefusedError
 from provisioner.model.location import Location
 from provisioner.model.map_shape import MapShape
 from provisioner.model.object_file import MapDef, ObjectInfo, ProgramDef
-from provisioner.model.object_settings import MapSettings
+from provisioner.model.object_settings import MapSettings, ProgramSettings
 from provisioner.model.uapi import OUTER_TYPES, MapFlag, MapType
 from provisioner.model.variables import Written
 from provisioner.object_check.presets import presets, without_presets
@@ -92,6 +92,7 @@ def load(
     reuse: Mapping[str, MapFd] = _NOTHING,
     settings: Mapping[str, MapSettings] = MappingProxyType({}),
     variables: Written = MappingProxyType({}),
+    programs: Mapping[str, ProgramSettings] = MappingProxyType({}),
     only_programs: Collection[str] | None = None,
     digest: str | None = None,
     name: str = "object",
@@ -101,7 +102,7 @@ def load(
     `inner_templates` gives the template of outer maps by name, in place of what the object declares: the dummy inner
     map made from it is closed before this returns or raises. `template_btf` is theirs, where their values hold fields
     of the kernel's own. `reuse` gives live maps to use instead of new ones; they stay the caller's, and their slots as
-    they are. `settings` and `variables` are set before maps are created. Of `only_programs` the rest is not loaded.
+    they are. `settings`, `variables` and `programs` are set before load. Of `only_programs` the rest is not loaded.
     `digest` is that of the inspected file.
     Raises `InputError` for names that the object does not have and for outer maps without a template, `RefusedError`
     where the file is another one by now, and `KernelError` with libbpf's and the verifier's log.
@@ -112,9 +113,9 @@ def load(
         raise RefusedError(Problem(what, _place(source, name), "plan again"))
     with _opened(source, without_presets(data, reuse), name) as handle, FdSet[MapFd]() as dummies:
         found = {_name(libbpf.map_name, at): at for at in _each(libbpf.object_next_map, handle)}
-        programs = {_name(libbpf.program_name, at): at for at in _each(libbpf.object_next_program, handle)}
+        found_programs = {_name(libbpf.program_name, at): at for at in _each(libbpf.object_next_program, handle)}
         left_out = {map_name for map_name, one in settings.items() if not one.autocreate}
-        _check_names(_place(source, name), found, programs, inner_templates, reuse, only_programs, left_out)
+        _check_names(_place(source, name), found, found_programs, inner_templates, reuse, only_programs, left_out)
         with libbpf.captured_log() as log:
             try:
                 for map_name, at in found.items():
@@ -128,8 +129,10 @@ def load(
                     elif map_name in inner_templates:
                         dummy = dummies.add(_dummy(inner_templates[map_name], map_name, template_btf.get(map_name)))
                         libbpf.map_set_inner_map_fd(at, dummy.number)
-                for program_name, at in programs.items():
+                for program_name, at in found_programs.items():
                     libbpf.program_set_autoload(at, only_programs is None or program_name in only_programs)
+                    if program_name in programs:
+                        object_settings.set_program(at, programs[program_name])
                 libbpf.object_load(handle)
             except KernelError as error:
                 said = "".join(log)
@@ -137,7 +140,7 @@ def load(
                 operation = "load" if error.operation == LOAD and "PROG LOAD LOG" not in said else error.operation
                 name = error.name or str(_place(source, name))
                 raise KernelError(operation, error.errno, name=name, log=said) from None
-        return _taken(found, programs, only_programs)
+        return _taken(found, found_programs, only_programs)
 
 
 def _dummy(shape: MapShape, name: str, btf: EmittedBtf | None) -> MapFd:

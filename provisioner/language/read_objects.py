@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from provisioner.language.read_maps import capacity, number, text
-from provisioner.model.object_settings import MapSettings
+from provisioner.model.object_settings import MapSettings, ProgramSettings
+from provisioner.model.program_types import PROGRAM_TYPES
 from provisioner.model.spec import VariableValue
 from provisioner.model.tree import MappingNode, RawEntries, SpecNode
 
@@ -27,3 +28,14 @@ def read_variables(node: SpecNode | None) -> dict[str, VariableValue]:
     """The `variables:` of an object, by name."""
     pairs = node.named() if isinstance(node, MappingNode) else ()
     return {name: VariableValue(value, key.where) for name, key, value in pairs if not isinstance(value, RawEntries)}
+
+
+def is_loaded(body: MappingNode) -> bool:
+    """Whether a program that is listed is loaded, too."""
+    return text(body.get("load")) != "false"
+
+
+def read_program_settings(body: MappingNode) -> ProgramSettings:
+    """The `type:` and `target:` of a program."""
+    kind = text(body.get("type"))
+    return ProgramSettings(kind if kind in PROGRAM_TYPES else None, text(body.get("target")) or None)

@@ -23,7 +23,7 @@ from provisioner.language.read_maps import (
     read_policy,
     text,
 )
-from provisioner.language.read_objects import read_map_settings, read_variables
+from provisioner.language.read_objects import is_loaded, read_map_settings, read_program_settings, read_variables
 from provisioner.language.read_types import read_type
 from provisioner.model.attachment import Attachment
 from provisioner.model.errors import Problems
@@ -137,9 +137,10 @@ class _SpecReader:
 
     def object(self, key: ScalarNode, body: MappingNode) -> BpfObject:
         file = _scalar(body.get("file")) or ScalarNode("", key.where)
-        programs = tuple(_program(name, value) for name, value in _bodies(body, "programs"))
+        programs = tuple(_program(name, value) for name, value in _bodies(body, "programs") if is_loaded(value))
+        left_out = tuple(_program(name, value) for name, value in _bodies(body, "programs") if not is_loaded(value))
         settings = read_map_settings(body.get("maps")), read_variables(body.get("variables"))
-        return BpfObject(key.text or "", file, programs, key.where, *settings)
+        return BpfObject(key.text or "", file, programs, key.where, *settings, left_out)
 
 
 def _mode(node: SpecNode | None) -> int | None:
@@ -158,6 +159,7 @@ def _program(key: ScalarNode, body: MappingNode) -> Program:
         pin=text(body.get("pin")) or key.text or "",
         attach=_attachment(body.get("attach"), key.where),
         where=key.where,
+        settings=read_program_settings(body),
     )
 
 

@@ -19,7 +19,7 @@ from provisioner.model.entry_table import EntryTable
 from provisioner.model.host import Host
 from provisioner.model.location import Location
 from provisioner.model.map_shape import MapShape
-from provisioner.model.object_settings import VARIABLES, MapSettings, Recorded
+from provisioner.model.object_settings import VARIABLES, MapSettings, ProgramSettings, Recorded
 from provisioner.model.overlays import NONE, Overlays
 from provisioner.model.pins import link_pin
 from provisioner.model.spec import (
@@ -140,6 +140,7 @@ class DesiredProgram(msgspec.Struct, frozen=True):
     pin: str
     attach: Attachment | None
     where: Location
+    settings: ProgramSettings = ProgramSettings()
 
     @property
     def link_pin(self) -> str:
@@ -178,7 +179,8 @@ class DesiredObject(msgspec.Struct, frozen=True):
         """What is set before load, as the record keeps it: a change of it loads the object again."""
         maps = (pair for name, one in sorted(self.settings.items()) for pair in one.recorded(name))
         names = sorted(variable.name for section in self.variables for variable in section.variables)
-        return {**dict(maps), **{f"{VARIABLES}{name}": "set" for name in names}}
+        programs = (pair for one in self.programs for pair in one.settings.recorded(one.name))
+        return {**dict(maps), **{f"{VARIABLES}{name}": "set" for name in names}, **dict(programs)}
 
     @property
     def made_at_load(self) -> Mapping[str, str]:

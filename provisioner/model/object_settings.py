@@ -34,6 +34,20 @@ class MapSettings(msgspec.Struct, frozen=True):
             yield f"maps.{name}.autocreate", "false"
 
 
+class ProgramSettings(msgspec.Struct, frozen=True):
+    """How a program is loaded; None leaves what its section says. `type` is a name of `PROGRAM_TYPES`."""
+
+    type: str | None = None
+    target: str | None = None
+
+    def recorded(self, name: str) -> Iterator[tuple[str, str]]:
+        """What the record keeps of them."""
+        if self.type is not None:
+            yield f"programs.{name}.type", self.type
+        if self.target is not None:
+            yield f"programs.{name}.target", self.target
+
+
 def changed(before: Recorded, after: Recorded) -> str:
     """The settings that differ, in words: `maps.events.max_entries 64 -> 128`; empty if none does."""
     names = sorted(name for name in {*before, *after} if not (name.startswith(VARIABLES) and name in after))

@@ -12,7 +12,7 @@ import msgspec
 
 from provisioner.model.attachment import Attachment
 from provisioner.model.location import Location
-from provisioner.model.object_settings import MapSettings
+from provisioner.model.object_settings import MapSettings, ProgramSettings
 from provisioner.model.tree import RawEntries, ScalarNode, SpecNode
 from provisioner.model.type_expr import TypeExpr
 from provisioner.model.uapi import MapFlag, MapType
@@ -182,6 +182,7 @@ class Program(msgspec.Struct, frozen=True):
     pin: str
     attach: Attachment | None
     where: Location
+    settings: ProgramSettings = ProgramSettings()
 
 
 class VariableValue(msgspec.Struct, frozen=True):
@@ -195,6 +196,7 @@ class BpfObject(msgspec.Struct, frozen=True):
     """A compiled object file; `file` is as written, relative to the spec file it stands in.
 
     `maps` has what the loader sets of the object's maps before it loads them, `variables` the values of its globals.
+    `left_out` are the programs that are listed and not loaded.
     """
 
     name: str
@@ -203,6 +205,7 @@ class BpfObject(msgspec.Struct, frozen=True):
     where: Location
     maps: Mapping[str, MapSettings] = {}
     variables: Mapping[str, VariableValue] = {}
+    left_out: tuple[Program, ...] = ()
 
 
 class Spec(msgspec.Struct, frozen=True):

@@ -78,8 +78,17 @@ def _only_pins(plan: ReportPlan) -> str:
     """The summary of a plan that changes no map."""
     if not plan.nodes:
         return "Only the project record changes."
+    if any(node.kind is Kind.OBJECT for node in plan.nodes):
+        return "Only variables change."
     unpinned = [node for node in plan.nodes if node.verb is Verb.DELETE and node.label != INNER_PINS]
     return f"{plural(len(unpinned), 'pin')} to remove." if len(unpinned) == len(plan.nodes) else "Only pins change."
+
+
+def _smaller(plan: ReportPlan) -> str:
+    """What was applied, where no map or program changed."""
+    if any(node.kind is Kind.OBJECT for node in plan.nodes):
+        return "variables"
+    return "pins" if plan.nodes else "the project record"
 
 
 def _time(seconds: float) -> str:
@@ -125,7 +134,7 @@ def outcome(plan: ReportPlan, end: Outcome) -> Iterator[str]:
         case "unchanged":
             yield _unchanged(plan)
         case "applied":
-            did = ", ".join(done(plan.summary)) or ("pins" if plan.nodes else "the project record")
+            did = ", ".join(done(plan.summary)) or _smaller(plan)
             yield f"{'Destroyed' if plan.destroy else 'Applied'}: {did} {took}"
         case "refused":
             yield "Refused: nothing was changed."
