@@ -11,7 +11,7 @@ BPF_OBJECTS := $(patsubst %.c,%.o,$(wildcard bpf/*.bpf.c)) bpf/router_v2.bpf.o
 BPF_CFLAGS := -O2 -g -Wall -Werror -target bpf -I/usr/include/$(shell uname -m)-linux-gnu
 
 # Test processes: more than CPUs, for many tests wait for grace periods of the kernel.
-WORKERS ?= $(shell expr $$(nproc) + 4)
+WORKERS ?= $(shell expr $$(nproc) + 2)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
