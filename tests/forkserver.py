@@ -21,33 +21,61 @@ import sys
 import time
 import traceback
 import warnings
+from contextlib import suppress
 from typing import Any, Final
 
 import provisioner
 
 STANDARD: Final = (0, 1, 2)
 _MESSAGE: Final = 1 << 20
-_STOPPED: Final = 0x7F
-"""A wait status, as of a process that stopped."""
 
 _SPEC: Final = "{version: 1, name: edge, maps: {one: {type: hash, key: u32, value: u32, max_entries: 1}}}"
 
 
 def main() -> None:
-    """Serve; each request in a process of its own, so that runs can overlap."""
+    """Serve; runs can overlap."""
     listening = socket.socket(fileno=os.dup(1))
     os.environ["OPENBLAS_NUM_THREADS"] = "1"
+    gc.set_threshold(100_000, 20, 20)  # as the command sets it for itself
     _import_all()
     gc.collect()
     gc.freeze()
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel reaps the processes that answer
-    standard_input = sys.stdin
-    while standard_input not in select.select([standard_input, listening], [], [])[0]:
-        connection, _ = listening.accept()
-        if os.fork() == 0:
-            listening.close()
-            _answer(connection)
-        connection.close()
+    changed, wakeup = socket.socketpair()
+    wakeup.setblocking(False)
+    signal.set_wakeup_fd(wakeup.fileno(), warn_on_full_buffer=False)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    runs: dict[int, socket.socket] = {}
+    watched: list[Any] = [sys.stdin, listening, changed]
+    while sys.stdin not in (ready := select.select(watched, [], [])[0]):
+        if listening in ready:
+            connection, _ = listening.accept()
+            message, standard, _, _ = socket.recv_fds(connection, _MESSAGE, len(STANDARD))
+            child = os.fork()
+            if child == 0:
+                signal.set_wakeup_fd(-1)
+                signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+                for other in (listening, changed, wakeup, connection, *runs.values()):
+                    other.close()
+                _become(json.loads(message), standard)
+            for fd in standard:
+                os.close(fd)
+            runs[child] = connection
+            connection.send(str(child).encode())
+        if changed in ready:
+            changed.recv(_MESSAGE)
+            _report(runs)
+
+
+def _report(runs: dict[int, socket.socket]) -> None:
+    """Send the wait status of each run that stopped or ended."""
+    while runs:
+        child, status = os.waitpid(-1, os.WUNTRACED | os.WNOHANG)
+        if child == 0:
+            return
+        with suppress(BrokenPipeError):  # the test gave up
+            runs[child].send(str(status).encode())
+        if not os.WIFSTOPPED(status):
+            runs.pop(child).close()
 
 
 def _import_all() -> None:
@@ -64,24 +92,6 @@ def _import_all() -> None:
     for module in pkgutil.walk_packages(provisioner.__path__, "provisioner."):
         if module.name != "provisioner.__main__":
             importlib.import_module(module.name)
-
-
-def _answer(connection: socket.socket) -> None:
-    """Start the process that was asked for and report its states; never returns."""
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    message, standard, _, _ = socket.recv_fds(connection, _MESSAGE, len(STANDARD))
-    child = os.fork()
-    if child == 0:
-        connection.close()
-        _become(json.loads(message), standard)
-    for fd in standard:
-        os.close(fd)
-    connection.send(str(child).encode())
-    status = _STOPPED
-    while os.WIFSTOPPED(status):
-        _, status = os.waitpid(child, os.WUNTRACED)
-        connection.send(str(status).encode())
-    os._exit(0)
 
 
 def _become(request: dict[str, Any], standard: list[int]) -> None:
