@@ -12,8 +12,12 @@ def main() -> int:
     if sys.argv[1:] == ["--version"]:
         from provisioner import __version__
 
-        sys.stdout.write(f"provisioner {__version__}\n")
-        return 0
+        try:
+            sys.stdout.write(f"provisioner {__version__}\n")
+            sys.stdout.flush()
+            return 0
+        except (OSError, AttributeError):
+            pass  # the message is made below
     if sys.argv[1:2] == ["watch"]:
         import signal  # other verbs get to it later
 
@@ -25,7 +29,9 @@ def main() -> int:
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     try:
         from provisioner.cli.app import run
+        from provisioner.cli.streams import open_closed_streams
 
+        open_closed_streams()
         status = run(sys.argv[1:])
     except KeyboardInterrupt:
         status = 130

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from itertools import pairwise
@@ -13,6 +14,7 @@ from provisioner import __version__
 from provisioner.cli import statuses, verbs
 from provisioner.cli.console import Console, LogFormat
 from provisioner.cli.guard import USAGE_ERROR, guarded
+from provisioner.cli.streams import OutputError, guarded_output
 from provisioner.model.errors import Problem, ProvisionerError
 
 __all__ = ["all_verbs", "guarded", "run"]
@@ -91,7 +93,12 @@ def run(arguments: Sequence[str]) -> int:
     names = words[:1] if words[0] in verbs.VERBS else verbs.VERBS
     command = typer.main.get_command(_application(names))
     try:
-        status = command.main(words, prog_name="provisioner", standalone_mode=False)
+        with guarded_output():
+            status = command.main(words, prog_name="provisioner", standalone_mode=False)
+            sys.stdout.flush()
+    except OutputError as error:  # of --help, which no verb writes
+        Console("text", "auto", quiet=False, verbose=False).fail_output(error)
+        return error.exit_code
     except USAGE_ERROR as error:
         _report_usage(error, arguments)
         return statuses.USAGE

@@ -14,6 +14,7 @@ from provisioner.cli import reports
 from provisioner.cli.console import Console, has_terminal
 from provisioner.cli.saved import SavedPlan
 from provisioner.cli.signals import Interrupts
+from provisioner.cli.streams import OutputError
 from provisioner.report import sentences, text
 from provisioner.report.logs import Level, LogLine
 from provisioner.report.model import Outcome, ReportPlan
@@ -90,12 +91,12 @@ class CarryOut:
             _, result = act()
         except ProvisionerError as error:
             seconds = time.monotonic() - started
-            self._end(Outcome(error.status, seconds, self._meter.grace_periods, fds, open_fds(), error.live))
+            self._tell(Outcome(error.status, seconds, self._meter.grace_periods, fds, open_fds(), error.live))
             raise
         finally:
             self._meter.stop()
             self._interrupts.ignore()
-        self._end(
+        self._tell(
             Outcome(
                 result.status.value,
                 result.seconds,
@@ -105,6 +106,14 @@ class CarryOut:
                 window_seconds=result.window_seconds,
             )
         )
+
+    def _tell(self, end: Outcome) -> None:
+        """The rest of the result. What was done counts: where this cannot be written, it is said, and that is all."""
+        try:
+            self._end(end)
+            sys.stdout.flush()
+        except OutputError as error:
+            self._console.fail_output(error)
 
     def _end(self, end: Outcome) -> None:
         """The rest of the result; nothing if there was no plan."""

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, Literal, TextIO
 
 from provisioner.cli.meter import Meter
-from provisioner.model.errors import ProvisionerError
+from provisioner.cli.streams import OutputError
+from provisioner.model.errors import Problem, ProvisionerError
 from provisioner.report import logs, problems
 from provisioner.report.logs import Level, LogLine
 from provisioner.report.style import Style, on_terminal
@@ -73,6 +74,11 @@ class Console:
         excerpts = document.lines(places[:EXCERPTS]) if document is not None else {}
         self.notes(problems.text(error.problems, excerpts, self.err_style))
 
+    def fail_output(self, error: OutputError) -> None:
+        """The result could not be written. There is no message if the reader is gone."""
+        if not error.is_without_reader:
+            self.fail(ProvisionerError(Problem(str(error), id="output")))
+
     def ask(self, question: str) -> bool:
         """Whether the answer on the terminal is `yes`."""
         self._write(on_terminal(f"{question} Type 'yes' to continue: "))
@@ -110,9 +116,11 @@ class Console:
     @staticmethod
     def _write(text: str) -> None:
         # Earlier output, on either stream, comes first.
-        sys.stdout.flush()
-        sys.stderr.write(text)
-        sys.stderr.flush()
+        with suppress(OutputError):
+            sys.stdout.flush()
+        with suppress(OSError):  # there is no other place for it
+            sys.stderr.write(text)
+            sys.stderr.flush()
 
     @contextmanager
     def working(self, what: str) -> Iterator[None]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import traceback
 from collections.abc import Callable
@@ -12,6 +11,7 @@ import typer
 
 from provisioner.cli import statuses
 from provisioner.cli.console import Console
+from provisioner.cli.streams import OutputError
 from provisioner.model.errors import BugError, Problem, ProvisionerError
 
 USAGE_ERROR: Final[type[Exception]] = typer.BadParameter.__bases__[0]
@@ -23,6 +23,9 @@ def guarded(console: Console, work: Callable[[], int]) -> int:
     try:
         status = work()
         sys.stdout.flush()
+    except OutputError as error:
+        console.fail_output(error)
+        return error.exit_code
     except ProvisionerError as error:
         console.fail(error)
         if console.verbose and any(problem.id == "bug" for problem in error.problems):
@@ -31,10 +34,6 @@ def guarded(console: Console, work: Callable[[], int]) -> int:
     except KeyboardInterrupt:
         console.fail(ProvisionerError(Problem("interrupted", id="interrupted")))
         return statuses.INTERRUPTED
-    except BrokenPipeError:
-        # The reader is gone. The interpreter flushes again at exit, and must not fail then.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return statuses.PIPE
     except (USAGE_ERROR, typer.Exit):
         raise
     except Exception as error:

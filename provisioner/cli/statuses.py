@@ -8,6 +8,7 @@ from typing import Final
 USAGE: Final = 64
 BUG: Final = 70
 INTERRUPTED: Final = 130
+OUTPUT: Final = 74
 PIPE: Final = 141
 """What a shell reports of a command that SIGPIPE ended."""
 
@@ -20,11 +21,12 @@ MEANINGS: Final[Mapping[int, str]] = {
     5: "unsupported host: privileges, bpffs, libbpf, kernel; nothing was changed",
     USAGE: "usage error",
     BUG: "internal error: a bug in provisioner",
+    OUTPUT: "standard output cannot be written (141: its reader is gone)",
     75: "another process holds the lock: try again",
     INTERRUPTED: "interrupted by a signal; the report lists what is live",
 }
 
-_ALWAYS: Final = (0, 1, USAGE, BUG, INTERRUPTED)
+_ALWAYS: Final = (0, 1, USAGE, BUG, OUTPUT, INTERRUPTED)
 
 
 def listed(numbers: Iterable[int], meanings: Mapping[int, str]) -> str:

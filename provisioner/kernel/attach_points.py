@@ -37,7 +37,8 @@ def opened(point: AttachPoint, number: int) -> Iterator[int]:
         return
     path = host.cgroup_path(point.name) if point.kind == "cgroup" else Path(point.name)
     try:
-        fd = os.open(path or "", os.O_RDONLY | os.O_CLOEXEC | (os.O_DIRECTORY if point.kind == "cgroup" else 0))
+        flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC  # a path of a user may be a FIFO
+        fd = os.open(path or "", flags | (os.O_DIRECTORY if point.kind == "cgroup" else 0))
     except OSError as error:
         raise HostError(_gone(point)) from error
     try:
