@@ -1,4 +1,4 @@
-"""Types <-> bytes, one column at a time. Pure: byte order, BTF and the host's names are handed in."""
+"""Types to bytes and back, one column at a time. Pure: byte order, BTF and the names of the host are arguments."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Arrays: as many elements as the type has, encoded as one column however many they are."""
+"""Arrays of a fixed length. All elements of one form are encoded as one column."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ import numpy as np
 
 from provisioner.model.special_fields import Special
 from provisioner.model.types import Bytes, Column, Fault, Path, Type, Value
+from provisioner.model.words import plural
 
 
 class Array(Type, frozen=True):
-    """`count` elements, all of them written. Elements of one shape are encoded as one column."""
+    """`count` elements. A value has all of them."""
 
     element: Type
     count: int
@@ -30,13 +31,14 @@ class Array(Type, frozen=True):
 
     @property
     def specials(self) -> tuple[Special, ...]:
-        # The kernel takes 11 at most (BTF_FIELDS_MAX), so that more of them need not be told apart.
+        # The kernel takes at most 11 (BTF_FIELDS_MAX), so the first 12 elements are enough.
         each = self.element.specials
-        return tuple(one.moved(at * self.element.size) for at in range(min(self.count, 12)) for one in each)
+        return tuple(special.moved(at * self.element.size) for at in range(min(self.count, 12)) for special in each)
 
     def encode(self, columns: Mapping[Path, Column], out: Bytes) -> list[Fault]:
         if () in columns or any(not isinstance(path[0], int) for path in columns):
-            return [Fault(-1, (), f"a {self.describe()} is a list of {self.count}", "write [FIRST, SECOND, ...]")]
+            what = f"the value of a {self.describe()} must be a list of {self.count} elements"
+            return [Fault(-1, (), what, "write [FIRST, SECOND, ...]", "wrong-type")]
         elements: dict[int, dict[Path, Column]] = {}
         for path, column in columns.items():
             elements.setdefault(int(path[0]), {})[path[1:]] = column
@@ -52,19 +54,17 @@ class Array(Type, frozen=True):
     def _faulty_indexes(self, elements: Mapping[int, object]) -> list[Fault]:
         beyond = [index for index in elements if not 0 <= index < self.count]
         if beyond:
-            return [
-                Fault(-1, (beyond[0],), f"a {self.describe()} has no element {beyond[0]}", f"it takes {self.count}")
-            ]
+            what = f"element {beyond[0]} does not exist: a {self.describe()} has {plural(self.count, 'element')}"
+            return [Fault(-1, (beyond[0],), what, id="wrong-length")]
         if len(elements) < self.count:
-            written = "1 element is written" if len(elements) == 1 else f"{len(elements)} elements are written"
-            what = f"{written}, a {self.describe()} takes all {self.count}"
-            return [Fault(-1, (), what)]
+            what = f"the list has {plural(len(elements), 'element')}, and a {self.describe()} has {self.count:,}"
+            return [Fault(-1, (), what, "write all elements", "wrong-length")]
         return []
 
     def _encode_alike(
         self, paths: tuple[Path, ...], elements: Sequence[tuple[int, Mapping[Path, Column]]], out: Bytes
     ) -> list[Fault]:
-        """Encode elements that have the same `paths`, as rows of one block: element after element."""
+        """Encode elements with the same `paths` as rows of one block, one element after the other."""
         rows = len(out)
         block = np.zeros((len(elements) * rows, self.element.size), np.uint8)
         flat: dict[Path, Column] = {path: [text for _, columns in elements for text in columns[path]] for path in paths}

@@ -17,10 +17,10 @@ from provisioner.model.types import ByteOrder
 
 MAGIC = 0xEB9F
 MAX_DEPTH = 32
-"""Types inside each other, as the kernel takes them (MAX_RESOLVE_DEPTH, kernel/bpf/btf.c)."""
+"""The limit of the kernel on nested types (MAX_RESOLVE_DEPTH, kernel/bpf/btf.c)."""
 
 POINTER_SIZE = 8
-"""Bytes of a pointer to a BPF program, whatever the host."""
+"""Bytes of a pointer in a BPF program, on every host."""
 
 
 class BtfKind(IntEnum):
@@ -49,7 +49,7 @@ class BtfKind(IntEnum):
 
 
 class IntEncoding(IntEnum):
-    """`BTF_INT_*`: how the bits of an integer are meant."""
+    """`BTF_INT_*`: the meaning of the bits of an integer."""
 
     UNSIGNED = 0
     SIGNED = 1
@@ -74,7 +74,7 @@ class BtfArray(msgspec.Struct, frozen=True):
 
 
 class BtfMember(msgspec.Struct, frozen=True):
-    """`bits` is 0 for a member that is no bit field."""
+    """A member of a struct or union. `bits` is 0 for a member that is not a bit field."""
 
     name: str
     type: int
@@ -109,7 +109,7 @@ class BtfAlias(msgspec.Struct, frozen=True):
 
 
 class BtfOther(msgspec.Struct, frozen=True):
-    """What is no value: pointers, functions, forward declarations, variables. `target` is 0 where there is none."""
+    """Kinds without values: pointers, functions, forward declarations, variables. `target` is 0 if there is none."""
 
     kind: BtfKind
     name: str
@@ -135,7 +135,7 @@ _BYTES_EACH = {
 class BtfTypes:
     """The types of one piece of BTF (`.BTF` of an object, or the kernel's own), by id and by name.
 
-    Only where each type stands is found out at first, so that the kernel's 150,000 types cost a fraction of a second.
+    At first only the offset of each type is read, so that the 150,000 types of the kernel take a fraction of a second.
     Raises InputError for bytes that are not BTF.
     """
 
@@ -154,7 +154,7 @@ class BtfTypes:
         if magic != MAGIC or version != 1:
             raise _malformed("it does not begin with BTF's magic number and version 1")
         if max(header + type_off + type_len, header + str_off + str_len) > len(data):
-            raise _malformed("it is cut short")
+            raise _malformed("it is truncated")
         self._data = data
         self._strings = data[header + str_off : header + str_off + str_len]
         self._offsets = self._scan(header + type_off, header + type_off + type_len)
@@ -169,36 +169,36 @@ class BtfTypes:
         last = max(BtfKind)
         while at < end:
             if end - at < 12:
-                raise _malformed("its last type is cut short")
+                raise _malformed("its last type is truncated")
             offsets.append(at)
             info = read_info(self._data, at + 4)[0]
             kind = info >> 24 & 0x1F
             if not 0 < kind <= last:
-                raise _malformed(f"type {len(offsets) - 1} is of kind {kind}, which is not known here")
+                raise _malformed(f"type {len(offsets) - 1} has the unknown kind {kind}")
             at += 12 + after.get(kind, 0) + each.get(kind, 0) * (info & 0xFFFF)
         if at != end:
-            raise _malformed("its last type is cut short")
+            raise _malformed("its last type is truncated")
         return offsets
 
     def __len__(self) -> int:
-        """How many types there are; ids go from 1 to this."""
+        """The number of types, which is also the highest id; ids begin at 1."""
         return len(self._offsets) - 1
 
     def _string(self, offset: int) -> str:
         end = self._strings.find(b"\0", offset)
         if end < 0:
-            raise _malformed("a name is cut short")
+            raise _malformed("a name is truncated")
         return self._strings[offset:end].decode("utf-8", "replace")
 
     def _head(self, id_: int) -> tuple[int, int, int, int, int]:
         """Name offset, kind, vlen, kind flag, and size or type of a type."""
         if not 0 < id_ < len(self._offsets):
-            raise _malformed(f"there is no type {id_}")
+            raise _malformed(f"type {id_} does not exist")
         name, info, size = struct.unpack_from(self._order + "III", self._data, self._offsets[id_])
         return name, info >> 24 & 0x1F, info & 0xFFFF, info >> 31, size
 
     def __getitem__(self, id_: int) -> BtfNode:
-        """The type with this id; raises InputError if there is none."""
+        """The type with this id. Raises InputError if it does not exist."""
         if id_ == 0:
             return BtfOther(BtfKind.VOID, "void", 0)
         name_off, kind_number, count, flag, size = self._head(id_)
@@ -218,7 +218,7 @@ class BtfTypes:
                 sign = "i" if flag else "I"
                 pairs = list(self._records(id_, count, "I" + sign))
                 if not flag and any(number >> 31 for _, number in pairs):
-                    # Before the flag came (6089fb325cf7, Linux 6.0) all numbers of enums were signed.
+                    # Before this flag (6089fb325cf7, Linux 6.0) all numbers of enums were signed.
                     return BtfEnum(name, size, True, self._signed_names(id_, count))
                 return BtfEnum(name, size, bool(flag), tuple((self._string(at), number) for at, number in pairs))
             case BtfKind.ENUM64:
@@ -234,7 +234,7 @@ class BtfTypes:
         return tuple((self._string(at), number) for at, number in self._records(id_, count, "Ii"))
 
     def _records(self, id_: int, count: int, fields: str) -> Iterator[tuple[int, ...]]:
-        """The records that follow a type's head."""
+        """The records after the head of a type."""
         record = struct.Struct(self._order + fields)
         start = self._offsets[id_] + 12
         return record.iter_unpack(self._data[start : start + count * record.size])
@@ -250,9 +250,9 @@ class BtfTypes:
         return self._records(id_, count, "III")
 
     def names(self) -> dict[str, int]:
-        """Ids by the name that C code uses: `struct backend`, `union u`, `enum e`, `__u32`, `backend_t`.
+        """Ids by the name in C code: `struct backend`, `union u`, `enum e`, `__u32`, `backend_t`.
 
-        A struct that is declared and defined is the defined one.
+        A definition takes precedence over a forward declaration.
         """
         if self._names is None:
             found: dict[str, int] = {}
@@ -271,7 +271,7 @@ class BtfTypes:
         return self._names
 
     def find(self, name: str) -> int | None:
-        """The id of a type as C code names it (`struct backend`, `__u32`); None if there is none."""
+        """The id of a type by its name in C code (`struct backend`, `__u32`); None if it does not exist."""
         return self.names().get(name)
 
     def variables(self, section: str) -> Iterator[tuple[str, int, int, int]]:
@@ -284,7 +284,7 @@ class BtfTypes:
                     yield self._string(at), type_, offset, size
 
     def resolve(self, id_: int) -> int:
-        """The id behind all typedefs and qualifiers of a type."""
+        """The id of a type without its typedefs and qualifiers."""
         for _ in range(len(self._offsets)):
             node = self[id_]
             if not isinstance(node, BtfAlias):
@@ -293,7 +293,7 @@ class BtfTypes:
         raise _malformed(f"type {id_} is an alias of itself")
 
     def size_of(self, id_: int, depth: int = 0) -> int:
-        """Bytes of a value of the type; 0 for what has none. `depth` is how many arrays it stands in."""
+        """Bytes of a value of the type; 0 if it has none. `depth` counts the arrays around it."""
         if depth > MAX_DEPTH:
             raise _malformed(f"type {id_} is nested too deeply")
         match self[self.resolve(id_)]:
@@ -308,4 +308,5 @@ class BtfTypes:
 
 
 def _malformed(why: str) -> InputError:
-    return InputError(Problem(f"the BTF can't be read: {why}", hint="compile the object with clang -g -target bpf"))
+    hint = "compile the object with clang -g -target bpf"
+    return InputError(Problem(f"the BTF is malformed: {why}", hint=hint, id="malformed-btf"))

@@ -1,4 +1,4 @@
-"""From BTF to codec types: C's own types, made more exact by what the user says that members mean."""
+"""From BTF to codec types: the types of C, with the refinements that the user writes for members."""
 
 from __future__ import annotations
 
@@ -39,15 +39,15 @@ FIXED_ORDER: Final[Mapping[str, tuple[str, int, ByteOrder]]] = {
 }
 """Typedefs of linux/types.h that say the byte order: type name, bytes, order."""
 
-_POINTERS = "it means nothing outside the kernel; refine it as a u64 to write its bits"
+_POINTERS = "a pointer has no meaning outside the kernel; refine it as u64 to write its bits"
 
 Refinements = Mapping[tuple[str, ...], tuple[Type, Location]]
-"""What the user says of a member, by its path."""
+"""The type that the user writes for a member, by its path."""
 
 
 @dataclass(slots=True)
 class Conversion:
-    """One BTF type on its way to a codec type. Gathers what can't be converted, with the members' dotted names."""
+    """Converts one BTF type to a codec type. Collects problems, with the dotted names of members."""
 
     types: BtfTypes
     refine: Refinements
@@ -58,19 +58,20 @@ class Conversion:
     depth: int = 0
 
     def run(self, id_: int, name: str) -> Type | None:
-        """The codec type of `id_`, or None with the problems added; every refinement must have found its member."""
+        """The codec type of `id_`, or None with the problems added. Every refinement must match a member."""
         converted = self._convert(id_, ())
         for path, (_, where) in self.refine.items():
             if path not in self.used:
                 known = [".".join(each) for each in self.seen]
                 dotted = ".".join(path)
-                self.problems.add(f"`{name}` has no member `{dotted}` to refine", where, did_you_mean(dotted, known))
+                hint = did_you_mean(dotted, known)
+                self.problems.add(f"`{name}` has no member `{dotted}`", where, hint, id="unknown-field")
         return converted
 
     def _refuse(self, path: tuple[str, ...], why: str, hint: str = "") -> Type | None:
-        """Add a problem; None stands for no type."""
+        """Add a problem, and return None for the type."""
         member = f"member `{'.'.join(path)}`" if path else "the type"
-        self.problems.add(f"{member} {why}", self.where, hint)
+        self.problems.add(f"{member} {why}", self.where, hint, id="unsupported-btf-type")
         return None
 
     def _convert(self, id_: int, path: tuple[str, ...]) -> Type | None:
@@ -111,12 +112,12 @@ class Conversion:
         if node.size not in (1, 2, 4, 8):
             return self._refuse(path, f"is an integer of {node.size} bytes", f"refine it as bytes[{node.size}]")
         if node.bits != 8 * node.size:
-            return self._refuse(path, "is a bit field as old compilers wrote it", "compile with a newer clang")
+            return self._refuse(path, "is a bit field in the format of old compilers", "compile with a newer clang")
         return integer_type(node, self.types.byteorder)
 
     def _array(self, element: int, count: int, path: tuple[str, ...]) -> Type | None:
         if count == 0:
-            return self._refuse(path, "is an array without a length, of no bytes", "name a type without it")
+            return self._refuse(path, "is an array without a length", "use a type without this member")
         behind = self.types[self.types.resolve(element)]
         if isinstance(behind, BtfInt) and behind.size == 1 and behind.name == "char":
             return Char(count)
@@ -132,10 +133,10 @@ class Conversion:
             case BtfKind.FLOAT:
                 return self._refuse(path, f"is a {node.name}: BPF programs have no floating point")
             case BtfKind.FWD:
-                hint = "clang leaves its members out unless a global variable or a function uses the struct"
+                hint = "clang omits the members of a struct that no global variable or function uses"
                 return self._refuse(path, f"is `struct {node.name}`, which is only declared in this object", hint)
             case _:
-                return self._refuse(path, f"is a {node.kind.name.lower()}, not a value")
+                return self._refuse(path, f"is a {node.kind.name.lower()}, which has no value")
 
     def _composite(self, node: BtfComposite, path: tuple[str, ...]) -> Type | None:
         if node.name in STRUCTS and node.kind is BtfKind.STRUCT:
@@ -147,7 +148,7 @@ class Conversion:
         if len(kept) != len(fields):
             return None
         if any(each.offset + each.type.size > node.size for each in kept):
-            return self._refuse(path, f"is `{node.name}`, which is smaller than its members")
+            return self._refuse(path, f"is `{node.name}`, whose size is less than that of its members")
         align = max(each.type.align for each in kept)
         if node.size % align or any(each.offset % each.type.align for each in kept):
             align = 1
@@ -161,17 +162,18 @@ class Conversion:
         refined = self.refine.get(inside) if member.name else None
         if member.bits:
             if not member.name:
-                self._refuse(path, "holds a bit field without a name")
+                self._refuse(path, "has a bit field without a name")
                 return None
             if refined:
                 self.used.add(inside)
-                self.problems.add(f"`{'.'.join(inside)}` is a bit field, which can't be refined", refined[1])
+                what = f"`{'.'.join(inside)}` is a bit field, which cannot be refined"
+                self.problems.add(what, refined[1], "remove the refinement", id="invalid-type")
                 return None
             type_ = self._bits(member, inside)
             return Field(member.name, type_, member.bit_offset // 8) if type_ else None
         converted = self._refined(member, inside, *refined) if refined else self._convert(member.type, inside)
         if converted and not member.name and not isinstance(converted, Struct | Union):
-            self._refuse(path, f"holds a {converted.describe()} without a name")
+            self._refuse(path, f"has a {converted.describe()} without a name")
             return None
         return Field(member.name, converted, member.bit_offset // 8) if converted else None
 
@@ -179,8 +181,8 @@ class Conversion:
         self.used.add(path)
         size = self.types.size_of(member.type)
         if kernels := specials_of(self.types, member.type):
-            what = f"`{'.'.join(path)}` belongs to the kernel ({in_words(kernels)}), which can't be refined"
-            self.problems.add(what, where, "leave it out")
+            what = f"`{'.'.join(path)}` is managed by the kernel ({in_words(kernels)}) and cannot be refined"
+            self.problems.add(what, where, "remove the refinement", id="kernel-field")
             return None
         if type_.size == size:
             return type_
@@ -188,7 +190,7 @@ class Conversion:
         if isinstance(behind, BtfArray) and behind.count * type_.size == size:
             return Array(type_, behind.count)
         what = f"`{'.'.join(path)}` has {size} bytes, and {type_.describe()} has {type_.size}"
-        self.problems.add(what, where)
+        self.problems.add(what, where, "use a type of the same size", id="invalid-type")
         return None
 
     def _bits(self, member: BtfMember, path: tuple[str, ...]) -> Bits | None:
@@ -207,20 +209,20 @@ class Conversion:
             case BtfEnum(signed=signed):
                 base = enum_type(node, order, member.bits)
             case _:
-                self._refuse(path, "is a bit field of what is no integer")
+                self._refuse(path, "is a bit field of a type that is not an integer")
                 return None
         return Bits(base, member.bits, member.bit_offset % 8, signed, order)
 
 
 def integer_type(node: BtfInt, byteorder: ByteOrder) -> Integer:
-    """C's integer by its size and sign, in the order of the BTF."""
+    """An integer of C by its size and sign, in the byte order of the BTF."""
     signed = node.encoding == IntEncoding.SIGNED
     bits = 8 * node.size
     return Integer(f"{'s' if signed else 'u'}{bits}", node.size, signed, byteorder, bits)
 
 
 def enum_type(node: BtfEnum, byteorder: ByteOrder, bits: int = 0) -> Enum:
-    """C's enum, of its own size, or of `bits` in 8 bytes for a bit field. Names that do not fit are left out."""
+    """An enum of C, of its own size, or of `bits` in 8 bytes for a bit field, without the names that do not fit."""
     length, bits = (8, bits) if bits else (node.size, 8 * node.size)
     base = Integer(f"{'s' if node.signed else 'u'}{bits}", length, node.signed, byteorder, bits)
-    return Enum(tuple(pair for pair in node.names if base.low <= pair[1] <= base.high), base)
+    return Enum(tuple(pair for pair in node.names if base.low <= pair[1] <= base.high), base, open=True)

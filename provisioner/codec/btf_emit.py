@@ -1,4 +1,4 @@
-"""From codec types to BTF, so that `bpftool map dump` names the fields of maps that no object declared."""
+"""From codec types to BTF, so that `bpftool map dump` prints the field names of maps that no object declares."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ _C_NAMES: Final = {
 
 
 def btf_of(key: Type, value: Type, byteorder: ByteOrder) -> tuple[bytes, int, int]:
-    """BTF for a map: its bytes, ready for BPF_BTF_LOAD, and the type ids of the key and the value."""
+    """The BTF of a map: its bytes for BPF_BTF_LOAD, and the type ids of the key and the value."""
     emitter = _Emitter(byteorder)
     key_id, value_id = emitter.emit(key), emitter.emit(value)
     return emitter.data(), key_id, value_id
 
 
 class _Emitter:
-    """Types and strings as they are added; a type that is there already is not added again."""
+    """Collects types and strings; equal types are added once."""
 
     def __init__(self, byteorder: ByteOrder) -> None:
         self._order = "<" if byteorder == "little" else ">"
@@ -76,7 +76,7 @@ class _Emitter:
             case Sensitive(inner=inner):
                 return self.emit(inner)
             case PerCpu(element=element):
-                # The kernel's value type of a per-CPU map is that of one CPU.
+                # To the kernel, the value type of a per-CPU map is that of one CPU.
                 return self.emit(element)
             case Char(length=length):
                 return self._array(self._int("char", 1, IntEncoding.SIGNED), length)
@@ -87,15 +87,15 @@ class _Emitter:
             case Struct() | Union():
                 return self._composite(type_)
             case LpmScalar(data=data, length=length) | LpmStruct(data=data, length=length):
-                # lpm_trie takes no key whose BTF is anything but a struct (trie_check_btf).
+                # The key of an lpm_trie must be a struct in BTF (trie_check_btf).
                 fields = (Field(PREFIX, length, 0), Field("data", data, 4))
                 return self._composite(Struct(fields, type_.size, 4))
             case Opaque(kind=kind, size=size) if kind in STRUCTS:
-                # The kernel knows its own structs by name, size and alignment, whatever is in them.
+                # The kernel recognises its structs by name, size and alignment, not by their members.
                 member = self._record("III", self._name("opaque"), self._bytes(size), 0)
                 return self._add(kind, BtfKind.STRUCT, 1, size, member)
             case Opaque(kind=kind):
-                # What a pointer points to, it looks up by name in its own BTF.
+                # The kernel looks up the target of a pointer by name in its own BTF.
                 tag, _, pointee = kind.partition(" ")
                 target = self._add(pointee, BtfKind.STRUCT, 0, 0)
                 return self._add("", BtfKind.PTR, 0, self._add(tag, BtfKind.TYPE_TAG, 0, target))
@@ -103,7 +103,7 @@ class _Emitter:
                 return self._bytes(type_.size)
 
     def _name(self, name: str) -> int:
-        """Where `name` stands among the strings, as the kernel takes names: [A-Za-z0-9_], no digit first."""
+        """The offset of `name` in the strings. The kernel accepts [A-Za-z0-9_] without a digit first."""
         if name not in self._names:
             self._names[name] = len(self._strings)
             self._strings += name.encode() + b"\0"
@@ -131,7 +131,7 @@ class _Emitter:
         return self._alias(f"__{type_.name}", plain) if type_.name[:2] in ("be", "le") else plain
 
     def _enum(self, type_: Enum) -> int:
-        # 64-bit numbers of enums are newer than the kernels this is for, so they stay numbers.
+        # BTF_KIND_ENUM64 is newer than the oldest kernel here, so 64-bit enums are written as integers.
         if type_.base.size == 8 or any(not -(1 << 31) <= number < 1 << 32 for _, number in type_.names):
             return self.emit(type_.base)
         pairs = b"".join(self._record("II", self._name(identifier(n)), v & 0xFFFFFFFF) for n, v in type_.names)
@@ -160,6 +160,6 @@ class _Emitter:
 
 
 def identifier(name: str) -> str:
-    """`name` as C and the kernel take it: [A-Za-z0-9_] with no digit first."""
+    """`name` as an identifier of C and the kernel: [A-Za-z0-9_] without a digit first."""
     safe = re.sub(r"[^A-Za-z0-9_]", "_", name)
     return f"_{safe}" if safe[:1].isdigit() else safe

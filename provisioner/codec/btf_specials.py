@@ -1,4 +1,4 @@
-"""What of a type in BTF belongs to the kernel: found by name, as the kernel finds it."""
+"""The fields of the kernel in a BTF type, recognised by name as in the kernel."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from provisioner.codec.btf import MAX_DEPTH, BtfAlias, BtfArray, BtfComposite, B
 from provisioner.model.special_fields import POINTER_TAGS, STRUCTS, Special
 
 _MOST = 12
-"""Elements of an array that are looked at: the kernel takes no more than 11 fields (BTF_FIELDS_MAX)."""
+"""The most elements of an array that are examined: the kernel takes at most 11 fields (BTF_FIELDS_MAX)."""
 
 
 def specials_of(types: BtfTypes, id_: int) -> tuple[Special, ...]:
-    """The fields of the type with this id that belong to the kernel, by offset. Raises InputError for broken BTF."""
-    return tuple(sorted(_found(types, id_, 0)))
+    """The fields of the kernel in the type with this id, by offset. Raises InputError for malformed BTF."""
+    return tuple(sorted(_specials(types, id_, 0)))
 
 
 def pointee(types: BtfTypes, pointer: BtfOther) -> str:
-    """`kptr task_struct` for a pointer that the kernel manages, empty for others."""
+    """`kptr task_struct` for a pointer that the kernel manages; empty for other pointers."""
     node = types[pointer.target]
     tag = ""
     while isinstance(node, BtfAlias):
@@ -28,7 +28,7 @@ def pointee(types: BtfTypes, pointer: BtfOther) -> str:
     return f"{tag} {node.name}" if isinstance(node, BtfComposite | BtfOther) else tag
 
 
-def _found(types: BtfTypes, id_: int, depth: int) -> Iterator[Special]:
+def _specials(types: BtfTypes, id_: int, depth: int) -> Iterator[Special]:
     if depth > MAX_DEPTH:
         return
     match types[types.resolve(id_)]:
@@ -37,11 +37,12 @@ def _found(types: BtfTypes, id_: int, depth: int) -> Iterator[Special]:
         case BtfComposite(kind=BtfKind.STRUCT, members=members):
             for member in members:
                 if not member.bits:
-                    yield from (one.moved(member.bit_offset // 8) for one in _found(types, member.type, depth + 1))
+                    inner = _specials(types, member.type, depth + 1)
+                    yield from (special.moved(member.bit_offset // 8) for special in inner)
         case BtfArray(element, count):
-            each = list(_found(types, element, depth + 1))
+            each = list(_specials(types, element, depth + 1))
             stride = types.size_of(element)
-            yield from (one.moved(number * stride) for number in range(min(count, _MOST)) for one in each)
+            yield from (special.moved(number * stride) for number in range(min(count, _MOST)) for special in each)
         case BtfOther(kind=BtfKind.PTR) as pointer if kind := pointee(types, pointer):
             yield Special(0, kind)
         case _:

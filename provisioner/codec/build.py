@@ -1,4 +1,4 @@
-"""From the types that users write to codec types: names looked up, sizes and recursion checked."""
+"""From the types that users write to codec types: looks names up, checks sizes and recursion."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ MAX_SIZE: Final = 1 << 26
 """Bytes of one value: a limit on memory. In a hash the kernel takes up to 4 MiB (htab_map_alloc_check)."""
 
 ELEMENTS: Final = ("char", "bytes")
-"""Names that stand only before `[N]`."""
+"""Names that are valid only before `[N]`."""
 
 _FLOATS = frozenset({"f32", "f64", "float", "double"})
 _OTHER_WORDS: Final = {
@@ -57,7 +57,7 @@ _OTHER_WORDS: Final = {
 
 
 def integer(name: str, byteorder: ByteOrder) -> Integer | None:
-    """`u8` to `u64`, `s8` to `s64` in the host's order, `be16` to `be64`, `le16` to `le64`; None for other names."""
+    """`u8` to `u64`, `s8` to `s64` in host order, `be16` to `be64`, `le16` to `le64`; None for other names."""
     kind = name.rstrip("0123456789")
     bits = name[len(kind) :]
     if (
@@ -71,7 +71,7 @@ def integer(name: str, byteorder: ByteOrder) -> Integer | None:
 
 
 def builtins(byteorder: ByteOrder, lookups: Mapping[str, Lookup]) -> dict[str, Type]:
-    """Every type that has a name of its own."""
+    """All built-in types by name."""
     names = [f"{kind}{bits}" for kind in ("u", "s", "be", "le") for bits in (8, 16, 32, 64)]
     found: dict[str, Type] = {name: type_ for name in names if (type_ := integer(name, byteorder))}
     u32, u64 = Integer("u32", 4, False, byteorder, 32), Integer("u64", 8, False, byteorder, 64)
@@ -89,10 +89,10 @@ def builtins(byteorder: ByteOrder, lookups: Mapping[str, Lookup]) -> dict[str, T
 
 
 class Builder:
-    """Builds types of one spec. A named type is built once, and its problems are told once.
+    """Builds the types of one spec. A named type is built once, and its problems are reported once.
 
-    `btf` holds the BTF that types may come from, by source; the source "" is the object of the map in question.
-    `lookups` says how the names of `ifindex` and `cgroup_id` are looked up; without it they take numbers alone.
+    `btf` has the BTF that types can come from, by source; the source "" is the object of the map that uses the type.
+    `lookups` look up the names of `ifindex` and `cgroup_id`; without them only numbers are valid.
     """
 
     def __init__(
@@ -113,18 +113,18 @@ class Builder:
         self._open: list[str] = []
         self._depth = 0
         for name in types.keys() & {*self._builtins, *ELEMENTS}:
-            self._refuse(f"`{name}` is a type already", types[name].where, "choose another name")
+            self._refuse(f"`{name}` is a built-in type", types[name].where, "choose another name", id="name-taken")
 
     @property
     def built(self) -> Collection[str]:
-        """The names of the declared types that were asked for."""
+        """The names of the declared types that are in use."""
         return self._built.keys()
 
     def build(self, expr: TypeExpr) -> Type | None:
         """The type, or None with at least one Problem added."""
         if self._depth >= MAX_DEPTH:
-            what = f"types are nested deeper than {MAX_DEPTH} levels"
-            return self._refuse(what, expr.where, "the kernel refuses BTF that is nested deeper")
+            what = f"types are nested deeper than {MAX_DEPTH} levels, the limit of BTF"
+            return self._refuse(what, expr.where, id="limit-exceeded")
         self._depth += 1
         try:
             return self._of_form(expr)
@@ -151,12 +151,12 @@ class Builder:
                 assert_never(expr)
 
     def from_btf_id(self, id_: int, where: Location) -> Type | None:
-        """The type with an id in the BTF of the object of the map in question; None with a Problem added."""
+        """The type with an id in the BTF of the object of the map; None with a Problem added."""
         return self._bounded(Conversion(self._btf[""], {}, where, self._problems).run(id_, ""), where)
 
-    def _refuse(self, what: str, where: Location, hint: str = "") -> Type | None:
-        """Add a problem; None stands for no type."""
-        self._problems.add(what, where, hint)
+    def _refuse(self, what: str, where: Location, hint: str = "", *, id: str = "invalid-type") -> Type | None:
+        """Add a problem, and return None for the type."""
+        self._problems.add(what, where, hint, id=id)
         return None
 
     def _named(self, expr: NamedType) -> Type | None:
@@ -169,35 +169,35 @@ class Builder:
             return self._unknown(expr)
         if name in self._open:
             circle = " -> ".join([*self._open[self._open.index(name) :], name])
-            return self._refuse(f"type `{name}` contains itself: {circle}", expr.where)
+            return self._refuse(f"type `{name}` contains itself: {circle}", expr.where, id="circular-reference")
         if name not in self._built:
             self._open.append(name)
             built = self.build(self._types[name])
             self._open.pop()
-            # The name makes `bpftool btf dump` readable.
+            # The name is in the BTF of the map, for `bpftool btf dump`.
             self._built[name] = replace(built, name=name) if isinstance(built, Struct) and not built.name else built
         return self._built[name]
 
     def _unknown(self, expr: NamedType) -> Type | None:
         if expr.name in _FLOATS:
-            hint = "scale it to an integer, as the program must"
-            return self._refuse(f"`{expr.name}`: BPF programs have no floating point", expr.where, hint)
+            what = f"`{expr.name}` is not supported: BPF programs have no floating point"
+            return self._refuse(what, expr.where, "use a scaled integer, as the program does")
         if expr.name in STRUCTS:
-            hint = "take the struct around it from the object: {btf: struct NAME}"
-            return self._refuse(f"`{expr.name}` belongs to the kernel and the program", expr.where, hint)
+            what = f"`{expr.name}` is managed by the kernel and cannot be declared in a spec"
+            return self._refuse(what, expr.where, "take the struct around it from the object: {btf: struct NAME}")
         if expr.name in _OTHER_WORDS:
             hint = f"write {_OTHER_WORDS[expr.name]}"
         elif expr.name.startswith(("struct ", "union ", "enum ")):
             hint = f"write {{btf: {expr.name}}}"
         else:
-            otherwise = "declare it under `types`, or write one that is known, such as u32, be16, ipv4 or bytes[8]"
+            otherwise = "declare it under `types`, or use a built-in type such as u32, be16, ipv4 or bytes[8]"
             hint = did_you_mean(expr.name, {*self._builtins, *self._types}, otherwise)
-        self._problems.missing(f"there is no type `{expr.name}`", expr.where, hint)
+        self._problems.missing(f"type `{expr.name}` does not exist", expr.where, hint, id="unknown-type")
         return None
 
     def _array(self, expr: ArrayType) -> Type | None:
         if expr.count < 1:
-            return self._refuse("an array of no elements has no bytes", expr.where, "give it a length of 1 or more")
+            return self._refuse("an array must have a length of 1 or more", expr.where)
         element = expr.element
         if isinstance(element, NamedType) and element.name in ELEMENTS:
             built: Type | None = Char(expr.count) if element.name == "char" else HexBytes(expr.count)
@@ -208,16 +208,17 @@ class Builder:
 
     def _bounded(self, built: Type | None, where: Location) -> Type | None:
         if built and built.size > MAX_SIZE:
-            return self._refuse(f"the type has {built.size:,} bytes, and a value may have {MAX_SIZE:,}", where)
+            what = f"the type has {built.size:,} bytes; the limit for a value is {MAX_SIZE:,}"
+            return self._refuse(what, where, id="limit-exceeded")
         return built
 
     def _composite(self, expr: StructType | UnionType) -> Type | None:
         if not expr.members:
-            return self._refuse("a struct or union without members has no bytes", expr.where)
+            return self._refuse("a struct or union must have members", expr.where)
         counts = Counter(member.name for member in expr.members)
         for member in expr.members:
             if counts.pop(member.name, 1) > 1:
-                return self._refuse(f"member `{member.name}` is there twice", member.where)
+                return self._refuse(f"duplicate member `{member.name}`", member.where, id="duplicate-key")
         built = [(member.name, self.build(member.type)) for member in expr.members]
         members = [(name, type_) for name, type_ in built if type_ is not None]
         if len(members) != len(built):
@@ -230,19 +231,19 @@ class Builder:
         if base is None:
             return None
         if not isinstance(base, Integer):
-            return self._refuse(f"the base of an enum is an integer, not {base.describe()}", expr.base.where)
+            return self._refuse(f"the base of an enum must be an integer, not {base.describe()}", expr.base.where)
         if not expr.names:
-            return self._refuse("an enum without names is an integer", expr.where, f"write {base.name}")
+            return self._refuse("an enum must have names", expr.where, f"write {base.name} for any number")
         counts = Counter(name for name, _ in expr.names)
         before = len(self._problems)
         for name, number in expr.names:
             if counts.pop(name, 1) > 1:
-                self._refuse(f"`{name}` is there twice", expr.where)
+                self._refuse(f"duplicate name `{name}`", expr.where, id="duplicate-key")
             if not name or name[0].isdigit() or name[0] in "+-":
-                self._refuse(f"`{name}` reads as a number, not as a name", expr.where)
+                self._refuse(f"`{name}` cannot be a name of an enum", expr.where, "begin it with a letter or `_`")
             if not base.low <= number <= base.high:
                 what = f"`{name}: {number}` does not fit {base.name} ({base.low} to {base.high})"
-                self._refuse(what, expr.where, "give the enum a wider `base`")
+                self._refuse(what, expr.where, "use a wider `base`", id="out-of-range")
         return Enum(expr.names, base) if len(self._problems) == before else None
 
     def _lpm(self, expr: LpmKeyType) -> Type | None:
@@ -252,21 +253,24 @@ class Builder:
             case None:
                 return None
             case _ if data.size > MAX_DATA:
-                return self._refuse(f"LPM data has {data.size} bytes, the kernel takes {MAX_DATA}", expr.where)
+                what = f"the data of an LPM key has {data.size} bytes; the limit of the kernel is {MAX_DATA}"
+                return self._refuse(what, expr.where)
             case Integer(size=size, name=name) if size > 1 and not name.startswith("be"):
-                what = f"an LPM trie matches from the first byte on, which is not the highest of a {name}"
+                what = f"LPM keys must be big-endian, and {name} is not"
                 return self._refuse(what, expr.where, f"write be{8 * size}")
             case LpmScalar() | LpmStruct():
-                return self._refuse(f"{data.describe()} is an LPM key already", expr.where)
+                return self._refuse(f"{data.describe()} is already an LPM key", expr.where)
             case ScalarType():
                 return LpmScalar(f"lpm {data.describe()}", data, length)
             case Struct(fields=fields):
                 if any(PREFIX in field.reached_by() for field in fields):
-                    return self._refuse(f"member `{PREFIX}` would be there twice", expr.where, "rename it")
+                    what = f"duplicate member `{PREFIX}`: every LPM key has one"
+                    return self._refuse(what, expr.where, "rename the member", id="duplicate-key")
                 return LpmStruct(data, length)
             case _:
-                what = f"LPM data is a scalar or a struct, not {data.describe()}"
-                return self._refuse(what, expr.where, "put it into a struct; `sensitive` goes around the whole key")
+                what = f"the data of an LPM key must be a scalar or a struct, not {data.describe()}"
+                hint = "use a struct with this member; write `sensitive` outside of `lpm_key`"
+                return self._refuse(what, expr.where, hint)
 
     def _option(self, expr: OptionType) -> Type | None:
         built = self.build(expr.type)
@@ -274,31 +278,35 @@ class Builder:
             return None
         if expr.unit:
             if expr.unit not in UNITS:
-                return self._refuse(f"`{expr.unit}` is no unit", expr.where, did_you_mean(expr.unit, UNITS))
+                return self._refuse(f"`{expr.unit}` is not a unit", expr.where, did_you_mean(expr.unit, UNITS))
             if not isinstance(built, Integer):
-                return self._refuse(f"a unit goes with an integer, not with {built.describe()}", expr.where)
+                return self._refuse(f"only integers can have a unit, not {built.describe()}", expr.where)
             built = Quantity(built, expr.unit)
         return Sensitive(built) if expr.sensitive else built
 
     def _from_btf(self, expr: BtfType) -> Type | None:
         types = self._btf.get(expr.source)
         if types is None:
-            if expr.is_live and len(self._problems):  # why its map can't be asked has been said
+            if expr.is_live and len(self._problems):  # reported when the map was read
                 return None
             if not expr.source:
-                what, hint = f"no object is there to take `{expr.name}` from", "say which: `object: NAME`"
+                what, hint = (
+                    f"`{expr.name}` needs the BTF of an object",
+                    "write `from: OBJECT`, or `object:` on the map",
+                )
             else:
-                what = f"there is no BTF of `{expr.source}`"
+                what = f"`{expr.source}` has no BTF"
                 hint = did_you_mean(expr.source, filter(None, self._btf))
-            self._problems.missing(what, expr.where, hint)
+            self._problems.missing(what, expr.where, hint, id="btf-missing")
             return None
         if types.byteorder != self._byteorder:
-            return self._refuse(f"the object is compiled for {types.byteorder}-endian machines", expr.where)
+            what = f"the object is {types.byteorder}-endian, and the host is {self._byteorder}-endian"
+            return self._refuse(what, expr.where, id="object-mismatch")
         id_ = types.find(expr.name)
         if id_ is None:
             tagged = [f"{tag} {expr.name}" for tag in ("struct", "union", "enum") if types.find(f"{tag} {expr.name}")]
             hint = f"write {tagged[0]}" if tagged else did_you_mean(expr.name, types.names())
-            return self._refuse(f"the BTF has no `{expr.name}`", expr.where, hint)
+            return self._refuse(f"the BTF has no type `{expr.name}`", expr.where, hint, id="unknown-type")
         refine = self._refinements(expr.refine)
         if refine is None:
             return None
@@ -319,5 +327,5 @@ def build(
     btf: Mapping[str, BtfTypes] | None = None,
     lookups: Mapping[str, Callable[[str], int | None]] | None = None,
 ) -> Type | None:
-    """One type on its own; see `Builder`, which is for many."""
+    """Build a single type; see `Builder`."""
     return Builder(types, byteorder=byteorder, problems=problems, btf=btf, lookups=lookups).build(expr)

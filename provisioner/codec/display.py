@@ -1,4 +1,4 @@
-"""Values as text, the way a user would write them in a spec: one line, flow style."""
+"""Values as text, as a user writes them in a spec: one line, flow style."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from provisioner.model.types import HIDDEN, Abridged, Bytes, Hidden, Type, Value
 
 LONG: Final = 256
-"""Bytes above which a value is told by its length and digest."""
+"""The most bytes of a value that are printed; longer values are shown as length and digest."""
 
 ARROW: Final = " -> "
 
@@ -23,13 +23,13 @@ _OTHER_TYPE = re.compile(
     r"|[0-9]{4}-[0-9]{1,2}-[0-9]{1,2}.*",
     re.ASCII | re.IGNORECASE,
 )
-"""What a YAML reader that knows no types would take for something else than text."""
+"""Texts that a YAML reader without types does not read as text."""
 
 _ESCAPES = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\t": "\\t", "\r": "\\r"}
 
 
 def format_value(value: Value) -> str:
-    """`{ip: 192.0.2.10, port: 443}`: a decoded value as YAML, quoted only where it must be."""
+    """`{ip: 192.0.2.10, port: 443}`: a decoded value as YAML, quoted only where necessary."""
     match value:
         case Hidden() | Abridged():
             return str(value)
@@ -52,7 +52,7 @@ def _quoted(text: str) -> str:
 
 
 def _escaped(char: str) -> str:
-    """A character inside double quotes; what a terminal would act on is written as its number."""
+    """A character inside double quotes; a control character is written as its number."""
     if char.isprintable():
         return char
     number = ord(char)
@@ -60,7 +60,7 @@ def _escaped(char: str) -> str:
 
 
 def difference(before: Value, after: Value) -> str:
-    """`{ip: 192.0.2.11 -> 192.0.2.12, port: 443}`: what changes where two values have the same members."""
+    """`{ip: 192.0.2.11 -> 192.0.2.12, port: 443}`: the changes between two values, member by member."""
     if isinstance(before, dict) and isinstance(after, dict) and list(before) == list(after):
         parts = (f"{format_value(name)}: {difference(before[name], after[name])}" for name in before)
         return "{" + ", ".join(parts) + "}"
@@ -71,7 +71,7 @@ def difference(before: Value, after: Value) -> str:
 
 
 def display(type_: Type, row: Bytes) -> str:
-    """One value, shape (size,), for people: secrets hidden, and above `LONG` bytes only length and digest."""
+    """One value, shape (size,), for people: sensitive parts hidden, over `LONG` bytes only length and digest."""
     value = _hidden(type_)
     if value is not None:
         return format_value(value)
@@ -83,7 +83,7 @@ def display(type_: Type, row: Bytes) -> str:
 
 
 def display_change(type_: Type, before: Bytes, after: Bytes) -> str:
-    """Two values of one type, each of shape (size,): what changes; above `LONG` bytes, where the first change is."""
+    """The change between two values of shape (size,); over `LONG` bytes, the place of the first difference."""
     if _hidden(type_) is not None:
         return f"{HIDDEN}, changed"
     if type_.size > LONG:
@@ -97,11 +97,11 @@ def display_change(type_: Type, before: Bytes, after: Bytes) -> str:
 
 
 def digest(type_: Type, row: Bytes) -> str:
-    """The first 12 hex digits of the SHA-256 of a value, padding made zero."""
+    """The first 12 hex digits of the SHA-256 of a value with padding set to zero."""
     return hashlib.sha256((row & type_.mask()).tobytes()).hexdigest()[:12]
 
 
 def _hidden(type_: Type) -> Hidden | None:
-    """`HIDDEN` for a type of which nothing may be shown."""
+    """`HIDDEN` for a type of which nothing is shown, else None."""
     concealed = type_.conceal(type_.example()) if type_.sensitive else None
     return HIDDEN if concealed is HIDDEN else None

@@ -1,7 +1,7 @@
-"""Whole numbers, and what is stored as one: `bool` and enums.
+"""Integers, and types that are stored as one: `bool` and enums.
 
-Text is decimal, or explicit `0x`, `0o`, `0b`. What YAML 1.1 or Python would read otherwise (`0755`, `1_000`, `1:30`,
-`+5`, `1.0`) is refused with the reason, and a number that does not fit is never wrapped.
+Text is decimal, or has the prefix `0x`, `0o` or `0b`. A text that YAML 1.1 or Python reads in another way (`0755`,
+`1_000`, `1:30`, `+5`, `1.0`) is invalid, with the reason. A number that does not fit is never wrapped.
 """
 
 from __future__ import annotations
@@ -20,37 +20,44 @@ from provisioner.model.types import ByteOrder, Bytes, InvalidTextError, Value, s
 _NUMBER = re.compile(r"-?(?:(?:0|[1-9][0-9]*)|0x[0-9a-fA-F]+|0o[0-7]+|0b[01]+)", re.ASCII)
 _POWERS_OF_TEN = np.array([10**power for power in range(1, 20)], np.uint64)
 _LONGEST = 100
-"""Characters of a number that are looked at; no 64-bit number is longer, and `int` is quadratic in them."""
+"""The most characters of a number: 64-bit numbers have fewer, and `int` is quadratic in the length."""
 
 _EXPLAINED = (
-    (re.compile(r"-?0[0-7]+", re.ASCII), "a leading zero is octal to some readers and decimal to others"),
-    (re.compile(r"-?0[0-9]+", re.ASCII), "a leading zero is octal to some readers"),
-    (re.compile(r"\+[0-9].*", re.ASCII), "a number takes no plus sign"),
-    (re.compile(r"-?[0-9][0-9_]*_[0-9_]*", re.ASCII), "a number takes no underscores"),
-    (re.compile(r"-?[0-9][0-9,]*,[0-9,]*", re.ASCII), "a number takes no commas"),
-    (re.compile(r"-?[0-9]+(:[0-9]+)+", re.ASCII), "YAML 1.1 reads this as base 60"),
-    (re.compile(r"-?([0-9]+\.[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?", re.ASCII), "this is a fraction"),
-    (re.compile(r"-?[0-9]+[eE][-+]?[0-9]+", re.ASCII), "this is a floating-point number"),
-    (re.compile(r"-?0[XOB][0-9a-fA-F]+", re.ASCII), "the prefix of a number is in lower case"),
+    (re.compile(r"-?0[0-7]+", re.ASCII), "some readers take a leading zero as octal, others as decimal"),
+    (re.compile(r"-?0[0-9]+", re.ASCII), "some readers take a leading zero as octal"),
+    (re.compile(r"\+[0-9].*", re.ASCII), "a plus sign is not supported"),
+    (re.compile(r"-?[0-9][0-9_]*_[0-9_]*", re.ASCII), "underscores are not supported"),
+    (re.compile(r"-?[0-9][0-9,]*,[0-9,]*", re.ASCII), "commas are not supported"),
+    (re.compile(r"-?[0-9]+(:[0-9]+)+", re.ASCII), "YAML 1.1 reads it in base 60"),
+    (re.compile(r"-?([0-9]+\.[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?", re.ASCII), "it is a decimal fraction"),
+    (re.compile(r"-?[0-9]+[eE][-+]?[0-9]+", re.ASCII), "it is a floating-point number"),
+    (re.compile(r"-?0[XOB][0-9a-fA-F]+", re.ASCII), "the prefix of a number must be in lower case"),
 )
 
 
 def parse_number(text: str) -> int:
-    """The number that `text` writes; raises RefusedError for all that is not strictly one."""
+    """The number that `text` writes. Raises InvalidTextError for every other text."""
     if len(text) <= _LONGEST and _NUMBER.fullmatch(text):
         return int(text, 0)
     if text.removeprefix("-").isdecimal() and text.isascii() and len(text) > _LONGEST:
-        raise InvalidTextError(f"{shown(text)} does not fit any integer type")
+        raise InvalidTextError(f"{shown(text)} does not fit any integer type", id="out-of-range")
     for pattern, reason in _EXPLAINED:
         if len(text) <= _LONGEST and pattern.fullmatch(text):
-            raise InvalidTextError(f"{shown(text)} is not taken as an integer: {reason}", _rewritten(text))
+            what = f"{shown(text)} is not accepted as an integer: {reason}"
+            raise InvalidTextError(what, _rewritten(text), id="invalid-number")
     if text and text.removeprefix("-").isnumeric():
-        raise InvalidTextError(f"{shown(text)} has digits other than 0 to 9", "write the number in ASCII digits")
-    raise InvalidTextError(f"{shown(text)} is not an integer", "write 755 or 0x2f3")
+        what = f"{shown(text)} has digits other than 0 to 9"
+        raise InvalidTextError(what, "write the number in ASCII digits", id="invalid-number")
+    hint = "" if text else "write a number"
+    if re.fullmatch(r"[0-9]+ ?- ?[0-9]+", text, re.ASCII):
+        hint = "a range is written `first..last`, and only as the key of an inner map or in `owned_keys`"
+    elif re.fullmatch(r"(?=.*[0-9])[0-9a-fA-F]+", text, re.ASCII):
+        hint = f"write 0x{text} if it is hexadecimal"
+    raise InvalidTextError(f"{shown(text)} is not an integer", hint, id="invalid-number")
 
 
 def _rewritten(text: str) -> str:
-    """What a user may have meant by a number that is refused; empty where it can't be told."""
+    """A hint with the number that a user can have meant; without a number where several are possible."""
     if re.fullmatch(r"-?0[0-9]+", text):
         sign, digits = ("-", text[1:]) if text[0] == "-" else ("", text)
         kept = digits.lstrip("0") or "0"
@@ -61,9 +68,9 @@ def _rewritten(text: str) -> str:
 
 
 def parse_numbers(texts: Sequence[str]) -> NDArray[np.uint64] | NDArray[np.int64] | None:
-    """All of `texts` as numbers if each is plain canonical decimal within 64 bits, else None.
+    """All of `texts` as numbers if each is canonical decimal within 64 bits, else None.
 
-    A whole column is checked by its digits: as many characters as the numbers need means that none had a leading zero.
+    A whole column is checked by its digits: if it has as many characters as the numbers need, no leading zero is in it.
     """
     joined = "".join(texts)
     if not joined.isascii() or not all(texts):
@@ -71,7 +78,7 @@ def parse_numbers(texts: Sequence[str]) -> NDArray[np.uint64] | NDArray[np.int64
     listed = ",".join(texts)
     if joined.isdigit():
         values = np.fromstring(listed, np.uint64, sep=",")
-        # A number beyond 64 bits is read as the largest one, so the largest one is looked at again.
+        # NumPy reads a number beyond 64 bits as the largest one, so the largest one is not accepted here.
         if len(values) != len(texts) or values.max() == np.iinfo(np.uint64).max:
             return None
         return values if _digits(values) == len(joined) else None
@@ -89,14 +96,14 @@ def parse_numbers(texts: Sequence[str]) -> NDArray[np.uint64] | NDArray[np.int64
 
 
 def _digits(values: NDArray[np.uint64]) -> int:
-    """Decimal digits of all values together."""
+    """The number of decimal digits of all values together."""
     return int(np.searchsorted(_POWERS_OF_TEN, values, side="right").sum()) + len(values)
 
 
 class Integer(ScalarType, frozen=True):
-    """An integer of 1, 2, 4 or 8 bytes. `bits` below 8 * size narrows what it takes: the value of a bit field.
+    """An integer of 1, 2, 4 or 8 bytes. `bits` below 8 * size limits the range, for bit fields.
 
-    `name` is what messages call it: `u16`, `be16`.
+    `name` is the name in messages: `u16`, `be16`.
     """
 
     name: str
@@ -129,7 +136,8 @@ class Integer(ScalarType, frozen=True):
         """`number` in this type's bytes; raises RefusedError if it is out of range, naming it as `text`."""
         if not self.low <= number <= self.high:
             written = str(number) if text is None else text
-            raise InvalidTextError(f"{written} does not fit {self.name} ({self.low} to {self.high})")
+            what = f"{written} does not fit {self.name} ({self.low} to {self.high})"
+            raise InvalidTextError(what, id="out-of-range")
         return number.to_bytes(self.size, self.byteorder, signed=self.signed)
 
     def parse_one(self, text: str) -> bytes:
@@ -142,10 +150,10 @@ class Integer(ScalarType, frozen=True):
         return values.astype(self._dtype).view(np.uint8).reshape(len(values), self.size)
 
     def parse_spans(self, spans: Spans) -> Bytes | None:
-        found = parse_decimal(spans)
-        if found is None:
+        parsed = parse_decimal(spans)
+        if parsed is None:
             return None
-        size, negative = found
+        size, negative = parsed
         below = size[negative]
         if int(size.max()) > self.high and int(size[~negative].max(initial=0)) > self.high:
             return None
@@ -167,7 +175,7 @@ class Integer(ScalarType, frozen=True):
 
 
 class Boolean(ScalarType, frozen=True):
-    """`true` or `false`, in one byte. A live byte other than 0 and 1 is decoded as its number."""
+    """`true` or `false`, in one byte. A live byte other than 0 and 1 is decoded to its number."""
 
     @property
     def size(self) -> int:
@@ -198,10 +206,14 @@ class Boolean(ScalarType, frozen=True):
 
 
 class Enum(ScalarType, frozen=True):
-    """Names for numbers. Text is a name, or any number that fits `base`; decoded is the first name, else the number."""
+    """Names for numbers. Text is a name or a number that has one; decoded to the first name, else the number.
+
+    An enum that is `open` takes every number of `base`: enums of C often hold sets of flags.
+    """
 
     names: tuple[tuple[str, int], ...]
     base: Integer
+    open: bool = False
 
     @property
     def size(self) -> int:
@@ -212,9 +224,14 @@ class Enum(ScalarType, frozen=True):
         if number is not None:
             return self.base.pack(number)
         if text[:1].isdigit() or text[:1] in ("-", "+"):
-            return self.base.parse_one(text)
+            packed = self.base.parse_one(text)
+            if self.open or parse_number(text) in dict(self.names).values():
+                return packed
+            what, hint = f"no name of the enum has the number {text}", f"known: {self._listed()}"
+            raise InvalidTextError(what, hint, id="unknown-value")
         known = [name for name, _ in self.names]
-        raise InvalidTextError(f"{shown(text)} is no name of this enum", did_you_mean(text, known))
+        hint = did_you_mean(text, known, f"known: {self._listed()}")
+        raise InvalidTextError(f"{shown(text)} is not a name of the enum", hint, id="unknown-value")
 
     def parse_all(self, texts: Sequence[str]) -> Bytes | None:
         numbers = dict(self.names)
@@ -232,16 +249,18 @@ class Enum(ScalarType, frozen=True):
         return [words.get(number, number) for number in self.base.numbers(rows)]
 
     def describe(self) -> str:
-        listed = ", ".join(f"{name}: {number}" for name, number in self.names[:6])
+        return f"enum {{{self._listed()}}}"
+
+    def _listed(self) -> str:
         more = ", ..." if len(self.names) > 6 else ""
-        return f"enum {{{listed}{more}}}"
+        return ", ".join(f"{name}: {number}" for name, number in self.names[:6]) + more
 
 
 def _parse_distinct(kind: ScalarType, spans: Spans) -> Bytes | None:
-    """Words, of which there are few: each is read once."""
-    found = distinct(spans)
-    if found is None:
+    """Encode words, of which few are different: each is parsed once."""
+    different = distinct(spans)
+    if different is None:
         return None
-    texts, number = found
+    texts, number = different
     rows = kind.parse_all(texts)
     return None if rows is None else rows.take(number, axis=0)

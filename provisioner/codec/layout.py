@@ -1,4 +1,4 @@
-"""Structs and unions, laid out as a C compiler does, with padding always zero."""
+"""Structs and unions in the layout of a C compiler. Padding is always zero."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import numpy as np
 from provisioner.codec.members import Opaque
 from provisioner.model.errors import did_you_mean
 from provisioner.model.special_fields import Special
-from provisioner.model.types import HIDDEN, Bytes, Column, Fault, Path, Type, Value
+from provisioner.model.types import HIDDEN, Bytes, Column, Fault, Path, Type, Value, shown
 
 Columns = Mapping[Path, Column]
 
 
 class Field(msgspec.Struct, frozen=True):
-    """A member at its byte offset. The members of a field without a name belong to the struct around it, as in C."""
+    """A member at its byte offset. The members of a field without a name are members of the struct around it."""
 
     name: str
     type: Type
@@ -27,14 +27,14 @@ class Field(msgspec.Struct, frozen=True):
         return rows[:, self.offset : self.offset + self.type.size]
 
     def reached_by(self) -> tuple[str, ...]:
-        """The names that lead into this member."""
+        """The names by which a user reaches this member, or the members in it if it has no name."""
         if self.name or not isinstance(self.type, Struct | Union):
             return (self.name,) if self.name else ()
         return tuple(name for field in self.type.fields for name in field.reached_by())
 
 
 class _Members(Type, frozen=True):
-    """Named members at their offsets. `name` is what C would call the whole, for BTF; it may be empty."""
+    """Named members at their offsets. `name` is the name of the struct in C, for BTF; it can be empty."""
 
     fields: tuple[Field, ...]
     length: int
@@ -62,7 +62,7 @@ class Struct(_Members, frozen=True):
 
     @property
     def specials(self) -> tuple[Special, ...]:
-        return tuple(sorted(one.moved(field.offset) for field in self.fields for one in field.type.specials))
+        return tuple(sorted(special.moved(field.offset) for field in self.fields for special in field.type.specials))
 
     def encode(self, columns: Columns, out: Bytes) -> list[Fault]:
         if faults := _no_mapping(columns, self.fields, self.describe()):
@@ -75,7 +75,7 @@ class Struct(_Members, frozen=True):
             if part is not None:
                 faults += _inside(field, field.type.encode(part, field.span(out)))
             else:
-                faults.append(Fault(-1, (), f"member `{field.name}` is missing", _offer(field)))
+                faults.append(Fault(-1, (), f"member `{field.name}` is missing", _offer(field), "missing-field"))
         return faults
 
     def decode(self, rows: Bytes) -> list[Value]:
@@ -98,10 +98,10 @@ class Struct(_Members, frozen=True):
 
 
 class Union(_Members, frozen=True):
-    """A value names exactly one of the members; the bytes beyond it are zero.
+    """A value has exactly one of the members; the bytes beyond it are zero.
 
-    The bytes do not say which member was meant. Decoded is the first whose bytes hold all that is not zero; live bytes
-    that no single member could have written are shown as the widest.
+    The bytes do not show which member was written. They are decoded to the first member that covers all bytes other
+    than zero, and to the widest if no single member covers them.
     """
 
     def encode(self, columns: Columns, out: Bytes) -> list[Fault]:
@@ -113,8 +113,8 @@ class Union(_Members, frozen=True):
         if len(parts) != 1:
             known = ", ".join(f"`{name}`" for field in self.fields for name in field.reached_by())
             named = " and ".join(f"`{path[0]}`" for path in {path[:1]: None for path in columns})
-            what = f"a union takes one member, not {named}" if parts else "a union takes one member, none is named"
-            return [Fault(-1, (), what, f"name one of {known}")]
+            what = f"a union must have exactly one member, not {named if parts else 'none'}"
+            return [Fault(-1, (), what, f"write one of {known}", "wrong-type")]
         [(index, part)] = parts.items()
         field = self.fields[index]
         return _inside(field, field.type.encode(part, field.span(out)))
@@ -136,7 +136,7 @@ class Union(_Members, frozen=True):
         return max(range(len(self.fields)), key=lambda index: self.fields[index].type.size)
 
     def conceal(self, value: Value) -> Value:
-        # Which member was meant is a guess, so a secret in one of them hides them all.
+        # The bytes do not show which member was written, so one sensitive member hides all.
         return HIDDEN if self.sensitive else value
 
     def describe(self) -> str:
@@ -144,7 +144,7 @@ class Union(_Members, frozen=True):
 
 
 def lay_out_struct(members: Iterable[tuple[str, Type]], packed: bool, name: str = "") -> Struct:
-    """Members one after the other, each at its alignment; `packed` leaves no padding, and aligns to 1."""
+    """Members one after the other, each at its alignment; `packed` means no padding and an alignment of 1."""
     fields: list[Field] = []
     end, align = 0, 1
     for member, type_ in members:
@@ -168,7 +168,7 @@ def _rounded(size: int, align: int) -> int:
 
 
 def _leads(fields: Sequence[Field]) -> dict[str, int]:
-    """Which field each name that a user may write leads into."""
+    """The number of the field that each name reaches."""
     return {
         name: index
         for index, field in enumerate(fields)
@@ -178,15 +178,15 @@ def _leads(fields: Sequence[Field]) -> dict[str, int]:
 
 
 def _no_mapping(columns: Columns, fields: Sequence[Field], what: str) -> list[Fault]:
-    """A fault if what is written is one value or a list."""
+    """A fault if the value is a scalar or a list."""
     if all(path and isinstance(path[0], str) for path in columns):
         return []
     written = ", ".join(f"{name}: ..." for name in _leads(fields))
-    return [Fault(-1, (), f"a {what} is a mapping", f"write {{{written}}}")]
+    return [Fault(-1, (), f"the value of a {what} must be a mapping", f"write {{{written}}}", "wrong-type")]
 
 
 def _split(columns: Columns, fields: Sequence[Field], what: str) -> tuple[dict[int, dict[Path, Column]], list[Fault]]:
-    """The columns of each field that is named, with its own name taken off their paths; faults for other names."""
+    """The columns of each field, with its name removed from their paths; faults for unknown names."""
     leads = _leads(fields)
     parts: dict[int, dict[Path, Column]] = {}
     unknown: dict[str, None] = {}
@@ -201,9 +201,10 @@ def _split(columns: Columns, fields: Sequence[Field], what: str) -> tuple[dict[i
     faults: list[Fault] = []
     for name in unknown:
         if name in kernels:
-            faults.append(Fault(-1, (name,), f"member `{name}` is the kernel's own", "leave it out"))
+            faults.append(Fault(-1, (name,), f"member `{name}` is managed by the kernel", "remove it", "kernel-field"))
         else:
-            faults.append(Fault(-1, (name,), f"`{name}` is no member of {what}", did_you_mean(name, leads)))
+            hint = did_you_mean(name, leads)
+            faults.append(Fault(-1, (name,), f"{what} has no member {shown(name)}", hint, "unknown-field"))
     return parts, faults
 
 
@@ -214,7 +215,9 @@ def _inside(field: Field, faults: Iterable[Fault]) -> list[Fault]:
 
 
 def _offer(field: Field) -> str:
-    """How a missing member could be written; nothing where that would be long."""
+    """A hint for a missing member; empty where it is long."""
+    if field.type.size > 16:
+        return ""
     value = field.type.example()
     if isinstance(value, bool):
         return f"write `{field.name}: {str(value).lower()}`"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from socket import AF_INET, AF_INET6, inet_pton
 from typing import Final
 
 import numpy as np
@@ -14,22 +15,22 @@ from provisioner.codec.spans import Spans, split_last
 from provisioner.model.types import HIDDEN, ByteOrder, Bytes, Column, Fault, InvalidTextError, Path, Type, Value, shown
 
 PREFIX: Final = "prefixlen"
-"""The member that holds the prefix length where the data is a struct; `struct bpf_lpm_trie_key` calls it so."""
+"""The member with the prefix length where the data is a struct, named as in `struct bpf_lpm_trie_key`."""
 
 MAX_DATA: Final = 256
 """LPM_DATA_SIZE_MAX of kernel/bpf/lpm_trie.c, in bytes."""
 
 
 def host_bits(size: int) -> Bytes:
-    """Shape (8 * size + 1, size): for each prefix length, ones where the data must be zero."""
+    """Shape (8 * size + 1, size): for each prefix length, the bits of the data that must be zero are set."""
     kept = np.arange(8 * size + 1)[:, None] > np.arange(8 * size)[None, :]
     return np.packbits(~kept, axis=1)
 
 
 def masked(rows: Bytes, length: Integer) -> Bytes:
-    """Live LPM keys, shape (n, 4 + size), with their host bits made zero, in a copy.
+    """A copy of live LPM keys, shape (n, 4 + size), in which all host bits are zero.
 
-    The kernel keeps host bits as they were given and never looks at them, so keys that differ in them are one key.
+    The kernel stores host bits and ignores them, so keys that differ only in host bits are the same key.
     """
     size = rows.shape[1] - 4
     lengths = np.minimum(np.array(length.numbers(rows[:, :4]), np.int64), 8 * size)
@@ -39,7 +40,7 @@ def masked(rows: Bytes, length: Integer) -> Bytes:
 
 
 class LpmScalar(ScalarType, frozen=True):
-    """`VALUE/LENGTH`, as in `10.0.0.0/8`; bits beyond the length must be zero. `name` is what messages call it."""
+    """`VALUE/LENGTH`, as in `10.0.0.0/8`; bits beyond the length must be zero. `name` is the name in messages."""
 
     name: str
     data: ScalarType
@@ -57,22 +58,32 @@ class LpmScalar(ScalarType, frozen=True):
         value, slash, length_text = text.rpartition("/")
         bits = 8 * self.data.size
         if not slash:
-            self.data.parse_one(text)
+            self._parse_data(text)
             raise InvalidTextError(f"{shown(text)} has no prefix length", f"write {text}/{bits}")
-        data = self.data.parse_one(value)
+        data = self._parse_data(value)
         if not (length_text.isascii() and length_text.isdigit()):
-            raise InvalidTextError(f"`/{length_text}` in {shown(text)} is no prefix length", f"write {value}/{bits}")
+            what = f"`/{length_text}` in {shown(text)} is not a prefix length"
+            raise InvalidTextError(what, _as_prefix(value, length_text, bits))
         prefix = self.length.parse_one(length_text)
         length = int.from_bytes(prefix, self.length.byteorder)
         if length > bits:
-            raise InvalidTextError(
-                f"/{length_text} in {shown(text)} is too long: {self.data.describe()} has {bits} bits"
-            )
+            what = f"the prefix length of {shown(text)} is over {bits}, the bits of {self.data.describe()}"
+            raise InvalidTextError(what, id="out-of-range")
         network = np.frombuffer(data, np.uint8) & ~host_bits(self.data.size)[length]
         if network.tobytes() != data:
             written = self.data.decode(network[None, :])[0]
             raise InvalidTextError(f"{shown(text)} has bits set beyond its prefix length", f"write {written}/{length}")
         return prefix + data
+
+    def _parse_data(self, text: str) -> bytes:
+        try:
+            return self.data.parse_one(text)
+        except InvalidTextError as error:
+            if self.name == "cidr4" and ":" in text:
+                raise InvalidTextError(error.what, "use the type cidr6 for IPv6 prefixes") from None
+            if self.name == "cidr6" and ":" not in text and text.count(".") == 3:
+                raise InvalidTextError(error.what, "use the type cidr4 for IPv4 prefixes") from None
+            raise
 
     def parse_all(self, texts: Sequence[str]) -> Bytes | None:
         parts = [text.rpartition("/") for text in texts]
@@ -90,7 +101,7 @@ class LpmScalar(ScalarType, frozen=True):
         return None if data is None or lengths is None else self._joined(lengths, data)
 
     def _joined(self, lengths: Bytes, data: Bytes) -> Bytes | None:
-        """Whole keys; None if any has a length that is too long, or bits beyond it."""
+        """Whole keys; None if a length is too long, or bits beyond a length are set."""
         counts = np.array(self.length.numbers(lengths), np.int64)
         if counts.max(initial=0) > 8 * self.data.size or (data & host_bits(self.data.size)[counts]).any():
             return None
@@ -128,7 +139,8 @@ class LpmStruct(Type, frozen=True):
     def encode(self, columns: Mapping[Path, Column], out: Bytes) -> list[Fault]:
         texts = columns.get((PREFIX,))
         if texts is None:
-            return [Fault(-1, (), f"member `{PREFIX}` is missing", f"write `{PREFIX}: {8 * self.data.size}`")]
+            hint = f"write `{PREFIX}: {8 * self.data.size}`"
+            return [Fault(-1, (), f"member `{PREFIX}` is missing", hint, "missing-field")]
         faults = [
             Fault(fault.row, (PREFIX,), fault.what, fault.hint, fault.id)
             for fault in self.length.encode({(): texts}, out[:, :4])
@@ -145,10 +157,13 @@ class LpmStruct(Type, frozen=True):
             if row in faulty:
                 continue
             if lengths[row] > bits:
-                faults.append(Fault(row, (PREFIX,), f"{lengths[row]} is too long: the data has {bits} bits"))
+                what = f"the prefix length {lengths[row]} is over {bits}, the bits of the data"
+                faults.append(Fault(row, (PREFIX,), what, id="out-of-range"))
             else:
                 what = f"bits beyond the prefix length {lengths[row]} are set"
-                faults.append(Fault(row, (PREFIX,), what, f"write zero there, or a {PREFIX} of up to {bits}"))
+                faults.append(
+                    Fault(row, (PREFIX,), what, f"set these bits to zero, or write a longer {PREFIX}, up to {bits}")
+                )
         return faults
 
     def decode(self, rows: Bytes) -> list[Value]:
@@ -176,5 +191,18 @@ def cidr(version: int, byteorder: ByteOrder) -> LpmScalar:
 
 
 def prefix_length(byteorder: ByteOrder) -> Integer:
-    """The type of the length before the data: a u32 of the host."""
+    """The type of the prefix length: a u32 in the host's byte order."""
     return Integer("u32", 4, False, byteorder, 32)
+
+
+def _as_prefix(value: str, length: str, bits: int) -> str:
+    """The hint for a length that is not decimal: a netmask is converted."""
+    try:
+        mask = int.from_bytes(inet_pton(AF_INET6 if ":" in length else AF_INET, length), "big")
+    except (OSError, ValueError):
+        return f"write a length from 0 to {bits}"
+    size = 128 if ":" in length else 32
+    ones = mask.bit_count()
+    if size == bits and mask == (1 << size) - (1 << (size - ones)):
+        return f"write {value}/{ones}"
+    return f"write a length from 0 to {bits}"

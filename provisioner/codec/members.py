@@ -1,4 +1,4 @@
-"""What only members of C structs are: bit fields, and fields that belong to the kernel."""
+"""Types that only members of C structs have: bit fields, and fields of the kernel."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from provisioner.model.types import ByteOrder, Bytes, Column, Fault, Path, Type,
 class Bits(Type, frozen=True):
     """A bit field: the low `width` bits of `base`, from bit `shift` of its first byte on.
 
-    Bits count from the lowest on little-endian machines and from the highest on big-endian ones, as BTF does.
-    `base` takes no number that needs more than `width` bits.
+    Bits count from the lowest on little-endian machines and from the highest on big-endian machines, as in BTF.
+    `base` refuses numbers that need more than `width` bits.
     """
 
     base: ScalarType
@@ -38,7 +38,7 @@ class Bits(Type, frozen=True):
 
     @property
     def _low(self) -> slice:
-        """Where the low bits of `base` stand among all of its bits."""
+        """The low bits of `base` among all of its bits."""
         return slice(0, self.width) if self.byteorder == "little" else slice(-self.width, None)
 
     def encode(self, columns: Mapping[Path, Column], out: Bytes) -> list[Fault]:
@@ -46,7 +46,7 @@ class Bits(Type, frozen=True):
         faults = self.base.encode(columns, whole)
         bits = np.zeros((len(out), 8 * self.size), np.uint8)
         bits[:, self._place] = np.unpackbits(whole, axis=1, bitorder=self.byteorder)[:, self._low]
-        # Neighbours in the same byte are written before or after, hence the or.
+        # Other bit fields in the same byte are written before or after, so the bits are merged with `|`.
         out |= np.packbits(bits, axis=1, bitorder=self.byteorder)
         return faults
 
@@ -69,7 +69,7 @@ class Bits(Type, frozen=True):
 
 
 class Opaque(Type, frozen=True):
-    """Bytes that belong to the kernel: always zero, and in no value. `kind` is that of `Special`."""
+    """Bytes of the kernel: always zero, and part of no value. `kind` is that of `Special`."""
 
     kind: str
     length: int
@@ -89,7 +89,9 @@ class Opaque(Type, frozen=True):
 
     def encode(self, columns: Mapping[Path, Column], out: Bytes) -> list[Fault]:
         out[:] = 0
-        return [Fault(-1, (), f"a {self.kind} is the kernel's own", "leave it out")] if columns else []
+        if not columns:
+            return []
+        return [Fault(-1, (), f"a {self.kind} is managed by the kernel", "remove it", "kernel-field")]
 
     def decode(self, rows: Bytes) -> list[Value]:
         return [None] * len(rows)

@@ -1,4 +1,4 @@
-"""Addresses, in network byte order. Text is read by `inet_pton`, which takes no `10.1` and no `010.0.0.1`."""
+"""IP and MAC addresses in network byte order. `inet_pton` parses the text, which refuses `10.1` and `010.0.0.1`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from provisioner.codec.spans import Spans, parse_ipv4
 from provisioner.model.types import Bytes, InvalidTextError, Value, shown
 
 MAPPED: Final = bytes(10) + b"\xff\xff"
-"""What stands before an IPv4 address in 16 bytes (RFC 4291, 2.5.5.2)."""
+"""The prefix of an IPv4 address in 16 bytes (RFC 4291, 2.5.5.2)."""
 
 _MAC = re.compile(r"[0-9a-fA-F]{2}(?::[0-9a-fA-F]{2}){5}|[0-9a-fA-F]{2}(?:-[0-9a-fA-F]{2}){5}", re.ASCII)
 _BARE_MAC = re.compile(r"[0-9a-fA-F]{4}\.[0-9a-fA-F]{4}\.[0-9a-fA-F]{4}|[0-9a-fA-F]{12}", re.ASCII)
@@ -31,23 +31,24 @@ def _values(rows: Bytes, size: int) -> list[bytes]:
 
 
 def _refused(text: str, kind: str) -> InvalidTextError:
-    """Why `text` is no address of `kind`."""
+    """The reason why `text` is not an address of `kind`."""
     address, slash, _ = text.partition("/")
     if slash:
-        return InvalidTextError(f"{shown(text)} is a prefix, not one address", f"write {address}, or use a cidr type")
+        what = f"{shown(text)} is a prefix, not a single address"
+        return InvalidTextError(what, f"write {address}, or use a cidr type")
     if "%" in text:
-        return InvalidTextError(
-            f"{shown(text)} has a zone, which the kernel's bytes do not hold", "leave out the %zone"
-        )
+        what = f"{shown(text)} has a zone, and the type has no room for it"
+        return InvalidTextError(what, "remove `%` and the zone")
     octets = text.split(".")
     if len(octets) == 4 and all(octet.isdecimal() and octet.isascii() for octet in octets):
         if any(int(octet[:9]) > 255 for octet in octets):
-            return InvalidTextError(f"{shown(text)} is no {kind} address: a number is above 255")
+            return InvalidTextError(f"{shown(text)} is not an {kind} address: a number is above 255")
         if any(octet != "0" and octet.startswith("0") for octet in octets):
             plain = ".".join(octet.lstrip("0") or "0" for octet in octets)
-            return InvalidTextError(f"{shown(text)} has leading zeros, which some read as octal", f"write {plain}")
+            what = f"{shown(text)} has leading zeros, which some programs read as octal"
+            return InvalidTextError(what, f"write {plain}")
     example = "192.0.2.1" if kind == "IPv4" else "2001:db8::1"
-    return InvalidTextError(f"{shown(text)} is no {kind} address", f"write it like {example}")
+    return InvalidTextError(f"{shown(text)} is not an {kind} address", f"write an address such as {example}")
 
 
 def _address(family: int, text: str, kind: str) -> bytes:
@@ -58,14 +59,15 @@ def _address(family: int, text: str, kind: str) -> bytes:
 
 
 class _OneFamily(ScalarType, frozen=True):
-    """An address of one family, which a type below names: `FAMILY` for the C library, `KIND` for messages."""
+    """An address of one family: `FAMILY` for the C library, `KIND` for messages."""
 
     FAMILY: ClassVar[int]
     KIND: ClassVar[str]
 
     def parse_one(self, text: str) -> bytes:
         if self._is_of_the_other(text):
-            raise InvalidTextError(f"{shown(text)} is not an {self.KIND} address", "the type `ip` takes both families")
+            hint = "use a cidr type for prefixes" if "/" in text else "use the type `ip` for both families"
+            raise InvalidTextError(f"{shown(text)} is not an {self.KIND} address", hint)
         return _address(self.FAMILY, text, self.KIND)
 
     def parse_all(self, texts: Sequence[str]) -> Bytes | None:
@@ -79,7 +81,7 @@ class _OneFamily(ScalarType, frozen=True):
 
     @abstractmethod
     def _is_of_the_other(self, text: str) -> bool:
-        """Whether this looks like an address of the other family."""
+        """Whether the text looks like an address of the other family."""
 
 
 class Ipv4(_OneFamily, frozen=True):
@@ -124,7 +126,7 @@ class Ipv6(_OneFamily, frozen=True):
 
 
 class Ip(ScalarType, frozen=True):
-    """An address of either family in 16 bytes, IPv4 as `::ffff:a.b.c.d`, and decoded as `a.b.c.d`."""
+    """An address of either family in 16 bytes. IPv4 is stored as `::ffff:a.b.c.d`, and decoded to `a.b.c.d`."""
 
     @property
     def size(self) -> int:
@@ -157,7 +159,7 @@ class Ip(ScalarType, frozen=True):
 
 
 class Mac(ScalarType, frozen=True):
-    """An Ethernet address: 6 bytes. Text has two hex digits per byte with `:` between, or `-`; decoded has `:`."""
+    """An Ethernet address of 6 bytes. Text has two hex digits per byte, separated by `:` or `-`; decoded with `:`."""
 
     @property
     def size(self) -> int:
@@ -172,8 +174,10 @@ class Mac(ScalarType, frozen=True):
             return bytes.fromhex(text.replace(text[2], ""))
         if _BARE_MAC.fullmatch(text):
             written = bytes.fromhex(text.replace(".", "")).hex(":")
-            raise InvalidTextError(f"{shown(text)} is not a MAC address as it is taken here", f"write {written}")
-        raise InvalidTextError(f"{shown(text)} is no MAC address", "write six pairs of hex digits: 02:00:5e:10:00:01")
+            raise InvalidTextError(f"{shown(text)} is not written as a MAC address", f"write {written}")
+        raise InvalidTextError(
+            f"{shown(text)} is not a MAC address", "write six pairs of hex digits: 02:00:5e:10:00:01"
+        )
 
     def parse_all(self, texts: Sequence[str]) -> Bytes | None:
         if not all(map(_MAC.fullmatch, texts)):

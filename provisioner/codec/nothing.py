@@ -1,4 +1,4 @@
-"""The type of what is not there: the key of a queue, the value of a ring buffer."""
+"""The type of a key or value that a map type does not have: the key of a queue, the value of a ring buffer."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from provisioner.model.types import Bytes, Column, Fault, Path, Type, Value
 
 
 class Nothing(Type, frozen=True):
-    """No bytes, and so no values: maps with it are managed by their shape alone."""
+    """No bytes and no values: only the shape of such a map is managed."""
 
     @property
     def size(self) -> int:
@@ -21,11 +21,9 @@ class Nothing(Type, frozen=True):
         return 1
 
     def encode(self, columns: Mapping[Path, Column], out: Bytes) -> list[Fault]:
-        return (
-            [Fault(-1, (), "maps of this type have no such thing", "leave the entries out")]
-            if columns and len(out)
-            else []
-        )
+        if not columns or not len(out):
+            return []
+        return [Fault(-1, (), "maps of this type have no entries", "remove the entries", "unsupported-by-map-type")]
 
     def decode(self, rows: Bytes) -> list[Value]:
         return [None] * len(rows)

@@ -13,7 +13,7 @@ from provisioner.model.words import plural
 
 
 class PerCpu(Type, frozen=True):
-    """`element` for each of `cpus`. One value written stands for all of them; a list has one for each."""
+    """`element` for each of `cpus`. A single value is for all of them; a list has one value for each."""
 
     element: Type
     cpus: int
@@ -49,8 +49,8 @@ class PerCpu(Type, frozen=True):
         found: list[Fault] = []
         wanted = {path[0] for path in columns}
         if wanted != set(range(self.cpus)):
-            what = f"a list of {plural(len(wanted), 'value')}, for {plural(self.cpus, 'possible CPU')}"
-            return [Fault(-1, (), what, "write one value for each, or one value that stands for all")]
+            what = f"the list has {plural(len(wanted), 'value')}, and the host has {plural(self.cpus, 'possible CPU')}"
+            return [Fault(-1, (), what, "write one value for each CPU, or one value for all", "wrong-length")]
         for cpu in range(self.cpus):
             own = {path[1:]: column for path, column in columns.items() if path[0] == cpu}
             part = np.zeros((len(out), self.element.size), np.uint8)
@@ -62,7 +62,7 @@ class PerCpu(Type, frozen=True):
         return found
 
     def _is_list(self, columns: Mapping[Path, Column]) -> bool:
-        """Whether the columns are a list with one value per CPU, and not one value that is a list itself."""
+        """Whether the columns are a list with one value per CPU, not a single value that is a list itself."""
         depth, inner = 1, self.element
         while isinstance(inner, Array):
             depth, inner = depth + 1, inner.element
@@ -71,7 +71,7 @@ class PerCpu(Type, frozen=True):
         )
 
     def decode(self, rows: Bytes) -> list[Value]:
-        """One value where all CPUs have the same, else a list."""
+        """One value if all CPUs have the same, otherwise a list."""
         parts = np.ascontiguousarray(rows).reshape(len(rows), self.cpus, self.stride)[:, :, : self.element.size]
         held = parts & self.element.mask()
         alike = (held == held[:, :1]).all(axis=(1, 2))
@@ -80,9 +80,9 @@ class PerCpu(Type, frozen=True):
         return [own[0] if same else own for own, same in zip(each, alike.tolist(), strict=True)]
 
     def mask(self) -> Bytes:
-        one = np.zeros(self.stride, np.uint8)
-        one[: self.element.size] = self.element.mask()
-        return np.tile(one, self.cpus)
+        mask = np.zeros(self.stride, np.uint8)
+        mask[: self.element.size] = self.element.mask()
+        return np.tile(mask, self.cpus)
 
     def describe(self) -> str:
         return self.element.describe()

@@ -1,9 +1,10 @@
-"""Numbers that have a name on the host: interfaces and cgroups. The caller hands in how names are looked up."""
+"""Numbers that have a name on the host: interfaces and cgroups. The caller passes the lookup of names."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from typing import Final
 
 import numpy as np
 
@@ -12,14 +13,14 @@ from provisioner.codec.scalar import ScalarType
 from provisioner.model.types import Abridged, Bytes, InvalidTextError, Value, shown
 
 Lookup = Callable[[str], int | None]
-"""The number of a name, or None if this host has no such thing."""
+"""The number of a name, or None if the host does not have it."""
 
 
 class AtApply:
-    """A lookup where no host can be asked: each name stands for a number that no host gives, and is shown as a name.
+    """A lookup without a host: each name gets a placeholder, a number that no host uses, which is shown as the name.
 
-    Numbers of interfaces are positive in 32 bits, and those of cgroups far below 2^63: stand-ins count down from
-    `last`, the largest that the type holds.
+    Interface numbers are positive 32-bit integers, and cgroup ids are far below 2^63: placeholders count down from
+    `last`, the largest number of the type.
     """
 
     def __init__(self, last: int) -> None:
@@ -33,23 +34,26 @@ class AtApply:
         return number
 
     def show(self, number: Value) -> Value:
-        """What is shown for a number: the name that it stands for, if it does."""
+        """The name that a placeholder is for; other numbers as they are."""
         name = self._names.get(number) if isinstance(number, int) else None
         return number if name is None else Abridged(f"{name} (known at apply)")
 
 
 def at_apply() -> dict[str, Lookup]:
-    """Lookups for a spec that is read for no host in particular."""
+    """Lookups for a spec that is read for any host."""
     return {"ifindex": AtApply(2**32 - 1), "cgroup_id": AtApply(2**64 - 1)}
 
+
+MAX_INTERFACE_NAME: Final = 15
+"""IFNAMSIZ less the NUL (include/uapi/linux/if.h; dev_valid_name in net/core/dev.c)."""
 
 _NUMBER_LIKE = re.compile(r"[-+]?[0-9]+", re.ASCII)
 
 
 class HostNumber(ScalarType, frozen=True):
-    """`ifindex` or `cgroup_id`: a name that `lookup` knows, or the number itself; decoded is the number.
+    """`ifindex` or `cgroup_id`: a name that `lookup` knows, or the number itself. Decoded to the number.
 
-    `noun` is what a name stands for, in messages. Digits alone are always the number.
+    `noun` is the word for it in messages. A text of digits is always the number.
     """
 
     name: str
@@ -68,13 +72,16 @@ class HostNumber(ScalarType, frozen=True):
     def parse_one(self, text: str) -> bytes:
         if not text or text.startswith("0x") or _NUMBER_LIKE.fullmatch(text):
             return self.base.parse_one(text)
+        if self.name == "ifindex" and (len(text) > MAX_INTERFACE_NAME or re.search(r"[\s/]", text)):
+            what = f"{shown(text)} is not the name of an interface"
+            raise InvalidTextError(what, f"a name has up to {MAX_INTERFACE_NAME} characters without spaces or `/`")
         if self.lookup is None:
-            raise InvalidTextError(f"{shown(text)} can only be resolved on the host", f"write the {self.noun}'s number")
+            hint = f"write the number of the {self.noun}"
+            raise InvalidTextError(f"{shown(text)} can only be looked up on the host", hint, id="unknown-value")
         number = self.lookup(text)
         if number is None:
-            raise InvalidTextError(
-                f"this host has no {self.noun} {shown(text)}", "create it first, or write its number"
-            )
+            what = f"{self.noun} {shown(text)} does not exist on this host"
+            raise InvalidTextError(what, "create it first, or write its number", id="unknown-value")
         return self.base.pack(number, text)
 
     def parse_all(self, texts: Sequence[str]) -> Bytes | None:

@@ -1,4 +1,4 @@
-"""A type whose values stay out of all output, error messages included."""
+"""A type whose values appear in no output and no error message."""
 
 from __future__ import annotations
 

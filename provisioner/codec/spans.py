@@ -1,7 +1,7 @@
-"""Texts as they stand in a file: one buffer of bytes, and where each text begins and ends in it.
+"""Texts in the buffer of a file, with the offsets at which each begins and ends.
 
-A million of them are typed without a string for any: what is here reads the forms that everybody writes, and says None
-for a column that holds anything else, which is then read text by text. The two must never differ.
+A million texts are parsed without creating strings. The parsers here accept the usual forms only, and return None for
+a column with any other form, which is then parsed text by text. Both ways must give the same result.
 """
 
 from __future__ import annotations
@@ -15,22 +15,22 @@ from numpy.typing import NDArray
 Positions = NDArray[np.int32]
 
 PAD: Final = bytes(32)
-"""What a buffer begins with, so that the bytes before a text's end can be taken at once, whatever its length."""
+"""The first bytes of a buffer, so that a fixed number of bytes before the end of any text can be read."""
 
 _ZERO: Final = ord("0")
 _ZEROS: Final = np.uint64(0x3030303030303030)
 _MAX_DIGITS: Final = 19
-"""Decimal digits that 64 bits hold, whichever they are."""
+"""The number of decimal digits that always fit into 64 bits."""
 
 _JOINS: Final = tuple(
     (np.uint64(power), np.uint64(bits), np.uint64(kept))
     for power, bits, kept in ((10, 8, 0x00FF00FF00FF00FF), (100, 16, 0x0000FFFF0000FFFF), (10_000, 32, 0xFFFFFFFF))
 )
-"""What joins neighbours, how far apart they are, and which bits hold a join."""
+"""For each step: the factor, the distance in bits, and the mask of the joined digits."""
 
 _NOTHING: Final = np.uint64(0)
 _OWN_BYTES: Final = np.array([(1 << 64) - (1 << (64 - 8 * length)) for length in range(9)], np.uint64)
-"""For each length of a text, up to 8: which bytes of the word that ends with it are its own."""
+"""For each length of a text up to 8: a mask of its bytes in the word that ends with it."""
 
 _OWN: Final = np.where(np.arange(len(PAD))[::-1] < np.arange(len(PAD) + 1)[:, None], np.uint8(0xFF), np.uint8(0))
 """The same for each length up to that of `PAD`, byte by byte."""
@@ -39,7 +39,7 @@ _POWERS: Final = np.array([10**power for power in range(_MAX_DIGITS + 1)], np.ui
 
 
 class Spans(Sequence[str]):
-    """Texts in UTF-8, without a byte of zero: `data` (`PAD` first) from `starts` (n,) up to `ends` (n,)."""
+    """Texts in UTF-8 without NUL: the bytes of `data` (`PAD` first) from `starts`, (n,), to `ends`, (n,)."""
 
     __slots__ = ("data", "ends", "starts")
 
@@ -49,11 +49,11 @@ class Spans(Sequence[str]):
         self.ends = ends
 
     def texts(self) -> Self:
-        """As a column of a chunk gives its texts."""
+        """Itself: the texts of a column of a chunk."""
         return self
 
     def strings(self) -> list[str]:
-        """All of them as strings."""
+        """All texts as strings."""
         bounds = zip(self.starts.tolist(), self.ends.tolist(), strict=True)
         if self.data.isascii():
             whole = self.data.decode("ascii")
@@ -74,14 +74,14 @@ class Spans(Sequence[str]):
         return self.ends - self.starts
 
     def last(self, count: int) -> NDArray[np.uint8]:
-        """The last `count` bytes of each text, shape (n, count); zeros before its first. At most as many as `PAD` has.
+        """The last `count` bytes of each text, shape (n, count), filled with zeros in front. `PAD` is the most.
 
-        Longer texts are cut.
+        Longer texts are shortened.
         """
         windows = np.lib.stride_tricks.sliding_window_view(self.bytes, count)
-        found: NDArray[np.uint8] = windows[self.ends - count]
-        found &= _OWN[:, -count:].take(self.lengths, axis=0, mode="clip")
-        return found
+        last: NDArray[np.uint8] = windows[self.ends - count]
+        last &= _OWN[:, -count:].take(self.lengths, axis=0, mode="clip")
+        return last
 
     def __len__(self) -> int:
         return len(self.starts)
@@ -103,7 +103,7 @@ class Spans(Sequence[str]):
 
 
 def distinct(spans: Spans) -> tuple[list[str], NDArray[np.int64]] | None:
-    """The different texts, and for each text its number among them; None where one is longer than 8 bytes."""
+    """The different texts, and for each text its index among them; None if one is longer than 8 bytes."""
     if not len(spans) or int(spans.lengths.max()) > 8:
         return None
     _, first, number = np.unique(_words(spans, 0), return_index=True, return_inverse=True)
@@ -111,9 +111,9 @@ def distinct(spans: Spans) -> tuple[list[str], NDArray[np.int64]] | None:
 
 
 def parse_decimal(spans: Spans) -> tuple[NDArray[np.uint64], NDArray[np.bool_]] | None:
-    """Size and sign (True: below zero) of whole numbers in plain decimal, or None if any text is something else.
+    """Absolute value and sign (True: negative) of decimal integers, or None if any text has another form.
 
-    Plain is `0`, or up to 19 digits of which the first is none, or one of these after a `-`.
+    The form is `0`, or up to 19 digits without a leading zero, or one of these after a `-`.
     """
     if not len(spans) or int(spans.lengths.min()) < 1:
         return None
@@ -130,35 +130,35 @@ def parse_decimal(spans: Spans) -> tuple[NDArray[np.uint64], NDArray[np.bool_]] 
         return None
     value = np.zeros(len(spans), np.uint64)
     for part in range(-(-longest // 8)):
-        found = _eight_digits(_words(spans, part, _ZEROS))
-        if found is None:
+        digits = _eight_digits(_words(spans, part, _ZEROS))
+        if digits is None:
             return None
-        value += found * _POWERS[8 * part]
+        value += digits * _POWERS[8 * part]
     return value, negative
 
 
 def _words(spans: Spans, part: int, fill: np.uint64 = _NOTHING) -> NDArray[np.uint64]:
-    """Eight bytes of each text, those that end 8 * `part` before its end; those of `fill` where they are before it.
+    """The eight bytes that end 8 * `part` before the end of each text; those of `fill` before its begin.
 
-    The first of them is the lowest byte.
+    The first byte is the lowest.
     """
     windows = np.lib.stride_tricks.sliding_window_view(spans.bytes, 8)
-    found: NDArray[np.uint64] = windows[spans.ends - 8 * (part + 1)].view("<u8").ravel().astype(np.uint64, copy=False)
+    words: NDArray[np.uint64] = windows[spans.ends - 8 * (part + 1)].view("<u8").ravel().astype(np.uint64, copy=False)
     own = _OWN_BYTES.take(spans.lengths - 8 * part, mode="clip")
-    found &= own
+    words &= own
     if fill:
-        found |= fill & ~own
-    return found
+        words |= fill & ~own
+    return words
 
 
 def _eight_digits(words: NDArray[np.uint64]) -> NDArray[np.uint64] | None:
-    """The numbers that eight digits each write, the first in the lowest byte; None if any byte is no digit."""
+    """The numbers of eight digits each, the first in the lowest byte; None if any byte is not a digit."""
     digits = words ^ _ZEROS
-    # Above 9 is what has one of the high four bits set, or has it after 6 is added.
+    # A byte above 9 has one of the high four bits set, before or after 6 is added.
     high = np.uint64(0xF0F0F0F0F0F0F0F0)
     if ((digits | (digits + np.uint64(0x0606060606060606))) & high).any():
         return None
-    # Neighbours are joined: digits to pairs, pairs to fours, fours to all eight.
+    # Join digits to pairs, pairs to fours, fours to eight.
     for power, bits, kept in _JOINS:
         following = digits >> bits
         digits *= power
@@ -168,11 +168,11 @@ def _eight_digits(words: NDArray[np.uint64]) -> NDArray[np.uint64] | None:
 
 
 def parse_ipv4(spans: Spans) -> NDArray[np.uint8] | None:
-    """Addresses as `10.0.0.1`, shape (n, 4), or None if any text is something else: leading zeros are."""
+    """IPv4 addresses, shape (n, 4), or None if any text has another form, such as leading zeros."""
     count = len(spans)
     if not count or int(spans.lengths.min()) < 7 or int(spans.lengths.max()) > 15:
         return None
-    # One more byte than the longest has: where the octet before the first would end.
+    # One byte more than the longest text: the end of the octet before the first.
     text = spans.last(16)
     dots = np.flatnonzero(text == ord("."))
     base = np.arange(0, count * 16, 16, dtype=np.int64)
@@ -181,37 +181,37 @@ def parse_ipv4(spans: Spans) -> NDArray[np.uint8] | None:
     ends = np.empty((4, count), np.int64)
     ends[:3] = dots.reshape(count, 3).T
     ends[3] = base + 16
-    found = np.empty((count, 4), np.uint8)
+    addresses = np.empty((count, 4), np.uint8)
     digits = text.ravel() - np.uint8(_ZERO)
     before = base + (15 - spans.lengths)
     for octet, end in enumerate(ends):
         length = end - before - 1
         if int(length.min()) < 1 or int(length.max()) > 3:
             return None
-        one = digits[end - 1]
-        ten = digits[end - 2] * (length > 1)
-        hundred = digits[end - 3] * (length > 2)
-        if max(int(one.max()), int(ten.max()), int(hundred.max())) > 9:
+        ones = digits[end - 1]
+        tens = digits[end - 2] * (length > 1)
+        hundreds = digits[end - 3] * (length > 2)
+        if max(int(ones.max()), int(tens.max()), int(hundreds.max())) > 9:
             return None
-        value = one + np.uint16(10) * ten + np.uint16(100) * hundred
-        # Without leading zeros, a number has as many digits as it takes.
+        value = ones + np.uint16(10) * tens + np.uint16(100) * hundreds
+        # The value gives the number of digits, unless there are leading zeros.
         if int(value.max()) > 255 or (length != 1 + (value > 9) + (value > 99)).any():
             return None
-        found[:, octet] = value
+        addresses[:, octet] = value
         before = end
-    return found
+    return addresses
 
 
 def split_last(spans: Spans, separator: str, longest: int) -> tuple[Spans, Spans] | None:
-    """What is before and after the last `separator`, which has at most `longest` (below 8) bytes after it.
+    """The texts before and after the last `separator`, with at most `longest` (below 8) bytes after it.
 
-    None where a text has no such.
+    None if any text has no such separator.
     """
     if not len(spans):
         return None
-    found = spans.last(longest + 1) == ord(separator)
-    if not found.any(axis=1).all():
+    is_separator = spans.last(longest + 1) == ord(separator)
+    if not is_separator.any(axis=1).all():
         return None
-    after = (found[:, ::-1].argmax(axis=1)).astype(np.int32)
+    after = (is_separator[:, ::-1].argmax(axis=1)).astype(np.int32)
     at = spans.ends - after
     return spans.cut(spans.starts, at - np.int32(1)), spans.cut(at, spans.ends)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import binascii
+import re
 from collections.abc import Sequence
-from typing import Final
+from typing import ClassVar, Final
 
 import numpy as np
 
@@ -12,17 +13,19 @@ from provisioner.codec.scalar import ScalarType
 from provisioner.model.types import Bytes, InvalidTextError, Value, shown
 
 HEX: Final = "hex:"
-"""What stands before the hex digits of a `char[N]` whose bytes are no text."""
+"""The prefix of the hex digits of a `char[N]` whose bytes are not text."""
 
 BASE64: Final = "base64:"
 
 
 class Char(ScalarType, frozen=True):
-    """`char[N]`: UTF-8, filled up with NUL. All N bytes may be text, with no NUL to end it.
+    """`char[N]`: UTF-8, padded with NUL. All N bytes can be text, without a NUL at the end.
 
-    Live bytes that no text gives (not UTF-8, or a NUL before the end) are written `hex:6100ff`, and so may a user; a
-    text that itself begins with `hex:` is written in the same way.
+    Live bytes that are not such a text (not UTF-8, or a NUL before the end) are written `hex:6100ff`, which a user can
+    write too. So is a text that begins with `hex:`.
     """
+
+    IS_TEXT: ClassVar = True
 
     length: int
 
@@ -39,13 +42,13 @@ class Char(ScalarType, frozen=True):
             data = _from_hex(text.removeprefix(HEX), text)
         else:
             if "\0" in text:
-                raise InvalidTextError(f"{shown(text)} has a NUL in it, which would end the text")
+                raise InvalidTextError(f"{shown(text)} contains a NUL character, which ends a text in C")
             try:
                 data = text.encode()
             except UnicodeEncodeError:
-                raise InvalidTextError(f"{shown(text)} is no Unicode text") from None
+                raise InvalidTextError(f"{shown(text)} is not valid Unicode") from None
         if len(data) > self.length:
-            raise InvalidTextError(f"{shown(text)} is {len(data)} bytes and does not fit {self.describe()}")
+            raise InvalidTextError(f"{shown(text)} has {len(data)} bytes and does not fit {self.describe()}")
         return data.ljust(self.length, b"\0")
 
     def parse_all(self, texts: Sequence[str]) -> Bytes | None:
@@ -80,14 +83,19 @@ def _from_hex(digits: str, text: str) -> bytes:
         data = bytes.fromhex(digits)
     except ValueError:
         data = b""
-    # `fromhex` skips white space, which is not taken here.
+    # `fromhex` skips white space, which is not valid here.
     if 2 * len(data) != len(digits):
-        raise InvalidTextError(f"{shown(text)} is not an even number of hex digits")
+        plain = re.sub(r"[\s:.-]", "", digits)
+        if re.fullmatch(r"(?:[0-9A-Fa-f]{2})+", plain):
+            raise InvalidTextError(f"{shown(text)} has characters between its hex digits", f"write {plain}")
+        if re.fullmatch(r"[0-9A-Fa-f]+", digits):
+            raise InvalidTextError(f"{shown(text)} has an odd number of hex digits", "write two digits for each byte")
+        raise InvalidTextError(f"{shown(text)} is not hexadecimal", "write two hex digits for each byte: 0x0a1b")
     return data
 
 
 class HexBytes(ScalarType, frozen=True):
-    """`bytes[N]`: exactly N bytes as hex digits, after `0x` or bare, or as `base64:...`. Decoded is `0x...`."""
+    """`bytes[N]`: exactly N bytes as hex digits with or without `0x`, or as `base64:...`. Decoded to `0x...`."""
 
     length: int
 
@@ -104,11 +112,11 @@ class HexBytes(ScalarType, frozen=True):
             try:
                 data = binascii.a2b_base64(text.removeprefix(BASE64), strict_mode=True)
             except ValueError:
-                raise InvalidTextError(f"{shown(text)} is not base64") from None
+                raise InvalidTextError(f"{shown(text)} is not valid base64") from None
         else:
             data = _from_hex(text.removeprefix("0x"), text)
         if len(data) != self.length:
-            raise InvalidTextError(f"{shown(text)} is {len(data)} bytes, not {self.length}")
+            raise InvalidTextError(f"{shown(text)} has {len(data)} bytes, not {self.length}")
         return data
 
     def parse_all(self, texts: Sequence[str]) -> Bytes | None:

@@ -1,4 +1,4 @@
-"""Integers with a unit: durations (`10ms`) and sizes (`64KiB`), held as a count of the type's own unit."""
+"""Integers with a unit: durations (`10ms`) and sizes (`64KiB`), stored as a count of the unit of the type."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from typing import Final
 from provisioner.codec.integer import Integer, parse_number
 from provisioner.codec.scalar import ScalarType
 from provisioner.codec.spans import Spans
-from provisioner.model.errors import did_you_mean
 from provisioner.model.types import Bytes, InvalidTextError, Value, shown
 
 DURATIONS: Final = {
@@ -28,13 +27,32 @@ SIZES: Final = {"B": 1} | {
 }
 UNITS: Final = (*DURATIONS, *SIZES)
 
+_ALIASES: Final = {
+    word: unit
+    for unit, words in {
+        "us": "usec usecs microsecond microseconds \u00b5s \u03bcs",
+        "ms": "msec msecs millisecond milliseconds",
+        "s": "sec secs second seconds",
+        "min": "m mins minute minutes",
+        "h": "hr hrs hour hours",
+        "d": "day days",
+        "B": "b byte bytes",
+        "KiB": "ki kib",
+        "MiB": "mi mib",
+        "GiB": "gi gib",
+        "TiB": "ti tib",
+    }.items()
+    for word in words.split()
+}
+"""Other words for these units, in lower case. `k` and `kb` are not among them: they can mean 1000 or 1024."""
+
 _TEXT = re.compile(r"(-?[0-9][0-9.:_]*) ?([A-Za-z]+)", re.ASCII)
 
 
 class Quantity(ScalarType, frozen=True):
-    """A count of `unit` in `base`. Text is a number with any unit of the same kind, or a bare count of `unit`.
+    """A count of `unit` in `base`. Text is a number with any unit of the same kind, or a count of `unit` without one.
 
-    What is no whole number of `unit` is refused. Decoded is the text in the largest unit that is exact.
+    A text that is not a whole number of `unit` is invalid. Decoded to the largest unit that is exact.
     """
 
     base: Integer
@@ -59,22 +77,30 @@ class Quantity(ScalarType, frozen=True):
         digits, unit = match.groups()
         factor = self._scale.get(unit)
         if factor is None:
-            known = did_you_mean(unit, self._scale, "known: " + ", ".join(self._scale))
-            raise InvalidTextError(f"`{unit}` in {shown(text)} is no unit of {self._kind}", known)
+            raise InvalidTextError(
+                f"`{unit}` in {shown(text)} is not a unit of {self._kind}", self._meant(digits, unit)
+            )
         if "." in digits:
-            raise InvalidTextError(f"{shown(text)} is a fraction", "write a whole number of a smaller unit")
+            raise InvalidTextError(f"{shown(text)} is not a whole number", "write a whole number of a smaller unit")
         count, rest = divmod(parse_number(digits) * factor, self._scale[self.unit])
         if rest:
-            raise InvalidTextError(
-                f"{shown(text)} is no whole number of {self.unit}", f"the type counts in {self.unit}"
-            )
+            what = f"{shown(text)} is not a whole number of {self.unit}, the unit of the type"
+            raise InvalidTextError(what)
         return self.base.pack(count, text)
 
     def _bare(self, text: str) -> int:
         try:
             return parse_number(text)
-        except InvalidTextError as refused:
-            raise InvalidTextError(refused.what, f"write a whole number with a unit, as 10{self.unit}") from None
+        except InvalidTextError as error:
+            hint = f"write a whole number with a unit, such as 10{self.unit}"
+            raise InvalidTextError(error.what, hint, id=error.id) from None
+
+    def _meant(self, digits: str, unit: str) -> str:
+        """The hint for an unknown unit: an alias is replaced, as the nearest known word can have another meaning."""
+        alias = _ALIASES.get(unit.lower() if len(unit) > 1 else unit, "")
+        if alias in self._scale:
+            return f"write {digits}{alias}"
+        return "known: " + ", ".join(self._scale)
 
     def parse_all(self, texts: Sequence[str]) -> Bytes | None:
         return self.base.parse_all(texts)

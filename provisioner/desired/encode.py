@@ -1,6 +1,6 @@
-"""From a spec to the desired state: what users wrote becomes the kernel's bytes. Pure.
+"""From a spec to the desired state in the kernel's bytes. Pure.
 
-Object files and tables come in as values that others have read; every problem of every map is told in one run.
+The caller reads object files and tables. One run reports the problems of all maps.
 """
 
 from __future__ import annotations
@@ -67,13 +67,13 @@ def encode(
     lookups: Mapping[str, Lookup],
     problems: Problems,
 ) -> DesiredState:
-    """The desired state of `spec`. Raises InputError with all that was found, what `problems` held before included."""
+    """The desired state of `spec`. Raises InputError with all problems, including those in `problems` before."""
     settled = configured(spec, host, objects, problems)
     resolver = Resolver(spec, host, {name: info for name, (info, _) in settled.items()}, btf, lookups, problems)
     encoder = Encoder(spec, host, read_table, resolver, problems)
-    found = [encoder.outer(one) for one in spec.outer_maps.values()]
-    found += [encoder.plain(one) for one in spec.maps.values()]
-    maps = {one.name: one for one in found if one is not None}
+    encoded = [encoder.outer(outer) for outer in spec.outer_maps.values()]
+    encoded += [encoder.plain(plain) for plain in spec.maps.values()]
+    maps = {desired.name: desired for desired in encoded if desired is not None}
     resolver.unused_types()
     loaded = {
         name: with_variables(
@@ -88,7 +88,7 @@ def encode(
 
 
 class Encoder:
-    """Encodes one spec's maps; what is wrong goes to `problems`, and the map concerned is None."""
+    """Encodes the maps of one spec. Errors go to `problems`, and the result for that map is None."""
 
     def __init__(
         self,
@@ -104,61 +104,61 @@ class Encoder:
         self._resolver = resolver
         self._problems = problems
 
-    def plain(self, one: PlainMap) -> DesiredMap | None:
-        resolved = self._resolver.plain(one)
+    def plain(self, plain: PlainMap) -> DesiredMap | None:
+        resolved = self._resolver.plain(plain)
         if resolved is None:
             return None
-        contents = one.policy.contents or (Contents.EXACT if one.entries is not None else Contents.IGNORE)
-        group = Group(resolved.shape.max_entries, one.where, lambda: one.name, contents is Contents.PRESENT)
-        owned = self._owned(one.policy, resolved.key, one.name)
-        gatherer = EntryEncoder(resolved.key, resolved.value, local := Problems())
-        gatherer.take([EntrySource(self._chunks(one.entries), 0, group.address)])
-        encoded = self._encode(gatherer.finish(), [group], resolved, owned, local)
+        contents = plain.policy.contents or (Contents.EXACT if plain.entries is not None else Contents.IGNORE)
+        group = Group(resolved.shape.max_entries, plain.where, lambda: plain.name, contents is Contents.PRESENT)
+        owned = self._owned(plain.policy, resolved.key, plain.name)
+        encoder = EntryEncoder(resolved.key, resolved.value, local := Problems())
+        encoder.take([EntrySource(self._chunks(plain.entries), 0, group.address)])
+        encoded = self._encode(encoder.finish(), [group], resolved, owned, local)
         if isinstance(resolved.value, ProgramRef) and contents is not Contents.IGNORE:
-            definition = self._resolver.definition(one)
-            encoded = jumps.with_presets(encoded, one, resolved.value, definition, self._problems)
+            definition = self._resolver.definition(plain)
+            encoded = jumps.with_presets(encoded, plain, resolved.value, definition, self._problems)
         slots = DesiredSlots(
             np.zeros((1, 0), np.uint8),
             np.array([resolved.shape.max_entries], np.uint32),
             np.array([CONTENTS.index(contents)], np.uint8),
             np.array([-1], np.int32),
-            (one.where,),
+            (plain.where,),
         )
-        desired = self._desired(one, resolved, None, slots, encoded)
-        return replace(desired, owned=owned, filled_flags=one.fields.filled_flags)
+        desired = self._desired(plain, resolved, None, slots, encoded)
+        return replace(desired, owned=owned, filled_flags=plain.fields.filled_flags)
 
-    def outer(self, one: OuterMap) -> DesiredMap | None:
-        template = self._spec.inner_templates.get(one.inner)
-        resolved = self._resolver.outer(one)
+    def outer(self, outer: OuterMap) -> DesiredMap | None:
+        template = self._spec.inner_templates.get(outer.inner)
+        resolved = self._resolver.outer(outer)
         if template is None or resolved is None or resolved.outer_key is None:
             return None
-        shared = [other for other in self._spec.shared_inner_maps.values() if other.inner == one.inner]
-        writer = SlotWriter(one, template, resolved, shared, self._host, self._problems)
-        owned = self._owned(one.policy, resolved.outer_key, one.name)
+        shared = [other for other in self._spec.shared_inner_maps.values() if other.inner == outer.inner]
+        writer = SlotWriter(outer, template, resolved, shared, self._host, self._problems)
+        owned = self._owned(outer.policy, resolved.outer_key, outer.name)
         owned_entries = self._owned(template.policy, resolved.key, template.name)
-        written, encoded = self._contents(one, writer, shared, resolved, owned, owned_entries)
+        written, encoded = self._contents(outer, writer, shared, resolved, owned, owned_entries)
         slots, order = written.in_reading_order(resolved.outer_key)
         own = len(shared) + written.owner[order]
         picked = np.where(slots.shared >= 0, slots.shared, own)
         table = replace(encoded.entries, starts=encoded.entries.starts[picked], counts=encoded.entries.counts[picked])
         policy = OuterPolicy(
             resolved.outer_key,
-            one.inner,
-            one.extra_inner_maps,
+            outer.inner,
+            outer.extra_inner_maps,
             tuple(other.name for other in shared),
             owned,
             template.where,
-            presets=self._presets(one, slots.keys),
+            presets=self._presets(outer, slots.keys),
         )
-        desired = self._desired(one, resolved, policy, slots, Encoded(table, encoded.sources))
+        desired = self._desired(outer, resolved, policy, slots, Encoded(table, encoded.sources))
         return replace(
             desired,
-            update=one.policy.update or template.policy.update or Update.AUTO,
-            on_replace=one.policy.on_replace or template.policy.on_replace,
+            update=outer.policy.update or template.policy.update or Update.AUTO,
+            on_replace=outer.policy.on_replace or template.policy.on_replace,
             owned=owned_entries,
             filled_flags=template.fields.filled_flags,
-            prevent_destroy=one.prevent_destroy or template.prevent_destroy,
-            limits=one.limits,
+            prevent_destroy=outer.prevent_destroy or template.prevent_destroy,
+            limits=outer.limits,
         )
 
     def _presets(self, one: OuterMap, listed: Bytes) -> Bytes | None:
@@ -173,71 +173,72 @@ class Encoder:
 
     def _contents(
         self,
-        one: OuterMap,
+        outer: OuterMap,
         writer: SlotWriter,
         shared: Sequence[SharedInnerMap],
         resolved: ResolvedMap,
         owned: tuple[OwnedRange, ...],
         owned_entries: tuple[OwnedRange, ...],
     ) -> tuple[Written, Encoded]:
-        """The slots of `one` and the entries of each, by group: those of the shared inner maps come first."""
+        """The slots of an outer map and their entries by group; the groups of shared inner maps come first."""
         assert resolved.outer_key is not None
-        gatherer = EntryEncoder(resolved.key, resolved.value, local := Problems())
+        encoder = EntryEncoder(resolved.key, resolved.value, local := Problems())
         groups = [self._shared_group(other, resolved, writer.contents) for other in shared]
-        gatherer.take(
+        encoder.take(
             EntrySource(self._chunks(other.entries), number, groups[number].address)
             for number, other in enumerate(shared)
         )
         base = len(shared)
-        if isinstance(one.inner_maps, TableRef):
-            written, rows = self._keyed(one.inner_maps, one, writer, gatherer, resolved.outer_key, base, owned)
-            groups += self._groups(one, writer, written)
+        if isinstance(outer.inner_maps, TableRef):
+            written, rows = self._keyed(outer.inner_maps, outer, writer, encoder, resolved.outer_key, base, owned)
+            groups += self._groups(outer, writer, written)
         else:
-            written = writer.write(one.inner_maps, owned)
-            groups += (own := self._groups(one, writer, written))
-            gatherer.take(
+            written = writer.write(outer.inner_maps, owned)
+            groups += (own := self._groups(outer, writer, written))
+            encoder.take(
                 EntrySource(self._chunks(inner.entries), base + number, own[number].address)
-                for number, inner in enumerate(one.inner_maps)
+                for number, inner in enumerate(outer.inner_maps)
             )
-            rows = gatherer.finish()
+            rows = encoder.finish()
         return written, self._encode(rows, groups, resolved, owned_entries, local)
 
     def _keyed(
         self,
         table: TableRef,
-        one: OuterMap,
+        outer_map: OuterMap,
         writer: SlotWriter,
-        gatherer: EntryEncoder,
+        encoder: EntryEncoder,
         outer: Type,
         base: int,
         owned: tuple[OwnedRange, ...],
     ) -> tuple[Written, EncodedRows]:
-        """One table that fills many inner maps: each row says which by its outer key; groups begin with `base`."""
-        keys = gatherer.take_keyed(self._chunks(table), outer, one.name, writer.address)
-        rows = gatherer.finish()
+        """A table that fills many inner maps: each row has an outer key. The groups begin at `base`."""
+        keys = encoder.take_keyed(self._chunks(table), outer, outer_map.name, writer.address)
+        rows = encoder.finish()
         first, number = entry_table.distinct(keys)
         number += base
         rows.group[len(rows.group) - len(number) :] = number
         return writer.write_keyed(keys[first], table.where, owned), rows
 
     @staticmethod
-    def _groups(one: OuterMap, writer: SlotWriter, written: Written) -> list[Group]:
+    def _groups(outer: OuterMap, writer: SlotWriter, written: Written) -> list[Group]:
         key_of = dict(zip(written.owner.tolist(), range(len(written.owner)), strict=True))
         groups = []
         for number, inner in enumerate(written.inners):
             at = key_of.get(number)
-            address = (lambda: one.name) if at is None else partial(writer.address, written.keys[at : at + 1])
+            address = (lambda: outer.name) if at is None else partial(writer.address, written.keys[at : at + 1])
             groups.append(Group(inner.capacity, inner.where, address, inner.contents is Contents.PRESENT))
         return groups
 
-    def object(self, one: BpfObject, info: ObjectInfo, maps: Mapping[str, DesiredMap]) -> DesiredObject:
-        """The object with the shape of each of its maps, and a dummy inner map for each outer one that is declared."""
-        for program in (*one.programs, *one.left_out):
+    def object(self, declared_object: BpfObject, info: ObjectInfo, maps: Mapping[str, DesiredMap]) -> DesiredObject:
+        """The object with the shapes of its maps, and a dummy inner map for each declared outer map."""
+        for program in (*declared_object.programs, *declared_object.left_out):
             if program.name not in info.programs:
                 self._problems.add(
-                    f"object `{one.name}` has no program `{program.name}`",
+                    f"object `{declared_object.name}` has no program `{program.name}`",
                     program.where,
                     did_you_mean(program.name, info.programs),
+                    id="unknown-program",
                 )
         shapes: dict[str, MapShape] = {}
         templates: dict[str, MapShape] = {}
@@ -245,7 +246,7 @@ class Encoder:
             if definition.internal:
                 continue
             declared = maps.get(name)
-            mine = declared is not None and declared.object == one.name
+            mine = declared is not None and declared.object == declared_object.name
             shapes[name] = declared.shape if declared is not None and mine else definition.shape
             if not definition.shape.is_outer:
                 continue
@@ -253,60 +254,64 @@ class Encoder:
                 templates[name] = declared.entry_shape
             elif definition.inner is None and name not in self._spec.outer_maps:
                 self._problems.add(
-                    f"map `{name}` of object `{one.name}` has no inner map, and the spec gives it no template",
-                    one.where,
-                    f"declare `{name}` under `outer_maps`, with `object: {one.name}` and `inner:`",
+                    f"outer map `{name}` of object `{declared_object.name}` has no inner template",
+                    declared_object.where,
+                    f"declare `{name}` under `outer_maps` with `object: {declared_object.name}` and `inner:`",
+                    id="missing-field",
                 )
-        programs = tuple(self._program(program, one, info) for program in one.programs)
-        helpers = jumps.unlisted_programs(one, info)
+        where = declared_object.where
+        programs = tuple(self._program(program, declared_object, info) for program in declared_object.programs)
+        helpers = jumps.unlisted_programs(declared_object, info)
         presets = {each.name: frozenset(each.presets) for each in info.maps.values() if each.presets}
-        made = DesiredObject(one.name, info.file, info.digest, programs, shapes, templates, one.where)
+        made = DesiredObject(declared_object.name, info.file, info.digest, programs, shapes, templates, where)
         return replace(made, helpers=helpers, presets=presets)
 
-    def _program(self, program: Program, one: BpfObject, info: ObjectInfo) -> DesiredProgram:
+    def _program(self, program: Program, declared_object: BpfObject, info: ObjectInfo) -> DesiredProgram:
         attachment, definition = program.attach, info.programs.get(program.name)
         if attachment is not None and definition is not None:
             attachment, why = attach.of_program(attachment, definition)
             if why:
                 hint = "write `attach:` with xdp, tcx, cgroup or netns, or leave it out"
-                self._problems.add(why, attachment.where, hint, f"{one.name}.{program.name}", id="attach-unsupported")
+                self._problems.add(
+                    why, attachment.where, hint, f"{declared_object.name}.{program.name}", id="attach-unsupported"
+                )
         return DesiredProgram(program.name, program.pin, attachment, program.where, program.settings)
 
     def _desired(
         self,
-        one: PlainMap | OuterMap,
+        declared: PlainMap | OuterMap,
         resolved: ResolvedMap,
         outer: OuterPolicy | None,
         slots: DesiredSlots,
         encoded: Encoded,
     ) -> DesiredMap:
         return DesiredMap(
-            name=one.name,
+            name=declared.name,
             shape=resolved.shape,
             entry_shape=resolved.entry_shape,
             outer=outer,
-            object=one.object,
-            adopted=one.pin.text if one.pin is not None else None,
+            object=declared.object,
+            adopted=declared.pin.text if declared.pin is not None else None,
             key=resolved.key,
             value=resolved.value,
             slots=slots,
             entries=encoded.entries,
             sources=encoded.sources,
-            update=one.policy.update or Update.IN_PLACE,
-            on_replace=one.policy.on_replace,
+            update=declared.policy.update or Update.IN_PLACE,
+            on_replace=declared.policy.on_replace,
             owned=(),
             limits=None,
-            prevent_destroy=one.prevent_destroy,
-            after=tuple(scalar.text or "" for scalar in one.after),
-            where=one.where,
+            prevent_destroy=declared.prevent_destroy,
+            after=tuple(scalar.text or "" for scalar in declared.after),
+            where=declared.where,
         )
 
     def _owned(self, policy: Policy, key: Type, address: str) -> tuple[OwnedRange, ...]:
-        found = (number_range(one, key, self._host, self._problems, address) for one in policy.owned_keys)
-        return tuple(one for one in found if one is not None)
+        ranges = (number_range(owned, key, self._host, self._problems, address) for owned in policy.owned_keys)
+        return tuple(numbers for numbers in ranges if numbers is not None)
 
     def _chunks(self, entries: Entries | None) -> Iterator[RawChunk]:
-        """Entries as text; those of a file are read as they are asked for."""
+        """Entries as text; a file is read when its entries are needed."""
         match entries:
             case None:
                 return

@@ -1,4 +1,4 @@
-"""From columns of text to an entry table: typed, sorted and checked, each problem told at its own place. Pure."""
+"""From encoded rows to an entry table: sorted and checked, with each problem at its place. Pure."""
 
 from __future__ import annotations
 
@@ -16,12 +16,13 @@ from provisioner.model.errors import Problems
 from provisioner.model.location import Location
 from provisioner.model.map_shape import MapShape
 from provisioner.model.types import Type
+from provisioner.model.words import plural
 
 
 class Group(msgspec.Struct, frozen=True):
-    """One inner map's contents; several slots point to one group where they are a range or a shared inner map.
+    """The contents of one inner map. All slots of a range or a shared inner map have the same group.
 
-    `keep_zero` keeps an array's entries of zero, which otherwise say no more than leaving them out.
+    `keep_zero` keeps the entries of an array that are zero, which otherwise mean the same as no entry.
     """
 
     capacity: int
@@ -46,7 +47,7 @@ def encode_entries(
     byteorder: str,
     owned: Sequence[tuple[int, int]] = (),
 ) -> Encoded:
-    """Every group's entries as one table. Problems: keys that stand twice, too many of them, out of range."""
+    """The entries of all groups as one table. Problems: duplicate keys, too many entries, indexes out of range."""
     order = entry_table.sort_by_slot(rows.group, rows.keys)
     checks = _Checks(rows, groups, key, problems)
     if shape.is_array:
@@ -60,16 +61,16 @@ def encode_entries(
 
 
 class _Checks(msgspec.Struct, frozen=True):
-    """What can be wrong with entries whose keys are readable; each problem is told at its row."""
+    """The checks of entries whose keys are valid; each problem is at its row."""
 
     raw: EncodedRows
     groups: Sequence[Group]
     key: Type
     problems: Problems
 
-    def _tell(self, row: int, what: str, hint: str) -> None:
+    def _add(self, row: int, what: str, hint: str, *, id: str) -> None:
         address = self.groups[int(self.raw.group[row])].address()
-        self.problems.add(what, self.raw.where(row), hint, address)
+        self.problems.add(what, self.raw.where(row), hint, address, id=id)
 
     def _key(self, row: int) -> str:
         return display(self.key, self.raw.keys[row])
@@ -81,36 +82,39 @@ class _Checks(msgspec.Struct, frozen=True):
         capacity = np.array([group.capacity for group in self.groups], np.int64)[self.raw.group[rows]]
         for row in rows[index[rows] >= capacity][:MAX_PROBLEMS].tolist():
             limit = self.groups[int(self.raw.group[row])].capacity
-            hint = f"indexes go from 0 to {limit - 1}; raise max_entries, or leave the entry out"
-            self._tell(row, f"index {self._key(row)} is out of range: max_entries is {limit}", hint)
+            hint = f"use an index from 0 to {limit - 1}, or raise max_entries"
+            self._add(row, f"index {self._key(row)} is out of range: max_entries is {limit}", hint, id="out-of-range")
 
     def counts(self) -> None:
-        """Maps with more entries than they have room for."""
+        """Maps with more entries than max_entries."""
         counts = np.bincount(self.raw.group, minlength=len(self.groups))
         capacity = np.array([group.capacity for group in self.groups], np.int64)
         for number in np.flatnonzero(counts > capacity)[:MAX_PROBLEMS].tolist():
             group = self.groups[number]
-            what = f"{counts[number]:,} entries do not fit: max_entries is {group.capacity:,}"
-            hint = f"write `max_entries: {counts[number]}` or more, or take entries away"
-            self.problems.add(what, group.where, hint, group.address())
+            what = (
+                f"the map has {plural(int(counts[number]), 'entry', 'entries')}, and max_entries is {group.capacity:,}"
+            )
+            hint = f"write `max_entries: {counts[number]}` or more, or remove entries"
+            self.problems.add(what, group.where, hint, group.address(), id="too-many-entries")
 
     def duplicates(self, order: Index) -> None:
-        """Keys that stand twice in one map; `order` is that of `sort_by_slot`."""
+        """Duplicate keys in one map; `order` is that of `sort_by_slot`."""
         first, second = entry_table.duplicates(self.raw.group[order], self.raw.keys[order])
-        for one, other in zip(order[first[:MAX_PROBLEMS]].tolist(), order[second[:MAX_PROBLEMS]].tolist(), strict=True):
-            earlier, later = sorted((one, other), key=lambda row: self.raw.where(row))
+        pairs = np.stack((order[first[:MAX_PROBLEMS]], order[second[:MAX_PROBLEMS]]), axis=1)
+        for pair in pairs.tolist():
+            earlier, later = sorted(pair, key=self.raw.where)
             place, again = self.raw.where(earlier), self.raw.where(later)
             first_in = str(place) if place.short() == again.short() else place.short()
-            what = f"key {self._key(later)} stands twice: first in {first_in}"
-            self._tell(later, what, "a map holds a key once: remove one of the two")
+            what = f"duplicate key {self._key(later)} (first at {first_in})"
+            self._add(later, what, "remove one of the two", id="duplicate-key")
 
     def owned(self, ranges: Sequence[tuple[int, int]]) -> None:
-        """Keys outside of those that are ours."""
+        """Keys outside of `owned_keys`."""
         rows = np.flatnonzero(self.raw.sound)
         foreign = rows[~entry_table.within(self.raw.keys[rows], self.key.number_order, ranges)]
         for row in foreign[:MAX_PROBLEMS].tolist():
-            hint = "widen `owned_keys`, or leave the entry to its owner"
-            self._tell(row, f"key {self._key(row)} is outside of the keys that are ours", hint)
+            hint = "extend `owned_keys`, or remove the entry"
+            self._add(row, f"key {self._key(row)} is outside of `owned_keys`", hint, id="key-not-owned")
 
 
 def _table(raw: EncodedRows, order: Index, groups: Sequence[Group], shape: MapShape) -> Encoded:
@@ -120,7 +124,7 @@ def _table(raw: EncodedRows, order: Index, groups: Sequence[Group], shape: MapSh
     counts = np.bincount(raw.group[order], minlength=len(groups)).astype(np.int64)
     starts = np.cumsum(counts) - counts
     files = raw.files or ("",)
-    if len(order) == len(raw.group) and (order[1:] > order[:-1]).all():  # as they were written
+    if len(order) == len(raw.group) and (order[1:] > order[:-1]).all():  # already in order
         return Encoded(EntryTable(starts, counts, raw.keys, raw.values), Sources(files, raw.file, raw.line))
     table = EntryTable(starts, counts, raw.keys[order], raw.values[order])
     return Encoded(table, Sources(files, raw.file[order], raw.line[order]))

@@ -1,4 +1,4 @@
-"""From the names of spec files to the desired state: read, check, encode; all problems are told at once."""
+"""From the names of spec files to the desired state: read, check and encode, with all problems in one error."""
 
 from __future__ import annotations
 
@@ -32,12 +32,9 @@ from provisioner.model.tree import RawChunk
 from provisioner.model.type_expr import BtfType
 from provisioner.observed import pinned_btf
 
-_BINARY = frozenset({"parquet", ".parquet", "raw", ".bin"})
-"""Formats and suffixes of tables that have no lines."""
-
 
 class SpecError(InputError):
-    """Problems of a spec, with the document that they stand in, so that a message can show the lines."""
+    """Problems of a spec, with the document, so that a message can show lines."""
 
     def __init__(self, error: ProvisionerError, source: Document) -> None:
         super().__init__(*error.problems)
@@ -56,9 +53,9 @@ def load(
     read_btf: Callable[[str], bytes] = pinned_btf.read,
     contents: bool = True,
 ) -> tuple[Document, Spec, DesiredState]:
-    """What `api.load` puts together; `read_btf` gives a live map's BTF by its pin.
+    """The document, spec and desired state of `paths`; `read_btf` returns the BTF of a live map by its pin.
 
-    Raises SpecError with all problems of all files in one go.
+    Raises SpecError with the problems of all files.
     """
     problems = Problems()
     files: list[Path | Literal["-"]] = ["-" if path == "-" else Path(path) for path in paths]
@@ -67,10 +64,10 @@ def load(
     )
     problems.settle()
     tables: dict[str, SourceFile] = {}
-    asked: list[TableRef] = []
+    read_tables: list[TableRef] = []
 
     def read_table(table: TableRef) -> Iterator[RawChunk]:
-        asked.append(table)
+        read_tables.append(table)
         return _table(table, roots, problems, inputs, tables)
 
     try:
@@ -91,81 +88,81 @@ def load(
         )
     except InputError as error:
         raise SpecError(error, replace(source, files={**source.files, **tables})) from error
-    return source, spec, _marked(desired, source, asked) if source.overlays else desired
+    return source, spec, _marked(desired, source, read_tables) if source.overlays else desired
 
 
 def _marked(desired: DesiredState, source: Document, tables: Iterable[TableRef]) -> DesiredState:
-    """`desired` with the knowledge which of its values come from overlays, and from tables that they name."""
-    found = overlaid.find(source.tree, source.overlays)
-    named = [table.file for table in tables if found.told(table.file.where)]
-    found = replace(found, files=found.files.union(str(beside(file.where.file, file.text or "")) for file in named))
-    maps = {name: replace(one, sources=replace(one.sources, overlays=found)) for name, one in desired.maps.items()}
-    return replace(desired, maps=maps, overlays=found)
+    """`desired` with the places of the values that come from overlays, and from tables that they name."""
+    over = overlaid.find(source.tree, source.overlays)
+    named = [table.file for table in tables if over.place(table.file.where)]
+    over = replace(over, files=over.files.union(str(beside(file.where.file, file.text or "")) for file in named))
+    maps = {name: replace(each, sources=replace(each.sources, overlays=over)) for name, each in desired.maps.items()}
+    return replace(desired, maps=maps, overlays=over)
 
 
 def _objects(
     spec: Spec, roots: tuple[Path, ...] | None, problems: Problems, inputs: Inputs
 ) -> Iterable[tuple[str, ObjectInfo]]:
-    """Each object file that can be read; a problem is told at the line that names the file.
+    """The object files that can be read; a problem is at the line that names the file.
 
-    Objects are built in a folder beside the specs as often as in one below (`../bpf/router.bpf.o`): both are inside.
+    A directory beside that of the spec (`../bpf/router.bpf.o`) counts as inside of the project too.
     """
-    for name, one in spec.objects.items():
-        if not one.file.text:  # the schema says so
+    for name, declared in spec.objects.items():
+        if not declared.file.text:  # reported by the schema
             continue
-        path = beside(one.file.where.file, one.file.text or "")
+        path = beside(declared.file.where.file, declared.file.text or "")
         near = None if roots is None else (*roots, *(root.parent for root in roots))
-        if near is not None and not document.is_inside(path, one.file, near, problems):
+        if near is not None and not document.is_inside(path, declared.file, near, problems):
             continue
         inputs.note(path)
         try:
             yield name, inspect(InputFile(path, OBJECT, near))
         except InputError as error:
-            problems.extend(replace(problem, where=one.file.where, address=name) for problem in error.problems)
+            problems.extend(replace(problem, where=declared.file.where, address=name) for problem in error.problems)
 
 
 def _btf(
     spec: Spec, objects: Mapping[str, ObjectInfo], read_btf: Callable[[str], bytes], problems: Problems
 ) -> dict[str, BtfTypes]:
-    """The BTF that types may come from: that of the objects, and of the kernel and of live maps that the spec names."""
-    found = {name: BtfTypes(info.btf) for name, info in objects.items() if info.btf}
-    read_host_btf(btf_types(spec), found, read_btf, problems)
-    return found
+    """The BTF that types can come from: of the objects, and of the kernel and live maps that the spec names."""
+    btf = {name: BtfTypes(info.btf) for name, info in objects.items() if info.btf}
+    read_host_btf(btf_types(spec), btf, read_btf, problems)
+    return btf
 
 
 def read_host_btf(
-    wanted: Iterable[BtfType], found: dict[str, BtfTypes], read_btf: Callable[[str], bytes], problems: Problems
+    types: Iterable[BtfType], btf: dict[str, BtfTypes], read_btf: Callable[[str], bytes], problems: Problems
 ) -> None:
-    """Add to `found` the BTF of the kernel and of live maps that types name; each of a source once."""
+    """Add to `btf` the BTF of the kernel and of live maps that types name, each source once."""
     refused: dict[str, ProvisionerError] = {}
-    for one in wanted:
-        if one.is_of_host and one.source not in found and one.source not in refused:
+    for type_ in types:
+        if type_.is_of_host and type_.source not in btf and type_.source not in refused:
             try:
-                found[one.source] = BtfTypes(read_btf(one.source))
+                btf[type_.source] = BtfTypes(read_btf(type_.source))
             except ProvisionerError as error:
-                refused[one.source] = error
-        if one.source in refused:
-            problems.extend(replace(problem, where=one.where) for problem in refused[one.source].problems)
+                refused[type_.source] = error
+        if type_.source in refused:
+            problems.extend(replace(problem, where=type_.where) for problem in refused[type_.source].problems)
 
 
 def _table(
     table: TableRef, roots: tuple[Path, ...] | None, problems: Problems, inputs: Inputs, texts: dict[str, SourceFile]
 ) -> Iterator[RawChunk]:
-    """The rows of a table, or the value in a raw file; it must be below one of `roots`, unless that is None.
+    """The rows of a table, or the value in a raw file. The file must be below one of `roots`, unless that is None.
 
-    One whose lines a message can show is added to `texts`.
+    A file whose lines a message can show is added to `texts`.
     """
     path = beside(table.file.where.file, table.file.text or "")
     if roots is not None and not document.is_inside(path, table.file, roots, problems):
         return
     inputs.note(path)
-    if (table.format or path.suffix.lower()) not in _BINARY:
-        texts[str(path)] = SourceFile(InputFile(path, TABLE, roots))
-    from provisioner.tables import read_table  # few specs have tables
+    from provisioner.tables import has_lines, read_table  # few specs have tables
 
+    if has_lines(table):
+        texts[str(path)] = SourceFile(InputFile(path, TABLE, roots))
     yield from read_table(table, path, problems, roots)
 
 
 def beside(spec_file: str, name: str) -> Path:
-    """A path as a spec writes it: relative to the file that it stands in."""
+    """The path of a file that a spec names, relative to the spec file."""
     return Path(spec_file).parent / name

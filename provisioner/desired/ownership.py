@@ -1,4 +1,4 @@
-"""What of a spec says who owns what: names, shapes and, where a map is another's, the slots in it. Pure."""
+"""The part of a spec that `destroy` needs: names, shapes, and the slots of adopted maps. Pure."""
 
 from __future__ import annotations
 
@@ -8,15 +8,16 @@ from provisioner.model.spec import InnerMap, OuterMap, Spec, TableRef
 
 
 def without_contents(spec: Spec) -> Spec:
-    """`spec` without what its maps hold: all that it takes to take a project away.
+    """`spec` without the contents of its maps: enough to destroy the project.
 
-    A map that the project made goes whole. Of an adopted one its own slots go, so their keys stay.
+    A map that the project created is removed as a whole. Of an adopted map only the declared slots are removed, so
+    their keys are kept.
     """
     return replace(
         spec,
-        maps={name: replace(one, entries=None) for name, one in spec.maps.items()},
-        shared_inner_maps={name: replace(one, entries=None) for name, one in spec.shared_inner_maps.items()},
-        outer_maps={name: replace(one, inner_maps=_keys(one)) for name, one in spec.outer_maps.items()},
+        maps={name: replace(plain, entries=None) for name, plain in spec.maps.items()},
+        shared_inner_maps={name: replace(shared, entries=None) for name, shared in spec.shared_inner_maps.items()},
+        outer_maps={name: replace(outer, inner_maps=_keys(outer)) for name, outer in spec.outer_maps.items()},
     )
 
 
@@ -25,4 +26,4 @@ def _keys(outer: OuterMap) -> tuple[InnerMap, ...] | TableRef:
         return ()
     if isinstance(outer.inner_maps, TableRef):
         return outer.inner_maps
-    return tuple(replace(one, entries=None) for one in outer.inner_maps)
+    return tuple(replace(inner, entries=None) for inner in outer.inner_maps)

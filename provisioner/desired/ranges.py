@@ -12,11 +12,11 @@ from provisioner.model.types import Type
 
 
 def number_range(written: KeyRange, kind: Type, host: Host, problems: Problems, address: str) -> tuple[int, int] | None:
-    """The first and the last number of a range of keys; None with a problem added."""
+    """The first and last number of a range of keys; None with a problem added."""
     order = kind.number_order
     if order is None:
-        what = f"a range needs an integer key, that of {address} is {kind.describe()}"
-        problems.add(what, written.where, "list the keys", address)
+        what = f"ranges need an unsigned integer key, and the key of {address} is {kind.describe()}"
+        problems.add(what, written.where, "list the keys", address, id="invalid-range")
         return None
     if written.first is None or written.last is None:
         return 0, host.possible_cpus - 1
@@ -26,6 +26,7 @@ def number_range(written: KeyRange, kind: Type, host: Host, problems: Problems, 
         return None
     first, last = (int.from_bytes(row.tobytes(), order) for row in ends)
     if last < first:
-        problems.add("the range ends before it begins", written.where, "write the smaller number first", address)
+        hint = "write the smaller number first"
+        problems.add("the range ends before it begins", written.where, hint, address, id="invalid-range")
         return None
     return first, last

@@ -1,4 +1,4 @@
-"""Values that entries take from files of raw bytes: `0: {from: svc7.bin, format: raw}`. Pure: others read the file."""
+"""Values of entries from files of raw bytes: `0: {from: svc7.bin, format: raw}`. Pure: the caller reads the file."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ _FORMAT: Final = ("value", "format")
 def fill(
     chunk: RawChunk, read_table: Callable[[TableRef], Iterable[RawChunk]], problems: Problems
 ) -> tuple[RawChunk, ...]:
-    """`chunk` with the bytes in the place of the references to them, as text of one character per byte at `RAW`.
+    """`chunk` with the bytes of the files it names, as text with one character per byte at `RAW`.
 
-    A chunk of anything else is given back as it is. Where a file can't be read, which is told, no chunk is left.
+    A chunk without such references is returned as it is. The result is empty if a file cannot be read, which is a
+    problem.
     """
     if [path for path in chunk.columns if path[0] == "value"] != [_FROM, _FORMAT]:
         return (chunk,)
@@ -28,7 +29,8 @@ def fill(
     texts: list[str | None] = []
     for row, (name, kind) in enumerate(zip(chunk.columns[_FROM].texts(), formats, strict=True)):
         if kind != "raw":
-            problems.add("the format of a value must be `raw`", chunk.where(row, _FORMAT), "write `format: raw`")
+            what, where = "the format of a value must be `raw`", chunk.where(row, _FORMAT)
+            problems.add(what, where, "write `format: raw`", id="unknown-value")
             continue
         where = chunk.where(row, _FROM)
         for found in read_table(TableRef(ScalarNode(name, where), "raw", None, None, None, where)):
@@ -43,10 +45,10 @@ def fill(
 
 
 def refuse_keyless(table: TableRef, chunks: Iterable[RawChunk], problems: Problems) -> Iterator[RawChunk]:
-    """The chunks of a table; a raw file has no keys, so it can't be one."""
+    """The chunks of a table. A raw file has no keys, so it is a problem here."""
     for chunk in chunks:
         if RAW not in chunk.columns:
             yield chunk
             continue
-        hint = f"name it under its key, as in `0: {{from: {table.file.text}, format: raw}}`"
-        problems.add("a raw file holds one value and no key", table.file.where, hint)
+        hint = f"write it as the value of a key: `0: {{from: {table.file.text}, format: raw}}`"
+        problems.add("a raw file has one value and no key", table.file.where, hint, id="raw-without-key")

@@ -1,4 +1,4 @@
-"""From fields as written, and what an object brings, to shapes and types: what each map shall be. Pure."""
+"""From the fields of the spec and the maps of an object to the shape and types of each map. Pure."""
 
 from __future__ import annotations
 
@@ -24,13 +24,14 @@ from provisioner.model.special_fields import Special
 from provisioner.model.type_expr import BtfType, NamedType, TypeExpr, reachable
 from provisioner.model.types import Type
 from provisioner.model.uapi import BARE_TYPES, KEYLESS_TYPES, MapFlag, MapType
+from provisioner.model.words import with_article
 
 _INNER_VALUE_SIZE = 4
 """Bytes of an outer map's value: an fd when written, an id when read (kernel/bpf/map_in_map.c)."""
 
 
 class ResolvedMap(msgspec.Struct, frozen=True):
-    """Shapes and types of one map. `outer_key` is None for a plain map, whose `entry_shape` is its own."""
+    """Shapes and types of one map. `outer_key` is None for a plain map, whose `entry_shape` is `shape`."""
 
     shape: MapShape
     entry_shape: MapShape
@@ -40,7 +41,7 @@ class ResolvedMap(msgspec.Struct, frozen=True):
 
 
 class Resolver:
-    """Resolves one spec's maps; every problem goes to `problems`, and the map concerned resolves to None."""
+    """Resolves the maps of one spec. Errors go to `problems`, and the result for that map is None."""
 
     def __init__(
         self,
@@ -60,7 +61,7 @@ class Resolver:
         self._builders: dict[str | None, Builder] = {}
 
     def builder(self, object_name: str | None) -> Builder:
-        """The types as seen from an object's maps, where BTF without a source is that object's."""
+        """The builder for the maps of an object: BTF without a source is that of the object."""
         if object_name not in self._builders:
             own = self._btf.get(object_name or "")
             self._builders[object_name] = Builder(
@@ -73,9 +74,9 @@ class Resolver:
         return self._builders[object_name]
 
     def unused_types(self) -> None:
-        """Build the declared types that no map asked for, so that what is wrong with them is told too.
+        """Build the declared types that no map uses, to report their problems.
 
-        Those that take their layout from the object of the map in question have none without such a map.
+        Types that take their layout from the object of a map are left out: without a map they have no layout.
         """
         asked = {name for builder in self._builders.values() for name in builder.built}
         for name, expr in self._spec.types.items():
@@ -86,38 +87,39 @@ class Resolver:
         """Whether the layout of the type, or of a named type within it, comes from the object of a map."""
         return any(isinstance(part, BtfType) and not part.source for part in reachable(expr, self._spec.types))
 
-    def plain(self, one: PlainMap) -> ResolvedMap | None:
-        definition = self._definition(one.object, one.name, one.where)
-        if one.object is not None and definition is None:
+    def plain(self, plain: PlainMap) -> ResolvedMap | None:
+        definition = self._definition(plain.object, plain.name, plain.where)
+        if plain.object is not None and definition is None:
             return None
-        key, value = self._types(one.fields, definition, one.object, one.where, one.name)
+        key, value = self._types(plain.fields, definition, plain.object, plain.where, plain.name)
         if key is None or value is None:
             return None
         shape = self._shape(
-            one.fields, key.size, value.size, value.specials, _shape_of(definition), one.where, one.name
+            plain.fields, key.size, value.size, value.specials, _shape_of(definition), plain.where, plain.name
         )
         if shape is None:
             return None
         return ResolvedMap(shape, shape, None, key, self._spread(shape, value))
 
-    def outer(self, one: OuterMap) -> ResolvedMap | None:
-        definition = self._definition(one.object, one.name, one.where)
-        if one.object is not None and definition is None:
+    def outer(self, outer: OuterMap) -> ResolvedMap | None:
+        definition = self._definition(outer.object, outer.name, outer.where)
+        if outer.object is not None and definition is None:
             return None
         if definition is not None and not definition.shape.is_outer:
             self._problems.add(
-                f"map `{one.name}` of the object is a {definition.shape.map_type.word}, not a map of maps",
-                one.where,
+                f"map `{outer.name}` of the object has the type {definition.shape.map_type.word}, not a map of maps",
+                outer.where,
                 "declare it under `maps`",
+                id="object-mismatch",
             )
             return None
-        template = self._template(one, definition)
-        outer_key = self._outer_key(one, definition)
+        template = self._template(outer, definition)
+        outer_key = self._outer_key(outer, definition)
         if template is None or outer_key is None:
             return None
         entry_shape, key, value = template
         shape = self._shape(
-            one.fields, outer_key.size, _INNER_VALUE_SIZE, (), _shape_of(definition), one.where, one.name
+            outer.fields, outer_key.size, _INNER_VALUE_SIZE, (), _shape_of(definition), outer.where, outer.name
         )
         if shape is None:
             return None
@@ -126,7 +128,7 @@ class Resolver:
     def template_shape(
         self, template: InnerTemplate, object_name: str | None, definition: MapDef | None
     ) -> tuple[MapShape, Type, Type] | None:
-        """Shape, key and value type of an inner template, checked against the inner map that the ELF declares."""
+        """Shape, key and value type of an inner template, compared with the inner map that the object declares."""
         inner = definition.inner if definition is not None else None
         declared = inner.shape if inner is not None else None
         where = template.where
@@ -141,31 +143,33 @@ class Resolver:
         difference = shape_differences(shape, declared, capacity=False) if declared is not None else ""
         if definition is not None and difference:
             self._problems.add(
-                f"inner template `{template.name}` does not match the inner map that the object declares for "
+                f"inner template `{template.name}` differs from the inner map that the object declares for "
                 f"`{definition.name}`: {difference}",
                 where,
-                "the kernel takes only inner maps of the declared shape: make the two equal",
+                "use the shape of the object: the kernel accepts no other inner maps",
+                id="object-mismatch",
             )
             return None
         return shape, key, value
 
-    def _template(self, one: OuterMap, definition: MapDef | None) -> tuple[MapShape, Type, Type] | None:
-        template = self._spec.inner_templates.get(one.inner)
+    def _template(self, outer: OuterMap, definition: MapDef | None) -> tuple[MapShape, Type, Type] | None:
+        template = self._spec.inner_templates.get(outer.inner)
         if template is None:
-            return None  # read_spec has said so
-        return self.template_shape(template, one.object, definition)
+            return None  # reported by `language.rules`
+        return self.template_shape(template, outer.object, definition)
 
-    def _outer_key(self, one: OuterMap, definition: MapDef | None) -> Type | None:
-        if one.fields.key is None and definition is not None and not definition.btf_key_type_id:
+    def _outer_key(self, outer: OuterMap, definition: MapDef | None) -> Type | None:
+        if outer.fields.key is None and definition is not None and not definition.btf_key_type_id:
             if definition.shape.key_size == 4:
-                return self.builder(one.object).build(NamedType("u32", one.where))
+                return self.builder(outer.object).build(NamedType("u32", outer.where))
             self._problems.add(
-                f"the object does not say what the {definition.shape.key_size} bytes of the key of `{one.name}` mean",
-                one.where,
-                "write its `key:`",
+                f"the object does not declare the key type of `{outer.name}` ({definition.shape.key_size} bytes)",
+                outer.where,
+                "write `key:`",
+                id="missing-field",
             )
             return None
-        key, _ = self._types(one.fields, definition, one.object, one.where, one.name, value=False)
+        key, _ = self._types(outer.fields, definition, outer.object, outer.where, outer.name, value=False)
         return key
 
     def definition(self, declared: PlainMap | OuterMap) -> MapDef | None:
@@ -178,8 +182,9 @@ class Resolver:
             return None
         maps = self._objects[object_name].maps
         if name not in maps:
-            known = [other for other, one in maps.items() if not one.internal]
-            self._problems.add(f"object `{object_name}` has no map `{name}`", where, did_you_mean(name, known))
+            known = [other for other, declared in maps.items() if not declared.internal]
+            hint = did_you_mean(name, known)
+            self._problems.add(f"object `{object_name}` has no map `{name}`", where, hint, id="unknown-map")
         return maps.get(name)
 
     def _types(
@@ -192,33 +197,33 @@ class Resolver:
         *,
         value: bool = True,
     ) -> tuple[Type | None, Type | None]:
-        """Key and value type: as written, else from the object's BTF."""
+        """Key and value type: from the spec, otherwise from the BTF of the object."""
         btf_key = definition.btf_key_type_id if definition is not None else 0
         btf_value = definition.btf_value_type_id if definition is not None else 0
         kind = fields.map_type
         if kind is None and definition is not None:
             kind = definition.shape.map_type
         absent = {"key": kind in KEYLESS_TYPES | BARE_TYPES, "value": kind in BARE_TYPES}
-        found: list[Type | None] = []
+        types: list[Type | None] = []
         wanted = [("key", fields.key, btf_key)]
         if value:
             wanted.append(("value", fields.value, btf_value))
         for field, written, btf_id in wanted:
             if absent[field]:
-                found.append(Nothing())
+                types.append(Nothing())
             elif field == "value" and kind is MapType.PROG_ARRAY:
-                found.append(ProgramRef(self._host.byteorder, program_names(self._spec.objects.values())))
+                types.append(ProgramRef(self._host.byteorder, program_names(self._spec.objects.values())))
             elif written is not None:
-                found.append(self.builder(object_name).build(written))
+                types.append(self.builder(object_name).build(written))
             elif btf_id and object_name:
-                found.append(self.builder(object_name).from_btf_id(btf_id, where))
+                types.append(self.builder(object_name).from_btf_id(btf_id, where))
             else:
-                found.append(None)
-                if definition is None and kind is not None:  # the rules say it of what no object declares
+                types.append(None)
+                if definition is None and (kind is not None or len(self._problems)):  # reported by `language`
                     continue
                 hint = f"write `{field}: u32`, or another type"
-                self._problems.missing(f"`{name}` has no `{field}` type", where, hint)
-        return found[0], found[1] if value else None
+                self._problems.missing(f"`{name}` has no `{field}` type", where, hint, id="missing-field")
+        return types[0], types[1] if value else None
 
     def _shape(
         self,
@@ -230,16 +235,16 @@ class Resolver:
         where: Location,
         name: str,
     ) -> MapShape | None:
-        """What is written, completed by what the object declares; the two must not contradict each other."""
+        """The shape from the spec, completed from the object. The two must not contradict each other."""
         map_type, max_entries = fields.map_type, fields.max_entries
         if declared is not None:
             map_type = declared.map_type if map_type is None else map_type
             max_entries = declared.max_entries if max_entries is None else max_entries
         if map_type is None or max_entries is None:
-            if len(self._problems):  # what is written there has been found fault with
+            if len(self._problems):  # the field is invalid, which is reported
                 return None
             field = "type" if map_type is None else "max_entries"
-            self._problems.missing(f"`{name}` has no `{field}`", where, f"write `{field}:`")
+            self._problems.missing(f"`{name}` has no `{field}`", where, f"write `{field}:`", id="missing-field")
             return None
         flags = fields.map_flags if fields.map_flags is not None else (declared.map_flags if declared else MapFlag(0))
         extra = fields.map_extra if fields.map_extra is not None else (declared.map_extra if declared else 0)
@@ -247,23 +252,27 @@ class Resolver:
         shape = shape.with_capacity(shape.kept_capacity(max_entries, self._host.possible_cpus))
         if shape.is_array and key_size != 4:
             self._problems.add(
-                f"the key of a {map_type.word} is an index of 4 bytes, that of `{name}` has {key_size}",
+                f"the key of {with_article(map_type.word)} must have 4 bytes, and that of `{name}` has {key_size}",
                 where,
                 "write `key: u32`",
+                id="unsupported-by-map-type",
             )
             return None
         if declared is None and (refused := unmakeable(shape)):
-            self._problems.add(refused, where, "such fields are told by the value's type", name)
+            self._problems.add(refused, where, "use another map type or value type", name, id="unsupported-by-map-type")
             return None
         if declared is not None and (difference := shape_differences(shape, declared)):
             self._problems.add(
-                f"`{name}` does not match the object: {difference}", where, "make the spec and the object's map equal"
+                f"`{name}` differs from the map of the object: {difference}",
+                where,
+                "use the shape of the object, or leave these fields out",
+                id="object-mismatch",
             )
             return None
         return shape
 
     def _spread(self, shape: MapShape, value: Type) -> Type:
-        """Per-CPU maps hold one value for each possible CPU."""
+        """The value type of a map: per-CPU maps have one value for each possible CPU."""
         return PerCpu(value, self._host.possible_cpus) if shape.is_percpu else value
 
 

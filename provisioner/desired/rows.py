@@ -1,4 +1,4 @@
-"""Entries typed as they are read: no text outlives its batch, of an entry its bytes and its line are kept. Pure."""
+"""Entries are encoded batch by batch as they are read: only bytes and lines are kept, no text. Pure."""
 
 from __future__ import annotations
 
@@ -19,26 +19,25 @@ from provisioner.model.tree import MARK_COLUMN_BITS, RAW, Find, PackedColumn, Ra
 from provisioner.model.types import Bytes, Column, Fault, Path, Type
 
 BATCH_ROWS: Final = 512
-"""Rows encoded at once, so that a column's texts stay in the cache; a larger chunk is taken as it is."""
+"""Rows that are encoded at once, so that the texts of a column stay in the cache; a larger chunk is not divided."""
 
 MAX_PROBLEMS: Final = 50
-"""Problems told of one map's entries: a table with the wrong type in a column would have one for every row."""
+"""The most problems of the entries of one map: a column of the wrong type has one in every row."""
 
 _FAR: Final = 1 << 16
-"""Columns from here on are not kept: nobody reads such a line, and two bytes for each entry are enough."""
+"""Columns from here on are not kept, so that two bytes per entry are enough."""
 
 Owner = TypeVar("Owner")
 
 AddressOf = Callable[[int], str]
-"""A row of a batch -> the address of the inner map that it is in."""
-
+"""A row of a batch -> the address of its inner map."""
 
 AddressText = Callable[[], str]
-"""The address of an inner map, which only a message asks for: to spell ten thousand of them is slow."""
+"""Gives the address of an inner map. It is called for messages only: formatting ten thousand addresses is slow."""
 
 
 class EntrySource(msgspec.Struct, frozen=True):
-    """Entries of one group, as text that is read when it is asked for; `address` names the group in messages."""
+    """Entries of one group as text, which is read when it is needed; `address` names the group in messages."""
 
     chunks: Iterable[RawChunk]
     group: int
@@ -46,10 +45,10 @@ class EntrySource(msgspec.Struct, frozen=True):
 
 
 class EncodedRows(msgspec.Struct, frozen=True):
-    """All entries in the order they were written: `keys` (n, key size), `values` (n, value size), the others (n,).
+    """All entries in the order of the input: `keys` (n, key size), `values` (n, value size), the others (n,).
 
-    `sound` says which keys could be read; `file` indexes `files`. `column` is that of the key, or 0 where it is far to
-    the right or, in a table, not known before `finders` look for it, by file.
+    `sound` marks valid keys; `file` is an index of `files`. `column` is that of the key, or 0 if it is over 65,535 or,
+    in a table, not known until `finders` look it up, by file.
     """
 
     keys: Bytes
@@ -63,7 +62,7 @@ class EncodedRows(msgspec.Struct, frozen=True):
     finders: Mapping[str, Find]
 
     def where(self, row: int) -> Location:
-        """The place of the row's key."""
+        """The place of the key of a row."""
         file, line, column = self.files[int(self.file[row])], int(self.line[row]), int(self.column[row])
         if not column and file in self.finders:
             return self.finders[file](line, ("key",))
@@ -71,7 +70,7 @@ class EncodedRows(msgspec.Struct, frozen=True):
 
 
 class _Buffer:
-    """Rows of one column in memory that grows in place: twice of it are never there."""
+    """Rows of one column in memory that grows in place, without a copy."""
 
     __slots__ = ("_data",)
 
@@ -82,12 +81,12 @@ class _Buffer:
         self._data += rows.tobytes()
 
     def whole(self, dtype: type[np.generic], *row: int, count: int) -> NDArray[Any]:
-        """All rows, shape (count, *row); none can be added after."""
+        """All rows, shape (count, *row). No rows can be added after this."""
         return np.ndarray((count, *row), dtype, self._data)
 
 
 class EntryEncoder:
-    """Types the entries of one map, batch by batch; what is wrong with a key or value goes to `problems`."""
+    """Encodes the entries of one map, batch by batch. Invalid keys and values go to `problems`."""
 
     def __init__(self, key: Type, value: Type, problems: Problems) -> None:
         self._key = key
@@ -99,45 +98,46 @@ class EntryEncoder:
         self._sound, self._file, self._line, self._column = _Buffer(), _Buffer(), _Buffer(), _Buffer()
         self._finders: dict[str, Find] = {}
 
-    def take(self, parts: Iterable[EntrySource]) -> None:
-        """Entries of groups that are known."""
-        for batch in _batches((chunk, part) for part in parts for chunk in part.chunks):
+    def take(self, sources: Iterable[EntrySource]) -> None:
+        """Encode entries whose groups are known."""
+        for batch in _batches((chunk, source) for source in sources for chunk in source.chunks):
             self._take_batch(batch)
 
     def _take_batch(self, batch: Sequence[tuple[RawChunk, EntrySource]]) -> None:
         counts = [chunk.rows for chunk, _ in batch]
         ends = np.cumsum(counts)
-        self._group.add(np.repeat(np.array([part.group for _, part in batch], np.int32), counts))
+        self._group.add(np.repeat(np.array([source.group for _, source in batch], np.int32), counts))
         self._add(
             [chunk for chunk, _ in batch],
             lambda row: batch[int(np.searchsorted(ends, row, side="right"))][1].address(),
         )
 
     def take_keyed(self, chunks: Iterable[RawChunk], outer: Type, name: str, address: Callable[[Bytes], str]) -> Bytes:
-        """Entries of which each names its inner map: their outer keys, shape (n, outer size), in the order of rows.
+        """Encode entries with an outer key each. Returns the outer keys, shape (n, outer size), in the order of rows.
 
-        What is wrong with these is told of `name`, all else of the `address` of an outer key, shape (1, outer size).
+        A problem of an outer key has the address `name`; other problems have the `address` of the outer key, shape
+        (1, outer size).
         """
         before = self._count
-        told = Problems()
-        found = _Buffer()
+        problems = Problems()
+        outer_keys = _Buffer()
         for batch in _batches((chunk, None) for chunk in chunks):
-            found.add(self._take_keyed_batch([chunk for chunk, _ in batch], outer, name, address, told))
-        self._problems.extend(told)
+            outer_keys.add(self._take_keyed_batch([chunk for chunk, _ in batch], outer, name, address, problems))
+        self._problems.extend(problems)
         count = self._count - before
         self._group.add(np.zeros(count, np.int32))
-        return found.whole(np.uint8, outer.size, count=count)
+        return outer_keys.whole(np.uint8, outer.size, count=count)
 
     def _take_keyed_batch(
-        self, chunks: Sequence[RawChunk], outer: Type, name: str, address: Callable[[Bytes], str], told: Problems
+        self, chunks: Sequence[RawChunk], outer: Type, name: str, address: Callable[[Bytes], str], problems: Problems
     ) -> Bytes:
         keys = np.zeros((sum(chunk.rows for chunk in chunks), outer.size), np.uint8)
-        readable = encode_columns(chunks, lambda _: name, "outer", outer, keys, told)
+        readable = encode_columns(chunks, lambda _: name, "outer", outer, keys, problems)
         self._add(chunks, lambda row: address(keys[row : row + 1]) if readable[row] else name)
         return keys
 
     def finish(self) -> EncodedRows:
-        """All that was taken; nothing can be taken after."""
+        """All entries. No entries can be taken after this."""
         n = self._count
         return EncodedRows(
             self._keys.whole(np.uint8, self._key.size, count=n),
@@ -177,7 +177,7 @@ def _key_marks(chunk: RawChunk) -> array[int]:
 def encode_columns(
     chunks: Sequence[RawChunk], address: AddressOf, prefix: str, kind: Type, out: Bytes, problems: Problems
 ) -> NDArray[np.bool_]:
-    """Encode what stands at `prefix` ("key" or "value") in chunks of one shape into `out`; which rows are sound."""
+    """Encode the columns at `prefix` ("key", "value") of chunks of one shape into `out`; returns the valid rows."""
     wanted = [path for path in chunks[0].columns if path[0] == prefix]
     joined: dict[Path, Column] = {
         path[1:]: _joined([chunk.columns[path].texts() for chunk in chunks]) for path in wanted
@@ -186,7 +186,7 @@ def encode_columns(
     for fault in faults:
         if len(problems) >= MAX_PROBLEMS:
             break
-        _tell(fault, prefix, chunks, address, problems)
+        _add_problem(fault, prefix, chunks, address, problems)
     sound = np.ones(len(out), np.bool_)
     for fault in faults:
         sound[fault.row if fault.row >= 0 else slice(None)] = False
@@ -194,7 +194,7 @@ def encode_columns(
 
 
 def _batches(chunks: Iterable[tuple[RawChunk, Owner]]) -> Iterator[list[tuple[RawChunk, Owner]]]:
-    """Chunks of one shape, of about BATCH_ROWS rows together, each with what it belongs to."""
+    """Chunks of one shape with about BATCH_ROWS rows together, each with its owner."""
     waiting: dict[tuple[Path, ...], list[tuple[RawChunk, Owner]]] = {}
     rows: dict[tuple[Path, ...], int] = {}
     for pair in chunks:
@@ -208,24 +208,24 @@ def _batches(chunks: Iterable[tuple[RawChunk, Owner]]) -> Iterator[list[tuple[Ra
     yield from waiting.values()
 
 
-def _joined(columns_: Sequence[Column]) -> Column:
-    return columns_[0] if len(columns_) == 1 else list(chain.from_iterable(columns_))
+def _joined(columns: Sequence[Column]) -> Column:
+    return columns[0] if len(columns) == 1 else list(chain.from_iterable(columns))
 
 
 def _encode_raw(texts: Column, kind: Type, out: Bytes) -> list[Fault]:
-    """Values that came out of files in the kernel's own bytes."""
+    """Encode values that a file has in the kernel's bytes."""
     faults: list[Fault] = []
     for row, text in enumerate(texts):
-        found = kind.encode_raw((text or "").encode("latin-1"))
-        if isinstance(found, Fault):
-            faults.append(replace(found, row=row, path=RAW[1:]))
+        encoded = kind.encode_raw((text or "").encode("latin-1"))
+        if isinstance(encoded, Fault):
+            faults.append(replace(encoded, row=row, path=RAW[1:]))
         else:
-            out[row] = found
+            out[row] = encoded
     return faults
 
 
-def _tell(fault: Fault, prefix: str, chunks: Sequence[RawChunk], address: AddressOf, problems: Problems) -> None:
-    """Say a fault at the place of its scalar; one that concerns a whole shape is told where the shape first stands."""
+def _add_problem(fault: Fault, prefix: str, chunks: Sequence[RawChunk], address: AddressOf, problems: Problems) -> None:
+    """Add a problem at the place of the scalar; a fault of all rows is at the first row."""
     row = max(fault.row, 0)
     first = 0
     for chunk in chunks:
@@ -237,7 +237,7 @@ def _tell(fault: Fault, prefix: str, chunks: Sequence[RawChunk], address: Addres
 
 
 def key_chunk(paths: Sequence[Path], rows: Sequence[Sequence[ScalarNode]], where: Location) -> RawChunk:
-    """Keys that one file writes alike, as one chunk: `rows` has a scalar per path; a key without any is at `where`."""
+    """Keys of one form in one file as a chunk: `rows` has a scalar per path; a key without scalars is at `where`."""
     by_path = list(zip(*rows, strict=True)) if paths else []
     packed = {
         ("key", *path): PackedColumn([scalar.text for scalar in column])

@@ -1,4 +1,4 @@
-"""Which slots an outer map shall have: outer keys from single keys, ranges and tables, checked. Pure."""
+"""The slots of an outer map: outer keys from single keys, ranges and tables, checked. Pure."""
 
 from __future__ import annotations
 
@@ -22,13 +22,14 @@ from provisioner.model.location import Location
 from provisioner.model.spec import Contents, InnerMap, InnerTemplate, KeyRange, OuterMap, SharedInnerMap
 from provisioner.model.tree import ScalarNode, flatten
 from provisioner.model.types import Bytes, Path, Type
+from provisioner.model.words import plural
 
 MAX_SLOTS: Final = 1 << 24
 """Slots that one range or default may fill: a limit on memory, as the kernel takes up to 2^32-1."""
 
 
 class Inner(msgspec.Struct, frozen=True):
-    """One inner map as declared, once for all the slots of a range. `share` numbers a shared inner map, or is -1."""
+    """An inner map as declared, once for all slots of a range. `share` is the index of a shared inner map, or -1."""
 
     capacity: int
     contents: Contents
@@ -37,14 +38,14 @@ class Inner(msgspec.Struct, frozen=True):
 
 
 class Written(msgspec.Struct, frozen=True):
-    """m slots as written: `keys` (m, key size), `owner` (m,) the number of the inner map that each comes from."""
+    """m slots in the order of the input: `keys` (m, key size), `owner` (m,) the index of the inner map of each."""
 
     keys: Bytes
     owner: Index
     inners: tuple[Inner, ...]
 
     def in_reading_order(self, kind: Type) -> tuple[DesiredSlots, Index]:
-        """The slots by key, and the order that they were in."""
+        """The slots sorted by key, and their order before."""
         order = entry_table.order_of(self.keys, kind.number_order)
         owner = self.owner[order]
         slots = DesiredSlots(
@@ -58,7 +59,7 @@ class Written(msgspec.Struct, frozen=True):
 
 
 class SlotWriter:
-    """Works out the slots of one outer map."""
+    """Computes the slots of one outer map."""
 
     def __init__(
         self,
@@ -74,14 +75,14 @@ class SlotWriter:
         self._template = template
         self._resolved = resolved
         self._kind: Type = resolved.outer_key
-        self._shared = {one.name: number for number, one in enumerate(shared)}
-        self._shared_capacity = [one.max_entries for one in shared]
+        self._shared = {inner.name: number for number, inner in enumerate(shared)}
+        self._shared_capacity = [inner.max_entries for inner in shared]
         self._byteorder: ByteOrder = host.byteorder
         self._host = host
         self._problems = problems
 
     def write(self, inner_maps: Sequence[InnerMap], owned: Sequence[OwnedRange]) -> Written:
-        """The slots of inner maps that are listed, in that order; `owned` are our keys."""
+        """The slots of declared inner maps, in that order; `owned` are the ranges of `owned_keys`."""
         single = [number for number, inner in enumerate(inner_maps) if not isinstance(inner.key, KeyRange)]
         written_keys, sound = self._single_keys([inner_maps[number] for number in single])
         keys = [written_keys[sound]]
@@ -97,14 +98,14 @@ class SlotWriter:
         return written
 
     def write_keyed(self, keys: Bytes, where: Location, owned: Sequence[OwnedRange]) -> Written:
-        """A slot for each of the different keys that a table at `where` names."""
+        """A slot for each different key of the table at `where`."""
         inner = Inner(self._resolved.entry_shape.max_entries, self.contents, -1, where)
         written = Written(keys, np.arange(len(keys), dtype=np.int64), (inner,) * len(keys))
         self._check(written, owned)
         return written
 
     def _with_default(self, written: Written) -> Written:
-        """An array's slots that nothing declares hold the default shared inner map, where there is one."""
+        """Slots of an array that are not declared have the default shared inner map, if there is one."""
         name = self._outer.default_shared
         share = self._shared.get(name) if name is not None else None
         if share is None or not self._resolved.shape.is_array:
@@ -141,17 +142,17 @@ class SlotWriter:
         return self._outer.policy.contents or self._template.policy.contents or Contents.EXACT
 
     def _single_keys(self, inner_maps: Sequence[InnerMap]) -> tuple[Bytes, NDArray[np.bool_]]:
-        """Keys of inner maps that name one each, and which are sound; those that one file writes alike go together."""
+        """The keys of inner maps with a single key each, and the valid ones. Keys of one form are encoded together."""
         keys = np.zeros((len(inner_maps), self._kind.size), np.uint8)
         sound = np.ones(len(inner_maps), np.bool_)
         alike: dict[tuple[str, tuple[Path, ...]], list[int]] = {}
         scalars: list[list[ScalarNode]] = []
         for number, inner in enumerate(inner_maps):
             assert not isinstance(inner.key, KeyRange)
-            found = list(flatten(inner.key))
-            scalars.append([scalar for _, scalar in found])
-            file = found[0][1].where.file if found else inner.where.file
-            alike.setdefault((file, tuple(path for path, _ in found)), []).append(number)
+            parts = list(flatten(inner.key))
+            scalars.append([scalar for _, scalar in parts])
+            file = parts[0][1].where.file if parts else inner.where.file
+            alike.setdefault((file, tuple(path for path, _ in parts)), []).append(number)
         for (_, paths), numbers in alike.items():
             chunk = key_chunk(paths, [scalars[number] for number in numbers], inner_maps[numbers[0]].where)
             out = np.zeros((len(numbers), self._kind.size), np.uint8)
@@ -160,16 +161,17 @@ class SlotWriter:
         return keys, sound
 
     def _range(self, written: KeyRange) -> Bytes:
-        """The keys `first..last`, both included; `possible_cpus` stands for 0 to the last of them."""
+        """The keys `first..last`, inclusive; `possible_cpus` is a range from 0."""
         kind = self._kind
-        found = number_range(written, kind, self._host, self._problems, self._outer.name)
-        if found is None:
+        numbers = number_range(written, kind, self._host, self._problems, self._outer.name)
+        if numbers is None:
             return np.zeros((0, kind.size), np.uint8)
-        first, last = found
+        first, last = numbers
         count, slots = last - first + 1, self._resolved.shape.max_entries
         if count > slots:
             what = f"the range has {count:,} keys, and max_entries of {self._outer.name} is {slots:,}"
-            self._problems.add(what, written.where, "raise max_entries, or shorten the range", self._outer.name)
+            hint = "raise max_entries, or shorten the range"
+            self._problems.add(what, written.where, hint, self._outer.name, id="too-many-inner-maps")
             return np.zeros((0, kind.size), np.uint8)
         if self._is_over_limit(count, written.where):
             return np.zeros((0, kind.size), np.uint8)
@@ -178,43 +180,43 @@ class SlotWriter:
         )
 
     def _is_over_limit(self, count: int, where: Location) -> bool:
-        """Whether one declaration makes more slots than MAX_SLOTS, which is a problem."""
+        """Whether a declaration has more slots than MAX_SLOTS, which is a problem."""
         if count <= MAX_SLOTS:
             return False
         what = f"{count:,} inner maps of {self._outer.name} are declared; the limit is {MAX_SLOTS:,}"
-        self._problems.add(what, where, "declare fewer inner maps", self._outer.name)
+        self._problems.add(what, where, "declare fewer inner maps", self._outer.name, id="limit-exceeded")
         return True
 
     def _check(self, written: Written, owned: Sequence[OwnedRange]) -> None:
-        """Keys that stand twice, indexes out of range, more slots than there is room for."""
+        """Check for duplicate keys, indexes out of range, and more slots than max_entries."""
         keys, limit = written.keys, self._resolved.shape.max_entries
         places = [written.inners[number].where for number in written.owner.tolist()]
         zeros = np.zeros(len(keys), np.int64)
         ranked = entry_table.sort_by_slot(zeros, keys)
-        for one, other in zip(
-            *(ranked[rows].tolist() for rows in entry_table.duplicates(zeros, keys[ranked])), strict=True
-        ):
-            earlier, later = sorted((places[one], places[other]))
-            address = self.address(keys[one : one + 1])
-            self._problems.add(f"{address} stands twice: first in {earlier.short()}", later, "remove one", address)
+        for slot, other in np.stack(entry_table.duplicates(zeros, keys[ranked]), axis=1).tolist():
+            earlier, later = sorted((places[ranked[slot]], places[ranked[other]]))
+            address = self.address(keys[ranked[slot]][None, :])
+            what = f"duplicate inner map {address} (first at {earlier.short()})"
+            self._problems.add(what, later, "remove one of the two", address, id="duplicate-key")
         inside = entry_table.within(keys, self._kind.number_order, owned)
         for number in np.flatnonzero(~inside)[:20].tolist():
             address = self.address(keys[number : number + 1])
-            hint = "widen `owned_keys`, or leave it to its owner"
-            self._problems.add(f"{address} is outside of the keys that are ours", places[number], hint, address)
+            what, hint = f"{address} is outside of `owned_keys`", "extend `owned_keys`, or remove the inner map"
+            self._problems.add(what, places[number], hint, address, id="key-not-owned")
         if self._resolved.shape.is_array:
             index = entry_table.as_indexes(keys, self._byteorder)
             for number in np.flatnonzero(index >= limit)[:20].tolist():
                 index_text = display(self._kind, keys[number])
                 what = f"index {index_text} is out of range: max_entries of {self._outer.name} is {limit}"
-                hint = f"indexes go from 0 to {limit - 1}; raise max_entries, or leave the inner map out"
-                self._problems.add(what, places[number], hint)
+                hint = f"use an index from 0 to {limit - 1}, or raise max_entries"
+                self._problems.add(what, places[number], hint, id="out-of-range")
         elif len(keys) > limit:
             self._problems.add(
-                f"{len(keys):,} inner maps do not fit: max_entries is {limit:,}",
+                f"{self._outer.name} has {plural(len(keys), 'inner map')}, and max_entries is {limit:,}",
                 self._outer.where,
-                f"write `max_entries: {len(keys)}` or more, or take inner maps away",
+                f"write `max_entries: {len(keys)}` or more, or remove inner maps",
                 self._outer.name,
+                id="too-many-inner-maps",
             )
 
     def address(self, key: Bytes) -> str:

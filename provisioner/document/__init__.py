@@ -1,4 +1,4 @@
-"""Spec files as one located tree: composed from YAML's parse events, merged, overlaid. Knows no types."""
+"""Spec files as one located tree: composed from the parse events of YAML, merged and overlaid. It knows no types."""
 
 from __future__ import annotations
 

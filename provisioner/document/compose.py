@@ -1,6 +1,6 @@
-"""One YAML file's parse events -> one located tree. Knows where entries may stand, and nothing of types.
+"""Composes the parse events of a YAML file to a located tree. It knows where entries can be, and no types.
 
-Scalars keep their text: no tag, and none of YAML 1.1's readings of `on`, `010` or `1:30`, changes a value.
+Scalars keep their text: neither tags nor the readings of YAML 1.1 (`on`, `010`, `1:30`) change a value.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ from provisioner.model.tree import MappingNode, RawEntries, ScalarNode, Sequence
 
 MAX_DEPTH: Final = 64
 MAX_ALIASED: Final = 1_000_000
-"""Nodes (or entries) that all aliases of a file may stand for: a bomb of nested aliases ends here."""
+"""The most nodes and entries that all aliases of a file can expand to, a limit on nested aliases."""
 
 _ENTRIES_AT: Final = {"maps": 2, "shared_inner_maps": 2, "inner_maps": 4}
-"""Section -> depth of the mapping in which `entries` holds entries; anywhere else it is a name like any other."""
+"""Section -> depth of the mapping in which the key `entries` has entries; in other places it is a name."""
 
 _HARMLESS_TAGS: Final = {
     "ScalarEvent": "tag:yaml.org,2002:str",
@@ -39,21 +39,21 @@ _HARMLESS_TAGS: Final = {
     "SequenceStartEvent": "tag:yaml.org,2002:seq",
 }
 _LOST: Final = ScalarNode(None, Location(""))
-"""In the place of an alias that stands for nothing: the pair or item that it is in is left out."""
+"""Replaces an undefined alias: the pair or item that contains it is left out."""
 
 
-class Unreadable(Exception):
-    """The rest of the file can't be read; the Problem has been added."""
+class UncomposableError(Exception):
+    """The rest of the file cannot be read. The Problem has been added."""
 
 
 def compose(events: Events, file: str, problems: Problems) -> MappingNode | None:
-    """The tree of the file's one document; None where there is none, or where a Problem forbids going on.
+    """The tree of the document in the file; None if the file has none, or a Problem stops the composer.
 
-    Raises yaml.YAMLError where the text is no YAML.
+    Raises yaml.YAMLError if the text is not YAML.
     """
     try:
         return _Composer(events, file, problems).document()
-    except Unreadable:
+    except UncomposableError:
         return None
 
 
@@ -72,29 +72,35 @@ class _Composer:
         take = self._events.take
         take()
         if type(start := take()) is StreamEndEvent:
-            self._problems.add("the file is empty", Location(self._file), "write a spec, or remove the file")
+            self._add_empty()
             return None
         assert type(start) is DocumentStartEvent
         event = take()
         root = self._node(event, 0, "")
         take()
         if type(after := take()) is not StreamEndEvent:
-            self._problem("a second YAML document begins here", after, "put it into a file of its own")
+            hint = "move it to another file"
+            self._problem("a file must have a single YAML document", after, hint, id="unsupported-yaml")
             return None
         if isinstance(root, MappingNode):
             return root
         if isinstance(root, ScalarNode) and root.text is None:
-            self._problems.add("the file is empty", Location(self._file), "write a spec, or remove the file")
-        else:
-            self._problems.add("a spec is a mapping", root.where, "begin with `version: 1` and `name: ...`")
+            self._add_empty()
+            return None
+        hint = "begin with `version: 1` and `name: ...`"
+        self._problems.add("a spec must be a mapping", root.where, hint, id="wrong-type")
         return None
+
+    def _add_empty(self) -> None:
+        where, hint = Location(self._file), "write a spec, or remove the file"
+        self._problems.add("the file is empty", where, hint, id="empty-file")
 
     def _where(self, event: Event) -> Location:
         mark = event.start_mark
         return Location(self._file, mark.line + 1, mark.column + 1)
 
-    def _problem(self, what: str, event: Event, hint: str = "") -> None:
-        self._problems.add(what, self._where(event), hint)
+    def _problem(self, what: str, event: Event, hint: str = "", *, id: str) -> None:
+        self._problems.add(what, self._where(event), hint, id=id)
 
     def _node(self, event: Event, depth: int, section: str) -> SpecNode:
         if type(event) is AliasEvent:
@@ -124,8 +130,8 @@ class _Composer:
 
     def _descend(self, event: Event, depth: int) -> None:
         if depth >= MAX_DEPTH:
-            self._problem(f"nested deeper than {MAX_DEPTH} levels", event)
-            raise Unreadable
+            self._problem(f"the file is nested deeper than {MAX_DEPTH} levels", event, id="limit-exceeded")
+            raise UncomposableError
         self._deepest = max(self._deepest, depth)
 
     def _scalar(self, event: Event) -> ScalarNode:
@@ -135,13 +141,13 @@ class _Composer:
     def _tag(self, event: Event) -> None:
         if event.tag not in ("!", _HARMLESS_TAGS.get(type(event).__name__)):
             hint = "remove it: the field's type decides what a value is; quote text that begins with `!`"
-            self._problem("tags are not supported", event, hint)
+            self._problem("tags are not supported", event, hint, id="unsupported-yaml")
 
     def _alias(self, event: Event, depth: int) -> SpecNode:
         known = self._anchors.get(event.anchor)
         if known is None:
             hint = "define the anchor (`&name`) above this line in the same file; quote text that begins with `*`"
-            self._problem("undefined alias", event, hint)
+            self._problem("undefined alias", event, hint, id="undefined-alias")
             self._problems.is_partial = True
             return _LOST
         node, size, height = known
@@ -149,11 +155,13 @@ class _Composer:
         self._nodes += size
         if self._aliased > MAX_ALIASED:
             hint = "use shared_inner_maps or a table (`from:`) in place of aliases"
-            self._problem(f"the aliases of this file stand for more than {MAX_ALIASED:,} values", event, hint)
-            raise Unreadable
+            what = f"the aliases of the file expand to more than {MAX_ALIASED:,} values"
+            self._problem(what, event, hint, id="limit-exceeded")
+            raise UncomposableError
         if depth + height >= MAX_DEPTH:
-            self._problem(f"nested deeper than {MAX_DEPTH} levels through an alias", event)
-            raise Unreadable
+            what = f"an alias makes the file deeper than {MAX_DEPTH} levels"
+            self._problem(what, event, id="limit-exceeded")
+            raise UncomposableError
         self._deepest = max(self._deepest, depth + height)
         return node
 
@@ -186,7 +194,7 @@ class _Composer:
         return MappingNode(tuple(pairs), self._where(start))
 
     def _key(self, event: Event, depth: int, seen: dict[str, Location], *, is_data: bool) -> ScalarNode | None:
-        """The key, where it is a scalar that is not there yet; else a Problem and None.
+        """The key, if it is a scalar and not a duplicate; else None with a Problem.
 
         Keys that are data (outer keys) can be sensitive, so no message repeats them.
         """
@@ -194,17 +202,19 @@ class _Composer:
         where = self._where(event)
         lost = True
         if key is _LOST:
-            pass  # told
+            pass  # reported
         elif not isinstance(key, ScalarNode):
-            hint = "write the list form: `- key: {...}`, with the rest of the mapping below it"
-            self._problems.add("a key must be a scalar here", where, hint)
+            hint = "use the list form: `- key: {...}` with the rest of the mapping below it"
+            self._problems.add("the key must be a scalar here", where, hint, id="wrong-type")
         elif key.text is None:
-            self._problems.add("a key is empty", where)
+            self._problems.add("the key is empty", where, id="empty-value")
         elif key.text == "<<" and not key.quoted:
-            self._problems.add("merge keys (`<<`) are not read", where, "write the keys out, or alias the whole value")
+            hint = "write the keys out, or use an alias for the whole value"
+            self._problems.add("merge keys (`<<`) are not supported", where, hint, id="unsupported-yaml")
         elif key.text in seen:
             name = "outer key" if is_data else f"key `{key.text}`"
-            self._problems.add(f"duplicate {name} (first at {seen[key.text]})", where, "remove one of the two")
+            what = f"duplicate {name} (first at {seen[key.text]})"
+            self._problems.add(what, where, "remove one of the two", id="duplicate-key")
             lost = False
         else:
             seen[key.text] = where
@@ -213,7 +223,7 @@ class _Composer:
         return None
 
     def _entries(self, event: Event, depth: int) -> SpecNode:
-        """The value of an `entries` key: RawEntries, but for a table reference (`from:` first) and a scalar."""
+        """The value of an `entries` key: RawEntries, unless it is a table reference (`from:` first) or a scalar."""
         kind = type(event)
         if kind is ScalarEvent or self._is_table(event):
             return self._node(event, depth, "")
@@ -256,13 +266,17 @@ class _Composer:
         return RawEntries(into.finish(), self._where(start))
 
     def _one_entry(self, event: Event, depth: int, listed: bool, into: Collector) -> None:
-        """The careful way, for entries that fit no pattern."""
+        """The slow way, for entries that match no pattern."""
         key = self._node(event, depth + 1, "")
         if listed:
             self._item(key, into)
             return
         if isinstance(key, ScalarNode) and key.text == "<<" and not key.quoted:
-            self._problems.add("merge keys (`<<`) are not read", key.where, "write the entries out, or quote the key")
+            hint = "write the entries out, or quote the key"
+            self._problems.add("merge keys (`<<`) are not supported", key.where, hint, id="unsupported-yaml")
+            self._problems.is_partial = True
+            self._node(self._events.take(), depth + 1, "")
+            return
         self._row(key, self._node(self._events.take(), depth + 1, ""), into)
 
     def _as_entries(self, node: SpecNode) -> RawEntries:
@@ -277,8 +291,8 @@ class _Composer:
 
     def _item(self, item: SpecNode, into: Collector) -> None:
         if not isinstance(item, MappingNode) or {name for name, _, _ in item.named()} != {"key", "value"}:
-            hint = "write `- {key: ..., value: ...}`"
-            self._problems.add("an entry in a list has a `key` and a `value`, and nothing else", item.where, hint)
+            what, hint = "an entry in a list must have `key` and `value` only", "write `- {key: ..., value: ...}`"
+            self._problems.add(what, item.where, hint, id="invalid-entry")
             return
         key, value = item.get("key"), item.get("value")
         assert key is not None and value is not None
@@ -290,14 +304,15 @@ class _Composer:
         row: list[tuple[Path, ScalarNode]] = []
         for node, path in ((key, ("key",)), (value, ("value",))):
             if empty := _empty_part(node):
-                self._problems.add("an entry has an empty list or mapping in it", empty.where, "write its values")
+                what = "the entry contains an empty list or mapping"
+                self._problems.add(what, empty.where, "write its values", id="empty-value")
                 return
             row.extend(flatten(node, path))
         into.add(row)
 
 
 def _empty_part(node: SpecNode) -> SpecNode | None:
-    """The first list or mapping in `node` that holds nothing; RawEntries, which an alias can bring here, as well."""
+    """The first empty list or mapping in `node`, or RawEntries, which an alias can refer to."""
     match node:
         case ScalarNode():
             return None

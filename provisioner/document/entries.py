@@ -1,8 +1,8 @@
-"""Entries out of parse events: columns of text with their places, never a node per entry.
+"""Entries from parse events: columns of text with their places, without a node per entry.
 
-Entries that are written alike give the same run of event classes. The run of one entry becomes a `Pattern`; the events
-ahead are then compared with the pattern repeated, and cut into columns by strides, all of it in C loops. What does not
-fit (aliases, anchors, tags, other members) is left to the composer, entry by entry.
+Entries of one form have the same sequence of event classes. The sequence of one entry becomes a `Pattern`. The next
+events are compared with the repeated pattern, and split into columns by strides, in C loops. Entries that do not match
+(aliases, anchors, tags, other members) are left to the composer, one at a time.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ if TYPE_CHECKING:
 
 CHUNK_ROWS: Final = 512
 _MAX_WIDTH: Final = 256
-"""Events of an entry that is still worth a pattern."""
+"""The most events of an entry for a pattern."""
 
 
 class OpenChunk:
-    """Columns of one shape that still grow; lines and columns count from 1."""
+    """Growing columns of one shape; lines and columns count from 1."""
 
     __slots__ = ("columns", "lines", "rows", "texts")
 
@@ -41,7 +41,7 @@ class OpenChunk:
 
 
 class Collector:
-    """Gathers rows into one open chunk per shape, packed whenever it is full."""
+    """Collects rows in one open chunk per shape, which is packed when it is full."""
 
     __slots__ = ("_done", "_file", "_open")
 
@@ -59,7 +59,7 @@ class Collector:
             columns.append(scalar.where.column)
 
     def room(self, shape: Shape, rows: int) -> OpenChunk:
-        """The open chunk of `shape`, its count already raised by the `rows` that the caller appends."""
+        """The open chunk of `shape`. Its count includes the `rows` that the caller appends."""
         chunk = self._open.get(shape)
         if chunk is None or chunk.rows + rows > CHUNK_ROWS:
             if chunk is not None:
@@ -81,7 +81,7 @@ class Collector:
 
 
 def _packed(lines: list[int], columns: list[int]) -> array[int]:
-    """`line << 32 | column` of each place: two halves laid side by side, which costs less than arithmetic."""
+    """`line << 32 | column` of each place, from two interleaved halves, which is faster than arithmetic."""
     halves = array("I", bytes(8 * len(lines)))
     assert MARK_COLUMN_BITS == 32
     assert halves.itemsize == 4
@@ -92,7 +92,7 @@ def _packed(lines: list[int], columns: list[int]) -> array[int]:
 
 
 class Pattern:
-    """The run of events of one entry. `learn` reads it off the events ahead; `run` takes the entries that fit."""
+    """The sequence of events of one entry. `learn` reads it from the next events; `run` takes matching entries."""
 
     __slots__ = ("_at_once", "_classes", "_names", "_opens", "_scalars", "_shape", "_width")
 
@@ -107,7 +107,7 @@ class Pattern:
 
     @classmethod
     def learn(cls, events: Events, listed: bool) -> Pattern | None:
-        """The pattern of the entry ahead; None where it is too long, has an anchor, an alias, a tag or an error."""
+        """The pattern of the next entry; None if it is too long, or has an anchor, an alias, a tag or an error."""
         if len(events.window) - events.at < _MAX_WIDTH:
             events.fill()
         reader = _PatternReader(events.window[events.at : events.at + _MAX_WIDTH])
@@ -117,7 +117,7 @@ class Pattern:
         return cls(reader.classes, reader.names, reader.scalars)
 
     def run(self, events: Events, into: Collector) -> int:
-        """Take the entries ahead that fit, as many as the last success suggests; returns how many."""
+        """Take the next entries that match, up to a number that follows from earlier runs; returns the number."""
         width = self._width
         wanted = self._at_once * width
         if len(events.window) - events.at < wanted:
@@ -131,10 +131,10 @@ class Pattern:
         chunk = into.room(self._shape, rows)
         for offset, texts, lines, columns in zip(self._scalars, chunk.texts, chunk.lines, chunk.columns, strict=True):
             column = part[offset::width]
-            found: list[str | None] = [event.value for event in column]
-            if "" in found:
-                found = [event.value or ("" if event.style else None) for event in column]
-            texts.extend(found)
+            values: list[str | None] = [event.value for event in column]
+            if "" in values:
+                values = [event.value or ("" if event.style else None) for event in column]
+            texts.extend(values)
             places = [event.start_mark for event in column]
             lines.extend([mark.line + 1 for mark in places])
             columns.extend([mark.column + 1 for mark in places])
@@ -142,14 +142,14 @@ class Pattern:
         return rows
 
     def _expect(self, rows: int) -> None:
-        """Look further ahead after a full run, less far after a short one: ragged entries must not cost windows."""
+        """Look further ahead after a full run, and less far after a short one, for entries of varying form."""
         if rows == self._at_once:
             self._at_once = min(2 * rows, max(WINDOW // self._width, 1))
         elif 4 * rows < self._at_once:
             self._at_once //= 2
 
     def _fitting(self, part: list[Event], marked: bool) -> int:
-        """How many entries at the start of `part` fit the pattern."""
+        """The number of entries at the begin of `part` that match the pattern."""
         width = self._width
         end = len(part) // width * width
         kinds = list(map(type, part))
@@ -172,7 +172,7 @@ class Pattern:
 
 
 class _PatternReader:
-    """Walks the events of one entry, noting their classes, the names of members, and where the scalars stand."""
+    """Reads the events of one entry: their classes, the names of members, and the positions of scalars."""
 
     def __init__(self, ahead: list[Event]) -> None:
         self._ahead = iter(ahead)
@@ -186,7 +186,7 @@ class _PatternReader:
         return event
 
     def node(self, path: Path, depth: int) -> bool:
-        """Whether the node ahead is one that a pattern can hold."""
+        """Whether the next node can be part of a pattern."""
         return self._rest(self._next(), path, depth)
 
     def _rest(self, event: Event | None, path: Path, depth: int) -> bool:

@@ -1,18 +1,19 @@
-"""YAML parse events with look-ahead; the only place that touches PyYAML.
+"""YAML parse events with look-ahead; the only place that uses PyYAML.
 
-Only PyYAML's parser runs: its resolver and constructors, which guess types and build objects, are never reached.
+Only the parser of PyYAML runs. Its resolver and constructors, which guess types and build objects, are not used.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import islice
-from typing import Any, Final, Protocol, cast
+from typing import Any, BinaryIO, Final, Protocol, cast
 
 import yaml
 
 from provisioner.model.errors import Problem
 from provisioner.model.location import Location
+from provisioner.model.words import odd_characters
 
 try:
     from yaml import cyaml
@@ -25,7 +26,7 @@ Event = Any
 """A `yaml.events.Event`: PyYAML's stubs leave the attributes of most of them untyped."""
 
 WINDOW: Final = 1024
-"""Events read ahead: enough that whole runs of entries are compared by C loops, few enough to stay in cache."""
+"""Events that are read ahead: enough to compare runs of entries in C loops, few enough to stay in the cache."""
 
 
 class ByteStream(Protocol):
@@ -33,7 +34,7 @@ class ByteStream(Protocol):
 
 
 class _Watched:
-    """A stream that notes whether an anchor or a tag may be in what was read: without `&` and `!` there is none."""
+    """A stream that records whether its data can contain an anchor or a tag: `&` or `!` is in it."""
 
     __slots__ = ("_stream", "marked")
 
@@ -49,7 +50,7 @@ class _Watched:
 
 
 class _PythonParser(yaml.reader.Reader, yaml.scanner.Scanner, yaml.parser.Parser):
-    """PyYAML's parser in Python, for a PyYAML without libyaml: the same events, some ten times slower."""
+    """The parser of PyYAML in Python, for a PyYAML without libyaml: the same events, ten times slower."""
 
     def __init__(self, stream: ByteStream) -> None:
         yaml.reader.Reader.__init__(self, cast(Any, stream))
@@ -58,9 +59,9 @@ class _PythonParser(yaml.reader.Reader, yaml.scanner.Scanner, yaml.parser.Parser
 
 
 class Events:
-    """The parse events of one file; `window[at:]` are those read ahead.
+    """The parse events of one file; `window[at:]` are those that are read ahead.
 
-    `take` and `peek` raise yaml.YAMLError at the event that could not be read, after all those before it.
+    `take` and `peek` raise yaml.YAMLError at the event that cannot be read, after all events before it.
     """
 
     __slots__ = ("_failure", "_source", "_stream", "at", "window")
@@ -80,11 +81,11 @@ class Events:
 
     @property
     def marked(self) -> bool:
-        """Whether any event so far may have an anchor or a tag."""
+        """Whether any event until now can have an anchor or a tag."""
         return self._stream.marked
 
     def fill(self) -> None:
-        """Drop the events taken, and read ahead as far as there is anything."""
+        """Remove the events that were taken, and read ahead."""
         del self.window[: self.at]
         self.at = 0
         if self._failure is None:
@@ -106,48 +107,74 @@ class Events:
         return event
 
 
-_IN_WORDS: Final = (
-    ("mapping values are not allowed", "a `:` is out of place: check the indentation, or quote a text that holds `: `"),
-    ("expected ',' or", "a `,` or the closing bracket is missing"),
-    ("found unexpected end of stream", "a quote is opened here and never closed"),
+_HINTS: Final = (
+    ("mapping values are not allowed", "check the indentation, or quote text that contains `: `"),
+    ("expected ',' or", "write the missing `,` or bracket; inside brackets, quote text that contains `[ ] { } ,`"),
+    ("found unexpected end of stream", "close the quote that is opened here"),
     ("expected '-' indicator", "a list and a mapping are mixed at this indentation"),
-    ("did not find expected key", "the indentation does not fit the lines above"),
-    ("expected <block end>", "the indentation does not fit the lines above"),
-    ("could not find expected ':'", "a key without its `:`, or a text that runs over several lines and needs quotes"),
-    ("unknown escape", "inside double quotes a backslash starts an escape: write `\\\\`, or use single quotes"),
-    ("undefined tag", "remove the tag: the type of the field decides what a value is"),
-    ("expected <document start>", "only one document fits in a file, and it must be a mapping"),
+    ("did not find expected key", "use the indentation of the lines above"),
+    ("expected <block end>", "use the indentation of the lines above"),
+    ("could not find expected ':'", "write `:` after the key, or quote text that spans several lines"),
+    ("unknown escape", "a backslash in double quotes begins an escape: write `\\\\`, or use single quotes"),
+    ("expected alphabetic or numeric character", "quote text that begins with `*` or `&`"),
+    ("node content", "quote text that begins with `:`, `,`, `]` or `}`"),
+    ("undefined tag", "remove the tag: the field's type decides what a value is"),
+    ("expected <document start>", "a file must have a single document, which is a mapping"),
     ("found incompatible YAML", "remove the %YAML line, or write %YAML 1.1"),
     ("directive", "remove the line that begins with %"),
 )
-"""(what libyaml or PyYAML says, the next step in plain words)."""
+"""(a part of the message of libyaml or PyYAML, the next step)."""
+
+_LONGEST_KEY: Final = 1024
+"""Characters of a key before its `:` (a simple key of YAML 1.1)."""
 
 
-def syntax_problem(error: yaml.YAMLError, file: str, raw: bytes) -> Problem:
-    """What the parser refused, at its place; `raw` is the file, as its readers tell of bytes and not of lines."""
+def syntax_problem(error: yaml.YAMLError, file: str, stream: BinaryIO) -> Problem:
+    """What the parser refuses, with its place in the file, which `stream` reads again."""
+    stream.seek(0)
     if isinstance(error, yaml.reader.ReaderError):
+        where = _place(file, stream.read(), error)
         if "special characters" in error.reason or "control characters" in error.reason:
-            what = f"the character U+{int(error.character):04X} can't stand in YAML"
-            return Problem(what, _place(file, raw, error), "remove it, or escape it in double quotes")
-        return Problem("the file is not UTF-8 text", _place(file, raw, error), "save it as UTF-8")
+            what = f"YAML does not allow the character U+{int(error.character):04X}"
+            return Problem(what, where, "remove it, or escape it in double quotes", id="invalid-yaml")
+        return Problem("the file is not UTF-8", where, "save it as UTF-8", id="invalid-encoding")
     mark = getattr(error, "problem_mark", None)
-    said = str(getattr(error, "problem", None) or error)
-    hint = next((hint for words, hint in _IN_WORDS if words in said), "")
-    if "cannot start any token" in said:
-        hint = "a tab can't indent, and a text that begins with `@`, `%` or a backquote needs quotes"
+    message = str(getattr(error, "problem", None) or error)
     opened = getattr(error, "context_mark", None)
-    if "end of stream" in said and opened is not None:
+    if "end of stream" in message and opened is not None:
         mark = opened
-    where = Location(file, mark.line + 1, mark.column + 1) if mark is not None else Location(file)
-    return Problem(f"this is not YAML: {said}", where, hint)
+    if mark is None:
+        return Problem(f"invalid YAML: {message}", Location(file), id="invalid-yaml")
+    lines = [line.decode("utf-8", "replace") for line in islice(stream, max(mark.line - 1, 0), mark.line + 1)]
+    for number, line in enumerate(lines, start=max(mark.line, 1)):
+        column = next((at for at, char in enumerate(line.rstrip("\r\n"), start=1) if _is_odd(char)), 0)
+        if column:
+            where, hint = Location(file, number, column), odd_characters(line[column - 1])
+            return Problem(f"invalid YAML: {message}", where, hint, id="invalid-yaml")
+    where = Location(file, mark.line + 1, mark.column + 1)
+    return Problem(f"invalid YAML: {message}", where, _hint(message, lines), id="invalid-yaml")
+
+
+def _is_odd(char: str) -> bool:
+    return not char.isprintable() and char != "\t"
+
+
+def _hint(message: str, lines: list[str]) -> str:
+    if "cannot start any token" in message:
+        return "indent with spaces, not tabs; quote text that begins with `@`, `%` or a backquote"
+    if any(len(line) > _LONGEST_KEY for line in lines) and any(
+        part in message for part in ("expected ',' or", "mapping values", "expected ':'", "expected key")
+    ):
+        return f"a key can have {_LONGEST_KEY:,} characters: use the list form `- {{key: ..., value: ...}}`"
+    return next((hint for part, hint in _HINTS if part in message), "")
 
 
 def _place(file: str, raw: bytes, error: yaml.reader.ReaderError) -> Location:
-    """Libyaml counts bytes, PyYAML's own reader characters once it has decoded them."""
+    """Libyaml counts bytes; the reader of PyYAML counts characters once it has decoded them."""
     position = error.position
     try:
         text = raw.decode("utf-8")
         before = text[:position] if error.encoding == "unicode" else raw[:position].decode("utf-8", "ignore")
-    except UnicodeDecodeError as found:
-        before = raw[: found.start].decode("utf-8")
+    except UnicodeDecodeError as undecodable:
+        before = raw[: undecodable.start].decode("utf-8")
     return Location(file, before.count("\n") + 1, len(before) - before.rfind("\n"))

@@ -1,6 +1,6 @@
-"""Spec files -> one located tree: files, folders, `include`, overlays.
+"""Loads spec files as one located tree: files, directories, `include`, overlays.
 
-Everything is composed from YAML's parse events (`yaml_compose`), merged (`merge`), and digested on the way.
+Files are composed from YAML parse events (`compose`), merged (`merge`), and digested while they are read.
 """
 
 from __future__ import annotations
@@ -18,10 +18,12 @@ from typing import BinaryIO, Final, Literal, TextIO
 import msgspec
 import yaml
 
+from provisioner.document import unread
 from provisioner.document.compose import compose
 from provisioner.document.events import Events, syntax_problem
 from provisioner.document.inputs import Inputs
-from provisioner.document.merge import Merger, drop, overlay
+from provisioner.document.merge import Merger, overlay
+from provisioner.files.content import conflict_marker, foreign
 from provisioner.files.reading import SPEC, InputFile, read_limited
 from provisioner.model.errors import Problems, did_you_mean
 from provisioner.model.location import Location
@@ -29,44 +31,44 @@ from provisioner.model.tree import MARK_COLUMN_BITS, MappingNode, ScalarNode, Se
 
 STDIN_NAME: Final = "<stdin>"
 MAX_LINE: Final = 1 << (MARK_COLUMN_BITS - 1)
-"""Bytes of a line whose columns surely fit into a packed mark."""
+"""The most bytes of a line: its columns fit into a packed mark."""
 
 MAX_INCLUDE_DEPTH: Final = 64
-"""Files that include each other in a chain."""
+"""The most files in a chain of includes."""
 
 _SENSITIVE: Final = b"sensitive"
-_SUFFIXES: Final = (".yaml", ".yml")
 
 
 class SourceFile(msgspec.Struct, frozen=True):
-    """A file that was read; its lines are fetched again only when a message shows one."""
+    """A file that was read. Its lines are read again when a message shows one."""
 
     file: InputFile | None
     content: bytes | None = None
 
     def lines(self, numbers: Sequence[int]) -> dict[int, str]:
-        """Lines by number, counted from 1, without their ends, in one reading; absent ones are left out."""
+        """Lines by number, from 1, without their ends, in one pass; lines that do not exist are left out."""
         wanted = set(numbers)
-        found: dict[int, str] = {}
+        lines: dict[int, str] = {}
         try:
             raw = io.BytesIO(self.content or b"") if self.file is None else self.file.open()
             with io.TextIOWrapper(raw, "utf-8", "replace") as stream:
                 for at, line in enumerate(stream, start=1):
                     if at in wanted:
-                        found[at] = line.rstrip("\n")
-                        if len(found) == len(wanted):
+                        lines[at] = line.rstrip("\n")
+                        if len(lines) == len(wanted):
                             break
-        except OSError:  # it is gone by now: messages do without
+        except OSError:  # the file does not exist any more: the message has no line
             pass
-        return found
+        return lines
 
 
 class Document(msgspec.Struct, frozen=True):
-    """All files as one tree. `digest` is the SHA-256, in hex, of all that was read, in order.
+    """All files as one tree. `digest` is the SHA-256, in hex, of all files in the order of reading.
 
-    `roots` are the folders of the files given: what they name stays inside of these. `overlays` are the files that were
-    laid over the others. `is_sensitive` says that a spec file mentions `sensitive`: then no message shows a line of any
-    file, because the value of another field can be in the same line.
+    `files` are the files that were read, `unread` those beside them that look like specs and were not. `roots` are the
+    directories of the given files, which contain all files that they name. `overlays` are the overlay files.
+    `is_sensitive` says that a spec file mentions `sensitive`: then no message shows a line of any file, because the
+    value of another field can be in the same line.
     """
 
     tree: MappingNode
@@ -75,21 +77,22 @@ class Document(msgspec.Struct, frozen=True):
     roots: tuple[Path, ...]
     overlays: frozenset[str] = frozenset()
     is_sensitive: bool = False
+    unread: tuple[Path, ...] = ()
 
     def line(self, where: Location) -> str | None:
-        """The text of the line at `where`, for a caret below it."""
+        """The text of the line at `where`."""
         return self.lines([where]).get(where)
 
     def lines(self, places: Sequence[Location]) -> dict[Location, str]:
         """The text of the line at each place, each file read once; nothing if a type is sensitive."""
         if self.is_sensitive:
             return {}
-        found: dict[Location, str] = {}
+        lines: dict[Location, str] = {}
         for name in {place.file for place in places} & self.files.keys():
             here = [place for place in places if place.file == name]
             texts = self.files[name].lines([place.line for place in here])
-            found |= {place: texts[place.line] for place in here if place.line in texts}
-        return found
+            lines |= {place: texts[place.line] for place in here if place.line in texts}
+        return lines
 
 
 def load(
@@ -101,10 +104,10 @@ def load(
     problems: Problems,
     inputs: Inputs | None = None,
 ) -> Document:
-    """Read `paths` (files, folders, `-` for `stdin`) and what they include, then lay `overlays` on top in order.
+    """Read `paths` (files, directories, `-` for `stdin`) and their includes, then apply `overlays` in order.
 
-    Includes stay inside the folders of the files given, unless `allow_outside`. What is wrong goes to `problems`; the
-    tree then holds what could be read. Every file and folder that is read is noted in `inputs`.
+    Included files must be in the directories of `paths`, unless `allow_outside`. Errors go to `problems`; the tree then
+    has what can be read. `inputs` records every file and directory that is read.
     """
     loader = _Loader(stdin, allow_outside, problems, inputs or Inputs())
     with _no_garbage_collection():
@@ -121,12 +124,13 @@ def load(
         tuple(loader.roots),
         frozenset(loader.files) - base,
         loader.is_sensitive,
+        unread.look_for(loader.directories, loader.files),
     )
 
 
 @contextmanager
 def _no_garbage_collection() -> Iterator[None]:
-    """A growing tree has no cycles to find, and looking for them again and again costs as much as reading."""
+    """A growing tree has no cycles, and searching it for them takes as long as reading."""
     was_on = gc.isenabled()
     gc.disable()
     try:
@@ -137,7 +141,7 @@ def _no_garbage_collection() -> Iterator[None]:
 
 
 class _Hashed:
-    """A stream that digests what is read, and refuses what no mark can hold."""
+    """A stream that digests its data, and refuses data that is not a spec."""
 
     def __init__(self, stream: BinaryIO, digest: hashlib._Hash) -> None:
         self._stream = stream
@@ -152,22 +156,27 @@ class _Hashed:
         if not self.begin:
             self.begin = data[:2]
             if self.begin in (b"\xff\xfe", b"\xfe\xff"):
-                raise _NotText("the file is UTF-16, not UTF-8", "save it as UTF-8")
+                raise _NotSpecError("the file is UTF-16, not UTF-8", "save it as UTF-8", "invalid-encoding")
+            if other := foreign(data):
+                raise _NotSpecError(other.what, other.hint, "wrong-file-content")
         self._digest.update(data)
         self.is_sensitive |= _SENSITIVE in self._end + data
         self._end = data[-len(_SENSITIVE) :]
         newline = data.rfind(b"\n")
         self._line = self._line + len(data) if newline < 0 else len(data) - newline - 1
         if self._line > MAX_LINE:
-            raise _NotText(f"a line is longer than {MAX_LINE:,} bytes", "write one entry to a line")
+            raise _NotSpecError(
+                f"a line is longer than {MAX_LINE:,} bytes", "write one entry per line", "limit-exceeded"
+            )
         return data
 
 
-class _NotText(Exception):
-    def __init__(self, what: str, hint: str) -> None:
+class _NotSpecError(Exception):
+    def __init__(self, what: str, hint: str, id: str) -> None:
         super().__init__(what)
         self.what = what
         self.hint = hint
+        self.id = id
 
 
 class _Loader:
@@ -177,6 +186,7 @@ class _Loader:
         self._problems = problems
         self._inputs = inputs
         self.roots: list[Path] = []
+        self.directories: list[Path] = []
         self._done: set[Path] = set()
         self._stack: list[Path] = []
         self.files: dict[str, SourceFile] = {}
@@ -184,7 +194,7 @@ class _Loader:
         self.is_sensitive = False
 
     def gather(self, paths: Sequence[Path | Literal["-"]]) -> MappingNode:
-        """The merged tree of `paths` and all that they include."""
+        """The merged tree of `paths` and their includes."""
         self._done.clear()
         merger = Merger(self._problems)
         for path in paths:
@@ -204,29 +214,32 @@ class _Loader:
             try:
                 content = _read_text(stdin)
             except OSError as error:
-                self._lost(f"cannot read standard input: {error.strerror}", Location(STDIN_NAME))
+                what = f"cannot read standard input: {error.strerror}"
+                self._lost(what, Location(STDIN_NAME), id="unreadable-file")
         self.files[STDIN_NAME] = SourceFile(None, content)
         return self._with_includes(self._composed(io.BytesIO(content), STDIN_NAME), Path())
 
     def _path_trees(
-        self, path: Path, asked_by: ScalarNode | None, roots: tuple[Path, ...] | None
+        self, path: Path, named_by: ScalarNode | None, roots: tuple[Path, ...] | None
     ) -> Iterator[MappingNode]:
-        """The trees of a file, or of a folder's files; `asked_by` is the include that names it.
+        """The trees of a file, or of the files in a directory; `named_by` is the include that names it.
 
         Each is below one of `roots`, unless that is None.
         """
-        where = asked_by.where if asked_by else Location(str(path))
+        where = named_by.where if named_by else Location(str(path))
         self._inputs.note(path)
         try:
             if not path.is_dir():
                 yield from self._file_trees(InputFile(path, SPEC, roots), where)
                 return
-            inside = sorted(child for child in path.iterdir() if child.suffix in _SUFFIXES and child.is_file())
+            inside = sorted(child for child in path.iterdir() if unread.is_spec_name(child) and child.is_file())
         except OSError as error:
-            self._lost(f"can't read {path}: {error.strerror}", where)
+            self._lost(f"cannot read {path}: {error.strerror}", where, id="unreadable-file")
             return
+        self.directories.append(path)
         if not inside:
-            self._lost(f"no *.yaml or *.yml file in the folder {path}", where, "give a spec file")
+            what = f"the directory {path} has no *.yaml or *.yml file"
+            self._lost(what, where, "hidden files and subdirectories are not read", id="no-spec-file")
         for child in inside:
             yield from self._file_trees(InputFile(child, SPEC, roots), where)
 
@@ -235,13 +248,15 @@ class _Loader:
         resolved = path.resolve()
         if resolved in self._stack:
             chain = " -> ".join(str(step) for step in (*self._stack[self._stack.index(resolved) :], resolved))
-            self._problems.add(f"files include each other in a circle: {chain}", where, "remove one of the includes")
+            what = f"files include each other: {chain}"
+            self._problems.add(what, where, "remove one of the includes", id="circular-reference")
             return
         if resolved in self._done:
             return
         if len(self._stack) >= MAX_INCLUDE_DEPTH:
             what = f"includes are nested deeper than {MAX_INCLUDE_DEPTH} files"
-            self._lost(what, where, "include the files from one file, with a pattern such as `tenants/*.yaml`")
+            hint = "include the files from one file, with a pattern such as `tenants/*.yaml`"
+            self._lost(what, where, hint, id="limit-exceeded")
             return
         self._done.add(resolved)
         self._stack.append(resolved)
@@ -251,8 +266,9 @@ class _Loader:
             with file.open() as stream:
                 tree = self._composed(stream, str(path))
         except OSError as error:
-            near = did_you_mean(path.name, _names_in(path.parent), "check the path")
-            self._lost(f"can't read {path}: {error.strerror}", where, near)
+            is_missing = isinstance(error, FileNotFoundError)
+            hint = did_you_mean(path.name, _names_in(path.parent), "check the path") if is_missing else ""
+            self._lost(f"cannot read {path}: {error.strerror}", where, hint, id="unreadable-file")
         else:
             yield from self._with_includes(tree, path.parent)
         self._stack.pop()
@@ -263,48 +279,52 @@ class _Loader:
             tree = compose(Events(hashed), name, self._problems)
             self._problems.is_partial |= tree is None
             return tree
-        except _NotText as error:
-            self._lost(error.what, Location(name), error.hint)
+        except _NotSpecError as error:
+            self._lost(error.what, Location(name), error.hint, id=error.id)
         except yaml.YAMLError as error:
             stream.seek(0)
-            raw = stream.read() if isinstance(error, yaml.reader.ReaderError) else b""
-            self._problems.extend([syntax_problem(error, name, raw)])
-            self._problems.is_partial = True
+            if line := conflict_marker(stream):
+                what, hint = "the file has an unresolved merge conflict", "resolve the conflict"
+                self._lost(what, Location(name, line, 1), hint, id="wrong-file-content")
+            else:
+                self._problems.extend([syntax_problem(error, name, stream)])
+                self._problems.is_partial = True
         finally:
             self.is_sensitive |= hashed.is_sensitive
         return None
 
-    def _lost(self, what: str, where: Location, hint: str = "") -> None:
-        """A problem that keeps a part of the spec from being read."""
-        self._problems.add(what, where, hint)
+    def _lost(self, what: str, where: Location, hint: str = "", *, id: str) -> None:
+        """Add a problem because of which a part of the spec cannot be read."""
+        self._problems.add(what, where, hint, id=id)
         self._problems.is_partial = True
 
-    def _with_includes(self, tree: MappingNode | None, folder: Path) -> Iterator[MappingNode]:
+    def _with_includes(self, tree: MappingNode | None, directory: Path) -> Iterator[MappingNode]:
         if tree is None:
             return
-        yield drop(tree, "include")
+        yield tree.without("include")
         include = tree.get("include")
         if include is None:
             return
         patterns = include.items if isinstance(include, SequenceNode) else (include,)
         for pattern in patterns:
             if isinstance(pattern, ScalarNode) and pattern.text:
-                yield from self._included(pattern, pattern.text, folder)
+                yield from self._included(pattern, pattern.text, directory)
             else:
-                self._lost("`include` is a list of files or patterns", pattern.where, "as in [tenants/*.yaml]")
+                what, hint = "`include` must be a list of files or patterns", "write a list such as [tenants/*.yaml]"
+                self._lost(what, pattern.where, hint, id="wrong-type")
 
-    def _included(self, pattern: ScalarNode, text: str, folder: Path) -> Iterator[MappingNode]:
+    def _included(self, pattern: ScalarNode, text: str, directory: Path) -> Iterator[MappingNode]:
         if glob.has_magic(text):
-            self._inputs.note(_fixed_part(folder, text))
+            self._inputs.note(_fixed_part(directory, text))
         try:
-            found = sorted(folder / name for name in glob.glob(text, root_dir=folder, recursive=True))
+            paths = sorted(directory / name for name in glob.glob(text, root_dir=directory, recursive=True))
         except (OSError, ValueError) as error:
-            self._lost(f"can't look for `{text}`: {error}", pattern.where)
+            self._lost(f"cannot read `{text}`: {error}", pattern.where, id="unreadable-file")
             return
-        if not found:
-            near = did_you_mean(text, _names_in(folder), f"the pattern is relative to {folder.resolve()}")
-            self._lost(f"`{text}` matches no file", pattern.where, near)
-        for path in found:
+        if not paths:
+            near = did_you_mean(text, _names_in(directory), f"the pattern is relative to {directory.resolve()}")
+            self._lost(f"`{text}` matches no file", pattern.where, near, id="no-spec-file")
+        for path in paths:
             if glob.has_magic(text):
                 self._inputs.note(path.parent)
             resolved = path.resolve()
@@ -317,7 +337,7 @@ class _Loader:
 
 
 def _read_text(stdin: TextIO) -> bytes:
-    """All of a standard input, or of what stands for it. Raises OSError for too much."""
+    """All of standard input, or of a replacement for it. Raises OSError if it is too long."""
     buffer = getattr(stdin, "buffer", None)
     if buffer is not None:
         return read_limited(buffer, SPEC)
@@ -325,30 +345,32 @@ def _read_text(stdin: TextIO) -> bytes:
 
 
 def is_inside(path: Path, named_by: ScalarNode, roots: Sequence[Path], problems: Problems) -> bool:
-    """Whether `path`, links followed, is below one of `roots`; if not, that is told where it is named."""
+    """Whether `path`, links followed, is below one of `roots`; if not, adds a problem where it is named."""
     try:
         resolved = path.resolve()
-    except (OSError, RuntimeError, ValueError) as error:  # RuntimeError: links that lead to each other
-        problems.add(f"`{named_by.text}` is no path of a file: {error}", named_by.where, "check the path")
+    except (OSError, RuntimeError, ValueError) as error:  # RuntimeError for a cycle of links
+        what = f"`{named_by.text}` is not a valid path: {error}"
+        problems.add(what, named_by.where, "check the path", id="unreadable-file")
         return False
     if any(resolved.is_relative_to(root) for root in roots):
         return True
-    hint = "keep files below the spec's folder, or allow it with --allow-outside"
-    problems.add(f"`{named_by.text}` leads outside the project folder, to {resolved}", named_by.where, hint)
+    hint = "move the file below the directory of the spec, or use --allow-outside"
+    what = f"`{named_by.text}` is outside of the project directory: {resolved}"
+    problems.add(what, named_by.where, hint, id="outside-project")
     return False
 
 
-def _fixed_part(folder: Path, pattern: str) -> Path:
-    """The folder in which a pattern begins to match: that of `tenants/*.yaml` is `tenants`."""
+def _fixed_part(directory: Path, pattern: str) -> Path:
+    """The directory in which a pattern begins to match: `tenants` for `tenants/*.yaml`."""
     for part in Path(pattern).parts[:-1]:
         if glob.has_magic(part):
             break
-        folder /= part
-    return folder
+        directory /= part
+    return directory
 
 
-def _names_in(folder: Path) -> list[str]:
+def _names_in(directory: Path) -> list[str]:
     try:
-        return sorted(child.name for child in folder.iterdir() if child.suffix in _SUFFIXES)
+        return sorted(child.name for child in directory.iterdir() if unread.is_spec_name(child))
     except OSError:
         return []

@@ -1,7 +1,7 @@
-"""Which files a project was read from, and whether they are still as they were.
+"""The files that a project was read from, and whether they have changed.
 
-Each file and folder is stamped before it is read. If all stamps are the same afterwards, then what was read is what
-stood there at one moment: no file was half written, and no two files come from different commits.
+The stamp of each file and directory is taken before it is read. If all stamps are the same afterwards, all contents are
+of one moment: no file was half written, and no two files are of different commits.
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ Stamp = tuple[int, int, int, int, int]
 """Device, inode, size, and the times of the last write and of the last change, in nanoseconds; links are followed."""
 
 Stamps = tuple[Stamp | None, ...]
-"""One for each input, in order; None for what is not there."""
+"""One for each input, in order; None for a missing one."""
 
 
 def stamp(path: Path) -> Stamp | None:
-    """What tells one state of a file or folder from the next; None where there is nothing to be read."""
+    """Changes when a file or directory changes; None if it cannot be read."""
     try:
-        found = os.stat(path)
+        status = os.stat(path)
     except OSError:
         return None
-    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
 class Inputs:
-    """The files and folders that a project was read from, each with the stamp it had before it was."""
+    """The files and directories that a project was read from, each with its stamp before it was read."""
 
     __slots__ = ("_noted",)
 
@@ -40,35 +40,34 @@ class Inputs:
         return iter(self._noted)
 
     def note(self, path: Path) -> None:
-        """To be called before `path` is read; what is read twice is held to the first time."""
+        """Record the stamp of `path`. Call it before each read; only the first call has an effect."""
         if path not in self._noted:
             self._noted[path] = stamp(path)
 
     @property
     def noted(self) -> Stamps:
-        """As it was when each was read."""
+        """The stamps at the time of reading."""
         return tuple(self._noted.values())
 
     def now(self) -> Stamps:
-        """As it is now."""
+        """The stamps now."""
         return tuple(stamp(path) for path in self._noted)
 
 
 def checkout_locks(paths: Iterable[Path]) -> tuple[Path, ...]:
-    """The lock files that Git holds while it changes the work trees that `paths`, links followed, are in."""
-    folders = {folder for path in paths for folder in Path(os.path.realpath(path)).parents}
-    found = {lock for folder in folders if (lock := _checkout_lock(folder)) is not None}
-    return tuple(sorted(found))
+    """The lock files of Git for the work trees of `paths`, links followed: Git holds them while it changes files."""
+    directories = {parent for path in paths for parent in Path(os.path.realpath(path)).parents}
+    return tuple(sorted({lock for each in directories if (lock := _checkout_lock(each)) is not None}))
 
 
-def _checkout_lock(folder: Path) -> Path | None:
-    """The lock of the work tree that `folder` is the top of; None if it is no such top."""
-    git = folder / ".git"
+def _checkout_lock(directory: Path) -> Path | None:
+    """The lock of the work tree whose top is `directory`; None if it is not the top of one."""
+    git = directory / ".git"
     if os.path.isdir(git):
         return git / "index.lock"
     try:
-        # A linked work tree has a file there, which names the folder of its own that Git keeps.
+        # In a linked work tree `.git` is a file that names the directory of this work tree.
         word, _, place = os.fsdecode(InputFile(git, POINTER).read()).partition(":")
     except OSError:
         return None
-    return folder / place.strip() / "index.lock" if word == "gitdir" else None
+    return directory / place.strip() / "index.lock" if word == "gitdir" else None

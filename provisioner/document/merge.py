@@ -1,10 +1,10 @@
-"""Several files, one tree: files beside each other may not disagree, overlays may. Pure.
+"""Merges several files into one tree. Pure.
 
-Beside each other: mappings merge key by key, `entries` and the list form of `inner_maps` are joined, and anything else
-that stands in two files is a Problem naming both places. Only `version`, `name` and `pin_root` may be repeated alike.
-A named type or template is one whole: two files can't each hold a half of it.
+Files beside each other: mappings are merged key by key, `entries` and the list form of `inner_maps` are concatenated.
+Everything else in two files is a Problem with both places. Only `version`, `name` and `pin_root` can be repeated with
+the same value. A named type or template must be in a single file.
 
-Overlay: mappings merge key by key, entries too (by the text of the key); anything else is replaced.
+Overlays: mappings are merged key by key, entries by the text of the key; everything else is replaced.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _KeyText = tuple[tuple["Path", str | None], ...]
 
 
 class Merger:
-    """Files beside each other: `add` each tree, then take the `tree` of all."""
+    """Merges files beside each other: `add` each tree, then read `tree`."""
 
     def __init__(self, problems: Problems) -> None:
         self._problems = problems
@@ -69,11 +69,9 @@ class Merger:
             case ScalarNode() as first, ScalarNode() if path in _REPEATABLE and first.text == value.text:
                 return first
             case _:
-                self._problems.add(
-                    f"{_described(path)} is in two files (first at {there[0].where})",
-                    key.where,
-                    "keep one, or give the file that should win with --overlay",
-                )
+                what = f"{_described(path)} is in two files (first at {there[0].where})"
+                hint = "remove one of the two, or pass the file that overrides the other with --overlay"
+                self._problems.add(what, key.where, hint, id="duplicate-key")
                 return there[1]
 
 
@@ -86,7 +84,7 @@ def _described(path: tuple[str, ...]) -> str:
 
 
 class _MergedMapping:
-    """A mapping that further files add to: a thousand small files are merged in one pass."""
+    """A mapping to which files are added, so that a thousand small files are merged in one pass."""
 
     __slots__ = ("pairs", "where")
 
@@ -104,7 +102,7 @@ class _MergedMapping:
 
 
 def overlay(base: SpecNode, over: SpecNode) -> SpecNode:
-    """`base` with `over` laid on top: the later file wins, leaf by leaf."""
+    """`base` overridden by `over`, leaf by leaf."""
     match base, over:
         case MappingNode(), MappingNode():
             merged = dict(base.pairs)
@@ -115,20 +113,20 @@ def overlay(base: SpecNode, over: SpecNode) -> SpecNode:
             return MappingNode(tuple(merged.items()), base.where)
         case RawEntries(), RawEntries():
             replaced = {text for chunk in over.chunks for text in _key_texts(chunk)}
-            kept = (_without(chunk, replaced) for chunk in base.chunks)
+            kept = (_without_keys(chunk, replaced) for chunk in base.chunks)
             return RawEntries(tuple(chunk for chunk in kept if chunk.rows) + over.chunks, base.where)
         case _:
             return over
 
 
 def _key_texts(chunk: RawChunk) -> list[_KeyText]:
-    """The key of each row, as written."""
+    """The text of the key of each row."""
     paths = sorted((path for path in chunk.columns if path[0] == "key"), key=str)
     columns = [chunk.columns[path].texts() for path in paths]
     return [tuple(zip(paths, texts, strict=True)) for texts in zip(*columns, strict=True)]
 
 
-def _without(chunk: RawChunk, keys: set[_KeyText]) -> RawChunk:
+def _without_keys(chunk: RawChunk, keys: set[_KeyText]) -> RawChunk:
     kept = [row for row, text in enumerate(_key_texts(chunk)) if text not in keys]
     if len(kept) == chunk.rows:
         return chunk
@@ -139,12 +137,6 @@ def _without(chunk: RawChunk, keys: set[_KeyText]) -> RawChunk:
         columns[path] = PackedColumn([texts[row] for row in kept])
         marks[path] = array("Q", [chunk.marks[path][row] for row in kept])
     return RawChunk(chunk.file, len(kept), columns, marks)
-
-
-def drop(tree: MappingNode, name: str) -> MappingNode:
-    """`tree` without the pair under `name`."""
-    pairs = tuple(pair for pair in tree.pairs if not (isinstance(pair[0], ScalarNode) and pair[0].text == name))
-    return MappingNode(pairs, tree.where)
 
 
 EMPTY: Final = MappingNode((), Location(""))

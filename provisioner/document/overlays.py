@@ -1,6 +1,6 @@
-"""What files that are laid over a spec decide: of each thing that it declares, which fields, and where. Pure.
+"""The fields that overlay files set in each declaration of a spec, with their places. Pure.
 
-Rows of entries are no fields: each knows its own line.
+Entries are not fields: each row has its own line.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from provisioner.model.tree import MappingNode, RawEntries, ScalarNode, Sequence
 
 _SECTIONS: Final = frozenset({"types", "inner_templates", "objects", "shared_inner_maps", "maps", "outer_maps"})
 _BELOW: Final = {"objects": "programs", "outer_maps": "inner_maps"}
-"""Section -> the field whose pairs are declarations themselves."""
+"""Section -> the field whose pairs are declarations."""
 
 _NAME: Final = re.compile(r"[A-Za-z_]\w*")
 
 
 def find(tree: MappingNode, files: frozenset[str]) -> Overlays:
-    """What `files` decided in `tree`, in which they are laid over the others."""
+    """What the overlay `files` set in the merged `tree`."""
     finder = _Finder(tree, files)
     return Overlays(files, finder.project(), dict(finder.declared()))
 
@@ -51,9 +51,9 @@ class _Finder:
                         yield inner_key.where, fields
 
     def _named(self, section: str) -> dict[str, Fields]:
-        """What is decided in each declaration that others refer to by name, under its full name."""
-        found = self._tree.get(section)
-        pairs = found.named() if isinstance(found, MappingNode) else ()
+        """The fields set in each declaration that others refer to by name, under the full name."""
+        node = self._tree.get(section)
+        pairs = node.named() if isinstance(node, MappingNode) else ()
         whole = {name: dict(self._decided(body, key.where.file, f"{section}.{name}")) for name, key, body in pairs}
         return {name: fields for name, fields in whole.items() if fields}
 
@@ -61,31 +61,31 @@ class _Finder:
         return dict(self._decided(body, key.where.file, "", apart))
 
     def _inherited(self, body: MappingNode) -> dict[str, str]:
-        """What a map takes from its template and from named types."""
+        """The fields that a map gets from its template and from named types."""
         inner = body.get("inner")
         template = _template(self._tree, inner)
         return _one_of(self._templates, inner) | self._of_types(body) | (self._of_types(template) if template else {})
 
     def _of_types(self, body: MappingNode) -> dict[str, str]:
-        """What is decided of the types that a key or value is made of, those inside others included."""
+        """The fields set in the types of a key or value, and in the types that these contain."""
         if not self._types:
             return {}
         section = self._tree.get("types")
         assert isinstance(section, MappingNode)
-        found: dict[str, str] = {}
-        ask = [node for name in ("key", "value") if (node := body.get(name)) is not None]
+        fields: dict[str, str] = {}
+        pending = [node for name in ("key", "value") if (node := body.get(name)) is not None]
         seen: set[str] = set()
-        while ask:
-            for name in sorted(_names(ask.pop()) - seen):
+        while pending:
+            for name in sorted(_names(pending.pop()) - seen):
                 seen.add(name)
-                found |= self._types.get(name, {})
-                ask += [node] if (node := section.get(name)) is not None else []
-        return found
+                fields |= self._types.get(name, {})
+                pending += [node] if (node := section.get(name)) is not None else []
+        return fields
 
     def _decided(
         self, node: SpecNode, file: str, path: str, apart: frozenset[str] = frozenset()
     ) -> Iterator[tuple[str, str]]:
-        """(field, place) of all below `node` that an overlay other than `file` wrote; a later pair of a field holds."""
+        """(field, place) for all below `node` that an overlay other than `file` set; later pairs replace others."""
         if isinstance(node, RawEntries):
             return
         if path and self._differs(node.where, file):
@@ -107,13 +107,13 @@ class _Finder:
 
 
 def _pairs(tree: MappingNode, section: str) -> Iterator[tuple[ScalarNode, MappingNode]]:
-    found = tree.get(section)
-    if isinstance(found, MappingNode):
-        yield from ((key, body) for _, key, body in found.named() if isinstance(body, MappingNode))
+    node = tree.get(section)
+    if isinstance(node, MappingNode):
+        yield from ((key, body) for _, key, body in node.named() if isinstance(body, MappingNode))
 
 
 def _declares(node: SpecNode | None) -> bool:
-    """Whether each pair of `node` is a declaration, which those of a table are not; nor are the items of a list."""
+    """Whether each pair or item of `node` is a declaration, which is not so in a table."""
     return (isinstance(node, MappingNode) and not node.is_table) or isinstance(node, SequenceNode)
 
 
@@ -125,10 +125,10 @@ def _template(tree: MappingNode, inner: SpecNode | None) -> MappingNode | None:
     section = tree.get("inner_templates")
     if not isinstance(section, MappingNode) or not isinstance(inner, ScalarNode):
         return None
-    found = section.get(inner.text or "")
-    return found if isinstance(found, MappingNode) else None
+    template = section.get(inner.text or "")
+    return template if isinstance(template, MappingNode) else None
 
 
 def _names(node: SpecNode) -> set[str]:
-    """All names in a type's expression: more than types, and all types that it names."""
+    """All names in the expression of a type: those of types, and others."""
     return {name for _, scalar in flatten(node) for name in _NAME.findall(scalar.text or "")}

@@ -1,6 +1,6 @@
-"""What stands below a map's name -> the parts of a Spec: fields, policy, entries, inner maps. Pure.
+"""Reads the parts of a map for a Spec: fields, policy, entries, inner maps. Pure.
 
-Readers take a tree that the schema may have found fault with: what has the wrong form is passed over here.
+The tree can have errors that the schema reports: nodes of the wrong form are skipped here.
 """
 
 from __future__ import annotations
@@ -52,12 +52,8 @@ def capacity(node: SpecNode | None) -> int | None:
     return number(node, 1)
 
 
-def is_true(node: SpecNode | None) -> bool:
-    return isinstance(node, ScalarNode) and plain(node) is True
-
-
 def choice(kind: type[_Choice], node: SpecNode | None) -> _Choice | None:
-    """The member of `kind` whose value is written."""
+    """The member of `kind` with the value of the node."""
     written = text(node)
     return next((member for member in kind if member.value == written), None)
 
@@ -84,7 +80,7 @@ def read_fields(body: MappingNode, problems: Problems) -> MapFields:
 
 
 def _flags(node: SpecNode | None) -> MapFlag | None:
-    """Flags as written."""
+    """The flags of the spec, without those that the map type needs."""
     if not isinstance(node, SequenceNode):
         return None
     flags = MapFlag(0)
@@ -101,7 +97,7 @@ def read_policy(body: MappingNode, problems: Problems) -> Policy:
         contents=choice(Contents, body.get("contents")),
         update=choice(Update, body.get("update")),
         on_replace=choice(OnReplace, body.get("on_replace")),
-        owned_keys=tuple(found for found in ranges if found),
+        owned_keys=tuple(owned_range for owned_range in ranges if owned_range),
     )
 
 
@@ -112,16 +108,18 @@ def _owned(node: ScalarNode, problems: Problems) -> KeyRange | None:
 
 
 def _range(node: ScalarNode, problems: Problems) -> KeyRange | None:
-    """`first..last`; None with a Problem where an end is missing or they are in the wrong order."""
+    """`first..last`; None with a Problem if an end is missing or the ends are in the wrong order."""
     written = node.text or ""
     first, _, last = written.partition("..")
     if not first or not last or ".." in last or last.startswith("."):
-        hint = "write `first..last`, both included; quote a key that holds `..` itself"
-        problems.add("invalid range of keys", node.where, hint)
+        hint = "write `first..last`, inclusive; quote a key that contains `..`"
+        problems.add("invalid range of keys", node.where, hint, id="invalid-range")
         return None
     low, high = integer(first), integer(last)
     if low is not None and high is not None and low > high:
-        problems.add("the range ends before it begins", node.where, "write the smaller number first")
+        problems.add(
+            "the range ends before it begins", node.where, "write the smaller number first", id="invalid-range"
+        )
         return None
     last_at = Location(node.where.file, node.where.line, node.where.column + len(first) + 2)
     return KeyRange(ScalarNode(first, node.where), ScalarNode(last, last_at), node.where)
@@ -145,7 +143,7 @@ def read_entries(node: SpecNode | None) -> Entries | None:
 
 
 def read_table(node: MappingNode) -> TableRef | None:
-    """A mapping that begins with `from`; None where that names no file."""
+    """A mapping that begins with `from`; None if `from` is not the name of a file."""
     file = node.get("from")
     if not isinstance(file, ScalarNode) or not file.text:
         return None
@@ -162,8 +160,8 @@ def read_table(node: MappingNode) -> TableRef | None:
 def _column(node: SpecNode | None) -> TableColumn | None:
     if node is None or isinstance(node, RawEntries):
         return None
-    found = tuple((path, scalar.text) for path, scalar in flatten(node) if scalar.text)
-    return TableColumn(found, node.where) if found else None
+    columns = tuple((path, scalar.text) for path, scalar in flatten(node) if scalar.text)
+    return TableColumn(columns, node.where) if columns else None
 
 
 def read_inner_maps(node: SpecNode | None, problems: Problems) -> tuple[InnerMap, ...] | TableRef:
@@ -179,8 +177,8 @@ def read_inner_maps(node: SpecNode | None, problems: Problems) -> tuple[InnerMap
             pairs = ((key, item.where, item) for key, item in listed if key is not None)
         case _:
             return ()
-    found = (_inner_map(key, where, body, problems) for key, where, body in pairs if isinstance(body, MappingNode))
-    return tuple(inner_map for inner_map in found if inner_map)
+    read = (_inner_map(key, where, body, problems) for key, where, body in pairs if isinstance(body, MappingNode))
+    return tuple(inner_map for inner_map in read if inner_map)
 
 
 def _inner_map(key: SpecNode, where: Location, body: MappingNode, problems: Problems) -> InnerMap | None:

@@ -1,7 +1,7 @@
-"""The document's tree -> `Spec`, the whole of a project in the user's words. Pure.
+"""Reads the tree of a document as a `Spec`. Pure.
 
-`schema.check` tells of wrong structure; this tells of what no schema can say (`rules`). Both may run on the same tree,
-so that one run shows every problem; the Spec is of use only if there was none.
+`schema.check` reports a wrong structure; `rules` report what a schema cannot express. Both can run on the same tree, so
+that one run shows all problems. The Spec is valid only if there are none.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from provisioner import attach
 from provisioner.language import rules
 from provisioner.language.read_maps import (
     choice,
-    is_true,
     names,
     read_entries,
     read_fields,
@@ -25,6 +24,7 @@ from provisioner.language.read_maps import (
 )
 from provisioner.language.read_objects import is_loaded, read_map_settings, read_program_settings, read_variables
 from provisioner.language.read_types import read_type
+from provisioner.language.scalars import is_true
 from provisioner.model.attachment import Attachment
 from provisioner.model.errors import Problems
 from provisioner.model.location import Location
@@ -44,7 +44,7 @@ DEFAULT_PIN_PARENT: Final = "/sys/fs/bpf"
 
 
 def read(tree: MappingNode, problems: Problems) -> Spec:
-    """The Spec that `tree` declares; everything that is wrong with it beyond its structure goes to `problems`."""
+    """The Spec that `tree` declares. Errors other than a wrong structure go to `problems`."""
     reader = _SpecReader(problems)
     name = text(tree.get("name")) or ""
     pin_root = text(tree.get("pin_root")) or f"{DEFAULT_PIN_PARENT}/{name}"
@@ -52,7 +52,7 @@ def read(tree: MappingNode, problems: Problems) -> Spec:
     spec = Spec(
         name=name,
         pin_root=pin_root.rstrip("/"),
-        types={key: found for key, found in types if found},
+        types={key: type_ for key, type_ in types if type_},
         inner_templates={key.text or "": reader.template(key, body) for key, body in _bodies(tree, "inner_templates")},
         objects={key.text or "": reader.object(key, body) for key, body in _bodies(tree, "objects")},
         shared_inner_maps={
@@ -71,9 +71,9 @@ def read(tree: MappingNode, problems: Problems) -> Spec:
 
 
 def _pairs(tree: MappingNode, section: str) -> Iterator[tuple[str, ScalarNode, SpecNode]]:
-    found = tree.get(section)
-    if isinstance(found, MappingNode):
-        yield from found.named()
+    node = tree.get(section)
+    if isinstance(node, MappingNode):
+        yield from node.named()
 
 
 def _bodies(tree: MappingNode, section: str) -> Iterator[tuple[ScalarNode, MappingNode]]:
@@ -144,7 +144,7 @@ class _SpecReader:
 
 
 def _mode(node: SpecNode | None) -> int | None:
-    """Permission bits, in octal digits as chmod(1) takes them."""
+    """Permission bits from octal digits, as in chmod(1)."""
     written = text(node)
     return int(written, 8) if written and re.fullmatch("[0-7]+", written) else None
 
@@ -164,7 +164,7 @@ def _program(key: ScalarNode, body: MappingNode) -> Program:
 
 
 def _attachment(node: SpecNode | None, where: Location) -> Attachment | None:
-    """`auto`, or the one kind that the mapping names, with the scalars below it."""
+    """`auto`, or the single kind of the mapping with its scalar fields."""
     match node:
         case ScalarNode(text="auto"):
             return attach.read("auto", {}, node.where)

@@ -1,6 +1,6 @@
-"""Types as written -> `TypeExpr`. Which names there are, and what a type's bytes are, is up to the codecs. Pure.
+"""Reads types as `TypeExpr`. The codecs know the names and the bytes of types. Pure.
 
-Like all readers it takes a tree that the schema may have found fault with: what has the wrong form is passed over here.
+The tree can have errors that the schema reports: nodes of the wrong form are skipped here.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from provisioner.language.scalars import integer
+from provisioner.language.scalars import integer, is_true
 from provisioner.model.errors import Problems
 from provisioner.model.tree import MappingNode, ScalarNode, SpecNode
 from provisioner.model.type_expr import (
@@ -23,17 +23,18 @@ from provisioner.model.type_expr import (
     TypeExpr,
     UnionType,
 )
+from provisioner.model.types import shown
 
 _FORMS: Final = ("struct", "union", "enum", "btf", "lpm_key", "type")
 _NAMED: Final = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)((?:\[(?:0x[0-9A-Fa-f]+|[1-9][0-9]*)\])*)")
 MAX_DIMENSIONS: Final = 32
-"""As many as BTF may nest types (MAX_RESOLVE_DEPTH, kernel/bpf/btf.c)."""
+"""The limit of BTF on nested types (MAX_RESOLVE_DEPTH, kernel/bpf/btf.c)."""
 
 _COUNT: Final = re.compile(r"\[([^]]+)\]")
 
 
 def read_type(node: SpecNode | None, problems: Problems) -> TypeExpr | None:
-    """The type that `node` writes; None where it is not there, or is no type (the schema or a Problem says so)."""
+    """The type of `node`; None if it is absent or invalid, which the schema or a Problem reports."""
     match node:
         case ScalarNode():
             return _named(node, problems)
@@ -44,19 +45,21 @@ def read_type(node: SpecNode | None, problems: Problems) -> TypeExpr | None:
 
 
 def _named(node: ScalarNode, problems: Problems) -> TypeExpr | None:
-    """`u32`, or `u32[2][3]`: two arrays of three, as in C."""
-    found = _NAMED.fullmatch(node.text or "")
-    if found is None:
+    """`u32`, or `u32[2][3]`: as in C, two arrays of three elements."""
+    match = _NAMED.fullmatch(node.text or "")
+    if match is None:
         return None
-    result: TypeExpr = NamedType(found[1], node.where)
-    counts = _COUNT.findall(found[2])
+    result: TypeExpr = NamedType(match[1], node.where)
+    counts = _COUNT.findall(match[2])
     if len(counts) > MAX_DIMENSIONS:
-        problems.add(f"an array has {len(counts)} dimensions; the limit is {MAX_DIMENSIONS}", node.where)
+        what = f"the array has {len(counts)} dimensions; the limit is {MAX_DIMENSIONS}"
+        problems.add(what, node.where, id="limit-exceeded")
         return None
     for count in reversed(counts):
         number = integer(count)
         if not number or number >= 1 << 32:
-            problems.add(f"`{node.text}` has a count out of range", node.where, "a count is from 1 to 4294967295")
+            what = f"the length of {shown(node.text or '')} is out of range"
+            problems.add(what, node.where, "write a length from 1 to 4294967295", id="out-of-range")
             return None
         result = ArrayType(result, number, node.where)
     return result
@@ -66,12 +69,13 @@ def _described(node: MappingNode, problems: Problems) -> TypeExpr | None:
     forms = [(name, key, value) for name, key, value in node.named() if name in _FORMS]
     if len(forms) != 1:
         where = forms[1][1].where if forms else node.where
-        said = " and ".join(f"`{name}`" for name, _, _ in forms) or "none of them"
-        problems.add(f"a type is one of {', '.join(_FORMS)}; here is {said}", where, "write one of them")
+        written = " and ".join(f"`{name}`" for name, _, _ in forms) or "none"
+        what = f"a type must have exactly one of {', '.join(_FORMS)}, and this one has {written}"
+        problems.add(what, where, "write one of them", id="invalid-type")
         return None
     result = _formed(*forms[0], node, problems)
     unit = node.get("unit")
-    sensitive = _is_true(node.get("sensitive"))
+    sensitive = is_true(node.get("sensitive"))
     if result is not None and (sensitive or isinstance(unit, ScalarNode)):
         return OptionType(result, sensitive, (unit.text or "") if isinstance(unit, ScalarNode) else "", node.where)
     return result
@@ -80,7 +84,7 @@ def _described(node: MappingNode, problems: Problems) -> TypeExpr | None:
 def _formed(form: str, key: ScalarNode, value: SpecNode, node: MappingNode, problems: Problems) -> TypeExpr | None:
     match form:
         case "struct":
-            return StructType(_members(value, problems), _is_true(node.get("packed")), key.where)
+            return StructType(_members(value, problems), is_true(node.get("packed")), key.where)
         case "union":
             return UnionType(_members(value, problems), key.where)
         case "enum":
@@ -114,7 +118,3 @@ def _enum(key: ScalarNode, value: SpecNode, node: MappingNode) -> EnumType | Non
     if isinstance(base, ScalarNode) and base.text:
         stored = NamedType(base.text, base.where)
     return EnumType(tuple((name, number) for name, number in numbers if number is not None), stored, key.where)
-
-
-def _is_true(node: SpecNode | None) -> bool:
-    return isinstance(node, ScalarNode) and not node.quoted and node.text == "true"

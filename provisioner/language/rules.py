@@ -1,4 +1,4 @@
-"""What a spec must hold that no schema can say: references, contradictions, and what the kernel would refuse. Pure."""
+"""Rules that a schema cannot express: references, contradictions, and what the kernel refuses. Pure."""
 
 from __future__ import annotations
 
@@ -22,16 +22,15 @@ from provisioner.model.spec import (
 from provisioner.model.tree import MappingNode, ScalarNode, SequenceNode, SpecNode
 from provisioner.model.type_expr import VMLINUX, BtfType, TypeExpr, is_sensitive, parts
 from provisioner.model.uapi import BARE_TYPES, KEYLESS_TYPES, LRU_TYPES, SOCKET_TYPES, STORAGE_TYPES, MapFlag, MapType
-from provisioner.model.words import HIDDEN
+from provisioner.model.words import HIDDEN, with_article
 
-"""Types that grow with what they are attached to: max_entries must be 0."""
 _SHAPE_ONLY: Final = KEYLESS_TYPES | BARE_TYPES | STORAGE_TYPES | SOCKET_TYPES
 
 _MISPLACED: Final[tuple[tuple[MapFlag, Callable[[MapType], bool], str], ...]] = (
-    (MapFlag.INNER_MAP, lambda kind: kind is not MapType.ARRAY, "only a plain array takes inner_map"),
-    (MapFlag.NO_PREALLOC, lambda kind: kind in LRU_TYPES, "an LRU map is always preallocated"),
-    (MapFlag.NO_PREALLOC, lambda kind: kind is MapType.ARRAY_OF_MAPS, "an array is always preallocated"),
-    (MapFlag.RDONLY_PROG, lambda kind: kind is MapType.ARRAY_OF_MAPS, "an array_of_maps takes no rdonly_prog"),
+    (MapFlag.INNER_MAP, lambda kind: kind is not MapType.ARRAY, "use `type: array`, or remove the flag"),
+    (MapFlag.NO_PREALLOC, lambda kind: kind in LRU_TYPES, "remove it: LRU maps are always preallocated"),
+    (MapFlag.NO_PREALLOC, lambda kind: kind is MapType.ARRAY_OF_MAPS, "remove it: arrays are always preallocated"),
+    (MapFlag.RDONLY_PROG, lambda kind: kind is MapType.ARRAY_OF_MAPS, "remove it: the kernel refuses it for this type"),
 )
 
 
@@ -42,11 +41,11 @@ def btf_types(spec: Spec) -> Iterator[BtfType]:
     fields += [declared.fields for declared in spec.outer_maps.values()]
     written: list[TypeExpr | None] = [*spec.types.values()]
     written += [type_ for field in fields for type_ in (field.key, field.value)]
-    return (found for type_ in written if type_ for found in parts(type_) if isinstance(found, BtfType))
+    return (part for type_ in written if type_ for part in parts(type_) if isinstance(part, BtfType))
 
 
 def check(spec: Spec, tree: MappingNode, problems: Problems) -> None:
-    """Add to `problems` what `spec`, read from `tree`, gets wrong."""
+    """Add the problems of `spec`, which was read from `tree`."""
     _Rules(spec, tree, problems).all()
 
 
@@ -78,42 +77,45 @@ class _Rules:
         self._order()
 
     def _find(self, section: str, name: str, *path: str) -> SpecNode | None:
-        """What is written at a path of the tree."""
+        """The node at a path of the tree."""
         return _below(self._written.get(section, {}).get(name), *path)
 
     def _place(self, where: Location, *path: str) -> Location:
-        """The place of the value at `path`; `where` if it is not written."""
-        found = self._find(*path) if len(path) > 1 else None
-        return found.where if found else where
+        """The place of the value at `path`; `where` if it is absent."""
+        node = self._find(*path) if len(path) > 1 else None
+        return node.where if node else where
 
     def _known(self, name: str | None, known: Mapping[str, object], what: str, *path: str) -> bool:
         if name is None or name == "" or name in known:
             return bool(name)
         hint = did_you_mean(name, known, f"declare it under `{what.replace(' ', '_')}s`")
-        self._problems.missing(f"there is no {what} `{name}`", self._place(Location(""), *path), hint, address=path[1])
+        where = self._place(Location(""), *path)
+        self._problems.missing(f"{what} `{name}` does not exist", where, hint, path[1], id="unknown-reference")
         return False
 
     def _plain_map(self, plain: PlainMap) -> None:
         path = ("maps", plain.name)
         self._origin(plain.object, plain.pin, *path)
         self._shape(plain.fields, plain.where, *path, whole=not plain.object, adopted=bool(plain.pin))
+        if self._has_listed(plain.fields.map_type, plain.entries, plain.name):
+            return
         self._contents(plain.fields.map_type, plain.policy, plain.where, *path)
         self._ignored(plain.policy.contents, plain.entries, plain.name)
 
     def _origin(self, object_: str | None, pin: ScalarNode | None, *path: str) -> None:
         if object_ and pin:
-            hint = "keep `object` for a map that is loaded here, `pin` for one that is there already"
-            self._add("a map comes out of an `object` or is adopted by its `pin`, not both", pin.where, hint, path[1])
+            what = "a map cannot have both `object` and `pin`"
+            hint = "use `object` for a map that the object creates, `pin` to adopt an existing map"
+            self._add(what, pin.where, hint, path[1], id="conflicting-fields")
         self._known(object_, self._spec.objects, "object", *path, "object")
 
     def _shape(self, fields: MapFields, where: Location, *path: str, whole: bool, adopted: bool = False) -> None:
-        """What the map's type needs, and does not take; `whole` if no object says it, `adopted` if it is there."""
+        """Fields that the map type needs or does not have; `whole` without an object, `adopted` for an existing map."""
         kind = fields.map_type
         if kind is None:
             if whole and not adopted and self._find(*path, "type") is None and path[0] != "inner_templates":
-                self._problems.missing(
-                    f"`{path[1]}` has no `type`", where, "write `type:`, or `object:` or `pin:`", path[1]
-                )
+                hint = "write `type:`, `object:` or `pin:`"
+                self._problems.missing(f"`{path[1]}` has no `type`", where, hint, path[1], id="missing-field")
             return
         takes = {
             "key": kind not in KEYLESS_TYPES | BARE_TYPES,
@@ -125,39 +127,51 @@ class _Rules:
         for field, taken in takes.items():
             written = self._find(*path, field)
             if written and not taken:
-                self._add(f"{_a(kind)} has no `{field}`", written.where, "remove it", path[1])
+                what = f"{with_article(kind.word)} cannot have `{field}`"
+                self._add(what, written.where, "remove it", path[1], id="unsupported-by-map-type")
             elif whole and taken and not written:
-                what = f"`{path[1]}` has no `{field}`, which {_a(kind)} needs"
-                self._problems.missing(what, where, f"write `{field}:`", path[1])
+                what = f"`{path[1]}` has no `{field}`, which {with_article(kind.word)} needs"
+                self._problems.missing(what, where, f"write `{field}:`", path[1], id="missing-field")
         self._flags(kind, fields.map_flags, *path)
 
     def _flags(self, kind: MapType, flags: MapFlag | None, *path: str) -> None:
         if flags is None:
             return
         written = self._find(*path, "flags")
-        for flag, wrong, why in _MISPLACED:
+        for flag, wrong, hint in _MISPLACED:
             if flags & flag and wrong(kind):
                 items = written.items if isinstance(written, SequenceNode) else ()
                 word = (flag.name or "").lower()
                 where = next(item.where for item in items if isinstance(item, ScalarNode) and item.text == word)
-                self._add(f"{_a(kind)} can't have `{word}`", where, why, path[1])
+                what = f"{with_article(kind.word)} cannot have the flag `{word}`"
+                self._add(what, where, hint, path[1], id="unsupported-by-map-type")
 
     def _contents(self, kind: MapType | None, policy: Policy, where: Location, *path: str) -> None:
-        """`exact` and `present` need entries that can be listed, and `exact` ones that stay."""
+        """`exact` and `present` need entries that can be listed, `exact` also entries that the kernel keeps."""
         contents = policy.contents or Contents.EXACT
         where = self._place(where, *path, "contents")
-        said = f"`contents: {contents.value}`" + ("" if policy.contents else ", the default,")
+        written = f"`contents: {contents.value}`" + ("" if policy.contents else " (the default)")
         if kind in _SHAPE_ONLY and contents is not Contents.IGNORE:
-            hint = "write `contents: ignore`"
-            self._add(f"{said} can't hold for {_a(kind)}: its entries can't be listed", where, hint, path[1])
+            what = f"{written} is not possible for {with_article(kind.word)}: its entries cannot be listed"
+            self._add(what, where, "write `contents: ignore`", path[1], id="unsupported-by-map-type")
         elif kind in LRU_TYPES and contents is Contents.EXACT:
+            what = f"{written} is not possible for {with_article(kind.word)}: the kernel evicts entries"
             hint = "write `contents: present` or `contents: ignore`"
-            self._add(f"{said} can't hold for {_a(kind)}: the kernel drops entries by itself", where, hint, path[1])
+            self._add(what, where, hint, path[1], id="unsupported-by-map-type")
+
+    def _has_listed(self, kind: MapType | None, entries: Entries | None, address: str) -> bool:
+        """Whether a map has entries that its type does not allow, which is a problem."""
+        if kind is None or kind not in _SHAPE_ONLY or entries is None:
+            return False
+        what = f"{with_article(kind.word)} cannot have entries in a spec"
+        hint = "remove them, and write `contents: ignore`"
+        self._add(what, entries.where, hint, address, id="unsupported-by-map-type")
+        return True
 
     def _ignored(self, contents: Contents | None, entries: Entries | None, address: str) -> None:
         if contents is Contents.IGNORE and entries is not None:
-            hint = "remove the entries, or write `contents: present`"
-            self._add("`contents: ignore` leaves the entries alone, so none can be given", entries.where, hint, address)
+            what, hint = "entries are not possible with `contents: ignore`", "remove them, or write `contents: present`"
+            self._add(what, entries.where, hint, address, id="conflicting-fields")
 
     def _outer_map(self, outer: OuterMap) -> None:
         path = ("outer_maps", outer.name)
@@ -169,28 +183,32 @@ class _Rules:
             self._contents(template.fields.map_type, outer.policy, outer.where, *path)
         if outer.default_shared and outer.fields.map_type is MapType.HASH_OF_MAPS:
             where = self._place(outer.where, *path, "default")
-            self._add("a hash_of_maps has no slots that are not listed", where, "remove `default`", outer.name)
+            what = "a hash_of_maps cannot have `default`: it has only the declared slots"
+            self._add(what, where, "remove it", outer.name, id="unsupported-by-map-type")
         self._shared(outer.default_shared, outer, self._place(outer.where, *path, "default", "shared"))
         if isinstance(outer.inner_maps, tuple):
-            told: set[str] = set()
+            checked: set[str] = set()
             for inner_map in outer.inner_maps:
-                self._inner_map(inner_map, outer, template, told)
+                self._inner_map(inner_map, outer, template, checked)
 
-    def _inner_map(self, inner: InnerMap, outer: OuterMap, template: InnerTemplate | None, told: set[str]) -> None:
+    def _inner_map(self, inner: InnerMap, outer: OuterMap, template: InnerTemplate | None, checked: set[str]) -> None:
         address = f"{outer.name}[{self._key_text(inner.key, outer)}]"
         policy = inner.policy
         if inner.shared is not None:
-            if inner.shared not in told:
+            if inner.shared not in checked:
                 self._shared(inner.shared, outer, self._inside(inner, outer, "shared"))
-                told.add(inner.shared)
+                checked.add(inner.shared)
             if inner.entries is not None or inner.max_entries is not None or policy != Policy():
                 where = inner.entries.where if inner.entries else inner.where
-                hint = "write the rest under `shared_inner_maps`, or leave `shared` out"
-                self._add("`shared` stands alone: the map in this slot is the shared one", where, hint, address)
+                what = "an inner map with `shared` cannot have other fields"
+                hint = "write them under `shared_inner_maps`, or remove `shared`"
+                self._add(what, where, hint, address, id="conflicting-fields")
+            return
+        kind = template.fields.map_type if template else None
+        if self._has_listed(kind, inner.entries, address):
             return
         inherited = outer.policy.contents or (template.policy.contents if template else None)
         self._ignored(policy.contents or inherited, inner.entries, address)
-        kind = template.fields.map_type if template else None
         if policy.contents and kind in _SHAPE_ONLY | LRU_TYPES:
             self._contents(kind, policy, self._inside(inner, outer, "contents"), "", address)
 
@@ -206,15 +224,15 @@ class _Rules:
                 return "..."
 
     def _inside(self, inner: InnerMap, outer: OuterMap, field: str) -> Location:
-        """The place of `field` in an inner map; a search, for the sake of an error message."""
+        """The place of `field` in an inner map, which is searched for an error message."""
         declared = self._find("outer_maps", outer.name, "inner_maps")
         bodies: Iterator[SpecNode] = iter(())
         if isinstance(declared, MappingNode):
             bodies = (body for _, key, body in declared.named() if key.where == inner.where)
         elif isinstance(declared, SequenceNode):
             bodies = (item for item in declared.items if item.where == inner.where)
-        found = _below(next(bodies, None), field)
-        return found.where if found else inner.where
+        node = _below(next(bodies, None), field)
+        return node.where if node else inner.where
 
     def _shared(self, name: str | None, outer: OuterMap, where: Location) -> None:
         if name is None:
@@ -222,40 +240,44 @@ class _Rules:
         shared = self._spec.shared_inner_maps.get(name)
         if shared is None:
             hint = did_you_mean(name, self._spec.shared_inner_maps, "declare it under `shared_inner_maps`")
-            self._problems.missing(f"there is no shared inner map `{name}`", where, hint, outer.name)
+            what = f"shared inner map `{name}` does not exist"
+            self._problems.missing(what, where, hint, outer.name, id="unknown-reference")
         elif shared.inner != outer.inner:
             what = (
-                f"the shared inner map `{name}` is made from `{shared.inner}`, and `{outer.name}` takes `{outer.inner}`"
+                f"shared inner map `{name}` has the template `{shared.inner}`, and `{outer.name}` has `{outer.inner}`"
             )
-            self._add(what, where, "declare a shared inner map with the same `inner`", outer.name)
+            hint = "use a shared inner map with the same `inner`"
+            self._add(what, where, hint, outer.name, id="conflicting-fields")
         else:
             template = self._spec.inner_templates.get(outer.inner)
             inherited = outer.policy.contents or (template.policy.contents if template else None)
             self._ignored(inherited, shared.entries, name)
 
     def _btf_sources(self) -> None:
-        for found in btf_types(self._spec):
+        for type_ in btf_types(self._spec):
             known = [*self._spec.objects, VMLINUX]
-            if found.source and not found.is_live and found.source not in known:
-                hint = did_you_mean(found.source, known, "a live map is named by its pin: /sys/fs/bpf/...")
-                self._problems.missing(f"there is no object `{found.source}` to take BTF from", found.where, hint)
+            if type_.source and not type_.is_live and type_.source not in known:
+                what = f"object `{type_.source}` does not exist"
+                hint = did_you_mean(type_.source, known, "for a live map, write the path of its pin: /sys/fs/bpf/...")
+                self._problems.missing(what, type_.where, hint, id="unknown-reference")
 
     def _pins(self) -> None:
-        """Maps and programs are pinned side by side, so a name is taken once."""
+        """Maps and programs are pinned in one directory, so their names must differ."""
         taken: dict[str, Location] = {}
-        pinned: list[tuple[str, Location]] = [(found.name, found.where) for found in self._spec.outer_maps.values()]
-        pinned += [(found.name, found.where) for found in self._spec.maps.values()]
+        pinned: list[tuple[str, Location]] = [(outer.name, outer.where) for outer in self._spec.outer_maps.values()]
+        pinned += [(plain.name, plain.where) for plain in self._spec.maps.values()]
         for object_ in self._spec.objects.values():
             for program in object_.programs:
                 path = ("objects", object_.name, "programs", program.name, "pin")
                 pinned.append((program.pin, self._place(program.where, *path)))
         for name, where in pinned:
             if name in taken:
-                self._add(f"`{name}` is taken: its pin is that of {taken[name]}", where, "choose another name", name)
+                what = f"the pin name `{name}` is already used (first at {taken[name]})"
+                self._add(what, where, "choose another name", name, id="name-taken")
             taken.setdefault(name, where)
 
     def _order(self) -> None:
-        """`after` names maps there are, and goes in no circle."""
+        """`after` must name maps of the spec, without a cycle."""
         waits: dict[str, dict[str, ScalarNode]] = {}
         both: list[OuterMap | PlainMap] = [*self._spec.maps.values(), *self._spec.outer_maps.values()]
         for declared in both:
@@ -263,8 +285,9 @@ class _Rules:
         for name, others in waits.items():
             for other, scalar in others.items():
                 if other not in waits:
-                    hint = did_you_mean(other, waits, "name an outer or plain map")
-                    self._problems.missing(f"there is no map `{other}` to come after", scalar.where, hint, name)
+                    hint = did_you_mean(other, waits, "write the name of an outer or plain map")
+                    what = f"map `{other}` does not exist"
+                    self._problems.missing(what, scalar.where, hint, name, id="unknown-reference")
         done: set[str] = set()
         for name in waits:
             self._circle(name, waits, [], done)
@@ -282,7 +305,8 @@ class _Rules:
                 done.add(path.pop())
             elif other in path:
                 chain = " after ".join([*path[path.index(other) :], other])
-                self._add(f"a circle: {chain}", scalar.where, "remove one of them", name)
+                what = f"`after` has a cycle: {chain}"
+                self._add(what, scalar.where, "remove one of them", name, id="circular-reference")
             elif other in waits and other not in done:
                 stack.append((other, iter(waits[other].items())))
                 path.append(other)
@@ -292,8 +316,3 @@ def _below(node: SpecNode | None, *path: str) -> SpecNode | None:
     for name in path:
         node = node.get(name) if isinstance(node, MappingNode) else None
     return node
-
-
-def _a(kind: MapType) -> str:
-    """The type's word with its article: an array, an lru_hash, a hash."""
-    return f"{'an' if kind.word[0] in 'aeiolx' else 'a'} {kind.word}"

@@ -1,6 +1,6 @@
-"""What a scalar's text means where no type of the spec says so: numbers, true and false, and nothing else. Pure.
+"""The value of a scalar in a field of the spec language: integers, true and false, otherwise text. Pure.
 
-YAML 1.1's other readings (`on`, `0755`, `1_000`, `1:30`) stay text, and are errors where a number is due.
+Other readings of YAML 1.1 (`on`, `0755`, `1_000`, `1:30`) are text, and errors where the field is a number.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ _MAX_DIGITS: Final = 100
 
 
 def integer(text: str | None) -> int | None:
-    """The value of a whole number as the spec language has it, decimal or 0x; None for anything else."""
+    """The value of an integer of the spec language, decimal or 0x; None for other texts."""
     if text is None or len(text) > _MAX_DIGITS or not _INTEGER.fullmatch(text):
         return None
     return int(text, 0)
 
 
 def plain(node: SpecNode) -> Any:
-    """`node` as JSON has it; entries become an empty mapping, which fits wherever entries may stand."""
+    """`node` as a JSON value; entries become an empty mapping, which is valid in every place of entries."""
     match node:
         case ScalarNode(text, _, quoted):
             if quoted or text is None:
@@ -37,3 +37,8 @@ def plain(node: SpecNode) -> Any:
             return {name: plain(value) for name, _, value in node.named()}
         case RawEntries():
             return {}
+
+
+def is_true(node: SpecNode | None) -> bool:
+    """Whether a node is `true` without quotes."""
+    return isinstance(node, ScalarNode) and plain(node) is True

@@ -1,4 +1,4 @@
-"""The JSON Schemas that come with the package: `schemas/` of a checkout, a folder of the package in a wheel."""
+"""The JSON Schemas of the package: `schemas/` of a checkout, a directory of the package in a wheel."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ OUTPUT_SCHEMA = "plan.schema.json"
 
 @cache
 def text(name: str = SPEC_SCHEMA) -> str:
-    """The schema file `name` as it is, read once: a long process keeps the version that it started with."""
+    """The text of the schema file `name`, read once: a long process keeps the version that it started with."""
     return files("provisioner").joinpath("schemas", name).read_text("utf-8")
 
 

@@ -1,4 +1,4 @@
-"""The schema's errors in plain words, each at the place of the key or value that is wrong. Pure."""
+"""The errors of the JSON Schema as messages, each at the place of the wrong key or value. Pure."""
 
 from __future__ import annotations
 
@@ -8,20 +8,26 @@ from typing import TYPE_CHECKING, Any, Final
 from provisioner.model.errors import Problems, did_you_mean
 from provisioner.model.location import Location
 from provisioner.model.tree import MappingNode, RawEntries, ScalarNode, SequenceNode, SpecNode
+from provisioner.model.types import shown
+from provisioner.model.words import foreign_letter, odd_characters
 
 if TYPE_CHECKING:
     from jsonschema.exceptions import ValidationError
 
-_HOW: Final = {"integer": "a whole number", "string": "a text", "object": "a mapping", "array": "a list"}
+_KINDS: Final = {"integer": "an integer", "string": "text", "object": "a mapping", "array": "a list"}
+_KERNEL_PREFIX: Final = re.compile(r"(BPF_MAP_TYPE_|BPF_F_|XDP_FLAGS_|XDP_)", re.IGNORECASE)
+_MANY: Final = 12
+"""Names that a hint does not list, because there are too many."""
 
 
-def short(value: object) -> str:
-    text = value if isinstance(value, str) else repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."
+def name_hint(name: str, expected: str) -> str:
+    """The hint for a name that does not match its pattern."""
+    foreign = foreign_letter(name)
+    return odd_characters(name) or (f"{expected}; {foreign}" if foreign else expected)
 
 
 class ErrorFormatter:
-    """One jsonschema error in words."""
+    """The problems of one jsonschema error."""
 
     def __init__(
         self, error: ValidationError, root: SpecNode, key: ScalarNode | None, problems: Problems, *, is_data: bool
@@ -44,26 +50,22 @@ class ErrorFormatter:
 
     @property
     def _owner(self) -> Location:
-        """The key that the mapping in question stands under, or its own place."""
+        """The place of the key of the mapping, or of the mapping itself."""
         return self._key.where if self._key else self._node.where
 
     @property
     def _named(self) -> str:
         if self._key is None:
             return "this"
-        return "this inner map" if self._key is self._data_key else f"`{short(self._key.text)}`"
+        return "this inner map" if self._key is self._data_key else shown(self._key.text or "")
 
-    def _add(self, what: str, where: Location, hint: str = "") -> None:
-        self._problems.add(what, where, hint)
-
-    def tell(self) -> None:
+    def add_problems(self) -> None:
         error = self._error
         schema: dict[str, Any] = error.schema if isinstance(error.schema, dict) else {}
         value: Any = error.validator_value
-        shown = f"`{short(error.instance)}`"
         match error.validator:
             case "additionalProperties":
-                self._unknown_keys(schema)
+                self._unknown_fields(schema)
             case "required":
                 self._missing(value, schema)
             case "dependentRequired":
@@ -71,37 +73,48 @@ class ErrorFormatter:
             case "type":
                 self._wrong_type([value] if isinstance(value, str) else value)
             case "enum":
-                self._unknown_word(shown, [str(word) for word in value], schema)
+                self._unknown_value([str(word) for word in value], schema)
             case "const":
-                if isinstance(error.instance, type(value)):
-                    what, hint = f"is {shown}, and only {value} is known", f"write {value}"
-                else:
-                    what, hint = f"is no number: only {value} is known", f"write {value}, without quotes"
-                self._add(f"{self._named} {what}", self._node.where, hint)
+                self._unsupported_version(value)
             case "pattern" | "maxLength" | "minLength":
-                self._bad_text(shown, schema)
+                self._invalid_text(schema)
             case "minimum" | "maximum":
-                least, most = schema.get("minimum"), schema.get("maximum")
-                bounds = f"at least {least}" if most is None else f"from {least} to {most}"
-                self._add(
-                    f"{self._named} is {error.instance}, out of range", self._node.where, f"a whole number {bounds}"
-                )
+                self._out_of_range(schema)
             case "minProperties" | "minItems":
-                self._add(f"{self._named} is empty", self._owner, "write what belongs in it, or leave it out")
+                what, hint = f"{self._named} is empty", "write its content, or remove the field"
+                self._problems.add(what, self._owner, hint, id="empty-value")
             case "uniqueItems":
-                self._add(f"{self._named} has the same item twice", self._node.where, "keep one")
+                what = f"{self._named} has a duplicate item"
+                self._problems.add(what, self._node.where, "remove one of the two", id="duplicate-key")
             case _:
-                self._add(f"{self._named}: {error.message}", self._node.where)
+                self._problems.add(f"{self._named}: {error.message}", self._node.where, id="invalid-value")
 
-    def _unknown_word(self, shown: str, known: list[str], schema: dict[str, Any]) -> None:
-        if shown.endswith("_of_maps`"):
-            hint = "a map of maps stands under `outer_maps`, and maps nest one level deep"
+    def _unsupported_version(self, known: Any) -> None:
+        instance = self._error.instance
+        if isinstance(instance, type(known)):
+            what, hint = f"{self._named} is {instance}, and only {known} is supported", f"write {known}"
         else:
-            many = f"`provisioner schema` lists all {len(known)}" if len(known) > 12 else ""
-            hint = did_you_mean(shown.strip("`"), known, many)
-        self._add(f"{shown} is no {schema.get('title', 'word').lower()} that is known", self._node.where, hint)
+            what, hint = f"{self._named} must be the number {known}", f"write {known} without quotes"
+        self._problems.add(what, self._node.where, hint, id="unsupported-version")
 
-    def _unknown_keys(self, schema: dict[str, Any]) -> None:
+    def _out_of_range(self, schema: dict[str, Any]) -> None:
+        least, most = schema.get("minimum"), schema.get("maximum")
+        bounds = f"{least} or more" if most is None else f"from {least} to {most}"
+        what = f"{self._named} is {self._error.instance}, which is out of range"
+        self._problems.add(what, self._node.where, f"write an integer {bounds}", id="out-of-range")
+
+    def _unknown_value(self, known: list[str], schema: dict[str, Any]) -> None:
+        text = str(self._error.instance)
+        if text.endswith("_of_maps"):
+            hint = "declare it under `outer_maps`; inner maps cannot be outer maps"
+        else:
+            many = f"`provisioner schema` lists all {len(known)}" if len(known) > _MANY else ""
+            word = _KERNEL_PREFIX.sub("", text, count=1).lower()
+            hint = f"write `{word}`" if word in known else did_you_mean(text, known, many)
+        what = f"{shown(text)} is not a known {schema.get('title', 'value').lower()}"
+        self._problems.add(what, self._node.where, hint, id="unknown-value")
+
+    def _unknown_fields(self, schema: dict[str, Any]) -> None:
         known = schema.get("properties", {})
         assert isinstance(self._node, MappingNode)
         present = {name for name, _, _ in self._node.named()}
@@ -110,66 +123,68 @@ class ErrorFormatter:
                 title = schema.get("title", "").lower()
                 article = "" if title.endswith("s") else "an " if title[:1] in ("a", "e", "i", "o", "u") else "a "
                 of = f" of {article}{title}" if title else ""
-                hint = did_you_mean(
-                    name,
-                    set(known) - present,
-                    "`provisioner schema` says what can stand here" if len(known) > 12 else "",
-                )
-                self._add(f"`{short(name)}` is no key{of}", key.where, hint)
+                many = "`provisioner schema` lists the fields" if len(known) > _MANY else ""
+                hint = did_you_mean(name, set(known) - present, many)
+                self._problems.add(f"{shown(name)} is not a field{of}", key.where, hint, id="unknown-field")
 
     def _missing(self, required: list[str], schema: dict[str, Any]) -> None:
-        """The library gives one error per missing key; the message alone says which."""
+        """The library gives one error per missing key; only the message has its name."""
         missing = next(name for name in required if self._error.message.startswith(f"{name!r} "))
         examples = schema.get("properties", {}).get(missing, {}).get("examples", [])
         example = examples[0] if examples and isinstance(examples[0], (str, int)) else "..."
         is_root = not self._error.absolute_path and self._key is None and "version" in required
         owner = "the spec" if is_root else self._named
-        self._problems.missing(f"{owner} has no `{missing}`", self._owner, f"write `{missing}: {example}`")
+        what, hint = f"{owner} has no `{missing}`", f"write `{missing}: {example}`"
+        self._problems.missing(what, self._owner, hint, id="missing-field")
 
     def _dependent(self, rules: dict[str, list[str]]) -> None:
         assert isinstance(self._node, MappingNode)
         for name, key, _ in self._node.named():
             lacking = [other for other in rules.get(name, []) if self._node.get(other) is None]
             if lacking and self._error.message.endswith(f"of {name!r}"):
-                self._problems.missing(
-                    f"`{name}` stands only beside `{lacking[0]}`", key.where, f"write `{lacking[0]}`, or remove it"
-                )
+                what, hint = f"`{name}` needs `{lacking[0]}`", f"write `{lacking[0]}`, or remove `{name}`"
+                self._problems.missing(what, key.where, hint, id="missing-field")
 
-    def _bad_text(self, shown: str, schema: dict[str, Any]) -> None:
-        if self._error.instance == "":
-            self._add(f"{self._named} is empty", self._node.where, "write a value, or leave the key out")
+    def _invalid_text(self, schema: dict[str, Any]) -> None:
+        text = str(self._error.instance)
+        if not text:
+            what, hint = f"{self._named} is empty", "write a value, or remove the field"
+            self._problems.add(what, self._node.where, hint, id="empty-value")
             return
         where = self._node.where
-        if isinstance(self._node, MappingNode):  # propertyNames: the text in question is one of the keys
-            where = next(key.where for name, key, _ in self._node.named() if name == self._error.instance)
+        if isinstance(self._node, MappingNode):  # propertyNames: the text is one of the keys
+            where = next(key.where for name, key, _ in self._node.named() if name == text)
         if self._error.validator == "maxLength":
-            self._add(f"this is longer than {schema['maxLength']} characters", where, "shorten it")
+            what = f"the text is longer than {schema['maxLength']} characters"
+            self._problems.add(what, where, "shorten it", id="invalid-name")
             return
         expected = schema.get("errorMessage", "")
-        self._add(f"{shown} can't stand here", where, f"write {expected}" if expected else "")
+        hint = name_hint(text, f"write {expected}" if expected else "")
+        subject = f"{shown(text)} is not a valid {schema.get('title', 'value').lower()}"
+        self._problems.add(subject, where, hint, id="invalid-name")
 
     def _wrong_type(self, wanted: list[str]) -> None:
-        what = " or ".join("true or false" if kind == "boolean" else _HOW[kind] for kind in wanted)
+        kinds = " or ".join("true or false" if kind == "boolean" else _KINDS[kind] for kind in wanted)
         node = self._node
         hint = ""
         match node:
             case ScalarNode(text, _, quoted):
-                is_now = "empty" if text is None else f"`{short(text)}`"
+                actual = "empty" if text is None else shown(text)
                 if quoted and text is not None and ("integer" in wanted or "boolean" in wanted):
-                    is_now, hint = f'the text "{short(text)}"', "remove the quotes"
+                    actual, hint = f"the text {shown(text)}", odd_characters(text) or "remove the quotes"
                 elif "integer" in wanted and text and re.fullmatch(r"[-+]?[\d_.:eEoxbA-Fa-f]+", text):
                     hint = "write it in decimal, without leading zeros, points or underscores, or as 0x..."
                 elif "boolean" in wanted:
                     hint = "write true or false"
                 elif text is None and wanted == ["object"]:
-                    hint = "write {} where nothing is meant to be in it"
+                    hint = "write {} for an empty mapping"
                 elif "string" in wanted and text is not None:
-                    hint = f'write "{short(text)}" in quotes'
+                    hint = f'write "{text}" in quotes' if len(text) <= 60 else "write it in quotes"
             case SequenceNode():
-                is_now = "a list"
+                actual = "a list"
             case MappingNode():
-                is_now = "a mapping"
+                actual = "a mapping"
             case RawEntries():
-                is_now = "a list of entries"
+                actual = "a list of entries"
         where = node.where if isinstance(node, ScalarNode) and node.text is not None else self._owner
-        self._add(f"{self._named} must be {what}, and is {is_now}", where, hint)
+        self._problems.add(f"{self._named} must be {kinds}, not {actual}", where, hint, id="wrong-type")

@@ -1,4 +1,4 @@
-"""Addresses, as output and users write them: `tenants`, `tenants[42]`, `tenants[42][10.0.0.0/8]`. Pure."""
+"""Addresses of maps, inner maps and entries: `tenants`, `tenants[42]`, `tenants[42][10.0.0.0/8]`. Pure."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from provisioner.model.errors import InputError, Problem, did_you_mean
 from provisioner.model.types import Bytes, Path, Type, leaves
 
 _PAIRS: Final = {"[": "]", "{": "}"}
-_HINT: Final = "write a map, as `tenants`, a slot, as `tenants[42]`, or an entry, as `tenants[42][10.0.0.0/8]`"
+_HINT: Final = "write a map (`tenants`), an inner map (`tenants[42]`) or an entry (`tenants[42][10.0.0.0/8]`)"
 
 
 class Address(msgspec.Struct, frozen=True):
-    """The name of a map, and the text of up to two keys: of a slot, and of an entry."""
+    """The name of a map, and the text of up to two keys: of a slot and of an entry."""
 
     name: str
     keys: tuple[str, ...] = ()
@@ -27,23 +27,23 @@ class Address(msgspec.Struct, frozen=True):
 
 
 def parse(text: str) -> Address:
-    """An address from its text; keys may be of any YAML flow form. Raises InputError."""
+    """An address from its text; a key can be any YAML in flow style. Raises InputError."""
     name, bracket, rest = text.partition("[")
     keys: list[str] = []
     rest = bracket + rest
     while rest:
         end = _closing(rest) if rest[0] == "[" else -1
         if end < 0:
-            raise InputError(Problem("this is no address", hint=_HINT, address=text))
+            raise InputError(Problem("invalid address", hint=_HINT, address=text, id="invalid-address"))
         keys.append(rest[1:end].strip())
         rest = rest[end + 1 :]
     if not name or "]" in name or len(keys) > 2 or "" in keys:
-        raise InputError(Problem("this is no address", hint=_HINT, address=text))
+        raise InputError(Problem("invalid address", hint=_HINT, address=text, id="invalid-address"))
     return Address(name, tuple(keys))
 
 
 def _closing(text: str) -> int:
-    """Where the bracket that `text` begins with is closed; -1 if nowhere."""
+    """The offset at which the first bracket of `text` is closed; -1 if it is not."""
     open_: list[str] = []
     quote = ""
     for at, char in enumerate(text):
@@ -61,9 +61,9 @@ def _closing(text: str) -> int:
 
 
 class Place(msgspec.Struct, frozen=True):
-    """What an address names in a desired state: a map, and the kernel's bytes of the keys, shape (key size,).
+    """The target of an address in a desired state: a map, and its keys in the kernel's bytes, shape (key size,).
 
-    `slot` is None for the whole of an outer map, and has no bytes for a plain map; `entry` is None for a whole slot.
+    `slot` is None for a whole outer map, and has no bytes for a plain map; `entry` is None for a whole slot.
     """
 
     address: str
@@ -73,28 +73,33 @@ class Place(msgspec.Struct, frozen=True):
 
 
 def find(address: Address, desired: DesiredState) -> Place:
-    """The place of an address, whether anything is there or not. Raises InputError where there can be nothing."""
-    one = desired.maps.get(address.name)
-    if one is None:
+    """The place of an address, even if it is empty. Raises InputError if the address is not possible."""
+    target = desired.maps.get(address.name)
+    if target is None:
         near = did_you_mean(address.name, desired.maps)
-        raise InputError(Problem(f"the spec has no map `{address.name}`", hint=near, address=str(address)))
-    if one.outer is None:
+        what = f"the spec has no map `{address.name}`"
+        raise InputError(Problem(what, hint=near, address=str(address), id="unknown-map"))
+    if target.outer is None:
         if len(address.keys) > 1:
-            what = f"`{one.name}` is a plain map: an entry of it has one key"
-            raise InputError(Problem(what, hint=f"write {one.name}[{address.keys[0]}]", address=str(address)))
-        entry = key_bytes(address.keys[0], one.key, address) if address.keys else None
-        return Place(str(address), one, np.zeros(0, np.uint8), entry)
-    slot = key_bytes(address.keys[0], one.outer.key, address) if address.keys else None
-    entry = key_bytes(address.keys[1], one.key, address) if len(address.keys) > 1 else None
-    return Place(str(address), one, slot, entry)
+            what, hint = (
+                f"`{target.name}` is a plain map, whose entries have one key",
+                f"write {target.name}[{address.keys[0]}]",
+            )
+            raise InputError(Problem(what, hint=hint, address=str(address), id="invalid-address"))
+        entry = key_bytes(address.keys[0], target.key, address) if address.keys else None
+        return Place(str(address), target, np.zeros(0, np.uint8), entry)
+    slot = key_bytes(address.keys[0], target.outer.key, address) if address.keys else None
+    entry = key_bytes(address.keys[1], target.key, address) if len(address.keys) > 1 else None
+    return Place(str(address), target, slot, entry)
 
 
 def key_bytes(text: str, kind: Type, address: Address) -> Bytes:
-    """A key as YAML writes it, in the kernel's bytes. Raises InputError with what is wrong with it."""
+    """A key in YAML as the kernel's bytes. Raises InputError."""
     try:
-        written = yaml.load(text, Loader=yaml.BaseLoader)  # makes text, lists and mappings alone
+        written = yaml.load(text, Loader=yaml.BaseLoader)  # makes only text, lists and mappings
     except yaml.YAMLError as error:
-        raise InputError(Problem(f"the key `{text}` is not YAML", hint=_HINT, address=str(address))) from error
+        what = f"the key `{text}` is not valid YAML"
+        raise InputError(Problem(what, hint=_HINT, address=str(address), id="invalid-address")) from error
     columns: dict[Path, list[str]] = {path: [part] for path, part in leaves(written)}
     out = np.zeros((1, kind.size), np.uint8)
     faults = kind.encode(columns, out)

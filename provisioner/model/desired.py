@@ -50,7 +50,7 @@ class Sources(msgspec.Struct, frozen=True):
 
     def overlay(self, row: int) -> str:
         """`site.yaml:7` of a row that an overlay gave; empty for all others, and for -1, which is no row."""
-        return self.overlays.told(self.where(row)) if self.overlays.files and row >= 0 else ""
+        return self.overlays.place(self.where(row)) if self.overlays.files and row >= 0 else ""
 
 
 class DesiredSlots(msgspec.Struct, frozen=True):

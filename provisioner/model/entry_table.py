@@ -225,11 +225,10 @@ def match(left_slot: Index, left_keys: Bytes, right_slot: Index, right_keys: Byt
             return Match(nothing, nothing, rows, rows)
     left_order, right_order = _order_of_ranks(left, exact), _order_of_ranks(right, exact)
     left, right = left[left_order], right[right_order]
-    collision = not exact and bool((left[1:] == left[:-1]).any() or (right[1:] == right[:-1]).any())
-    if not collision:
-        found = _merge(left, right, left_order, right_order)
-        if exact or np.array_equal(left_keys.take(found.both_left, axis=0), right_keys.take(found.both_right, axis=0)):
-            return found
+    merged = _merge(left, right, left_order, right_order)
+    # Ranks that collide pair rows of different keys.
+    if exact or np.array_equal(left_keys.take(merged.both_left, axis=0), right_keys.take(merged.both_right, axis=0)):
+        return merged
     return _match_exactly(left_slot, left_keys, right_slot, right_keys)
 
 

@@ -1,25 +1,26 @@
-"""Errors as values: where, why, what next; gathered, and raised once.
+"""Errors as values: the place, the reason and the next step. They are gathered and raised once.
 
-Every error that a user can meet is one or more `Problem`s inside a `ProvisionerError`. The class decides the exit
-status, and nothing below the command line prints or exits.
+Every error that a user can meet is a `ProvisionerError` with one or more `Problem`s. The class sets the exit status.
+Only the command line prints and exits.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from difflib import get_close_matches
-from typing import ClassVar
+from typing import ClassVar, Final
 
 import msgspec
 
 from provisioner.model.location import Location
+from provisioner.model.words import foreign_letter, odd_characters
 
 
 class Problem(msgspec.Struct, frozen=True):
-    """One error: `what` says why, `hint` the next step, `where` and `address` the place.
+    """One error: `what` is the reason, `hint` the next step, `where` and `address` the place.
 
-    `where` is a place in the user's files; `address` names a live or desired thing (`tenants[42]`). `id` is stable, for
-    programs and for docs/errors.md: `duplicate-key`.
+    `where` is a place in the user's files; `address` names a live or desired map, inner map or entry (`tenants[42]`).
+    `id` is stable and listed in docs/errors.md: `duplicate-key`.
     """
 
     what: str
@@ -35,14 +36,14 @@ class Problem(msgspec.Struct, frozen=True):
 
 
 class ProvisionerError(Exception):
-    """Base of all errors that a user can meet. `problems` is never empty."""
+    """Base class of all errors that a user can meet. `problems` is never empty."""
 
     exit_code: ClassVar[int] = 1
 
     status: str = "refused"
-    """How an apply ended, in the words of its JSON `result`."""
+    """How an apply ended: `status` of its JSON `result`."""
     live: tuple[str, ...] = ()
-    """What an apply made visible and did not take back."""
+    """The addresses that an apply changed and did not roll back."""
 
     def __init__(self, *problems: Problem) -> None:
         self.problems = problems
@@ -62,19 +63,19 @@ class ApplyError(ProvisionerError):
 
 
 class RefusedError(ProvisionerError):
-    """A rule forbids it: a stale plan, a limit, `prevent_destroy`, ownership."""
+    """A safety rule stops the operation: a stale plan, a limit, `prevent_destroy`, ownership."""
 
     exit_code = 4
 
 
 class HostError(ProvisionerError):
-    """This host cannot: no privilege, no bpffs, no libbpf, or the kernel refused; nothing was changed."""
+    """The host lacks a privilege, bpffs or libbpf, or the kernel refused; nothing was changed."""
 
     exit_code = 5
 
 
 class InterruptError(ProvisionerError):
-    """A signal ended it at a safe point."""
+    """A signal ended the operation at a safe point."""
 
     exit_code = 130
     status = "interrupted"
@@ -98,9 +99,9 @@ class LockedError(ProvisionerError):
 
 
 class Problems:
-    """A gathering place: one run shows every problem, and one place raises.
+    """Collects problems, so that one run shows all of them.
 
-    `is_partial` is set where some of the input could not be read: then nothing can be said to be missing.
+    `is_partial` is set where a part of the input cannot be read: then nothing is reported as missing.
     """
 
     __slots__ = ("_found", "_settled", "is_partial")
@@ -123,36 +124,55 @@ class Problems:
     def missing(
         self, what: str, where: Location | None = None, hint: str = "", address: str = "", *, id: str = ""
     ) -> None:
-        """Add that something is missing, unless input that could not be read may have declared it."""
+        """Add that something is missing, unless the part of the input that cannot be read may declare it."""
         if not self.is_partial:
             self.add(what, where, hint, address, id=id)
 
     def settle(self) -> None:
-        """From here on, what is found at a place that has a problem already follows from it, and is not told."""
+        """From now on, ignore further problems at a place that already has one: they follow from it."""
         self._settled = frozenset(problem.where for problem in self._found if problem.where is not None)
 
     def extend(self, problems: Iterable[Problem]) -> None:
         self._found.extend(problem for problem in problems if problem.where not in self._settled)
 
     def raise_if_any(self, error: type[ProvisionerError] = InputError) -> None:
-        """Raise all that was gathered, each problem once, sorted by place."""
+        """Raise all problems, each once, sorted by place."""
         if self._found:
             nowhere = Location("")
             different = dict.fromkeys(self._found)
             raise error(*sorted(different, key=lambda problem: (problem.where or nowhere, problem.address)))
 
 
+_FEW: Final = 12
+"""Names that a hint lists in full."""
+
+
 def did_you_mean(word: str, known: Iterable[str], otherwise: str = "") -> str:
-    """A hint that names the nearest of `known`, or else all of them when they are few."""
-    names = sorted(known)
+    """A hint for an unknown name: the nearest of `known`, `otherwise`, or all of `known` when they are few.
+
+    `word` itself is never the suggestion. Spaces at the ends and invisible characters are named, and so is a letter
+    that only looks like one of the suggestion.
+    """
+    if odd := odd_characters(word):
+        return odd
+    names = sorted(set(known) - {word})
+    same = [name for name in names if _folded(name) == _folded(word)]
+    if same:
+        return f"write `{same[0]}`"
     near = get_close_matches(word, names, n=2, cutoff=0.6) or _beginning_with(word, names)[:2]
     if near:
-        return "did you mean " + " or ".join(f"`{name}`" for name in near) + "?"
+        foreign = foreign_letter(word)
+        return "did you mean " + " or ".join(f"`{name}`" for name in near) + "?" + (f" {foreign}" if foreign else "")
     if otherwise:
         return otherwise
-    if 0 < len(names) <= 12:
+    if 0 < len(names) <= _FEW:
         return "known: " + ", ".join(names)
     return ""
+
+
+def _folded(name: str) -> str:
+    """A name without what people mistake most often: case, and `-` for `_`."""
+    return name.casefold().replace("-", "_")
 
 
 def _beginning_with(word: str, names: Iterable[str]) -> list[str]:

@@ -1,7 +1,7 @@
-"""What kernels can do by their version, with sources, and what follows for a spec. Pure.
+"""Features and bugs of kernel versions, with sources, and their effects on a spec. Pure.
 
-For advice alone: `validate --kernel` looks here, offline, for a kernel that is not at hand; `doctor` looks up bugs that
-no probe may try. What is done to a live kernel is decided by trying, and by the errno.
+For advice only: `validate --kernel` uses it offline, for another kernel; `doctor` looks up bugs that no probe can test.
+Operations on a live kernel are tried, and the errno decides.
 """
 
 from __future__ import annotations
@@ -24,21 +24,21 @@ Version = tuple[int, int, int]
 
 
 class Effect(Enum):
-    """What is to be said of a spec that a kernel takes: `slow`, or `note` for what somebody must see to."""
+    """The kind of advice for a spec that a kernel accepts: `slow`, or `note` for the administrator."""
 
     SLOW = "slow"
     NOTE = "note"
 
 
 class KernelFeature(msgspec.Struct, frozen=True):
-    """Something that kernels before `since` lack. `source` is a commit, or how it was found out."""
+    """A feature that kernels before `since` do not have. `source` is a commit or an experiment."""
 
     since: Version
     source: str
 
 
 class Advice(msgspec.Struct, frozen=True):
-    """What one kernel does with one part of a spec; `address` is empty where it is about all of it."""
+    """The effect of a kernel on a part of a spec; `address` is empty for the whole spec."""
 
     effect: Effect
     address: str
@@ -47,7 +47,7 @@ class Advice(msgspec.Struct, frozen=True):
 
 
 class Bug(msgspec.Struct, frozen=True):
-    """A kernel bug that matters here: `fixed` has the first release without it in each line of releases."""
+    """A kernel bug that affects maps of maps: `fixed` has the first patch release without it for each stable series."""
 
     id: str
     what: str
@@ -57,13 +57,13 @@ class Bug(msgspec.Struct, frozen=True):
     source: str
 
     def is_in(self, version: Version) -> bool:
-        """Whether a release has it; a line of releases without a fix of its own has it until the mainline's."""
+        """Whether a release has the bug. A series without a fix has it until the mainline fix."""
         line, patch = version[:2], version[2]
         return patch < self.fixed[line] if line in self.fixed else line < self.mainline
 
 
 OLDEST: Final[Version] = (5, 10, 0)
-"""The oldest kernel that the tests are run on."""
+"""The oldest kernel in the tests."""
 
 TYPES: Final[Mapping[MapType, KernelFeature]] = MappingProxyType(
     {
@@ -73,7 +73,7 @@ TYPES: Final[Mapping[MapType, KernelFeature]] = MappingProxyType(
         MapType.ARENA: KernelFeature((6, 9, 0), "317460317a02"),
     }
 )
-"""Map types that are younger than `OLDEST`."""
+"""Map types that are newer than `OLDEST`."""
 
 BATCH: Final[Mapping[MapType, KernelFeature]] = MappingProxyType(
     {
@@ -83,7 +83,7 @@ BATCH: Final[Mapping[MapType, KernelFeature]] = MappingProxyType(
         MapType.HASH_OF_MAPS: KernelFeature((5, 19, 0), "9263dddc7b6f"),
     }
 )
-"""Types whose batch system calls are younger than `OLDEST`: tried on 5.10, which has none, and 6.1, which has all."""
+"""Types whose batch system calls are newer than `OLDEST`: tried on 5.10, which has none, and 6.1, which has all."""
 
 SPECIALS: Final[Mapping[str, KernelFeature]] = MappingProxyType(
     {
@@ -94,23 +94,23 @@ SPECIALS: Final[Mapping[str, KernelFeature]] = MappingProxyType(
         "bpf_res_spin_lock": KernelFeature((6, 15, 0), "0de2046137f9"),
     }
 )
-"""The kernel's own fields in values that are younger than `OLDEST`: before, it takes them for data."""
+"""Special fields in values that are newer than `OLDEST`; older kernels treat them as data."""
 
 INNER_LOCKS: Final = KernelFeature((6, 2, 0), "b7ff97925b55")
-"""A bpf_spin_lock in the values of inner maps; in those of other maps, it is older than `OLDEST`."""
+"""A bpf_spin_lock in the values of inner maps; in other maps it is older than `OLDEST`."""
 
 INNER_CAPACITY: Final = KernelFeature((5, 10, 0), "134fede4eecf")
 INNER_ARRAYS: Final = KernelFeature((5, 10, 0), "4a8f87e60f6d")
 ONE_WAIT: Final = KernelFeature((6, 8, 0), "37ba5b59d6ad")
 EXPEDITED: Final = KernelFeature((6, 19, 0), "ff34657aa72a")
-MEMCG: Final = KernelFeature((5, 11, 0), "memory cgroups took over from RLIMIT_MEMLOCK; tried on 5.10 and 6.1")
+MEMCG: Final = KernelFeature((5, 11, 0), "memory cgroups replaced RLIMIT_MEMLOCK; tried on 5.10 and 6.1")
 CAP_BPF: Final = KernelFeature((5, 8, 0), "2c78ee898d8f")
 
 BUGS: Final = (
     Bug(
         "CVE-2023-52447",
-        "a program may read an inner map that was freed while it ran, when its slot is replaced or emptied",
-        "update this kernel before slots are changed under traffic; `update: in_place` touches no slot",
+        "a program can read an inner map that is freed when its slot is replaced or emptied",
+        "update the kernel before you change slots under traffic; `update: in_place` changes no slot",
         MappingProxyType({(5, 10): 214, (5, 15): 153, (6, 1): 75, (6, 6): 14, (6, 7): 2}),
         (6, 8),
         "876673364161",
@@ -118,7 +118,7 @@ BUGS: Final = (
     Bug(
         "hash_of_maps-leak",
         "replacing an inner map of a hash_of_maps leaks the old one",
-        "use array_of_maps, or update this kernel",
+        "use array_of_maps, or update the kernel",
         MappingProxyType({}),
         (5, 9),
         "1d4e1eab456e",
@@ -127,27 +127,28 @@ BUGS: Final = (
 
 
 def parse(text: str) -> Version:
-    """`5.10`, `6.1.75`, `6.1.0-56-cloud-amd64`. Raises InputError for what is no version."""
-    found = re.match(r"(\d+)\.(\d+)(?:\.(\d+))?", text)
-    if found is None:
-        raise InputError(Problem(f"`{text}` is no kernel version", hint="write it like 5.10 or 6.1.75"))
-    return int(found[1]), int(found[2]), int(found[3] or 0)
+    """The version of `5.10`, `6.1.75`, `6.1.0-56-cloud-amd64`. Raises InputError for other texts."""
+    match = re.match(r"(\d+)\.(\d+)(?:\.(\d+))?", text)
+    if match is None:
+        what, hint = f"`{text}` is not a kernel version", "write a version such as 5.10 or 6.1.75"
+        raise InputError(Problem(what, hint=hint, id="invalid-version"))
+    return int(match[1]), int(match[2]), int(match[3] or 0)
 
 
 def upstream(release: str, build: str, signature: str = "") -> Version:
-    """The release that a running kernel is built from: distributions name it elsewhere than in `uname -r`.
+    """The upstream release of a running kernel, which distributions do not show in `uname -r`.
 
-    `build` is what `uname -v` says (`... Debian 6.1.192-2 ...`), `signature` Ubuntu's /proc/version_signature.
+    `build` is from `uname -v` (`... Debian 6.1.192-2 ...`), `signature` from /proc/version_signature of Ubuntu.
     """
-    found = re.search(r"Debian (\d+\.\d+\.\d+)", build)
-    if found:
-        return parse(found[1])
+    debian = re.search(r"Debian (\d+\.\d+\.\d+)", build)
+    if debian:
+        return parse(debian[1])
     words = signature.split()
     return parse(words[-1] if len(words) == 3 else release)
 
 
 def batches_of(release: str) -> Batches:
-    """What batches of slots cost on a kernel, by what `uname -r` says there: for an estimate, as apply tries it."""
+    """The cost of batches of slots by the `uname -r` of a kernel: for an estimate only, because apply tries it."""
     try:
         version = parse(release)
     except InputError:
@@ -158,15 +159,12 @@ def batches_of(release: str) -> Batches:
 
 
 def bugs_of(version: Version) -> tuple[Bug, ...]:
-    """The bugs that a release has, unless its distribution has mended them."""
+    """The bugs of a release, unless its distribution has fixed them."""
     return tuple(bug for bug in BUGS if bug.is_in(version))
 
 
 def advise(desired: DesiredState, version: Version) -> tuple[Advice, ...]:
-    """What a kernel would do slowly, or what somebody must see to there; by address.
-
-    Raises InputError with all that it would refuse.
-    """
+    """The advice for a spec on a kernel, by address. Raises InputError with everything that the kernel refuses."""
     problems = Problems()
     for one in desired.maps.values():
         problems.extend(_refused(one, version))
@@ -185,35 +183,37 @@ def _refused(one: DesiredMap, version: Version) -> Iterator[Problem]:
         word = shape.map_type.word
         young = TYPES.get(shape.map_type)
         if young is not None and version < young.since:
-            yield Problem(f"Linux {_text(version)} has no {word}", one.where, _since(young), one.name)
+            what = f"Linux {_text(version)} does not have the map type {word}"
+            yield Problem(what, one.where, _since(young), one.name, "kernel-too-old")
         if shape.map_flags & MapFlag.INNER_MAP and version < INNER_ARRAYS.since:
-            what = f"Linux {_text(version)} has no flag inner_map"
-            yield Problem(what, one.where, _since(INNER_ARRAYS), one.name)
+            what = f"Linux {_text(version)} does not have the flag inner_map"
+            yield Problem(what, one.where, _since(INNER_ARRAYS), one.name, "kernel-too-old")
     for kind in dict.fromkeys(special.kind for special in one.entry_shape.specials or ()):
         field = INNER_LOCKS if kind == SPIN_LOCK and one.outer is not None else SPECIALS.get(kind.split()[0])
         if field is not None and version < field.since:
             where = "the values of inner maps" if field is INNER_LOCKS else "values"
-            yield Problem(f"Linux {_text(version)} knows no {kind} in {where}", one.where, _since(field), one.name)
+            what = f"Linux {_text(version)} does not support {kind} in {where}"
+            yield Problem(what, one.where, _since(field), one.name, "kernel-too-old")
     other = int((one.slots.max_entries != one.entry_shape.max_entries).sum())
     if one.outer is not None and other and version < INNER_CAPACITY.since:
-        what = f"Linux {_text(version)} takes no inner map with another max_entries than its template: {other:,} have"
-        yield Problem(what, one.where, _since(INNER_CAPACITY), one.name)
+        what = f"Linux {_text(version)} needs the max_entries of the template in all inner maps, and {other:,} differ"
+        yield Problem(what, one.where, _since(INNER_CAPACITY), one.name, "kernel-too-old")
 
 
 def _slow(one: DesiredMap, version: Version) -> Iterator[Advice]:
     entries = BATCH.get(one.entry_shape.map_type)
     if entries is not None and version < entries.since and int(one.entries.counts.sum()):
-        what = f"{one.entry_shape.map_type.word} has no batch: entries are written and read one by one"
+        what = f"{one.entry_shape.map_type.word} has no batch operations: entries are written and read one by one"
         yield Advice(Effect.SLOW, one.name, what, entries.source)
     slots = len(one.slots.keys)
     if one.outer is None or slots < 2:
         return
-    outer, threads = BATCH[one.shape.map_type], "they are written one by one, from many threads"
+    outer, threads = BATCH[one.shape.map_type], "slots are written one by one from many threads"
     if version < outer.since:
-        what = f"{one.shape.map_type.word} has no batch for {slots:,} slots: {threads}"
+        what = f"{one.shape.map_type.word} has no batch operations for {slots:,} slots: {threads}"
         yield Advice(Effect.SLOW, one.name, what, outer.source)
     elif version < ONE_WAIT.since:
-        what = f"a batch waits for a grace period for each of {slots:,} slots: if they are many, {threads}"
+        what = f"a batch waits for a grace period for each of {slots:,} slots: if there are many, {threads}"
         yield Advice(Effect.SLOW, one.name, what, ONE_WAIT.source)
 
 
@@ -221,16 +221,16 @@ def _notes(desired: DesiredState, version: Version) -> Iterator[Advice]:
     if version < OLDEST:
         yield Advice(Effect.NOTE, "", "kernels before 5.10 are not tested", "this project's tests")
     if version < CAP_BPF.since:
-        yield Advice(Effect.NOTE, "", "there is no CAP_BPF: CAP_SYS_ADMIN is needed for all", CAP_BPF.source)
+        yield Advice(Effect.NOTE, "", "CAP_BPF does not exist: every operation needs CAP_SYS_ADMIN", CAP_BPF.source)
     if version < MEMCG.since:
-        words = "maps are charged to RLIMIT_MEMLOCK, which root may raise, others not: `ulimit -l unlimited`"
+        words = "maps are charged to RLIMIT_MEMLOCK, which only root can raise: `ulimit -l unlimited`"
         yield Advice(Effect.NOTE, "", words, MEMCG.source)
     if any(one.outer is not None for one in desired.maps.values()):
         yield from (Advice(Effect.NOTE, "", f"{bug.id}: {bug.what}", bug.source) for bug in bugs_of(version))
 
 
 def _since(fact: KernelFeature) -> str:
-    return f"it came with {_text(fact.since)} ({fact.source})"
+    return f"it is new in {_text(fact.since)} ({fact.source})"
 
 
 def _text(version: Version) -> str:

@@ -54,6 +54,11 @@ class MappingNode(msgspec.Struct, frozen=True):
         first = self.pairs[0][0]
         return isinstance(first, ScalarNode) and first.text == "from" and not first.quoted
 
+    def without(self, name: str) -> MappingNode:
+        """This mapping without the pair under `name`."""
+        pairs = tuple(pair for pair in self.pairs if not (isinstance(pair[0], ScalarNode) and pair[0].text == name))
+        return MappingNode(pairs, self.where)
+
     def named(self) -> Iterator[tuple[str, ScalarNode, SpecNode]]:
         """(name, key, value) of each pair whose key is a scalar."""
         for key, value in self.pairs:

@@ -1,8 +1,8 @@
-"""What a codec is: a type that turns columns of text into bytes, and bytes back into what a user would write.
+"""The interface of a codec type: it encodes columns of text to bytes, and decodes bytes to what a user writes.
 
-A value's scalars stand at paths: `()` for a scalar, `("port",)` for a struct's member, `("v", 3)` deeper. Entries that
-are written alike have the same set of paths, so a group of them is one column of text per path. Encoding works on
-whole columns; an error names the row, and the column by its path.
+Each scalar of a value has a path: `()` for a scalar, `("port",)` for the member of a struct, `("v", 3)` deeper. Entries
+of one form have the same paths, so a group of them is one column of text per path. Encoding works on whole columns; an
+error has the row, and the path of the column.
 """
 
 from __future__ import annotations
@@ -25,20 +25,20 @@ Bytes = NDArray[np.uint8]
 
 Path = tuple[str | int, ...]
 Column = Sequence[str | None]
-"""The text of one scalar in each row; None where nothing was written (a plain empty scalar)."""
+"""The text of one scalar in each row; None where nothing is written (a plain empty scalar)."""
 
 Value = Any
-"""A decoded value as JSON has it: int, str, bool, or a list or dict of them; None for what is the kernel's own."""
+"""A decoded value as in JSON: int, str, bool, or a list or dict of them; None for a field of the kernel."""
 
 
 class Abridged(str):
-    """What stands for a value that is too long to print, its length and digest; a string, so that JSON takes it."""
+    """The length and digest of a value that is too long to print; a string, so that JSON takes it."""
 
     __slots__ = ()
 
 
 class Fault(msgspec.Struct, frozen=True):
-    """An error in one scalar: `row` and `path` say which; row -1 stands for all rows. `id` is that of the `Problem`."""
+    """An error in the scalar at `row` and `path`; row -1 means all rows. `id` is that of the `Problem`."""
 
     row: int
     path: Path
@@ -48,7 +48,7 @@ class Fault(msgspec.Struct, frozen=True):
 
 
 class InvalidTextError(Exception):
-    """One text that a scalar type can't hold; never leaves the codec, where it becomes a `Fault`."""
+    """A text that a scalar type cannot hold. It does not leave the codec, where it becomes a `Fault`."""
 
     def __init__(self, what: str, hint: str = "", *, id: str = "invalid-value") -> None:
         super().__init__(what)
@@ -72,63 +72,64 @@ class Type(msgspec.Struct, frozen=True, metaclass=_AbstractStruct):
     @property
     @abstractmethod
     def align(self) -> int:
-        """Bytes that a C compiler would align it to."""
+        """The alignment that a C compiler gives it, in bytes."""
 
     @property
     def sensitive(self) -> bool:
-        """Whether any part of a value must stay out of output: `conceal` it first."""
+        """Whether any part of a value must not appear in output: `conceal` it first."""
         return False
 
     @property
     def number_order(self) -> ByteOrder | None:
-        """The byte order of a type that is one unsigned integer, whose keys have ranges and the order of numbers."""
+        """The byte order of an unsigned integer, whose keys are sorted as numbers and can be ranges; else None."""
         return None
 
     @property
     def specials(self) -> tuple[Special, ...]:
-        """The fields that belong to the kernel, by offset; their bytes are in no value, and written as zero."""
+        """The fields of the kernel, by offset. No value contains their bytes, which are written as zero."""
         return ()
 
     @abstractmethod
     def encode(self, columns: Mapping[Path, Column], out: Bytes) -> list[Fault]:
-        """Write one value per row into `out`, shape (n, size), given zeroed; what can't be held exactly is a Fault.
+        """Write one value per row into `out`, shape (n, size), all zero. A text that does not fit exactly is a Fault.
 
-        Rows with a fault are left in any state.
+        The content of a row with a fault is undefined.
         """
 
     @abstractmethod
     def decode(self, rows: Bytes) -> list[Value]:
-        """The values of `rows`, shape (n, size): `encode` of their text gives the same bytes, padding apart."""
+        """The values of `rows`, shape (n, size). `encode` of their text gives the same bytes, except for padding."""
 
     @abstractmethod
     def mask(self) -> Bytes:
-        """Shape (size,): 0xff where a byte carries value, 0 where it is padding; bits for bit fields."""
+        """Shape (size,): 0xff where a byte is part of the value, 0 where it is padding; single bits for bit fields."""
 
     @abstractmethod
     def describe(self) -> str:
-        """The type as a user would write it, in one line."""
+        """The type as a user writes it, in one line."""
 
     def conceal(self, value: Value) -> Value:
-        """`value`, as `decode` gave it, with `HIDDEN` for every sensitive part."""
+        """`value`, as `decode` returns it, with `HIDDEN` for every sensitive part."""
         return value
 
     def normalise(self, rows: Bytes) -> Bytes:
-        """Live keys, shape (n, size), with the host bits of LPM keys made zero, in a copy; other types' as they are."""
+        """Live keys, shape (n, size). Of LPM keys, a copy in which all host bits are zero."""
         return rows
 
     def encode_raw(self, data: bytes) -> Bytes | Fault:
-        """`data`, one value in the kernel's own bytes, as shape (size,) with its padding made zero."""
+        """`data`, one value in the kernel's bytes, as shape (size,) with its padding set to zero."""
         if len(data) != self.size:
-            return Fault(-1, (), f"{len(data)} bytes do not make a {self.describe()}, which takes {self.size}")
+            what = f"the file has {len(data):,} bytes, and a {self.describe()} has {self.size:,}"
+            return Fault(-1, (), what, id="wrong-length")
         return np.frombuffer(data, np.uint8) & self.mask()
 
     def example(self) -> Value:
-        """The value whose bytes are all zero: what a hint can offer."""
+        """The value whose bytes are all zero, for hints."""
         return self.decode(np.zeros((1, self.size), np.uint8))[0]
 
 
 def shown(text: str) -> str:
-    """A user's text inside a message: cut, with control characters escaped."""
+    """A user's text in a message: shortened, with control characters escaped."""
     cut = text if len(text) <= 60 else text[:57] + "..."
     return "`" + "".join(char if char.isprintable() else ascii(char)[1:-1] for char in cut) + "`"
 

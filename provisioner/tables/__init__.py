@@ -1,83 +1,107 @@
-"""Entries from files: CSV, NDJSON, Parquet, and one value as raw bytes. Each gives the columns of text that YAML gives.
+"""Entries from files: CSV, NDJSON, Parquet, and a single value as raw bytes, as the same columns of text as from YAML.
 
-A file is read in chunks, each when it is asked for, and nothing is kept of it. Nothing here raises on what a file
-holds: it becomes Problems, of which each file has at most MAX_PROBLEMS.
+A file is read in chunks as they are needed, and nothing of it is kept. The contents of a file raise no exception: they
+become Problems, at most MAX_PROBLEMS for each file.
+
+A format is a module with a `FORMAT`. `FORMATS` is the list of them; the schema has their names in `table_format`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+from provisioner.files.content import conflict_marker, foreign
 from provisioner.files.reading import TABLE, VALUE, InputFile
 from provisioner.model.errors import Problems, did_you_mean
+from provisioner.model.location import Location
 from provisioner.model.spec import TableRef
 from provisioner.model.tree import RawChunk
 from provisioner.tables import delimited, ndjson, parquet, raw
 from provisioner.tables.chunks import MAX_PROBLEMS
-from provisioner.tables.wanted import Wanted, wanted_columns
+from provisioner.tables.table_format import TableFormat
+from provisioner.tables.wanted import wanted_columns
 
-_Reader = Callable[[InputFile, tuple[Wanted, ...], Problems], Iterable[RawChunk]]
+FORMATS: Final = (delimited.FORMAT, ndjson.FORMAT, parquet.FORMAT, raw.FORMAT)
+_BY_NAME: Final = {format_.name: format_ for format_ in FORMATS}
+_BY_SUFFIX: Final = {suffix: format_ for format_ in FORMATS for suffix in format_.suffixes}
 
-_READERS: Final[dict[str, _Reader]] = {"csv": delimited.read, "ndjson": ndjson.read, "parquet": parquet.read}
 
-_SUFFIXES: Final = {
-    ".csv": "csv",
-    ".tsv": "csv",
-    ".ndjson": "ndjson",
-    ".jsonl": "ndjson",
-    ".parquet": "parquet",
-    ".bin": "raw",
-}
+def has_lines(table: TableRef) -> bool:
+    """Whether the file of a table is text, of which a message can show a line."""
+    format_ = _format_of(table)
+    return format_ is not None and format_.is_text
 
 
 def read_table(
     table: TableRef, path: Path, problems: Problems, roots: tuple[Path, ...] | None = None
 ) -> Iterator[RawChunk]:
-    """The rows of the file at `path`, which `table` refers to; where problems were found, some of them.
+    """The rows of the file at `path`, which `table` names; with problems, a part of the rows.
 
-    The file is below one of `roots`, unless that is None.
-    Paths begin with "key" and "value", and with "outer" where the table has an outer key. A raw file is one value at
-    `RAW`, and no key. Problems are told when all rows were given.
+    The file must be below one of `roots`, unless that is None. Paths begin with "key" and "value", and with "outer" if
+    the table has an outer key. A raw file is a value at `RAW` without a key. Problems are added after the last row.
     """
-    told = Problems()
-    kind = _format(table, told)
-    file = InputFile(path, VALUE if kind == "raw" else TABLE, roots)
-    if kind is not None and _is_readable(table, file, told):
-        try:
-            yield from raw.read(table, file) if kind == "raw" else _READERS[kind](file, wanted_columns(table), told)
-        except OSError as error:
-            told.add(f"can't read {path}: {error.strerror or error}", table.file.where)
-    problems.extend(list(told)[:MAX_PROBLEMS])
+    found = Problems()
+    format_ = _known_format(table, found)
+    if format_ is not None:
+        file = InputFile(path, TABLE if format_.has_columns else VALUE, roots)
+        if _is_readable(table, format_, file, found):
+            try:
+                yield from format_.read(file, table, wanted_columns(table), found)
+            except OSError as error:
+                what = f"cannot read {path}: {error.strerror or error}"
+                found.add(what, table.file.where, id="unreadable-file")
+        if len(found) and format_.is_text and (line := _conflict_line(file)):
+            found = Problems()
+            what, hint = "the file has an unresolved merge conflict", "resolve the conflict"
+            found.add(what, Location(str(path), line, 1), hint, id="wrong-file-content")
+    problems.extend(list(found)[:MAX_PROBLEMS])
 
 
-def _format(table: TableRef, problems: Problems) -> str | None:
-    name = table.file.text or ""
-    suffix = Path(name).suffix.lower()
-    kind = table.format or _SUFFIXES.get(suffix)
-    if kind == "raw" or kind in _READERS:
-        return kind
-    hint = f"write `format:`, one of {', '.join((*_READERS, 'raw'))}; known suffixes are {', '.join(_SUFFIXES)}"
+def _format_of(table: TableRef) -> TableFormat | None:
     if table.format is not None:
-        problems.add(f"`{table.format}` is no format of tables", table.where, hint)
-    else:
-        problems.add(f"`{name}` does not tell its format", table.file.where, hint)
-    return None
+        return _BY_NAME.get(table.format)
+    return _BY_SUFFIX.get(Path(table.file.text or "").suffix.lower())
 
 
-def _is_readable(table: TableRef, file: InputFile, problems: Problems) -> bool:
-    """Whether there is a file to read."""
+def _known_format(table: TableRef, problems: Problems) -> TableFormat | None:
+    format_ = _format_of(table)
+    if format_ is None:
+        hint = f"write `format:` with one of {', '.join(_BY_NAME)}; known suffixes are {', '.join(_BY_SUFFIX)}"
+        if table.format is not None:
+            what, where = f"`{table.format}` is not a known table format", table.where
+        else:
+            what, where = f"the suffix of `{table.file.text}` is not that of a table format", table.file.where
+        problems.add(what, where, hint, id="unknown-table-format")
+    return format_
+
+
+def _is_readable(table: TableRef, format_: TableFormat, file: InputFile, problems: Problems) -> bool:
+    """Whether the file can be opened, and is not a page or pointer in the place of the table."""
     try:
-        file.open().close()
+        with file.open() as stream:
+            begin = stream.read(512)
     except (OSError, ValueError) as error:
         reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
-        near = did_you_mean(
-            file.path.name, _names_beside(file.path), f"the path is relative to {table.file.where.file}"
-        )
-        problems.add(f"can't read {file}: {reason}", table.file.where, near)
+        otherwise = f"the path is relative to {table.file.where.file}"
+        near = did_you_mean(file.path.name, _names_beside(file.path), otherwise)
+        hint = near if isinstance(error, FileNotFoundError) else ""
+        problems.add(f"cannot read {file}: {reason}", table.file.where, hint, id="unreadable-file")
+        return False
+    if format_.has_columns and (other := foreign(begin)):
+        problems.add(other.what, Location(str(file), 1, 1), other.hint, id="wrong-file-content")
         return False
     return True
+
+
+def _conflict_line(file: InputFile) -> int:
+    """The line of the first conflict marker of Git in a file; 0 if there is none."""
+    try:
+        with file.open() as stream:
+            return conflict_marker(stream)
+    except (OSError, ValueError):
+        return 0
 
 
 def _names_beside(path: Path) -> list[str]:

@@ -1,4 +1,4 @@
-"""Blocks of whole lines: a table is looked at some thousand rows at once, not row by row."""
+"""Blocks of whole lines: a table is parsed several thousand rows at a time, not row by row."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from provisioner.model.types import Path
 
 BLOCK_BYTES: Final = 1 << 18
-"""Text that is looked at at once: it, and what is made of it, stays in the cache."""
+"""Bytes of a block: the block and its results stay in the cache."""
 
 FEW_BYTES: Final = 1 << 12
-"""Text that is read row by row before NumPy has begun."""
+"""Below this size, parsing row by row is faster than with NumPy."""
 
 MAX_LINE_BYTES: Final = 1 << 24
 """Bytes of a line: one that is longer is not an entry."""
@@ -29,7 +29,7 @@ _LF: Final = 10
 
 
 class Block(msgspec.Struct, frozen=True):
-    """Whole lines of a file, as they stand there: where they begin, the number of the first, from 1, and how many."""
+    """Whole lines of a file: their bytes and offset, the number of the first line, from 1, and of lines."""
 
     data: bytes
     offset: int
@@ -37,12 +37,12 @@ class Block(msgspec.Struct, frozen=True):
     lines: int
 
     def ended(self) -> bytes:
-        """The lines, of which the file's last may lack its LF here only."""
+        """The lines, each with a LF, which the last line of the file can lack."""
         return self.data if self.data.endswith(b"\n") else self.data + b"\n"
 
 
 def blocks(stream: BinaryIO, line: int) -> Iterator[Block]:
-    """The rest of a file, which begins with line number `line`. A line that is very long is a block of its own.
+    """The rest of a file, which begins with line number `line`. A very long line is a block of its own.
 
     Raises OSError for one that is too long.
     """
@@ -68,7 +68,7 @@ def line_too_long(number: int) -> OSError:
 
 
 def is_text(data: bytes) -> bool:
-    """Whether it is UTF-8."""
+    """Whether the bytes are UTF-8."""
     if data.isascii():
         return True
     try:
@@ -79,7 +79,7 @@ def is_text(data: bytes) -> bool:
 
 
 def block_chunk(file: str, columns: Mapping[Path, Spans], block: Block, find: Find) -> RawChunk:
-    """The wanted columns of a block in which each line is a row."""
+    """The chunk of a block in which each line is a row."""
     lines = np.arange(block.line, block.line + block.lines, dtype=np.uint64)
     marks = array("Q", (lines << np.uint64(MARK_COLUMN_BITS)).tobytes())
     return RawChunk(file, block.lines, columns, dict.fromkeys(columns, marks), find)

@@ -1,4 +1,4 @@
-"""Rows of a table as chunks, whose places are worked out only when a message needs them."""
+"""Rows of a table as chunks. Places are computed only for messages."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ if TYPE_CHECKING:
     from provisioner.model.types import Column, Path
 
 CHUNK_ROWS: Final = 512
-"""Rows of a chunk: its text stays in the cache while it is split, packed, and later typed."""
+"""Rows of a chunk: its text stays in the cache while it is split, packed and encoded."""
 
 MAX_PROBLEMS: Final = 50
-"""Problems told of one file: readers end when there are as many."""
+"""The most problems of one file, after which it is not read further."""
 
 MAX_DEPTH: Final = 64
-"""Lists and objects inside each other."""
+"""The limit on nested lists and objects."""
 
 _LINE: Final = 1 << MARK_COLUMN_BITS
 _INDEX_EVERY: Final = 512
 
 
 def make_chunk(file: str, columns: dict[Path, Column], lines: Sequence[int], find: Find) -> RawChunk:
-    """`columns` of text, one row for each of `lines`."""
+    """A chunk of `columns` of text with one row for each of `lines`."""
     if isinstance(lines, range):
         marks = array("Q", range(lines.start * _LINE, lines.stop * _LINE, _LINE))
     else:
@@ -36,7 +36,7 @@ def make_chunk(file: str, columns: dict[Path, Column], lines: Sequence[int], fin
 
 
 class ChunkBuilder:
-    """Gathers rows of one file that may differ in shape, one by one, into chunks of one shape each."""
+    """Collects rows of one file, which can differ in shape, in chunks of one shape each."""
 
     __slots__ = ("_file", "_find", "_open")
 
@@ -46,7 +46,7 @@ class ChunkBuilder:
         self._open: dict[tuple[Path, ...], tuple[list[int], list[tuple[str | None, ...]]]] = {}
 
     def add(self, line: int, shape: tuple[Path, ...], texts: tuple[str | None, ...]) -> RawChunk | None:
-        """Take a row; the chunk that it fills, if it does."""
+        """Add a row; returns the chunk that it completes, or None."""
         lines, rows = self._open.setdefault(shape, ([], []))
         lines.append(line)
         rows.append(texts)
@@ -62,23 +62,29 @@ class ChunkBuilder:
 
 
 class UnreadableError(Exception):
-    """A value that no text stands for; never leaves the tables."""
+    """A value that has no text. It does not leave the tables, where it becomes a Problem."""
+
+    def __init__(self, what: str, hint: str, id: str) -> None:
+        super().__init__(what)
+        self.what = what
+        self.hint = hint
+        self.id = id
 
 
 def steps(name: str, names: Collection[str]) -> tuple[str, ...]:
-    """The members that `name` leads through: that one if there is it, else one for each part between dots."""
+    """The path of a column: `name` itself if it exists, otherwise the parts between its dots."""
     return (name,) if name in names else tuple(name.split("."))
 
 
 def flatten(value: Any, path: Path, as_text: Callable[[Any], str | None]) -> Iterator[tuple[Path, str | None]]:
-    """Every scalar in `value`, as JSON has it, with its path.
+    """Every scalar of `value`, a JSON value, with its path.
 
     Raises UnreadableError for an empty list or object, and for nesting deeper than MAX_DEPTH.
     """
     if len(path) > MAX_DEPTH:
-        raise UnreadableError(f"the value is nested deeper than {MAX_DEPTH} levels")
+        raise UnreadableError(f"the value is nested deeper than {MAX_DEPTH} levels", "", "limit-exceeded")
     if isinstance(value, dict | list) and not value:
-        raise UnreadableError("an entry has an empty list or mapping in it")
+        raise UnreadableError("the entry contains an empty list or mapping", "write its values", "empty-value")
     if isinstance(value, dict):
         for name, part in value.items():
             yield from flatten(part, (*path, name), as_text)
@@ -90,7 +96,7 @@ def flatten(value: Any, path: Path, as_text: Callable[[Any], str | None]) -> Ite
 
 
 class Lines:
-    """A text file whose lines are fetched again for messages; the first fetch notes where every 512th line begins."""
+    """Reads lines of a text file again for messages. The first call records the offset of every 512th line."""
 
     __slots__ = ("_file", "_starts")
 
@@ -99,7 +105,7 @@ class Lines:
         self._starts: array[int] | None = None
 
     def after(self, number: int) -> Iterator[str]:
-        """Line `number`, counted from 1, and those that follow; none where the file is gone or shorter."""
+        """Line `number`, from 1, and the lines after it; none if the file does not exist any more or is shorter."""
         try:
             with self._file.open() as stream:
                 if self._starts is None:

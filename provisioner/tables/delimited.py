@@ -1,4 +1,4 @@
-"""CSV and TSV: a header row, fields in double quotes where they need them, UTF-8, LF or CRLF."""
+"""CSV and TSV with a header row, optional double quotes, UTF-8, LF or CRLF."""
 
 from __future__ import annotations
 
@@ -9,18 +9,21 @@ from collections.abc import Iterable, Iterator, Sequence
 from enum import Enum, auto
 from functools import partial
 from itertools import islice
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, Final
 
 import msgspec
 
 from provisioner.files.reading import InputFile
 from provisioner.model.errors import Problems
 from provisioner.model.location import Location
+from provisioner.model.spec import TableRef
 from provisioner.model.tree import RawChunk
+from provisioner.model.words import plural
 from provisioner.tables import plain_csv
 from provisioner.tables.blocks import FEW_BYTES, MAX_LINE_BYTES, Block, block_chunk, blocks, line_too_long
 from provisioner.tables.chunks import CHUNK_ROWS, MAX_PROBLEMS, Lines, make_chunk
-from provisioner.tables.wanted import Wanted, missing, origin
+from provisioner.tables.table_format import TableFormat
+from provisioner.tables.wanted import WantedColumn, add_missing, origin
 
 if TYPE_CHECKING:
     from _csv import Reader as Rows
@@ -29,15 +32,15 @@ if TYPE_CHECKING:
     from provisioner.model.types import Path
 
 
-def read(file: InputFile, wanted: tuple[Wanted, ...], problems: Problems) -> Iterator[RawChunk]:
-    """The wanted columns of the file's rows. Raises OSError."""
+def read(file: InputFile, _: TableRef, wanted: tuple[WantedColumn, ...], problems: Problems) -> Iterator[RawChunk]:
+    """The wanted columns of all rows. Raises OSError."""
     reader = _CsvReader(file, wanted, problems)
     try:
         with file.open() as stream:
             yield from reader.chunks(stream)
     except UnicodeDecodeError:
         where = _first_undecodable(file)
-        problems.add("this is not UTF-8", where, "save the table as UTF-8")
+        problems.add("the file is not UTF-8", where, "save the table as UTF-8", id="invalid-encoding")
 
 
 def _first_undecodable(file: InputFile) -> Location:
@@ -60,7 +63,7 @@ def _limited(text: io.TextIOWrapper) -> Iterator[str]:
 
 
 class _CsvReader:
-    def __init__(self, file: InputFile, wanted: tuple[Wanted, ...], problems: Problems) -> None:
+    def __init__(self, file: InputFile, wanted: tuple[WantedColumn, ...], problems: Problems) -> None:
         self._file = str(file)
         self._lines = Lines(file)
         self._wanted = wanted
@@ -81,12 +84,12 @@ class _CsvReader:
             return
         for block in blocks(stream, 2):
             columns = self._split(block)
-            found = self._alone(block) if columns is None else [self._plain_chunk(columns, block)]
-            if found is None:  # a quote opens here that a later block closes, or none
+            chunks = self._alone(block) if columns is None else [self._plain_chunk(columns, block)]
+            if chunks is None:  # a quote is opened here, and closed in a later block or not at all
                 stream.seek(block.offset)
                 yield from self._by_rows(stream, block.line - 1)
                 return
-            for chunk in found:
+            for chunk in chunks:
                 yield chunk
                 if len(self._problems) >= MAX_PROBLEMS:
                     return
@@ -100,11 +103,11 @@ class _CsvReader:
         return plain_csv.split(block, self._delimiter, self._width, self._numbers)
 
     def _plain_chunk(self, columns: Sequence[Spans], block: Block) -> RawChunk:
-        texts = {one.path: column for one, column in zip(self._wanted, columns, strict=True)}
+        texts = {column.path: spans for column, spans in zip(self._wanted, columns, strict=True)}
         return block_chunk(self._file, texts, block, self._find)
 
     def _alone(self, block: Block) -> Iterator[RawChunk] | None:
-        """The rows of a block as `csv` reads them, or None where they do not end with it, or something is wrong."""
+        """The rows of a block, parsed by `csv`, or None if the last row does not end here, or a row is invalid."""
         try:
             rows = self._csv(io.StringIO(block.data.decode(), newline="\n"))
             batch = list(rows)
@@ -120,7 +123,7 @@ class _CsvReader:
             yield from self._chunk(batch[start : start + CHUNK_ROWS], lines[start : start + CHUNK_ROWS])
 
     def _by_rows(self, stream: BinaryIO, above: int) -> Iterator[RawChunk]:
-        """The rest of the file as `csv` reads it, with the header where no lines are `above`."""
+        """The rest of the file, parsed by `csv`, with the header if no lines are `above`."""
         text = io.TextIOWrapper(stream, "utf-8" if above else "utf-8-sig", newline="\n")
         try:
             rows = self._csv(_limited(text))
@@ -145,7 +148,7 @@ class _CsvReader:
             yield from self._chunk(batch, lines)
             if failed is not None:
                 start = _next_line(batch, lines, before + 1)
-                self._tell(failed, start)
+                self._add_error(failed, start)
                 if end > start:  # what a quote opened goes on: nothing that follows can be trusted
                     return
 
@@ -153,25 +156,26 @@ class _CsvReader:
         try:
             header = next(rows, [])
         except csv.Error as error:
-            self._tell(error, 1)
+            self._add_error(error, 1)
             return False
         if not header:
-            self._problems.add("the table has no header row", Location(self._file, 1, 1), "name the columns in line 1")
+            where, hint = Location(self._file, 1, 1), "write the names of the columns in line 1"
+            self._problems.add("the table has no header row", where, hint, id="missing-column")
             return False
         self._width = len(header)
-        # Without any of the columns, line 1 can be data, and data can be sensitive.
+        # Without any of the columns, line 1 can be data, which can be sensitive.
         is_data = not any(column.name in header for column in self._wanted)
-        for one in self._wanted:
-            if one.name not in header:
+        for column in self._wanted:
+            if column.name not in header:
                 hint = "line 1 must have the names of the columns" if is_data else ""
-                missing(one, self._file, header, self._problems, hint)
+                add_missing(column, self._file, header, self._problems, hint)
                 continue
-            number = header.index(one.name)
+            number = header.index(column.name)
             self._numbers.append(number)
-            if one.name in header[number + 1 :]:
-                second = header.index(one.name, number + 1)
-                what = f"two columns are named `{one.name}`"
-                self._problems.add(what, self._place(1, second), "rename one of the two")
+            if column.name in header[number + 1 :]:
+                second = header.index(column.name, number + 1)
+                what = f"duplicate column `{column.name}`"
+                self._problems.add(what, self._place(1, second), "rename one of the two", id="duplicate-key")
         return not len(self._problems)
 
     def _chunk(self, batch: list[list[str]], lines: Sequence[int]) -> Iterator[RawChunk]:
@@ -180,14 +184,14 @@ class _CsvReader:
         except ValueError:
             columns = []
         if len(columns) != self._width:
-            batch, lines = self._sound(batch, lines)
+            batch, lines = self._valid(batch, lines)
             columns = list(zip(*batch, strict=True))
         if batch:
-            texts = {one.path: columns[number] for one, number in zip(self._wanted, self._numbers, strict=True)}
+            texts = {column.path: columns[number] for column, number in zip(self._wanted, self._numbers, strict=True)}
             yield make_chunk(self._file, {**texts}, lines, self._find)
 
-    def _sound(self, batch: list[list[str]], lines: Sequence[int]) -> tuple[list[list[str]], array[int]]:
-        """The rows that have all their fields, and their lines; empty lines are passed over, others told."""
+    def _valid(self, batch: list[list[str]], lines: Sequence[int]) -> tuple[list[list[str]], array[int]]:
+        """The rows with the right number of fields, and their lines. Empty lines are skipped, others are problems."""
         kept: list[list[str]] = []
         kept_lines = array("Q")
         for row, line in zip(batch, lines, strict=True):
@@ -195,33 +199,30 @@ class _CsvReader:
                 kept.append(row)
                 kept_lines.append(line)
             elif row:
-                what = f"this row has {_fields(len(row))}, the header {self._width}"
-                hint = "put fields that hold the delimiter into double quotes" if len(row) > self._width else ""
-                self._problems.add(what, self._place(line, min(len(row), self._width)), hint)
+                what = f"the row has {plural(len(row), 'field')}, and the header has {self._width}"
+                hint = "put fields that contain the delimiter in double quotes" if len(row) > self._width else ""
+                where = self._place(line, min(len(row), self._width))
+                self._problems.add(what, where, hint, id="invalid-row")
         return kept, kept_lines
 
     def _find(self, line: int, path: Path) -> Location:
         return self._place(line, self._numbers[origin(path, self._wanted)[0]])
 
     def _place(self, line: int, number: int) -> Location:
-        """Where field `number` begins in the row that begins in `line`, or where that row ends."""
+        """The begin of field `number` in the row that begins in `line`, or the end of that row."""
         record = scan(self._lines.after(line), self._delimiter)
         down, column = (*record.starts, record.end)[min(number, len(record.starts))]
         return Location(self._file, line + down, column)
 
-    def _tell(self, error: csv.Error, line: int) -> None:
+    def _add_error(self, error: csv.Error, line: int) -> None:
         record = scan(self._lines.after(line), self._delimiter)
         down, column = record.end
-        what, hint = record.fault or (f"the row can't be read: {error}", "write what is so long to a raw file")
-        self._problems.add(what, Location(self._file, line + down, column), hint)
-
-
-def _fields(count: int) -> str:
-    return "1 field" if count == 1 else f"{count} fields"
+        what, hint = record.fault or (f"the row is not valid CSV: {error}", "use a raw file for long values")
+        self._problems.add(what, Location(self._file, line + down, column), hint, id="invalid-row")
 
 
 def _row_lines(batch: Iterable[list[str]], first: int) -> array[int]:
-    """The line in which each row begins, where quoted fields go over several."""
+    """The first line of each row, where quoted fields can span several lines."""
     lines = array("Q")
     for row in batch:
         lines.append(first)
@@ -234,9 +235,9 @@ def _next_line(batch: list[list[str]], lines: Sequence[int], first: int) -> int:
 
 
 class Record(msgspec.Struct, frozen=True):
-    """Where a row's fields begin and where it ends, or stops being CSV, as (lines below its first, column from 1).
+    """The begins of the fields of a row, and the end of its valid part, as (lines below its first, column from 1).
 
-    `fault` says why it is none, and what to do.
+    `fault` is the reason why the row is not valid CSV, and the hint.
     """
 
     starts: tuple[tuple[int, int], ...]
@@ -251,13 +252,13 @@ class _At(Enum):
     CLOSED = auto()
 
 
-_UNCLOSED = ("this quote is never closed", "a quote inside of a field is written twice")
-_AFTER_QUOTE = ("text follows the closing quote of a field", "a quote inside of a field is written twice")
-_LONE_CR = ("a carriage return stands in a field without quotes", "end lines with LF or CRLF")
+_UNCLOSED = ("the quote is not closed", "write a quote inside of a field twice")
+_AFTER_QUOTE = ("the field has text after its closing quote", "write a quote inside of a field twice")
+_LONE_CR = ("a field without quotes contains a carriage return", "end lines with LF or CRLF")
 
 
 def scan(lines: Iterable[str], delimiter: str) -> Record:
-    """Walk over the row that begins `lines`, as `csv` reads it: slow, and only for messages."""
+    """Find the fields of the first row of `lines` as `csv` does: slow, for messages only."""
     starts = [(0, 1)]
     opened = end = (0, 1)
     at = _At.START
@@ -283,3 +284,6 @@ def scan(lines: Iterable[str], delimiter: str) -> Record:
         if at is not _At.QUOTED:
             return Record(tuple(starts), end)
     return Record(tuple(starts), opened, _UNCLOSED) if at is _At.QUOTED else Record(tuple(starts), end)
+
+
+FORMAT: Final = TableFormat("csv", (".csv", ".tsv"), read, is_text=True)

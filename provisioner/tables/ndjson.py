@@ -1,4 +1,4 @@
-"""NDJSON: a JSON object in each line. A number is taken by its text, so that none is rounded on the way."""
+"""NDJSON: a JSON object in each line. Numbers are kept as text, so that they are not rounded."""
 
 from __future__ import annotations
 
@@ -6,17 +6,19 @@ import io
 import json
 from collections.abc import Iterator
 from json import JSONDecodeError
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from provisioner.files.reading import InputFile
 from provisioner.model.errors import Problems, did_you_mean
 from provisioner.model.location import Location
+from provisioner.model.spec import TableRef
 from provisioner.model.tree import RawChunk
 from provisioner.model.types import shown
 from provisioner.tables import plain_ndjson
 from provisioner.tables.blocks import FEW_BYTES, Block, block_chunk, blocks
 from provisioner.tables.chunks import MAX_PROBLEMS, ChunkBuilder, Lines, UnreadableError, flatten, steps
-from provisioner.tables.wanted import Wanted, missing, origin
+from provisioner.tables.table_format import TableFormat
+from provisioner.tables.wanted import WantedColumn, add_missing, origin
 
 if TYPE_CHECKING:
     from provisioner.codec.spans import Spans
@@ -28,121 +30,129 @@ _BLANK: Final = " \t\r\n"
 _ABSENT: Final = object()
 _TEXT_ONLY: Final = {str}
 _DECODER: Final = json.JSONDecoder(parse_int=str, parse_float=str)
-"""For text that was read before."""
+"""For text that is known to be valid."""
 
 
-def read(file: InputFile, wanted: tuple[Wanted, ...], problems: Problems) -> Iterator[RawChunk]:
-    """The wanted members of each line's object. Raises OSError."""
+def read(file: InputFile, _: TableRef, wanted: tuple[WantedColumn, ...], problems: Problems) -> Iterator[RawChunk]:
+    """The wanted members of the object in each line. Raises OSError."""
     return _NdjsonReader(file, wanted, problems).chunks()
 
 
 class _NdjsonReader:
-    def __init__(self, file: InputFile, wanted: tuple[Wanted, ...], problems: Problems) -> None:
+    def __init__(self, file: InputFile, wanted: tuple[WantedColumn, ...], problems: Problems) -> None:
         self._input = file
         self._file = str(file)
         self._lines = Lines(file)
         self._wanted = wanted
         self._problems = problems
         self._decode = json.JSONDecoder(
-            object_pairs_hook=_unique, parse_int=str, parse_float=str, parse_constant=str
+            object_pairs_hook=_unique, parse_int=str, parse_float=str, parse_constant=_refuse_constant
         ).decode
-        self._shape = tuple(one.path for one in wanted)
-        self._names = [one.name for one in wanted]
-        self._begun = False
-        self._hopeless = False
+        self._shape = tuple(column.path for column in wanted)
+        self._names = [column.name for column in wanted]
+        self._has_rows = False
+        self._is_over = False
 
     def chunks(self) -> Iterator[RawChunk]:
-        gatherer = ChunkBuilder(self._file, self._find)
+        builder = ChunkBuilder(self._file, self._find)
         with self._input.open() as stream:
             for block in blocks(stream, 1):
                 if (columns := self._split(block)) is not None:
-                    self._begun = True
+                    self._has_rows = True
                     yield block_chunk(self._file, dict(zip(self._shape, columns, strict=True)), block, self._find)
                     continue
-                yield from self._by_lines(block, gatherer)
-                if self._hopeless or len(self._problems) >= MAX_PROBLEMS:
+                yield from self._by_lines(block, builder)
+                if self._is_over or len(self._problems) >= MAX_PROBLEMS:
                     return
-        yield from gatherer.finish()
+        yield from builder.finish()
 
     def _split(self, block: Block) -> list[Spans] | None:
         return plain_ndjson.split(block, self._names) if len(block.data) >= FEW_BYTES else None
 
-    def _by_lines(self, block: Block, gatherer: ChunkBuilder) -> Iterator[RawChunk]:
-        """The chunks that the block's lines fill; what is wrong with a line is told, up to a limit."""
+    def _by_lines(self, block: Block, builder: ChunkBuilder) -> Iterator[RawChunk]:
+        """The chunks that the lines of the block fill. Invalid lines are problems, up to a limit."""
         for number, line in enumerate(io.BytesIO(block.data), start=block.line):
             row = self._row(number, line)
             if row is not None:
-                if chunk := gatherer.add(number, *row):
+                if chunk := builder.add(number, *row):
                     yield chunk
-            elif self._hopeless or len(self._problems) >= MAX_PROBLEMS:
+            elif self._is_over or len(self._problems) >= MAX_PROBLEMS:
                 return
 
     def _row(self, number: int, line: bytes) -> _Row | None:
-        """The shape and texts of the line's object; None where it is blank or wrong."""
+        """The shape and texts of the object in a line; None if the line is blank or invalid."""
         try:
             text = line.decode("utf-8-sig" if number == 1 else "utf-8")
             if not text.strip(_BLANK):
                 return None
-            found = self._decode(text)
+            members = self._decode(text)
             if "\\u" in text:
-                json.dumps(found, ensure_ascii=False).encode()  # fails where half of a surrogate pair stands alone
+                json.dumps(members, ensure_ascii=False).encode()  # fails for an unpaired surrogate
         except (UnicodeError, JSONDecodeError, UnreadableError, RecursionError) as error:
-            self._tell(number, line, error)
+            self._add_error(number, line, error)
             return None
-        if type(found) is not dict:
-            self._problems.add("a line is one JSON object", Location(self._file, number, 1), 'as in {"key": 1, ...}')
+        if type(members) is not dict:
+            where, hint = Location(self._file, number, 1), 'write an object such as {"key": 1, "value": 2}'
+            self._problems.add("the line is not a JSON object", where, hint, id="invalid-row")
             return None
         try:
-            values = [found[name] for name in self._names]
+            values = [members[name] for name in self._names]
         except KeyError:
-            if not self._has_all(number, found):
+            if not self._has_all(number, members):
                 return None
-            values = [_member(found, name) for name in self._names]
-        self._begun = True
+            values = [_member(members, name) for name in self._names]
+        self._has_rows = True
         if set(map(type, values)) == _TEXT_ONLY:
             return self._shape, tuple(values)
         return self._careful(number, values)
 
     def _careful(self, number: int, values: list[Any]) -> _Row | None:
-        """The same for rows with lists, objects, true, false or null in them."""
+        """The same for rows with lists, objects, true, false or null."""
         row: list[tuple[Path, str | None]] = []
-        for one, value in zip(self._wanted, values, strict=True):
+        for column, value in zip(self._wanted, values, strict=True):
             try:
-                row += flatten(value, one.path, _text)
+                row += flatten(value, column.path, _text)
             except UnreadableError as error:
-                self._problems.add(str(error), self._find(number, one.path), "write its values")
+                self._problems.add(error.what, self._find(number, column.path), error.hint, id=error.id)
                 return None
         return tuple(path for path, _ in row), tuple(text for _, text in row)
 
-    def _tell(self, number: int, line: bytes, error: Exception) -> None:
-        column, hint = 1, ""
+    def _add_error(self, number: int, line: bytes, error: Exception) -> None:
+        column, hint, id_ = 1, "", "invalid-row"
         match error:
             case UnicodeDecodeError():
                 before = line[: error.start].decode("utf-8-sig" if number == 1 else "utf-8")
-                column, what, hint = len(before) + 1, "this is not UTF-8", "save the table as UTF-8"
+                column, what, hint = len(before) + 1, "the line is not UTF-8", "save the table as UTF-8"
+                id_ = "invalid-encoding"
             case JSONDecodeError():
-                column, what, hint = error.pos + 1, f"this is no JSON: {error.msg}", "write one object to a line"
+                column, what, hint = (
+                    error.pos + 1,
+                    f"the line is not valid JSON: {error.msg}",
+                    "write one object per line",
+                )
             case UnicodeEncodeError():
                 column = 1 + line.decode(errors="replace").find("\\u")
-                what = "half of a surrogate pair is no character"
-                hint = "write both halves, or the character itself"
+                what = "the text has an unpaired surrogate"
+                hint = "write both surrogates, or the character itself"
             case RecursionError():
-                what = "this is nested too deeply"
+                what, id_ = "the line is nested too deeply", "limit-exceeded"
+            case UnreadableError():
+                what, hint, id_ = error.what, error.hint, error.id
             case _:
-                what, hint = str(error), "keep one of the two"
-        self._problems.add(what, Location(self._file, number, column), hint)
+                raise error
+        self._problems.add(what, Location(self._file, number, column), hint, id=id_)
 
-    def _has_all(self, number: int, found: dict[str, Any]) -> bool:
-        """Whether every column is there. If not, that is the spec's mistake in the first row, else the row's."""
-        absent = [one for one in self._wanted if _member(found, one.name) is _ABSENT]
-        for one in absent:
-            if self._begun:
-                what = f"this row has no member `{one.name}`"
-                near = did_you_mean(one.name, found, "write null for what has no value")
-                self._problems.add(what, Location(self._file, number, 1), near)
+    def _has_all(self, number: int, members: dict[str, Any]) -> bool:
+        """Whether the row has every column. In the first row, a missing column is an error of the spec."""
+        absent = [column for column in self._wanted if _member(members, column.name) is _ABSENT]
+        for column in absent:
+            if self._has_rows:
+                what = f"the row has no member `{column.name}`"
+                hint = did_you_mean(column.name, members, "write null for an empty value")
+                self._problems.add(what, Location(self._file, number, 1), hint, id="invalid-row")
             else:
-                missing(one, self._file, found, self._problems)
-        self._hopeless = bool(absent) and not self._begun
+                add_missing(column, self._file, members, self._problems)
+        self._is_over = bool(absent) and not self._has_rows
         return not absent
 
     def _find(self, line: int, path: Path) -> Location:
@@ -151,23 +161,27 @@ class _NdjsonReader:
         try:
             names = steps(self._wanted[number].name, _DECODER.decode(text))
             return Location(self._file, line, 1 + place(text, (*names, *inside)))
-        except ValueError:  # the file is not what it was
+        except ValueError:  # the file has changed since
             return Location(self._file, line, 1)
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
+    members = dict(pairs)
+    if len(members) != len(pairs):
         names = [name for name, _ in pairs]
         twice = next(name for name in names if names.count(name) > 1)
-        raise UnreadableError(f"the member {shown(twice)} stands here twice")
-    return found
+        raise UnreadableError(f"duplicate member {shown(twice)}", "remove one of the two", "duplicate-key")
+    return members
 
 
-def _member(found: dict[str, Any], name: str) -> Any:
-    """What `name` leads to, or _ABSENT."""
-    value: Any = found
-    for step in steps(name, found):
+def _refuse_constant(name: str) -> NoReturn:
+    raise UnreadableError(f"{name} is not JSON", "write it in quotes if it is text", "invalid-row")
+
+
+def _member(members: dict[str, Any], name: str) -> Any:
+    """The value at `name`, or _ABSENT."""
+    value: Any = members
+    for step in steps(name, members):
         value = value.get(step, _ABSENT) if type(value) is dict else _ABSENT
     return value
 
@@ -180,9 +194,9 @@ def _text(value: Any) -> str | None:
 
 
 def place(text: str, path: Path, at: int = 0) -> int:
-    """The offset of the value at `path` below the one that begins at or after `at`, as far as the path leads.
+    """The offset of the value at `path` in the value at or after `at`, as far as the path exists.
 
-    `text` is JSON that was read before.
+    `text` is valid JSON.
     """
     at = _skip(text, at)
     if not path or text[at : at + 1] not in ("{", "["):
@@ -208,3 +222,6 @@ def _skip(text: str, at: int) -> int:
     while text[at : at + 1] in tuple(_BLANK):
         at += 1
     return at
+
+
+FORMAT: Final = TableFormat("ndjson", (".ndjson", ".jsonl"), read, is_text=True)

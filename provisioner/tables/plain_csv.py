@@ -1,4 +1,4 @@
-"""Blocks of CSV in which no field is quoted: where the fields begin and end is found for all of them at once."""
+"""Blocks of CSV without quotes: the begins and ends of all fields are found at once."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ _CR: Final = 13
 
 
 def split(block: Block, delimiter: str, width: int, numbers: Sequence[int]) -> list[Spans] | None:
-    """The fields in the columns `numbers`, or None where the block is not plain: some row may be told by `csv` alone.
+    """The fields of the columns `numbers`, or None if the block is not plain, so that only `csv` can parse it.
 
-    In a plain one no byte means anything but the delimiter and the ends of lines (LF, or CRLF throughout), each row has
+    In a plain block only the delimiter and the line ends (LF, or CRLF in all lines) have a meaning, each row has
     `width` fields, and no line is empty.
     """
     data = block.ended()
@@ -26,10 +26,10 @@ def split(block: Block, delimiter: str, width: int, numbers: Sequence[int]) -> l
         return None
     data = PAD + data
     text = np.frombuffer(data, np.uint8)
-    found = np.flatnonzero((text == ord(delimiter)) | (text == _LF)).astype(np.int32)
-    if len(found) % width:
+    ends = np.flatnonzero((text == ord(delimiter)) | (text == _LF)).astype(np.int32)
+    if len(ends) % width:
         return None
-    at = found.reshape(-1, width)
+    at = ends.reshape(-1, width)
     ends_line = text[at] == _LF
     if not ends_line[:, -1].all() or ends_line[:, :-1].any():
         return None

@@ -1,7 +1,7 @@
-"""Blocks of NDJSON whose lines differ in their values alone, as programs write it: read without a parser.
+"""Blocks of NDJSON whose lines differ only in their values, as programs write them: parsed without `json`.
 
-Such a line is a flat object of whole numbers and of strings without escapes. The first line's form (its names, blanks
-and signs) is held against all others at once, byte by byte; a block in which one does not match is left to `json`.
+Such a line is a flat object of integers and of strings without escapes. The form of the first line (names, spaces and
+punctuation) is compared with all other lines at once, byte by byte. Other blocks are left to `json`.
 """
 
 from __future__ import annotations
@@ -27,25 +27,25 @@ if TYPE_CHECKING:
 _LF: Final = 10
 _QUOTE: Final = 34
 _SPACE: Final = 32
-"""Bytes below it are control characters, which no JSON string holds."""
+"""Bytes below are control characters, which a JSON string cannot contain."""
 
 _COLON: Final = re.compile(rb"[ \t\r]*:[ \t\r]*")
 _NUMBER: Final = re.compile(rb"([ \t\r]*:[ \t\r]*)-?[0-9]+([ \t\r]*[,}].*)", re.DOTALL)
 
 
 class _Number(msgspec.Struct, frozen=True):
-    """What stands around a number, up to the quotes or the ends of the line."""
+    """The text before and after a number, up to quotes or the ends of the line."""
 
     before: bytes
     after: bytes
 
 
 _Piece = bytes | _Number | None
-"""What stands between two quotes, or a quote and an end of the line: the same in each line, a number, or any text."""
+"""The text between two quotes, or a quote and an end of the line: fixed, a number, or any string."""
 
 
 class _Form(msgspec.Struct, frozen=True):
-    """The pieces that quotes cut a line into; of each member, the number of the piece with its value."""
+    """The pieces of a line between quotes; for each member, the index of the piece with its value."""
 
     pieces: tuple[_Piece, ...]
     values: dict[str, int]
@@ -53,7 +53,7 @@ class _Form(msgspec.Struct, frozen=True):
 
 
 def split(block: Block, names: Sequence[str]) -> list[Spans] | None:
-    """The texts of the members `names`, or None where the block is not plain: some line may be told by `json` alone."""
+    """The texts of the members `names`, or None if the block is not plain, so that only `json` can parse it."""
     data = block.ended()
     if b"\\" in data or not is_text(data):
         return None
@@ -64,7 +64,7 @@ def split(block: Block, names: Sequence[str]) -> list[Spans] | None:
     text = np.frombuffer(data, np.uint8)
     cut = np.flatnonzero((text == _QUOTE) | (text == _LF)).astype(np.int32)
     lines, width = block.lines, len(form.pieces)
-    # One more is for strings that hold a control character: elsewhere, the form has them.
+    # The LF of each line is one more. Other control characters are only in the form, not in strings.
     if len(cut) != lines * width or np.count_nonzero(text[len(PAD) :] < _SPACE) != lines * (form.controls + 1):
         return None
     ends = cut.reshape(lines, width)
@@ -76,12 +76,12 @@ def split(block: Block, names: Sequence[str]) -> list[Spans] | None:
     ]
     if None in columns:
         return None
-    found = (columns[form.values[name]] for name in names)
-    return [one for one in found if one is not None]
+    wanted = (columns[form.values[name]] for name in names)
+    return [column for column in wanted if column is not None]
 
 
 def _read_form(line: bytes) -> _Form | None:
-    """The form of a line, or None where it is no flat object of plain values, or names a member twice."""
+    """The form of a line, or None if it is not a flat object of plain values without duplicate members."""
     try:
         members = json.loads(line, object_pairs_hook=lambda pairs: [name for name, _ in pairs], parse_int=str)
     except (ValueError, RecursionError):
@@ -107,27 +107,27 @@ def _read_form(line: bytes) -> _Form | None:
     return _Form(tuple(pieces), values, sum(byte < _SPACE for byte in line))
 
 
-def _column(found: Spans, piece: _Piece) -> Spans | None:
-    """The texts of one piece without what stands around them; None where a line has another form."""
+def _column(spans: Spans, piece: _Piece) -> Spans | None:
+    """The texts of one piece without the fixed text around them; None if a line has another form."""
     match piece:
         case None:
-            return found
+            return spans
         case bytes():
-            return found if _stands(found.bytes, found.starts, found.ends, piece) else None
+            return spans if _is_fixed(spans.bytes, spans.starts, spans.ends, piece) else None
         case _Number(before, after):
-            if (found.lengths <= len(before) + len(after)).any():
+            if (spans.lengths <= len(before) + len(after)).any():
                 return None
-            number = found.cut(found.starts + np.int32(len(before)), found.ends - np.int32(len(after)))
-            stand = (
-                _stands(found.bytes, found.starts, number.starts, before)
-                and _stands(found.bytes, number.ends, found.ends, after)
+            number = spans.cut(spans.starts + np.int32(len(before)), spans.ends - np.int32(len(after)))
+            fits = (
+                _is_fixed(spans.bytes, spans.starts, number.starts, before)
+                and _is_fixed(spans.bytes, number.ends, spans.ends, after)
                 and parse_decimal(number) is not None
             )
-            return number if stand else None
+            return number if fits else None
 
 
-def _stands(text: Bytes, starts: Positions, ends: Positions, piece: bytes) -> bool:
-    """Whether `piece` is what stands between each start and end."""
+def _is_fixed(text: Bytes, starts: Positions, ends: Positions, piece: bytes) -> bool:
+    """Whether the text between each start and end is `piece`."""
     if (ends - starts != len(piece)).any():
         return False
     if not piece:

@@ -1,4 +1,4 @@
-"""Which columns of a table are wanted, and where each one's text goes."""
+"""The columns that a table reference uses, and the path of the text of each."""
 
 from __future__ import annotations
 
@@ -15,36 +15,37 @@ if TYPE_CHECKING:
     from provisioner.model.types import Path
 
 
-class Wanted(msgspec.Struct, frozen=True):
-    """A table's column `name` gives the text at `path`; `where` is the place in the spec that says so."""
+class WantedColumn(msgspec.Struct, frozen=True):
+    """The column `name` of a table has the text at `path`; `where` is the place in the spec that names it."""
 
     path: Path
     name: str
     where: Location
 
 
-def wanted_columns(table: TableRef) -> tuple[Wanted, ...]:
-    """The columns that `table` names; unnamed, a key is in the column `key` and a value in `value`."""
-    found: list[Wanted] = []
+def wanted_columns(table: TableRef) -> tuple[WantedColumn, ...]:
+    """The columns that `table` names; the default of a key is the column `key`, of a value `value`."""
+    wanted: list[WantedColumn] = []
     for prefix, column in (("outer", table.outer_key), ("key", table.key), ("value", table.value)):
         if column is not None:
-            found += [Wanted((prefix, *path), name, column.where) for path, name in column.columns]
+            wanted += [WantedColumn((prefix, *path), name, column.where) for path, name in column.columns]
         elif prefix != "outer":
-            found.append(Wanted((prefix,), prefix, table.file.where))
-    return tuple(found)
+            wanted.append(WantedColumn((prefix,), prefix, table.file.where))
+    return tuple(wanted)
 
 
-def missing(one: Wanted, file: str, names: Iterable[str], problems: Problems, hint: str = "") -> None:
-    """Add, at the spec's line, that the table has no such column."""
-    problems.add(f"{file} has no column `{one.name}`", one.where, hint or did_you_mean(one.name, set(names)))
+def add_missing(column: WantedColumn, file: str, names: Iterable[str], problems: Problems, hint: str = "") -> None:
+    """Add, at the line of the spec, that the table does not have the column."""
+    what = f"{file} has no column `{column.name}`"
+    problems.add(what, column.where, hint or did_you_mean(column.name, set(names)), id="missing-column")
 
 
-def origin(path: Path, wanted: Sequence[Wanted]) -> tuple[int, Path]:
-    """The number of the wanted column that the text at `path` comes from, and the path that is left inside of it.
+def origin(path: Path, wanted: Sequence[WantedColumn]) -> tuple[int, Path]:
+    """The index of the wanted column of the text at `path`, and the rest of the path inside of it.
 
-    A path that is above several columns, as that of a whole struct, is taken for the first of them.
+    A path above several columns, such as that of a whole struct, belongs to the first of them.
     """
-    for number, one in enumerate(wanted):
-        if path[: len(one.path)] == one.path:
-            return number, path[len(one.path) :]
-    return next((number for number, one in enumerate(wanted) if one.path[: len(path)] == path), 0), ()
+    for number, column in enumerate(wanted):
+        if path[: len(column.path)] == column.path:
+            return number, path[len(column.path) :]
+    return next((number for number, column in enumerate(wanted) if column.path[: len(path)] == path), 0), ()

@@ -78,7 +78,7 @@ def map_node(change: MapChange, limits: Limits, action: Action) -> Node | None:
         text += f"; replace: {change.reason}"
         text += f", {plural(len(resize.carried(change)), 'inner map')} carried over" if change.resized else ""
     overlays = one.sources.overlays
-    source, fields = overlays.told(one.where), {} if verb is Verb.DELETE else overlays.fields(one.where)
+    source, fields = overlays.place(one.where), {} if verb is Verb.DELETE else overlays.fields(one.where)
     return Node(
         kind_of(one),
         verb,
@@ -224,7 +224,7 @@ def _decided(one: DesiredMap, slot: int) -> tuple[str, Fields]:
     if slot < 0:
         return "", {}
     overlays, where = one.sources.overlays, one.slots.places[slot]
-    return overlays.told(where), {} if where == one.where else overlays.fields(where)
+    return overlays.place(where), {} if where == one.where else overlays.fields(where)
 
 
 def slot_reason(change: MapChange, row: int) -> str:

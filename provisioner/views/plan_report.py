@@ -75,7 +75,7 @@ def _object(change: ObjectChange, plan: Plan) -> Node | None:
     if change.action is not Action.CREATE:
         text += f": {reason}{_besides(change, reason)}"
     digest = plan.observed.meta.objects.get(change.name) if plan.observed.meta else None
-    source, fields = plan.desired.overlays.told(one.where), plan.desired.overlays.fields(one.where)
+    source, fields = plan.desired.overlays.place(one.where), plan.desired.overlays.fields(one.where)
     return Node(
         Kind.OBJECT,
         VERBS.get(change.action, Verb.UPDATE),
@@ -131,7 +131,7 @@ def _program(change: ObjectChange, program: DesiredProgram, link: LinkChange | N
     if attach is not None:
         after |= {"attach": attach.kind, **attach.settings()}
     before = None if live is None else {"id": live.id, **_attached(plan, program.link_pin, None)}
-    source, fields = plan.desired.overlays.told(program.where), plan.desired.overlays.fields(program.where)
+    source, fields = plan.desired.overlays.place(program.where), plan.desired.overlays.fields(program.where)
     return Node(
         Kind.PROGRAM,
         verb,

@@ -47,7 +47,7 @@ def intact(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 def problems_of(written: TypeExpr, types: BtfTypes) -> list[str]:
     with pytest.raises(InputError) as caught:
         built(written, types.byteorder, btf={"": types})
-    return [f"{problem.what} ({problem.hint})" for problem in caught.value.problems]
+    return [problem.id for problem in caught.value.problems]
 
 
 VIP = {
@@ -117,10 +117,8 @@ def test_members_of_anonymous_unions_belong_to_the_struct_around(types: BtfTypes
         "deep": 9,
     }
     left = {name: part for name, part in written.items() if name != "right"}
-    assert [fault.what for fault in faults_of(nested, left)] == ["a union takes one member, none is named"]
-    assert [fault.what for fault in faults_of(nested, {**written, "left": 8})] == [
-        "a union takes one member, not `right` and `left`"
-    ]
+    assert [fault.id for fault in faults_of(nested, left)] == ["wrong-type"]
+    assert [fault.id for fault in faults_of(nested, {**written, "left": 8})] == ["wrong-type"]
     assert decoded(nested, encoded(nested, written))["deep"] == 9
 
 
@@ -139,7 +137,7 @@ def test_bit_fields_have_the_bits_that_clang_gives_them(types: BtfTypes, tmp_pat
     assert encoded(flags, value).hex() == by_clang.hex()
     assert decoded(flags, by_clang) == value
     [fault] = faults_of(flags, {**value, "low": 8})
-    assert (fault.path, fault.what) == (("low",), "8 does not fit u3 (0 to 7)")
+    assert (fault.path, fault.id) == (("low",), "out-of-range")
     assert sum(bin(byte).count("1") for byte in flags.mask()) == 3 + 5 + 20 + 4 + 1 + 40 + 8
 
 
@@ -162,32 +160,28 @@ def test_the_kernels_own_members_are_zero_and_reported(types: BtfTypes) -> None:
     assert decoded(locked, b"\xff" * 24) == {"hits": 2**32 - 1}
     assert not locked.mask()[8:].any()
     [fault] = faults_of(locked, {"hits": 1, "lock": 1})
-    assert fault.what == "member `lock` is the kernel's own"
+    assert (fault.path, fault.id) == (("lock",), "kernel-field")
 
 
 @pytest.mark.parametrize(
     ("written", "expected"),
     [
-        (btf("struct vipp"), "no `struct vipp` (did you mean `struct vip`"),
-        (btf("vip"), "no `vip` (write struct vip)"),
-        (btf("struct vip", prot="be16"), "no member `prot` to refine (did you mean `port`"),
-        (btf("struct vip", port="be32"), "`port` has 2 bytes, and be32 has 4"),
-        (btf("struct flags", low="u8"), "`low` is a bit field, which can't be refined"),
-        (btf("struct locked", lock="u32"), "`lock` belongs to the kernel (bpf_spin_lock at 0), which can't be refined"),
-        (
-            NamedType("bpf_timer", HERE),
-            "`bpf_timer` belongs to the kernel and the program (take the struct around it",
-        ),
-        (btf("struct linked"), "member `next` is a pointer (it means nothing outside the kernel"),
-        (btf("struct fraction"), "member `share` is a double: BPF programs have no floating point"),
-        (btf("struct open_ended"), "member `items` is an array without a length"),
-        (btf("struct hidden"), "which is only declared in this object (clang leaves its members out"),
-        (btf("struct vip", source="routr"), "there is no BTF of `routr`"),
+        (btf("struct vipp"), "unknown-type"),
+        (btf("vip"), "unknown-type"),
+        (btf("struct vip", prot="be16"), "unknown-field"),
+        (btf("struct vip", port="be32"), "invalid-type"),
+        (btf("struct flags", low="u8"), "invalid-type"),
+        (btf("struct locked", lock="u32"), "kernel-field"),
+        (NamedType("bpf_timer", HERE), "invalid-type"),
+        (btf("struct linked"), "unsupported-btf-type"),
+        (btf("struct fraction"), "unsupported-btf-type"),
+        (btf("struct open_ended"), "unsupported-btf-type"),
+        (btf("struct hidden"), "unsupported-btf-type"),
+        (btf("struct vip", source="routr"), "btf-missing"),
     ],
 )
 def test_what_can_not_be_converted_is_refused(written: TypeExpr, expected: str, types: BtfTypes) -> None:
-    [problem] = problems_of(written, types)
-    assert expected in problem
+    assert problems_of(written, types) == [expected]
 
 
 def test_a_pointer_can_be_refined_to_its_bits(types: BtfTypes) -> None:
@@ -197,8 +191,9 @@ def test_a_pointer_can_be_refined_to_its_bits(types: BtfTypes) -> None:
 
 def test_btf_of_the_other_byte_order_is_refused(types: BtfTypes) -> None:
     other: ByteOrder = "big" if types.byteorder == "little" else "little"
-    with pytest.raises(InputError, match=f"compiled for {types.byteorder}-endian machines"):
+    with pytest.raises(InputError) as caught:
         built(btf("struct vip"), other, btf={"": types})
+    assert [problem.id for problem in caught.value.problems] == ["object-mismatch"]
 
 
 def test_our_reader_and_bpftool_find_the_same_types(tmp_path: Path) -> None:
@@ -224,10 +219,10 @@ def test_the_running_kernels_types_are_read() -> None:
 
 @pytest.mark.parametrize("cut", [0, 1, 10, 24, 30, 100, -1])
 def test_bytes_that_are_no_btf_are_refused(intact: bytes, cut: int) -> None:
-    with pytest.raises(InputError, match="the BTF can't be read"):
-        BtfTypes(intact[:cut])
-    with pytest.raises(InputError, match="the BTF can't be read"):
-        BtfTypes(b"\x7fELF" + intact[4:])
+    for data in (intact[:cut], b"\x7fELF" + intact[4:]):
+        with pytest.raises(InputError) as caught:
+            BtfTypes(data)
+        assert [problem.id for problem in caught.value.problems] == ["malformed-btf"]
 
 
 @given(st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), min_size=1, max_size=4))

@@ -35,9 +35,9 @@ def write(folder: Path, files: Mapping[str, str | bytes]) -> None:
 
 
 def told(problems: Problems, folder: Path) -> list[str]:
-    """Each problem as `file:line:column: what`, sorted by place, the folder left out."""
-    found: list[Problem] = sorted(problems, key=lambda problem: problem.where or Location(""))
-    return [f"{problem.where}: {problem.what}".replace(f"{folder}/", "") for problem in found]
+    """Each problem as `file:line:column: id`, sorted by place, without the directory."""
+    ordered: list[Problem] = sorted(problems, key=lambda problem: problem.where or Location(""))
+    return [f"{problem.where}: {problem.id}".replace(f"{folder}/", "") for problem in ordered]
 
 
 def load(

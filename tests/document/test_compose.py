@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from provisioner import document
-from provisioner.document.compose import MAX_ALIASED, MAX_DEPTH
 from provisioner.language.scalars import plain
 from provisioner.model.errors import Problems
 from provisioner.model.location import Location
@@ -150,47 +149,47 @@ outer_maps:
 
 
 REFUSED = {
-    "duplicate": ("a: 1\nb: 2\na: 3\n", ["spec.yaml:3:1: duplicate key `a` (first at spec.yaml:1:1)"]),
+    "duplicate": ("a: 1\nb: 2\na: 3\n", ["spec.yaml:3:1: duplicate-key"]),
     "duplicate in an entry": (
         "maps: {m: {entries: {1: {a: 1, a: 2}}}}",
-        ["spec.yaml:1:32: duplicate key `a` (first at spec.yaml:1:26)"],
+        ["spec.yaml:1:32: duplicate-key"],
     ),
-    "tag": ("a: !!int 5\n", ["spec.yaml:1:4: tags are not supported"]),
+    "tag": ("a: !!int 5\n", ["spec.yaml:1:4: unsupported-yaml"]),
     "python": (
         "a: !!python/object/apply:os.system [ls]\n",
-        ["spec.yaml:1:4: tags are not supported"],
+        ["spec.yaml:1:4: unsupported-yaml"],
     ),
-    "tag in entries": ("maps: {m: {entries: {1: 2, 3: !x 4}}}", ["spec.yaml:1:31: tags are not supported"]),
-    "merge": ("a: &a {x: 1}\nb: {<<: *a}\n", ["spec.yaml:2:5: merge keys (`<<`) are not read"]),
-    "merge in entries": ("maps: {m: {entries: {1: 2, <<: 3}}}", ["spec.yaml:1:28: merge keys (`<<`) are not read"]),
-    "alias": ("a: *x\n", ["spec.yaml:1:4: undefined alias"]),
-    "recursive": ("a: &a [*a]\n", ["spec.yaml:1:8: undefined alias"]),
-    "two documents": ("a: 1\n---\nb: 1\n", ["spec.yaml:2:1: a second YAML document begins here"]),
-    "key": ("? [1]\n: 2\n", ["spec.yaml:1:3: a key must be a scalar here"]),
-    "empty key": ("? \n: 2\n", ["spec.yaml:1:2: a key is empty"]),
+    "tag in entries": ("maps: {m: {entries: {1: 2, 3: !x 4}}}", ["spec.yaml:1:31: unsupported-yaml"]),
+    "merge": ("a: &a {x: 1}\nb: {<<: *a}\n", ["spec.yaml:2:5: unsupported-yaml"]),
+    "merge in entries": ("maps: {m: {entries: {1: 2, <<: 3}}}", ["spec.yaml:1:28: unsupported-yaml"]),
+    "alias": ("a: *x\n", ["spec.yaml:1:4: undefined-alias"]),
+    "recursive": ("a: &a [*a]\n", ["spec.yaml:1:8: undefined-alias"]),
+    "two documents": ("a: 1\n---\nb: 1\n", ["spec.yaml:2:1: unsupported-yaml"]),
+    "key": ("? [1]\n: 2\n", ["spec.yaml:1:3: wrong-type"]),
+    "empty key": ("? \n: 2\n", ["spec.yaml:1:2: empty-value"]),
     "only a key": (
         "maps: {m: {entries: [{key: 1}, 2]}}",
         [
-            "spec.yaml:1:22: an entry in a list has a `key` and a `value`, and nothing else",
-            "spec.yaml:1:32: an entry in a list has a `key` and a `value`, and nothing else",
+            "spec.yaml:1:22: invalid-entry",
+            "spec.yaml:1:32: invalid-entry",
         ],
     ),
     "empty value": (
         "maps: {m: {entries: {1: {a: []}}}}",
-        ["spec.yaml:1:29: an entry has an empty list or mapping in it"],
+        ["spec.yaml:1:29: empty-value"],
     ),
-    "empty": ("# nothing\n", ["spec.yaml: the file is empty"]),
-    "only a marker": ("---\n", ["spec.yaml: the file is empty"]),
-    "list": ("- 1\n", ["spec.yaml:1:1: a spec is a mapping"]),
-    "deep": ("a: " + "[" * 99 + "]" * 99, [f"spec.yaml:1:67: nested deeper than {MAX_DEPTH} levels"]),
+    "empty": ("# nothing\n", ["spec.yaml: empty-file"]),
+    "only a marker": ("---\n", ["spec.yaml: empty-file"]),
+    "list": ("- 1\n", ["spec.yaml:1:1: wrong-type"]),
+    "deep": ("a: " + "[" * 99 + "]" * 99, ["spec.yaml:1:67: limit-exceeded"]),
     "deep by aliases": (
         "a0: &a0 [1]\n" + "".join(f"a{n}: &a{n} [*a{n - 1}]\n" for n in range(1, 99)),
-        [f"spec.yaml:64:12: nested deeper than {MAX_DEPTH} levels through an alias"],
+        ["spec.yaml:64:12: limit-exceeded"],
     ),
     "bomb": (
         "a0: &a0 [x,x,x,x,x,x,x,x,x]\n"
         + "".join(f"a{n}: &a{n} [{','.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 20)),
-        [f"spec.yaml:7:10: the aliases of this file stand for more than {MAX_ALIASED:,} values"],
+        ["spec.yaml:7:10: limit-exceeded"],
     ),
 }
 
@@ -203,30 +202,30 @@ def test_refused(case: str, in_python: bool) -> None:
     assert told(problems, Path("/nowhere")) == expected
 
 
-NO_YAML: dict[str, tuple[bytes, str, str]] = {
-    "tab": (b"a:\n\tb: 1\n", "spec.yaml:2:1: this is not YAML", "a tab can't indent"),
-    "nul": (b"a: 1\nb: x\0y\n", "spec.yaml:2:5: the character U+0000 can't stand in YAML", "remove it"),
-    "latin": (b"a: 1\nb: \xe9t\xe9\n", "spec.yaml:2:4: the file is not UTF-8 text", "save it as UTF-8"),
-    "utf-16": ("a: 1\n".encode("utf-16"), "spec.yaml: the file is UTF-16, not UTF-8", "save it as UTF-8"),
-    "colon": (b"a: b: c\n", "spec.yaml:1:5: this is not YAML", "quote a text that holds `: `"),
-    "indentation": (b"a: 1\n  b: 2\n", "spec.yaml:2:4: this is not YAML", "check the indentation"),
-    "quote": (b"a: 1\nb: 'x\nc: 2\n", "spec.yaml:2:4: this is not YAML", "never closed"),
-    "bracket": (b"a: [1, 2\nb: 3\n", "spec.yaml:2:2: this is not YAML", "closing bracket"),
-    "mixed": (b"- a\nb: 1\n", "spec.yaml:2:1: this is not YAML", "mixed"),
-    "escape": (b'a: "\\q"\n', "spec.yaml:1:5: this is not YAML", "backslash"),
-    "handle": (b"a: !e!x 1\n", "spec.yaml:1:4: this is not YAML", "remove the tag"),
-    "at": (b"a: @x\n", "spec.yaml:1:4: this is not YAML", "needs quotes"),
+NO_YAML: dict[str, tuple[bytes, str]] = {
+    "tab": (b"a:\n\tb: 1\n", "spec.yaml:2:1: invalid-yaml"),
+    "nul": (b"a: 1\nb: x\0y\n", "spec.yaml:2:5: invalid-yaml"),
+    "latin": (b"a: 1\nb: \xe9t\xe9\n", "spec.yaml:2:4: invalid-encoding"),
+    "utf-16": ("a: 1\n".encode("utf-16"), "spec.yaml: invalid-encoding"),
+    "colon": (b"a: b: c\n", "spec.yaml:1:5: invalid-yaml"),
+    "indentation": (b"a: 1\n  b: 2\n", "spec.yaml:2:4: invalid-yaml"),
+    "quote": (b"a: 1\nb: 'x\nc: 2\n", "spec.yaml:2:4: invalid-yaml"),
+    "bracket": (b"a: [1, 2\nb: 3\n", "spec.yaml:2:2: invalid-yaml"),
+    "mixed": (b"- a\nb: 1\n", "spec.yaml:2:1: invalid-yaml"),
+    "escape": (b'a: "\\q"\n', "spec.yaml:1:5: invalid-yaml"),
+    "handle": (b"a: !e!x 1\n", "spec.yaml:1:4: invalid-yaml"),
+    "at": (b"a: @x\n", "spec.yaml:1:4: invalid-yaml"),
 }
 
 
 @pytest.mark.parametrize("case", NO_YAML)
 def test_what_is_no_yaml_has_a_place_and_a_hint(case: str, tmp_path: Path) -> None:
-    content, place, hint = NO_YAML[case]
+    content, place = NO_YAML[case]
     write(tmp_path, {"spec.yaml": content})
     problems = Problems()
     document.load([tmp_path / "spec.yaml"], problems=problems)
-    assert [text.startswith(place) for text in told(problems, tmp_path)] == [True]
-    assert hint in next(iter(problems)).hint
+    assert told(problems, tmp_path) == [place]
+    assert next(iter(problems)).hint
 
 
 def test_problems_before_a_syntax_error_are_told_too(tmp_path: Path) -> None:

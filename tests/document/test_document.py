@@ -45,10 +45,10 @@ def test_the_same_key_in_two_files_names_both_places(tmp_path: Path) -> None:
     )
     _, problems = load(tmp_path, "a.yaml", "b.yaml", "c.yaml")
     assert problems == [
-        "b.yaml:1:1: `name` is in two files (first at a.yaml:2:1)",
-        "b.yaml:2:9: `types.t` is in two files (first at a.yaml:3:9)",
-        "b.yaml:3:12: `maps.m.type` is in two files (first at a.yaml:4:12)",
-        "c.yaml:3:8: `maps.m` is in two files (first at a.yaml:4:8)",
+        "b.yaml:1:1: duplicate-key",
+        "b.yaml:2:9: duplicate-key",
+        "b.yaml:3:12: duplicate-key",
+        "c.yaml:3:8: duplicate-key",
     ]
 
 
@@ -70,18 +70,18 @@ def test_include_is_relative_to_its_file_and_reads_each_file_once(tmp_path: Path
 
 
 INCLUDES = {
-    "none": ("include: [tenant/*.yaml]\n", ["main.yaml:1:11: `tenant/*.yaml` matches no file"]),
+    "none": ("include: [tenant/*.yaml]\n", ["main.yaml:1:11: no-spec-file"]),
     "circle": (
         "include: [tenants/back.yaml]\n",
-        ["tenants/back.yaml:1:11: files include each other in a circle: main.yaml -> tenants/back.yaml -> main.yaml"],
+        ["tenants/back.yaml:1:11: circular-reference"],
     ),
     "itself": (
         "include: [main.yaml]\n",
-        ["main.yaml:1:11: files include each other in a circle: main.yaml -> main.yaml"],
+        ["main.yaml:1:11: circular-reference"],
     ),
-    "no list": ("include: {a: b}\n", ["main.yaml:1:10: `include` is a list of files or patterns"]),
-    "empty folder": ("include: [empty]\n", ["main.yaml:1:11: no *.yaml or *.yml file in the folder empty"]),
-    "nul": ('include: ["a\\0b"]\n', ["main.yaml:1:11: `a\0b` matches no file"]),
+    "no list": ("include: {a: b}\n", ["main.yaml:1:10: wrong-type"]),
+    "empty folder": ("include: [empty]\n", ["main.yaml:1:11: no-spec-file"]),
+    "nul": ('include: ["a\\0b"]\n', ["main.yaml:1:11: no-spec-file"]),
 }
 
 
@@ -106,8 +106,8 @@ def test_includes_stay_inside_unless_allowed(tmp_path: Path) -> None:
     (tmp_path / "in/link.yaml").symlink_to(tmp_path / "out.yaml")
     _, problems = load(tmp_path, "in/main.yaml")
     assert problems == [
-        "in/main.yaml:1:11: `../out.yaml` leads outside the project folder, to out.yaml",
-        "in/main.yaml:1:24: `link.yaml` leads outside the project folder, to out.yaml",
+        "in/main.yaml:1:11: outside-project",
+        "in/main.yaml:1:24: outside-project",
     ]
     found, problems = load(tmp_path, "in/main.yaml", outside=True)
     assert problems == []
@@ -141,7 +141,7 @@ def test_standard_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     problems = Problems()
     found = document.load(["-"], stdin=io.StringIO("version: 1\nversion: 2\ninclude: [more.yaml]\n"), problems=problems)
     assert told(problems, tmp_path) == [
-        "<stdin>:2:1: duplicate key `version` (first at <stdin>:1:1)",
+        "<stdin>:2:1: duplicate-key",
     ]
     assert scalar(at(found.tree, "name"))[0] == "x"
     assert found.line(Location("<stdin>", 2, 1)) == "version: 2"
@@ -152,9 +152,9 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     _, problems = load(tmp_path, "egde.yaml", "folder", "edge.yaml/x")
     assert problems == [
-        "edge.yaml/x: can't read edge.yaml/x: Not a directory",
-        "egde.yaml: can't read egde.yaml: No such file or directory",
-        "folder: no *.yaml or *.yml file in the folder folder",
+        "edge.yaml/x: unreadable-file",
+        "egde.yaml: unreadable-file",
+        "folder: no-spec-file",
     ]
 
 
@@ -175,4 +175,4 @@ def test_a_line_that_no_mark_can_hold(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr(document.files, "MAX_LINE", 1 << 20)
     write(tmp_path, {"a.yaml": "a: " + "x" * (1 << 21)})
     _, problems = load(tmp_path, "a.yaml")
-    assert problems == ["a.yaml: a line is longer than 1,048,576 bytes"]
+    assert problems == ["a.yaml: limit-exceeded"]

@@ -17,7 +17,7 @@ def problems(spec: Path, file: str, **how: bool) -> list[str]:
     try:
         load([spec], **how)  # type: ignore[arg-type]
     except InputError as error:
-        return [problem.what for problem in error.problems]
+        return [problem.id for problem in error.problems]
     return []
 
 
@@ -31,12 +31,12 @@ def spec(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("file", ["one.o", "../bpf/one.o"])
 def test_an_object_is_found_below_the_spec_or_beside_its_folder(spec: Path, file: str) -> None:
-    assert problems(spec, file) == ["this is not an ELF file"]
+    assert "outside-project" not in problems(spec, file)
 
 
 def test_an_object_elsewhere_must_be_allowed(spec: Path) -> None:
-    assert "leads outside the project folder" in problems(spec, "../../elsewhere/one.o")[0]
-    assert problems(spec, "../../elsewhere/one.o", allow_outside=True) == ["this is not an ELF file"]
+    assert problems(spec, "../../elsewhere/one.o") == ["outside-project"]
+    assert "outside-project" not in problems(spec, "../../elsewhere/one.o", allow_outside=True)
 
 
 def test_a_type_can_be_the_kernel_s_own(spec: Path) -> None:

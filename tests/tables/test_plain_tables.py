@@ -106,7 +106,7 @@ def test_any_bytes(shelf: Path, body: bytes, block: int) -> None:
     except UnicodeDecodeError:
         problems = Problems()
         list(read_table(reference(path.name), path, problems))
-        assert "this is not UTF-8" in [problem.what for problem in problems]
+        assert "invalid-encoding" in [problem.id for problem in problems]
     else:
         both_ways(path, block)
 
@@ -152,6 +152,4 @@ def test_lines_that_are_longer_than_a_block(shelf: Path, block: int) -> None:
     path = shelf / "long.csv"
     path.write_text("key,value\n" + "".join(long_lines()) + "x" * 140_000 + ",1\n")
     _, problems = both_ways(path, block)
-    assert [problem.what for problem in problems] == [
-        "the row can't be read: field larger than field limit (131072)",
-    ]
+    assert [problem.id for problem in problems] == ["invalid-row"]
