@@ -316,11 +316,11 @@ def _locked(desired: DesiredState, timeout: float, *, create: bool = False) -> I
     The pin root comes last: where another lock is held, it is not created in vain.
     """
     root = Path(desired.pin_root)
-    others = {Path(one.adopted).parent for one in desired.maps.values() if one.adopted is not None}
+    others = {Path(one.adopted).parent.resolve() for one in desired.maps.values() if one.adopted is not None}
     with ExitStack() as held:
         locks = [
             held.enter_context(lock(directory, timeout))
-            for directory in sorted(directory for directory in others - {root} if directory.is_dir())
+            for directory in sorted(directory for directory in others - {root.resolve()} if directory.is_dir())
         ]
         yield [*locks, held.enter_context(lock(root, timeout, create=create))]
 

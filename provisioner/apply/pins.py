@@ -141,13 +141,14 @@ def remove(tx: Transaction, name: str) -> None:
 def require_removable(tx: Transaction) -> None:
     """Raise RefusedError, before anything is done, where the pin root holds what the plan does not remove."""
     planned = {META_PIN, *(step.pin for step in tx.plan.steps if isinstance(step, Detach | Unpin))}
-    others = [name for name in bpffs.list_pins(tx.root) if name not in planned and not is_temporary(name)]
-    others += [f"{name}/" for name in bpffs.list_folders(tx.root) if name not in (INNER_PINS, LOCK)]
-    if others:
-        names = ", ".join(others[:5]) + (", ..." if len(others) > 5 else "")
-        what = f"pin root has entries that the project does not own: {names}"
+    pins = [name for name in bpffs.list_pins(tx.root) if name not in planned and not is_temporary(name)]
+    directories = [name for name in bpffs.list_folders(tx.root) if name not in (INNER_PINS, LOCK)]
+    if pins or directories:
+        what = f"pin root has entries that the project does not own: {', '.join([*pins, *directories][:5])}"
         hint = "remove or move them, then run destroy again"
-        raise RefusedError(Problem(what, None, hint, str(tx.root), id="foreign-pins"))
+        raise RefusedError(
+            Problem(what, None, hint, str(tx.root), id="foreign-pins" if pins else "foreign-directories")
+        )
 
 
 def remaining(tx: Transaction) -> tuple[str, ...]:

@@ -18,10 +18,13 @@ from typing import Final
 
 from provisioner.kernel import bpffs
 from provisioner.kernel.reasons import KernelError
+from provisioner.kernel.trust import link_problem
 from provisioner.model.errors import HostError, LockedError, Problem, RefusedError
 from provisioner.model.pins import LOCK, META_PIN
 
 _POLL_SECONDS: Final = 0.02
+_REMOVALS: Final = 100
+"""How often a directory may be gone in a row: each time, another writer has come to its end."""
 
 
 class Lock:
@@ -66,12 +69,7 @@ def lock(directory: Path, timeout: float = 0.0, *, create: bool = False) -> Iter
     `create` creates the directory, also where the holder removed it. Raises `LockedError`, which names the holder, and
     `HostError` if the directory is missing. A `HostError` inside says so where the directory was lost meanwhile.
     """
-    deadline = time.monotonic() + timeout
-    while (held := _try_lock(directory, create)) is None:
-        if time.monotonic() >= deadline:
-            what, hint = _holder(directory / LOCK)
-            raise LockedError(Problem(what, None, hint, str(directory), id="locked"))
-        time.sleep(_POLL_SECONDS)
+    held = _wait(directory, timeout, create)
     try:
         yield held
     except (HostError, RefusedError) as error:
@@ -96,33 +94,58 @@ def remove_locked(directory: Path) -> None:
             raise
 
 
+def _wait(directory: Path, timeout: float, create: bool) -> Lock:
+    """The lock, once it is free."""
+    deadline = time.monotonic() + timeout
+    removals = 0
+    while True:
+        try:
+            held = _try_lock(directory, create)
+        except _RemovedError:
+            removals += 1
+            if removals == _REMOVALS:
+                raise
+            continue
+        if held is not None:
+            return held
+        if time.monotonic() >= deadline:
+            what, hint = _holder(directory / LOCK)
+            raise LockedError(Problem(what, None, hint, str(directory), id="locked"))
+        time.sleep(_POLL_SECONDS)
+
+
+class _RemovedError(KernelError):
+    """The holder removed one of the directories between two of our steps: try again."""
+
+
 def _try_lock(directory: Path, create: bool) -> Lock | None:
-    """The lock, or None if another process holds it, or did and removed the directory."""
+    """The lock, or None if another process holds it. Raises `_RemovedError` where it did, and removed the directory."""
     path = directory / LOCK
+    if directory.is_symlink():
+        raise RefusedError(link_problem(directory))
     try:
         if create:
             bpffs.ensure_dir(directory)
         is_new = _make(path)
         number = bpffs.call("open", path, lambda: os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW))
     except KernelError as error:
-        # The holder removed one of the directories between two of our steps; a pin of that name is another matter.
         is_gone = error.errno in (errno.ENOENT, errno.EEXIST) and not _is_something_else(directory)
         if is_gone and (create or directory.is_dir()):
-            return None
+            raise _RemovedError(error.operation, error.errno, name=error.name) from error
         raise
     try:
         _require_ours(path, number)
         fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
         # The holder before us may have removed it: then this is the lock of a directory that has no name.
-        if _is_at(number, path):
-            return Lock(directory, number, keeps=not is_new or (directory / META_PIN).exists())
+        if not _is_at(number, path):
+            raise _RemovedError("open", errno.ENOENT, name=str(path))
+        return Lock(directory, number, keeps=not is_new or (directory / META_PIN).exists())
     except BlockingIOError:
-        pass
+        os.close(number)
+        return None
     except BaseException:
         os.close(number)
         raise
-    os.close(number)
-    return None
 
 
 def _is_at(number: int, path: Path) -> bool:

@@ -39,12 +39,17 @@ def problems(pin_root: Path) -> Iterator[Problem]:
         yield from _problems(path, status, is_on_bpffs=device(status) in devices)
 
 
+def link_problem(path: Path) -> Problem:
+    """A symlink on the way to a pin root, or in its place."""
+    what = f"symbolic link to {path.resolve()}: links to a pin root are not followed"
+    return Problem(what, None, "write the path that it leads to", str(path), id="pin-root-symlink")
+
+
 def _problems(path: Path, status: os.stat_result, *, is_on_bpffs: bool) -> Iterator[Problem]:
     owners = {_ROOT, os.geteuid()}
     if stat.S_ISLNK(status.st_mode):
         if is_on_bpffs or status.st_uid not in owners:
-            hint = "use the path that it leads to"
-            yield Problem("pin root: symbolic links are not followed", None, hint, str(path), id="pin-root-symlink")
+            yield link_problem(path)
     elif is_on_bpffs:
         is_mount = os.path.ismount(path)
         if status.st_uid not in owners:

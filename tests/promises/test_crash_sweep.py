@@ -37,11 +37,13 @@ def test_killed_at_every_call_the_next_run_converges(
         place = (
             f"{name}: killed {'before' if what == KILL_BEFORE else 'after'} call {at}, {words(unhurt.calls[at - 1])}"
         )
-        assert ran.killed, f"{place}: {ran}"
-        killed += 1
+        # The programs of others on this host are looked at too: there may be fewer of them by now.
+        assert ran.killed or at > len(ran.calls), f"{place}: {ran}"
+        killed += ran.killed
         live = scenario.finish()
         assert live.contents == wanted, place
         assert not (left := scenarios.leftovers(ran, live)), f"{place}: {left}"
+    assert killed > 0
     figures.append(f"crash sweep: {name}: killed at {killed} points of {len(unhurt.calls)} calls, each time converged")
 
 
