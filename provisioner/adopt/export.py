@@ -1,4 +1,4 @@
-"""Live maps as a spec that adopts them by their pins, and that plans to no changes while they stay so. Pure."""
+"""Live maps as a spec that adopts them by their pins. A plan of the spec has no changes. Pure."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from provisioner.adopt.skeleton import flag_lines
 from provisioner.adopt.spelling import spell
 from provisioner.codec.btf import BtfTypes
 from provisioner.codec.display import format_value
+from provisioner.model.errors import did_you_mean
 from provisioner.model.host import ByteOrder
 from provisioner.model.map_shape import MapShape
 from provisioner.model.type_expr import NamedType, TypeExpr, parts
@@ -25,7 +26,7 @@ DEFAULT_PROJECT: Final = "adopted"
 
 
 class Exported(msgspec.Struct, frozen=True):
-    """A spec; `files` are tables beside it by their names; `notes` say what the user must know or do."""
+    """A spec; `files` are tables beside it, by name; `notes` are for the user."""
 
     spec: str
     files: dict[str, bytes]
@@ -44,8 +45,8 @@ def export(
 ) -> Exported:
     """The spec of `found`. With `tables`, long contents go to files beside it.
 
-    `btf` is what types of `naming` are taken from, by their `from`; `pin_root` is written where it is not empty.
-    Raises InputError where `naming` does not fit what is live.
+    `btf` has the BTF of types in `naming`, by their `from`; `pin_root` is written if it is not empty.
+    Raises InputError if `naming` does not fit the live maps.
     """
     return _Exporter(naming, Chooser(naming, byteorder, btf), tables).write(found, project, pin_root)
 
@@ -70,7 +71,8 @@ class _Exporter:
                 self._outer_map(one, name)
             else:
                 self._plain_map(one, name)
-        lines = ["# Live maps, as they were found. This project adopts them: it never makes or unpins them."]
+        self._note_unused_types()
+        lines = ["# Exported live maps. This project adopts them: it never creates or unpins them."]
         lines += ["version: 1", f"name: {format_value(project)}"]
         if pin_root:
             lines.append(f"pin_root: {format_value(pin_root)}")
@@ -84,6 +86,16 @@ class _Exporter:
         for title, body in sections:
             lines += ["", f"{title}:", *body] if body else []
         return Exported("".join(f"{line}\n" for line in lines), self._entries.files, tuple(self._notes))
+
+    def _note_unused_types(self) -> None:
+        """Maps of --types that are not exported: a name with an error would be ignored silently."""
+        unused = sorted(set(self._naming.maps) - self._names)
+        if unused:
+            hints = [did_you_mean(name, self._names - set(self._naming.maps), " ").strip() for name in unused]
+            named = ", ".join(
+                f"`{name}`{f' ({hint})' if hint else ''}" for name, hint in zip(unused, hints, strict=True)
+            )
+            self._notes.append(f"--types declares maps that are not exported: {named}")
 
     def _free_name(self, one: FoundMap) -> str:
         stem = re.sub(r"[^A-Za-z0-9_-]", "_", one.pin.rpartition("/")[2] or one.name).lstrip("_-") or f"map_{one.id}"
@@ -99,8 +111,8 @@ class _Exporter:
         if one.pin:
             return f"    pin: {format_value(path)}"
         command = f"bpftool map pin id {one.id} {path}"
-        self._notes.append(f"map id {one.id} is pinned nowhere, and only a pin can be adopted: `{command}`")
-        return f"    pin: {path}  # not there yet: {command}"
+        self._notes.append(f"map id {one.id} has no pin, and only a pin can be adopted: run `{command}`")
+        return f"    pin: {path}  # does not exist yet: {command}"
 
     # --- maps -----------------------------------------------------------------------------------------------------
 
@@ -112,7 +124,7 @@ class _Exporter:
         out += [f"  {name}:", self._pin_line(one, name), f"    type: {shape.map_type.word}"]
         out += self._shape(shape, key, value, shape.max_entries)
         if key is None or value is None or not lists_entries(shape):
-            out.append("    contents: ignore  # its entries change by themselves, or can't be listed")
+            out.append("    contents: ignore  # the entries change on their own, or cannot be listed")
             return
         out += self._entries.entries(name, inner.keys, inner.values, key.type, value.type, "    ")
 
@@ -134,9 +146,9 @@ class _Exporter:
         ]
         out.append(f"    inner: {template}")
         if one.entry_shape is None:
-            self._notes.append(f"{name} is empty: the kernel does not tell its inner template, so write it")
+            self._notes.append(f"{name} is empty, and the kernel does not show its inner template: write the template")
             self._templates += [
-                f"  # What are the inner maps of `{name}`? It is empty, and the kernel tells no template.",
+                f"  # What is the template of `{name}`? The map is empty, and the kernel does not show the template.",
                 f"  {template}: {{type: hash, key: u32, value: u32, max_entries: 1}}",
             ]
             return
@@ -148,7 +160,7 @@ class _Exporter:
     def _pair(
         self, one: FoundMap, name: str, shape: MapShape, named: Named, who: str
     ) -> tuple[Chosen | None, Chosen | None]:
-        """Types of the keys and values of maps of one shape; None for what such maps do not have."""
+        """Types of the keys and values of maps of one shape; None for a part that such maps do not have."""
         types = one.entry_types
         key = value = None
         if shape.map_type not in KEYLESS_TYPES | BARE_TYPES:
@@ -165,21 +177,21 @@ class _Exporter:
                 value = self._chooser.value(types, shape.value_size, rows, named.value, f"the value of {who}")
             if value.type.specials != shape.specials:
                 hint = "`value: {btf: struct NAME, from: PIN}` in a file for --types"
-                self._notes.append(f"the value of {who} holds {_undeclared(shape)}: a plan will differ (try {hint})")
+                self._notes.append(f"the value of {who} has {_undeclared(shape)}: a plan will differ (try {hint})")
             self._exprs.append(value.expr)
         return key, value
 
     def _template(self, name: str, shape: MapShape, key: Chosen | None, value: Chosen | None, capacity: int) -> None:
         self._templates += [f"  {name}:", f"    type: {shape.map_type.word}", *self._shape(shape, key, value, capacity)]
         if not lists_entries(shape):
-            self._templates.append("    contents: ignore  # their entries change by themselves, or can't be listed")
+            self._templates.append("    contents: ignore  # the entries change on their own, or cannot be listed")
 
     def _shape(self, shape: MapShape, key: Chosen | None, value: Chosen | None, capacity: int) -> Iterator[str]:
         if key is not None:
             yield f"    key: {spell(key.expr)}"
         if value is not None:
             if value.type.specials != shape.specials:
-                yield f"    # Not all: the values hold {_undeclared(shape)}."
+                yield f"    # Incomplete: the values have {_undeclared(shape)}."
             yield f"    value: {spell(value.expr)}"
         if shape.map_type not in STORAGE_TYPES:
             yield f"    max_entries: {capacity}"
@@ -228,7 +240,7 @@ class _Exporter:
     # --- types ----------------------------------------------------------------------------------------------------
 
     def _types(self) -> list[str]:
-        """Declarations of the named types that are used, in the order of their names."""
+        """Declarations of the named types in use, by name."""
         known = self._chooser.vocabulary.types
         wanted: set[str] = set()
         waiting = [name for expr in self._exprs for name in _names(expr)]
@@ -241,12 +253,12 @@ class _Exporter:
 
 
 def _pin(one: FoundMap, name: str) -> str:
-    """Where a map is pinned, or will be once the user has done as the export says."""
+    """The pin of a map, or the pin that the export asks the user to create."""
     return one.pin or f"/sys/fs/bpf/{name}"
 
 
 def _undeclared(shape: MapShape) -> str:
-    return f"fields of the kernel's own ({shape.specials_in_words()}), which only a type that BTF names can declare"
+    return f"kernel fields ({shape.specials_in_words()}), which only a named BTF type can declare"
 
 
 def _names(expr: TypeExpr) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""Entries as lines of a spec, or as tables beside it. Pure: files are bytes that others write."""
+"""Entries as lines of a spec, or as tables beside it. Pure."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from provisioner.codec.display import format_value
 from provisioner.model.types import Bytes, Path, Type, Value, leaves
 
 LONG: Final = 64
-"""Entries from which on a map's contents go to a table."""
+"""Maps with at least so many entries go to a table."""
 
 LONG_VALUE: Final = 4096
-"""Bytes from which on a value goes to a raw file."""
+"""Values of at least so many bytes go to a raw file."""
 
-_MEANT_OTHERWISE: Final = frozenset({"from", "possible_cpus"})
-"""Bare keys that the spec language reads as something else."""
+_RESERVED: Final = frozenset({"from", "possible_cpus"})
+"""Keys with a special meaning in the spec language."""
 
 
 class EntryWriter:
-    """Writes entries; with `tables`, long ones into `files`."""
+    """Writes entries; with `tables`, many entries and long values go to `files`."""
 
     def __init__(self, tables: bool) -> None:
         self._tables = tables
@@ -37,7 +37,7 @@ class EntryWriter:
         return np.concatenate([np.zeros((0, size), np.uint8), *parts])
 
     def entries(self, label: str, keys: Bytes, values: Bytes, key: Type, value: Type, indent: str) -> Iterator[str]:
-        """The `entries` of one map, each line behind `indent`. `label` names its table."""
+        """The `entries` of one map, indented. `label` is the name of its table."""
         keys = key.normalise(keys)
         if not len(keys):
             yield f"{indent}entries: {{}}"
@@ -64,7 +64,7 @@ class EntryWriter:
             yield f"{{from: {format_value(name)}, format: raw}}"
 
     def long_table(self, one: FoundMap, name: str, outer: Type, key: Type, value: Type) -> str | None:
-        """One table for all inner maps, and the line that refers to it; None where there is little.
+        """One table for all inner maps, and the line that refers to it; None for few entries.
 
         All inner maps have entries and the template's capacity, and none is shared.
         """
@@ -82,9 +82,9 @@ class EntryWriter:
         return f"    inner_maps: {self._table(name, parts)}"
 
     def _table(self, name: str, parts: dict[str, list[Value]]) -> str:
-        """Write a table with a row for each entry, and give the fields of the spec that refer to it.
+        """Write a table with a row per entry; gives the fields of the spec that refer to it.
 
-        CSV with a column for each scalar; NDJSON where rows differ in form, or hold lists, which no column can name.
+        CSV with a column per scalar; NDJSON if rows have different members, or lists.
         """
         split = {part: [tuple(leaves(value)) for value in values] for part, values in parts.items()}
         paths = {part: tuple(path for path, _ in rows[0]) for part, rows in split.items()}
@@ -115,7 +115,7 @@ def _column(part: str, path: Path) -> str:
 
 
 def _form(value: Value, part: str, path: Path) -> str:
-    """The form of a value with the names of its columns in the place of its scalars."""
+    """A value with the names of columns instead of scalars."""
     if not isinstance(value, dict):
         return format_value(_column(part, path))
     inside = (f"{format_value(name)}: {_form(one, part, (*path, name))}" for name, one in value.items())
@@ -123,10 +123,10 @@ def _form(value: Value, part: str, path: Path) -> str:
 
 
 def key_text(value: Value) -> str | None:
-    """A key of a YAML mapping; None for what is no scalar."""
+    """A key of a YAML mapping; None if it is not a scalar."""
     if isinstance(value, dict | list):
         return None
     text = format_value(value)
-    if isinstance(value, str) and text == value and (value in _MEANT_OTHERWISE or ".." in value):
+    if isinstance(value, str) and text == value and (value in _RESERVED or ".." in value):
         return f'"{value}"'
     return text

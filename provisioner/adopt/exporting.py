@@ -1,4 +1,4 @@
-"""Export as a whole: find live maps, read them, name their types, write the spec."""
+"""The whole export: find live maps, read them, choose types, write the spec."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ def export_live(
     *,
     tables: bool,
 ) -> Exported:
-    """Live maps as a spec of the project `project`; `types` is a file that says what they hold.
+    """Live maps as a spec of the project `project`; `types` is a file with their types.
 
-    Raises InputError for maps that are not there and types that do not fit, and HostError.
+    Raises InputError for maps that do not exist and types that do not fit, and HostError.
     """
     naming, btf = (Naming(), {}) if types is None else _naming(types)
     host = this_host.read_host()
@@ -41,7 +41,7 @@ def export_live(
 
 
 def _naming(path: Path) -> tuple[Naming, dict[str, BtfTypes]]:
-    """What the file says, and the BTF that it takes types from."""
+    """The types of the file, and the BTF that they come from."""
     problems = Problems()
     tree = document.load([path], problems=problems).tree
     naming = read_naming(tree, problems)
@@ -52,7 +52,7 @@ def _naming(path: Path) -> tuple[Naming, dict[str, BtfTypes]]:
 
 
 def _pin_root(found: Iterable[FoundMap], project: str) -> str:
-    """A folder on the bpffs that the maps are pinned on, where that is not the usual one."""
+    """A directory on the bpffs of the pins, if it is not the usual bpffs."""
     pinned = next((Path(one.pin) for one in found if one.pin), None)
     if pinned is None or pinned.is_relative_to(_USUAL):
         return ""

@@ -1,4 +1,4 @@
-"""Live maps as they were found, whoever made them: values that `kernel` reads and an export is written from. Pure."""
+"""Live maps as an export reads them. Pure."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from provisioner.model.uapi import LRU_TYPES
 
 
 class FoundTypes(msgspec.Struct, frozen=True):
-    """What the kernel knows of a map's types: BTF, and the ids of key and value in it, 0 where it knows none."""
+    """The types of a map in the kernel: BTF, and the ids of key and value in it, 0 if unknown."""
 
     btf: bytes
     key_id: int
@@ -18,7 +18,7 @@ class FoundTypes(msgspec.Struct, frozen=True):
 
 
 class FoundInner(msgspec.Struct, frozen=True):
-    """A map that holds entries: `keys` (n, key size) and `values` (n, value size), none where they do not count."""
+    """A map with entries: `keys` (n, key size) and `values` (n, value size), empty if they are not exported."""
 
     id: int
     max_entries: int
@@ -27,10 +27,10 @@ class FoundInner(msgspec.Struct, frozen=True):
 
 
 class FoundMap(msgspec.Struct, frozen=True):
-    """A live map. `pin` is empty where it is pinned nowhere.
+    """A live map. `pin` is empty if it has no pin.
 
     An outer map has `slots`, its keys (m, key size), and for each the number of its inner map in `slot_inner`;
-    `entry_shape` is that of the first of them, None where there is none. A plain map is its own one inner map.
+    `entry_shape` is the shape of the first inner map, None without one. A plain map is its own only inner map.
     """
 
     id: int
@@ -46,8 +46,8 @@ class FoundMap(msgspec.Struct, frozen=True):
 
 
 def lists_entries(shape: MapShape) -> bool:
-    """Whether entries of such a map are a state that a spec can hold: not those that programs or the kernel change.
+    """Whether a spec can declare the entries of such a map: not if programs or the kernel change them.
 
-    The kernel drops entries of LRU maps by itself; per-CPU values are what programs count.
+    The kernel evicts entries of LRU maps; per-CPU values are counters of programs.
     """
     return shape.is_listable and shape.map_type not in LRU_TYPES and not shape.is_percpu

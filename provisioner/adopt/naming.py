@@ -1,6 +1,6 @@
-"""Which types the bytes of a live map are written in: the user's, else those that BTF tells, else plain bytes. Pure.
+"""The types of live maps in an export: from the user, else from BTF, else plain bytes. Pure.
 
-Whatever is chosen gives the very bytes back that were read.
+A chosen type encodes to exactly the bytes that were read.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _PREFIX_SIZE = 4
 
 
 class Named(msgspec.Struct, frozen=True):
-    """What the user says of one map's types."""
+    """The types of one map from the user."""
 
     outer_key: TypeExpr | None = None
     key: TypeExpr | None = None
@@ -37,20 +37,20 @@ class Named(msgspec.Struct, frozen=True):
 
 
 class Naming(msgspec.Struct, frozen=True):
-    """What a file says of types: `types` by name, and what the maps of a name hold."""
+    """The types of a file: `types` by name, and those of maps by the name of the map."""
 
     types: Mapping[str, TypeExpr] = field(default_factory=dict)
     maps: Mapping[str, Named] = field(default_factory=dict)
 
     def btf_types(self) -> Iterator[BtfType]:
-        """Every type that is taken from BTF."""
+        """Every type that comes from BTF."""
         of_maps = (expr for one in self.maps.values() for expr in (one.outer_key, one.key, one.value) if expr)
         written = itertools.chain(self.types.values(), of_maps)
         return (part for expr in written for part in parts(expr) if isinstance(part, BtfType))
 
 
 def read_naming(tree: MappingNode, problems: Problems) -> Naming:
-    """From a spec, or as much of one as has `types`, `inner_templates`, `outer_maps` and `maps` with their types."""
+    """The types of a spec, or of a part of one: `types`, `inner_templates`, `outer_maps` and `maps`."""
 
     def bodies(section: str) -> Iterator[tuple[str, MappingNode]]:
         found = tree.get(section)
@@ -78,14 +78,14 @@ def _text(node: SpecNode | None) -> str:
 
 
 class Chosen(msgspec.Struct, frozen=True):
-    """A type, and how the spec writes it."""
+    """A type, and its text in the spec."""
 
     expr: TypeExpr
     type: Type
 
 
 class Chooser:
-    """Chooses types for maps of one export; `vocabulary` gathers the names that they need."""
+    """Chooses types for the maps of an export; `vocabulary` collects the named types."""
 
     def __init__(self, naming: Naming, byteorder: ByteOrder, btf: Mapping[str, BtfTypes]) -> None:
         self._byteorder = byteorder
@@ -93,7 +93,7 @@ class Chooser:
         self.vocabulary = Vocabulary(dict(naming.types))
 
     def key(self, types: FoundTypes, kind: MapType, size: int, rows: Bytes, given: TypeExpr | None, who: str) -> Chosen:
-        """The type of keys, which must give back every byte; those of an LPM trie stand without their host bits."""
+        """The type of keys, which must represent every byte; keys of an LPM trie have no host bits."""
         if given is not None:
             return self._given_type(given, size, rows, rows, who)
         options: list[TypeExpr | None] = []
@@ -113,7 +113,7 @@ class Chooser:
         return self._first([self._from_btf(types, types.value_id)], size, rows, is_index=True)
 
     def special(self, types: FoundTypes, pin: str, size: int, rows: Bytes) -> Chosen | None:
-        """The type of values with fields of the kernel's own, by the pin of the map; None where BTF has no name."""
+        """The type of values with kernel fields, by the pin of the map; None if BTF has no name for it."""
         known = BtfTypes(types.btf)
         name = next((name for name, id_ in known.names().items() if id_ == types.value_id), "")
         expr = BtfType(name, pin, (), HERE)
@@ -161,7 +161,7 @@ class Chooser:
             return None
 
     def _lpm(self, types: FoundTypes, size: int) -> list[TypeExpr | None]:
-        """`cidr4` and `cidr6` where BTF has an address behind the length; else bytes with a length."""
+        """`cidr4` and `cidr6` if BTF has an address after the length; else bytes with a length."""
         converted = self._converted(types, types.key_id)
         options: list[TypeExpr | None] = []
         if isinstance(converted, Struct) and len(converted.fields) == 2 and converted.fields[1].offset == _PREFIX_SIZE:
@@ -186,9 +186,9 @@ class Chooser:
 
 
 def gives_back(type_: Type, rows: Bytes, *, loosely: bool) -> bool:
-    """Whether the text of decoded rows encodes to the same bytes; `loosely` leaves padding out.
+    """Whether the text of decoded rows encodes to the same bytes; `loosely` ignores padding.
 
-    A row in which nothing but padding is not zero counts as different: an array's entry would seem to be missing.
+    A row with nonzero padding only counts as different: in an array, the entry would seem to be missing.
     """
     if not len(rows):
         return True

@@ -1,4 +1,4 @@
-"""A spec to begin with, from what an object file says of its maps, types and programs. Pure.
+"""A first spec, from the maps, types and programs of an object file. Pure.
 
 What the object tells is written down; what only its author knows stands as a comment beside a default that is valid.
 """
@@ -20,11 +20,11 @@ _XDP: Final = 6
 """BPF_PROG_TYPE_XDP."""
 
 _UNLISTED: Final = KEYLESS_TYPES | BARE_TYPES | SOCKET_TYPES | STORAGE_TYPES | {MapType.STRUCT_OPS, MapType.PROG_ARRAY}
-"""Types of maps that hold nothing a spec could list."""
+"""Types of maps whose contents a spec cannot list."""
 
 
 def skeleton(info: ObjectInfo, file: str) -> str:
-    """A spec, with comments, for the object; `file` is its path as the spec shall write it.
+    """A spec, with comments, for the object; `file` is its path in the spec.
 
     It validates as it is. The project's name is that of the file, up to its first dot.
     """
@@ -32,7 +32,7 @@ def skeleton(info: ObjectInfo, file: str) -> str:
 
 
 def project_name(file: str) -> str:
-    """`edge` for `build/edge.bpf.o`, with what no name can hold replaced."""
+    """`edge` for `build/edge.bpf.o`; characters that a name cannot have are replaced."""
     stem = re.split(r"[/\\]", file)[-1].partition(".")[0]
     name = re.sub(r"[^A-Za-z0-9_-]", "_", stem).lstrip("_-")
     return name or "project"
@@ -47,16 +47,16 @@ class _Skeleton:
         self._maps = [one for _, one in sorted(info.maps.items()) if not one.internal]
 
     def lines(self) -> Iterator[str]:
-        # The sections are made first: they say which types are used.
+        # The sections come first: they decide which types are used.
         plain = [line for one in self._maps if not one.shape.is_outer for line in self._plain_map(one)]
         outer = [line for one in self._outer for line in self._outer_map(one)]
         known = [line for one in self._outer if one.inner is not None for line in self._template(one, one.inner)]
         templates = known + [line for one in self._outer if one.inner is None for line in self._question(one)]
-        yield f"# Made from {format_value(self._file)}."
-        yield "# Where there is a question, it wants an answer; the rest is what the object says."
+        yield f"# Generated from {format_value(self._file)}."
+        yield "# Please answer the questions; everything else comes from the object."
         yield "version: 1"
         yield f"name: {format_value(self._name)}"
-        yield f"# pin_root: /sys/fs/bpf/{self._name}  # where everything is pinned, unless this says otherwise"
+        yield f"# pin_root: /sys/fs/bpf/{self._name}  # the default pin directory"
         for title, lines in (
             ("types", list(self._types.lines())),
             ("inner_templates", templates),
@@ -66,7 +66,7 @@ class _Skeleton:
         ):
             if lines:
                 yield ""
-                # A section of comments alone would be an empty value.
+                # A section with comments only would be an empty value.
                 yield f"{title}:" if any(not line.lstrip().startswith("#") for line in lines) else f"# {title}:"
                 yield from lines
 
@@ -96,12 +96,12 @@ class _Skeleton:
 
     def _plain_map(self, one: MapDef) -> Iterator[str]:
         if one.shape.map_type in _UNLISTED:
-            yield f"  # {one.name}: {_shape(one.shape)}; it is loaded and pinned, there is nothing to list in it"
+            yield f"  # {one.name}: {_shape(one.shape)}; loaded and pinned; a spec cannot list its contents"
             return
         yield f"  {one.name}:  # {_shape(one.shape)}, room for {one.shape.max_entries:,}"
         yield f"    object: {format_value(self._name)}"
         yield from self._fields(one, "    ", value=True)
-        yield "    # entries: {KEY: VALUE}  # once entries are given, those that are not are deleted"
+        yield "    # entries: {KEY: VALUE}  # with `entries`, all other entries are deleted"
 
     def _outer_map(self, one: MapDef) -> Iterator[str]:
         yield f"  {one.name}:  # {one.shape.map_type.word}, room for {one.shape.max_entries:,} inner maps"
@@ -112,7 +112,7 @@ class _Skeleton:
         yield "    #   1: {entries: {KEY: VALUE}}"
 
     def _fields(self, one: MapDef, indent: str, *, value: bool) -> Iterator[str]:
-        """Types that must be written: those that BTF does not tell, and structs, whose members may want a meaning."""
+        """Types that the spec must have: those that are not in BTF, and structs, whose members can need a type."""
         told = [("key", one.btf_key_type_id, one.shape.key_size)]
         if value:
             told.append(("value", one.btf_value_type_id, one.shape.value_size))
@@ -128,17 +128,17 @@ class _Skeleton:
             yield f"{indent}{field}: {text}{note}"
 
     def _question(self, one: MapDef) -> Iterator[str]:
-        """The template of an outer map that the object leaves open."""
-        yield f"  # What are the inner maps of `{one.name}`? The object leaves that to its loader. Write the type,"
-        yield "  # key, value and flags that the code which looks into them expects."
+        """The template of an outer map that the object does not declare."""
+        yield f"  # What is the template of `{one.name}`? The object leaves it to its loader. Write the type, key,"
+        yield "  # value and flags that the programs expect."
         unused = ", ".join(self._types.candidates())
         if unused:
-            yield f"  # Structs of this object that no map is known to hold: {unused}."
+            yield f"  # Structs of this object that no map uses: {unused}."
         yield f"  {one.name}_inner:"
         yield from (f"    {field}" for field in ("type: hash", "key: u32", "value: u32", "max_entries: 1024"))
 
     def _template(self, one: MapDef, inner: MapDef) -> Iterator[str]:
-        yield f"  {one.name}_inner:  # as the object declares it"
+        yield f"  {one.name}_inner:  # from the object"
         yield f"    type: {inner.shape.map_type.word}"
         kind = inner.shape.map_type
         if kind is MapType.LPM_TRIE:
@@ -154,7 +154,7 @@ class _Skeleton:
             yield f"    max_entries: {inner.shape.max_entries}"
         yield from flag_lines(inner.shape, "    ")
         if kind in _UNLISTED or "lru" in kind.word:
-            yield "    contents: ignore  # what is in them can't be listed, or does not stay"
+            yield "    contents: ignore  # the entries cannot be listed, or are evicted"
 
 
 def _shape(shape: MapShape) -> str:
@@ -162,7 +162,7 @@ def _shape(shape: MapShape) -> str:
 
 
 def flag_lines(shape: MapShape, indent: str) -> Iterator[str]:
-    """`flags:` and `map_extra:` of a shape as a spec writes them, where there are any."""
+    """`flags:` and `map_extra:` of a shape as a spec writes them."""
     names = flag_names(shape.map_flags & ~MapFlag.NUMA_NODE)
     if names:
         yield f"{indent}flags: [{', '.join(names)}]"

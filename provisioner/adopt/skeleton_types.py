@@ -1,4 +1,4 @@
-"""What the BTF of an object says of the types of its maps, in the words of a spec. Pure."""
+"""The types of the maps of an object, from its BTF, as a spec writes them. Pure."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class ObjectTypes:
 
     @property
     def declared(self) -> tuple[str, ...]:
-        """Names of the types that the spec shall declare."""
+        """Names of the types that the spec must declare."""
         return tuple(self._types)
 
     def lines(self) -> Iterator[str]:
@@ -39,7 +39,7 @@ class ObjectTypes:
             yield from self._type(name, id_)
 
     def candidates(self) -> list[str]:
-        """Structs that could be what a map without a declaration holds, as C writes them."""
+        """Structs that a map without a declaration can have, as C writes them."""
         if self._btf is None:
             return []
         found = [
@@ -53,15 +53,15 @@ class ObjectTypes:
         return found[:_CANDIDATES]
 
     def text(self, id_: int, size: int, *, is_index: bool = False) -> tuple[str, str]:
-        """A type as the spec writes it, and a comment where it is a guess."""
+        """A type as the spec writes it, and a comment if it is a guess."""
         found = self._written(id_) if id_ else None
         if found is not None:
             return found, ""
         if is_index:
             return "u32", ""
         if size <= 0:
-            return "u32", "  # what is it?"
-        return f"bytes[{size}]", f"  # what are these {size} bytes? the object's BTF does not say"
+            return "u32", "  # what type is it?"
+        return f"bytes[{size}]", f"  # what are these {size} bytes? BTF has no type for them"
 
     def lpm(self, id_: int, size: int) -> tuple[str, str]:
         said = ""
@@ -71,14 +71,14 @@ class ObjectTypes:
             self._used |= {f"struct {node.name}"} if isinstance(node, BtfComposite) else set()
         match size - 4:
             case 4:
-                return "cidr4", said + ("; " if said else "  # ") + "or is it {lpm_key: be32}?"
+                return "cidr4", said + ("; " if said else "  # ") + "or {lpm_key: be32}?"
             case 16:
-                return "cidr6", said + ("; " if said else "  # ") + "or is it {lpm_key: bytes[16]}?"
+                return "cidr6", said + ("; " if said else "  # ") + 'or {lpm_key: "bytes[16]"}?'
             case data:
-                return f"{{lpm_key: bytes[{data}]}}", said + ("; " if said else "  # ") + "what do the bits mean?"
+                return f'{{lpm_key: "bytes[{data}]"}}', said + ("; " if said else "  # ") + "what do the bits mean?"
 
     def _written(self, id_: int) -> str | None:
-        """The spec's words for a BTF type; None for what has none."""
+        """A BTF type as the spec writes it; None if the spec has no such type."""
         assert self._btf is not None
         node = self._btf[id_]
         match node:
@@ -90,7 +90,7 @@ class ObjectTypes:
                     return self._declare(name, id_)
                 return self._written(target)
             case BtfInt(size=size, bits=bits) if size in (1, 2, 4, 8) and bits == 8 * size:
-                # A C bool and a u8 are told apart by the encoding, which the conversion knows best.
+                # Only the encoding distinguishes a C bool from a u8.
                 built = self._builder(Problems()).from_btf_id(id_, _NOWHERE)
                 return built.describe() if built else integer_type(node, self._btf.byteorder).name
             case BtfEnum(name=name):
@@ -143,11 +143,11 @@ class ObjectTypes:
         told, meant = self._members(behind)
         yield f"    # {{{', '.join(told)}}}"
         if meant:
-            yield "    # Do these members mean more than BTF knows? It has only their sizes and byte orders."
+            yield "    # What do these members mean? BTF has only their sizes and byte orders."
             yield f"    # as: {{{', '.join(meant)}}}"
 
     def _members(self, node: BtfComposite) -> tuple[list[str], list[str]]:
-        """Members as BTF tells them, and what some of them may mean."""
+        """Members from BTF, and what some of them can mean."""
         assert self._btf is not None
         told, meant = [], []
         for member in node.members:

@@ -29,7 +29,7 @@ from provisioner.model.type_expr import (
 from provisioner.model.types import Type
 
 HERE: Final = Location("")
-"""Where types stand that nobody has written."""
+"""The place of types that are not in a file."""
 
 _TAKEN: Final = frozenset({*builtins("little", {}), *ELEMENTS})
 _IDENTIFIER: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -71,7 +71,7 @@ def _members(members: tuple[Member, ...]) -> str:
 
 
 def _nested(expr: TypeExpr) -> str:
-    """A type inside of braces, where a bare bracket would be YAML's own."""
+    """A type inside braces, where a plain bracket is special in YAML."""
     text = spell(expr)
     return f'"{text}"' if isinstance(expr, ArrayType) else text
 
@@ -82,13 +82,13 @@ def opaque(size: int) -> TypeExpr:
 
 
 class Vocabulary:
-    """Named types of a spec that is being written; structs that BTF names get their C names."""
+    """Named types of a spec that is being written; structs of BTF keep their C names."""
 
     def __init__(self, types: dict[str, TypeExpr]) -> None:
         self.types = dict(types)
 
     def express(self, type_: Type) -> TypeExpr | None:
-        """A type that is laid out like `type_`; None for what a spec can only take from BTF, such as bit fields."""
+        """A type with the layout of `type_`; None if only BTF can express it, such as bit fields."""
         match type_:
             case Integer(name=name):
                 return NamedType(name, HERE) if name in _TAKEN else None
@@ -133,13 +133,13 @@ class Vocabulary:
         return self._under(name, expr) if _IDENTIFIER.fullmatch(name) else expr
 
     def _named(self, expr: TypeExpr, type_: Type) -> TypeExpr:
-        """What may stand before `[N]`: a name, or another array."""
+        """The element of an array type: a name, or another array."""
         if isinstance(expr, NamedType | ArrayType):
             return expr
         return self._under(getattr(type_, "name", "") or "element", expr)
 
     def _under(self, name: str, expr: TypeExpr) -> NamedType:
-        """A name for `expr`, as near to `name` as is free."""
+        """A free name for `expr`, `name` if possible."""
         number, free = 1, name
         while free in _TAKEN or self.types.get(free, expr) != expr:
             number += 1

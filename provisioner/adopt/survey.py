@@ -1,4 +1,4 @@
-"""Finds live maps by pin, id or name, whoever made them, and reads them whole. Changes nothing."""
+"""Finds live maps by pin, id or name, and reads them completely. Changes nothing."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ from provisioner.observed.live_source import normalised
 
 
 def survey(pins: Iterable[Path], ids: Iterable[int], names: Iterable[str], host: Host) -> tuple[FoundMap, ...]:
-    """The maps that are asked for, each once, in that order.
+    """The maps of the arguments, each once, in that order.
 
-    Raises InputError for those that are not there or are several, and HostError where they can't be looked at.
+    Raises InputError for maps that do not exist and for ambiguous names, and HostError if they cannot be read.
     """
     problems = Problems()
     wanted: dict[int, str] = {}
     for pin in pins:
-        with _told(problems, str(pin)), maps.open_pin(pin) as fd:
+        with _missing_maps(problems, str(pin)), maps.open_pin(pin) as fd:
             wanted[int(maps.info(fd).id)] = str(pin.absolute())
     for number in ids:
         wanted.setdefault(number, "")
@@ -59,15 +59,15 @@ def survey(pins: Iterable[Path], ids: Iterable[int], names: Iterable[str], host:
     read = []
     for number, given in wanted.items():
         path = given or known.get(number, "")
-        with _told(problems, path or f"map id {number}"), maps.open_id(InnerId(number)) as fd:
+        with _missing_maps(problems, path or f"map id {number}"), maps.open_id(InnerId(number)) as fd:
             read.append(reader.map(fd, path))
     problems.raise_if_any()
     return tuple(read)
 
 
 @contextmanager
-def _told(problems: Problems, who: str) -> Iterator[None]:
-    """Turns the kernel's word that a map is not there into a problem; all else goes on."""
+def _missing_maps(problems: Problems, who: str) -> Iterator[None]:
+    """Turns ENOENT into a problem; other errors are raised."""
     try:
         yield
     except KernelError as error:
@@ -77,7 +77,7 @@ def _told(problems: Problems, who: str) -> Iterator[None]:
 
 
 def _by_name(name: str) -> list[MapInfo]:
-    """All maps of a name, as the kernel cut it: those of an outer map often have the same."""
+    """All maps of a name, as the kernel cuts it. An outer map and its inner maps often have the same name."""
     found = []
     for number in maps.map_ids():
         try:
@@ -92,20 +92,20 @@ def _by_name(name: str) -> list[MapInfo]:
 
 
 def _pins_of(ids: set[int]) -> dict[int, str]:
-    """The first pin of each map, wherever a bpffs is mounted."""
+    """The first pin of each map on any mounted bpffs."""
     found: dict[int, str] = {}
     for path in bpffs.walk_pins():
         try:
             with bpffs.open_any(path) as fd:
                 if isinstance(fd, MapFd) and (number := int(maps.info(fd).id)) in ids:
                     found.setdefault(number, str(path))
-        except KernelError:  # an iterator, or a pin that may not be opened: none that could be adopted
+        except KernelError:  # an iterator, or a pin that cannot be opened: it cannot be adopted
             continue
     return found
 
 
 class _Reader:
-    """Reads maps; BTF that several maps were made with is read once."""
+    """Reads maps; each BTF object is read once."""
 
     def __init__(self, host: Host) -> None:
         self._host = host
@@ -155,7 +155,7 @@ class _Reader:
         )
 
     def _shape(self, info: MapInfo) -> MapShape:
-        """The shape with the kernel's own fields in it: by them we know what is read under a lock."""
+        """The shape with its kernel fields, which decide what is read under a lock."""
         place = info.btf_id, info.btf_value_type_id
         if place not in self._specials:
             types = self._types(info)

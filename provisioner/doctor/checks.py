@@ -1,4 +1,4 @@
-"""What works on this host, what does not, and why: looked up, and tried on scratch maps that nobody else sees."""
+"""What this host supports: read from the system, and tried on unpinned maps."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from provisioner.model.pins import META_PIN
 from provisioner.model.uapi import MapFlag, MapType
 
 _FEW_FILES: Final = 1024
-"""Open files below which a wave is small enough to be felt."""
+"""With fewer open files, waves are small and an apply is slower."""
 
 _ONE_BY_ONE: Final = Batching(slots=False)
 
@@ -38,7 +38,7 @@ _BATCHED: Final = (
 
 
 def examine() -> tuple[Finding, ...]:
-    """Everything, in the order in which it is shown. Leaves nothing behind."""
+    """All findings, in the order of the output. Leaves nothing behind."""
     found = [
         _kernel(),
         *_bugs(),
@@ -64,7 +64,7 @@ def _kernel() -> Finding:
 
 
 def running_version() -> kernel_versions.Version:
-    """The release that the running kernel is built from, for advice alone."""
+    """The upstream release of the running kernel, for advice only."""
     name = os.uname()
     return kernel_versions.upstream(name.release, name.version, _read("/proc/version_signature"))
 
@@ -73,28 +73,28 @@ def _bugs() -> Iterator[Finding]:
     found = kernel_versions.bugs_of(running_version())
     if not found:
         known = ", ".join(bug.id for bug in kernel_versions.BUGS)
-        yield Finding("known bugs", Level.OK, f"none, by its version, of {known}", [])
+        yield Finding("known bugs", Level.OK, f"none for this version, of {known}", [])
     for bug in found:
-        hint = f"{bug.follows}; fixed by {bug.source}, which a distribution may have taken over"
+        hint = f"{bug.follows}; fixed by {bug.source}, which a distribution may have backported"
         yield Finding(f"bug {bug.id}", Level.NOTE, bug.what, bug.id, hint)
 
 
 def _config() -> Finding:
     found = kernel_config.read()
     if found is None:
-        return Finding("config", Level.OK, "not told: neither in /proc/config.gz nor beside the kernel")
+        return Finding("config", Level.OK, "unknown: not in /proc/config.gz nor next to the kernel")
     path, options = found
     lacks = [option for option, chosen in options.items() if not chosen]
     hint = "; ".join(kernel_config.FOLLOWS[option] for option in lacks)
-    said = f"{path}: " + (f"no {', '.join(lacks)}" if lacks else "all that maps need")
+    said = f"{path}: " + (f"no {', '.join(lacks)}" if lacks else "has all options that maps need")
     return Finding("config", Level.NOTE if lacks else Level.OK, said, {"file": str(path), "options": options}, hint)
 
 
 def _btf() -> Finding:
     has_btf = Path("/sys/kernel/btf/vmlinux").exists()
     if has_btf:
-        return Finding("btf", Level.OK, "the kernel carries its own BTF", True)
-    return Finding("btf", Level.NOTE, "the kernel carries no BTF", False, "objects that relocate to it will not load")
+        return Finding("btf", Level.OK, "the kernel has BTF", True)
+    return Finding("btf", Level.NOTE, "the kernel has no BTF", False, "objects with CO-RE relocations do not load")
 
 
 def _libbpf() -> Finding:
@@ -137,23 +137,23 @@ def _capabilities() -> Finding:
     if "CAP_SYS_ADMIN" in held:
         return Finding("capabilities", Level.OK, said, held)
     if "CAP_BPF" in held:
-        hint = "inner maps are neither read nor changed, unless the spec says `pin_inner_maps: true`"
+        hint = "inner maps cannot be opened, unless the spec has `pin_inner_maps: true`"
         return Finding("capabilities", Level.NOTE, said, held, hint)
     return Finding("capabilities", Level.BAD, said, held, host.privilege_hint())
 
 
 def _unprivileged() -> Finding:
-    words = {"0": "any user may load some programs", "1": "off until the next boot", "2": "off"}
+    words = {"0": "any user can load some programs", "1": "off until the next boot", "2": "off"}
     value = _read("/proc/sys/kernel/unprivileged_bpf_disabled").strip()
     level = Level.NOTE if value == "0" else Level.OK
     hint = "sysctl kernel.unprivileged_bpf_disabled=2" if value == "0" else ""
-    return Finding("unprivileged bpf", level, words.get(value, "this kernel does not tell"), value or None, hint)
+    return Finding("unprivileged bpf", level, words.get(value, "unknown on this kernel"), value or None, hint)
 
 
 def _lockdown() -> Finding:
     text = _read("/sys/kernel/security/lockdown")
     mode = text.partition("[")[2].partition("]")[0] or "none"
-    hint = "programs may not read kernel memory" if mode == "confidentiality" else ""
+    hint = "programs cannot read kernel memory" if mode == "confidentiality" else ""
     return Finding("lockdown", Level.NOTE if hint else Level.OK, mode, mode, hint)
 
 
@@ -169,7 +169,7 @@ def _nofile() -> Finding:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wave = waves.wave_size(hard)
     said = f"{soft:,} of {hard:,} open files: {wave:,} inner maps in a wave"
-    hint = "raise its hard limit for fewer waits: `ulimit -Hn`" if hard < _FEW_FILES else ""
+    hint = "raise the hard limit for fewer waits: `ulimit -Hn`" if hard < _FEW_FILES else ""
     return Finding("nofile limit", Level.NOTE if hint else Level.OK, said, {"soft": soft, "hard": hard}, hint)
 
 
@@ -189,7 +189,7 @@ def _tried() -> list[Finding]:
 
 
 def _grace_period() -> Finding:
-    """What one write to an outer map takes: mostly the wait for an RCU grace period."""
+    """The duration of one write to an outer map: mostly the wait for an RCU grace period."""
     slots = MapShape(MapType.HASH_OF_MAPS, 4, 4, 4)
     with maps.create(_BATCHED[0], "doctor") as inner, maps.create(slots, "doctor", inner=inner) as outer:
         keys = np.arange(3, dtype=np.uint32)
@@ -202,8 +202,8 @@ def _grace_period() -> Finding:
 def _batches() -> Finding:
     has = [shape.map_type.word for shape in _BATCHED if _has_batch(shape)]
     lacks = [shape.map_type.word for shape in _BATCHED if shape.map_type.word not in has]
-    said = f"on {', '.join(has) or 'no type'}" + (f"; not on {', '.join(lacks)}" if lacks else "")
-    hint = "entries of the others are written one by one" if lacks else ""
+    said = f"supported by {', '.join(has) or 'no type'}" + (f"; not by {', '.join(lacks)}" if lacks else "")
+    hint = "entries of other types are written one by one" if lacks else ""
     return Finding("batches of entries", Level.NOTE if lacks else Level.OK, said, {"has": has, "lacks": lacks}, hint)
 
 
@@ -219,7 +219,7 @@ def _outer_batches() -> Finding:
         calls = batch.publish(outer, np.arange(4, dtype=np.uint32), fds, batching=Batching(threads=2))
     if calls != 1:
         hint = "slots are written one by one, from many threads"
-        return Finding("batches of slots", Level.NOTE, "this kernel has none", "none", hint)
+        return Finding("batches of slots", Level.NOTE, "not supported by this kernel", "none", hint)
     if batch.slots_batch_waits_once():
         return Finding("batches of slots", Level.OK, "wait for one grace period", "cheap")
     hint = "many slots are written one by one, from many threads, which share the waits"

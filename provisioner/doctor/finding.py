@@ -10,7 +10,7 @@ import msgspec
 
 
 class Level(Enum):
-    """`bad` keeps the provisioner from working here; `note` is worth knowing."""
+    """With `bad`, provisioner does not work on this host; `note` is for information."""
 
     OK = "ok"
     NOTE = "note"
@@ -18,7 +18,7 @@ class Level(Enum):
 
 
 class Finding(msgspec.Struct, frozen=True):
-    """One thing about this host. `value` is for programs and stays the same in form; `what` says it to people."""
+    """One property of this host. `value` is for programs and has a stable form; `what` is for people."""
 
     id: str
     level: Level
@@ -28,5 +28,5 @@ class Finding(msgspec.Struct, frozen=True):
 
 
 def usable(findings: Iterable[Finding]) -> bool:
-    """Whether nothing keeps the provisioner from working here."""
+    """Whether provisioner works on this host."""
     return all(finding.level is not Level.BAD for finding in findings)

@@ -1,4 +1,4 @@
-"""What the running kernel was built with, where it is told, and what follows from an option that is off."""
+"""The build configuration of the running kernel, and the effect of options that are off."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Final
 
 FOLLOWS: Final[Mapping[str, str]] = MappingProxyType(
     {
-        "BPF_SYSCALL": "there is no BPF at all",
+        "BPF_SYSCALL": "BPF is not available",
         "BPF_JIT": "programs are interpreted, which is slow",
         "MEMCG": "maps are charged to no memory cgroup",
         "NET": "there are no device, CPU and socket maps",
@@ -22,11 +22,11 @@ FOLLOWS: Final[Mapping[str, str]] = MappingProxyType(
         "PERF_EVENTS": "there is no stack_trace map",
     }
 )
-"""Options that matter here, by what is missing without them (include/linux/bpf_types.h)."""
+"""Options, and what is missing without them (include/linux/bpf_types.h)."""
 
 
 def places(release: str) -> tuple[Path, ...]:
-    """Where kernels and distributions keep a configuration, the kernel's own first."""
+    """The places of a configuration, the kernel's own first."""
     return (
         Path("/proc/config.gz"),
         Path(f"/boot/config-{release}"),
@@ -36,7 +36,7 @@ def places(release: str) -> tuple[Path, ...]:
 
 
 def read(paths: tuple[Path, ...] | None = None) -> tuple[Path, dict[str, bool]] | None:
-    """The first configuration that can be read, and which of `FOLLOWS` it has; None where there is none."""
+    """The first configuration that can be read, and which of `FOLLOWS` it has; None without one."""
     for path in paths or places(os.uname().release):
         try:
             data = path.read_bytes()

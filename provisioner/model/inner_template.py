@@ -8,7 +8,7 @@ import msgspec
 from msgspec.structs import replace
 
 from provisioner.model.map_shape import MapShape
-from provisioner.model.uapi import MapFlag, MapType, flag_names
+from provisioner.model.uapi import MapFlag, MapType, flag_words
 
 _ACCESS: Final = {"write into": "rdonly_prog", "read from": "wronly_prog", "": "neither"}
 
@@ -84,7 +84,7 @@ def differences(wanted: InnerFacts, live: InnerFacts) -> str:
     tell("type", _word(wanted.map_type), _word(live.map_type))
     tell("key_size", _number(wanted.key_size), _number(live.key_size))
     tell("value_size", _number(wanted.value_size), _number(live.value_size))
-    tell("map_flags", flag_words(wanted.map_flags), flag_words(live.map_flags))
+    tell("map_flags", _flags(wanted.map_flags), _flags(live.map_flags))
     if live.map_flags is None and wanted.map_type is live.map_type:
         tell("map_flags: of rdonly_prog and wronly_prog,", _access(wanted.access), _access(live.access))
         tell("map_flags:", _inner_map(wanted.is_bound), _inner_map(live.is_bound))
@@ -114,14 +114,6 @@ def facts_of(shape: MapShape) -> InnerFacts:
     return InnerFacts().extended(shape=shape)
 
 
-def flag_words(flags: MapFlag | None) -> str | None:
-    """Flags as the kernel has them, and by name: `0x1 (no_prealloc)`."""
-    if flags is None:
-        return None
-    names = " ".join(flag_names(flags))
-    return f"{flags.value:#x} ({names})" if names else f"{flags.value:#x}"
-
-
 def _word(map_type: MapType | None) -> str | None:
     return map_type.word if map_type is not None else None
 
@@ -140,3 +132,7 @@ def _inner_map(is_bound: bool | None) -> str | None:
 
 def _special(special: str | None) -> str | None:
     return special if special is None else special or "none"
+
+
+def _flags(flags: MapFlag | None) -> str | None:
+    return None if flags is None else flag_words(flags)

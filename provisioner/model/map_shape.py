@@ -20,6 +20,7 @@ from provisioner.model.uapi import (
     Id,
     MapFlag,
     MapType,
+    flag_words,
 )
 
 UINT32_MAX: Final = (1 << 32) - 1
@@ -134,7 +135,7 @@ def shape_differences(desired: MapShape, observed: MapShape, *, capacity: bool =
         fields.append(("max_entries", desired.max_entries, observed.max_entries))
     found += [f"{name} {before} -> {after}" for name, after, before in fields if after != before]
     if desired.map_flags != observed.map_flags:
-        found.append(f"map_flags {observed.map_flags.value:#x} -> {desired.map_flags.value:#x}")
+        found.append(f"map_flags {flag_words(observed.map_flags)} -> {flag_words(desired.map_flags)}")
     if not desired.same_specials(observed):
         found.append(f"special fields {observed.specials_in_words()} -> {desired.specials_in_words()}")
     return ", ".join(found)

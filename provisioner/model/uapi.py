@@ -278,6 +278,12 @@ def flag_names(flags: MapFlag) -> list[str]:
     return [str(flag.name).lower() for flag in MapFlag if flag & flags]
 
 
+def flag_words(flags: MapFlag) -> str:
+    """Flags as the kernel has them, and by name: `0x1 (no_prealloc)`."""
+    names = " ".join(flag_names(flags))
+    return f"{flags.value:#x} ({names})" if names else f"{flags.value:#x}"
+
+
 def object_name(name: str) -> str:
     """`name` as the kernel keeps it: 15 characters of [A-Za-z0-9_.], cut and never compared."""
     kept = "".join(char if char.isascii() and (char.isalnum() or char in "_.") else "_" for char in name)

@@ -5,8 +5,6 @@ They are written in pieces, one change per line, so that a plan of millions of e
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
@@ -14,6 +12,7 @@ from msgspec import to_builtins
 
 from provisioner.doctor.finding import Finding, usable
 from provisioner.report.formats import Layout, Renderers
+from provisioner.report.jsontext import dumps
 from provisioner.report.model import (
     CUT,
     Explanation,
@@ -25,8 +24,6 @@ from provisioner.report.model import (
     Validation,
     Verb,
 )
-
-_UNPRINTABLE: Final = re.compile(r"[^\x20-\x7e\n]")
 
 FORMAT_VERSION: Final = "1.0"
 """The first number changes when a key is removed or changes its meaning. New keys can be added at any time."""
@@ -114,16 +111,6 @@ def _walk(nodes: Iterable[Node]) -> Iterator[Node]:
         yield node
         if node.children is not None:
             yield from _walk(node.children)
-
-
-def dumps(value: object, indent: int | None = None) -> str:
-    """JSON text. Characters that a terminal would act on are written as escape sequences of JSON."""
-    text = json.dumps(value, ensure_ascii=False, indent=indent)
-    return text if text.isprintable() else _UNPRINTABLE.sub(_escaped, text)
-
-
-def _escaped(found: re.Match[str]) -> str:
-    return found[0] if found[0].isprintable() else json.dumps(found[0])[1:-1]
 
 
 def live(report: ReportLive) -> Iterator[str]:

@@ -1,8 +1,7 @@
-"""Log lines: what happened, for people or for machines; an object to a line where it is JSON."""
+"""Log lines, for people or as JSON with one object per line."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from enum import IntEnum
 from typing import Any
@@ -10,12 +9,12 @@ from typing import Any
 import msgspec
 
 from provisioner.model.errors import Problem
-from provisioner.model.words import visible
+from provisioner.report.jsontext import dumps
 from provisioner.report.style import PLAIN, Colour, Style
 
 
 class Level(IntEnum):
-    """Numbers are those of syslog, which a service manager reads as `<4>` at the begin of a line."""
+    """The numbers of syslog, which a service manager reads as `<4>` at the start of a line."""
 
     ERROR = 3
     WARNING = 4
@@ -24,7 +23,7 @@ class Level(IntEnum):
 
 
 class LogLine(msgspec.Struct, frozen=True):
-    """One thing that happened: `event` is a stable word for machines, `message` is for people."""
+    """One event: `event` is a stable word for machines, `message` is for people."""
 
     level: Level
     event: str
@@ -36,26 +35,26 @@ _COLOURS: dict[Level, Colour] = {Level.ERROR: "red", Level.WARNING: "yellow"}
 
 
 def as_json(line: LogLine, time: str) -> str:
-    """One object; `time`, `level`, `event` and `message` are in each."""
+    """One object; each has `time`, `level`, `event` and `message`."""
     head = {"time": time, "level": line.level.name.lower(), "event": line.event, "message": line.message}
-    return json.dumps({**head, **line.fields}, ensure_ascii=False)
+    return dumps({**head, **line.fields})
 
 
 def as_text(line: LogLine, time: str, style: Style = PLAIN) -> str:
-    """`time` may be empty, where whoever reads this writes one of its own."""
+    """A line without its end. `time` is empty if the reader adds its own."""
     word = line.level.name.lower()
     colour = _COLOURS.get(line.level)
     label = f"{style(word, colour) if colour else word}: " if line.level <= Level.WARNING else ""
     place = ":".join(str(part) for name in ("file", "line", "column") if (part := line.fields.get(name)))
     place = place or line.fields.get("address") or ""
     hint = line.fields.get("hint")
-    told = f"{place}: {line.message}" if place else line.message
-    message = visible(f"{told} ({hint})" if hint else told).replace("\n", " ")
+    text = f"{place}: {line.message}" if place else line.message
+    message = (f"{text} ({hint})" if hint else text).replace("\n", " ")
     return f"{time} {label}{message}" if time else f"{label}{message}"
 
 
 def of_problems(problems: Sequence[Problem]) -> Iterator[LogLine]:
-    """A line for each problem, with its place in fields of their own."""
+    """A line for each problem, with its place in separate fields."""
     for problem in problems:
         where = problem.where
         fields = {

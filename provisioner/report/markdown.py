@@ -65,7 +65,7 @@ def render(plan: ReportPlan, end: Outcome | None = None) -> str:
 def _head(plan: ReportPlan, end: Outcome | None) -> Iterator[str]:
     """Title, counts, refusals, hazards and deletes."""
     what = "destroy" if plan.destroy else "plan" if end is None else "apply"
-    yield f"<!-- provisioner {what} {plan.project} -->"
+    yield f"<!-- provisioner {what} {visible(plan.project)} -->"
     yield f"### {code(plan.project)}: {_title(plan, end)}"
     yield ""
     if plan.against is not None:
@@ -74,7 +74,9 @@ def _head(plan: ReportPlan, end: Outcome | None) -> Iterator[str]:
         yield from (prose(line), "")
     if end is not None:
         yield from _outcome(plan, end)
-    yield "\\\n".join(sentences.summary(plan))  # a break after each line but the last, where it would be shown
+    summary = sentences.summary(plan)
+    # A backslash breaks a line; at the end of a paragraph it would be shown.
+    yield "\\\n".join(summary if plan.changed else map(prose, summary))
     yield ""
     if plan.changed:
         yield from _table(plan)

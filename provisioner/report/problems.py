@@ -1,8 +1,7 @@
-"""What is wrong, as people read it, as JSON, and as annotations of GitHub's."""
+"""Errors as text, as JSON, and as annotations of GitHub."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
 from unicodedata import east_asian_width
@@ -10,10 +9,11 @@ from unicodedata import east_asian_width
 from provisioner.model.errors import Problem
 from provisioner.model.location import Location
 from provisioner.model.words import visible
+from provisioner.report.jsontext import dumps
 from provisioner.report.style import PLAIN, Style
 
 _WINDOW: Final = 100
-"""Characters shown of a longer line, around the place in question."""
+"""The longest excerpt of a line, in characters."""
 
 _TAB: Final = 4
 
@@ -21,12 +21,17 @@ _TAB: Final = 4
 def text(
     problems: Sequence[Problem], lines: Mapping[Location, str] | None = None, style: Style = PLAIN
 ) -> Iterator[str]:
-    """Lines without their ends: each problem with its line of the file, where `lines` has it, and a caret below."""
+    """Lines without their ends: each problem with its line of the file, if `lines` has it, and a caret below.
+
+    A message of several lines, such as a log of the verifier, is indented after its first line: text of others cannot
+    look like another error.
+    """
     for problem in problems:
         place = str(problem.where) if problem.where else problem.address
         label = style(f"error[{problem.id}]:" if problem.id else "error:", "red")
-        what = visible(problem.what if problem.where is None else problem.what.replace("\n", "\\n"))
+        what, *more = map(visible, problem.what.split("\n") if problem.where is None else [problem.what])
         yield f"{style(visible(place), 'bold')}: {label} {what}" if place else f"{label} {what}"
+        yield from (f"    {each}" for each in more)
         line = (lines or {}).get(problem.where) if problem.where else None
         if line is not None and problem.where is not None:
             yield from _excerpt(line, problem.where.column, style)
@@ -37,7 +42,7 @@ def text(
 
 
 def as_json(problems: Iterable[Problem]) -> str:
-    """One document: `{"errors": [...]}`. What has no place in a file has null for it."""
+    """One document: `{"errors": [...]}`. A problem without a place in a file has null for it."""
     errors = [
         {
             "id": problem.id,
@@ -50,11 +55,11 @@ def as_json(problems: Iterable[Problem]) -> str:
         }
         for problem in problems
     ]
-    return json.dumps({"errors": errors}, ensure_ascii=False, indent=2)
+    return dumps({"errors": errors}, indent=2)
 
 
 def github(problems: Iterable[Problem]) -> Iterator[str]:
-    """Workflow commands, which GitHub shows at the line concerned."""
+    """Workflow commands, which GitHub shows at their lines."""
     for problem in problems:
         where = problem.where
         place = [f"title={_property(problem.id)}"] if problem.id else []

@@ -46,9 +46,9 @@ def test_what_the_object_declares_is_written(bpf_object: Callable[[str], Path], 
     assert tenants.key.describe() == "cidr4"
     assert desired.maps["vip_slots"].key.describe() == "struct vip"
     assert "# as: {ip: ipv4}" in text
-    assert "What are the inner maps of `vips`?" in text
-    assert "What are the inner maps of `tenants`?" not in text
-    assert "no map is known to hold: struct backend." in text
+    assert "What is the template of `vips`?" in text
+    assert "What is the template of `tenants`?" not in text
+    assert "that no map uses: struct backend." in text
     assert [program.name for program in desired.objects["router"].programs] == ["xdp_router"]
     assert all(
         one.slots.policy(0) is Contents.IGNORE and not len(one.entries.keys)
@@ -61,7 +61,7 @@ def test_its_proposals_can_be_taken_up(bpf_object: Callable[[str], Path], tmp_pa
     path = bpf_object("router")
     text = skeleton(inspect(path), str(path))
     text = text.replace("# as: {ip: ipv4}", "as: {ip: ipv4}").replace(
-        "    # entries: {KEY: VALUE}  # once entries are given, those that are not are deleted\n\nouter_maps",
+        "    # entries: {KEY: VALUE}  # with `entries`, all other entries are deleted\n\nouter_maps",
         "    entries: [{key: {ip: 198.51.100.1, port: 53, proto: 17}, value: 0}]\n\nouter_maps",
     )
     text = text.replace("# attach:", "attach:").replace("eth0", "lo")

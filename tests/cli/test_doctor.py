@@ -11,8 +11,8 @@ from tests.cli.support import parsed, run
 from tests.privileges import without
 
 IDS = [
-    *("kernel", "config", "btf", "libbpf", "bpffs", "capabilities", "unprivileged bpf", "lockdown", "memlock limit"),
-    *("nofile limit", "grace period", "batches of entries", "batches of slots"),
+    *("kernel", "config", "btf", "libbpf", "bpffs", "pin roots", "capabilities", "unprivileged bpf", "lockdown"),
+    *("memlock limit", "nofile limit", "grace period", "batches of entries", "batches of slots"),
 ]
 
 

@@ -183,7 +183,7 @@ def test_shapes_differ_in_words() -> None:
     assert shape_differences(one, one) == ""
     assert shape_differences(one, OUTER) == (
         "type hash_of_maps -> lpm_trie, key_size 4 -> 8, value_size 4 -> 1, "
-        "max_entries 1000 -> 10, map_flags 0x0 -> 0x1"
+        "max_entries 1000 -> 10, map_flags 0x0 -> 0x1 (no_prealloc)"
     )
 
 

@@ -1,0 +1,19 @@
+"""JSON text that is safe on a terminal. Pure."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Final
+
+_UNUSUAL: Final = re.compile(r"[^\x20-\x7e\n]")
+
+
+def dumps(value: object, indent: int | None = None) -> str:
+    """JSON text, in which characters that a terminal acts on are escape sequences of JSON."""
+    text = json.dumps(value, ensure_ascii=False, indent=indent)
+    return text if text.isprintable() else _UNUSUAL.sub(_escaped, text)
+
+
+def _escaped(found: re.Match[str]) -> str:
+    return found[0] if found[0].isprintable() else json.dumps(found[0])[1:-1]
