@@ -84,7 +84,7 @@ def test_a_pin_replaced_by_another_map_of_the_same_shape(project: Project, tmp_p
     pin_outer(project.root / "tenants", MapShape(MapType.HASH_OF_MAPS, 4, 4, 64), RULES)
     stale = project.run("apply", "--plan", saved)
     assert stale.status == 4
-    assert "tenants: error: what is live is not what it was when the plan was made" in stale.err
+    assert "tenants: error[stale-plan]" in stale.err
     assert project.run("apply", "--yes").status == 0
     assert project.run("plan").status == 0
 
@@ -154,7 +154,7 @@ def test_the_disk_is_full_when_the_plan_is_saved(project: Project, tmp_path: Pat
     )
     done = in_a_mount_namespace(script, "plan", project.spec, "--pin-root", project.root, "--out", saved)
     assert done.status == 1
-    assert f"{saved}: error: can't write the plan: No space left on device" in done.err
+    assert f"{saved}: error[write-failed]" in done.err and "No space left on device" in done.err
     assert "hint: save it elsewhere" in done.err
 
 
@@ -164,9 +164,10 @@ def test_a_folder_takes_no_plan_and_no_snapshot(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "there").mkdir()
-    for verb, option, what in (("plan", "--out", "plan"), ("export", "--snapshot", "snapshot")):
+    for verb, option in (("plan", "--out"), ("export", "--snapshot")):
         done = project.run(verb, option, folder)
-        assert (done.status, f"{folder}: error: can't write the {what}: Is a directory" in done.err) == (1, True)
+        assert done.status == 1
+        assert f"{folder}: error" in done.err and "Is a directory" in done.err
 
 
 def test_a_plan_is_written_to_a_device_and_not_over_it(project: Project, tmp_path: Path) -> None:
@@ -175,7 +176,7 @@ def test_a_plan_is_written_to_a_device_and_not_over_it(project: Project, tmp_pat
     os.mknod(full, 0o600 | stat.S_IFCHR, os.makedev(1, 7))
     done = project.run("plan", "--out", full)
     assert done.status == 1
-    assert f"{full}: error: can't write the plan: No space left on device" in done.err
+    assert f"{full}: error[write-failed]" in done.err and "No space left on device" in done.err
     snapshot = project.run("export", "--snapshot", full)
     assert (snapshot.status, "can't write the snapshot: No space left on device" in snapshot.err) == (1, True)
     assert full.is_char_device()
@@ -266,7 +267,7 @@ def test_the_memory_limit_of_the_cgroup_is_hit_while_staging(project: Project) -
     done = apply_under_a_limit(project, "--allow-overcommit")
     if done.status != -signal.SIGKILL:
         assert done.status == 5, done
-        assert "rules: error: BPF_MAP_CREATE: the kernel has no memory for this map" in done.err
+        assert "rules: error[kernel-refused]: BPF_MAP_CREATE" in done.err
         assert "hint: lower max_entries, or look at the memory limit of the cgroup" in done.err
         assert not project.root.exists()
     project.spec.write_text(SPEC)
