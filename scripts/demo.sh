@@ -113,7 +113,7 @@ prepare() {
         "  router\$   nsenter --net=/run/netns/$router ..." \
         "  client\$   nsenter --net=/run/netns/$client ..."
     if [[ $(stat -f -c %T "$bpffs") != bpf_fs ]]; then
-        expect 0 root mount -t bpf bpf "$bpffs"
+        expect 0 root mount -t bpf -o mode=0700 bpf "$bpffs"
         mounted=yes
     fi
     rm -rf "$pins" # left by a demo that was killed

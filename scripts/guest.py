@@ -137,10 +137,10 @@ def _required(name: str) -> str:
 
 def _tail(folder: Path) -> str:
     """The last lines of the log of the machine and of its console."""
-    said = [
+    lines = [
         line for name in ("log", "console") for line in (folder / name).read_text(errors="replace").splitlines()[-25:]
     ]
-    return "\n".join(said)
+    return "\n".join(lines)
 
 
 def _boot(
@@ -241,8 +241,8 @@ def _virtiofsd(socket: Path, source: Path, cached: str) -> Iterator[None]:
 
 @contextmanager
 def _process(command: list[str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
-    with log.open("ab") as said:
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=said, stderr=said)
+    with log.open("ab") as stream:
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=stream, stderr=stream)
     try:
         yield process
     finally:

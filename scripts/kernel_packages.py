@@ -79,8 +79,8 @@ def get(name: str, *, refresh: bool = False) -> Kernel:
         try:
             _fetch(SUITES[name], folder)
         except (OSError, subprocess.CalledProcessError) as error:
-            said = error.stderr if isinstance(error, subprocess.CalledProcessError) else ""
-            raise FetchError(f"cannot fetch the kernel of {SUITES[name]}: {error}\n{said}") from error
+            output = error.stderr if isinstance(error, subprocess.CalledProcessError) else ""
+            raise FetchError(f"cannot fetch the kernel of {SUITES[name]}: {error}\n{output}") from error
         done.touch()
     release = (folder / "release").read_text().strip()
     tree = folder / release

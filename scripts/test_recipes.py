@@ -66,9 +66,9 @@ def _prepare(work: Path) -> None:
 
 
 def _recipe(tool: str) -> str:
-    found = re.search(rf"^```\w+\n# {tool}\n(.*?)^```$", GUIDE.read_text(), re.MULTILINE | re.DOTALL)
-    assert found is not None, f"the guide has no recipe for {tool}"
-    return found[1]
+    match = re.search(rf"^```\w+\n# {tool}\n(.*?)^```$", GUIDE.read_text(), re.MULTILINE | re.DOTALL)
+    assert match is not None, f"the guide has no recipe for {tool}"
+    return match[1]
 
 
 def _salt(work: Path, venv: Path) -> list[str]:

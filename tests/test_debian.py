@@ -82,8 +82,8 @@ def test_completions_alerts_and_schemas_come_with_it(unpacked: Path) -> None:
 
 def state(host: Host, *names: str) -> list[str]:
     shown = host.run("systemctl", "show", WATCH, *(f"--property={name}" for name in names)).stdout
-    found = dict(line.split("=", 1) for line in shown.splitlines())
-    return [found[name] for name in names]
+    values = dict(line.split("=", 1) for line in shown.splitlines())
+    return [values[name] for name in names]
 
 
 def test_it_is_installed_upgraded_removed_and_purged(package: Path, kernel: Path, tmp_path: Path) -> None:

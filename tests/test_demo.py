@@ -1,4 +1,4 @@
-"""`make demo` as a newcomer runs it: twice, interrupted, and after one that was killed. It leaves nothing behind."""
+"""`make demo`: twice, terminated, and after one that was killed. It leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ PINS = Path("/sys/fs/bpf/edge-demo")
 
 @pytest.fixture
 def environment(kernel: Path, tmp_path: Path) -> dict[str, str]:
-    """The demo's own: its temporary files in `tmp_path`. The ledger of `kernel` finds maps, programs and links."""
+    """The environment of a demo: temporary files are in `tmp_path`. The ledger of `kernel` reports what remains."""
     assert kernel.is_dir()
     return os.environ | {"TMPDIR": str(tmp_path)}
 
 
 def make_demo(environment: dict[str, str]) -> str:
-    """Run `make demo` to its end, as the README says it; gives its output."""
+    """Run `make demo` as the README has it. Gives its output."""
     (shown,) = pages.fences(__file__, "README.md")
     demo, _ = shown.text.splitlines()
     done = subprocess.run(
@@ -44,7 +44,7 @@ def make_demo(environment: dict[str, str]) -> str:
 
 @contextmanager
 def demo_that_has_applied(environment: dict[str, str]) -> Iterator[subprocess.Popen[str]]:
-    """A demo in its middle: maps filled, program attached, packets on their way."""
+    """A running demo, with filled maps and an attached program."""
     command = [REPOSITORY / "scripts" / "demo.sh"]
     with subprocess.Popen(
         command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
@@ -61,11 +61,11 @@ def demo_that_has_applied(environment: dict[str, str]) -> Iterator[subprocess.Po
 
 
 def visible_traces() -> list[str]:
-    """What a user would find of a demo: its pins, network namespaces and interfaces."""
+    """What a demo has left: pins, network namespaces and interfaces."""
     namespaces = subprocess.run(["ip", "netns", "list"], check=True, capture_output=True, text=True).stdout
     links = subprocess.run(["ip", "-brief", "link"], check=True, capture_output=True, text=True).stdout
-    found = [line for line in (namespaces + links).splitlines() if "demo" in line]
-    return found + [str(PINS)] * PINS.exists()
+    traces = [line for line in (namespaces + links).splitlines() if "demo" in line]
+    return traces + [str(PINS)] * PINS.exists()
 
 
 def test_demo_runs_twice(environment: dict[str, str]) -> None:

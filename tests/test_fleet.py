@@ -1,4 +1,4 @@
-"""examples/fleet: one spec, and over it what is a site's and a host's own; the plan says where a value comes from."""
+"""examples/fleet: one spec with overlays of sites and hosts. The plan shows the source of each value."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def layers(host: str) -> tuple[str, ...]:
 
 
 def entries(host: str) -> dict[str, tuple[Any, str]]:
-    """By address: the value, and the file that gives it where that is not the base."""
+    """By address: the value, and the overlay that sets it, or an empty string."""
     document = run("plan", *layers(host), "--against", "empty", "--format", "json").document
     changes = (change for change in document["changes"] if change["kind"] == "entry")
     return {change["address"]: (change["after"], change.get("source", "").split(":")[0]) for change in changes}
@@ -51,9 +51,9 @@ def test_a_later_file_wins_and_the_plan_says_which() -> None:
 
 
 def test_the_text_says_it_too_and_nothing_of_it_without_overlays() -> None:
-    told = run("plan", *layers("edge-3"), "--against", "empty").out
-    assert "        + 10.0.0.0/8      deny  (hosts/edge-3.yaml:2)\n" in told
-    assert "        + 0.0.0.0/0       deny\n" in told
+    shown = run("plan", *layers("edge-3"), "--against", "empty").out
+    assert "        + 10.0.0.0/8      deny  (hosts/edge-3.yaml:2)\n" in shown
+    assert "        + 0.0.0.0/0       deny\n" in shown
     assert "yaml" not in run("plan", "base.yaml", "--against", "empty").out
 
 
@@ -66,8 +66,8 @@ def test_the_guide_shows_what_is_printed() -> None:
 
 def test_a_slot_that_an_overlay_adds_says_so(tmp_path: Path) -> None:
     (tmp_path / "host.yaml").write_text("outer_maps: {tenants: {inner_maps: {9: {max_entries: 7}}}}\n")
-    told = run("plan", "base.yaml", "--overlay", tmp_path / "host.yaml", "--against", "empty").out
-    assert f"    + [9]                 0 entries, max_entries 7  ({tmp_path}/host.yaml:1)\n" in told
+    shown = run("plan", "base.yaml", "--overlay", tmp_path / "host.yaml", "--against", "empty").out
+    assert f"    + [9]                 0 entries, max_entries 7  ({tmp_path}/host.yaml:1)\n" in shown
 
 
 def test_the_order_of_overlays_decides() -> None:

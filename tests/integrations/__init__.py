@@ -1,1 +1,1 @@
-"""What comes with the project for other tools, tried with those tools."""
+"""Tests of the files for other tools, with those tools."""

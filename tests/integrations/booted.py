@@ -1,8 +1,8 @@
-"""A host that a real systemd boots: PID 1 of its own namespaces, with this machine's programs and a bpffs of its own.
+"""A host that a real systemd boots as PID 1, in namespaces, with the programs of this machine and its own bpffs.
 
-Its root is this machine's under an overlay in memory, so that nothing of it reaches the machine; `/etc/systemd/system`
-is empty but for the project's units. What PID 1 could do to the kernel beyond its namespaces (sysctl, modules, the
-clock, uevents) it can't: those files are read-only and those capabilities are dropped.
+Its root is the root of this machine under an overlay in memory, so it changes no file of the machine. In
+`/etc/systemd/system` there are only the units of the project. PID 1 cannot change the kernel outside its namespaces
+(sysctl, modules, the clock, uevents): those files are read-only and those capabilities are dropped.
 """
 
 from __future__ import annotations
@@ -65,12 +65,12 @@ _COMMAND: Final = f"""\
 export PYTHONPATH=/srv/checkout:/srv/packages LD_LIBRARY_PATH=/srv/python/lib
 exec /srv/python/bin/python{sys.version_info[0]}.{sys.version_info[1]} -m provisioner "$@"
 """
-"""What a package puts into /usr/bin; the units hide home folders, where a virtual environment may be."""
+"""The command in /usr/bin, as in a package. The units hide home directories, where a virtual environment may be."""
 
 
 @contextmanager
 def booted(name: str, folder: Path, etc: dict[str, str]) -> Iterator[Host]:
-    """A host with files in /etc, by their paths in it, up for as long as the context is; `folder` is for its use."""
+    """A host that runs as long as the context. `etc` are files in /etc by path, `folder` is its working directory."""
     given, cgroup = folder / "given", _hierarchy() / f"provisioner-{os.getpid()}-{name}"
     (folder / "root").mkdir()
     for path, text in {"provisioner": _COMMAND, "etc/provisioner/.keep": ""}.items():
@@ -99,7 +99,7 @@ def booted(name: str, folder: Path, etc: dict[str, str]) -> Iterator[Host]:
 
 
 def _up(name: str, process: subprocess.Popen[bytes], log: Path) -> Host:
-    """The host once all jobs of its boot are done."""
+    """The host, when all jobs of its boot are done."""
 
     def look() -> Host | None:
         assert process.poll() is None, log.read_text()
@@ -110,11 +110,11 @@ def _up(name: str, process: subprocess.Popen[bytes], log: Path) -> Host:
         done = host.run("systemctl", "is-system-running", "--wait")
         return host if done.stdout.strip() in ("running", "degraded") else None
 
-    return until(look, lambda: f"it does not come up: {log.read_text()}")
+    return until(look, lambda: f"the host does not boot: {log.read_text()}")
 
 
 def _gone(cgroup: Path) -> bool | None:
-    """Remove a cgroup and all below it; None while something in there still dies."""
+    """Remove a cgroup and all below it. None while it still has processes."""
     try:
         for folder, _, _ in os.walk(cgroup, topdown=False):
             os.rmdir(folder)
@@ -130,7 +130,7 @@ def _write(path: Path, text: str) -> None:
 
 
 def _hierarchy() -> Path:
-    """Where this machine has its cgroup2 hierarchy, and this process its place in it."""
+    """The cgroup of this process in the cgroup2 hierarchy of this machine."""
     mounts = [line.split() for line in Path("/proc/self/mounts").read_text().splitlines()]
     mount = next(fields[1] for fields in mounts if fields[2] == "cgroup2")
     place = next(line for line in Path("/proc/self/cgroup").read_text().splitlines() if line.startswith("0::"))

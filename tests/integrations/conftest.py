@@ -1,4 +1,4 @@
-"""A spec and a pin root of its own, as the command line's tests have them."""
+"""A spec and a pin root for each test, from the tests of the command line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Hosts for a test of a fleet: mount and network namespaces, each with a bpffs and an /etc/provisioner of its own."""
+"""Hosts for tests of a fleet: mount and network namespaces, each with its own bpffs and directory of specs."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ mkdir /run/provisioner-tests/etc
 echo ready
 exec cat
 """
-"""`cat` ends when the pipe to it closes, and the host with it."""
+"""`cat` and the host end when the pipe closes."""
 
 FOLDER: Final = "/run/provisioner-tests/etc"
-"""Where a host has its specs."""
+"""The directory of the specs of a host."""
 
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """A host by a process that lives in it."""
+    """A host, by a process in its namespaces."""
 
     name: str
     pid: int
@@ -36,7 +36,7 @@ class Host:
         return subprocess.run([*inside, *words], capture_output=True, text=True)
 
     def path(self, path: str) -> Path:
-        """A file of the host, as it is reached from here."""
+        """The path of a file of the host, outside its namespaces."""
         return Path(f"/proc/{self.pid}/root{path}")
 
     def write(self, name: str, text: str) -> None:
@@ -45,7 +45,7 @@ class Host:
 
 @contextmanager
 def host(name: str) -> Iterator[Host]:
-    """A host that is there for as long as the context is."""
+    """A host that exists as long as the context."""
     process = subprocess.Popen(
         ["unshare", "--mount", "--net", "sh", "-c", _BEGIN], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )

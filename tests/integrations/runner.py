@@ -17,7 +17,7 @@ _EXPRESSION: Final = re.compile(r"\$\{\{ *(.*?) *\}\}")
 
 @dataclass(frozen=True, slots=True)
 class Ran:
-    """How a run of an action ended: its outputs, its job summary, and what the log shows."""
+    """The result of a run of an action: exit status, outputs, job summary and log."""
 
     status: int
     outputs: dict[str, str]
@@ -82,10 +82,12 @@ class _Context:
 
 
 def run(action: Path, folder: Path, temporary: Path, **inputs: str) -> Ran:
-    """Run an action in `folder` with `inputs`, up to its first step that fails."""
+    """Run an action in `folder` with `inputs`, until a step fails."""
     described = yaml.safe_load(action.read_text())
     assert inputs.keys() <= described["inputs"].keys()
-    context = _Context({name: inputs.get(name, one.get("default", "")) for name, one in described["inputs"].items()})
+    context = _Context(
+        {name: inputs.get(name, declared.get("default", "")) for name, declared in described["inputs"].items()}
+    )
     files = {name: temporary / name for name in ("GITHUB_OUTPUT", "GITHUB_STEP_SUMMARY")}
     for file in files.values():
         file.write_text("")
@@ -101,16 +103,19 @@ def run(action: Path, folder: Path, temporary: Path, **inputs: str) -> Ran:
         if done.returncode != 0:
             status = done.returncode
             break
-    outputs = {name: context.first(_EXPRESSION.sub(r"\1", one["value"])) for name, one in described["outputs"].items()}
+    outputs = {
+        name: context.first(_EXPRESSION.sub(r"\1", declared["value"]))
+        for name, declared in described["outputs"].items()
+    }
     return Ran(status, outputs, files["GITHUB_STEP_SUMMARY"].read_text(), log)
 
 
 def run_job(
     job: dict[str, Any], act: Callable[..., Ran], folder: Path, temporary: Path, words: Mapping[str, str]
 ) -> list[Ran]:
-    """Run the steps of a job: this project's action by `act`, what is to be `run` by bash; a checkout is there.
+    """Run the steps of a job: `act` runs this project's action, bash runs scripts, and a checkout exists already.
 
-    Commands are looked for in `temporary` first. Gives how the actions ended.
+    Commands are looked up in `temporary` first. Gives the results of the actions.
     """
     context, ran = _Context({}, words=words), []
     for step in job["steps"]:
@@ -157,14 +162,14 @@ def _step(
 
 def pairs(text: str) -> dict[str, str]:
     """`name=value` lines, and `name<<END ... END`."""
-    found, lines = {}, iter(text.splitlines())
+    values, lines = {}, iter(text.splitlines())
     for line in lines:
         name, sign, rest = re.fullmatch(r"(\w+)(=|<<)(.*)", line).groups()  # type: ignore[union-attr]
         if sign == "=":
-            found[name] = rest
+            values[name] = rest
             continue
         held = []
         while (line := next(lines)) != rest:
             held.append(line)
-        found[name] = "\n".join(held)
-    return found
+        values[name] = "\n".join(held)
+    return values

@@ -1,4 +1,4 @@
-"""The alerts for Prometheus: each one is tried by promtool on series of its cause, and is over metrics that exist."""
+"""The alerts for Prometheus: promtool runs each one on series of its cause, and their metrics exist."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ OF_PROMETHEUS: Final = {"up"}
 
 
 def promtool(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    """Prometheus' command from the PATH, or the one that `make setup` fetches."""
+    """Run promtool from the PATH, or the one that `make setup` installs."""
     path = f"{os.environ['PATH']}:{ROOT / 'build' / 'tools'}"
     command = ["sh", "-c", 'exec promtool "$@"', "promtool", *words]
     return subprocess.run(command, cwd=cwd, env=os.environ | {"PATH": path}, capture_output=True, text=True)
@@ -45,7 +45,7 @@ def test_each_alert_has_a_case_in_which_it_fires_and_one_in_which_it_does_not() 
 
 
 def test_a_rule_that_never_fires_fails_its_cases(tmp_path: Path) -> None:
-    """Each rule, made to never fire, is missed by a case."""
+    """The cases detect each rule that is changed so that it never fires."""
     cases = (FOLDER / "alerts.test.yml").read_text()
     for rule in RULES:
         name, text = rule["alert"], (FOLDER / "alerts.yml").read_text()

@@ -50,18 +50,18 @@ Task = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Played:
-    """How a play ended: Ansible's counts by host, and all that it said."""
+    """The result of a play: exit status, counts of Ansible by host, and all output."""
 
     status: int
     recap: dict[str, dict[str, int]]
-    said: str
+    output: str
 
     def hosts(self, count: str) -> set[str]:
         return {name for name, counts in self.recap.items() if counts[count]}
 
 
 class Fleet:
-    """Hosts, and Ansible beside them."""
+    """Hosts, and Ansible on their controller."""
 
     def __init__(self, folder: Path, hosts: dict[str, Host]) -> None:
         self.folder = folder
@@ -69,10 +69,10 @@ class Fleet:
         collections = folder / "ansible_collections" / "bpf"
         collections.mkdir(parents=True)
         (collections / "provisioner").symlink_to(COLLECTION)
-        inventory = {name: {"ansible_host": str(one.pid)} for name, one in hosts.items()}
+        inventory = {name: {"ansible_host": str(host.pid)} for name, host in hosts.items()}
         variables = {
             "ansible_connection": "namespace",
-            "ansible_user": "root",  # so that `become` has nothing to do
+            "ansible_user": "root",  # `become` has nothing to do then
             "ansible_python_interpreter": sys.executable,
             "ansible_remote_tmp": f"{FOLDER}/ansible",
         }
@@ -122,7 +122,9 @@ class Fleet:
         """By the address of an inner map: its entries, in the project of files in DEST."""
         shown = self.hosts[name].run(COMMAND, "show", "--format", "json", "--full", *words)
         inner_maps = [inner for live in json.loads(shown.stdout)["maps"] for inner in live["inner_maps"]]
-        return {inner["address"]: {str(one["key"]): one["value"] for one in inner["entries"]} for inner in inner_maps}
+        return {
+            inner["address"]: {str(entry["key"]): entry["value"] for entry in inner["entries"]} for inner in inner_maps
+        }
 
     def has_pins(self, name: str) -> bool:
         return self.hosts[name].path("/sys/fs/bpf/edge").exists()
@@ -144,7 +146,7 @@ def claim(*that: str) -> Task:
 
 
 def check_and_run(expected: str, state: str = "present") -> list[Task]:
-    """Check mode and the run after it say the same: as the run still finds it to do, check has not done it."""
+    """Check mode and the run after it report the same, which shows that check mode changes nothing."""
     return [
         maps(state, check_mode=True, register="check"),
         maps(state, register="run"),
@@ -160,7 +162,7 @@ def fleet(kernel: Path, tmp_path: Path) -> Iterator[Fleet]:  # noqa: ARG001 (its
 
 
 def test_check_mode_says_what_a_run_does(fleet: Fleet) -> None:
-    """From nothing to the maps, through a change that only one host has, and back to nothing."""
+    """Create the maps, change one host only, and destroy all."""
     played = fleet.play(
         [
             spec(SPEC),
@@ -177,12 +179,12 @@ def test_check_mode_says_what_a_run_does(fleet: Fleet) -> None:
             *check_and_run("false", "absent"),
         ]
     )
-    assert (played.status, played.hosts("ok")) == (0, set(fleet.hosts)), played.said
+    assert (played.status, played.hosts("ok")) == (0, set(fleet.hosts)), played.output
     assert not any(fleet.live(name)["exists"] for name in fleet.hosts)
 
 
 def test_a_file_with_the_name_of_an_option_is_a_file(fleet: Fleet) -> None:
-    """Files of these names do not exist here: as options they would do something else than fail as files."""
+    """Files of these names do not exist, so the errors name them. As options they would not fail as files."""
     given = {"files": ["--help"], "overlays": ["--force"], "executable": COMMAND}
     kept = {"register": "refused", "ignore_errors": True}
     places = claim("refused.errors | map(attribute='file') | sort == ['--force', '--help']")
@@ -190,7 +192,7 @@ def test_a_file_with_the_name_of_an_option_is_a_file(fleet: Fleet) -> None:
     for module in ("maps", "maps_facts"):
         tasks += [{"name": module, f"bpf.provisioner.{module}": given} | kept, places]
     played = fleet.play(tasks, "--limit", "edge-1")
-    assert played.status == 0, played.said
+    assert played.status == 0, played.output
 
 
 TABLE: Final = SPEC.replace("{entries: {1: 10}}", "{entries: {from: acl.csv, key: key, value: value}}", 1)
@@ -203,13 +205,13 @@ def carried(**given: Any) -> Task:
 
 
 def both(task: Task, expected: str) -> list[Task]:
-    """A task in check mode and run: both say the same, as the run still has all of it to do."""
+    """A task in check mode and then in a run: both report the same."""
     claims = claim(f"check.changed == ({expected})", f"run.changed == ({expected})")
     return [task | {"check_mode": True, "register": "check"}, task | {"register": "run"}, claims]
 
 
 def test_check_mode_plans_with_the_files_of_the_controller(fleet: Fleet) -> None:
-    """A spec, an overlay of each host and a table, all of them on the controller alone."""
+    """A spec, an overlay for each host and a table, which are only on the controller."""
     of_controller(fleet, {"fleet/base.yaml": TABLE, "fleet/acl.csv": "key,value\n1,10\n"})
     for number, name in enumerate(fleet.hosts, start=20):
         overlay = f"outer_maps: {{tenants: {{inner_maps: {{2: {{entries: {{1: {number}}}}}}}}}}}"
@@ -219,17 +221,17 @@ def test_check_mode_plans_with_the_files_of_the_controller(fleet: Fleet) -> None
     there = {"name": "there", "ansible.builtin.stat": {"path": DEST}, "register": "there"}
 
     checked = fleet.play([task, there, claim("not there.stat.exists")], "--check")
-    assert (checked.status, checked.hosts("changed")) == (0, set(fleet.hosts)), checked.said
+    assert (checked.status, checked.hosts("changed")) == (0, set(fleet.hosts)), checked.output
     assert not any(fleet.has_pins(name) for name in fleet.hosts)
     played = fleet.play([*both(task, "true"), *both(task, "false")])
-    assert played.status == 0, played.said
+    assert played.status == 0, played.output
     values = [fleet.entries(name, f"--overlay={DEST}/{name}.yaml", f"{DEST}/base.yaml") for name in fleet.hosts]
     assert [shown["tenants[2]"] for shown in values] == [{"1": 20}, {"1": 21}, {"1": 22}]
     assert fleet.hosts["edge-1"].path(f"{DEST}/base.yaml").stat().st_mode & 0o777 == 0o600
 
     of_controller(fleet, {"fleet/acl.csv": "key,value\n1,11\n", "fleet/edge-3.yaml": "{}"})
     diffed = fleet.play(both(task, "true"), "--diff")
-    assert diffed.status == 0 and "+tenants[1][1]: 11" in diffed.said, diffed.said
+    assert diffed.status == 0 and "+tenants[1][1]: 11" in diffed.output, diffed.output
     gone = carried(**files, data_src=["fleet/acl.csv"], state="absent")
     assert fleet.play([*both(gone, "true"), *both(gone, "false")]).status == 0
 
@@ -261,7 +263,7 @@ def test_files_that_are_invalid_or_refused_are_not_installed(fleet: Fleet) -> No
             tasks += [claim("failed is failed", "not failed.changed", f"'{place}' in failed.msg")]
     tasks += both(carried(src=["comment/base.yaml"]), "false")
     played = fleet.play(tasks, "--limit", "edge-1")
-    assert played.status == 0, played.said
+    assert played.status == 0, played.output
     assert fleet.hosts["edge-1"].path(f"{DEST}/base.yaml").read_text() == f"# a comment\n{first}"
 
 
@@ -273,7 +275,7 @@ def test_a_directory_of_the_controller_is_mirrored(fleet: Fleet) -> None:
     of_controller(fleet, {f"two/{name}": text for name, text in base.items()})
     tasks = both(carried(src=["one/edge"]), "true") + both(carried(src=["two/edge/"]), "true")
     played = fleet.play(tasks + both(carried(src=["two/edge"]), "false"), "--limit", "edge-1")
-    assert played.status == 0, played.said
+    assert played.status == 0, played.output
     installed = fleet.hosts["edge-1"].path(f"{DEST}/edge")
     assert sorted(path.name for path in installed.rglob("*.*")) == ["acl.csv", "base.yaml"]
 
@@ -284,7 +286,7 @@ def test_a_spec_in_the_playbook_as_text_and_as_a_mapping(fleet: Fleet) -> None:
     only_the_file = claim("run.changes == []", "run.files_changed == ['edge.yaml']")
     tasks = [*both(text, "true"), *both(text, "false"), *both(mapping, "true"), only_the_file]
     played = fleet.play(tasks, "--limit", "edge-1")
-    assert played.status == 0, played.said
+    assert played.status == 0, played.output
 
 
 def test_files_that_do_not_go_together_are_refused(fleet: Fleet) -> None:
@@ -303,7 +305,7 @@ def test_files_that_do_not_go_together_are_refused(fleet: Fleet) -> None:
         kept = {"register": "failed", "ignore_errors": True}
         tasks += [carried(**given) | kept, claim("failed is failed", f"'{message}' in failed.msg")]
     played = fleet.play(tasks, "--limit", "edge-1")
-    assert played.status == 0 and "Traceback" not in played.said, played.said
+    assert played.status == 0 and "Traceback" not in played.output, played.output
     assert not fleet.has_pins("edge-1")
 
 
@@ -327,7 +329,7 @@ def test_facts_of_one_address_and_without_entries(fleet: Fleet) -> None:
         ],
         *("--limit", "edge-1"),
     )
-    assert played.status == 0, played.said
+    assert played.status == 0, played.output
 
 
 def test_a_rolling_change_stops_at_the_host_that_fails(fleet: Fleet) -> None:
@@ -337,7 +339,7 @@ def test_a_rolling_change_stops_at_the_host_that_fails(fleet: Fleet) -> None:
     first = fleet.play([maps()], **rolling)
     assert first.status != 0
     assert (first.hosts("changed"), first.hosts("failed")) == ({"edge-1"}, {"edge-2"})
-    assert f"{SPEC_FILE}:9:" in first.said and "ten" in first.said
+    assert f"{SPEC_FILE}:9:" in first.output and "ten" in first.output
     assert not fleet.live("edge-3")["exists"], "the next hosts wait for it"
     fleet.write(SPEC, "edge-2")
     again = fleet.play([maps()], **rolling)
@@ -345,7 +347,7 @@ def test_a_rolling_change_stops_at_the_host_that_fails(fleet: Fleet) -> None:
 
 
 def test_the_play_of_the_guide(fleet: Fleet) -> None:
-    """Host by host, each with its own overlay; the last one does not begin when the one before it fails."""
+    """Host by host, each with its own overlay. The last host does not start if the one before it fails."""
     (play,) = pages.fences(__file__, "roll-out.md")
     book = play.text.replace("/etc/provisioner", FOLDER)
     overlay = "outer_maps: {tenants: {inner_maps: {1: {entries: {1: WEIGHT}}}}}"
@@ -354,11 +356,11 @@ def test_the_play_of_the_guide(fleet: Fleet) -> None:
         fleet.write(overlay.replace("WEIGHT", str(number)), name, file=f"{name}.yaml")
     fleet.write(overlay.replace("WEIGHT", "ten"), "edge-2", file="edge-2.yaml")
     first = fleet.run(book)
-    assert (first.hosts("changed"), first.hosts("failed")) == ({"edge-1"}, {"edge-2"}), first.said
-    assert f"{FOLDER}/edge-2.yaml:1:" in first.said
+    assert (first.hosts("changed"), first.hosts("failed")) == ({"edge-1"}, {"edge-2"}), first.output
+    assert f"{FOLDER}/edge-2.yaml:1:" in first.output
     fleet.write(overlay.replace("WEIGHT", "21"), "edge-2", file="edge-2.yaml")
     again = fleet.run(book)
-    assert (again.status, again.hosts("changed")) == (0, {"edge-2", "edge-3"}), again.said
+    assert (again.status, again.hosts("changed")) == (0, {"edge-2", "edge-3"}), again.output
     fleet.write(SPEC)
     for number, name in enumerate(fleet.hosts, start=20):
         assert fleet.live(name)["maps"][0]["inner_maps"][0]["entries"][0]["value"] == number
@@ -366,7 +368,7 @@ def test_the_play_of_the_guide(fleet: Fleet) -> None:
 
 def test_diff_refusals_and_drift(fleet: Fleet) -> None:
     fleet.write(SPEC)
-    first = fleet.play([maps()], "--diff", "--limit", "edge-1").said
+    first = fleet.play([maps()], "--diff", "--limit", "edge-1").output
     assert "+tenants[1][1]: 10\n" in first and "(sensitive)" in first and "4242" not in first
     refused = {"ignore_errors": True, "register": "refused"}
     claims = claim(
@@ -379,7 +381,7 @@ def test_diff_refusals_and_drift(fleet: Fleet) -> None:
         [
             spec(SPEC.replace("1: 10", "1: 11") + PROTECTED, diff=False),
             maps(),
-            # What a rule refuses fails in check mode as well, and leaves all as it is.
+            # What a rule refuses fails in check mode too, and changes nothing.
             maps("absent", check_mode=True, **refused),
             claims,
             maps("absent", **refused),
@@ -392,8 +394,8 @@ def test_diff_refusals_and_drift(fleet: Fleet) -> None:
         ],
         *("--diff", "--limit", "edge-1"),
     )
-    assert then.status == 0, then.said
-    assert "-tenants[1][1]: 10\n" in then.said and "+tenants[1][1]: 11\n" in then.said
+    assert then.status == 0, then.output
+    assert "-tenants[1][1]: 10\n" in then.output and "+tenants[1][1]: 11\n" in then.output
 
 
 def test_the_documentation_is_what_ansible_reads(tmp_path: Path) -> None:
@@ -402,10 +404,10 @@ def test_the_documentation_is_what_ansible_reads(tmp_path: Path) -> None:
     environment = os.environ | {"ANSIBLE_HOME": str(tmp_path), "ANSIBLE_COLLECTIONS_PATH": str(tmp_path)}
     ask = [str(BIN / "ansible-doc"), "--json", "bpf.provisioner.maps", "bpf.provisioner.maps_facts"]
     done = subprocess.run(ask, env=environment, capture_output=True, text=True, check=True)
-    for name, told in json.loads(done.stdout).items():
-        for task in yaml.safe_load(told["examples"]):
+    for name, described in json.loads(done.stdout).items():
+        for task in yaml.safe_load(described["examples"]):
             given = task.get(name, {})
-            assert set(given) <= set(told["doc"]["options"])
+            assert set(given) <= set(described["doc"]["options"])
 
 
 def test_the_collection_builds_and_its_yaml_is_tidy(tmp_path: Path) -> None:
@@ -415,6 +417,6 @@ def test_the_collection_builds_and_its_yaml_is_tidy(tmp_path: Path) -> None:
 
     with tarfile.open(tmp_path / f"bpf-provisioner-{provisioner.__version__}.tar.gz") as built:
         unit = built.extractfile("roles/provisioner/files/provisioner-watch@.service")
-        assert unit is not None and b"ExecStart=" in unit.read(), "a file in there, a link in the tree"
+        assert unit is not None and b"ExecStart=" in unit.read(), "a file in the archive, a link in the tree"
     rules = "{extends: default, rules: {line-length: {max: 120}, truthy: {check-keys: false}}}"
     subprocess.run([str(BIN / "yamllint"), "--strict", "-d", rules, str(COLLECTION)], check=True)

@@ -1,4 +1,4 @@
-"""The systemd units under a systemd that boots a host with them: started, stopped, reloaded, killed."""
+"""The systemd units on a host that systemd boots: started, stopped, reloaded, killed."""
 
 from __future__ import annotations
 
@@ -39,41 +39,41 @@ ExecStart=/usr/bin/test -e {PIN}
 [Install]
 WantedBy=multi-user.target
 """
-"""What is ordered after the network, as data planes are."""
+"""A service after the network, as data planes are."""
 
 
 pytestmark = pytest.mark.usefixtures("kernel")  # its ledger
 
 
 def enabled(*units: str) -> dict[str, str]:
-    """What `systemctl enable` of instances of our units would link, as drop-ins do it."""
+    """Enable instances of the units, by a drop-in instead of the links of `systemctl enable`."""
     wants = "\n".join(f"Wants={unit}" for unit in units)
     return {"systemd/system/multi-user.target.d/test.conf": f"[Unit]\n{wants}\n"}
 
 
 def systemctl(host: Host, *words: str) -> str:
     done = host.run("systemctl", *words)
-    told = host.run("journalctl", "--output=cat", "--lines=40").stdout
-    assert done.returncode == 0, done.stderr + told
+    log = host.run("journalctl", "--output=cat", "--lines=40").stdout
+    assert done.returncode == 0, done.stderr + log
     return done.stdout
 
 
-def told(host: Host, unit: str, *names: str) -> list[str]:
+def properties(host: Host, unit: str, *names: str) -> list[str]:
     """Properties of a unit."""
     shown = systemctl(host, "show", unit, *(f"--property={name}" for name in names))
-    found = dict(line.split("=", 1) for line in shown.splitlines())
-    return [found[name] for name in names]
+    values = dict(line.split("=", 1) for line in shown.splitlines())
+    return [values[name] for name in names]
 
 
 def entries(host: Host) -> dict[str, int]:
-    """What is live in the first inner map; empty where there is none."""
+    """The live entries of the first inner map, if there is one."""
     done = host.run("provisioner", "show", SPEC_FILE, "--format", "json")
     slots = json.loads(done.stdout)["maps"][0].get("inner_maps", ())
-    return {str(one["key"]): one["value"] for slot in slots for one in slot["entries"]}
+    return {str(entry["key"]): entry["value"] for slot in slots for entry in slot["entries"]}
 
 
 def audited(host: Host) -> list[dict[str, Any]]:
-    """The journal's lines of applies, as what they tell."""
+    """The audit lines of the journal, as their fields."""
     shown = host.run("journalctl", "--output=json", "PROVISIONER_PROJECT=edge").stdout
     return [json.loads(line) for line in shown.splitlines()]
 
@@ -83,7 +83,7 @@ def eventually(look: Callable[[], bool], host: Host) -> None:
 
 
 def write(host: Host, text: str) -> None:
-    """Replace the spec by a rename from another folder: a path unit sees one change."""
+    """Replace the spec by a rename from another directory: a path unit sees one change."""
     host.path("/etc/provisioner/new").write_text(text)
     assert host.run("mv", "/etc/provisioner/new", SPEC_FILE).returncode == 0
 
@@ -93,7 +93,7 @@ def test_maps_are_back_at_boot_before_the_network_is_up_and_stopping_leaves_them
         "provisioner-restore@edge.service", "dataplane.service"
     )
     with booted("restore", tmp_path, SPECS | units) as host:
-        assert told(host, "dataplane.service", "ActiveState", "Result") == ["active", "success"]
+        assert properties(host, "dataplane.service", "ActiveState", "Result") == ["active", "success"]
         assert systemctl(host, "is-system-running").strip() == "running"
         assert entries(host) == {"1": 10}
         (line,) = audited(host)
@@ -116,9 +116,9 @@ def test_the_watch_is_ready_when_the_maps_are_reloads_and_stops_without_a_trace(
         eventually(lambda: entries(host) == {"1": 11}, host)
         write(host, "nothing: sound")
         systemctl(host, "reload", "provisioner-watch@edge.service")
-        eventually(lambda: "the files cannot be used" in told(host, "provisioner-watch@edge", "StatusText")[0], host)
+        eventually(lambda: "the spec is invalid" in properties(host, "provisioner-watch@edge", "StatusText")[0], host)
         systemctl(host, "stop", "provisioner-watch@edge.service")
-        state = told(host, "provisioner-watch@edge.service", "ActiveState", "Result", "NRestarts")
+        state = properties(host, "provisioner-watch@edge.service", "ActiveState", "Result", "NRestarts")
         assert state == ["inactive", "success", "0"]
         write(host, SPEC)
         assert entries(host) == {"1": 11}
@@ -146,11 +146,11 @@ def test_a_watch_that_hangs_is_killed_and_started_again_and_one_that_lives_is_no
         unit = "provisioner-watch@edge.service"
         systemctl(host, "start", unit)
 
-        begun = told(host, unit, "WatchdogTimestampMonotonic")
-        eventually(lambda: told(host, unit, "WatchdogTimestampMonotonic") != begun, host)
-        assert told(host, unit, "NRestarts") == ["0"]
+        begun = properties(host, unit, "WatchdogTimestampMonotonic")
+        eventually(lambda: properties(host, unit, "WatchdogTimestampMonotonic") != begun, host)
+        assert properties(host, unit, "NRestarts") == ["0"]
         systemctl(host, "kill", "--kill-whom=main", "--signal=SIGSTOP", unit)
-        eventually(lambda: told(host, unit, "NRestarts", "ActiveState") == ["1", "active"], host)
+        eventually(lambda: properties(host, unit, "NRestarts", "ActiveState") == ["1", "active"], host)
         assert entries(host) == {"1": 10}
         assert "watchdog" in host.run("journalctl", "--output=cat", f"--unit={unit}").stdout.lower()
 
@@ -170,7 +170,7 @@ def test_a_host_without_a_watch_applies_when_files_change_or_time_passes(tmp_pat
 
 
 def test_the_ansible_role_prepares_a_host_and_starts_its_service(tmp_path: Path, wheel: Path) -> None:
-    """Twice: the second time there is nothing to do. What the wheel depends on is lent from here."""
+    """Twice: the second run changes nothing. The dependencies of the wheel come from this environment."""
     lent = "[Service]\nEnvironment=PYTHONPATH=/srv/packages LD_LIBRARY_PATH=/srv/python/lib\n"
     files = {"systemd/system/provisioner-watch@.service.d/test.conf": lent}
     python = f"/srv/python/bin/{Path(sys.executable).resolve().name}"
@@ -191,12 +191,15 @@ def test_the_ansible_role_prepares_a_host_and_starts_its_service(tmp_path: Path,
         host.path(f"{FOLDER}/{wheel.name}").write_bytes(wheel.read_bytes())
         fleet = Fleet(tmp_path, {"edge-1": host})
         first = fleet.play(role, vars=variables)
-        assert (first.status, first.recap["edge-1"]["changed"]) == (0, 6), first.said
-        assert told(host, "provisioner-watch@edge.service", "ActiveState", "UnitFileState") == ["active", "enabled"]
+        assert (first.status, first.recap["edge-1"]["changed"]) == (0, 6), first.output
+        assert properties(host, "provisioner-watch@edge.service", "ActiveState", "UnitFileState") == [
+            "active",
+            "enabled",
+        ]
         assert host.run("findmnt", "--types", "bpf", "/sys/fs/bpf").returncode == 0
         assert host.run("test", "-e", PIN).returncode == 0
         again = fleet.play(role, vars=variables)
-        assert (again.status, again.recap["edge-1"]["changed"]) == (0, 0), again.said
+        assert (again.status, again.recap["edge-1"]["changed"]) == (0, 0), again.output
         for source in (None, "bpf-provisioner"):
             named = fleet.play(role, vars=variables | {"provisioner_source": source})
-            assert named.hosts("failed") == {"edge-1"} and "provisioner_source" in named.said
+            assert named.hosts("failed") == {"edge-1"} and "provisioner_source" in named.output

@@ -1,4 +1,4 @@
-"""The GitHub Action: its steps run as a runner runs them, on the examples."""
+"""The GitHub action: a small runner runs its steps on the examples."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def act(folder: Path, **inputs: str) -> runner.Ran:
 
 
 def test_it_installs_itself_and_validates(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    # What it depends on, and what builds it, are lent from here; pip reads this variable upside down.
+    # Its dependencies and build tools come from this environment. pip inverts this variable.
     monkeypatch.setenv("PYTHONPATH", str(Path(pytest.__file__).parents[1]))
     monkeypatch.setenv("PIP_NO_BUILD_ISOLATION", "0")
     ran = act(tmp_path, executable="", verb="validate", files=EXAMPLE)
@@ -79,7 +79,7 @@ def test_lines_may_be_indented_and_end_with_crlf(tmp_path: Path) -> None:
 
 
 def test_a_file_with_the_name_of_an_option_is_a_file(project: Project) -> None:
-    """Files and overlays of the names of options that would change what is done."""
+    """Also if the option of this name would change the result."""
     folder, root = project.spec.parent, f"--pin-root={project.root}"
     (folder / "--help").write_text(project.spec.read_text())
     (folder / "--force").write_text("outer_maps: {tenants: {inner_maps: {}}}\n")
@@ -100,7 +100,7 @@ HOSTILE = "::stop-commands::x\n  ::add-path::/evil\n##[add-mask]x\n::error file=
     ],
 )
 def test_workflow_commands_in_files_are_not_executed(tmp_path: Path, verb: str, own: str) -> None:
-    """Neither those in rows of a table, which messages quote, nor those in names of files."""
+    """In rows of a table, which messages quote, and in names of files."""
     (tmp_path / "rows.csv").write_text("\n".join(["key,value", *HOSTILE.splitlines()]) + "\n")
     table = "{from: rows.csv, key: key, value: value}"
     map_ = f"{{type: hash, key: u32, value: u32, max_entries: 9, entries: {table}}}"
@@ -148,7 +148,7 @@ def test_apply_does_the_plan_that_it_shows(project: Project) -> None:
 
 @pytest.mark.parametrize("refused", [False, True])
 def test_the_workflow_of_the_guide(system_bpffs: Path, tmp_path: Path, refused: bool) -> None:
-    """Its steps in a checkout that holds what it names. `gh` is a script that records its arguments."""
+    """Run it in a checkout with the files that it names. `gh` is a script that records its arguments."""
     assert system_bpffs.is_dir()
     (guide,) = pages.fences(__file__, "gitops.md")
     (tmp_path / "workflow.yml").write_text(guide.text)
@@ -175,14 +175,14 @@ def test_the_workflow_of_the_guide(system_bpffs: Path, tmp_path: Path, refused: 
         spec.write_text(limited.replace("1: {entries: {1: 10, 2: 20}}", ""))
     assert run("export", "--snapshot", snapshot, spec).status == 0
     (tmp_path / "gh").write_text(
-        f'#!/bin/sh\nprintf "%s\\n" "$GH_TOKEN" "$@" > {tmp_path}/said\ncat "$7" > {tmp_path}/body\n'
+        f'#!/bin/sh\nprintf "%s\\n" "$GH_TOKEN" "$@" > {tmp_path}/arguments\ncat "$7" > {tmp_path}/body\n'
     )
     (tmp_path / "gh").chmod(0o755)
     words = {"github.token": "a-token", "github.event.number": "12"}
     ran = runner.run_job(yaml.safe_load(guide.text)["jobs"]["plan"], act, checkout, tmp_path, words)
-    assert [one.status for one in ran] == [0, 4 if refused else 0]
-    said = (tmp_path / "said").read_text().splitlines()
-    assert said[:-1] == ["a-token", "pr", "comment", "12", "--edit-last", "--create-if-none", "--body-file"]
+    assert [each.status for each in ran] == [0, 4 if refused else 0]
+    arguments = (tmp_path / "arguments").read_text().splitlines()
+    assert arguments[:-1] == ["a-token", "pr", "comment", "12", "--edit-last", "--create-if-none", "--body-file"]
     body = (tmp_path / "body").read_text()
     assert ("--approve-deletes" if refused else "Inner maps: 3 to create. Entries: 4 to insert.") in body
 

@@ -1,4 +1,4 @@
-"""The GitLab CI template: each job's script run as a runner runs it, on the examples."""
+"""The GitLab CI template: bash runs the scripts of its jobs on the examples."""
 
 from __future__ import annotations
 
@@ -20,24 +20,24 @@ EXAMPLE: Final = str(ROOT / "examples" / "standalone.yaml")
 
 
 def job(name: str) -> dict[str, Any]:
-    """A job with what it extends; its mappings are merged, as GitLab does it."""
-    one: dict[str, Any] = yaml.safe_load(TEMPLATE.read_text())[name]
-    if "extends" not in one:
-        return one
-    base = job(one["extends"])
-    return base | one | {"variables": base.get("variables", {}) | one.get("variables", {})}
+    """A job with the job that it extends. Mappings are merged, as in GitLab."""
+    described: dict[str, Any] = yaml.safe_load(TEMPLATE.read_text())[name]
+    if "extends" not in described:
+        return described
+    base = job(described["extends"])
+    return base | described | {"variables": base.get("variables", {}) | described.get("variables", {})}
 
 
 def play(
     name: str, folder: Path, path: str = f"{BIN}:{os.environ['PATH']}", **variables: str
 ) -> subprocess.CompletedProcess[str]:
-    """`before_script` and `script` in one shell; the provisioner is in `path`."""
-    one = job(name)
-    lines = ["set -eo pipefail", *one["before_script"], *one["script"]]
+    """Run `before_script` and `script` in one shell, with the provisioner in `path`."""
+    described = job(name)
+    lines = ["set -eo pipefail", *described["before_script"], *described["script"]]
     return subprocess.run(
         ["bash", "-c", "\n".join(lines)],
         cwd=folder,
-        env=os.environ | {"PATH": path} | one["variables"] | variables,
+        env=os.environ | {"PATH": path} | described["variables"] | variables,
         capture_output=True,
         text=True,
         stdin=subprocess.DEVNULL,
@@ -99,7 +99,7 @@ def test_a_file_with_the_name_of_an_option_is_a_file(project: Project) -> None:
 
 @pytest.mark.parametrize("name", [".provisioner-validate", ".provisioner-plan", ".provisioner-apply"])
 def test_nothing_is_installed_by_name(tmp_path: Path, name: str) -> None:
-    """Anyone may register a name at an index: without a source the command must be there."""
+    """Anybody may register a name at an index, so the command must exist if no source is set."""
     without = play(name, tmp_path, "/usr/bin:/bin", PROVISIONER_FILES=EXAMPLE)
     assert without.returncode == 1
     assert "set PROVISIONER_SOURCE" in without.stderr

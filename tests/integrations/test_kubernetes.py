@@ -44,12 +44,12 @@ def containers(build: list[Document]) -> Iterator[Document]:
 
 
 def container(build: list[Document], name: str) -> Document:
-    (found,) = (each for each in containers(build) if each["name"] == name)
-    return found
+    (described,) = (each for each in containers(build) if each["name"] == name)
+    return described
 
 
 def script(build: list[Document], name: str) -> str:
-    """What a container runs with `sh -ec`."""
+    """The script that a container runs with `sh -ec`."""
     described = container(build, name)
     assert described["command"] == ["sh", "-ec"]
     (text,) = described["args"]
@@ -108,7 +108,7 @@ def test_the_provisioner_sees_a_bpffs_that_is_mounted_later(build: list[Document
 def test_the_watch_starts_only_after_an_apply_that_succeeded(
     build: list[Document], refused: bool, tmp_path: Path
 ) -> None:
-    """Else a rollout would go on with a spec that is invalid or refused."""
+    """Otherwise a rollout continues with a spec that is invalid or refused."""
     record = f'#!/bin/sh\nprintf "%s\\n" "$*" >>{tmp_path}/calls\nexit {4 if refused else 0}\n'
     (tmp_path / "provisioner").write_text(record)
     (tmp_path / "provisioner").chmod(0o755)

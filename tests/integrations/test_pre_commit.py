@@ -1,4 +1,4 @@
-"""The pre-commit hooks, run by pre-commit itself in a repository of their users."""
+"""The pre-commit hooks: pre-commit runs them in the repository of a user."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def git(folder: Path, *words: str) -> str:
 
 @pytest.fixture(scope="module")
 def hooks(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """This checkout as a repository at a tag, as users name it; with what is not committed yet."""
+    """This checkout as a repository with a tag. It has uncommitted files too."""
     folder = tmp_path_factory.mktemp("hooks")
     for name in git(ROOT, "ls-files", "--cached", "--others", "--exclude-standard").splitlines():
         source, target = ROOT / name, folder / name
@@ -46,14 +46,14 @@ def hooks(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 class Repository:
-    """A user's repository, with the hooks in its configuration."""
+    """The repository of a user, with the hooks in its configuration."""
 
     def __init__(self, folder: Path, hooks: Path, cache: Path) -> None:
         self.folder = folder
         self._environment = os.environ | {
             "PRE_COMMIT_HOME": str(cache),
-            # What the project depends on, and what builds it, is lent from here, so that no index is asked again; pip
-            # reads this variable upside down.
+            # The dependencies and build tools of the project come from this environment, not from an index. pip inverts
+            # this variable.
             "PIP_NO_BUILD_ISOLATION": "0",
             "PYTHONPATH": sysconfig.get_path("purelib"),
         }
@@ -66,7 +66,7 @@ class Repository:
         path.write_text(text)
 
     def commit(self) -> tuple[int, str]:
-        """What pre-commit says of what would be committed."""
+        """The exit status and the output of pre-commit for all changes."""
         git(self.folder, "add", "--all")
         done = subprocess.run(
             [sys.executable, "-m", "pre_commit", "run", "--color=never"],
@@ -84,17 +84,17 @@ def test_changed_specs_are_validated(hooks: Path, tmp_path: Path, tmp_path_facto
     repository.write("specs/two.yaml", SPEC)
     repository.write("fleet/base.yaml", SPEC)
     repository.write("fleet/hosts/edge-1.yaml", HOST)
-    status, said = repository.commit()
-    assert status == 0, said
+    status, output = repository.commit()
+    assert status == 0, output
     git(tmp_path, "commit", "--quiet", "--message", "sound", "--no-verify")
 
     repository.write("specs/two.yaml", SPEC.replace("vlan: 4094", "vlan: 70000"))
     repository.write("fleet/hosts/edge-1.yaml", HOST.replace("9:", "nine:"))
-    status, said = repository.commit()
+    status, output = repository.commit()
     assert status == 1
-    assert "specs/two.yaml:38:" in said and "70000" in said
-    assert "fleet/hosts/edge-1.yaml:1:" in said and "nine" in said
-    assert "one.yaml" not in said
+    assert "specs/two.yaml:38:" in output and "70000" in output
+    assert "fleet/hosts/edge-1.yaml:1:" in output and "nine" in output
+    assert "one.yaml" not in output
 
 
 def test_a_file_with_the_name_of_an_option_is_a_file(
@@ -104,8 +104,8 @@ def test_a_file_with_the_name_of_an_option_is_a_file(
     config = tmp_path / ".pre-commit-config.yaml"
     config.write_text(config.read_text().replace("^specs/", "^--"))
     repository.write("--help.yaml", SPEC.replace("vlan: 4094", "vlan: 70000"))
-    status, said = repository.commit()
-    assert status == 1 and "--help.yaml:38:" in said
+    status, output = repository.commit()
+    assert status == 1 and "--help.yaml:38:" in output
 
 
 def test_pre_commit_takes_the_manifest() -> None:

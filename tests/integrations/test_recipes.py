@@ -1,4 +1,4 @@
-"""The recipes for Salt and Puppet: the commands that the guide shows, guard and command, as those tools run them."""
+"""The recipes for Salt and Puppet: the guard and the command of each in the guide."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SALT, PUPPET = (block.text for block in pages.fences(__file__, "gitops.md"))
 
 
 def salt() -> tuple[str, str]:
-    """Guard and command."""
+    """The guard and the command."""
     state = {key: value for one in yaml.safe_load(SALT)["provisioner-edge"]["cmd.run"] for key, value in one.items()}
     return state["unless"], state["name"]
 

@@ -1,4 +1,4 @@
-"""The systemd units: sound, hardened, and wide enough for what the provisioner does."""
+"""The systemd units: valid, hardened, and with all permissions that the provisioner needs."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ __all__ = ["project", "spec"]
 UNITS: Final = Path(__file__).parents[2] / "integrations" / "systemd"
 SERVICES: Final = ("watch", "apply", "restore")
 EXPOSURE: Final = 30
-"""Tenths of what `systemd-analyze security` calls OK below 5.0; root that may use BPF is exposed to some degree."""
+"""The exposure of `systemd-analyze security` in tenths, which says OK below 5.0. Root with BPF has some exposure."""
 
 
 @pytest.fixture
 def instances(tmp_path: Path) -> list[Path]:
-    """The units as instances for the project `edge`, of a command that is installed here."""
-    found = []
+    """The units as instances for the project `edge`, with a command that exists on this machine."""
+    units = []
     for unit in sorted(UNITS.iterdir()):
         path = tmp_path / unit.name.replace("@", "@edge")
         path.write_text(unit.read_text().replace("/usr/bin/provisioner", "/bin/true"))
         (tmp_path / unit.name).write_text(path.read_text())
-        found.append(path)
-    return found
+        units.append(path)
+    return units
 
 
 def test_all_units_are_sound(instances: list[Path]) -> None:
@@ -63,23 +63,23 @@ def test_stopping_a_service_destroys_nothing(service: str) -> None:
 
 
 def allowed() -> set[str]:
-    """The system calls that the units' filter lets through."""
+    """The system calls that the filter of the units allows."""
     (rule,) = {
         line.removeprefix("SystemCallFilter=")
         for service in SERVICES
         for line in (UNITS / f"provisioner-{service}@.service").read_text().splitlines()
         if line.startswith("SystemCallFilter=")
     }
-    found: set[str] = set()
+    calls: set[str] = set()
     left = rule.split()
     while left:
         name = left.pop()
         if not name.startswith("@"):
-            found.add(name)
+            calls.add(name)
             continue
         shown = subprocess.run(["systemd-analyze", "syscall-filter", name], capture_output=True, text=True, check=True)
         left += [line.strip() for line in shown.stdout.splitlines()[1:] if not line.strip().startswith("#")]
-    return found
+    return calls
 
 
 def test_the_filter_lets_all_through_that_an_apply_and_a_watch_call(project: Project, tmp_path: Path) -> None:
@@ -97,11 +97,11 @@ def test_the_filter_lets_all_through_that_an_apply_and_a_watch_call(project: Pro
             assert process.stderr is not None
             while "the live state matches the spec" not in process.stderr.readline():
                 assert process.poll() is None
-            # strace itself takes no signal while it traces a command into a file.
+            # strace ignores signals while it traces a command into a file.
             children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
             os.kill(int(children[0]), signal.SIGTERM)
         process.communicate()
         called = set(re.findall(r"^\d+ +(\w+)\(", Path(f"{trace}-{words[0]}").read_text(), re.MULTILINE))
         assert {"bpf", "openat"} <= called
-        # The interpreter asks for the first and lives without it: the filter answers EPERM.
+        # The interpreter tries this call and continues without it. The filter returns EPERM.
         assert called - allowed() <= {"arch_prctl"}

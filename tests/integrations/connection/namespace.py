@@ -1,4 +1,4 @@
-"""An Ansible connection to a host that is a mount and a network namespace: `ansible_host` is a process in it."""
+"""An Ansible connection to a host in namespaces. `ansible_host` is the id of a process in them."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from ansible.plugins.connection.local import Connection as Local
 DOCUMENTATION = """
 name: namespace
 short_description: run in the mount, network and PID namespaces of a process
-description: The process is told as C(ansible_host). C(ip netns exec) is no way, as it hides the bpffs.
+description: C(ansible_host) is the id of the process. C(ip netns exec) cannot be used, because it hides the bpffs.
 author: the tests
 extends_documentation_fragment: [connection_pipelining]
 options:
   become_success_timeout:
-    description: As of the local connection.
+    description: As in the local connection.
     type: int
     default: 10
   become_strip_preamble:
-    description: As of the local connection.
+    description: As in the local connection.
     type: bool
     default: true
 """
 
 
 class Connection(Local):  # type: ignore[misc]  # ansible has no types
-    """The local connection, inside."""
+    """The local connection, in the namespaces."""
 
     transport = "namespace"
 

@@ -42,7 +42,7 @@ options:
     default: []
   src:
     description:
-      - Spec files or directories of one project, on the controller, found as M(ansible.builtin.copy) finds its src.
+      - Spec files or directories of one project, on the controller. They are looked up as in M(ansible.builtin.copy).
       - They are installed into O(dest) under their own names, unless the plan is refused. A directory is mirrored, so
         files that it has only on the host are removed.
     type: list
@@ -230,20 +230,20 @@ def main():
         module.fail_json(msg="one of files, src and content is required")
     absent = module.params["state"] == "absent"
     carried = module.params["_carried"] and Carried(module, **module.params["_carried"])
-    told = {"changed": False}
+    report = {"changed": False}
     folder = None
     if carried:
         changed, removed = ([], []) if absent else carried.differences()
-        told["files_changed"] = changed + removed
+        report["files_changed"] = changed + removed
         folder = carried.staged
         if not module.check_mode and not absent:
             # A spec that is invalid or refused is not installed: at the next boot it would be applied.
-            _finish(module, told, *_plan(module, absent, folder), only_failure=True)
+            _finish(module, report, *_plan(module, absent, folder), only_failure=True)
             carried.install()
             folder = carried.dest
     if module.check_mode:
-        _finish(module, told, *_plan(module, absent, folder))
-    _finish(module, told, *_apply(module, absent, folder))
+        _finish(module, report, *_plan(module, absent, folder))
+    _finish(module, report, *_apply(module, absent, folder))
 
 
 def _plan(module, absent, folder):
@@ -259,24 +259,24 @@ def _apply(module, absent, folder):
     return status == 0, status, document, errors
 
 
-def _finish(module, told, done, status, document, errors, only_failure=False):
+def _finish(module, report, done, status, document, errors, only_failure=False):
     """End the module with what a verb reported; with `only_failure`, return if it succeeded."""
     if done and only_failure:
         return
-    told = dict(told)
+    report = dict(report)
     if document is not None:
-        told.update({key: document[key] for key in _KEYS if key in document})
-        told["changed"] = _has_changed(document, done)
+        report.update({key: document[key] for key in _KEYS if key in document})
+        report["changed"] = _has_changed(document, done)
         if module._diff:
-            told["diff"] = difference(document)
+            report["diff"] = difference(document)
     if done:
-        told["changed"] |= bool(told.get("files_changed"))
-        module.exit_json(**told)
+        report["changed"] |= bool(report.get("files_changed"))
+        module.exit_json(**report)
     if only_failure:
-        told["files_changed"] = []
+        report["files_changed"] = []
     if not errors and document is not None:
         errors = [_refusal(blocked) for blocked in document["blocked"]]  # a plan has them only in its document
-    module.fail_json(msg=command.in_words(errors), errors=errors, rc=status, **told)
+    module.fail_json(msg=command.in_words(errors), errors=errors, rc=status, **report)
 
 
 _KEYS = ("digest", "summary", "changes", "hazards", "result")
