@@ -23,7 +23,7 @@ from provisioner.document.compose import compose
 from provisioner.document.events import Events, syntax_problem
 from provisioner.document.inputs import Inputs
 from provisioner.document.merge import Merger, overlay
-from provisioner.files.content import conflict_marker, foreign
+from provisioner.files.content import conflict_line, foreign
 from provisioner.files.reading import SPEC, InputFile, read_limited
 from provisioner.model.errors import Problems, did_you_mean
 from provisioner.model.location import Location
@@ -283,7 +283,7 @@ class _Loader:
             self._lost(error.what, Location(name), error.hint, id=error.id)
         except yaml.YAMLError as error:
             stream.seek(0)
-            if line := conflict_marker(stream):
+            if line := conflict_line(stream):
                 what, hint = "the file has an unresolved merge conflict", "resolve the conflict"
                 self._lost(what, Location(name, line, 1), hint, id="wrong-file-content")
             else:

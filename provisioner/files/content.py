@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Final
+from typing import BinaryIO, Final
 
 import msgspec
 
 _LFS: Final = b"version https://git-lfs.github.com/spec/"
 _HTML: Final = (b"<!doctype html", b"<html", b"<head", b"<?xml")
-_MARKERS: Final = (b"<<<<<<< ", b">>>>>>> ", b"||||||| ")
+_MARKERS: Final = (b"\n<<<<<<< ", b"\n>>>>>>> ")
+_OVERLAP: Final = len(_MARKERS[0]) - 1
+_CHUNK: Final = 1 << 20
+_MAX_CHUNKS: Final = 64
 
 
 class ForeignContent(msgspec.Struct, frozen=True):
@@ -29,6 +31,17 @@ def foreign(begin: bytes) -> ForeignContent | None:
     return None
 
 
-def conflict_marker(lines: Iterable[bytes]) -> int:
-    """The number of the first line, from 1, that is a conflict marker of Git; 0 if there is none."""
-    return next((number for number, line in enumerate(lines, start=1) if line.startswith(_MARKERS)), 0)
+def conflict_line(stream: BinaryIO) -> int:
+    """The number of the first line, from 1, that is a conflict marker of Git; 0 if the first 64 MiB have none."""
+    line, rest = 1, b"\n"
+    for _ in range(_MAX_CHUNKS):
+        data = stream.read(_CHUNK)
+        if not data:
+            break
+        whole = rest + data
+        places = [at for marker in _MARKERS if (at := whole.find(marker)) >= 0]
+        if places:
+            return line + whole.count(b"\n", 0, min(places))
+        rest = whole[-_OVERLAP:]
+        line += whole.count(b"\n", 0, len(whole) - len(rest))
+    return 0

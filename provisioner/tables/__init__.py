@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from provisioner.files.content import conflict_marker, foreign
+from provisioner.files.content import conflict_line, foreign
 from provisioner.files.reading import TABLE, VALUE, InputFile
 from provisioner.model.errors import Problems, did_you_mean
 from provisioner.model.location import Location
@@ -52,10 +52,6 @@ def read_table(
             except OSError as error:
                 what = f"cannot read {path}: {error.strerror or error}"
                 found.add(what, table.file.where, id="unreadable-file")
-        if len(found) and format_.is_text and (line := _conflict_line(file)):
-            found = Problems()
-            what, hint = "the file has an unresolved merge conflict", "resolve the conflict"
-            found.add(what, Location(str(path), line, 1), hint, id="wrong-file-content")
     problems.extend(list(found)[:MAX_PROBLEMS])
 
 
@@ -78,10 +74,12 @@ def _known_format(table: TableRef, problems: Problems) -> TableFormat | None:
 
 
 def _is_readable(table: TableRef, format_: TableFormat, file: InputFile, problems: Problems) -> bool:
-    """Whether the file can be opened, and is not a page or pointer in the place of the table."""
+    """Whether the file can be opened, and is a table: not a page, a pointer or an unresolved merge."""
     try:
         with file.open() as stream:
-            begin = stream.read(512)
+            other = foreign(stream.read(512)) if format_.has_columns else None
+            stream.seek(0)
+            conflict = conflict_line(stream) if format_.is_text else 0
     except (OSError, ValueError) as error:
         reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
         otherwise = f"the path is relative to {table.file.where.file}"
@@ -89,19 +87,12 @@ def _is_readable(table: TableRef, format_: TableFormat, file: InputFile, problem
         hint = near if isinstance(error, FileNotFoundError) else ""
         problems.add(f"cannot read {file}: {reason}", table.file.where, hint, id="unreadable-file")
         return False
-    if format_.has_columns and (other := foreign(begin)):
+    if other is not None:
         problems.add(other.what, Location(str(file), 1, 1), other.hint, id="wrong-file-content")
-        return False
-    return True
-
-
-def _conflict_line(file: InputFile) -> int:
-    """The line of the first conflict marker of Git in a file; 0 if there is none."""
-    try:
-        with file.open() as stream:
-            return conflict_marker(stream)
-    except (OSError, ValueError):
-        return 0
+    if conflict:
+        what, hint = "the file has an unresolved merge conflict", "resolve the conflict"
+        problems.add(what, Location(str(file), conflict, 1), hint, id="wrong-file-content")
+    return other is None and not conflict
 
 
 def _names_beside(path: Path) -> list[str]:

@@ -38,7 +38,7 @@ SCALARS: list[TypeExpr | str] = [
     "bytes[3]",
     "ifindex",
     "cgroup_id",
-    enum("u16", deny=0, allow=1, other=700),
+    enum("u8", **{f"name_{number}": number for number in range(256)}),
     option("u64", unit="ns"),
     option("s32", unit="min"),
     option("u32", unit="KiB"),
