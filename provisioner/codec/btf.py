@@ -133,7 +133,7 @@ _BYTES_EACH = {
 
 
 class BtfTypes:
-    """The types of one piece of BTF (`.BTF` of an object, or the kernel's own), by id and by name.
+    """The types of one piece of BTF (`.BTF` of an object, or of the kernel), by id and by name.
 
     At first only the offset of each type is read, so that the 150,000 types of the kernel take a fraction of a second.
     Raises InputError for bytes that are not BTF.
@@ -255,19 +255,19 @@ class BtfTypes:
         A definition takes precedence over a forward declaration.
         """
         if self._names is None:
-            found: dict[str, int] = {}
+            names: dict[str, int] = {}
             for id_ in range(1, len(self._offsets)):
                 name, kind, _, flag, _ = self._head(id_)
                 if name == 0 or kind not in _NAMED:
                     continue
                 word = self._string(name)
                 if kind == BtfKind.FWD:
-                    found.setdefault(("union " if flag else "struct ") + word, id_)
+                    names.setdefault(("union " if flag else "struct ") + word, id_)
                     continue
                 key = _TAGGED.get(BtfKind(kind), "") + word
-                if key not in found or self._head(found[key])[1] == BtfKind.FWD:
-                    found[key] = id_
-            self._names = found
+                if key not in names or self._head(names[key])[1] == BtfKind.FWD:
+                    names[key] = id_
+            self._names = names
         return self._names
 
     def find(self, name: str) -> int | None:

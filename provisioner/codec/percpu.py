@@ -46,7 +46,7 @@ class PerCpu(Type, frozen=True):
             faults = self.element.encode(columns, once)
             spread[:, :, : self.element.size] = once[:, None, :]
             return faults
-        found: list[Fault] = []
+        faults_of_all: list[Fault] = []
         wanted = {path[0] for path in columns}
         if wanted != set(range(self.cpus)):
             what = f"the list has {plural(len(wanted), 'value')}, and the host has {plural(self.cpus, 'possible CPU')}"
@@ -54,12 +54,12 @@ class PerCpu(Type, frozen=True):
         for cpu in range(self.cpus):
             own = {path[1:]: column for path, column in columns.items() if path[0] == cpu}
             part = np.zeros((len(out), self.element.size), np.uint8)
-            found += [
+            faults_of_all += [
                 Fault(fault.row, (cpu, *fault.path), fault.what, fault.hint, fault.id)
                 for fault in self.element.encode(own, part)
             ]
             spread[:, cpu, : self.element.size] = part
-        return found
+        return faults_of_all
 
     def _is_list(self, columns: Mapping[Path, Column]) -> bool:
         """Whether the columns are a list with one value per CPU, not a single value that is a list itself."""

@@ -20,7 +20,7 @@ class ScalarType(Type, frozen=True):
 
     @abstractmethod
     def parse_one(self, text: str) -> bytes:
-        """The bytes of one text; raises RefusedError for what does not fit exactly."""
+        """The bytes of one text; raises InvalidTextError for a text that does not fit exactly."""
 
     @abstractmethod
     def parse_all(self, texts: Sequence[str]) -> Bytes | None:

@@ -1,4 +1,4 @@
-"""What stands below an object's name, its programs apart -> what a loader sets before load. Pure."""
+"""Reads the settings of an object that a loader applies before load. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who may open what is pinned: pins are files, with permission bits and a group. Pure."""
+"""The permissions of pins, which are files with permission bits and a group. Pure."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ class Access(msgspec.Struct, frozen=True):
         return Access(None if self.mode is None else self.mode | (self.mode & _READ) >> 2, self.gid)
 
     def allows(self, found: Access) -> bool:
-        """Whether what was found is what is asked for."""
+        """Whether `found` has the requested permissions."""
         return self.mode in (None, found.mode) and self.gid in (None, found.gid)
 
     def change_to(self, wanted: Access) -> str:
-        """`mode 0600 -> 0640, group 0 -> 998`: what differs of that which is asked for."""
+        """`mode 0600 -> 0640, group 0 -> 998`: the requested changes."""
         parts = []
         if wanted.mode not in (None, self.mode):
             parts.append(f"mode {self.mode or 0:04o} -> {wanted.mode:04o}")
@@ -37,4 +37,4 @@ class Access(msgspec.Struct, frozen=True):
 
 
 AS_MADE: Final = Access()
-"""Whatever the kernel gives a new pin: mode 0600, and the group of the process."""
+"""The permissions that the kernel gives a new pin: mode 0600, and the group of the process."""

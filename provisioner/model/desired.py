@@ -49,7 +49,7 @@ class Sources(msgspec.Struct, frozen=True):
         return Location(self.files[int(self.file[row])], int(self.line[row]), 1)
 
     def overlay(self, row: int) -> str:
-        """`site.yaml:7` of a row that an overlay gave; empty for all others, and for -1, which is no row."""
+        """`site.yaml:7` for a row from an overlay; empty for other rows, and for -1, which means no row."""
         return self.overlays.place(self.where(row)) if self.overlays.files and row >= 0 else ""
 
 
@@ -71,7 +71,7 @@ class DesiredSlots(msgspec.Struct, frozen=True):
 
 CONTENTS: Final = tuple(Contents)
 OwnedRange = tuple[int, int]
-"""The first and the last number of a range of keys."""
+"""The first and last number of a range of keys."""
 
 EXACT, PRESENT, IGNORE = range(3)
 assert (CONTENTS[EXACT], CONTENTS[PRESENT], CONTENTS[IGNORE]) == (Contents.EXACT, Contents.PRESENT, Contents.IGNORE)
@@ -125,16 +125,16 @@ class DesiredMap(msgspec.Struct, frozen=True):
 
     @property
     def is_generational(self) -> bool:
-        """Whether the map is made again with each load of its object, so that programs never share it with old ones."""
+        """Whether each load of the object creates the map again, so that new and old programs never share it."""
         return self.object is not None and self.shape.map_type in GENERATIONAL_TYPES
 
     def holds_others(self, slot: int) -> bool:
-        """Whether the inner map in a slot may hold entries that are not ours."""
+        """Whether the inner map in a slot can have entries that the spec does not own."""
         return bool(self.owned) or int(self.slots.contents[slot]) != EXACT
 
 
 class DesiredProgram(msgspec.Struct, frozen=True):
-    """A program that shall be pinned, and attached if `attach` says where."""
+    """A program to pin, and to attach if `attach` is set."""
 
     name: str
     pin: str
@@ -176,7 +176,7 @@ class DesiredObject(msgspec.Struct, frozen=True):
 
     @property
     def recorded_settings(self) -> Recorded:
-        """What is set before load, as the record keeps it: a change of it loads the object again."""
+        """The settings before load, as in the record: a change loads the object again."""
         maps = (pair for name, one in sorted(self.settings.items()) for pair in one.recorded(name))
         names = sorted(variable.name for section in self.variables for variable in section.variables)
         programs = (pair for one in self.programs for pair in one.settings.recorded(one.name))
@@ -184,12 +184,12 @@ class DesiredObject(msgspec.Struct, frozen=True):
 
     @property
     def made_at_load(self) -> Mapping[str, str]:
-        """The pins of maps that each load makes anew, for they belong to its programs -> their names in the object."""
+        """The pins of maps that each load creates again, as part of its programs -> their names in the object."""
         return {section.pin: section.map for section in self.variables}
 
 
 class DesiredState(msgspec.Struct, frozen=True):
-    """Everything that one project wants.
+    """The desired state of one project.
 
     `pin_inner_maps` says that inner maps have pins of their own, by which they are opened without CAP_SYS_ADMIN;
     `pin_mode` and `pin_group` who may open pins, where the spec says; `overlays` what was laid over it.
@@ -219,5 +219,5 @@ class DesiredState(msgspec.Struct, frozen=True):
 
     @property
     def has_access(self) -> bool:
-        """Whether the spec says who may open pins."""
+        """Whether the spec sets permissions of pins."""
         return self.pin_mode is not None or self.pin_group is not None

@@ -21,17 +21,17 @@ Rank = NDArray[np.uint64]
 Element = TypeVar("Element", bound=np.generic)
 
 BLOCK_ENTRIES = 64_000
-"""Rows that are sorted and compared at once: larger blocks fall out of the cache, smaller ones pay per call."""
+"""Rows that are sorted and compared at once: larger blocks do not fit the cache, smaller ones cost more calls."""
 
 _SLOT_BITS = 10
 BLOCK_SLOTS = 1 << _SLOT_BITS
-"""Slots of a block: their number stands above the key's rank in one 64-bit integer."""
+"""Slots of a block: the number of a slot is above the rank of the key in a 64-bit integer."""
 
 _ROW_BITS = 64 - _SLOT_BITS - 32
-"""What a slot's number and an exact rank leave of 64 bits: room for the number of a row."""
+"""The bits of 64 that the number of a slot and an exact rank leave for the number of a row."""
 
 _EXACT_KEY_SIZE = 4
-"""Keys up to this size are their own rank; the ranks of longer ones are a mix, and collisions are looked for."""
+"""Keys up to this size are their own rank; longer keys are hashed, and collisions are checked."""
 
 
 class EntryTable(msgspec.Struct, frozen=True):
@@ -98,7 +98,7 @@ def blocks(counts: Index) -> Iterator[tuple[int, int]]:
 
 
 def order_of(keys: Bytes, number_order: str | None) -> Index:
-    """The order in which people read keys: by number where they are integers of a byte order, else by bytes."""
+    """The order of keys in output: by number for integers of a byte order, else by bytes."""
     n, size = keys.shape
     if size == 0:
         return np.arange(n, dtype=np.int64)
@@ -114,7 +114,7 @@ def argsort(values: NDArray[Any]) -> Index:
 
 
 def key_rank(keys: Bytes) -> Rank:
-    """A 64-bit rank per key: the key itself up to 4 bytes, else a mix in which different keys may collide."""
+    """A 64-bit rank per key: the key itself up to 4 bytes, else a hash, in which different keys can collide."""
     n, size = keys.shape
     if size <= _EXACT_KEY_SIZE:
         return _as_uint64(keys, "little")
@@ -151,16 +151,16 @@ def sort_by_slot(slot: Index | Groups, keys: Bytes) -> Index:
 
 
 def duplicates(slot: Index | Groups, keys: Bytes) -> tuple[Index, Index]:
-    """Rows whose key stands twice in one slot, as (first, second); `slot` and `keys` in the order of `sort_by_slot`."""
+    """Rows with a duplicate key in one slot, as (first, second); `slot` and `keys` in the order of `sort_by_slot`."""
     suspects = _same_rank_as_neighbour(slot, keys)
-    # Equal ranks of different keys may interleave, so the few rows concerned are sorted by their whole keys.
+    # Equal ranks of different keys can interleave, so these few rows are sorted by their whole keys.
     exact = suspects[_exact_order(slot[suspects], keys[suspects])]
     equal = (slot[exact[1:]] == slot[exact[:-1]]) & (keys[exact[1:]] == keys[exact[:-1]]).all(axis=1)
     return exact[:-1][equal], exact[1:][equal]
 
 
 def _same_rank_as_neighbour(slot: Index | Groups, keys: Bytes) -> Index:
-    """Rows with the slot and rank of the row before or after them, looked for block by block."""
+    """Rows with the slot and rank of the row before or after them, block by block."""
     shift = np.uint64(_SLOT_BITS if keys.shape[1] > _EXACT_KEY_SIZE else 0)
     found = [np.zeros(0, np.int64)]
     for first in range(0, len(slot), BLOCK_ENTRIES):
@@ -176,7 +176,7 @@ def distinct(keys: Bytes) -> tuple[Index, Index]:
     if not len(keys):
         nothing = np.zeros(0, np.int64)
         return nothing, nothing
-    # A table is most often in the order of its outer keys, so that there are few runs of equal ones to sort.
+    # A table is usually in the order of its outer keys, so there are few runs of equal keys to sort.
     runs = np.concatenate(([0], np.flatnonzero(differ(keys[1:], keys[:-1])) + 1))
     heads = keys[runs]
     order = argsort(_as_strings(heads)) if keys.shape[1] else np.zeros(1, np.int64)
@@ -195,7 +195,7 @@ def among(keys: Bytes, others: Bytes) -> NDArray[np.bool_]:
 
 
 def part(table: EntryTable, slots: Index) -> tuple[EntryTable, Index]:
-    """A table of some slots alone, which share slices as before; and its rows' numbers in the whole one."""
+    """A table of some slots, which share slices as before, and the numbers of its rows in the whole table."""
     pairs = np.stack((table.starts[slots], table.counts[slots]), axis=1)
     kept, number = np.unique(pairs, axis=0, return_inverse=True)
     counts = kept[:, 1]
@@ -262,7 +262,7 @@ def number_keys(numbers: NDArray[Any], size: int, byteorder: str | None) -> Byte
 
 
 def within(keys: Bytes, number_order: str | None, ranges: Sequence[tuple[int, int]]) -> NDArray[np.bool_]:
-    """Which keys, integers of a byte order, lie in one of the ranges, ends included; all of them without a range."""
+    """The integer keys that are in one of the ranges, ends included; all keys if there are no ranges."""
     if not ranges:
         return np.ones(len(keys), np.bool_)
     numbers = _as_uint64(keys, number_order or "big")
@@ -306,12 +306,12 @@ def _block_order(slot: Index, keys: Bytes) -> Index:
 
 
 def _order_of_ranks(rank: Rank, exact: bool) -> Index:
-    """The stable order of what `_block_rank` gave; most often one side of a comparison is in order already."""
+    """The stable order of ranks from `_block_rank`; usually one side of a comparison is already in order."""
     if (rank[1:] >= rank[:-1]).all():
         return np.arange(len(rank), dtype=np.int64)
     if not exact or len(rank) > 1 << _ROW_BITS:
         return argsort(rank)
-    # Numbers are sorted in half the time that their order takes, so each carries its row in bits that are free.
+    # Sorting numbers takes half the time of computing their order, so each number has its row in the free bits.
     slot = rank & ~np.uint64((1 << (64 - _SLOT_BITS)) - 1)
     packed = slot | (rank & np.uint64(0xFFFFFFFF)) << np.uint64(_ROW_BITS) | np.arange(len(rank), dtype=np.uint64)
     packed.sort()
@@ -337,7 +337,7 @@ def _merge(left: Rank, right: Rank, left_order: Index, right_order: Index) -> Ma
 
 
 def _match_exactly(left_slot: Index, left_keys: Bytes, right_slot: Index, right_keys: Bytes) -> Match:
-    """The same by comparing whole keys: slower, for the rare block in which two ranks collide."""
+    """As `match`, by comparing whole keys: slower, for the rare block in which two ranks collide."""
     slot = np.concatenate((left_slot, right_slot))
     keys = np.concatenate((left_keys, right_keys))
     order = _exact_order(slot, keys)

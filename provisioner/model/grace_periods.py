@@ -1,4 +1,4 @@
-"""How many RCU grace periods a write of slots waits for, as `kernel.batch` writes them. Pure."""
+"""The number of RCU grace periods that a write of slots waits for in `kernel.batch`. Pure."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from enum import Enum
 from typing import Final
 
 THREADS: Final = 256
-"""Single writes to an outer map that wait together, where there is no batch or a dear one."""
+"""Concurrent single writes to an outer map, where the kernel has no batch or one that waits for each slot."""
 
 MANY_SLOTS: Final = 64
-"""From here on it pays to know whether a batch waits once: a dear one costs half a second and more."""
+"""From this number of slots on, it is worth finding out whether a batch waits once or for each slot."""
 
 
 class Batches(Enum):
-    """Batches of slots: `cheap` ones wait once, `dear` ones for each slot, or there are `none`."""
+    """Batches of slots: `cheap` batches wait once, `dear` batches wait for each slot, `none` do not exist."""
 
     CHEAP = "cheap"
     DEAR = "dear"
@@ -21,7 +21,7 @@ class Batches(Enum):
 
 
 def waits(slots: int, batches: Batches) -> int:
-    """The grace periods that one write of so many slots waits for."""
+    """The grace periods that a write of this number of slots waits for."""
     match batches:
         case Batches.CHEAP:
             return min(slots, 1)

@@ -1,4 +1,4 @@
-"""What a host determines: the layout of bytes, and the memory that is left."""
+"""The properties of a host: byte order, CPUs, and available memory."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ ByteOrder = Literal["little", "big"]
 
 
 class Host(msgspec.Struct, frozen=True):
-    """The kernel's byte order, and how many CPUs could ever be plugged in: per-CPU values have one for each."""
+    """The byte order of the kernel, and the number of possible CPUs, each of which has a per-CPU value."""
 
     byteorder: ByteOrder
     possible_cpus: int
 
 
 class Headroom(msgspec.Struct, frozen=True):
-    """`left` bytes until `what` is full; `hint` says what would give more."""
+    """`left` bytes until the limit `what`; `hint` says how to raise it."""
 
     what: str
     left: int

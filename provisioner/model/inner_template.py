@@ -1,4 +1,4 @@
-"""What is known of the inner maps that an outer map takes, and how it differs from what a spec wants. Pure."""
+"""The known properties of the inner maps that an outer map accepts, and their differences from a spec. Pure."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ class InnerFacts(msgspec.Struct, frozen=True):
         special: str | None = None,
         is_bound: bool | None = None,
     ) -> InnerFacts:
-        """These, and what else has become known; a live map's shape is better known than anything else."""
-        found = replace(
+        """These facts with more; the shape of a live map takes precedence."""
+        extended = replace(
             self,
             map_flags=self.map_flags if map_flags is None else map_flags,
             max_entries=self.max_entries if max_entries is None else max_entries,
@@ -51,9 +51,9 @@ class InnerFacts(msgspec.Struct, frozen=True):
             is_bound=self.is_bound if is_bound is None else is_bound,
         )
         if shape is None:
-            return found
+            return extended
         return replace(
-            found,
+            extended,
             map_type=shape.map_type,
             key_size=shape.key_size,
             value_size=shape.value_size,
@@ -63,7 +63,7 @@ class InnerFacts(msgspec.Struct, frozen=True):
 
 
 class Probed(msgspec.Struct, frozen=True):
-    """What a probe of a live outer map found out: whether it takes the spec's inner maps, None if nobody can tell.
+    """The result of a probe of a live outer map: whether it accepts the inner maps of the spec; None if unknown.
 
     `why` says how its template differs from the spec's; `untold` what this kernel does not tell of it.
     """
@@ -74,43 +74,43 @@ class Probed(msgspec.Struct, frozen=True):
 
 
 def differences(wanted: InnerFacts, live: InnerFacts) -> str:
-    """In words, `map_flags 0x1 in the template, 0x0 live`: what keeps the kernel from taking the wanted inner maps."""
-    found: list[str] = []
+    """The reasons why the kernel refuses the wanted inner maps: `map_flags 0x1 in the template, 0x0 live`."""
+    parts: list[str] = []
 
-    def tell(field: str, ours: str | None, theirs: str | None) -> None:
-        if ours is not None and theirs is not None and ours != theirs:
-            found.append(f"{field} {ours} in the template, {theirs} live")
+    def add(field: str, in_template: str | None, in_live: str | None) -> None:
+        if in_template is not None and in_live is not None and in_template != in_live:
+            parts.append(f"{field} {in_template} in the template, {in_live} live")
 
-    tell("type", _word(wanted.map_type), _word(live.map_type))
-    tell("key_size", _number(wanted.key_size), _number(live.key_size))
-    tell("value_size", _number(wanted.value_size), _number(live.value_size))
-    tell("map_flags", _flags(wanted.map_flags), _flags(live.map_flags))
+    add("type", _word(wanted.map_type), _word(live.map_type))
+    add("key_size", _number(wanted.key_size), _number(live.key_size))
+    add("value_size", _number(wanted.value_size), _number(live.value_size))
+    add("map_flags", _flags(wanted.map_flags), _flags(live.map_flags))
     if live.map_flags is None and wanted.map_type is live.map_type:
-        tell("map_flags: of rdonly_prog and wronly_prog,", _access(wanted.access), _access(live.access))
-        tell("map_flags:", _inner_map(wanted.is_bound), _inner_map(live.is_bound))
+        add("map_flags: of rdonly_prog and wronly_prog,", _access(wanted.access), _access(live.access))
+        add("map_flags:", _inner_map(wanted.is_bound), _inner_map(live.is_bound))
     same_flags = live.map_flags in (None, wanted.map_flags) and live.is_bound in (None, wanted.is_bound)
     if wanted.map_type is live.map_type and same_flags:
-        tell("max_entries", _number(wanted.max_entries), _number(live.max_entries))
+        add("max_entries", _number(wanted.max_entries), _number(live.max_entries))
     if wanted.value_size == live.value_size:
-        tell("special field", _special(wanted.special), _special(live.special))
-    return ", ".join(found)
+        add("special field", _special(wanted.special), _special(live.special))
+    return ", ".join(parts)
 
 
 def template_differences(wanted: MapShape, live: MapShape) -> str:
-    """The same of two shapes, which tell more: all special fields, and `map_extra`.
+    """The differences of two shapes, which have more fields: all special fields, and `map_extra`.
 
-    The kernel would take inner maps of several `map_extra`; what is read of one must hold for all.
+    The kernel accepts inner maps with different `map_extra`, but the provisioner reads it from one of them.
     """
-    found = [differences(facts_of(wanted), facts_of(live))]
+    parts = [differences(facts_of(wanted), facts_of(live))]
     if wanted.map_extra != live.map_extra:
-        found.append(f"map_extra {wanted.map_extra} in the template, {live.map_extra} live")
+        parts.append(f"map_extra {wanted.map_extra} in the template, {live.map_extra} live")
     if not wanted.same_specials(live):
-        found.append(f"special fields {wanted.specials_in_words()} in the template, {live.specials_in_words()} live")
-    return ", ".join(filter(None, found))
+        parts.append(f"special fields {wanted.specials_in_words()} in the template, {live.specials_in_words()} live")
+    return ", ".join(filter(None, parts))
 
 
 def facts_of(shape: MapShape) -> InnerFacts:
-    """What a shape says."""
+    """The facts of a shape."""
     return InnerFacts().extended(shape=shape)
 
 

@@ -166,55 +166,58 @@ def bugs_of(version: Version) -> tuple[Bug, ...]:
 def advise(desired: DesiredState, version: Version) -> tuple[Advice, ...]:
     """The advice for a spec on a kernel, by address. Raises InputError with everything that the kernel refuses."""
     problems = Problems()
-    for one in desired.maps.values():
-        problems.extend(_refused(one, version))
-    for program in (program for one in desired.objects.values() for program in one.programs):
+    for desired_map in desired.maps.values():
+        problems.extend(_refused(desired_map, version))
+    for program in (program for desired_map in desired.objects.values() for program in desired_map.programs):
         if program.attach is not None and version < program.attach.since[0]:
             what = f"Linux {_text(version)} has no pinned link for {program.attach.describe()}"
             problems.add(
                 what, program.where, _since(KernelFeature(*program.attach.since)), program.name, id="attach-unsupported"
             )
     problems.raise_if_any()
-    return (*(advice for one in desired.maps.values() for advice in _slow(one, version)), *_notes(desired, version))
+    return (
+        *(advice for desired_map in desired.maps.values() for advice in _slow(desired_map, version)),
+        *_notes(desired, version),
+    )
 
 
-def _refused(one: DesiredMap, version: Version) -> Iterator[Problem]:
-    for shape in dict.fromkeys((one.shape, one.entry_shape)):
+def _refused(desired: DesiredMap, version: Version) -> Iterator[Problem]:
+    for shape in dict.fromkeys((desired.shape, desired.entry_shape)):
         word = shape.map_type.word
         young = TYPES.get(shape.map_type)
         if young is not None and version < young.since:
             what = f"Linux {_text(version)} does not have the map type {word}"
-            yield Problem(what, one.where, _since(young), one.name, "kernel-too-old")
+            yield Problem(what, desired.where, _since(young), desired.name, "kernel-too-old")
         if shape.map_flags & MapFlag.INNER_MAP and version < INNER_ARRAYS.since:
             what = f"Linux {_text(version)} does not have the flag inner_map"
-            yield Problem(what, one.where, _since(INNER_ARRAYS), one.name, "kernel-too-old")
-    for kind in dict.fromkeys(special.kind for special in one.entry_shape.specials or ()):
-        field = INNER_LOCKS if kind == SPIN_LOCK and one.outer is not None else SPECIALS.get(kind.split()[0])
+            yield Problem(what, desired.where, _since(INNER_ARRAYS), desired.name, "kernel-too-old")
+    for kind in dict.fromkeys(special.kind for special in desired.entry_shape.specials or ()):
+        field = INNER_LOCKS if kind == SPIN_LOCK and desired.outer is not None else SPECIALS.get(kind.split()[0])
         if field is not None and version < field.since:
             where = "the values of inner maps" if field is INNER_LOCKS else "values"
             what = f"Linux {_text(version)} does not support {kind} in {where}"
-            yield Problem(what, one.where, _since(field), one.name, "kernel-too-old")
-    other = int((one.slots.max_entries != one.entry_shape.max_entries).sum())
-    if one.outer is not None and other and version < INNER_CAPACITY.since:
+            yield Problem(what, desired.where, _since(field), desired.name, "kernel-too-old")
+    other = int((desired.slots.max_entries != desired.entry_shape.max_entries).sum())
+    if desired.outer is not None and other and version < INNER_CAPACITY.since:
         what = f"Linux {_text(version)} needs the max_entries of the template in all inner maps, and {other:,} differ"
-        yield Problem(what, one.where, _since(INNER_CAPACITY), one.name, "kernel-too-old")
+        yield Problem(what, desired.where, _since(INNER_CAPACITY), desired.name, "kernel-too-old")
 
 
-def _slow(one: DesiredMap, version: Version) -> Iterator[Advice]:
-    entries = BATCH.get(one.entry_shape.map_type)
-    if entries is not None and version < entries.since and int(one.entries.counts.sum()):
-        what = f"{one.entry_shape.map_type.word} has no batch operations: entries are written and read one by one"
-        yield Advice(Effect.SLOW, one.name, what, entries.source)
-    slots = len(one.slots.keys)
-    if one.outer is None or slots < 2:
+def _slow(desired: DesiredMap, version: Version) -> Iterator[Advice]:
+    entries = BATCH.get(desired.entry_shape.map_type)
+    if entries is not None and version < entries.since and int(desired.entries.counts.sum()):
+        what = f"{desired.entry_shape.map_type.word} has no batch operations: entries are written and read one by one"
+        yield Advice(Effect.SLOW, desired.name, what, entries.source)
+    slots = len(desired.slots.keys)
+    if desired.outer is None or slots < 2:
         return
-    outer, threads = BATCH[one.shape.map_type], "slots are written one by one from many threads"
+    outer, threads = BATCH[desired.shape.map_type], "slots are written one by one from many threads"
     if version < outer.since:
-        what = f"{one.shape.map_type.word} has no batch operations for {slots:,} slots: {threads}"
-        yield Advice(Effect.SLOW, one.name, what, outer.source)
+        what = f"{desired.shape.map_type.word} has no batch operations for {slots:,} slots: {threads}"
+        yield Advice(Effect.SLOW, desired.name, what, outer.source)
     elif version < ONE_WAIT.since:
         what = f"a batch waits for a grace period for each of {slots:,} slots: if there are many, {threads}"
-        yield Advice(Effect.SLOW, one.name, what, ONE_WAIT.source)
+        yield Advice(Effect.SLOW, desired.name, what, ONE_WAIT.source)
 
 
 def _notes(desired: DesiredState, version: Version) -> Iterator[Advice]:
@@ -225,7 +228,7 @@ def _notes(desired: DesiredState, version: Version) -> Iterator[Advice]:
     if version < MEMCG.since:
         words = "maps are charged to RLIMIT_MEMLOCK, which only root can raise: `ulimit -l unlimited`"
         yield Advice(Effect.NOTE, "", words, MEMCG.source)
-    if any(one.outer is not None for one in desired.maps.values()):
+    if any(desired_map.outer is not None for desired_map in desired.maps.values()):
         yield from (Advice(Effect.NOTE, "", f"{bug.id}: {bug.what}", bug.source) for bug in bugs_of(version))
 
 

@@ -1,4 +1,4 @@
-"""Where in the user's files something stands."""
+"""Places in the user's files."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import msgspec
 class Location(msgspec.Struct, frozen=True, order=True):
     """A place in a file; `line` and `column` count from 1, as editors do.
 
-    Line 0 stands for a whole file: a missing one, or one that is no text.
+    Line 0 means the whole file, such as a missing or binary file.
     """
 
     file: str
@@ -21,5 +21,5 @@ class Location(msgspec.Struct, frozen=True, order=True):
         return f"{self.file}:{self.line}:{self.column}"
 
     def short(self) -> str:
-        """File and line, for a place that another place's message mentions."""
+        """File and line, for a second place in a message."""
         return f"{self.file}:{self.line}"

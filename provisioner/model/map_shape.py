@@ -1,4 +1,4 @@
-"""What a map is, apart from what is in it: the arguments of BPF_MAP_CREATE."""
+"""The shape of a map: the arguments of BPF_MAP_CREATE."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from provisioner.model.uapi import (
     MapType,
     flag_words,
 )
+from provisioner.model.words import with_article
 
 UINT32_MAX: Final = (1 << 32) - 1
 
@@ -44,7 +45,7 @@ class MapShape(msgspec.Struct, frozen=True):
     specials: tuple[Special, ...] | None = ()
 
     def with_capacity(self, max_entries: int) -> MapShape:
-        """The same shape with other room."""
+        """The same shape with another max_entries."""
         return replace(self, max_entries=max_entries)
 
     def kept_capacity(self, max_entries: int, possible_cpus: int) -> int:
@@ -60,7 +61,7 @@ class MapShape(msgspec.Struct, frozen=True):
 
     @property
     def created_flags(self) -> MapFlag:
-        """The flags with which the kernel creates the map: a NUMA node has one of its own."""
+        """The flags for the creation of the map: a NUMA node has its own flag."""
         return self.map_flags | (MapFlag.NUMA_NODE if self.numa_node is not None else MapFlag(0))
 
     @property
@@ -88,16 +89,16 @@ class MapShape(msgspec.Struct, frozen=True):
 
     @property
     def is_listable(self) -> bool:
-        """Whether the kernel can list what it holds, and a value that is read means what was written."""
+        """Whether the kernel can list the entries, and a value that is read is the value that was written."""
         return self.map_type not in KEYLESS_TYPES | BARE_TYPES | SOCKET_TYPES
 
     @property
     def is_locked(self) -> bool:
-        """Whether values hold a spin lock, under which the kernel copies them if it is asked to (BPF_F_LOCK)."""
-        return any(one.kind == SPIN_LOCK for one in self.specials or ())
+        """Whether values have a spin lock, under which the kernel copies them on request (BPF_F_LOCK)."""
+        return any(special.kind == SPIN_LOCK for special in self.specials or ())
 
     def same_specials(self, other: MapShape) -> bool:
-        """Whether the kernel finds the same fields of its own in both (`btf_record_equal`), as far as is known."""
+        """Whether both have the same special fields (`btf_record_equal`), as far as is known."""
         return self.specials is None or other.specials is None or self.specials == other.specials
 
     def specials_in_words(self) -> str:
@@ -109,33 +110,33 @@ class MapShape(msgspec.Struct, frozen=True):
 
 
 def unmakeable(shape: MapShape) -> str:
-    """Why we can't make a map of this shape, for the kernel's own fields in its values; empty if we can."""
+    """The reason why special fields make it impossible to create a map of this shape; empty if it is possible."""
     word = shape.map_type.word
-    for one in shape.specials or ():
-        if one.word in LINKED:
-            at = f"(byte {one.offset} of the value)"
-            return f"a {one.word} {at} is tied to the BTF of its program: only libbpf makes such maps"
-        if shape.map_type not in TAKEN_BY.get(one.word, {shape.map_type}):
-            return f"values of a {word} can't hold a {one.word} (byte {one.offset} of the value)"
+    for special in shape.specials or ():
+        if special.word in LINKED:
+            at = f"(byte {special.offset} of the value)"
+            return f"a {special.word} {at} refers to the BTF of its program: only libbpf can create such a map"
+        if shape.map_type not in TAKEN_BY.get(special.word, {shape.map_type}):
+            return f"values of {with_article(word)} cannot have a {special.word} (byte {special.offset} of the value)"
     return ""
 
 
 def shape_differences(desired: MapShape, observed: MapShape, *, capacity: bool = True) -> str:
-    """In words, what keeps the one from serving as the other; empty if nothing does."""
-    found: list[str] = []
+    """The differences between two shapes, in words; empty if there are none."""
+    differences: list[str] = []
     if desired.map_type != observed.map_type:
-        found.append(f"type {observed.map_type.word} -> {desired.map_type.word}")
+        differences.append(f"type {observed.map_type.word} -> {desired.map_type.word}")
     fields = [
         ("key_size", desired.key_size, observed.key_size),
         ("value_size", desired.value_size, observed.value_size),
-        # The kernel would mix inner maps of several `map_extra`; what is read of one must hold for all.
+        # The kernel accepts inner maps with different `map_extra`, but the provisioner reads it from one of them.
         ("map_extra", desired.map_extra, observed.map_extra),
     ]
     if capacity:
         fields.append(("max_entries", desired.max_entries, observed.max_entries))
-    found += [f"{name} {before} -> {after}" for name, after, before in fields if after != before]
+    differences += [f"{name} {before} -> {after}" for name, after, before in fields if after != before]
     if desired.map_flags != observed.map_flags:
-        found.append(f"map_flags {flag_words(observed.map_flags)} -> {flag_words(desired.map_flags)}")
+        differences.append(f"map_flags {flag_words(observed.map_flags)} -> {flag_words(desired.map_flags)}")
     if not desired.same_specials(observed):
-        found.append(f"special fields {observed.specials_in_words()} -> {desired.specials_in_words()}")
-    return ", ".join(found)
+        differences.append(f"special fields {observed.specials_in_words()} -> {desired.specials_in_words()}")
+    return ", ".join(differences)

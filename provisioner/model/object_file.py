@@ -1,4 +1,4 @@
-"""What a compiled object file brings: values that `kernel.objects` reads and `encode` uses."""
+"""The contents of a compiled object file: `kernel.objects` reads them, `encode` uses them."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from provisioner.model.map_shape import MapShape
 
 
 class MapDef(msgspec.Struct, frozen=True):
-    """A map as an object declares it.
+    """A map that an object declares.
 
-    `inner` is its inner template, where the object declares one. BTF ids are of the object's own `.BTF`, 0 where a
-    type is not told. `internal` maps hold the program's own data: `.rodata`, `.bss`, `.data`, `.kconfig`. `presets` are
+    `inner` is its inner template, if the object declares one. BTF ids are those of the `.BTF` of the object, 0 if a
+    type is unknown. `internal` maps have the data of the program: `.rodata`, `.bss`, `.data`, `.kconfig`. `presets` are
     the programs or maps that the object puts into slots.
     """
 
@@ -39,7 +39,7 @@ class ProgramDef(msgspec.Struct, frozen=True):
 
 
 class ObjectInfo(msgspec.Struct, frozen=True):
-    """What is in an object file. `digest` is the SHA-256 of the file in hex, `btf` its `.BTF`, empty if it has none."""
+    """The contents of an object file. `digest` is the SHA-256 of the file in hex, `btf` its `.BTF` or empty."""
 
     file: str
     maps: Mapping[str, MapDef]

@@ -1,4 +1,4 @@
-"""The observed state, read from the kernel or a snapshot, in the same terms as the desired one."""
+"""The observed state, read from the kernel or a snapshot, in the same form as the desired state."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class ObservedSlots(msgspec.Struct, frozen=True):
 class ObservedMap(msgspec.Struct, frozen=True):
     """A live map. `entry_shape` is that of its inner maps (max_entries of the first), None while it has none.
 
-    `probed` is there where somebody asked whether it takes the desired inner maps.
+    `probed` is the result of a probe of the desired inner maps, if there was one.
     """
 
     id: int
@@ -105,13 +105,13 @@ class ObservedLink(msgspec.Struct, frozen=True, rename={"target": "ifindex"}):
 
 
 class ObservedState(msgspec.Struct, frozen=True):
-    """What lives under the pin root.
+    """The live state of a project.
 
     `maps` holds those that the spec declares, `object_maps` those that its objects bring (declared or not), by name.
     `other_pins` are names that the spec does not account for; `points` are the numbers of what attachments name;
     `leftovers` are temporary pins of an apply that was killed, and pins of inner maps that are in no slot.
-    `inner_pins` has the ids of inner maps that are in a slot and pinned, by outer map. `access` is who may open each
-    pin of ours and enter each folder, by its path from the pin root, `gid` the group: looked up if the spec says one.
+    `inner_pins` has the ids of inner maps that are in a slot and pinned, by outer map. `access` has the permissions of
+    the project's pins and directories, by their paths from the pin root, `gid` the group, if the spec names one.
     `jump_slots` are the occupied slots of the objects' prog_arrays.
     `users` are the loaded programs that use each map, by the map's id: read only where a map is recreated or destroyed.
     `variables` has the bytes of the data sections that the spec sets variables in, by pin.
@@ -139,7 +139,7 @@ class ObservedState(msgspec.Struct, frozen=True):
 
     @property
     def own_pins(self) -> tuple[str, ...]:
-        """Those of the other pins that the record says this project made."""
+        """The other pins that the project created, according to its record."""
         made = self.meta.pins if self.meta is not None else ()
         return tuple(pin for pin in self.other_pins if pin in made)
 
@@ -155,5 +155,5 @@ class ObservedState(msgspec.Struct, frozen=True):
 
     @staticmethod
     def nothing() -> ObservedState:
-        """A host without any of it: what `plan --against empty` compares with."""
+        """An empty host, for `plan --against empty`."""
         return ObservedState(False, None, {}, {}, {}, {}, {})

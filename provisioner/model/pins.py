@@ -11,22 +11,22 @@ if TYPE_CHECKING:
     from provisioner.model.desired import DesiredMap, DesiredState
 
 META_PIN: Final = "_meta"
-"""Names that begin with an underscore are ours: users' pins never do."""
+"""Names that begin with an underscore are reserved for the provisioner."""
 
 LOCK: Final = "_lock"
 """The directory, in the pin root, that a writer locks."""
 
 NEW_PREFIX: Final = "_new_"
-"""Pins of a generation that is being loaded: renamed over the old ones as the last step, or removed."""
+"""Pins of a generation that is being loaded. The last step renames them to the final names, or removes them."""
 
 OLD_PREFIX: Final = "_old_"
-"""Pins that hold what was replaced until the apply is verified."""
+"""Pins that keep replaced programs and maps until the apply is verified."""
 
 INNER_PINS: Final = "_inner"
-"""The folder, below the pin root, of the pins of inner maps: in a folder for each outer map, named by their ids."""
+"""The directory of the pins of inner maps, with a directory for each outer map, in which ids are the names."""
 
 TEMPORARY_PREFIXES: Final = (NEW_PREFIX, OLD_PREFIX, "_tmp-")
-"""What a killed apply may leave behind: the next one removes it."""
+"""Pins that a killed apply can leave. The next apply removes them."""
 
 VARIABLES_PREFIX: Final = "_variables_"
 """The pin of a map with global variables of an object: this, and the names of the object and the section."""
@@ -39,7 +39,7 @@ ROOT = "."
 
 
 def managed(pins: Iterable[str], inner_pins: Mapping[str, Iterable[str]]) -> Iterator[str]:
-    """The pin root, what is pinned in it, and the folders and pins of inner maps, by their paths from the pin root."""
+    """The pin root, its pins, and the directories and pins of inner maps, by their paths from the pin root."""
     yield ROOT
     yield from pins
     if inner_pins:
@@ -50,7 +50,7 @@ def managed(pins: Iterable[str], inner_pins: Mapping[str, Iterable[str]]) -> Ite
 
 
 def stale_inner_pins(inner_pins: Mapping[str, tuple[str, ...]], live: Callable[[str], Iterable[int]]) -> Iterator[str]:
-    """Pins of inner maps that are in no slot, and folders that are empty then, by their paths from the pin root.
+    """Pins of inner maps that are in no slot, and directories that are empty then, by their paths from the pin root.
 
     `live` gives the ids in the slots of an outer map.
     """
@@ -82,9 +82,9 @@ def program_of(link: str) -> str:
     return link.removeprefix(LINK_PREFIX)
 
 
-def map_path(desired: DesiredState, one: DesiredMap) -> PurePath:
+def map_path(desired: DesiredState, declared: DesiredMap) -> PurePath:
     """The pin of a map: its full name in the pin root, or the path at which the spec adopts it."""
-    return PurePath(one.adopted) if one.adopted is not None else PurePath(desired.pin_root) / one.name
+    return PurePath(declared.adopted) if declared.adopted is not None else PurePath(desired.pin_root) / declared.name
 
 
 def inner_directory(desired: DesiredState, name: str) -> PurePath | None:
@@ -93,13 +93,17 @@ def inner_directory(desired: DesiredState, name: str) -> PurePath | None:
 
 
 def adopted_pins(desired: DesiredState) -> dict[str, str]:
-    """Pins in the pin root of maps that the spec adopts, by the maps' names: the directory is not ours either."""
-    paths = {one.name: one.adopted.rpartition("/") for one in desired.maps.values() if one.adopted is not None}
+    """Pins of adopted maps in the pin root, by the names of the maps."""
+    paths = {
+        declared.name: declared.adopted.rpartition("/")
+        for declared in desired.maps.values()
+        if declared.adopted is not None
+    }
     return {name: pin for name, (directory, _, pin) in paths.items() if directory == desired.pin_root.rstrip("/")}
 
 
 def access_of(desired: DesiredState, gid: int | None, path: str) -> Access:
-    """Who may open a pin or enter a directory, by its path from the pin root; `gid` is that of `pin_group`."""
+    """The permissions of a pin or directory, by its path from the pin root; `gid` is that of `pin_group`."""
     wanted = desired.access(gid)
     is_directory = path in (ROOT, INNER_PINS) or path.count("/") == 1
     return wanted.of_folders if is_directory else wanted

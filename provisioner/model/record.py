@@ -1,4 +1,4 @@
-"""The record of a project: what the kernel cannot tell, as JSON in a frozen map that is pinned beside the others."""
+"""The record of a project: what the kernel does not store, as JSON in a frozen map in the pin root."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from provisioner.model.uapi import U32
 
 
 class Meta(msgspec.Struct, frozen=True):
-    """What the kernel can't tell, pinned beside the maps as a small frozen map.
+    """What the kernel does not store, in a small frozen map in the pin root.
 
     `objects` maps an object's name to its digest, empty while it is being loaded: then it is loaded again.
     `templates` keeps the shape of inner maps, which an empty outer map does not show. `attachments` has the kind and

@@ -19,7 +19,7 @@ from provisioner.model.uapi import MapFlag, MapType
 
 
 class Contents(Enum):
-    """Which of a map's entries are ours: all, those listed, or none."""
+    """The entries of a map that the spec owns: all, the listed ones, or none."""
 
     EXACT = "exact"
     PRESENT = "present"
@@ -27,7 +27,7 @@ class Contents(Enum):
 
 
 class Update(Enum):
-    """How a changed inner map gets into the kernel."""
+    """The way to update a changed inner map."""
 
     AUTO = "auto"
     IN_PLACE = "in_place"
@@ -35,14 +35,14 @@ class Update(Enum):
 
 
 class OnReplace(Enum):
-    """What becomes of entries that are not ours when their map is replaced."""
+    """The treatment of entries that the spec does not own when their map is replaced."""
 
     COPY = "copy"
     DROP = "drop"
 
 
 class ExtraInnerMaps(Enum):
-    """What becomes of live inner maps that the spec does not list."""
+    """The treatment of live inner maps that the spec does not list."""
 
     DELETE = "delete"
     KEEP = "keep"
@@ -50,7 +50,7 @@ class ExtraInnerMaps(Enum):
 
 
 class ChangeLimits(msgspec.Struct, frozen=True):
-    """How much of what is live one apply may delete or update, in percent, above `at_least` of them."""
+    """The limits on what one apply deletes or updates, in percent of the live entries; `at_least` is always allowed."""
 
     delete_percent: int | None
     update_percent: int | None
@@ -59,7 +59,7 @@ class ChangeLimits(msgspec.Struct, frozen=True):
 
 
 class TableColumn(msgspec.Struct, frozen=True):
-    """Where a key or value comes from: one column by name, or a column for each member path."""
+    """The source of a key or value: one column by name, or a column for each member path."""
 
     columns: tuple[tuple[tuple[str | int, ...], str], ...]
     where: Location
@@ -80,7 +80,7 @@ Entries = RawEntries | TableRef
 
 
 class KeyRange(msgspec.Struct, frozen=True):
-    """`first..last`, both included, as written; `possible_cpus` has neither."""
+    """`first..last`, inclusive, as text; `possible_cpus` has neither."""
 
     first: ScalarNode | None
     last: ScalarNode | None
@@ -88,9 +88,9 @@ class KeyRange(msgspec.Struct, frozen=True):
 
 
 class MapFields(msgspec.Struct, frozen=True):
-    """What BPF_MAP_CREATE takes, as far as the user wrote it; None leaves it to the object or the default.
+    """The arguments of BPF_MAP_CREATE in the spec; None means the value of the object or the default.
 
-    `filled_flags` are those of `map_flags` that nobody wrote: the map's type does not exist without them.
+    `filled_flags` are those of `map_flags` that the map type requires and the spec does not have.
     """
 
     map_type: MapType | None
@@ -104,7 +104,7 @@ class MapFields(msgspec.Struct, frozen=True):
 
 
 class Policy(msgspec.Struct, frozen=True):
-    """Who owns what, and how it changes; None inherits: inner map from outer map from template from the default."""
+    """Ownership and update of entries. None inherits: inner map from outer map from template from the default."""
 
     contents: Contents | None = None
     update: Update | None = None
@@ -123,7 +123,7 @@ class InnerTemplate(msgspec.Struct, frozen=True):
 
 
 class InnerMap(msgspec.Struct, frozen=True):
-    """One slot, or a range of slots, of an outer map. `shared` names a shared inner map in the place of entries."""
+    """A slot or range of slots of an outer map. `shared` names a shared inner map, which replaces entries."""
 
     key: SpecNode | KeyRange
     entries: Entries | None
@@ -134,7 +134,7 @@ class InnerMap(msgspec.Struct, frozen=True):
 
 
 class SharedInnerMap(msgspec.Struct, frozen=True):
-    """One inner map for many slots; `inner` names its template."""
+    """An inner map for several slots; `inner` names its template."""
 
     name: str
     inner: str
@@ -144,7 +144,7 @@ class SharedInnerMap(msgspec.Struct, frozen=True):
 
 
 class OuterMap(msgspec.Struct, frozen=True):
-    """`object` names where the map comes from; without it, or a `pin` to adopt, the provisioner creates it."""
+    """An outer map from an `object`, adopted by its `pin`, or else created by the provisioner."""
 
     name: str
     object: str | None
@@ -162,7 +162,7 @@ class OuterMap(msgspec.Struct, frozen=True):
 
 
 class PlainMap(msgspec.Struct, frozen=True):
-    """A map that is neither outer nor inner: an index, a switch, an allow list."""
+    """A map that is neither an outer nor an inner map: an index, a switch, an allow list."""
 
     name: str
     object: str | None
@@ -186,14 +186,14 @@ class Program(msgspec.Struct, frozen=True):
 
 
 class VariableValue(msgspec.Struct, frozen=True):
-    """The value of a global variable of an object, as written."""
+    """The value of a global variable of an object, as text."""
 
     node: SpecNode
     where: Location
 
 
 class BpfObject(msgspec.Struct, frozen=True):
-    """A compiled object file; `file` is as written, relative to the spec file it stands in.
+    """A compiled object file; `file` is as written, relative to the spec file.
 
     `maps` has what the loader sets of the object's maps before it loads them, `variables` the values of its globals.
     `left_out` are the programs that are listed and not loaded.
@@ -209,7 +209,7 @@ class BpfObject(msgspec.Struct, frozen=True):
 
 
 class Spec(msgspec.Struct, frozen=True):
-    """One project. Mappings keep the order written; order of work is decided by the plan alone."""
+    """One project. Mappings keep the order of the input; the plan alone decides the order of work."""
 
     name: str
     pin_root: str

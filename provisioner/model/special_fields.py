@@ -1,4 +1,4 @@
-"""Fields inside map values that belong to the kernel: locks, timers, kernel pointers. Imports nothing of the codecs.
+"""Special fields of map values, which the kernel manages: locks, timers, kernel pointers.
 
 The kernel finds them by the names of their types in the BTF that a map is created with (`btf_get_field_type`,
 kernel/bpf/btf.c), and inner maps must agree on them with their template (`btf_record_equal`).
@@ -35,10 +35,10 @@ POINTER_TAGS: Final = frozenset({"kptr", "kptr_untrusted", "percpu_kptr"})
 """Type tags of pointers that the kernel manages: to its own structs, which it finds by name, or to the program's."""
 
 LINKED: Final = frozenset({"bpf_list_head", "bpf_list_node", "bpf_rb_root", "bpf_rb_node"})
-"""Fields whose record points into the BTF of the one object: no other BTF makes an inner map that is equal."""
+"""Fields whose record refers to the BTF of the object, so that no other BTF makes an equal inner map."""
 
 CALLED_BACK: Final = frozenset({"bpf_timer", "bpf_wq", "bpf_task_work"})
-"""Fields that call the program back: they work only in maps that user space holds by an fd or a pin."""
+"""Fields with callbacks into the program. They work only in maps that user space keeps by an fd or a pin."""
 
 _HASH_OR_ARRAY: Final = frozenset({MapType.HASH, MapType.ARRAY})
 _HASHES_OR_ARRAYS: Final = _HASH_OR_ARRAY | LRU_TYPES | PERCPU_TYPES
@@ -54,7 +54,7 @@ TAKEN_BY: Final[Mapping[str, frozenset[MapType]]] = {
     "kptr_untrusted": _HASHES_OR_ARRAYS,
     "percpu_kptr": _HASHES_OR_ARRAYS,
 }
-"""Types of inner maps whose values may have a field, as `map_check_btf` (kernel/bpf/syscall.c) says."""
+"""Types of inner maps whose values can have a field (`map_check_btf`, kernel/bpf/syscall.c)."""
 
 
 class Special(msgspec.Struct, frozen=True, order=True):
@@ -67,15 +67,15 @@ class Special(msgspec.Struct, frozen=True, order=True):
     kind: str
 
     def moved(self, offset: int) -> Special:
-        """The same field, seen from `offset` bytes further out."""
+        """The same field at an offset that is larger by `offset`."""
         return Special(self.offset + offset, self.kind)
 
     @property
     def word(self) -> str:
-        """The kind without what a pointer points to."""
+        """The kind without the target of a pointer."""
         return self.kind.partition(" ")[0]
 
 
 def in_words(specials: Iterable[Special]) -> str:
     """`bpf_spin_lock at 4, bpf_timer at 8`, or `none`."""
-    return ", ".join(f"{one.kind} at {one.offset}" for one in specials) or "none"
+    return ", ".join(f"{special.kind} at {special.offset}" for special in specials) or "none"

@@ -1,6 +1,6 @@
-"""A document as a tree of located nodes: what YAML says, before anything is known of types.
+"""A document as a tree of located nodes, without types.
 
-A scalar keeps the text that was written; what it means is up to the field it stands in. Long lists of entries are not
+A scalar keeps its text; the field decides its meaning. Long lists of entries are not
 trees of nodes but columns of text (`RawEntries`), the same that tables give.
 """
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:  # at run time this would load NumPy and all codecs
 
 
 class ScalarNode(msgspec.Struct, frozen=True):
-    """`text` as written, quotes and escapes resolved; None where a plain scalar is empty."""
+    """`text` with quotes and escapes resolved; None for an empty plain scalar."""
 
     text: str | None
     where: Location
@@ -27,14 +27,14 @@ class ScalarNode(msgspec.Struct, frozen=True):
 
 
 class SequenceNode(msgspec.Struct, frozen=True):
-    """Items in the order written."""
+    """Items in the order of the input."""
 
     items: tuple[SpecNode, ...]
     where: Location
 
 
 class MappingNode(msgspec.Struct, frozen=True):
-    """Pairs in the order written; `document` has refused duplicate keys."""
+    """Pairs in the order of the input, without duplicate keys."""
 
     pairs: tuple[tuple[SpecNode, SpecNode], ...]
     where: Location
@@ -48,7 +48,7 @@ class MappingNode(msgspec.Struct, frozen=True):
 
     @property
     def is_table(self) -> bool:
-        """Whether this refers to a table in the place of what it stands for: its first key is a bare `from`."""
+        """Whether this is a table reference: its first key is `from` without quotes."""
         if not self.pairs:
             return False
         first = self.pairs[0][0]
@@ -73,7 +73,7 @@ class TextColumn(Protocol):
 
 
 class PackedColumn:
-    """The text of one scalar in many rows, in one string: a tenth of the memory of a list of them."""
+    """The text of one scalar in many rows, in a single string, which takes a tenth of the memory of a list."""
 
     __slots__ = ("_plain", "_texts")
 
@@ -97,15 +97,15 @@ class PackedColumn:
 MARK_COLUMN_BITS = 32
 
 RAW: Final = ("value", -1)
-"""The path of a value in the kernel's own bytes, a character for each; no user can write it."""
+"""The path of a value in the kernel's bytes, one character per byte; a spec cannot contain it."""
 
 
 Find = Callable[[int, "Path"], Location]
-"""(line, path) -> the place of what stands at the path in the row that begins in this line."""
+"""(line, path) -> the place of the scalar at the path in the row that begins in this line."""
 
 
 class RawChunk(msgspec.Struct, frozen=True):
-    """Entries written alike: one column of text per scalar path, all of `rows` rows.
+    """Entries of one form: a column of text per scalar path, each with `rows` rows.
 
     Paths begin with "key" or "value", or "outer" in a table that fills many inner maps.
     `marks` packs the place of each scalar as line << 32 | column. In a table it holds the line alone, and `find` looks
@@ -119,7 +119,7 @@ class RawChunk(msgspec.Struct, frozen=True):
     find: Find | None = None
 
     def where(self, row: int, path: Path) -> Location:
-        """The place of the scalar at `path` in `row`; that of the row's first scalar where there is none."""
+        """The place of the scalar at `path` in `row`, or of the first scalar of the row if it does not exist."""
         if self.find is not None:
             return self.find(self.lines()[row], path)
         marks = self.marks.get(path)
@@ -135,7 +135,7 @@ class RawChunk(msgspec.Struct, frozen=True):
 
 
 class RawEntries(msgspec.Struct, frozen=True):
-    """A list or mapping of entries as text; each chunk has one shape, and no order is kept between chunks."""
+    """A list or mapping of entries as text. Each chunk has one shape; the order of chunks has no meaning."""
 
     chunks: tuple[RawChunk, ...]
     where: Location
@@ -148,7 +148,7 @@ SpecNode = ScalarNode | SequenceNode | MappingNode | RawEntries
 
 
 def flatten(node: SpecNode, path: Path = ()) -> Iterator[tuple[Path, ScalarNode]]:
-    """Every scalar below `node` with its path, in the order written."""
+    """Every scalar below `node` with its path, in the order of the input."""
     match node:
         case ScalarNode():
             yield path, node

@@ -1,4 +1,4 @@
-"""Types as users write them: a closed set of values, before any layout is known.
+"""Types as users write them: a closed set of values without a layout.
 
 `codec.build` turns a `TypeExpr` and the spec's named types into a `codec.Type`, which knows bytes.
 """
@@ -13,18 +13,18 @@ import msgspec
 from provisioner.model.location import Location
 
 VMLINUX: Final = "vmlinux"
-"""The source of types that are the kernel's own."""
+"""The source of types of the kernel."""
 
 
 class NamedType(msgspec.Struct, frozen=True):
-    """A built-in (`u32`, `ipv4`) or one of the spec's own `types`."""
+    """A built-in type (`u32`, `ipv4`) or one of `types`."""
 
     name: str
     where: Location
 
 
 class ArrayType(msgspec.Struct, frozen=True):
-    """`T[count]`; `char[16]` is text and `bytes[8]` is hex, both by their element's name."""
+    """`T[count]`; with the element `char` it is text, with `bytes` it is hex."""
 
     element: TypeExpr
     count: int
@@ -40,7 +40,7 @@ class Member(msgspec.Struct, frozen=True):
 
 
 class StructType(msgspec.Struct, frozen=True):
-    """Members in order, laid out as C does; `packed` leaves no padding."""
+    """Members in order, in the layout of C; `packed` means no padding."""
 
     members: tuple[Member, ...]
     packed: bool
@@ -48,14 +48,14 @@ class StructType(msgspec.Struct, frozen=True):
 
 
 class UnionType(msgspec.Struct, frozen=True):
-    """A value names exactly one of the members."""
+    """A value has exactly one of the members."""
 
     members: tuple[Member, ...]
     where: Location
 
 
 class EnumType(msgspec.Struct, frozen=True):
-    """Names for numbers, stored as the integer type `base`; a number without a name is taken as well."""
+    """Names for numbers, stored as the integer type `base`."""
 
     names: tuple[tuple[str, int], ...]
     base: NamedType
@@ -63,7 +63,7 @@ class EnumType(msgspec.Struct, frozen=True):
 
 
 class LpmKeyType(msgspec.Struct, frozen=True):
-    """A u32 prefix length and `data`, most significant bit first: what an LPM trie takes as its key."""
+    """The key of an LPM trie: a u32 prefix length and `data`, most significant bit first."""
 
     data: TypeExpr
     where: Location
@@ -83,17 +83,17 @@ class BtfType(msgspec.Struct, frozen=True):
 
     @property
     def is_live(self) -> bool:
-        """Whether it comes from a live map."""
+        """Whether the type comes from a live map."""
         return self.source.startswith("/")
 
     @property
     def is_of_host(self) -> bool:
-        """Whether it comes from a live map or the kernel: only the host that has them can tell."""
+        """Whether the type comes from a live map or the kernel, and so can be read on the host only."""
         return self.is_live or self.source == VMLINUX
 
 
 class OptionType(msgspec.Struct, frozen=True):
-    """`type` with options: `sensitive` keeps its values out of output, `unit` (`s`, `B`) takes `10ms` or `64KiB`."""
+    """`type` with options: `sensitive` hides its values in output, `unit` (`s`, `B`) accepts `10ms` or `64KiB`."""
 
     type: TypeExpr
     sensitive: bool
@@ -105,7 +105,7 @@ TypeExpr = NamedType | ArrayType | StructType | UnionType | EnumType | LpmKeyTyp
 
 
 def parts(expr: TypeExpr) -> Iterator[TypeExpr]:
-    """A type and all types that are written within it."""
+    """A type and all types within it."""
     yield expr
     match expr:
         case StructType(members) | UnionType(members) | BtfType(refine=members):
@@ -116,8 +116,8 @@ def parts(expr: TypeExpr) -> Iterator[TypeExpr]:
             within = []
         case _:
             assert_never(expr)
-    for one in within:
-        yield from parts(one)
+    for inner in within:
+        yield from parts(inner)
 
 
 def reachable(expr: TypeExpr, types: Mapping[str, TypeExpr]) -> Iterator[TypeExpr]:
@@ -133,5 +133,5 @@ def reachable(expr: TypeExpr, types: Mapping[str, TypeExpr]) -> Iterator[TypeExp
 
 
 def is_sensitive(expr: TypeExpr | None, types: Mapping[str, TypeExpr]) -> bool:
-    """Whether any part of a value of the type must stay out of output."""
+    """Whether any part of a value of the type must not appear in output."""
     return expr is not None and any(isinstance(part, OptionType) and part.sensitive for part in reachable(expr, types))

@@ -1,4 +1,4 @@
-"""The kernel's names and numbers, as `include/uapi/linux/bpf.h` spells them. Imports nothing of ours."""
+"""The names and numbers of the kernel, as in `include/uapi/linux/bpf.h`. It imports no other module of the package."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Annotated, Final
 import msgspec
 
 ENOTSUPP: Final = 524
-"""What the kernel says to an operation that a map type lacks; not in Python's `errno`."""
+"""The errno for an operation that a map type does not support; Python's `errno` does not have it."""
 
 OBJ_NAME_LEN: Final = 15
 """Characters of a kernel object's name (BPF_OBJ_NAME_LEN less its NUL)."""
@@ -60,7 +60,7 @@ class MapType(IntEnum):
 
     @classmethod
     def _missing_(cls, value: object) -> MapType | None:
-        """A type that is newer than this table: live maps of it must not stop us."""
+        """A type that is newer than this table, which live maps can have."""
         if not isinstance(value, int) or value < 0:
             return None
         member = int.__new__(cls, value)
@@ -69,7 +69,7 @@ class MapType(IntEnum):
 
     @property
     def word(self) -> str:
-        """The spec's word for it: `hash_of_maps`."""
+        """The name in the spec: `hash_of_maps`."""
         return self.name.lower()
 
 
@@ -92,7 +92,7 @@ class MapFlag(IntFlag):
 
 
 FD_MODES: Final = MapFlag.RDONLY | MapFlag.WRONLY
-"""Flags that say how an fd may be used; a map itself does not have them."""
+"""Flags for the use of an fd; the map itself does not have them."""
 
 
 class UpdateFlag(IntFlag):
@@ -161,7 +161,7 @@ XDP_MODES: Final = {
     "generic": XdpMode.GENERIC,
     "offload": XdpMode.OFFLOAD,
 }
-"""Modes by the spec's words."""
+"""Modes by their names in the spec."""
 
 
 class LinkType(IntEnum):
@@ -228,7 +228,7 @@ BARE_TYPES: Final = frozenset({MapType.RINGBUF, MapType.USER_RINGBUF, MapType.AR
 """Types with neither keys nor values."""
 
 LRU_TYPES: Final = frozenset({MapType.LRU_HASH, MapType.LRU_PERCPU_HASH})
-"""Types that drop entries by themselves."""
+"""Types from which the kernel evicts entries."""
 
 STORAGE_TYPES: Final = frozenset(
     {MapType.SK_STORAGE, MapType.INODE_STORAGE, MapType.TASK_STORAGE, MapType.CGRP_STORAGE}
@@ -246,7 +246,7 @@ SOCKET_TYPES: Final = frozenset(
         MapType.REUSEPORT_SOCKARRAY,
     }
 )
-"""Types whose values are a process's sockets or events: written as one thing, read back as another."""
+"""Types whose values are sockets or events of a process: what is read is not what was written."""
 
 INNER_TYPES: Final = (
     frozenset(MapType)
@@ -259,7 +259,7 @@ INNER_TYPES: Final = (
         MapType.INSN_ARRAY,
     }
 )
-"""Types that `bpf_map_meta_alloc` (kernel/bpf/map_in_map.c) takes as inner maps."""
+"""Types that `bpf_map_meta_alloc` (kernel/bpf/map_in_map.c) accepts as inner maps."""
 
 
 NEEDED_FLAGS: Final = {
@@ -270,11 +270,11 @@ NEEDED_FLAGS: Final = {
     MapType.CGRP_STORAGE: MapFlag.NO_PREALLOC,
     MapType.ARENA: MapFlag.MMAPABLE,
 }
-"""Flags without which a type does not exist (trie_alloc, bpf_local_storage_map_alloc_check, arena_map_alloc)."""
+"""Flags that a type requires (trie_alloc, bpf_local_storage_map_alloc_check, arena_map_alloc)."""
 
 
 def flag_names(flags: MapFlag) -> list[str]:
-    """Flags by the spec's words, in the order of their bits."""
+    """The names of flags in the spec, in the order of their bits."""
     return [str(flag.name).lower() for flag in MapFlag if flag & flags]
 
 
@@ -285,6 +285,6 @@ def flag_words(flags: MapFlag) -> str:
 
 
 def object_name(name: str) -> str:
-    """`name` as the kernel keeps it: 15 characters of [A-Za-z0-9_.], cut and never compared."""
+    """`name` as the kernel stores it: 15 characters of [A-Za-z0-9_.], which are never compared."""
     kept = "".join(char if char.isascii() and (char.isalnum() or char in "_.") else "_" for char in name)
     return kept[:OBJ_NAME_LEN]
