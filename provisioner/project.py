@@ -1,7 +1,9 @@
-"""The project as an object: load, plan, apply, destroy, look. The command line adds words to it, and nothing else.
+"""A project as an object: load, plan, apply, destroy, show. The command line adds only words.
 
-The only room that knows both the pure core and the machine; it holds the lock, and looks again after an apply.
+The only module that knows both the pure core and the machine. It holds the lock, and verifies after an apply.
 docs/library.md shows its use from Python; `import provisioner` gives the same names.
+
+Imports inside functions are those that a plan does without, and that take long: `apply` 34 ms, the views 20 ms.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from typing import TYPE_CHECKING, Literal, TextIO
 import msgspec
 from msgspec.structs import replace
 
+from provisioner.adopt.skeleton import skeleton
 from provisioner.codec.resolve import Lookup, at_apply
 from provisioner.desired import loading
 from provisioner.desired.loading import SpecError
@@ -24,6 +27,9 @@ from provisioner.kernel import bpffs, maps
 from provisioner.kernel import host as this_host
 from provisioner.kernel.locking import Lock, lock
 from provisioner.kernel.memory import headrooms, memlock_headroom
+from provisioner.kernel.objects import inspect
+from provisioner.language.rules import btf_types
+from provisioner.model import kernel_versions
 from provisioner.model.address import Place, find, parse
 from provisioner.model.desired import DesiredState
 from provisioner.model.errors import Problem, RefusedError
@@ -33,7 +39,8 @@ from provisioner.model.pins import META_PIN
 from provisioner.model.spec import Spec
 from provisioner.observed import observe, pinned_btf
 from provisioner.observed.snapshot import Snapshot
-from provisioner.planning import overcommit
+from provisioner.observed.snapshot_take import take
+from provisioner.planning import overcommit, targets
 from provisioner.planning.changes import Action
 from provisioner.planning.comparison import compare
 from provisioner.planning.diff_objects import attachments_deferred
@@ -42,6 +49,9 @@ from provisioner.planning.plan import Plan
 from provisioner.planning.privileges import refuse_unprivileged
 from provisioner.planning.steps import PinInnerMaps, SetAccess
 from provisioner.planning.teardown import plan_destroy
+from provisioner.report.model import ALL, CUT
+from provisioner.views import complete
+from provisioner.views.moment import Moment
 
 if TYPE_CHECKING:
     from provisioner.apply import Options, Result
@@ -49,16 +59,15 @@ if TYPE_CHECKING:
     from provisioner.planning.targets import Targets
     from provisioner.report.graph import Graph
     from provisioner.report.model import Fact, ReportLive
-    from provisioner.views.moment import Moment
 
 __all__ = ["Project", "SpecError", "draft", "load"]
 
 SpecFile = str | os.PathLike[str]
-"""A spec file or a folder of them; `-` is standard input."""
+"""A spec file or a directory of spec files; `-` is standard input."""
 
 
 class Project(msgspec.Struct, frozen=True):
-    """A spec that was read and found sound. `document` has its lines, for messages."""
+    """A valid spec. `document` has its lines, for messages."""
 
     document: Document
     spec: Spec
@@ -72,26 +81,26 @@ class Project(msgspec.Struct, frozen=True):
         probe: bool = False,
         targets: Sequence[str] = (),
     ) -> Plan:
-        """The difference between the spec and what is live, and what would be done. Writes nothing.
+        """The difference between the spec and the live state, and the steps of an apply. Writes nothing.
 
-        `against` a snapshot asks no kernel, and gives the plan that its host would have given at that time. `probe`
-        finds out whether live outer maps take the inner maps that they would get: by unpinned maps and programs, which
-        are gone when this returns. `targets` are addresses (`tenants`, `tenants[42]`, an object's name) that the plan
-        is limited to: all else is left as it is. Raises InputError for one that names nothing.
+        `against` a snapshot, the kernel is not read, and the plan is that of the snapshot's host at that time. `probe`
+        tests whether live outer maps accept their new inner maps, with unpinned maps and programs that are freed
+        before this returns. `targets` are addresses (`tenants`, `tenants[42]`, an object's name) that limit the plan.
+        Raises InputError for a target that does not exist.
         """
         desired = self.desired
         source = None if isinstance(against, str) else against
         observed = ObservedState.nothing() if against == "empty" else observe.observe(desired, source)
         limits = _targets(targets, desired)
         live_maps = observe.LiveReader(desired, source)
-        found = compare(desired, observed, overrides, live_maps, check_points=against != "empty", targets=limits)
+        plan = compare(desired, observed, overrides, live_maps, check_points=against != "empty", targets=limits)
         if probe:
-            from provisioner.apply import template_probe  # a plan that only looks does without it
+            from provisioner.apply import template_probe
 
-            probed = template_probe.probe(found)
-            if any(one.probed is not None and not one.probed.fits for one in probed.maps.values()):
-                found = compare(desired, probed, overrides, live_maps, check_points=True, targets=limits)
-        return overcommit.warned(found, headrooms) if against == "live" else found
+            probed = template_probe.probe(plan)
+            if any(live.probed is not None and not live.probed.fits for live in probed.maps.values()):
+                plan = compare(desired, probed, overrides, live_maps, check_points=True, targets=limits)
+        return overcommit.warned(plan, headrooms) if against == "live" else plan
 
     def apply(
         self,
@@ -106,23 +115,23 @@ class Project(msgspec.Struct, frozen=True):
     ) -> tuple[Plan, Result]:
         """Plan and apply under the project's lock, and verify.
 
-        `planned` is told the plan, whether it may be done or not; `confirm` is asked once with the plan that will be
-        done; `expected` is the digest of a plan that was shown before. `targets` are those of `plan`.
-        Raises RefusedError where a rule forbids it or the plan is not the expected one, HostError where a step needs a
-        capability that this process lacks, and what `apply_plan` raises.
+        `planned` is called with the plan, also if it is refused; `confirm` is called once, with a plan that is not
+        refused; `expected` is the digest of a plan that was shown before. `targets` are those of `plan`.
+        Raises RefusedError if a check refuses the plan or it is not the expected one, HostError if this process lacks
+        a capability, and the errors of `apply_plan`.
         """
-        from provisioner.apply import Options, Status, apply_plan  # a plan does without these
+        from provisioner.apply import Options, Status, apply_plan
         from provisioner.apply.audit import recorded
 
         root = Path(self.desired.pin_root)
         bpffs.check(root)
-        _targets(targets, self.desired)  # what names nothing does so before there is a lock, and its folder
+        _targets(targets, self.desired)  # an unknown target is an error before the pin root is created
         existed = root.exists()
         with _locked(self.desired, lock_timeout, create=True) as locks:
             done = False
             try:
                 held = this_host.capabilities()
-                # Without it no inner map may be opened: a plan that a probe would ask about is refused below.
+                # Without CAP_SYS_ADMIN no inner map can be opened, and the plan is refused below.
                 current = self.plan(overrides, probe="CAP_SYS_ADMIN" in held, targets=targets)
                 if planned is not None:
                     planned(current)
@@ -145,12 +154,12 @@ class Project(msgspec.Struct, frozen=True):
         return current, result
 
     def targets(self, addresses: Sequence[str]) -> tuple[str, ...]:
-        """The addresses of a limited plan, each once, in one order and spelling. Raises InputError."""
-        found = _targets(addresses, self.desired)
-        return found.addresses if found is not None else ()
+        """The targets of a plan in their normal form: each once, in order. Raises InputError."""
+        limits = _targets(addresses, self.desired)
+        return limits.addresses if limits is not None else ()
 
     def plan_destroy(self, overrides: Overrides = Overrides()) -> Plan:
-        """What `destroy` would do. Writes nothing."""
+        """The plan of `destroy`. Writes nothing."""
         is_there = Path(self.desired.pin_root).exists()
         observed = observe.observe(self.desired) if is_there else ObservedState.nothing()
         if observed.maps or observed.object_maps:
@@ -166,7 +175,7 @@ class Project(msgspec.Struct, frozen=True):
         confirm: Callable[[Plan], bool] | None = None,
         lock_timeout: float = 0.0,
     ) -> tuple[Plan, Result]:
-        """Detach and unpin what the project owns, take back its slots in adopted maps, and remove its pin directory."""
+        """Detach and unpin what the project owns, delete its slots in adopted maps, and remove its pin directory."""
         from provisioner.apply import Options, apply_plan
         from provisioner.apply.audit import recorded
 
@@ -192,11 +201,8 @@ class Project(msgspec.Struct, frozen=True):
             return current, result
 
     def snapshot(self) -> Snapshot:
-        """What plans of this project ask of this host. Changes nothing. Raises HostError."""
-        from provisioner.language.rules import btf_types
-        from provisioner.observed.snapshot_take import take
-
-        return take(self.desired, {one.source for one in btf_types(self.spec) if one.is_of_host})
+        """The state of this host that plans of this project need. Changes nothing. Raises HostError."""
+        return take(self.desired, {named.source for named in btf_types(self.spec) if named.is_of_host})
 
     def live(self, address: str = "", *, full: bool = True) -> ReportLive:
         """The live state, or its part at an address, decoded with the spec's types; differences have a verb.
@@ -204,7 +210,6 @@ class Project(msgspec.Struct, frozen=True):
         It is read once, so that it is of one moment. Without `full`, long lists are cut. Raises HostError, and
         InputError if nothing is live at the address and the spec declares nothing there.
         """
-        from provisioner.report.model import ALL, CUT
         from provisioner.views import show
 
         place = find(parse(address), self.desired) if address else None
@@ -213,21 +218,19 @@ class Project(msgspec.Struct, frozen=True):
 
     def _moment(self, place: Place | None, source: Snapshot | None = None) -> tuple[Moment, Plan]:
         """The live state, read once, and the plan that compares it with the spec. Attachments may be deferred."""
-        from provisioner.views.moment import Moment
-
         desired = attachments_deferred(self.desired)
         moment = Moment(desired, place, source)
         observed = observe.observe(desired, source)
         return moment, compare(desired, observed, Overrides(), moment, check_points=True)
 
     def graph(self, *, live: bool = False) -> Graph:
-        """Programs, outer maps and inner maps: what the spec wants, or what is `live` of it. Raises HostError."""
+        """Programs, outer maps and inner maps of the spec, or of the `live` state. Raises HostError."""
         from provisioner.views import graph
 
         return graph.of_live(self.desired, observe.observe(self.desired)) if live else graph.of_spec(self.desired)
 
     def explain(self, address: str, *, against: Snapshot | None = None) -> tuple[Fact, ...]:
-        """What there is to say about `tenants[42]`. Raises InputError for what is no address of this project."""
+        """The facts about an address, such as `tenants[42]`. Raises InputError if the project has no such address."""
         from provisioner.views import explain
 
         subject = explain.subject(parse(address), self.desired)
@@ -237,15 +240,11 @@ class Project(msgspec.Struct, frozen=True):
         return tuple(explain.program_facts(self.plan(against=against or "live"), subject))
 
     def complete(self, beginning: str, *, targets: bool = False) -> Iterator[str]:
-        """Addresses of the spec that begin so, as a shell completes them: all, or what a plan can be limited to."""
-        from provisioner.views import complete
-
+        """Addresses of the spec that start with a text, for completion; with `targets`, those that --target accepts."""
         return (complete.complete_target if targets else complete.complete)(beginning, self.desired)
 
     def advise(self, kernel: str) -> tuple[Advice, ...]:
-        """What Linux `kernel` (`5.10`) would do slowly, or needs help with. Raises InputError with what it refuses."""
-        from provisioner.model import kernel_versions
-
+        """What Linux `kernel` (`5.10`) does slowly or in another way. Raises InputError with what it refuses."""
         return kernel_versions.advise(self.desired, kernel_versions.parse(kernel))
 
 
@@ -263,14 +262,14 @@ def load(
     contents: bool = True,
     any_host: bool = False,
 ) -> Project:
-    """Read spec files and everything they name, without a look at the kernel.
+    """Read spec files and the files that they name. Does not read the kernel's state.
 
-    Every file and folder that is read is noted in `inputs`, also where the spec turns out to be wrong.
-    Without `contents`, tables are not read and entries not encoded: enough for `destroy`, and for nothing else.
-    `snapshot` is that of the host which the project is for. `host` and `lookups` (the numbers of interfaces and cgroups
-    by name) are the snapshot's, or else this host's, if not given. For `any_host` names are not looked up: their
-    numbers are known at apply, and what is loaded can be planned against nothing alone.
-    Raises SpecError with all problems of all files in one go.
+    `inputs` records every file and directory that is read, also if the spec is invalid.
+    Without `contents`, tables are not read and entries are not encoded, which is enough for `destroy` only.
+    `snapshot` is a snapshot of the project's host. `host` and `lookups` (the numbers of interfaces and cgroups by name)
+    default to those of the snapshot, else of this host. For `any_host`, names are not looked up: their numbers are
+    known at apply, and the project can be planned against `empty` only.
+    Raises SpecError with all problems of all files.
     """
     if snapshot is not None:
         host, lookups = host or snapshot.host(), lookups or snapshot.lookups()
@@ -293,20 +292,13 @@ def load(
 
 
 def draft(object_file: SpecFile) -> str:
-    """A spec to begin with, from a compiled object's maps and BTF. Raises InputError for what is no such file."""
-    from provisioner.adopt.skeleton import skeleton
-    from provisioner.kernel.objects import inspect
-
+    """A first spec, from the maps and BTF of a compiled object. Raises InputError if it is not an object."""
     return skeleton(inspect(Path(object_file)), str(object_file))
 
 
 def _targets(texts: Sequence[str], desired: DesiredState) -> Targets | None:
-    """The targets that addresses name, None without any: a whole plan does without the module."""
-    if not texts:
-        return None
-    from provisioner.planning import targets
-
-    return targets.find(texts, desired)
+    """The targets of addresses; None without addresses, for a plan of the whole spec."""
+    return targets.find(texts, desired) if texts else None
 
 
 @contextmanager
@@ -326,7 +318,7 @@ def _locked(desired: DesiredState, timeout: float, *, create: bool = False) -> I
 
 
 def _held(current: Plan) -> frozenset[str]:
-    """The capabilities of this process; to give its own pins to a group that it is in, it needs none."""
+    """The capabilities of this process. It needs none to give its own pins to a group that it is in."""
     gid = current.observed.gid
     own_group = gid is not None and this_host.may_give_to(gid)
     return this_host.capabilities() | ({"CAP_CHOWN"} if own_group else frozenset())
@@ -336,15 +328,15 @@ def _refuse_stale(current: Plan, expected: str | None) -> None:
     if expected is None or current.digest == expected:
         return
     if any(live.probed is not None and live.probed.why for live in current.observed.maps.values()):
-        refuse_blocked(current.blocked)  # what the probe found out is why it is another plan
+        refuse_blocked(current.blocked)  # the result of the probe made it another plan
     raise RefusedError(
         Problem("the spec or the live state changed after the plan was made", hint="plan again", id="stale-plan")
     )
 
 
 def _differences(project: Project, overrides: Overrides, done: Plan, targets: Sequence[str]) -> tuple[Problem, ...]:
-    """What still differs after an apply: nothing, unless somebody else writes, or we are wrong."""
-    # What came along with a target was done whole, and is looked at again whole.
+    """The differences after an apply: none, unless another process writes, or there is a bug."""
+    # Maps that a target includes as a whole are compared as a whole.
     after = project.plan(overrides, targets=(*targets, *sorted(done.whole)))
     actions = {name: change.action for name, change in after.maps.items()}
     actions |= {name: change.action for name, change in after.objects.items()}

@@ -206,9 +206,9 @@ def test_a_pin_root_that_is_the_mount_itself(kernel: Path, tmp_path: Path, verb:
 
 def test_another_user_is_told_what_is_missing(kernel: Path, tmp_path: Path) -> None:
     cli = Cli(tmp_path, kernel / "edge")
-    cli.root.mkdir(mode=0o777)
+    cli.root.mkdir()
     try:
-        cli.root.chmod(0o777)
+        os.chown(cli.root, 65534, 65534)
         cli.spec.write_text(GOOD)
         drop = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--bounding-set=-all", "--inh-caps=-all"]
         words = ["apply", "--yes", "--pin-root", str(cli.root), "-"]
