@@ -222,19 +222,19 @@ def _steps(
     strayed = () if limited else _strayed(desired, observed)
     if strayed:
         work.insert(0, SetAccess(strayed))
-    crowded = {change.name for change in maps if slots_need_deletes(change)}
+    deletes = {change.name: change.slots.where(Action.DELETE) for change in maps}
+    crowded = {change.name for change in maps if slots_need_deletes(change) and len(deletes[change.name])}
     for change in maps:
         if change.name in crowded:
-            work.append(DeleteSlots(change.name, change.slots.where(Action.DELETE)))
+            work.append(DeleteSlots(change.name, deletes[change.name]))
         pinned = observed.inner_pins.get(change.name, frozenset()) if desired.pin_inner_maps else None
         work += _fill_steps(change, change.desired.object in loaded, pinned)
     work += [WriteVariables(change.name) for change in objects if change.variables and change.name not in loaded]
     work += [_link_step(change) for change in links if change.action in (Action.CREATE, Action.UPDATE, Action.REPLACE)]
     work += [CommitObject(change.name) for change in objects if change.name in loaded]
     for change in reversed(maps):
-        gone = change.slots.where(Action.DELETE)
-        if len(gone) and change.name not in crowded and not change.resized:
-            work.append(DeleteSlots(change.name, gone))
+        if len(deletes[change.name]) and change.name not in crowded and not change.resized:
+            work.append(DeleteSlots(change.name, deletes[change.name]))
     work += [Detach(change.pin) for change in links if change.action is Action.DELETE]
     if overrides.prune:
         work += [Unpin(pin) for pin in observed.other_pins]

@@ -84,6 +84,7 @@ def refuse_unprivileged(plan: Plan, held: frozenset[str], may_create: Callable[[
                     f"{need.capability} is needed to {need.what}",
                     address=need.address,
                     hint="nothing was changed; run as root",
+                    id="missing-capability",
                 )
                 for need in missing
             )

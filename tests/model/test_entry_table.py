@@ -127,3 +127,10 @@ def test_distinct_numbers_each_key_by_its_first_row(given_rows: tuple[Index, Byt
 
 def test_slices_are_laid_one_after_the_other() -> None:
     assert entry_table.slices(np.array([5, 0, 2]), np.array([2, 0, 3])).tolist() == [5, 6, 2, 3, 4]
+
+
+@pytest.mark.parametrize("size", [1, 2, 4, 8, 12, 16, 24])
+def test_every_byte_of_a_value_counts(size: int) -> None:
+    values = np.concatenate((np.eye(size, dtype=np.uint8), np.zeros((1, size), np.uint8)))
+    assert entry_table.is_nonzero(values).tolist() == [True] * size + [False]
+    assert entry_table.differ(values, np.zeros_like(values)).tolist() == [True] * size + [False]

@@ -134,7 +134,7 @@ def test_a_sensitive_key_is_not_told(project: provisioner.Project) -> None:
     ("text", "told", "hint"),
     [
         ("tenant", "no map or object `tenant`", "did you mean `tenants`?"),
-        ("tenants[42", "no address", "write a map"),
+        ("tenants[42", "invalid address", "write a map"),
         ("tenants[ten]", "not an integer", ""),
         ("tenants[42][7]", "an entry cannot be targeted", "target tenants[42]"),
         ("active[0]", "an entry cannot be targeted", "target active"),
