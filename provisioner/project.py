@@ -80,26 +80,30 @@ class Project(msgspec.Struct, frozen=True):
         against: Literal["live", "empty"] | Snapshot = "live",
         probe: bool = False,
         targets: Sequence[str] = (),
+        recreate: Sequence[str] = (),
     ) -> Plan:
         """The difference between the spec and the live state, and the steps of an apply. Writes nothing.
 
         `against` a snapshot, the kernel is not read, and the plan is that of the snapshot's host at that time. `probe`
         tests whether live outer maps accept their new inner maps, with unpinned maps and programs that are freed
-        before this returns. `targets` are addresses (`tenants`, `tenants[42]`, an object's name) that limit the plan.
-        Raises InputError for a target that does not exist.
+        before this returns. `targets` are addresses (`tenants`, `tenants[42]`, an object's name) that limit the plan;
+        `recreate` those of maps and slots that are recreated although nothing differs. Raises InputError for an address
+        that does not exist.
         """
         desired = self.desired
         source = None if isinstance(against, str) else against
         observed = ObservedState.nothing() if against == "empty" else observe.observe(desired, source)
-        limits = _targets(targets, desired)
+        limits, again = _targets(targets, desired), _requested(recreate, desired)
         live_maps = observe.LiveReader(desired, source)
-        plan = compare(desired, observed, overrides, live_maps, check_points=against != "empty", targets=limits)
+        plan = compare(
+            desired, observed, overrides, live_maps, check_points=against != "empty", targets=limits, recreate=again
+        )
         if probe:
             from provisioner.apply import template_probe
 
             probed = template_probe.probe(plan)
             if any(live.probed is not None and not live.probed.fits for live in probed.maps.values()):
-                plan = compare(desired, probed, overrides, live_maps, check_points=True, targets=limits)
+                plan = compare(desired, probed, overrides, live_maps, check_points=True, targets=limits, recreate=again)
         return overcommit.warned(plan, headrooms) if against == "live" else plan
 
     def apply(
@@ -112,11 +116,12 @@ class Project(msgspec.Struct, frozen=True):
         expected: str | None = None,
         lock_timeout: float = 0.0,
         targets: Sequence[str] = (),
+        recreate: Sequence[str] = (),
     ) -> tuple[Plan, Result]:
         """Plan and apply under the project's lock, and verify.
 
         `planned` is called with the plan, also if it is refused; `confirm` is called once, with a plan that is not
-        refused; `expected` is the digest of a plan that was shown before. `targets` are those of `plan`.
+        refused; `expected` is the digest of a plan that was shown before. `targets` and `recreate` are those of `plan`.
         Raises RefusedError if a check refuses the plan or it is not the expected one, HostError if this process lacks
         a capability, and the errors of `apply_plan`.
         """
@@ -125,6 +130,7 @@ class Project(msgspec.Struct, frozen=True):
 
         root = Path(self.desired.pin_root)
         bpffs.check(root)
+        _requested(recreate, self.desired)
         _targets(targets, self.desired)  # an unknown target is an error before the pin root is created
         existed = root.exists()
         with _locked(self.desired, lock_timeout, create=True) as locks:
@@ -294,6 +300,15 @@ def load(
 def draft(object_file: SpecFile) -> str:
     """A first spec, from the maps and BTF of a compiled object. Raises InputError if it is not an object."""
     return skeleton(inspect(Path(object_file)), str(object_file))
+
+
+def _requested(texts: Sequence[str], desired: DesiredState) -> Targets | None:
+    """The same for what is to be recreated."""
+    if not texts:
+        return None
+    from provisioner.planning.requested import requested
+
+    return requested(texts, desired)
 
 
 def _targets(texts: Sequence[str], desired: DesiredState) -> Targets | None:

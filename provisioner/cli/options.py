@@ -46,6 +46,15 @@ Target = Annotated[
         autocompletion=completion.targets,
     ),
 ]
+Recreate = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--replace",
+        metavar="ADDRESS",
+        help="Recreate this map or inner map although nothing differs: tenants[42]. Repeatable.",
+        autocompletion=completion.targets,
+    ),
+]
 LockTimeout = Annotated[
     float, typer.Option(metavar="SECONDS", min=0, help="Wait this long for the lock of another process.")
 ]

@@ -32,6 +32,7 @@ class _File(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     used: bool = False
     parts: dict[str, tuple[str, str]] = {}
     targets: tuple[str, ...] | msgspec.UnsetType = msgspec.UNSET
+    recreate: tuple[str, ...] = ()
 
 
 class SavedPlan(msgspec.Struct, frozen=True):
@@ -49,6 +50,7 @@ class SavedPlan(msgspec.Struct, frozen=True):
     used: bool = False
     parts: dict[str, tuple[str, str]] = {}
     targets: tuple[str, ...] = ()
+    recreate: tuple[str, ...] = ()
 
     def check(self, project: str, pin_root: str) -> None:
         """Raise RefusedError if the plan was used, or belongs to another project."""
@@ -111,6 +113,7 @@ def save(path: Path, plan: Plan, overrides: Overrides) -> None:
     parts = dict(plan.fingerprints)
     project, pin_root = plan.desired.project, plan.desired.pin_root
     saved = SavedPlan(path, project, pin_root, plan.digest, created, overrides, parts=parts, targets=plan.targets)
+    saved = replace(saved, recreate=plan.recreate)
     try:
         write_file(path, _encode(saved))
     except OSError as error:

@@ -50,6 +50,7 @@ class Reason(IntEnum):
     NOT_TARGETED = 11
     PRESET = 12
     FROZEN = 13
+    REQUESTED = 14
 
 
 class SlotChanges(msgspec.Struct, frozen=True):

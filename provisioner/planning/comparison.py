@@ -18,6 +18,7 @@ from provisioner.planning.diff import diff_map, held_twice, is_compared, slots_t
 from provisioner.planning.diff_objects import diff_links, diff_object
 from provisioner.planning.hazards import Overrides
 from provisioner.planning.plan import Plan, make_plan
+from provisioner.planning.requested import with_requested
 from provisioner.planning.second_look import look
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ def compare(
     *,
     check_points: bool,
     targets: Targets | None = None,
+    recreate: Targets | None = None,
 ) -> Plan:
     """The plan from one state to the other. Raises HostError where an attach point is missing."""
     objects = {name: diff_object(one, desired, observed) for name, one in desired.objects.items()}
@@ -47,7 +49,8 @@ def compare(
         live = observed.maps.get(one.name)
         compares = live is not None and is_compared(one, live, observed.meta)
         blocks = live_maps.blocks(one, live, slots_to_read(one, live)) if live is not None and compares else ()
-        return look(diff_map(one, live, blocks, observed.meta, shared), live_maps)
+        change = look(diff_map(one, live, blocks, observed.meta, shared), live_maps)
+        return change if recreate is None else with_requested(change, recreate)
 
     arrays, objects = jumps.compared(desired, observed, wanted.values(), objects, diff)
     maps = [arrays[name] if name in arrays else diff(one) for name, one in wanted.items()]
@@ -59,4 +62,5 @@ def compare(
         from provisioner.planning.targets import links_of
 
         links = links_of(objects.values(), links)
-    return make_plan(desired, observed, maps, objects.values(), links, overrides, targets, whole)
+    plan = make_plan(desired, observed, maps, objects.values(), links, overrides, targets, whole)
+    return plan if recreate is None else replace(plan, recreate=recreate.addresses)

@@ -331,7 +331,7 @@ def _decide(desired: DesiredMap, observed: ObservedMap, slots: SlotChanges, shar
     mark(both & _wrongly_shared(ids, share), Action.REPLACE, Reason.UNDECLARED_SHARE)
     if shared:
         mark(both & np.isin(ids, list(shared)), Action.REPLACE, Reason.UNDECLARED_SHARE)
-    _spread_over_shares(slots, share)
+    spread_over_shares(slots, share)
 
 
 def effective_update(update: Update, shape: MapShape) -> Update:
@@ -362,7 +362,7 @@ def _wrongly_shared(ids: NDArray[np.uint32], share: NDArray[np.int32]) -> NDArra
     return wrong
 
 
-def _spread_over_shares(slots: SlotChanges, share: NDArray[np.int32]) -> None:
+def spread_over_shares(slots: SlotChanges, share: NDArray[np.int32]) -> None:
     """A shared inner map changes in all of its slots at once: if one is replaced or new, all get the new map."""
     for number in np.unique(share[share >= 0]):
         members = share == number

@@ -57,7 +57,7 @@ class Plan(msgspec.Struct, frozen=True, dict=True):
     """Everything there is to know before anything is done. `digest` binds a saved plan to both states.
 
     `targets` are the addresses that it is limited to, none for all of the spec; `whole` those of
-    the maps and objects that it then changes as a whole.
+    the maps and objects that it then changes as a whole. `recreate` are the addresses that are recreated on request.
     """
 
     desired: DesiredState
@@ -69,6 +69,7 @@ class Plan(msgspec.Struct, frozen=True, dict=True):
     digest: str
     targets: tuple[str, ...] = ()
     whole: frozenset[str] = frozenset()
+    recreate: tuple[str, ...] = ()
 
     @property
     def changed(self) -> bool:

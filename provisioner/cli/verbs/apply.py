@@ -16,6 +16,7 @@ from provisioner.cli.options import (
     Full,
     LockTimeout,
     OwnershipOverrides,
+    Recreate,
     SpecOptions,
     Target,
     Yes,
@@ -44,6 +45,7 @@ def apply(
     yes: Yes = False,
     full: Full = False,
     target: Target = None,
+    recreate: Recreate = None,
     no_rollback: Annotated[bool, typer.Option("--no-rollback", help="Keep completed changes if a step fails.")] = False,
     lock_timeout: LockTimeout = 0.0,
 ) -> int:
@@ -71,6 +73,7 @@ def apply(
             confirm=run.confirm,
             lock_timeout=lock_timeout,
             targets=target or (),
+            recreate=recreate or (bound.recreate if bound is not None else ()),
         )
     )
     return 0

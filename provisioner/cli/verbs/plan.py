@@ -17,6 +17,7 @@ from provisioner.cli.options import (
     Files,
     Full,
     OwnershipOverrides,
+    Recreate,
     SpecOptions,
     Target,
 )
@@ -51,9 +52,10 @@ def plan(
     exit_zero: Annotated[bool, typer.Option("--exit-zero", help="Exit with 0 if there are changes.")] = False,
     full: Full = False,
     target: Target = None,
+    recreate: Recreate = None,
 ) -> int:
     """Show what apply would change. Changes nothing."""
-    _refuse_contradictions(against, out, to_destroy, probe, target)
+    _refuse_contradictions(against, out, to_destroy, probe, [*(target or ()), *(recreate or ())])
     arguments.refuse_pruned_part(changes.prune, target)
     # NumPy, which the help does not need, takes 80 ms.
     from provisioner.cli import reports, saved, snapshots
@@ -73,6 +75,7 @@ def plan(
                 against=snapshot or ("empty" if against == "empty" else "live"),
                 probe=probe,
                 targets=target or (),
+                recreate=recreate or (),
             )
     if out is not None:
         saved.save(out, planned, overrides)

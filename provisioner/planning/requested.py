@@ -1,0 +1,56 @@
+"""`--replace ADDRESS`: maps and slots that are recreated although nothing differs. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+from msgspec.structs import replace
+
+from provisioner.model import entry_table
+from provisioner.model.desired import DesiredState
+from provisioner.model.errors import InputError, Problem, Problems
+from provisioner.planning.changes import Action, MapChange, Reason
+from provisioner.planning.diff import created, spread_over_shares
+from provisioner.planning.targets import Targets, find
+
+WHY = "--replace"
+
+
+def requested(texts: Iterable[str], desired: DesiredState) -> Targets | None:
+    """The maps and slots to recreate; None if there are none. Raises InputError for what cannot be recreated alone."""
+    addresses = tuple(texts)
+    if not addresses:
+        return None
+    found, problems = find(addresses, desired), Problems()
+    for name in sorted(found.objects):
+        problems.add("an object is loaded again with its file", address=name, id="invalid-target", hint="name a map")
+    for name in sorted(found.maps):
+        owner = desired.maps[name].object
+        if owner is not None or desired.maps[name].adopted is not None:
+            what = "this map cannot be recreated alone: it belongs to " + (
+                f"object `{owner}`" if owner else "its owner"
+            )
+            problems.add(what, desired.maps[name].where, "name its slots", name, id="invalid-target")
+    for slot in found.slots:
+        if not entry_table.among(desired.maps[slot.map].slots.keys, slot.key[np.newaxis]).any():
+            problems.extend([Problem("the spec does not have this slot", address=slot.address, id="unknown-slot")])
+    problems.raise_if_any(InputError)
+    return found
+
+
+def with_requested(change: MapChange, wanted: Targets) -> MapChange:
+    """The change, in which the live maps and slots among `wanted` are replaced."""
+    if change.observed is None or change.action is Action.REPLACE:
+        return change
+    if change.name in wanted.maps:
+        return created(change.desired, change.observed, WHY)
+    keys = [slot.key for slot in wanted.slots if slot.map == change.name]
+    if not keys:
+        return change
+    slots = replace(change.slots, action=change.slots.action.copy(), reason=change.slots.reason.copy())
+    rows = entry_table.among(slots.keys, np.stack(keys)) & (slots.observed >= 0) & (slots.desired >= 0)
+    slots.action[rows] = Action.REPLACE
+    slots.reason[rows] = Reason.REQUESTED
+    spread_over_shares(slots, entry_table.take(change.desired.slots.shared, slots.desired, -1))
+    return replace(change, action=Action.UPDATE, reason="its contents differ", slots=slots)
