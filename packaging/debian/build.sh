@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Builds the Debian package into a directory: packaging/debian/build.sh DIR
 #
-# Debian 12 has older versions of typer, jsonschema, NumPy and rich than the project needs, and no msgspec. So the package
+# Debian 12 has older versions of typer, jsonschema and NumPy than the project needs, and no msgspec. So the package
 # contains its Python libraries in a private directory, which no other program sees. libbpf and Python are Debian's.
 # The settings of pip (PIP_FIND_LINKS, PIP_NO_INDEX) say where the libraries come from. COMPRESSION is dpkg-deb's -Z.
 set -euo pipefail

@@ -89,6 +89,21 @@ def test_small_plans_are_whole() -> None:
         assert "The rest is cut" not in markdown.render(support.report(case))
 
 
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("(max_entries 4)", "(`max_entries` 4)"),
+        ("see `x_y`, then", "see `x_y`, then"),
+        ("((a_b).", "((`a_b`)."),
+        ("(*)", "(`*`)"),
+        ("---", "`---`"),
+        ("<b>", "`<b>`"),
+    ],
+)
+def test_brackets_stay_outside_of_code(text: str, shown: str) -> None:
+    assert markdown.prose(text) == shown
+
+
 def test_how_an_apply_ended_is_said() -> None:
     told = markdown.render(support.report("edit"), Outcome("rolled_back", 1.5, 2, 5, 5, ("pin `x`",)))
     assert "### `edge`: rolled back" in told
