@@ -12,6 +12,7 @@ import typer
 import provisioner
 from provisioner.cli.console import Console, has_terminal
 from provisioner.cli.options import NO_CHANGES, ChangeOverrides, OwnershipOverrides, SpecOptions
+from provisioner.model.words import visible
 
 if TYPE_CHECKING:
     from provisioner import Overrides, Project, Snapshot
@@ -39,7 +40,17 @@ def load_project(
             any_host=any_host,
         )
     console.document = project.document
+    _note_files(console, project)
     return project
+
+
+def _note_files(console: Console, project: Project) -> None:
+    """The files that were read, with -v; and a warning about files beside them that look like specs."""
+    if console.verbose:
+        console.notes(f"read {visible(name)}" for name in project.document.files)
+    if not console.quiet:
+        hint = "looks like a spec and is not read: name it, or include it"
+        console.notes(f"warning: {visible(str(path))} {hint}" for path in project.document.unread)
 
 
 def with_address(words: Sequence[str]) -> tuple[Sequence[str], str]:

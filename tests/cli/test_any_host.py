@@ -65,4 +65,15 @@ def test_the_host_itself_must_know_them(spec: Path) -> None:
     done = run(spec, "plan")
     assert done.returncode == 1
     assert f"{spec}:12:7: error[unknown-value]: " in done.stderr
-    assert "`none7`" in done.stderr
+    assert "interface `none7`" in done.stderr
+
+
+def test_files_that_are_read_and_that_are_not(tmp_path: Path) -> None:
+    (tmp_path / "edge.yaml").write_text("version: 1\nname: edge\n")
+    (tmp_path / "tenants").mkdir()
+    (tmp_path / "tenants" / "1.yaml").write_text("outer_maps: {}\n")
+    done = run(tmp_path, "validate")
+    assert done.returncode == 0
+    assert f"warning: {tmp_path}/tenants/1.yaml " in done.stderr
+    assert f"read {tmp_path}/edge.yaml\n" in run(tmp_path, "validate", "-v").stderr
+    assert run(tmp_path, "validate", "-q").stderr == ""

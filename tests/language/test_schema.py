@@ -15,6 +15,7 @@ from provisioner.language import schema, schema_file
 from provisioner.language.scalars import integer, plain
 from provisioner.model.errors import Problems
 from provisioner.model.uapi import INNER_TYPES, OUTER_TYPES, MapFlag, MapType
+from provisioner.tables import FORMATS
 from tests.document.support import HEAD, read, spec_schema, told, write
 
 
@@ -70,6 +71,10 @@ def test_every_mapping_of_fixed_keys_refuses_others() -> None:
     found = list(holders(spec_schema()))
     assert len(found) >= 15
     assert all(holder["additionalProperties"] is False for holder in found)
+
+
+def test_the_table_formats_are_those_that_are_registered() -> None:
+    assert spec_schema()["$defs"]["table_format"]["enum"] == [format_.name for format_ in FORMATS]
 
 
 def test_the_words_are_the_kernels() -> None:
