@@ -297,9 +297,14 @@ def load(
     return Project(source, spec, desired)
 
 
-def draft(object_file: SpecFile) -> str:
-    """A first spec, from the maps and BTF of a compiled object. Raises InputError if it is not an object."""
-    return skeleton(inspect(Path(object_file)), str(object_file))
+def draft(object_file: SpecFile, out: SpecFile | None = None) -> str:
+    """A first spec, from the maps and BTF of a compiled object. Raises InputError if it is not an object.
+
+    `out` is the file that the spec is for: a path of the object that is not absolute is then relative to it.
+    """
+    absolute = os.path.isabs(object_file) or out is None
+    name = str(object_file) if absolute else os.path.relpath(object_file, Path(out or "").resolve().parent)
+    return skeleton(inspect(Path(object_file)), name)
 
 
 def _requested(texts: Sequence[str], desired: DesiredState) -> Targets | None:

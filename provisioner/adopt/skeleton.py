@@ -9,15 +9,13 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
+from provisioner.adopt.skeleton_object import object_lines
 from provisioner.adopt.skeleton_types import ObjectTypes
 from provisioner.codec.btf import BtfTypes
 from provisioner.codec.display import format_value
 from provisioner.model.map_shape import MapShape
-from provisioner.model.object_file import MapDef, ObjectInfo, ProgramDef
+from provisioner.model.object_file import MapDef, ObjectInfo
 from provisioner.model.uapi import BARE_TYPES, KEYLESS_TYPES, SOCKET_TYPES, STORAGE_TYPES, MapFlag, MapType, flag_names
-
-_XDP: Final = 6
-"""BPF_PROG_TYPE_XDP."""
 
 _UNLISTED: Final = KEYLESS_TYPES | BARE_TYPES | SOCKET_TYPES | STORAGE_TYPES | {MapType.STRUCT_OPS, MapType.PROG_ARRAY}
 """Types of maps whose contents a spec cannot list."""
@@ -50,8 +48,10 @@ class _Skeleton:
         # The sections come first: they decide which types are used.
         plain = [line for one in self._maps if not one.shape.is_outer for line in self._plain_map(one)]
         outer = [line for one in self._outer for line in self._outer_map(one)]
-        known = [line for one in self._outer if one.inner is not None for line in self._template(one, one.inner)]
-        templates = known + [line for one in self._outer if one.inner is None for line in self._question(one)]
+        known = [
+            line for one in self._declared_outer if one.inner is not None for line in self._template(one, one.inner)
+        ]
+        templates = known + [line for one in self._declared_outer if one.inner is None for line in self._question(one)]
         yield f"# Generated from {format_value(self._file)}."
         yield "# Please answer the questions; everything else comes from the object."
         yield "version: 1"
@@ -60,7 +60,7 @@ class _Skeleton:
         for title, lines in (
             ("types", list(self._types.lines())),
             ("inner_templates", templates),
-            ("objects", list(self._object())),
+            ("objects", list(object_lines(self._info, self._types, self._name, self._file))),
             ("maps", plain),
             ("outer_maps", outer),
         ):
@@ -74,40 +74,44 @@ class _Skeleton:
     def _outer(self) -> list[MapDef]:
         return [one for one in self._maps if one.shape.is_outer]
 
-    # --- objects --------------------------------------------------------------------------------------------------
-
-    def _object(self) -> Iterator[str]:
-        yield f"  {format_value(self._name)}:"
-        relative = "" if self._file.startswith("/") else "  # relative to this file"
-        yield f"    file: {format_value(self._file)}{relative}"
-        if self._info.programs:
-            yield "    programs:"
-        for one in self._info.programs.values():
-            yield from self._program(one)
-
-    def _program(self, one: ProgramDef) -> Iterator[str]:
-        yield f"      {format_value(one.name)}:  # section {one.section}"
-        yield f"        pin: {format_value(one.name)}"
-        if one.type == _XDP:
-            yield "        # The interface that it runs on."
-            yield "        # attach: {xdp: {interface: eth0, mode: native, if_missing: fail}}"
+    @property
+    def _declared_outer(self) -> list[MapDef]:
+        return [one for one in self._outer if not one.name.startswith("_")]
 
     # --- maps -----------------------------------------------------------------------------------------------------
 
     def _plain_map(self, one: MapDef) -> Iterator[str]:
-        if one.shape.map_type in _UNLISTED:
+        if one.shape.map_type is MapType.PROG_ARRAY:
+            yield from self._prog_array(one)
+        elif one.shape.map_type in _UNLISTED:
             yield f"  # {one.name}: {_shape(one.shape)}; loaded and pinned; a spec cannot list its contents"
-            return
-        yield f"  {one.name}:  # {_shape(one.shape)}, room for {one.shape.max_entries:,}"
-        yield f"    object: {format_value(self._name)}"
-        yield from self._fields(one, "    ", value=True)
-        yield "    # entries: {KEY: VALUE}  # with `entries`, all other entries are deleted"
+        elif one.name.startswith("_"):
+            yield f"  # {one.name}: {_shape(one.shape)}; the spec cannot declare a name that begins with `_`"
+        else:
+            yield f"  {one.name}:  # {_shape(one.shape)}, {_room(one, 'entries')}{_pinned(one)}"
+            yield f"    object: {format_value(self._name)}"
+            yield from self._fields(one, "    ", value=True)
+            yield "    # entries: {KEY: VALUE}  # with `entries`, all other entries are deleted"
+
+    def _prog_array(self, one: MapDef) -> Iterator[str]:
+        filled = ", ".join(f"{slot}: {name}" for slot, name in sorted(one.presets.items()))
+        preset = f"; the object fills {{{filled}}}" if filled else ""
+        yield f"  # {one.name}:  # prog_array, {_room(one, 'programs')}{preset}"
+        yield f"  #   object: {format_value(self._name)}"
+        yield "  #   entries: {0: PROGRAM}  # slots that are not listed keep what the object puts there"
 
     def _outer_map(self, one: MapDef) -> Iterator[str]:
-        yield f"  {one.name}:  # {one.shape.map_type.word}, room for {one.shape.max_entries:,} inner maps"
+        kind = one.shape.map_type.word
+        if one.name.startswith("_"):
+            yield f"  # {one.name}: {kind}; the spec cannot declare a name that begins with `_`"
+            return
+        yield f"  {one.name}:  # {kind}, {_room(one, 'inner maps')}{_pinned(one)}"
         yield f"    object: {format_value(self._name)}"
         yield from self._fields(one, "    ", value=False)
         yield f"    inner: {one.name}_inner"
+        if one.presets:
+            slots = ", ".join(str(slot) for slot in sorted(one.presets))
+            yield f"    # the object fills slots {slots}"
         yield "    # inner_maps:  # one for each outer key"
         yield "    #   1: {entries: {KEY: VALUE}}"
 
@@ -152,9 +156,20 @@ class _Skeleton:
             yield f"    value: {text}{note}"
         if inner.shape.max_entries:
             yield f"    max_entries: {inner.shape.max_entries}"
+        elif kind not in STORAGE_TYPES:
+            size = 262144 if kind in BARE_TYPES else 1024
+            yield f"    max_entries: {size}  # the object does not say"
         yield from flag_lines(inner.shape, "    ")
         if kind in _UNLISTED or "lru" in kind.word:
             yield "    contents: ignore  # the entries cannot be listed, or are evicted"
+
+
+def _room(one: MapDef, what: str) -> str:
+    return f"room for {one.shape.max_entries:,} {what}" if one.shape.max_entries else "no size"
+
+
+def _pinned(one: MapDef) -> str:
+    return "; other loaders share it by name (LIBBPF_PIN_BY_NAME)" if one.is_pinned_by_name else ""
 
 
 def _shape(shape: MapShape) -> str:

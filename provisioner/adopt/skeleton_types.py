@@ -7,6 +7,7 @@ from typing import Final
 
 from provisioner.codec.btf import BtfAlias, BtfArray, BtfComposite, BtfEnum, BtfInt, BtfKind, BtfTypes
 from provisioner.codec.btf_convert import FIXED_ORDER, enum_type, integer_type
+from provisioner.codec.btf_variables import section_name, variables
 from provisioner.codec.build import ELEMENTS, Builder, builtins
 from provisioner.codec.display import format_value
 from provisioner.model.errors import Problems
@@ -51,6 +52,15 @@ class ObjectTypes:
             and self._builder(Problems()).build(BtfType(name, "", (), _NOWHERE)) is not None
         ]
         return found[:_CANDIDATES]
+
+    def variables(self, section: int) -> Iterator[tuple[str, str, str]]:
+        """Name, section and type of each variable of a data section that a loader can set."""
+        if self._btf is None or not (name := section_name(self._btf, section)):
+            return
+        for one in variables(self._btf, section):
+            kind = self._builder(Problems()).from_btf_id(one.type, _NOWHERE)
+            if kind is not None:
+                yield one.name, name, kind.describe()
 
     def text(self, id_: int, size: int, *, is_index: bool = False) -> tuple[str, str]:
         """A type as the spec writes it, and a comment if it is a guess."""

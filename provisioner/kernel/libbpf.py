@@ -333,6 +333,7 @@ map_set_inner_map_fd: Function[int] = Function(
     "bpf_map__set_inner_map_fd", c_int, c_void_p, c_int, fails="bpf_map__set_inner_map_fd"
 )
 map_reuse_fd: Function[int] = Function("bpf_map__reuse_fd", c_int, c_void_p, c_int, fails="bpf_map__reuse_fd")
+map_pin_path: Function[bytes | None] = Function("bpf_map__pin_path", c_char_p, c_void_p)
 map_set_pin_path: Function[int] = Function(
     "bpf_map__set_pin_path", c_int, c_void_p, c_char_p, fails="bpf_map__set_pin_path"
 )

@@ -321,4 +321,5 @@ def _map_def(at: int, types: BtfTypes | None) -> MapDef:
         btf_key_type_id=libbpf.map_btf_key_type_id(at),
         btf_value_type_id=value_type,
         internal=libbpf.map_is_internal(at),
+        is_pinned_by_name=bool(libbpf.map_pin_path(at)),
     )

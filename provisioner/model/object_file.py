@@ -14,7 +14,7 @@ class MapDef(msgspec.Struct, frozen=True):
 
     `inner` is its inner template, if the object declares one. BTF ids are those of the `.BTF` of the object, 0 if a
     type is unknown. `internal` maps have the data of the program: `.rodata`, `.bss`, `.data`, `.kconfig`. `presets` are
-    the programs or maps that the object puts into slots.
+    the programs or maps that the object puts into slots. `is_pinned_by_name` says LIBBPF_PIN_BY_NAME.
     """
 
     name: str
@@ -24,6 +24,7 @@ class MapDef(msgspec.Struct, frozen=True):
     btf_value_type_id: int = 0
     internal: bool = False
     presets: Mapping[int, str] = {}
+    is_pinned_by_name: bool = False
 
 
 class ProgramDef(msgspec.Struct, frozen=True):

@@ -52,11 +52,14 @@ def _object(one: DesiredObject, plan: Plan) -> Iterator[Fact]:
         carried, fresh = sorted(change.carried), sorted(change.fresh)
         text = f"{', '.join(carried) or 'none'} carried over, {', '.join(fresh) or 'none'} created"
         yield Fact("its maps", text, {"carried_maps": carried, "new_maps": fresh})
-    for variable, data in live_values(one, plan.observed):
-        live_value = None if data is None else variable.decode(data)
-        both = {"wanted": variable.decode(variable.data), "live": live_value}
-        text = f"{shown(variable, variable.data)}, live {shown(variable, data)}"
-        yield Fact(f"variable {variable.name}", text, {f"variable_{variable.name}": both})
+    values = list(live_values(one, plan.observed))
+    if values:
+        text = ", ".join(f"{each.name} {shown(each, each.data)} (live: {shown(each, data)})" for each, data in values)
+        told = {
+            each.name: {"wanted": each.decode(each.data), "live": None if data is None else each.decode(data)}
+            for each, data in values
+        }
+        yield Fact("variables", text, {"variables": told})
     words = {Action.CREATE: "load", Action.UPDATE: "load, and replace the old one"}
     if change.action is Action.UNCHANGED and change.variables:
         yield to_do(Action.UPDATE, in_words(change.variables), "write variables in place")

@@ -9,6 +9,7 @@ from provisioner.model.desired import DesiredProgram
 from provisioner.model.kernel_versions import batches_of
 from provisioner.model.observed import ObservedLink
 from provisioner.model.pins import INNER_PINS, META_PIN, ROOT, access_of, link_pin, program_of
+from provisioner.model.types import Value
 from provisioner.model.words import plural
 from provisioner.planning import counts
 from provisioner.planning.changes import Action, LinkChange, ObjectChange
@@ -89,11 +90,17 @@ def _object(change: ObjectChange, plan: Plan) -> Node | None:
             "digest": one.digest,
             "carried_maps": list(change.carried),
             "new_maps": list(change.fresh),
-            "variables": {each.name: {"before": each.value_before, "after": each.value} for each in change.variables},
-        },
+        }
+        | _variables(change),
         source=source,
         sources=fields,
     )
+
+
+def _variables(change: ObjectChange) -> dict[str, Value]:
+    """The variables that differ, where there are any."""
+    values = {each.name: {"before": each.value_before, "after": each.value} for each in change.variables}
+    return {"variables": values} if values else {}
 
 
 def _besides(change: ObjectChange, reason: str) -> str:

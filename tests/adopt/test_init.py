@@ -13,9 +13,12 @@ from provisioner.kernel.objects import inspect
 from provisioner.model.attachment import AttachPoint
 from provisioner.model.spec import Contents
 from provisioner.project import Project
+from tests.apply.conftest import Bench
+from tests.apply.conftest import bench as bench
 from tests.cli.support import run
+from tests.conftest import SOURCES
 
-OBJECTS = ["router", "router_v2", "outers", "rejected", "odd_maps"]
+OBJECTS = sorted(path.name.removesuffix(".bpf.c") for path in SOURCES.glob("*.bpf.c") if path.stem != "legacy.bpf")
 
 
 @pytest.mark.parametrize("name", OBJECTS)
@@ -104,3 +107,72 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     done = run("init", tmp_path / "none.o")
     assert (done.status, done.out) == (1, "")
     assert "cannot read the object file" in done.err
+
+
+def test_a_new_file_has_the_path_of_the_object_relative_to_it(
+    bpf_object: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "build").mkdir()
+    (tmp_path / "specs").mkdir()
+    (tmp_path / "build" / "edge.o").write_bytes(bpf_object("router").read_bytes())
+    spec = tmp_path / "specs" / "edge.yaml"
+    monkeypatch.chdir(tmp_path)
+    text = provisioner.draft("build/edge.o", "specs/edge.yaml")
+    assert "file: ../build/edge.o" in text
+    done = run("init", tmp_path / "build" / "edge.o", "--out", spec)
+    assert (done.status, done.out, done.err) == (0, "", "")
+    assert run("validate", spec).status == 0
+    again = run("init", tmp_path / "build" / "edge.o", "--out", spec)
+    assert again.status == 1
+    assert "write-failed" in again.err
+
+
+@pytest.mark.parametrize(
+    ("name", "program", "attach"),
+    [
+        ("hooks", "on_xdp", "attach: {xdp: {interface: eth0, mode: native, if_missing: fail}}"),
+        ("hooks", "on_tcx", "attach: {tcx: {interface: eth0, direction: ingress}}"),
+        ("hooks", "on_connect", "attach: {cgroup: {path: system.slice}}"),
+        ("hooks", "on_lookup", "attach: {netns: {path: /run/netns/NAME}}"),
+        ("hooks", "on_raw", "attach: auto"),
+        ("hooks", "on_tracepoint", "attach: auto"),
+        ("hooks", "on_kprobe", "attach: auto"),
+        ("untyped", "generic", "target: NAME"),
+    ],
+)
+def test_each_program_has_the_attachment_that_fits(
+    name: str, program: str, attach: str, bpf_object: Callable[[str], Path]
+) -> None:
+    lines = skeleton(inspect(bpf_object(name)), "x.o").splitlines()
+    first = next(number for number, line in enumerate(lines) if line.startswith(f"      {program}:"))
+    assert lines[first + 2].startswith(f"        # {attach}")
+
+
+def test_a_section_that_libbpf_may_not_know(bpf_object: Callable[[str], Path]) -> None:
+    text = skeleton(inspect(bpf_object("odd_names")), "x.o")
+    assert "# attach: {tcx: {interface: eth0, direction: egress}}" in text
+
+
+def test_odd_names_and_sizes(bpf_object: Callable[[str], Path], tmp_path: Path) -> None:
+    path = bpf_object("odd_names")
+    desired = load(skeleton(inspect(path), str(path)), tmp_path).desired
+    assert desired.maps["paths"].key.size == 260
+    assert desired.maps["unsized_inner"].entry_shape.max_entries == 1024
+    assert {program.name: program.pin for program in desired.objects["odd_names"].programs}["_classify"] == "classify"
+    assert "_outer" not in desired.objects["odd_names"].maps
+
+
+def test_variables_and_slots_are_listed(bpf_object: Callable[[str], Path]) -> None:
+    assert "#   limits: VALUE  # struct limits, .data" in skeleton(inspect(bpf_object("globals")), "x.o")
+    assert "the object fills {" in skeleton(inspect(bpf_object("jumps")), "x.o")
+    assert "LIBBPF_PIN_BY_NAME" in skeleton(inspect(bpf_object("odd_names")), "x.o")
+
+
+@pytest.mark.parametrize("name", ["globals", "jumps", "presets", "odd_names", "untyped", "odd_maps", "hooks"])
+def test_what_it_writes_applies(name: str, bench: Bench, bpf_object: Callable[[str], Path]) -> None:
+    bench.allow_outside = True
+    path = bpf_object(name)
+    text = skeleton(inspect(path), str(path)).partition("\nname: ")[2].partition("\n")[2]
+    bench.settle(text)
+    bench.destroy(text)
+    assert not bench.root.exists()

@@ -195,7 +195,7 @@ def test_show_and_explain_read_them_back(bench: Bench, bpf_object: Compile) -> N
     (node,) = [node for node in project.live().nodes if node.address == "lb"]
     assert node.after == {"variables": {"limits": {"burst": 7, "rate": 8}, "mode": "ON"}}
     facts = {name: value for fact in project.explain("lb") for name, value in fact.data.items()}
-    assert facts["variable_mode"] == {"wanted": "ON", "live": "ON"}
+    assert facts["variables"]["mode"] == {"wanted": "ON", "live": "ON"}
 
 
 def test_a_snapshot_has_them(bench: Bench, bpf_object: Compile) -> None:

@@ -10,17 +10,31 @@ import typer
 import provisioner
 from provisioner.cli.command import verb
 from provisioner.cli.console import Console
+from provisioner.model.errors import InputError, Problem
+from provisioner.model.location import Location
 
 
 @verb(5)
 def init(
     console: Console,
     object_file: Annotated[Path, typer.Argument(metavar="OBJECT.o", help="A compiled BPF object.")],
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write the spec to this new file; paths are relative to it.")
+    ] = None,
 ) -> int:
     """Write a first spec for an object file: its maps, inner templates, types and programs, with comments.
 
-    The spec goes to standard output and is valid without edits. Where the object lacks information, such as an inner
-    template that its loader sets, the spec has a default and a question in a comment.
+    The spec goes to standard output, or to a new file (--out), and is valid without edits. Where the object lacks
+    information, such as an inner template that its loader sets, the spec has a default and a question in a comment.
     """
-    console.pieces([provisioner.draft(object_file)])
+    text = provisioner.draft(object_file, out)
+    if out is None:
+        console.pieces([text])
+        return 0
+    try:
+        with out.open("x", encoding="utf-8") as stream:
+            stream.write(text)
+    except OSError as error:
+        what, hint = f"cannot write the spec: {error.strerror}", "choose a new file in a directory that exists"
+        raise InputError(Problem(what, Location(str(out)), hint, id="write-failed")) from error
     return 0

@@ -1,0 +1,134 @@
+"""The `objects:` section of a draft: sizes, global variables, programs and the attachment that fits each. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Final
+
+from msgspec.structs import replace
+
+from provisioner.adopt.skeleton_types import ObjectTypes
+from provisioner.attach.by_section import unsupported
+from provisioner.codec.display import format_value
+from provisioner.model.object_file import ObjectInfo, ProgramDef
+from provisioner.model.program_types import PROGRAM_TYPES, WITH_BTF_TARGET
+from provisioner.model.uapi import BARE_TYPES, STORAGE_TYPES, MapType
+
+_XDP: Final = 6
+_CLASSIFIER: Final = 3
+_EXTENSION: Final = 28
+_NETNS: Final = frozenset({22, 30})
+_CGROUP: Final = frozenset({8, 9, 13, 15, 18, 23, 25})
+"""Numbers of `enum bpf_prog_type`: flow_dissector and sk_lookup; those that run on a cgroup."""
+
+_IN_MAPS: Final = frozenset({33, 35})
+"""BPF_XDP_DEVMAP and BPF_XDP_CPUMAP: programs that are values of map entries."""
+
+_SIZELESS: Final = STORAGE_TYPES | {MapType.STRUCT_OPS, MapType.PERF_EVENT_ARRAY}
+_IDENTIFIER: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
+_GUESSES: Final = {"tc": "tc", "tcx": "tc", "classifier": "tc", "xdp": "xdp", "socket": "socket"}
+"""How sections begin that some versions of libbpf do not know -> the type that they stand for."""
+
+_WIDTH: Final = 50
+_INTERFACE: Final = "interface: eth0"
+
+
+def object_lines(info: ObjectInfo, types: ObjectTypes, name: str, file: str) -> Iterator[str]:
+    """The object with this name, whose path the spec writes as `file`."""
+    yield f"  {format_value(name)}:"
+    relative = "" if file.startswith("/") else "  # relative to this file"
+    yield f"    file: {format_value(file)}{relative}"
+    yield from _variables(types, info)
+    yield from _settings(info)
+    if info.programs:
+        yield "    programs:"
+    taken = {one.name for one in info.maps.values()}
+    for one in info.programs.values():
+        pin = _pin(one.name, taken)
+        taken.add(pin)
+        yield from _program(one, pin)
+
+
+def _variables(types: ObjectTypes, info: ObjectInfo) -> Iterator[str]:
+    found = [
+        (name, section, kind)
+        for one in info.maps.values()
+        if one.internal
+        for name, section, kind in types.variables(one.btf_value_type_id)
+        if _IDENTIFIER.fullmatch(name)
+    ]
+    if found:
+        yield "    # variables:  # set before load; those of .rodata are constants of the programs"
+    for name, section, kind in found:
+        short = kind if len(kind) <= _WIDTH else kind[: _WIDTH - 3] + "..."
+        yield f"    #   {name}: VALUE  # {short}, {section}"
+
+
+def _settings(info: ObjectInfo) -> Iterator[str]:
+    """Settings without which the object cannot be loaded."""
+    lines: list[str] = []
+    for name, one in sorted(info.maps.items()):
+        shape = one.shape
+        if one.internal:
+            continue
+        if shape.is_outer and one.inner is None and name.startswith("_"):
+            lines.append(f"      {name}: {{autocreate: false}}  # the spec cannot declare a name that begins with `_`")
+        elif not shape.max_entries and shape.map_type not in _SIZELESS:
+            size = 262144 if shape.map_type in BARE_TYPES else 1024
+            lines.append(f"      {name}: {{max_entries: {size}}}  # the object leaves the size to its loader")
+    if lines:
+        yield "    maps:"
+        yield from lines
+
+
+def _pin(name: str, taken: set[str]) -> str:
+    """A name for the pin of a program: maps are pinned in the same directory."""
+    pin = re.sub(r"[^A-Za-z0-9_-]", "_", name).lstrip("_-") or "program"
+    while pin in taken:
+        pin += "_program"
+    return pin
+
+
+def _program(one: ProgramDef, pin: str) -> Iterator[str]:
+    yield f"      {format_value(one.name)}:  # section {one.section}"
+    guess = None if one.type else _GUESSES.get(re.split("[/_.]", one.section)[0])
+    if guess is not None:
+        kind = PROGRAM_TYPES[guess]
+        one = replace(one, type=kind.type, attach_type=kind.attach_type)
+    if not one.type:
+        yield "        load: false  # the section does not say the type: write `type:` and remove this line"
+        return
+    if one.type == _EXTENSION:
+        yield "        load: false  # it extends another program, which the spec cannot name"
+        return
+    has_target = "/" in one.section
+    if one.type in WITH_BTF_TARGET and not has_target:
+        yield "        load: false  # which function of the kernel? write `target:` and remove this line"
+        return
+    yield f"        pin: {format_value(pin)}"
+    if guess is not None:
+        yield f"        type: {guess}  # by its name: libbpf does not know this section"
+    yield from (f"        # {line}" for line in _attach(one, has_target))
+
+
+def _attach(one: ProgramDef, has_target: bool) -> Iterator[str]:
+    """Comments with the `attach:` that fits a program."""
+    if one.type == _XDP and one.attach_type in _IN_MAPS:
+        yield "an entry of a devmap or cpumap runs it"
+    elif one.type == _XDP:
+        yield f"attach: {{xdp: {{{_INTERFACE}, mode: native, if_missing: fail}}}}"
+    elif one.type == _CLASSIFIER:
+        direction = "egress" if "egress" in f"{one.section} {one.name}" else "ingress"
+        yield f"attach: {{tcx: {{{_INTERFACE}, direction: {direction}}}}}"
+    elif one.type in _CGROUP:
+        yield "attach: {cgroup: {path: system.slice}}  # below the mount of cgroup v2"
+    elif one.type in _NETNS:
+        yield "attach: {netns: {path: /run/netns/NAME}}"
+    elif not unsupported(one.section):
+        yield "attach: auto"
+    elif not has_target and not (unsupported(f"{one.section}/a") and unsupported(f"{one.section}/a/b")):
+        yield "target: NAME"
+        yield "attach: auto"
+    else:
+        yield "the spec has no attachment for this section: a prog_array or another tool runs it"
