@@ -138,7 +138,7 @@ class Project(msgspec.Struct, frozen=True):
             try:
                 held = this_host.capabilities()
                 # Without CAP_SYS_ADMIN no inner map can be opened, and the plan is refused below.
-                current = self.plan(overrides, probe="CAP_SYS_ADMIN" in held, targets=targets)
+                current = self.plan(overrides, probe="CAP_SYS_ADMIN" in held, targets=targets, recreate=recreate)
                 if planned is not None:
                     planned(current)
                 _refuse_stale(current, expected)

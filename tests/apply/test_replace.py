@@ -85,7 +85,7 @@ def test_a_saved_plan_keeps_it(bench: Bench, tmp_path: Path) -> None:
 
 def test_the_command_on_the_page(bench: Bench, tmp_path: Path) -> None:
     (command,) = pages.fences(__file__, "targets.md")
-    text = SPEC.replace("inner_maps: {", "inner_maps: {42: {entries: {4: 2}}, ")
+    text = SPEC.replace("inner_maps: {1:", "inner_maps: {42: {entries: {4: 2}}, 1:")
     bench.load(text).apply()
     before = ids(bench)
     (tmp_path / "spec.yaml").rename(tmp_path / "edge.yaml")
