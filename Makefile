@@ -16,7 +16,7 @@ WORKERS ?= $(shell expr $$(nproc) + 2)
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 SETUPS := setup-demo setup-lint setup-test setup-kernels setup-recipes
-.PHONY: $(SETUPS) help setup man pictures bpf demo test sweep test-kernels test-recipes test-kernels-short lint format docs bench bench-full clean
+.PHONY: $(SETUPS) help setup man pictures bpf demo test sweep test-kernels test-recipes test-kernels-short lint format docs bench bench-full mutants clean
 
 help: ## print this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -77,6 +77,13 @@ bench: setup bpf ## the benchmarks, about five minutes; needs root
 
 bench-full: setup bpf ## every size, up to 10 million entries; needs root and an hour
 	$(VENV)/python -m benchmarks.run --full
+
+MUTANTS ?= provisioner/planning provisioner/model/entry_table.py provisioner/codec provisioner/apply/waves.py
+SAMPLE ?= 200
+
+mutants: setup ## mutate the modules that decide: which mutants do the tests kill? SAMPLE=N of them; hours for all
+	$(VENV)/pip install --quiet "cosmic-ray>=8.3"
+	$(VENV)/python scripts/mutants.py $(MUTANTS) --sample $(SAMPLE)
 
 clean: ## remove all that was built, and .venv
 	rm -rf .venv build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

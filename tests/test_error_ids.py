@@ -37,10 +37,9 @@ UNNAMED = {
     *(
         "apply",
         "kernel",
-        "observed",
         "object_check",
     ),
-    *("planning", "__init__.py"),
+    "__init__.py",
 }
 """Rooms in which some errors have no id yet."""
 

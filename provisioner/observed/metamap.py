@@ -22,8 +22,10 @@ def read(path: Path) -> Meta:
     try:
         return Meta.from_json(raw.rstrip(b"\0").decode())
     except ValueError as error:
-        hint = "find out who made it; if it can go, remove this pin, and take the maps over with --take-over"
-        raise HostError(Problem("this is no record of ours", hint=hint, address=str(path))) from error
+        hint = "find its owner; if it is not needed, remove this pin, and take over the maps with --take-over"
+        raise HostError(
+            Problem("the map is not the record of a project", hint=hint, address=str(path), id="malformed-record")
+        ) from error
 
 
 def write(path: Path, meta: Meta, access: Access = AS_MADE) -> None:

@@ -33,15 +33,17 @@ def read(path: str) -> bytes:
             found = _of_inner_maps(fd, info) if is_outer else _own(info)
     except KernelError as error:
         if error.errno in (errno.ENOENT, errno.ENOTDIR):
-            raise InputError(Problem(f"there is no pin {path} to take BTF from", hint=_ELSEWHERE)) from None
+            raise InputError(
+                Problem(f"there is no pin {path} to take BTF from", hint=_ELSEWHERE, id="btf-missing")
+            ) from None
         if error.errno in (errno.EPERM, errno.EACCES):
             what = f"the BTF of the map at {path} can't be read: {error.reason}"
-            raise InputError(Problem(what, hint=f"run as root; {_ELSEWHERE}")) from None
+            raise InputError(Problem(what, hint=f"run as root; {_ELSEWHERE}", id="missing-capability")) from None
         raise
     if not found:
         what = f"no inner map of {path} has BTF" if is_outer else f"the map at {path} has no BTF"
         why = "the kernel keeps none for outer maps themselves: " if is_outer else ""
-        raise InputError(Problem(what, hint=f"{why}write the type out, or take it elsewhere"))
+        raise InputError(Problem(what, hint=f"{why}write the type out, or take it elsewhere", id="btf-missing"))
     return found
 
 
@@ -70,4 +72,4 @@ def _of_the_kernel() -> bytes:
         return _VMLINUX_BTF.read_bytes()
     except OSError as error:
         what = f"this kernel has no BTF: {error.strerror}"
-        raise InputError(Problem(what, hint="take the type from an object")) from None
+        raise InputError(Problem(what, hint="take the type from an object", id="btf-missing")) from None

@@ -33,7 +33,7 @@ from provisioner.observed.sources import SeenEntries, SeenInnerMaps, SeenMap
 MAX_CPUS: Final = 1 << 16
 """More than any kernel is built for (NR_CPUS)."""
 
-_TAKE_ANEW: Final = "take the snapshot anew, with this spec"
+_TAKE_AGAIN: Final = "take the snapshot again, with this spec"
 
 
 class Header(msgspec.Struct, frozen=True):
@@ -126,7 +126,7 @@ class Snapshot(msgspec.Struct, frozen=True):
         """
         if path not in self.btf:
             whose = "the kernel" if path == VMLINUX else f"the map at {path}"
-            raise InputError(Problem(f"the snapshot has no BTF of {whose}", hint=_TAKE_ANEW))
+            raise InputError(Problem(f"the snapshot has no BTF of {whose}", hint=_TAKE_AGAIN, id="snapshot-mismatch"))
         return self.btf[path]
 
     # --- as a source ----------------------------------------------------------------------------------------------
@@ -134,7 +134,7 @@ class Snapshot(msgspec.Struct, frozen=True):
     def check(self, root: PurePath) -> None:
         if str(root) != self.header.pin_root:
             what = f"the snapshot is of the pin root {self.header.pin_root}, and the spec's is {root}"
-            raise InputError(Problem(what, hint=_TAKE_ANEW))
+            raise InputError(Problem(what, hint=_TAKE_AGAIN, id="snapshot-mismatch"))
 
     def exists(self, root: PurePath) -> bool:  # noqa: ARG002 (it was checked)
         return self.header.exists
@@ -156,7 +156,13 @@ class Snapshot(msgspec.Struct, frozen=True):
 
     def gid(self, group: str) -> int:
         if group not in self.header.groups:
-            raise InputError(Problem(f"the snapshot does not tell the number of group `{group}`", hint=_TAKE_ANEW))
+            raise InputError(
+                Problem(
+                    f"the snapshot does not have the number of group `{group}`",
+                    hint=_TAKE_AGAIN,
+                    id="snapshot-mismatch",
+                )
+            )
         return self.header.groups[group]
 
     def meta(self, path: PurePath) -> Meta:
@@ -166,8 +172,8 @@ class Snapshot(msgspec.Struct, frozen=True):
     def map(self, path: PurePath) -> SeenMap | None:
         found = self.maps.get(str(path))
         if found is None and str(path.parent) != self.header.pin_root:
-            what = f"the snapshot does not tell whether there is a map at {path}"
-            raise InputError(Problem(what, hint=_TAKE_ANEW, address=str(path)))
+            what = f"the snapshot does not have the map at {path}"
+            raise InputError(Problem(what, hint=_TAKE_AGAIN, id="snapshot-mismatch", address=str(path)))
         if found is None or not found.id:
             return None
         return replace(found, frozen=found.id in self.header.frozen)
@@ -190,7 +196,7 @@ class Snapshot(msgspec.Struct, frozen=True):
         count = int(held.counts[at])
         if deep and count < 0:
             what = "the snapshot has no entries of it: it was not the spec's to list them"
-            raise InputError(Problem(what, hint=_TAKE_ANEW, address=path.name))
+            raise InputError(Problem(what, hint=_TAKE_AGAIN, id="snapshot-mismatch", address=path.name))
         start = int(starts[at])
         rows = slice(start, start + max(count, 0))
         return SeenEntries(int(held.max_entries[at]), held.keys[rows], held.values[rows])

@@ -20,7 +20,9 @@ def read_snapshot(path: Path) -> Snapshot:
         data = InputFile(path, SNAPSHOT).read()
     except OSError as error:
         hint = "`export --snapshot FILE` writes one; `live` and `empty` stand for themselves"
-        raise InputError(Problem(f"can't read the snapshot: {error.strerror}", Location(str(path)), hint)) from error
+        raise InputError(
+            Problem(f"can't read the snapshot: {error.strerror}", Location(str(path)), hint, id="unreadable-file")
+        ) from error
     snapshot = from_bytes(data, str(path))
     try:
         taken = datetime.fromisoformat(snapshot.header.taken)
@@ -28,7 +30,7 @@ def read_snapshot(path: Path) -> Snapshot:
         taken = datetime.min
     if taken.tzinfo is None:
         what = f"malformed snapshot: {shown(snapshot.header.taken)} is not a time with a time zone"
-        raise InputError(Problem(what, Location(str(path))))
+        raise InputError(Problem(what, Location(str(path)), id="malformed-snapshot"))
     return snapshot
 
 
@@ -37,4 +39,6 @@ def write_snapshot(path: Path, snapshot: Snapshot) -> None:
     try:
         write_file(path, to_bytes(snapshot))
     except OSError as error:
-        raise InputError(Problem(f"can't write the snapshot: {error.strerror}", Location(str(path)))) from error
+        raise InputError(
+            Problem(f"can't write the snapshot: {error.strerror}", Location(str(path)), id="write-failed")
+        ) from error

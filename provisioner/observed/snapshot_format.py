@@ -114,12 +114,14 @@ def from_bytes(data: bytes, file: str) -> Snapshot:
             version = msgspec.json.decode(text, type=_Envelope).version
             if bytes(version) != b"%d" % VERSION:
                 what = f"snapshot version {bytes(version).decode()[:40]} is not supported, only {VERSION} is"
-                raise InputError(Problem(what, place, "use the same provisioner on both sides"))
+                raise InputError(Problem(what, place, "use the same provisioner on both sides", id="snapshot-version"))
             return _snapshot(msgspec.json.decode(text, type=_Document), members)
     except (_Malformed, msgspec.DecodeError) as error:
-        raise InputError(Problem(f"malformed snapshot: {error}", place, hint)) from error
+        raise InputError(Problem(f"malformed snapshot: {error}", place, hint, id="malformed-snapshot")) from error
     except _NOT_AN_ARCHIVE as error:
-        raise InputError(Problem(f"malformed snapshot: not a complete zip archive ({error})", place, hint)) from error
+        raise InputError(
+            Problem(f"malformed snapshot: not a complete zip archive ({error})", place, hint, id="malformed-snapshot")
+        ) from error
 
 
 class _Members:

@@ -1,4 +1,4 @@
-"""What differs between the objects and attachments that shall be and those that live. Pure."""
+"""What differs between the desired and the live objects and attachments. Pure."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def attachments_deferred(desired: DesiredState) -> DesiredState:
 
 def diff_object(desired: DesiredObject, state: DesiredState, observed: ObservedState) -> ObjectChange:
     """Whether the object must be loaded, and which live maps its programs can go on using."""
-    changed_maps = {name: why for name in desired.maps if (why := _lost(name, desired, state, observed))}
+    changed_maps = {name: why for name in desired.maps if (why := _shape_change(name, desired, state, observed))}
     lost = {name: why for name, why in changed_maps.items() if not _is_resized(name, state, observed)}
     live = [name for name in desired.maps if name in observed.object_maps and name not in changed_maps]
     missing = tuple(name for name in desired.maps if name not in live)
@@ -73,7 +73,7 @@ def _is_made_at_load(name: str, desired: DesiredObject) -> bool:
     return name in desired.made_at_load or desired.maps[name].map_type in GENERATIONAL_TYPES
 
 
-def _lost(name: str, desired: DesiredObject, state: DesiredState, observed: ObservedState) -> str:
+def _shape_change(name: str, desired: DesiredObject, state: DesiredState, observed: ObservedState) -> str:
     """What keeps a live map from being carried over; empty where nothing does, or where there is none."""
     live = observed.object_maps.get(name)
     if live is None:
@@ -114,7 +114,7 @@ def _verdict(
     if missing:
         return Action.UPDATE, f"pin {missing[0]} is missing"
     if fresh:
-        return Action.UPDATE, f"map {fresh[0]} is missing or must be made anew"
+        return Action.UPDATE, f"map {fresh[0]} is missing or must be recreated"
     strange = _foreign_maps(desired, observed)
     if strange:
         return Action.UPDATE, f"{strange} uses another map than the one that is pinned now"
@@ -122,7 +122,7 @@ def _verdict(
 
 
 def _foreign_maps(desired: DesiredObject, observed: ObservedState) -> str:
-    """A program that was loaded with maps other than those that are pinned now: somebody replaced a pin."""
+    """A program that was loaded with maps other than those that are pinned now: another process replaced a pin."""
     pinned = {live.id for live in observed.object_maps.values()}
     used = observed.meta.used_maps if observed.meta else {}
     return next((program.pin for program in desired.programs if set(used.get(program.pin, ())) - pinned), "")

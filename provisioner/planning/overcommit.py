@@ -46,8 +46,8 @@ def refuse_overcommit(
     if short:
         raise HostError(
             *(
-                Problem(_what(footprint, one), hint=f"{one.hint}; --allow-overcommit applies it all the same")
-                for one in short
+                Problem(_what(footprint, each), hint=f"{each.hint}; --allow-overcommit allows it", id="kernel-memory")
+                for each in short
             )
         )
 

@@ -80,13 +80,17 @@ def _object(parsed: address.Address, desired: DesiredState) -> str:
     owner = parsed.name.partition(".")[0]
     names = [*desired.maps, *desired.objects]
     near = f"target the object: {owner}" if owner in desired.objects else did_you_mean(parsed.name, names)
-    raise InputError(Problem(f"the spec has no map or object `{parsed.name}`", hint=near, address=str(parsed)))
+    raise InputError(
+        Problem(
+            f"the spec has no map or object `{parsed.name}`", hint=near, address=str(parsed), id="unknown-reference"
+        )
+    )
 
 
 def _too_small(parsed: address.Address, one: DesiredMap) -> InputError:
     whole = one.name if one.outer is None else f"{one.name}[{parsed.keys[0]}]"
-    what = "an entry cannot be targeted: a plan is limited to maps, or to slots"
-    return InputError(Problem(what, hint=f"target {whole}", address=str(parsed)))
+    what = "an entry cannot be targeted: a plan is limited to maps, slots or objects"
+    return InputError(Problem(what, hint=f"target {whole}", address=str(parsed), id="entry-target"))
 
 
 class Scope(msgspec.Struct, frozen=True):
