@@ -50,7 +50,7 @@ def test_quiet_says_only_what_goes_wrong(project: Project) -> None:
         applied = project.run("apply", "--yes", "--quiet")
         assert (applied.status, applied.out, applied.err) == (0, "", "")
     assert project.run("apply", "--yes", "--quiet", "--format", "json").document["result"]["status"] == "unchanged"
-    project.edit("key: u32\n    max_entries: 64", "key: u32\n    max_entries: 65")
+    project.edit("key: u32\n    max_entries: 64", "key: u64\n    max_entries: 64")
     refused = project.run("apply", "--yes", "--quiet")
     assert (refused.status, refused.out) == (4, "Refused: nothing was changed.\n")
     assert "--allow-recreate" in refused.err
@@ -177,6 +177,7 @@ def test_a_saved_plan_is_applied_once(project: Project, tmp_path: Path) -> None:
         "created",
         "overrides",
         "parts",
+        "recreate",
         "used",
     }
     assert project.run("apply", "--plan", saved).status == 0

@@ -124,7 +124,7 @@ def test_all_that_is_missing_is_said_at_once(project: Project) -> None:
         assert "CAP_BPF" in done.err
         return
     assert "CAP_BPF is needed to create maps" in done.err
-    assert "tenants: error: CAP_SYS_ADMIN is needed to open its inner maps by their ids" in done.err
+    assert "tenants: error[missing-capability]: CAP_SYS_ADMIN is needed to open its inner maps by their ids" in done.err
     assert not project.root.exists()
 
 
