@@ -53,7 +53,7 @@ def others_may_look(refused: str) -> bool:
 
     `refused` is what it was told, if it was refused.
     """
-    if "BPF_OBJ_GET: this process may not do this" not in refused:
+    if "BPF_OBJ_GET: not permitted" not in refused:
         return True
     lacks("opening of pins without CAP_BPF", UNPRIVILEGED, refused)
     return False

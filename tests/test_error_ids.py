@@ -33,14 +33,7 @@ POSITION = {"Hazard": 0, "Refusal": 0, "Problem": 4, "Fault": 4, "UnreadableErro
 HELPERS = {"_add", "_lost", "_problem", "_refuse"}
 """Methods that pass an id to `Problems`."""
 
-UNNAMED = {
-    *(
-        "apply",
-        "kernel",
-        "object_check",
-    ),
-    "__init__.py",
-}
+UNNAMED = {"object_check", "__init__.py"}
 """Rooms in which some errors have no id yet."""
 
 

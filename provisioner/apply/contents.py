@@ -173,8 +173,8 @@ def _new_map(desired: DesiredMap, stager: Stager) -> MapFd:
 def _unpublish(tx: Transaction, change: MapChange, rows: Index, done: NDArray[np.uint32]) -> None:
     """Slots that were new are emptied, and those that were not get their old inner map back.
 
-    `done` (s,) has the inner ids that the slots were given, 0 for none: what else is there by now is somebody else's,
-    and stays. Raises RefusedError then.
+    `done` (s,) has the inner ids that the slots were given, 0 for none. Another id was written by another process, and
+    stays: RefusedError.
     """
     before = waves.planned_ids(change, rows)
     outer = tx.reopen(change)
@@ -190,7 +190,8 @@ def _unpublish(tx: Transaction, change: MapChange, rows: Index, done: NDArray[np
     others = rows[~ours & (now != before)].tolist()
     if others:
         slots = ", ".join(map(change.slot_address, others[:5])) + (", ..." if len(others) > 5 else "")
-        raise RefusedError(Problem("somebody else changed this meanwhile; it was left so", address=slots))
+        what = "another process changed this during the apply; its change is kept"
+        raise RefusedError(Problem(what, address=slots, id="changed-meanwhile"))
 
 
 def _edits(tx: Transaction, fd: MapFd, change: MapChange, row: int, edits: EntryChanges) -> list[Callable[[], None]]:

@@ -1,7 +1,7 @@
-"""Whether a name still holds what the plan was made against: the kernel gives each id to one map, program or link.
+"""Whether a pin is still what the plan was made against: the kernel gives each map, program and link a unique id.
 
-Between a look and a write somebody else may unpin a map, or pin another one in its place. What is there then is theirs:
-it is refused, and neither written nor unpinned.
+Between the plan and a write, another process can unpin a map, or pin another one in its place. Such a pin is refused:
+it is neither written nor removed.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Thing = tuple[type[Fd], int]
 """What a pin holds: its kind, and its id."""
 
 _WORDS: Final[dict[type[Fd], str]] = {MapFd: "map", ProgramFd: "program", LinkFd: "link"}
-_HINT: Final = "plan again, and find out who pins there"
+_HINT: Final = "plan again, and check which process pins there"
 
 
 def planned(plan: Plan, pin: str) -> Thing | None:
@@ -90,16 +90,20 @@ def leave_to_others(path: Path, ours: tuple[Thing | None, ...], address: str) ->
     found = at(path)
     if found is not None and found not in ours:
         raise RefusedError(
-            Problem(f"somebody else pinned {_words(found)} here meanwhile; it was left so", address=address)
+            Problem(
+                f"another process pinned {_words(found)} here during the apply; it is kept",
+                address=address,
+                id="changed-meanwhile",
+            )
         )
 
 
 def _refused(expected: Thing, found: Thing | None, address: str) -> RefusedError:
-    now = f"holds {_words(found)} now" if found is not None else "is gone"
-    what = f"somebody else changed this pin since it was looked at: it held {_words(expected)}, and {now}"
-    return RefusedError(Problem(what, hint=_HINT, address=address))
+    now = f"found {_words(found)}" if found is not None else "it was removed"
+    what = f"pin changed since it was planned: expected {_words(expected)}, {now}"
+    return RefusedError(Problem(what, hint=_HINT, address=address, id="changed-since-plan"))
 
 
 def _words(one: Thing) -> str:
     kind, number = one
-    return f"{_WORDS[kind]} {number}" if kind in _WORDS else "something that is no map, program or link"
+    return f"{_WORDS[kind]} {number}" if kind in _WORDS else "an object of another kind"

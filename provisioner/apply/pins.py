@@ -83,16 +83,16 @@ def pin_new(tx: Transaction, fd: Fd, name: str) -> None:
 def put_in_place(tx: Transaction, name: str, *, over: bool) -> None:
     """Give a new pin its final name by one rename; what it takes the place of (`over`) is kept under another one.
 
-    Raises RefusedError where that is not what the plan was made against; nor does a rollback touch what is somebody
-    else's by then.
+    Raises RefusedError where that is not what the plan was made against. A rollback keeps what another process pinned
+    meanwhile.
     """
     final, old = tx.path(name), tx.old_path(name)
     before = identity.planned(tx.plan, name) if over else None
     ours = before, identity.at(tx.new_path(name))
     if final.exists():
         if before is None:
-            hint = "plan again, and find out who pins there"
-            raise RefusedError(Problem("somebody else pinned this since the plan was made", hint=hint, address=name))
+            what, hint = "pin was created after the plan was made", "plan again, and check which process pins there"
+            raise RefusedError(Problem(what, hint=hint, address=name, id="changed-since-plan"))
         with identity.open_same(final, *before, name) as fd:
             bpffs.pin(fd, old, bpffs.access(final))
         identity.require(final, before, name)  # just before the rename: it cannot be one with it
@@ -121,7 +121,7 @@ def set_access(tx: Transaction, step: SetAccess) -> None:
 def remove(tx: Transaction, name: str) -> None:
     """Take a pin away; it is kept under another name until all is done.
 
-    Raises RefusedError where somebody else pinned something in its place since the plan was made.
+    Raises RefusedError if another process pinned something in its place after the plan was made.
     """
     path, old = tx.path(name), tx.old_path(name)
     before = identity.planned(tx.plan, name)

@@ -55,7 +55,7 @@ class Transaction:
         self.options = options
         self.root = Path(plan.desired.pin_root)
         self.journal = Journal()
-        self.progress = Progress(report=self._told)
+        self.progress = Progress(report=self._report)
         self.wave = waves.wave_size(host.raise_nofile_limit())
         self.fresh: set[str] = set()
         self.recorded = plan.observed.meta
@@ -76,7 +76,7 @@ class Transaction:
     def open(self, change: MapChange) -> MapFd:
         """The map of a change, wherever it is pinned now: one that was observed, or one that this apply made.
 
-        Raises RefusedError where somebody else unpinned it since, or pinned something else in its place.
+        Raises RefusedError if another process unpinned it, or pinned something else in its place.
         """
         if change.name in self.fresh:
             return maps.open_pin(self.new_path(change.name))
@@ -203,9 +203,11 @@ class Transaction:
         """Raise InterruptError if a signal came: this is a safe point."""
         signal = self.options.interrupted()
         if signal:
-            raise InterruptError(Problem(f"interrupted by {signal}", hint="run apply again to finish"))
+            raise InterruptError(
+                Problem(f"interrupted by {signal}", hint="run apply again to finish", id="interrupted")
+            )
 
-    def _told(self, what: str, progress: Progress) -> None:
+    def _report(self, what: str, progress: Progress) -> None:
         if self.options.progress is not None:
             self.options.progress(what, progress)
         self.stop_if_interrupted()

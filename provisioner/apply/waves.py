@@ -16,6 +16,7 @@ from typing import Final
 
 import msgspec
 import numpy as np
+from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from provisioner.apply.staging import Stager
@@ -208,21 +209,24 @@ def _publish_as_it_can(
         if error.errno != errno.EINVAL or error.done:
             raise
         if not stager.forget_btf():
-            raise _explained(error, outer, staged) from None
+            raise _explained(error, change, outer, staged) from None
         with stager.stage(wave.maps.tolist()) as plain:
             try:
                 _publish_wave(outer, change, wave, plain, noting, progress)
             except batch.BatchError as again:
-                raise _explained(again, outer, staged) from None
+                raise _explained(again, change, outer, staged) from None
 
 
-def _explained(error: batch.BatchError, outer: MapFd, staged: FdSet[MapFd]) -> KernelError:
-    """A refusal of an inner map, with the field that differs where that can be found out."""
+def _explained(
+    error: batch.BatchError, change: MapChange, outer: MapFd, staged: FdSet[MapFd]
+) -> KernelError | RefusedError:
+    """An incompatible inner map is refused as by the probe, with the fields that differ if the kernel shows them."""
     if error.errno != errno.EINVAL:
         return error
-    from provisioner.apply.template_probe import why_refused  # only for what has failed already
+    from provisioner.apply.template_probe import why_refused  # only after a failure
 
-    return error.because(why_refused(outer, next(iter(staged))))
+    (problem,) = error.because(why_refused(outer, next(iter(staged)))).problems
+    return RefusedError(replace(problem, where=change.desired.where))
 
 
 def _publish_wave(
@@ -295,9 +299,12 @@ def check_unchanged(outer: MapFd, change: MapChange, rows: Index) -> None:
     changed = np.flatnonzero(planned != live)
     if len(changed):
         at = int(changed[0])
-        what = f"somebody else changed this slot: it held inner map {planned[at] or 'none'}, now {live[at] or 'none'}"
-        hint = "plan again, and find out who writes this map"
-        raise RefusedError(Problem(what, hint=hint, address=change.slot_address(int(rows[at]))))
+        what = (
+            f"slot changed since it was planned: expected inner map {planned[at] or 'none'}, found {live[at] or 'none'}"
+        )
+        hint = "plan again, and check which process writes this map"
+        address = change.slot_address(int(rows[at]))
+        raise RefusedError(Problem(what, hint=hint, address=address, id="changed-since-plan"))
 
 
 def planned_ids(change: MapChange, rows: Index) -> NDArray[np.uint32]:

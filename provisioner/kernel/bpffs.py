@@ -36,33 +36,37 @@ Answer = TypeVar("Answer")
 
 
 def check(pin_root: Path) -> None:
-    """Raise `HostError` unless `pin_root` is, or could be made, a folder below the mount of a bpffs. Writes nothing.
+    """Raise `HostError` unless `pin_root` is, or can be, a directory below the mount of a bpffs. Writes nothing.
 
-    The mount itself will not do: the kernel keeps files of its own there that cannot be removed.
+    The mount point cannot be one: the kernel keeps files of its own there that cannot be removed.
     """
-    # Linux 5.10 refuses to even look up a name with a `.`
+    # Linux 5.10 even refuses the lookup of a name with `.`
     nearest = next(path for path in (pin_root, *pin_root.absolute().parents) if call("stat", path, path.exists))
     if file_system(nearest) != "bpf":
         raise HostError(
             Problem(
-                "this path is not on a bpffs", hint="mount one: `mount -t bpf bpf /sys/fs/bpf`", address=str(pin_root)
+                "path is not on a bpffs",
+                hint="mount one: `mount -t bpf bpf /sys/fs/bpf`",
+                address=str(pin_root),
+                id="not-on-bpffs",
             )
         )
     if pin_root.exists() and os.path.ismount(pin_root):
         raise HostError(
             Problem(
-                "this is the mount of a bpffs itself, which a project cannot own",
-                hint=f"use a folder in it, such as {pin_root / 'edge'}",
+                "pin root is the mount point of a bpffs, which a project cannot own",
+                hint=f"use a directory below it, such as {pin_root / 'edge'}",
                 address=str(pin_root),
+                id="pin-root-is-mount",
             )
         )
     if nearest.absolute() == pin_root.absolute() and not nearest.is_dir():
-        raise HostError(Problem("this is a pin, not a folder", address=str(pin_root)))
+        raise HostError(Problem("pin root is a pin, not a directory", address=str(pin_root), id="not-a-directory"))
     require_trusted(pin_root)
 
 
 def place(directory: Path) -> tuple[int, int] | None:
-    """Which folder a path leads to: the numbers of its file system and inode; None for none."""
+    """The directory that a path leads to, as device and inode number; None if it does not exist."""
     try:
         status = directory.stat()
     except OSError:
@@ -71,12 +75,13 @@ def place(directory: Path) -> tuple[int, int] | None:
 
 
 def require_place(directory: Path, before: tuple[int, int] | None) -> None:
-    """Raise `HostError` where a path does not lead to the folder any more that it led to `before`, or never did."""
+    """Raise `HostError` unless a path leads to the same directory as `before`."""
     if before is not None and place(directory) == before:
         return
     check(directory)
-    what = "this is not the folder any more that was locked: a bpffs was unmounted, moved, or mounted over it"
-    raise HostError(Problem(what, hint="look at it with `findmnt`; then run it again", address=str(directory)))
+    what = "pin root was replaced after it was locked: a bpffs was unmounted, moved, or mounted over it"
+    hint = "check the mounts with `findmnt`, then run the command again"
+    raise HostError(Problem(what, None, hint, str(directory), id="pin-root-lost"))
 
 
 def walk_pins() -> Iterator[Path]:
@@ -182,18 +187,12 @@ def open_pin(path: Path, kind: type[Kind], readonly: bool = False) -> Kind:
     Raises `KernelError` (ENOENT: there is no pin, EACCES: no BPF file) and `HostError` if it is of another kind.
     `readonly` is for maps alone, where the file's mode may allow no more.
     """
-    found = open_any(path, readonly)
-    if isinstance(found, kind):
-        return found
-    found.close()
-    is_now = _WORDS.get(type(found), "thing of another kind")
-    raise HostError(
-        Problem(
-            f"a {_WORDS[kind]} was expected here, but this is a pinned {is_now}",
-            hint="unpin it, or use another name",
-            address=str(path),
-        )
-    )
+    fd = open_any(path, readonly)
+    if isinstance(fd, kind):
+        return fd
+    fd.close()
+    what = f"pin is of another kind: expected a {_WORDS[kind]}, found {_WORDS.get(type(fd), 'another object')}"
+    raise HostError(Problem(what, None, "unpin it, or use another name", str(path), id="pin-kind"))
 
 
 def open_any(path: Path, readonly: bool = False) -> Fd:

@@ -31,7 +31,9 @@ def possible_cpus(path: Path = Path("/sys/devices/system/cpu/possible")) -> int:
         ranges = [part.partition("-") for part in path.read_text(encoding="utf-8").strip().split(",")]
         return sum(int(last or first) - int(first) + 1 for first, _, last in ranges)
     except (OSError, ValueError) as error:
-        raise HostError(Problem(f"cannot tell the possible CPUs: {error}", address=str(path))) from error
+        raise HostError(
+            Problem(f"cannot read the possible CPUs: {error}", address=str(path), id="host-unreadable")
+        ) from error
 
 
 def ifindex(name: str) -> int:
@@ -40,7 +42,7 @@ def ifindex(name: str) -> int:
         return socket.if_nametoindex(name)
     except OSError as error:
         raise HostError(
-            Problem("there is no such network interface", hint="`ip link` lists them", address=name)
+            Problem("network interface does not exist", None, "`ip link` lists them", name, id="attach-target-missing")
         ) from error
 
 
@@ -100,7 +102,7 @@ def gid(group: str) -> int:
         return grp.getgrnam(group).gr_gid
     except KeyError as error:
         raise HostError(
-            Problem("there is no such group", hint="make it: `groupadd --system`", address=group)
+            Problem("group does not exist", None, "create it: `groupadd --system`", group, id="unknown-group")
         ) from error
 
 
@@ -122,7 +124,7 @@ def raise_nofile_limit() -> int:
 
 
 def capabilities() -> frozenset[str]:
-    """Which of the capabilities that we may need are in effect: those that BPF asks for, and CAP_CHOWN."""
+    """The effective capabilities among those that BPF operations need, and CAP_CHOWN."""
     bits = 0
     for line in Path("/proc/self/status").read_text(encoding="utf-8", errors="replace").splitlines():
         if line.startswith("CapEff:"):
@@ -138,7 +140,7 @@ def capabilities() -> frozenset[str]:
 
 
 def privilege_hint() -> str:
-    """What to do about a missing privilege; empty where this process has all that BPF asks for."""
+    """What to do about a missing privilege; empty if this process has all that BPF operations need."""
     held = capabilities()
     if "CAP_SYS_ADMIN" in held:
         return ""
@@ -148,7 +150,7 @@ def privilege_hint() -> str:
 
 
 def verifier_hint() -> str:
-    """What to do about a program that the verifier refused; empty where it is as lenient as it can be."""
+    """What to do about a rejected program; empty where no capability makes the verifier accept more."""
     if capabilities() & {"CAP_PERFMON", "CAP_SYS_ADMIN"}:
         return ""
-    return "the verifier takes more of who has CAP_PERFMON: give it that, or run it as root"
+    return "the verifier accepts more with CAP_PERFMON: add that capability, or run it as root"

@@ -39,9 +39,9 @@ class InnerPins(msgspec.Struct, frozen=True):
         except KernelError as error:
             if error.errno != errno.EPERM:
                 raise
-            what = f"inner map {number} has no pin in {self.folder}, and only CAP_SYS_ADMIN opens a map by its id"
-            hint = "somebody else put it into its slot, or it is older than `pin_inner_maps`: run apply once as root"
-            raise HostError(Problem(what, hint=hint, address=self.folder.name)) from error
+            what = f"inner map {number} has no pin in {self.folder}, and opening a map by its id needs CAP_SYS_ADMIN"
+            hint = "another process inserted it, or it is older than `pin_inner_maps: true`: run apply once as root"
+            raise HostError(Problem(what, None, hint, self.folder.name, id="inner-pin-missing")) from error
 
     @staticmethod
     def _open_pin(path: Path, number: int, readonly: bool) -> MapFd | None:

@@ -373,7 +373,9 @@ _loaded: list[ctypes.CDLL] = []
 
 
 def _unusable(what: str) -> HostError:
-    return HostError(Problem(what, hint="install libbpf 1.1 or later: Debian and Ubuntu call it libbpf1"))
+    return HostError(
+        Problem(what, hint="install libbpf 1.1 or later (package libbpf1 on Debian and Ubuntu)", id="libbpf-missing")
+    )
 
 
 def _load() -> None:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Final
 
 from provisioner.kernel import bpffs
+from provisioner.kernel.host import privilege_hint
 from provisioner.kernel.reasons import KernelError
 from provisioner.kernel.trust import link_problem
 from provisioner.model.errors import HostError, LockedError, Problem, RefusedError
@@ -129,6 +130,8 @@ def _try_lock(directory: Path, create: bool) -> Lock | None:
         is_new = _make(path)
         number = bpffs.call("open", path, lambda: os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW))
     except KernelError as error:
+        if error.errno in (errno.EACCES, errno.EPERM):
+            raise HostError(_not_a_writer(directory)) from error
         is_gone = error.errno in (errno.ENOENT, errno.EEXIST) and not _is_something_else(directory)
         if is_gone and (create or directory.is_dir()):
             raise _RemovedError(error.operation, error.errno, name=error.name) from error
@@ -146,6 +149,13 @@ def _try_lock(directory: Path, create: bool) -> Lock | None:
     except BaseException:
         os.close(number)
         raise
+
+
+def _not_a_writer(directory: Path) -> Problem:
+    what = "the project cannot be locked: only the owner of its pin root, or root, can change it"
+    return Problem(
+        what, None, privilege_hint() or "run as the owner of the pin root", str(directory), id="access-denied"
+    )
 
 
 def _is_at(number: int, path: Path) -> bool:

@@ -109,8 +109,8 @@ def load(
     """
     data = _read(source)
     if digest is not None and hashlib.sha256(data).hexdigest() != digest:
-        what = "this file is not what it was when the plan was made"
-        raise RefusedError(Problem(what, _place(source, name), "plan again"))
+        what = "object file changed after the plan was made"
+        raise RefusedError(Problem(what, _place(source, name), "plan again", id="stale-plan"))
     with _opened(source, without_presets(data, reuse), name) as handle, FdSet[MapFd]() as dummies:
         found = {_name(libbpf.map_name, at): at for at in _each(libbpf.object_next_map, handle)}
         found_programs = {_name(libbpf.program_name, at): at for at in _each(libbpf.object_next_program, handle)}
@@ -184,7 +184,8 @@ def _read(source: Path | InputFile | bytes) -> bytes:
         return file.read()
     except OSError as error:
         hint = "compile it first" if error.errno == errno.ENOENT else ""
-        raise InputError(Problem(f"cannot read the object file: {error.strerror}", _place(source), hint)) from error
+        what = f"cannot read the object file: {error.strerror}"
+        raise InputError(Problem(what, _place(source), hint, id="unreadable-file")) from error
 
 
 def _place(source: Path | InputFile | bytes, name: str = "") -> Location:
@@ -218,29 +219,30 @@ def _check(data: bytes, place: Location) -> None:
     if digest in _sound:
         return
     if not data.startswith(b"\x7fELF"):
-        raise InputError(Problem("this is not an ELF file", place, _COMPILE))
+        raise InputError(Problem("not an ELF file", place, _COMPILE, id="malformed-object"))
     try:
         object_check.check(data)
     except object_check.Malformed as error:
-        raise InputError(Problem(f"malformed object: {error}", place, _COMPILE)) from None
+        raise InputError(Problem(f"malformed object: {error}", place, _COMPILE, id="malformed-object")) from None
     if not object_probe.survives(data):
-        raise InputError(Problem("libbpf crashes when it opens this object", place, _COMPILE))
+        raise InputError(Problem("libbpf crashes when it opens this object", place, _COMPILE, id="malformed-object"))
     _sound.add(digest)
 
 
 def _unopened(log: str, error: KernelError, place: Location) -> Problem:
-    """Why libbpf took no such object, from what it said."""
+    """Why libbpf cannot open an object, from its log."""
     if "legacy map definitions" in log:
-        what = (
-            "the object defines maps the old way, as `struct bpf_map_def` in section `maps`, which libbpf 1.x refuses"
-        )
-        return Problem(what, place, "define them by BTF, in section `.maps`, with `__uint(type, ...)`")
+        what = "legacy map definitions (`struct bpf_map_def` in section `maps`) are not supported by libbpf 1.x"
+        hint = "define the maps by BTF, in section `.maps`, with `__uint(type, ...)`"
+        return Problem(what, place, hint, id="legacy-maps")
     if "BTF is required" in log or "can't find BTF" in log:
-        return Problem("the object has no BTF", place, "compile it with `-g`")
+        return Problem("object has no BTF", place, "compile it with `-g`", id="btf-missing")
     if "can't determine value size" in log:
-        hint = "clang left a type out of the BTF that only an inner map uses: use it in a global variable too"
-        return Problem(f"libbpf cannot tell the size of a value: {_last_line(log)}", place, hint)
-    return Problem(f"libbpf cannot read this object: {_last_line(log) or error.reason}", place, "is it a BPF object?")
+        hint = "clang omits a type from the BTF that only an inner map uses: use it in a global variable too"
+        what = f"libbpf cannot determine the size of a value: {_last_line(log)}"
+        return Problem(what, place, hint, id="malformed-btf")
+    what = f"libbpf cannot read this object: {_last_line(log) or error.reason}"
+    return Problem(what, place, "check that it is a BPF object", id="malformed-object")
 
 
 def _last_line(log: str) -> str:
@@ -265,10 +267,10 @@ def _check_names(
         (only or (), programs.keys(), "program"),
     ):
         for name in sorted(set(wanted) - set(known)):
-            problems.add(f"the object has no {kind} `{name}`", place, did_you_mean(name, known))
+            problems.add(f"object has no {kind} `{name}`", place, did_you_mean(name, known), id="unknown-object-name")
     for name in sorted(outer - set(templates) - set(reuse) - set(left_out)):
         if not libbpf.map_inner_map(found[name]):
-            problems.add(f"outer map `{name}` has no inner template", place, "name one by `inner`")
+            problems.add(f"outer map `{name}` has no inner template", place, "write `inner:`", id="template-missing")
     problems.raise_if_any()
 
 

@@ -1,4 +1,4 @@
-"""Why the kernel refused, in words: one table from operation and errno to a reason and the next step."""
+"""Why the kernel refused: one table from operation and errno to a reason and the next step."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import os
 from typing import Final, Literal
 
 import msgspec
+from msgspec.structs import replace
 
 from provisioner.kernel.host import privilege_hint, verifier_hint
 from provisioner.model.errors import HostError, Problem
@@ -30,98 +31,133 @@ DELETE: Final = "BPF_MAP_DELETE_ELEM"
 LOAD: Final = "BPF_PROG_LOAD"
 PIN: Final = "BPF_OBJ_PIN"
 GET: Final = "BPF_OBJ_GET"
+GET_BY_ID: Final = "BPF_MAP_GET_FD_BY_ID"
 LINK: Final = "BPF_LINK_CREATE"
 RELINK: Final = "BPF_LINK_UPDATE"
 
 _ALIKE: Final = {"BPF_MAP_UPDATE_BATCH": UPDATE, "BPF_MAP_DELETE_BATCH": DELETE}
 
-_FROZEN: Final = Reason("the map is frozen, or was opened read-only", "it can only be replaced as a whole")
-_WHO_MAY: Final = "`ls -ld` tells who may; `pin_mode` and `pin_group` in the spec let others than root read"
-_NO_DOT: Final = Reason("a name on a bpffs may hold no `.`")
-_REFUSED: Final = Reason("the verifier refused a program", "the end of its log says where and why")
+_FROZEN: Final = Reason(
+    "map is frozen, or was opened read-only",
+    "write `update: replace` for an inner map; recreate another map with --allow-recreate",
+    id="map-frozen",
+)
+_WHO_MAY: Final = "`ls -ld` shows who has access; `pin_mode` and `pin_group` in the spec give it to other users"
+_NO_DOT: Final = Reason("names on a bpffs cannot contain `.`", id="invalid-pin-name")
+_REFUSED: Final = Reason("verifier rejected a program", "the end of its log says where and why", id="program-rejected")
 
 REASONS: Final[dict[tuple[str, int, Subject], Reason]] = {
     (CREATE, codes.EPERM, ""): Reason(
-        "this process may not create such a map",
+        "not permitted to create this map",
         "kernels before 5.11 charge maps to RLIMIT_MEMLOCK: try `ulimit -l unlimited`",
+        id="not-permitted",
     ),
     (CREATE, codes.EINVAL, ""): Reason(
-        "the kernel takes no map of this type with these sizes and flags",
-        "look at key and value size, max_entries and flags; an lpm_trie needs no_prealloc",
+        "kernel does not support this combination of map type, sizes and flags",
+        "check key and value size, max_entries and flags; an lpm_trie needs no_prealloc",
+        id="invalid-map",
     ),
-    (CREATE, codes.E2BIG, ""): Reason("a key, a value or the whole map is too big for the kernel", "lower the sizes"),
+    (CREATE, codes.E2BIG, ""): Reason(
+        "key, value or map is too large for the kernel", "reduce the sizes", id="map-too-large"
+    ),
     (CREATE, codes.ENOMEM, ""): Reason(
-        "the kernel has no memory for this map", "lower max_entries, or look at the memory limit of the cgroup"
+        "kernel has no memory for this map",
+        "reduce max_entries, or raise the memory limit of the cgroup",
+        id="kernel-out-of-memory",
     ),
-    (CREATE, ENOTSUPP, ""): Reason("this map type takes no such flag, or no such inner map", "change type or flags"),
-    (UPDATE, codes.E2BIG, ""): Reason("the index is out of range, or the map is full", "raise max_entries"),
-    (UPDATE, codes.E2BIG, "array"): Reason("the index is out of range", "raise max_entries"),
-    (UPDATE, codes.E2BIG, "hash"): Reason("the map is full", "raise max_entries"),
+    (CREATE, ENOTSUPP, ""): Reason(
+        "map type does not support this flag or inner map", "change the type or the flags", id="invalid-map"
+    ),
+    (UPDATE, codes.E2BIG, ""): Reason("index is out of range, or map is full", "raise max_entries", id="map-full"),
+    (UPDATE, codes.E2BIG, "array"): Reason("index is out of range", "raise max_entries", id="index-out-of-range"),
+    (UPDATE, codes.E2BIG, "hash"): Reason("map is full", "raise max_entries", id="map-full"),
     (UPDATE, codes.E2BIG, "inner"): Reason(
-        "the slot's index is out of range, or the outer map is full", "raise max_entries of the outer map"
+        "slot index is out of range, or outer map is full", "raise max_entries of the outer map", id="map-full"
     ),
-    (UPDATE, codes.ENOSPC, ""): Reason("the map is full", "raise max_entries"),
-    (UPDATE, codes.EEXIST, ""): Reason("the key is there already"),
-    (UPDATE, codes.ENOENT, ""): Reason("the key is not there"),
-    (UPDATE, codes.EBUSY, ""): Reason("the map is being changed elsewhere", "try again"),
+    (UPDATE, codes.ENOSPC, ""): Reason("map is full", "raise max_entries", id="map-full"),
+    (UPDATE, codes.EEXIST, ""): Reason("key already exists", id="key-exists"),
+    (UPDATE, codes.ENOENT, ""): Reason("key does not exist", id="key-missing"),
+    (UPDATE, codes.EBUSY, ""): Reason("map is being changed by another process", "try again", id="map-busy"),
     (UPDATE, codes.EPERM, ""): _FROZEN,
-    (UPDATE, codes.EINVAL, ""): Reason("the kernel takes no such key or value", "look at the map's type and flags"),
+    (UPDATE, codes.EINVAL, ""): Reason(
+        "map does not accept this key or value", "check the type and the flags of the map", id="entry-rejected"
+    ),
     (UPDATE, codes.EINVAL, "inner"): Reason(
-        "the kernel finds the inner map's shape different from the template's",
+        "inner map is incompatible with the outer map's template",
         "type, key size, value size and flags must be equal, and max_entries too for an array without inner_map",
+        id="template-mismatch",
     ),
-    (UPDATE, codes.EBADF, "inner"): Reason("what was to be put in the slot is no open map"),
-    (DELETE, codes.ENOENT, ""): Reason("the key is not there"),
-    (DELETE, codes.EINVAL, ""): Reason("entries of an array cannot be deleted", "write zeros instead"),
+    (UPDATE, codes.EBADF, "inner"): Reason("value for the slot is not an open map", id="entry-rejected"),
+    (DELETE, codes.ENOENT, ""): Reason("key does not exist", id="key-missing"),
+    (DELETE, codes.EINVAL, ""): Reason(
+        "entries of an array cannot be deleted", "write zeros instead", id="array-delete"
+    ),
     (DELETE, codes.EPERM, ""): _FROZEN,
-    ("BPF_MAP_GET_FD_BY_ID", codes.ENOENT, ""): Reason("the map is gone"),
-    ("BPF_MAP_GET_FD_BY_ID", codes.EPERM, ""): Reason(
-        "this process may not open a map by its id", "this needs CAP_SYS_ADMIN; a pinned map needs only CAP_BPF"
+    (GET_BY_ID, codes.ENOENT, ""): Reason("map no longer exists", id="map-gone"),
+    (GET_BY_ID, codes.EPERM, ""): Reason(
+        "not permitted to open a map by its id", "this needs CAP_SYS_ADMIN", id="not-permitted"
     ),
-    ("BPF_MAP_FREEZE", codes.EBUSY, ""): Reason("the map is frozen already, or mapped for writing"),
-    (GET, codes.ENOENT, ""): Reason("there is no such pin"),
-    (GET, codes.EACCES, ""): Reason("this is no pin, or its mode forbids it", _WHO_MAY),
-    ("stat", codes.EACCES, ""): Reason("a folder on the way to it may not be entered", _WHO_MAY),
-    ("open", codes.EACCES, ""): Reason("this folder may not be read", _WHO_MAY),
-    ("mkdir", codes.EACCES, ""): Reason("nothing may be made in this folder", _WHO_MAY),
-    (PIN, codes.EEXIST, ""): Reason("there is such a pin already"),
-    (PIN, codes.ENOENT, ""): Reason("the folder of the pin is missing"),
+    ("BPF_MAP_FREEZE", codes.EBUSY, ""): Reason("map is already frozen, or mapped for writing", id="map-busy"),
+    (GET, codes.ENOENT, ""): Reason("pin does not exist", id="pin-missing"),
+    (GET, codes.EACCES, ""): Reason("not a pin, or its mode denies access", _WHO_MAY, id="access-denied"),
+    ("stat", codes.EACCES, ""): Reason("a parent directory denies access", _WHO_MAY, id="access-denied"),
+    ("open", codes.EACCES, ""): Reason("directory cannot be read", _WHO_MAY, id="access-denied"),
+    ("mkdir", codes.EACCES, ""): Reason("directory cannot be written", _WHO_MAY, id="access-denied"),
+    (PIN, codes.EEXIST, ""): Reason("pin already exists", id="pin-exists"),
+    (PIN, codes.ENOENT, ""): Reason("directory of the pin does not exist", id="pin-directory-missing"),
     (PIN, codes.EPERM, ""): Reason(
-        "the path is not on a bpffs, or a name in it holds a `.`", "pin below a mount of type bpf, such as /sys/fs/bpf"
+        "path is not on a bpffs, or a name in it contains `.`",
+        "pin below a mount of type bpf, such as /sys/fs/bpf",
+        id="not-on-bpffs",
     ),
     (LINK, codes.EBUSY, ""): Reason(
-        "another XDP program is attached to the interface", "`bpftool net` shows it; detach it first"
+        "another XDP program is attached to the interface", "`bpftool net` shows it; detach it first", id="xdp-busy"
     ),
-    (LINK, codes.EEXIST, ""): Reason("XDP is attached to the interface in another mode", "use the same mode"),
-    (LINK, codes.EOPNOTSUPP, ""): Reason("the interface's driver has no native XDP", "use mode generic"),
+    (LINK, codes.EEXIST, ""): Reason(
+        "XDP is attached to the interface in another mode", "use the same mode", id="xdp-busy"
+    ),
+    (LINK, codes.EOPNOTSUPP, ""): Reason(
+        "driver of the interface does not support native XDP", "use mode generic", id="attach-unsupported"
+    ),
     (LINK, codes.EINVAL, ""): Reason(
-        "the interface is gone, or the program cannot be attached so", "look at its section and at the mode"
+        "interface was removed, or program cannot be attached in this way",
+        "check the section of the program and the mode",
+        id="attach-unsupported",
     ),
-    (RELINK, codes.ENOLINK, ""): Reason("the link is detached: its interface is gone", "attach it anew"),
-    (RELINK, codes.EINVAL, ""): Reason("the link takes no program of this type"),
+    (RELINK, codes.ENOLINK, ""): Reason(
+        "link is detached: its interface was removed", "attach the program again", id="link-detached"
+    ),
+    (RELINK, codes.EINVAL, ""): Reason("link does not accept a program of this type", id="attach-unsupported"),
     (LOAD, codes.EACCES, ""): _REFUSED,
     (LOAD, codes.EINVAL, ""): _REFUSED,
     ("load", ENOTSUPP, ""): Reason(
-        "this kernel does not make a map of the object, or not with that inner map",
-        "the log names it; `provisioner validate --kernel` says what which kernel refuses",
+        "kernel does not support a map of the object, or its inner map",
+        "the log names it; `provisioner validate --kernel` shows what each kernel refuses",
+        id="object-unsupported",
     ),
-    ("load", codes.ENOENT, ""): Reason("the object needs something that this kernel lacks", "the log names it"),
-    ("rmdir", codes.ENOTEMPTY, ""): Reason("the folder holds what is not ours", "look at it with `ls`"),
+    ("load", codes.ENOENT, ""): Reason(
+        "object needs a feature that this kernel does not have", "the log names it", id="object-unsupported"
+    ),
+    ("rmdir", codes.ENOTEMPTY, ""): Reason(
+        "directory is not empty", "`ls` shows what it contains", id="directory-not-empty"
+    ),
     ("mkdir", codes.EPERM, ""): _NO_DOT,
     ("stat", codes.EPERM, ""): _NO_DOT,
-    ("", codes.EPERM, ""): Reason("this process may not do this"),
-    ("", codes.ENOMEM, ""): Reason("the kernel has no memory for it"),
-    ("", codes.EMFILE, ""): Reason("this process has too many open files", "raise its limit: `ulimit -n`"),
-    ("", codes.ENFILE, ""): Reason("this host has too many open files", "raise fs.file-max"),
-    ("", ENOTSUPP, ""): Reason("not supported by this map type"),
+    ("", codes.EPERM, ""): Reason("not permitted", id="not-permitted"),
+    ("", codes.ENOMEM, ""): Reason("kernel is out of memory", id="kernel-out-of-memory"),
+    ("", codes.EMFILE, ""): Reason(
+        "too many open files in this process", "raise its limit: `ulimit -n`", id="too-many-files"
+    ),
+    ("", codes.ENFILE, ""): Reason("too many open files on this host", "raise fs.file-max", id="too-many-files"),
+    ("", ENOTSUPP, ""): Reason("not supported by this map type", id="unsupported-operation"),
 }
 
-_NO_PRIVILEGE: Final = frozenset({CREATE, LOAD, LINK, RELINK, GET, "BPF_MAP_GET_FD_BY_ID", ""})
+_NO_PRIVILEGE: Final = frozenset({CREATE, LOAD, LINK, RELINK, GET, GET_BY_ID, ""})
 """Operations where EPERM is first of all a missing privilege."""
 
 
 def reason_for(operation: str, errno: int, subject: Subject = "") -> Reason:
-    """The most exact reason in the table, or the C library's words for the errno."""
+    """The most specific reason in the table, or the text of the C library for the errno."""
     like = _ALIKE.get(operation, operation)
     keys: tuple[tuple[str, int, Subject], ...] = ((like, errno, subject), (like, errno, ""), ("", errno, ""))
     index, reason = next(
@@ -130,9 +166,10 @@ def reason_for(operation: str, errno: int, subject: Subject = "") -> Reason:
     if errno == codes.EACCES and reason.hint == _WHO_MAY:  # files' modes: no capability of BPF's is asked for
         return reason
     if reason is _REFUSED:
-        return Reason(reason.what, verifier_hint() or reason.hint)
+        return replace(reason, hint=verifier_hint() or reason.hint)
     if errno in (codes.EPERM, codes.EACCES) and (like in _NO_PRIVILEGE or index == 2):
-        return Reason(reason.what, privilege_hint() or reason.hint)
+        hint = privilege_hint() or reason.hint
+        return replace(reason, hint=f"{hint}; or set `pin_inner_maps: true`" if like == GET_BY_ID else hint)
     return reason
 
 
@@ -140,7 +177,7 @@ class KernelError(HostError):
     """The kernel refused one operation. `str` says what, why and what next.
 
     `operation` is the command as the kernel spells it, `name` what it was about (a map, a path, an address), `log`
-    what libbpf and the verifier said, oldest line first, `because` what was found out about it since.
+    what libbpf and the verifier said, oldest line first, `because` what was found out about it afterwards.
     """
 
     def __init__(

@@ -100,7 +100,7 @@ def test_the_project_is_named_after_the_file(file: str, name: str) -> None:
 def test_what_libbpf_refuses_is_told(bpf_object: Callable[[str], Path], name: str) -> None:
     done = run("init", bpf_object(name))
     assert (done.status, done.out) == (1, "")
-    assert "the old way" in done.err
+    assert "legacy map definitions" in done.err
 
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:

@@ -151,13 +151,13 @@ def test_a_map_that_cannot_be_carried_over_is_named_and_asked_for(bench: Bench, 
 
 
 def test_an_object_that_does_not_load_changes_nothing(bench: Bench, bpf_object: Compile) -> None:
-    with pytest.raises(KernelError, match="verifier refused") as first:
+    with pytest.raises(KernelError, match="verifier rejected") as first:
         bench.apply(spec(bpf_object("broken")))
     assert "invalid mem access" in first.value.log
     assert not bench.root.exists()
     bench.apply(spec(bpf_object("router")))
     before = {path.name for path in bench.root.iterdir()}
-    with pytest.raises(ProvisionerError, match="verifier refused"):
+    with pytest.raises(ProvisionerError, match="verifier rejected"):
         bench.apply(spec(bpf_object("broken"), tenant=2))
     assert {path.name for path in bench.root.iterdir()} == before
     assert Router(bench).verdict("10.1.2.3") == XDP_DROP

@@ -152,8 +152,8 @@ def test_a_range_of_entries_is_ours_and_the_rest_is_not(bench: Bench) -> None:
 @pytest.mark.parametrize(
     ("text", "what"),
     [
-        (spec("10: {}, 30: {}", outer="owned_keys: 10..19,"), "outer[30] is outside of the keys that are ours"),
-        (spec("5: {entries: {7: 1}}", template="owned_keys: 0..5"), "key 7 is outside of the keys that are ours"),
+        (spec("10: {}, 30: {}", outer="owned_keys: 10..19,"), "outer[30] is outside of `owned_keys`"),
+        (spec("5: {entries: {7: 1}}", template="owned_keys: 0..5"), "key 7 is outside of `owned_keys`"),
     ],
 )
 def test_what_is_declared_must_be_ours(bench: Bench, text: str, what: str) -> None:

@@ -268,12 +268,16 @@ def test_a_snapshot_tells_the_same_plan(bench: Bench, locked: Path) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "expected"),
     [
-        ("limit: 7", "limit: 7, lock: 0", "member `lock` is the kernel's own"),
-        ("limit: 7", "limit: 7, lock: {val: 0}", "member `lock` is the kernel's own"),
+        ("limit: 7", "limit: 7, lock: 0", "member `lock` is managed by the kernel"),
+        ("limit: 7", "limit: 7, lock: {val: 0}", "member `lock` is managed by the kernel"),
         ("type: hash, key", "type: percpu_hash, key", "values of a percpu_hash can't hold a bpf_timer (byte 8"),
-        ("{btf: struct account}", "{btf: struct account, as: {lock: u32}}", "`lock` belongs to the kernel"),
+        ("{btf: struct account}", "{btf: struct account, as: {lock: u32}}", "`lock` is managed by the kernel"),
         ("{btf: struct account}", "'bytes[256]'", "special fields bpf_spin_lock at 4 -> none"),
-        ("{btf: struct session}", "{struct: {lock: bpf_spin_lock, n: u32}}", "`bpf_spin_lock` belongs to the kernel"),
+        (
+            "{btf: struct session}",
+            "{struct: {lock: bpf_spin_lock, n: u32}}",
+            "`bpf_spin_lock` is managed by the kernel",
+        ),
     ],
 )
 def test_what_belongs_to_the_kernel_is_refused_with_a_reason(

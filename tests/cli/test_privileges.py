@@ -137,7 +137,7 @@ def test_a_program_that_the_verifier_refuses_without_cap_perfmon(
     done = without("bpf,net_admin", *words)
     if done.status:
         assert done.status == 5
-        assert "BPF_PROG_LOAD: the verifier refused" in done.err
+        assert "BPF_PROG_LOAD: verifier rejected" in done.err
         assert "give it that, or run it as root" in done.err
         assert not project.root.exists()
         assert without("bpf,net_admin,perfmon", *words).status == 0

@@ -188,10 +188,11 @@ OF_THE_KERNEL = {
     "doctor/checks.py",
     "doctor/kernel_config.py",
     "kernel/attach_points.py",
-    "kernel/bpffs.py",
     "kernel/host.py",
+    "kernel/locking.py",
     "kernel/maps.py",
     "kernel/memory.py",
+    "kernel/mounts.py",
     "kernel/perf_events.py",
     "observed/pinned_btf.py",
 }

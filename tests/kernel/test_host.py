@@ -23,7 +23,7 @@ def test_possible_cpus_are_counted(text: str, count: int, tmp_path: Path) -> Non
 @pytest.mark.parametrize("text", ["", "all\n"])
 def test_what_is_no_list_of_cpus_is_said(text: str, tmp_path: Path) -> None:
     (tmp_path / "possible").write_text(text)
-    with pytest.raises(HostError, match="cannot tell the possible CPUs"):
+    with pytest.raises(HostError, match="cannot read the possible CPUs"):
         host.possible_cpus(tmp_path / "possible")
 
 

@@ -147,7 +147,7 @@ def test_what_somebody_else_pins_meanwhile_is_theirs(
         if ran.status in (3, 4, 5) and scenario.verb == "apply":
             end = result(ran)
             assert end["status"] in ("refused", "rolled_back", "partial"), place
-            assert end["status"] != "partial" or "left so" in " ".join(end["live"]), place
+            assert end["status"] != "partial" or "is kept" in " ".join(end["live"]), place
             assert without(live, pin) == without(before, pin), place
         if pin in live.pins and (act is program or kind in ("create", "destroy") or live.pins[pin].kind == "prog"):
             bpffs.unpin(path)
@@ -233,5 +233,5 @@ def test_an_object_file_that_is_compiled_anew_meanwhile_is_not_loaded(
     ran = injector.run("apply", *rest, "--yes", under=scenario.root, at=first, meanwhile=hand)
     assert (ran.status, result(ran)["status"]) == (4, "refused"), ran
     error = json.loads(ran.err)["errors"][0]
-    assert (error["file"], error["message"]) == (str(file), "this file is not what it was when the plan was made")
+    assert (error["file"], error["id"]) == (str(file), "stale-plan")
     assert comparable(scenarios.look(scenario.root)) == comparable(before)
