@@ -270,7 +270,7 @@ def test_a_snapshot_tells_the_same_plan(bench: Bench, locked: Path) -> None:
     [
         ("limit: 7", "limit: 7, lock: 0", "member `lock` is managed by the kernel"),
         ("limit: 7", "limit: 7, lock: {val: 0}", "member `lock` is managed by the kernel"),
-        ("type: hash, key", "type: percpu_hash, key", "values of a percpu_hash can't hold a bpf_timer (byte 8"),
+        ("type: hash, key", "type: percpu_hash, key", "values of a percpu_hash cannot have a bpf_timer (byte 8"),
         ("{btf: struct account}", "{btf: struct account, as: {lock: u32}}", "`lock` is managed by the kernel"),
         ("{btf: struct account}", "'bytes[256]'", "special fields bpf_spin_lock at 4 -> none"),
         (
