@@ -235,6 +235,8 @@ BAD = [
     Bad("bytes[2]", "12 3", "invalid-value"),
     Bad("bytes[2]", "123456", "invalid-value"),
     Bad("bytes[2]", "base64:AA", "invalid-value"),
+    Bad("ifindex", "a" * 16, "invalid-value"),
+    Bad("ifindex", " eth0", "invalid-value", "remove the leading space"),
     Bad("ifindex", "eth9", "unknown-value"),
     Bad("cgroup_id", "/sys/fs/cgroup/x", "unknown-value"),
     Bad(option("u16", sensitive=True), "s3cret", "invalid-number"),

@@ -308,6 +308,8 @@ def test_csv_problems(tmp_path: Path, content: str | bytes, expected: list[str])
         ('{"key": 1, "value": 2, "key": 3}\n', ["t.ndjson:1:1: duplicate-key"]),
         ('{"key": 1, "valeu": 2}\n{"key": 3}\n', ["spec.yaml:7:9: missing-column"]),
         ('{"key": 1, "value": 2}\n{"key": 3}\n', ["t.ndjson:2:1: invalid-row"]),
+        ('{"key": 1, "value": Infinity}\n', ["t.ndjson:1:1: invalid-row"]),
+        ('{"key": 1, "value": NaN}\n', ["t.ndjson:1:1: invalid-row"]),
         ('{"key": 1, "value": {"a": []}}\n', ["t.ndjson:1:21: empty-value"]),
         ('{"key": 1, "value": "\\ud800"}\n', ["t.ndjson:1:22: invalid-row"]),
         (b'{"key": "\xc3\xa4", "value": "\xff"}', ["t.ndjson:1:24: invalid-encoding"]),
@@ -331,6 +333,11 @@ def test_ndjson_problems(tmp_path: Path, content: str | bytes, expected: list[st
 def test_parquet_problems_of_columns(tmp_path: Path, columns: dict[str, Any], expected: str) -> None:
     pq.write_table(pa.table(columns), tmp_path / "t.parquet")
     assert read(tmp_path, "t.parquet")[1] == [f"spec.yaml:7:9: {expected}"]
+
+
+def test_a_parquet_file_with_two_columns_of_one_name(tmp_path: Path) -> None:
+    pq.write_table(pa.Table.from_arrays([pa.array(["1"])] * 3, ["key", "value", "value"]), tmp_path / "t.parquet")
+    assert read(tmp_path, "t.parquet")[1] == ["spec.yaml:7:9: duplicate-key"]
 
 
 def test_parquet_problems_of_rows_and_files(tmp_path: Path) -> None:
