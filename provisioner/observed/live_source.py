@@ -91,7 +91,7 @@ class LiveSource:
             fd = self._open(path, number)
         except KernelError:
             raise
-        except HostError:  # it has no pin: another one tells, and who has to read this one is told
+        except HostError:  # it has no pin; reading its entries raises the error
             return None
         if fd is None:
             return None
@@ -118,7 +118,7 @@ class LiveSource:
         template: MapShape,
         rows: int,
     ) -> SeenInnerMaps:
-        # What the kernel holds all inner maps to, the first that is there tells.
+        # All inner maps have the special fields of the first, as the kernel requires.
         live = (shape for number in numbers if (shape := self.inner_shape(path, number)) is not None)
         specials = next(live, template).specials
         shape, pins = replace(template, specials=specials), self._inner.get(Path(path), OPENED_BY_ID)
@@ -155,7 +155,7 @@ class LiveSource:
         return replace(normalised(info.shape), specials=self._specials_of(info))
 
     def _specials_of(self, info: MapInfo) -> tuple[Special, ...] | None:
-        """The kernel's own fields in a map's values, which its BTF tells; None where this process may not read it."""
+        """The kernel's own fields in a map's values, from its BTF; None where this process may not read it."""
         if not info.btf_value_type_id:
             return ()
         place = info.btf_id, info.btf_value_type_id

@@ -208,6 +208,6 @@ def _map(path: PurePath, desired: DesiredMap | None, source: Source) -> Observed
         return ObservedMap(seen.id, seen.shape, None if seen.shape.is_outer else seen.shape, one, seen.frozen)
     order = entry_table.order_of(seen.keys, desired.outer.key.number_order)
     slots = ObservedSlots(seen.keys[order], seen.inner_ids[order])
-    # The kernel holds all inner maps to one template: the first that is still there tells it.
+    # All inner maps have the shape of the template: that of the first live one is taken.
     shapes = (shape for number in slots.inner_ids.tolist() if (shape := source.inner_shape(path, number)) is not None)
     return ObservedMap(seen.id, seen.shape, next(shapes, None), slots, seen.frozen)

@@ -72,7 +72,7 @@ class Header(msgspec.Struct, frozen=True):
 class Held(msgspec.Struct, frozen=True):
     """Maps that hold entries, all of one shape but for their capacity: k maps with n entries together.
 
-    `ids`, `max_entries` and `counts` have shape (k,); a count of -1 says that nobody looked. `keys` (n, key size) and
+    `ids`, `max_entries` and `counts` have shape (k,); a count of -1 says that it was not read. `keys` (n, key size) and
     `values` (n, bytes that the kernel moves) are theirs, one map after the other.
     """
 
@@ -122,7 +122,7 @@ class Snapshot(msgspec.Struct, frozen=True):
     def read_btf(self, path: str) -> bytes:
         """The BTF of the map pinned at `path`, or of the kernel for `vmlinux`.
 
-        Raises InputError where nobody asked for it when this was taken.
+        Raises InputError where the snapshot does not have it.
         """
         if path not in self.btf:
             whose = "the kernel" if path == VMLINUX else f"the map at {path}"

@@ -65,7 +65,7 @@ class Source(Protocol):
     """What an observation asks. Things that are not there are None; paths are those of pins."""
 
     def check(self, root: PurePath) -> None:
-        """Raise HostError or InputError where nothing can be told of this pin root."""
+        """Raise HostError or InputError where this pin root cannot be observed."""
 
     def exists(self, root: PurePath) -> bool: ...
 
@@ -78,10 +78,10 @@ class Source(Protocol):
         """Those of maps, by their ids, that are live; none where this process may not see them."""
 
     def inner_pins(self, root: PurePath) -> Mapping[str, tuple[str, ...]]:
-        """The names of the pins of inner maps, by the folder that they are in: one for each outer map."""
+        """The names of the pins of inner maps, by the directory that they are in: one for each outer map."""
 
     def access(self, root: PurePath, paths: Iterable[str]) -> Mapping[str, Access]:
-        """Who may open pins and enter folders, by their paths from the pin root; one that is not there is left out."""
+        """Who may open pins and enter directories, by paths from the pin root; missing ones are left out."""
 
     def gid(self, group: str) -> int:
         """The number of a group. Raises HostError where there is none."""

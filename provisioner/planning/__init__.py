@@ -1,5 +1,5 @@
-"""From two states to a plan, by values alone. Pure.
+"""From two states to a plan. Pure.
 
-`diff` and `diff_objects` find the changes, `plan` makes ordered steps of them, `hazards` and `privileges` what speaks
-against them; `teardown` is the plan that takes all away.
+`diff` and `diff_objects` compare, `second_look` reads what only differences need, `plan` orders the changes into steps.
+`hazards`, `rules`, `room`, `evictions` and `privileges` judge them; `teardown` is the plan of a destroy.
 """

@@ -155,7 +155,7 @@ class VariableChange(msgspec.Struct, frozen=True):
 
 
 class ObjectChange(msgspec.Struct, frozen=True):
-    """An object to load. `carried` are the live maps that its programs go on using, `fresh` those made anew.
+    """An object to load. `carried` are the live maps that its programs go on using, `fresh` those that are created.
 
     `lost` are the ones among `fresh` that take the place of a live map, with what keeps that from being carried over.
     `variables` are those that differ: of an object that is UNCHANGED, they are written in place.

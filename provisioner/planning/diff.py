@@ -29,7 +29,7 @@ _DESTROYED: Final = "the project is destroyed"
 
 
 def replaced_because(desired: DesiredMap, observed: ObservedMap, meta: Meta | None) -> str:
-    """Why the live map cannot become the desired one and must be made anew; empty if it can."""
+    """Why the live map must be recreated to become the desired one; empty if it need not."""
     own = shape_differences(desired.shape, observed.shape)
     if own or desired.outer is None:
         return own
@@ -131,10 +131,10 @@ def writes_slots(change: MapChange) -> bool:
 
 
 def deleted(desired: DesiredMap, observed: ObservedMap) -> MapChange:
-    """The change that takes a live map away: all its slots, whose entries nobody needs to read.
+    """The change that removes a live map: all its slots, whose entries are not read.
 
-    Of a map that somebody else made, only the slots that the spec declares or that it would not suffer; one that is not
-    what the spec adopts is left alone: it is to be refused. Slots with keys unlike the spec's go without being told.
+    Of an adopted map, only the slots that the spec declares or would delete. One whose shape differs from the spec is
+    kept, and to be refused. Slots with keys of another size than the spec's go without being listed.
     """
     if desired.adopted is not None and (differs := shape_differences(desired.shape, observed.shape)):
         return _without_slots(desired, observed, Action.KEEP, differs)
@@ -155,7 +155,7 @@ def deleted(desired: DesiredMap, observed: ObservedMap) -> MapChange:
 
 
 def _without_slots(desired: DesiredMap, observed: ObservedMap, action: Action, reason: str) -> MapChange:
-    """What becomes of a live map whose slots cannot be told by the spec's keys."""
+    """The change of a live map whose slots cannot be read by the spec's keys."""
     none = np.empty(0, np.int64)
     slots = _no_changes(desired.slots.keys[:0], none, none)
     return MapChange(desired.name, action, reason, desired, observed, slots, _join([], desired))
@@ -324,7 +324,7 @@ def _decide(desired: DesiredMap, observed: ObservedMap, slots: SlotChanges, shar
         mark(changed, Action.REPLACE, Reason.TORN_READ if desired.update is Update.AUTO else Reason.ASKED)
     capacity = entry_table.take(desired.slots.max_entries, wanted, 0)
     mark(both & (slots.capacity_before != capacity) & (slots.capacity_before != 0), Action.REPLACE, Reason.CAPACITY)
-    # What vanished while it was read is never written in place: nobody knows what it holds.
+    # An inner map that vanished while it was read is replaced: its contents are unknown.
     mark(both & (slots.capacity_before == 0), Action.REPLACE, Reason.ENTRIES)
     ids = entry_table.take(observed.slots.inner_ids, live, 0)
     share = entry_table.take(desired.slots.shared, wanted, -1)

@@ -16,7 +16,7 @@ Part = tuple[str, str]
 
 
 def digest(project: str, pin_root: str, meta: Meta, changes: Iterable[Change], wishes: Iterable[str]) -> str:
-    """One digest over all: equal plans have equal digests, on any day. `wishes` are those that no change tells."""
+    """One digest over all: equal plans have equal digests, on any day. `wishes` are those that are in no change."""
     total = hashlib.sha256(f"{project}\n{pin_root}\n{meta.to_json()}\n".encode())
     for address, part in fingerprints(changes).items():
         total.update(repr((address, part)).encode())

@@ -1,4 +1,4 @@
-"""From changes to a plan: what will be done, in which order, and what speaks against it. Pure.
+"""From changes to a plan: steps in order, hazards and refusals. Pure.
 
 Order is decided here alone, and is total: objects are loaded first, then maps are filled and published in the order of
 `after` (and of their names), then programs are attached, then what goes is deleted, in the reverse order.
@@ -77,7 +77,7 @@ class Plan(msgspec.Struct, frozen=True, dict=True):
 
     @property
     def fingerprints(self) -> Mapping[str, Part]:
-        """What `digest` is made of, by address: to tell what makes two plans differ."""
+        """What `digest` is made of, by address: it shows where two plans differ."""
         return fingerprints(self.changes)
 
     @cached_property
@@ -132,7 +132,7 @@ def make_plan(
     if targets is None:
         bound = digest(desired.project, desired.pin_root, meta, changes, wishes)
         return Plan(desired, observed, changes, steps, known, blocked, bound)
-    from provisioner.planning.targets import vacant  # a whole plan does without it
+    from provisioner.planning.targets import vacant  # only a limited plan needs it
 
     known = (*known, *vacant(targets, ordered))
     bound = digest(desired.project, desired.pin_root, meta, changes, (*wishes, repr(targets.addresses)))
@@ -170,7 +170,7 @@ def publishing_order(maps: Sequence[DesiredMap]) -> list[str]:
 
 
 def wanted_meta(desired: DesiredState, observed: ObservedState, prune: bool = False, limited: bool = False) -> Meta:
-    """What `_meta` shall hold once all is done; the maps that programs use are only known then.
+    """The record once all is done; the maps that programs use are only known then.
 
     `limited` says that `desired` is a part of the spec: what is recorded of the rest stays.
     """
@@ -253,7 +253,7 @@ def _steps(
 def _fill_steps(change: MapChange, loaded: bool, pinned: frozenset[int] | None) -> list[Step]:
     """Steps that bring one map's contents up to what is desired, deletes of whole slots apart.
 
-    `pinned` are the ids of inner maps that have pins; None where they shall have none.
+    `pinned` are the ids of inner maps that have pins; None where they should have none.
     """
     created = change.action in (Action.CREATE, Action.REPLACE) and not change.resized
     if created and change.desired.object is None:
@@ -287,7 +287,7 @@ def _unpinned(change: MapChange, pinned: frozenset[int]) -> list[int]:
 
 
 def _strayed(desired: DesiredState, observed: ObservedState) -> tuple[str, ...]:
-    """Pins and folders that others may open than the spec says."""
+    """Pins and directories whose permissions differ from those of the spec."""
     return tuple(
         path for path, found in observed.access.items() if not access_of(desired, observed.gid, path).allows(found)
     )
@@ -299,7 +299,7 @@ def _link_step(change: LinkChange) -> Step:
 
 
 def _pin_wishes(desired: DesiredState, observed: ObservedState, steps: Iterable[Step]) -> Iterable[str]:
-    """What steps want of pins, which no change tells."""
+    """What steps do to pins, which is in no change."""
     for step in steps:
         match step:
             case PinInnerMaps():

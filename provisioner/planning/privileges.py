@@ -137,7 +137,7 @@ def _of_map(
 ) -> Iterator[Need]:
     change = plan.maps[step.map]
     desired = change.desired
-    if not isinstance(step, WriteEntries):  # what is pinned is opened for whoever the pin's mode lets write
+    if not isinstance(step, WriteEntries):  # a pinned map is opened by the permissions of its pin
         yield Need("CAP_BPF", step.map, "create maps")
     if isinstance(step, CreateMap | CarrySlots | PublishSlots):
         yield from _network(desired.name, desired.shape, desired.entry_shape)

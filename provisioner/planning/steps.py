@@ -98,7 +98,7 @@ class UnpinInnerMaps(msgspec.Struct, frozen=True):
 
 
 class SetAccess(msgspec.Struct, frozen=True):
-    """Give pins and folders that live the mode and group that the spec says; paths from the pin root."""
+    """Give live pins and directories the mode and group of the spec; paths from the pin root."""
 
     pins: tuple[str, ...]
 
@@ -180,7 +180,7 @@ class Unpin(msgspec.Struct, frozen=True):
 
 
 class RecordMeta(msgspec.Struct, frozen=True):
-    """Write `_meta` as it shall be: the last thing, so that an apply that is killed is seen as unfinished.
+    """Write `_meta`. This is the last step, so that a killed apply is seen as unfinished.
 
     Which maps the programs use is not known before they are loaded: apply fills it in.
     """

@@ -69,9 +69,9 @@ def find(texts: Iterable[str], desired: DesiredState) -> Targets:
 
 
 def _slot(one: DesiredMap, outer: OuterPolicy, key: Bytes) -> SlotTarget:
-    """A slot by its key, however that was spelled; a sensitive one is not told."""
-    told = format_value(outer.key.conceal(outer.key.decode(key[np.newaxis])[0]))
-    return SlotTarget(f"{one.name}[{told}]", one.name, key)
+    """A slot by its key, in whatever spelling; a sensitive key is concealed."""
+    label = format_value(outer.key.conceal(outer.key.decode(key[np.newaxis])[0]))
+    return SlotTarget(f"{one.name}[{label}]", one.name, key)
 
 
 def _object(parsed: address.Address, desired: DesiredState) -> str:
@@ -110,7 +110,7 @@ def scope(
     """The targets, and what they cannot do without.
 
     An object comes along only where a targeted map is not there without it. What it then makes comes whole, for its
-    programs run with it at once; so does a map that must be made anew, which would else lose its other slots.
+    programs run with it at once; so does a map that is recreated, which would lose its other slots otherwise.
     """
     slots: dict[str, list[Bytes]] = {}
     for one in targets.slots:
@@ -122,8 +122,8 @@ def scope(
     whole, maps = loads - desired.maps.keys(), {}
     for name, wanted in desired.maps.items():
         live = observed.maps.get(name)
-        anew = live is not None and name in named and bool(replaced_because(wanted, live, observed.meta))
-        if name in made | targets.maps or anew:
+        recreated = live is not None and name in named and bool(replaced_because(wanted, live, observed.meta))
+        if name in made | targets.maps or recreated:
             maps[name] = wanted
             whole.add(name)
         elif name in slots:

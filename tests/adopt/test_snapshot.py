@@ -125,7 +125,7 @@ def test_adopted_maps_and_what_the_snapshot_does_not_cover(bench: Bench, pin_roo
 
     snapshot = carried(take(bench.load(text("one")).desired))
     assert plan_against(snapshot, bench, text("one")).digest == bench.plan(text("one")).digest
-    with pytest.raises(InputError, match="does not tell whether there is a map"):
+    with pytest.raises(InputError, match="does not have the map at"):
         plan_against(snapshot, bench, text("two"))
     gone = carried(take(bench.load(text("none")).desired))
     assert [refusal.rule for refusal in plan_against(gone, bench, text("none")).blocked] == ["adopted-missing"]
