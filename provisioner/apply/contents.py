@@ -129,7 +129,7 @@ def unpin_inner(tx: Transaction) -> None:
 
 
 def write(tx: Transaction, step: WriteEntries) -> None:
-    """Write only the entries that differ, slot by slot; into a map that nobody uses yet, all of them."""
+    """Write only the entries that differ, slot by slot; into a map that no program uses yet, all of them."""
     change = tx.plan.maps[step.map]
     desired = _desired(change)
     if step.fresh:

@@ -109,7 +109,7 @@ def put_in_place(tx: Transaction, name: str, *, over: bool) -> None:
 
 
 def set_access(tx: Transaction, step: SetAccess) -> None:
-    """Give pins and folders the mode and group that the spec says."""
+    """Give pins and directories the mode and group that the spec says."""
     for pin in step.pins:
         path, live = tx.root / pin, identity.planned(tx.plan, pin)
         if live is not None:

@@ -1,4 +1,4 @@
-"""New maps: created with BTF for what is in them, and filled, before anybody can see them."""
+"""New maps: created with BTF for what is in them, and filled, before any program can see them."""
 
 from __future__ import annotations
 

@@ -59,7 +59,7 @@ def probe(plan: Plan) -> ObservedState:
 
 
 def why_refused(outer: MapFd, candidate: MapFd) -> str:
-    """What differs where the kernel refused to put `candidate` into `outer`; empty where nobody can tell."""
+    """What differs if the kernel refused to put `candidate` into `outer`; empty if the kernel does not show it."""
     try:
         with _Asked(outer) as asked:
             return differences(_wanted(candidate), asked.facts(candidate))
@@ -197,7 +197,7 @@ def _and_verifier(outer: MapFd, key_size: int, inner: MapShape) -> InnerFacts:
 
 
 def _scratch(inner: MapFd) -> MapFd:
-    """An outer map that nobody sees, with `inner` as its template: a hash, which can be asked without a write."""
+    """An outer map that no program sees, with `inner` as its template: a hash, which can be asked without a write."""
     return maps.create(MapShape(MapType.HASH_OF_MAPS, 4, 4, 1), "probe", inner=inner)
 
 

@@ -121,11 +121,11 @@ class Transaction:
         return checked
 
     def check_root(self) -> None:
-        """Raise HostError where the pin root is not the folder any more that this began with."""
+        """Raise HostError where the pin root is not the directory any more that this began with."""
         bpffs.require_place(self.root, self._place)
 
     def is_here(self) -> bool:
-        """Whether the pin root is the folder that this began with."""
+        """Whether the pin root is the directory that this began with."""
         return self._place is not None and bpffs.place(self.root) == self._place
 
     def stash(self, name: str) -> Stash:
@@ -137,7 +137,7 @@ class Transaction:
         return inner_maps(self.plan.desired, name, self.access)
 
     def make_inner_folder(self, name: str) -> None:
-        """Have a folder for the pins of an outer map's inner maps, if they shall have pins."""
+        """Have a directory for the pins of an outer map's inner maps, if they shall have pins."""
         directory = inner_directory(self.plan.desired, name)
         if directory is not None and not Path(directory).is_dir():
             self.note(f"the pins of inner maps of {name}", self._sweep_inner, visible=False)
@@ -164,7 +164,7 @@ class Transaction:
         problems.raise_if_any(HostError)
 
     def _sweep_inner(self, *, everything: bool = False) -> None:
-        """Remove the pins of inner maps that are in no slot, and folders that are empty."""
+        """Remove the pins of inner maps that are in no slot, and directories that are empty."""
         folder, desired = self.root / INNER_PINS, self.plan.desired
         pinned = inner_pins.pinned(folder)
         source, problems = LiveSource(desired), Problems()

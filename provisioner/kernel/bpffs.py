@@ -119,7 +119,7 @@ def pin(fd: Fd, path: Path, access: Access = AS_MADE) -> None:
 
 
 def access(path: Path) -> Access:
-    """Who may open a pin, or enter a folder."""
+    """Who may open a pin, or enter a directory."""
     status = call("stat", path, path.stat)
     return Access(stat.S_IMODE(status.st_mode), status.st_gid)
 
@@ -136,7 +136,7 @@ def set_access(path: Path, access: Access) -> None:
 def pin_replace(fd: Fd, path: Path, access: Access = AS_MADE) -> None:
     """Pin what `fd` holds in place of what is pinned there, if anything: `path` names the one or the other, always.
 
-    The temporary name is fixed, so that what a killed process left of it is replaced too; hold the folder's lock.
+    The temporary name is fixed, so that what a killed process left of it is replaced too; hold the directory's lock.
     """
     temporary = path.with_name(TEMPORARY + path.name)
     unpin(temporary)
@@ -159,7 +159,7 @@ def unpin(path: Path) -> None:
 
 
 def remove_dir(path: Path) -> None:
-    """Remove an empty folder; one that is gone already is no error."""
+    """Remove an empty directory; one that is gone already is no error."""
     if path.exists():
         call("rmdir", path, path.rmdir)
 

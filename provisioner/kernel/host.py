@@ -75,7 +75,7 @@ def cgroup_path(path: str) -> Path | None:
 
 
 def cgroups() -> dict[str, int]:
-    """All cgroup v2 folders: path below the mount -> id."""
+    """All cgroup v2 directories: path below the mount -> id."""
     mount = _cgroup_mount()
     found = {}
     for folder, _, _ in os.walk(mount) if mount is not None else ():

@@ -161,7 +161,7 @@ class _Room:
 
 
 def each_key_once(found: InnerMaps) -> InnerMaps:
-    """Each map's keys once, for walks that the kernel starts anew when a key goes."""
+    """Each map's keys once, for walks that the kernel restarts when a key goes."""
     rank = np.sort(key_rank(found.keys) ^ (found.owners().astype(np.uint64) << np.uint64(32)))
     if not (rank[1:] == rank[:-1]).any():
         return found

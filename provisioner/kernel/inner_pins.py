@@ -79,14 +79,14 @@ OPENED_BY_ID: Final = InnerPins()
 
 
 def pinned(folder: Path) -> Mapping[str, tuple[str, ...]]:
-    """What is in the folder of inner maps: the names of the pins in the folder of each outer map."""
+    """What is in the directory of inner maps: the names of the pins in the directory of each outer map."""
     return {name: bpffs.list_pins(folder / name) for name in bpffs.list_folders(folder)}
 
 
 def remove(folder: Path, stale: Iterable[str]) -> Iterator[Problem]:
-    """Remove pins and empty folders below `folder`, by their paths from there; gives what keeps a pin from going.
+    """Remove pins and empty directories below `folder`, by their paths from there; gives what keeps a pin from going.
 
-    An empty folder that cannot go holds nothing: the next run tries again.
+    An empty directory that cannot go holds nothing: the next run tries again.
     """
     for path in stale:
         if (folder / path).is_dir():

@@ -21,7 +21,7 @@ class MapInfo(msgspec.Struct, frozen=True):
     """What the kernel tells about a map; BTF ids are 0 where it has none.
 
     The shape is as the kernel keeps it, which is not always as it was asked for: a DEVMAP gains `rdonly_prog`, some
-    sizes are rounded up, and the NUMA node is never told.
+    sizes are rounded up, and the NUMA node is never shown.
     """
 
     id: InnerId

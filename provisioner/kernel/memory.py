@@ -73,7 +73,7 @@ def _cgroups(proc: Path) -> Iterator[Headroom]:
 
 
 def _below(path: str, root: str) -> PurePosixPath:
-    """A cgroup's folder below a mount that shows `root` and what is under it."""
+    """A cgroup's directory below a mount that shows `root` and what is under it."""
     whole = PurePosixPath(path)
     return whole.relative_to(root) if whole.is_relative_to(root) else whole.relative_to("/")
 

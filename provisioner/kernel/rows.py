@@ -48,7 +48,7 @@ Column = NDArray[Any] | Rows
 
 
 def without_duplicates(keys: ByteTable, values: ByteTable) -> tuple[ByteTable, ByteTable]:
-    """Each key once, with the value that was read last; for walks that the kernel starts anew when a key goes."""
+    """Each key once, with the value that was read last; for walks that the kernel restarts when a key goes."""
     rows = keys.view(f"V{keys.shape[1]}").ravel().tolist()
     last = {key: at for at, key in enumerate(rows)}
     if len(last) == len(rows):
