@@ -62,6 +62,11 @@ def test_without_a_common_list_each_cpu_has_its_share(count: int, expected: Judg
     assert judged(count, lru(100, MapFlag.NO_COMMON_LRU)) == expected
 
 
+def test_other_flags_change_nothing() -> None:
+    assert judged(746, lru(1000, MapFlag.NUMA_NODE)) == NOTHING
+    assert judged(897, lru(1000, MapFlag.NUMA_NODE)) == REFUSAL
+
+
 def test_other_types_evict_nothing() -> None:
     assert judged(1000, lru(1000, kind=MapType.HASH)) == NOTHING
 

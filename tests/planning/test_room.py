@@ -57,6 +57,17 @@ def test_the_key_is_the_first_that_has_no_room() -> None:
     assert "for key 3:" in one.message
 
 
+def test_updates_of_other_keys_take_no_room() -> None:
+    (one,) = refused({1: {1: 2, 3: 3, 4: 4}}, {1: {1: 1, 10: 1, 11: 1}}, contents=Contents.PRESENT)
+    assert "for key 4:" in one.message
+
+
+def test_nothing_has_room_where_the_others_alone_exceed_it() -> None:
+    how: dict[str, Any] = {"contents": Contents.PRESENT, "on_replace": OnReplace.COPY, "inner": HASH}
+    (one,) = refused({1: {1: 1, 2: 2}}, {1: THREE_OTHERS}, capacity={1: 2}, **how)
+    assert "for key 1:" in one.message
+
+
 def test_present_entries_are_not_deleted_for_room() -> None:
     assert refused({1: {3: 3}}, {1: {1: 1, **THREE_OTHERS}}, contents=Contents.PRESENT)
     assert not refused({1: {3: 3}}, {1: {1: 1, **THREE_OTHERS}}, contents=Contents.EXACT)
