@@ -132,7 +132,7 @@ def test_without_an_inner_map_there_is_none_to_ask(others: Others) -> None:
         maps.delete(outer, u32(0))
     done = run("plan", spec)
     assert done.status == 1
-    assert f"spec.yaml:10:13: error: no inner map of {pin} has BTF" in done.err
+    assert f"spec.yaml:10:13: error[btf-missing]: no inner map of {pin} has BTF" in done.err
 
 
 def test_a_types_file_refines_what_btf_tells(others: Others) -> None:
@@ -164,7 +164,7 @@ def test_a_struct_without_a_name_is_told_of(others: Others) -> None:
         pin = tenants(others, MapType.HASH_OF_MAPS, fd, 1)
     done, spec = others.export("--pin", pin)
     assert done.status == 0
-    told = "hold fields of the kernel's own (bpf_spin_lock at 0), which only a type that BTF names can declare"
-    assert f"    # Not all: the values {told}.\n    value: " in done.out
-    assert f"Note: the value of tenants's inner maps {told.replace('hold', 'holds')}: a plan will differ" in done.err
+    told = "have kernel fields (bpf_spin_lock at 0), which only a named BTF type can declare"
+    assert f"    # Incomplete: the values {told}.\n    value: " in done.out
+    assert f"Note: the value of tenants's inner maps {told.replace('have', 'has', 1)}: a plan will differ" in done.err
     assert run("plan", spec).status == 4

@@ -229,4 +229,4 @@ def test_the_command_line_ends_with_1(bench: Bench, tmp_path: Path) -> None:
     (tmp_path / "text").write_text("hello")
     done = run("plan", bench.folder / "spec.yaml", "--against", tmp_path / "text")
     assert (done.status, done.out) == (1, "")
-    assert f"{tmp_path / 'text'}: error: malformed snapshot" in done.err
+    assert f"{tmp_path / 'text'}: error[malformed-snapshot]: malformed snapshot" in done.err
