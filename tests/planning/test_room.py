@@ -141,6 +141,12 @@ def test_the_slot_is_the_first_that_has_no_room() -> None:
     assert one.address == "outer[6]"
 
 
+def test_slots_that_fill_the_map_leave_no_room_for_any() -> None:
+    full: State = {1: {}, 2: {}, 3: {}}
+    (one,) = refused({5: {}, 6: {}}, full, shape=OUTER.with_capacity(3), extra=ExtraInnerMaps.KEEP)
+    assert one.address == "outer[5]"
+
+
 @pytest.mark.parametrize(("live", "needed"), [([3], False), ([3, 4], True)])
 def test_slots_are_deleted_first_only_for_room(live: list[int], needed: bool) -> None:
     made = change({5: {}}, {key: {} for key in live}, shape=TWO)
