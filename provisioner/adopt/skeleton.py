@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
-from provisioner.adopt.skeleton_object import object_lines
+from provisioner.adopt.skeleton_object import is_declarable, object_lines
 from provisioner.adopt.skeleton_types import ObjectTypes
 from provisioner.codec.btf import BtfTypes
 from provisioner.codec.display import format_value
@@ -76,7 +76,7 @@ class _Skeleton:
 
     @property
     def _declared_outer(self) -> list[MapDef]:
-        return [one for one in self._outer if not one.name.startswith("_")]
+        return [one for one in self._outer if is_declarable(one.name)]
 
     # --- maps -----------------------------------------------------------------------------------------------------
 
@@ -84,9 +84,10 @@ class _Skeleton:
         if one.shape.map_type is MapType.PROG_ARRAY:
             yield from self._prog_array(one)
         elif one.shape.map_type in _UNLISTED:
-            yield f"  # {one.name}: {_shape(one.shape)}; loaded and pinned; a spec cannot list its contents"
-        elif one.name.startswith("_"):
-            yield f"  # {one.name}: {_shape(one.shape)}; the spec cannot declare a name that begins with `_`"
+            name = format_value(one.name)
+            yield f"  # {name}: {_shape(one.shape)}; loaded and pinned; a spec cannot list its contents"
+        elif not is_declarable(one.name):
+            yield f"  # {format_value(one.name)}: {_shape(one.shape)}; the spec cannot declare this name"
         else:
             yield f"  {one.name}:  # {_shape(one.shape)}, {_room(one, 'entries')}{_pinned(one)}"
             yield f"    object: {format_value(self._name)}"
@@ -96,14 +97,14 @@ class _Skeleton:
     def _prog_array(self, one: MapDef) -> Iterator[str]:
         filled = ", ".join(f"{slot}: {name}" for slot, name in sorted(one.presets.items()))
         preset = f"; the object fills {{{filled}}}" if filled else ""
-        yield f"  # {one.name}:  # prog_array, {_room(one, 'programs')}{preset}"
+        yield f"  # {format_value(one.name)}:  # prog_array, {_room(one, 'programs')}{preset}"
         yield f"  #   object: {format_value(self._name)}"
         yield "  #   entries: {0: PROGRAM}  # slots that are not listed keep what the object puts there"
 
     def _outer_map(self, one: MapDef) -> Iterator[str]:
         kind = one.shape.map_type.word
-        if one.name.startswith("_"):
-            yield f"  # {one.name}: {kind}; the spec cannot declare a name that begins with `_`"
+        if not is_declarable(one.name):
+            yield f"  # {format_value(one.name)}: {kind}; the spec cannot declare this name"
             return
         yield f"  {one.name}:  # {kind}, {_room(one, 'inner maps')}{_pinned(one)}"
         yield f"    object: {format_value(self._name)}"

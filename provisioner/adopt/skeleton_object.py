@@ -34,6 +34,11 @@ _WIDTH: Final = 50
 _INTERFACE: Final = "interface: eth0"
 
 
+def is_declarable(name: str) -> bool:
+    """Whether a spec can declare a map with this name: it is the name of its pin."""
+    return re.fullmatch("[A-Za-z0-9][A-Za-z0-9_-]*", name) is not None
+
+
 def object_lines(info: ObjectInfo, types: ObjectTypes, name: str, file: str) -> Iterator[str]:
     """The object with this name, whose path the spec writes as `file`."""
     yield f"  {format_value(name)}:"
@@ -62,7 +67,7 @@ def _variables(types: ObjectTypes, info: ObjectInfo) -> Iterator[str]:
         yield "    # variables:  # set before load; those of .rodata are constants of the programs"
     for name, section, kind in found:
         short = kind if len(kind) <= _WIDTH else kind[: _WIDTH - 3] + "..."
-        yield f"    #   {name}: VALUE  # {short}, {section}"
+        yield f"    #   {name}: VALUE  # {short}, {format_value(section)}"
 
 
 def _settings(info: ObjectInfo) -> Iterator[str]:
@@ -72,11 +77,13 @@ def _settings(info: ObjectInfo) -> Iterator[str]:
         shape = one.shape
         if one.internal:
             continue
-        if shape.is_outer and one.inner is None and name.startswith("_"):
-            lines.append(f"      {name}: {{autocreate: false}}  # the spec cannot declare a name that begins with `_`")
+        if shape.is_outer and one.inner is None and not is_declarable(name):
+            lines.append(f"      {format_value(name)}: {{autocreate: false}}  # the spec cannot declare this name")
         elif not shape.max_entries and shape.map_type not in _SIZELESS:
             size = 262144 if shape.map_type in BARE_TYPES else 1024
-            lines.append(f"      {name}: {{max_entries: {size}}}  # the object leaves the size to its loader")
+            lines.append(
+                f"      {format_value(name)}: {{max_entries: {size}}}  # the object leaves the size to its loader"
+            )
     if lines:
         yield "    maps:"
         yield from lines
@@ -91,7 +98,7 @@ def _pin(name: str, taken: set[str]) -> str:
 
 
 def _program(one: ProgramDef, pin: str) -> Iterator[str]:
-    yield f"      {format_value(one.name)}:  # section {one.section}"
+    yield f"      {format_value(one.name)}:  # section {format_value(one.section)}"
     guess = None if one.type else _GUESSES.get(re.split("[/_.]", one.section)[0])
     if guess is not None:
         kind = PROGRAM_TYPES[guess]
