@@ -134,6 +134,12 @@ def users_of(observed: ObservedState, number: int, besides: Iterable[str] = ()) 
     return f"these programs keep the old map until they are reloaded: {listed(names)}" if names else ""
 
 
+def users_after_resize(observed: ObservedState, change: MapChange, objects: Iterable[ObjectChange]) -> str:
+    """The users of a resized map that keep the old one: all except the programs of its object, which is upgraded."""
+    own = [pin for load in objects if load.name == change.desired.object for pin in load.desired.pins]
+    return users_of(observed, change.observed.id, own) if change.observed is not None else ""
+
+
 def replaced_with_others(change: MapChange) -> list[int]:
     """Rows of slots whose inner map is replaced and can hold entries of others."""
     if change.desired.outer is None:
@@ -153,9 +159,7 @@ def _lost_maps(observed: ObservedState, maps: Iterable[MapChange], objects: Iter
     for change in maps:
         made_by_us = change.desired.object is None and change.desired.adopted is None
         if change.resized and change.observed is not None:
-            own = [pin for load in objects if load.name == change.desired.object for pin in load.desired.pins]
-            users = users_of(observed, change.observed.id, own)
-            if users:
+            if users := users_after_resize(observed, change, objects):
                 what = f"a new map takes over the inner maps ({change.reason}); {users}"
                 yield Hazard("map-resized", Severity.DANGER, change.name, what)
         elif change.action is Action.REPLACE and made_by_us and change.observed is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import Final
 
 import numpy as np
@@ -14,7 +14,7 @@ from provisioner.model.observed import ObservedState
 from provisioner.model.spec import ChangeLimits, ExtraInnerMaps
 from provisioner.model.words import plural
 from provisioner.planning.changes import Action, MapChange, ObjectChange, Reason
-from provisioner.planning.hazards import Overrides, Refusal, replaced_with_others, users_of
+from provisioner.planning.hazards import Overrides, Refusal, replaced_with_others, users_after_resize, users_of
 
 DEFAULT_DELETE_PERCENT: Final = 30
 DEFAULT_AT_LEAST: Final = 10
@@ -110,9 +110,9 @@ def _thaw(change: MapChange) -> str:
 
 
 def _recreated(
-    observed: ObservedState, maps: Iterable[MapChange], objects: Iterable[ObjectChange]
+    observed: ObservedState, maps: Collection[MapChange], objects: Collection[ObjectChange]
 ) -> Iterator[Refusal]:
-    """Live maps of ours whose contents would be lost, by name."""
+    """Live maps of ours whose contents would be lost, by name; then those that programs would go on using."""
     by_name = {change.name: change for change in maps}
     lost = {name: why for load in objects for name, why in load.lost}
     lost |= {
@@ -128,6 +128,10 @@ def _recreated(
         what = f"the live map would be recreated and its contents lost: {why}"
         place = _asks_for_shape(change) if change is not None else None
         yield Refusal("recreate", name, "; ".join(filter(None, (what, users))), "--allow-recreate", place)
+    for change in maps:
+        if change.resized and (users := users_after_resize(observed, change, objects)):
+            what = f"a new map would take over the inner maps ({change.reason}); {users}"
+            yield Refusal("recreate", change.name, what, "--allow-recreate", change.desired.where)
 
 
 def _unpinned(

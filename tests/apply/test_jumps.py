@@ -169,7 +169,7 @@ def test_slots_of_another_loader_are_named_before_they_are_lost(jumps: Bench, bp
 def test_a_value_that_is_not_a_program(value: str, jumps: Bench, bpf_object: Compile) -> None:
     with pytest.raises(InputError) as refused:
         jumps.load(spec(bpf_object("jumps"), f"2: {value}"))
-    assert {problem.id for problem in refused.value.problems} <= {"unknown-program", "invalid-value"}
+    assert {problem.id for problem in refused.value.problems} <= {"unknown-program", "wrong-type"}
 
 
 def test_presets_of_programs_that_the_spec_does_not_list(jumps: Bench, bpf_object: Compile) -> None:

@@ -114,7 +114,9 @@ def test_what_no_live_map_tells_is_refused_at_its_place(bench: Bench, theirs: Pa
     assert refusal(ours(pin_root / "bare")).startswith(f"the map at {pin_root}/bare has no BTF (write the type out")
     why = "the kernel keeps none for outer maps themselves: write the type out, or take it elsewhere"
     assert refusal(ours(pin_root / "outer")) == f"no inner map of {pin_root}/outer has BTF ({why})"
-    assert "the BTF has no `struct backends` (did you mean `struct backend`" in refusal(ours(theirs, "struct backends"))
+    assert "the BTF has no type `struct backends` (did you mean `struct backend`" in refusal(
+        ours(theirs, "struct backends")
+    )
     bench.destroy(ours(theirs))
 
 

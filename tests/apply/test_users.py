@@ -36,9 +36,9 @@ def reader(bench: Bench, bpf_object: Callable[[str], Path]) -> Iterator[Path]:
 
 
 @pytest.mark.usefixtures("reader")
-def test_a_recreated_map_names_them(bench: Bench) -> None:
+def test_a_resized_map_names_them_and_needs_an_option(bench: Bench) -> None:
     plan = bench.plan(spec(room=16))
-    assert [(one.id, one.address) for one in plan.hazards] == [("map-recreated", "outer")]
+    assert [(one.id, one.address) for one in plan.hazards] == [("map-resized", "outer")]
     assert "reader (id " in plan.hazards[0].message
     bench.overrides = Overrides()
     (refusal,) = bench.plan(spec(room=16)).blocked

@@ -164,11 +164,11 @@ def test_a_constant_section_is_frozen(bench: Bench, bpf_object: Compile) -> None
     ("variables", "expected", "column"),
     [
         ("verdikt: 1", "unknown-variable", "verdikt"),
-        ("verdict: -1", "invalid-value", "-1"),
-        ("verdict: 4294967296", "invalid-value", "4294967296"),
-        ("mode: MAYBE", "invalid-value", "MAYBE"),
-        ("ports: [1, 2, 3]", "invalid-value", "ports"),
-        ("limits: {burst: 1, rate: many}", "invalid-value", "many"),
+        ("verdict: -1", "out-of-range", "-1"),
+        ("verdict: 4294967296", "out-of-range", "4294967296"),
+        ("mode: MAYBE", "unknown-value", "MAYBE"),
+        ("ports: [1, 2, 3]", "wrong-length", "ports"),
+        ("limits: {burst: 1, rate: many}", "invalid-number", "many"),
         ("label: sixteen-characters", "invalid-value", "sixteen"),
     ],
 )

@@ -269,7 +269,7 @@ def test_a_failure_in_the_middle_ends_with_3(project: Project, tmp_path: Path) -
     assert failed.status == 3
     assert parsed(failed.out)["result"]["status"] == "rolled_back"
     assert parsed(failed.out)["result"]["live"] == []
-    assert [error["id"] for error in parsed(failed.err)["errors"]] == ["kernel-refused"]
+    assert [error["id"] for error in parsed(failed.err)["errors"]] == ["map-frozen"]
     left = injector.run(*words, "--no-rollback", under=project.root, at=last, what=errno.EPERM)
     assert left.status == 3
     assert "Changes that are live:" in left.out

@@ -146,7 +146,7 @@ def test_a_program_that_the_verifier_refuses_without_cap_perfmon(
 @pytest.mark.parametrize(
     ("held", "hint"),
     [
-        ("bpf,net_admin", "the verifier takes more of who has CAP_PERFMON"),
+        ("bpf,net_admin", "the verifier accepts more with CAP_PERFMON"),
         ("bpf,net_admin,perfmon", "the end of its log"),
     ],
 )
