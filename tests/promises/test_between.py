@@ -140,6 +140,8 @@ def test_what_somebody_else_pins_meanwhile_is_theirs(
         place = f"{name}: at call {at}, {words(calls[at - 1])}: exit {ran.status} {ran.out} {ran.err}"
         ends[ran.status] = ends.get(ran.status, 0) + 1
         live = scenarios.look(scenario.root) if scenario.root.exists() else Live({})
+        if at > len(ran.calls):  # fewer programs of others than before: plans look at those of the whole host
+            continue
         assert theirs, place
         assert live.pins.get(pin) == theirs[0], f"{place}: it is not left alone"
         assert ran.status in (0, 3, 4, 5) if act is program else (0, 3, 4), place
