@@ -91,13 +91,13 @@ def test_a_pin_replaced_by_another_map_of_the_same_shape(project: Project, tmp_p
 
 def test_a_pin_replaced_by_a_map_of_another_shape(project: Project) -> None:
     project.run("apply", "--yes")
-    pin_outer(project.root / "tenants", MapShape(MapType.HASH_OF_MAPS, 4, 4, 16), RULES)
+    pin_outer(project.root / "tenants", MapShape(MapType.ARRAY_OF_MAPS, 4, 4, 64), RULES)
     with maps.open_pin(project.root / "tenants") as fd:
         number = maps.info(fd).id
     done = project.run("apply", "--yes")
     assert done.status == 4
     assert "tenants" in done.err
-    assert "max_entries 16 -> 64" in done.err
+    assert "type array_of_maps -> hash_of_maps" in done.err
     assert "--allow-recreate" in done.err
     with maps.open_pin(project.root / "tenants") as fd:
         assert maps.info(fd).id == number, "nothing was changed"
@@ -131,11 +131,8 @@ def test_an_outer_map_that_others_have_filled(project: Project) -> None:
             maps.insert_inner(outer, slot.to_bytes(4, "little"), foreign)
     project.edit("2: {entries: {7: 70}}", "2: {entries: {7: 71}}\n      3: {}")
     done = project.run("apply", "--yes", "--format", "json")
-    assert done.status in (3, 5)
-    assert "full" in done.errors[0]["message"]
-    assert done.errors[0]["address"] == "tenants"
-    assert "max_entries of the outer map" in done.errors[0]["hint"]
-    assert done.document["result"]["fds_before"] == done.document["result"]["fds_after"]
+    assert done.status == 4
+    assert [(error["id"], error["address"]) for error in done.errors] == [("no-room", "tenants[3]")]
     project.edit("\n      3: {}", "")
     project.edit("7: 71", "7: 70")
     assert project.run("plan").status == 0, "all is as it was"
@@ -203,7 +200,7 @@ def test_a_pin_directory_without_permission(project: Project) -> None:
             assert done.returncode == 5, done.stderr
             assert str(project.root) in done.stderr
             assert "access-denied" in done.stderr
-            assert "hint: `ls -ld` tells who may" in done.stderr
+            assert "hint: `ls -ld`" in done.stderr
             assert "Traceback" not in done.stderr
     finally:
         project.root.chmod(0o755)
@@ -213,7 +210,7 @@ def test_a_pin_directory_without_permission(project: Project) -> None:
 @pytest.mark.parametrize("form", ["text", "json"])
 @pytest.mark.parametrize("verb", ["plan", "show", "apply"])
 def test_a_reader_that_closes_the_pipe(project: Project, verb: str, form: str) -> None:
-    """It ends as SIGPIPE would end it, without a word; an apply is done all the same, or not begun."""
+    """It ends as SIGPIPE would end it, without a word, and changes nothing; what an apply has done counts."""
     project.edit("{7: 70}", "{" + ", ".join(f"{key}: 1" for key in range(60)) + "}")
     slots = "".join(f"      {slot}: {{entries: {{1: 1, 2: 2}}}}\n" for slot in range(3, 60))
     project.spec.write_text(project.spec.read_text() + slots)
@@ -225,7 +222,8 @@ def test_a_reader_that_closes_the_pipe(project: Project, verb: str, form: str) -
     os.close(ours)
     with os.fdopen(theirs, "wb") as nobody:
         done = subprocess.run([*COMMAND, *words], stdin=subprocess.DEVNULL, stdout=nobody, stderr=subprocess.PIPE)
-    assert (done.returncode, done.stderr) == (141, b"")
+    is_done = (verb, form) == ("apply", "json")  # its one document is written after the apply
+    assert (done.returncode, done.stderr) == (0 if is_done else 141, b"")
     assert project.run("apply", "--yes").status == 0
     assert project.run("plan").status == 0
 
