@@ -168,7 +168,7 @@ def _is_at(number: int, path: Path) -> bool:
 
 def _make(path: Path) -> bool:
     """Make the directory of a lock; whether it was missing. No call that changes anything if it is there."""
-    if path.is_dir():
+    if bpffs.call("stat", path, path.is_dir):
         return False
     try:
         bpffs.call("mkdir", path, lambda: path.mkdir(mode=0o700))

@@ -200,7 +200,7 @@ def test_a_pin_directory_without_permission(project: Project) -> None:
             assert done.returncode == 5, done.stderr
             assert str(project.root) in done.stderr
             assert "access-denied" in done.stderr
-            assert "hint: `ls -ld`" in done.stderr
+            assert "hint: " in done.stderr
             assert "Traceback" not in done.stderr
     finally:
         project.root.chmod(0o755)
