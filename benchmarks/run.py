@@ -75,7 +75,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
 
 
 def _enter_namespace(arguments: Sequence[str]) -> None:
-    """Begin anew in a private mount namespace; does not return."""
+    """Start again in a private mount namespace; does not return."""
     if os.geteuid() != 0:
         raise SystemExit("benchmarks need root: they make BPF maps")
     command = ["unshare", "--mount", "--propagation", "private", sys.executable, "-m", "benchmarks.run", *arguments]

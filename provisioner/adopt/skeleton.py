@@ -1,6 +1,6 @@
 """A first spec, from the maps, types and programs of an object file. Pure.
 
-What the object tells is written down; what only its author knows stands as a comment beside a default that is valid.
+The spec has what the object contains; what only its author knows is a comment beside a default that is valid.
 """
 
 from __future__ import annotations
@@ -118,10 +118,10 @@ class _Skeleton:
 
     def _fields(self, one: MapDef, indent: str, *, value: bool) -> Iterator[str]:
         """Types that the spec must have: those that are not in BTF, and structs, whose members can need a type."""
-        told = [("key", one.btf_key_type_id, one.shape.key_size)]
+        fields = [("key", one.btf_key_type_id, one.shape.key_size)]
         if value:
-            told.append(("value", one.btf_value_type_id, one.shape.value_size))
-        for field, id_, size in told:
+            fields.append(("value", one.btf_value_type_id, one.shape.value_size))
+        for field, id_, size in fields:
             if field == "key" and one.shape.map_type is MapType.LPM_TRIE:
                 text, note = self._types.lpm(id_, size)
                 yield f"{indent}{field}: {text}{note}"

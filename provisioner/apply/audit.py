@@ -1,7 +1,7 @@
 """The audit line: who changed what, reported to the journal once for each apply that changed something.
 
 It goes to journald's own socket, with fields (systemd.io/JOURNAL_NATIVE_PROTOCOL), or else to syslog's. Where there is
-neither, nobody listens, and that is no error.
+neither, there is no audit line, and that is not an error.
 """
 
 from __future__ import annotations

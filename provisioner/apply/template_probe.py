@@ -151,16 +151,16 @@ class _Asked:
         """What can be known of the live inner template. Raises KernelError where the verifier cannot be asked."""
         if self._inner is not None:
             return _and_verifier(self._outer, self._shape.key_size, self._inner)
-        told = verifier.inner_facts(self._outer, self._shape.key_size)
-        return told.extended(map_flags=self._flags(told, _raw_shape(candidate)))
+        facts = verifier.inner_facts(self._outer, self._shape.key_size)
+        return facts.extended(map_flags=self._flags(facts, _raw_shape(candidate)))
 
-    def _flags(self, told: InnerFacts, wanted: MapShape) -> MapFlag | None:
+    def _flags(self, facts: InnerFacts, wanted: MapShape) -> MapFlag | None:
         """The flags of an empty map's template: those with which it takes a map that is else as it is known to be."""
-        if self._target is None or told.map_type is None or told.key_size is None or told.value_size is None:
+        if self._target is None or facts.map_type is None or facts.key_size is None or facts.value_size is None:
             return None
-        room = told.max_entries or _candidate_capacity(replace(wanted, map_type=told.map_type))
+        room = facts.max_entries or _candidate_capacity(replace(wanted, map_type=facts.map_type))
         for flags in _flags_near(wanted.map_flags):
-            shape = MapShape(told.map_type, told.key_size, told.value_size, room, flags)
+            shape = MapShape(facts.map_type, facts.key_size, facts.value_size, room, flags)
             try:
                 with maps.create(shape, "probe") as other:
                     if self.takes(other):
@@ -190,10 +190,10 @@ def _wanted(candidate: MapFd) -> InnerFacts:
 def _and_verifier(outer: MapFd, key_size: int, inner: MapShape) -> InnerFacts:
     """An inner map's shape, and what only the verifier tells of it."""
     try:
-        told = verifier.inner_facts(outer, key_size)
+        facts = verifier.inner_facts(outer, key_size)
     except KernelError:  # what the shape tells is known without it
-        told = InnerFacts()
-    return told.extended(shape=inner)
+        facts = InnerFacts()
+    return facts.extended(shape=inner)
 
 
 def _scratch(inner: MapFd) -> MapFd:

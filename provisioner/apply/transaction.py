@@ -133,7 +133,7 @@ class Transaction:
         return self._stashes.setdefault(name, Stash(self.inner(name)))
 
     def inner(self, name: str) -> InnerPins:
-        """The inner maps of an outer map: how they are opened, and where they are pinned if they shall be."""
+        """The inner maps of an outer map: how they are opened, and where they are pinned if the spec says so be."""
         return inner_maps(self.plan.desired, name, self.access)
 
     def make_inner_folder(self, name: str) -> None:

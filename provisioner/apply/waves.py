@@ -67,7 +67,7 @@ class Wave(msgspec.Struct, frozen=True):
 
 @dataclass(slots=True)
 class Progress:
-    """What has been done so far; `report` is told after each wave.
+    """The progress so far; `report` is called after each wave.
 
     `window` has the clock before the first write that made a slot visible, and after the last.
     """

@@ -50,7 +50,7 @@ def to_record(attachment: Attachment) -> dict[str, str | None]:
 
 
 def of_record(recorded: Settings | None, live: ObservedLink) -> Attachment | None:
-    """The attachment that made a live link, from the record; None if it cannot be told."""
+    """The attachment that made a live link, from the record; None if that is unknown."""
     nowhere = Location("")
     fields = {name: value for name, value in (recorded or {}).items() if value is not None}
     kind = fields.pop("kind", "xdp" if live.type is LinkType.XDP else "")

@@ -70,7 +70,7 @@ def overrides(ownership: OwnershipOverrides, changes: ChangeOverrides = NO_CHANG
 
 
 def need_yes(given: bool) -> None:
-    """Refuse to run without confirmation where nobody can be asked."""
+    """Refuse to run without confirmation if there is no terminal."""
     if not given and not has_terminal():
         raise typer.BadParameter("required, because there is no terminal to ask on", param_hint="--yes")
 

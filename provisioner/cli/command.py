@@ -1,7 +1,7 @@
 """How a function becomes a verb: shared options are expanded, the console is made, errors become exit statuses.
 
 A verb is a function whose first parameter is the console. A parameter whose type is a group of options (a frozen
-struct in `cli/options.py`) stands for the options that are its fields.
+struct in `cli/options.py`) has the options as its fields.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Opening a file below a directory, where nobody can lead it out of there meanwhile: openat2(2), and without it."""
+"""Opening a file below a directory, so that no other process can redirect it meanwhile: openat2(2), and without it."""
 
 from __future__ import annotations
 

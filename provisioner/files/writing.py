@@ -1,6 +1,6 @@
 """Every file that a user names for output is written here: it appears whole under its name, for its owner only.
 
-The file is written beside its place under a name that nobody can guess, and renamed. So no link is followed: root may
+The file is written beside its place under a random name, and renamed. So no link is followed: root may
 write into a directory of another user. Devices, pipes and open files (/dev/stdout) are written to as they are.
 """
 

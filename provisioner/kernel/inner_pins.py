@@ -62,7 +62,7 @@ class InnerPins(msgspec.Struct, frozen=True):
         return None
 
     def pin(self, fds: Iterable[MapFd]) -> None:
-        """Pin new inner maps, where they shall have pins: before they are put into a slot."""
+        """Pin new inner maps before they are put into a slot, if the spec asks for pins."""
         if self.folder is None:
             return
         for fd in fds:

@@ -1,4 +1,4 @@
-"""Network interfaces that come and go: the kernel tells it to whoever listens."""
+"""Events of network interfaces that are created and deleted (rtnetlink)."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ def memlock_headroom(needed: int) -> Headroom | None:
     """RLIMIT_MEMLOCK, where it is below `needed` and the kernel charges maps to it.
 
     Kernels before memory cgroups took over (until 5.11) do; found out by making a map under a limit of nothing. libbpf
-    raises the limit there by itself where it may. What is used of it is not told.
+    raises the limit there by itself where it may. The kernel does not show how much of it is used.
     """
     limit = _memlock()
     if limit is None or limit >= needed:
@@ -88,7 +88,7 @@ def _upwards(mount: Path, path: PurePosixPath, *, is_v1: bool) -> Iterator[Headr
 
 
 def _reclaimable(folder: Path, *, is_v1: bool) -> int:
-    """Pages of files that nobody has used lately: the kernel takes them back before it kills."""
+    """Inactive pages of files: the kernel reclaims them before it kills."""
     word = "total_inactive_file" if is_v1 else "inactive_file"
     lines = (line.split() for line in _read(folder / "memory.stat").splitlines())
     return next((int(fields[1]) for fields in lines if fields[0] == word), 0)

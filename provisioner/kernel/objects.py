@@ -67,7 +67,7 @@ class LoadedObject:
 
 
 def inspect(source: Path | InputFile | bytes, name: str = "object") -> ObjectInfo:
-    """What is in an object file, or in its bytes; `name` stands for the bytes in errors.
+    """What is in an object file, or in its bytes; `name` is what errors call the bytes.
 
     Makes no BPF system call. Raises `InputError` for what is no BPF object, and for one with maps of the old kind.
     """

@@ -20,7 +20,7 @@ CHUNK_BYTES: Final = 16 << 20
 """Memory for one batch; the kernel fills only as much of it as there are entries."""
 
 RESTARTING: Final = frozenset({MapType.LPM_TRIE})
-"""Types whose walk begins anew when the key that it stands on is deleted: batches of them may repeat keys."""
+"""Types whose walk starts again when its current key is deleted: batches of them may repeat keys."""
 
 _NO_BATCH: Final = frozenset({ENOTSUPP, *libbpf.ASKS_AGAIN})
 """What to read one by one after. EINTR: before 9644db01dd19, a batch gave up on an ARRAY_OF_MAPS with empty slots."""
@@ -41,7 +41,7 @@ def read_entries(
     """All entries: keys (n, key_size) and values (n, `value_stride`), in the kernel's order, each key once.
 
     Of a map that changes meanwhile, entries that stay are among them in all but LPM tries and maps that are read key
-    by key, where the kernel may begin anew; the walk then ends after twice as many steps as there is room. Values that
+    by key, where the kernel can start again; the walk then ends after twice as many steps as there is room. Values that
     hold a spin lock, as `shape` tells, are copied under it. Raises `KernelError`, with errno 524 for types that cannot
     be listed.
     """
@@ -122,7 +122,7 @@ def _by_index(fd: MapFd, shape: MapShape, stride: int) -> dict[bytes, bytes]:
 
 
 def _by_key(fd: MapFd, shape: MapShape, stride: int) -> dict[bytes, bytes]:
-    """Key after key, as `get_next_key` gives them; it begins anew at a key that was deleted meanwhile."""
+    """Key after key, as `get_next_key` returns them; it starts again at a key that was deleted meanwhile."""
     pairs: dict[bytes, bytes] = {}
     value, following = libbpf.new_buffer(stride), libbpf.new_buffer(shape.key_size)
     flags = _lookup_flags(shape)

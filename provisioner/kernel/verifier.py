@@ -66,7 +66,7 @@ def inner_facts(outer: MapFd, key_size: int) -> InnerFacts:
 
 
 def _with_values(found: InnerFacts, outer: MapFd, key_size: int, map_type: MapType, key: int, value: int) -> InnerFacts:
-    """`found`, and what a program that reads and writes a value is told."""
+    """`found`, and what the verifier says of a program that reads and writes a value."""
     touch: list[bytes] = []
     if map_type is not MapType.XSKMAP and value:
         touch = [_code(_LOAD_U32, 1, 0, at) for at in range(0, min(value, _SCANNED) - 3, 4)]

@@ -39,7 +39,7 @@ class Task(Generic[Answer]):
             self._running.release()
 
     def claim(self) -> bool:
-        """Whether the call was still to be made; nobody else makes it then."""
+        """Whether the call was not made yet; no other thread makes it then."""
         return self._claim.acquire(blocking=False)
 
     def result(self) -> Answer:

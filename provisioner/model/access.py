@@ -12,7 +12,7 @@ _READ = 0o444
 class Access(msgspec.Struct, frozen=True):
     """Permission bits and a group's number; None leaves the one or the other as it is.
 
-    `mode` is that of pins: a folder can be entered by whoever may read the pins in it.
+    `mode` is that of pins: a directory can be entered by every user who may read the pins in it.
     """
 
     mode: int | None = None

@@ -95,10 +95,10 @@ class OuterPolicy(msgspec.Struct, frozen=True):
 
 
 class DesiredMap(msgspec.Struct, frozen=True):
-    """A map that shall be. `shape` is its own; `entry_shape` that of the maps that hold entries.
+    """A desired map. `shape` is its own; `entry_shape` that of the maps that hold entries.
 
     For an outer map `entry_shape` is the inner template; for a plain map it is `shape` itself, and `outer` is None.
-    `object` names the object that brings the map, `adopted` the pin of a map that somebody else made. `owned` are the
+    `object` names the object that brings the map, `adopted` the pin of a map that another owner made. `owned` are the
     ranges of entry keys that are ours, empty for all of them. `filled_flags` are those of `entry_shape` that the spec
     leaves out and the kernel asks for.
     """

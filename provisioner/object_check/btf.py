@@ -37,7 +37,7 @@ _VALUES: Final = (
     BtfKind.FLOAT,
     BtfKind.FWD,
 )
-"""What a variable or a member can be. A forward declaration stands for what is never used."""
+"""What a variable or a member can be. A forward declaration is a type that is never used."""
 
 _SIZED: Final = (BtfKind.INT, *_COMPOSITES, *_ENUMS, BtfKind.FLOAT)
 

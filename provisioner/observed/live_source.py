@@ -191,7 +191,7 @@ def normalised(shape: MapShape) -> MapShape:
     """A live shape as it was asked for: without the modes of an fd, and without what the kernel adds.
 
     DEVMAP and DEVMAP_HASH gain RDONLY_PROG (dev_map_init_map, since 0cdbb4b09a06). NUMA_NODE says that a node was
-    asked for, but not which: 0 stands for any node.
+    asked for, but not which: 0 means any node.
     """
     node = 0 if shape.map_flags & MapFlag.NUMA_NODE else None
     flags = shape.map_flags & ~(FD_MODES | MapFlag.NUMA_NODE)

@@ -107,7 +107,7 @@ class Against(msgspec.Struct, frozen=True):
 
 
 class ReportPlan(msgspec.Struct, frozen=True):
-    """A plan as it is told. `destroy` says that it takes the project away; `against` is None for what is live.
+    """A plan as reports show it. `destroy` says that it takes the project away; `against` is None for what is live.
 
     `targets` are the addresses that it is limited to, none for all of the spec; `sources` as in a node, of the fields
     at the top of the spec.

@@ -1,7 +1,7 @@
 """Colors of a terminal, and the one place where text of others becomes safe for it.
 
 A style marks text with noncharacters of Unicode, which are for internal use. `on_terminal` turns these into escape
-sequences and makes everything else visible that a terminal would act on, whoever wrote it: names of pins, values,
+sequences and makes everything else visible that a terminal would act on, from any source: names of pins, values,
 arguments of other processes. So no renderer has to know which text is whose.
 """
 

@@ -35,7 +35,7 @@ def report(
     wave_slots: int = WAVE_SLOTS,
     kernel: str = "",
 ) -> ReportPlan:
-    """`plan` as it is told; `wave_slots` are published together, on the release `kernel`, for the estimate of waits.
+    """`plan` as reports show it; `wave_slots` are published together, on release `kernel`, for the estimate of waits.
 
     `destroy` says that it is `teardown.plan_destroy`'s, which knows of no objects and programs to load.
     """
