@@ -181,6 +181,7 @@ def _collect(tasks: list[Task[FdSet[MapFd]]], staged: FdSet[MapFd]) -> None:
             staged.take(task.result())
         except BaseException as error:
             failure = failure or error
+            _discard([task])  # a worker can have staged it all the same
     if failure is not None:
         raise failure
 

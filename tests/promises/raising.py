@@ -20,8 +20,9 @@ _LIMIT: Final = {"call": PACKAGE, "return": f"{PACKAGE}/apply"}
 """Where: no call may fail between the kernel's return of an fd and its owner, which is what `kernel/` is made of."""
 
 _OWNERSHIP: Final = f"{PACKAGE}/kernel/fd.py"
-_UNHARMED: Final = frozenset({"__exit__", "close", "__del__", "_print", "_check_number"})
-"""What lets go of an fd must run to its end, and what checks a new one; no exception leaves a callback of libbpf's."""
+_UNHARMED: Final = frozenset({"__exit__", "close", "__del__", "_print", "_check_number", "<genexpr>"})
+"""Code that releases or checks an fd must run to its end. Exceptions do not leave a callback of libbpf, nor a generator
+expression that is closed."""
 
 
 class OddError(BaseException):
