@@ -14,7 +14,7 @@ from provisioner.planning.changes import Action, MapChange, Reason
 from provisioner.planning.diff import created, spread_over_shares
 from provisioner.planning.targets import Targets, find
 
-WHY = "--replace"
+WHY = "requested by --replace"
 
 
 def requested(texts: Iterable[str], desired: DesiredState) -> Targets | None:

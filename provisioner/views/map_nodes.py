@@ -48,7 +48,7 @@ REASONS: Final = {
     Reason.NOT_OWNED: "its key is outside `owned_keys`",
     Reason.FROZEN: "its inner map is frozen",
     Reason.PRESET: "the object fills this slot",
-    Reason.REQUESTED: "--replace",
+    Reason.REQUESTED: "requested by --replace",
     Reason.NOT_TARGETED: "--target limits the plan to other slots",
 }
 
