@@ -199,7 +199,7 @@ def test_everything_that_a_project_is_read_from_is_noted(tmp_path: Path, bpf_obj
     overlay = tmp_path / "over.yaml"
     overlay.write_text("limits: {delete_percent: 50}\n")
     inputs = Inputs()
-    with pytest.raises(SpecError, match="gives it no template"):  # what is broken is looked at all the same
+    with pytest.raises(SpecError, match="has no inner template"):  # what is broken is looked at all the same
         load([spec], overlays=[overlay], inputs=inputs)
     found = {os.path.relpath(path, tmp_path) for path in inputs}
     assert found == {"edge.yaml", "more", "more/one.yaml", "router.o", "table.csv", "over.yaml"}
