@@ -137,8 +137,8 @@ def publish(
             batch.batching_for(min(len(rows), size))
             for number, wave in enumerate(todo):
                 with FdSet[MapFd]() as staged:
-                    current, pending = pending, []
-                    _collect(current, staged)
+                    _collect(pending, staged)
+                    pending = []
                     if number + 1 < len(todo):
                         pending = _submit(workers, stager, todo[number + 1])
                     if live:
@@ -181,7 +181,6 @@ def _collect(tasks: list[Task[FdSet[MapFd]]], staged: FdSet[MapFd]) -> None:
             staged.take(task.result())
         except BaseException as error:
             failure = failure or error
-            _discard([task])  # a worker can have staged it all the same
     if failure is not None:
         raise failure
 
@@ -190,7 +189,7 @@ def _discard(tasks: list[Task[FdSet[MapFd]]]) -> None:
     """Close what was staged in vain; what has not been begun never is."""
     for task in tasks:
         if not task.claim():
-            with suppress(Exception):  # another failure is being raised
+            with suppress(BaseException):  # another failure is being raised, and each task must be closed
                 task.result().close()
 
 

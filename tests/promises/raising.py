@@ -20,7 +20,7 @@ _LIMIT: Final = {"call": PACKAGE, "return": f"{PACKAGE}/apply"}
 """Where: no call may fail between the kernel's return of an fd and its owner, which is what `kernel/` is made of."""
 
 _OWNERSHIP: Final = f"{PACKAGE}/kernel/fd.py"
-_UNHARMED: Final = frozenset({"__exit__", "close", "__del__", "_print", "_check_number", "<genexpr>"})
+_UNHARMED: Final = frozenset({"__exit__", "close", "__del__", "_print", "_check_number", "<genexpr>", "_discard"})
 """Code that releases or checks an fd must run to its end. Exceptions do not leave a callback of libbpf, nor a generator
 expression that is closed."""
 
@@ -59,7 +59,19 @@ class Raiser:
             self._is_inside = event == "call"
         if not self._is_inside or code is apply_plan.__code__ or event != self._event or code.co_name in _UNHARMED:
             return
-        if code.co_filename.startswith(_LIMIT[event]) and code.co_filename != _OWNERSHIP:
+        if code.co_filename.startswith(_LIMIT[event]) and code.co_filename != _OWNERSHIP and not _cleans_up(frame):
             self.count += 1
             if self.count == self._at:
                 raise self._class(f"injected at {code.co_qualname}")
+
+
+def _cleans_up(frame: FrameType) -> bool:
+    """Whether the code is called to discard what was staged."""
+    caller = frame.f_back
+    for _ in range(3):
+        if caller is None:
+            return False
+        if caller.f_code.co_name == "_discard":
+            return True
+        caller = caller.f_back
+    return False
