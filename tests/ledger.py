@@ -70,11 +70,7 @@ def _maps(mark: int) -> set[InnerId]:
 
 
 def _difference(before: Ledger, mount: Path) -> list[str | recorder.Created]:
-    """What is left, without opening it.
-
-    The kernel clears a prog_array when its last fd is closed. If that happens twice in a row, it takes two references,
-    but the work that drops one is queued once (prog_array_map_clear): the map is never freed.
-    """
+    """What is left, without opening it: a look must not hold what the kernel is about to free."""
     now = take(mount)
     fds: list[str | recorder.Created] = [
         f"fd {fd}: {target}" for fd, target in now.fds.items() if before.fds.get(fd) != target
