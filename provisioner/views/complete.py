@@ -36,31 +36,31 @@ def complete_target(beginning: str, desired: DesiredState) -> Iterator[str]:
     """The same for --target: objects, maps and slots."""
     yield from (name for name in desired.objects if name.startswith(beginning))
     name, bracket, _ = beginning.partition("[")
-    one = desired.maps.get(name)
-    if not bracket or (one is not None and one.outer is not None):
-        yield from (found for found in complete(beginning, desired) if len(parse(found).keys) < 2)
+    desired_map = desired.maps.get(name)
+    if not bracket or (desired_map is not None and desired_map.outer is not None):
+        yield from (address for address in complete(beginning, desired) if len(parse(address).keys) < 2)
 
 
 def _below(place: Place) -> tuple[Type, Bytes]:
     """The keys one level below a place, in order."""
-    one = place.map
-    if place.slot is None and one.outer is not None:
-        return one.outer.key, one.slots.keys
-    slots = np.arange(1) if one.outer is None else np.flatnonzero((one.slots.keys == place.slot).all(axis=1))
+    desired = place.map
+    if place.slot is None and desired.outer is not None:
+        return desired.outer.key, desired.slots.keys
+    slots = np.arange(1) if desired.outer is None else np.flatnonzero((desired.slots.keys == place.slot).all(axis=1))
     if not len(slots):
-        return one.key, np.zeros((0, one.key.size), np.uint8)
-    keys, _ = one.entries.slot(int(slots[0]))
-    return one.key, keys[entry_table.order_of(keys, one.key.number_order)]
+        return desired.key, np.zeros((0, desired.key.size), np.uint8)
+    keys, _ = desired.entries.slot(int(slots[0]))
+    return desired.key, keys[entry_table.order_of(keys, desired.key.number_order)]
 
 
 def _keys(kind: Type, rows: Bytes, part: str) -> Iterator[str]:
     if kind.size > LONG or kind.sensitive:
         return
-    found = 0
+    count = 0
     for row in rows:
         text = display(kind, row)
         if text.startswith(part):
             yield text
-            found += 1
-            if found == MOST:
+            count += 1
+            if count == MOST:
                 return

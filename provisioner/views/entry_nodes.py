@@ -60,16 +60,16 @@ def inserted(desired: DesiredMap, slot: int, address: str, limit: int | None) ->
 
 
 def listed(
-    one: DesiredMap, keys: Bytes, values: Bytes, address: str, verb: Verb, wanted: Index | None = None
+    desired: DesiredMap, keys: Bytes, values: Bytes, address: str, verb: Verb, wanted: Index | None = None
 ) -> Iterator[Node]:
     """Entries in the order of `keys` and `values`. `wanted` are their rows in the entries of the spec."""
     for start in range(0, len(keys), _PIECE):
         rows = slice(start, start + _PIECE)
-        names = plain_values(one.key, keys[rows])
-        after = plain_values(one.value, values[rows])
+        names = plain_values(desired.key, keys[rows])
+        after = plain_values(desired.value, values[rows])
         for at, (name, value) in enumerate(zip(names, after, strict=True), start=start):
             label = format_value(name)
-            source = "" if wanted is None else one.sources.overlay(int(wanted[at]))
+            source = "" if wanted is None else desired.sources.overlay(int(wanted[at]))
             text = with_source(format_value(value), source)
             yield Node(Kind.ENTRY, verb, f"{address}[{label}]", label, text, after=value, key=name, source=source)
 
@@ -87,15 +87,15 @@ def changed(change: MapChange, row: int, address: str, limit: int | None) -> Chi
     return Children(Kind.ENTRY, len(edits.action), len(shown), make)
 
 
-def _edits(one: DesiredMap, edits: EntryChanges, rows: Index, address: str) -> Iterator[Node]:
+def _edits(desired: DesiredMap, edits: EntryChanges, rows: Index, address: str) -> Iterator[Node]:
     before = edits.before[rows]
     after = np.zeros_like(before)
     wanted = edits.row[rows]
-    after[wanted >= 0] = one.entries.values[wanted[wanted >= 0]]
+    after[wanted >= 0] = desired.entries.values[wanted[wanted >= 0]]
     names, old, new = (
-        plain_values(one.key, edits.keys[rows]),
-        plain_values(one.value, before),
-        plain_values(one.value, after),
+        plain_values(desired.key, edits.keys[rows]),
+        plain_values(desired.value, before),
+        plain_values(desired.value, after),
     )
     actions: Sequence[int] = edits.action[rows].tolist()
     for at, (name, action) in enumerate(zip(names, actions, strict=True)):
@@ -107,8 +107,8 @@ def _edits(one: DesiredMap, edits: EntryChanges, rows: Index, address: str) -> I
             case Verb.DELETE:
                 text = format_value(old[at])
             case _:
-                text = display_change(one.value, before[at], after[at])
-        source = one.sources.overlay(int(wanted[at]))
+                text = display_change(desired.value, before[at], after[at])
+        source = desired.sources.overlay(int(wanted[at]))
         yield Node(
             Kind.ENTRY,
             verb,

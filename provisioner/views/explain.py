@@ -52,17 +52,17 @@ class _Explainer:
     def __init__(self, plan: Plan, place: Place, moment: Moment) -> None:
         self._place = place
         self._moment = moment
-        self._one = place.map
+        self._desired = place.map
         self._change = plan.maps[place.map.name]
 
     def facts(self) -> Iterator[Fact]:
-        yield Fact("map", what_it_is(self._one), {"kind": self._kind(), "map": what_it_is(self._one)})
-        if self._place.slot is None or (self._one.outer is None and self._place.entry is None):
+        yield Fact("map", what_it_is(self._desired), {"kind": self._kind(), "map": what_it_is(self._desired)})
+        if self._place.slot is None or (self._desired.outer is None and self._place.entry is None):
             yield from self._map()
             return
         row = _row(self._change.slots.keys, self._place.slot)
-        if row < 0 and self._one.outer is not None and self._one.shape.is_array:
-            self._check_index(self._one.outer.key, self._place.slot, self._one.shape.max_entries)
+        if row < 0 and self._desired.outer is not None and self._desired.shape.is_array:
+            self._check_index(self._desired.outer.key, self._place.slot, self._desired.shape.max_entries)
         if self._place.entry is None:
             yield from self._slot(row)
         else:
@@ -71,16 +71,16 @@ class _Explainer:
     def _kind(self) -> str:
         if self._place.entry is not None:
             return "entry"
-        if self._one.outer is None:
+        if self._desired.outer is None:
             return "map"
         return "outer_map" if self._place.slot is None else "inner_map"
 
     def _capacity(self, row: int) -> int:
         """The most elements of an inner map: in the spec, or live."""
-        one, slots = self._one, self._change.slots
+        desired_map, slots = self._desired, self._change.slots
         if row < 0:
-            return one.entry_shape.max_entries
-        desired = int(one.slots.max_entries[slots.desired[row]]) if slots.desired[row] >= 0 else 0
+            return desired_map.entry_shape.max_entries
+        desired = int(desired_map.slots.max_entries[slots.desired[row]]) if slots.desired[row] >= 0 else 0
         return max(desired, int(slots.capacity_before[row]))
 
     def _check_index(self, kind: Type, key: Bytes, capacity: int) -> None:
@@ -93,9 +93,9 @@ class _Explainer:
     # --- the three kinds of places --------------------------------------------------------------------------------
 
     def _map(self) -> Iterator[Fact]:
-        one, change = self._one, self._change
-        yield wanted_by(one.where)
-        yield from decided_by(one.sources.overlays.fields(one.where))
+        desired, change = self._desired, self._change
+        yield wanted_by(desired.where)
+        yield from decided_by(desired.sources.overlays.fields(desired.where))
         live = change.observed
         if live is None:
             yield Fact("live", "does not exist", {"live": None})
@@ -104,34 +104,34 @@ class _Explainer:
         yield to_do(change.action, change.reason)
 
     def _slot(self, row: int) -> Iterator[Fact]:
-        one, change = self._one, self._change
-        assert one.outer is not None and self._place.slot is not None
-        yield _key(one.outer.key, self._place.slot)
+        desired, change = self._desired, self._change
+        assert desired.outer is not None and self._place.slot is not None
+        yield _key(desired.outer.key, self._place.slot)
         wanted = int(change.slots.desired[row]) if row >= 0 else -1
         if wanted < 0:
             yield wanted_by(None)
         else:
-            yield wanted_by(place := one.slots.places[wanted])
-            yield from decided_by(one.sources.overlays.fields(place))
-            yield _contents(one, wanted)
+            yield wanted_by(place := desired.slots.places[wanted])
+            yield from decided_by(desired.sources.overlays.fields(place))
+            yield _contents(desired, wanted)
         yield self._live_slot(row, "live")
         yield (to_do(self._slot_action(row), slot_reason(change, row)) if row >= 0 else doing(_NOTHING, None))
 
     def _entry(self, row: int, key: Bytes) -> Iterator[Fact]:
-        one, change = self._one, self._change
-        yield _key(one.key, key)
-        if one.entry_shape.is_array:
-            self._check_index(one.key, key, self._capacity(row))
-        wanted = _desired_row(one, int(change.slots.desired[row]) if row >= 0 else -1, key)
+        desired, change = self._desired, self._change
+        yield _key(desired.key, key)
+        if desired.entry_shape.is_array:
+            self._check_index(desired.key, key, self._capacity(row))
+        wanted = _desired_row(desired, int(change.slots.desired[row]) if row >= 0 else -1, key)
         if wanted < 0:
             yield wanted_by(None)
         else:
-            yield wanted_by(one.sources.where(wanted))
-            yield _value("wanted", one.value, one.entries.values[wanted])
-        if one.outer is not None:
+            yield wanted_by(desired.sources.where(wanted))
+            yield _value("wanted", desired.value, desired.entries.values[wanted])
+        if desired.outer is not None:
             yield self._live_slot(row, "live_slot")
         live = self._live_value(row, key)
-        yield Fact("live", "does not exist", {"live": None}) if live is None else _value("live", one.value, live)
+        yield Fact("live", "does not exist", {"live": None}) if live is None else _value("live", desired.value, live)
         yield self._entry_to_do(row, wanted, key, live)
 
     # --- the live state and the action ---------------------------------------------------------------------
@@ -143,21 +143,21 @@ class _Explainer:
         inner_id = int(self._change.observed.slots.inner_ids[number])
         capacity = int(self._change.slots.capacity_before[row])
         room = f", max_entries {capacity}" if capacity else ""
-        found = {"id": inner_id, "max_entries": capacity or None}
-        return Fact("live slot", f"inner map id {inner_id}{room}", {name: found})
+        live = {"id": inner_id, "max_entries": capacity or None}
+        return Fact("live slot", f"inner map id {inner_id}{room}", {name: live})
 
     def _live_value(self, row: int, key: Bytes) -> Bytes | None:
         """The live value of a key; zero for an element of an array that was never written."""
-        live, one = self._change.observed, self._one
+        live, desired = self._change.observed, self._desired
         number = int(self._change.slots.observed[row]) if row >= 0 else -1
-        if live is None or number < 0 or self._change.action is Action.REPLACE or not one.entry_shape.is_listable:
+        if live is None or number < 0 or self._change.action is Action.REPLACE or not desired.entry_shape.is_listable:
             return None
-        keys, values = self._moment.slot(one.name, number)
+        keys, values = self._moment.slot(desired.name, number)
         at = _row(keys, key)
         if at >= 0:
             value: Bytes = values[at]
             return value
-        return np.zeros(one.value.size, np.uint8) if one.entry_shape.is_array else None
+        return np.zeros(desired.value.size, np.uint8) if desired.entry_shape.is_array else None
 
     def _slot_action(self, row: int) -> Action:
         return Action(int(self._change.slots.action[row]))
@@ -168,7 +168,7 @@ class _Explainer:
         action, reason = self._slot_action(row), slot_reason(self._change, row)
         match action:
             case Action.CREATE | Action.DELETE:
-                text = f"{DONE[action]} the inner map: {reason}" if self._one.outer is not None else DONE[action]
+                text = f"{DONE[action]} the inner map: {reason}" if self._desired.outer is not None else DONE[action]
                 return doing(text, action.name.lower(), reason)
             case Action.KEEP:
                 return doing(f"{DONE[action]}: {reason}", None, reason)
@@ -186,24 +186,24 @@ class _Explainer:
 
 def _row(keys: Bytes, key: Bytes) -> int:
     """The first row that equals `key`; -1 without one."""
-    found = np.flatnonzero((keys == key).all(axis=1))
-    return int(found[0]) if len(found) else -1
+    rows = np.flatnonzero((keys == key).all(axis=1))
+    return int(rows[0]) if len(rows) else -1
 
 
-def _desired_row(one: DesiredMap, slot: int, key: Bytes) -> int:
+def _desired_row(desired: DesiredMap, slot: int, key: Bytes) -> int:
     if slot < 0:
         return -1
-    keys, _ = one.entries.slot(slot)
+    keys, _ = desired.entries.slot(slot)
     at = _row(keys, key)
-    return int(one.entries.starts[slot]) + at if at >= 0 else -1
+    return int(desired.entries.starts[slot]) + at if at >= 0 else -1
 
 
-def _contents(one: DesiredMap, slot: int) -> Fact:
-    policy = one.slots.policy(slot)
-    count = int(one.entries.counts[slot])
-    share = int(one.slots.shared[slot])
-    shared = one.outer.shared_names[share] if one.outer is not None and share >= 0 else None
-    room = int(one.slots.max_entries[slot])
+def _contents(desired: DesiredMap, slot: int) -> Fact:
+    policy = desired.slots.policy(slot)
+    count = int(desired.entries.counts[slot])
+    share = int(desired.slots.shared[slot])
+    shared = desired.outer.shared_names[share] if desired.outer is not None and share >= 0 else None
+    room = int(desired.slots.max_entries[slot])
     whose = plural(count, "entry", "entries") + f", {policy.value}"
     said = "contents: ignore" if policy is Contents.IGNORE else whose
     text = f"{said}, max_entries {room}" + (f", shared as {shared}" if shared else "")

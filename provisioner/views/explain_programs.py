@@ -26,40 +26,40 @@ def named(address: Address, desired: DesiredState) -> Named | None:
         return None
     if address.name in desired.objects:
         return desired.objects[address.name], None
-    for one in desired.objects.values():
-        for program in one.programs:
-            if address.name in (program.pin, f"{one.name}.{program.name}"):
-                return one, program
+    for object_ in desired.objects.values():
+        for program in object_.programs:
+            if address.name in (program.pin, f"{object_.name}.{program.name}"):
+                return object_, program
     return None
 
 
-def facts(found: Named, plan: Plan) -> Iterator[Fact]:
+def facts(subject: Named, plan: Plan) -> Iterator[Fact]:
     """The facts about it."""
-    one, program = found
-    return _object(one, plan) if program is None else _program(one, program, plan)
+    desired, program = subject
+    return _object(desired, plan) if program is None else _program(desired, program, plan)
 
 
-def _object(one: DesiredObject, plan: Plan) -> Iterator[Fact]:
-    change = plan.objects[one.name]
-    text = f"{one.file}, {plural(len(one.maps), 'map')}, {plural(len(one.programs), 'program')}"
-    maps, programs = sorted(one.maps), [program.name for program in one.programs]
-    yield Fact("object", text, {"kind": "object", "file": one.file, "maps": maps, "programs": programs})
-    yield wanted_by(one.where)
-    yield Fact("wanted", f"digest {one.digest}", {"wanted": {"digest": one.digest}})
-    live = plan.observed.meta.objects.get(one.name, "") if plan.observed.meta is not None else ""
+def _object(desired: DesiredObject, plan: Plan) -> Iterator[Fact]:
+    change = plan.objects[desired.name]
+    text = f"{desired.file}, {plural(len(desired.maps), 'map')}, {plural(len(desired.programs), 'program')}"
+    maps, programs = sorted(desired.maps), [program.name for program in desired.programs]
+    yield Fact("object", text, {"kind": "object", "file": desired.file, "maps": maps, "programs": programs})
+    yield wanted_by(desired.where)
+    yield Fact("wanted", f"digest {desired.digest}", {"wanted": {"digest": desired.digest}})
+    live = plan.observed.meta.objects.get(desired.name, "") if plan.observed.meta is not None else ""
     yield Fact("live", f"digest {live}" if live else "does not exist", {"live": {"digest": live} if live else None})
     if change.carried or change.fresh:
         carried, fresh = sorted(change.carried), sorted(change.fresh)
         text = f"{', '.join(carried) or 'none'} carried over, {', '.join(fresh) or 'none'} created"
         yield Fact("its maps", text, {"carried_maps": carried, "new_maps": fresh})
-    values = list(live_values(one, plan.observed))
+    values = list(live_values(desired, plan.observed))
     if values:
         text = ", ".join(f"{each.name} {shown(each, each.data)} (live: {shown(each, data)})" for each, data in values)
-        told = {
+        variables = {
             each.name: {"wanted": each.decode(each.data), "live": None if data is None else each.decode(data)}
             for each, data in values
         }
-        yield Fact("variables", text, {"variables": told})
+        yield Fact("variables", text, {"variables": variables})
     words = {Action.CREATE: "load", Action.UPDATE: "load, and replace the old one"}
     if change.action is Action.UNCHANGED and change.variables:
         yield to_do(Action.UPDATE, in_words(change.variables), "write variables in place")
@@ -67,9 +67,9 @@ def _object(one: DesiredObject, plan: Plan) -> Iterator[Fact]:
         yield to_do(change.action, change.reason, words.get(change.action, ""))
 
 
-def _program(one: DesiredObject, program: DesiredProgram, plan: Plan) -> Iterator[Fact]:
-    observed, load = plan.observed, plan.objects[one.name]
-    yield Fact("program", f"{program.name} of {one.name}", {"kind": "program", "object": one.name})
+def _program(desired: DesiredObject, program: DesiredProgram, plan: Plan) -> Iterator[Fact]:
+    observed, load = plan.observed, plan.objects[desired.name]
+    yield Fact("program", f"{program.name} of {desired.name}", {"kind": "program", "object": desired.name})
     yield wanted_by(program.where)
     attach = program.attach
     place = attach.describe() if attach is not None else "not attached"

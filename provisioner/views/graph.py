@@ -45,7 +45,7 @@ class _Drawing:
 
     def inner_maps(
         self,
-        one: DesiredMap,
+        desired: DesiredMap,
         keys: NDArray[np.uint8],
         identity: NDArray[np.int64],
         describe: Describe,
@@ -60,23 +60,23 @@ class _Drawing:
         alone = [at for at in order.tolist() if len(order) <= MOST or counts[at] > 1]
         for at in alone[:MOST]:
             slots = np.flatnonzero(number == at)
-            label = _keys(one, keys[slots])
+            label = _keys(desired, keys[slots])
             name, title, lines = describe(int(slots[0]))
             self.box(name, BoxKind.INNER_MAP, title or label, *lines)
-            self.arrow(f"map {one.name}", name, label if title or len(slots) > 1 else "")
+            self.arrow(f"map {desired.name}", name, label if title or len(slots) > 1 else "")
         shown = set(alone[:MOST])
         rest = np.flatnonzero(~np.isin(number, list(shown))) if shown else np.arange(len(keys))
         if len(rest):
-            name, others = f"rest of {one.name}", [at for at in order.tolist() if at not in shown]
+            name, others = f"rest of {desired.name}", [at for at in order.tolist() if at not in shown]
             held = "" if entries is None else plural(int(entries[first[others]].sum()), "entry", "entries")
             self.box(name, BoxKind.INNER_MAPS, plural(len(others), "inner map"), held)
-            self.arrow(f"map {one.name}", name, f"{plural(len(rest), 'slot')}: {_keys(one, keys[rest])}")
+            self.arrow(f"map {desired.name}", name, f"{plural(len(rest), 'slot')}: {_keys(desired, keys[rest])}")
 
 
-def _keys(one: DesiredMap, keys: NDArray[np.uint8]) -> str:
+def _keys(desired: DesiredMap, keys: NDArray[np.uint8]) -> str:
     """`[42]`, `[1] [2]`, or `[0] ... [9999]`."""
     few = keys if len(keys) <= 3 else keys[[0, -1]]
-    labels = [label for label, _ in slot_labels(one, few)]
+    labels = [label for label, _ in slot_labels(desired, few)]
     return (" " if len(keys) <= 3 else " ... ").join(labels)
 
 
@@ -89,26 +89,33 @@ def of_spec(desired: DesiredState) -> Graph:
             place = program.attach.describe() if program.attach is not None else "not attached"
             drawing.box(f"program {program.pin}", BoxKind.PROGRAM, program.name, place)
             drawing.arrow(f"program {program.pin}", f"object {thing.name}")
-    for one in desired.maps.values():
-        outer = one.outer
-        drawing.box(f"map {one.name}", BoxKind.MAP if outer is None else BoxKind.OUTER_MAP, one.name, what_it_is(one))
-        if one.object is not None:
-            drawing.arrow(f"object {one.object}", f"map {one.name}")
+    for desired_map in desired.maps.values():
+        outer = desired_map.outer
+        drawing.box(
+            f"map {desired_map.name}",
+            BoxKind.MAP if outer is None else BoxKind.OUTER_MAP,
+            desired_map.name,
+            what_it_is(desired_map),
+        )
+        if desired_map.object is not None:
+            drawing.arrow(f"object {desired_map.object}", f"map {desired_map.name}")
         if outer is not None:
-            shared = one.slots.shared.astype(np.int64)
+            shared = desired_map.slots.shared.astype(np.int64)
             identity = np.where(shared >= 0, shared, np.arange(len(shared)) + len(outer.shared_names))
-            drawing.inner_maps(one, one.slots.keys, identity, _wanted(one), one.entries.counts)
+            drawing.inner_maps(
+                desired_map, desired_map.slots.keys, identity, _wanted(desired_map), desired_map.entries.counts
+            )
     return drawing.done()
 
 
-def _wanted(one: DesiredMap) -> Describe:
+def _wanted(desired: DesiredMap) -> Describe:
     def describe(slot: int) -> tuple[str, str, tuple[str, ...]]:
-        assert one.outer is not None
-        lines = (plural(int(one.entries.counts[slot]), "entry", "entries"),)
-        share = int(one.slots.shared[slot])
+        assert desired.outer is not None
+        lines = (plural(int(desired.entries.counts[slot]), "entry", "entries"),)
+        share = int(desired.slots.shared[slot])
         if share < 0:
-            return f"slot {slot} of {one.name}", "", lines
-        name = one.outer.shared_names[share]
+            return f"slot {slot} of {desired.name}", "", lines
+        name = desired.outer.shared_names[share]
         return f"shared {name}", f"shared {name}", lines
 
     return describe
@@ -126,12 +133,12 @@ def of_live(desired: DesiredState, observed: ObservedState) -> Graph:
             if number in known:
                 drawing.arrow(f"program {pin}", f"map {known[number]}")
     for name, live in {**observed.object_maps, **observed.maps}.items():
-        one = desired.maps.get(name)
+        desired_map = desired.maps.get(name)
         kind = BoxKind.OUTER_MAP if live.shape.is_outer else BoxKind.MAP
-        text = what_it_is(one) if one is not None else live.shape.map_type.word
+        text = what_it_is(desired_map) if desired_map is not None else live.shape.map_type.word
         drawing.box(f"map {name}", kind, name, text, f"id {live.id}")
-        if one is not None and one.outer is not None and live.shape.is_outer:
-            drawing.inner_maps(one, live.slots.keys, live.slots.inner_ids.astype(np.int64), _found(live))
+        if desired_map is not None and desired_map.outer is not None and live.shape.is_outer:
+            drawing.inner_maps(desired_map, live.slots.keys, live.slots.inner_ids.astype(np.int64), _found(live))
     return drawing.done()
 
 

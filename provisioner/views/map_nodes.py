@@ -59,36 +59,36 @@ def map_node(change: MapChange, limits: Limits, action: Action) -> Node | None:
     """A map and its changes; None without changes. `action` is the action on the map itself."""
     if action not in VERBS:
         return None
-    one = change.desired
+    desired = change.desired
     verb = VERBS[action]
-    text = what_it_is(one)
-    if one.outer is None:
+    text = what_it_is(desired)
+    if desired.outer is None:
         children = _plain_entries(change, limits)
         if verb is Verb.CREATE and children is not None:
             text += f", {plural(children.total, 'entry', 'entries')}"
     else:
         children = _slots(change, limits)
         if verb is Verb.CREATE:
-            text += f", {plural(one.shape.max_entries, 'slot')}"
+            text += f", {plural(desired.shape.max_entries, 'slot')}"
         if verb is Verb.DELETE:
             text += f", {plural(children.total, 'inner map')}"
-    text += _filled_in(one) + _preset(one) if verb in (Verb.CREATE, Verb.REPLACE) else ""
-    if verb is Verb.DELETE and change.observed is not None and change.observed.shape.map_type != one.shape.map_type:
+    text += _filled_in(desired) + _preset(desired) if verb in (Verb.CREATE, Verb.REPLACE) else ""
+    if verb is Verb.DELETE and change.observed is not None and change.observed.shape.map_type != desired.shape.map_type:
         text += f"; live it is a {change.observed.shape.map_type.word}"
     if verb is Verb.REPLACE:
         text += f"; replace: {change.reason}"
         text += f", {plural(len(resize.carried(change)), 'inner map')} carried over" if change.resized else ""
-    overlays = one.sources.overlays
-    source, fields = overlays.place(one.where), {} if verb is Verb.DELETE else overlays.fields(one.where)
+    overlays = desired.sources.overlays
+    source, fields = overlays.place(desired.where), {} if verb is Verb.DELETE else overlays.fields(desired.where)
     return Node(
-        kind_of(one),
+        kind_of(desired),
         verb,
         change.name,
         change.name,
         with_source(text, source, fields),
         change.reason,
         before=None if change.observed is None else shape_value(change.observed.shape, change.observed.entry_shape),
-        after=None if verb is Verb.DELETE else _wanted_value(one),
+        after=None if verb is Verb.DELETE else _wanted_value(desired),
         entries=entry_counts(change),
         children=children,
         source=source,
@@ -96,47 +96,47 @@ def map_node(change: MapChange, limits: Limits, action: Action) -> Node | None:
     )
 
 
-def _filled_in(one: DesiredMap) -> str:
+def _filled_in(desired: DesiredMap) -> str:
     """The flags of a new map that the spec does not name, but its type needs."""
-    names = ", ".join(flag_names(one.filled_flags))
+    names = ", ".join(flag_names(desired.filled_flags))
     return f"; filled in: {names}" if names else ""
 
 
-def _preset(one: DesiredMap) -> str:
+def _preset(desired: DesiredMap) -> str:
     """The slots of a new map that its object fills."""
-    if one.outer is None or one.outer.presets is None or not len(one.outer.presets):
+    if desired.outer is None or desired.outer.presets is None or not len(desired.outer.presets):
         return ""
-    labels = [label for label, _ in slot_labels(one, one.outer.presets)]
+    labels = [label for label, _ in slot_labels(desired, desired.outer.presets)]
     return f"; the object fills {', '.join(labels[:5])}" + (", ..." if len(labels) > 5 else "")
 
 
-def _wanted_value(one: DesiredMap) -> Value:
+def _wanted_value(desired: DesiredMap) -> Value:
     """The shape of a desired map in JSON; `filled_flags` are the flags that the spec does not name."""
-    value = shape_value(one.shape, one.entry_shape)
+    value = shape_value(desired.shape, desired.entry_shape)
     assert isinstance(value, dict)
-    if one.filled_flags:
-        entry_value = value["inner"] if one.shape.is_outer else value
+    if desired.filled_flags:
+        entry_value = value["inner"] if desired.shape.is_outer else value
         assert isinstance(entry_value, dict)
-        entry_value["filled_flags"] = flag_names(one.filled_flags)
+        entry_value["filled_flags"] = flag_names(desired.filled_flags)
     return value
 
 
-def kind_of(one: DesiredMap) -> Kind:
-    return Kind.MAP if one.outer is None else Kind.OUTER_MAP
+def kind_of(desired: DesiredMap) -> Kind:
+    return Kind.MAP if desired.outer is None else Kind.OUTER_MAP
 
 
-def what_it_is(one: DesiredMap) -> str:
+def what_it_is(desired: DesiredMap) -> str:
     """`hash_of_maps u32 -> lpm_trie acl`, and its object or pin."""
-    if one.outer is not None:
+    if desired.outer is not None:
         text = (
-            f"{one.shape.map_type.word} {one.outer.key.describe()} -> "
-            f"{one.entry_shape.map_type.word} {one.outer.template_name}"
+            f"{desired.shape.map_type.word} {desired.outer.key.describe()} -> "
+            f"{desired.entry_shape.map_type.word} {desired.outer.template_name}"
         )
     else:
-        text = f"{one.shape.map_type.word} {one.key.describe()} -> {one.value.describe()}"
-    if one.object is not None:
-        return f"{text} ({one.object})"
-    return f"{text} at {one.adopted}" if one.adopted is not None else text
+        text = f"{desired.shape.map_type.word} {desired.key.describe()} -> {desired.value.describe()}"
+    if desired.object is not None:
+        return f"{text} ({desired.object})"
+    return f"{text} at {desired.adopted}" if desired.adopted is not None else text
 
 
 def shape_value(shape: MapShape, inner: MapShape | None) -> Value:
@@ -155,10 +155,10 @@ def shape_value(shape: MapShape, inner: MapShape | None) -> Value:
     return value
 
 
-def slot_labels(one: DesiredMap, keys: Bytes) -> Iterator[tuple[str, Value]]:
+def slot_labels(desired: DesiredMap, keys: Bytes) -> Iterator[tuple[str, Value]]:
     """`[42]` and the decoded key of each slot."""
-    assert one.outer is not None
-    for key in entry_nodes.plain_values(one.outer.key, keys):
+    assert desired.outer is not None
+    for key in entry_nodes.plain_values(desired.outer.key, keys):
         yield f"[{format_value(key)}]", key
 
 
@@ -187,7 +187,7 @@ def _slots(change: MapChange, limits: Limits) -> Children:
 
 
 def _slot(change: MapChange, row: int, label: str, key: Value, limits: Limits) -> Node:
-    slots, one = change.slots, change.desired
+    slots, desired = change.slots, change.desired
     address = f"{change.name}{label}"
     counts = EntryCounts(
         *(int(column[row]) for column in (slots.inserts, slots.updates, slots.deletes, slots.unchanged))
@@ -198,8 +198,8 @@ def _slot(change: MapChange, row: int, label: str, key: Value, limits: Limits) -
     children: Children | None = None
     match verb:
         case Verb.CREATE:
-            children = entry_nodes.inserted(one, wanted, address, limits.entries)
-            text = _new(one, wanted)
+            children = entry_nodes.inserted(desired, wanted, address, limits.entries)
+            text = _new(desired, wanted)
         case Verb.UPDATE:
             children = entry_nodes.changed(change, row, address, limits.entries)
             text = "in place"
@@ -209,23 +209,23 @@ def _slot(change: MapChange, row: int, label: str, key: Value, limits: Limits) -
         case _:
             text = plural(counts.delete, "entry", "entries") if _was_read(change, row) else ""
     before = _before(change, row)
-    after = None if wanted < 0 or verb is Verb.DELETE else _after(one, wanted)
-    source, fields = _decided(one, wanted)
+    after = None if wanted < 0 or verb is Verb.DELETE else _after(desired, wanted)
+    source, fields = _decided(desired, wanted)
     text = with_source(text, source, fields)
     return Node(
         Kind.INNER_MAP, verb, address, label, text, reason, before, after, key, counts, children, source, fields
     )
 
 
-def _decided(one: DesiredMap, slot: int) -> tuple[str, Fields]:
+def _decided(desired: DesiredMap, slot: int) -> tuple[str, Fields]:
     """The place in an overlay that declares a slot, and those of its fields; -1 is no slot.
 
     Slots of `default` have the place of the outer map, and no fields of their own.
     """
     if slot < 0:
         return "", {}
-    overlays, where = one.sources.overlays, one.slots.places[slot]
-    return overlays.place(where), {} if where == one.where else overlays.fields(where)
+    overlays, where = desired.sources.overlays, desired.slots.places[slot]
+    return overlays.place(where), {} if where == desired.where else overlays.fields(where)
 
 
 def slot_reason(change: MapChange, row: int) -> str:
@@ -239,22 +239,22 @@ def slot_reason(change: MapChange, row: int) -> str:
     return REASONS[reason]
 
 
-def _new(one: DesiredMap, slot: int) -> str:
+def _new(desired: DesiredMap, slot: int) -> str:
     """A new inner map: the number of its entries, and its differences from the template."""
-    count = plural(int(one.entries.counts[slot]), "entry", "entries")
-    parts = ["contents: ignore" if one.slots.policy(slot) is Contents.IGNORE else count]
-    capacity = int(one.slots.max_entries[slot])
-    if capacity != one.entry_shape.max_entries:
+    count = plural(int(desired.entries.counts[slot]), "entry", "entries")
+    parts = ["contents: ignore" if desired.slots.policy(slot) is Contents.IGNORE else count]
+    capacity = int(desired.slots.max_entries[slot])
+    if capacity != desired.entry_shape.max_entries:
         parts.append(f"max_entries {capacity}")
-    share = _share(one, slot)
+    share = _share(desired, slot)
     if share is not None:
         parts.append(f"shared {share}")
     return ", ".join(parts)
 
 
-def _share(one: DesiredMap, slot: int) -> str | None:
-    share = int(one.slots.shared[slot])
-    return one.outer.shared_names[share] if one.outer is not None and share >= 0 else None
+def _share(desired: DesiredMap, slot: int) -> str | None:
+    share = int(desired.slots.shared[slot])
+    return desired.outer.shared_names[share] if desired.outer is not None and share >= 0 else None
 
 
 def _before(change: MapChange, row: int) -> Value:
@@ -273,16 +273,16 @@ def _before(change: MapChange, row: int) -> Value:
 
 def _was_read(change: MapChange, row: int) -> bool:
     """Whether the entries of a live inner map were read. They are not with `contents: ignore` or without a list."""
-    one, wanted = change.desired, int(change.slots.desired[row])
-    if not one.entry_shape.is_listable or not change.slots.capacity_before[row]:
+    desired, wanted = change.desired, int(change.slots.desired[row])
+    if not desired.entry_shape.is_listable or not change.slots.capacity_before[row]:
         return False
-    return wanted < 0 or one.slots.policy(wanted) is not Contents.IGNORE
+    return wanted < 0 or desired.slots.policy(wanted) is not Contents.IGNORE
 
 
-def _after(one: DesiredMap, slot: int) -> Value:
+def _after(desired: DesiredMap, slot: int) -> Value:
     return {
-        "max_entries": int(one.slots.max_entries[slot]),
-        "entries": int(one.entries.counts[slot]),
-        "contents": one.slots.policy(slot).value,
-        "shared": _share(one, slot),
+        "max_entries": int(desired.slots.max_entries[slot]),
+        "entries": int(desired.entries.counts[slot]),
+        "contents": desired.slots.policy(slot).value,
+        "shared": _share(desired, slot),
     }

@@ -29,13 +29,13 @@ class Moment(observe.LiveReader):
         self._blocks: dict[str, list[ObservedBlock]] = {}
         self._depths: dict[str, NDArray[np.uint8]] = {}
 
-    def blocks(self, one: DesiredMap, live: ObservedMap, depth: NDArray[np.uint8]) -> Iterator[ObservedBlock]:
+    def blocks(self, desired: DesiredMap, live: ObservedMap, depth: NDArray[np.uint8]) -> Iterator[ObservedBlock]:
         """The blocks of a map, as deep as `depth`, shape (slots,)."""
-        known = self._depths.get(one.name)
+        known = self._depths.get(desired.name)
         if known is None or (depth > known).any():
-            deep = self._depths[one.name] = np.maximum(depth, self._shown(one, live))
-            self._blocks[one.name] = list(super().blocks(one, live, deep))
-        for block in self._blocks[one.name]:
+            deep = self._depths[desired.name] = np.maximum(depth, self._shown(desired, live))
+            self._blocks[desired.name] = list(super().blocks(desired, live, deep))
+        for block in self._blocks[desired.name]:
             yield from _hidden(block, depth[block.first : block.last])
 
     def slot(self, name: str, number: int) -> tuple[Bytes, Bytes]:
@@ -45,13 +45,13 @@ class Moment(observe.LiveReader):
                 return block.entries.slot(number - block.first)
         raise LookupError(f"{name}: slot {number} was not read")
 
-    def _shown(self, one: DesiredMap, live: ObservedMap) -> NDArray[np.uint8]:
+    def _shown(self, desired: DesiredMap, live: ObservedMap) -> NDArray[np.uint8]:
         """How deep each slot is read for what is shown."""
         depth = np.full(len(live.slots.inner_ids), Depth.NOTHING, np.uint8)
-        deep = Depth.ENTRIES if one.entry_shape.is_listable else Depth.SHAPE
+        deep = Depth.ENTRIES if desired.entry_shape.is_listable else Depth.SHAPE
         if self._place is None:
             depth[:] = deep
-        elif self._place.map.name == one.name:
+        elif self._place.map.name == desired.name:
             slot = self._place.slot
             depth[slice(None) if slot is None else (live.slots.keys == slot).all(axis=1)] = deep
         return depth

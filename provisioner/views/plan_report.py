@@ -43,8 +43,8 @@ def report(
     objects = [node for change in plan.objects.values() if (node := _object(change, plan)) is not None]
     maps = [node for change in plan.maps.values() if (node := map_node(change, limits, map_action(change))) is not None]
     programs = list(_destroyed_programs(plan)) if destroy else list(_programs(plan))
-    told = [node for node in programs if node.verb is not Verb.SHOW]
-    pins = list(_pins(plan, [*maps, *told]))
+    changed = [node for node in programs if node.verb is not Verb.SHOW]
+    pins = list(_pins(plan, [*maps, *changed]))
     return ReportPlan(
         project=plan.desired.project,
         pin_root=plan.desired.pin_root,
@@ -52,7 +52,7 @@ def report(
         changed=plan.changed,
         destroy=destroy,
         summary=counts.summary(plan, destroy=destroy),
-        nodes=(*objects, *maps, *told, *pins),
+        nodes=(*objects, *maps, *changed, *pins),
         steps=tuple(_step(step) for step in plan.steps),
         hazards=plan.hazards,
         blocked=plan.blocked,
@@ -70,13 +70,13 @@ def report(
 def _object(change: ObjectChange, plan: Plan) -> Node | None:
     if change.action not in VERBS and not change.variables:
         return None
-    one = change.desired
-    text = f"{one.file.rpartition('/')[2]}, {plural(len(one.maps), 'map')}"
+    desired = change.desired
+    text = f"{desired.file.rpartition('/')[2]}, {plural(len(desired.maps), 'map')}"
     reason = change.reason or f"{in_words(change.variables)}, in place"
     if change.action is not Action.CREATE:
         text += f": {reason}{_besides(change, reason)}"
     digest = plan.observed.meta.objects.get(change.name) if plan.observed.meta else None
-    source, fields = plan.desired.overlays.place(one.where), plan.desired.overlays.fields(one.where)
+    source, fields = plan.desired.overlays.place(desired.where), plan.desired.overlays.fields(desired.where)
     return Node(
         Kind.OBJECT,
         VERBS.get(change.action, Verb.UPDATE),
@@ -86,8 +86,8 @@ def _object(change: ObjectChange, plan: Plan) -> Node | None:
         reason,
         before=None if change.action is Action.CREATE else {"digest": digest or None},
         after={
-            "file": one.file,
-            "digest": one.digest,
+            "file": desired.file,
+            "digest": desired.digest,
             "carried_maps": list(change.carried),
             "new_maps": list(change.fresh),
         }
@@ -105,8 +105,8 @@ def _variables(change: ObjectChange) -> dict[str, Value]:
 
 def _besides(change: ObjectChange, reason: str) -> str:
     """Variables that differ as well, where that is not the reason."""
-    told = in_words(change.variables)
-    return f"; {told}" if told and told not in reason else ""
+    words = in_words(change.variables)
+    return f"; {words}" if words and words not in reason else ""
 
 
 def _programs(plan: Plan) -> Iterator[Node]:
@@ -155,9 +155,9 @@ def _program(change: ObjectChange, program: DesiredProgram, link: LinkChange | N
 
 def _attached(plan: Plan, pin: str, link: ObservedLink | None) -> dict[str, int | str | None]:
     """The interface that a live link is on, and the XDP mode that was recorded for it."""
-    found = link or plan.observed.links.get(pin)
-    recorded = plan.observed.meta.attachments.get(pin, {}) if plan.observed.meta and found is not None else {}
-    return {"ifindex": None if found is None else found.ifindex, "mode": recorded.get("mode")}
+    attached = link or plan.observed.links.get(pin)
+    recorded = plan.observed.meta.attachments.get(pin, {}) if plan.observed.meta and attached is not None else {}
+    return {"ifindex": None if attached is None else attached.ifindex, "mode": recorded.get("mode")}
 
 
 def _destroyed_programs(plan: Plan) -> Iterator[Node]:
@@ -170,9 +170,9 @@ def _destroyed_programs(plan: Plan) -> Iterator[Node]:
         yield Node(Kind.PROGRAM, Verb.DELETE, pin, pin, text, "the project is destroyed", before)
 
 
-def _pins(plan: Plan, told: Iterable[Node]) -> Iterator[Node]:
+def _pins(plan: Plan, nodes: Iterable[Node]) -> Iterator[Node]:
     """Pins that are removed, and are not a map or program of another node."""
-    names = {META_PIN, *(node.address for node in told), *plan.observed.programs}
+    names = {META_PIN, *(node.address for node in nodes), *plan.observed.programs}
     for step in plan.steps:
         if isinstance(step, Unpin) and step.pin not in names:
             yield Node(Kind.PIN, Verb.DELETE, step.pin, step.pin, "unpin", "not in the spec")

@@ -58,27 +58,27 @@ class _Looker:
         self._place = place
 
     def map(self, change: MapChange) -> Node:
-        one, live = change.desired, change.observed
-        kind, text, verb = kind_of(one), what_it_is(one), _verb(change.action)
+        desired, live = change.desired, change.observed
+        kind, text, verb = kind_of(desired), what_it_is(desired), _verb(change.action)
         if live is None:
             children = self._not_live(change)
-            return Node(kind, verb, one.name, one.name, f"{text}: not live", change.reason, children=children)
-        numbers = {live.id, *(live.slots.inner_ids.tolist() if one.outer is not None else ())}
+            return Node(kind, verb, desired.name, desired.name, f"{text}: not live", change.reason, children=children)
+        numbers = {live.id, *(live.slots.inner_ids.tolist() if desired.outer is not None else ())}
         taken = holders.memory(numbers)
         held = self._held(live.id, sum(taken.values()) if taken else None)
         value = {"id": live.id} | shape_value(live.shape, live.entry_shape) | held
         if change.action is Action.REPLACE:
             text = f"{text}: the live map differs: {change.reason}"
-            return Node(kind, verb, one.name, one.name, text, change.reason, after=value)
-        if one.outer is None:
-            keys, values = self._moment.slot(one.name, 0)
-            children = self._entries(change, 0, keys, values, one.name)
+            return Node(kind, verb, desired.name, desired.name, text, change.reason, after=value)
+        if desired.outer is None:
+            keys, values = self._moment.slot(desired.name, 0)
+            children = self._entries(change, 0, keys, values, desired.name)
             text += f", {plural(len(keys), 'entry', 'entries')}"
         else:
             children = self._slots(change, taken)
             text += f", {len(live.slots.inner_ids):,} of {plural(live.shape.max_entries, 'slot')}"
-        text += self._holders(live.id, held, one.adopted)
-        return Node(kind, verb, one.name, one.name, text, change.reason, after=value, children=children)
+        text += self._holders(live.id, held, desired.adopted)
+        return Node(kind, verb, desired.name, desired.name, text, change.reason, after=value, children=children)
 
     def _held(self, number: int, memory: int | None) -> dict[str, Value]:
         programs, pins = self._known.programs.get(number, ()), self._known.pins.get(number, ())
@@ -99,12 +99,12 @@ class _Looker:
 
     def _not_live(self, change: MapChange) -> Children | None:
         """The part of a map that is not live which the address names; None for the whole map."""
-        one, place = change.desired, self._place
+        desired, place = change.desired, self._place
         if place is None or (place.slot is None and place.entry is None):
             return None
-        if one.outer is not None:
+        if desired.outer is not None:
             return self._slots(change, {})
-        return self._new_entry(change, 0, one.name)
+        return self._new_entry(change, 0, desired.name)
 
     # --- slots ----------------------------------------------------------------------------------------------------
 
@@ -124,19 +124,19 @@ class _Looker:
         return Children(Kind.INNER_MAP, len(rows), len(shown), make)
 
     def _slot(self, change: MapChange, row: int, label: str, key: Value, taken: dict[int, int]) -> Node:
-        one, live, slots = change.desired, change.observed, change.slots
+        desired, live, slots = change.desired, change.observed, change.slots
         action = Action(int(slots.action[row]))
         reason = slot_reason(change, row)
-        name, number = f"{one.name}{label}", int(slots.observed[row])
+        name, number = f"{desired.name}{label}", int(slots.observed[row])
         if number < 0 or live is None:
-            count = plural(int(one.entries.counts[slots.desired[row]]), "entry", "entries")
+            count = plural(int(desired.entries.counts[slots.desired[row]]), "entry", "entries")
             text = f"not live: {count} in the spec"
             children = self._new_entry(change, row, name)
             return Node(Kind.INNER_MAP, _verb(action), name, label, text, reason, key=key, children=children)
         inner_id = int(live.slots.inner_ids[number])
-        keys, values = self._moment.slot(one.name, number)
+        keys, values = self._moment.slot(desired.name, number)
         held = self._held(inner_id, taken.get(inner_id))
-        count = plural(len(keys), "entry", "entries") if one.entry_shape.is_listable else "entries can't be listed"
+        count = plural(len(keys), "entry", "entries") if desired.entry_shape.is_listable else "entries can't be listed"
         text = count + self._holders(inner_id, held)
         text += f": {reason}" if reason and action is not Action.UPDATE else ""
         children = self._entries(change, row, keys, values, name)
@@ -145,17 +145,17 @@ class _Looker:
 
     def _new_entry(self, change: MapChange, row: int, name: str) -> Children | None:
         """The entry that the address names in a slot that is not live; None if it names no entry."""
-        one, place = change.desired, self._place
+        desired, place = change.desired, self._place
         if place is None or place.entry is None:
             return None
-        keys, values = one.entries.slot(int(change.slots.desired[row]))
+        keys, values = desired.entries.slot(int(change.slots.desired[row]))
         at = np.flatnonzero((keys == place.entry).all(axis=1))
         self._must_be_there(bool(len(at)))
 
         def make() -> Iterator[Node]:
             (key,), (value,) = (
-                entry_nodes.plain_values(one.key, keys[at]),
-                entry_nodes.plain_values(one.value, values[at]),
+                entry_nodes.plain_values(desired.key, keys[at]),
+                entry_nodes.plain_values(desired.value, values[at]),
             )
             label, text = format_value(key), f"not live; the spec has {format_value(value)}"
             yield Node(Kind.ENTRY, Verb.INSERT, f"{name}[{label}]", label, text, after=value, key=key)
@@ -166,13 +166,13 @@ class _Looker:
 
     def _entries(self, change: MapChange, row: int, keys: Bytes, values: Bytes, name: str) -> Children:
         """Live entries and those that apply would insert, by key; a list that is cut shows differences first."""
-        one = change.desired
+        desired = change.desired
         edits = change.entries.of_slot(row)
         new = np.flatnonzero(edits.action == _INSERT)
         numbers = {bytes(key): at for at, key in enumerate(edits.keys)}
         edit = np.array([numbers.get(bytes(key), _SAME) for key in keys] + new.tolist(), np.int64)
         keys, values = np.concatenate((keys, edits.keys[new])), np.concatenate((values, edits.before[new]))
-        order = entry_table.order_of(keys, one.key.number_order)
+        order = entry_table.order_of(keys, desired.key.number_order)
         if self._place is not None and self._place.entry is not None:
             order = order[(keys[order] == self._place.entry).all(axis=1)]
             self._must_be_there(bool(len(order)))
@@ -189,15 +189,15 @@ class _Looker:
 def _listed(
     change: MapChange, row: int, keys: Bytes, values: Bytes, edit: NDArray[np.int64], name: str
 ) -> Iterator[Node]:
-    one = change.desired
+    desired = change.desired
     edits = change.entries.of_slot(row)
     wanted = values.copy()
     differs = np.flatnonzero(edit != _SAME)
     rows = edits.row[edit[differs]]
-    wanted[differs[rows >= 0]] = one.entries.values[rows[rows >= 0]]
+    wanted[differs[rows >= 0]] = desired.entries.values[rows[rows >= 0]]
     parts = (
-        entry_nodes.plain_values(one.key, keys),
-        *(entry_nodes.plain_values(one.value, part) for part in (values, wanted)),
+        entry_nodes.plain_values(desired.key, keys),
+        *(entry_nodes.plain_values(desired.value, part) for part in (values, wanted)),
     )
     for key, live, after, number in zip(*parts, edit.tolist(), strict=True):
         label = format_value(key)
