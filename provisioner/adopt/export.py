@@ -13,9 +13,9 @@ from provisioner.adopt.export_entries import EntryWriter, key_text
 from provisioner.adopt.found import FoundMap, lists_entries
 from provisioner.adopt.naming import Chooser, Chosen, Named, Naming
 from provisioner.adopt.skeleton import flag_lines
-from provisioner.adopt.spelling import spell
 from provisioner.codec.btf import BtfTypes
 from provisioner.codec.display import format_value
+from provisioner.codec.spelling import spell
 from provisioner.model.errors import did_you_mean
 from provisioner.model.host import ByteOrder
 from provisioner.model.map_shape import MapShape

@@ -13,11 +13,11 @@ import numpy as np
 from msgspec import field
 
 from provisioner.adopt.found import FoundTypes
-from provisioner.adopt.spelling import HERE, Vocabulary, opaque
 from provisioner.codec.btf import BtfTypes
 from provisioner.codec.build import Builder
 from provisioner.codec.integer import Integer
 from provisioner.codec.layout import Struct
+from provisioner.codec.spelling import HERE, Vocabulary, opaque
 from provisioner.language.read_types import read_type
 from provisioner.model.errors import InputError, Problems
 from provisioner.model.tree import MappingNode, ScalarNode, SpecNode

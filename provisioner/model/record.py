@@ -13,6 +13,18 @@ from provisioner.model.object_settings import Recorded
 from provisioner.model.uapi import U32
 
 
+class RecordedTypes(msgspec.Struct, frozen=True):
+    """The types of one map as a spec writes them, empty where a spec cannot; `names` are the types that they use.
+
+    `outer_key` is empty for a plain map. `sensitive` parts are marked, so that no output shows them without the spec.
+    """
+
+    outer_key: str
+    key: str
+    value: str
+    names: Mapping[str, str] = {}
+
+
 class Meta(msgspec.Struct, frozen=True):
     """What the kernel does not store, in a small frozen map in the pin root.
 
@@ -20,7 +32,8 @@ class Meta(msgspec.Struct, frozen=True):
     `templates` keeps the shape of inner maps, which an empty outer map does not show. `attachments` has the kind and
     the settings of each link by its pin, as the kernel shows only a part of them. `used_maps` has the pinned maps that
     each program was loaded with, by pin; `pins` all names that the project pinned. `settings` has what was set of each
-    object before it was loaded, `maps` the id of each map by its pin: a map that lost its pin is found by it.
+    object before it was loaded, `maps` the id of each map by its pin: a map that lost its pin is found by it. `types`
+    has the types of each map that the spec declares, for a host whose spec is lost.
     """
 
     project: str
@@ -32,6 +45,7 @@ class Meta(msgspec.Struct, frozen=True):
     pins: tuple[str, ...] = ()
     settings: Mapping[str, Recorded] = {}
     maps: Mapping[str, int] = {}
+    types: Mapping[str, RecordedTypes] = {}
 
     def to_json(self) -> str:
         return json.dumps(msgspec.to_builtins(self), sort_keys=True, separators=(",", ":"))
@@ -45,7 +59,7 @@ class Meta(msgspec.Struct, frozen=True):
             raise ValueError(str(error)) from error
         attachments = _of_modes(read.attach_modes) if read.attachments is None else read.attachments
         fixed = read.project, read.objects, read.templates, attachments, read.used_maps
-        return Meta(*fixed, read.protected, read.pins, read.settings, read.maps)
+        return Meta(*fixed, read.protected, read.pins, read.settings, read.maps, read.types)
 
 
 class _Record(msgspec.Struct, frozen=True):
@@ -61,6 +75,7 @@ class _Record(msgspec.Struct, frozen=True):
     attach_modes: Mapping[str, str] = {}
     settings: Mapping[str, Recorded] = {}
     maps: Mapping[str, U32] = {}
+    types: Mapping[str, RecordedTypes] = {}
 
 
 def _of_modes(modes: Mapping[str, str]) -> dict[str, Settings]:

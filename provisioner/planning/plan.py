@@ -15,6 +15,7 @@ import numpy as np
 from msgspec.structs import replace
 
 from provisioner import attach
+from provisioner.codec.recorded import recorded
 from provisioner.model.desired import DesiredMap, DesiredState
 from provisioner.model.grace_periods import Batches, waits
 from provisioner.model.observed import ObservedState
@@ -191,12 +192,23 @@ def wanted_meta(desired: DesiredState, observed: ObservedState, prune: bool = Fa
         settings={
             name: one.recorded_settings for name, one in sorted(desired.objects.items()) if one.recorded_settings
         },
+        types={
+            name: recorded(one.outer.key if one.outer is not None else None, one.key, one.value)
+            for name, one in sorted(desired.maps.items())
+        },
     )
     if not limited:
         return meta
     from provisioner.planning.targets import merged_meta
 
     return merged_meta(meta, observed.meta, desired)
+
+
+def _is_recorded(meta: Meta, before: Meta | None, desired: DesiredState) -> bool:
+    """Whether the record needs no change. One of version 0.2 has no types: they are added with the next change."""
+    if before is None:
+        return not (own_pins(desired) or meta.protected)
+    return before == (meta if before.types else replace(meta, types={}))
 
 
 def own_pins(desired: DesiredState) -> set[str]:
@@ -243,7 +255,11 @@ def _steps(
         work.append(UnpinInnerMaps())
     meta = wanted_meta(desired, observed, overrides.prune, limited)
     swept: tuple[Step, ...] = (Sweep(),) if observed.leftovers else ()
-    if not work and (observed.meta == meta or (observed.meta is None and not (own_pins(desired) or meta.protected))):
+    # A record of version 0.2 has no types: this alone is no change.
+    as_before = replace(meta, types={}) if observed.meta is not None and not observed.meta.types else meta
+    if not work and (
+        observed.meta == as_before or (observed.meta is None and not (own_pins(desired) or meta.protected))
+    ):
         return swept
     claimed = ClaimPinRoot(tuple(sorted(loaded)), tuple(sorted(own_pins(desired))))
     claim: tuple[Step, ...] = () if observed.meta is not None and not loaded else (claimed,)

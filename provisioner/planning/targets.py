@@ -187,6 +187,7 @@ def merged_meta(part: Meta, before: Meta | None, desired: DesiredState) -> Meta:
         pins=tuple(sorted({*before.pins, *part.pins})),
         settings={name: one for name, one in before.settings.items() if name not in desired.objects}
         | dict(part.settings),
+        types=dict(sorted({**before.types, **part.types}.items())),
     )
 
 

@@ -9,6 +9,7 @@ from msgspec.structs import replace
 
 from provisioner.model.access import Access
 from provisioner.model.grace_periods import Batches
+from provisioner.model.record import RecordedTypes
 from provisioner.model.spec import ExtraInnerMaps
 from provisioner.model.uapi import MapType
 from provisioner.planning import targets
@@ -187,6 +188,17 @@ def test_what_is_recorded() -> None:
     assert (meta.used_maps, meta.maps, meta.protected) == ({"first": (9,)}, {"outer": 4}, ("outer",))
     assert meta.pins == ("first", "hidden", "kept", "outer", "second")
     assert wanted_meta(wanted(), seen, prune=True).pins == ()
+
+
+def test_types_are_recorded_and_a_record_that_has_none_is_no_change() -> None:
+    one, state = desired({1: {1: 1}}), {1: {1: 1}}
+    meta = wanted_meta(wanted(one), live())
+    assert meta.types == {"outer": RecordedTypes("u32", "u32", "u64")}
+    held = Held({"outer": {1: {1: 1}}})
+    other = {"outer": RecordedTypes("u32", "be32", "u64")}
+    for types, expected in ((meta.types, []), ({}, []), (other, ["RecordMeta"])):
+        seen = live(meta=replace(meta, types=types), maps={"outer": observed(state)})
+        assert kinds(plan_of(wanted(one), seen, held).steps) == expected, types
 
 
 def test_a_limited_plan_records_the_rest_as_it_was() -> None:

@@ -10,9 +10,11 @@ from provisioner.codec.build import ELEMENTS, builtins
 from provisioner.codec.display import format_value
 from provisioner.codec.integer import Boolean, Enum, Integer
 from provisioner.codec.layout import Struct, Union
-from provisioner.codec.lpm import LpmScalar
+from provisioner.codec.lpm import LpmScalar, LpmStruct
 from provisioner.codec.scalar import ScalarType
+from provisioner.codec.sensitive import Sensitive
 from provisioner.codec.text import Char, HexBytes
+from provisioner.codec.units import Quantity
 from provisioner.model.location import Location
 from provisioner.model.type_expr import (
     ArrayType,
@@ -108,10 +110,20 @@ class Vocabulary:
                 return self._composite(type_)
             case LpmScalar(name=name, data=data):
                 return NamedType(name, HERE) if name in _TAKEN else self._lpm(data)
+            case LpmStruct(data=data):
+                return self._lpm(data)
+            case Sensitive(inner=inner):
+                return self._option(inner, sensitive=True)
+            case Quantity(base=base, unit=unit):
+                return self._option(base, unit=unit)
             case ScalarType() if type_.describe() in _TAKEN:
                 return NamedType(type_.describe(), HERE)
             case _:
                 return None
+
+    def _option(self, type_: Type, *, sensitive: bool = False, unit: str = "") -> TypeExpr | None:
+        inside = self.express(type_)
+        return OptionType(inside, sensitive, unit, HERE) if inside is not None else None
 
     def _lpm(self, data: Type) -> TypeExpr | None:
         inner = self.express(data)
