@@ -34,7 +34,7 @@ class Exported(msgspec.Struct, frozen=True):
 
 
 def export(
-    found: Sequence[FoundMap],
+    live_maps: Sequence[FoundMap],
     naming: Naming,
     byteorder: ByteOrder,
     project: str,
@@ -48,7 +48,7 @@ def export(
     `btf` has the BTF of types in `naming`, by their `from`; `pin_root` is written if it is not empty.
     Raises InputError if `naming` does not fit the live maps.
     """
-    return _Exporter(naming, Chooser(naming, byteorder, btf), tables).write(found, project, pin_root)
+    return _Exporter(naming, Chooser(naming, byteorder, btf), tables).write(live_maps, project, pin_root)
 
 
 class _Exporter:
@@ -64,13 +64,13 @@ class _Exporter:
         self._plain: list[str] = []
         self._outer: list[str] = []
 
-    def write(self, found: Sequence[FoundMap], project: str, pin_root: str) -> Exported:
-        for one in found:
-            name = self._free_name(one)
-            if one.shape.is_outer:
-                self._outer_map(one, name)
+    def write(self, live_maps: Sequence[FoundMap], project: str, pin_root: str) -> Exported:
+        for live in live_maps:
+            name = self._free_name(live)
+            if live.shape.is_outer:
+                self._outer_map(live, name)
             else:
-                self._plain_map(one, name)
+                self._plain_map(live, name)
         self._note_unused_types()
         lines = ["# Exported live maps. This project adopts them: it never creates or unpins them."]
         lines += ["version: 1", f"name: {format_value(project)}"]
@@ -97,8 +97,8 @@ class _Exporter:
             )
             self._notes.append(f"--types declares maps that are not exported: {named}")
 
-    def _free_name(self, one: FoundMap) -> str:
-        stem = re.sub(r"[^A-Za-z0-9_-]", "_", one.pin.rpartition("/")[2] or one.name).lstrip("_-") or f"map_{one.id}"
+    def _free_name(self, live: FoundMap) -> str:
+        stem = re.sub(r"[^A-Za-z0-9_-]", "_", live.pin.rpartition("/")[2] or live.name).lstrip("_-") or f"map_{live.id}"
         name, number = stem, 1
         while name in self._names:
             number += 1
@@ -106,73 +106,75 @@ class _Exporter:
         self._names.add(name)
         return name
 
-    def _pin_line(self, one: FoundMap, name: str) -> str:
-        path = _pin(one, name)
-        if one.pin:
+    def _pin_line(self, live: FoundMap, name: str) -> str:
+        path = _pin(live, name)
+        if live.pin:
             return f"    pin: {format_value(path)}"
-        command = f"bpftool map pin id {one.id} {path}"
-        self._notes.append(f"map id {one.id} has no pin, and only a pin can be adopted: run `{command}`")
+        command = f"bpftool map pin id {live.id} {path}"
+        self._notes.append(f"map id {live.id} has no pin, and only a pin can be adopted: run `{command}`")
         return f"    pin: {path}  # does not exist yet: {command}"
 
     # --- maps -----------------------------------------------------------------------------------------------------
 
-    def _plain_map(self, one: FoundMap, name: str) -> None:
-        shape, inner = one.shape, one.inners[0]
+    def _plain_map(self, live: FoundMap, name: str) -> None:
+        shape, inner = live.shape, live.inners[0]
         named = self._naming.maps.get(name, Named())
-        key, value = self._pair(one, name, shape, named, name)
+        key, value = self._pair(live, name, shape, named, name)
         out = self._plain
-        out += [f"  {name}:", self._pin_line(one, name), f"    type: {shape.map_type.word}"]
+        out += [f"  {name}:", self._pin_line(live, name), f"    type: {shape.map_type.word}"]
         out += self._shape(shape, key, value, shape.max_entries)
         if key is None or value is None or not lists_entries(shape):
             out.append("    contents: ignore  # the entries change on their own, or cannot be listed")
             return
         out += self._entries.entries(name, inner.keys, inner.values, key.type, value.type, "    ")
 
-    def _outer_map(self, one: FoundMap, name: str) -> None:
+    def _outer_map(self, live: FoundMap, name: str) -> None:
         named = self._naming.maps.get(name, Named())
-        shape = one.shape
+        shape = live.shape
         outer_key = self._chooser.index() if shape.is_array else None
         if outer_key is None:
             size = shape.key_size
-            outer_key = self._chooser.key(one.types, shape.map_type, size, one.slots, named.outer_key, f"{name}'s key")
+            outer_key = self._chooser.key(
+                live.types, shape.map_type, size, live.slots, named.outer_key, f"{name}'s key"
+            )
         self._exprs.append(outer_key.expr)
         template = f"{name}_inner"
         out = self._outer
-        out += [f"  {name}:", self._pin_line(one, name), f"    type: {shape.map_type.word}"]
+        out += [f"  {name}:", self._pin_line(live, name), f"    type: {shape.map_type.word}"]
         out += [
             f"    key: {spell(outer_key.expr)}",
             f"    max_entries: {shape.max_entries}",
             *flag_lines(shape, "    "),
         ]
         out.append(f"    inner: {template}")
-        if one.entry_shape is None:
+        if live.entry_shape is None:
             self._notes.append(f"{name} is empty, and the kernel does not show its inner template: write the template")
             self._templates += [
                 f"  # What is the template of `{name}`? The map is empty, and the kernel does not show the template.",
                 f"  {template}: {{type: hash, key: u32, value: u32, max_entries: 1}}",
             ]
             return
-        capacity = Counter(inner.max_entries for inner in one.inners).most_common(1)[0][0]
-        key, value = self._pair(one, name, one.entry_shape, named, f"{name}'s inner maps")
-        self._template(template, one.entry_shape, key, value, capacity)
-        out += self._slots(one, name, outer_key, key, value, capacity)
+        capacity = Counter(inner.max_entries for inner in live.inners).most_common(1)[0][0]
+        key, value = self._pair(live, name, live.entry_shape, named, f"{name}'s inner maps")
+        self._template(template, live.entry_shape, key, value, capacity)
+        out += self._slots(live, name, outer_key, key, value, capacity)
 
     def _pair(
-        self, one: FoundMap, name: str, shape: MapShape, named: Named, who: str
+        self, live: FoundMap, name: str, shape: MapShape, named: Named, who: str
     ) -> tuple[Chosen | None, Chosen | None]:
         """Types of the keys and values of maps of one shape; None for a part that such maps do not have."""
-        types = one.entry_types
+        types = live.entry_types
         key = value = None
         if shape.map_type not in KEYLESS_TYPES | BARE_TYPES:
-            rows = self._entries.joined([inner.keys for inner in one.inners], shape.key_size)
+            rows = self._entries.joined([inner.keys for inner in live.inners], shape.key_size)
             key = self._chooser.index() if shape.is_array else None
             if key is None:
                 key = self._chooser.key(types, shape.map_type, shape.key_size, rows, named.key, f"the key of {who}")
             self._exprs.append(key.expr)
         if shape.map_type not in BARE_TYPES:
-            rows = self._entries.joined([inner.values for inner in one.inners], shape.value_size)
+            rows = self._entries.joined([inner.values for inner in live.inners], shape.value_size)
             if shape.specials and named.value is None:
-                value = self._chooser.special(one.entry_types, _pin(one, name), shape.value_size, rows)
+                value = self._chooser.special(live.entry_types, _pin(live, name), shape.value_size, rows)
             if value is None:
                 value = self._chooser.value(types, shape.value_size, rows, named.value, f"the value of {who}")
             if value.type.specials != shape.specials:
@@ -198,16 +200,16 @@ class _Exporter:
         yield from flag_lines(shape, "    ")
 
     def _slots(
-        self, one: FoundMap, name: str, outer_key: Chosen, key: Chosen | None, value: Chosen | None, capacity: int
+        self, live: FoundMap, name: str, outer_key: Chosen, key: Chosen | None, value: Chosen | None, capacity: int
     ) -> Iterator[str]:
-        times = Counter(one.slot_inner)
-        listed = one.entry_shape is not None and lists_entries(one.entry_shape)
+        times = Counter(live.slot_inner)
+        listed = live.entry_shape is not None and lists_entries(live.entry_shape)
         if listed and key is not None and value is not None:
             uniform = all(
                 inner.max_entries == capacity and len(inner.keys) and times[number] == 1
-                for number, inner in enumerate(one.inners)
+                for number, inner in enumerate(live.inners)
             )
-            table = self._entries.long_table(one, name, outer_key.type, key.type, value.type) if uniform else None
+            table = self._entries.long_table(live, name, outer_key.type, key.type, value.type) if uniform else None
             if table is not None:
                 yield table
                 return
@@ -215,7 +217,7 @@ class _Exporter:
         shared = {number: f"{name}_shared_{place}" for place, number in enumerate(several, start=1)}
 
         def body(number: int, label: str, indent: str) -> Iterator[str]:
-            inner = one.inners[number]
+            inner = live.inners[number]
             if inner.max_entries != capacity:
                 yield f"{indent}max_entries: {inner.max_entries}"
             if listed and key is not None and value is not None:
@@ -224,7 +226,7 @@ class _Exporter:
         for number, label in shared.items():
             self._shared += [f"  {label}:", f"    inner: {name}_inner", *body(number, label, "    ")]
         yield "    inner_maps:"
-        for number, decoded in zip(one.slot_inner, outer_key.type.decode(one.slots), strict=True):
+        for number, decoded in zip(live.slot_inner, outer_key.type.decode(live.slots), strict=True):
             text = key_text(decoded)
             label = f"{name}-{re.sub(r'[^A-Za-z0-9._-]', '_', str(decoded))}" if text else f"{name}-{number}"
             lines = list(body(number, label, "")) if number not in shared else [f"shared: {shared[number]}"]
@@ -252,9 +254,9 @@ class _Exporter:
         return [f"  {name}: {spell(known[name])}" for name in sorted(wanted)]
 
 
-def _pin(one: FoundMap, name: str) -> str:
+def _pin(live: FoundMap, name: str) -> str:
     """The pin of a map, or the pin that the export asks the user to create."""
-    return one.pin or f"/sys/fs/bpf/{name}"
+    return live.pin or f"/sys/fs/bpf/{name}"
 
 
 def _undeclared(shape: MapShape) -> str:

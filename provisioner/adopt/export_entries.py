@@ -63,17 +63,17 @@ class EntryWriter:
             self.files[name] = (row & value.mask()).tobytes()
             yield f"{{from: {format_value(name)}, format: raw}}"
 
-    def long_table(self, one: FoundMap, name: str, outer: Type, key: Type, value: Type) -> str | None:
+    def long_table(self, live: FoundMap, name: str, outer: Type, key: Type, value: Type) -> str | None:
         """One table for all inner maps, and the line that refers to it; None for few entries.
 
         All inner maps have entries and the template's capacity, and none is shared.
         """
-        total = sum(len(inner.keys) for inner in one.inners)
+        total = sum(len(inner.keys) for inner in live.inners)
         if not self._tables or total < LONG or value.size >= LONG_VALUE:
             return None
-        inners = [one.inners[number] for number in one.slot_inner]
+        inners = [live.inners[number] for number in live.slot_inner]
         slots = np.repeat(np.arange(len(inners)), [len(inner.keys) for inner in inners])
-        outer_values = outer.decode(one.slots)
+        outer_values = outer.decode(live.slots)
         parts = {
             "outer_key": [outer_values[slot] for slot in slots.tolist()],
             "key": key.decode(key.normalise(self.joined([inner.keys for inner in inners], key.size))),
@@ -118,7 +118,7 @@ def _form(value: Value, part: str, path: Path) -> str:
     """A value with the names of columns instead of scalars."""
     if not isinstance(value, dict):
         return format_value(_column(part, path))
-    inside = (f"{format_value(name)}: {_form(one, part, (*path, name))}" for name, one in value.items())
+    inside = (f"{format_value(name)}: {_form(member, part, (*path, name))}" for name, member in value.items())
     return f"{{{', '.join(inside)}}}"
 
 

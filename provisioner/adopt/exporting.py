@@ -36,8 +36,10 @@ def export_live(
     """
     naming, btf = (Naming(), {}) if types is None else _naming(types)
     host = this_host.read_host()
-    found = survey(pins, ids, names, host)
-    return export(found, naming, host.byteorder, project, pin_root=_pin_root(found, project), tables=tables, btf=btf)
+    live_maps = survey(pins, ids, names, host)
+    return export(
+        live_maps, naming, host.byteorder, project, pin_root=_pin_root(live_maps, project), tables=tables, btf=btf
+    )
 
 
 def _naming(path: Path) -> tuple[Naming, dict[str, BtfTypes]]:
@@ -51,9 +53,9 @@ def _naming(path: Path) -> tuple[Naming, dict[str, BtfTypes]]:
     return naming, btf
 
 
-def _pin_root(found: Iterable[FoundMap], project: str) -> str:
+def _pin_root(live_maps: Iterable[FoundMap], project: str) -> str:
     """A directory on the bpffs of the pins, if it is not the usual bpffs."""
-    pinned = next((Path(one.pin) for one in found if one.pin), None)
+    pinned = next((Path(one.pin) for one in live_maps if one.pin), None)
     if pinned is None or pinned.is_relative_to(_USUAL):
         return ""
     mounts = [mount for mount in map(Path, bpffs.mounts()) if pinned.is_relative_to(mount)]

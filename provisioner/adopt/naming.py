@@ -44,7 +44,7 @@ class Naming(msgspec.Struct, frozen=True):
 
     def btf_types(self) -> Iterator[BtfType]:
         """Every type that comes from BTF."""
-        of_maps = (expr for one in self.maps.values() for expr in (one.outer_key, one.key, one.value) if expr)
+        of_maps = (expr for named in self.maps.values() for expr in (named.outer_key, named.key, named.value) if expr)
         written = itertools.chain(self.types.values(), of_maps)
         return (part for expr in written for part in parts(expr) if isinstance(part, BtfType))
 
@@ -53,9 +53,9 @@ def read_naming(tree: MappingNode, problems: Problems) -> Naming:
     """The types of a spec, or of a part of one: `types`, `inner_templates`, `outer_maps` and `maps`."""
 
     def bodies(section: str) -> Iterator[tuple[str, MappingNode]]:
-        found = tree.get(section)
-        if isinstance(found, MappingNode):
-            yield from ((name, body) for name, _, body in found.named() if isinstance(body, MappingNode))
+        node = tree.get(section)
+        if isinstance(node, MappingNode):
+            yield from ((name, body) for name, _, body in node.named() if isinstance(body, MappingNode))
 
     def types(body: MappingNode | None) -> tuple[TypeExpr | None, TypeExpr | None]:
         if body is None:
@@ -198,7 +198,7 @@ def gives_back(type_: Type, rows: Bytes, *, loosely: bool) -> bool:
         expected = rows & type_.mask()
         if ((expected == 0).all(axis=1) & (rows != 0).any(axis=1)).any():
             return False
-    found = np.zeros_like(rows)
+    encoded = np.zeros_like(rows)
     groups: dict[tuple[Path, ...], tuple[list[int], list[list[str]]]] = {}
     for number, value in enumerate(type_.decode(rows)):
         parts = list(leaves(value))
@@ -210,5 +210,5 @@ def gives_back(type_: Type, rows: Bytes, *, loosely: bool) -> bool:
         columns = dict(zip(paths, zip(*texts, strict=True), strict=True))
         if type_.encode(columns, out):
             return False
-        found[numbers] = out
-    return np.array_equal(found, expected)
+        encoded[numbers] = out
+    return np.array_equal(encoded, expected)

@@ -49,9 +49,17 @@ class _Skeleton:
         plain = [line for one in self._maps if not one.shape.is_outer for line in self._plain_map(one)]
         outer = [line for one in self._outer for line in self._outer_map(one)]
         known = [
-            line for one in self._declared_outer if one.inner is not None for line in self._template(one, one.inner)
+            line
+            for definition in self._declared_outer
+            if definition.inner is not None
+            for line in self._template(definition, definition.inner)
         ]
-        templates = known + [line for one in self._declared_outer if one.inner is None for line in self._question(one)]
+        templates = known + [
+            line
+            for definition in self._declared_outer
+            if definition.inner is None
+            for line in self._question(definition)
+        ]
         yield f"# Generated from {format_value(self._file)}."
         yield "# Please answer the questions; everything else comes from the object."
         yield "version: 1"
@@ -80,70 +88,71 @@ class _Skeleton:
 
     # --- maps -----------------------------------------------------------------------------------------------------
 
-    def _plain_map(self, one: MapDef) -> Iterator[str]:
-        if one.shape.map_type is MapType.PROG_ARRAY:
-            yield from self._prog_array(one)
-        elif one.shape.map_type in _UNLISTED:
-            name = format_value(one.name)
-            yield f"  # {name}: {_shape(one.shape)}; loaded and pinned; a spec cannot list its contents"
-        elif not is_declarable(one.name):
-            yield f"  # {format_value(one.name)}: {_shape(one.shape)}; the spec cannot declare this name"
+    def _plain_map(self, definition: MapDef) -> Iterator[str]:
+        if definition.shape.map_type is MapType.PROG_ARRAY:
+            yield from self._prog_array(definition)
+        elif definition.shape.map_type in _UNLISTED:
+            name = format_value(definition.name)
+            yield f"  # {name}: {_shape(definition.shape)}; loaded and pinned; a spec cannot list its contents"
+        elif not is_declarable(definition.name):
+            yield f"  # {format_value(definition.name)}: {_shape(definition.shape)}; the spec cannot declare this name"
         else:
-            yield f"  {one.name}:  # {_shape(one.shape)}, {_room(one, 'entries')}{_pinned(one)}"
+            shape = _shape(definition.shape)
+            yield f"  {definition.name}:  # {shape}, {_room(definition, 'entries')}{_pinned(definition)}"
             yield f"    object: {format_value(self._name)}"
-            yield from self._fields(one, "    ", value=True)
+            yield from self._fields(definition, "    ", value=True)
             yield "    # entries: {KEY: VALUE}  # with `entries`, all other entries are deleted"
 
-    def _prog_array(self, one: MapDef) -> Iterator[str]:
-        filled = ", ".join(f"{slot}: {name}" for slot, name in sorted(one.presets.items()))
+    def _prog_array(self, definition: MapDef) -> Iterator[str]:
+        filled = ", ".join(f"{slot}: {name}" for slot, name in sorted(definition.presets.items()))
         preset = f"; the object fills {{{filled}}}" if filled else ""
-        yield f"  # {format_value(one.name)}:  # prog_array, {_room(one, 'programs')}{preset}"
+        yield f"  # {format_value(definition.name)}:  # prog_array, {_room(definition, 'programs')}{preset}"
         yield f"  #   object: {format_value(self._name)}"
         yield "  #   entries: {0: PROGRAM}  # slots that are not listed keep what the object puts there"
 
-    def _outer_map(self, one: MapDef) -> Iterator[str]:
-        kind = one.shape.map_type.word
-        if not is_declarable(one.name):
-            yield f"  # {format_value(one.name)}: {kind}; the spec cannot declare this name"
+    def _outer_map(self, definition: MapDef) -> Iterator[str]:
+        kind = definition.shape.map_type.word
+        if not is_declarable(definition.name):
+            yield f"  # {format_value(definition.name)}: {kind}; the spec cannot declare this name"
             return
-        yield f"  {one.name}:  # {kind}, {_room(one, 'inner maps')}{_pinned(one)}"
+        yield f"  {definition.name}:  # {kind}, {_room(definition, 'inner maps')}{_pinned(definition)}"
         yield f"    object: {format_value(self._name)}"
-        yield from self._fields(one, "    ", value=False)
-        yield f"    inner: {one.name}_inner"
-        if one.presets:
-            slots = ", ".join(str(slot) for slot in sorted(one.presets))
+        yield from self._fields(definition, "    ", value=False)
+        yield f"    inner: {definition.name}_inner"
+        if definition.presets:
+            slots = ", ".join(str(slot) for slot in sorted(definition.presets))
             yield f"    # the object fills slots {slots}"
         yield "    # inner_maps:  # one for each outer key"
         yield "    #   1: {entries: {KEY: VALUE}}"
 
-    def _fields(self, one: MapDef, indent: str, *, value: bool) -> Iterator[str]:
+    def _fields(self, definition: MapDef, indent: str, *, value: bool) -> Iterator[str]:
         """Types that the spec must have: those that are not in BTF, and structs, whose members can need a type."""
-        fields = [("key", one.btf_key_type_id, one.shape.key_size)]
+        fields = [("key", definition.btf_key_type_id, definition.shape.key_size)]
         if value:
-            fields.append(("value", one.btf_value_type_id, one.shape.value_size))
+            fields.append(("value", definition.btf_value_type_id, definition.shape.value_size))
         for field, id_, size in fields:
-            if field == "key" and one.shape.map_type is MapType.LPM_TRIE:
+            if field == "key" and definition.shape.map_type is MapType.LPM_TRIE:
                 text, note = self._types.lpm(id_, size)
                 yield f"{indent}{field}: {text}{note}"
                 continue
-            text, note = self._types.text(id_, size, is_index=field == "key" and one.shape.is_array)
+            text, note = self._types.text(id_, size, is_index=field == "key" and definition.shape.is_array)
             if id_ and text not in self._types.declared and not note:
                 yield f"{indent}# {field}: {text}  # from the object's BTF"
                 continue
             yield f"{indent}{field}: {text}{note}"
 
-    def _question(self, one: MapDef) -> Iterator[str]:
+    def _question(self, definition: MapDef) -> Iterator[str]:
         """The template of an outer map that the object does not declare."""
-        yield f"  # What is the template of `{one.name}`? The object leaves it to its loader. Write the type, key,"
-        yield "  # value and flags that the programs expect."
+        yield f"  # What is the template of `{definition.name}`? The object leaves it to its loader. Write the type,"
+        yield "  # key, value and flags that the programs expect."
         unused = ", ".join(self._types.candidates())
         if unused:
             yield f"  # Structs of this object that no map uses: {unused}."
-        yield f"  {one.name}_inner:"
+        yield f"  {definition.name}_inner:"
         yield from (f"    {field}" for field in ("type: hash", "key: u32", "value: u32", "max_entries: 1024"))
 
-    def _template(self, one: MapDef, inner: MapDef) -> Iterator[str]:
-        yield f"  {one.name}_inner:  # from the object"
+    def _template(self, definition: MapDef, inner: MapDef) -> Iterator[str]:
+        yield f"  {definition.name}_inner:  # from the object"
         yield f"    type: {inner.shape.map_type.word}"
         kind = inner.shape.map_type
         if kind is MapType.LPM_TRIE:
@@ -165,12 +174,12 @@ class _Skeleton:
             yield "    contents: ignore  # the entries cannot be listed, or are evicted"
 
 
-def _room(one: MapDef, what: str) -> str:
-    return f"room for {one.shape.max_entries:,} {what}" if one.shape.max_entries else "no size"
+def _room(definition: MapDef, what: str) -> str:
+    return f"room for {definition.shape.max_entries:,} {what}" if definition.shape.max_entries else "no size"
 
 
-def _pinned(one: MapDef) -> str:
-    return "; other loaders share it by name (LIBBPF_PIN_BY_NAME)" if one.is_pinned_by_name else ""
+def _pinned(definition: MapDef) -> str:
+    return "; other loaders share it by name (LIBBPF_PIN_BY_NAME)" if definition.is_pinned_by_name else ""
 
 
 def _shape(shape: MapShape) -> str:

@@ -49,23 +49,23 @@ def object_lines(info: ObjectInfo, types: ObjectTypes, name: str, file: str) -> 
     if info.programs:
         yield "    programs:"
     taken = {one.name for one in info.maps.values()}
-    for one in info.programs.values():
-        pin = _pin(one.name, taken)
+    for definition in info.programs.values():
+        pin = _pin(definition.name, taken)
         taken.add(pin)
-        yield from _program(one, pin)
+        yield from _program(definition, pin)
 
 
 def _variables(types: ObjectTypes, info: ObjectInfo) -> Iterator[str]:
-    found = [
+    variables = [
         (name, section, kind)
-        for one in info.maps.values()
-        if one.internal
-        for name, section, kind in types.variables(one.btf_value_type_id)
+        for definition in info.maps.values()
+        if definition.internal
+        for name, section, kind in types.variables(definition.btf_value_type_id)
         if _IDENTIFIER.fullmatch(name)
     ]
-    if found:
+    if variables:
         yield "    # variables:  # set before load; those of .rodata are constants of the programs"
-    for name, section, kind in found:
+    for name, section, kind in variables:
         short = kind if len(kind) <= _WIDTH else kind[: _WIDTH - 3] + "..."
         yield f"    #   {name}: VALUE  # {short}, {format_value(section)}"
 
@@ -73,11 +73,11 @@ def _variables(types: ObjectTypes, info: ObjectInfo) -> Iterator[str]:
 def _settings(info: ObjectInfo) -> Iterator[str]:
     """Settings without which the object cannot be loaded."""
     lines: list[str] = []
-    for name, one in sorted(info.maps.items()):
-        shape = one.shape
-        if one.internal:
+    for name, definition in sorted(info.maps.items()):
+        shape = definition.shape
+        if definition.internal:
             continue
-        if shape.is_outer and one.inner is None and not is_declarable(name):
+        if shape.is_outer and definition.inner is None and not is_declarable(name):
             lines.append(f"      {format_value(name)}: {{autocreate: false}}  # the spec cannot declare this name")
         elif not shape.max_entries and shape.map_type not in _SIZELESS:
             size = 262144 if shape.map_type in BARE_TYPES else 1024
@@ -97,44 +97,44 @@ def _pin(name: str, taken: set[str]) -> str:
     return pin
 
 
-def _program(one: ProgramDef, pin: str) -> Iterator[str]:
-    yield f"      {format_value(one.name)}:  # section {format_value(one.section)}"
-    guess = None if one.type else _GUESSES.get(re.split("[/_.]", one.section)[0])
+def _program(definition: ProgramDef, pin: str) -> Iterator[str]:
+    yield f"      {format_value(definition.name)}:  # section {format_value(definition.section)}"
+    guess = None if definition.type else _GUESSES.get(re.split("[/_.]", definition.section)[0])
     if guess is not None:
         kind = PROGRAM_TYPES[guess]
-        one = replace(one, type=kind.type, attach_type=kind.attach_type)
-    if not one.type:
+        definition = replace(definition, type=kind.type, attach_type=kind.attach_type)
+    if not definition.type:
         yield "        load: false  # the section does not say the type: write `type:` and remove this line"
         return
-    if one.type == _EXTENSION:
+    if definition.type == _EXTENSION:
         yield "        load: false  # it extends another program, which the spec cannot name"
         return
-    has_target = "/" in one.section
-    if one.type in WITH_BTF_TARGET and not has_target:
+    has_target = "/" in definition.section
+    if definition.type in WITH_BTF_TARGET and not has_target:
         yield "        load: false  # which function of the kernel? write `target:` and remove this line"
         return
     yield f"        pin: {format_value(pin)}"
     if guess is not None:
         yield f"        type: {guess}  # by its name: libbpf does not know this section"
-    yield from (f"        # {line}" for line in _attach(one, has_target))
+    yield from (f"        # {line}" for line in _attach(definition, has_target))
 
 
-def _attach(one: ProgramDef, has_target: bool) -> Iterator[str]:
+def _attach(definition: ProgramDef, has_target: bool) -> Iterator[str]:
     """Comments with the `attach:` that fits a program."""
-    if one.type == _XDP and one.attach_type in _IN_MAPS:
+    if definition.type == _XDP and definition.attach_type in _IN_MAPS:
         yield "an entry of a devmap or cpumap runs it"
-    elif one.type == _XDP:
+    elif definition.type == _XDP:
         yield f"attach: {{xdp: {{{_INTERFACE}, mode: native, if_missing: fail}}}}"
-    elif one.type == _CLASSIFIER:
-        direction = "egress" if "egress" in f"{one.section} {one.name}" else "ingress"
+    elif definition.type == _CLASSIFIER:
+        direction = "egress" if "egress" in f"{definition.section} {definition.name}" else "ingress"
         yield f"attach: {{tcx: {{{_INTERFACE}, direction: {direction}}}}}"
-    elif one.type in _CGROUP:
+    elif definition.type in _CGROUP:
         yield "attach: {cgroup: {path: system.slice}}  # below the mount of cgroup v2"
-    elif one.type in _NETNS:
+    elif definition.type in _NETNS:
         yield "attach: {netns: {path: /run/netns/NAME}}"
-    elif not unsupported(one.section):
+    elif not unsupported(definition.section):
         yield "attach: auto"
-    elif not has_target and not (unsupported(f"{one.section}/a") and unsupported(f"{one.section}/a/b")):
+    elif not has_target and not (unsupported(f"{definition.section}/a") and unsupported(f"{definition.section}/a/b")):
         yield "target: NAME"
         yield "attach: auto"
     else:

@@ -43,7 +43,7 @@ class ObjectTypes:
         """Structs that a map without a declaration can have, as C writes them."""
         if self._btf is None:
             return []
-        found = [
+        names = [
             name
             for name in self._btf.names()
             if name.startswith("struct ")
@@ -51,22 +51,22 @@ class ObjectTypes:
             and name.removeprefix("struct ") not in STRUCTS
             and self._builder(Problems()).build(BtfType(name, "", (), _NOWHERE)) is not None
         ]
-        return found[:_CANDIDATES]
+        return names[:_CANDIDATES]
 
     def variables(self, section: int) -> Iterator[tuple[str, str, str]]:
         """Name, section and type of each variable of a data section that a loader can set."""
         if self._btf is None or not (name := section_name(self._btf, section)):
             return
-        for one in variables(self._btf, section):
-            kind = self._builder(Problems()).from_btf_id(one.type, _NOWHERE)
+        for variable in variables(self._btf, section):
+            kind = self._builder(Problems()).from_btf_id(variable.type, _NOWHERE)
             if kind is not None:
-                yield one.name, name, kind.describe()
+                yield variable.name, name, kind.describe()
 
     def text(self, id_: int, size: int, *, is_index: bool = False) -> tuple[str, str]:
         """A type as the spec writes it, and a comment if it is a guess."""
-        found = self._written(id_) if id_ else None
-        if found is not None:
-            return found, ""
+        written = self._written(id_) if id_ else None
+        if written is not None:
+            return written, ""
         if is_index:
             return "u32", ""
         if size <= 0:
@@ -150,8 +150,8 @@ class ObjectTypes:
         behind = self._btf[self._btf.resolve(id_)]
         if not isinstance(behind, BtfComposite):
             return
-        told, meant = self._members(behind)
-        yield f"    # {{{', '.join(told)}}}"
+        members, meant = self._members(behind)
+        yield f"    # {{{', '.join(members)}}}"
         if meant:
             yield "    # What do these members mean? BTF has only their sizes and byte orders."
             yield f"    # as: {{{', '.join(meant)}}}"
@@ -159,14 +159,14 @@ class ObjectTypes:
     def _members(self, node: BtfComposite) -> tuple[list[str], list[str]]:
         """Members from BTF, and what some of them can mean."""
         assert self._btf is not None
-        told, meant = [], []
+        members, meant = [], []
         for member in node.members:
             alias = self._btf[member.type]
             size = self._btf.size_of(member.type)
             c_type = alias.name if isinstance(alias, BtfAlias | BtfInt | BtfComposite | BtfEnum) else ""
             fixed = FIXED_ORDER.get(c_type)
             word = member.name.lower()
-            told.append(f"{member.name}: {fixed[0] if fixed else c_type or f'{size} bytes'}")
+            members.append(f"{member.name}: {fixed[0] if fixed else c_type or f'{size} bytes'}")
             if c_type == "__be32":
                 meant.append(f"{member.name}: ipv4")
             elif c_type == "in6_addr":
@@ -175,4 +175,4 @@ class ObjectTypes:
                 meant.append(f"{member.name}: mac")
             elif size == 4 and "ifindex" in word:
                 meant.append(f"{member.name}: ifindex")
-        return told, meant
+        return members, meant

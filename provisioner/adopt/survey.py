@@ -40,15 +40,15 @@ def survey(pins: Iterable[Path], ids: Iterable[int], names: Iterable[str], host:
     for number in ids:
         wanted.setdefault(number, "")
     for name in names:
-        found = _by_name(name)
-        outer = [one for one in found if one.shape.is_outer]
-        chosen = outer if len(outer) == 1 else found
+        candidates = _by_name(name)
+        outer = [one for one in candidates if one.shape.is_outer]
+        chosen = outer if len(outer) == 1 else candidates
         if len(chosen) == 1:
             wanted.setdefault(int(chosen[0].id), "")
             continue
-        several = ", ".join(f"{one.id} ({one.shape.map_type.word})" for one in found)
-        if found:
-            what = f"{len(found)} maps have this name: ids {several}"
+        several = ", ".join(f"{one.id} ({one.shape.map_type.word})" for one in candidates)
+        if candidates:
+            what = f"{len(candidates)} maps have this name: ids {several}"
             problems.add(what, hint="select one with `--id`", address=name, id="ambiguous-map-name")
         else:
             problems.add("no map has this name", hint="`bpftool map` lists all maps", address=name, id="no-such-map")
@@ -78,30 +78,30 @@ def _missing_maps(problems: Problems, who: str) -> Iterator[None]:
 
 def _by_name(name: str) -> list[MapInfo]:
     """All maps of a name, as the kernel cuts it. An outer map and its inner maps often have the same name."""
-    found = []
+    infos = []
     for number in maps.map_ids():
         try:
             with maps.open_id(number) as fd:
                 info = maps.info(fd)
             if info.name == object_name(name):
-                found.append(info)
+                infos.append(info)
         except KernelError as error:
             if error.errno != errno.ENOENT:
                 raise
-    return found
+    return infos
 
 
 def _pins_of(ids: set[int]) -> dict[int, str]:
     """The first pin of each map on any mounted bpffs."""
-    found: dict[int, str] = {}
+    pins: dict[int, str] = {}
     for path in bpffs.walk_pins():
         try:
             with bpffs.open_any(path) as fd:
                 if isinstance(fd, MapFd) and (number := int(maps.info(fd).id)) in ids:
-                    found.setdefault(number, str(path))
+                    pins.setdefault(number, str(path))
         except KernelError:  # an iterator, or a pin that cannot be opened: it cannot be adopted
             continue
-    return found
+    return pins
 
 
 class _Reader:
