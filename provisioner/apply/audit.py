@@ -89,10 +89,10 @@ def _send(path: str, datagram: str) -> bool:
 def _fields(entry: AuditRecord, who: Mapping[str, str]) -> dict[str, str]:
     counts = {}
     for kind in Summary.__struct_fields__:
-        found = getattr(entry.summary, kind)
-        for change in found.__struct_fields__:
-            if change != "unchanged" and getattr(found, change):
-                counts[f"{kind}_{change}"] = str(getattr(found, change))
+        by_change = getattr(entry.summary, kind)
+        for change in by_change.__struct_fields__:
+            if change != "unchanged" and getattr(by_change, change):
+                counts[f"{kind}_{change}"] = str(getattr(by_change, change))
     return {
         "project": entry.project,
         "pin_root": entry.pin_root,
@@ -106,15 +106,15 @@ def _fields(entry: AuditRecord, who: Mapping[str, str]) -> dict[str, str]:
 
 def _who() -> dict[str, str]:
     """The user of this process, and who logged in to become that user, as far as anything tells."""
-    found = {"uid": str(os.getuid())}
+    user = {"uid": str(os.getuid())}
     with suppress(KeyError):  # a user of a namespace, or of a container without a passwd
-        found["user"] = pwd.getpwuid(os.getuid()).pw_name
+        user["user"] = pwd.getpwuid(os.getuid()).pw_name
     try:
         loginuid = int(Path("/proc/self/loginuid").read_text(encoding="ascii"))
     except (OSError, ValueError):  # a kernel without audit
         loginuid = _UNSET
     if loginuid != _UNSET:
-        found["loginuid"] = str(loginuid)
+        user["loginuid"] = str(loginuid)
     if os.environ.get("SUDO_USER"):
-        found["sudo_user"] = os.environ["SUDO_USER"]
-    return found
+        user["sudo_user"] = os.environ["SUDO_USER"]
+    return user

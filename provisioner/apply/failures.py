@@ -24,17 +24,17 @@ def problems(error: BaseException) -> tuple[Problem, ...]:
             return (BugError.of(error).problems[0],)
 
 
-def as_error(error: BaseException, found: tuple[Problem, ...]) -> ProvisionerError:
+def as_error(error: BaseException, problems: tuple[Problem, ...]) -> ProvisionerError:
     """The error of an apply that changed nothing, with the problems in `found`."""
     match error:
         case ProvisionerError():
             return error
         case KeyboardInterrupt():
-            return InterruptError(*found)
+            return InterruptError(*problems)
         case OSError() | MemoryError():
-            return HostError(*found)
+            return HostError(*problems)
         case _:
-            return BugError(*found)
+            return BugError(*problems)
 
 
 def release(error: BaseException | None) -> None:

@@ -28,8 +28,8 @@ def planned(plan: Plan, pin: str) -> Thing | None:
     seen, declared = plan.observed, plan.desired.maps.get(pin)
     if declared is not None and declared.adopted is not None:
         return None
-    if (one := seen.maps.get(pin) or seen.object_maps.get(pin)) is not None:
-        return MapFd, one.id
+    if (live := seen.maps.get(pin) or seen.object_maps.get(pin)) is not None:
+        return MapFd, live.id
     if pin in seen.programs:
         return ProgramFd, seen.programs[pin].id
     return (LinkFd, seen.links[pin].id) if pin in seen.links else None
@@ -68,42 +68,42 @@ def open_same(path: Path, kind: type[OwnedFd], number: int, address: str) -> Own
             raise
         raise _refused((kind, number), None, address) from error
     try:
-        found = thing(fd)
-        if isinstance(fd, kind) and found[1] == number:
+        pinned = thing(fd)
+        if isinstance(fd, kind) and pinned[1] == number:
             return fd
     except BaseException:
         fd.close()
         raise
     fd.close()
-    raise _refused((kind, number), found, address)
+    raise _refused((kind, number), pinned, address)
 
 
 def require(path: Path, expected: Thing, address: str) -> None:
     """Raise RefusedError where something else is pinned there, or nothing."""
-    found = at(path)
-    if found != expected:
-        raise _refused(expected, found, address)
+    pinned = at(path)
+    if pinned != expected:
+        raise _refused(expected, pinned, address)
 
 
 def leave_to_others(path: Path, ours: tuple[Thing | None, ...], address: str) -> None:
     """Raise RefusedError where something is pinned that is none of `ours`: a rollback does not touch it."""
-    found = at(path)
-    if found is not None and found not in ours:
+    pinned = at(path)
+    if pinned is not None and pinned not in ours:
         raise RefusedError(
             Problem(
-                f"another process pinned {_words(found)} here during the apply; it is kept",
+                f"another process pinned {_words(pinned)} here during the apply; it is kept",
                 address=address,
                 id="changed-meanwhile",
             )
         )
 
 
-def _refused(expected: Thing, found: Thing | None, address: str) -> RefusedError:
-    now = f"found {_words(found)}" if found is not None else "it was removed"
+def _refused(expected: Thing, pinned: Thing | None, address: str) -> RefusedError:
+    now = f"found {_words(pinned)}" if pinned is not None else "it was removed"
     what = f"pin changed since it was planned: expected {_words(expected)}, {now}"
     return RefusedError(Problem(what, hint=_HINT, address=address, id="changed-since-plan"))
 
 
-def _words(one: Thing) -> str:
-    kind, number = one
+def _words(thing: Thing) -> str:
+    kind, number = thing
     return f"{_WORDS[kind]} {number}" if kind in _WORDS else "an object of another kind"

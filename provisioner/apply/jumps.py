@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def written(tx: Transaction, one: DesiredMap, values: Bytes) -> Iterator[Bytes]:
+def written(tx: Transaction, desired: DesiredMap, values: Bytes) -> Iterator[Bytes]:
     """The values of a map as the system call takes them: for a prog_array, fds that are open meanwhile."""
-    value = one.value
+    value = desired.value
     if not isinstance(value, ProgramRef):
         yield values
         return
@@ -30,8 +30,8 @@ def written(tx: Transaction, one: DesiredMap, values: Bytes) -> Iterator[Bytes]:
         numbers = np.ascontiguousarray(values).view(np.uint32).ravel()
         for number in np.unique(numbers).tolist():
             fds[number] = opened.enter_context(_program(tx, value, number)).number
-        found = np.array([fds[number] for number in numbers.tolist()], np.uint32)
-        yield found.view(np.uint8).reshape(-1, 4)
+        translated = np.array([fds[number] for number in numbers.tolist()], np.uint32)
+        yield translated.view(np.uint8).reshape(-1, 4)
 
 
 def _program(tx: Transaction, value: ProgramRef, number: int) -> ProgramFd:

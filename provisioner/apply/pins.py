@@ -39,12 +39,12 @@ def _remove_empty(folder: Path) -> None:
 def record(tx: Transaction, step: RecordMeta) -> None:
     """Record that all is done, the ids of the pinned maps, and which of them the programs were loaded with."""
     used = dict(step.meta.used_maps) if tx.plan.targets else {}
-    for one in (change.desired for change in tx.plan.objects.values()):
+    for desired in (change.desired for change in tx.plan.objects.values()):
         pinned: set[int] = set()
-        for name in one.maps:
+        for name in desired.maps:
             with maps.open_pin(tx.path(name)) as fd:
                 pinned.add(maps.info(fd).id)
-        for program in one.programs:
+        for program in desired.programs:
             with links.open_program_pin(tx.path(program.pin)) as running:
                 used[program.pin] = tuple(sorted(pinned.intersection(links.program_info(running).map_ids)))
     ids = dict(step.meta.maps) if tx.plan.targets else {}

@@ -24,26 +24,26 @@ from provisioner.planning.steps import Attach, CommitObject, Detach, LoadObject
 
 def load(tx: Transaction, step: LoadObject) -> None:
     """Load an object and pin what is new of it; the maps that are carried over are those that live."""
-    one = tx.plan.desired.objects[step.object]
+    desired = tx.plan.desired.objects[step.object]
     with ExitStack() as opened:
         reuse = {name: opened.enter_context(_carried(tx, name)) for name in step.carried}
         loaded = opened.enter_context(
             objects.load(
-                Path(one.file),
-                digest=one.digest,
-                inner_templates={name: shape for name, shape in one.templates.items() if name in step.fresh},
-                template_btf=_template_btf(tx, one, step),
+                Path(desired.file),
+                digest=desired.digest,
+                inner_templates={name: shape for name, shape in desired.templates.items() if name in step.fresh},
+                template_btf=_template_btf(tx, desired, step),
                 reuse=reuse,
-                settings=one.settings,
-                variables=_variables(one),
-                programs={program.name: program.settings for program in one.programs},
-                only_programs=[*(program.name for program in one.programs), *one.helpers],
-                name=one.name,
+                settings=desired.settings,
+                variables=_variables(desired),
+                programs={program.name: program.settings for program in desired.programs},
+                only_programs=[*(program.name for program in desired.programs), *desired.helpers],
+                name=desired.name,
             )
         )
         for name in step.fresh:
-            pin_new(tx, loaded.maps[one.made_at_load.get(name, name)], name)
-        for program in one.programs:
+            pin_new(tx, loaded.maps[desired.made_at_load.get(name, name)], name)
+        for program in desired.programs:
             pin_new(tx, loaded.programs[program.name], program.pin)
     tx.fresh |= set(step.fresh)
 
@@ -52,23 +52,25 @@ def _carried(tx: Transaction, name: str) -> MapFd:
     return identity.open_same(tx.path(name), MapFd, tx.plan.observed.object_maps[name].id, name)
 
 
-def _variables(one: DesiredObject) -> Written:
+def _variables(desired: DesiredObject) -> Written:
     """The bytes of all variables that the spec sets, by the name of their section's map."""
-    return {each.map: tuple((variable.offset, variable.data) for variable in each.variables) for each in one.variables}
+    return {
+        each.map: tuple((variable.offset, variable.data) for variable in each.variables) for each in desired.variables
+    }
 
 
-def _template_btf(tx: Transaction, one: DesiredObject, step: LoadObject) -> dict[str, objects.EmittedBtf]:
+def _template_btf(tx: Transaction, desired_map: DesiredObject, step: LoadObject) -> dict[str, objects.EmittedBtf]:
     """BTF for the dummy inner maps in whose values the kernel must find fields of its own: by it, it finds them."""
     desired = tx.plan.desired
-    found = (desired.maps[name] for name in step.fresh if name in one.templates)
-    return {each.name: btf_of(each.key, each.value, desired.host.byteorder) for each in found if each.value.specials}
+    maps = (desired.maps[name] for name in step.fresh if name in desired_map.templates)
+    return {each.name: btf_of(each.key, each.value, desired.host.byteorder) for each in maps if each.value.specials}
 
 
 def commit(tx: Transaction, step: CommitObject) -> None:
     """Put the new generation's pins in the place of the old ones."""
-    one = tx.plan.desired.objects[step.object]
+    desired = tx.plan.desired.objects[step.object]
     live = {*tx.plan.observed.object_maps, *tx.plan.observed.programs}
-    for name in (*one.maps, *(program.pin for program in one.programs)):
+    for name in (*desired.maps, *(program.pin for program in desired.programs)):
         if tx.new_path(name).exists():
             put_in_place(tx, name, over=name in live)
             tx.fresh.discard(name)

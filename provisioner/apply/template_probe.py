@@ -53,8 +53,8 @@ def probe(plan: Plan) -> ObservedState:
     Raises KernelError where this kernel makes no such inner map, or the outer map cannot be written at all.
     """
     asked = {step.map for step in plan.steps if isinstance(step, PublishSlots) and not step.fresh}
-    found = {name: _probe(plan.desired, plan.maps[name]) for name in sorted(asked)}
-    live = {name: replace(one, probed=found.get(name)) for name, one in plan.observed.maps.items()}
+    results = {name: _probe(plan.desired, plan.maps[name]) for name in sorted(asked)}
+    live = {name: replace(live_map, probed=results.get(name)) for name, live_map in plan.observed.maps.items()}
     return replace(plan.observed, maps=live)
 
 
@@ -68,16 +68,16 @@ def why_refused(outer: MapFd, candidate: MapFd) -> str:
 
 
 def _probe(desired: DesiredState, change: MapChange) -> Probed:
-    one = change.desired
+    desired_map = change.desired
     with (
-        maps.open_pin(Path(map_path(desired, one))) as outer,
-        Stager(one, desired.host, InnerPins()) as stager,
+        maps.open_pin(Path(map_path(desired, desired_map))) as outer,
+        Stager(desired_map, desired.host, InnerPins()) as stager,
         _Asked(outer) as asked,
-        stager.create(_candidate_capacity(one.entry_shape)) as candidate,
+        stager.create(_candidate_capacity(desired_map.entry_shape)) as candidate,
     ):
         fits = asked.takes(candidate)
         if fits is False and stager.forget_btf():
-            with stager.create(_candidate_capacity(one.entry_shape)) as plain:
+            with stager.create(_candidate_capacity(desired_map.entry_shape)) as plain:
                 fits = asked.takes(plain)
         return Probed(True) if fits else _told(asked, candidate, fits)
 

@@ -172,9 +172,9 @@ class Transaction:
         def live(name: str) -> list[int]:
             if everything:
                 return []
-            one = desired.maps.get(name)
+            desired_map = desired.maps.get(name)
             try:
-                seen = source.map(map_path(desired, one) if one is not None else self.path(name))
+                seen = source.map(map_path(desired, desired_map) if desired_map is not None else self.path(name))
             except ProvisionerError as error:  # all stay; of a pin of another kind the next run tells
                 if isinstance(error, KernelError):
                     problems.extend(replace(one, address=f"{INNER_PINS}/{name}") for one in error.problems)

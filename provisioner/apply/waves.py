@@ -312,9 +312,9 @@ def planned_ids(change: MapChange, rows: Index) -> NDArray[np.uint32]:
     if change.observed is None:
         return np.zeros(len(rows), np.uint32)
     observed = change.slots.observed[rows]
-    found = np.zeros(len(rows), np.uint32)
-    found[observed >= 0] = change.observed.slots.inner_ids[observed[observed >= 0]]
-    return found
+    ids = np.zeros(len(rows), np.uint32)
+    ids[observed >= 0] = change.observed.slots.inner_ids[observed[observed >= 0]]
+    return ids
 
 
 def live_ids(outer: MapFd, change: MapChange, rows: Index) -> NDArray[np.uint32]:
