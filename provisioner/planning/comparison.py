@@ -45,11 +45,15 @@ def compare(
         wanted, objects, whole = limited.maps, limited.objects, limited.whole
     shared = held_twice(observed.maps.values())
 
-    def diff(one: DesiredMap) -> MapChange:
-        live = observed.maps.get(one.name)
-        compares = live is not None and is_compared(one, live, observed.meta)
-        blocks = live_maps.blocks(one, live, slots_to_read(one, live)) if live is not None and compares else ()
-        change = look(diff_map(one, live, blocks, observed.meta, shared), live_maps)
+    def diff(desired_map: DesiredMap) -> MapChange:
+        live = observed.maps.get(desired_map.name)
+        compares = live is not None and is_compared(desired_map, live, observed.meta)
+        blocks = (
+            live_maps.blocks(desired_map, live, slots_to_read(desired_map, live))
+            if live is not None and compares
+            else ()
+        )
+        change = look(diff_map(desired_map, live, blocks, observed.meta, shared), live_maps)
         return change if recreate is None else with_requested(change, recreate)
 
     arrays, objects = jumps.compared(desired, observed, wanted.values(), objects, diff)

@@ -103,8 +103,8 @@ def diff_map(
         return created(desired, observed, why)
     slots = _pair_up(desired, observed)
     position = _positions(slots.observed, len(observed.slots.inner_ids))
-    found = [_diff_block(desired, block, slots, position) for block in blocks]
-    entries = _join(found, desired)
+    compared = [_diff_block(desired, block, slots, position) for block in blocks]
+    entries = _join(compared, desired)
     _decide(desired, observed, slots, shared)
     if resized:
         return MapChange(desired.name, Action.REPLACE, why, desired, observed, slots, entries, resized=True)
@@ -211,19 +211,19 @@ def _diff_block(desired: DesiredMap, block: ObservedBlock, slots: SlotChanges, p
     left_slot, right_slot = np.repeat(local, counts), np.repeat(local, live.counts)
     live_rows = entry_table.slices(live.starts, live.counts)
     keys, values = live.keys.take(live_rows, axis=0), live.values.take(live_rows, axis=0)
-    found = entry_table.match(left_slot, desired.entries.keys.take(rows, axis=0), right_slot, keys)
+    matched = entry_table.match(left_slot, desired.entries.keys.take(rows, axis=0), right_slot, keys)
     both = entry_table.differ(
-        desired.entries.values.take(rows[found.both_left], axis=0), values.take(found.both_right, axis=0)
+        desired.entries.values.take(rows[matched.both_left], axis=0), values.take(matched.both_right, axis=0)
     )
-    inserted = found.left_only
+    inserted = matched.left_only
     if desired.entry_shape.is_array:
         # An array's element exists unwritten, as zero: to declare it so changes nothing.
         inserted = inserted[entry_table.differ(*_against_zero(desired.entries.values.take(rows[inserted], axis=0)))]
-    extra = found.right_only
+    extra = matched.right_only
     deletable = _deletable(desired, wanted[right_slot[extra]])
     deletable &= entry_table.within(keys[extra], desired.key.number_order, desired.owned)
     gone, stays = extra[deletable], extra[~deletable]
-    changed_left, changed_right = found.both_left[both], found.both_right[both]
+    changed_left, changed_right = matched.both_left[both], matched.both_right[both]
 
     def count(of: Index) -> Index:
         return np.bincount(of, minlength=len(at)).astype(np.int64)
@@ -231,7 +231,7 @@ def _diff_block(desired: DesiredMap, block: ObservedBlock, slots: SlotChanges, p
     slots.inserts[at] = count(left_slot[inserted])
     slots.updates[at] = count(left_slot[changed_left])
     slots.deletes[at] = count(right_slot[gone])
-    slots.unchanged[at] = count(left_slot[found.both_left]) - slots.updates[at]
+    slots.unchanged[at] = count(left_slot[matched.both_left]) - slots.updates[at]
     slots.others[at] = _room_of(desired, right_slot[stays], keys[stays], len(at))
     kept = wanted[right_slot[gone]] >= 0
     gone = gone[kept]

@@ -27,7 +27,10 @@ def attachments_deferred(desired: DesiredState) -> DesiredState:
             return program
         return replace(program, attach=replace(program.attach, if_missing=IfMissing.DEFER))
 
-    objects = {name: replace(one, programs=tuple(map(deferred, one.programs))) for name, one in desired.objects.items()}
+    objects = {
+        name: replace(object_, programs=tuple(map(deferred, object_.programs)))
+        for name, object_ in desired.objects.items()
+    }
     return replace(desired, objects=objects)
 
 
@@ -53,19 +56,19 @@ def diff_links(
     False: then the host was not asked.
     """
     problems = Problems()
-    found: list[LinkChange] = []
+    changes: list[LinkChange] = []
     for name, change in objects.items():
         for program in change.desired.programs:
             if program.attach is not None:
-                found.append(_diff_link(name, program, change, observed, points_known, problems))
+                changes.append(_diff_link(name, program, change, observed, points_known, problems))
     problems.raise_if_any(HostError)
-    wanted = {change.pin for change in found}
-    found += [
+    wanted = {change.pin for change in changes}
+    changes += [
         LinkChange("", None, pin, Action.DELETE, "the spec does not name it", link.target, link)
         for pin, link in sorted(observed.links.items())
         if pin not in wanted
     ]
-    return tuple(found)
+    return tuple(changes)
 
 
 def _is_made_at_load(name: str, desired: DesiredObject) -> bool:

@@ -43,12 +43,12 @@ def compared(
             loads[load.name] = replace(load, action=Action.UPDATE, reason=f"slots of {name} differ")
 
 
-def _change(one: DesiredMap, live: Mapping[int, str], objects: Mapping[str, ObjectChange], diff: Diff) -> MapChange:
-    assert isinstance(one.value, ProgramRef)
-    value = one.value.bound(live)
-    entries = replace(one.entries, values=value.bind(one.entries.values))
-    change = diff(replace(one, value=value, entries=entries))
-    load = objects.get(one.object or "")
+def _change(desired: DesiredMap, live: Mapping[int, str], objects: Mapping[str, ObjectChange], diff: Diff) -> MapChange:
+    assert isinstance(desired.value, ProgramRef)
+    value = desired.value.bound(live)
+    entries = replace(desired.entries, values=value.bind(desired.entries.values))
+    change = diff(replace(desired, value=value, entries=entries))
+    load = objects.get(desired.object or "")
     if load is None or load.action is Action.UNCHANGED or change.action is Action.CREATE:
         return change
     return created(change.desired, change.observed, f"{load.name} is loaded again")
@@ -74,8 +74,8 @@ def _live_programs(
     }
 
 
-def _stays(one: DesiredObject, objects: Mapping[str, ObjectChange]) -> bool:
-    load = objects.get(one.name)
+def _stays(desired: DesiredObject, objects: Mapping[str, ObjectChange]) -> bool:
+    load = objects.get(desired.name)
     return load is None or load.action is Action.UNCHANGED
 
 
@@ -85,15 +85,15 @@ def dropped_slots(observed: ObservedState, objects: Iterable[ObjectChange], desi
         if load.action is not Action.UPDATE:
             continue
         for name, slots in observed.jump_slots.items():
-            one = desired.maps.get(name)
-            lost = sorted(slots - load.desired.presets.get(name, frozenset()) - _listed(one))
+            declared = desired.maps.get(name)
+            lost = sorted(slots - load.desired.presets.get(name, frozenset()) - _listed(declared))
             if name in load.desired.maps and lost:
                 numbers = ", ".join(map(str, lost[:5])) + (", ..." if len(lost) > 5 else "")
                 what = f"the new array does not have the programs that another loader put into slots {numbers}"
                 yield Hazard("jump-slots-dropped", Severity.DANGER, name, f"{what}: list them under `entries:`")
 
 
-def _listed(one: DesiredMap | None) -> frozenset[int]:
-    if one is None or not isinstance(one.value, ProgramRef):
+def _listed(desired: DesiredMap | None) -> frozenset[int]:
+    if desired is None or not isinstance(desired.value, ProgramRef):
         return frozenset()
-    return frozenset(int.from_bytes(key.tobytes(), one.value.byteorder) for key in one.entries.keys)
+    return frozenset(int.from_bytes(key.tobytes(), desired.value.byteorder) for key in desired.entries.keys)

@@ -154,19 +154,19 @@ def publishing_order(maps: Sequence[DesiredMap]) -> list[str]:
 
     The spec has no cycles.
     """
-    ranked = sorted(maps, key=lambda one: (one.outer is None, one.name))
+    ranked = sorted(maps, key=lambda map_: (map_.outer is None, map_.name))
     placed: dict[str, None] = {}
     known = {one.name: one for one in ranked}
 
-    def place(one: DesiredMap) -> None:
-        for name in sorted(one.after):
+    def place(map_: DesiredMap) -> None:
+        for name in sorted(map_.after):
             if name not in placed and name in known:
                 place(known[name])
-        placed[one.name] = None
+        placed[map_.name] = None
 
-    for one in ranked:
-        if one.name not in placed:
-            place(one)
+    for map_ in ranked:
+        if map_.name not in placed:
+            place(map_)
     return list(placed)
 
 
@@ -178,11 +178,11 @@ def wanted_meta(desired: DesiredState, observed: ObservedState, prune: bool = Fa
     meta = Meta(
         project=desired.project,
         objects={name: one.digest for name, one in sorted(desired.objects.items())},
-        templates={name: one.entry_shape for name, one in sorted(desired.maps.items()) if one.outer is not None},
+        templates={name: map_.entry_shape for name, map_ in sorted(desired.maps.items()) if map_.outer is not None},
         attachments={
             program.link_pin: attach.to_record(program.attach)
-            for one in desired.objects.values()
-            for program in one.programs
+            for object_ in desired.objects.values()
+            for program in object_.programs
             if program.attach is not None
         },
         used_maps=observed.meta.used_maps if observed.meta else {},
@@ -190,7 +190,9 @@ def wanted_meta(desired: DesiredState, observed: ObservedState, prune: bool = Fa
         pins=tuple(sorted(own_pins(desired) | (set() if prune else set(observed.own_pins)))),
         maps=observed.meta.maps if observed.meta else {},
         settings={
-            name: one.recorded_settings for name, one in sorted(desired.objects.items()) if one.recorded_settings
+            name: object_.recorded_settings
+            for name, object_ in sorted(desired.objects.items())
+            if object_.recorded_settings
         },
         types={
             name: recorded(one.outer.key if one.outer is not None else None, one.key, one.value)
@@ -214,8 +216,8 @@ def _is_recorded(meta: Meta, before: Meta | None, desired: DesiredState) -> bool
 def own_pins(desired: DesiredState) -> set[str]:
     """The names that the project pins in its root, links and the record apart."""
     names = {name for name, one in desired.maps.items() if one.adopted is None}
-    for one in desired.objects.values():
-        names |= {*one.maps, *(program.pin for program in one.programs)}
+    for object_ in desired.objects.values():
+        names |= {*object_.maps, *(program.pin for program in object_.programs)}
     return names
 
 
@@ -305,7 +307,7 @@ def _unpinned(change: MapChange, pinned: frozenset[int]) -> list[int]:
 def _strayed(desired: DesiredState, observed: ObservedState) -> tuple[str, ...]:
     """Pins and directories whose permissions differ from those of the spec."""
     return tuple(
-        path for path, found in observed.access.items() if not access_of(desired, observed.gid, path).allows(found)
+        path for path, live in observed.access.items() if not access_of(desired, observed.gid, path).allows(live)
     )
 
 
@@ -321,8 +323,8 @@ def _pin_wishes(desired: DesiredState, observed: ObservedState, steps: Iterable[
             case PinInnerMaps():
                 yield repr((step.map, step.slots.tolist()))
             case SetAccess():
-                found = [(pin, observed.access[pin]) for pin in step.pins]
-                yield repr((desired.pin_mode, observed.gid, found))
+                access = [(pin, observed.access[pin]) for pin in step.pins]
+                yield repr((desired.pin_mode, observed.gid, access))
             case _:
                 pass
 

@@ -111,11 +111,11 @@ def _of_step(plan: Plan, step: Step) -> Iterator[Need]:
             yield from _of_map(plan, step)
         case LoadObject():
             yield Need("CAP_BPF", step.object, "load programs")
-            one = plan.desired.objects[step.object]
-            for kind in _kinds(one.programs):
+            desired = plan.desired.objects[step.object]
+            for kind in _kinds(desired.programs):
                 yield Need(kind.capability, step.object, f"load {kind.word} programs")
             for name in step.fresh:
-                yield from _network(name, one.maps[name], one.templates.get(name))
+                yield from _network(name, desired.maps[name], desired.templates.get(name))
         case Attach():
             for kind in _kinds(plan.desired.objects[step.object].programs):
                 yield Need(kind.capability, step.pin, f"attach {kind.word} programs")

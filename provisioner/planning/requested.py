@@ -22,21 +22,21 @@ def requested(texts: Iterable[str], desired: DesiredState) -> Targets | None:
     addresses = tuple(texts)
     if not addresses:
         return None
-    found, problems = find(addresses, desired), Problems()
-    for name in sorted(found.objects):
+    targets, problems = find(addresses, desired), Problems()
+    for name in sorted(targets.objects):
         problems.add("an object is loaded again with its file", address=name, id="invalid-target", hint="name a map")
-    for name in sorted(found.maps):
+    for name in sorted(targets.maps):
         owner = desired.maps[name].object
         if owner is not None or desired.maps[name].adopted is not None:
             what = "this map cannot be recreated alone: it belongs to " + (
                 f"object `{owner}`" if owner else "its owner"
             )
             problems.add(what, desired.maps[name].where, "name its slots", name, id="invalid-target")
-    for slot in found.slots:
+    for slot in targets.slots:
         if not entry_table.among(desired.maps[slot.map].slots.keys, slot.key[np.newaxis]).any():
             problems.extend([Problem("the spec does not have this slot", address=slot.address, id="unknown-slot")])
     problems.raise_if_any(InputError)
-    return found
+    return targets
 
 
 def with_requested(change: MapChange, wanted: Targets) -> MapChange:

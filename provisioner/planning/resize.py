@@ -35,5 +35,5 @@ def out_of_range(change: MapChange) -> Index:
     outer, shape = change.desired.outer, change.desired.shape
     if outer is None or not shape.is_array:
         return rows[:0]
-    found: Index = rows[as_indexes(change.slots.keys[rows], outer.key.number_order or "little") >= shape.max_entries]
-    return found
+    outside: Index = rows[as_indexes(change.slots.keys[rows], outer.key.number_order or "little") >= shape.max_entries]
+    return outside

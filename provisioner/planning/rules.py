@@ -58,34 +58,34 @@ def _ownership(desired: DesiredState, observed: ObservedState) -> Iterator[Refus
 
 
 def _of_map(change: MapChange, desired: DesiredState, overrides: Overrides) -> Iterator[Refusal]:
-    one = change.desired
-    recreated = change.action is Action.REPLACE and not one.is_generational and not change.resized
-    if one.adopted is not None and recreated:
+    wanted = change.desired
+    recreated = change.action is Action.REPLACE and not wanted.is_generational and not change.resized
+    if wanted.adopted is not None and recreated:
         yield adopted_shape(change)
-    elif one.adopted is not None and change.action is Action.CREATE:
-        yield Refusal("adopted-missing", change.name, f"no map is pinned at {one.adopted}", "", one.where)
-    elif recreated and one.prevent_destroy:
+    elif wanted.adopted is not None and change.action is Action.CREATE:
+        yield Refusal("adopted-missing", change.name, f"no map is pinned at {wanted.adopted}", "", wanted.where)
+    elif recreated and wanted.prevent_destroy:
         what = f"the spec protects the map, and it would be recreated ({change.reason})"
-        yield Refusal("prevent_destroy", change.name, what, "", one.where)
-    if one.outer is not None and one.outer.extra_inner_maps is ExtraInnerMaps.FAIL:
+        yield Refusal("prevent_destroy", change.name, what, "", wanted.where)
+    if wanted.outer is not None and wanted.outer.extra_inner_maps is ExtraInnerMaps.FAIL:
         extra = int((change.slots.reason[change.slots.where(Action.KEEP)] == Reason.NOT_IN_SPEC).sum())
         if extra:
             what = f"{plural(extra, 'live inner map')} not in the spec"
-            yield Refusal("extra_inner_maps", change.name, what, "", one.where)
+            yield Refusal("extra_inner_maps", change.name, what, "", wanted.where)
     rows = replaced_with_others(change)
-    if rows and one.on_replace is None:
+    if rows and wanted.on_replace is None:
         what = f"{plural(len(rows), 'inner map')} that can hold entries of others would be replaced"
-        place = one.slots.places[change.slots.desired[rows[0]]]
+        place = wanted.slots.places[change.slots.desired[rows[0]]]
         override = "`on_replace: copy` or `drop` in the spec"
         yield Refusal("on_replace", change.slot_address(rows[0]), what, override, place)
     yield from _frozen(change)
     if not overrides.approve_deletes:
-        yield from _limit(change, one.limits or desired.limits)
+        yield from _limit(change, wanted.limits or desired.limits)
 
 
 def _frozen(change: MapChange) -> Iterator[Refusal]:
     """Frozen maps that would be written: user space cannot, and policy does not allow to replace them."""
-    one, slots = change.desired, change.slots
+    desired, slots = change.desired, change.slots
     if change.action is not Action.UPDATE or change.observed is None:
         return
     rows = np.flatnonzero((slots.action == Action.UPDATE) & (slots.reason == Reason.FROZEN))
@@ -93,19 +93,21 @@ def _frozen(change: MapChange) -> Iterator[Refusal]:
         more = f", as are {len(rows) - 1:,} others" if len(rows) > 1 else ""
         what = f"the inner map is frozen and cannot be written in place{more}"
         hint = "set `update: auto` or `update: replace`, which replaces it"
-        place = one.slots.places[slots.desired[rows[0]]]
+        place = desired.slots.places[slots.desired[rows[0]]]
         yield Refusal("frozen", change.slot_address(int(rows[0])), what, "", place, hint)
     written = np.isin(slots.action, (Action.CREATE, Action.REPLACE, Action.DELETE)).any()
-    if change.observed.frozen and (one.outer is None or written):
-        yield Refusal("frozen", change.name, "the map is frozen and cannot be written", "", one.where, _thaw(change))
+    if change.observed.frozen and (desired.outer is None or written):
+        yield Refusal(
+            "frozen", change.name, "the map is frozen and cannot be written", "", desired.where, _thaw(change)
+        )
 
 
 def _thaw(change: MapChange) -> str:
-    one = change.desired
-    if one.adopted is not None:
+    desired = change.desired
+    if desired.adopted is not None:
         return "ask its owner to recreate it"
-    if one.object is not None:
-        return f"remove its pin, and the next apply loads {one.object} again with a new map"
+    if desired.object is not None:
+        return f"remove its pin, and the next apply loads {desired.object} again with a new map"
     return "apply without --target: the whole map is recreated"
 
 

@@ -68,10 +68,10 @@ def find(texts: Iterable[str], desired: DesiredState) -> Targets:
     return Targets(frozenset(maps), tuple(slots[one] for one in sorted(slots)), frozenset(objects))
 
 
-def _slot(one: DesiredMap, outer: OuterPolicy, key: Bytes) -> SlotTarget:
+def _slot(desired: DesiredMap, outer: OuterPolicy, key: Bytes) -> SlotTarget:
     """A slot by its key, in whatever spelling; a sensitive key is concealed."""
     label = format_value(outer.key.conceal(outer.key.decode(key[np.newaxis])[0]))
-    return SlotTarget(f"{one.name}[{label}]", one.name, key)
+    return SlotTarget(f"{desired.name}[{label}]", desired.name, key)
 
 
 def _object(parsed: address.Address, desired: DesiredState) -> str:
@@ -87,8 +87,8 @@ def _object(parsed: address.Address, desired: DesiredState) -> str:
     )
 
 
-def _too_small(parsed: address.Address, one: DesiredMap) -> InputError:
-    whole = one.name if one.outer is None else f"{one.name}[{parsed.keys[0]}]"
+def _too_small(parsed: address.Address, desired: DesiredMap) -> InputError:
+    whole = desired.name if desired.outer is None else f"{desired.name}[{parsed.keys[0]}]"
     what = "an entry cannot be targeted: a plan is limited to maps, slots or objects"
     return InputError(Problem(what, hint=f"target {whole}", address=str(parsed), id="entry-target"))
 
@@ -113,9 +113,9 @@ def scope(
     programs run with it at once; so does a map that is recreated, which would lose its other slots otherwise.
     """
     slots: dict[str, list[Bytes]] = {}
-    for one in targets.slots:
-        if one.map in observed.maps or _declares(desired.maps[one.map], one.key):
-            slots.setdefault(one.map, []).append(one.key)
+    for target in targets.slots:
+        if target.map in observed.maps or _declares(desired.maps[target.map], target.key):
+            slots.setdefault(target.map, []).append(target.key)
     named = targets.maps | slots.keys()
     loads = {name for name, change in objects.items() if name in targets.objects or named & set(change.fresh)}
     made = {name for owner in loads for name in objects[owner].fresh}
@@ -131,26 +131,26 @@ def scope(
     return Scope(maps, {name: change for name, change in objects.items() if name in loads}, frozenset(whole))
 
 
-def _declares(one: DesiredMap, key: Bytes) -> bool:
+def _declares(desired: DesiredMap, key: Bytes) -> bool:
     """Whether the spec has a slot: a map is not created for another one, which would leave it empty."""
-    return bool(entry_table.among(key[np.newaxis], one.slots.keys).any())
+    return bool(entry_table.among(key[np.newaxis], desired.slots.keys).any())
 
 
-def _cut(one: DesiredMap, keys: Sequence[Bytes]) -> DesiredMap:
+def _cut(desired: DesiredMap, keys: Sequence[Bytes]) -> DesiredMap:
     """An outer map with the slots of `keys` alone, and those that share an inner map with one of them."""
-    assert one.outer is not None
+    assert desired.outer is not None
     asked = np.stack(keys)
     asked = asked[entry_table.distinct(asked)[0]]
-    slots = one.slots
+    slots = desired.slots
     chosen = entry_table.among(slots.keys, asked)
     shares = np.unique(slots.shared[chosen])
     chosen |= np.isin(slots.shared, shares[shares >= 0])
     rows = np.flatnonzero(chosen)
     both = np.concatenate((asked, slots.keys[rows]))
-    entries, kept = entry_table.part(one.entries, rows)
+    entries, kept = entry_table.part(desired.entries, rows)
     return replace(
-        one,
-        outer=replace(one.outer, only=both[entry_table.distinct(both)[0]]),
+        desired,
+        outer=replace(desired.outer, only=both[entry_table.distinct(both)[0]]),
         slots=DesiredSlots(
             slots.keys[rows],
             slots.max_entries[rows],
@@ -159,18 +159,18 @@ def _cut(one: DesiredMap, keys: Sequence[Bytes]) -> DesiredMap:
             tuple(slots.places[row] for row in rows.tolist()),
         ),
         entries=entries,
-        sources=replace(one.sources, file=one.sources.file[kept], line=one.sources.line[kept]),
+        sources=replace(desired.sources, file=desired.sources.file[kept], line=desired.sources.line[kept]),
     )
 
 
 def vacant(targets: Targets, maps: Iterable[MapChange]) -> Iterator[Hazard]:
     """Targeted slots that neither the spec nor the live map has: more likely a slip than a wish."""
     known = {change.name: change.slots.keys for change in maps}
-    for one in targets.slots:
-        keys = known.get(one.map)
-        if keys is None or not entry_table.among(one.key[np.newaxis], keys).any():
+    for target in targets.slots:
+        keys = known.get(target.map)
+        if keys is None or not entry_table.among(target.key[np.newaxis], keys).any():
             what = "neither the spec nor the live map has this slot: there is nothing to do about it"
-            yield Hazard("target-vacant", Severity.NOTICE, one.address, what)
+            yield Hazard("target-vacant", Severity.NOTICE, target.address, what)
 
 
 def merged_meta(part: Meta, before: Meta | None, desired: DesiredState) -> Meta:

@@ -74,7 +74,7 @@ def _steps(
         rows = change.slots.where(Action.DELETE)
         if change.desired.adopted is not None and change.desired.outer is not None and len(rows):
             yield DeleteSlots(change.name, rows)
-    own = [name for name, one in desired.maps.items() if one.adopted is None and name in observed.maps]
+    own = [name for name, map_ in desired.maps.items() if map_.adopted is None and name in observed.maps]
     for pin in sorted({*own, *observed.object_maps, *observed.programs, *observed.own_pins}):
         yield Unpin(pin)
     if observed.meta is not None:
