@@ -51,7 +51,7 @@ def users(own: Mapping[int, str]) -> dict[int, tuple[str, ...]] | None:
 
     `own` has the pins of the project's programs by id: the others are named `name (id 7)`.
     """
-    found: dict[int, list[str]] = defaultdict(list)
+    programs: dict[int, list[str]] = defaultdict(list)
     try:
         for number in links.program_ids():
             try:
@@ -62,24 +62,24 @@ def users(own: Mapping[int, str]) -> dict[int, tuple[str, ...]] | None:
                     raise
                 continue
             for used in info.map_ids:
-                found[int(used)].append(own.get(info.id) or f"{info.name or 'a program'} (id {info.id})")
+                programs[int(used)].append(own.get(info.id) or f"{info.name or 'a program'} (id {info.id})")
     except KernelError as error:
         if error.errno not in _FORBIDDEN:
             raise
         return None
-    return {number: tuple(names) for number, names in found.items()}
+    return {number: tuple(names) for number, names in programs.items()}
 
 
 def _pins() -> dict[int, tuple[str, ...]]:
-    found: dict[int, list[str]] = defaultdict(list)
+    pins: dict[int, list[str]] = defaultdict(list)
     for path in bpffs.walk_pins():
         try:
             with bpffs.open_any(path, readonly=True) as fd:
                 if isinstance(fd, MapFd):
-                    found[int(maps.info(fd).id)].append(str(path))
+                    pins[int(maps.info(fd).id)].append(str(path))
         except KernelError:  # an iterator, or a pin that is not for this process
             continue
-    return {number: tuple(paths) for number, paths in found.items()}
+    return {number: tuple(paths) for number, paths in pins.items()}
 
 
 def live(numbers: Iterable[int]) -> Iterator[int]:
@@ -96,12 +96,12 @@ def live(numbers: Iterable[int]) -> Iterator[int]:
 
 def memory(numbers: Iterable[int]) -> dict[int, int]:
     """Bytes that maps take in the kernel, by id; without those that went, or are not for this process to open."""
-    found = {}
+    sizes = {}
     for number in numbers:
         try:
             with maps.open_id(InnerId(number)) as fd:
-                found[number] = maps.memory(fd)
+                sizes[number] = maps.memory(fd)
         except KernelError as error:
             if error.errno not in (_GONE, *_FORBIDDEN):
                 raise
-    return found
+    return sizes

@@ -38,7 +38,10 @@ class LiveSource:
 
     def __init__(self, desired: DesiredState) -> None:
         self._cpus = desired.host.possible_cpus
-        self._inner = {Path(map_path(desired, one)): inner_maps(desired, one.name) for one in desired.maps.values()}
+        self._inner = {
+            Path(map_path(desired, desired_map)): inner_maps(desired, desired_map.name)
+            for desired_map in desired.maps.values()
+        }
         self._specials: dict[tuple[int, int], tuple[Special, ...]] = {}
 
     def check(self, root: PurePath) -> None:
@@ -60,14 +63,14 @@ class LiveSource:
         return pinned(Path(root) / INNER_PINS)
 
     def access(self, root: PurePath, paths: Iterable[str]) -> Mapping[str, Access]:
-        found = {}
+        access = {}
         for path in paths:
             try:
-                found[path] = bpffs.access(Path(root) / path)
+                access[path] = bpffs.access(Path(root) / path)
             except KernelError as error:
                 if error.errno != errno.ENOENT:
                     raise
-        return found
+        return access
 
     def gid(self, group: str) -> int:
         return host.gid(group)
@@ -122,18 +125,18 @@ class LiveSource:
         live = (shape for number in numbers if (shape := self.inner_shape(path, number)) is not None)
         specials = next(live, template).specials
         shape, pins = replace(template, specials=specials), self._inner.get(Path(path), OPENED_BY_ID)
-        found = read_inner_maps(numbers, whole, shape, self._cpus, rows, pins=pins)
-        return SeenInnerMaps(found.max_entries, found.counts, found.keys, found.values)
+        inner = read_inner_maps(numbers, whole, shape, self._cpus, rows, pins=pins)
+        return SeenInnerMaps(inner.max_entries, inner.counts, inner.keys, inner.values)
 
     def frozen(self, path: PurePath, numbers: Sequence[int]) -> frozenset[int]:
-        found = set()
+        frozen = set()
         for number in numbers:
             fd = self._open(path, number)
             if fd is not None:
                 with fd:
                     if maps.is_frozen(fd):
-                        found.add(number)
-        return frozenset(found)
+                        frozen.add(number)
+        return frozenset(frozen)
 
     def users(self, own: Mapping[int, str]) -> Mapping[int, tuple[str, ...]]:
         return holders.users(own) or {}

@@ -44,15 +44,15 @@ def observe(desired: DesiredState, source: Source | None = None) -> ObservedStat
     source.check(root)
     pins = source.pins(root)
     live = {
-        one.name: found
-        for one in desired.maps.values()
-        if (found := _map(map_path(desired, one), one, source)) is not None
+        desired_map.name: live_map
+        for desired_map in desired.maps.values()
+        if (live_map := _map(map_path(desired, desired_map), desired_map, source)) is not None
     }
     brought = {name for one in desired.objects.values() for name in one.maps}
     object_maps = {
-        name: found
+        name: live_map
         for name in sorted(brought)
-        if (found := live.get(name) or _map(root / name, None, source)) is not None
+        if (live_map := live.get(name) or _map(root / name, None, source)) is not None
     }
     wanted = {program.pin for one in desired.objects.values() for program in one.programs}
     adopted = set(adopted_pins(desired).values())
@@ -132,16 +132,16 @@ class LiveReader:
         self._desired = desired
         self._source = source or LiveSource(desired)
 
-    def blocks(self, one: DesiredMap, live: ObservedMap, depth: NDArray[np.uint8]) -> Iterator[ObservedBlock]:
-        reader, path = _Reader(one, self._source, depth), map_path(self._desired, one)
+    def blocks(self, desired: DesiredMap, live: ObservedMap, depth: NDArray[np.uint8]) -> Iterator[ObservedBlock]:
+        reader, path = _Reader(desired, self._source, depth), map_path(self._desired, desired)
         for first, last in _runs(np.flatnonzero(depth != Depth.NOTHING).tolist()):
             at = first
             while at < last:
                 at, block = reader.block(path, live, at, last)
                 yield block
 
-    def frozen(self, one: DesiredMap, numbers: Sequence[int]) -> frozenset[int]:
-        return self._source.frozen(map_path(self._desired, one), numbers)
+    def frozen(self, desired: DesiredMap, numbers: Sequence[int]) -> frozenset[int]:
+        return self._source.frozen(map_path(self._desired, desired), numbers)
 
     def users(self, observed: ObservedState) -> Mapping[int, tuple[str, ...]]:
         return self._source.users({program.id: pin for pin, program in observed.programs.items()})
@@ -159,11 +159,11 @@ def _runs(numbers: list[int]) -> Iterator[tuple[int, int]]:
 class _Reader:
     """Reads inner maps into blocks, with keys and values as they are compared: padding and host bits made zero."""
 
-    def __init__(self, one: DesiredMap, source: Source, depth: NDArray[np.uint8]) -> None:
-        self._one = one
+    def __init__(self, desired: DesiredMap, source: Source, depth: NDArray[np.uint8]) -> None:
+        self._desired = desired
         self._depth = depth
         self._source = source
-        mask = one.value.mask()
+        mask = desired.value.mask()
         self._mask = None if (mask == 0xFF).all() else mask
 
     def block(self, path: PurePath, observed: ObservedMap, first: int, end: int) -> tuple[int, ObservedBlock]:
@@ -171,22 +171,25 @@ class _Reader:
         seen = self._seen(path, observed, first, min(end, first + entry_table.BLOCK_SLOTS))
         keys, values, counts = seen.keys, seen.values, seen.counts
         if not len(keys):
-            keys, values = np.zeros((0, self._one.key.size), np.uint8), np.zeros((0, self._one.value.size), np.uint8)
-        if self._one.entry_shape.is_array:
+            keys, values = (
+                np.zeros((0, self._desired.key.size), np.uint8),
+                np.zeros((0, self._desired.value.size), np.uint8),
+            )
+        if self._desired.entry_shape.is_array:
             held = entry_table.is_nonzero(self._masked(values))
             owners = np.repeat(np.arange(len(counts), dtype=np.int64), counts)
             keys, values = keys[held], values[held]
             counts = np.bincount(owners[held], minlength=len(counts)).astype(np.int64)
-        table = EntryTable(np.cumsum(counts) - counts, counts, self._one.key.normalise(keys), self._masked(values))
+        table = EntryTable(np.cumsum(counts) - counts, counts, self._desired.key.normalise(keys), self._masked(values))
         last = first + len(counts)
         return last, ObservedBlock(first, last, seen.max_entries, table)
 
     def _seen(self, path: PurePath, observed: ObservedMap, first: int, end: int) -> SeenInnerMaps:
         """The inner maps in the slots from `first` on, or all of a plain map; one that vanished has capacity 0."""
         whole = (self._depth[first:end] != Depth.SHAPE).tolist()
-        if self._one.outer is not None:
+        if self._desired.outer is not None:
             ids = observed.slots.inner_ids[first:end].tolist()
-            return self._source.inner_maps(path, ids, whole, self._one.entry_shape, entry_table.BLOCK_ENTRIES)
+            return self._source.inner_maps(path, ids, whole, self._desired.entry_shape, entry_table.BLOCK_ENTRIES)
         seen = self._source.entries(path, None, deep=whole[0])
         capacity = np.array([0 if seen is None else seen.max_entries], np.uint32)
         if seen is None or not whole[0]:
@@ -204,8 +207,8 @@ def _map(path: PurePath, desired: DesiredMap | None, source: Source) -> Observed
     if seen is None:
         return None
     if desired is None or desired.outer is None or not seen.shape.is_outer:
-        one = ObservedSlots(np.zeros((1, 0), np.uint8), np.array([seen.id], np.uint32))
-        return ObservedMap(seen.id, seen.shape, None if seen.shape.is_outer else seen.shape, one, seen.frozen)
+        single = ObservedSlots(np.zeros((1, 0), np.uint8), np.array([seen.id], np.uint32))
+        return ObservedMap(seen.id, seen.shape, None if seen.shape.is_outer else seen.shape, single, seen.frozen)
     order = entry_table.order_of(seen.keys, desired.outer.key.number_order)
     slots = ObservedSlots(seen.keys[order], seen.inner_ids[order])
     # All inner maps have the shape of the template: that of the first live one is taken.

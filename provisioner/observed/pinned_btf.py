@@ -30,7 +30,7 @@ def read(path: str) -> bytes:
         with maps.open_pin(Path(path), readonly=True) as fd:
             info = maps.info(fd)
             is_outer = info.shape.is_outer
-            found = _of_inner_maps(fd, info) if is_outer else _own(info)
+            types = _of_inner_maps(fd, info) if is_outer else _own(info)
     except KernelError as error:
         if error.errno in (errno.ENOENT, errno.ENOTDIR):
             raise InputError(
@@ -40,11 +40,11 @@ def read(path: str) -> bytes:
             what = f"the BTF of the map at {path} can't be read: {error.reason}"
             raise InputError(Problem(what, hint=f"run as root; {_ELSEWHERE}", id="missing-capability")) from None
         raise
-    if not found:
+    if not types:
         what = f"no inner map of {path} has BTF" if is_outer else f"the map at {path} has no BTF"
         why = "the kernel keeps none for outer maps themselves: " if is_outer else ""
         raise InputError(Problem(what, hint=f"{why}write the type out, or take it elsewhere", id="btf-missing"))
-    return found
+    return types
 
 
 def _own(info: MapInfo) -> bytes:
@@ -57,13 +57,13 @@ def _of_inner_maps(outer: MapFd, info: MapInfo) -> bytes:
     for number in ids[entry_table.order_of(keys, sys.byteorder if info.shape.is_array else None)].tolist():
         try:
             with maps.open_id(InnerId(number)) as inner:
-                found = _own(maps.info(inner))
+                types = _own(maps.info(inner))
         except KernelError as error:
             if error.errno == errno.ENOENT:  # replaced since the slots were read
                 continue
             raise
-        if found:
-            return found
+        if types:
+            return types
     return b""
 
 

@@ -86,8 +86,8 @@ class Held(msgspec.Struct, frozen=True):
     def starts(self) -> NDArray[np.int64]:
         """The first row of each map, shape (k,)."""
         rows = np.maximum(self.counts, 0)
-        found: NDArray[np.int64] = np.cumsum(rows) - rows
-        return found
+        starts: NDArray[np.int64] = np.cumsum(rows) - rows
+        return starts
 
 
 class Snapshot(msgspec.Struct, frozen=True):
@@ -170,29 +170,29 @@ class Snapshot(msgspec.Struct, frozen=True):
         return Meta.from_json(self.header.meta or "")
 
     def map(self, path: PurePath) -> SeenMap | None:
-        found = self.maps.get(str(path))
-        if found is None and str(path.parent) != self.header.pin_root:
+        recorded = self.maps.get(str(path))
+        if recorded is None and str(path.parent) != self.header.pin_root:
             what = f"the snapshot does not have the map at {path}"
             raise InputError(Problem(what, hint=_TAKE_AGAIN, id="snapshot-mismatch", address=str(path)))
-        if found is None or not found.id:
+        if recorded is None or not recorded.id:
             return None
-        return replace(found, frozen=found.id in self.header.frozen)
+        return replace(recorded, frozen=recorded.id in self.header.frozen)
 
     def inner_shape(self, path: PurePath, number: int) -> MapShape | None:  # noqa: ARG002 (ids are enough here)
-        found = self._held(number)
-        if found is None:
+        place = self._held(number)
+        if place is None:
             return None
-        held, _, at = found
+        held, _, at = place
         return held.shape.with_capacity(int(held.max_entries[at]))
 
     def entries(self, path: PurePath, number: int | None, *, deep: bool) -> SeenEntries | None:
         if number is None:
             seen = self.map(path)
             number = 0 if seen is None else seen.id
-        found = self._held(number)
-        if found is None:
+        place = self._held(number)
+        if place is None:
             return None
-        held, starts, at = found
+        held, starts, at = place
         count = int(held.counts[at])
         if deep and count < 0:
             what = "the snapshot has no entries of it: it was not the spec's to list them"

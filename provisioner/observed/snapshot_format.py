@@ -142,14 +142,14 @@ class _Members:
         name = f"{name}.npy"
         info = self._find(name, _MOST_INFLATED)
         with self._archive.open(info) as member:
-            kind, found = _array_header(name, member)
+            kind, lengths = _array_header(name, member)
             if kind.newbyteorder("=") != dtype:
                 raise _Malformed(f"{name} has elements of type {kind}, not {dtype}")
-            fits = len(found) == len(shape) and all(want in (None, n) for n, want in zip(found, shape, strict=True))
-            if not fits or member.tell() + prod(found) * dtype.itemsize != info.file_size:
-                raise _Malformed(f"{name} has shape {found}, which does not fit to the other members or to its size")
+            fits = len(lengths) == len(shape) and all(want in (None, n) for n, want in zip(lengths, shape, strict=True))
+            if not fits or member.tell() + prod(lengths) * dtype.itemsize != info.file_size:
+                raise _Malformed(f"{name} has shape {lengths}, which does not fit to the other members or to its size")
             data = member.read()
-        return np.frombuffer(data, kind).reshape(found).astype(dtype, copy=False)
+        return np.frombuffer(data, kind).reshape(lengths).astype(dtype, copy=False)
 
     def _find(self, name: str, most: int) -> zipfile.ZipInfo:
         try:
@@ -166,9 +166,9 @@ class _Members:
 def _array_header(name: str, member: IO[bytes]) -> tuple[np.dtype[Any], tuple[int, ...]]:
     """Type and shape of a `.npy` file of version 1.0, as NumPy writes it. NumPy's reader evaluates it."""
     size = int.from_bytes(member.read(10).removeprefix(_NPY), "little")
-    if size > _MOST_ARRAY_HEADER or (found := _ARRAY_HEADER.fullmatch(member.read(size))) is None:
+    if size > _MOST_ARRAY_HEADER or (header := _ARRAY_HEADER.fullmatch(member.read(size))) is None:
         raise _Malformed(f"{name} is not an array of integers in .npy format 1.0")
-    kind, lengths = found.groups()
+    kind, lengths = header.groups()
     return np.dtype(kind.decode()), tuple(int(length) for length in lengths.replace(b",", b" ").split())
 
 

@@ -34,7 +34,7 @@ def take(desired: DesiredState, btf_pins: Collection[str] = ()) -> Snapshot:
     source.check(root)
     pins = source.pins(root)
     wanted = {str(map_path(desired, one)): one for one in desired.maps.values()}
-    sections = {str(root / section.pin) for one in desired.objects.values() for section in one.variables}
+    sections = {str(root / section.pin) for object_ in desired.objects.values() for section in object_.variables}
     paths = {*wanted, *sections, *(str(root / pin) for pin in pins if not pin.startswith("_"))}
     maps = {path: seen for path in sorted(paths) if (seen := _map(source, path, wanted.get(path))) is not None}
     programs = {program.pin for one in desired.objects.values() for program in one.programs} & set(pins)
@@ -102,8 +102,10 @@ def _held(
     """Maps that hold entries, each once, grouped by shape."""
     groups: dict[MapShape, dict[int, tuple[SeenEntries, bool]]] = {}
     for path, seen in maps.items():
-        one = wanted.get(path)
-        lists = one is not None and (not len(one.slots.contents) or bool((one.slots.contents != IGNORE).any()))
+        desired = wanted.get(path)
+        lists = desired is not None and (
+            not len(desired.slots.contents) or bool((desired.slots.contents != IGNORE).any())
+        )
         numbers: list[int | None] = [*seen.inner_ids.tolist()] if seen.shape.is_outer else [None] * bool(seen.id)
         for number in numbers:
             shape = seen.shape if number is None else source.inner_shape(Path(path), number)
@@ -114,13 +116,13 @@ def _held(
             if held is not None:
                 at = number if number is not None else seen.id
                 groups.setdefault(replace(shape, max_entries=0), {})[at] = (held, deep)
-    for shape, found in groups.items():
-        yield _group(shape, found)
+    for shape, entries in groups.items():
+        yield _group(shape, entries)
 
 
-def _group(shape: MapShape, found: dict[int, tuple[SeenEntries, bool]]) -> Held:
-    ids = sorted(found)
-    looked = [found[number] for number in ids]
+def _group(shape: MapShape, entries: dict[int, tuple[SeenEntries, bool]]) -> Held:
+    ids = sorted(entries)
+    looked = [entries[number] for number in ids]
     keys = [held.keys for held, deep in looked if deep] or [np.zeros((0, shape.key_size), np.uint8)]
     values = [held.values for held, deep in looked if deep] or [np.zeros((0, shape.value_size), np.uint8)]
     return Held(

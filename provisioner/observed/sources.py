@@ -121,10 +121,10 @@ class Source(Protocol):
 class LiveMaps(Protocol):
     """What a comparison reads of live maps."""
 
-    def blocks(self, one: DesiredMap, live: ObservedMap, depth: NDArray[np.uint8]) -> Iterable[ObservedBlock]:
+    def blocks(self, desired: DesiredMap, live: ObservedMap, depth: NDArray[np.uint8]) -> Iterable[ObservedBlock]:
         """The slots of a live map in blocks of about BLOCK_ENTRIES rows; `depth`, shape (slots,), has their `Depth`."""
 
-    def frozen(self, one: DesiredMap, numbers: Sequence[int]) -> frozenset[int]:
+    def frozen(self, desired: DesiredMap, numbers: Sequence[int]) -> frozenset[int]:
         """Those of the inner maps of an outer map, by their ids, that user space can no longer write."""
 
     def users(self, observed: ObservedState) -> Mapping[int, tuple[str, ...]]:
