@@ -61,9 +61,9 @@ def interfaces() -> dict[str, int]:
 
 def find_cgroup_id(path: str) -> int | None:
     """The id of a cgroup v2 folder, below its mount (`system.slice/web.service`): its inode; None if it is missing."""
-    found = cgroup_path(path)
+    folder = cgroup_path(path)
     try:
-        return None if found is None else found.stat().st_ino
+        return None if folder is None else folder.stat().st_ino
     except OSError:
         return None
 
@@ -77,13 +77,13 @@ def cgroup_path(path: str) -> Path | None:
 def cgroups() -> dict[str, int]:
     """All cgroup v2 directories: path below the mount -> id."""
     mount = _cgroup_mount()
-    found = {}
+    ids = {}
     for folder, _, _ in os.walk(mount) if mount is not None else ():
         try:
-            found[str(Path(folder).relative_to(mount or "")).removeprefix(".")] = os.stat(folder).st_ino
+            ids[str(Path(folder).relative_to(mount or "")).removeprefix(".")] = os.stat(folder).st_ino
         except OSError:  # it went meanwhile
             continue
-    return found
+    return ids
 
 
 def _cgroup_mount() -> Path | None:

@@ -78,8 +78,8 @@ def read_inner_maps(
                     count = room.append(*read_entries(fd, own, possible_cpus, batching=batching))
         capacities.append(capacity)
         counts.append(count)
-    found = InnerMaps(np.array(capacities, np.uint32), np.array(counts, np.int64), *room.taken())
-    return each_key_once(found) if shape.map_type in RESTARTING else found
+    inner = InnerMaps(np.array(capacities, np.uint32), np.array(counts, np.int64), *room.taken())
+    return each_key_once(inner) if shape.map_type in RESTARTING else inner
 
 
 def _open(number: int, pins: InnerPins) -> MapFd | None:
@@ -160,16 +160,16 @@ class _Room:
         return self._keys[: self.used], self._values[: self.used]
 
 
-def each_key_once(found: InnerMaps) -> InnerMaps:
+def each_key_once(inner: InnerMaps) -> InnerMaps:
     """Each map's keys once, for walks that the kernel restarts when a key goes."""
-    rank = np.sort(key_rank(found.keys) ^ (found.owners().astype(np.uint64) << np.uint64(32)))
+    rank = np.sort(key_rank(inner.keys) ^ (inner.owners().astype(np.uint64) << np.uint64(32)))
     if not (rank[1:] == rank[:-1]).any():
-        return found
-    ends = np.cumsum(found.counts).tolist()
+        return inner
+    ends = np.cumsum(inner.counts).tolist()
     parts = [
-        without_duplicates(found.keys[start:end], found.values[start:end])
+        without_duplicates(inner.keys[start:end], inner.values[start:end])
         for start, end in zip([0, *ends[:-1]], ends, strict=True)
     ]
     keys = [keys for keys, _ in parts]
     counts = np.array([len(each) for each in keys], np.int64)
-    return InnerMaps(found.max_entries, counts, np.concatenate(keys), np.concatenate([values for _, values in parts]))
+    return InnerMaps(inner.max_entries, counts, np.concatenate(keys), np.concatenate([values for _, values in parts]))

@@ -390,9 +390,9 @@ def _load() -> None:
             raise _unusable(f"cannot load libbpf: {error}") from error
         major_version.bind(library)
         minor_version.bind(library)
-        found = (major_version(), minor_version())
-        if found < OLDEST:
-            raise _unusable(f"libbpf {found[0]}.{found[1]} is too old")
+        version = (major_version(), minor_version())
+        if version < OLDEST:
+            raise _unusable(f"libbpf {version[0]}.{version[1]} is too old")
         for function in Function.table:
             function.bind(library)
         set_print(ctypes.cast(_print_callback, c_void_p))

@@ -182,12 +182,12 @@ def map_ids() -> Iterator[InnerId]:
 
 def ids(next_id: libbpf.Function[int]) -> Iterator[int]:
     """Walk one of the kernel's lists of ids: maps, programs or links."""
-    found = libbpf.Counter(0)
+    next_ = libbpf.Counter(0)
     while True:
         try:
-            next_id(found.value, found)
+            next_id(next_.value, next_)
         except KernelError as error:
             if error.errno == errno.ENOENT:
                 return
             raise
-        yield found.value
+        yield next_.value

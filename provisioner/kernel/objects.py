@@ -112,13 +112,13 @@ def load(
         what = "object file changed after the plan was made"
         raise RefusedError(Problem(what, _place(source, name), "plan again", id="stale-plan"))
     with _opened(source, without_presets(data, reuse), name) as handle, FdSet[MapFd]() as dummies:
-        found = {_name(libbpf.map_name, at): at for at in _each(libbpf.object_next_map, handle)}
-        found_programs = {_name(libbpf.program_name, at): at for at in _each(libbpf.object_next_program, handle)}
+        handles = {_name(libbpf.map_name, at): at for at in _each(libbpf.object_next_map, handle)}
+        program_handles = {_name(libbpf.program_name, at): at for at in _each(libbpf.object_next_program, handle)}
         left_out = {map_name for map_name, one in settings.items() if not one.autocreate}
-        _check_names(_place(source, name), found, found_programs, inner_templates, reuse, only_programs, left_out)
+        _check_names(_place(source, name), handles, program_handles, inner_templates, reuse, only_programs, left_out)
         with libbpf.captured_log() as log:
             try:
-                for map_name, at in found.items():
+                for map_name, at in handles.items():
                     libbpf.map_set_pin_path(at, None)  # or libbpf would pin it, and reuse what is pinned there
                     if map_name in settings:
                         object_settings.configure(at, settings[map_name])
@@ -129,7 +129,7 @@ def load(
                     elif map_name in inner_templates:
                         dummy = dummies.add(_dummy(inner_templates[map_name], map_name, template_btf.get(map_name)))
                         libbpf.map_set_inner_map_fd(at, dummy.number)
-                for program_name, at in found_programs.items():
+                for program_name, at in program_handles.items():
                     libbpf.program_set_autoload(at, only_programs is None or program_name in only_programs)
                     if program_name in programs:
                         object_settings.set_program(at, programs[program_name])
@@ -140,7 +140,7 @@ def load(
                 operation = "load" if error.operation == LOAD and "PROG LOAD LOG" not in said else error.operation
                 name = error.name or str(_place(source, name))
                 raise KernelError(operation, error.errno, name=name, log=said) from None
-        return _taken(found, found_programs, only_programs)
+        return _taken(handles, program_handles, only_programs)
 
 
 def _dummy(shape: MapShape, name: str, btf: EmittedBtf | None) -> MapFd:
@@ -151,11 +151,11 @@ def _dummy(shape: MapShape, name: str, btf: EmittedBtf | None) -> MapFd:
         return maps.create(shape, name, btf=fd, btf_key_type_id=key_id, btf_value_type_id=value_id)
 
 
-def _taken(found: Mapping[str, int], programs: Mapping[str, int], only: Collection[str] | None) -> LoadedObject:
+def _taken(maps: Mapping[str, int], programs: Mapping[str, int], only: Collection[str] | None) -> LoadedObject:
     """Second owners of all fds, so that nothing hangs on the `bpf_object`, which closes its own."""
     loaded = LoadedObject()
     try:
-        for name, at in found.items():
+        for name, at in maps.items():
             if (number := libbpf.map_fd(at)) >= 0:
                 loaded.add_map(name, _second(MapFd, number))
         for name, at in programs.items():
@@ -251,7 +251,7 @@ def _last_line(log: str) -> str:
 
 def _check_names(
     place: Location,
-    found: Mapping[str, int],
+    maps: Mapping[str, int],
     programs: Mapping[str, int],
     templates: Mapping[str, MapShape],
     reuse: Mapping[str, MapFd],
@@ -260,16 +260,16 @@ def _check_names(
 ) -> None:
     """Every name must be in the object, and every outer map that is to be created must have a template."""
     problems = Problems()
-    outer = {name for name, at in found.items() if libbpf.map_type(at) in OUTER_TYPES}
+    outer = {name for name, at in maps.items() if libbpf.map_type(at) in OUTER_TYPES}
     for wanted, known, kind in (
         (templates, outer, "outer map"),
-        (reuse, found.keys(), "map"),
+        (reuse, maps.keys(), "map"),
         (only or (), programs.keys(), "program"),
     ):
         for name in sorted(set(wanted) - set(known)):
             problems.add(f"object has no {kind} `{name}`", place, did_you_mean(name, known), id="unknown-object-name")
     for name in sorted(outer - set(templates) - set(reuse) - set(left_out)):
-        if not libbpf.map_inner_map(found[name]):
+        if not libbpf.map_inner_map(maps[name]):
             problems.add(f"outer map `{name}` has no inner template", place, "write `inner:`", id="template-missing")
     problems.raise_if_any()
 
@@ -297,8 +297,8 @@ def _program_def(at: int) -> ProgramDef:
 
 def _with_presets(definitions: Iterable[MapDef], data: bytes, types: BtfTypes | None) -> dict[str, MapDef]:
     """The maps by name, with what the object puts into their slots."""
-    found = presets(data, types) if types is not None else {}
-    return {each.name: replace(each, presets=found.get(each.name, {})) for each in definitions}
+    by_map = presets(data, types) if types is not None else {}
+    return {each.name: replace(each, presets=by_map.get(each.name, {})) for each in definitions}
 
 
 def _map_def(at: int, types: BtfTypes | None) -> MapDef:

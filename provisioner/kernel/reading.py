@@ -101,11 +101,9 @@ def _by_batch(fd: MapFd, shape: MapShape, stride: int) -> tuple[ByteTable, ByteT
             if error.errno != errno.ENOENT:
                 raise
             ended = True
-        found, start = count.value, token
-        total += found
-        parts.append(
-            (keys[:found].copy(), values[:found].copy()) if found < chunk // 2 else (keys[:found], values[:found])
-        )
+        read, start = count.value, token
+        total += read
+        parts.append((keys[:read].copy(), values[:read].copy()) if read < chunk // 2 else (keys[:read], values[:read]))
     whole = parts[0] if len(parts) == 1 else _joined(parts)
     return without_duplicates(*whole) if shape.map_type in RESTARTING else whole
 

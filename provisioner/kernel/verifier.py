@@ -59,13 +59,13 @@ def inner_facts(outer: MapFd, key_size: int) -> InnerFacts:
     if sizes is None:
         return InnerFacts(map_type)
     key, value = int(sizes[1]), int(sizes[2])
-    found = InnerFacts(map_type, key, value)
+    facts = InnerFacts(map_type, key, value)
     if map_type not in _READ_BY_PROGRAMS or key > _STACK // 2:
-        return found
-    return _with_values(found, outer, key_size, map_type, key, value)
+        return facts
+    return _with_values(facts, outer, key_size, map_type, key, value)
 
 
-def _with_values(found: InnerFacts, outer: MapFd, key_size: int, map_type: MapType, key: int, value: int) -> InnerFacts:
+def _with_values(facts: InnerFacts, outer: MapFd, key_size: int, map_type: MapType, key: int, value: int) -> InnerFacts:
     """`found`, and what the verifier says of a program that reads and writes a value."""
     touch: list[bytes] = []
     if map_type is not MapType.XSKMAP and value:
@@ -77,14 +77,14 @@ def _with_values(found: InnerFacts, outer: MapFd, key_size: int, map_type: MapTy
         if special is not None:
             places = _AT.findall(log[: special.start()])
             name = special[1] or special[2]
-            return found.extended(special=f"{name} at byte {places[-1]}" if places else name)
+            return facts.extended(special=f"{name} at byte {places[-1]}" if places else name)
         forbidden = re.search(r"(write into|read from) map forbidden", log)
-        return found.extended(access=forbidden[1] if forbidden is not None else None)
+        return facts.extended(access=forbidden[1] if forbidden is not None else None)
     with ProgramFd(number) as program:
         is_bound, bound = _bound(libbpf.translated(program.number))
     if map_type not in (MapType.ARRAY, MapType.XSKMAP):
-        return found.extended(special="", access="")
-    return found.extended(special="", access="", is_bound=is_bound, max_entries=bound)
+        return facts.extended(special="", access="")
+    return facts.extended(special="", access="", is_bound=is_bound, max_entries=bound)
 
 
 def _bound(code: bytes) -> tuple[bool | None, int | None]:
