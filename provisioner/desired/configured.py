@@ -34,8 +34,8 @@ def configured(
     """
     declared: dict[str, list[PlainMap | OuterMap]] = {}
     both: list[PlainMap | OuterMap] = [*spec.maps.values(), *spec.outer_maps.values()]
-    for one in both:
-        declared.setdefault(one.object or "", []).append(one)
+    for declaration in both:
+        declared.setdefault(declaration.object or "", []).append(declaration)
     return {
         name: _Configurator(spec.objects[name], info, host, problems).run(declared.get(name, ()))
         for name, info in objects.items()
@@ -43,27 +43,27 @@ def configured(
 
 
 class _Configurator:
-    def __init__(self, one: BpfObject, info: ObjectInfo, host: Host, problems: Problems) -> None:
-        self._one = one
+    def __init__(self, object_: BpfObject, info: ObjectInfo, host: Host, problems: Problems) -> None:
+        self._object = object_
         self._info = info
         self._host = host
         self._problems = problems
 
     def run(self, declared: Sequence[PlainMap | OuterMap]) -> tuple[ObjectInfo, dict[str, MapSettings]]:
         maps = {name: self._sized(definition) for name, definition in self._info.maps.items()}
-        settings = {name: one for name, one in self._one.maps.items() if self._is_known(name, one)}
+        settings = {name: one for name, one in self._object.maps.items() if self._is_known(name, one)}
         wanted = {each.name for each in declared}
         for each in declared:
             if each.name in maps:
                 self._merge(each, maps[each.name], settings)
-        for name, one in settings.items():
-            if one.autocreate:
-                maps[name] = self._set(maps[name], one)
+        for name, setting in settings.items():
+            if setting.autocreate:
+                maps[name] = self._set(maps[name], setting)
             elif name not in wanted:
                 del maps[name]
         for name, definition in maps.items():
             self._check_size(name, definition)
-        return typed(self._one, replace(self._info, maps=maps), self._problems), settings
+        return typed(self._object, replace(self._info, maps=maps), self._problems), settings
 
     def _is_known(self, name: str, settings: MapSettings) -> bool:
         definition = self._info.maps.get(name)
@@ -71,8 +71,8 @@ class _Configurator:
             return True
         known = [other for other, each in self._info.maps.items() if not each.internal]
         hint = did_you_mean(name, known)
-        what = f"object `{self._one.name}` has no map `{name}`"
-        self._problems.add(what, settings.where, hint, self._one.name, id="unknown-map")
+        what = f"object `{self._object.name}` has no map `{name}`"
+        self._problems.add(what, settings.where, hint, self._object.name, id="unknown-map")
         return False
 
     def _sized(self, definition: MapDef) -> MapDef:
@@ -87,7 +87,9 @@ class _Configurator:
         """Add what the declaration of a map says of its size and node, where that is not what the ELF says."""
         own = settings.get(each.name) or MapSettings(*_AS_IN_ELF, each.where)
         if not own.autocreate:
-            what = f"map `{each.name}` is declared, but `autocreate: false` of object `{self._one.name}` leaves it out"
+            what = (
+                f"map `{each.name}` is declared, but `autocreate: false` of object `{self._object.name}` leaves it out"
+            )
             self._problems.add(what, each.where, "remove one of them", each.name, id="map-not-created")
             return
         shape, fields = definition.shape, each.fields
@@ -96,7 +98,7 @@ class _Configurator:
             ("numa_node", fields.numa_node, own.numa_node),
         ):
             if here is not None and there is not None and here != there:
-                what = f"`{field}` of `{each.name}` is {here} here and {there} under object `{self._one.name}`"
+                what = f"`{field}` of `{each.name}` is {here} here and {there} under object `{self._object.name}`"
                 self._problems.add(what, each.where, "write it in one place", each.name, id="conflicting-settings")
         size = _unless(fields.max_entries, shape.max_entries, own.max_entries)
         node = _unless(fields.numa_node, shape.numa_node, own.numa_node)
@@ -118,15 +120,15 @@ class _Configurator:
         if shape.map_type in _RING_BUFFERS and (size % _SMALLEST_PAGE or size & (size - 1)):
             what = f"the size of a {shape.map_type.word} is a power of two and a multiple of the page size"
             hint = f"write {max(_SMALLEST_PAGE, 1 << size.bit_length())}"
-            self._problems.add(what, settings.where, hint, self._one.name, id="invalid-value")
+            self._problems.add(what, settings.where, hint, self._object.name, id="invalid-value")
 
     def _check_size(self, name: str, definition: MapDef) -> None:
         shape = definition.shape
         if definition.internal or shape.max_entries or shape.map_type in _SIZELESS:
             return
-        what = f"map `{name}` of object `{self._one.name}` has no max_entries"
+        what = f"map `{name}` of object `{self._object.name}` has no max_entries"
         hint = f"write `maps: {{{name}: {{max_entries: 1024}}}}` under the object"
-        self._problems.add(what, self._one.where, hint, name, id="max-entries-missing")
+        self._problems.add(what, self._object.where, hint, name, id="max-entries-missing")
 
 
 def _unless(declared: int | None, in_elf: int | None, own: int | None) -> int | None:

@@ -161,9 +161,9 @@ class Encoder:
             limits=outer.limits,
         )
 
-    def _presets(self, one: OuterMap, listed: Bytes) -> Bytes | None:
+    def _presets(self, outer: OuterMap, listed: Bytes) -> Bytes | None:
         """The keys of slots that the object fills and that are not among those listed."""
-        definition = self._resolver.definition(one)
+        definition = self._resolver.definition(outer)
         if definition is None or not definition.presets:
             return None
         order = "<u4" if self._host.byteorder == "little" else ">u4"

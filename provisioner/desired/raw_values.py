@@ -33,8 +33,8 @@ def fill(
             problems.add(what, where, "write `format: raw`", id="unknown-value")
             continue
         where = chunk.where(row, _FROM)
-        for found in read_table(TableRef(ScalarNode(name, where), "raw", None, None, None, where)):
-            texts.extend(found.columns[RAW].texts())
+        for block in read_table(TableRef(ScalarNode(name, where), "raw", None, None, None, where)):
+            texts.extend(block.columns[RAW].texts())
     if len(texts) != chunk.rows:
         return ()
     columns = {path: column for path, column in chunk.columns.items() if path[0] == "key"}

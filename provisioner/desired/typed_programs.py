@@ -10,18 +10,18 @@ from provisioner.model.program_types import PROGRAM_TYPES, WITH_BTF_TARGET
 from provisioner.model.spec import BpfObject, Program
 
 
-def typed(one: BpfObject, info: ObjectInfo, problems: Problems) -> ObjectInfo:
+def typed(object_: BpfObject, info: ObjectInfo, problems: Problems) -> ObjectInfo:
     """The object, whose programs have the type, attach type and section that they are loaded with."""
     programs = dict(info.programs)
-    for program in one.programs:
+    for program in object_.programs:
         definition = programs.get(program.name)
         if definition is not None:
-            programs[program.name] = _typed(one, program, definition, problems)
+            programs[program.name] = _typed(object_, program, definition, problems)
     return replace(info, programs=programs)
 
 
-def _typed(one: BpfObject, program: Program, definition: ProgramDef, problems: Problems) -> ProgramDef:
-    settings, address = program.settings, f"{one.name}.{program.name}"
+def _typed(object_: BpfObject, program: Program, definition: ProgramDef, problems: Problems) -> ProgramDef:
+    settings, address = program.settings, f"{object_.name}.{program.name}"
     hook, _, target = definition.section.partition("/")
     if settings.type is not None:
         kind = PROGRAM_TYPES[settings.type]

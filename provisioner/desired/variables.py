@@ -26,38 +26,38 @@ class _Known(msgspec.Struct, frozen=True):
 
 
 def encode_variables(
-    one: BpfObject, info: ObjectInfo, btf: BtfTypes | None, builder: Builder, problems: Problems
+    object_: BpfObject, info: ObjectInfo, btf: BtfTypes | None, builder: Builder, problems: Problems
 ) -> tuple[Section, ...]:
     """The sections in which the spec sets variables; `builder` has the object's BTF as its own."""
-    if not one.variables:
+    if not object_.variables:
         return ()
     known = _known(info, btf) if btf is not None else {}
-    found: dict[str, list[Variable]] = {}
-    for name, value in one.variables.items():
+    by_section: dict[str, list[Variable]] = {}
+    for name, value in object_.variables.items():
         if name not in known:
-            what = f"object `{one.name}` has no variable `{name}` in .rodata, .data or .bss"
+            what = f"object `{object_.name}` has no variable `{name}` in .rodata, .data or .bss"
             hint = did_you_mean(name, known, "compile it with `-g`" if btf is None else "")
-            problems.add(what, value.where, hint, one.name, id="unknown-variable")
+            problems.add(what, value.where, hint, object_.name, id="unknown-variable")
             continue
-        encoded = _encode(f"{one.name}.{name}", known[name].variable, value, builder, problems)
+        encoded = _encode(f"{object_.name}.{name}", known[name].variable, value, builder, problems)
         if encoded is not None:
-            found.setdefault(known[name].map.name, []).append(encoded)
+            by_section.setdefault(known[name].map.name, []).append(encoded)
     sections = {each.map.name: each for each in known.values()}
     return tuple(
         Section(
             name,
-            section_pin(one.name, sections[name].section),
+            section_pin(object_.name, sections[name].section),
             sections[name].map.shape,
             sections[name].section.startswith(".rodata"),
             tuple(each),
         )
-        for name, each in sorted(found.items())
+        for name, each in sorted(by_section.items())
     )
 
 
-def with_variables(one: DesiredObject, sections: tuple[Section, ...]) -> DesiredObject:
+def with_variables(desired: DesiredObject, sections: tuple[Section, ...]) -> DesiredObject:
     """The object with its variables: the maps of their sections are pinned with its other maps."""
-    return replace(one, variables=sections, maps={**one.maps, **{each.pin: each.shape for each in sections}})
+    return replace(desired, variables=sections, maps={**desired.maps, **{each.pin: each.shape for each in sections}})
 
 
 def _known(info: ObjectInfo, btf: BtfTypes) -> Mapping[str, _Known]:

@@ -145,18 +145,18 @@ def _sections(data: bytes, table: NDArray[np.void], names: bytes) -> list[Sectio
     outside = first(table["name"] >= len(names))
     if outside is not None:
         raise Malformed(f"the name of section {outside} is outside the table of names")
-    found = []
+    sections = []
     for number, row in enumerate(table.tolist()):
         name, kind, flags, _, offset, size, link, info, align, entsize = row
         text = names[name : names.index(b"\0", name)].decode(errors="replace")
         section = Section(number, text, kind, flags, offset, size, link, info, entsize)
         if number:
             _check_section(section, align, len(data))
-        found.append(section)
+        sections.append(section)
     for name in _UNIQUE:
-        if sum(section.name == name for section in found) > 1:
+        if sum(section.name == name for section in sections) > 1:
             raise Malformed(f"there are two sections `{name}`")
-    return found
+    return sections
 
 
 def _check_section(section: Section, align: int, file_size: int) -> None:

@@ -27,13 +27,13 @@ def presets(data: bytes, types: BtfTypes) -> dict[str, Presets]:
     section = elf.find(".maps")
     if section is None:
         return {}
-    found: dict[str, dict[int, str]] = {}
+    by_map: dict[str, dict[int, str]] = {}
     variables = list(types.variables(".maps"))
     for offset, symbol in _relocations(elf, section):
         for name, type_, start, size in variables:
             if start <= offset < start + size and (slot := _slot(types, type_, offset - start)) is not None:
-                found.setdefault(name, {})[slot] = symbol
-    return {name: dict(sorted(slots.items())) for name, slots in found.items()}
+                by_map.setdefault(name, {})[slot] = symbol
+    return {name: dict(sorted(slots.items())) for name, slots in by_map.items()}
 
 
 def without_presets(data: bytes, maps: Collection[str]) -> bytes:

@@ -42,17 +42,17 @@ def read_table(
     The file must be below one of `roots`, unless that is None. Paths begin with "key" and "value", and with "outer" if
     the table has an outer key. A raw file is a value at `RAW` without a key. Problems are added after the last row.
     """
-    found = Problems()
-    format_ = _known_format(table, found)
+    faults = Problems()
+    format_ = _known_format(table, faults)
     if format_ is not None:
         file = InputFile(path, TABLE if format_.has_columns else VALUE, roots)
-        if _is_readable(table, format_, file, found):
+        if _is_readable(table, format_, file, faults):
             try:
-                yield from format_.read(file, table, wanted_columns(table), found)
+                yield from format_.read(file, table, wanted_columns(table), faults)
             except OSError as error:
                 what = f"cannot read {path}: {error.strerror or error}"
-                found.add(what, table.file.where, id="unreadable-file")
-    problems.extend(list(found)[:MAX_PROBLEMS])
+                faults.add(what, table.file.where, id="unreadable-file")
+    problems.extend(list(faults)[:MAX_PROBLEMS])
 
 
 def _format_of(table: TableRef) -> TableFormat | None:
