@@ -74,7 +74,7 @@ def mermaid(graph: Graph) -> Iterator[str]:
 
 def _mermaid(text: str) -> str:
     """Text inside quotes. Entity codes hide what is special in Mermaid, Markdown and HTML."""
-    return re.sub(r"[^\w ,.:/()\[\]>-]", lambda found: f"#{ord(found[0])};", text)
+    return re.sub(r"[^\w ,.:/()\[\]>-]", lambda match: f"#{ord(match[0])};", text)
 
 
 FORMATS: Final[Mapping[str, Callable[[Graph], Iterator[str]]]] = {"dot": dot, "mermaid": mermaid}

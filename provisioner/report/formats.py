@@ -67,6 +67,6 @@ def names(document: Document) -> tuple[str, ...]:
 
 def renderers(name: str) -> Renderers:
     """The functions of a format."""
-    found = import_module(f"provisioner.report.{FORMATS[name].module}").RENDERERS
-    assert isinstance(found, Renderers), name
-    return found
+    renderers = import_module(f"provisioner.report.{FORMATS[name].module}").RENDERERS
+    assert isinstance(renderers, Renderers), name
+    return renderers

@@ -120,7 +120,7 @@ def _alerts(plan: ReportPlan) -> Iterator[str]:
         way_out = f"; {_text(refusal.remedy)}" if refusal.remedy else ""
         message = f"{_about(refusal.address)}{_text(refusal.message)} (<code>{_text(refusal.rule)}</code>{way_out})"
         yield f"<p class='alert refused'><b>Refused</b> {message}.</p>\n"
-    for hazard in sorted(plan.hazards, key=lambda one: one.severity is not Severity.DANGER):
+    for hazard in sorted(plan.hazards, key=lambda hazard: hazard.severity is not Severity.DANGER):
         kind, word = ("alert danger", "Danger") if hazard.severity is Severity.DANGER else ("alert", "Note")
         yield f"<p class='{kind}'><b>{word}</b> {_about(hazard.address)}{_text(hazard.message)}.</p>\n"
 
@@ -187,21 +187,21 @@ def _facts(node: Node) -> str:
     before, after = (one if isinstance(one, dict) else {} for one in (node.before, node.after))
     if before:
         after = _without_filled(after)
-    found = []
+    facts = []
     for name in {**before, **after}:
         old, new = before.get(name), after.get(name)
         if old == new or (old is None and new is None):
             continue
         sides = [_marked(old, new, "del")] * (old is not None) + [_marked(new, old, "ins")] * (new is not None)
-        found.append(f"{_text(name)} {' -&gt; '.join(sides)}")
-    return f"<p class=facts><bdi>{', '.join(found)}</bdi></p>\n" if found else ""
+        facts.append(f"{_text(name)} {' -&gt; '.join(sides)}")
+    return f"<p class=facts><bdi>{', '.join(facts)}</bdi></p>\n" if facts else ""
 
 
 def _without_filled(shape: dict[str, Value]) -> dict[str, Value]:
     """A shape without `filled_flags`: no live map has this member, so it is not a difference."""
     return {
-        name: _without_filled(one) if isinstance(one, dict) else one
-        for name, one in shape.items()
+        name: _without_filled(field) if isinstance(field, dict) else field
+        for name, field in shape.items()
         if name != "filled_flags"
     }
 

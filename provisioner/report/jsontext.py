@@ -15,5 +15,5 @@ def dumps(value: object, indent: int | None = None) -> str:
     return text if text.isprintable() else _UNUSUAL.sub(_escaped, text)
 
 
-def _escaped(found: re.Match[str]) -> str:
-    return found[0] if found[0].isprintable() else json.dumps(found[0])[1:-1]
+def _escaped(match: re.Match[str]) -> str:
+    return match[0] if match[0].isprintable() else json.dumps(match[0])[1:-1]

@@ -114,12 +114,20 @@ def _table(plan: ReportPlan) -> Iterator[str]:
 def _alerts(plan: ReportPlan) -> Iterator[str]:
     """Refusals and hazards as GitHub's alerts, the most severe first. Elsewhere they look like quotations."""
     refused = [
-        f"{_about(one.address)}{prose(one.message)} ({code(one.rule)}"
-        + (f"; {prose(one.remedy)})." if one.remedy else ").")
-        for one in plan.blocked
+        f"{_about(refusal.address)}{prose(refusal.message)} ({code(refusal.rule)}"
+        + (f"; {prose(refusal.remedy)})." if refusal.remedy else ").")
+        for refusal in plan.blocked
     ]
-    dangers = [f"{_about(one.address)}{prose(one.message)}." for one in plan.hazards if one.severity is Severity.DANGER]
-    notes = [f"{_about(one.address)}{prose(one.message)}." for one in plan.hazards if one.severity is Severity.NOTICE]
+    dangers = [
+        f"{_about(hazard.address)}{prose(hazard.message)}."
+        for hazard in plan.hazards
+        if hazard.severity is Severity.DANGER
+    ]
+    notes = [
+        f"{_about(hazard.address)}{prose(hazard.message)}."
+        for hazard in plan.hazards
+        if hazard.severity is Severity.NOTICE
+    ]
     for kind, title, lines in (
         ("CAUTION", "Refused", refused),
         ("WARNING", "Danger", dangers),
@@ -133,10 +141,10 @@ def _alerts(plan: ReportPlan) -> Iterator[str]:
 
 def _deletes(plan: ReportPlan) -> Iterator[str]:
     """Deleted maps and inner maps, and deleted entries of the others."""
-    found = [line for node in plan.nodes for line in _deleted(node)]
-    if found:
+    lines = [line for node in plan.nodes for line in _deleted(node)]
+    if lines:
         yield from ("**Deletes**", "")
-        yield from _cut(found)
+        yield from _cut(lines)
         yield ""
 
 

@@ -17,6 +17,6 @@ def with_source(text: str, source: str, fields: Fields | None = None) -> str:
 
 def decided(source: str, fields: Fields) -> str:
     """Those places as text; empty where there are none."""
-    told = [f"{field}: {place}" for field, place in fields.items()]
-    more = [f"and {len(told) - _FIELDS} more"] if len(told) > _FIELDS else []
-    return ", ".join(filter(None, (source, *told[:_FIELDS], *more)))
+    decisions = [f"{field}: {place}" for field, place in fields.items()]
+    more = [f"and {len(decisions) - _FIELDS} more"] if len(decisions) > _FIELDS else []
+    return ", ".join(filter(None, (source, *decisions[:_FIELDS], *more)))

@@ -159,7 +159,7 @@ def details(end: Outcome) -> Iterator[str]:
 def done(summary: Summary) -> Iterator[str]:
     """`1 outer map created`: each count that is not zero."""
     words = {"create": "created", "update": "changed", "replace": "replaced", "delete": "deleted", "insert": "inserted"}
-    for counts, one, many in (
+    for counts, singular, many in (
         (summary.outer_maps, "outer map", "outer maps"),
         (summary.inner_maps, "inner map", "inner maps"),
         (summary.maps, "map", "maps"),
@@ -169,7 +169,7 @@ def done(summary: Summary) -> Iterator[str]:
         for name, word in words.items():
             count = getattr(counts, name, 0)
             if count:
-                yield f"{plural(count, one, many)} {word}"
+                yield f"{plural(count, singular, many)} {word}"
 
 
 def more(children: Children) -> str:
