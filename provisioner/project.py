@@ -328,7 +328,7 @@ def _locked(desired: DesiredState, timeout: float, *, create: bool = False) -> I
     The pin root comes last: where another lock is held, it is not created in vain.
     """
     root = Path(desired.pin_root)
-    others = {Path(one.adopted).parent.resolve() for one in desired.maps.values() if one.adopted is not None}
+    others = {Path(map_.adopted).parent.resolve() for map_ in desired.maps.values() if map_.adopted is not None}
     with ExitStack() as held:
         locks = [
             held.enter_context(lock(directory, timeout))

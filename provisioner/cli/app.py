@@ -81,9 +81,9 @@ def _application(names: Iterable[str]) -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120},
     )
     application.callback()(_root)
-    for one in map(verbs.load, names):
+    for verb in map(verbs.load, names):
         # A short help of our own is wrapped; one that typer makes is cut to a line.
-        application.command(one.name, short_help=one.summary, epilog=one.epilog)(one.callback)
+        application.command(verb.name, short_help=verb.summary, epilog=verb.epilog)(verb.callback)
     return application
 
 

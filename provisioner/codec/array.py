@@ -68,12 +68,12 @@ class Array(Type, frozen=True):
         rows = len(out)
         block = np.zeros((len(elements) * rows, self.element.size), np.uint8)
         flat: dict[Path, Column] = {path: [text for _, columns in elements for text in columns[path]] for path in paths}
-        found = self.element.encode(flat, block)
+        faults = self.element.encode(flat, block)
         indexes = [index for index, _ in elements]
         out.reshape(rows, self.count, self.element.size)[:, indexes] = block.reshape(
             len(elements), rows, self.element.size
         ).transpose(1, 0, 2)
-        return [fault for each in found for fault in self._placed(each, indexes, rows)]
+        return [fault for each in faults for fault in self._placed(each, indexes, rows)]
 
     def _placed(self, fault: Fault, indexes: Sequence[int], rows: int) -> Iterable[Fault]:
         if fault.row >= 0:

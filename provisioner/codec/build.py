@@ -73,9 +73,9 @@ def integer(name: str, byteorder: ByteOrder) -> Integer | None:
 def builtins(byteorder: ByteOrder, lookups: Mapping[str, Lookup]) -> dict[str, Type]:
     """All built-in types by name."""
     names = [f"{kind}{bits}" for kind in ("u", "s", "be", "le") for bits in (8, 16, 32, 64)]
-    found: dict[str, Type] = {name: type_ for name in names if (type_ := integer(name, byteorder))}
+    integers: dict[str, Type] = {name: type_ for name in names if (type_ := integer(name, byteorder))}
     u32, u64 = Integer("u32", 4, False, byteorder, 32), Integer("u64", 8, False, byteorder, 64)
-    return found | {
+    return integers | {
         "bool": Boolean(),
         "ipv4": Ipv4(),
         "ipv6": Ipv6(),
@@ -314,8 +314,8 @@ class Builder:
 
     def _refinements(self, members: tuple[Member, ...]) -> dict[tuple[str, ...], tuple[Type, Location]] | None:
         built = [(member, self.build(member.type)) for member in members]
-        found = {tuple(member.name.split(".")): (type_, member.where) for member, type_ in built if type_ is not None}
-        return found if len(found) == len(members) else None
+        refined = {tuple(member.name.split(".")): (type_, member.where) for member, type_ in built if type_ is not None}
+        return refined if len(refined) == len(members) else None
 
 
 def build(

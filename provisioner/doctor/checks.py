@@ -39,7 +39,7 @@ _BATCHED: Final = (
 
 def examine() -> tuple[Finding, ...]:
     """All findings, in the order of the output. Leaves nothing behind."""
-    found = [
+    findings = [
         _kernel(),
         *_bugs(),
         _config(),
@@ -51,10 +51,10 @@ def examine() -> tuple[Finding, ...]:
         _unprivileged(),
         _lockdown(),
     ]
-    found += [_memlock(), _nofile()]
-    if all(finding.level is not Level.BAD for finding in found if finding.id in ("libbpf", "capabilities")):
-        found += _tried()
-    return tuple(found)
+    findings += [_memlock(), _nofile()]
+    if all(finding.level is not Level.BAD for finding in findings if finding.id in ("libbpf", "capabilities")):
+        findings += _tried()
+    return tuple(findings)
 
 
 def _kernel() -> Finding:
@@ -70,20 +70,20 @@ def running_version() -> kernel_versions.Version:
 
 
 def _bugs() -> Iterator[Finding]:
-    found = kernel_versions.bugs_of(running_version())
-    if not found:
+    bugs = kernel_versions.bugs_of(running_version())
+    if not bugs:
         known = ", ".join(bug.id for bug in kernel_versions.BUGS)
         yield Finding("known bugs", Level.OK, f"none for this version, of {known}", [])
-    for bug in found:
+    for bug in bugs:
         hint = f"{bug.follows}; fixed by {bug.source}, which a distribution may have backported"
         yield Finding(f"bug {bug.id}", Level.NOTE, bug.what, bug.id, hint)
 
 
 def _config() -> Finding:
-    found = kernel_config.read()
-    if found is None:
+    config = kernel_config.read()
+    if config is None:
         return Finding("config", Level.OK, "unknown: not in /proc/config.gz nor next to the kernel")
-    path, options = found
+    path, options = config
     lacks = [option for option, chosen in options.items() if not chosen]
     hint = "; ".join(kernel_config.FOLLOWS[option] for option in lacks)
     said = f"{path}: " + (f"no {', '.join(lacks)}" if lacks else "has all options that maps need")

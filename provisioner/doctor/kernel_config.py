@@ -51,6 +51,6 @@ def read(paths: tuple[Path, ...] | None = None) -> tuple[Path, dict[str, bool]] 
 def _chosen(text: str) -> Iterator[str]:
     """The options that are on, in the kernel or as a module."""
     for line in text.splitlines():
-        name, found, value = line.partition("=")
-        if found and value in ("y", "m"):
+        name, equals, value = line.partition("=")
+        if equals and value in ("y", "m"):
             yield name.removeprefix("CONFIG_")

@@ -22,9 +22,9 @@ class Access(msgspec.Struct, frozen=True):
     def of_folders(self) -> Access:
         return Access(None if self.mode is None else self.mode | (self.mode & _READ) >> 2, self.gid)
 
-    def allows(self, found: Access) -> bool:
+    def allows(self, actual: Access) -> bool:
         """Whether `found` has the requested permissions."""
-        return self.mode in (None, found.mode) and self.gid in (None, found.gid)
+        return self.mode in (None, actual.mode) and self.gid in (None, actual.gid)
 
     def change_to(self, wanted: Access) -> str:
         """`mode 0600 -> 0640, group 0 -> 998`: the requested changes."""

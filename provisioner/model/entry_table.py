@@ -162,13 +162,13 @@ def duplicates(slot: Index | Groups, keys: Bytes) -> tuple[Index, Index]:
 def _same_rank_as_neighbour(slot: Index | Groups, keys: Bytes) -> Index:
     """Rows with the slot and rank of the row before or after them, block by block."""
     shift = np.uint64(_SLOT_BITS if keys.shape[1] > _EXACT_KEY_SIZE else 0)
-    found = [np.zeros(0, np.int64)]
+    rows = [np.zeros(0, np.int64)]
     for first in range(0, len(slot), BLOCK_ENTRIES):
         block = slice(first, first + BLOCK_ENTRIES + 1)  # with the first row of the next
         rank = key_rank(keys[block]) >> shift
         same = np.flatnonzero((slot[block][1:] == slot[block][:-1]) & (rank[1:] == rank[:-1])) + first
-        found += [same, same + 1]
-    return np.unique(np.concatenate(found))
+        rows += [same, same + 1]
+    return np.unique(np.concatenate(rows))
 
 
 def distinct(keys: Bytes) -> tuple[Index, Index]:
@@ -189,9 +189,9 @@ def distinct(keys: Bytes) -> tuple[Index, Index]:
 
 def among(keys: Bytes, others: Bytes) -> NDArray[np.bool_]:
     """Which of `keys` are among `others`; each block holds a key once."""
-    found = np.zeros(len(keys), np.bool_)
-    found[match(np.zeros(len(keys), np.int64), keys, np.zeros(len(others), np.int64), others).both_left] = True
-    return found
+    present = np.zeros(len(keys), np.bool_)
+    present[match(np.zeros(len(keys), np.int64), keys, np.zeros(len(others), np.int64), others).both_left] = True
+    return present
 
 
 def part(table: EntryTable, slots: Index) -> tuple[EntryTable, Index]:

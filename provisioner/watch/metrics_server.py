@@ -63,8 +63,8 @@ class _Server(ThreadingHTTPServer):
 
 def serve(registry: CollectorRegistry, address: str, port: int) -> int:
     """Serve the metrics in a thread; gives the port, a free one if `port` is 0. Raises OSError and OverflowError."""
-    found = socket.getaddrinfo(address, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    family, _, _, _, place = found[0]
+    addresses = socket.getaddrinfo(address, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    family, _, _, _, place = addresses[0]
     server = _Server((str(place[0]), int(place[1])), family, _Handler.factory(registry))
     threading.Thread(target=server.serve_forever, daemon=True).start()
     return server.server_port

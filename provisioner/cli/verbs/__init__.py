@@ -27,6 +27,6 @@ VERBS: Final = (
 def load(name: str) -> Verb:
     """The verb of a name. Its module imports the rooms that it needs, which takes 200 ms where NumPy is among them."""
     module = import_module(f"{__name__}.{name}")
-    found = getattr(module, name)
-    assert isinstance(found, Verb), name
-    return found
+    verb = getattr(module, name)
+    assert isinstance(verb, Verb), name
+    return verb

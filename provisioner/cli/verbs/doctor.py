@@ -17,6 +17,6 @@ def doctor(console: Console) -> int:
     """Check what this host supports, and why something does not work."""
     from provisioner.cli import reports  # NumPy, which the help does not need, takes 80 ms
 
-    found = provisioner.examine()
-    reports.findings(console, found)
-    return 0 if usable(found) else provisioner.HostError.exit_code
+    findings = provisioner.examine()
+    reports.findings(console, findings)
+    return 0 if usable(findings) else provisioner.HostError.exit_code
