@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from typing import Final
 
 import numpy as np
 
+from provisioner.codec.long_values import LONG, Digest, digest, readable
 from provisioner.model.types import HIDDEN, Abridged, Bytes, Hidden, Type, Value
 
-LONG: Final = 256
-"""The most bytes of a value that are printed; longer values are shown as length and digest."""
+WIDTH: Final = 64
+"""The most characters of a text of a long value that are printed. JSON has all of them."""
 
 ARROW: Final = " -> "
+
+_BEFORE: Final = 16
+"""The characters before the first difference of two long texts that are printed."""
 
 _PLAIN = re.compile(r"[A-Za-z0-9_./](?:[A-Za-z0-9_./:@%+-]*[A-Za-z0-9_./@%+-])?", re.ASCII)
 _OTHER_TYPE = re.compile(
@@ -70,35 +73,80 @@ def difference(before: Value, after: Value) -> str:
     return old if old == new else old + ARROW + new
 
 
+def brief(value: Value) -> str:
+    """As `format_value`, with long texts cut: `/usr/lib/a... (312 characters)`."""
+    match value:
+        case str() if not isinstance(value, Abridged):
+            return _from(value, 0)
+        case dict():
+            return "{" + ", ".join(f"{format_value(name)}: {brief(part)}" for name, part in value.items()) + "}"
+        case list():
+            return "[" + ", ".join(map(brief, value)) + "]"
+        case _:
+            return format_value(value)
+
+
+def _from(text: str, start: int) -> str:
+    """`WIDTH` characters of a text from `start` on; all of it if it is not longer."""
+    if len(text) <= WIDTH:
+        return format_value(text)
+    part = text[start : start + WIDTH]
+    before, after = "..." if start else "", "..." if start + WIDTH < len(text) else ""
+    return f"{before}{format_value(part)}{after} ({len(text):,} characters)"
+
+
+def brief_difference(before: Value, after: Value) -> str:
+    """As `difference`, with changed members first, only changed elements of lists, and long texts cut."""
+    if isinstance(before, dict) and isinstance(after, dict) and list(before) == list(after):
+        changed = [name for name in before if before[name] != after[name]]
+        same = [name for name in before if before[name] == after[name]]
+        parts = [f"{format_value(name)}: {brief_difference(before[name], after[name])}" for name in changed]
+        return "{" + ", ".join(parts + [f"{format_value(name)}: {brief(before[name])}" for name in same]) + "}"
+    if before == after:
+        return brief(before)
+    if isinstance(before, list) and isinstance(after, list) and len(before) == len(after):
+        pairs = list(enumerate(zip(before, after, strict=True)))
+        parts = [f"[{at}]: {brief_difference(*pair)}" for at, pair in pairs if pair[0] != pair[1]]
+        rest = f"; {len(pairs) - len(parts)} of {len(pairs)} elements unchanged" if len(parts) < len(pairs) else ""
+        return "{" + ", ".join(parts) + rest + "}"
+    if isinstance(before, str) and isinstance(after, str) and not isinstance(before, Abridged):
+        start = _start(before, after)
+        return _from(before, start) + ARROW + _from(after, start)
+    return brief(before) + ARROW + brief(after)
+
+
+def _start(before: str, after: str) -> int:
+    """Where two texts are printed from, so that their first difference is in sight."""
+    pairs = enumerate(zip(before, after, strict=False))
+    first = next((at for at, (old, new) in pairs if old != new), min(len(before), len(after)))
+    return first - _BEFORE if first > WIDTH - _BEFORE else 0
+
+
 def display(type_: Type, row: Bytes) -> str:
-    """One value, shape (size,), for people: sensitive parts hidden, over `LONG` bytes only length and digest."""
+    """One value, shape (size,), for people: sensitive parts hidden; of a long one, long texts are cut."""
     value = _hidden(type_)
     if value is not None:
         return format_value(value)
-    if type_.size > LONG:
-        if type_.sensitive:
-            return f"{type_.size:,} bytes, partly {HIDDEN}"
-        return f"{type_.size:,} bytes, sha256 {digest(type_, row)}"
-    return format_value(type_.conceal(type_.decode(row[None, :])[0]))
+    shown = readable(type_)
+    return text_of(type_, shown.conceal(shown.decode(row[None, :])[0]))
+
+
+def text_of(type_: Type, value: Value) -> str:
+    """A decoded value of a type for people."""
+    return brief(value) if type_.size > LONG else format_value(value)
 
 
 def display_change(type_: Type, before: Bytes, after: Bytes) -> str:
-    """The change between two values of shape (size,); over `LONG` bytes, the place of the first difference."""
+    """The change between two values of shape (size,); of one that is only a digest, the place of the difference."""
     if _hidden(type_) is not None:
         return f"{HIDDEN}, changed"
-    if type_.size > LONG:
-        changed = np.flatnonzero((before ^ after) & type_.mask())
-        place = f", first difference at byte {changed[0]:,}" if changed.size else ""
-        if type_.sensitive:
-            return f"{type_.size:,} bytes, partly {HIDDEN}{place}"
-        return f"{type_.size:,} bytes, sha256 {digest(type_, before)}{ARROW}{digest(type_, after)}{place}"
-    old, new = (type_.conceal(type_.decode(row[None, :])[0]) for row in (before, after))
-    return difference(old, new)
-
-
-def digest(type_: Type, row: Bytes) -> str:
-    """The first 12 hex digits of the SHA-256 of a value with padding set to zero."""
-    return hashlib.sha256((row & type_.mask()).tobytes()).hexdigest()[:12]
+    shown = readable(type_)
+    old, new = (shown.conceal(shown.decode(row[None, :])[0]) for row in (before, after))
+    if not isinstance(shown, Digest):
+        return brief_difference(old, new) if type_.size > LONG else difference(old, new)
+    changed = np.flatnonzero((before ^ after) & type_.mask())
+    place = f", first difference at byte {changed[0]:,}" if changed.size else ""
+    return f"{old}{place}" if type_.sensitive else f"{old}{ARROW}{digest(type_, after)}{place}"
 
 
 def _hidden(type_: Type) -> Hidden | None:

@@ -7,7 +7,8 @@ from typing import Final
 
 import numpy as np
 
-from provisioner.codec.display import ARROW, display
+from provisioner.codec.display import ARROW, display, display_change
+from provisioner.codec.long_values import LONG
 from provisioner.model.desired import DesiredObject
 from provisioner.model.observed import ObservedState
 from provisioner.model.variables import Section, Variable
@@ -29,7 +30,7 @@ def diff_variables(desired: DesiredObject, observed: ObservedState) -> tuple[Var
 
 def in_words(changes: Iterable[VariableChange]) -> str:
     """`variables debug 0 -> 1, limits not set -> {burst: 10}`; empty without changes."""
-    parts = [f"{change.name} {shown(change.variable, change.before)}{ARROW}{_after(change)}" for change in changes]
+    parts = [f"{change.name} {_change(change)}" for change in changes]
     return f"{'variable' if len(parts) == 1 else 'variables'} {', '.join(parts)}" if parts else ""
 
 
@@ -38,8 +39,11 @@ def shown(variable: Variable, data: bytes | None) -> str:
     return "not set" if data is None else display(variable.type, np.frombuffer(data, np.uint8))
 
 
-def _after(change: VariableChange) -> str:
-    return shown(change.variable, change.variable.data)
+def _change(change: VariableChange) -> str:
+    before, variable = change.before, change.variable
+    if before is None or variable.type.size <= LONG:
+        return f"{shown(variable, before)}{ARROW}{shown(variable, variable.data)}"
+    return display_change(variable.type, np.frombuffer(before, np.uint8), np.frombuffer(variable.data, np.uint8))
 
 
 def live_values(desired: DesiredObject, observed: ObservedState) -> Iterator[tuple[Variable, bytes | None]]:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from html import escape
 from typing import Final
 
-from provisioner.codec.display import format_value
+from provisioner.codec.display import brief, format_value
 from provisioner.model.types import Abridged, Hidden, Value
 from provisioner.model.words import plural, visible
 from provisioner.planning.hazards import Severity
@@ -211,16 +211,20 @@ def _entry(entry: Node) -> Iterator[str]:
     name, sign, word = _VERBS[entry.verb]
     first = f'<td><span class=sign title="{word}">{sign}</span></td><td><bdi>{_text(entry.label)}</bdi></td>'
     match entry.verb:
-        case Verb.UPDATE if isinstance(entry.before, Hidden | Abridged):
+        case Verb.UPDATE if entry.is_long or isinstance(entry.before, Hidden | Abridged):
             cells = f"<td colspan=2>{_text(entry.text)}</td>"
         case Verb.UPDATE:
             old, new = _marked(entry.before, entry.after, "del"), _marked(entry.after, entry.before, "ins")
             cells = f"<td data-is=before><bdi>{old}</bdi></td><td data-is=after><bdi>{new}</bdi></td>"
         case Verb.DELETE:
-            cells = f"<td data-is=before><bdi>{_plain(entry.before)}</bdi></td><td></td>"
+            cells = f"<td data-is=before><bdi>{_shown(entry, entry.before)}</bdi></td><td></td>"
         case _:
-            cells = f"<td></td><td data-is=after><bdi>{_plain(entry.after)}</bdi></td>"
+            cells = f"<td></td><td data-is=after><bdi>{_shown(entry, entry.after)}</bdi></td>"
     yield f'<tr class={name} data-address="{_text(entry.address)}">{first}{cells}</tr>\n'
+
+
+def _shown(entry: Node, value: Value) -> str:
+    return _text(brief(value)) if entry.is_long else _plain(value)
 
 
 def _marked(value: Value, other: Value, mark: str) -> str:

@@ -53,7 +53,8 @@ class Node(msgspec.Struct, frozen=True):
 
     `before` and `after` are JSON values, None where there is nothing; `key` is the decoded key of an entry or slot.
     `source` is the file and line of an overlay that says so, `sources` those of fields that overlays decided; both are
-    in `text` too. Nothing in a node is secret: what a spec marks as sensitive has been taken out.
+    in `text` too. `is_long` says that `text` does not have all of the value of an entry. Nothing in a node is secret:
+    what a spec marks as sensitive has been taken out.
     """
 
     kind: Kind
@@ -69,6 +70,7 @@ class Node(msgspec.Struct, frozen=True):
     children: Children | None = None
     source: str = ""
     sources: Fields = {}
+    is_long: bool = False
 
 
 class Children(msgspec.Struct, frozen=True):

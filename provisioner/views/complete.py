@@ -7,7 +7,8 @@ from typing import Final
 
 import numpy as np
 
-from provisioner.codec.display import LONG, display
+from provisioner.codec.display import display
+from provisioner.codec.long_values import LONG
 from provisioner.model import entry_table
 from provisioner.model.address import Place, find, parse
 from provisioner.model.desired import DesiredState

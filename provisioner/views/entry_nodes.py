@@ -8,11 +8,12 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from provisioner.codec.display import LONG, display, display_change, format_value
+from provisioner.codec.display import display_change, format_value, text_of
+from provisioner.codec.long_values import LONG, readable
 from provisioner.model import entry_table
 from provisioner.model.desired import DesiredMap
 from provisioner.model.entry_table import Index
-from provisioner.model.types import Abridged, Bytes, Type, Value
+from provisioner.model.types import Bytes, Type, Value
 from provisioner.planning.changes import EntryAction, EntryChanges, MapChange
 from provisioner.report.model import Children, Kind, Node, Verb
 from provisioner.report.overlaid import with_source
@@ -31,9 +32,8 @@ _PRIORITY: Final = np.array([2, 1, 0], np.uint8)
 
 
 def plain_values(kind: Type, rows: Bytes) -> list[Value]:
-    """Decoded keys or values without sensitive ones; long ones as their length and digest."""
-    if kind.size > LONG:
-        return [Abridged(display(kind, row)) for row in rows]
+    """Decoded keys or values without sensitive ones; raw bytes and large arrays of long ones as digests."""
+    kind = readable(kind)
     values = kind.decode(rows)
     return [kind.conceal(value) for value in values] if kind.sensitive else values
 
@@ -63,6 +63,7 @@ def listed(
     desired: DesiredMap, keys: Bytes, values: Bytes, address: str, verb: Verb, wanted: Index | None = None
 ) -> Iterator[Node]:
     """Entries in the order of `keys` and `values`. `wanted` are their rows in the entries of the spec."""
+    is_long = desired.value.size > LONG
     for start in range(0, len(keys), _PIECE):
         rows = slice(start, start + _PIECE)
         names = plain_values(desired.key, keys[rows])
@@ -70,8 +71,18 @@ def listed(
         for at, (name, value) in enumerate(zip(names, after, strict=True), start=start):
             label = format_value(name)
             source = "" if wanted is None else desired.sources.overlay(int(wanted[at]))
-            text = with_source(format_value(value), source)
-            yield Node(Kind.ENTRY, verb, f"{address}[{label}]", label, text, after=value, key=name, source=source)
+            text = with_source(text_of(desired.value, value), source)
+            yield Node(
+                Kind.ENTRY,
+                verb,
+                f"{address}[{label}]",
+                label,
+                text,
+                after=value,
+                key=name,
+                source=source,
+                is_long=is_long,
+            )
 
 
 def changed(change: MapChange, row: int, address: str, limit: int | None) -> Children:
@@ -103,9 +114,9 @@ def _edits(desired: DesiredMap, edits: EntryChanges, rows: Index, address: str) 
         verb = _VERBS[EntryAction(action)]
         match verb:
             case Verb.INSERT:
-                text = format_value(new[at])
+                text = text_of(desired.value, new[at])
             case Verb.DELETE:
-                text = format_value(old[at])
+                text = text_of(desired.value, old[at])
             case _:
                 text = display_change(desired.value, before[at], after[at])
         source = desired.sources.overlay(int(wanted[at]))
@@ -119,4 +130,5 @@ def _edits(desired: DesiredMap, edits: EntryChanges, rows: Index, address: str) 
             after=None if verb is Verb.DELETE else new[at],
             key=name,
             source=source,
+            is_long=desired.value.size > LONG,
         )

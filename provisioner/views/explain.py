@@ -7,7 +7,8 @@ from typing import Final
 
 import numpy as np
 
-from provisioner.codec.display import LONG, display
+from provisioner.codec.display import display
+from provisioner.codec.long_values import LONG
 from provisioner.model import address
 from provisioner.model.address import Address, Place
 from provisioner.model.desired import DesiredMap, DesiredState
@@ -25,6 +26,9 @@ from provisioner.views.map_nodes import slot_reason, what_it_is
 from provisioner.views.moment import Moment
 
 _NOTHING: Final = "nothing: it is neither live nor in the spec"
+_FIRST: Final = 16
+"""The bytes that are printed of a long value, whose members are printed beside them."""
+
 _FOREIGN: Final = "nothing: the spec does not manage this entry"
 _ZERO: Final = "nothing: the element is zero, and not in the spec"
 
@@ -230,5 +234,6 @@ def _hex(kind: Type, row: Bytes) -> str:
     """The bytes of a key or value, unless they are sensitive or many."""
     if kind.sensitive:
         return str(HIDDEN)
-    shown = bytes(row[:LONG]).hex(" ")
-    return f"({shown})" if len(row) <= LONG else f"({shown} ... {len(row):,} bytes)"
+    if len(row) <= LONG:
+        return f"({bytes(row).hex(' ')})"
+    return f"({bytes(row[:_FIRST]).hex(' ')} ... {len(row):,} bytes)"

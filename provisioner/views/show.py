@@ -11,7 +11,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from provisioner.codec.display import format_value
+from provisioner.codec.display import brief_difference, format_value, text_of
+from provisioner.codec.long_values import LONG
 from provisioner.model import entry_table
 from provisioner.model.address import Place
 from provisioner.model.errors import InputError, Problem
@@ -157,7 +158,7 @@ class _Looker:
                 entry_nodes.plain_values(desired.key, keys[at]),
                 entry_nodes.plain_values(desired.value, values[at]),
             )
-            label, text = format_value(key), f"not live; the spec has {format_value(value)}"
+            label, text = format_value(key), f"not live; the spec has {text_of(desired.value, value)}"
             yield Node(Kind.ENTRY, Verb.INSERT, f"{name}[{label}]", label, text, after=value, key=key)
 
         return Children(Kind.ENTRY, 1, 1, make)
@@ -203,11 +204,13 @@ def _listed(
         label = format_value(key)
         action = int(edits.action[number]) if number != _SAME else _SAME
         before: Value = live
-        verb, text = Verb.SHOW, format_value(live)
+        verb, text = Verb.SHOW, text_of(desired.value, live)
         if action == _INSERT:
-            verb, text, before = Verb.INSERT, f"not live; the spec has {format_value(after)}", None
+            verb, text, before = Verb.INSERT, f"not live; the spec has {text_of(desired.value, after)}", None
         elif action == _UPDATE:
             verb, text = Verb.UPDATE, f"{text}; the spec has {format_value(after)}"
+            if desired.value.size > LONG:
+                text = f"{brief_difference(live, after)} in the spec"
         elif action == _DELETE:
             verb, text, after = Verb.DELETE, f"{text}; not in the spec", None
         yield Node(Kind.ENTRY, verb, f"{name}[{label}]", label, text, before=before, after=after, key=key)

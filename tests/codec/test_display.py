@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from provisioner.codec import HIDDEN, Bytes, Type, difference, display, display_change, format_value
+from provisioner.model.type_expr import ArrayType
 
-from .support import built, decoded, encode, encoded, option, struct, union
+from .support import HERE, built, decoded, encode, encoded, option, struct, union
 
 BACKEND = struct(ip="ipv4", port="be16", weight="u16")
 
@@ -61,6 +62,36 @@ def test_a_change_shows_what_stays_and_what_does_not() -> None:
     after = row(backend, {"ip": "192.0.2.12", "port": 443, "weight": 1})
     assert display(backend, before) == "{ip: 192.0.2.11, port: 443, weight: 1}"
     assert display_change(backend, before, after) == "{ip: 192.0.2.11 -> 192.0.2.12, port: 443, weight: 1}"
+
+
+POLICY = struct(path="char[300]", rate="u64", ports="u16[4]", raw="bytes[257]", table="u32[65]")
+PATH = "/usr/lib/" + "x" * 200
+ZERO = {"path": PATH, "rate": 1, "ports": [1, 2, 3, 4], "raw": "0x" + "00" * 257, "table": [0] * 65}
+
+
+def test_a_long_struct_is_shown_by_member() -> None:
+    type_ = built(POLICY)
+    raw, table = (hashlib.sha256(bytes(size)).hexdigest()[:12] for size in (257, 260))
+    assert display(type_, row(type_, ZERO)) == (
+        f"{{path: {PATH[:64]}... (209 characters), rate: 1, ports: [1, 2, 3, 4], "
+        f"raw: 257 bytes, sha256 {raw}, table: 260 bytes, sha256 {table}}}"
+    )
+
+
+def test_a_change_of_a_long_struct_begins_with_what_changed() -> None:
+    type_ = built(POLICY)
+    after = {**ZERO, "path": PATH + "/y", "ports": [1, 2, 5, 4]}
+    changed = display_change(type_, row(type_, ZERO), row(type_, after))
+    assert changed.startswith(
+        f"{{path: ...{'x' * 16} (209 characters) -> ...{'x' * 16}/y (211 characters), "
+        "ports: {[2]: 3 -> 5; 3 of 4 elements unchanged}, rate: 1, raw: 257 bytes"
+    )
+
+
+def test_what_is_sensitive_in_a_long_struct_has_no_digest() -> None:
+    type_ = built(struct(a="u8", keys=ArrayType(option("u32", sensitive=True), 65, HERE)))
+    shown = display(type_, row(type_, {"a": 1, "keys": [31337] * 65}))
+    assert shown == "{a: 1, keys: 260 bytes, partly (sensitive)}"
 
 
 def test_long_values_are_told_by_length_digest_and_first_difference() -> None:

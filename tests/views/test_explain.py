@@ -159,3 +159,22 @@ def test_the_command_line(bench: Bench) -> None:
     assert again.out.endswith(done.out)
     short = run("explain", bench.folder / "spec.yaml")
     assert (short.status, short.out) == (64, "")
+
+
+LONG = """
+types: {peer: {struct: {name: "char[256]", rate: u64}}}
+maps: {peers: {type: hash, key: u32, value: peer, max_entries: 4, entries: {7: {name: NAME, rate: RATE}}}}
+"""
+
+
+def test_a_long_value_is_readable(bench: Bench) -> None:
+    name = "x" * 200
+    bench.apply(LONG.replace("NAME", name).replace("RATE", "10"))
+    spec = bench.folder / "spec.yaml"
+    spec.write_text(spec.read_text().replace("rate: 10", "rate: 20"))
+    cut = f"{'x' * 64}... (200 characters)"
+    assert f"{{name: {cut}, rate: 10}}" in run("explain", spec, "peers[7]", "--pin-root", bench.root).out
+    assert f"{{rate: 10 -> 20, name: {cut}}} in the spec" in run("show", spec, "--pin-root", bench.root).out
+    for verb, more in (("explain", "peers[7]"), ("show", "--full"), ("plan", "--exit-zero")):
+        document = run(verb, spec, more, "--pin-root", bench.root, "--format", "json").out
+        assert f'"name": "{name}"' in document
