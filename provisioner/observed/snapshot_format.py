@@ -70,7 +70,7 @@ class _Listed(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     slots: bool
 
 
-class _Document(Header, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Document(Header, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`header.json`."""
 
     format: Literal["provisioner-snapshot"]
@@ -115,7 +115,7 @@ def from_bytes(data: bytes, file: str) -> Snapshot:
             if bytes(version) != b"%d" % VERSION:
                 what = f"snapshot version {bytes(version).decode()[:40]} is not supported, only {VERSION} is"
                 raise InputError(Problem(what, place, "use the same provisioner on both sides", id="snapshot-version"))
-            return _snapshot(msgspec.json.decode(text, type=_Document), members)
+            return _snapshot(msgspec.json.decode(text, type=Document), members)
     except (_Malformed, msgspec.DecodeError) as error:
         raise InputError(Problem(f"malformed snapshot: {error}", place, hint, id="malformed-snapshot")) from error
     except _NOT_AN_ARCHIVE as error:
@@ -177,7 +177,7 @@ _ID: Final = np.dtype(np.uint32)
 _COUNT: Final = np.dtype(np.int64)
 
 
-def _snapshot(header: _Document, members: _Members) -> Snapshot:
+def _snapshot(header: Document, members: _Members) -> Snapshot:
     if header.meta is not None:
         try:
             Meta.from_json(header.meta)

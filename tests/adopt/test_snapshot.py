@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from msgspec.structs import replace
@@ -18,14 +22,16 @@ from provisioner.kernel import bpffs, maps
 from provisioner.kernel import host as this_host
 from provisioner.model.errors import InputError
 from provisioner.model.map_shape import MapShape
+from provisioner.model.special_fields import Special
 from provisioner.model.uapi import MapType
 from provisioner.observed.snapshot import Held, Snapshot
-from provisioner.observed.snapshot_format import from_bytes, to_bytes
+from provisioner.observed.snapshot_format import Document, from_bytes, to_bytes
 from provisioner.observed.snapshot_take import take
 from provisioner.planning.plan import Plan
 from provisioner.project import load
 from provisioner.report import sentences
 from provisioner.report.model import Against
+from tests import pages
 from tests.apply.conftest import Bench
 from tests.cli.support import environment, parsed, run
 from tests.conftest import Veth, remove_tree
@@ -232,6 +238,26 @@ def test_one_that_was_cut_or_is_newer(bench: Bench) -> None:
     for end in range(0, len(data), 97):
         with pytest.raises(InputError, match="malformed snapshot: "):
             from_bytes(data[:end], "x")
+
+
+def default_of(field: msgspec.structs.FieldInfo) -> Any:
+    """As JSON has it."""
+    if field.default_factory is not msgspec.NODEFAULT:
+        return field.default_factory()
+    return list(field.default) if isinstance(field.default, tuple) else field.default
+
+
+def test_the_page_has_every_field_of_the_header() -> None:
+    page = (pages.ROOT / "docs" / "snapshots.md").read_text()
+    table = page.partition("The fields of `header.json`.")[2].partition("\nA shape has")[0]
+    documented: dict[str, Any] = {}
+    for names, _, default in (line.strip("|").split(" | ") for line in table.splitlines() if line.startswith("| `")):
+        for name in re.findall(r"`(\w+)`", names):
+            documented[name] = json.loads(default.strip(" `")) if "`" in default else msgspec.NODEFAULT
+    assert documented == {field.encode_name: default_of(field) for field in msgspec.structs.fields(Document)}
+    shape = page.partition("\nA shape has")[2].partition("\n\n")[0]
+    for part in (MapShape, Special):
+        assert {f"`{field.encode_name}`" for field in msgspec.structs.fields(part)} <= set(re.findall(r"`\w+`", shape))
 
 
 def test_a_million_entries_take_a_few_megabytes(bench: Bench) -> None:
