@@ -93,7 +93,7 @@ def write_spec(case: Case, folder: Path, variant: Variant, *, replace: bool = Fa
 
 
 def table_of(spec: Path, case: Case, variant: Variant) -> Path:
-    """The table beside `spec`, which a spec with other rules may share."""
+    """The table of `spec`, which a spec with other rules may share."""
     return spec.with_name(f"{case.stem}-{variant}.{case.source}")
 
 
@@ -130,7 +130,7 @@ def _write_table(case: Case, variant: Variant, path: Path) -> None:
         plain = path.with_suffix(".csv")
         with plain.open("w", encoding="ascii") as out:
             _write_csv(rows, out)
-        # In a process of its own, for its memory: see `measure`.
+        # In a separate process, for its memory: see `measure`.
         subprocess.run([sys.executable, "-c", _CONVERT, str(plain), str(path)], check=True)
         plain.unlink()
         return

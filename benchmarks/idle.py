@@ -1,7 +1,7 @@
 """What a watch costs that has nothing to do: CPU, memory, and system calls per minute.
 
-`python -m benchmarks.idle [SECONDS]`, as root, under `unshare -m`: it mounts a bpffs of its own. strace counts the
-calls of one run; CPU and memory are those of another, which nobody traces.
+`python -m benchmarks.idle [SECONDS]`, as root, under `unshare -m`: it mounts its own bpffs. strace counts the
+calls of one run; CPU and memory are those of another run, without strace.
 """
 
 from __future__ import annotations

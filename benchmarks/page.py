@@ -18,12 +18,12 @@ def page(results: Mapping[Case, Measured], start: StartUp, aims: Sequence[Aim]) 
     yield from _by_verb(cases, _wall)
     yield from ("", "CPU time in seconds, and peak memory in MB:", "")
     yield from _by_verb(cases, lambda found, verb: f"{_seconds(found.verbs[verb].cpu)}, {found.verbs[verb].peak:.0f}")
-    yield from ("", "Creating, beside what people do instead:", "")
+    yield from ("", "Creating, compared with the alternatives:", "")
     yield from _table(
         ("", "ours s", "C limit s", "tutorials s", "times ours", "bpftool s", "times ours", "graces", "window ms"),
         map(_creating, cases),
     )
-    yield from ("", "Inside of one process, in seconds, beside the C limit:", "")
+    yield from ("", "Inside one process, in seconds, compared with the C limit:", "")
     yield from _table(("", "load", "write", "C", "ratio", "read and compare", "C", "ratio"), map(_inside, cases))
     yield from ("", "Growth, creating hash maps from CSV:", "")
     yield from _table(("entries", "us an entry", "bytes an entry"), growth(results))

@@ -1,6 +1,6 @@
 """`python -m benchmarks.run`: measure, print a table, and say which aims were met. Needs root.
 
-It runs in a mount namespace of its own with a bpffs of its own: what it pins goes when it ends.
+It runs in its own mount namespace with its own bpffs: its pins are removed when it ends.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def main(arguments: Sequence[str]) -> None:
     os.chdir(ROOT)
     results: dict[Case, Measured] = {}
     with tempfile.TemporaryDirectory(prefix="provisioner-benchmark-") as folder:
-        # As installed: modules compiled once, whatever this shell says of writing bytecode, and outside the checkout.
+        # As installed: modules compiled once, outside the checkout, also if this shell disables bytecode.
         os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
         os.environ["PYTHONPYCACHEPREFIX"] = f"{folder}/bytecode"
         _say("start-up")
@@ -87,7 +87,7 @@ def _say(what: str) -> None:
 
 
 def _table(found: Measured) -> list[str]:
-    """One case: each verb beside the C limit, then what others do."""
+    """One case: each verb compared with the C limit, then the alternatives."""
     case = found.case
     lines = [
         f"{case.name}, {case.total:,} entries",
@@ -113,7 +113,7 @@ def _table(found: Measured) -> list[str]:
 
 
 def _waits(verb: str, series: Series) -> str:
-    """What an apply tells of its publishing: grace periods, and the time in which its slots became visible."""
+    """What an apply reports of its publishing: grace periods, and the time in which its slots became visible."""
     if verb == NO_CHANGES.name:
         return f"{'-':>8}{'-':>11}"
     graces, window = series.told("result", "grace_periods"), series.told("result", "window_seconds") * 1000

@@ -325,7 +325,7 @@ def _targets(texts: Sequence[str], desired: DesiredState) -> Targets | None:
 def _locked(desired: DesiredState, timeout: float, *, create: bool = False) -> Iterator[list[Lock]]:
     """Hold the lock of the pin root, and of the directories that adopted maps are pinned in: each has one writer.
 
-    The pin root comes last: where another lock is held, it is not created in vain.
+    The pin root comes last: if another lock is held, it is not created.
     """
     root = Path(desired.pin_root)
     others = {Path(map_.adopted).parent.resolve() for map_ in desired.maps.values() if map_.adopted is not None}

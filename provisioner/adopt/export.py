@@ -26,7 +26,7 @@ DEFAULT_PROJECT: Final = "adopted"
 
 
 class Exported(msgspec.Struct, frozen=True):
-    """A spec; `files` are tables beside it, by name; `notes` are for the user."""
+    """A spec; `files` are tables in the same directory, by name; `notes` are for the user."""
 
     spec: str
     files: dict[str, bytes]
@@ -43,7 +43,7 @@ def export(
     tables: bool,
     btf: Mapping[str, BtfTypes],
 ) -> Exported:
-    """The spec of `found`. With `tables`, long contents go to files beside it.
+    """The spec of `live_maps`. With `tables`, long contents are written to files in the same directory.
 
     `btf` has the BTF of types in `naming`, by their `from`; `pin_root` is written if it is not empty.
     Raises InputError if `naming` does not fit the live maps.

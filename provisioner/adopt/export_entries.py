@@ -1,4 +1,4 @@
-"""Entries as lines of a spec, or as tables beside it. Pure."""
+"""Entries as lines of a spec, or as tables. Pure."""
 
 from __future__ import annotations
 

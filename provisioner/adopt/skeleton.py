@@ -1,6 +1,6 @@
 """A first spec, from the maps, types and programs of an object file. Pure.
 
-The spec has what the object contains; what only its author knows is a comment beside a default that is valid.
+The spec has what the object contains; what only its author knows is a comment on a valid default.
 """
 
 from __future__ import annotations

@@ -28,7 +28,7 @@ _IN_MAPS: Final = frozenset({33, 35})
 _SIZELESS: Final = STORAGE_TYPES | {MapType.STRUCT_OPS, MapType.PERF_EVENT_ARRAY}
 _IDENTIFIER: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 _GUESSES: Final = {"tc": "tc", "tcx": "tc", "classifier": "tc", "xdp": "xdp", "socket": "socket"}
-"""How sections begin that some versions of libbpf do not know -> the type that they stand for."""
+"""How sections begin that some versions of libbpf do not know -> the type that they mean."""
 
 _WIDTH: Final = 50
 _INTERFACE: Final = "interface: eth0"

@@ -105,7 +105,7 @@ def _fields(entry: AuditRecord, who: Mapping[str, str]) -> dict[str, str]:
 
 
 def _who() -> dict[str, str]:
-    """The user of this process, and who logged in to become that user, as far as anything tells."""
+    """The user of this process, and who logged in to become that user, as far as it is known."""
     user = {"uid": str(os.getuid())}
     with suppress(KeyError):  # a user of a namespace, or of a container without a passwd
         user["user"] = pwd.getpwuid(os.getuid()).pw_name

@@ -86,7 +86,7 @@ def publish(tx: Transaction, step: PublishSlots) -> None:
             tx.wave,
             tx.inner(step.map),
             stash,
-            # A fresh map goes with its temporary pin: what has its name now is another one.
+            # A fresh map is removed by its temporary pin: its name still belongs to the old one.
             None if step.fresh else noting,
             tx.progress,
             live=not step.fresh,
@@ -197,7 +197,7 @@ def _unpublish(tx: Transaction, change: MapChange, rows: Index, done: NDArray[np
 def _edits(tx: Transaction, fd: MapFd, change: MapChange, row: int, edits: EntryChanges) -> list[Callable[[], None]]:
     """A batch that writes and one that deletes, less one of nothing: that has nothing to take back.
 
-    Deletes come first only where there is no room otherwise.
+    Deletes come first only if there is no room otherwise.
     """
     address = change.slot_address(row)
     gone = edits.action == EntryAction.DELETE

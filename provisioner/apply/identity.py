@@ -36,7 +36,7 @@ def planned(plan: Plan, pin: str) -> Thing | None:
 
 
 def thing(fd: Fd) -> Thing:
-    """What an open pin holds; the id is 0 for what is no map, program or link."""
+    """What an open pin holds; the id is 0 for anything but a map, program or link."""
     match fd:
         case MapFd():
             return MapFd, maps.info(fd).id

@@ -75,7 +75,7 @@ class Journal:
             undo = self._undos.pop()
             try:
                 undo.run()
-            except BaseException as error:  # each of the others is still to be taken back
+            except BaseException as error:  # the others must still be undone
                 left.append(f"{undo.what}: {error}")
                 self.keeps |= not isinstance(error, RefusedError)
         return left

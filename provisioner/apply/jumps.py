@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def written(tx: Transaction, desired: DesiredMap, values: Bytes) -> Iterator[Bytes]:
-    """The values of a map as the system call takes them: for a prog_array, fds that are open meanwhile."""
+    """The values of a map as the system call takes them: for a prog_array, fds that are open inside the block."""
     value = desired.value
     if not isinstance(value, ProgramRef):
         yield values

@@ -1,4 +1,4 @@
-"""Pins that change: new ones beside the old, then in their place; and the record of what the project owns."""
+"""Changing pins: new ones under temporary names, then under the final ones; and the record of what is owned."""
 
 from __future__ import annotations
 
@@ -74,17 +74,16 @@ def _forget(tx: Transaction, record: Path) -> None:
 
 
 def pin_new(tx: Transaction, fd: Fd, name: str) -> None:
-    """Pin something beside what has its name now."""
+    """Pin something under a temporary name."""
     path = tx.new_path(name)
     tx.note(f"new pin of {name}", lambda: bpffs.unpin(path), visible=False)
     bpffs.pin(fd, path, tx.access)
 
 
 def put_in_place(tx: Transaction, name: str, *, over: bool) -> None:
-    """Give a new pin its final name by one rename; what it takes the place of (`over`) is kept under another one.
+    """Give a new pin its final name by one rename; the pin that it replaces (`over`) is kept under another one.
 
-    Raises RefusedError where that is not what the plan was made against. A rollback keeps what another process pinned
-    meanwhile.
+    Raises RefusedError if that is not the pin that the plan saw. A rollback keeps what another process pinned.
     """
     final, old = tx.path(name), tx.old_path(name)
     before = identity.planned(tx.plan, name) if over else None

@@ -1,4 +1,4 @@
-"""Objects and attachments: loaded beside what runs, switched in one step, then put in its place."""
+"""Objects and attachments: loaded under temporary pins, switched in one step, then renamed."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def _variables(desired: DesiredObject) -> Written:
 
 
 def _template_btf(tx: Transaction, desired_map: DesiredObject, step: LoadObject) -> dict[str, objects.EmittedBtf]:
-    """BTF for the dummy inner maps in whose values the kernel must find fields of its own: by it, it finds them."""
+    """BTF for dummy inner maps with special fields in their values: the kernel finds the fields by it."""
     desired = tx.plan.desired
     maps = (desired.maps[name] for name in step.fresh if name in desired_map.templates)
     return {each.name: btf_of(each.key, each.value, desired.host.byteorder) for each in maps if each.value.specials}
@@ -100,7 +100,7 @@ def attach(tx: Transaction, step: Attach) -> None:
 
 @contextmanager
 def _made(program: ProgramFd, attachment: Attachment, number: int, name: str) -> Iterator[LinkFd]:
-    """A new link, open meanwhile; `number` is that of its attach point, 0 if it has none."""
+    """A new link, open inside the block; `number` is that of its attach point, 0 if it has none."""
     point = attachment.point
     with (
         nullcontext(0) if point is None else attach_points.opened(point, number) as target,
@@ -147,7 +147,7 @@ def _switch_back(tx: Transaction, pin: str, number: int, old: Path) -> None:
 
 
 def _bring_back(tx: Transaction, pin: str, before: int, number: int, old: Path) -> None:
-    """Pin the old link again, which was attached all the time; the new one goes with its last holder."""
+    """Pin the old link again, which was attached all the time; the new one is freed with its last holder."""
     if identity.at(tx.path(pin)) == (LinkFd, before):
         return
     with links.open_link_pin(old) as link, identity.open_same(tx.path(pin), LinkFd, number, pin):

@@ -160,14 +160,14 @@ def _failed(tx: Transaction, error: BaseException) -> ProvisionerError:
     problems = failures.problems(error)
     try:
         tx.check_root()
-    except HostError as lost:  # then this is why, and what a pin was found to be tells nothing
+    except HostError as lost:  # this is the cause; what the pins held does not matter
         problems = lost.problems if isinstance(error, RefusedError) else (*lost.problems, *problems)
         error = HostError(*dict.fromkeys(problems)) if isinstance(error, HostError | RefusedError) else error
     was_visible = tx.journal.is_visible
     stays = was_visible and not tx.options.rollback
     left = tx.journal.live() if stays else tx.journal.roll_back()
     interrupted = isinstance(error, InterruptError | KeyboardInterrupt)
-    # What an apply is not verified for has been done in full, though nobody may see it: it is rolled back, not refused.
+    # An apply that cannot be verified was executed in full: it is rolled back, not refused.
     if not was_visible and not left and not interrupted and not isinstance(error, ApplyError):
         return failures.as_error(error, problems)
     failure = InterruptError(*problems) if interrupted else ApplyError(*problems)
@@ -177,7 +177,7 @@ def _failed(tx: Transaction, error: BaseException) -> ProvisionerError:
 
 
 def _with_rest(failure: ProvisionerError, rest: tuple[Problem, ...], visible: Sequence[str] = ()) -> ProvisionerError:
-    """The same failure, and temporary pins that are left (`rest`): then it is partial, whatever it was before."""
+    """The same failure, and temporary pins that are left (`rest`): then it is partial."""
     if not rest:
         return failure
     kind = InterruptError if isinstance(failure, InterruptError) else ApplyError

@@ -131,7 +131,7 @@ class Stager:
 
         Not every type of map takes BTF, nor every key (an array has a 32-bit integer, an LPM trie a struct), and
         old kernels know fewer kinds of type: it is tried once, on a map with room for one entry. Where values hold
-        fields of the kernel's own, it finds them by this BTF: then there is no map without it.
+        special fields of the kernel, it finds them by this BTF: then there is no map without it.
         """
         shape = self._desired.entry_shape
         if (not shape.is_listable and not shape.specials) or isinstance(self._desired.value, ProgramRef):

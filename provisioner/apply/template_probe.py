@@ -6,7 +6,7 @@ empty map of the wanted shape:
 - where an inner map lives, a scratch outer map is made with that as its template, and asked in its place;
 - an empty HASH_OF_MAPS is asked itself, to replace what is at a key that it does not have: ENOENT says that the
   candidate would do, EINVAL that it would not, and nothing is written either way;
-- an empty ARRAY_OF_MAPS cannot be asked so, for it takes no such flag: the verifier tells what it knows.
+- an empty ARRAY_OF_MAPS cannot be probed like this, because it does not take the flag: the verifier is asked.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ def _probe(desired: DesiredState, change: MapChange) -> Probed:
 
 
 def _told(asked: _Asked, candidate: MapFd, fits: bool | None) -> Probed:
-    """What differs, as far as this kernel tells it."""
+    """What differs, as far as this kernel shows it."""
     try:
         live = asked.facts(candidate)
         why = differences(_wanted(candidate), live)
@@ -119,7 +119,7 @@ class _Asked:
             try:
                 inner = maps.open_id(InnerId(number))
             except KernelError as error:
-                if error.errno != errno.ENOENT:  # it went meanwhile
+                if error.errno != errno.ENOENT:  # it was removed in the meantime
                     raise
                 continue
             with inner:
@@ -188,10 +188,10 @@ def _wanted(candidate: MapFd) -> InnerFacts:
 
 
 def _and_verifier(outer: MapFd, key_size: int, inner: MapShape) -> InnerFacts:
-    """An inner map's shape, and what only the verifier tells of it."""
+    """An inner map's shape, and what only the verifier knows of it."""
     try:
         facts = verifier.inner_facts(outer, key_size)
-    except KernelError:  # what the shape tells is known without it
+    except KernelError:  # the shape is known without it
         facts = InnerFacts()
     return facts.extended(shape=inner)
 

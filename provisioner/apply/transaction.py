@@ -175,7 +175,7 @@ class Transaction:
             desired_map = desired.maps.get(name)
             try:
                 seen = source.map(map_path(desired, desired_map) if desired_map is not None else self.path(name))
-            except ProvisionerError as error:  # all stay; of a pin of another kind the next run tells
+            except ProvisionerError as error:  # all stay; the next run reports a pin of another kind
                 if isinstance(error, KernelError):
                     problems.extend(replace(one, address=f"{INNER_PINS}/{name}") for one in error.problems)
                 return [int(pin) for pin in pinned[name] if pin.isdecimal()]

@@ -56,7 +56,7 @@ def wave_size(nofile: int) -> int:
 
 
 class Wave(msgspec.Struct, frozen=True):
-    """New inner maps and the slots they go to: `maps` are desired slots that stand for one each; `rows` and `number`,
+    """New inner maps and the slots they go to: `maps` are desired slots, one for each new map; `rows` and `number`,
     both (s,), the rows of SlotChanges and the map that each gets.
     """
 
@@ -186,7 +186,7 @@ def _collect(tasks: list[Task[FdSet[MapFd]]], staged: FdSet[MapFd]) -> None:
 
 
 def _discard(tasks: list[Task[FdSet[MapFd]]]) -> None:
-    """Close what was staged in vain; what has not been begun never is."""
+    """Close what was staged and not published; do not start the rest."""
     for task in tasks:
         if not task.claim():
             with suppress(BaseException):  # another failure is being raised, and each task must be closed
@@ -257,8 +257,8 @@ def _publish_wave(
 def keep(outer: MapFd, change: MapChange, rows: Index, stash: Stash, size: int) -> int:
     """Put the inner maps that live in `rows` into the stash; gives the grace periods waited for.
 
-    Raises RefusedError where a slot holds something else than when it was planned. That is looked at last: the kernel
-    has no call that looks at a slot and writes it, so the write is to come right after it.
+    Raises RefusedError if a slot holds another map than when it was planned. This check is the last one: the kernel
+    has no call that compares a slot and writes it, so the write must follow at once.
     """
     if change.observed is None:
         return 0

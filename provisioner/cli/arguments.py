@@ -45,7 +45,7 @@ def load_project(
 
 
 def _note_files(console: Console, project: Project) -> None:
-    """The files that were read, with -v; and a warning about files beside them that look like specs."""
+    """The files that were read, with -v; and a warning about files in the same directories that look like specs."""
     if console.verbose:
         console.notes(f"read {visible(name)}" for name in project.document.files)
     if not console.quiet:

@@ -36,7 +36,7 @@ class Verb(msgspec.Struct, frozen=True):
 def verb(
     *numbers: int, formats: Sequence[str] = (), meanings: Mapping[int, str] = {}, epilog: str = ""
 ) -> Callable[[Callable[..., int]], Verb]:
-    """Make a verb of a function. `numbers` are the exit statuses that it has beside those of every verb.
+    """Make a verb of a function. `numbers` are its exit statuses in addition to those of every verb.
 
     `formats` are the choices of `--format`, the default first; `meanings` are exit statuses with a meaning of their
     own; `epilog` is text before them.

@@ -46,7 +46,7 @@ class Console:
             if reconfigure is not None:
                 reconfigure(errors="backslashreplace")
 
-    # --- the result -----------------------------------------------------------------------------------------------
+    # --- the result -------------------------------------------------------------------------------------------
 
     def pieces(self, parts: Iterable[str]) -> None:
         """Parts of a document, as they are."""
@@ -58,7 +58,7 @@ class Console:
         for line in lines:
             sys.stdout.write(on_terminal(line, self.style) + "\n")
 
-    # --- beside the result ----------------------------------------------------------------------------------------
+    # --- messages ----------------------------------------------------------------------------------------------
 
     def fail(self, error: ProvisionerError) -> None:
         """Errors, also if quiet."""
@@ -75,7 +75,7 @@ class Console:
         self.notes(problems.text(error.problems, excerpts, self.err_style))
 
     def fail_output(self, error: OutputError) -> None:
-        """The result could not be written. There is no message if the reader is gone."""
+        """The result could not be written. There is no message if the reader closed the pipe."""
         if not error.is_without_reader:
             self.fail(ProvisionerError(Problem(str(error), id="output")))
 
@@ -88,7 +88,7 @@ class Console:
         return answer.strip() == "yes"
 
     def notes(self, lines: Iterable[str]) -> None:
-        """Lines of text beside the result, without their ends; in a JSON log, an object each."""
+        """Lines of text in addition to the result, without their ends; in a JSON log, an object each."""
         if self.logs_json:
             for line in lines:
                 self.log(LogLine(Level.INFO, "message", line))
@@ -118,7 +118,7 @@ class Console:
         # Earlier output, on either stream, comes first.
         with suppress(OutputError):
             sys.stdout.flush()
-        with suppress(OSError):  # there is no other place for it
+        with suppress(OSError):  # there is no other place for the message
             sys.stderr.write(text)
             sys.stderr.flush()
 

@@ -61,7 +61,7 @@ LockTimeout = Annotated[
 
 
 class OutputOptions(msgspec.Struct, frozen=True):
-    """How output looks, and how much is said beside the result. Every verb has these options."""
+    """How output looks, and how much is written in addition to the result. Every verb has these options."""
 
     color: Annotated[Color, typer.Option(help="Use colors. auto: on a terminal, unless NO_COLOR is set.")] = "auto"
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="No progress; apply and destroy print only errors.")] = (

@@ -36,7 +36,7 @@ def listed(numbers: Iterable[int], meanings: Mapping[int, str]) -> str:
 
 
 def of_verb(numbers: Iterable[int], meanings: Mapping[int, str]) -> str:
-    """The statuses that a verb has beside those of every verb."""
+    """The statuses of a verb in addition to those of every verb."""
     return listed({*_ALWAYS, *numbers, *meanings}, {0: "success", **meanings})
 
 

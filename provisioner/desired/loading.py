@@ -105,7 +105,7 @@ def _objects(
 ) -> Iterable[tuple[str, ObjectInfo]]:
     """The object files that can be read; a problem is at the line that names the file.
 
-    A directory beside that of the spec (`../bpf/router.bpf.o`) counts as inside of the project too.
+    A sibling of the directory of the spec (`../bpf/router.bpf.o`) counts as part of the project too.
     """
     for name, declared in spec.objects.items():
         if not declared.file.text:  # reported by the schema

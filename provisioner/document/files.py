@@ -65,8 +65,9 @@ class SourceFile(msgspec.Struct, frozen=True):
 class Document(msgspec.Struct, frozen=True):
     """All files as one tree. `digest` is the SHA-256, in hex, of all files in the order of reading.
 
-    `files` are the files that were read, `unread` those beside them that look like specs and were not. `roots` are the
-    directories of the given files, which contain all files that they name. `overlays` are the overlay files.
+    `files` are the files that were read, `unread` those in the same directories that look like specs and were not
+    read. `roots` are the directories of the given files, which contain all files that they name. `overlays` are the
+    overlay files.
     `is_sensitive` says that a spec file mentions `sensitive`: then no message shows a line of any file, because the
     value of another field can be in the same line.
     """

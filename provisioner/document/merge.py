@@ -1,6 +1,6 @@
 """Merges several files into one tree. Pure.
 
-Files beside each other: mappings are merged key by key, `entries` and the list form of `inner_maps` are concatenated.
+Files of the same level: mappings are merged key by key, `entries` and the list form of `inner_maps` are concatenated.
 Everything else in two files is a Problem with both places. Only `version`, `name` and `pin_root` can be repeated with
 the same value. A named type or template must be in a single file.
 
@@ -25,7 +25,7 @@ _KeyText = tuple[tuple["Path", str | None], ...]
 
 
 class Merger:
-    """Merges files beside each other: `add` each tree, then read `tree`."""
+    """Merges files of the same level: `add` each tree, then read `tree`."""
 
     def __init__(self, problems: Problems) -> None:
         self._problems = problems

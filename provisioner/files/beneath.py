@@ -1,4 +1,4 @@
-"""Opening a file below a directory, so that no other process can redirect it meanwhile: openat2(2), and without it."""
+"""Opening a file below a directory, so that no other process can redirect it: openat2(2), and without it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _ABSENT: Final = frozenset({errno.ENOSYS, errno.EPERM})
 """What an older kernel answers, and a filter of system calls that does not know it."""
 
 _RETRIES: Final = 16
-"""How often a path is followed again that was renamed meanwhile (EAGAIN)."""
+"""How often a path is followed again if it was renamed during the lookup (EAGAIN)."""
 
 
 class _OpenHow(ctypes.Structure):

@@ -1,6 +1,6 @@
 """Every file that a user names for output is written here: it appears whole under its name, for its owner only.
 
-The file is written beside its place under a random name, and renamed. So no link is followed: root may
+The file is written in the same directory under a random name, and renamed. So no link is followed: root may
 write into a directory of another user. Devices, pipes and open files (/dev/stdout) are written to as they are.
 """
 
@@ -33,7 +33,7 @@ def write_file(path: Path, data: bytes) -> None:
 
 
 def _is_written_to(path: Path) -> bool:
-    """Whether it is no file that a rename could replace: a device, a pipe, a directory, an open file of a process."""
+    """Whether a rename cannot replace it: a device, a pipe, a directory, an open file of a process."""
     try:
         status = os.stat(path)
     except FileNotFoundError:

@@ -28,7 +28,7 @@ def find(point: AttachPoint) -> int | None:
 
 @contextmanager
 def opened(point: AttachPoint, number: int) -> Iterator[int]:
-    """The target of BPF_LINK_CREATE: the ifindex, or an fd that is open meanwhile.
+    """The target of BPF_LINK_CREATE: the ifindex, or an fd that is open inside the block.
 
     Raises HostError if the point is gone, or its name has passed to another one since it had `number`.
     """

@@ -1,7 +1,7 @@
 """Writing many entries or slots: one system call where the kernel has it, else the same thing one by one.
 
 What a kernel lacks shows by errno 524, never by its version. A write to an outer map waits for an RCU grace period, a
-batch of them for one (commit 37ba5b59d6ad) or, before that, for one each; where there is no batch, or a dear one,
+batch of them for one (commit 37ba5b59d6ad) or, before that, for one each; without a batch, or with a slow one,
 threads share the waits.
 """
 
@@ -47,7 +47,7 @@ _NO_LOCKED_BATCH: Final = frozenset({ENOTSUPP, errno.EINVAL})
 
 
 class BatchError(KernelError):
-    """A write of many stopped at element `failed`; `written[i]` tells whether element `i` was done before that."""
+    """A write of many stopped at element `failed`; `written[i]` says whether element `i` was done before that."""
 
     def __init__(self, cause: KernelError, written: NDArray[np.bool_], failed: int) -> None:
         super().__init__(cause.operation, cause.errno, subject=cause.subject, name=cause.name, log=cause.log)
@@ -98,7 +98,7 @@ def locked_elements() -> libbpf.BatchOptions:
 
 
 def delete_batch(fd: MapFd, keys: Column, *, batching: Batching = BATCHING, name: str = "") -> None:
-    """Delete entries; one that is gone already is no error. Raises `BatchError`."""
+    """Delete entries; one that does not exist is not an error. Raises `BatchError`."""
     rows = Rows.of(keys)
     whole, single = _deletes(fd, rows)
     _write(rows.count, whole if batching.entries else None, single, 1, forgiven=errno.ENOENT, name=name)
@@ -108,7 +108,7 @@ def publish(outer: MapFd, keys: Column, fds: Column, *, batching: Batching | Non
     """Put inner maps in slots of an outer map: rows of `keys` (n, key_size) and `fds` (n, u32).
 
     Without `batching` it does as `batching_for` says. Gives the number of grace periods that it waited for. Raises
-    `BatchError`, where `written` tells the slots that are live.
+    `BatchError`, where `written` has the slots that are live.
     """
     key_rows, fd_rows = _pair(keys, fds)
     if fd_rows.count and fd_rows.size != 4:
@@ -127,7 +127,7 @@ def publish(outer: MapFd, keys: Column, fds: Column, *, batching: Batching | Non
 
 
 def unpublish(outer: MapFd, keys: Column, *, batching: Batching | None = None, name: str = "") -> int:
-    """Empty slots of an outer map; one that is empty already is no error.
+    """Empty slots of an outer map; one that is empty already is not an error.
 
     Without `batching` it does as `batching_for` says. Gives the number of grace periods that it waited for. Raises
     `BatchError`.

@@ -1,4 +1,4 @@
-"""Pins: names on a bpffs that hold maps, programs and links; and the lock on a project's folder of them."""
+"""Pins: names on a bpffs that hold maps, programs and links; and the lock on a project's directory of them."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ Answer = TypeVar("Answer")
 def check(pin_root: Path) -> None:
     """Raise `HostError` unless `pin_root` is, or can be, a directory below the mount of a bpffs. Writes nothing.
 
-    The mount point cannot be one: the kernel keeps files of its own there that cannot be removed.
+    The mount point cannot be one: it holds files of the kernel that cannot be removed.
     """
     # Linux 5.10 even refuses the lookup of a name with `.`
     nearest = next(path for path in (pin_root, *pin_root.absolute().parents) if call("stat", path, path.exists))
@@ -125,7 +125,7 @@ def access(path: Path) -> Access:
 
 
 def set_access(path: Path, access: Access) -> None:
-    """Give a pin or folder its group, then its mode: a new pin is its owner's alone until then."""
+    """Set the group of a pin or directory, then its mode: until then only the owner can open a new pin."""
     gid, mode = access.gid, access.mode
     if gid is not None:
         call("chown", path, lambda: os.chown(path, -1, gid))
@@ -154,12 +154,12 @@ def rename(old: Path, new: Path) -> None:
 
 
 def unpin(path: Path) -> None:
-    """Remove a pin; one that is gone already is no error."""
+    """Remove a pin; one that does not exist is not an error."""
     call("unlink", path, lambda: path.unlink(missing_ok=True))
 
 
 def remove_dir(path: Path) -> None:
-    """Remove an empty directory; one that is gone already is no error."""
+    """Remove an empty directory; one that does not exist is not an error."""
     if path.exists():
         call("rmdir", path, path.rmdir)
 
@@ -184,7 +184,7 @@ def _names(directory: Path, *, is_directory: bool) -> tuple[str, ...]:
 def open_pin(path: Path, kind: type[Kind], readonly: bool = False) -> Kind:
     """Open a pin that must be one of `kind`: `MapFd`, `ProgramFd` or `LinkFd`.
 
-    Raises `KernelError` (ENOENT: there is no pin, EACCES: no BPF file) and `HostError` if it is of another kind.
+    Raises `KernelError` (ENOENT: there is no pin, EACCES: not a BPF file) and `HostError` if it is of another kind.
     `readonly` is for maps alone, where the file's mode may allow no more.
     """
     fd = open_any(path, readonly)
@@ -196,7 +196,7 @@ def open_pin(path: Path, kind: type[Kind], readonly: bool = False) -> Kind:
 
 
 def open_any(path: Path, readonly: bool = False) -> Fd:
-    """Open a pin, whatever it is of; `readonly` counts where it is of a map. Raises `KernelError`."""
+    """Open a pin of any kind; `readonly` applies to maps. Raises `KernelError`."""
     options = libbpf.ObjectGetOptions(file_flags=MapFlag.RDONLY if readonly else 0)
     try:
         number = libbpf.obj_get_opts(os.fsencode(path), options)

@@ -1,6 +1,6 @@
 """Global variables of a loaded object: the map of a data section, written as memory.
 
-A write by system call would copy the whole section over what programs write to it meanwhile.
+A write by system call would copy the whole section over what programs write to it at the same time.
 """
 
 from __future__ import annotations

@@ -81,7 +81,7 @@ def cgroups() -> dict[str, int]:
     for folder, _, _ in os.walk(mount) if mount is not None else ():
         try:
             ids[str(Path(folder).relative_to(mount or "")).removeprefix(".")] = os.stat(folder).st_ino
-        except OSError:  # it went meanwhile
+        except OSError:  # it was removed in the meantime
             continue
     return ids
 

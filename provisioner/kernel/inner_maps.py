@@ -98,7 +98,7 @@ def _open(number: int, pins: InnerPins) -> MapFd | None:
 
 
 class _Room:
-    """Columns that fill up, and what the system calls need beside them, made once."""
+    """Columns that fill up, and the buffers of the system calls, allocated once."""
 
     def __init__(self, shape: MapShape, stride: int, rows: int) -> None:
         self._shape = shape

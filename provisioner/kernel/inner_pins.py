@@ -84,9 +84,9 @@ def pinned(folder: Path) -> Mapping[str, tuple[str, ...]]:
 
 
 def remove(folder: Path, stale: Iterable[str]) -> Iterator[Problem]:
-    """Remove pins and empty directories below `folder`, by their paths from there; gives what keeps a pin from going.
+    """Remove pins and empty directories below `folder`, by their paths from there; gives problems of those that stay.
 
-    An empty directory that cannot go holds nothing: the next run tries again.
+    An empty directory that stays is harmless: the next run tries again.
     """
     for path in stale:
         if (folder / path).is_dir():

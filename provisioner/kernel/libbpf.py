@@ -2,7 +2,7 @@
 
 Each `Function` of the table carries its signature and its error check: one that fails raises `KernelError`. Calls
 release the GIL. Structures are filled, passed and dropped; none leaves this package. Layouts are those of libbpf 1.1
-(`bpf.h`, `libbpf.h`) and `include/uapi/linux/bpf.h`; `sz` tells a newer libbpf how much of them is meant.
+(`bpf.h`, `libbpf.h`) and `include/uapi/linux/bpf.h`; `sz` gives a newer libbpf their size.
 """
 
 from __future__ import annotations
@@ -465,7 +465,7 @@ _print_callback: Final = ctypes.CFUNCTYPE(c_int, c_int, c_char_p, c_void_p)(_pri
 
 @contextmanager
 def captured_log() -> Iterator[list[str]]:
-    """What libbpf says in this thread meanwhile, verifier logs included. It is shown nowhere else."""
+    """What libbpf logs in this thread inside the block, with verifier logs. It is not shown elsewhere."""
     said: list[str] = []
     _logs.open.append(said)
     try:
@@ -499,7 +499,7 @@ def program_record(fd: int) -> tuple[ProgramInfoRecord, tuple[int, ...]]:
 def verify(kind: int, code: bytes) -> tuple[int, str]:
     """Load a program of type `kind` to hear what the verifier says: its fd, or -1 where it was refused, and the log.
 
-    Raises `KernelError` where the verifier was never asked: then there is no log.
+    Raises `KernelError` if the call failed before the verifier ran: then there is no log.
     """
     log = new_buffer(1 << 20)
     options = ProgramLoadOptions(log_level=1, log_size=len(log), log_buf=ctypes.addressof(log))

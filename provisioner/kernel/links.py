@@ -19,7 +19,7 @@ from provisioner.model.uapi import AttachType, LinkType
 
 
 class ProgramInfo(msgspec.Struct, frozen=True):
-    """What the kernel tells about a program; `tag` is its hash of the instructions, in hex.
+    """The kernel's information about a program; `tag` is its hash of the instructions, in hex.
 
     `type` is a number of `enum bpf_prog_type`; `map_ids` are those of all maps that the program uses, outer maps
     included, but not the inner ones.
@@ -77,7 +77,7 @@ def update(link: LinkFd, program: ProgramFd, *, name: str = "") -> None:
 
 
 def detach(link: LinkFd) -> None:
-    """Detach now, whatever else holds the link; it stays as a link without a target.
+    """Detach now, also if others hold the link; it stays as a link without a target.
 
     Tracing, raw tracepoint and perf event links have no such operation: they are detached with their last holder.
     """
@@ -106,7 +106,7 @@ def info(link: LinkFd) -> LinkInfo:
 
 
 def program_info(program: ProgramFd) -> ProgramInfo:
-    """What the kernel tells about an open program."""
+    """The kernel's information about an open program."""
     record, map_ids = libbpf.program_record(program.number)
     return ProgramInfo(
         id=record.id,

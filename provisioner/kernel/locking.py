@@ -1,7 +1,7 @@
 """One writer: a lock that dies with the process, on a directory that only a writer can open.
 
-Whoever can open a file or directory can lock it by flock(2), also read-only. The pin root is open to the readers that
-`pin_mode` lets in, so the lock is on `_lock` in it, a directory of mode 0700. A bpffs has no regular files.
+Every process that can open a file or directory can lock it by flock(2), also read-only. The pin root is open to the
+readers that `pin_mode` allows, so the lock is on `_lock` in it, a directory of mode 0700. A bpffs has no regular files.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Lock:
         self._place = bpffs.place(directory)
 
     def explain(self, error: HostError | RefusedError) -> HostError | None:
-        """The error that says that the directory was lost meanwhile; None if it was not, or if we removed it."""
+        """The error if the directory was lost while the lock was held; None if not, or if we removed it."""
         if not os.fstat(self._number).st_nlink:
             return None
         try:
@@ -67,8 +67,8 @@ class Lock:
 def lock(directory: Path, timeout: float = 0.0, *, create: bool = False) -> Iterator[Lock]:
     """Hold the one lock of a directory, which dies with the process; wait `timeout` seconds for it.
 
-    `create` creates the directory, also where the holder removed it. Raises `LockedError`, which names the holder, and
-    `HostError` if the directory is missing. A `HostError` inside says so where the directory was lost meanwhile.
+    `create` creates the directory, also if the holder removed it. Raises `LockedError`, which names the holder, and
+    `HostError` if the directory is missing, or was lost while the lock was held.
     """
     held = _wait(directory, timeout, create)
     try:
@@ -83,9 +83,9 @@ def lock(directory: Path, timeout: float = 0.0, *, create: bool = False) -> Iter
 
 
 def remove_locked(directory: Path) -> None:
-    """Remove a directory that we hold the lock of, and that holds nothing else. One that is gone already is no error.
+    """Remove an empty directory that we hold the lock of. One that does not exist is not an error.
 
-    A process that waits can lock it between the two calls: then it stays, and is that process's.
+    A waiting process can lock it between the two calls: then it stays for that process.
     """
     bpffs.remove_dir(directory / LOCK)
     try:
@@ -190,7 +190,7 @@ def _require_ours(path: Path, number: int) -> None:
 
 
 def _is_something_else(directory: Path) -> bool:
-    """Whether something that is no directory has its name. Asked once: it may come and go between two questions."""
+    """Whether its name is taken by something other than a directory. One call: it can change between two calls."""
     try:
         return not stat.S_ISDIR(directory.stat().st_mode)
     except FileNotFoundError:

@@ -18,7 +18,7 @@ from provisioner.model.uapi import MapFlag, MapType, UpdateFlag, object_name
 
 
 class MapInfo(msgspec.Struct, frozen=True):
-    """What the kernel tells about a map; BTF ids are 0 where it has none.
+    """The kernel's information about a map; BTF ids are 0 if it has none.
 
     The shape is as the kernel keeps it, which is not always as it was asked for: a DEVMAP gains `rdonly_prog`, some
     sizes are rounded up, and the NUMA node is never shown.
@@ -71,7 +71,7 @@ def may_create(map_type: MapType) -> bool:
 
 
 def info(fd: MapFd) -> MapInfo:
-    """What the kernel tells about an open map."""
+    """The kernel's information about an open map."""
     record = libbpf.get_info(fd.number, libbpf.MapInfoRecord())
     shape = MapShape(
         map_type=MapType(record.type),
@@ -92,7 +92,7 @@ def info(fd: MapFd) -> MapInfo:
 
 
 def is_frozen(fd: MapFd) -> bool:
-    """Whether user space may write the map no more; about 15 us, for the kernel tells it in fdinfo alone."""
+    """Whether user space can no longer write the map; about 15 us: only fdinfo has it."""
     return _fdinfo(fd).get("frozen") == "1"
 
 
@@ -115,7 +115,7 @@ def open_id(inner_id: InnerId) -> MapFd:
 
 
 def open_pin(path: Path, readonly: bool = False) -> MapFd:
-    """Open a pinned map. Raises `KernelError` with ENOENT if there is no pin, `HostError` if it is none of a map."""
+    """Open a pinned map. Raises `KernelError` with ENOENT if there is no pin, `HostError` if it is not of a map."""
     return open_any_pin(path, MapFd, readonly)
 
 
@@ -176,7 +176,7 @@ def freeze(fd: MapFd) -> None:
 
 
 def map_ids() -> Iterator[InnerId]:
-    """The ids of all maps in the kernel, ascending; one that goes meanwhile may be among them. Needs CAP_SYS_ADMIN."""
+    """The ids of all maps in the kernel, ascending; also some freed during the call. Needs CAP_SYS_ADMIN."""
     return (InnerId(number) for number in ids(libbpf.map_get_next_id))
 
 

@@ -69,7 +69,7 @@ class LoadedObject:
 def inspect(source: Path | InputFile | bytes, name: str = "object") -> ObjectInfo:
     """What is in an object file, or in its bytes; `name` is what errors call the bytes.
 
-    Makes no BPF system call. Raises `InputError` for what is no BPF object, and for one with maps of the old kind.
+    Makes no BPF system call. Raises `InputError` for what is not a BPF object, and for one with maps of the old kind.
     """
     data = _read(source)
     with _opened(source, data, name) as handle:
@@ -136,7 +136,7 @@ def load(
                 libbpf.object_load(handle)
             except KernelError as error:
                 said = "".join(log)
-                # Of all that a load does, only the verifier's refusal of a program comes with a log of its own.
+                # Of all that a load does, only the verifier's refusal of a program has a log.
                 operation = "load" if error.operation == LOAD and "PROG LOAD LOG" not in said else error.operation
                 name = error.name or str(_place(source, name))
                 raise KernelError(operation, error.errno, name=name, log=said) from None

@@ -40,9 +40,9 @@ def read_entries(
 ) -> tuple[ByteTable, ByteTable]:
     """All entries: keys (n, key_size) and values (n, `value_stride`), in the kernel's order, each key once.
 
-    Of a map that changes meanwhile, entries that stay are among them in all but LPM tries and maps that are read key
-    by key, where the kernel can start again; the walk then ends after twice as many steps as there is room. Values that
-    hold a spin lock, as `shape` tells, are copied under it. Raises `KernelError`, with errno 524 for types that cannot
+    If the map changes during the read, no entry that stays is missed, except in LPM tries and maps that are read key by
+    key, where the kernel can start again; the walk then ends after twice `max_entries` steps. Values that
+    hold a spin lock, by `shape`, are copied under it. Raises `KernelError`, with errno 524 for types that cannot
     be listed.
     """
     return _read(fd, shape, value_stride(shape, possible_cpus), batching.entries)
@@ -120,7 +120,7 @@ def _by_index(fd: MapFd, shape: MapShape, stride: int) -> dict[bytes, bytes]:
 
 
 def _by_key(fd: MapFd, shape: MapShape, stride: int) -> dict[bytes, bytes]:
-    """Key after key, as `get_next_key` returns them; it starts again at a key that was deleted meanwhile."""
+    """Key after key, as `get_next_key` returns them; it starts again at a key that was deleted in the meantime."""
     pairs: dict[bytes, bytes] = {}
     value, following = libbpf.new_buffer(stride), libbpf.new_buffer(shape.key_size)
     flags = _lookup_flags(shape)

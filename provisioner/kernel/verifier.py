@@ -1,4 +1,4 @@
-"""What the verifier knows of the maps that an outer map takes: the only one that tells it of an empty outer map.
+"""What the verifier knows of the maps that an outer map takes: the only source for an empty outer map.
 
 Neither `bpf_map_info` nor fdinfo has an outer map's inner template. A program that looks up an inner map works with
 that template, though, so the log of one that is refused names its sizes, its type, and what may not be done to a value.
@@ -28,7 +28,7 @@ _STACK: Final = 512
 """Bytes of a program's stack, where keys are."""
 
 _SCANNED: Final = 16 << 10
-"""Bytes of a value that are looked at for special fields."""
+"""Bytes of a value that are searched for special fields."""
 
 _READ_BY_PROGRAMS: Final = PERCPU_TYPES | LRU_TYPES | {MapType.HASH, MapType.ARRAY, MapType.LPM_TRIE, MapType.XSKMAP}
 """Types whose values a program may look up."""
@@ -43,7 +43,7 @@ _AT: Final = re.compile(r"^\d+: \((?:61|71)\) .*\(r0 \+(\d+)\)", re.MULTILINE)
 
 
 def inner_facts(outer: MapFd, key_size: int) -> InnerFacts:
-    """What the verifier tells of the template of an outer map with keys of `key_size` bytes.
+    """What the verifier knows of the template of an outer map with keys of `key_size` bytes.
 
     Raises KernelError where it cannot be asked: EPERM without CAP_BPF, EINVAL for a helper that the kernel lacks.
     """

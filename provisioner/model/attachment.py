@@ -79,7 +79,7 @@ class Attachment(msgspec.Struct, frozen=True, kw_only=True, metaclass=_AbstractS
     is_updatable: ClassVar[bool] = True
     """Whether BPF_LINK_UPDATE switches the program of such a link."""
     capability: ClassVar[Literal["CAP_NET_ADMIN", "CAP_PERFMON"]] = "CAP_NET_ADMIN"
-    """What loading and attaching such a program needs besides CAP_BPF."""
+    """What loading and attaching such a program needs in addition to CAP_BPF."""
     since: ClassVar[tuple[tuple[int, int, int], str]]
     """The first release with pinned links of this kind, and the commit."""
 
@@ -109,7 +109,7 @@ class Attachment(msgspec.Struct, frozen=True, kw_only=True, metaclass=_AbstractS
         """How the link is made."""
 
     def differs(self, live: ObservedLink, recorded: Settings | None) -> str:
-        """Why the live link must be made again, whatever program it runs; empty if it need not.
+        """Why the live link must be recreated, with any program; empty if it need not be.
 
         `recorded` are the settings that it was made with, None if they are unknown.
         """

@@ -18,7 +18,7 @@ class InnerFacts(msgspec.Struct, frozen=True):
 
     `max_entries` counts for the types that have it fixed. `access` is what programs may not do with values
     (`write into`, `read from`), `special` the first special field of a value, as `bpf_spin_lock at byte 0`; both are
-    empty where there is no such thing. `is_bound` tells of an array whether programs have its bound compiled in: with
+    empty where there is none. `is_bound`, for an array, says whether programs have its bound compiled in: with
     `inner_map` they do not.
     """
 

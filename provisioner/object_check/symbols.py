@@ -52,7 +52,7 @@ def check_symbols(elf: ElfFile) -> Symbols | None:
 
 
 def symbol_names(elf: ElfFile) -> list[str]:
-    """The name of each symbol of a checked object; that of its section for a symbol without a name of its own."""
+    """The name of each symbol of a checked object; that of its section for a symbol without a name."""
     table = next((section for section in elf.sections if section.type == SHT_SYMTAB), None)
     if table is None:
         return []

@@ -30,7 +30,7 @@ from provisioner.model.uapi import FD_MODES, MapFlag, MapType
 from provisioner.observed import holders, metamap
 from provisioner.observed.sources import SeenEntries, SeenInnerMaps, SeenMap
 
-"""Flags of the fd that a map was created with, which are no part of its shape."""
+"""Flags of the fd that a map was created with, which are not part of its shape."""
 
 
 class LiveSource:

@@ -1,4 +1,4 @@
-"""The `_meta` map: what the kernel does not show, in one small frozen map pinned beside the others."""
+"""The `_meta` map: what the kernel does not show, in one small frozen map in the same directory."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ from provisioner.observed.sources import Depth, SeenInnerMaps, Source
 def observe(desired: DesiredState, source: Source | None = None) -> ObservedState:
     """What is live of that which the spec names, and what else is pinned there; entries apart.
 
-    `source` is this host if not given. Raises HostError where the pin root cannot be, or must not be looked at.
+    `source` is this host if not given. Raises HostError if the pin root cannot exist, or must not be read.
     """
     source = source or LiveSource(desired)
     root = PurePath(desired.pin_root)

@@ -22,7 +22,7 @@ def read(path: str) -> bytes:
     """The BTF of the map pinned at `path`, or that of the kernel for `vmlinux`. Changes nothing.
 
     The kernel keeps none for outer maps: theirs is that of the first of their inner maps, by outer key, that has any.
-    Raises InputError where there is no such pin or it may not be read, and HostError where it is not of a map.
+    Raises InputError if there is no such pin or it may not be read, and HostError if it is not a map.
     """
     if path == VMLINUX:
         return _of_the_kernel()

@@ -19,7 +19,7 @@ def read_snapshot(path: Path) -> Snapshot:
     try:
         data = InputFile(path, SNAPSHOT).read()
     except OSError as error:
-        hint = "`export --snapshot FILE` writes one; `live` and `empty` stand for themselves"
+        hint = "`export --snapshot FILE` writes one; `live` and `empty` are not files"
         raise InputError(
             Problem(f"can't read the snapshot: {error.strerror}", Location(str(path)), hint, id="unreadable-file")
         ) from error

@@ -224,7 +224,7 @@ def _held(number: int, shape: MapShape, possible_cpus: int, members: _Members) -
 
 def _check_flags(shape: MapShape, place: str) -> None:
     if not 0 <= shape.map_flags.value <= _MOST_FLAGS:
-        raise _Malformed(f"the flags of {place} are no number of 32 bits")
+        raise _Malformed(f"the flags of {place} are not a 32-bit number")
 
 
 def _check_slots(maps: dict[str, SeenMap], held: tuple[Held, ...]) -> None:

@@ -42,7 +42,7 @@ class SeenMap(msgspec.Struct, frozen=True):
 
 
 class SeenEntries(msgspec.Struct, frozen=True):
-    """What a map held when it was looked at: `keys` (n, key size), `values` (n, bytes that the kernel moves)."""
+    """What a map held when it was read: `keys` (n, key size), `values` (n, bytes that the kernel moves)."""
 
     max_entries: int
     keys: Bytes

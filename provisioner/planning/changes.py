@@ -57,7 +57,7 @@ class SlotChanges(msgspec.Struct, frozen=True):
     """Every slot of either side, in the order that people read keys; all columns have shape (s,), `keys` (s, size).
 
     `desired` and `observed` are the slot's numbers in either state, -1 where it has none. The counts are net
-    differences of entries, whatever way the slot is updated. `others` is the room that live entries take which stay
+    differences of entries, for every kind of update of the slot. `others` is the room that live entries take which stay
     although the spec does not have them: their number, in an array the highest index and one.
     """
 

@@ -337,7 +337,7 @@ def _decide(desired: DesiredMap, observed: ObservedMap, slots: SlotChanges, shar
 def effective_update(update: Update, shape: MapShape) -> Update:
     """What `auto` comes to: in place where the write of one entry is atomic for a reader, else replace.
 
-    Hash and LPM elements are swapped whole. An array's value is copied under the reader's eyes (array_map_update_elem):
+    Hash and LPM elements are swapped whole. An array's value is copied in place, visible to readers:
     elements are aligned to 8 bytes, so one of 1, 2, 4 or 8 bytes is written at once, and a longer one is not, unless
     it holds a spin lock: then it is copied while the lock is held.
     """

@@ -58,7 +58,7 @@ _POINTERS: Final = frozenset(
 
 
 class Footprint(msgspec.Struct, frozen=True):
-    """Bytes of kernel memory: what an apply needs beside all that lives, and what it gives back at its end.
+    """Bytes of kernel memory: what an apply needs in addition to the live objects, and what it frees at its end.
 
     Maps that are replaced or deleted wait for the end of the apply, so that it can be taken back: until then there is
     room for the old and the new.

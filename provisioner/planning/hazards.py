@@ -124,13 +124,13 @@ def listed(names: Sequence[str]) -> str:
     return ", ".join(names[:_LISTED]) + (", ..." if len(names) > _LISTED else "")
 
 
-def users_of(observed: ObservedState, number: int, besides: Iterable[str] = ()) -> str:
+def users_of(observed: ObservedState, number: int, leaving: Iterable[str] = ()) -> str:
     """`these programs keep the old map until they are reloaded: a, b (id 7)`: the users of a map that goes.
 
-    `besides` are the pins of programs that go too. Empty where no program is known to use the map.
+    `leaving` are the pins of programs that are removed too. Empty if no program is known to use the map.
     """
     own = (pin for pin, program in observed.programs.items() if number in program.map_ids)
-    names = sorted({*observed.users.get(number, ()), *own}.difference(besides))
+    names = sorted({*observed.users.get(number, ()), *own}.difference(leaving))
     return f"these programs keep the old map until they are reloaded: {listed(names)}" if names else ""
 
 

@@ -15,7 +15,7 @@ from provisioner.planning.hazards import Hazard, Overrides, Severity
 from provisioner.planning.plan import Plan
 
 _SMALL: Final = 1 << 20
-"""Bytes that are not worth a look at what is left."""
+"""Below so many bytes, the free memory is not checked."""
 
 
 def warned(plan: Plan, headrooms: Callable[[], Iterable[Headroom]]) -> Plan:

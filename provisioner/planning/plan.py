@@ -257,7 +257,7 @@ def _steps(
         work.append(UnpinInnerMaps())
     meta = wanted_meta(desired, observed, overrides.prune, limited)
     swept: tuple[Step, ...] = (Sweep(),) if observed.leftovers else ()
-    # A record of version 0.2 has no types: this alone is no change.
+    # A record of version 0.2 has no types: this alone is not a change.
     as_before = replace(meta, types={}) if observed.meta is not None and not observed.meta.types else meta
     if not work and (
         observed.meta == as_before or (observed.meta is None and not (own_pins(desired) or meta.protected))

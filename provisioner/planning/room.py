@@ -1,4 +1,4 @@
-"""Whether what a plan inserts has room beside what stays, and where it has room only after deletes. Pure."""
+"""Whether the inserts of a plan have room with the entries that stay, and where only after deletes. Pure."""
 
 from __future__ import annotations
 

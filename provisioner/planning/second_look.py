@@ -20,7 +20,7 @@ _FROZEN = "it is frozen"
 
 
 def look(change: MapChange, live_maps: LiveMaps) -> MapChange:
-    """The change, with what a second look at its live map shows."""
+    """The change, after its live map was read a second time."""
     if change.observed is None or change.action is not Action.UPDATE:
         return change
     if change.observed.frozen and (change.desired.outer is None or writes_slots(change)):

@@ -28,7 +28,7 @@ class Sweep(msgspec.Struct, frozen=True):
 
 
 class LoadObject(msgspec.Struct, frozen=True):
-    """Load an object with a dummy inner map for each outer map, and pin what is new beside what is live.
+    """Load an object with a dummy inner map for each outer map, and pin what is new under temporary names.
 
     `carried` maps are live ones that the programs go on using; `fresh` ones are made.
     """

@@ -41,12 +41,12 @@ class Targets(msgspec.Struct, frozen=True):
 
     @property
     def addresses(self) -> tuple[str, ...]:
-        """What is targeted, in one order whatever order it was given in."""
+        """What is targeted, in an order that does not depend on the input."""
         return tuple(sorted({*self.maps, *self.objects, *(one.address for one in self.slots)}))
 
 
 def find(texts: Iterable[str], desired: DesiredState) -> Targets:
-    """The targets that addresses name. Raises InputError with all that name nothing, or too little to stand alone."""
+    """The targets that addresses name. Raises InputError with all addresses that name nothing, or too small a part."""
     maps, objects, problems = set(), set(), Problems()
     slots: dict[tuple[str, bytes], SlotTarget] = {}
     for text in texts:
@@ -69,7 +69,7 @@ def find(texts: Iterable[str], desired: DesiredState) -> Targets:
 
 
 def _slot(desired: DesiredMap, outer: OuterPolicy, key: Bytes) -> SlotTarget:
-    """A slot by its key, in whatever spelling; a sensitive key is concealed."""
+    """A slot by its key, in any spelling; a sensitive key is concealed."""
     label = format_value(outer.key.conceal(outer.key.decode(key[np.newaxis])[0]))
     return SlotTarget(f"{desired.name}[{label}]", desired.name, key)
 
@@ -94,7 +94,7 @@ def _too_small(parsed: address.Address, desired: DesiredMap) -> InputError:
 
 
 class Scope(msgspec.Struct, frozen=True):
-    """What a plan looks at: maps, cut to the slots that are targeted, and objects to load.
+    """What a plan compares: maps, cut to the slots that are targeted, and objects to load.
 
     `whole` are the addresses of those that are not cut.
     """

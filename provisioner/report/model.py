@@ -1,4 +1,4 @@
-"""What a report says, whatever it looks like: values that every renderer formats, and none goes beyond.
+"""The contents of a report in every format: values that the renderers format, without additions.
 
 A plan of millions of entries is reported without an object per entry: children are made as they are walked, and cut to
 what people read unless all of it is asked for.

@@ -42,7 +42,7 @@ class Block(msgspec.Struct, frozen=True):
 
 
 def blocks(stream: BinaryIO, line: int) -> Iterator[Block]:
-    """The rest of a file, which begins with line number `line`. A very long line is a block of its own.
+    """The rest of a file, which begins with line number `line`. A very long line is a separate block.
 
     Raises OSError for one that is too long.
     """

@@ -218,7 +218,7 @@ def _slot(change: MapChange, row: int, label: str, key: Value, limits: Limits) -
 
 
 def _decided(desired: DesiredMap, slot: int) -> tuple[str, Fields]:
-    """The place in an overlay that declares a slot, and those of its fields; -1 is no slot.
+    """The place in an overlay that declares a slot, and those of its fields; -1 means no slot.
 
     Slots of `default` have the place of the outer map, and no fields of their own.
     """

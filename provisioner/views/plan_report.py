@@ -98,7 +98,7 @@ def _object(change: ObjectChange, plan: Plan) -> Node | None:
 
 
 def _variables(change: ObjectChange) -> dict[str, Value]:
-    """The variables that differ, where there are any."""
+    """The variables that differ; empty if none does."""
     values = {each.name: {"before": each.value_before, "after": each.value} for each in change.variables}
     return {"variables": values} if values else {}
 

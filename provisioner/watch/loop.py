@@ -1,4 +1,4 @@
-"""The loop of a watch: looks at the clock and the files, waits, and does what the machine decides."""
+"""The loop of a watch: it checks the clock and the files, waits, and does what the machine decides."""
 
 from __future__ import annotations
 

@@ -59,7 +59,7 @@ class Look(msgspec.Struct, frozen=True):
 class State(msgspec.Struct, frozen=True):
     """The state between decisions.
 
-    `look` is the last look at the files, unchanged since `since`. The next pass starts at `due`; `failures` counts
+    `look` is the last state of the files, unchanged since `since`. The next pass starts at `due`; `failures` counts
     failed passes in a row. `read` are the stamps of the files at the last read, None before it; `broken` says that this
     read gave no project, `sound` that there is a project, maybe an older one. `asked` says that a reload was requested.
     """
@@ -92,7 +92,7 @@ def begin(look: Look, now: float) -> State:
 
 
 def seen(state: State, look: Look, now: float) -> State:
-    """The state after another look at the files."""
+    """The state after the files were checked again."""
     return state if look == state.look else replace(state, look=look, since=now)
 
 

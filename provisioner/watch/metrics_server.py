@@ -58,7 +58,7 @@ class _Server(ThreadingHTTPServer):
         super().shutdown_request(request)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that leaves is no event of the watch."""
+        """A client that disconnects is not an event of the watch."""
 
 
 def serve(registry: CollectorRegistry, address: str, port: int) -> int:

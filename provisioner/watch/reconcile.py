@@ -63,7 +63,7 @@ class PassResult(msgspec.Struct, frozen=True):
 
 
 class Loading(Enum):
-    """The result of reading valid files. TORN: they changed meanwhile, so the result was dropped."""
+    """The result of reading valid files. TORN: they changed during the read, so the result was dropped."""
 
     DONE = "done"
     TORN = "torn"
@@ -82,7 +82,7 @@ class Reconciler:
         self.inputs = self._given()
 
     def load(self) -> Loading | ProvisionerError:
-        """Read the files. The older project stays if they are invalid (returns the error) or change meanwhile."""
+        """Read the files. The older project stays if they are invalid (returns the error) or change during the read."""
         inputs = self.inputs = self._given()
         try:
             project = load(
@@ -172,7 +172,7 @@ def _planned(plan: Plan) -> PassResult:
 
 
 def as_error(error: Exception) -> ProvisionerError:
-    """An error with problems, whatever its class."""
+    """An error with problems, of any class."""
     return error if isinstance(error, ProvisionerError) else BugError.of(error)
 
 
