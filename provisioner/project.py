@@ -50,7 +50,7 @@ from provisioner.planning.privileges import refuse_unprivileged
 from provisioner.planning.steps import PinInnerMaps, SetAccess
 from provisioner.planning.teardown import plan_destroy
 from provisioner.report.model import ALL, CUT
-from provisioner.views import complete
+from provisioner.views import complete, narrow
 from provisioner.views.moment import Moment
 
 if TYPE_CHECKING:
@@ -226,8 +226,10 @@ class Project(msgspec.Struct, frozen=True):
         """The live state, read once, and the plan that compares it with the spec. Attachments may be deferred."""
         desired = attachments_deferred(self.desired)
         moment = Moment(desired, place, source)
-        observed = observe.observe(desired, source)
-        return moment, compare(desired, observed, Overrides(), moment, check_points=True)
+        observed, limits = observe.observe(desired, source), None
+        if place is not None:
+            desired, limits = narrow.to_place(place, desired, observed)
+        return moment, compare(desired, observed, Overrides(), moment, check_points=True, targets=limits)
 
     def graph(self, *, live: bool = False) -> Graph:
         """Programs, outer maps and inner maps of the spec, or of the `live` state. Raises HostError."""
@@ -243,7 +245,10 @@ class Project(msgspec.Struct, frozen=True):
         if isinstance(subject, Place):
             moment, plan = self._moment(subject, against)
             return tuple(explain.place_facts(plan, subject, moment))
-        return tuple(explain.program_facts(self.plan(against=against or "live"), subject))
+        reader, observed = observe.LiveReader(self.desired, against), observe.observe(self.desired, against)
+        limits = narrow.to_object(subject[0], self.desired)
+        plan = compare(self.desired, observed, Overrides(), reader, check_points=True, targets=limits)
+        return tuple(explain.program_facts(plan, subject))
 
     def complete(self, beginning: str, *, targets: bool = False) -> Iterator[str]:
         """Addresses of the spec that start with a text, for completion; with `targets`, those that --target accepts."""

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Sequence
+from typing import Final
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from provisioner.kernel import libbpf
+from provisioner.kernel.arrays import Range, read_nonzero
 from provisioner.kernel.batch import BATCHING, Batching, locked_elements
 from provisioner.kernel.fd import MapFd
 from provisioner.kernel.inner_pins import OPENED_BY_ID, InnerPins
@@ -22,6 +24,9 @@ from provisioner.kernel.reasons import KernelError
 from provisioner.kernel.rows import ByteTable, without_duplicates
 from provisioner.model.entry_table import key_rank
 from provisioner.model.map_shape import MapShape
+
+LARGE_ARRAY: Final = 4096
+"""Elements from which on an inner array is read in ranges: below, one batch of all of it is faster."""
 
 
 class InnerMaps(msgspec.Struct, frozen=True):
@@ -49,11 +54,12 @@ def read_inner_maps(
     *,
     pins: InnerPins = OPENED_BY_ID,
     batching: Batching = BATCHING,
+    nonzero: Sequence[Range] | None = None,
 ) -> InnerMaps:
     """The maps in `ids`, from the first on until there are about `rows` entries; of one that is not `whole`, the size.
 
-    `shape` is that of their template. Each is read as `read_entries` would, which does what a batch cannot. Raises
-    `KernelError`.
+    `shape` is that of their template. Each is read as `read_entries` would, which does what a batch cannot. Of large
+    arrays, `nonzero` are the ranges to read, without zeros. Raises `KernelError`.
     """
     room = _Room(shape, value_stride(shape, possible_cpus), rows)
     capacities: list[int] = []
@@ -70,11 +76,14 @@ def read_inner_maps(
             capacity = room.capacity_of(fd)
             count = 0
             if entries and capacity:
-                if room.is_short_of(capacity):
+                own = shape.with_capacity(capacity)
+                if nonzero is not None and shape.is_array and capacity >= LARGE_ARRAY:
+                    count = room.append(*read_nonzero(fd, own, possible_cpus, nonzero, batching=batching))
+                elif room.is_short_of(capacity):
                     break
-                count = room.read(fd, capacity) if batching.entries else -1
+                else:
+                    count = room.read(fd, capacity) if batching.entries else -1
                 if count < 0:
-                    own = shape.with_capacity(capacity)
                     count = room.append(*read_entries(fd, own, possible_cpus, batching=batching))
         capacities.append(capacity)
         counts.append(count)

@@ -22,11 +22,11 @@ CHUNK_BYTES: Final = 16 << 20
 RESTARTING: Final = frozenset({MapType.LPM_TRIE})
 """Types whose walk starts again when its current key is deleted: batches of them may repeat keys."""
 
-_NO_BATCH: Final = frozenset({ENOTSUPP, *libbpf.ASKS_AGAIN})
+NO_BATCH: Final = frozenset({ENOTSUPP, *libbpf.ASKS_AGAIN})
 """What to read one by one after. EINTR: before 9644db01dd19, a batch gave up on an ARRAY_OF_MAPS with empty slots."""
 
 
-_NO_LOCKED_BATCH: Final = _NO_BATCH | {errno.EINVAL}
+NO_LOCKED_BATCH: Final = NO_BATCH | {errno.EINVAL}
 """The same for values under their locks: a batch that takes no flags for its elements says EINVAL."""
 
 
@@ -72,10 +72,18 @@ def _read(fd: MapFd, shape: MapShape, stride: int, batched: bool) -> tuple[ByteT
         try:
             return _by_batch(fd, shape, stride)
         except KernelError as error:
-            if error.errno not in (_NO_LOCKED_BATCH if shape.is_locked else _NO_BATCH):
+            if error.errno not in (NO_LOCKED_BATCH if shape.is_locked else NO_BATCH):
                 raise
-    pairs = _by_index(fd, shape, stride) if shape.is_array else _by_key(fd, shape, stride)
-    return from_pairs(pairs, shape.key_size, stride)
+    if shape.is_array:
+        return read_indexes(fd, shape, stride, range(shape.max_entries))
+    return from_pairs(_by_key(fd, shape, stride), shape.key_size, stride)
+
+
+def read_indexes(fd: MapFd, shape: MapShape, stride: int, indexes: range) -> tuple[ByteTable, ByteTable]:
+    """Elements of an array, one by one; empty slots are left out."""
+    value, flags = libbpf.new_buffer(stride), _lookup_flags(shape)
+    keys = map(np.uint32.tobytes, np.arange(indexes.start, indexes.stop, dtype=np.uint32))
+    return from_pairs({key: value.raw for key in keys if _present(fd, key, value, flags)}, shape.key_size, stride)
 
 
 def _by_batch(fd: MapFd, shape: MapShape, stride: int) -> tuple[ByteTable, ByteTable]:
@@ -110,13 +118,6 @@ def _by_batch(fd: MapFd, shape: MapShape, stride: int) -> tuple[ByteTable, ByteT
 
 def _joined(parts: list[tuple[ByteTable, ByteTable]]) -> tuple[ByteTable, ByteTable]:
     return np.concatenate([keys for keys, _ in parts]), np.concatenate([values for _, values in parts])
-
-
-def _by_index(fd: MapFd, shape: MapShape, stride: int) -> dict[bytes, bytes]:
-    """Arrays: every index; an empty slot is left out."""
-    indexes = np.arange(shape.max_entries, dtype=np.uint32)
-    value, flags = libbpf.new_buffer(stride), _lookup_flags(shape)
-    return {key: value.raw for key in map(np.uint32.tobytes, indexes) if _present(fd, key, value, flags)}
 
 
 def _by_key(fd: MapFd, shape: MapShape, stride: int) -> dict[bytes, bytes]:

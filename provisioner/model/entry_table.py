@@ -247,7 +247,12 @@ def differ(left: Bytes, right: Bytes) -> NDArray[np.bool_]:
 
 def is_nonzero(values: Bytes) -> NDArray[np.bool_]:
     """Which rows have a byte that is not zero."""
-    return differ(values, np.zeros_like(values))
+    size = values.shape[1]
+    words: NDArray[Any] = values
+    if size and values.flags.c_contiguous:
+        words = values.view(f"u{next(width for width in (8, 4, 2, 1) if size % width == 0)}")
+    held: NDArray[np.bool_] = words[:, 0] != 0 if words.shape[1] == 1 else np.logical_or.reduce(words, axis=1)
+    return held
 
 
 def index_keys(indexes: NDArray[Any], byteorder: str) -> Bytes:

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from provisioner.codec.btf import BtfTypes
 from provisioner.codec.btf_specials import specials_of
-from provisioner.kernel import attach_points, bpffs, host, links, maps, reading
+from provisioner.kernel import arrays, attach_points, bpffs, host, links, maps, reading
 from provisioner.kernel.fd import LinkFd, MapFd, ProgramFd
 from provisioner.kernel.inner_maps import read_inner_maps
 from provisioner.kernel.inner_pins import OPENED_BY_ID, InnerPins, pinned
@@ -28,7 +28,7 @@ from provisioner.model.record import Meta
 from provisioner.model.special_fields import Special
 from provisioner.model.uapi import FD_MODES, MapFlag, MapType
 from provisioner.observed import holders, metamap
-from provisioner.observed.sources import SeenEntries, SeenInnerMaps, SeenMap
+from provisioner.observed.sources import Ranges, SeenEntries, SeenInnerMaps, SeenMap
 
 """Flags of the fd that a map was created with, which are not part of its shape."""
 
@@ -101,7 +101,9 @@ class LiveSource:
         with fd:
             return self._shape(maps.info(fd))
 
-    def entries(self, path: PurePath, number: int | None, *, deep: bool) -> SeenEntries | None:
+    def entries(
+        self, path: PurePath, number: int | None, *, deep: bool, nonzero: Ranges | None = None
+    ) -> SeenEntries | None:
         fd = self._open(path, number)
         if fd is None:
             return None
@@ -111,6 +113,8 @@ class LiveSource:
                 nothing = np.zeros((0, 0), np.uint8)
                 return SeenEntries(info.shape.max_entries, nothing, nothing)
             shape = replace(info.shape, specials=self._specials_of(info))
+            if nonzero is not None and shape.is_array:
+                return SeenEntries(shape.max_entries, *arrays.read_nonzero(fd, shape, self._cpus, nonzero))
             return SeenEntries(shape.max_entries, *reading.read_entries(fd, shape, self._cpus))
 
     def inner_maps(
@@ -120,12 +124,14 @@ class LiveSource:
         whole: Sequence[bool],
         template: MapShape,
         rows: int,
+        *,
+        nonzero: Ranges | None = None,
     ) -> SeenInnerMaps:
         # All inner maps have the special fields of the first, as the kernel requires.
         live = (shape for number in numbers if (shape := self.inner_shape(path, number)) is not None)
         specials = next(live, template).specials
         shape, pins = replace(template, specials=specials), self._inner.get(Path(path), OPENED_BY_ID)
-        inner = read_inner_maps(numbers, whole, shape, self._cpus, rows, pins=pins)
+        inner = read_inner_maps(numbers, whole, shape, self._cpus, rows, pins=pins, nonzero=nonzero)
         return SeenInnerMaps(inner.max_entries, inner.counts, inner.keys, inner.values)
 
     def frozen(self, path: PurePath, numbers: Sequence[int]) -> frozenset[int]:

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterator, Mapping, Sequence
 from pathlib import PurePath
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from provisioner.model import entry_table
-from provisioner.model.desired import DesiredMap, DesiredState
+from provisioner.model.desired import PRESENT, DesiredMap, DesiredState
 from provisioner.model.entry_table import EntryTable
 from provisioner.model.observed import ObservedBlock, ObservedMap, ObservedSlots, ObservedState
 from provisioner.model.pins import (
@@ -28,10 +29,14 @@ from provisioner.model.pins import (
     stale_inner_pins,
 )
 from provisioner.model.record import Meta
+from provisioner.model.spec import OnReplace
 from provisioner.model.types import Bytes
 from provisioner.model.uapi import MapType
 from provisioner.observed.live_source import LiveSource
-from provisioner.observed.sources import Depth, SeenInnerMaps, Source
+from provisioner.observed.sources import Depth, Ranges, SeenInnerMaps, Source
+
+_NEAR: Final = 64
+"""Indexes between two that are wanted, up to which one batch reads both."""
 
 
 def observe(desired: DesiredState, source: Source | None = None) -> ObservedState:
@@ -133,18 +138,39 @@ class LiveReader:
         self._source = source or LiveSource(desired)
 
     def blocks(self, desired: DesiredMap, live: ObservedMap, depth: NDArray[np.uint8]) -> Iterator[ObservedBlock]:
-        reader, path = _Reader(desired, self._source, depth), map_path(self._desired, desired)
+        reader = _Reader(desired, self._source, depth, self.ranges(desired))
+        path = map_path(self._desired, desired)
         for first, last in _runs(np.flatnonzero(depth != Depth.NOTHING).tolist()):
             at = first
             while at < last:
                 at, block = reader.block(path, live, at, last)
                 yield block
 
+    def ranges(self, desired: DesiredMap) -> Ranges | None:
+        """What is read of a map with entries: of an array, these ranges of indexes without zeros; None for all."""
+        return compared_ranges(desired)
+
     def frozen(self, desired: DesiredMap, numbers: Sequence[int]) -> frozenset[int]:
         return self._source.frozen(map_path(self._desired, desired), numbers)
 
     def users(self, observed: ObservedState) -> Mapping[int, tuple[str, ...]]:
         return self._source.users({program.id: pin for pin, program in observed.programs.items()})
+
+
+def compared_ranges(desired: DesiredMap) -> Ranges | None:
+    """The ranges of an array in which elements matter that are not zero: none for all of it, None for other maps."""
+    if not desired.entry_shape.is_array:
+        return None
+    if desired.on_replace is OnReplace.COPY:  # a smaller map must have room for what others wrote
+        return ()
+    if desired.owned or desired.outer is not None or (desired.slots.contents != PRESENT).any():
+        return desired.owned
+    listed = np.sort(entry_table.as_indexes(desired.entries.keys, desired.key.number_order or "little"))
+    if not len(listed):
+        return ((0, 0),)
+    breaks = np.flatnonzero(np.diff(listed) > _NEAR)
+    starts, ends = listed[np.append(0, breaks + 1)], listed[np.append(breaks, len(listed) - 1)]
+    return tuple(zip(starts.tolist(), ends.tolist(), strict=True))
 
 
 def _runs(numbers: list[int]) -> Iterator[tuple[int, int]]:
@@ -159,10 +185,11 @@ def _runs(numbers: list[int]) -> Iterator[tuple[int, int]]:
 class _Reader:
     """Reads inner maps into blocks, with keys and values as they are compared: padding and host bits made zero."""
 
-    def __init__(self, desired: DesiredMap, source: Source, depth: NDArray[np.uint8]) -> None:
+    def __init__(self, desired: DesiredMap, source: Source, depth: NDArray[np.uint8], ranges: Ranges | None) -> None:
         self._desired = desired
         self._depth = depth
         self._source = source
+        self._ranges = ranges
         mask = desired.value.mask()
         self._mask = None if (mask == 0xFF).all() else mask
 
@@ -177,6 +204,7 @@ class _Reader:
             )
         if self._desired.entry_shape.is_array:
             held = entry_table.is_nonzero(self._masked(values))
+            held &= entry_table.within(keys, self._desired.key.number_order, self._ranges or ())
             owners = np.repeat(np.arange(len(counts), dtype=np.int64), counts)
             keys, values = keys[held], values[held]
             counts = np.bincount(owners[held], minlength=len(counts)).astype(np.int64)
@@ -189,8 +217,9 @@ class _Reader:
         whole = (self._depth[first:end] != Depth.SHAPE).tolist()
         if self._desired.outer is not None:
             ids = observed.slots.inner_ids[first:end].tolist()
-            return self._source.inner_maps(path, ids, whole, self._desired.entry_shape, entry_table.BLOCK_ENTRIES)
-        seen = self._source.entries(path, None, deep=whole[0])
+            shape, rows = self._desired.entry_shape, entry_table.BLOCK_ENTRIES
+            return self._source.inner_maps(path, ids, whole, shape, rows, nonzero=self._ranges)
+        seen = self._source.entries(path, None, deep=whole[0], nonzero=self._ranges)
         capacity = np.array([0 if seen is None else seen.max_entries], np.uint32)
         if seen is None or not whole[0]:
             nothing = np.zeros((0, 0), np.uint8)

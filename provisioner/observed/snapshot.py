@@ -28,7 +28,7 @@ from provisioner.model.record import Meta
 from provisioner.model.type_expr import VMLINUX
 from provisioner.model.types import Bytes
 from provisioner.model.uapi import U32, Id
-from provisioner.observed.sources import SeenEntries, SeenInnerMaps, SeenMap
+from provisioner.observed.sources import Ranges, SeenEntries, SeenInnerMaps, SeenMap
 
 MAX_CPUS: Final = 1 << 16
 """More than any kernel is built for (NR_CPUS)."""
@@ -185,7 +185,14 @@ class Snapshot(msgspec.Struct, frozen=True):
         held, _, at = place
         return held.shape.with_capacity(int(held.max_entries[at]))
 
-    def entries(self, path: PurePath, number: int | None, *, deep: bool) -> SeenEntries | None:
+    def entries(
+        self,
+        path: PurePath,
+        number: int | None,
+        *,
+        deep: bool,
+        nonzero: Ranges | None = None,  # noqa: ARG002 (all is in memory already)
+    ) -> SeenEntries | None:
         if number is None:
             seen = self.map(path)
             number = 0 if seen is None else seen.id
@@ -202,7 +209,14 @@ class Snapshot(msgspec.Struct, frozen=True):
         return SeenEntries(int(held.max_entries[at]), held.keys[rows], held.values[rows])
 
     def inner_maps(
-        self, path: PurePath, numbers: Sequence[int], whole: Sequence[bool], template: MapShape, rows: int
+        self,
+        path: PurePath,
+        numbers: Sequence[int],
+        whole: Sequence[bool],
+        template: MapShape,
+        rows: int,
+        *,
+        nonzero: Ranges | None = None,  # noqa: ARG002 (all is in memory already)
     ) -> SeenInnerMaps:
         keys = [np.zeros((0, template.key_size), np.uint8)]
         values = [np.zeros((0, 0), np.uint8)]

@@ -19,6 +19,9 @@ from provisioner.model.observed import ObservedBlock, ObservedLink, ObservedMap,
 from provisioner.model.record import Meta
 from provisioner.model.types import Bytes
 
+Ranges = Sequence[tuple[int, int]]
+"""The first and last index of each range; none for all indexes."""
+
 
 class Depth(IntEnum):
     """How much of a slot is read: no more than a comparison needs."""
@@ -93,15 +96,28 @@ class Source(Protocol):
     def inner_shape(self, path: PurePath, number: int) -> MapShape | None:
         """The shape of an inner map of the outer map at `path`, by its id."""
 
-    def entries(self, path: PurePath, number: int | None, *, deep: bool) -> SeenEntries | None:
-        """What the map at `path` holds, or its inner map with an id; not `deep`: its capacity alone."""
+    def entries(
+        self, path: PurePath, number: int | None, *, deep: bool, nonzero: Ranges | None = None
+    ) -> SeenEntries | None:
+        """What the map at `path` holds, or its inner map with an id; not `deep`: its capacity alone.
+
+        With `nonzero`, elements of an array may be left out that are zero, or not in one of these ranges.
+        """
 
     def inner_maps(
-        self, path: PurePath, numbers: Sequence[int], whole: Sequence[bool], template: MapShape, rows: int
+        self,
+        path: PurePath,
+        numbers: Sequence[int],
+        whole: Sequence[bool],
+        template: MapShape,
+        rows: int,
+        *,
+        nonzero: Ranges | None = None,
     ) -> SeenInnerMaps:
         """What inner maps of the outer map at `path` hold, from the first on until there are about `rows` entries.
 
-        Of one that is not `whole`, its capacity alone. `template` has the sizes that they all have.
+        Of one that is not `whole`, its capacity alone. `template` has the sizes that they all have. `nonzero` is that
+        of `entries`.
         """
 
     def frozen(self, path: PurePath, numbers: Sequence[int]) -> frozenset[int]:

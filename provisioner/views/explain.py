@@ -56,8 +56,8 @@ class _Explainer:
     def __init__(self, plan: Plan, place: Place, moment: Moment) -> None:
         self._place = place
         self._moment = moment
-        self._desired = place.map
         self._change = plan.maps[place.map.name]
+        self._desired = self._change.desired
 
     def facts(self) -> Iterator[Fact]:
         yield Fact("map", what_it_is(self._desired), {"kind": self._kind(), "map": what_it_is(self._desired)})

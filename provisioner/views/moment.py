@@ -17,7 +17,7 @@ from provisioner.model.entry_table import EntryTable
 from provisioner.model.observed import ObservedBlock, ObservedMap
 from provisioner.model.types import Bytes
 from provisioner.observed import observe
-from provisioner.observed.sources import Depth, Source
+from provisioner.observed.sources import Depth, Ranges, Source
 
 
 class Moment(observe.LiveReader):
@@ -37,6 +37,15 @@ class Moment(observe.LiveReader):
             self._blocks[desired.name] = list(super().blocks(desired, live, deep))
         for block in self._blocks[desired.name]:
             yield from _hidden(block, depth[block.first : block.last])
+
+    def ranges(self, desired: DesiredMap) -> Ranges | None:
+        """Of an array that is shown, all of it, or the one element of the address."""
+        if not desired.entry_shape.is_array or (self._place is not None and self._place.map.name != desired.name):
+            return super().ranges(desired)
+        if self._place is None or self._place.entry is None:
+            return ()
+        index = int.from_bytes(self._place.entry.tobytes(), desired.key.number_order or "little")
+        return ((index, index),)
 
     def slot(self, name: str, number: int) -> tuple[Bytes, Bytes]:
         """Live keys and values of a slot by its number in the observed map; zeros of arrays are left out."""

@@ -15,6 +15,7 @@ from provisioner.codec.display import brief_difference, format_value, text_of
 from provisioner.codec.long_values import LONG
 from provisioner.model import entry_table
 from provisioner.model.address import Place
+from provisioner.model.desired import DesiredMap
 from provisioner.model.errors import InputError, Problem
 from provisioner.model.observed import ObservedState
 from provisioner.model.pins import link_pin
@@ -74,7 +75,7 @@ class _Looker:
         if desired.outer is None:
             keys, values = self._moment.slot(desired.name, 0)
             children = self._entries(change, 0, keys, values, desired.name)
-            text += f", {plural(len(keys), 'entry', 'entries')}"
+            text += self._count(desired, keys)
         else:
             children = self._slots(change, taken)
             text += f", {len(live.slots.inner_ids):,} of {plural(live.shape.max_entries, 'slot')}"
@@ -137,12 +138,17 @@ class _Looker:
         inner_id = int(live.slots.inner_ids[number])
         keys, values = self._moment.slot(desired.name, number)
         held = self._held(inner_id, taken.get(inner_id))
-        count = plural(len(keys), "entry", "entries") if desired.entry_shape.is_listable else "entries can't be listed"
-        text = count + self._holders(inner_id, held)
+        count = self._count(desired, keys) if desired.entry_shape.is_listable else ", entries can't be listed"
+        text = (count + self._holders(inner_id, held)).removeprefix(", ")
         text += f": {reason}" if reason and action is not Action.UPDATE else ""
         children = self._entries(change, row, keys, values, name)
         value = {"id": inner_id} | held
         return Node(Kind.INNER_MAP, _verb(action), name, label, text, reason, after=value, key=key, children=children)
+
+    def _count(self, desired: DesiredMap, keys: Bytes) -> str:
+        """How many entries are live; nothing where an address names one element of an array, and no other is read."""
+        single = self._place is not None and self._place.entry is not None and desired.entry_shape.is_array
+        return "" if single else f", {plural(len(keys), 'entry', 'entries')}"
 
     def _new_entry(self, change: MapChange, row: int, name: str) -> Children | None:
         """The entry that the address names in a slot that is not live; None if it names no entry."""
