@@ -16,7 +16,7 @@ from tests import pages
 
 PACKAGE = Path(provisioner.__file__).parent
 
-PURE = ("model", "attach", "language", "codec", "object_check", "planning", "report")
+PURE = ("model", "attach", "bytecode", "language", "codec", "object_check", "planning", "report")
 """Rooms that compute values from values. Single modules of other rooms say `Pure.` in their docstring."""
 
 EDGE = {"kernel", "apply", "project"} | {
@@ -174,7 +174,9 @@ def test_the_kernel_seam_knows_nothing_of_specs_and_plans() -> None:
     for module in modules("kernel"):
         ours = {name for name in imports(module) if within(name, {"provisioner"})}
         above = {
-            name for name in ours if not within(name, dotted(("model", "kernel", "codec", "files", "object_check")))
+            name
+            for name in ours
+            if not within(name, dotted(("model", "kernel", "bytecode", "codec", "files", "object_check")))
         }
         assert not above - {"provisioner"}, f"{module.name} imports {sorted(above)}"
         states = dotted(("model/spec", "model/desired", "model/observed"))

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import Final
 
+from provisioner.kernel import cpus
 from provisioner.model.errors import HostError, Problem
 from provisioner.model.host import Host
 
@@ -28,8 +29,7 @@ def read_host() -> Host:
 def possible_cpus(path: Path = Path("/sys/devices/system/cpu/possible")) -> int:
     """The number of possible CPUs: `0-3,8` are five, as `num_possible_cpus` counts them."""
     try:
-        ranges = [part.partition("-") for part in path.read_text(encoding="utf-8").strip().split(",")]
-        return sum(int(last or first) - int(first) + 1 for first, _, last in ranges)
+        return len(cpus.possible(path))
     except (OSError, ValueError) as error:
         raise HostError(
             Problem(f"cannot read the possible CPUs: {error}", address=str(path), id="host-unreadable")

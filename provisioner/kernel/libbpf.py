@@ -512,6 +512,27 @@ def verify(kind: int, code: bytes) -> tuple[int, str]:
     return number, log.value.decode(errors="replace")
 
 
+def load_program(kind: int, name: str, code: bytes, *, flags: int, btf: int, functions: bytes, record_size: int) -> int:
+    """Load a program of type `kind` with records of its functions: its fd."""
+    records = ctypes.create_string_buffer(functions, len(functions))
+    options = ProgramLoadOptions(
+        prog_flags=flags,
+        prog_btf_fd=btf,
+        func_info=ctypes.addressof(records),
+        func_info_cnt=len(functions) // record_size,
+        func_info_rec_size=record_size,
+    )
+    return prog_load(kind, name.encode(), b"GPL", code, len(code) // 8, options)
+
+
+def run_syscall_program(fd: int) -> int:
+    """BPF_PROG_TEST_RUN of a program of type SYSCALL, which takes neither a packet nor a count: what it returns."""
+    options = TestRunOptions()
+    prog_test_run(fd, options)
+    result: int = options.retval
+    return result
+
+
 def translated(fd: int) -> bytes:
     """A program's instructions as the verifier left them, with what it put inline; empty where it does not tell."""
     size = get_info(fd, ProgramInfoRecord()).xlated_prog_len

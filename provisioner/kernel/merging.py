@@ -1,0 +1,312 @@
+"""Changes of replaced maps, carried over into live ones that programs write: by a program, else by system calls.
+
+By system calls, what a program writes between a lookup and the write after it is lost. A per-CPU value is written by a
+program on its own CPU: from another one, an increment that is no atomic instruction would be lost.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Sequence
+from contextlib import ExitStack
+from types import TracebackType
+from typing import Final, Self
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from provisioner.bytecode.merge_program import MAX_VALUE, Kind, Layout, Policy, merge_program
+from provisioner.kernel import batch, cpus, libbpf, maps, programs
+from provisioner.kernel.fd import MapFd, ProgramFd
+from provisioner.kernel.reading import value_stride
+from provisioner.kernel.reasons import UPDATE, KernelError
+from provisioner.kernel.rows import ByteTable, Rows
+from provisioner.model.map_shape import MapShape
+from provisioner.model.uapi import MapType, UpdateFlag
+
+_RECORDS_BYTES: Final = 4 << 20
+"""Memory for the records of one run of the program."""
+
+_TRIES: Final = 1000
+"""How often a record is tried again that met a program at work: each try meets another moment."""
+
+_AGAIN: Final = (-errno.EAGAIN, -errno.EBUSY, -errno.ENOMEM)
+"""Results to try again after: at that moment a program deleted the entry, held its bucket, or had the last element."""
+
+MERGED_TYPES: Final = frozenset(
+    {
+        MapType.HASH,
+        MapType.ARRAY,
+        MapType.LRU_HASH,
+        MapType.PERCPU_HASH,
+        MapType.PERCPU_ARRAY,
+        MapType.LRU_PERCPU_HASH,
+    }
+)
+"""The types that the program is for. Programs hardly write LPM tries, and match by prefix there."""
+
+Counters = tuple[tuple[int, int], ...]
+"""The offset and width of each counter in a value."""
+
+
+class Changes(msgspec.Struct, frozen=True):
+    """What changed in old maps after they were copied: c rows.
+
+    `kind` and `target`, the number of the new map, have shape (c,); `keys` (c, key size); `before` and `after` are the
+    values, (c, bytes that the system call moves), zero where there was none.
+    """
+
+    kind: NDArray[np.uint8]
+    target: NDArray[np.int64]
+    keys: ByteTable
+    before: ByteTable
+    after: ByteTable
+
+    def rows(self, which: NDArray[np.bool_]) -> Changes:
+        return Changes(self.kind[which], self.target[which], self.keys[which], self.before[which], self.after[which])
+
+
+def is_mergeable(shape: MapShape) -> bool:
+    """Whether there is a program for maps of this shape, if the kernel takes it."""
+    return shape.map_type in MERGED_TYPES and not shape.specials and 0 < shape.value_size <= MAX_VALUE
+
+
+def can_merge(shape: MapShape, policy: Policy, counters: Counters) -> bool:
+    """Whether this kernel and process can run the program: tried on a scratch map, which is empty."""
+    if not is_mergeable(shape) or (shape.is_percpu and not cpus.reaches_all()):
+        return False
+    with maps.create(shape.with_capacity(1), "probe") as scratch, Merge([scratch], shape, policy, counters, 1) as merge:
+        return merge.runs_in_kernel
+
+
+class Merge:
+    """Carries changes over into `targets`, live maps of one template; a context manager, which holds the program."""
+
+    def __init__(
+        self, targets: Sequence[MapFd], shape: MapShape, policy: Policy, counters: Counters, possible_cpus: int
+    ) -> None:
+        self._targets = targets
+        self._shape = shape
+        self._policy = policy
+        self._counters = counters
+        self._cpus = possible_cpus
+        self._layout = Layout(shape.key_size, shape.value_size)
+        self._room = max(2, _RECORDS_BYTES // self._layout.size)
+        self._opened = ExitStack()
+        self._program: ProgramFd | None = None
+        self._records: MapFd | None = None
+        self.grace_periods = 0
+
+    @property
+    def runs_in_kernel(self) -> bool:
+        return self._program is not None
+
+    @property
+    def _is_shared(self) -> bool:
+        """Whether an entry that both sides made can be of both: a sum, or values of several CPUs."""
+        return self._shape.is_percpu or self._policy is not Policy.NEW
+
+    def __enter__(self) -> Self:
+        try:
+            if is_mergeable(self._shape) and (not self._shape.is_percpu or cpus.reaches_all()):
+                self._load()
+        except BaseException:
+            self._opened.close()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._opened.close()
+
+    def carry(self, changes: Changes) -> None:
+        """Carry all changes over. Raises KernelError where the new map does not take one."""
+        if not len(changes.kind):
+            return
+        if self._program is None:
+            self._by_calls(changes)
+        elif not self._shape.is_percpu:
+            self._run(_records(self._layout, changes, self._difference(changes.before, changes.after)))
+        else:
+            deleted = changes.kind == Kind.DELETE
+            self._by_calls(changes.rows(deleted))
+            self._on_each_cpu(changes.rows(~deleted))
+
+    def _load(self) -> None:
+        """The program, with the maps that it uses: none of them where the kernel does not take it."""
+        shape = MapShape(MapType.ARRAY_OF_MAPS, 4, 4, len(self._targets))
+        with ExitStack() as opened:
+            targets = opened.enter_context(maps.create(shape, "merge", inner=self._targets[0]))
+            records = opened.enter_context(
+                maps.create(MapShape(MapType.ARRAY, 4, self._layout.size, self._room), "merge")
+            )
+            code = merge_program(
+                self._layout,
+                self._policy,
+                self._counters,
+                records.number,
+                targets.number,
+                is_percpu=self._shape.is_percpu,
+            )
+            program = programs.load(code, "merge")
+            if program is None:
+                return
+            opened.enter_context(program)
+            index = np.arange(len(self._targets), dtype=np.uint32)
+            fds = np.array([fd.number for fd in self._targets], np.uint32)
+            self.grace_periods = batch.publish(targets, index, fds, name="merge")
+            self._program, self._records, self._opened = program, records, opened.pop_all()
+
+    def _difference(self, before: ByteTable, after: ByteTable) -> ByteTable:
+        """What the program writes: the value after the change, or with Policy.SUM what was added since."""
+        if self._policy is not Policy.SUM:
+            return after
+        return _subtracted(before, after, self._counters)
+
+    def _on_each_cpu(self, changes: Changes) -> None:
+        """The part of each CPU, in this thread, which runs there meanwhile.
+
+        A new entry is made by the first CPU, though its own value may be zero. A CPU that is offline by now counts no
+        more: what it counted is written by a system call.
+        """
+        stride, size = changes.after.shape[1] // self._cpus, self._shape.value_size
+        inserted = changes.kind == Kind.INSERT
+        for number, cpu in enumerate(cpus.possible()):
+            part = slice(number * stride, number * stride + size)
+            before, after = changes.before[:, part], changes.after[:, part]
+            changed = (before != after).any(axis=1)
+            if number == 0:
+                changed |= inserted
+            if not changed.any():
+                continue
+            own = Changes(
+                changes.kind[changed], changes.target[changed], changes.keys[changed], before[changed], after[changed]
+            )
+            with cpus.running_on(cpu) as runs:
+                if runs:
+                    self._run(_records(self._layout, own, self._difference(own.before, own.after)))
+                else:
+                    alone = changes.before[changed].copy()
+                    alone[:, part] = after[changed]
+                    self._by_calls(Changes(own.kind, own.target, own.keys, changes.before[changed], alone))
+
+    def _run(self, records: ByteTable) -> None:
+        """Run the program for all records, in as many runs as there is room for; some again."""
+        for start in range(0, len(records), self._room):
+            part = records[start : start + self._room]
+            for _ in range(_TRIES):
+                results = self._run_once(part)
+                failed = results[(results < 0) & ~np.isin(results, _AGAIN)]
+                if len(failed):
+                    raise KernelError(UPDATE, -int(failed[0]))
+                again = results < 0
+                if not again.any():
+                    break
+                part = part[again]
+            else:
+                raise KernelError(UPDATE, -int(results[again][0]))
+
+    def _run_once(self, records: ByteTable) -> NDArray[np.int32]:
+        assert self._program is not None
+        assert self._records is not None
+        count = len(records)
+        index = np.arange(min(count + 1, self._room), dtype=np.uint32)
+        written = np.zeros((len(index), self._layout.size), np.uint8)  # one of kind 0 ends them
+        written[:count] = records
+        batch.write_batch(self._records, index, written, name="merge")
+        programs.run(self._program)
+        back = _read_range(self._records, count, self._layout.size)
+        results: NDArray[np.int32] = back[:, 8:12].copy().view(np.int32).ravel()
+        if not results.all():  # it never came to them
+            raise KernelError("BPF_PROG_TEST_RUN", errno.EINVAL, name="merge")
+        return results
+
+    def _by_calls(self, changes: Changes) -> None:
+        """Each change by itself: a lookup, a comparison, a write."""
+        stride = value_stride(self._shape, self._cpus)
+        for row in range(len(changes.kind)):
+            fd = self._targets[int(changes.target[row])]
+            key, before, after = (each[row].tobytes() for each in (changes.keys, changes.before, changes.after))
+            kind = Kind(int(changes.kind[row]))
+            if kind is Kind.DELETE:
+                self._delete(fd, key, before, stride)
+            elif kind is Kind.UPDATE or (not _inserted(fd, key, after) and self._is_shared):
+                self._write(fd, key, before, after, stride)
+
+    def _delete(self, fd: MapFd, key: bytes, before: bytes, stride: int) -> None:
+        now = maps.lookup(fd, key, stride)
+        if now is None:
+            return
+        if now == before or self._policy is Policy.OLD:
+            try:
+                maps.delete(fd, key)
+            except KernelError as error:
+                if error.errno != errno.ENOENT:
+                    raise
+        elif self._policy is Policy.SUM:
+            self._update(fd, key, self._added(now, before, bytes(stride)))
+
+    def _write(self, fd: MapFd, key: bytes, before: bytes, after: bytes, stride: int) -> None:
+        """An entry that changed in the old map, and is in the new one unless programs deleted it."""
+        now = maps.lookup(fd, key, stride)
+        match self._policy:
+            case Policy.SUM:
+                self._update(fd, key, self._added(now or bytes(stride), before, after))
+            case Policy.OLD:
+                self._update(fd, key, after)
+            case Policy.NEW if now == before:
+                self._update(fd, key, after)
+            case Policy.NEW:
+                pass
+
+    def _update(self, fd: MapFd, key: bytes, value: bytes) -> None:
+        maps.update(fd, key, value, UpdateFlag.LOCK if self._shape.is_locked else UpdateFlag.ANY)
+
+    def _added(self, now: bytes, before: bytes, after: bytes) -> bytes:
+        """`now` and the difference of the two others, CPU by CPU."""
+        parts = self._cpus if self._shape.is_percpu else 1
+        held, old, new = (np.frombuffer(each, np.uint8).reshape(parts, -1) for each in (now, before, after))
+        negative = _subtracted(new, old, self._counters)
+        return _subtracted(negative, held, self._counters).tobytes()
+
+
+def _inserted(fd: MapFd, key: bytes, value: bytes) -> bool:
+    """Insert an entry unless it is there."""
+    try:
+        maps.update(fd, key, value, UpdateFlag.NOEXIST)
+    except KernelError as error:
+        if error.errno != errno.EEXIST:
+            raise
+        return False
+    return True
+
+
+def _subtracted(before: ByteTable, after: ByteTable, counters: Counters) -> ByteTable:
+    """The difference of each counter, as it wraps; other bytes are zero."""
+    difference = np.zeros_like(after)
+    for offset, width in counters:
+        part, kind = slice(offset, offset + width), np.dtype(f"u{width}")
+        old, new = (np.ascontiguousarray(each[:, part]).view(kind) for each in (before, after))
+        difference[:, part] = (new - old).view(np.uint8)
+    return difference
+
+
+def _records(layout: Layout, changes: Changes, last: ByteTable) -> ByteTable:
+    """The records of the program, one for each change; `last` is their last part."""
+    records = np.zeros((len(changes.kind), layout.size), np.uint8)
+    records[:, 0:4] = changes.kind.astype(np.uint32).view(np.uint8).reshape(-1, 4)
+    records[:, 4:8] = changes.target.astype(np.uint32).view(np.uint8).reshape(-1, 4)
+    records[:, layout.key : layout.key + layout.key_size] = changes.keys
+    records[:, layout.before : layout.before + layout.value_size] = changes.before
+    records[:, layout.after : layout.after + layout.value_size] = last
+    return records
+
+
+def _read_range(fd: MapFd, count: int, size: int) -> ByteTable:
+    """The first elements of an array."""
+    keys, values = np.empty((count, 4), np.uint8), np.empty((count, size), np.uint8)
+    token, done = libbpf.new_buffer(8), libbpf.Counter(count)
+    libbpf.map_lookup_batch(fd.number, None, token, Rows.of(keys).address, Rows.of(values).address, done, None)
+    return values
