@@ -12,7 +12,7 @@ from provisioner.apply.pins import pin_new, put_in_place
 from provisioner.apply.transaction import Transaction
 from provisioner.attach import of_record
 from provisioner.codec.btf_emit import btf_of
-from provisioner.kernel import attach_points, bpffs, links, objects
+from provisioner.kernel import attach_points, bpffs, links, maps, objects
 from provisioner.kernel.fd import LinkFd, MapFd, ProgramFd
 from provisioner.model.attachment import Attachment
 from provisioner.model.desired import DesiredObject
@@ -27,6 +27,7 @@ def load(tx: Transaction, step: LoadObject) -> None:
     desired = tx.plan.desired.objects[step.object]
     with ExitStack() as opened:
         reuse = {name: opened.enter_context(_carried(tx, name)) for name in step.carried}
+        reuse |= {name: opened.enter_context(maps.open_pin(tx.new_path(name))) for name in step.borrowed}
         loaded = opened.enter_context(
             objects.load(
                 Path(desired.file),
@@ -62,8 +63,8 @@ def _variables(desired: DesiredObject) -> Written:
 def _template_btf(tx: Transaction, desired_map: DesiredObject, step: LoadObject) -> dict[str, objects.EmittedBtf]:
     """BTF for dummy inner maps with special fields in their values: the kernel finds the fields by it."""
     desired = tx.plan.desired
-    maps = (desired.maps[name] for name in step.fresh if name in desired_map.templates)
-    return {each.name: btf_of(each.key, each.value, desired.host.byteorder) for each in maps if each.value.specials}
+    fresh = (desired.maps[name] for name in step.fresh if name in desired_map.templates)
+    return {each.name: btf_of(each.key, each.value, desired.host.byteorder) for each in fresh if each.value.specials}
 
 
 def commit(tx: Transaction, step: CommitObject) -> None:

@@ -35,7 +35,8 @@ def configured(
     declared: dict[str, list[PlainMap | OuterMap]] = {}
     both: list[PlainMap | OuterMap] = [*spec.maps.values(), *spec.outer_maps.values()]
     for declaration in both:
-        declared.setdefault(declaration.object or "", []).append(declaration)
+        for owner in declaration.objects:
+            declared.setdefault(owner, []).append(declaration)
     return {
         name: _Configurator(spec.objects[name], info, host, problems).run(declared.get(name, ()))
         for name, info in objects.items()

@@ -15,7 +15,7 @@ from provisioner import attach
 from provisioner.codec.btf import BtfTypes
 from provisioner.codec.program_ref import ProgramRef
 from provisioner.codec.resolve import Lookup
-from provisioner.desired import jumps
+from provisioner.desired import jumps, sharing
 from provisioner.desired.configured import configured
 from provisioner.desired.entries import Encoded, Group, encode_entries
 from provisioner.desired.ranges import number_range
@@ -68,7 +68,9 @@ def encode(
     problems: Problems,
 ) -> DesiredState:
     """The desired state of `spec`. Raises InputError with all problems, including those in `problems` before."""
+    spec = sharing.with_sharers(spec, objects, problems)
     settled = configured(spec, host, objects, problems)
+    sharing.check_shapes({name: info for name, (info, _) in settled.items()}, spec, problems)
     resolver = Resolver(spec, host, {name: info for name, (info, _) in settled.items()}, btf, lookups, problems)
     encoder = Encoder(spec, host, read_table, resolver, problems)
     encoded = [encoder.outer(outer) for outer in spec.outer_maps.values()]
@@ -246,7 +248,7 @@ class Encoder:
             if definition.internal:
                 continue
             declared = maps.get(name)
-            mine = declared is not None and declared.object == declared_object.name
+            mine = declared is not None and declared_object.name in declared.objects
             shapes[name] = declared.shape if declared is not None and mine else definition.shape
             if not definition.shape.is_outer:
                 continue
@@ -291,6 +293,7 @@ class Encoder:
             entry_shape=resolved.entry_shape,
             outer=outer,
             object=declared.object,
+            also=declared.also,
             adopted=declared.pin.text if declared.pin is not None else None,
             key=resolved.key,
             value=resolved.value,

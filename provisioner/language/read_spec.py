@@ -107,7 +107,7 @@ class _SpecReader:
     def plain_map(self, key: ScalarNode, body: MappingNode) -> PlainMap:
         return PlainMap(
             name=key.text or "",
-            object=text(body.get("object")),
+            object=next(iter(objects := _objects(body)), None),
             pin=_scalar(body.get("pin")),
             fields=read_fields(body, self._problems),
             entries=read_entries(body.get("entries")),
@@ -115,13 +115,14 @@ class _SpecReader:
             prevent_destroy=is_true(body.get("prevent_destroy")),
             after=names(body.get("after")),
             where=key.where,
+            also=objects[1:],
         )
 
     def outer_map(self, key: ScalarNode, body: MappingNode) -> OuterMap:
         default = body.get("default")
         return OuterMap(
             name=key.text or "",
-            object=text(body.get("object")),
+            object=next(iter(objects := _objects(body)), None),
             pin=_scalar(body.get("pin")),
             fields=read_fields(body, self._problems),
             inner=text(body.get("inner")) or "",
@@ -133,6 +134,7 @@ class _SpecReader:
             prevent_destroy=is_true(body.get("prevent_destroy")),
             after=names(body.get("after")),
             where=key.where,
+            also=objects[1:],
         )
 
     def object(self, key: ScalarNode, body: MappingNode) -> BpfObject:
@@ -141,6 +143,13 @@ class _SpecReader:
         left_out = tuple(_program(name, value) for name, value in _bodies(body, "programs") if not is_loaded(value))
         settings = read_map_settings(body.get("maps")), read_variables(body.get("variables"))
         return BpfObject(key.text or "", file, programs, key.where, *settings, left_out)
+
+
+def _objects(body: MappingNode) -> tuple[str, ...]:
+    """The objects of a map: one of `object`, or those of `objects`."""
+    written = text(body.get("object"))
+    listed = tuple(dict.fromkeys(scalar.text or "" for scalar in names(body.get("objects"))))
+    return (written,) if written else listed
 
 
 def _mode(node: SpecNode | None) -> int | None:

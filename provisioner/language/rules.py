@@ -95,19 +95,24 @@ class _Rules:
 
     def _plain_map(self, plain: PlainMap) -> None:
         path = ("maps", plain.name)
-        self._origin(plain.object, plain.pin, *path)
+        self._origin(plain, *path)
         self._shape(plain.fields, plain.where, *path, whole=not plain.object, adopted=bool(plain.pin))
         if self._has_listed(plain.fields.map_type, plain.entries, plain.name):
             return
         self._contents(plain.fields.map_type, plain.policy, plain.where, *path)
         self._ignored(plain.policy.contents, plain.entries, plain.name)
 
-    def _origin(self, object_: str | None, pin: ScalarNode | None, *path: str) -> None:
-        if object_ and pin:
+    def _origin(self, declared: PlainMap | OuterMap, *path: str) -> None:
+        if declared.object and (pin := declared.pin):
             what = "a map cannot have both `object` and `pin`"
             hint = "use `object` for a map that the object creates, `pin` to adopt an existing map"
             self._add(what, pin.where, hint, path[1], id="conflicting-fields")
-        self._known(object_, self._spec.objects, "object", *path, "object")
+        both = self._find(*path, "objects")
+        if both is not None and self._find(*path, "object") is not None:
+            what, hint = "a map cannot have both `object` and `objects`", "list all objects under `objects`"
+            self._add(what, both.where, hint, path[1], id="conflicting-fields")
+        for name in declared.objects:
+            self._known(name, self._spec.objects, "object", *path, "object" if both is None else "objects")
 
     def _shape(self, fields: MapFields, where: Location, *path: str, whole: bool, adopted: bool = False) -> None:
         """Fields that the map type needs or does not have; `whole` without an object, `adopted` for an existing map."""
@@ -175,7 +180,7 @@ class _Rules:
 
     def _outer_map(self, outer: OuterMap) -> None:
         path = ("outer_maps", outer.name)
-        self._origin(outer.object, outer.pin, *path)
+        self._origin(outer, *path)
         self._shape(outer.fields, outer.where, *path, whole=not outer.object, adopted=bool(outer.pin))
         known = self._known(outer.inner, self._spec.inner_templates, "inner template", *path, "inner")
         template = self._spec.inner_templates[outer.inner] if known else None

@@ -98,9 +98,9 @@ class DesiredMap(msgspec.Struct, frozen=True):
     """A desired map. `shape` is its own; `entry_shape` that of the maps that hold entries.
 
     For an outer map `entry_shape` is the inner template; for a plain map it is `shape` itself, and `outer` is None.
-    `object` names the object that brings the map, `adopted` the pin of a map that another owner made. `owned` are the
-    ranges of entry keys that are ours, empty for all of them. `filled_flags` are those of `entry_shape` that the spec
-    leaves out and the kernel asks for.
+    `object` names the object that brings the map, `also` the others that have it too, `adopted` the pin of a map that
+    another owner made. `owned` are the ranges of entry keys that are ours, empty for all of them. `filled_flags` are
+    those of `entry_shape` that the spec leaves out and the kernel asks for.
     """
 
     name: str
@@ -122,6 +122,12 @@ class DesiredMap(msgspec.Struct, frozen=True):
     after: tuple[str, ...]
     where: Location
     filled_flags: MapFlag = MapFlag(0)
+    also: tuple[str, ...] = ()
+
+    @property
+    def objects(self) -> tuple[str, ...]:
+        """The objects that bring the map."""
+        return (self.object, *self.also) if self.object is not None else ()
 
     @property
     def is_generational(self) -> bool:

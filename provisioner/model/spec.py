@@ -144,7 +144,10 @@ class SharedInnerMap(msgspec.Struct, frozen=True):
 
 
 class OuterMap(msgspec.Struct, frozen=True):
-    """An outer map from an `object`, adopted by its `pin`, or else created by the provisioner."""
+    """An outer map from an `object`, adopted by its `pin`, or else created by the provisioner.
+
+    `also` are the other objects that have this map in common with `object`.
+    """
 
     name: str
     object: str | None
@@ -159,10 +162,16 @@ class OuterMap(msgspec.Struct, frozen=True):
     prevent_destroy: bool
     after: tuple[ScalarNode, ...]
     where: Location
+    also: tuple[str, ...] = ()
+
+    @property
+    def objects(self) -> tuple[str, ...]:
+        """The objects that have the map."""
+        return (self.object, *self.also) if self.object is not None else ()
 
 
 class PlainMap(msgspec.Struct, frozen=True):
-    """A map that is neither an outer nor an inner map: an index, a switch, an allow list."""
+    """A map that is neither an outer nor an inner map: an index, a switch, an allow list. `also` as in `OuterMap`."""
 
     name: str
     object: str | None
@@ -173,6 +182,12 @@ class PlainMap(msgspec.Struct, frozen=True):
     prevent_destroy: bool
     after: tuple[ScalarNode, ...]
     where: Location
+    also: tuple[str, ...] = ()
+
+    @property
+    def objects(self) -> tuple[str, ...]:
+        """The objects that have the map."""
+        return (self.object, *self.also) if self.object is not None else ()
 
 
 class Program(msgspec.Struct, frozen=True):

@@ -158,6 +158,7 @@ class ObjectChange(msgspec.Struct, frozen=True):
     """An object to load. `carried` are the live maps that its programs go on using, `fresh` those that are created.
 
     `lost` are the ones among `fresh` that take the place of a live map, with what keeps that from being carried over.
+    `borrowed` are maps that another object, which is loaded before, creates for both.
     `variables` are those that differ: of an object that is UNCHANGED, they are written in place.
     """
 
@@ -169,6 +170,7 @@ class ObjectChange(msgspec.Struct, frozen=True):
     fresh: tuple[str, ...]
     lost: tuple[tuple[str, str], ...]
     variables: tuple[VariableChange, ...] = ()
+    borrowed: tuple[str, ...] = ()
 
 
 class LinkChange(msgspec.Struct, frozen=True):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from msgspec.structs import replace
 
@@ -41,10 +41,25 @@ def diff_object(desired: DesiredObject, state: DesiredState, observed: ObservedS
     live = [name for name in desired.maps if name in observed.object_maps and name not in changed_maps]
     missing = tuple(name for name in desired.maps if name not in live)
     variables = diff_variables(desired, observed)
-    action, reason = _verdict(desired, observed, missing, variables)
+    others = {name for one in state.objects.values() if one.name != desired.name for name in one.maps}
+    action, reason = _verdict(desired, observed, missing, variables, others)
     carried = tuple(name for name in live if not _is_made_at_load(name, desired))
     fresh = tuple(name for name in desired.maps if name not in carried)
     return ObjectChange(desired.name, action, reason, desired, carried, fresh, tuple(sorted(lost.items())), variables)
+
+
+def shared_out(loads: Iterable[ObjectChange]) -> list[ObjectChange]:
+    """The changes in order, in which a map that several objects would create is created by the first to be loaded."""
+    made: set[str] = set()
+    changes = []
+    for change in loads:
+        borrowed = tuple(name for name in change.fresh if name in made)
+        fresh = tuple(name for name in change.fresh if name not in made)
+        lost = tuple(pair for pair in change.lost if pair[0] not in made)
+        changes.append(replace(change, fresh=fresh, borrowed=borrowed, lost=lost))
+        if change.action is not Action.UNCHANGED:
+            made |= set(fresh)
+    return changes
 
 
 def diff_links(
@@ -94,12 +109,17 @@ def _is_resized(name: str, state: DesiredState, observed: ObservedState) -> bool
 
 
 def _verdict(
-    desired: DesiredObject, observed: ObservedState, fresh: tuple[str, ...], variables: tuple[VariableChange, ...]
+    desired: DesiredObject,
+    observed: ObservedState,
+    fresh: tuple[str, ...],
+    variables: tuple[VariableChange, ...],
+    others: Collection[str],
 ) -> tuple[Action, str]:
+    """Whether it must be loaded, and why; `others` are the maps of other objects, which can be live without it."""
     digest = observed.meta.objects.get(desired.name) if observed.meta else None
     pins = [program.pin for program in desired.programs]
     if not any(pin in observed.programs for pin in pins) and not any(
-        name in observed.object_maps for name in desired.maps
+        name in observed.object_maps for name in desired.maps if name not in others
     ):
         return Action.CREATE, "it is not loaded"
     if digest is None:

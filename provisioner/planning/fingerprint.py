@@ -49,7 +49,7 @@ def _part(change: Change) -> tuple[str, Part]:
             wanted.update(repr(change.desired.recorded_settings).encode())
             for section in change.desired.variables:
                 wanted.update(repr([(each.name, each.data) for each in section.variables]).encode())
-            seen.update(repr((change.action, change.carried, change.fresh)).encode())
+            seen.update(repr((change.action, change.carried, change.fresh, change.borrowed)).encode())
             seen.update(repr([(each.name, each.before) for each in change.variables]).encode())
         case LinkChange():
             address = change.pin

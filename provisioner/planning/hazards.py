@@ -136,7 +136,7 @@ def users_of(observed: ObservedState, number: int, leaving: Iterable[str] = ()) 
 
 def users_after_resize(observed: ObservedState, change: MapChange, objects: Iterable[ObjectChange]) -> str:
     """The users of a resized map that keep the old one: all except the programs of its object, which is upgraded."""
-    own = [pin for load in objects if load.name == change.desired.object for pin in load.desired.pins]
+    own = [pin for load in objects if load.name in change.desired.objects for pin in load.desired.pins]
     return users_of(observed, change.observed.id, own) if change.observed is not None else ""
 
 

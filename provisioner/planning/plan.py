@@ -24,6 +24,7 @@ from provisioner.model.record import Meta
 from provisioner.model.uapi import OUTER_TYPES, MapType
 from provisioner.planning import evictions, resize
 from provisioner.planning.changes import Action, Change, LinkChange, MapChange, ObjectChange
+from provisioner.planning.diff_objects import shared_out
 from provisioner.planning.fingerprint import Part, digest, fingerprints
 from provisioner.planning.hazards import Hazard, Overrides, Refusal, deferred, hazards
 from provisioner.planning.jumps import dropped_slots
@@ -111,7 +112,7 @@ def make_plan(
     by_name = {change.name: change for change in maps}
     order = publishing_order(list(desired.maps.values()))
     ordered = [by_name[name] for name in order if name in by_name]
-    loads = sorted(objects, key=lambda change: change.name)
+    loads = shared_out(sorted(objects, key=lambda change: change.name))
     attachments = tuple(links)
     part = desired if targets is None else _part(desired, ordered, loads)
     limited = targets is not None
@@ -232,7 +233,9 @@ def _steps(
 ) -> tuple[Step, ...]:
     loaded = {change.name for change in objects if change.action is not Action.UNCHANGED}
     work: list[Step] = [
-        LoadObject(change.name, change.carried, change.fresh) for change in objects if change.name in loaded
+        LoadObject(change.name, change.carried, change.fresh, change.borrowed)
+        for change in objects
+        if change.name in loaded
     ]
     strayed = () if limited else _strayed(desired, observed)
     if strayed:
@@ -243,7 +246,7 @@ def _steps(
         if change.name in crowded:
             work.append(DeleteSlots(change.name, deletes[change.name]))
         pinned = observed.inner_pins.get(change.name, frozenset()) if desired.pin_inner_maps else None
-        work += _fill_steps(change, change.desired.object in loaded, pinned)
+        work += _fill_steps(change, not loaded.isdisjoint(change.desired.objects), pinned)
     work += [WriteVariables(change.name) for change in objects if change.variables and change.name not in loaded]
     work += [_link_step(change) for change in links if change.action in (Action.CREATE, Action.UPDATE, Action.REPLACE)]
     work += [CommitObject(change.name) for change in objects if change.name in loaded]

@@ -30,16 +30,19 @@ class Sweep(msgspec.Struct, frozen=True):
 class LoadObject(msgspec.Struct, frozen=True):
     """Load an object with a dummy inner map for each outer map, and pin what is new under temporary names.
 
-    `carried` maps are live ones that the programs go on using; `fresh` ones are made.
+    `carried` maps are live ones that the programs go on using; `fresh` ones are made; `borrowed` ones were made by the
+    load of another object.
     """
 
     object: str
     carried: tuple[str, ...]
     fresh: tuple[str, ...]
+    borrowed: tuple[str, ...] = ()
 
     def describe(self) -> str:
         kept = f", carrying over {', '.join(self.carried)}" if self.carried else ""
-        return f"load {self.object}{kept}"
+        shared = f", sharing the new {', '.join(self.borrowed)}" if self.borrowed else ""
+        return f"load {self.object}{kept}{shared}"
 
 
 class CreateMap(msgspec.Struct, frozen=True):

@@ -97,8 +97,8 @@ def of_spec(desired: DesiredState) -> Graph:
             desired_map.name,
             what_it_is(desired_map),
         )
-        if desired_map.object is not None:
-            drawing.arrow(f"object {desired_map.object}", f"map {desired_map.name}")
+        for owner in desired_map.objects:
+            drawing.arrow(f"object {owner}", f"map {desired_map.name}")
         if outer is not None:
             shared = desired_map.slots.shared.astype(np.int64)
             identity = np.where(shared >= 0, shared, np.arange(len(shared)) + len(outer.shared_names))

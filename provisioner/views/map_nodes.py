@@ -135,7 +135,7 @@ def what_it_is(desired: DesiredMap) -> str:
     else:
         text = f"{desired.shape.map_type.word} {desired.key.describe()} -> {desired.value.describe()}"
     if desired.object is not None:
-        return f"{text} ({desired.object})"
+        return f"{text} ({', '.join(desired.objects)})"
     return f"{text} at {desired.adopted}" if desired.adopted is not None else text
 
 

@@ -19,9 +19,11 @@ OBJECT = "objects: {lb: {file: lb.bpf.o}}\n"
 
 @pytest.mark.parametrize("number", range(len(FENCES)))
 def test_the_spec_is_valid(number: int, tmp_path: Path, bpf_object: Callable[[str], Path]) -> None:
-    (tmp_path / "lb.bpf.o").write_bytes(bpf_object("lb").read_bytes())
+    for name in ("lb", "stats"):
+        (tmp_path / f"{name}.bpf.o").write_bytes(bpf_object(name).read_bytes())
     text = FENCES[number].text
-    rest = OBJECT if "outer_maps" in text else OUTER
+    objects = OBJECT.replace("lb: {file: lb.bpf.o}", "lb: {file: lb.bpf.o}, stats: {file: stats.bpf.o}")
+    rest = objects if "stats" in text else OBJECT if "outer_maps" in text else OUTER
     spec = tmp_path / "lb.yaml"
     spec.write_text(f"version: 1\nname: lb\n{TEMPLATE}{rest}{text}")
     assert provisioner.load([spec]).desired.objects["lb"].name == "lb"
