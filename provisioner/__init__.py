@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from provisioner.model.errors import Problem as Problem
     from provisioner.model.errors import ProvisionerError as ProvisionerError
     from provisioner.model.errors import RefusedError as RefusedError
+    from provisioner.model.given import Given as Given
     from provisioner.model.location import Location as Location
     from provisioner.observed.snapshot import Snapshot as Snapshot
     from provisioner.observed.snapshot_file import read_snapshot as read_snapshot

@@ -33,6 +33,7 @@ from provisioner.model import kernel_versions
 from provisioner.model.address import Place, find, parse
 from provisioner.model.desired import DesiredState
 from provisioner.model.errors import Problem, RefusedError
+from provisioner.model.given import Given, Outside
 from provisioner.model.host import Host
 from provisioner.model.observed import ObservedState
 from provisioner.model.pins import META_PIN
@@ -272,6 +273,8 @@ def load(
     inputs: Inputs | None = None,
     contents: bool = True,
     any_host: bool = False,
+    variables: Mapping[str, str | Given] = {},
+    environment: Mapping[str, str] | None = None,
 ) -> Project:
     """Read spec files and the files that they name. Does not read the kernel's state.
 
@@ -280,6 +283,7 @@ def load(
     `snapshot` is a snapshot of the project's host. `host` and `lookups` (the numbers of interfaces and cgroups by name)
     default to those of the snapshot, else of this host. For `any_host`, names are not looked up: their numbers are
     known at apply, and the project can be planned against `empty` only.
+    `variables` are values for the variables of the spec, by name; `environment` defaults to that of this process.
     Raises SpecError with all problems of all files.
     """
     if snapshot is not None:
@@ -296,6 +300,10 @@ def load(
         inputs=inputs or Inputs(),
         read_btf=pinned_btf.read if snapshot is None else snapshot.read_btf,
         contents=contents,
+        outside=Outside(
+            {name: Given(text, "variables") if isinstance(text, str) else text for name, text in variables.items()},
+            os.environ if environment is None else environment,
+        ),
     )
     if pin_root is not None:
         desired = replace(desired, pin_root=pin_root)

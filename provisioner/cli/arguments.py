@@ -15,7 +15,7 @@ from provisioner.cli.options import NO_CHANGES, ChangeOverrides, OwnershipOverri
 from provisioner.model.words import visible
 
 if TYPE_CHECKING:
-    from provisioner import Overrides, Project, Snapshot
+    from provisioner import Given, Overrides, Project, Snapshot
 
 
 def load_project(
@@ -38,6 +38,7 @@ def load_project(
             snapshot=snapshot,
             contents=contents,
             any_host=any_host,
+            variables=variables(spec.var),
         )
     console.document = project.document
     _note_files(console, project)
@@ -51,6 +52,17 @@ def _note_files(console: Console, project: Project) -> None:
     if not console.quiet:
         hint = "looks like a spec and is not read: name it, or include it"
         console.notes(f"warning: {visible(str(path))} {hint}" for path in project.document.unread)
+
+
+def variables(words: Sequence[str] | None) -> dict[str, Given]:
+    """The values of `--var NAME=VALUE`; a later one wins."""
+    given: dict[str, Given] = {}
+    for word in words or ():
+        name, equals, text = word.partition("=")
+        if not equals or not (name.isascii() and name.isidentifier()):
+            raise typer.BadParameter(f"`{visible(word)}` is not NAME=VALUE", param_hint="--var")
+        given[name] = provisioner.Given(text, "--var", is_required=True)
+    return given
 
 
 def with_address(words: Sequence[str]) -> tuple[Sequence[str], str]:

@@ -83,6 +83,10 @@ class SpecOptions(msgspec.Struct, frozen=True):
         list[Path] | None,
         typer.Option(metavar="FILE", help="Merge this file over the spec; its values win. Repeatable."),
     ] = None
+    var: Annotated[
+        list[str] | None,
+        typer.Option("--var", metavar="NAME=VALUE", help="Set a variable of the spec: ${NAME}. Repeatable."),
+    ] = None
     allow_outside: Annotated[
         bool, typer.Option("--allow-outside", help="Allow the spec to read files outside its directory.")
     ] = False

@@ -125,6 +125,7 @@ def _table(raw: EncodedRows, order: Index, groups: Sequence[Group], shape: MapSh
     starts = np.cumsum(counts) - counts
     files = raw.files or ("",)
     if len(order) == len(raw.group) and (order[1:] > order[:-1]).all():  # already in order
-        return Encoded(EntryTable(starts, counts, raw.keys, raw.values), Sources(files, raw.file, raw.line))
+        sources = Sources(files, raw.file, raw.line, variables=raw.variables)
+        return Encoded(EntryTable(starts, counts, raw.keys, raw.values), sources)
     table = EntryTable(starts, counts, raw.keys[order], raw.values[order])
-    return Encoded(table, Sources(files, raw.file[order], raw.line[order]))
+    return Encoded(table, Sources(files, raw.file, raw.line, variables=raw.variables).part(order))

@@ -55,7 +55,7 @@ def with_presets(
     files = (*sources.files, plain.where.file)
     file = np.concatenate((sources.file, np.full(len(added), len(files) - 1, np.uint16)))
     line = np.concatenate((sources.line, np.full(len(added), plain.where.line, np.uint32)))
-    return Encoded(whole, Sources(files, file[order], line[order], sources.overlays))
+    return Encoded(whole, Sources(files, file, line, sources.overlays, sources.variables).part(order))
 
 
 def _known(program: str, owner: str | None, value: ProgramRef) -> str:

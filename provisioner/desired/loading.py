@@ -17,6 +17,7 @@ from provisioner.desired.ownership import without_contents
 from provisioner.document import Document, SourceFile
 from provisioner.document import overlays as overlaid
 from provisioner.document.inputs import Inputs
+from provisioner.document.substitute import sources_at
 from provisioner.files.reading import OBJECT, TABLE, InputFile
 from provisioner.kernel import host as this_host
 from provisioner.kernel.objects import inspect
@@ -24,7 +25,8 @@ from provisioner.language import schema, schema_file
 from provisioner.language.read_spec import read
 from provisioner.language.rules import btf_types
 from provisioner.model.desired import DesiredState
-from provisioner.model.errors import InputError, Problems, ProvisionerError
+from provisioner.model.errors import InputError, Problem, Problems, ProvisionerError
+from provisioner.model.given import NOTHING_GIVEN, Outside
 from provisioner.model.host import Host
 from provisioner.model.object_file import ObjectInfo
 from provisioner.model.spec import Spec, TableRef
@@ -37,8 +39,14 @@ class SpecError(InputError):
     """Problems of a spec, with the document, so that a message can show lines."""
 
     def __init__(self, error: ProvisionerError, source: Document) -> None:
-        super().__init__(*error.problems)
+        super().__init__(*(_with_variables(problem, source) for problem in error.problems))
         self.document = source
+
+
+def _with_variables(problem: Problem, source: Document) -> Problem:
+    """A problem of a text with variables says where their values come from, because the line does not show them."""
+    sources = sources_at(source.uses, problem.where) if problem.where is not None else ""
+    return replace(problem, hint="; ".join(filter(None, (problem.hint, sources)))) if sources else problem
 
 
 def load(
@@ -52,6 +60,7 @@ def load(
     inputs: Inputs,
     read_btf: Callable[[str], bytes] = pinned_btf.read,
     contents: bool = True,
+    outside: Outside = NOTHING_GIVEN,
 ) -> tuple[Document, Spec, DesiredState]:
     """The document, spec and desired state of `paths`; `read_btf` returns the BTF of a live map by its pin.
 
@@ -60,7 +69,13 @@ def load(
     problems = Problems()
     files: list[Path | Literal["-"]] = ["-" if path == "-" else Path(path) for path in paths]
     source = document.load(
-        files, stdin=stdin, overlays=overlays, allow_outside=allow_outside, problems=problems, inputs=inputs
+        files,
+        stdin=stdin,
+        overlays=overlays,
+        allow_outside=allow_outside,
+        problems=problems,
+        inputs=inputs,
+        outside=outside,
     )
     problems.settle()
     tables: dict[str, SourceFile] = {}
@@ -88,12 +103,12 @@ def load(
         )
     except InputError as error:
         raise SpecError(error, replace(source, files={**source.files, **tables})) from error
-    return source, spec, _marked(desired, source, read_tables) if source.overlays else desired
+    return source, spec, _marked(desired, source, read_tables) if source.overlays or source.uses else desired
 
 
 def _marked(desired: DesiredState, source: Document, tables: Iterable[TableRef]) -> DesiredState:
     """`desired` with the places of the values that come from overlays, and from tables that they name."""
-    over = overlaid.find(source.tree, source.overlays)
+    over = overlaid.find(source.tree, source.overlays, source.uses)
     named = [table.file for table in tables if over.place(table.file.where)]
     over = replace(over, files=over.files.union(str(beside(file.where.file, file.text or "")) for file in named))
     maps = {name: replace(each, sources=replace(each.sources, overlays=over)) for name, each in desired.maps.items()}

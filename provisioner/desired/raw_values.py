@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
+from msgspec.structs import replace
+
 from provisioner.model.errors import Problems
 from provisioner.model.spec import TableRef
 from provisioner.model.tree import RAW, PackedColumn, RawChunk, ScalarNode
@@ -39,9 +41,8 @@ def fill(
         return ()
     columns = {path: column for path, column in chunk.columns.items() if path[0] == "key"}
     marks = {path: mark for path, mark in chunk.marks.items() if path[0] == "key"}
-    return (
-        RawChunk(chunk.file, chunk.rows, {**columns, RAW: PackedColumn(texts)}, {**marks, RAW: chunk.marks[_FROM]}),
-    )
+    marks = {**marks, RAW: chunk.marks[_FROM]}
+    return (replace(chunk, columns={**columns, RAW: PackedColumn(texts)}, marks=marks),)
 
 
 def refuse_keyless(table: TableRef, chunks: Iterable[RawChunk], problems: Problems) -> Iterator[RawChunk]:

@@ -48,7 +48,7 @@ class EncodedRows(msgspec.Struct, frozen=True):
     """All entries in the order of the input: `keys` (n, key size), `values` (n, value size), the others (n,).
 
     `sound` marks valid keys; `file` is an index of `files`. `column` is that of the key, or 0 if it is over 65,535 or,
-    in a table, not known until `finders` look it up, by file.
+    in a table, not known until `finders` look it up, by file. `variables` has the variables of rows that have any.
     """
 
     keys: Bytes
@@ -60,6 +60,7 @@ class EncodedRows(msgspec.Struct, frozen=True):
     column: NDArray[np.uint16]
     files: tuple[str, ...]
     finders: Mapping[str, Find]
+    variables: Mapping[int, str] = {}
 
     def where(self, row: int) -> Location:
         """The place of the key of a row."""
@@ -97,6 +98,7 @@ class EntryEncoder:
         self._keys, self._values, self._group = _Buffer(), _Buffer(), _Buffer()
         self._sound, self._file, self._line, self._column = _Buffer(), _Buffer(), _Buffer(), _Buffer()
         self._finders: dict[str, Find] = {}
+        self._variables: dict[int, str] = {}
 
     def take(self, sources: Iterable[EntrySource]) -> None:
         """Encode entries whose groups are known."""
@@ -149,6 +151,7 @@ class EntryEncoder:
             self._column.whole(np.uint16, count=n),
             tuple(self._files),
             self._finders,
+            self._variables,
         )
 
     def _add(self, chunks: Sequence[RawChunk], address: AddressOf) -> None:
@@ -159,7 +162,11 @@ class EntryEncoder:
         encode_columns(chunks, address, "value", self._value, values, self._problems)
         self._keys.add(keys)
         self._values.add(values)
+        first = self._count
         for chunk in chunks:
+            if chunk.variables:
+                self._variables.update((first + row, sources) for row, sources in chunk.variables.items())
+            first += chunk.rows
             self._file.add(np.full(chunk.rows, self._files.setdefault(chunk.file, len(self._files)), np.uint16))
             marks = np.frombuffer(_key_marks(chunk), np.uint64)
             self._line.add((marks >> np.uint64(MARK_COLUMN_BITS)).astype(np.uint32))

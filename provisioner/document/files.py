@@ -23,9 +23,12 @@ from provisioner.document.compose import compose
 from provisioner.document.events import Events, syntax_problem
 from provisioner.document.inputs import Inputs
 from provisioner.document.merge import Merger, overlay
+from provisioner.document.substitute import NO_USES, substitute
+from provisioner.document.variables import OPENING, SECTION, Variables
 from provisioner.files.content import conflict_line, foreign
 from provisioner.files.reading import SPEC, InputFile, read_limited
 from provisioner.model.errors import Problems, did_you_mean
+from provisioner.model.given import NOTHING_GIVEN, Outside, Uses
 from provisioner.model.location import Location
 from provisioner.model.tree import MARK_COLUMN_BITS, MappingNode, ScalarNode, SequenceNode
 
@@ -37,6 +40,8 @@ MAX_INCLUDE_DEPTH: Final = 64
 """The most files in a chain of includes."""
 
 _SENSITIVE: Final = b"sensitive"
+_VARIABLE: Final = OPENING.encode()
+_LONGEST: Final = max(len(_SENSITIVE), len(_VARIABLE))
 
 
 class SourceFile(msgspec.Struct, frozen=True):
@@ -69,7 +74,7 @@ class Document(msgspec.Struct, frozen=True):
     read. `roots` are the directories of the given files, which contain all files that they name. `overlays` are the
     overlay files.
     `is_sensitive` says that a spec file mentions `sensitive`: then no message shows a line of any file, because the
-    value of another field can be in the same line.
+    value of another field can be in the same line. `uses` has the places of variables.
     """
 
     tree: MappingNode
@@ -79,6 +84,7 @@ class Document(msgspec.Struct, frozen=True):
     overlays: frozenset[str] = frozenset()
     is_sensitive: bool = False
     unread: tuple[Path, ...] = ()
+    uses: Uses = NO_USES
 
     def line(self, where: Location) -> str | None:
         """The text of the line at `where`."""
@@ -104,13 +110,15 @@ def load(
     allow_outside: bool = False,
     problems: Problems,
     inputs: Inputs | None = None,
+    outside: Outside = NOTHING_GIVEN,
 ) -> Document:
     """Read `paths` (files, directories, `-` for `stdin`) and their includes, then apply `overlays` in order.
 
-    Included files must be in the directories of `paths`, unless `allow_outside`. Errors go to `problems`; the tree then
-    has what can be read. `inputs` records every file and directory that is read.
+    Included files must be in the directories of `paths`, unless `allow_outside`. Variables are replaced by their
+    values, which can come from `outside`. Errors go to `problems`; the tree then has what can be read. `inputs` records
+    every file and directory that is read.
     """
-    loader = _Loader(stdin, allow_outside, problems, inputs or Inputs())
+    loader = _Loader(stdin, allow_outside, problems, inputs or Inputs(), outside)
     with _no_garbage_collection():
         tree = loader.gather(paths)
         base = frozenset(loader.files)
@@ -118,6 +126,7 @@ def load(
             over = overlay(tree, loader.gather([path]))
             assert isinstance(over, MappingNode)
             tree = over
+        tree, uses = _with_values(tree, loader, outside, problems)
     return Document(
         tree,
         loader.files,
@@ -126,7 +135,18 @@ def load(
         frozenset(loader.files) - base,
         loader.is_sensitive,
         unread.look_for(loader.directories, loader.files),
+        uses,
     )
+
+
+def _with_values(tree: MappingNode, loader: _Loader, outside: Outside, problems: Problems) -> tuple[MappingNode, Uses]:
+    """The tree with the values of its variables. A spec without any is not searched."""
+    if not (loader.has_variables or outside.given or tree.get(SECTION) is not None):
+        return tree, NO_USES
+    variables = Variables(tree.get(SECTION), outside, problems)
+    result = substitute(tree, variables, problems) if loader.has_variables else (tree, NO_USES)
+    variables.check(loader.used)
+    return result
 
 
 @contextmanager
@@ -150,6 +170,7 @@ class _Hashed:
         self._line = 0
         self.begin = b""
         self.is_sensitive = False
+        self.has_variables = False
         self._end = b""
 
     def read(self, size: int = -1, /) -> bytes:
@@ -161,8 +182,10 @@ class _Hashed:
             if other := foreign(data):
                 raise _NotSpecError(other.what, other.hint, "wrong-file-content")
         self._digest.update(data)
-        self.is_sensitive |= _SENSITIVE in self._end + data
-        self._end = data[-len(_SENSITIVE) :]
+        both = self._end + data
+        self.is_sensitive |= _SENSITIVE in both
+        self.has_variables |= _VARIABLE in both
+        self._end = data[-_LONGEST:]
         newline = data.rfind(b"\n")
         self._line = self._line + len(data) if newline < 0 else len(data) - newline - 1
         if self._line > MAX_LINE:
@@ -181,8 +204,11 @@ class _NotSpecError(Exception):
 
 
 class _Loader:
-    def __init__(self, stdin: TextIO | None, allow_outside: bool, problems: Problems, inputs: Inputs) -> None:
+    def __init__(
+        self, stdin: TextIO | None, allow_outside: bool, problems: Problems, inputs: Inputs, outside: Outside
+    ) -> None:
         self._stdin = stdin
+        self._outside = outside
         self._allow_outside = allow_outside
         self._problems = problems
         self._inputs = inputs
@@ -193,6 +219,8 @@ class _Loader:
         self.files: dict[str, SourceFile] = {}
         self.digest = hashlib.sha256()
         self.is_sensitive = False
+        self.has_variables = False
+        self.used: set[str] = set()
 
     def gather(self, paths: Sequence[Path | Literal["-"]]) -> MappingNode:
         """The merged tree of `paths` and their includes."""
@@ -292,6 +320,7 @@ class _Loader:
                 self._problems.is_partial = True
         finally:
             self.is_sensitive |= hashed.is_sensitive
+            self.has_variables |= hashed.has_variables
         return None
 
     def _lost(self, what: str, where: Location, hint: str = "", *, id: str) -> None:
@@ -307,9 +336,15 @@ class _Loader:
         if include is None:
             return
         patterns = include.items if isinstance(include, SequenceNode) else (include,)
+        variables = Variables(tree.get(SECTION), self._outside, self._problems)
         for pattern in patterns:
             if isinstance(pattern, ScalarNode) and pattern.text:
-                yield from self._included(pattern, pattern.text, directory)
+                expanded = variables.expand(pattern.text, pattern.where)
+                self.used |= variables.used
+                if expanded is None:
+                    self._problems.is_partial = True
+                else:
+                    yield from self._included(pattern, expanded.text, directory)
             else:
                 what, hint = "`include` must be a list of files or patterns", "write a list such as [tenants/*.yaml]"
                 self._lost(what, pattern.where, hint, id="wrong-type")

@@ -1,4 +1,4 @@
-"""The fields that overlay files set in each declaration of a spec, with their places. Pure.
+"""The fields that overlay files and variables set in each declaration of a spec, with their places. Pure.
 
 Entries are not fields: each row has its own line.
 """
@@ -9,27 +9,33 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Final
 
+from provisioner.document.substitute import sources_at
+from provisioner.document.variables import SECTION
+from provisioner.model.given import Uses
 from provisioner.model.location import Location
 from provisioner.model.overlays import Fields, Overlays
 from provisioner.model.tree import MappingNode, RawEntries, ScalarNode, SequenceNode, SpecNode, flatten
 
-_SECTIONS: Final = frozenset({"types", "inner_templates", "objects", "shared_inner_maps", "maps", "outer_maps"})
+_SECTIONS: Final = frozenset(
+    {SECTION, "types", "inner_templates", "objects", "shared_inner_maps", "maps", "outer_maps"}
+)
 _BELOW: Final = {"objects": "programs", "outer_maps": "inner_maps"}
 """Section -> the field whose pairs are declarations."""
 
 _NAME: Final = re.compile(r"[A-Za-z_]\w*")
 
 
-def find(tree: MappingNode, files: frozenset[str]) -> Overlays:
-    """What the overlay `files` set in the merged `tree`."""
-    finder = _Finder(tree, files)
-    return Overlays(files, finder.project(), dict(finder.declared()))
+def find(tree: MappingNode, files: frozenset[str], uses: Uses) -> Overlays:
+    """What the overlay `files` and the variables in `uses` set in the merged `tree`."""
+    finder = _Finder(tree, files, uses)
+    return Overlays(files, finder.project(), dict(finder.declared()), dict(finder.keys()))
 
 
 class _Finder:
-    def __init__(self, tree: MappingNode, files: frozenset[str]) -> None:
+    def __init__(self, tree: MappingNode, files: frozenset[str], uses: Uses) -> None:
         self._tree = tree
         self._files = files
+        self._uses = uses
         self._types = self._named("types")
         self._templates = self._named("inner_templates")
         self._shared = self._named("shared_inner_maps")
@@ -49,6 +55,16 @@ class _Finder:
                     fields = self._own(inner_key, inner) | _one_of(self._shared, inner.get("shared"))
                     if fields:
                         yield inner_key.where, fields
+
+    def keys(self) -> Iterator[tuple[Location, str]]:
+        """The keys of declarations that have variables."""
+        if not self._uses:
+            return
+        for section in sorted(_SECTIONS - {"types", "inner_templates"}):
+            for key, body in _pairs(self._tree, section):
+                for each in (key, *(inner for inner, _ in _pairs(body, _BELOW.get(section, "")))):
+                    if sources := sources_at(self._uses, each.where):
+                        yield each.where, sources
 
     def _named(self, section: str) -> dict[str, Fields]:
         """The fields set in each declaration that others refer to by name, under the full name."""
@@ -88,8 +104,11 @@ class _Finder:
         """(field, place) for all below `node` that an overlay other than `file` set; later pairs replace others."""
         if isinstance(node, RawEntries):
             return
-        if path and self._differs(node.where, file):
-            yield path, node.where.short()
+        differs = bool(path) and self._differs(node.where, file)
+        variables = sources_at(self._uses, node.where) if path and isinstance(node, ScalarNode) else ""
+        if differs or variables:
+            yield path, ", ".join(filter(None, (node.where.short() if differs else "", variables)))
+        if differs:
             file = node.where.file
         if not isinstance(node, MappingNode):
             return

@@ -21,20 +21,38 @@ def integer(text: str | None) -> int | None:
     return int(text, 0)
 
 
-def plain(node: SpecNode) -> Any:
+class TextOrValue(str):
+    """A scalar with a variable, which a field reads as text or as a number, true or false."""
+
+    __slots__ = ()
+
+    @property
+    def value(self) -> str | int | bool:
+        """What a field reads that is not text."""
+        return _value(str(self))
+
+
+def _value(text: str) -> str | int | bool:
+    if text in ("true", "false"):
+        return text == "true"
+    number = integer(text)
+    return text if number is None else number
+
+
+def plain(node: ScalarNode) -> str | int | bool | None:
+    """The value of a scalar in a field that is not text."""
+    return node.text if node.quoted or node.text is None else _value(node.text)
+
+
+def as_json(node: SpecNode) -> Any:
     """`node` as a JSON value; entries become an empty mapping, which is valid in every place of entries."""
     match node:
-        case ScalarNode(text, _, quoted):
-            if quoted or text is None:
-                return text
-            if text in ("true", "false"):
-                return text == "true"
-            number = integer(text)
-            return text if number is None else number
+        case ScalarNode(text, _, _, has_variable):
+            return TextOrValue(text) if has_variable and text is not None else plain(node)
         case SequenceNode(items):
-            return [plain(item) for item in items]
+            return [as_json(item) for item in items]
         case MappingNode():
-            return {name: plain(value) for name, _, value in node.named()}
+            return {name: as_json(value) for name, _, value in node.named()}
         case RawEntries():
             return {}
 

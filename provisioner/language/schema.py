@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
-from collections.abc import Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from typing import TYPE_CHECKING, Any, Final
 
-from provisioner.language.scalars import plain
+from provisioner.language.scalars import TextOrValue, as_json
 from provisioner.language.schema_words import ErrorFormatter, name_hint
 from provisioner.model.errors import Problems
 from provisioner.model.tree import MappingNode, RawEntries, ScalarNode, SequenceNode, SpecNode
@@ -37,6 +37,20 @@ _TEXTS: Final = frozenset({"from", "file", "owned_keys"})
 """Keys whose values differ from map to map: to the schema, all names are alike, and all texts that are not empty."""
 
 
+_OF_SCALARS: Final = ("type", "enum", "const", "pattern", "minLength", "maxLength", "minimum", "maximum")
+
+
+def _typed_by_field(keyword: Callable[..., Any]) -> Callable[..., Any]:
+    """A keyword that reads a scalar with a variable as the type of its field says."""
+
+    def of_field(validator: Any, value: Any, instance: Any, schema: dict[str, Any]) -> Any:
+        if isinstance(instance, TextOrValue):
+            instance = str(instance) if schema.get("type") == "string" else instance.value
+        return keyword(validator, value, instance, schema)
+
+    return of_field
+
+
 def check(tree: MappingNode, schema: dict[str, Any], problems: Problems) -> None:
     """Add every violation of `schema`, the parsed JSON Schema of the spec, to `problems`."""
     _Checker(schema, problems).root(tree)
@@ -44,9 +58,10 @@ def check(tree: MappingNode, schema: dict[str, Any], problems: Problems) -> None
 
 class _Checker:
     def __init__(self, schema: dict[str, Any], problems: Problems) -> None:
-        from jsonschema.validators import Draft202012Validator  # takes 80 ms, and not every command validates
+        from jsonschema.validators import Draft202012Validator, extend  # takes 80 ms, and not every command validates
 
-        self._all = Draft202012Validator(schema)
+        keywords = {name: _typed_by_field(Draft202012Validator.VALIDATORS[name]) for name in _OF_SCALARS}
+        self._all = extend(Draft202012Validator, keywords)(schema)  # type: ignore[no-untyped-call]
         self._definitions = schema["$defs"]
         self._name = re.compile(self._definitions["name"]["pattern"])
         self._problems = problems
@@ -56,7 +71,7 @@ class _Checker:
         """Check the document: maps one at a time, everything else at once."""
         top = {name: value for name, _, value in tree.named()}
         apart = {name: value for name in _SECTIONS if isinstance(value := top.get(name), MappingNode)}
-        instance = {name: {} if name in apart else plain(value) for name, value in top.items()}
+        instance = {name: {} if name in apart else as_json(value) for name, value in top.items()}
         self._report(self._all.iter_errors(instance), tree, None)
         for section, members in apart.items():
             for name, key, value in members.named():
@@ -83,7 +98,7 @@ class _Checker:
         if like in self._valid:
             return
         validator = self._all.evolve(schema={"$ref": f"#/$defs/{definition}", "$defs": self._definitions})
-        if not self._report(validator.iter_errors(plain(node)), node, key, is_data=definition == "inner_map"):
+        if not self._report(validator.iter_errors(as_json(node)), node, key, is_data=definition == "inner_map"):
             self._valid.add(like)
 
     def _inner_maps(self, node: SpecNode) -> None:
@@ -114,7 +129,7 @@ def _likeness(node: SpecNode, name: str = "") -> Hashable:
     """Equal for nodes that have the same errors: their keys, and their values as far as the schema checks them."""
     match node:
         case ScalarNode():
-            value = plain(node)
+            value = as_json(node)
             if isinstance(value, str) and name in _NAMES and re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,254}", value):
                 return "a name"
             if isinstance(value, str) and name in _TEXTS and value:

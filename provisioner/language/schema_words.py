@@ -14,7 +14,7 @@ from provisioner.model.words import foreign_letter, odd_characters
 if TYPE_CHECKING:
     from jsonschema.exceptions import ValidationError
 
-_KINDS: Final = {"integer": "an integer", "string": "text", "object": "a mapping", "array": "a list"}
+_KINDS: Final = {"integer": "an integer", "string": "text", "object": "a mapping", "array": "a list", "null": "empty"}
 _KERNEL_PREFIX: Final = re.compile(r"(BPF_MAP_TYPE_|BPF_F_|XDP_FLAGS_|XDP_)", re.IGNORECASE)
 _MANY: Final = 12
 """Names that a hint does not list, because there are too many."""

@@ -11,11 +11,12 @@ from typing import Final
 
 import msgspec
 import numpy as np
+from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from provisioner.model.access import Access
 from provisioner.model.attachment import Attachment, AttachPoint
-from provisioner.model.entry_table import EntryTable
+from provisioner.model.entry_table import EntryTable, Index
 from provisioner.model.host import Host
 from provisioner.model.location import Location
 from provisioner.model.map_shape import MapShape
@@ -37,20 +38,34 @@ from provisioner.model.variables import Section
 class Sources(msgspec.Struct, frozen=True):
     """Where each row of an entry table was written: `file`, shape (n,), indexes `files`; `line`, shape (n,).
 
-    `overlays` is what was laid over the spec.
+    `overlays` is what was laid over the spec; `variables` has the variables of rows that have any, with their sources.
     """
 
     files: tuple[str, ...]
     file: NDArray[np.uint16]
     line: NDArray[np.uint32]
     overlays: Overlays = NONE
+    variables: Mapping[int, str] = {}
 
     def where(self, row: int) -> Location:
         return Location(self.files[int(self.file[row])], int(self.line[row]), 1)
 
-    def overlay(self, row: int) -> str:
-        """`site.yaml:7` for a row from an overlay; empty for other rows, and for -1, which means no row."""
-        return self.overlays.place(self.where(row)) if self.overlays.files and row >= 0 else ""
+    def decided_by(self, row: int) -> str:
+        """`site.yaml:7` for a row from an overlay, `${port}: --var` for one with a variable; both, or empty.
+
+        It is empty for -1, which means no row.
+        """
+        if row < 0:
+            return ""
+        overlay = self.overlays.place(self.where(row)) if self.overlays.files else ""
+        return ", ".join(filter(None, (overlay, self.variables.get(row, ""))))
+
+    def part(self, rows: Index) -> Sources:
+        """The sources of some rows, in their order."""
+        variables = {}
+        if self.variables:
+            variables = {at: self.variables[row] for at, row in enumerate(rows.tolist()) if row in self.variables}
+        return replace(self, file=self.file[rows], line=self.line[rows], variables=variables)
 
 
 class DesiredSlots(msgspec.Struct, frozen=True):

@@ -108,7 +108,7 @@ class Problems:
 
     def __init__(self) -> None:
         self._found: list[Problem] = []
-        self._settled: frozenset[Location | None] = frozenset()
+        self._settled: set[Location | None] = set()
         self.is_partial = False
 
     def __len__(self) -> int:
@@ -130,7 +130,11 @@ class Problems:
 
     def settle(self) -> None:
         """From now on, ignore further problems at a place that already has one: they follow from it."""
-        self._settled = frozenset(problem.where for problem in self._found if problem.where is not None)
+        self._settled.update(problem.where for problem in self._found if problem.where is not None)
+
+    def ignore(self, where: Location) -> None:
+        """Ignore further problems at a place: they follow from a problem at another place."""
+        self._settled.add(where)
 
     def extend(self, problems: Iterable[Problem]) -> None:
         self._found.extend(problem for problem in problems if problem.where not in self._settled)

@@ -1,4 +1,4 @@
-"""What overlays set: the files, and the fields of each declaration with their places."""
+"""What overlays and variables set: the files, and the fields of each declaration with their places."""
 
 from __future__ import annotations
 
@@ -18,16 +18,19 @@ class Overlays(msgspec.Struct, frozen=True):
 
     `project` has the fields at the top of the spec; `declared` has the fields of each declaration by the place of its
     key. Fields from a template, a type or a shared inner map have their full name (`inner_templates.acl.max_entries`).
-    A declaration that an overlay adds as a whole has no fields here, unless a later overlay changes it.
+    A declaration that an overlay adds as a whole has no fields here, unless a later overlay changes it. A field with
+    variables has these with their sources. `keys` has the same for the keys of declarations.
     """
 
     files: frozenset[str] = frozenset()
     project: Fields = {}
     declared: Mapping[Location, Fields] = {}
+    keys: Mapping[Location, str] = {}
 
     def place(self, where: Location) -> str:
-        """`site.yaml:7` for a place in an overlay; empty for other places."""
-        return where.short() if where.file in self.files else ""
+        """`site.yaml:7` for a declaration in an overlay, `${tenant}: --var` for one whose key has a variable."""
+        overlay = where.short() if where.file in self.files else ""
+        return ", ".join(filter(None, (overlay, self.keys.get(where, "")))) if self.keys else overlay
 
     def fields(self, where: Location) -> Fields:
         """The fields that overlays set in the declaration at `where`."""

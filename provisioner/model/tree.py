@@ -19,11 +19,16 @@ if TYPE_CHECKING:  # at run time this would load NumPy and all codecs
 
 
 class ScalarNode(msgspec.Struct, frozen=True):
-    """`text` with quotes and escapes resolved; None for an empty plain scalar."""
+    """`text` with quotes and escapes resolved; None for an empty plain scalar.
+
+    `has_variable` says that a variable gave a part of the text. Then the field alone decides its type, because YAML
+    requires quotes around `${...}` in many places.
+    """
 
     text: str | None
     where: Location
     quoted: bool = False
+    has_variable: bool = False
 
 
 class SequenceNode(msgspec.Struct, frozen=True):
@@ -93,6 +98,12 @@ class PackedColumn:
         assert self._plain is not None
         return self._plain
 
+    def holds(self, part: str) -> bool:
+        """Whether `part` is in any text."""
+        if self._texts is not None:
+            return part in self._texts
+        return any(part in text for text in self.texts() if text)
+
 
 MARK_COLUMN_BITS = 32
 
@@ -109,7 +120,7 @@ class RawChunk(msgspec.Struct, frozen=True):
 
     Paths begin with "key" or "value", or "outer" in a table that fills many inner maps.
     `marks` packs the place of each scalar as line << 32 | column. In a table it holds the line alone, and `find` looks
-    for the column in the file, which is slow.
+    for the column in the file, which is slow. `variables` has those of rows that have any, with sources.
     """
 
     file: str
@@ -117,6 +128,7 @@ class RawChunk(msgspec.Struct, frozen=True):
     columns: Mapping[Path, TextColumn]
     marks: Mapping[Path, array[int]]
     find: Find | None = None
+    variables: Mapping[int, str] = {}
 
     def where(self, row: int, path: Path) -> Location:
         """The place of the scalar at `path` in `row`, or of the first scalar of the row if it does not exist."""

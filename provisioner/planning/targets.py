@@ -159,7 +159,7 @@ def _cut(desired: DesiredMap, keys: Sequence[Bytes]) -> DesiredMap:
             tuple(slots.places[row] for row in rows.tolist()),
         ),
         entries=entries,
-        sources=replace(desired.sources, file=desired.sources.file[kept], line=desired.sources.line[kept]),
+        sources=desired.sources.part(kept),
     )
 
 

@@ -70,7 +70,7 @@ def listed(
         after = plain_values(desired.value, values[rows])
         for at, (name, value) in enumerate(zip(names, after, strict=True), start=start):
             label = format_value(name)
-            source = "" if wanted is None else desired.sources.overlay(int(wanted[at]))
+            source = "" if wanted is None else desired.sources.decided_by(int(wanted[at]))
             text = with_source(text_of(desired.value, value), source)
             yield Node(
                 Kind.ENTRY,
@@ -119,7 +119,7 @@ def _edits(desired: DesiredMap, edits: EntryChanges, rows: Index, address: str) 
                 text = text_of(desired.value, old[at])
             case _:
                 text = display_change(desired.value, before[at], after[at])
-        source = desired.sources.overlay(int(wanted[at]))
+        source = desired.sources.decided_by(int(wanted[at]))
         yield Node(
             Kind.ENTRY,
             verb,

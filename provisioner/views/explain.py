@@ -131,6 +131,7 @@ class _Explainer:
             yield wanted_by(None)
         else:
             yield wanted_by(desired.sources.where(wanted))
+            yield from decided_by({"entry": sources} if (sources := desired.sources.variables.get(wanted)) else {})
             yield _value("wanted", desired.value, desired.entries.values[wanted])
         if desired.outer is not None:
             yield self._live_slot(row, "live_slot")

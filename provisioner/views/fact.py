@@ -29,10 +29,10 @@ def wanted_by(where: Location | None) -> Fact:
 
 
 def decided_by(fields: Fields) -> Iterator[Fact]:
-    """The fields that overlays set."""
+    """The fields that overlays and variables set."""
     if fields:
         text = ", ".join(f"{field}: {place}" for field, place in fields.items())
-        yield Fact("overlaid", text, {"sources": dict(fields)})
+        yield Fact("set by", text, {"sources": dict(fields)})
 
 
 def to_do(action: Action, reason: str, words: str = "") -> Fact:

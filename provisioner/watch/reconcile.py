@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from enum import Enum
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from provisioner.model.errors import (
     ProvisionerError,
     RefusedError,
 )
+from provisioner.model.given import Given
 from provisioner.model.pins import program_of
 from provisioner.planning.changes import Action
 from provisioner.planning.counts import Summary
@@ -40,6 +41,7 @@ class Aim(msgspec.Struct, frozen=True):
     allow_outside: bool = False
     pin_root: str | None = None
     report_only: bool = False
+    variables: Mapping[str, Given] = {}
 
 
 class PassResult(msgspec.Struct, frozen=True):
@@ -91,6 +93,7 @@ class Reconciler:
                 allow_outside=self._aim.allow_outside,
                 pin_root=self._aim.pin_root,
                 inputs=inputs,
+                variables=self._aim.variables,
             )
             self._refuse_move(project)
         except Exception as error:  # any exception: the watch goes on with the older project

@@ -150,3 +150,23 @@ def test_explain_tells_it_too(pin_root: Path) -> None:
     words = ("explain", "base.yaml", "tenants[2]", "--overlay", "one.yaml", "--pin-root", pin_root)
     assert "max_entries: one.yaml:1\n" in run(*words).out
     assert run(*words, "--format", "json").document["sources"] == {"max_entries": "one.yaml:1"}
+
+
+def test_variables_are_named_with_their_sources_like_overlays() -> None:
+    Path("base.yaml").write_text(BASE.replace("name: edge", "name: edge-${site}").replace("2: {max", "${slot}: {max"))
+    over = "vars: {site: ams}\nouter_maps: {tenants: {max_entries: '${size}'}}"
+    Path("one.yaml").write_text(over)
+    words = ("plan", "base.yaml", "--overlay", "one.yaml", "--var", "slot=2", "--var", "size=32", "--against", "empty")
+    document = run(*words, "--format", "json").document
+    assert document["sources"] == {"name": "${site}: one.yaml:1"}
+    found = {change["address"]: (change.get("source"), change.get("sources")) for change in document["changes"]}
+    assert found["tenants"] == (None, {"max_entries": "one.yaml:2, ${size}: --var"})
+    assert found["tenants[2]"] == ("${slot}: --var", None)
+    wrong = run("validate", "base.yaml", "--var", "slot")
+    assert (wrong.status, "--var" in wrong.err) == (64, True)
+
+
+def test_explain_names_the_variables_of_an_entry(kernel: Path) -> None:
+    Path("base.yaml").write_text(BASE.replace("entries: {0: 1}", "entries: {0: '${rate}'}"))
+    shown = run("explain", "base.yaml", "--pin-root", kernel / "edge", "--var", "rate=5", "active[0]")
+    assert "entry: ${rate}: --var" in shown.out

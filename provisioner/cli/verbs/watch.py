@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from provisioner.cli.arguments import variables
 from provisioner.cli.command import verb
 from provisioner.cli.console import Console
 from provisioner.cli.options import Files, SpecOptions
@@ -67,6 +68,7 @@ def watch(
         spec.allow_outside,
         spec.pin_root,
         report_only,
+        variables(spec.var),
     )
     pace = Pace(interval=interval, poll=poll, settle=settle)
     Watcher(aim, pace, console.log, publisher, Notifier()).run()
