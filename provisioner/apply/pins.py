@@ -41,8 +41,8 @@ def record(tx: Transaction, step: RecordMeta) -> None:
     used = dict(step.meta.used_maps) if tx.plan.targets else {}
     for desired in (change.desired for change in tx.plan.objects.values()):
         pinned: set[int] = set()
-        for name in desired.maps:
-            with maps.open_pin(tx.path(name)) as fd:
+        for path in (*map(tx.path, desired.maps), *map(Path, desired.reused.values())):
+            with maps.open_pin(path) as fd:
                 pinned.add(maps.info(fd).id)
         for program in desired.programs:
             with links.open_program_pin(tx.path(program.pin)) as running:

@@ -27,6 +27,7 @@ def load(tx: Transaction, step: LoadObject) -> None:
     desired = tx.plan.desired.objects[step.object]
     with ExitStack() as opened:
         reuse = {name: opened.enter_context(_carried(tx, name)) for name in step.carried}
+        reuse |= {name: opened.enter_context(_adopted(tx, name, path)) for name, path in desired.reused.items()}
         reuse |= {name: opened.enter_context(maps.open_pin(tx.new_path(name))) for name in step.borrowed}
         loaded = opened.enter_context(
             objects.load(
@@ -51,6 +52,10 @@ def load(tx: Transaction, step: LoadObject) -> None:
 
 def _carried(tx: Transaction, name: str) -> MapFd:
     return identity.open_same(tx.path(name), MapFd, tx.plan.observed.object_maps[name].id, name)
+
+
+def _adopted(tx: Transaction, name: str, path: str) -> MapFd:
+    return identity.open_same(Path(path), MapFd, tx.plan.observed.maps[name].id, name)
 
 
 def _variables(desired: DesiredObject) -> Written:

@@ -166,7 +166,7 @@ class Encoder:
     def _presets(self, outer: OuterMap, listed: Bytes) -> Bytes | None:
         """The keys of slots that the object fills and that are not among those listed."""
         definition = self._resolver.definition(outer)
-        if definition is None or not definition.presets:
+        if definition is None or not definition.presets or outer.pin is not None:
             return None
         order = "<u4" if self._host.byteorder == "little" else ">u4"
         keys = np.array(list(definition.presets), np.dtype(order)).view(np.uint8).reshape(-1, 4)
@@ -242,10 +242,11 @@ class Encoder:
                     did_you_mean(program.name, info.programs),
                     id="unknown-program",
                 )
+        reused = self._reused(declared_object.name, info)
         shapes: dict[str, MapShape] = {}
         templates: dict[str, MapShape] = {}
         for name, definition in sorted(info.maps.items()):
-            if definition.internal:
+            if definition.internal or name in reused:
                 continue
             declared = maps.get(name)
             mine = declared is not None and declared_object.name in declared.objects
@@ -266,7 +267,16 @@ class Encoder:
         helpers = jumps.unlisted_programs(declared_object, info)
         presets = {each.name: frozenset(each.presets) for each in info.maps.values() if each.presets}
         made = DesiredObject(declared_object.name, info.file, info.digest, programs, shapes, templates, where)
-        return replace(made, helpers=helpers, presets=presets)
+        return replace(made, helpers=helpers, presets=presets, reused=reused)
+
+    def _reused(self, name: str, info: ObjectInfo) -> dict[str, str]:
+        """The maps of an object that the spec adopts for it, and the paths of their pins."""
+        both: list[PlainMap | OuterMap] = [*self._spec.maps.values(), *self._spec.outer_maps.values()]
+        return {
+            each.name: each.pin.text or ""
+            for each in both
+            if each.pin is not None and name in each.objects and each.name in info.maps
+        }
 
     def _program(self, program: Program, declared_object: BpfObject, info: ObjectInfo) -> DesiredProgram:
         attachment, definition = program.attach, info.programs.get(program.name)
@@ -292,8 +302,8 @@ class Encoder:
             shape=resolved.shape,
             entry_shape=resolved.entry_shape,
             outer=outer,
-            object=declared.object,
-            also=declared.also,
+            object=declared.object if declared.pin is None else None,
+            also=declared.also if declared.pin is None else (),
             adopted=declared.pin.text if declared.pin is not None else None,
             key=resolved.key,
             value=resolved.value,

@@ -103,10 +103,6 @@ class _Rules:
         self._ignored(plain.policy.contents, plain.entries, plain.name)
 
     def _origin(self, declared: PlainMap | OuterMap, *path: str) -> None:
-        if declared.object and (pin := declared.pin):
-            what = "a map cannot have both `object` and `pin`"
-            hint = "use `object` for a map that the object creates, `pin` to adopt an existing map"
-            self._add(what, pin.where, hint, path[1], id="conflicting-fields")
         both = self._find(*path, "objects")
         if both is not None and self._find(*path, "object") is not None:
             what, hint = "a map cannot have both `object` and `objects`", "list all objects under `objects`"

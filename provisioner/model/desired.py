@@ -172,10 +172,10 @@ class DesiredProgram(msgspec.Struct, frozen=True):
 class DesiredObject(msgspec.Struct, frozen=True):
     """An object to be loaded. `maps` are the pins that its maps get, with the shape they have in the ELF or the spec.
 
-    `helpers` are programs that it loads for its prog_arrays alone, without a pin; `presets` the slots of maps that it
-    fills itself, by map. `templates` has the dummy inner map of each outer map that the spec declares, by map name;
-    libbpf makes the others. `settings` are what is set of its maps before load, `variables` its data sections with the
-    values that they get.
+    `reused` are its maps that are adopted, with the paths of their pins. `helpers` are programs that it loads for its
+    prog_arrays alone, without a pin; `presets` the slots of maps that it fills itself, by map. `templates` has the
+    dummy inner map of each outer map that the spec declares, by map name; libbpf makes the others. `settings` are what
+    is set of its maps before load, `variables` its data sections with the values that they get.
     """
 
     name: str
@@ -189,6 +189,7 @@ class DesiredObject(msgspec.Struct, frozen=True):
     helpers: tuple[str, ...] = ()
     presets: Mapping[str, frozenset[int]] = {}
     variables: tuple[Section, ...] = ()
+    reused: Mapping[str, str] = {}
 
     @property
     def pins(self) -> frozenset[str]:

@@ -146,6 +146,7 @@ class SharedInnerMap(msgspec.Struct, frozen=True):
 class OuterMap(msgspec.Struct, frozen=True):
     """An outer map from an `object`, adopted by its `pin`, or else created by the provisioner.
 
+    With both, the object uses the adopted map.
     `also` are the other objects that have this map in common with `object`.
     """
 

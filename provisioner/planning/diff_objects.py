@@ -147,6 +147,7 @@ def _verdict(
 def _foreign_maps(desired: DesiredObject, observed: ObservedState) -> str:
     """A program that was loaded with maps other than those that are pinned now: another process replaced a pin."""
     pinned = {live.id for live in observed.object_maps.values()}
+    pinned |= {observed.maps[name].id for name in desired.reused if name in observed.maps}
     used = observed.meta.used_maps if observed.meta else {}
     return next((program.pin for program in desired.programs if set(used.get(program.pin, ())) - pinned), "")
 

@@ -32,6 +32,7 @@ def refusals(
         yield from _ownership(desired, observed)
     for change in maps:
         yield from _of_map(change, desired, overrides)
+    yield from _not_there(desired, observed, maps, objects)
     if not overrides.allow_recreate:
         yield from _recreated(observed, maps, objects)
         yield from _unpinned(desired, observed, maps, objects)
@@ -41,6 +42,17 @@ def adopted_shape(change: MapChange) -> Refusal:
     """The adopted map, which another owner made, is not the one that the spec describes."""
     what = f"the adopted map differs from the spec: {change.reason}; only its owner can recreate it"
     return Refusal("adopted-shape", change.name, what, "", _asks_for_shape(change))
+
+
+def _not_there(
+    desired: DesiredState, observed: ObservedState, maps: Iterable[MapChange], objects: Iterable[ObjectChange]
+) -> Iterator[Refusal]:
+    """Adopted maps that an object would be loaded with, and that a limited plan is not about."""
+    judged = {change.name for change in maps}
+    loads = (change.desired for change in objects if change.action is not Action.UNCHANGED)
+    for name, path in sorted({pair for load in loads for pair in load.reused.items()}):
+        if name not in judged and name not in observed.maps:
+            yield Refusal("adopted-missing", name, f"no map is pinned at {path}", "", desired.maps[name].where)
 
 
 def has_own_pins(desired: DesiredState, observed: ObservedState) -> bool:

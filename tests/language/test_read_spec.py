@@ -287,9 +287,9 @@ MEANING: dict[str, tuple[str, list[str]]] = {
         ["4:34: unknown-reference"],
     ),
     "object": ("maps: {m: {object: o}}\n", ["3:20: unknown-reference"]),
-    "object and pin": (
-        "objects: {o: {file: x}}\nmaps: {m: {object: o, pin: /x}}\n",
-        ["4:28: conflicting-fields"],
+    "object and objects": (
+        "objects: {o: {file: x}}\nmaps: {m: {object: o, objects: [o]}}\n",
+        ["4:32: conflicting-fields"],
     ),
     "neither": (
         TEMPLATE + "outer_maps: {o: {inner: i}}\nmaps: {m: {key: u8}}\n",
