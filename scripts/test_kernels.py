@@ -24,6 +24,7 @@ PROJECT: Final = Path(__file__).resolve().parents[1]
 HOST: Final = "host"
 PARTS: Final = (
     "tests/kernel tests/apply",
+    "tests/attach",
     "tests/cli/test_doctor.py tests/cli/test_privileges.py",
     "tests/promises/test_no_writes.py tests/cli/test_live.py",
 )

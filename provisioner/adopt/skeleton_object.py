@@ -10,25 +10,22 @@ from msgspec.structs import replace
 
 from provisioner.adopt.skeleton_types import ObjectTypes
 from provisioner.attach.by_section import unsupported
+from provisioner.attach.sections import key_of, not_attached
 from provisioner.codec.display import format_value
 from provisioner.model.object_file import ObjectInfo, ProgramDef
 from provisioner.model.program_types import PROGRAM_TYPES, WITH_BTF_TARGET
 from provisioner.model.uapi import BARE_TYPES, STORAGE_TYPES, MapType
 
-_XDP: Final = 6
-_CLASSIFIER: Final = 3
 _EXTENSION: Final = 28
-_NETNS: Final = frozenset({22, 30})
-_CGROUP: Final = frozenset({8, 9, 13, 15, 18, 23, 25})
-"""Numbers of `enum bpf_prog_type`: flow_dissector and sk_lookup; those that run on a cgroup."""
-
-_IN_MAPS: Final = frozenset({33, 35})
-"""BPF_XDP_DEVMAP and BPF_XDP_CPUMAP: programs that are values of map entries."""
+"""BPF_PROG_TYPE_EXT."""
 
 _SIZELESS: Final = STORAGE_TYPES | {MapType.STRUCT_OPS, MapType.PERF_EVENT_ARRAY}
 _IDENTIFIER: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 _GUESSES: Final = {"tc": "tc", "tcx": "tc", "classifier": "tc", "xdp": "xdp", "socket": "socket"}
 """How sections begin that some versions of libbpf do not know -> the type that they mean."""
+
+_TARGETS: Final = ("function", "category/tracepoint", "file:function")
+"""What a section may need to name."""
 
 _WIDTH: Final = 50
 _INTERFACE: Final = "interface: eth0"
@@ -121,21 +118,24 @@ def _program(definition: ProgramDef, pin: str) -> Iterator[str]:
 
 def _attach(definition: ProgramDef, has_target: bool) -> Iterator[str]:
     """Comments with the `attach:` that fits a program."""
-    if definition.type == _XDP and definition.attach_type in _IN_MAPS:
-        yield "an entry of a devmap or cpumap runs it"
-    elif definition.type == _XDP:
-        yield f"attach: {{xdp: {{{_INTERFACE}, mode: native, if_missing: fail}}}}"
-    elif definition.type == _CLASSIFIER:
-        direction = "egress" if "egress" in f"{definition.section} {definition.name}" else "ingress"
-        yield f"attach: {{tcx: {{{_INTERFACE}, direction: {direction}}}}}"
-    elif definition.type in _CGROUP:
-        yield "attach: {cgroup: {path: system.slice}}  # below the mount of cgroup v2"
-    elif definition.type in _NETNS:
-        yield "attach: {netns: {path: /run/netns/NAME}}"
-    elif not unsupported(definition.section):
-        yield "attach: auto"
-    elif not has_target and not (unsupported(f"{definition.section}/a") and unsupported(f"{definition.section}/a/b")):
-        yield "target: NAME"
-        yield "attach: auto"
-    else:
-        yield "the spec has no attachment for this section: a prog_array or another tool runs it"
+    refused = not_attached(definition)
+    if refused is not None:
+        yield f"a spec cannot attach it: {refused[0]}"
+        return
+    match key_of(definition):
+        case "xdp":
+            yield f"attach: {{xdp: {{{_INTERFACE}, mode: native, if_missing: fail}}}}"
+        case "tcx":
+            direction = "egress" if "egress" in f"{definition.section} {definition.name}" else "ingress"
+            yield f"attach: {{tcx: {{{_INTERFACE}, direction: {direction}}}}}  # `tc:` for Linux before 6.6"
+        case "cgroup":
+            yield "attach: {cgroup: {path: system.slice}}  # below the mount of cgroup v2"
+        case "netns":
+            yield "attach: {netns: {path: /run/netns/NAME}}"
+        case _ if not unsupported(definition.section):
+            yield "attach: auto"
+        case _ if not has_target and any(not unsupported(f"{definition.section}/{each}") for each in _TARGETS):
+            yield "target: NAME"
+            yield "attach: auto"
+        case _:
+            yield "the spec has no attachment for this section: a prog_array or another tool runs it"

@@ -8,11 +8,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
+import msgspec
 from msgspec.structs import replace
 
 from provisioner.attach.by_section import BySection, unsupported
 from provisioner.attach.cgroup import Cgroup
 from provisioner.attach.netns import Netns
+from provisioner.attach.sections import key_of, not_attached
 from provisioner.attach.tcx import Tcx
 from provisioner.attach.xdp import Xdp
 from provisioner.model.attachment import Attachment, IfMissing, Settings
@@ -33,20 +35,55 @@ def read(kind: str, fields: Mapping[str, str], where: Location) -> Attachment:
     return KINDS[kind].read(fields, where, if_missing)
 
 
-def of_program(attachment: Attachment, program: ProgramDef) -> tuple[Attachment, str]:
-    """The attachment, with what the program's section adds; and why the program cannot be attached so, or nothing."""
+class Misfit(msgspec.Struct, frozen=True):
+    """Why a program cannot be attached as the spec says, and what to write instead."""
+
+    what: str
+    hint: str
+
+
+def of_program(attachment: Attachment, program: ProgramDef) -> tuple[Attachment, Misfit | None]:
+    """The attachment, with what the program's section adds; and why the program cannot be attached so, or None."""
+    misfit = _misfit(attachment.kind, program)
     match attachment:
         case BySection():
-            return replace(attachment, section=program.section), unsupported(program.section)
+            return replace(attachment, section=program.section), misfit
         case Cgroup() | Netns():
-            return replace(attachment, attach_type=program.attach_type), ""
+            return replace(attachment, attach_type=program.attach_type), misfit
         case _:
-            return attachment, ""
+            return attachment, misfit
 
 
-def to_record(attachment: Attachment) -> dict[str, str | None]:
-    """What the record keeps of an attachment, to make the same link again."""
-    return {"kind": attachment.kind, **attachment.settings()}
+def _misfit(kind: str, program: ProgramDef) -> Misfit | None:
+    """A program without a type has another problem, which is reported where types are read."""
+    if not program.type:
+        return None
+    refused = not_attached(program)
+    if refused is not None:
+        why, hint = refused
+        return Misfit(f"section `{program.section}` cannot be attached from a spec: {why}", hint)
+    key = key_of(program)
+    if not key and kind == BySection.kind:
+        why = unsupported(program.section)
+        return Misfit(why, "write `target:`, or leave out `attach:`") if why else None
+    if kind in _ALIKE.get(key, (key or BySection.kind,)):
+        return None
+    wanted = f"{{{key}: ...}}" if key else BySection.kind
+    return Misfit(f"section `{program.section}` cannot be attached by `{kind}`", f"write `attach: {wanted}`")
+
+
+_ALIKE: Final[Mapping[str, tuple[str, ...]]] = {"tcx": ("tcx", "tc")}
+"""Keys for programs of one type."""
+
+
+def to_record(attachment: Attachment, number: int | None) -> dict[str, str | None]:
+    """What the record keeps of an attachment, to make the same link again.
+
+    `number` is that of its attach point: the kernel does not show the inode of a probed file, which is recorded too.
+    """
+    point = attachment.point
+    inode = {"inode": str(number)} if point is not None and point.kind == "file" and number is not None else {}
+    return {"kind": attachment.kind, **attachment.settings(), **inode}
 
 
 def of_record(recorded: Settings | None, live: ObservedLink) -> Attachment | None:

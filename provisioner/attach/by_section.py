@@ -8,25 +8,38 @@ from typing import ClassVar, Final, Literal, Self
 
 import msgspec
 
-from provisioner.model.attachment import Attachment, IfMissing, LinkRequest, OpenPerfEvent, OpenRawTracepoint, Settings
+from provisioner.attach.sections import first_word
+from provisioner.model.attachment import (
+    Attachment,
+    AttachPoint,
+    CreateLink,
+    IfMissing,
+    LinkRequest,
+    OpenPerfEvent,
+    OpenRawTracepoint,
+    Settings,
+)
 from provisioner.model.location import Location
-from provisioner.model.uapi import LinkType
+from provisioner.model.uapi import AttachType, LinkType
 
 
-class _Hook(msgspec.Struct, frozen=True):
+class Hook(msgspec.Struct, frozen=True):
+    """The link that a section gets, and the first release with it and the commit."""
+
     link_type: LinkType
     since: tuple[tuple[int, int, int], str]
 
 
-_TRACING: Final = _Hook(LinkType.TRACING, ((5, 7, 0), "70ed506c3bbc"))
-_LSM: Final = _Hook(LinkType.TRACING, ((5, 7, 0), "9e4e01dfd325"))
-_RAW: Final = _Hook(LinkType.RAW_TRACEPOINT, ((5, 7, 0), "70ed506c3bbc"))
-_PERF: Final = _Hook(LinkType.PERF_EVENT, ((5, 15, 0), "b89fbfbb854c"))
+_TRACING: Final = Hook(LinkType.TRACING, ((5, 7, 0), "70ed506c3bbc"))
+_LSM: Final = Hook(LinkType.TRACING, ((5, 7, 0), "9e4e01dfd325"))
+_RAW: Final = Hook(LinkType.RAW_TRACEPOINT, ((5, 7, 0), "70ed506c3bbc"))
+_PERF: Final = Hook(LinkType.PERF_EVENT, ((5, 15, 0), "b89fbfbb854c"))
+_ITER: Final = Hook(LinkType.ITER, ((5, 8, 0), "de4e05cac46d"))
 
-_HOOKS: Final = {
+HOOKS: Final[Mapping[str, Hook]] = {
     "raw_tp": _RAW,
     "raw_tracepoint": _RAW,
-    "tp_btf": _TRACING,
+    "tp_btf": _RAW,
     "fentry": _TRACING,
     "fexit": _TRACING,
     "fmod_ret": _TRACING,
@@ -35,43 +48,50 @@ _HOOKS: Final = {
     "tracepoint": _PERF,
     "kprobe": _PERF,
     "kretprobe": _PERF,
+    "ksyscall": _PERF,
+    "kretsyscall": _PERF,
+    "uprobe": _PERF,
+    "uretprobe": _PERF,
+    "iter": _ITER,
 }
-"""The first part of a section (ELF's, as libbpf reads it) -> the link that it gets."""
+"""The first word of a section, as libbpf reads it -> the link that it gets."""
 
-KNOWN: Final = tuple(_HOOKS)
-
-_FUNCTION: Final = re.compile(r"(?P<name>[A-Za-z0-9_.]+)(\+(?P<offset>0x[0-9a-fA-F]+|\d+))?")
+_OFFSET: Final = r"(\+(?P<offset>0x[0-9a-fA-F]+|\d+))?"
+_FUNCTION: Final = re.compile(rf"(?P<name>[A-Za-z0-9_.]+){_OFFSET}")
+_FILE_FUNCTION: Final = re.compile(rf"(?P<path>[^:]+):(?P<name>[A-Za-z0-9_.@]+){_OFFSET}")
+_WITH_MAP: Final = frozenset({"bpf_map_elem", "bpf_sk_storage_map"})
+"""Iterators over the elements of a map, which the section does not name."""
 
 
 def unsupported(section: str) -> str:
     """Why `attach: auto` does not work for a section; empty if it does."""
-    hook, _, target = section.partition("/")
-    if _hook_name(hook) not in _HOOKS:
+    hook, target = first_word(section), section.partition("/")[2]
+    if hook not in HOOKS:
         return f"section `{section}` does not name a hook that `attach: auto` supports"
     if not target:
         return f"section `{section}` does not name its target"
-    if _HOOKS[_hook_name(hook)] is _PERF and hook in ("tp", "tracepoint") and target.count("/") != 1:
-        return f"section `{section}` does not name a category and a tracepoint"
-    if hook in ("kprobe", "kretprobe") and _FUNCTION.fullmatch(target) is None:
-        return f"section `{section}` does not name one function of the kernel"
-    return ""
-
-
-def _hook_name(hook: str) -> str:
-    """`raw_tp.w` (writable) and `fentry.s` (sleepable) are attached as `raw_tp` and `fentry`."""
-    return hook.removesuffix(".s").removesuffix(".w")
+    match hook:
+        case "tp" | "tracepoint" if target.count("/") != 1:
+            return f"section `{section}` does not name a category and a tracepoint"
+        case "kprobe" | "kretprobe" if _FUNCTION.fullmatch(target) is None:
+            return f"section `{section}` does not name one function of the kernel"
+        case "uprobe" | "uretprobe" if _FILE_FUNCTION.fullmatch(target) is None:
+            return f"section `{section}` does not name a file and a function: `{hook}/PATH:FUNCTION`"
+        case "iter" if target in _WITH_MAP:
+            return f"section `{section}` iterates over the elements of a map, which it does not name"
+        case _:
+            return ""
 
 
 class BySection(Attachment, frozen=True, kw_only=True):
     """A link at the hook that the program's section names; the section is known once the object is read.
 
-    Tracing, perf event and raw tracepoint links refuse BPF_LINK_UPDATE: a new link replaces the old one, and for a
-    moment both run.
+    Except for iterators, these links refuse BPF_LINK_UPDATE: a new link replaces the old one, and for a moment both
+    run.
     """
 
     kind: ClassVar[str] = "auto"
     word: ClassVar[str] = "tracing"
-    is_updatable: ClassVar[bool] = False
     capability: ClassVar[Literal["CAP_NET_ADMIN", "CAP_PERFMON"]] = "CAP_PERFMON"
 
     section: str = ""
@@ -86,15 +106,24 @@ class BySection(Attachment, frozen=True, kw_only=True):
 
     @property
     def hook(self) -> str:
-        return _hook_name(self.section.partition("/")[0])
+        return first_word(self.section)
 
     @property
-    def link_type(self) -> LinkType:  # type: ignore[override]  # by the section
-        return _HOOKS[self.hook].link_type
+    def is_updatable(self) -> bool:  # type: ignore[override]  # by the section
+        return self.hook == "iter"
+
+    @property
+    def link_type(self) -> LinkType:  # type: ignore[override]
+        return HOOKS[self.hook].link_type
 
     @property
     def since(self) -> tuple[tuple[int, int, int], str]:  # type: ignore[override]
-        return _HOOKS[self.hook].since
+        return HOOKS[self.hook].since
+
+    @property
+    def point(self) -> AttachPoint | None:
+        named = _FILE_FUNCTION.fullmatch(self._target) if self.hook in ("uprobe", "uretprobe") else None
+        return AttachPoint("file", named["path"]) if named is not None else None
 
     def settings(self) -> Settings:
         return {"section": self.section}
@@ -108,9 +137,21 @@ class BySection(Attachment, frozen=True, kw_only=True):
                 return OpenRawTracepoint(self._target)
             case "tp" | "tracepoint":
                 return OpenPerfEvent("tracepoint", self._target)
+            case "ksyscall" | "kretsyscall" as kind:
+                return OpenPerfEvent("kprobe" if kind == "ksyscall" else "kretprobe", self._target, is_syscall=True)
             case "kprobe" | "kretprobe" as kind:
-                function = _FUNCTION.fullmatch(self._target)
-                offset = int(function["offset"] or "0", 0) if function else 0
-                return OpenPerfEvent(kind, function["name"] if function else self._target, offset)
+                return OpenPerfEvent(kind, *_named(_FUNCTION, self._target))
+            case "uprobe" | "uretprobe" as kind:
+                point = self.point
+                function, offset = _named(_FILE_FUNCTION, self._target)
+                return OpenPerfEvent(kind, function, offset, file="" if point is None else point.name)
+            case "iter":
+                return CreateLink(AttachType.TRACE_ITER)
             case _:
                 return OpenRawTracepoint()
+
+
+def _named(form: re.Pattern[str], target: str) -> tuple[str, int]:
+    """The function and the offset in a target."""
+    function = form.fullmatch(target)
+    return (function["name"], int(function["offset"] or "0", 0)) if function is not None else (target, 0)

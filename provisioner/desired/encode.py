@@ -281,12 +281,10 @@ class Encoder:
     def _program(self, program: Program, declared_object: BpfObject, info: ObjectInfo) -> DesiredProgram:
         attachment, definition = program.attach, info.programs.get(program.name)
         if attachment is not None and definition is not None:
-            attachment, why = attach.of_program(attachment, definition)
-            if why:
-                hint = "write `attach:` with xdp, tcx, cgroup or netns, or leave it out"
-                self._problems.add(
-                    why, attachment.where, hint, f"{declared_object.name}.{program.name}", id="attach-unsupported"
-                )
+            attachment, misfit = attach.of_program(attachment, definition)
+            if misfit is not None:
+                address = f"{declared_object.name}.{program.name}"
+                self._problems.add(misfit.what, attachment.where, misfit.hint, address, id="attach-unsupported")
         return DesiredProgram(program.name, program.pin, attachment, program.where, program.settings)
 
     def _desired(

@@ -1,4 +1,4 @@
-"""What programs are attached to on this host: interfaces, cgroups, network namespaces."""
+"""What programs are attached to on this host: interfaces, cgroups, network namespaces, files."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from provisioner.kernel import host
+from provisioner.kernel import function_offsets, host
 from provisioner.model.attachment import AttachPoint
 from provisioner.model.errors import HostError, Problem
 
@@ -24,16 +24,24 @@ def find(point: AttachPoint) -> int | None:
                 return os.stat(point.name).st_ino
             except OSError:
                 return None
+        case "file":
+            file = function_offsets.resolve(point.name)
+            return None if file is None else file.stat().st_ino
 
 
 @contextmanager
 def opened(point: AttachPoint, number: int) -> Iterator[int]:
-    """The target of BPF_LINK_CREATE: the ifindex, or an fd that is open inside the block.
+    """The target of BPF_LINK_CREATE: the ifindex, or an fd that is open inside the block; 0 for a file, which has none.
 
     Raises HostError if the point is gone, or its name has passed to another one since it had `number`.
     """
     if point.kind == "interface":
         yield number
+        return
+    if point.kind == "file":
+        if find(point) != number:
+            raise HostError(_gone(point))
+        yield 0
         return
     path = host.cgroup_path(point.name) if point.kind == "cgroup" else Path(point.name)
     try:

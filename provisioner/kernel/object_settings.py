@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from provisioner.kernel import libbpf
+from provisioner.kernel.reasons import KernelError
 from provisioner.model.object_settings import MapSettings, ProgramSettings
 from provisioner.model.program_types import PROGRAM_TYPES, WITH_BTF_TARGET
 from provisioner.model.uapi import MapFlag
@@ -33,4 +34,7 @@ def set_program(at: int, settings: ProgramSettings) -> None:
         libbpf.program_set_type(at, PROGRAM_TYPES[settings.type].type)
         libbpf.program_set_attach_type(at, PROGRAM_TYPES[settings.type].attach_type)
     if settings.target is not None and libbpf.program_type(at) in WITH_BTF_TARGET:
-        libbpf.program_set_attach_target(at, 0, settings.target.encode())
+        try:
+            libbpf.program_set_attach_target(at, 0, settings.target.encode())
+        except KernelError as error:
+            raise error.about(f"{libbpf.program_name(at).decode(errors='replace')}: {settings.target}") from None

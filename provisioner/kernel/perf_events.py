@@ -1,4 +1,4 @@
-"""The perf events that programs are attached to: tracepoints, and kprobes at functions of the kernel."""
+"""The perf events that programs are attached to: tracepoints, and probes at functions of the kernel or of a file."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from provisioner.kernel import libbpf
+from provisioner.kernel import function_offsets, libbpf
 from provisioner.kernel.reasons import KernelError
 from provisioner.model.attachment import OpenPerfEvent
 from provisioner.model.errors import HostError, Problem
@@ -22,7 +22,11 @@ _IOC_ENABLE: Final = 0x2400
 """PERF_EVENT_IOC_ENABLE."""
 
 _TRACEFS: Final = (Path("/sys/kernel/tracing"), Path("/sys/kernel/debug/tracing"))
-_KPROBE: Final = Path("/sys/bus/event_source/devices/kprobe")
+_SOURCES: Final = Path("/sys/bus/event_source/devices")
+_OPTIONS: Final = {"kprobe": "CONFIG_KPROBE_EVENTS", "uprobe": "CONFIG_UPROBE_EVENTS"}
+
+_WRAPPED: Final = {"x86_64": "__x64_sys_", "aarch64": "__arm64_sys_", "s390x": "__s390x_sys_"}
+"""How the function of a system call begins (ARCH_HAS_SYSCALL_WRAPPER); elsewhere it is `__se_sys_`."""
 
 
 @contextmanager
@@ -31,11 +35,7 @@ def opened(request: OpenPerfEvent) -> Iterator[int]:
 
     Raises HostError where the host has no such event, `KernelError` (perf_event_open) where the kernel refuses it.
     """
-    if request.kind == "tracepoint":
-        fd = libbpf.perf_event_open(_TRACEPOINT, config=_tracepoint_id(request.name))
-    else:
-        is_return = request.kind == "kretprobe"
-        fd = libbpf.perf_event_open(_kprobe_type(), config=int(is_return), symbol=request.name, offset=request.offset)
+    fd = _open(request)
     try:
         fcntl.ioctl(fd, _IOC_ENABLE, 0)
         yield fd
@@ -43,6 +43,22 @@ def opened(request: OpenPerfEvent) -> Iterator[int]:
         raise KernelError("perf_event_open", error.errno or 0, name=request.name) from error
     finally:
         os.close(fd)
+
+
+def _open(request: OpenPerfEvent) -> int:
+    if request.kind == "tracepoint":
+        return libbpf.perf_event_open(_TRACEPOINT, config=_tracepoint_id(request.name))
+    source = "uprobe" if request.file else "kprobe"
+    kind, config = _type_of(source), int(request.kind in ("kretprobe", "uretprobe"))
+    if not request.file:
+        prefix = _WRAPPED.get(os.uname().machine, "__se_sys_") if request.is_syscall else ""
+        return libbpf.perf_event_open(kind, config=config, symbol=prefix + request.name, offset=request.offset)
+    file = function_offsets.resolve(request.file)
+    if file is None:
+        what, hint = f"file {request.file} does not exist", "write its full path in the section or in `target:`"
+        raise HostError(Problem(what, hint=hint, id="attach-target-missing"))
+    offset = function_offsets.find(file, request.name) + request.offset
+    return libbpf.perf_event_open(kind, config=config, symbol=str(file), offset=offset)
 
 
 def _tracepoint_id(name: str) -> int:
@@ -61,10 +77,9 @@ def _tracepoint_id(name: str) -> int:
         raise HostError(Problem(what, hint=hint, id="attach-target-missing")) from error
 
 
-def _kprobe_type() -> int:
+def _type_of(source: str) -> int:
     try:
-        return int((_KPROBE / "type").read_text(encoding="ascii"))
+        return int((_SOURCES / source / "type").read_text(encoding="ascii"))
     except OSError as error:
-        raise HostError(
-            Problem("this kernel has no kprobes", hint="CONFIG_KPROBE_EVENTS is needed", id="attach-unsupported")
-        ) from error
+        what, hint = f"this kernel has no {source}s", f"{_OPTIONS[source]} is needed"
+        raise HostError(Problem(what, hint=hint, id="attach-unsupported")) from error

@@ -46,6 +46,12 @@ _WHO_MAY: Final = "`ls -ld` shows who has access; `pin_mode` and `pin_group` in 
 _NO_DOT: Final = Reason("names on a bpffs cannot contain `.`", id="invalid-pin-name")
 _REFUSED: Final = Reason("verifier rejected a program", "the end of its log says where and why", id="program-rejected")
 
+_NO_TARGET: Final = Reason(
+    "kernel's BTF has no such function, tracepoint or hook",
+    "check the name in the section or in `target:`; `bpftool btf dump file /sys/kernel/btf/vmlinux` lists them",
+    id="attach-target-missing",
+)
+
 REASONS: Final[dict[tuple[str, int, Subject], Reason]] = {
     (CREATE, codes.EPERM, ""): Reason(
         "not permitted to create this map",
@@ -137,6 +143,16 @@ REASONS: Final[dict[tuple[str, int, Subject], Reason]] = {
     ),
     ("load", codes.ENOENT, ""): Reason(
         "object needs a feature that this kernel does not have", "the log names it", id="object-unsupported"
+    ),
+    ("load", codes.ESRCH, ""): _NO_TARGET,
+    ("bpf_program__set_attach_target", codes.ESRCH, ""): _NO_TARGET,
+    ("BPF_RAW_TRACEPOINT_OPEN", codes.ENOENT, ""): Reason(
+        "kernel has no such raw tracepoint", "a raw tracepoint has no category: `sys_enter`", id="attach-target-missing"
+    ),
+    ("perf_event_open", codes.ENOENT, ""): Reason(
+        "kernel has no such function, or it cannot be probed",
+        "`grep NAME /proc/kallsyms` shows functions; another version of the kernel may have inlined it",
+        id="attach-target-missing",
     ),
     ("rmdir", codes.ENOTEMPTY, ""): Reason(
         "directory is not empty", "`ls` shows what it contains", id="directory-not-empty"

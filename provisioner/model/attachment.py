@@ -26,10 +26,10 @@ class IfMissing(Enum):
 class AttachPoint(msgspec.Struct, frozen=True, order=True):
     """A thing of the host that programs are attached to, by its name: the kernel knows it by a number.
 
-    That is the ifindex of an interface, the id of a cgroup, the inode of a network namespace.
+    That is the ifindex of an interface, the id of a cgroup, the inode of a network namespace or of a file.
     """
 
-    kind: Literal["interface", "cgroup", "netns"]
+    kind: Literal["interface", "cgroup", "netns", "file"]
     name: str
 
     def __str__(self) -> str:
@@ -50,11 +50,16 @@ class OpenRawTracepoint(msgspec.Struct, frozen=True):
 
 
 class OpenPerfEvent(msgspec.Struct, frozen=True):
-    """perf_event_open(2) and BPF_LINK_CREATE: a tracepoint, or a kprobe at a function of the kernel."""
+    """perf_event_open(2) and BPF_LINK_CREATE: a tracepoint, or a probe at a function of the kernel or of a file.
 
-    kind: Literal["tracepoint", "kprobe", "kretprobe"]
+    With `is_syscall`, `name` is that of a system call, whose function has another name on each architecture.
+    """
+
+    kind: Literal["tracepoint", "kprobe", "kretprobe", "uprobe", "uretprobe"]
     name: str
     offset: int = 0
+    is_syscall: bool = False
+    file: str = ""
 
 
 LinkRequest = CreateLink | OpenRawTracepoint | OpenPerfEvent

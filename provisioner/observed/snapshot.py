@@ -63,6 +63,7 @@ class Header(msgspec.Struct, frozen=True):
     access: Mapping[str, Access] = {}
     groups: Mapping[str, U32] = {}
     namespaces: Mapping[str, Id] = {}
+    files: Mapping[str, Id] = {}
     frozen: tuple[Id, ...] = ()
     users: Mapping[Id, tuple[str, ...]] = {}
     directories: tuple[str, ...] = ()
@@ -256,6 +257,8 @@ class Snapshot(msgspec.Struct, frozen=True):
                 return self.header.cgroups.get(point.name)
             case "netns":
                 return self.header.namespaces.get(point.name)
+            case "file":
+                return self.header.files.get(point.name)
 
     def _held(self, number: int) -> tuple[Held, NDArray[np.int64], int] | None:
         for held, starts in zip(self.held, self.starts, strict=True):

@@ -62,11 +62,8 @@ def take(desired: DesiredState, btf_pins: Collection[str] = ()) -> Snapshot:
         links={pin: source.link(root / pin) for pin in pins if is_link(pin)},
         interfaces=this_host.interfaces(),
         cgroups=this_host.cgroups(),
-        namespaces={
-            point.name: number
-            for point in desired.attach_points
-            if point.kind == "netns" and (number := source.number(point)) is not None
-        },
+        namespaces=_numbers(source, desired, "netns"),
+        files=_numbers(source, desired, "file"),
         inner_pins=inner_pins,
         frozen=tuple(sorted(frozen)),
         directories=source.directories(root),
@@ -81,6 +78,12 @@ def take(desired: DesiredState, btf_pins: Collection[str] = ()) -> Snapshot:
     )
     btf = {pin: pinned_btf.read(pin) for pin in sorted(btf_pins)}
     return Snapshot.of(header, maps, tuple(_held(source, maps, wanted, sections)), btf)
+
+
+def _numbers(source: LiveSource, desired: DesiredState, kind: str) -> dict[str, int]:
+    """The attach points of a kind that the spec names, by name."""
+    points = (point for point in desired.attach_points if point.kind == kind)
+    return {point.name: number for point in points if (number := source.number(point)) is not None}
 
 
 def _map(source: LiveSource, path: str, wanted: DesiredMap | None) -> SeenMap | None:

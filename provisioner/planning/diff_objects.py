@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
+from typing import Final
 
 from msgspec.structs import replace
 
@@ -17,6 +18,12 @@ from provisioner.planning.changes import Action, LinkChange, ObjectChange, Varia
 from provisioner.planning.diff import replaced_because
 from provisioner.planning.diff_variables import diff_variables, in_words
 from provisioner.planning.resize import is_resize
+
+_MISSING: Final = (
+    "create it first, or write `if_missing: defer` to attach in a later apply",
+    "install it, or write its full path in the section or in `target:`",
+)
+"""What to do about a missing attach point, and about a missing file."""
 
 
 def attachments_deferred(desired: DesiredState) -> DesiredState:
@@ -172,12 +179,12 @@ def _diff_link(
 
     if not points_known:
         return verdict(Action.CREATE, "it is not attached")
-    if target is None:
+    if point is not None and target is None:
         if attach.if_missing is IfMissing.FAIL:
             problems.add(
                 f"{point} does not exist",
                 attach.where,
-                "create it first, or write `if_missing: defer` to attach in a later apply",
+                _MISSING[point.kind == "file"],
                 f"{name}.{program.name}",
                 id="attach-target-missing",
             )
@@ -186,9 +193,13 @@ def _diff_link(
         return verdict(Action.CREATE, "it is not attached")
     if live.is_detached and point is not None:
         return verdict(Action.REPLACE, f"its {point.kind} was deleted and created again")
-    if live.target != target:
+    recorded = observed.meta.attachments.get(pin) if observed.meta else None
+    if point is not None and point.kind == "file":
+        if recorded is not None and recorded.get("inode", str(target)) != str(target):
+            return verdict(Action.REPLACE, f"{point} was replaced")
+    elif live.target != target:
         return verdict(Action.REPLACE, f"the live link is {observed.place_of(live)}")
-    differs = attach.differs(live, observed.meta.attachments.get(pin) if observed.meta else None)
+    differs = attach.differs(live, recorded)
     if differs:
         return verdict(Action.REPLACE, differs)
     if change.action is not Action.UNCHANGED:

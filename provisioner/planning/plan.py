@@ -16,6 +16,7 @@ from msgspec.structs import replace
 
 from provisioner import attach
 from provisioner.codec.recorded import recorded
+from provisioner.model.attachment import Attachment
 from provisioner.model.desired import DesiredMap, DesiredState
 from provisioner.model.grace_periods import Batches, waits
 from provisioner.model.observed import ObservedState
@@ -181,7 +182,7 @@ def wanted_meta(desired: DesiredState, observed: ObservedState, prune: bool = Fa
         objects={name: one.digest for name, one in sorted(desired.objects.items())},
         templates={name: map_.entry_shape for name, map_ in sorted(desired.maps.items()) if map_.outer is not None},
         attachments={
-            program.link_pin: attach.to_record(program.attach)
+            program.link_pin: attach.to_record(program.attach, _number(program.attach, observed))
             for object_ in desired.objects.values()
             for program in object_.programs
             if program.attach is not None
@@ -212,6 +213,10 @@ def _is_recorded(meta: Meta, before: Meta | None, desired: DesiredState) -> bool
     if before is None:
         return not (own_pins(desired) or meta.protected)
     return before == (meta if before.types else replace(meta, types={}))
+
+
+def _number(attachment: Attachment, observed: ObservedState) -> int | None:
+    return observed.points.get(attachment.point) if attachment.point is not None else None
 
 
 def own_pins(desired: DesiredState) -> set[str]:

@@ -5,59 +5,37 @@ from __future__ import annotations
 import errno
 import json
 import os
-import socket
 import subprocess
-import time
-from collections.abc import Callable, Iterator
-from contextlib import closing, nullcontext
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterator
+from contextlib import nullcontext
 
 import pytest
 
-from provisioner.apply import programs
-from provisioner.kernel import attach_points, bpffs, links, maps, objects
+from provisioner.kernel import attach_points, bpffs, links, objects
 from provisioner.kernel.fd import LinkFd
-from provisioner.kernel.host import cgroup_path
 from provisioner.kernel.reasons import KernelError
 from provisioner.model.attachment import AttachPoint, CreateLink
-from provisioner.model.errors import ApplyError, HostError, InputError, Problem
+from provisioner.model.errors import ApplyError, HostError, InputError
 from provisioner.model.uapi import AttachType
 from provisioner.planning.changes import Action
-from tests import ledger
 from tests.apply.conftest import Bench
 from tests.apply.conftest import bench as bench
+from tests.attach.support import (
+    Compile,
+    Place,
+    comes_to,
+    counted,
+    failing,
+    libc_getppid,
+    link,
+    mounted_tracefs,
+    own_cgroup,
+    ping,
+    spec,
+    udp,
+    unattached,
+)
 from tests.conftest import Veth
-
-Compile = Callable[[str], Path]
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where a program of tests/bpf/hooks.bpf.c is attached, and how it is made to run."""
-
-    program: str
-    attach: str
-    count: int
-    run: Callable[[], None]
-    updatable: bool
-
-
-def ping() -> None:
-    """One packet out of veth-a, which veth-b receives, and one back."""
-    with closing(socket.socket(socket.AF_PACKET, socket.SOCK_RAW)) as sender:
-        for name in ("veth-a", "veth-b"):
-            sender.bind((name, 0))
-            sender.send(b"\xff" * 12 + b"\x88\xb5" + bytes(50))
-
-
-def udp() -> None:
-    """A datagram to a port of this namespace, through a connected socket."""
-    with closing(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as sender:
-        sender.connect(("127.0.0.1", 9))
-        sender.send(b"x")
-
 
 PLACES = {
     "xdp": Place("on_xdp", "{xdp: {interface: veth-a, mode: generic}}", 0, ping, True),
@@ -65,8 +43,11 @@ PLACES = {
     "tcx-egress": Place("on_tcx", "{tcx: {interface: veth-a, direction: egress}}", 1, ping, True),
     "cgroup": Place("on_connect", "{cgroup: {path: CGROUP}}", 2, udp, True),
     "netns": Place("on_lookup", "{netns: {path: /proc/self/ns/net}}", 3, udp, True),
-    "raw_tp": Place("on_raw", "auto", 4, os.getppid, False),  # type: ignore[arg-type]
-    "tracepoint": Place("on_tracepoint", "auto", 5, os.getpid, False),  # type: ignore[arg-type]
+    "raw_tp": Place("on_raw", "auto", 4, os.getppid, False),
+    "tracepoint": Place("on_tracepoint", "auto", 5, os.getpid, False),
+    "tp_btf": Place("on_tp_btf", "auto", 12, os.getppid, False),
+    "uprobe": Place("on_uprobe", "auto", 14, libc_getppid, False),
+    "uretprobe": Place("on_uretprobe", "auto", 15, libc_getppid, False),
 }
 
 
@@ -80,62 +61,10 @@ def place(request: pytest.FixtureRequest) -> Iterator[Place]:
             with own_cgroup() as name:
                 yield Place(found.program, found.attach.replace("CGROUP", name), found.count, found.run, True)
         case "tracepoint":
-            subprocess.run(["mount", "-t", "tracefs", "tracefs", "/sys/kernel/tracing"], check=True)
-            yield found
-            subprocess.run(["umount", "/sys/kernel/tracing"], check=True)
+            with mounted_tracefs():
+                yield found
         case _:
             yield found
-
-
-class own_cgroup:
-    """A cgroup v2 that this process is in, for as long as it is entered; gives its path below the mount."""
-
-    def __enter__(self) -> str:
-        root = cgroup_path("")
-        assert root is not None
-        own = Path("/proc/self/cgroup").read_text().rpartition("0::")[2].splitlines()[0]
-        self._parent = root / own.strip("/")
-        self._path = root / f"provisioner-test-{os.getpid()}"
-        self._path.mkdir()
-        (self._path / "cgroup.procs").write_text(str(os.getpid()))
-        return self._path.name
-
-    def __exit__(self, *_: object) -> None:
-        (self._parent / "cgroup.procs").write_text(str(os.getpid()))
-        self._path.rmdir()
-
-
-def spec(file: Path, place: Place | None, more: str = "") -> str:
-    attach = f"attach: {place.attach}{more}" if place is not None else ""
-    name = place.program if place is not None else "on_xdp"
-    return f"objects: {{hooks: {{file: {file}, programs: {{{name}: {{{attach}}}}}}}}}\n"
-
-
-def counted(bench: Bench, place: Place) -> int:
-    """What the program added while it was made to run."""
-
-    def value() -> int:
-        with maps.open_pin(bench.root / "counts") as fd:
-            return int.from_bytes(maps.lookup(fd, place.count.to_bytes(4, "little"), 8) or b"", "little")
-
-    before = value()
-    place.run()
-    return value() - before
-
-
-def comes_to(bench: Bench, place: Place, expected: range) -> bool:
-    """Whether what is counted comes to be in a range, once the kernel had time to free links: after grace periods."""
-    deadline = time.monotonic() + ledger.PATIENCE
-    while counted(bench, place) not in expected:
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.02)
-    return True
-
-
-def link(bench: Bench, place: Place) -> links.LinkInfo:
-    with bpffs.open_pin(bench.root / f"_link_{place.program}", LinkFd) as fd:
-        return links.info(fd)
 
 
 @pytest.fixture
@@ -159,10 +88,6 @@ def test_attach_upgrade_and_detach(hooks: Bench, place: Place, bpf_object: Compi
     assert not hooks.root.exists()
 
 
-def unattached(bpf_object: Compile, place: Place) -> str:
-    return f"objects: {{hooks: {{file: {bpf_object('hooks_v2')}, programs: {{{place.program}: {{}}}}}}}}\n"
-
-
 def test_a_failed_upgrade_leaves_the_old_program_attached(
     hooks: Bench, place: Place, bpf_object: Compile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -176,15 +101,6 @@ def test_a_failed_upgrade_leaves_the_old_program_attached(
     assert link(hooks, place) == before, "the very same link, with the very same program"
     assert comes_to(hooks, place, range(1, 1000))
     hooks.settle(spec(bpf_object("hooks"), place))
-
-
-def failing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the step after the attachments fail: the commit of the object."""
-
-    def commit(*_: Any) -> None:
-        raise HostError(Problem("the test lets this step fail", id="test"))
-
-    monkeypatch.setattr(programs, "commit", commit)
 
 
 def test_a_link_that_was_detached_is_attached_again(hooks: Bench, place: Place, bpf_object: Compile) -> None:

@@ -11,7 +11,7 @@ struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__type(key, __u32);
 	__type(value, __u64);
-	__uint(max_entries, 16);
+	__uint(max_entries, 32);
 } counts SEC(".maps");
 
 static __always_inline void count(__u32 at)
@@ -64,10 +64,38 @@ int on_tracepoint(void *ctx)
 	return 0;
 }
 
-SEC("kprobe/__x64_sys_getpid")
+SEC("kprobe/vfs_unlink")
 int on_kprobe(void *ctx)
 {
 	count(6);
+	return 0;
+}
+
+SEC("tp_btf/sys_enter")
+int on_tp_btf(void *ctx)
+{
+	count(12);
+	return 0;
+}
+
+SEC("uprobe/libc.so.6:getppid")
+int on_uprobe(void *ctx)
+{
+	count(14);
+	return 0;
+}
+
+SEC("uretprobe/libc.so.6:getppid")
+int on_uretprobe(void *ctx)
+{
+	count(15);
+	return 0;
+}
+
+SEC("iter/bpf_map")
+int on_iter(void *ctx)
+{
+	count(16);
 	return 0;
 }
 

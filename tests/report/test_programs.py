@@ -31,7 +31,9 @@ ROUTER = DesiredObject(
 )
 LIVE = ObservedState(
     exists=True,
-    meta=Meta("edge", {"router": "d1"}, {}, {"_link_xdp_router": attach.to_record(ATTACH)}, {}, (), ("xdp_router",)),
+    meta=Meta(
+        "edge", {"router": "d1"}, {}, {"_link_xdp_router": attach.to_record(ATTACH, None)}, {}, (), ("xdp_router",)
+    ),
     maps={},
     object_maps={},
     programs={"xdp_router": ObservedProgram(11, "xdp_router", "aa", ())},
