@@ -36,20 +36,23 @@ def judge(results: Mapping[Case, Measured], start: StartUp) -> Iterator[Aim]:
     many = results.get(Case(10_000, 100))
     if many is not None:
         yield from _of_many(many)
-    for case, found in results.items():
+    for case, measured in results.items():
         if (case.slots, case.entries, case.source) == (10_000, 100, "csv"):
-            create, read = found.limits[CREATE.name].told("seconds"), found.limits[NO_CHANGES.name].told("seconds")
-            yield Aim(f"{case.name}: kernel part of create / C", found.inside.told("steps") / create, 1.5)
-            yield Aim(f"{case.name}: observe and diff / C reading", found.inside.told("observe") / read, 2)
+            create, read = (
+                measured.limits[CREATE.name].median_of("seconds"),
+                measured.limits[NO_CHANGES.name].median_of("seconds"),
+            )
+            yield Aim(f"{case.name}: kernel part of create / C", measured.inside.median_of("steps") / create, 1.5)
+            yield Aim(f"{case.name}: observe and diff / C reading", measured.inside.median_of("observe") / read, 2)
         if case.total == 1_000_000:
-            yield Aim(f"{case.name}: peak memory", found.verbs[CREATE.name].peak, 250, "MB")
+            yield Aim(f"{case.name}: peak memory", measured.verbs[CREATE.name].peak, 250, "MB")
             if case.source == "yaml":
-                yield Aim(f"{case.name}: CPU time of a plan", found.verbs[NO_CHANGES.name].cpu, 15, "s")
+                yield Aim(f"{case.name}: CPU time of a plan", measured.verbs[NO_CHANGES.name].cpu, 15, "s")
     thousand = results.get(Case(1_000, 100))
     if thousand is not None:
         created = thousand.verbs[CREATE.name]
-        yield Aim("1,000 slots visible within: grace periods", created.told("result", "grace_periods"), 1, "")
-        window = created.told("result", "window_seconds") * 1000
+        yield Aim("1,000 slots visible within: grace periods", created.median_of("result", "grace_periods"), 1, "")
+        window = created.median_of("result", "window_seconds") * 1000
         yield Aim("1,000 slots: all visible after the first may be", window, 50, "ms")
     ten, hundred = results.get(Case(10_000, 10)), results.get(Case(100_000, 10))
     if ten is not None and hundred is not None:
@@ -57,22 +60,22 @@ def judge(results: Mapping[Case, Measured], start: StartUp) -> Iterator[Aim]:
         yield Aim("time per inner map: 100,000 of them / 10,000", each, 1.5)
 
 
-def _of_many(found: Measured) -> Iterator[Aim]:
-    name, whole = found.case.name, found.verbs[CREATE.name].wall
-    limit = found.limits[CREATE.name].told("seconds") + found.reading.wall
+def _of_many(measured: Measured) -> Iterator[Aim]:
+    name, whole = measured.case.name, measured.verbs[CREATE.name].wall
+    limit = measured.limits[CREATE.name].median_of("seconds") + measured.reading.wall
     yield Aim(f"{name}: create, whole process / (C + reading the file)", whole / limit, 4)
-    yield Aim(f"{name}: the tutorials' way / create", tutorial_seconds(found) / whole, 40, at_least=True)
-    yield Aim(f"{name}: bpftool batch / create", bpftool_seconds(found) / whole, 40, at_least=True)
+    yield Aim(f"{name}: the tutorials' way / create", tutorial_seconds(measured) / whole, 40, at_least=True)
+    yield Aim(f"{name}: bpftool batch / create", bpftool_seconds(measured) / whole, 40, at_least=True)
 
 
-def tutorial_seconds(found: Measured) -> float:
+def tutorial_seconds(measured: Measured) -> float:
     """The tutorials' way for the whole case, extrapolated."""
-    return found.tutorial.told("seconds") * found.tutorial_scale
+    return measured.tutorial.median_of("seconds") * measured.tutorial_scale
 
 
-def bpftool_seconds(found: Measured) -> float:
+def bpftool_seconds(measured: Measured) -> float:
     """What bpftool batch takes for the whole case, extrapolated."""
-    return found.bpftool.wall * found.bpftool_scale
+    return measured.bpftool.wall * measured.bpftool_scale
 
 
 def growth(results: Mapping[Case, Measured]) -> Iterator[tuple[str, str, str]]:

@@ -70,7 +70,7 @@ class Series:
     def peak(self) -> float:
         return median(sample.peak for sample in self._samples)
 
-    def told(self, *path: str) -> float:
+    def median_of(self, *path: str) -> float:
         """The median of a number that the process itself printed, at `path` of its JSON."""
         return median(_at(sample.output, path) for sample in self._samples)
 

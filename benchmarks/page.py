@@ -17,7 +17,9 @@ def page(results: Mapping[Case, Measured], start: StartUp, aims: Sequence[Aim]) 
     yield from ("", "Wall time in seconds, and how often that of the C limit:", "")
     yield from _by_verb(cases, _wall)
     yield from ("", "CPU time in seconds, and peak memory in MB:", "")
-    yield from _by_verb(cases, lambda found, verb: f"{_seconds(found.verbs[verb].cpu)}, {found.verbs[verb].peak:.0f}")
+    yield from _by_verb(
+        cases, lambda measured, verb: f"{_seconds(measured.verbs[verb].cpu)}, {measured.verbs[verb].peak:.0f}"
+    )
     yield from ("", "Creating, compared with the alternatives:", "")
     yield from _table(
         ("", "ours s", "C limit s", "tutorials s", "times ours", "bpftool s", "times ours", "graces", "window ms"),
@@ -40,39 +42,45 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
 
 def _by_verb(cases: Sequence[Measured], cell: Callable[[Measured, str], str]) -> Iterator[str]:
     names = [verb.name for verb in EVERY_VERB]
-    rows = ([found.case.name, *(cell(found, name) if name in found.verbs else "" for name in names)] for found in cases)
+    rows = (
+        [measured.case.name, *(cell(measured, name) if name in measured.verbs else "" for name in names)]
+        for measured in cases
+    )
     yield from _table(("", *names), rows)
 
 
-def _wall(found: Measured, verb: str) -> str:
-    wall, limit = found.verbs[verb].wall, found.limits[verb].told("seconds")
+def _wall(measured: Measured, verb: str) -> str:
+    wall, limit = measured.verbs[verb].wall, measured.limits[verb].median_of("seconds")
     return f"{_seconds(wall)} ({wall / limit:.1f})" if limit > 0.001 else _seconds(wall)
 
 
-def _creating(found: Measured) -> list[str]:
-    create = found.verbs[CREATE.name]
-    tutorial, bpftool = tutorial_seconds(found), bpftool_seconds(found)
+def _creating(measured: Measured) -> list[str]:
+    create = measured.verbs[CREATE.name]
+    tutorial, bpftool = tutorial_seconds(measured), bpftool_seconds(measured)
     return [
-        found.case.name,
+        measured.case.name,
         _seconds(create.wall),
-        _seconds(found.limits[CREATE.name].told("seconds")),
+        _seconds(measured.limits[CREATE.name].median_of("seconds")),
         _seconds(tutorial),
         f"{tutorial / create.wall:.1f}",
         _seconds(bpftool),
         f"{bpftool / create.wall:.1f}",
-        f"{create.told('result', 'grace_periods'):.0f}",
-        f"{create.told('result', 'window_seconds') * 1000:.0f}",
+        f"{create.median_of('result', 'grace_periods'):.0f}",
+        f"{create.median_of('result', 'window_seconds') * 1000:.0f}",
     ]
 
 
-def _inside(found: Measured) -> list[str]:
-    told = found.inside.told
-    write, read = found.limits[CREATE.name].told("seconds"), found.limits[NO_CHANGES.name].told("seconds")
+def _inside(measured: Measured) -> list[str]:
+    inside = measured.inside.median_of
+    write, read = (
+        measured.limits[CREATE.name].median_of("seconds"),
+        measured.limits[NO_CHANGES.name].median_of("seconds"),
+    )
     return [
-        found.case.name,
-        _seconds(told("load")),
-        *(_seconds(told("steps")), _seconds(write), f"{told('steps') / write:.1f}"),
-        *(_seconds(told("observe")), _seconds(read), f"{told('observe') / read:.1f}"),
+        measured.case.name,
+        _seconds(inside("load")),
+        *(_seconds(inside("steps")), _seconds(write), f"{inside('steps') / write:.1f}"),
+        *(_seconds(inside("observe")), _seconds(read), f"{inside('observe') / read:.1f}"),
     ]
 
 

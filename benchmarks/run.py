@@ -86,26 +86,26 @@ def _say(what: str) -> None:
     print(what, file=sys.stderr, flush=True)
 
 
-def _table(found: Measured) -> list[str]:
+def _table(measured: Measured) -> list[str]:
     """One case: each verb compared with the C limit, then the alternatives."""
-    case = found.case
+    case = measured.case
     lines = [
         f"{case.name}, {case.total:,} entries",
         f"  {'':24}{'wall s':>9}{'CPU s':>9}{'peak MB':>9}{'graces':>8}{'window ms':>11}{'C limit s':>11}{'ratio':>8}",
     ]
-    for name, series in found.verbs.items():
-        limit = found.limits[name].told("seconds")
+    for name, series in measured.verbs.items():
+        limit = measured.limits[name].median_of("seconds")
         ratio = f"{series.wall / limit:.1f}" if limit > 0.001 else "-"
         lines.append(
             f"  {name:24}{series.wall:9.3f}{series.cpu:9.3f}{series.peak:9.0f}{_waits(name, series)}"
             f"{limit:11.3f}{ratio:>8}"
         )
     parts = ("load", "steps", "observe", "destroy")
-    lines.append("  inside: " + ", ".join(f"{name} {found.inside.told(name):.3f} s" for name in parts))
-    whole = found.verbs[CREATE.name].wall
+    lines.append("  inside: " + ", ".join(f"{name} {measured.inside.median_of(name):.3f} s" for name in parts))
+    whole = measured.verbs[CREATE.name].wall
     for who, seconds, scale in (
-        ("the tutorials' way", tutorial_seconds(found), found.tutorial_scale),
-        ("bpftool batch", bpftool_seconds(found), found.bpftool_scale),
+        ("the tutorials' way", tutorial_seconds(measured), measured.tutorial_scale),
+        ("bpftool batch", bpftool_seconds(measured), measured.bpftool_scale),
     ):
         how = f", extrapolated from 1/{scale:g} of it" if scale > 1 else ""
         lines.append(f"  create by {who}: {seconds:.1f} s{how}: {seconds / whole:.1f} times ours")
@@ -116,7 +116,7 @@ def _waits(verb: str, series: Series) -> str:
     """What an apply reports of its publishing: grace periods, and the time in which its slots became visible."""
     if verb == NO_CHANGES.name:
         return f"{'-':>8}{'-':>11}"
-    graces, window = series.told("result", "grace_periods"), series.told("result", "window_seconds") * 1000
+    graces, window = series.median_of("result", "grace_periods"), series.median_of("result", "window_seconds") * 1000
     return f"{graces:8.0f}{f'{window:.1f}' if window else '-':>11}"
 
 
@@ -137,22 +137,24 @@ def _growth(results: Mapping[Case, Measured]) -> list[str]:
 
 
 def _document(results: Mapping[Case, Measured], start: StartUp, aims: Sequence[Aim]) -> dict[str, Any]:
-    def one(found: Measured) -> dict[str, Any]:
+    def as_json(measured: Measured) -> dict[str, Any]:
         return {
-            "case": found.case.name,
-            "entries": found.case.total,
+            "case": measured.case.name,
+            "entries": measured.case.total,
             "verbs": {
                 name: {
                     "wall": series.wall,
                     "cpu": series.cpu,
                     "peak_mb": series.peak,
-                    "limit": found.limits[name].told("seconds"),
+                    "limit": measured.limits[name].median_of("seconds"),
                 }
-                for name, series in found.verbs.items()
+                for name, series in measured.verbs.items()
             },
-            "inside": {name: found.inside.told(name) for name in ("load", "plan", "steps", "observe", "destroy")},
-            "tutorial": tutorial_seconds(found),
-            "bpftool_batch": bpftool_seconds(found),
+            "inside": {
+                name: measured.inside.median_of(name) for name in ("load", "plan", "steps", "observe", "destroy")
+            },
+            "tutorial": tutorial_seconds(measured),
+            "bpftool_batch": bpftool_seconds(measured),
         }
 
     return {
@@ -161,7 +163,7 @@ def _document(results: Mapping[Case, Measured], start: StartUp, aims: Sequence[A
             name: {"wall": series.wall, "cpu": series.cpu, "peak_mb": series.peak}
             for name, series in (("bare", start.bare), ("version", start.version), ("plan", start.plan))
         },
-        "cases": [one(found) for found in results.values()],
+        "cases": [as_json(found) for found in results.values()],
         "aims": [
             {"what": aim.what, "value": aim.value, "limit": aim.limit, "unit": aim.unit, "met": aim.met} for aim in aims
         ],

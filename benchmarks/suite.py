@@ -109,25 +109,25 @@ def measure_case(task: Task, folder: Path, bpffs: Path, repeat: int, say: Callab
     specs = {verb.name: write_spec(case, folder, verb.variant, replace=verb.replace) for verb in task.verbs}
     contenders = Contenders(folder, bpffs)
     slow, slower = sample_of(case, TUTORIAL_SLOTS), sample_of(case, BPFTOOL_SLOTS)
-    found = Measured(case, tutorial_scale=case.total / slow.total, bpftool_scale=case.total / slower.total)
+    measured = Measured(case, tutorial_scale=case.total / slow.total, bpftool_scale=case.total / slower.total)
     repeat = min(repeat, task.rounds)
     for number in range(repeat):
         say(f"{case.name}: round {number + 1} of {repeat}")
         for name, sample in _verbs(task, specs):
-            found.verbs.setdefault(name, Series()).add(sample)
+            measured.verbs.setdefault(name, Series()).add(sample)
             _settle(case)
         for verb in task.verbs:
-            found.limits.setdefault(verb.name, Series()).add(contenders.reference(case, *verb.limit))
+            measured.limits.setdefault(verb.name, Series()).add(contenders.reference(case, *verb.limit))
         _settle(case)
-        found.inside.add(run([sys.executable, "-m", "benchmarks.inside", str(specs[CREATE.name])]))
-        found.reading.add(_read_files(case, specs[CREATE.name]))
+        measured.inside.add(run([sys.executable, "-m", "benchmarks.inside", str(specs[CREATE.name])]))
+        measured.reading.add(_read_files(case, specs[CREATE.name]))
         _settle(case)
-        found.tutorial.add(contenders.tutorial(slow))
-        found.bpftool.add(contenders.bpftool(slower))
+        measured.tutorial.add(contenders.tutorial(slow))
+        measured.bpftool.add(contenders.bpftool(slower))
         _settle(case)
     for path in folder.glob("*x*-*.*"):
         path.unlink()
-    return found
+    return measured
 
 
 def _verbs(task: Task, specs: dict[str, Path]) -> Iterator[tuple[str, Sample]]:
@@ -148,12 +148,12 @@ def _settle(case: Case) -> None:
 
 def measure_start(bpffs: Path, repeat: int) -> StartUp:
     """Start-up and a plan of `examples/standalone.yaml` without changes."""
-    found = StartUp()
+    times = StartUp()
     files = (str(ROOT / "examples" / "standalone.yaml"), "--pin-root", str(bpffs / "example"))
     run([*PROVISIONER, *_APPLY, *files])
     for _ in range(repeat):
-        found.bare.add(run([sys.executable, "-c", "pass"]))
-        found.version.add(run([*PROVISIONER, "--version"]))
-        found.plan.add(run([*PROVISIONER, "plan", *files]))
+        times.bare.add(run([sys.executable, "-c", "pass"]))
+        times.version.add(run([*PROVISIONER, "--version"]))
+        times.plan.add(run([*PROVISIONER, "plan", *files]))
     run([*PROVISIONER, "destroy", "--yes", *files])
-    return found
+    return times

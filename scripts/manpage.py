@@ -68,20 +68,22 @@ def page() -> Iterator[str]:
 
 def _released() -> str:
     """The date of the newest release."""
-    found = re.search(r"^## \[[^]]+\] - (\S+)", _CHANGELOG.read_text(), flags=re.MULTILINE)
-    return found[1] if found else ""
+    match = re.search(r"^## \[[^]]+\] - (\S+)", _CHANGELOG.read_text(), flags=re.MULTILINE)
+    return match[1] if match else ""
 
 
 def _arguments(command: Any) -> str:
     context = typer.Context(command)
-    return " ".join(one.make_metavar(context) for one in command.params if one.param_type_name == "argument")
+    return " ".join(
+        parameter.make_metavar(context) for parameter in command.params if parameter.param_type_name == "argument"
+    )
 
 
 def _options(command: Any) -> Iterator[str]:
-    for one in command.params:
-        if one.param_type_name != "option" or one.hidden:
+    for parameter in command.params:
+        if parameter.param_type_name != "option" or parameter.hidden:
             continue
-        record = one.get_help_record(typer.Context(command))
+        record = parameter.get_help_record(typer.Context(command))
         if record is not None:
             names, meaning = record
             yield from _tagged(rf"\fB{_text(names)}\fR", meaning)

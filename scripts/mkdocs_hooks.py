@@ -22,7 +22,7 @@ _CONSOLE: Final = re.compile(r'<div class="language-console highlight">(<pre>.*?
 
 
 def on_page_markdown(markdown: str, **_: object) -> str:
-    markdown = re.sub(r"<!-- readme: (.+) -->\n", lambda found: readme_section(found[1]), markdown)
+    markdown = re.sub(r"<!-- readme: (.+) -->\n", lambda match: readme_section(match[1]), markdown)
     markdown = re.sub(r"<!-- (?:file|excerpt): (\S+) -->\n```(\w+)\n", r'```\2 title="\1"\n', markdown)
     markdown = re.sub(r"<!-- edit: (\S+)\n(.*?)\n-->", r"\n```sh\nsed -i '\2' \1\n```\n", markdown, flags=re.DOTALL)
     return re.sub(r"\[([^]]+)\]\(\.\./([^)]+)\)", _path, markdown)
@@ -34,10 +34,10 @@ def on_page_content(content: str, **_: object) -> str:
 
 def readme_section(heading: str) -> str:
     """The section with its heading; its links lead to where they lead in the README."""
-    found = re.search(rf"^## {re.escape(heading)}\n.*?(?=^## )", _README.read_text(), re.DOTALL | re.MULTILINE)
-    if found is None:
+    match = re.search(rf"^## {re.escape(heading)}\n.*?(?=^## )", _README.read_text(), re.DOTALL | re.MULTILINE)
+    if match is None:
         raise ValueError(f"README.md has no section {heading}")
-    return re.sub(r"\]\((docs/)?(?!https?:|#)", lambda link: "](" if link[1] else "](../", found[0])
+    return re.sub(r"\]\((docs/)?(?!https?:|#)", lambda link: "](" if link[1] else "](../", match[0])
 
 
 def commands(console: str) -> Iterator[str]:
@@ -51,14 +51,14 @@ def commands(console: str) -> Iterator[str]:
             yield typed
 
 
-def _with_commands(found: re.Match[str]) -> str:
-    console = html.unescape(re.sub(r"<[^>]+>", "", found[1]))
+def _with_commands(match: re.Match[str]) -> str:
+    console = html.unescape(re.sub(r"<[^>]+>", "", match[1]))
     copied = html.escape("\n".join(commands(console))).replace("\n", "&#10;")
-    return f'<div class="language-console highlight" data-copy="{copied}">{found[1]}</div>'
+    return f'<div class="language-console highlight" data-copy="{copied}">{match[1]}</div>'
 
 
-def _inline(found: re.Match[str]) -> str:
-    return (_DOCS / found[1]).read_text().replace("\n", "")
+def _inline(match: re.Match[str]) -> str:
+    return (_DOCS / match[1]).read_text().replace("\n", "")
 
 
 def _path(link: re.Match[str]) -> str:

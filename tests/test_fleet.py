@@ -36,14 +36,14 @@ def test_every_host_has_its_file() -> None:
 
 
 def test_a_later_file_wins_and_the_plan_says_which() -> None:
-    one, two, three = entries("edge-1"), entries("edge-2"), entries("edge-3")
-    assert one["settings[0]"] == (5000, "hosts/edge-1.yaml")
+    first, two, three = entries("edge-1"), entries("edge-2"), entries("edge-3")
+    assert first["settings[0]"] == (5000, "hosts/edge-1.yaml")
     assert two["settings[0]"] == three["settings[0]"] == (1000, "")
-    assert one["tenants[1][172.16.0.0/12]"] == two["tenants[1][172.16.0.0/12]"] == ("allow", "sites/ams.yaml")
+    assert first["tenants[1][172.16.0.0/12]"] == two["tenants[1][172.16.0.0/12]"] == ("allow", "sites/ams.yaml")
     assert "tenants[1][172.16.0.0/12]" not in three
     assert two["tenants[1][10.0.0.0/8]"] == ("allow", "")
     assert three["tenants[1][10.0.0.0/8]"] == ("deny", "hosts/edge-3.yaml")
-    assert [entry["vips[0][0]"][0]["ip"] for entry in (one, two, three)] == [
+    assert [entry["vips[0][0]"][0]["ip"] for entry in (first, two, three)] == [
         "198.51.100.10",
         "198.51.100.10",
         "203.0.113.10",

@@ -133,8 +133,8 @@ def test_a_map_that_is_pinned_nowhere_is_to_be_pinned_first(others: Others) -> N
 
 
 def test_several_maps_of_a_name_are_told_apart_by_id(others: Others) -> None:
-    with maps.create(HASH, "twice") as one, maps.create(HASH, "twice") as other:
-        ids = sorted((maps.info(one).id, maps.info(other).id))
+    with maps.create(HASH, "twice") as first_map, maps.create(HASH, "twice") as other:
+        ids = sorted((maps.info(first_map).id, maps.info(other).id))
         done, _ = others.export("--name", "twice")
     assert (done.status, done.out) == (1, "")
     assert f"2 maps have this name: ids {ids[0]} (hash), {ids[1]} (hash)" in done.err

@@ -83,9 +83,9 @@ def test_inner_maps_give_it_by_the_pin_of_their_outer_map(
     others: Others, kind: str, size: int, outer: MapType, inner: MapType
 ) -> None:
     value = account(kind, size)
-    with accounts(value, inner) as one, accounts(value, inner) as other:
-        maps.update(one, u32(1), limit(value, 77))
-        pin = tenants(others, outer, one, 1)
+    with accounts(value, inner) as first_map, accounts(value, inner) as other:
+        maps.update(first_map, u32(1), limit(value, 77))
+        pin = tenants(others, outer, first_map, 1)
         with maps.open_pin(pin) as fd:
             maps.insert_inner(fd, u32(2), other)
     done, spec = others.export("--pin", pin)
@@ -164,7 +164,7 @@ def test_a_struct_without_a_name_is_told_of(others: Others) -> None:
         pin = tenants(others, MapType.HASH_OF_MAPS, fd, 1)
     done, spec = others.export("--pin", pin)
     assert done.status == 0
-    told = "have kernel fields (bpf_spin_lock at 0), which only a named BTF type can declare"
-    assert f"    # Incomplete: the values {told}.\n    value: " in done.out
-    assert f"Note: the value of tenants's inner maps {told.replace('have', 'has', 1)}: a plan will differ" in done.err
+    fields = "have kernel fields (bpf_spin_lock at 0), which only a named BTF type can declare"
+    assert f"    # Incomplete: the values {fields}.\n    value: " in done.out
+    assert f"Note: the value of tenants's inner maps {fields.replace('have', 'has', 1)}: a plan will differ" in done.err
     assert run("plan", spec).status == 4

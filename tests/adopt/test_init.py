@@ -54,9 +54,9 @@ def test_what_the_object_declares_is_written(bpf_object: Callable[[str], Path], 
     assert "that no map uses: struct backend." in text
     assert [program.name for program in desired.objects["router"].programs] == ["xdp_router"]
     assert all(
-        one.slots.policy(0) is Contents.IGNORE and not len(one.entries.keys)
-        for one in desired.maps.values()
-        if one.outer is None
+        map_.slots.policy(0) is Contents.IGNORE and not len(map_.entries.keys)
+        for map_ in desired.maps.values()
+        if map_.outer is None
     )
 
 

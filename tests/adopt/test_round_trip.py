@@ -35,16 +35,16 @@ HERE: Final = Location("test")
 
 
 def named(text: str) -> TypeExpr:
-    found = read_type(ScalarNode(text, HERE), Problems())
-    assert found is not None
-    return found
+    type_ = read_type(ScalarNode(text, HERE), Problems())
+    assert type_ is not None
+    return type_
 
 
 def formed(form: str, **members: str) -> TypeExpr:
     pairs = tuple((ScalarNode(name, HERE), ScalarNode(text, HERE)) for name, text in members.items())
-    found = read_type(MappingNode(((ScalarNode(form, HERE), MappingNode(pairs, HERE)),), HERE), Problems())
-    assert found is not None
-    return found
+    type_ = read_type(MappingNode(((ScalarNode(form, HERE), MappingNode(pairs, HERE)),), HERE), Problems())
+    assert type_ is not None
+    return type_
 
 
 TYPES: Final = {
@@ -61,9 +61,9 @@ CHOICES: Final = [*SIMPLE, *TYPES]
 
 def type_of(name: str) -> Type:
     problems = Problems()
-    found = build(named(name), TYPES, byteorder=sys.byteorder, problems=problems)
-    assert found is not None, list(problems)
-    return found
+    type_ = build(named(name), TYPES, byteorder=sys.byteorder, problems=problems)
+    assert type_ is not None, list(problems)
+    return type_
 
 
 @dataclass(frozen=True)
@@ -99,9 +99,9 @@ def plans(draw: st.DrawFn) -> Plan:
     zeros = st.just(bytes(type_of(value).size))
     slots = st.integers(0, 7).map(lambda number: number.to_bytes(4, sys.byteorder))
     contents = st.dictionaries(keys, values | zeros, max_size=5)
-    found = draw(st.dictionaries(slots, contents, max_size=4))
-    room = draw(st.lists(st.sampled_from([8, 8, 16]), min_size=len(found), max_size=len(found)))
-    return Plan(outer, inner, key, value, draw(st.booleans()), draw(st.booleans()), found, room)
+    drawn = draw(st.dictionaries(slots, contents, max_size=4))
+    room = draw(st.lists(st.sampled_from([8, 8, 16]), min_size=len(drawn), max_size=len(drawn)))
+    return Plan(outer, inner, key, value, draw(st.booleans()), draw(st.booleans()), drawn, room)
 
 
 @contextmanager
@@ -114,17 +114,17 @@ def made(plan: Plan, path: Path) -> Iterator[None]:
     with maps.load_btf(data) as btf:
 
         def inner(capacity: int) -> MapFd:
-            one = shape.with_capacity(capacity)
+            sized = shape.with_capacity(capacity)
             if not plan.with_btf:
-                return maps.create(one)
-            return maps.create(one, btf=btf, btf_key_type_id=key_id, btf_value_type_id=value_id)
+                return maps.create(sized)
+            return maps.create(sized, btf=btf, btf_key_type_id=key_id, btf_value_type_id=value_id)
 
         with inner(8) as dummy, maps.create(MapShape(plan.outer, 4, 4, 8), "any", inner=dummy) as outer:
             bpffs.pin(outer, path)
             for (slot, entries), capacity in zip(plan.slots.items(), plan.capacities, strict=True):
                 with inner(capacity) as fd:
-                    for one, other in entries.items():
-                        maps.update(fd, one, other)
+                    for entry_key, entry_value in entries.items():
+                        maps.update(fd, entry_key, entry_value)
                     maps.insert_inner(outer, slot, fd)
             if plan.shared and plan.slots:
                 first = maps.lookup(outer, next(iter(plan.slots)), 4) or b""
@@ -154,9 +154,9 @@ def test_what_is_exported_plans_to_no_changes(plan: Plan, tables: bool, pin_root
         for name, data in done.files.items():
             (folder / name).write_bytes(data)
         (folder / "spec.yaml").write_text(done.spec)
-        found = load([folder / "spec.yaml"]).plan()
-        assert (found.steps, found.hazards, found.blocked) == ((), (), ())
+        planned = load([folder / "spec.yaml"]).plan()
+        assert (planned.steps, planned.hazards, planned.blocked) == ((), (), ())
         if plan.slots:
-            change = found.maps["any"]
+            change = planned.maps["any"]
             assert int(change.slots.unchanged.sum()) == int(change.desired.entries.counts.sum())
     shutil.rmtree(folder)

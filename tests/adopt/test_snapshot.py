@@ -198,9 +198,9 @@ def test_the_command_line_with_neither_root_nor_bpf(edge: Path) -> None:
     assert document == there.document
     assert (against["host"], against["kernel"]) == (os.uname().nodename, os.uname().release)
     assert against["age_seconds"] >= 0
-    told = bare("plan", edge, "--against", file).stdout
-    assert told.startswith("Compared with a snapshot of ")
-    assert told.endswith(run("plan", edge).out)
+    output = bare("plan", edge, "--against", file).stdout
+    assert output.startswith("Compared with a snapshot of ")
+    assert output.endswith(run("plan", edge).out)
 
 
 def bare(*words: str | Path) -> subprocess.CompletedProcess[str]:
@@ -274,5 +274,5 @@ def test_a_million_entries_take_a_few_megabytes(bench: Bench) -> None:
     )
     data = to_bytes(Snapshot.of(snapshot.header, snapshot.maps, [held]))
     assert len(data) < 16_000_000
-    found = from_bytes(data, "x").held[0]
-    assert np.array_equal(found.values, held.values)
+    read = from_bytes(data, "x").held[0]
+    assert np.array_equal(read.values, held.values)

@@ -21,13 +21,13 @@ def raw(part: Any) -> bytes:
 def entries(path: Path | None = None, *, map_id: int = 0) -> dict[bytes, bytes]:
     """Key -> value; of a per-CPU map, the values of all CPUs joined."""
     words = ("pinned", str(path)) if path is not None else ("id", str(map_id))
-    found = {}
+    contents = {}
     for entry in bpftool("map", "dump", *words):
         if "values" in entry:
-            found[raw(entry["key"])] = b"".join(raw(one["value"]) for one in entry["values"])
+            contents[raw(entry["key"])] = b"".join(raw(one["value"]) for one in entry["values"])
         elif isinstance(entry.get("value"), list):
-            found[raw(entry["key"])] = raw(entry["value"])
-    return found
+            contents[raw(entry["key"])] = raw(entry["value"])
+    return contents
 
 
 def outer(path: Path) -> dict[bytes, dict[bytes, bytes]]:

@@ -67,18 +67,18 @@ outer_maps:
 @pytest.fixture
 def others(bench: Bench, pin_root: Path) -> Others:
     assert bench.root.parent == pin_root.parent
-    found = Others(pin_root)
+    maps_ = Others(pin_root)
     with (
         maps.create(INNER, "dummy") as dummy,
         maps.create(MapShape(MapType.HASH_OF_MAPS, 4, 4, 16), "tenants", inner=dummy) as outer,
         maps.create(MapShape(MapType.ARRAY, 4, 4, 1), "active") as plain,
     ):
-        bpffs.pin(outer, found.outer)
-        bpffs.pin(plain, found.plain)
+        bpffs.pin(outer, maps_.outer)
+        bpffs.pin(plain, maps_.plain)
         maps.update(plain, u32(0), u32(7))
-    found.add(1, {10: 100})
-    found.add(2, {20: 200})
-    return found
+    maps_.add(1, {10: 100})
+    maps_.add(2, {20: 200})
+    return maps_
 
 
 SAME = "1: {entries: {10: 100}}, 2: {entries: {20: 200}}"
@@ -244,7 +244,7 @@ def test_destroy_leaves_the_folder_of_others(guest: Bench, others: Others, head:
     after = {path.name: path.stat() for path in others.folder.iterdir()}
     assert after.keys() == before.keys(), "its own pins and record are gone"
     assert {name: (one.st_ino, one.st_mode) for name, one in after.items()} == {
-        name: (one.st_ino, one.st_mode) for name, one in before.items()
+        name: (status.st_ino, status.st_mode) for name, status in before.items()
     }
     assert guest.destroy(text)[0].steps == ()
 

@@ -35,8 +35,8 @@ outer_maps:
 def test_bpftool_prints_members_by_name(bench: Bench) -> None:
     bench.settle(SPEC)
     inner = bench.ids("vips")[bytes(4)]
-    found = live.bpftool("map", "dump", "id", str(inner))
-    second = next(entry["formatted"] for entry in found if entry["formatted"]["key"] == 1)
+    dump = live.bpftool("map", "dump", "id", str(inner))
+    second = next(entry["formatted"] for entry in dump if entry["formatted"]["key"] == 1)
     assert second["value"]["weight"] == 7
     assert set(second["value"]) == {"ip", "port", "weight"}
     rules = live.bpftool("map", "dump", "id", str(bench.ids("rules")[bytes(4)]))

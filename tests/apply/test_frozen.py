@@ -52,10 +52,10 @@ def refused(bench: Bench, text: str) -> set[tuple[str, str]]:
     plan = bench.plan(text)
     with pytest.raises(RefusedError) as error:
         bench.apply(text)
-    found = {(one.rule, one.address) for one in plan.blocked}
-    assert found == {(one.id, one.address) for one in error.value.problems}
+    refusals = {(one.rule, one.address) for one in plan.blocked}
+    assert refusals == {(one.id, one.address) for one in error.value.problems}
     assert all(one.hint and one.where is not None for one in error.value.problems)
-    return found
+    return refusals
 
 
 def test_a_frozen_inner_map_is_not_written_in_place(bench: Bench) -> None:

@@ -98,11 +98,11 @@ def test_what_differs_from_an_empty_map_s_template_is_refused_and_named(
 ) -> None:
     template, spec, says = DIFFERENT[name]
     theirs.make(outer, template, filled=False)
-    told = theirs.refusal(theirs.spec(outer, spec))
-    if outer is MapType.HASH_OF_MAPS and "flags" in told:  # each flag can be tried there
-        assert "map_flags 0x" in told
+    message = theirs.refusal(theirs.spec(outer, spec))
+    if outer is MapType.HASH_OF_MAPS and "flags" in message:  # each flag can be tried there
+        assert "map_flags 0x" in message
     else:
-        assert says in told
+        assert says in message
     assert live.entries(theirs.folder / "theirs") == {}
 
 
@@ -111,16 +111,16 @@ def test_what_differs_from_an_empty_map_s_template_is_refused_and_named(
 def test_what_differs_from_the_live_inner_maps_is_refused_and_named(theirs: Theirs, name: str, outer: MapType) -> None:
     template, spec, says = DIFFERENT[name]
     theirs.make(outer, template, filled=True)
-    told = theirs.refusal(theirs.spec(outer, spec))
-    assert (says in told) or "map_flags 0x" in told
-    assert " in the template, " in told
+    message = theirs.refusal(theirs.spec(outer, spec))
+    assert (says in message) or "map_flags 0x" in message
+    assert " in the template, " in message
 
 
 @pytest.mark.parametrize("filled", [True, False])
 def test_a_flag_of_the_template_is_named_with_both_values(theirs: Theirs, filled: bool) -> None:
     theirs.make(MapType.HASH_OF_MAPS, HASH, filled=filled)
-    told = theirs.refusal(theirs.spec(MapType.HASH_OF_MAPS, f"{HASH_SPEC}, flags: [no_prealloc]"))
-    assert "map_flags 0x1 (no_prealloc) in the template, 0x0 live" in told
+    message = theirs.refusal(theirs.spec(MapType.HASH_OF_MAPS, f"{HASH_SPEC}, flags: [no_prealloc]"))
+    assert "map_flags 0x1 (no_prealloc) in the template, 0x0 live" in message
 
 
 @pytest.mark.parametrize("outer", OUTER)
@@ -143,10 +143,10 @@ def test_a_special_field_of_the_live_values_is_named(
             maps.insert_inner(loaded.maps[outer.word], bytes((5, 0, 0, 0)), loaded.maps["locked"])
     text = theirs.spec(outer, 'type: hash, key: u32, value: "bytes[16]", max_entries: 16', "1: {}")
     # A live inner map tells all of them, the verifier's log the first.
-    told = "special fields none in the template, bpf_spin_lock at 0 live"
+    message = "special fields none in the template, bpf_spin_lock at 0 live"
     if not filled:
-        told = "special field none in the template, bpf_spin_lock at byte 0 live"
-    assert told in theirs.refusal(text)
+        message = "special field none in the template, bpf_spin_lock at byte 0 live"
+    assert message in theirs.refusal(text)
 
 
 def test_flags_that_the_kernel_does_not_tell_are_found_out_by_the_first_write(theirs: Theirs) -> None:

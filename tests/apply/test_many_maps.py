@@ -48,15 +48,15 @@ def calls_of(work: Callable[[], object]) -> int:
 
 @pytest.mark.parametrize("head", ["", "pin_inner_maps: true"])
 def test_ten_times_the_maps_are_ten_times_the_work(bench: Bench, head: str) -> None:
-    found = {}
+    counts = {}
     for maps in (FEW, MANY):
         text = spec(maps, head)
         bench.apply(text)
         project = bench.load(text)
         project.plan()  # what is imported once is not counted
-        found[maps] = calls_of(lambda: plan_report.report(project.plan()))  # noqa: B023
+        counts[maps] = calls_of(lambda: plan_report.report(project.plan()))  # noqa: B023
         empty = project.plan(against="empty")
-        found[-maps] = calls_of(lambda: [empty.maps[step.map] for step in empty.steps if hasattr(step, "map")])  # noqa: B023
+        counts[-maps] = calls_of(lambda: [empty.maps[step.map] for step in empty.steps if hasattr(step, "map")])  # noqa: B023
         bench.destroy(text)
-    for few, many in ((found[FEW], found[MANY]), (found[-FEW], found[-MANY])):
+    for few, many in ((counts[FEW], counts[MANY]), (counts[-FEW], counts[-MANY])):
         assert many < 13 * few, f"{many / few:.1f} times the calls for {MANY // FEW} times the maps"

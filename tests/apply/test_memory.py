@@ -40,9 +40,9 @@ def test_a_plan_tells_what_it_needs_and_what_it_gives_back(bench: Bench) -> None
     again = estimate(bench.plan(spec(60_000, value=2)))
     assert again.needed > 15 * MIB
     assert abs(again.needed - again.freed) < MIB / 10
-    told = "\n".join(text.render(plan_report.report(bench.plan(spec(60_000, value=2)))))
-    assert "Needs about 1" in told
-    assert "is freed after verification." in told
+    output = "\n".join(text.render(plan_report.report(bench.plan(spec(60_000, value=2)))))
+    assert "Needs about 1" in output
+    assert "is freed after verification." in output
 
 
 def test_a_shared_inner_map_is_counted_once(bench: Bench) -> None:

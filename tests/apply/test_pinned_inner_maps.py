@@ -67,28 +67,28 @@ class Edge:
 
     def pinned(self) -> dict[str, set[int]]:
         """The ids that are pinned, by outer map; each pin is of the map that it is named by."""
-        found: dict[str, set[int]] = {}
+        ids: dict[str, set[int]] = {}
         for path in (self.root / "_inner").glob("*/*"):
             with maps.open_pin(path, readonly=True) as fd:
                 assert maps.info(fd).id == int(path.name)
-            found.setdefault(path.parent.name, set()).add(int(path.name))
-        return found
+            ids.setdefault(path.parent.name, set()).add(int(path.name))
+        return ids
 
     def slots(self) -> dict[str, set[int]]:
         """The ids in the slots of each outer map."""
-        found = {}
+        held = {}
         for name in ("tenants", "vips"):
             with maps.open_pin(self.root / name) as fd:
-                found[name] = set(reading.read_slots(fd, maps.info(fd).shape)[1].tolist())
-        return found
+                held[name] = set(reading.read_slots(fd, maps.info(fd).shape)[1].tolist())
+        return held
 
 
 @pytest.fixture
 def edge(tmp_path: Path, kernel: Path) -> Iterator[Edge]:
-    one = Edge(tmp_path, kernel / "edge")
-    yield one
-    if one.root.exists():
-        remove_tree(one.root)
+    project = Edge(tmp_path, kernel / "edge")
+    yield project
+    if project.root.exists():
+        remove_tree(project.root)
 
 
 def change(text: str) -> str:
@@ -188,14 +188,14 @@ SHOWN = HEAD + GUIDE.text.replace("monitoring", f"'{GROUP}'") + BODY
 
 def access(root: Path) -> set[tuple[str, int, int]]:
     """Kind, mode and group of all that is below the pin root, itself included; the lock is for writers alone."""
-    found = set()
+    modes = set()
     for folder, folders, files in os.walk(root):
         if LOCK in folders:
             folders.remove(LOCK)
         for path in (Path(folder), *(Path(folder) / name for name in files)):
             status = path.stat()
-            found.add(("folder" if path.is_dir() else "pin", status.st_mode & 0o7777, status.st_gid))
-    return found
+            modes.add(("folder" if path.is_dir() else "pin", status.st_mode & 0o7777, status.st_gid))
+    return modes
 
 
 def test_all_pins_and_folders_have_the_mode_and_group_of_the_spec(edge: Edge) -> None:

@@ -60,10 +60,10 @@ def test_other_changes_are_made_in_the_same_apply(tenants: Bench) -> None:
     after = "1: {entries: {1: 10}}, 2: {entries: {2: 2}, max_entries: 16}, 9: {entries: {}}"
     tenants.overrides = Overrides(approve_deletes=True)
     tenants.settle(spec(32, after))
-    found = occupied(tenants)
-    assert set(found) == {1, 2, 9}
-    assert found[1] == before[1], "written in place"
-    assert found[2] != before[2], "replaced"
+    ids = occupied(tenants)
+    assert set(ids) == {1, 2, 9}
+    assert ids[1] == before[1], "written in place"
+    assert ids[2] != before[2], "replaced"
     assert tenants.tree("tenants")[b"\x01\0\0\0"] == {b"\x01\0\0\0": b"\x0a\0\0\0"}
 
 
@@ -126,8 +126,8 @@ outer_maps:
     assert [change.action for change in plan.objects.values()] == [Action.UPDATE]
     assert (plan.hazards, plan.blocked) == ((), ())
     after = tenants.ids("colours")
-    one = (1).to_bytes(4, "little")
-    assert after[one] == before[one], "the very same inner map"
+    key = (1).to_bytes(4, "little")
+    assert after[key] == before[key], "the very same inner map"
 
 
 def test_another_key_size_is_still_refused(tenants: Bench) -> None:

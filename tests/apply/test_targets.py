@@ -42,15 +42,15 @@ def apply(bench: Bench, text: str, *targets: str) -> tuple[Plan, Result]:
 
 def rest(bench: Bench, text: str) -> dict[str, dict[int, str]]:
     """What a whole plan still has to do: by map, slots and their actions."""
-    found: dict[str, dict[int, str]] = {}
+    others: dict[str, dict[int, str]] = {}
     for change in bench.plan(text).maps.values():
         rows = zip(change.slots.keys, change.slots.action.tolist(), strict=True)
-        found[change.name] = {
+        others[change.name] = {
             int.from_bytes(key.tobytes(), "little"): Action(action).name
             for key, action in rows
             if action not in (Action.UNCHANGED, Action.KEEP)
         }
-    return found
+    return others
 
 
 def recorded(bench: Bench) -> Meta:

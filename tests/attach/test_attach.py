@@ -53,18 +53,18 @@ PLACES = {
 
 @pytest.fixture(params=list(PLACES))
 def place(request: pytest.FixtureRequest) -> Iterator[Place]:
-    found = PLACES[request.param]
+    place_ = PLACES[request.param]
     request.getfixturevalue("veth")
     subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
     match request.param:
         case "cgroup":
             with own_cgroup() as name:
-                yield Place(found.program, found.attach.replace("CGROUP", name), found.count, found.run, True)
+                yield Place(place_.program, place_.attach.replace("CGROUP", name), place_.count, place_.run, True)
         case "tracepoint":
             with mounted_tracefs():
-                yield found
+                yield place_
         case _:
-            yield found
+            yield place_
 
 
 @pytest.fixture

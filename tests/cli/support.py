@@ -54,8 +54,8 @@ class Done:
     @property
     def errors(self) -> list[dict[str, Any]]:
         """Standard error as JSON, held to the published schema."""
-        found: list[dict[str, Any]] = parsed(self.err)["errors"]
-        return found
+        errors_: list[dict[str, Any]] = parsed(self.err)["errors"]
+        return errors_
 
 
 def parsed(text: str) -> dict[str, Any]:

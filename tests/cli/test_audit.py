@@ -37,12 +37,12 @@ def listen(path: Path) -> socket.socket:
 
 
 def heard(listener: socket.socket) -> list[str]:
-    found = []
+    lines = []
     try:
         while True:
-            found.append(listener.recv(1 << 16).decode())
+            lines.append(listener.recv(1 << 16).decode())
     except BlockingIOError:
-        return found
+        return lines
 
 
 @pytest.fixture

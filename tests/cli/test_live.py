@@ -211,8 +211,8 @@ def test_a_stale_plan_tells_what_differs(project: Project, tmp_path: Path) -> No
     project.edit("maps:\n  active", "maps:\n  more: {type: hash, key: u32, value: u32, max_entries: 1}\n  active")
     done = project.run("apply", "--plan", saved, "--format", "json")
     assert done.status == 4
-    told = {error["address"]: error["message"] for error in done.errors}
-    assert told == {
+    messages = {error["address"]: error["message"] for error in done.errors}
+    assert messages == {
         "active": "the live state changed after the plan was made",
         "more": "added to the spec after the plan was made",
         "tenants": "the spec, or a table or object that it reads, changed after the plan was made",

@@ -55,8 +55,8 @@ def planned(*overlays: str) -> dict[str, Any]:
 def sources(*overlays: str) -> dict[str, dict[str, str]]:
     """By address, with `` for the project itself: the fields that overlays decided."""
     document = planned(*overlays)
-    found = {change["address"]: change["sources"] for change in document["changes"] if "sources" in change}
-    return found | ({"": document["sources"]} if "sources" in document else {})
+    by_address = {change["address"]: change["sources"] for change in document["changes"] if "sources" in change}
+    return by_address | ({"": document["sources"]} if "sources" in document else {})
 
 
 def test_a_field_of_a_map_or_a_slot() -> None:
@@ -107,10 +107,10 @@ def test_the_top_of_the_spec_is_told_with_the_project_in_every_report() -> None:
 
 def test_an_object_and_the_interface_of_a_program() -> None:
     Path("one.yaml").write_text("objects: {router: {programs: {xdp_router: {attach: {xdp: {interface: eth9}}}}}}")
-    told = run("plan", REPO / "examples/edge.yaml", "--overlay", "one.yaml", "--against", "empty", "--format", "json")
-    found = {change["address"]: change.get("sources") for change in told.document["changes"]}
-    assert found["router.xdp_router"] == {"attach.xdp.interface": "one.yaml:1"}
-    assert found["router"] is None
+    done = run("plan", REPO / "examples/edge.yaml", "--overlay", "one.yaml", "--against", "empty", "--format", "json")
+    by_address = {change["address"]: change.get("sources") for change in done.document["changes"]}
+    assert by_address["router.xdp_router"] == {"attach.xdp.interface": "one.yaml:1"}
+    assert by_address["router"] is None
 
 
 def test_rows_of_a_table_that_an_overlay_names_tell_the_tables_lines() -> None:
@@ -118,25 +118,25 @@ def test_rows_of_a_table_that_an_overlay_names_tell_the_tables_lines() -> None:
     Path("seven.csv").write_text("k,v\n1,10\n")
     Path("eight.csv").write_text("k,v\n1,10\n2,20\n")
     document = planned("outer_maps: {others: {inner_maps: {8: {entries: {from: eight.csv, key: k, value: v}}}}}")
-    found = {change["address"]: change.get("source") for change in document["changes"]}
-    assert found["others[7][1]"] is None
-    assert (found["others[8]"], found["others[8][2]"]) == ("one.yaml:1", "eight.csv:3")
+    by_address = {change["address"]: change.get("source") for change in document["changes"]}
+    assert by_address["others[7][1]"] is None
+    assert (by_address["others[8]"], by_address["others[8][2]"]) == ("one.yaml:1", "eight.csv:3")
 
 
 def test_another_table_for_a_slot_of_the_base() -> None:
     Path("base.yaml").write_text(BASE.replace("{shared: usual}", "{entries: {from: seven.csv, key: k, value: v}}"))
     Path("eight.csv").write_text("k,v\n1,10\n")
     document = planned("outer_maps: {others: {inner_maps: {7: {entries: {from: eight.csv}}}}}")
-    found = {change["address"]: (change.get("source"), change.get("sources")) for change in document["changes"]}
-    assert found["others[7]"] == (None, {"entries.from": "one.yaml:1"})
-    assert found["others[7][1]"] == ("eight.csv:2", None)
+    by_address = {change["address"]: (change.get("source"), change.get("sources")) for change in document["changes"]}
+    assert by_address["others[7]"] == (None, {"entries.from": "one.yaml:1"})
+    assert by_address["others[7][1]"] == ("eight.csv:2", None)
 
 
 def test_a_line_of_text_names_a_few_fields_and_counts_the_rest() -> None:
     fields = ("max_entries: 65", "contents: present", "update: replace", "on_replace: copy", "prevent_destroy: true")
     planned("inner_templates:\n  acl:\n" + "".join(f"    {field}\n" for field in fields))
-    told = run("plan", "base.yaml", "--overlay", "one.yaml", "--against", "empty").out
-    line = next(line for line in told.splitlines() if line.startswith("  + tenants "))
+    done = run("plan", "base.yaml", "--overlay", "one.yaml", "--against", "empty").out
+    line = next(line for line in done.splitlines() if line.startswith("  + tenants "))
     assert line.endswith("inner_templates.acl.on_replace: one.yaml:6, and 1 more)")
 
 

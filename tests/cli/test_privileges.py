@@ -73,12 +73,12 @@ MORE = {"pinned outer maps": PINNED, "objects": OBJECTS, "attachments": ATTACHME
 
 def rows() -> list[tuple[str, str, list[str]]]:
     """What is done, to what, and for each set of capabilities whether it works."""
-    found = []
+    cells = []
     for line in TABLE.read_text().splitlines():
         match = re.fullmatch(r"\| `(\w+)`(?: of)? ([\w ]+?) \|(.*)\|", line)
         if match:
-            found.append((match[1], match[2], [cell.strip() for cell in match[3].split("|")]))
-    return found
+            cells.append((match[1], match[2], [cell.strip() for cell in match[3].split("|")]))
+    return cells
 
 
 def test_the_table_has_all_rows() -> None:

@@ -69,7 +69,7 @@ def test_one_address_before_the_first_apply(project: Project) -> None:
 
 
 def test_the_document_says_what_differs_and_who_holds_it(project: Project) -> None:
-    maps = {one["address"]: one for one in edited(project).run("show", "--format", "json").document["maps"]}
+    maps = {map_["address"]: map_ for map_ in edited(project).run("show", "--format", "json").document["maps"]}
     tenants: dict[str, Any] = maps["tenants"]
     assert (tenants["action"], maps["active"]["action"]) == ("update", None)
     assert tenants["live"]["pins"] == [str(project.root / "tenants")]

@@ -108,9 +108,9 @@ def test_what_is_written_most_is_read_at_once(kind: TypeExpr | str, texts: list[
     """Else nothing here would tell that the fast way is never taken."""
     type_ = built(kind, "little")
     assert isinstance(type_, ScalarType)
-    found = type_.parse_spans(spans(texts))
-    assert found is not None
-    assert found.tobytes() == b"".join(type_.parse_one(text) for text in texts)
+    parsed = type_.parse_spans(spans(texts))
+    assert parsed is not None
+    assert parsed.tobytes() == b"".join(type_.parse_one(text) for text in texts)
 
 
 def test_members_of_a_struct_and_prefixes_with_members() -> None:
@@ -128,19 +128,19 @@ def test_members_of_a_struct_and_prefixes_with_members() -> None:
 
 @given(st.lists(ANY, max_size=20), st.sampled_from([b",", b"\xff"]))
 def test_a_buffer_is_a_sequence_of_its_texts(texts: list[str], between: bytes) -> None:
-    found = spans(texts, between)
-    assert list(found) == found.strings() == [found[number] for number in range(len(texts))] == texts
-    assert list(found[1:3]) == texts[1:3]
-    assert None not in found
-    assert all(text in found for text in texts)
+    buffer = spans(texts, between)
+    assert list(buffer) == buffer.strings() == [buffer[number] for number in range(len(texts))] == texts
+    assert list(buffer[1:3]) == texts[1:3]
+    assert None not in buffer
+    assert all(text in buffer for text in texts)
 
 
 @given(st.lists(ANY, min_size=1, max_size=20))
 def test_the_parts_of_texts(texts: list[str]) -> None:
-    found = spans(texts)
+    buffer = spans(texts)
     ends = [text.encode()[-6:].rjust(6, b"\0") for text in texts]
-    assert found.last(6).tobytes() == b"".join(ends)
-    several = distinct(found)
+    assert buffer.last(6).tobytes() == b"".join(ends)
+    several = distinct(buffer)
     if max(len(text.encode()) for text in texts) > 8:
         assert several is None
     else:
@@ -148,12 +148,12 @@ def test_the_parts_of_texts(texts: list[str]) -> None:
         words, number = several
         assert sorted(words) == sorted(set(texts))
         assert [words[at] for at in number] == texts
-    parts = split_last(found, "/", 3)
+    parts = split_last(buffer, "/", 3)
     if parts is not None:
         assert [f"{before}/{after}" for before, after in zip(*parts, strict=True)] == texts
 
 
 def test_nothing_is_read_of_nothing() -> None:
     nothing = spans([])
-    found = [parse_decimal(nothing), parse_ipv4(nothing), distinct(nothing), split_last(nothing, "/", 3)]
-    assert found == [None] * 4
+    results = [parse_decimal(nothing), parse_ipv4(nothing), distinct(nothing), split_last(nothing, "/", 3)]
+    assert results == [None] * 4

@@ -32,7 +32,7 @@ def promised(old: Any, new: Any, place: str = "") -> list[str]:
         return gone + [lack for key in old if key in new for lack in promised(old[key], new[key], f"{place}.{key}")]
     if isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
         both = enumerate(zip(old, new, strict=True))
-        return [lack for number, (one, other) in both for lack in promised(one, other, f"{place}[{number}]")]
+        return [lack for number, (old, other) in both for lack in promised(old, other, f"{place}[{number}]")]
     return [] if old == new else [f"{place}: {old!r} became {new!r}"]
 
 
@@ -64,7 +64,7 @@ def lenient(schema: Any) -> Any:
     """A schema that requires nothing, and knows all keys: newer documents have more of them, but none may go."""
     if isinstance(schema, dict):
         # A list under `required` is the keyword; a property may have that name.
-        kept = ((key, one) for key, one in schema.items() if key != "required" or not isinstance(one, list))
+        kept = ((key, old) for key, old in schema.items() if key != "required" or not isinstance(old, list))
         # Without them, a part may be of several kinds.
         strict = (
             {"additionalProperties": False} if isinstance(schema.get("type"), str) and "properties" in schema else {}

@@ -29,8 +29,8 @@ outer_maps:
 HOSTS = [Host("little", 1), Host("little", 3), Host("big", 1), Host("big", 16)]
 
 
-def entries(one: DesiredMap) -> dict[bytes, bytes]:
-    table = one.entries
+def entries(desired: DesiredMap) -> dict[bytes, bytes]:
+    table = desired.entries
     return {key.tobytes(): value.tobytes() for key, value in zip(table.keys, table.values, strict=True)}
 
 
@@ -57,7 +57,7 @@ def test_the_bytes_are_those_of_the_host(tmp_path: Path, host: Host) -> None:
 def test_people_are_told_the_same_of_every_host(tmp_path: Path, host: Host) -> None:
     """In the order of numbers, not of bytes."""
 
-    def told(of: Host) -> str:
+    def output(of: Host) -> str:
         return "\n".join(text.render(plan_report.report(loaded(tmp_path, of).plan(against="empty"))))
 
-    assert told(host).partition("kernel memory")[0] == told(HOSTS[0]).partition("kernel memory")[0]
+    assert output(host).partition("kernel memory")[0] == output(HOSTS[0]).partition("kernel memory")[0]

@@ -17,9 +17,9 @@ TEXT += '\n# CONFIG_XDP_SOCKETS is not set\nCONFIG_INET=m\nCONFIG_LSM="bpf"\n'
 def test_options_are_on_off_or_modules(tmp_path: Path, name: str) -> None:
     path = tmp_path / name
     path.write_bytes(gzip.compress(TEXT.encode()) if path.suffix == ".gz" else TEXT.encode())
-    found = kernel_config.read((tmp_path / "none", path))
-    assert found is not None
-    assert (found[0], [option for option, chosen in found[1].items() if not chosen]) == (path, ["XDP_SOCKETS"])
+    config = kernel_config.read((tmp_path / "none", path))
+    assert config is not None
+    assert (config[0], [option for option, chosen in config[1].items() if not chosen]) == (path, ["XDP_SOCKETS"])
 
 
 @pytest.mark.parametrize(

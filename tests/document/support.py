@@ -34,7 +34,7 @@ def write(folder: Path, files: Mapping[str, str | bytes]) -> None:
         path.write_bytes(content if isinstance(content, bytes) else dedent(content).encode())
 
 
-def told(problems: Problems, folder: Path) -> list[str]:
+def described(problems: Problems, folder: Path) -> list[str]:
     """Each problem as `file:line:column: id`, sorted by place, without the directory."""
     ordered: list[Problem] = sorted(problems, key=lambda problem: problem.where or Location(""))
     return [f"{problem.where}: {problem.id}".replace(f"{folder}/", "") for problem in ordered]
@@ -46,18 +46,18 @@ def load(
     problems = Problems()
     paths = [folder / name for name in names]
     over = [folder / name for name in overlays]
-    found = document.load(paths, overlays=over, allow_outside=outside, problems=problems)
-    return found, told(problems, folder)
+    loaded = document.load(paths, overlays=over, allow_outside=outside, problems=problems)
+    return loaded, described(problems, folder)
 
 
 def read(text: str | bytes, folder: Path, name: str = "spec.yaml") -> tuple[Spec, list[str]]:
     """All of the front end over one file."""
     write(folder, {name: text})
     problems = Problems()
-    found = document.load([folder / name], problems=problems)
+    loaded = document.load([folder / name], problems=problems)
     if not len(problems):
-        schema.check(found.tree, spec_schema(), problems)
-    return read_spec.read(found.tree, problems), told(problems, folder)
+        schema.check(loaded.tree, spec_schema(), problems)
+    return read_spec.read(loaded.tree, problems), described(problems, folder)
 
 
 def composed(text: str | bytes, *, in_python: bool = False) -> tuple[MappingNode | None, Problems]:
@@ -77,13 +77,13 @@ def at(tree: SpecNode | None, *path: str) -> SpecNode:
 def rows(node: SpecNode) -> list[tuple[dict[tuple[str | int, ...], str | None], Location]]:
     """Each entry of `node` as text by path, with the place of its key; in the order of the file."""
     assert isinstance(node, RawEntries)
-    found = []
+    rows_ = []
     for chunk in node.chunks:
         columns = {path: column.texts() for path, column in chunk.columns.items()}
         for row in range(chunk.rows):
             key = next(path for path in columns if path[0] == "key")
-            found.append(({path: texts[row] for path, texts in columns.items()}, chunk.where(row, key)))
-    return sorted(found, key=lambda pair: pair[1])
+            rows_.append(({path: texts[row] for path, texts in columns.items()}, chunk.where(row, key)))
+    return sorted(rows_, key=lambda pair: pair[1])
 
 
 def texts(node: SpecNode) -> list[tuple[str | None, str | None]]:

@@ -12,7 +12,7 @@ from provisioner.language.scalars import as_json
 from provisioner.model.errors import Problems
 from provisioner.model.location import Location
 from provisioner.model.tree import MappingNode, RawEntries, SequenceNode
-from tests.document.support import at, composed, rows, scalar, texts, told, write
+from tests.document.support import at, composed, described, rows, scalar, texts, write
 
 TRAPS = ["12:30:45", "0755", "on", "yes", "1_000", "~", "null", "0o17", "1e3", ".inf", "2001-01-01", "=", "0b1", "True"]
 
@@ -49,15 +49,15 @@ maps:
       : [6, {c: 7}]
 """)
     assert not len(problems)
-    found = rows(at(tree, "maps", "m", "entries"))
-    assert [row for row, _ in found] == [
+    read = rows(at(tree, "maps", "m", "entries"))
+    assert [row for row, _ in read] == [
         {("key",): "1", ("value", "a"): "x", ("value", "b"): "y"},
         {("key",): "2", ("value", "a"): "z", ("value", "b"): ""},
         {("key",): "3", ("value", "a"): "z", ("value", "b"): None},
         {("key",): "4", ("value",): "plain"},
         {("key", "k"): "5", ("value", 0): "6", ("value", 1, "c"): "7"},
     ]
-    assert [where for _, where in found] == [
+    assert [where for _, where in read] == [
         Location("spec.yaml", 4, 7),
         Location("spec.yaml", 5, 7),
         Location("spec.yaml", 6, 7),
@@ -100,9 +100,9 @@ def test_many_entries_in_any_mixture_are_all_there() -> None:
     tree, problems = composed("maps:\n  m:\n    entries:\n" + "\n".join(lines) + "\n")
     assert not len(problems)
     entries = at(tree, "maps", "m", "entries")
-    found = rows(entries)
-    assert [row for row, _ in found] == expected
-    assert [(where.line, where.column) for _, where in found] == [(number + 4, 7) for number in range(5000)]
+    read = rows(entries)
+    assert [row for row, _ in read] == expected
+    assert [(where.line, where.column) for _, where in read] == [(number + 4, 7) for number in range(5000)]
     assert isinstance(entries, RawEntries)
     assert 256 < max(chunk.rows for chunk in entries.chunks) <= 512
 
@@ -199,7 +199,7 @@ REFUSED = {
 def test_refused(case: str, in_python: bool) -> None:
     text, expected = REFUSED[case]
     _, problems = composed(text, in_python=in_python)
-    assert told(problems, Path("/nowhere")) == expected
+    assert described(problems, Path("/nowhere")) == expected
 
 
 NO_YAML: dict[str, tuple[bytes, str]] = {
@@ -224,7 +224,7 @@ def test_what_is_no_yaml_has_a_place_and_a_hint(case: str, tmp_path: Path) -> No
     write(tmp_path, {"spec.yaml": content})
     problems = Problems()
     document.load([tmp_path / "spec.yaml"], problems=problems)
-    assert told(problems, tmp_path) == [place]
+    assert described(problems, tmp_path) == [place]
     assert next(iter(problems)).hint
 
 
@@ -232,7 +232,7 @@ def test_problems_before_a_syntax_error_are_told_too(tmp_path: Path) -> None:
     write(tmp_path, {"spec.yaml": "a: 1\na: 2\nb: !x 3\nc: [\n"})
     problems = Problems()
     document.load([tmp_path / "spec.yaml"], problems=problems)
-    assert [line.split(": ", 1)[0] for line in told(problems, tmp_path)] == [
+    assert [line.split(": ", 1)[0] for line in described(problems, tmp_path)] == [
         "spec.yaml:2:1",
         "spec.yaml:3:4",
         "spec.yaml:5:1",

@@ -12,7 +12,7 @@ from provisioner.document import Document
 from provisioner.model.errors import Problems
 from provisioner.model.host import Host
 from provisioner.project import load as load_project
-from tests.document.support import HEAD, at, told, write
+from tests.document.support import HEAD, at, described, write
 
 TENANT = "outer_maps: {tenants: {inner_maps: {1: {}}}}\n"
 LFS = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a214614ab2935c943f9e0ff69d22e\nsize 12345\n"
@@ -23,32 +23,32 @@ TABLE = "maps: {{m: {{type: hash, key: u32, value: u32, max_entries: 9, entries:
 
 def load(folder: Path) -> tuple[Document, list[str]]:
     problems = Problems()
-    return document.load([folder], problems=problems), told(problems, folder)
+    return document.load([folder], problems=problems), described(problems, folder)
 
 
 def test_yaml_is_read_in_any_case_and_hidden_files_are_not(tmp_path: Path) -> None:
     write(tmp_path, {"a.yaml": HEAD, "b.YAML": "maps: {b: {}}\n", "c.Yml": "maps: {c: {}}\n", ".d.yaml": "x: [\n"})
-    found, problems = load(tmp_path)
+    loaded, problems = load(tmp_path)
     assert problems == []
-    assert {Path(name).name for name in found.files} == {"a.yaml", "b.YAML", "c.Yml"}
-    assert at(found.tree, "maps", "b")
-    assert at(found.tree, "maps", "c")
-    assert found.unread == ()
+    assert {Path(name).name for name in loaded.files} == {"a.yaml", "b.YAML", "c.Yml"}
+    assert at(loaded.tree, "maps", "b")
+    assert at(loaded.tree, "maps", "c")
+    assert loaded.unread == ()
 
 
 def test_files_that_look_like_specs_and_are_not_read_are_named(tmp_path: Path) -> None:
     names = [".hidden.yaml", "old.yaml.bak", "tenants/2.yaml", "tenants/deeper/3.yml"]
     write(tmp_path, {"a.yaml": HEAD + TENANT, "tenants/compose.yaml": "services: {}\n", "notes.txt": TENANT})
     write(tmp_path, dict.fromkeys([*names, ".git/4.yaml"], TENANT))
-    found, problems = load(tmp_path)
+    loaded, problems = load(tmp_path)
     assert problems == []
-    assert [str(path.relative_to(tmp_path)) for path in found.unread] == names
+    assert [str(path.relative_to(tmp_path)) for path in loaded.unread] == names
 
 
 def test_included_files_are_read(tmp_path: Path) -> None:
     write(tmp_path, {"a.yaml": HEAD + "include: [tenants/*.yaml]\n", "tenants/2.yaml": TENANT})
-    found, problems = load(tmp_path)
-    assert (problems, found.unread) == ([], ())
+    loaded, problems = load(tmp_path)
+    assert (problems, loaded.unread) == ([], ())
 
 
 @pytest.mark.parametrize(

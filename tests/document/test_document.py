@@ -11,7 +11,7 @@ from provisioner import document
 from provisioner.model.errors import Problems
 from provisioner.model.location import Location
 from provisioner.model.tree import ScalarNode, SequenceNode
-from tests.document.support import HEAD, at, load, scalar, texts, told, write
+from tests.document.support import HEAD, at, described, load, scalar, texts, write
 
 
 def test_files_beside_each_other(tmp_path: Path) -> None:
@@ -24,14 +24,14 @@ def test_files_beside_each_other(tmp_path: Path) -> None:
             "c.txt": "not: yaml: at all",
         },
     )
-    found, problems = load(tmp_path, ".")
+    loaded, problems = load(tmp_path, ".")
     assert problems == []
-    assert texts(at(found.tree, "maps", "m", "entries")) == [("1", "2"), ("3", "4")]
-    assert scalar(at(found.tree, "maps", "n", "type"))[0] == "array"
-    listed = at(found.tree, "outer_maps", "o", "inner_maps")
+    assert texts(at(loaded.tree, "maps", "m", "entries")) == [("1", "2"), ("3", "4")]
+    assert scalar(at(loaded.tree, "maps", "n", "type"))[0] == "array"
+    listed = at(loaded.tree, "outer_maps", "o", "inner_maps")
     assert isinstance(listed, SequenceNode)
     assert [scalar(at(item, "key"))[0] for item in listed.items] == ["1", "2"]
-    assert [Path(name).name for name in found.files] == ["a.yaml", "b.yml"]
+    assert [Path(name).name for name in loaded.files] == ["a.yaml", "b.yml"]
 
 
 def test_the_same_key_in_two_files_names_both_places(tmp_path: Path) -> None:
@@ -63,10 +63,10 @@ def test_include_is_relative_to_its_file_and_reads_each_file_once(tmp_path: Path
             "more/y.yaml": "maps: {d: {}}\n",
         },
     )
-    found, problems = load(tmp_path, "main.yaml")
+    loaded, problems = load(tmp_path, "main.yaml")
     assert problems == []
-    assert at(found.tree, "maps", "a") and at(found.tree, "maps", "c") and at(found.tree, "maps", "d")
-    assert found.tree.get("include") is None
+    assert at(loaded.tree, "maps", "a") and at(loaded.tree, "maps", "c") and at(loaded.tree, "maps", "d")
+    assert loaded.tree.get("include") is None
 
 
 INCLUDES = {
@@ -96,9 +96,9 @@ def test_includes_that_are_wrong(case: str, tmp_path: Path) -> None:
 
 def test_a_pattern_that_matches_its_own_file_means_the_others(tmp_path: Path) -> None:
     write(tmp_path, {"main.yaml": "include: ['*.yaml']\nname: x\n", "other.yaml": "version: 1\n"})
-    found, problems = load(tmp_path, "main.yaml")
+    loaded, problems = load(tmp_path, "main.yaml")
     assert problems == []
-    assert scalar(at(found.tree, "version"))[0] == "1"
+    assert scalar(at(loaded.tree, "version"))[0] == "1"
 
 
 def test_includes_stay_inside_unless_allowed(tmp_path: Path) -> None:
@@ -109,9 +109,9 @@ def test_includes_stay_inside_unless_allowed(tmp_path: Path) -> None:
         "in/main.yaml:1:11: outside-project",
         "in/main.yaml:1:24: outside-project",
     ]
-    found, problems = load(tmp_path, "in/main.yaml", outside=True)
+    loaded, problems = load(tmp_path, "in/main.yaml", outside=True)
     assert problems == []
-    assert scalar(at(found.tree, "name"))[0] == "x"
+    assert scalar(at(loaded.tree, "name"))[0] == "x"
 
 
 def test_overlays_win_leaf_by_leaf_and_places_say_from_where(tmp_path: Path) -> None:
@@ -123,14 +123,14 @@ def test_overlays_win_leaf_by_leaf_and_places_say_from_where(tmp_path: Path) -> 
             "site.yaml": "maps: {m: {max_entries: 10, entries: {3: C}}}\n",
         },
     )
-    found, problems = load(tmp_path, "base.yaml", overlays=("prod.yaml", "site.yaml"))
+    loaded, problems = load(tmp_path, "base.yaml", overlays=("prod.yaml", "site.yaml"))
     assert problems == []
-    over = at(found.tree, "maps", "m", "max_entries")
+    over = at(loaded.tree, "maps", "m", "max_entries")
     assert isinstance(over, ScalarNode)
     assert (over.text, Path(over.where.file).name) == ("10", "site.yaml")
-    assert scalar(at(found.tree, "maps", "m", "type"))[0] == "hash"
-    assert sorted(texts(at(found.tree, "maps", "m", "entries"))) == [("1", "a"), ("2", "B"), ("3", "C"), ("4", "D")]
-    after = at(found.tree, "maps", "m", "after")
+    assert scalar(at(loaded.tree, "maps", "m", "type"))[0] == "hash"
+    assert sorted(texts(at(loaded.tree, "maps", "m", "entries"))) == [("1", "a"), ("2", "B"), ("3", "C"), ("4", "D")]
+    after = at(loaded.tree, "maps", "m", "after")
     assert isinstance(after, SequenceNode)
     assert [scalar(item)[0] for item in after.items] == ["r"]
 
@@ -139,12 +139,14 @@ def test_standard_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.chdir(tmp_path)
     write(tmp_path, {"more.yaml": "name: x\n"})
     problems = Problems()
-    found = document.load(["-"], stdin=io.StringIO("version: 1\nversion: 2\ninclude: [more.yaml]\n"), problems=problems)
-    assert told(problems, tmp_path) == [
+    loaded = document.load(
+        ["-"], stdin=io.StringIO("version: 1\nversion: 2\ninclude: [more.yaml]\n"), problems=problems
+    )
+    assert described(problems, tmp_path) == [
         "<stdin>:2:1: duplicate-key",
     ]
-    assert scalar(at(found.tree, "name"))[0] == "x"
-    assert found.line(Location("<stdin>", 2, 1)) == "version: 2"
+    assert scalar(at(loaded.tree, "name"))[0] == "x"
+    assert loaded.line(Location("<stdin>", 2, 1)) == "version: 2"
 
 
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:
@@ -160,14 +162,14 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
 
 def test_lines_for_carets_and_a_digest_of_all_sources(tmp_path: Path) -> None:
     write(tmp_path, {"a.yaml": "name: x\nmaps: {}\n", "b.yaml": "version: 1\n"})
-    found, _ = load(tmp_path, "a.yaml", "b.yaml")
-    assert found.line(Location(str(tmp_path / "a.yaml"), 2, 1)) == "maps: {}"
-    assert found.line(Location(str(tmp_path / "a.yaml"), 9, 1)) is None
-    assert found.line(Location("elsewhere", 1, 1)) is None
+    loaded, _ = load(tmp_path, "a.yaml", "b.yaml")
+    assert loaded.line(Location(str(tmp_path / "a.yaml"), 2, 1)) == "maps: {}"
+    assert loaded.line(Location(str(tmp_path / "a.yaml"), 9, 1)) is None
+    assert loaded.line(Location("elsewhere", 1, 1)) is None
     same, _ = load(tmp_path, "a.yaml", "b.yaml")
-    assert same.digest == found.digest
+    assert same.digest == loaded.digest
     write(tmp_path, {"b.yaml": "version: 1 # changed\n"})
-    assert load(tmp_path, "a.yaml", "b.yaml")[0].digest != found.digest
+    assert load(tmp_path, "a.yaml", "b.yaml")[0].digest != loaded.digest
 
 
 def test_a_line_that_no_mark_can_hold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -32,8 +32,8 @@ def test_a_chain_of_includes(tmp_path: Path) -> None:
 
 def test_a_chain_of_types(tmp_path: Path) -> None:
     chain = "".join(f"  t{number}: {{struct: {{m: t{number + 1}}}}}\n" for number in range(1500))
-    found = problems(tmp_path, {"edge.yaml": f"{HEAD}types:\n{chain}  t1500: u32\n"})
-    assert all(problem.where and problem.where.line for problem in found)
+    reported = problems(tmp_path, {"edge.yaml": f"{HEAD}types:\n{chain}  t1500: u32\n"})
+    assert all(problem.where and problem.where.line for problem in reported)
 
 
 @pytest.mark.parametrize(

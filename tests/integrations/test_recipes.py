@@ -19,7 +19,11 @@ SALT, PUPPET = (block.text for block in pages.fences(__file__, "gitops.md"))
 
 def salt() -> tuple[str, str]:
     """The guard and the command."""
-    state = {key: value for one in yaml.safe_load(SALT)["provisioner-edge"]["cmd.run"] for key, value in one.items()}
+    state = {
+        key: value
+        for arguments in yaml.safe_load(SALT)["provisioner-edge"]["cmd.run"]
+        for key, value in arguments.items()
+    }
     return state["unless"], state["name"]
 
 

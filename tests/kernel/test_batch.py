@@ -64,8 +64,8 @@ def test_what_is_written_is_read(shape: MapShape, way: Batching) -> None:
         batch.write_batch(fd, keys, values, batching=way)
         assert as_pairs(*read_entries(fd, shape, CPUS, batching=way)) == as_pairs(keys, values)
         batch.write_batch(fd, keys[5:7], values[7:9], batching=way)
-        found = as_pairs(*read_entries(fd, shape, CPUS, batching=way))
-        assert [found[key.tobytes()] for key in keys[5:7]] == [value.tobytes() for value in values[7:9]]
+        entries = as_pairs(*read_entries(fd, shape, CPUS, batching=way))
+        assert [entries[key.tobytes()] for key in keys[5:7]] == [value.tobytes() for value in values[7:9]]
 
 
 def test_an_empty_map_and_no_entries(way: Batching) -> None:
@@ -117,9 +117,9 @@ def test_slots_are_published_and_emptied(shape: MapShape, way: Batching) -> None
         keys = u32s(*range(0, 60, 3))
         waits = batch.publish(outer, keys, np.array(inners.numbers(), dtype=np.uint32), batching=way)
         assert waits == 1
-        found, ids = read_slots(outer, shape, batching=way)
-        order = np.argsort(found.view(np.uint32).ravel())
-        assert found[order].tolist() == keys.tolist()
+        live_keys, ids = read_slots(outer, shape, batching=way)
+        order = np.argsort(live_keys.view(np.uint32).ravel())
+        assert live_keys[order].tolist() == keys.tolist()
         assert ids[order].tolist() == [maps.info(inner).id for inner in inners]
 
         batch.unpublish(outer, np.concatenate([keys[:15], u32s(50)]), batching=way)
@@ -198,8 +198,8 @@ def test_a_bucket_bigger_than_the_buffer_grows_it(monkeypatch: pytest.MonkeyPatc
     keys = keys_for(shape, 2000)
     with maps.create(shape) as fd:
         batch.write_batch(fd, keys, np.ones((2000, 8), dtype=np.uint8))
-        found = as_pairs(*read_entries(fd, shape, CPUS))
-        assert found.keys() == {key.tobytes() for key in keys}
+        entries = as_pairs(*read_entries(fd, shape, CPUS))
+        assert entries.keys() == {key.tobytes() for key in keys}
 
 
 @pytest.mark.parametrize("shape", [ARRAY, LPM, ARRAY_OF_MAPS], ids=lambda shape: str(shape.map_type.word))
@@ -239,8 +239,8 @@ def test_reading_a_map_that_changes_ends_and_repeats_no_key(
                 return result
 
             monkeypatch.setattr(libbpf, name, disturbed)
-        found = as_pairs(*read_entries(fd, shape, CPUS, batching=way))
-        assert found.keys() <= {key.tobytes() for key in keys}
+        entries = as_pairs(*read_entries(fd, shape, CPUS, batching=way))
+        assert entries.keys() <= {key.tobytes() for key in keys}
 
 
 def test_types_that_cannot_be_listed() -> None:

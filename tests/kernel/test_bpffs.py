@@ -74,8 +74,8 @@ def test_replacing_a_pin_is_one_step(pin_root: Path) -> None:
         bpffs.pin_replace(old, path)
         bpffs.pin(old, pin_root / f"{bpffs.TEMPORARY}map")  # as a killed process leaves it
         bpffs.pin_replace(new, path)
-        with maps.open_pin(path) as found:
-            assert maps.info(found).id == maps.info(new).id
+        with maps.open_pin(path) as pinned:
+            assert maps.info(pinned).id == maps.info(new).id
     assert bpffs.list_pins(pin_root) == ("map",)
 
 

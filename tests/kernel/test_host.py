@@ -28,9 +28,9 @@ def test_what_is_no_list_of_cpus_is_said(text: str, tmp_path: Path) -> None:
 
 
 def test_this_host() -> None:
-    found = host.read_host()
-    assert found.byteorder == sys.byteorder
-    assert found.possible_cpus >= (os.cpu_count() or 1)
+    this_host = host.read_host()
+    assert this_host.byteorder == sys.byteorder
+    assert this_host.possible_cpus >= (os.cpu_count() or 1)
 
 
 def test_the_soft_limit_of_files_is_raised_to_the_hard_one() -> None:

@@ -52,15 +52,15 @@ def read(fds: list[MapFd], shape: MapShape, rows: int = 64_000, way: Batching = 
     return parts
 
 
-def told(parts: list[InnerMaps]) -> list[tuple[int, dict[bytes, bytes]]]:
+def as_entries(parts: list[InnerMaps]) -> list[tuple[int, dict[bytes, bytes]]]:
     """(max_entries, entries) of each map."""
-    found = []
+    maps_ = []
     for part in parts:
         ends = np.cumsum(part.counts)
         for capacity, end, count in zip(part.max_entries.tolist(), ends.tolist(), part.counts.tolist(), strict=True):
-            found.append((capacity, as_pairs(part.keys[end - count : end], part.values[end - count : end])))
+            maps_.append((capacity, as_pairs(part.keys[end - count : end], part.values[end - count : end])))
         assert len(part.keys) == len(part.values) == ends[-1]
-    return found
+    return maps_
 
 
 def alone(fds: list[MapFd]) -> list[tuple[int, dict[bytes, bytes]]]:
@@ -76,7 +76,7 @@ def alone(fds: list[MapFd]) -> list[tuple[int, dict[bytes, bytes]]]:
 def test_the_same_as_one_by_one(shape: MapShape, rows: int, way: Batching, open_maps: ExitStack) -> None:
     sizes = [0, 3, 0, 10, 1, 7]
     fds = [fill(shape, shape.max_entries if shape.is_array else size, open_maps) for size in sizes]
-    assert told(read(fds, shape, rows, way)) == alone(fds)
+    assert as_entries(read(fds, shape, rows, way)) == alone(fds)
 
 
 @pytest.mark.parametrize("buffer", [12, 40, 5000])
@@ -88,12 +88,12 @@ def test_maps_that_are_larger_than_the_room(
     count = shape.max_entries if shape.is_array else 400
     fds = [fill(shape, count, open_maps), fill(shape, 2, open_maps), fill(shape, count, open_maps)]
     for rows in (1, 100, 64_000):
-        assert told(read(fds, shape, rows)) == alone(fds)
+        assert as_entries(read(fds, shape, rows)) == alone(fds)
 
 
 def test_each_has_its_own_room(open_maps: ExitStack) -> None:
     fds = [fill(HASH.with_capacity(size), min(size, 1500), open_maps) for size in (1, LARGER, 64, 100_000)]
-    assert told(read(fds, HASH.with_capacity(64))) == alone(fds)
+    assert as_entries(read(fds, HASH.with_capacity(64))) == alone(fds)
 
 
 def test_what_is_gone_or_not_asked_for_has_no_entries(open_maps: ExitStack) -> None:
@@ -101,10 +101,10 @@ def test_what_is_gone_or_not_asked_for_has_no_entries(open_maps: ExitStack) -> N
     with maps.create(HASH) as going:
         gone = maps.info(going).id
     ids = [maps.info(first).id, gone, maps.info(last).id]
-    found = read_inner_maps(ids, [False, True, True], HASH, CPUS, 100)
-    assert found.max_entries.tolist() == [HASH.max_entries, 0, HASH.max_entries]
-    assert found.counts.tolist() == [0, 0, 6]
-    assert (found.keys.shape, found.values.shape) == ((6, 4), (6, 8))
+    read_ = read_inner_maps(ids, [False, True, True], HASH, CPUS, 100)
+    assert read_.max_entries.tolist() == [HASH.max_entries, 0, HASH.max_entries]
+    assert read_.counts.tolist() == [0, 0, 6]
+    assert (read_.keys.shape, read_.values.shape) == ((6, 4), (6, 8))
 
 
 def test_a_key_that_a_walk_gives_twice_is_taken_once() -> None:
@@ -114,10 +114,10 @@ def test_a_key_that_a_walk_gives_twice_is_taken_once() -> None:
     given = InnerMaps(np.array([9, 9, 9], np.uint32), np.array([2, 3, 4]), *again)
     assert inner_maps.each_key_once(given) is given
     given = InnerMaps(np.array([9, 9], np.uint32), np.array([5, 4]), *again)
-    found = inner_maps.each_key_once(given)
-    assert found.counts.tolist() == [3, 4]
-    assert as_pairs(found.keys[:3], found.values[:3]) == as_pairs(keys[:3], values[:3] + 10)
-    assert as_pairs(found.keys[3:], found.values[3:]) == as_pairs(keys, values)
+    read_ = inner_maps.each_key_once(given)
+    assert read_.counts.tolist() == [3, 4]
+    assert as_pairs(read_.keys[:3], read_.values[:3]) == as_pairs(keys[:3], values[:3] + 10)
+    assert as_pairs(read_.keys[3:], read_.values[3:]) == as_pairs(keys, values)
 
 
 @pytest.mark.parametrize("shape", [HASH, LPM], ids=lambda shape: str(shape.map_type.word))
@@ -139,7 +139,7 @@ def test_maps_that_change_while_they_are_read(shape: MapShape, open_maps: ExitSt
     writer.start()
     try:
         for _ in range(100):
-            for _, entries in told(read(fds, shape, 100)):
+            for _, entries in as_entries(read(fds, shape, 100)):
                 if shape is HASH:
                     assert staying <= entries.keys()
                 assert entries.keys() <= {key.tobytes() for key in keys_for(shape, 60)}
@@ -170,4 +170,4 @@ def test_an_error_leaves_no_fd_open(open_maps: ExitStack, monkeypatch: pytest.Mo
 
 def test_maps_of_other_sizes_are_no_inner_maps_of_the_template(open_maps: ExitStack) -> None:
     fds = [fill(HASH, 1, open_maps)]
-    assert told(read(fds, MapShape(MapType.HASH, 4, 4, 10))) == [(0, {})]
+    assert as_entries(read(fds, MapShape(MapType.HASH, 4, 4, 10))) == [(0, {})]

@@ -21,8 +21,8 @@ from tests.kernel.shapes import ARRAY
 
 @pytest.fixture
 def loaded(bpf_object: Callable[[str], Path]) -> Iterator[LoadedObject]:
-    with objects.load(bpf_object("outers"), inner_templates={"tenants": ARRAY}) as found:
-        yield found
+    with objects.load(bpf_object("outers"), inner_templates={"tenants": ARRAY}) as object_:
+        yield object_
 
 
 @pytest.mark.parametrize("mode", [XdpMode.NATIVE, XdpMode.GENERIC, XdpMode.AUTO], ids=lambda mode: str(mode.name))

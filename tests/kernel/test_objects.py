@@ -31,10 +31,10 @@ def u32(number: int) -> bytes:
 def test_inspect_tells_maps_programs_btf_and_digest(bpf_object: Compiled) -> None:
     path = bpf_object("outers")
     info = objects.inspect(path)
-    found = info.maps
-    assert found["tenants"].shape == MapShape(MapType.HASH_OF_MAPS, 4, 4, 64)
-    assert found["tenants"].inner is None
-    declared = found["declared"]
+    definitions = info.maps
+    assert definitions["tenants"].shape == MapShape(MapType.HASH_OF_MAPS, 4, 4, 64)
+    assert definitions["tenants"].inner is None
+    declared = definitions["declared"]
     assert declared.shape == MapShape(MapType.ARRAY_OF_MAPS, 4, 4, 4)
     assert declared.inner is not None
     assert declared.inner.shape == RULES

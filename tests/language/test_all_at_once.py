@@ -17,7 +17,7 @@ TEMPLATE = "inner_templates: {t: {type: hash, key: u8, value: u8, max_entries: 4
 OUTER = "outer_maps: {o: {type: hash_of_maps, key: u8, max_entries: 4, inner: t, inner_maps: {900: {}}}}\n"
 
 
-def told(folder: Path, **files: str | bytes) -> list[str]:
+def reported(folder: Path, **files: str | bytes) -> list[str]:
     """The problems of specs by file name, as `FILE:LINE:COLUMN: ID`."""
     for name, text in files.items():
         content = text if isinstance(text, bytes) else text.encode()
@@ -55,10 +55,10 @@ def told(folder: Path, **files: str | bytes) -> list[str]:
     ],
 )
 def test_what_yaml_itself_has_wrong_hides_no_other_problem(tmp_path: Path, also: str, fault: str) -> None:
-    found = told(tmp_path, a=HEAD + MAP + also)
-    assert found[0] == TOO_BIG
-    assert fault in found
-    assert set(found[1:]) <= {fault, "a.yaml:6:11: undefined-alias"}
+    problems = reported(tmp_path, a=HEAD + MAP + also)
+    assert problems[0] == TOO_BIG
+    assert fault in problems
+    assert set(problems[1:]) <= {fault, "a.yaml:6:11: undefined-alias"}
 
 
 @pytest.mark.parametrize(
@@ -67,16 +67,16 @@ def test_what_yaml_itself_has_wrong_hides_no_other_problem(tmp_path: Path, also:
 def test_a_file_that_cannot_be_read_hides_nothing_of_the_others(tmp_path: Path, unreadable: bytes) -> None:
     """What the lost file may declare is not said to be missing: here `version`, `name`, the template and the type."""
     uses = "  n: {type: hash, key: x, value: u8, max_entries: 4, entries: {1: 1}}\n"
-    found = told(tmp_path, a="\n\n" + MAP + uses + "maps_: {}\n" + OUTER, b=unreadable)
-    assert found[0] == TOO_BIG
-    assert found[1] == "a.yaml:7:1: unknown-field"
-    assert len(found) == 3
-    assert found[2].startswith("b.yaml:")
+    problems = reported(tmp_path, a="\n\n" + MAP + uses + "maps_: {}\n" + OUTER, b=unreadable)
+    assert problems[0] == TOO_BIG
+    assert problems[1] == "a.yaml:7:1: unknown-field"
+    assert len(problems) == 3
+    assert problems[2].startswith("b.yaml:")
 
 
 def test_what_is_missing_is_told_where_all_could_be_read(tmp_path: Path) -> None:
-    found = told(tmp_path, a="\n\n" + MAP, b=OUTER)
-    assert found == [
+    problems = reported(tmp_path, a="\n\n" + MAP, b=OUTER)
+    assert problems == [
         "a.yaml:3:1: missing-field",
         "a.yaml:3:1: missing-field",
         TOO_BIG,
@@ -93,7 +93,7 @@ def test_a_fault_is_told_once_and_none_follows_from_it(tmp_path: Path) -> None:
         + "inner_maps: {0: {}, x: {}, y: {}}}}\n"
         + "maps: {m: {type: queue}}\n"
     )
-    assert told(tmp_path, a=HEAD + text) == [
+    assert reported(tmp_path, a=HEAD + text) == [
         "a.yaml:3:11: missing-field",
         "a.yaml:5:93: invalid-number",
         "a.yaml:5:100: invalid-number",
@@ -121,7 +121,7 @@ def test_types_that_nothing_uses_are_read_too(tmp_path: Path) -> None:
         "types: {unused: {struct: {x: u33}}, loop: {struct: {l: loop}}, told: {struct: {x: {btf: struct nothing}}}}\n"
     )
     maps = "maps: {m: {type: hash, key: u32, value: u32, max_entries: 1}}\n"
-    assert told(tmp_path, a=HEAD + types + maps) == [
+    assert reported(tmp_path, a=HEAD + types + maps) == [
         "a.yaml:3:30: unknown-type",
         "a.yaml:3:56: circular-reference",
     ]
@@ -130,5 +130,5 @@ def test_types_that_nothing_uses_are_read_too(tmp_path: Path) -> None:
 def test_a_wrong_outer_key_is_told_in_the_file_that_has_it(tmp_path: Path) -> None:
     """Also when the slots of its map stand in several files."""
     more = "outer_maps: {o: {inner_maps: {900: {}, 901..902: {}}}}\n"
-    found = told(tmp_path, a=HEAD + TEMPLATE + OUTER.replace("900", "1"), b=more)
-    assert found == [f"b.yaml:1:{column}: out-of-range" for column in (31, 40, 45)]
+    problems = reported(tmp_path, a=HEAD + TEMPLATE + OUTER.replace("900", "1"), b=more)
+    assert problems == [f"b.yaml:1:{column}: out-of-range" for column in (31, 40, 45)]

@@ -16,7 +16,7 @@ from provisioner.language.scalars import as_json, integer
 from provisioner.model.errors import Problems
 from provisioner.model.uapi import INNER_TYPES, OUTER_TYPES, MapFlag, MapType
 from provisioner.tables import FORMATS
-from tests.document.support import HEAD, read, spec_schema, told, write
+from tests.document.support import HEAD, described, read, spec_schema, write
 
 
 def _properties(node: object) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -39,16 +39,16 @@ def test_the_file_is_a_schema_and_stands_at_the_top_of_the_checkout() -> None:
 
 
 def test_editors_have_something_to_show_for_every_property() -> None:
-    found = list(_properties(spec_schema()))
-    assert len(found) > 80
-    for name, property_ in found:
+    properties = list(_properties(spec_schema()))
+    assert len(properties) > 80
+    for name, property_ in properties:
         assert {"title", "description", "examples"} <= property_.keys(), name
         assert property_["examples"], name
 
 
 def test_every_key_of_the_json_output_is_explained() -> None:
     schema_ = schema_file.load(schema_file.OUTPUT_SCHEMA)
-    bare = [name for name, one in _properties(schema_) if not {"description", "$ref", "const"} & one.keys()]
+    bare = [name for name, property_ in _properties(schema_) if not {"description", "$ref", "const"} & property_.keys()]
     assert bare == []
 
 
@@ -68,9 +68,9 @@ def test_every_mapping_of_fixed_keys_refuses_others() -> None:
             for value in node.values():
                 yield from holders(value)
 
-    found = list(holders(spec_schema()))
-    assert len(found) >= 15
-    assert all(holder["additionalProperties"] is False for holder in found)
+    mappings = list(holders(spec_schema()))
+    assert len(mappings) >= 15
+    assert all(holder["additionalProperties"] is False for holder in mappings)
 
 
 def test_the_table_formats_are_those_that_are_registered() -> None:
@@ -136,8 +136,8 @@ def test_maps_alike_are_checked_once_and_each_wrong_one_is_told(tmp_path: Path) 
     problems = Problems()
     tree = document.load([tmp_path / "spec.yaml"], problems=problems).tree
     schema.check(tree, spec_schema(), problems)
-    found = [(int(line.split(":")[1]), line.split(": ", 1)[1]) for line in told(problems, tmp_path)]
-    assert found == [(at, BODIES[body]) for at, body in enumerate(bodies, start=8) if BODIES[body]]
+    by_line = [(int(line.split(":")[1]), line.split(": ", 1)[1]) for line in described(problems, tmp_path)]
+    assert by_line == [(at, BODIES[body]) for at, body in enumerate(bodies, start=8) if BODIES[body]]
 
 
 @pytest.mark.parametrize(

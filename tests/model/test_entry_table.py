@@ -37,12 +37,12 @@ def as_pairs(slot: Index, keys: Bytes) -> list[tuple[int, bytes]]:
 def test_match_pairs_rows_as_a_dictionary_does(data: st.DataObject) -> None:
     left = data.draw(rows())
     right = data.draw(rows(key_size=left[1].shape[1]))
-    found = entry_table.match(*left, *right)
+    matched = entry_table.match(*left, *right)
     ours, theirs = as_pairs(*left), as_pairs(*right)
-    assert {ours[row] for row in found.left_only} == set(ours) - set(theirs)
-    assert {theirs[row] for row in found.right_only} == set(theirs) - set(ours)
-    assert [ours[row] for row in found.both_left] == [theirs[row] for row in found.both_right]
-    assert {ours[row] for row in found.both_left} == set(ours) & set(theirs)
+    assert {ours[row] for row in matched.left_only} == set(ours) - set(theirs)
+    assert {theirs[row] for row in matched.right_only} == set(theirs) - set(ours)
+    assert [ours[row] for row in matched.both_left] == [theirs[row] for row in matched.both_right]
+    assert {ours[row] for row in matched.both_left} == set(ours) & set(theirs)
 
 
 def test_match_compares_whole_keys_where_ranks_collide(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -50,10 +50,10 @@ def test_match_compares_whole_keys_where_ranks_collide(monkeypatch: pytest.Monke
     monkeypatch.setattr(entry_table, "key_rank", lambda keys: np.zeros(len(keys), np.uint64))
     left = as_columns([(0, b"aaaaa"), (0, b"bbbbb"), (1, b"aaaaa")], 5)
     right = as_columns([(0, b"bbbbb"), (0, b"ccccc"), (1, b"aaaaa")], 5)
-    found = entry_table.match(*left, *right)
-    assert found.left_only.tolist() == [0]
-    assert found.right_only.tolist() == [1]
-    assert sorted(zip(found.both_left.tolist(), found.both_right.tolist(), strict=True)) == [(1, 0), (2, 2)]
+    matched = entry_table.match(*left, *right)
+    assert matched.left_only.tolist() == [0]
+    assert matched.right_only.tolist() == [1]
+    assert sorted(zip(matched.both_left.tolist(), matched.both_right.tolist(), strict=True)) == [(1, 0), (2, 2)]
 
 
 @given(rows())
@@ -106,9 +106,9 @@ def test_long_keys_are_ordered_as_memcmp_does() -> None:
 
 @given(st.lists(st.integers(0, 70_000), max_size=30))
 def test_blocks_cover_every_slot_once(counts: list[int]) -> None:
-    found = list(entry_table.blocks(np.array(counts, np.int64)))
-    assert [slot for first, last in found for slot in range(first, last)] == list(range(len(counts)))
-    for first, last in found:
+    ranges = list(entry_table.blocks(np.array(counts, np.int64)))
+    assert [slot for first, last in ranges for slot in range(first, last)] == list(range(len(counts)))
+    for first, last in ranges:
         assert last - first == 1 or sum(counts[first:last]) <= entry_table.BLOCK_ENTRIES
 
 

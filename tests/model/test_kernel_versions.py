@@ -83,14 +83,14 @@ def test_the_use_after_free_is_known_by_the_releases_that_fix_it(version: str, h
     ],
 )
 def test_slots_are_dear_before_a_batch_waits_once(tmp_path: Path, version: str, said: list[Effect]) -> None:
-    found = kernel_versions.advise(desired(tmp_path, outer(HASH)), parse(version))
-    assert [advice.effect for advice in found] == said
-    assert all(advice.source for advice in found)
+    advices = kernel_versions.advise(desired(tmp_path, outer(HASH)), parse(version))
+    assert [advice.effect for advice in advices] == said
+    assert all(advice.source for advice in advices)
 
 
 def test_a_single_slot_waits_once_anywhere(tmp_path: Path) -> None:
-    found = kernel_versions.advise(desired(tmp_path, outer(HASH, "{1: {entries: {1: 1}}}")), parse("6.1.75"))
-    assert found == ()
+    advices = kernel_versions.advise(desired(tmp_path, outer(HASH, "{1: {entries: {1: 1}}}")), parse("6.1.75"))
+    assert advices == ()
 
 
 @pytest.mark.parametrize(
@@ -130,8 +130,8 @@ def test_a_lock_in_inner_maps_is_younger_than_one_in_other_maps(
 @pytest.mark.parametrize("host", [HOST, Host("big", 4), Host("little", 256)])
 def test_the_advice_does_not_depend_on_byte_order_or_cpus(tmp_path: Path, host: Host) -> None:
     text = outer("type: percpu_array, key: u32, value: u64, max_entries: 8")
-    found = kernel_versions.advise(desired(tmp_path, text, host), parse("5.10"))
-    assert [advice.message.split()[0] for advice in found if advice.effect is Effect.SLOW] == [
+    advices = kernel_versions.advise(desired(tmp_path, text, host), parse("5.10"))
+    assert [advice.message.split()[0] for advice in advices if advice.effect is Effect.SLOW] == [
         "percpu_array",
         "hash_of_maps",
     ]

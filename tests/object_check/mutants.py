@@ -73,8 +73,8 @@ def _interesting(data: bytes) -> list[int]:
     """The offsets of all words that libbpf reads: the headers, and the sections that are not debug information."""
     (table,) = struct.unpack_from("<Q", data, 40)
     size, count = struct.unpack_from("<HH", data, 58)
-    found = list(range(0, 64, 4)) + list(range(table, table + size * count, 4))
+    offsets = list(range(0, 64, 4)) + list(range(table, table + size * count, 4))
     for name, kind, begin, length in _sections(data):
         if kind != 8 and ".debug_" not in name:
-            found += range(begin, begin + length - 3, 4)
-    return found
+            offsets += range(begin, begin + length - 3, 4)
+    return offsets

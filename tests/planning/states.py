@@ -85,8 +85,8 @@ class Held:
         self._capacity = capacity
         self.asked_users = False
 
-    def blocks(self, one: DesiredMap, live: ObservedMap, depth: NDArray[np.uint8]) -> Iterator[ObservedBlock]:  # noqa: ARG002
-        held = self._contents.get(one.name, {})
+    def blocks(self, desired_map: DesiredMap, live: ObservedMap, depth: NDArray[np.uint8]) -> Iterator[ObservedBlock]:  # noqa: ARG002
+        held = self._contents.get(desired_map.name, {})
         for number, slot in enumerate(sorted(held)):
             if depth[number] == Depth.NOTHING:
                 continue
@@ -95,7 +95,7 @@ class Held:
             room = np.array([0 if entries is None else self._capacity], np.uint32)
             yield ObservedBlock(number, number + 1, room, table(part))
 
-    def frozen(self, one: DesiredMap, numbers: Sequence[int]) -> frozenset[int]:  # noqa: ARG002 (ids are enough)
+    def frozen(self, desired_map: DesiredMap, numbers: Sequence[int]) -> frozenset[int]:  # noqa: ARG002 (ids are enough)
         return self._frozen.intersection(numbers)
 
     def users(self, observed: ObservedState) -> Mapping[int, tuple[str, ...]]:  # noqa: ARG002 (all are known)
@@ -114,10 +114,10 @@ def steps(plan: Plan) -> list[str]:
     return [step.describe() for step in plan.steps]
 
 
-def kinds(found: Iterable[Step]) -> list[str]:
-    return [type(step).__name__ for step in found]
+def kinds(steps: Iterable[Step]) -> list[str]:
+    return [type(step).__name__ for step in steps]
 
 
-def ids(found: Iterable[Hazard | Refusal]) -> list[tuple[str, str]]:
+def ids(reasons: Iterable[Hazard | Refusal]) -> list[tuple[str, str]]:
     """The id and the address of hazards or refusals."""
-    return [(one.id if isinstance(one, Hazard) else one.rule, one.address) for one in found]
+    return [(one.id if isinstance(one, Hazard) else one.rule, one.address) for one in reasons]

@@ -40,12 +40,12 @@ def actions(change: MapChange) -> dict[int, str]:
 def edits(change: MapChange) -> dict[int, set[tuple[str, int, int | None, int]]]:
     """Slot -> (action, key, desired value or None, value before)."""
     assert change.desired is not None
-    found: dict[int, set[tuple[str, int, int | None, int]]] = {}
+    by_slot: dict[int, set[tuple[str, int, int | None, int]]] = {}
     wanted = change.desired.entries.values.copy().view("<u8").ravel()
     for at in range(len(change.entries.slot)):
         slot = int(change.slots.keys[change.entries.slot[at]].copy().view("<u4")[0])
         row = int(change.entries.row[at])
-        found.setdefault(slot, set()).add(
+        by_slot.setdefault(slot, set()).add(
             (
                 EntryAction(change.entries.action[at]).name,
                 int(change.entries.keys[at].copy().view("<u4")[0]),
@@ -53,7 +53,7 @@ def edits(change: MapChange) -> dict[int, set[tuple[str, int, int | None, int]]]
                 int(change.entries.before[at].copy().view("<u8")[0]),
             )
         )
-    return found
+    return by_slot
 
 
 @given(states, states)
@@ -179,9 +179,9 @@ def test_the_template_of_an_empty_outer_map_is_known_from_the_record() -> None:
 
 
 def test_shapes_differ_in_words() -> None:
-    one = MapShape(MapType.LPM_TRIE, 8, 1, 10, MapFlag.NO_PREALLOC)
-    assert shape_differences(one, one) == ""
-    assert shape_differences(one, OUTER) == (
+    shape = MapShape(MapType.LPM_TRIE, 8, 1, 10, MapFlag.NO_PREALLOC)
+    assert shape_differences(shape, shape) == ""
+    assert shape_differences(shape, OUTER) == (
         "type hash_of_maps -> lpm_trie, key_size 4 -> 8, value_size 4 -> 1, "
         "max_entries 1000 -> 10, map_flags 0x0 -> 0x1 (no_prealloc)"
     )

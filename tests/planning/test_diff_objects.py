@@ -36,8 +36,8 @@ def loaded(**fields: Any) -> ObservedState:
 OBJECT = an_object(program("first"), maps=MAPS)
 
 
-def diff(seen: ObservedState, one: DesiredObject = OBJECT, state: DesiredState | None = None) -> ObjectChange:
-    return diff_object(one, state or wanted(one), seen)
+def diff(seen: ObservedState, object_: DesiredObject = OBJECT, state: DesiredState | None = None) -> ObjectChange:
+    return diff_object(object_, state or wanted(object_), seen)
 
 
 def test_a_loaded_object_stays() -> None:
@@ -76,10 +76,10 @@ def test_a_map_of_another_shape_is_lost() -> None:
 
 def test_a_declared_map_is_compared_as_the_spec_declares_it() -> None:
     load = an_object(unattached("first"), maps={"outer": OUTER})
-    one = replace(desired({1: {}}), object="router")
+    map_ = replace(desired({1: {}}), object="router")
     for inner, carried in ((HASH, ("outer",)), (replace(HASH, value_size=16), ())):
         seen = loaded(object_maps={"outer": observed({1: {}}, inner=inner)})
-        assert diff(seen, load, wanted(load, one)).carried == carried
+        assert diff(seen, load, wanted(load, map_)).carried == carried
 
 
 def test_prog_arrays_belong_to_one_generation() -> None:
@@ -92,12 +92,12 @@ def test_prog_arrays_belong_to_one_generation() -> None:
 # --- links -------------------------------------------------------------------------------------------------------
 
 
-def links(seen: ObservedState, one: DesiredObject = OBJECT, *, known: bool = True) -> tuple[LinkChange, ...]:
-    return diff_links(seen, {one.name: diff(seen, one)}, known)
+def links(seen: ObservedState, object_: DesiredObject = OBJECT, *, known: bool = True) -> tuple[LinkChange, ...]:
+    return diff_links(seen, {object_.name: diff(seen, object_)}, known)
 
 
-def action(seen: ObservedState, one: DesiredObject = OBJECT) -> Action:
-    (change,) = links(seen, one)
+def action(seen: ObservedState, object_: DesiredObject = OBJECT) -> Action:
+    (change,) = links(seen, object_)
     assert change.pin == "_link_first"
     return change.action
 
@@ -131,8 +131,8 @@ def test_a_mode_that_differs_from_the_recorded_one(recorded: str, expected: Acti
 
 def test_a_link_that_the_spec_does_not_name_is_removed() -> None:
     seen = loaded(links={**attached("first"), "_link_z": ObservedLink(80, 51, 9), "_link_b": ObservedLink(81, 51, 9)})
-    found = [(change.pin, change.action, change.program) for change in links(seen)][1:]
-    assert found == [("_link_b", Action.DELETE, None), ("_link_z", Action.DELETE, None)]
+    changes = [(change.pin, change.action, change.program) for change in links(seen)][1:]
+    assert changes == [("_link_b", Action.DELETE, None), ("_link_z", Action.DELETE, None)]
 
 
 def test_a_missing_interface_is_an_error_or_deferred() -> None:

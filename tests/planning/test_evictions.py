@@ -73,9 +73,9 @@ def test_other_types_evict_nothing() -> None:
 
 def test_a_refusal_says_what_to_write_and_that_is_enough() -> None:
     change = diff_map(desired(listed(900), inner=lru(1000), contents=Contents.PRESENT), None, (), None)
-    (one,) = evictions.refusals([change], 2)
-    assert (one.rule, one.where) == ("lru-eviction", HERE)
-    enough = int(one.remedy.partition("max_entries: ")[2].partition("`")[0])
+    (refusal,) = evictions.refusals([change], 2)
+    assert (refusal.rule, refusal.where) == ("lru-eviction", HERE)
+    enough = int(refusal.remedy.partition("max_entries: ")[2].partition("`")[0])
     assert judged(900, lru(enough)) == NOTHING
 
 

@@ -16,9 +16,9 @@ STATE: State = {1: {1: 1}, 2: {1: 1}}
 LIVE: State = {1: {1: 9}, 2: {1: 1}}
 
 
-def plan(one: Any = None, held: State = LIVE, **seen: Any) -> Plan:
+def plan(map_: Any = None, held: State = LIVE, **seen: Any) -> Plan:
     fields = {"meta": record(), "maps": {"outer": observed(held)}, **seen}
-    return plan_of(wanted(one or desired(STATE)), live(**fields), Held({"outer": held}))
+    return plan_of(wanted(map_ or desired(STATE)), live(**fields), Held({"outer": held}))
 
 
 def test_equal_states_have_equal_digests() -> None:
@@ -26,7 +26,7 @@ def test_equal_states_have_equal_digests() -> None:
 
 
 @pytest.mark.parametrize(
-    "one",
+    "map_",
     [
         desired({1: {1: 2}, 2: {1: 1}}),
         desired({1: {1: 1}, 3: {1: 1}}),
@@ -38,9 +38,9 @@ def test_equal_states_have_equal_digests() -> None:
         desired(STATE, adopted="/sys/fs/bpf/theirs"),
     ],
 )
-def test_what_the_spec_wants_is_bound(one: Any) -> None:
-    assert plan(one).digest != plan().digest
-    assert plan(one).fingerprints["outer"][0] != plan().fingerprints["outer"][0]
+def test_what_the_spec_wants_is_bound(map_: Any) -> None:
+    assert plan(map_).digest != plan().digest
+    assert plan(map_).fingerprints["outer"][0] != plan().fingerprints["outer"][0]
 
 
 @pytest.mark.parametrize(

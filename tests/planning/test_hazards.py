@@ -21,16 +21,18 @@ ALL = Overrides(approve_deletes=True, allow_recreate=True)
 OTHER = replace(OUTER, map_flags=MapFlag.NO_PREALLOC)
 
 
-def told(state: State, held: State, *, users: Any = None, **how: Any) -> tuple[Hazard, ...]:
+def hazards(state: State, held: State, *, users: Any = None, **how: Any) -> tuple[Hazard, ...]:
     seen = live(meta=record(), maps={"outer": observed(held)}, programs=how.pop("programs", {}))
     return plan_of(wanted(desired(state, **how)), seen, Held({"outer": held}, users=users), ALL).hazards
 
 
 def test_a_recreated_map_names_its_users() -> None:
-    (hazard,) = told({}, {}, shape=OTHER, users={7: ("theirs (id 9)",)}, programs=pinned("ours", maps={"ours": (7,)}))
+    (hazard,) = hazards(
+        {}, {}, shape=OTHER, users={7: ("theirs (id 9)",)}, programs=pinned("ours", maps={"ours": (7,)})
+    )
     assert (hazard.id, hazard.severity, hazard.address) == ("map-recreated", Severity.DANGER, "outer")
     assert hazard.message.endswith("ours, theirs (id 9)")
-    (alone,) = told({}, {}, shape=OTHER)
+    (alone,) = hazards({}, {}, shape=OTHER)
     assert "programs" not in alone.message
 
 
@@ -43,7 +45,7 @@ def test_users_are_asked_for_only_where_they_matter() -> None:
 
 
 def test_adopted_maps_are_never_recreated() -> None:
-    assert not told({}, {}, shape=OTHER, adopted="/sys/fs/bpf/theirs")
+    assert not hazards({}, {}, shape=OTHER, adopted="/sys/fs/bpf/theirs")
 
 
 def test_a_map_that_an_upgrade_does_not_carry_over() -> None:
@@ -63,7 +65,7 @@ def test_a_map_that_an_upgrade_does_not_carry_over() -> None:
 @pytest.mark.parametrize(("on_replace", "word"), [(OnReplace.COPY, "copied"), (OnReplace.DROP, "dropped")])
 def test_replaced_entries_of_others(on_replace: OnReplace, word: str) -> None:
     how: dict[str, Any] = {"contents": Contents.PRESENT, "update": Update.REPLACE, "on_replace": on_replace}
-    (hazard,) = told({1: {1: 1}, 2: {1: 2}}, {1: {1: 1}, 2: {1: 1}}, **how)
+    (hazard,) = hazards({1: {1: 1}, 2: {1: 2}}, {1: {1: 1}, 2: {1: 1}}, **how)
     assert (hazard.id, hazard.severity, hazard.address) == ("foreign-entries-replaced", Severity.DANGER, "outer[2]")
     assert word in hazard.message
 

@@ -38,9 +38,9 @@ from tests.planning.states import (
 ALL = Overrides(approve_deletes=True, allow_recreate=True)
 
 
-def settled(one: Plan) -> Any:
+def settled(plan: Plan) -> Any:
     """The record that the plan would leave."""
-    (step,) = (step for step in one.steps if isinstance(step, RecordMeta))
+    (step,) = (step for step in plan.steps if isinstance(step, RecordMeta))
     return step.meta
 
 
@@ -83,9 +83,9 @@ def test_deletes_come_first_where_there_is_no_room_otherwise() -> None:
 
 
 def test_nothing_is_deleted_first_where_nothing_goes() -> None:
-    one = desired({3: {}}, shape=OUTER.with_capacity(1), extra=ExtraInnerMaps.KEEP)
+    map_ = desired({3: {}}, shape=OUTER.with_capacity(1), extra=ExtraInnerMaps.KEEP)
     seen = live(meta=record(), maps={"outer": observed({1: {}}, shape=OUTER.with_capacity(1))})
-    assert "DeleteSlots" not in kinds(plan_of(wanted(one), seen, Held({"outer": {1: {}}})).steps)
+    assert "DeleteSlots" not in kinds(plan_of(wanted(map_), seen, Held({"outer": {1: {}}})).steps)
 
 
 def test_an_object_is_loaded_before_its_maps_are_filled_and_pinned_after_its_links_are_made() -> None:
@@ -158,12 +158,12 @@ def test_inner_maps_get_the_pins_that_they_lack() -> None:
     state = {1: {1: 1}, 2: {}, 3: {}}
     seen = live(meta=record(), maps={"outer": observed(state)}, inner_pins={"outer": frozenset({1002})})
     held = Held({"outer": {1: {1: 2}, 2: {}, 3: {}}})
-    one = desired(state, extra=ExtraInnerMaps.KEEP)
+    map_ = desired(state, extra=ExtraInnerMaps.KEEP)
     beside = replace(seen, maps={"outer": observed({**state, 4: {}})})
-    plan = plan_of(wanted(one, pin_inner_maps=True), beside, Held({"outer": {1: {1: 2}, 2: {}, 3: {}, 4: {}}}))
+    plan = plan_of(wanted(map_, pin_inner_maps=True), beside, Held({"outer": {1: {1: 2}, 2: {}, 3: {}, 4: {}}}))
     (pin,) = (step for step in plan.steps if isinstance(step, PinInnerMaps))
     assert pin.slots.tolist() == [0, 2], "the map of others gets no pin"
-    assert kinds(plan_of(wanted(one), seen, held).steps) == ["WriteEntries", "UnpinInnerMaps", "RecordMeta"]
+    assert kinds(plan_of(wanted(map_), seen, held).steps) == ["WriteEntries", "UnpinInnerMaps", "RecordMeta"]
 
 
 def test_pins_that_others_may_open_are_closed() -> None:
@@ -191,14 +191,14 @@ def test_what_is_recorded() -> None:
 
 
 def test_types_are_recorded_and_a_record_that_has_none_is_no_change() -> None:
-    one, state = desired({1: {1: 1}}), {1: {1: 1}}
-    meta = wanted_meta(wanted(one), live())
+    map_, state = desired({1: {1: 1}}), {1: {1: 1}}
+    meta = wanted_meta(wanted(map_), live())
     assert meta.types == {"outer": RecordedTypes("u32", "u32", "u64")}
     held = Held({"outer": {1: {1: 1}}})
     other = {"outer": RecordedTypes("u32", "be32", "u64")}
     for types, expected in ((meta.types, []), ({}, []), (other, ["RecordMeta"])):
         seen = live(meta=replace(meta, types=types), maps={"outer": observed(state)})
-        assert kinds(plan_of(wanted(one), seen, held).steps) == expected, types
+        assert kinds(plan_of(wanted(map_), seen, held).steps) == expected, types
 
 
 def test_a_limited_plan_records_the_rest_as_it_was() -> None:
@@ -213,9 +213,9 @@ def test_a_limited_plan_records_the_rest_as_it_was() -> None:
     )
     load = an_object(unattached("first"))
     state = wanted(load, desired({}, name="a"), desired({}, name="b"))
-    found = targets.find(["a", "router"], state)
+    chosen = targets.find(["a", "router"], state)
     seen = live(meta=before, maps={"b": observed({})})
-    plan = compare(state, seen, Overrides(), Held(), check_points=True, targets=found)
+    plan = compare(state, seen, Overrides(), Held(), check_points=True, targets=chosen)
     meta = settled(plan)
     assert meta.attachments == {"_link_theirs": mine}, "a program that is no longer attached has no settings"
     assert meta.objects == {"router": "new", "other": "x"}
@@ -234,9 +234,9 @@ def test_a_first_limited_plan_records_its_part() -> None:
 
 
 def waits(state: State, held: State | None, wave: int, batches: Batches = Batches.CHEAP, **how: Any) -> int:
-    one = desired(state, **how)
-    seen = live(meta=record(), maps={"outer": observed(held, shape=one.shape)} if held is not None else {})
-    return grace_periods(plan_of(wanted(one), seen, Held({"outer": held or {}}), ALL), wave, batches)
+    map_ = desired(state, **how)
+    seen = live(meta=record(), maps={"outer": observed(held, shape=map_.shape)} if held is not None else {})
+    return grace_periods(plan_of(wanted(map_), seen, Held({"outer": held or {}}), ALL), wave, batches)
 
 
 def test_publishing_waits_once_a_wave() -> None:
@@ -254,8 +254,8 @@ def test_publishing_waits_once_a_wave() -> None:
 
 
 def test_a_slot_that_vanishes_while_it_is_read_is_replaced() -> None:
-    one, seen = desired({1: {1: 1}}), live(meta=record(), maps={"outer": observed({1: {}})})
-    plan = plan_of(wanted(one), seen, Held({"outer": {1: None}}))
+    map_, seen = desired({1: {1: 1}}), live(meta=record(), maps={"outer": observed({1: {}})})
+    plan = plan_of(wanted(map_), seen, Held({"outer": {1: None}}))
     assert [step.slots.tolist() for step in plan.steps if isinstance(step, PublishSlots)] == [[0]]
 
 
@@ -269,8 +269,8 @@ def test_steps_of_a_delete_name_its_rows() -> None:
 @pytest.mark.parametrize("limit", [None, "outer"])
 def test_the_changes_of_a_plan_by_name(limit: str | None) -> None:
     state = wanted(an_object(program("first")), desired({}))
-    found = targets.find([limit], state) if limit else None
-    plan = compare(state, live(points={ETH0: 3}), Overrides(), Held(), check_points=True, targets=found)
+    chosen = targets.find([limit], state) if limit else None
+    plan = compare(state, live(points={ETH0: 3}), Overrides(), Held(), check_points=True, targets=chosen)
     assert list(plan.maps) == ["outer"]
     assert list(plan.objects) == ([] if limit else ["router"])
     assert [change.pin for change in plan.links] == ([] if limit else ["_link_first"])

@@ -28,9 +28,9 @@ def needed(plan: Plan) -> set[tuple[str, str]]:
 
 
 def of_map(state: State, held: State | None, **how: Any) -> Plan:
-    one = desired(state, **how)
+    map_ = desired(state, **how)
     seen = live(meta=record(), maps={"outer": observed(held)} if held is not None else {})
-    return plan_of(wanted(one), seen, Held({"outer": held or {}}), ALL)
+    return plan_of(wanted(map_), seen, Held({"outer": held or {}}), ALL)
 
 
 def test_a_plan_without_steps_needs_nothing() -> None:
@@ -52,10 +52,10 @@ def test_inner_maps_are_opened_by_their_ids(state: State, held: State | None) ->
 @pytest.mark.parametrize(("pins", "by_id"), [(frozenset(), True), (frozenset({1001}), False)])
 def test_pinned_inner_maps_are_not(pins: frozenset[int], by_id: bool) -> None:
     seen = live(meta=record(), maps={"outer": observed({1: {}})}, inner_pins={"outer": pins})
-    one = desired({1: {1: 1}, 2: {}})
-    plan = plan_of(wanted(one, pin_inner_maps=True), seen, Held({"outer": {1: {}}}))
+    map_ = desired({1: {1: 1}, 2: {}})
+    plan = plan_of(wanted(map_, pin_inner_maps=True), seen, Held({"outer": {1: {}}}))
     assert (("CAP_SYS_ADMIN", "outer") in needed(plan)) == by_id
-    new = plan_of(wanted(one, pin_inner_maps=True), live(meta=record()))
+    new = plan_of(wanted(map_, pin_inner_maps=True), live(meta=record()))
     assert ("CAP_SYS_ADMIN", "outer") not in needed(new)
 
 

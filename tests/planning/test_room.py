@@ -21,9 +21,9 @@ FOUR = HASH.with_capacity(4)
 
 def change(wanted: State, live: State, **how: Any) -> MapChange:
     inner = how.setdefault("inner", FOUR)
-    one = desired(wanted, **how)
+    map_ = desired(wanted, **how)
     capacity = 4 if inner is FOUR else 64
-    return diff_map(one, observed(live, inner=inner, shape=one.shape), blocks(live, capacity=capacity), None)
+    return diff_map(map_, observed(live, inner=inner, shape=map_.shape), blocks(live, capacity=capacity), None)
 
 
 def refused(*args: State, **how: Any) -> list[Refusal]:
@@ -45,27 +45,27 @@ def test_own_keys_in_a_map_that_others_fill(wanted: dict[int, int], deletes_firs
 
 
 def test_a_refusal_has_the_figures_the_key_and_the_line() -> None:
-    (one,) = refused({1: {1: 1, 3: 3}}, {1: {1: 1, **THREE_OTHERS}}, contents=Contents.PRESENT)
-    assert (one.rule, one.address, one.where) == ("no-room", "outer[1]", HERE)
+    (refusal,) = refused({1: {1: 1, 3: 3}}, {1: {1: 1, **THREE_OTHERS}}, contents=Contents.PRESENT)
+    assert (refusal.rule, refusal.address, refusal.where) == ("no-room", "outer[1]", HERE)
     for figure in ("key 3", "5 entries are needed", "max_entries is 4", "4 are in use", "3 of them stay"):
-        assert figure in one.message
-    assert "`max_entries: 5`" in one.remedy
+        assert figure in refusal.message
+    assert "`max_entries: 5`" in refusal.remedy
 
 
 def test_the_key_is_the_first_that_has_no_room() -> None:
-    (one,) = refused({1: {1: 1, 2: 2, 3: 3}}, {1: {10: 1, 11: 1}}, contents=Contents.PRESENT)
-    assert "for key 3:" in one.message
+    (refusal,) = refused({1: {1: 1, 2: 2, 3: 3}}, {1: {10: 1, 11: 1}}, contents=Contents.PRESENT)
+    assert "for key 3:" in refusal.message
 
 
 def test_updates_of_other_keys_take_no_room() -> None:
-    (one,) = refused({1: {1: 2, 3: 3, 4: 4}}, {1: {1: 1, 10: 1, 11: 1}}, contents=Contents.PRESENT)
-    assert "for key 4:" in one.message
+    (refusal,) = refused({1: {1: 2, 3: 3, 4: 4}}, {1: {1: 1, 10: 1, 11: 1}}, contents=Contents.PRESENT)
+    assert "for key 4:" in refusal.message
 
 
 def test_nothing_has_room_where_the_others_alone_exceed_it() -> None:
     how: dict[str, Any] = {"contents": Contents.PRESENT, "on_replace": OnReplace.COPY, "inner": HASH}
-    (one,) = refused({1: {1: 1, 2: 2}}, {1: THREE_OTHERS}, capacity={1: 2}, **how)
-    assert "for key 1:" in one.message
+    (refusal,) = refused({1: {1: 1, 2: 2}}, {1: THREE_OTHERS}, capacity={1: 2}, **how)
+    assert "for key 1:" in refusal.message
 
 
 def test_present_entries_are_not_deleted_for_room() -> None:
@@ -82,8 +82,8 @@ def test_an_lru_evicts_instead() -> None:
     lru = FOUR.with_capacity(64)
     lru = type(lru)(MapType.LRU_HASH, 4, 8, 4)
     live = {1: {1: 1, **THREE_OTHERS}}
-    one = desired({1: {3: 3}}, inner=lru, contents=Contents.PRESENT)
-    made = diff_map(one, observed(live, inner=lru), blocks(live, capacity=4), None)
+    map_ = desired({1: {3: 3}}, inner=lru, contents=Contents.PRESENT)
+    made = diff_map(map_, observed(live, inner=lru), blocks(live, capacity=4), None)
     assert not list(no_room([made]))
 
 
@@ -122,29 +122,29 @@ def test_an_array_has_room_up_to_the_highest_index(room: int, fits: bool) -> Non
         capacity={1: room},
     )
     assert made.slots.others.tolist() == [13]
-    found = list(no_room([made]))
-    assert not found if fits else "index 12" in found[0].message
+    refusals = list(no_room([made]))
+    assert not refusals if fits else "index 12" in refusals[0].message
 
 
 TWO = OUTER.with_capacity(2)
 
 
 def test_slots_that_stay_leave_no_room() -> None:
-    (one,) = refused({5: {}}, {3: {}, 4: {}}, shape=TWO, extra=ExtraInnerMaps.KEEP)
-    assert (one.rule, one.address, one.where) == ("no-room", "outer[5]", HERE)
+    (refusal,) = refused({5: {}}, {3: {}, 4: {}}, shape=TWO, extra=ExtraInnerMaps.KEEP)
+    assert (refusal.rule, refusal.address, refusal.where) == ("no-room", "outer[5]", HERE)
     for figure in ("3 slots are needed", "max_entries is 2", "2 are in use", "2 of them stay"):
-        assert figure in one.message
+        assert figure in refusal.message
 
 
 def test_the_slot_is_the_first_that_has_no_room() -> None:
-    (one,) = refused({5: {}, 6: {}}, {3: {}}, shape=TWO, extra=ExtraInnerMaps.KEEP)
-    assert one.address == "outer[6]"
+    (refusal,) = refused({5: {}, 6: {}}, {3: {}}, shape=TWO, extra=ExtraInnerMaps.KEEP)
+    assert refusal.address == "outer[6]"
 
 
 def test_slots_that_fill_the_map_leave_no_room_for_any() -> None:
     full: State = {1: {}, 2: {}, 3: {}}
-    (one,) = refused({5: {}, 6: {}}, full, shape=OUTER.with_capacity(3), extra=ExtraInnerMaps.KEEP)
-    assert one.address == "outer[5]"
+    (refusal,) = refused({5: {}, 6: {}}, full, shape=OUTER.with_capacity(3), extra=ExtraInnerMaps.KEEP)
+    assert refusal.address == "outer[5]"
 
 
 @pytest.mark.parametrize(("live", "needed"), [([3], False), ([3, 4], True)])

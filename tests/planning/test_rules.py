@@ -23,9 +23,9 @@ ALL = Overrides(approve_deletes=True, allow_recreate=True, allow_overcommit=True
 def blocked(
     state: State, held: State, *, overrides: Overrides = Overrides(), wish: Any = None, **how: Any
 ) -> list[tuple[str, str]]:
-    one = desired(state, **how)
+    map_ = desired(state, **how)
     seen = live(meta=OURS, maps={"outer": observed(held)})
-    return ids(plan_of(wanted(one, **(wish or {})), seen, Held({"outer": held}), overrides).blocked)
+    return ids(plan_of(wanted(map_, **(wish or {})), seen, Held({"outer": held}), overrides).blocked)
 
 
 # --- limits ------------------------------------------------------------------------------------------------------
@@ -66,8 +66,8 @@ def changed(count: int, updated: int) -> dict[int, dict[int, int]]:
 @pytest.mark.parametrize(("updated", "refused"), [(30, False), (31, True)])
 def test_entries_updated(updated: int, refused: bool) -> None:
     limits = ChangeLimits(None, 50, None, HERE)
-    found = blocked(changed(60, updated), entries(60), limits=limits)
-    assert found == ([("update_percent", "outer")] if refused else [])
+    refusals = blocked(changed(60, updated), entries(60), limits=limits)
+    assert refusals == ([("update_percent", "outer")] if refused else [])
 
 
 def test_deletes_are_not_updates() -> None:
@@ -81,12 +81,12 @@ def test_updates_are_not_limited_unless_the_spec_says_so() -> None:
 
 def test_a_map_has_the_limits_of_its_project_unless_it_has_its_own() -> None:
     none, all_of_it = ChangeLimits(0, None, 0, HERE), ChangeLimits(100, None, 0, HERE)
-    one = desired(slots(1))
+    map_ = desired(slots(1))
     seen = live(meta=OURS, maps={"outer": observed(slots(2))})
     held = Held({"outer": slots(2)})
-    project = replace(wanted(one), limits=none)
+    project = replace(wanted(map_), limits=none)
     assert ids(plan_of(project, seen, held).blocked) == [("delete_percent", "outer")]
-    own = replace(project, maps={"outer": replace(one, limits=all_of_it)})
+    own = replace(project, maps={"outer": replace(map_, limits=all_of_it)})
     assert not plan_of(own, seen, held).blocked
 
 
@@ -104,13 +104,13 @@ def test_the_pin_root_of_another_project(project: str, refused: bool) -> None:
 
 @pytest.mark.parametrize("what", ["maps", "object_maps", "programs", "links"])
 def test_pins_without_a_record(what: str) -> None:
-    found: dict[str, Any] = {
+    states: dict[str, Any] = {
         "maps": {"outer": observed({})},
         "object_maps": {"hidden": observed({}, shape=HASH)},
         "programs": pinned("first"),
         "links": attached("first"),
     }
-    seen = live(**{what: found[what]})
+    seen = live(**{what: states[what]})
     assert ids(plan_of(wanted(desired({})), seen).blocked) == [("ownership", "")]
     assert not plan_of(wanted(desired({})), seen, overrides=Overrides(take_over=True)).blocked
 
@@ -120,8 +120,8 @@ def test_nothing_is_owned_where_nothing_is() -> None:
 
 
 def test_an_adopted_map_needs_no_record() -> None:
-    one = desired({}, adopted="/sys/fs/bpf/theirs")
-    assert not plan_of(wanted(one), live(maps={"outer": observed({})})).blocked
+    map_ = desired({}, adopted="/sys/fs/bpf/theirs")
+    assert not plan_of(wanted(map_), live(maps={"outer": observed({})})).blocked
 
 
 def test_force_is_all_but_ownership() -> None:
@@ -145,26 +145,26 @@ def test_a_protected_map_is_not_recreated_whatever_is_allowed() -> None:
 
 
 def test_an_adopted_map_of_another_shape() -> None:
-    found = blocked({}, {}, shape=OTHER, adopted="/sys/fs/bpf/theirs", overrides=ALL)
-    assert found == [("adopted-shape", "outer")]
+    refusals = blocked({}, {}, shape=OTHER, adopted="/sys/fs/bpf/theirs", overrides=ALL)
+    assert refusals == [("adopted-shape", "outer")]
 
 
 def test_an_adopted_map_that_is_missing() -> None:
-    one = desired({}, adopted="/sys/fs/bpf/theirs")
-    assert ids(plan_of(wanted(one), live(meta=OURS)).blocked) == [("adopted-missing", "outer")]
+    map_ = desired({}, adopted="/sys/fs/bpf/theirs")
+    assert ids(plan_of(wanted(map_), live(meta=OURS)).blocked) == [("adopted-missing", "outer")]
 
 
 def test_an_inner_template_that_differs_is_the_place_of_a_recreation() -> None:
     inner = MapShape(MapType.HASH, 4, 16, 64)
-    one = desired({1: {}})
+    map_ = desired({1: {}})
     template = replace(HERE, line=99)
-    outer = one.outer
+    outer = map_.outer
     assert outer is not None
-    one = replace(one, outer=replace(outer, template_where=template))
+    map_ = replace(map_, outer=replace(outer, template_where=template))
     seen = live(meta=OURS, maps={"outer": observed({1: {}}, inner=inner)})
-    (refusal,) = plan_of(wanted(one), seen, Held({"outer": {1: {}}})).blocked
+    (refusal,) = plan_of(wanted(map_), seen, Held({"outer": {1: {}}})).blocked
     assert (refusal.rule, refusal.where) == ("recreate", template)
-    own = replace(one, shape=OTHER)
+    own = replace(map_, shape=OTHER)
     assert plan_of(wanted(own), seen, Held({"outer": {1: {}}})).blocked[0].where == HERE
 
 
@@ -204,9 +204,9 @@ def frozen(
     **how: Any,
 ) -> list[tuple[str, str]]:
     seen: ObservedMap = replace(observed(held), frozen=outer)
-    one = desired(state, **how)
+    map_ = desired(state, **how)
     return ids(
-        plan_of(wanted(one), live(meta=OURS, maps={"outer": seen}), Held({"outer": held}, inner), overrides).blocked
+        plan_of(wanted(map_), live(meta=OURS, maps={"outer": seen}), Held({"outer": held}, inner), overrides).blocked
     )
 
 
@@ -230,7 +230,7 @@ def test_a_frozen_outer_map() -> None:
 
 def test_a_frozen_map_of_an_object() -> None:
     load = an_object(unattached("first"), maps={"outer": OUTER}, digest="old")
-    one = replace(desired({1: {}, 2: {}}), object="router")
+    map_ = replace(desired({1: {}, 2: {}}), object="router")
     seen = replace(observed({1: {}}), frozen=True)
     state = live(
         meta=record(objects={"router": "old"}),
@@ -238,7 +238,7 @@ def test_a_frozen_map_of_an_object() -> None:
         object_maps={"outer": seen},
         programs=pinned("first", maps={"first": (7,)}),
     )
-    (refusal,) = plan_of(wanted(load, one), state, Held({"outer": {1: {}}})).blocked
+    (refusal,) = plan_of(wanted(load, map_), state, Held({"outer": {1: {}}})).blocked
     assert (refusal.rule, refusal.address) == ("frozen", "outer")
     assert "router" in refusal.remedy
 

@@ -19,9 +19,9 @@ from tests.planning.states import Held, ids, live, plan_of, record, wanted
 
 
 def look(state: State, held: State, *, frozen_ids: tuple[int, ...] = (), frozen: bool = False, **how: Any) -> MapChange:
-    one = desired(state, **how)
-    seen = live(meta=record(), maps={"outer": replace(observed(held, inner=one.entry_shape), frozen=frozen)})
-    return plan_of(wanted(one), seen, Held({"outer": held}, frozen_ids)).maps["outer"]
+    map_ = desired(state, **how)
+    seen = live(meta=record(), maps={"outer": replace(observed(held, inner=map_.entry_shape), frozen=frozen)})
+    return plan_of(wanted(map_), seen, Held({"outer": held}, frozen_ids)).maps["outer"]
 
 
 def rows(change: MapChange) -> list[tuple[int, int]]:
@@ -47,8 +47,8 @@ def test_frozen_outer_maps_are_recreated_only_where_slots_change() -> None:
 def test_a_part_of_a_frozen_map_is_not_recreated() -> None:
     state = wanted(desired({1: {}, 2: {}}))
     seen = live(meta=record(), maps={"outer": replace(observed({1: {}}), frozen=True)})
-    found = targets.find(["outer[2]"], state)
-    plan = compare(state, seen, Overrides.force(), Held({"outer": {1: {}}}), check_points=True, targets=found)
+    chosen = targets.find(["outer[2]"], state)
+    plan = compare(state, seen, Overrides.force(), Held({"outer": {1: {}}}), check_points=True, targets=chosen)
     assert plan.maps["outer"].action is Action.UPDATE
     assert ids(plan.blocked) == [("frozen", "outer")]
     assert "--target" in plan.blocked[0].remedy

@@ -30,29 +30,29 @@ states = st.dictionaries(
 )
 
 
-def limited(one: DesiredMap, *slots: int) -> DesiredMap:
+def limited(map_: DesiredMap, *slots: int) -> DesiredMap:
     """`one` as a plan sees it that is limited to these slots of it."""
-    whole = DesiredState("edge", "/sys/fs/bpf/edge", Host("little", 2), {}, {"outer": one}, None)
-    found = targets.find([f"outer[{slot}]" for slot in slots], whole)
+    whole = DesiredState("edge", "/sys/fs/bpf/edge", Host("little", 2), {}, {"outer": map_}, None)
+    chosen = targets.find([f"outer[{slot}]" for slot in slots], whole)
     live = replace(ObservedState.nothing(), maps={"outer": observed({})})
-    return targets.scope(found, whole, live, {}).maps["outer"]
+    return targets.scope(chosen, whole, live, {}).maps["outer"]
 
 
-def contents(one: DesiredMap) -> dict[int, dict[int, int]]:
-    found = {}
-    for number, key in enumerate(one.slots.keys.copy().view("<u4").ravel().tolist()):
-        keys, values = one.entries.slot(number)
+def contents(map_: DesiredMap) -> dict[int, dict[int, int]]:
+    by_slot = {}
+    for number, key in enumerate(map_.slots.keys.copy().view("<u4").ravel().tolist()):
+        keys, values = map_.entries.slot(number)
         pairs = zip(keys.copy().view("<u4").ravel().tolist(), values.copy().view("<u8").ravel().tolist(), strict=True)
-        found[key] = dict(pairs)
-    return found
+        by_slot[key] = dict(pairs)
+    return by_slot
 
 
 @given(states, st.data())
 def test_a_cut_map_holds_its_slots_as_they_were(state: State, data: st.DataObject) -> None:
     chosen = data.draw(st.lists(st.sampled_from(sorted(state)), min_size=1))
-    one = limited(desired(state), *chosen)
-    assert contents(one) == {key: dict(state[key]) for key in set(chosen)}
-    assert len(one.entries.keys) == len(one.sources.line) == sum(len(state[key]) for key in set(chosen))
+    map_ = limited(desired(state), *chosen)
+    assert contents(map_) == {key: dict(state[key]) for key in set(chosen)}
+    assert len(map_.entries.keys) == len(map_.sources.line) == sum(len(state[key]) for key in set(chosen))
 
 
 @given(states, states, st.integers(0, 40), st.sampled_from(ExtraInnerMaps))
@@ -61,10 +61,10 @@ def test_nothing_but_the_target_differs(wanted: State, live: State, slot: int, e
     seen = observed(live)
     everything = diff_map(whole, seen, blocks(live), None)
     part = diff_map(limited(whole, slot), seen, blocks(live), None)
-    told = {key.tobytes(): (int(a), int(r)) for key, a, r in zip(*_rows(everything), strict=True)}
+    decisions = {key.tobytes(): (int(a), int(r)) for key, a, r in zip(*_rows(everything), strict=True)}
     for key, action, reason in zip(*_rows(part), strict=True):
         if int(key.copy().view("<u4")[0]) == slot:
-            assert (action, reason) == told[key.tobytes()]
+            assert (action, reason) == decisions[key.tobytes()]
         else:
             assert (action, reason) == (Action.KEEP, Reason.NOT_TARGETED)
 
@@ -83,8 +83,8 @@ def test_what_is_not_targeted_is_not_read() -> None:
 
 
 def test_a_slot_brings_those_that_share_its_inner_map() -> None:
-    one = limited(desired({1: {}, 2: {5: 5}, 3: {5: 5}}, shared={2: 0, 3: 0}), 3)
-    assert sorted(contents(one)) == [2, 3]
+    map_ = limited(desired({1: {}, 2: {5: 5}, 3: {5: 5}}, shared={2: 0, 3: 0}), 3)
+    assert sorted(contents(map_)) == [2, 3]
 
 
 def test_slots_that_share_a_slice_go_on_sharing_it() -> None:
@@ -131,7 +131,7 @@ def test_a_sensitive_key_is_not_told(project: provisioner.Project) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "told", "hint"),
+    ("text", "what", "hint"),
     [
         ("tenant", "no map or object `tenant`", "did you mean `tenants`?"),
         ("tenants[42", "invalid address", "write a map"),
@@ -140,11 +140,11 @@ def test_a_sensitive_key_is_not_told(project: provisioner.Project) -> None:
         ("active[0]", "an entry cannot be targeted", "target active"),
     ],
 )
-def test_what_is_no_target(project: provisioner.Project, text: str, told: str, hint: str) -> None:
+def test_what_is_no_target(project: provisioner.Project, text: str, what: str, hint: str) -> None:
     with pytest.raises(InputError) as error:
         project.plan(against="empty", targets=[text, "tenants"])
     (problem,) = error.value.problems
-    assert told in problem.what
+    assert what in problem.what
     assert hint in problem.hint
 
 

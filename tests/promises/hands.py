@@ -54,14 +54,14 @@ Live = dict[str, LiveMap]
 
 def look(folder: Path) -> Live:
     """Read everything, key by key."""
-    found: Live = {}
+    live: Live = {}
     for name in bpffs.list_pins(folder):
         if name == META_PIN:
-            found[name] = LiveMap(0, KINDS["array"].shape, frozen=True)
+            live[name] = LiveMap(0, KINDS["array"].shape, frozen=True)
         elif not name.startswith(TEMPORARY_PREFIXES):
             with bpffs.open_any(folder / name) as fd:
-                found[name] = _pinned(fd)
-    return found
+                live[name] = _pinned(fd)
+    return live
 
 
 def _pinned(fd: Fd) -> LiveMap:
@@ -79,8 +79,8 @@ def _pinned(fd: Fd) -> LiveMap:
 def _map(fd: MapFd) -> LiveMap:
     seen = maps.info(fd)
     if not seen.shape.is_outer:
-        one = _inner(fd)
-        return LiveMap(one.id, one.shape, one.frozen, entries=one.entries)
+        plain = _inner(fd)
+        return LiveMap(plain.id, plain.shape, plain.frozen, entries=plain.entries)
     slots = {}
     keys, ids = reading.read_slots(fd, seen.shape, batching=_ONE_BY_ONE)
     for key, number in zip(keys, ids.tolist(), strict=True):

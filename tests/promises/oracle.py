@@ -35,11 +35,11 @@ def wrong(wish: Wish, before: Live, after: Live, *, prune: bool) -> Iterator[str
         yield f"{ADOPTED} was made by us"
     for name in after.keys() - before.keys() - ours:
         yield f"{name} came from nowhere"
-    for name, one in wish.outer.items():
+    for name, wished in wish.outer.items():
         if name not in after:
             yield f"{name} is missing"
         else:
-            yield from (f"{name}{what}" for what in _outer(one, before.get(name), after[name], _sharers(before)))
+            yield from (f"{name}{what}" for what in _outer(wished, before.get(name), after[name], _sharers(before)))
     if wish.plain is not None:
         live = after.get(PLAIN)
         wanted = {KINDS["hash"].key(key): KINDS["hash"].value(value, CPUS) for key, value in wish.plain.items()}
@@ -55,8 +55,10 @@ def wrong_destroyed(wish: Wish, before: Live, after: Live) -> Iterator[str]:
         return
     live = before[ADOPTED]
     if ADOPTED in wish.outer:
-        one = wish.outer[ADOPTED]
-        kept = {slot: inner for slot, inner in live.slots.items() if slot not in one.slots and not one.deletes(slot)}
+        wished = wish.outer[ADOPTED]
+        kept = {
+            slot: inner for slot, inner in live.slots.items() if slot not in wished.slots and not wished.deletes(slot)
+        }
         live = replace(live, slots=kept)
     if after.get(ADOPTED) != live:
         yield f"{ADOPTED} is {after.get(ADOPTED)}, not {live}"
@@ -70,11 +72,11 @@ def _sharers(live: Live) -> Counter[int]:
 def _shared_by_chance(wish: Wish, after: Live) -> Iterator[str]:
     """No declared slot may hold a map that another slot holds too, unless both are declared so."""
     holders = _sharers(after)
-    for name, one in wish.outer.items():
-        declared = Counter(after[name].slots[slot].id for slot, it in one.slots.items() if it.shared)
+    for name, wished_outer in wish.outer.items():
+        declared = Counter(after[name].slots[slot].id for slot, it in wished_outer.slots.items() if it.shared)
         if len(declared) > 1:
             yield f"{name}: its shared inner map is {len(declared)} maps"
-        for slot, wished in one.slots.items():
+        for slot, wished in wished_outer.slots.items():
             number = after[name].slots[slot].id
             expected = declared[number] if wished.shared else 1
             if holders[number] != expected:
@@ -97,11 +99,13 @@ def _outer(wished: WishedOuter, before: LiveMap | None, after: LiveMap, sharers:
             yield f"[{slot}] is not ours, and changed"
     for slot in after.slots.keys() - slots.keys() - wished.slots.keys():
         yield f"[{slot}] came from nowhere"
-    for slot, one in wished.slots.items():
+    for slot, wished_slot in wished.slots.items():
         if slot not in after.slots:
             yield f"[{slot}] is missing"
         else:
-            yield from (f"[{slot}] {what}" for what in _slot(wished, one, slots.get(slot), after.slots[slot], sharers))
+            yield from (
+                f"[{slot}] {what}" for what in _slot(wished, wished_slot, slots.get(slot), after.slots[slot], sharers)
+            )
 
 
 def is_compatible(wished: WishedOuter, before: LiveMap) -> bool:
@@ -111,25 +115,30 @@ def is_compatible(wished: WishedOuter, before: LiveMap) -> bool:
 
 
 def _slot(
-    wished: WishedOuter, one: WishedSlot, before: LiveInner | None, after: LiveInner, sharers: Counter[int]
+    wished: WishedOuter, wished_slot: WishedSlot, before: LiveInner | None, after: LiveInner, sharers: Counter[int]
 ) -> Iterator[str]:
     kind = wished.template
-    shape = _room(kind, one)
+    shape = _room(kind, wished_slot)
     if after.shape != shape:
         yield f"is a {after.shape}"
-    declared = {kind.key(key): kind.value(value, CPUS) for key, value in one.entries.items()}
-    if one.contents == "ignore":
+    declared = {kind.key(key): kind.value(value, CPUS) for key, value in wished_slot.entries.items()}
+    if wished_slot.contents == "ignore":
         declared = {}
     listed = set(declared)
     if kind.shape.is_array:
         declared = {key: value for key, value in declared.items() if any(value)}
     kept = before is not None and before.id == after.id
     others: Mapping[bytes, bytes] = {}
-    if before is not None and one.contents != "exact" and not one.shared and (kept or wished.on_replace == "copy"):
+    if (
+        before is not None
+        and wished_slot.contents != "exact"
+        and not wished_slot.shared
+        and (kept or wished.on_replace == "copy")
+    ):
         others = {key: value for key, value in before.entries.items() if key not in listed}
     if _meaning(kind, after.entries) != _meaning(kind, {**others, **declared}):
         yield f"holds {after.entries}, not {declared} and {others}"
-    if before is None or one.shared:
+    if before is None or wished_slot.shared:
         return
     same = before.shape == shape and sharers[before.id] == 1
     equal = _meaning(kind, before.entries) == _meaning(kind, after.entries)
@@ -145,8 +154,8 @@ def _slot(
             yield f"entry {key.hex()} was written though nothing but its padding differs"
 
 
-def _room(kind: Kind, one: WishedSlot) -> MapShape:
-    return kind.shape if kind.is_fixed else kind.shape.with_capacity(one.room)
+def _room(kind: Kind, wished_slot: WishedSlot) -> MapShape:
+    return kind.shape if kind.is_fixed else kind.shape.with_capacity(wished_slot.room)
 
 
 def _meaning(kind: Kind, entries: Mapping[bytes, bytes]) -> dict[bytes, bytes]:
@@ -161,9 +170,9 @@ def excuses(wish: Wish, before: Live, templates: Mapping[int, Kind]) -> Iterator
     for name in (*wish.outer, *([PLAIN] if wish.plain is not None else [])):
         if name in before and before[name].kind != "map":
             yield ANOTHER_KIND
-    for name, one in wish.outer.items():
+    for name, wished in wish.outer.items():
         live = before.get(name)
         if live is None or live.kind != "map":
             continue
-        if not live.slots and live.id in templates and templates[live.id] != one.template:
+        if not live.slots and live.id in templates and templates[live.id] != wished.template:
             yield UNSEEN_TEMPLATE

@@ -85,7 +85,7 @@ NAMES: Final = (
 def pairs(compiled: Callable[[str], Path]) -> dict[str, tuple[str | None, str | None]]:
     """What is live before, and what is applied over it, by the name of the scenario; None is nothing."""
     first = router(compiled("router"), "native")
-    found: dict[str, tuple[str | None, str | None]] = {
+    cases: dict[str, tuple[str | None, str | None]] = {
         "create": (None, ONE),
         "change": (ONE, OTHER),
         "destroy": (ONE, None),
@@ -100,8 +100,8 @@ def pairs(compiled: Callable[[str], Path]) -> dict[str, tuple[str | None, str | 
         "unpin": (OTHER_PINNED, ONE_CLOSED),
         "pinned_away": (ONE_PINNED, None),
     }
-    assert tuple(found) == NAMES
-    return found
+    assert tuple(cases) == NAMES
+    return cases
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,8 +138,8 @@ class Live:
     def contents(self) -> Mapping[str, Pin]:
         """The same whoever made it: ids and the record apart."""
         programs = {pin.id: pin.tag for pin in self.pins.values() if pin.kind == "prog"}
-        found = {name: pin.without_ids(programs) for name, pin in self.pins.items() if name != META_PIN}
-        return {self._without_id(name): pin for name, pin in found.items()}
+        pins = {name: pin.without_ids(programs) for name, pin in self.pins.items() if name != META_PIN}
+        return {self._without_id(name): pin for name, pin in pins.items()}
 
     @property
     def tidy(self) -> Mapping[str, Pin]:
@@ -164,8 +164,8 @@ class Live:
 
 def look(root: Path) -> Live:
     """Read everything below `root`."""
-    found = (Path(folder, name) for folder, _, names in os.walk(root) for name in names)
-    return Live({str(path.relative_to(root)): _with_access(path) for path in sorted(found)})
+    paths = (Path(folder, name) for folder, _, names in os.walk(root) for name in names)
+    return Live({str(path.relative_to(root)): _with_access(path) for path in sorted(paths)})
 
 
 def _with_access(path: Path) -> Pin:

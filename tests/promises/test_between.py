@@ -107,8 +107,8 @@ def run(scenario: Scenario, injector: Injector, at: int, hand: Callable[[], None
 
 
 def result(ran: Ran) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(ran.out)["result"] if ran.out else {"status": "refused"}
-    return found
+    ended: dict[str, Any] = json.loads(ran.out)["result"] if ran.out else {"status": "refused"}
+    return ended
 
 
 def unhurt(scenario: Scenario, injector: Injector) -> tuple[tuple[str, ...], Live]:

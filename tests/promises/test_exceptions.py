@@ -26,9 +26,9 @@ SAMPLE: Final = 20
 
 def events(ran: Ran) -> int:
     """How many events a run without an exception had."""
-    found = re.search(r"^events: (\d+)$", ran.err, flags=re.MULTILINE)
-    assert found is not None, ran
-    return int(found[1])
+    match = re.search(r"^events: (\d+)$", ran.err, flags=re.MULTILINE)
+    assert match is not None, ran
+    return int(match[1])
 
 
 def points(count: int, full: bool) -> Iterator[tuple[int, str]]:

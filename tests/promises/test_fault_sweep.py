@@ -75,8 +75,8 @@ def check(
 def differences(before: Mapping[str, Pin], live: Mapping[str, Pin]) -> str:
     """The pins that are not what they were."""
     names = [name for name in sorted({*before, *live}) if before.get(name) != live.get(name)]
-    told = [f"{name}: {before.get(name)} -> {live.get(name)}" for name in names]
-    return "the live state is not what it was: " + "; ".join(told) if told else ""
+    lines = [f"{name}: {before.get(name)} -> {live.get(name)}" for name in names]
+    return "the live state is not what it was: " + "; ".join(lines) if lines else ""
 
 
 @pytest.mark.parametrize("name", scenarios.NAMES)

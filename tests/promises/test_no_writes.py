@@ -69,7 +69,7 @@ class Traced:
             env=environment,
         )
         calls = [line.split(maxsplit=1)[1] for line in self._trace.read_text().splitlines() if "resumed>" not in line]
-        commands = [found[1] for call in calls if (found := re.match(r"bpf\((\w+)", call))]
+        commands = [match[1] for call in calls if (match := re.match(r"bpf\((\w+)", call))]
         changes = [call for call in calls if not call.startswith(("bpf(", "---", "+++"))]
         assert done.returncode in (0, 2, 4), done.stderr
         return done.returncode, commands, changes

@@ -128,15 +128,15 @@ class States(RuleBasedStateMachine):
     def _as_live(self, wish: Wish) -> Wish:
         """The same wish for maps of the shapes that are live, so that these need not be made anew."""
         live = self._look_at_maps()
-        found = {}
-        for name, one in wish.outer.items():
+        outer = {}
+        for name, wished in wish.outer.items():
             kind = self.templates.get(live[name].id) if name in live else None
             if kind is not None:
                 shape = live[name].shape
                 known = next(word for word, other in KINDS.items() if other == kind)
-                one = replace(one, type=shape.map_type.word, room=shape.max_entries, kind=known)
-            found[name] = one
-        return replace(wish, outer=found)
+                wished = replace(wished, type=shape.map_type.word, room=shape.max_entries, kind=known)
+            outer[name] = wished
+        return replace(wish, outer=outer)
 
     def _apply(self, wish: Wish, *, force: bool = True, prune: bool = False) -> None:
         spec = self._write(wish)
@@ -152,14 +152,14 @@ class States(RuleBasedStateMachine):
             assert self.root.exists() == existed
             return
         assert planned.status == (2 if ran.end == "applied" else 0), planned
-        assert not (found := list(oracle.wrong(wish, before, after, prune=prune))), "\n".join(found)
+        assert not (faults := list(oracle.wrong(wish, before, after, prune=prune))), "\n".join(faults)
         if ran.end == "unchanged":
             assert after == before
         assert ran.document["result"]["fds_before"] == ran.document["result"]["fds_after"]
         again = Ran("plan", spec, *options)
         assert (again.status, again.document["steps"]) == (0, []), again
-        for name, one in wish.outer.items():
-            self.templates[after[name].id] = one.template
+        for name, wished in wish.outer.items():
+            self.templates[after[name].id] = wished.template
 
     def _refused(self, wish: Wish, planned: Ran, ran: Ran, before: Live, after: Live, *, force: bool) -> None:
         assert after == before, f"{ran}: {before} became {after}"
@@ -191,7 +191,7 @@ class States(RuleBasedStateMachine):
         self.ends[f"destroy {ran.status} {ran.end}"] += 1
         if ran.status == 0:
             assert not self.root.exists()
-            assert not (found := list(oracle.wrong_destroyed(wish, before, after))), "\n".join(found)
+            assert not (faults := list(oracle.wrong_destroyed(wish, before, after))), "\n".join(faults)
             return
         assert after == before
         assert ran.errors, ran
@@ -288,14 +288,14 @@ class States(RuleBasedStateMachine):
     @rule(name=_NAMES, number=st.integers(0, 5), what=st.sampled_from(("inner", "inner", "outer", PLAIN)))
     def freeze(self, name: str, number: int, what: str) -> None:
         live = self._look_at_maps()
-        one = live.get(PLAIN if what == PLAIN else name)
-        if one is None:
+        live_map = live.get(PLAIN if what == PLAIN else name)
+        if live_map is None:
             return
-        slots = [inner.id for inner in one.slots.values() if not inner.frozen]
+        slots = [inner.id for inner in live_map.slots.values() if not inner.frozen]
         if what == "inner" and slots:
             with maps.open_id(InnerId(slots[number % len(slots)])) as fd:
                 maps.freeze(fd)
-        elif what != "inner" and not one.frozen:
+        elif what != "inner" and not live_map.frozen:
             with maps.open_pin(self._pin(PLAIN if what == PLAIN else name)) as fd:
                 maps.freeze(fd)
 

@@ -101,12 +101,12 @@ def test_no_read_is_torn_while_applies_replace(
         while generation <= applies or figures_of(bench).reads < reads:
             generation += 1
             bench.apply(spec(readers, generation))
-    found = figures_of(bench)
-    assert found.torn == 0
-    assert found.empty == 0
-    assert found.changes >= applies // 4, "the program read while applies ran, and saw them"
+    counted = figures_of(bench)
+    assert counted.torn == 0
+    assert counted.empty == 0
+    assert counted.changes >= applies // 4, "the program read while applies ran, and saw them"
     figures.append(
-        f"torn reads: 0 of {found.reads:,} reads while {generation - 1} applies replaced the map, no empty map seen"
+        f"torn reads: 0 of {counted.reads:,} reads while {generation - 1} applies replaced the map, no empty map seen"
     )
 
 

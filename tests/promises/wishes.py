@@ -149,22 +149,24 @@ class Wish:
         templates: dict[str, Any] = {}
         shared: dict[str, Any] = {}
         outer: dict[str, Any] = {}
-        for name, one in self.outer.items():
-            template = dict(one.template.yaml) | {"max_entries": 8, "update": one.update}
-            templates[name] = template | ({"on_replace": one.on_replace} if one.on_replace else {})
+        for name, wished_outer in self.outer.items():
+            template = dict(wished_outer.template.yaml) | {"max_entries": 8, "update": wished_outer.update}
+            templates[name] = template | ({"on_replace": wished_outer.on_replace} if wished_outer.on_replace else {})
             outer[name] = {
-                "type": one.type,
+                "type": wished_outer.type,
                 "key": "u32",
-                "max_entries": one.room,
+                "max_entries": wished_outer.room,
                 "inner": name,
-                "extra_inner_maps": one.extra,
-                "inner_maps": {slot: _slot(name, one, wished) for slot, wished in one.slots.items()},
+                "extra_inner_maps": wished_outer.extra,
+                "inner_maps": {slot: _slot(name, wished_outer, wished) for slot, wished in wished_outer.slots.items()},
             }
-            outer[name] |= {"owned_keys": f"{one.owned[0]}..{one.owned[1]}"} if one.owned else {}
+            outer[name] |= (
+                {"owned_keys": f"{wished_outer.owned[0]}..{wished_outer.owned[1]}"} if wished_outer.owned else {}
+            )
             outer[name] |= {"pin": str(theirs / name)} if name == ADOPTED else {}
-            for wished in one.slots.values():
+            for wished in wished_outer.slots.values():
                 if wished.shared:
-                    shared[f"{name}_shared"] = {"inner": name} | _filled(one.template, wished)
+                    shared[f"{name}_shared"] = {"inner": name} | _filled(wished_outer.template, wished)
         tree: dict[str, Any] = {"version": 1, "name": "edge"}
         if outer:
             tree |= {"inner_templates": templates, "outer_maps": outer}
@@ -176,16 +178,18 @@ class Wish:
         return tree
 
 
-def _slot(name: str, one: WishedOuter, wished: WishedSlot) -> dict[str, Any]:
+def _slot(name: str, wished_outer: WishedOuter, wished: WishedSlot) -> dict[str, Any]:
     if wished.shared:
         return {"shared": f"{name}_shared"}
-    return _filled(one.template, wished) | ({"contents": wished.contents} if wished.contents != "exact" else {})
+    return _filled(wished_outer.template, wished) | (
+        {"contents": wished.contents} if wished.contents != "exact" else {}
+    )
 
 
 def _filled(kind: Kind, wished: WishedSlot) -> dict[str, Any]:
     entries = {kind.key_yaml(key): kind.value_yaml(value) for key, value in wished.entries.items()}
-    found: dict[str, Any] = {"entries": entries} if wished.contents != "ignore" else {}
-    return found if kind.is_fixed else found | {"max_entries": wished.room}
+    inner: dict[str, Any] = {"entries": entries} if wished.contents != "ignore" else {}
+    return inner if kind.is_fixed else inner | {"max_entries": wished.room}
 
 
 entries: Final = st.dictionaries(st.sampled_from(KEYS), st.sampled_from(VALUES), max_size=3)

@@ -37,9 +37,9 @@ def ask(page: str, script: str, folder: Path, *, scripts: bool = True) -> Any:
     asker = folder / "asker.html"
     asker.write_text(_ASKER.format(page="page.html", sandbox=sandbox, script=script))
     dumped = chromium("--allow-file-access-from-files", "--dump-dom", asker.as_uri(), folder=folder)
-    found = re.search(r"<output>(.*)</output>", dumped, re.DOTALL)
-    assert found is not None, dumped
-    return json.loads(html.unescape(found[1]))
+    output = re.search(r"<output>(.*)</output>", dumped, re.DOTALL)
+    assert output is not None, dumped
+    return json.loads(html.unescape(output[1]))
 
 
 def chromium(*words: str, folder: Path) -> str:

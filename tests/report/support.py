@@ -37,17 +37,17 @@ def load(path: Path) -> DesiredState:
 
 def as_live(desired: DesiredState) -> ObservedState:
     """The state after `desired` was applied; ids count from 100, inner ids from 1000."""
-    maps = {name: _live_map(one, 100 + number) for number, (name, one) in enumerate(desired.maps.items())}
+    maps = {name: _live_map(map_, 100 + number) for number, (name, map_) in enumerate(desired.maps.items())}
     nothing = ObservedState.nothing()
     return replace(nothing, exists=True, maps=maps, meta=wanted_meta(desired, nothing))
 
 
-def _live_map(one: DesiredMap, number: int) -> ObservedMap:
-    slots = one.slots
-    ids = np.arange(len(slots.keys), dtype=np.uint32) + (1000 if one.outer is not None else number)
+def _live_map(desired_map: DesiredMap, number: int) -> ObservedMap:
+    slots = desired_map.slots
+    ids = np.arange(len(slots.keys), dtype=np.uint32) + (1000 if desired_map.outer is not None else number)
     for share in np.unique(slots.shared[slots.shared >= 0]):
         ids[slots.shared == share] = 1_000_000 + share
-    return ObservedMap(number, one.shape, one.entry_shape, ObservedSlots(slots.keys, ids))
+    return ObservedMap(number, desired_map.shape, desired_map.entry_shape, ObservedSlots(slots.keys, ids))
 
 
 def _blocks(live: DesiredMap, wanted: NDArray[np.uint8]) -> Iterator[ObservedBlock]:
@@ -64,10 +64,10 @@ def plan(before: DesiredState | None, after: DesiredState, overrides: Overrides 
     observed = as_live(before) if before is not None else ObservedState.nothing()
     lived: Mapping[str, DesiredMap] = before.maps if before is not None else {}
     changes = []
-    for name, one in after.maps.items():
+    for name, desired_map in after.maps.items():
         live = observed.maps.get(name)
-        blocks = () if live is None else _blocks(lived[name], slots_to_read(one, live))
-        changes.append(diff_map(one, live, blocks, observed.meta))
+        blocks = () if live is None else _blocks(lived[name], slots_to_read(desired_map, live))
+        changes.append(diff_map(desired_map, live, blocks, observed.meta))
     return make_plan(after, observed, changes, (), (), overrides)
 
 
@@ -83,11 +83,11 @@ def report(case: str) -> ReportPlan:
 
 def rendered(case: str) -> dict[str, str]:
     """What is told of a case in each format, by file name; less digests and what is the same in every page."""
-    told = report(case)
+    report_ = report(case)
     made = {
-        "plan.txt": "\n".join(text.render(told)) + "\n",
-        "plan.json": "".join(jsondoc.render(told)),
-        "plan.md": markdown.render(told),
+        "plan.txt": "\n".join(text.render(report_)) + "\n",
+        "plan.json": "".join(jsondoc.render(report_)),
+        "plan.md": markdown.render(report_),
         "plan.html": re.sub(r"(<style>|<script>\"use).*?(?=</st|</sc)", r"\1", page(case), flags=re.DOTALL),
     }
     return {name: _without_digests(one) for name, one in made.items()}
@@ -98,15 +98,15 @@ def page(case: str) -> str:
     return "".join(html.render(report(case)))
 
 
-def _without_digests(told: str) -> str:
-    told = re.sub(r"sha256:[0-9a-f]{12,64}", lambda found: "sha256:" + "0" * (len(found[0]) - 7), told)
-    return re.sub(r"'sha256-[^']+'", "'sha256-'", told)
+def _without_digests(output: str) -> str:
+    output = re.sub(r"sha256:[0-9a-f]{12,64}", lambda digest: "sha256:" + "0" * (len(digest[0]) - 7), output)
+    return re.sub(r"'sha256-[^']+'", "'sha256-'", output)
 
 
 def main() -> None:
     for case in sorted(CASES.iterdir()):
-        for name, told in rendered(case.name).items():
-            (case / name).write_text(told)
+        for name, output in rendered(case.name).items():
+            (case / name).write_text(output)
 
 
 if __name__ == "__main__":

@@ -21,8 +21,8 @@ NAMES = sorted(path.name for path in support.CASES.iterdir())
 
 @pytest.mark.parametrize("case", NAMES)
 def test_a_plan_is_told_as_expected(case: str) -> None:
-    for name, told in support.rendered(case).items():
-        assert told == (support.CASES / case / name).read_text(), name
+    for name, output in support.rendered(case).items():
+        assert output == (support.CASES / case / name).read_text(), name
 
 
 @pytest.mark.parametrize("case", NAMES)
@@ -34,8 +34,8 @@ def test_the_document_is_what_the_schema_says(case: str) -> None:
 
 @pytest.mark.parametrize("case", NAMES)
 def test_secrets_are_in_no_output(case: str) -> None:
-    for told in (*support.rendered(case).values(), support.page(case)):
-        assert not any(secret in told for secret in ("111111", "222222", "333333", "123456"))
+    for output in (*support.rendered(case).values(), support.page(case)):
+        assert not any(secret in output for secret in ("111111", "222222", "333333", "123456"))
 
 
 def test_nothing_is_left_out_when_all_is_asked_for() -> None:
@@ -44,11 +44,11 @@ def test_nothing_is_left_out_when_all_is_asked_for() -> None:
     document = json.loads("".join(jsondoc.render(plan_report.report(plan, ALL))))
     changes = document["changes"]
     assert all(change.get("omitted", 0) == 0 for change in changes)
-    found = [change["action"] for change in changes if change["kind"] == "entry"]
+    actions = [change["action"] for change in changes if change["kind"] == "entry"]
     summary = document["summary"]["entries"]
-    assert found.count("insert") == summary["insert"]
+    assert actions.count("insert") == summary["insert"]
     # Those of the inner map that goes as a whole are counted, not listed.
-    assert found.count("delete") == summary["delete"] - 2
+    assert actions.count("delete") == summary["delete"] - 2
 
 
 def test_flags_that_were_filled_in_are_told_of_new_maps_only(tmp_path: Path) -> None:

@@ -30,31 +30,31 @@ def outside_of_code(text: str) -> str:
 
 
 def test_hostile_values_are_in_code() -> None:
-    told = markdown.render(support.report("hostile"))
-    assert "@" not in outside_of_code(told)
-    blocks = [one.content for one in tokens(told) if one.type == "html_block"]
+    output = markdown.render(support.report("hostile"))
+    assert "@" not in outside_of_code(output)
+    blocks = [one.content for one in tokens(output) if one.type == "html_block"]
     assert len(blocks) == 3  # the marker, the fold, and its end
-    (tree,) = (one.content for one in tokens(told) if one.type == "fence")
+    (tree,) = (one.content for one in tokens(output) if one.type == "fence")
     assert {line[0] for line in tree.splitlines()} == set("+-!")
-    assert "\x1b" not in told
-    assert "\u202e" not in told
+    assert "\x1b" not in output
+    assert "\u202e" not in output
 
 
 @pytest.mark.parametrize("text", [HOSTILE, "`", "``", " ", "a`", "|", "\\", "\\`", "- x", "<!--", "~~~", "a@b.org"])
 def test_code_and_prose_hold_anything(text: str) -> None:
-    for told in (markdown.code(text), f"- {markdown.prose(text)}"):
-        found = list(tokens(told))
-        assert {one.type for one in found} <= {
+    for output in (markdown.code(text), f"- {markdown.prose(text)}"):
+        tokens_ = list(tokens(output))
+        assert {one.type for one in tokens_} <= {
             *("paragraph_open", "paragraph_close", "inline", "code_inline", "text"),
             *("bullet_list_open", "bullet_list_close", "list_item_open", "list_item_close"),
         }
-        assert "@" not in outside_of_code(told)
-        assert "<" not in outside_of_code(told)
+        assert "@" not in outside_of_code(output)
+        assert "<" not in outside_of_code(output)
 
 
 def test_what_may_hurt_comes_first() -> None:
-    told = markdown.render(support.report("refused"))
-    places = [told.index(word) for word in ("> [!CAUTION]", "> [!WARNING]", "**Deletes**", "<details>")]
+    output = markdown.render(support.report("refused"))
+    places = [output.index(word) for word in ("> [!CAUTION]", "> [!WARNING]", "**Deletes**", "<details>")]
     assert places == sorted(places)
 
 
@@ -75,13 +75,13 @@ def test_it_is_never_longer_than_a_comment_may_be(text: str, loud: bool) -> None
         refusals = [Refusal("rule", text, text, text)] * 200
         plan = replace(plan, hazards=tuple(hazards), blocked=tuple(refusals))
     end = Outcome("partial", 1.0, 1, 1, 1, tuple([text] * 500))
-    told = markdown.render(plan, end)
-    assert len(told.encode("utf-16-le")) // 2 <= markdown.LIMIT
-    assert told.index("Failed in") < 500
-    assert "--format html" in told
-    assert told.count("<details>") == told.count("</details>")
-    assert sum(one.type == "fence" for one in tokens(told)) == told.count("<details>")
-    assert told.rstrip().endswith(".")
+    output = markdown.render(plan, end)
+    assert len(output.encode("utf-16-le")) // 2 <= markdown.LIMIT
+    assert output.index("Failed in") < 500
+    assert "--format html" in output
+    assert output.count("<details>") == output.count("</details>")
+    assert sum(one.type == "fence" for one in tokens(output)) == output.count("<details>")
+    assert output.rstrip().endswith(".")
 
 
 def test_small_plans_are_whole() -> None:
@@ -105,9 +105,9 @@ def test_brackets_stay_outside_of_code(text: str, shown: str) -> None:
 
 
 def test_how_an_apply_ended_is_said() -> None:
-    told = markdown.render(support.report("edit"), Outcome("rolled_back", 1.5, 2, 5, 5, ("pin `x`",)))
-    assert "### `edge`: rolled back" in told
-    assert "**Rolled back: all visible changes were reverted" in told
+    output = markdown.render(support.report("edit"), Outcome("rolled_back", 1.5, 2, 5, 5, ("pin `x`",)))
+    assert "### `edge`: rolled back" in output
+    assert "**Rolled back: all visible changes were reverted" in output
 
 
 @pytest.mark.parametrize("case", sorted(support.CASES.iterdir()), ids=lambda path: path.name)

@@ -16,12 +16,12 @@ def test_all_is_seen_without_a_script_and_filtered_too(tmp_path: Path) -> None:
       return {all: seen(), find: shown('#find').length, del: choose('only-delete'), replace: choose('only-replace'),
               back: choose('only-all').length};
     """
-    found = ask(support.page("edit"), script, tmp_path, scripts=False)
-    assert found["find"] == 0
-    assert {"tenants", "[42]", "192.0.2.9", "vips", "active"} <= set(found["all"])
-    assert found["del"] == ["tenants", "[0]", "192.0.2.3", "[7]"]
-    assert found["replace"] == ["tenants", "[3]", "vips", "[0]", "1"]
-    assert found["back"] == len(found["all"])
+    shown = ask(support.page("edit"), script, tmp_path, scripts=False)
+    assert shown["find"] == 0
+    assert {"tenants", "[42]", "192.0.2.9", "vips", "active"} <= set(shown["all"])
+    assert shown["del"] == ["tenants", "[0]", "192.0.2.3", "[7]"]
+    assert shown["replace"] == ["tenants", "[3]", "vips", "[0]", "1"]
+    assert shown["back"] == len(shown["all"])
 
 
 def test_the_search_finds_addresses_and_values(tmp_path: Path) -> None:
@@ -34,12 +34,12 @@ def test_the_search_finds_addresses_and_values(tmp_path: Path) -> None:
       return {visible: shown('#find').length, key: await find('192.0.2.9'), address: await find('vips[0][1]'),
               value: await find('192.0.2.13'), none: await find('nowhere'), all: (await find('')).length};
     """
-    found = ask(support.page("edit"), script, tmp_path)
-    assert found["visible"] == 1
-    assert found["key"] == ["tenants", "[42]", "192.0.2.9"]
-    assert found["address"] == found["value"] == ["vips", "[0]", "1"]
-    assert found["none"] == []
-    assert found["all"] > 10
+    shown = ask(support.page("edit"), script, tmp_path)
+    assert shown["visible"] == 1
+    assert shown["key"] == ["tenants", "[42]", "192.0.2.9"]
+    assert shown["address"] == shown["value"] == ["vips", "[0]", "1"]
+    assert shown["none"] == []
+    assert shown["all"] > 10
 
 
 _RUN = """
@@ -51,12 +51,12 @@ _RUN = """
 
 
 def test_hostile_values_are_text(tmp_path: Path) -> None:
-    found = ask(support.page("hostile"), _RUN, tmp_path)
-    assert (found["hit"], found["scripts"], found["images"], found["drawings"]) == (None, 1, 0, 0)
+    shown = ask(support.page("hostile"), _RUN, tmp_path)
+    assert (shown["hit"], shown["scripts"], shown["images"], shown["drawings"]) == (None, 1, 0, 0)
     for text in ("</script><script>parent.hit=1</script>", "<!-- comment", "&amp;", "\\u202eright to left\\u200f"):
-        assert text in found["text"]
-    assert "\u202e" not in found["text"]
-    assert "\x1b" not in found["text"]
+        assert text in shown["text"]
+    assert "\u202e" not in shown["text"]
+    assert "\x1b" not in shown["text"]
 
 
 def test_the_page_would_not_run_what_were_not_escaped(tmp_path: Path) -> None:

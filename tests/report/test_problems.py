@@ -11,7 +11,7 @@ from jsonschema import Draft202012Validator
 from provisioner.language import schema_file
 from provisioner.model.errors import Problem
 from provisioner.model.location import Location
-from provisioner.report import problems as told
+from provisioner.report import problems as rendering
 from provisioner.report.style import Style, on_terminal
 
 HERE = Location("edge.yaml", 3, 7)
@@ -24,7 +24,7 @@ ALL = [
 
 
 def test_text_shows_place_line_caret_and_hint() -> None:
-    assert list(told.text(ALL, {HERE: "maps: {x: 1}"})) == [
+    assert list(rendering.text(ALL, {HERE: "maps: {x: 1}"})) == [
         "edge.yaml:3:7: error[wrong]: it is wrong",
         "    maps: {x: 1}",
         "          ^",
@@ -37,7 +37,7 @@ def test_text_shows_place_line_caret_and_hint() -> None:
 
 
 def test_one_problem_is_not_counted() -> None:
-    assert list(told.text(ALL[3:])) == ["error: interrupted"]
+    assert list(rendering.text(ALL[3:])) == ["error: interrupted"]
 
 
 @pytest.mark.parametrize(
@@ -52,25 +52,25 @@ def test_one_problem_is_not_counted() -> None:
 )
 def test_the_caret_stands_below_its_column(line: str, column: int, drawn: str, caret: int) -> None:
     where = Location("edge.yaml", 1, column)
-    lines = list(told.text([Problem("wrong", where)], {where: line}))
+    lines = list(rendering.text([Problem("wrong", where)], {where: line}))
     assert lines[1:] == ["    " + drawn, " " * (4 + caret) + "^"]
 
 
 def test_text_of_others_cannot_act_on_the_terminal() -> None:
-    (line,) = told.text([Problem("a\x1b]0;title\x07b", Location("\x1bc.yaml", 1, 1))])
+    (line,) = rendering.text([Problem("a\x1b]0;title\x07b", Location("\x1bc.yaml", 1, 1))])
     assert line == r"\x1bc.yaml:1:1: error: a\x1b]0;title\x07b"
 
 
 def test_colours_only_paint() -> None:
     plain, painted = (
-        [on_terminal(line, style) for line in told.text(ALL, style=style)] for style in (Style(False), Style(True))
+        [on_terminal(line, style) for line in rendering.text(ALL, style=style)] for style in (Style(False), Style(True))
     )
     assert "\x1b[31merror[wrong]:\x1b[0m" in painted[0]
     assert [re.sub(r"\x1b\[\d+m", "", line) for line in painted] == plain
 
 
 def test_json_has_every_key_of_every_problem() -> None:
-    document = json.loads(told.as_json(ALL))
+    document = json.loads(rendering.as_json(ALL))
     Draft202012Validator(schema_file.load(schema_file.OUTPUT_SCHEMA)).validate(document)
     assert document["errors"][0] == {
         "id": "wrong",
@@ -87,7 +87,7 @@ def test_json_has_every_key_of_every_problem() -> None:
 
 def test_annotations_are_escaped() -> None:
     odd = Problem("100 %\nof it", Location("a,b:c.yaml", 1, 2), "fix it")
-    assert list(told.github([odd, *ALL[1:]])) == [
+    assert list(rendering.github([odd, *ALL[1:]])) == [
         "::error file=a%2Cb%3Ac.yaml,line=1,col=2::100 %25%0Aof it%0Afix it",
         "::error file=missing.yaml::no such file",
         "::error::vips: the map is full",

@@ -51,13 +51,13 @@ def plan(state: DesiredState, observed: ObservedState) -> Plan:
     return make_plan(state, observed, (), objects.values(), diff_links(observed, objects, True))
 
 
-def told(state: DesiredState, observed: ObservedState) -> list[str]:
+def lines(state: DesiredState, observed: ObservedState) -> list[str]:
     return [line for line in text.render(plan_report.report(plan(state, observed))) if line.startswith("  ")]
 
 
 def test_a_first_load() -> None:
     nothing = replace(ObservedState.nothing(), points={VETH: 4})
-    assert told(desired(ROUTER), nothing) == [
+    assert lines(desired(ROUTER), nothing) == [
         "  + router                router.bpf.o, 0 maps",
         "  + xdp_router            router, xdp on veth-a, native",
     ]
@@ -65,7 +65,7 @@ def test_a_first_load() -> None:
 
 def test_an_upgrade() -> None:
     newer = replace(ROUTER, digest="d2")
-    assert told(desired(newer), LIVE) == [
+    assert lines(desired(newer), LIVE) == [
         "  ~ router                router.bpf.o, 0 maps: the object file changed",
         "  ~ xdp_router            router, xdp on veth-a, native: its program is new",
     ]
@@ -76,13 +76,13 @@ def test_an_upgrade() -> None:
 
 def test_an_attachment_that_changes_alone() -> None:
     elsewhere = replace(LIVE, points={VETH: 5})
-    assert told(desired(ROUTER), elsewhere) == [
+    assert lines(desired(ROUTER), elsewhere) == [
         "  ~ xdp_router            router, xdp on veth-a, native: the live link is xdp on interface 4",
     ]
 
 
 def test_an_attachment_that_nothing_asks_for() -> None:
-    assert told(desired(), LIVE) == ["  - xdp_router            detach: the spec does not name it"]
+    assert lines(desired(), LIVE) == ["  - xdp_router            detach: the spec does not name it"]
 
 
 def test_nothing_is_told_of_what_stays() -> None:

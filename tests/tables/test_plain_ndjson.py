@@ -14,10 +14,10 @@ from provisioner.codec.spans import Spans
 from provisioner.model.errors import Problem
 from provisioner.model.tree import RawChunk
 from provisioner.tables import blocks, ndjson
-from tests.tables.test_plain_tables import places, told
-from tests.tables.test_tables import one, reference
+from tests.tables.test_plain_tables import places, result_of
+from tests.tables.test_tables import column, reference
 
-TABLE = reference("t.ndjson", outer_key=one("slot"))
+TABLE = reference("t.ndjson", outer_key=column("slot"))
 
 
 @pytest.fixture(scope="module")
@@ -30,9 +30,9 @@ def both_ways(path: Path, block: int) -> tuple[tuple[RawChunk, ...], list[Proble
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(blocks, "BLOCK_BYTES", block)
         patch.setattr(ndjson, "FEW_BYTES", 0)
-        by_blocks, problems, chunks = told(path, TABLE)
+        by_blocks, problems, chunks = result_of(path, TABLE)
         patch.setattr(ndjson, "FEW_BYTES", 1 << 62)
-        by_lines, same_problems, same_chunks = told(path, TABLE)
+        by_lines, same_problems, same_chunks = result_of(path, TABLE)
     assert problems == same_problems
     if not problems:  # else there is nothing that uses the rows
         assert by_blocks == by_lines

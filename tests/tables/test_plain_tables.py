@@ -16,7 +16,7 @@ from provisioner.model.location import Location
 from provisioner.model.spec import TableColumn, TableRef
 from provisioner.model.tree import RawChunk
 from provisioner.tables import blocks, delimited, read_table
-from tests.tables.test_tables import AT, one, reference, rows
+from tests.tables.test_tables import AT, column, reference, rows
 
 Row = tuple[int, dict[tuple[str | int, ...], str | None]]
 
@@ -28,15 +28,15 @@ def shelf(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def places(chunks: tuple[RawChunk, ...]) -> dict[int, tuple[Location, Location]]:
     """Where key and value of some rows stand, by the row's line."""
-    found = {}
+    by_line = {}
     for chunk in chunks:
         for row, line in enumerate(chunk.lines()):
             if line < 60 or line % 997 == 0:
-                found[line] = (chunk.where(row, ("key",)), chunk.where(row, ("value",)))
-    return found
+                by_line[line] = (chunk.where(row, ("key",)), chunk.where(row, ("value",)))
+    return by_line
 
 
-def told(path: Path, table: TableRef) -> tuple[list[Row], list[Problem], tuple[RawChunk, ...]]:
+def result_of(path: Path, table: TableRef) -> tuple[list[Row], list[Problem], tuple[RawChunk, ...]]:
     """Each row with its line, all problems, and the chunks."""
     problems = Problems()
     chunks = tuple(read_table(table, path, problems))
@@ -50,9 +50,9 @@ def both_ways(path: Path, block: int, table: TableRef | None = None) -> tuple[tu
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(delimited, "FEW_BYTES", 0)
         patch.setattr(blocks, "BLOCK_BYTES", block)
-        by_blocks, problems, chunks = told(path, table)
+        by_blocks, problems, chunks = result_of(path, table)
         patch.setattr(delimited._CsvReader, "chunks", lambda reader, stream: reader._by_rows(stream, 0))
-        by_rows, same_problems, same_chunks = told(path, table)
+        by_rows, same_problems, same_chunks = result_of(path, table)
     assert problems == same_problems
     if not problems:  # else there is nothing that uses the rows
         assert by_blocks == by_rows
@@ -137,7 +137,7 @@ def test_one_odd_row_leaves_the_blocks_around_it_plain(shelf: Path) -> None:
 def test_a_column_may_be_wanted_twice_and_others_not_at_all(shelf: Path) -> None:
     path = shelf / "wide.csv"
     path.write_text("a,b,c,d\n" + "".join(f"{n},x,{n + 1},y\n" for n in range(3000)))
-    table = reference(path.name, key=one("c"), value=TableColumn(((("from",), "c"), (("to",), "a")), AT))
+    table = reference(path.name, key=column("c"), value=TableColumn(((("from",), "c"), (("to",), "a")), AT))
     both_ways(path, 1 << 10, table)
 
 

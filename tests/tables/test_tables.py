@@ -33,7 +33,7 @@ from provisioner.project import SpecError
 from provisioner.tables import read_table
 from provisioner.tables.chunks import MAX_PROBLEMS
 from provisioner.tables.delimited import scan
-from tests.document.support import told, write
+from tests.document.support import described, write
 
 HOST = Host("little", 4)
 AT = Location("spec.yaml", 7, 9)
@@ -60,7 +60,7 @@ outer_maps:
 """
 
 
-def one(name: str) -> TableColumn:
+def column(name: str) -> TableColumn:
     return TableColumn((((), name),), AT)
 
 
@@ -82,21 +82,21 @@ def read(
     if content is not None:
         write(folder, {name: content.encode() if isinstance(content, str) else content})
     problems = Problems()
-    found = rows(read_table(reference(name, **parts), folder / name, problems))
-    return found, told(problems, folder)
+    read_rows = rows(read_table(reference(name, **parts), folder / name, problems))
+    return read_rows, described(problems, folder)
 
 
 def rows(chunks: Iterable[RawChunk]) -> list[dict[tuple[str | int, ...], str | None]]:
-    found = []
+    by_line = []
     for chunk in chunks:
         texts = {path: packed.texts() for path, packed in chunk.columns.items()}
         for row, line in enumerate(chunk.lines()):
-            found.append((line, {path: column[row] for path, column in texts.items()}))
-    return [row for _, row in sorted(found, key=lambda pair: pair[0])]
+            by_line.append((line, {path: column[row] for path, column in texts.items()}))
+    return [row for _, row in sorted(by_line, key=lambda pair: pair[0])]
 
 
-def pairs(found: Sequence[dict[tuple[str | int, ...], str | None]]) -> list[tuple[str | None, str | None]]:
-    return [(row["key",], row["value",]) for row in found]
+def pairs(rows_: Sequence[dict[tuple[str | int, ...], str | None]]) -> list[tuple[str | None, str | None]]:
+    return [(row["key",], row["value",]) for row in rows_]
 
 
 def as_file(path: Path, table: Sequence[dict[str, Any]]) -> None:
@@ -125,13 +125,13 @@ def load(folder: Path, inner_maps: str, **more: Any) -> DesiredState:
     return provisioner.load([folder / "spec.yaml"], host=HOST, **more).desired
 
 
-def contents(one: DesiredMap) -> dict[bytes, list[tuple[bytes, bytes]]]:
+def contents(desired_map: DesiredMap) -> dict[bytes, list[tuple[bytes, bytes]]]:
     """Outer key -> its entries, in bytes."""
-    found = {}
-    for number, outer in enumerate(one.slots.keys):
-        keys, values = one.entries.slot(number)
-        found[outer.tobytes()] = [(key.tobytes(), value.tobytes()) for key, value in zip(keys, values, strict=True)]
-    return found
+    by_slot = {}
+    for number, outer in enumerate(desired_map.slots.keys):
+        keys, values = desired_map.entries.slot(number)
+        by_slot[outer.tobytes()] = [(key.tobytes(), value.tobytes()) for key, value in zip(keys, values, strict=True)]
+    return by_slot
 
 
 def errors(folder: Path, inner_maps: str, **more: Any) -> list[str]:
@@ -139,7 +139,7 @@ def errors(folder: Path, inner_maps: str, **more: Any) -> list[str]:
         load(folder, inner_maps, **more)
     problems = Problems()
     problems.extend(caught.value.problems)
-    return told(problems, folder)
+    return described(problems, folder)
 
 
 INLINE = (
@@ -175,11 +175,11 @@ def test_a_wrong_value_is_told_of_the_inner_map_that_its_row_names(tmp_path: Pat
     write(tmp_path, {"t.csv": "tenant,cidr,ip\n7,10.0.0.0/8,192.0.2.1\n9,x,192.0.2.2\nz,10.0.0.0/8,y\n"})
     with pytest.raises(SpecError) as caught:
         load(tmp_path, "{from: t.csv, outer_key: tenant, key: cidr, value: {ip: ip}}")
-    found = [(problem.address, problem.where) for problem in caught.value.problems]
+    places = [(problem.address, problem.where) for problem in caught.value.problems]
     table = str(tmp_path / "t.csv")
-    assert ("tenants[9]", Location(table, 3, 3)) in found
-    assert ("tenants", Location(table, 4, 1)) in found
-    assert ("tenants", Location(table, 4, 14)) in found
+    assert ("tenants[9]", Location(table, 3, 3)) in places
+    assert ("tenants", Location(table, 4, 1)) in places
+    assert ("tenants", Location(table, 4, 14)) in places
 
 
 def nested(folder: Path, suffix: str) -> None:
@@ -196,7 +196,7 @@ def nested(folder: Path, suffix: str) -> None:
 @pytest.mark.parametrize("suffix", ["ndjson", "parquet"])
 def test_lists_and_objects_are_reached_whole_or_by_member(tmp_path: Path, suffix: str) -> None:
     nested(tmp_path, suffix)
-    whole, problems = read(tmp_path, f"t.{suffix}", value=one("hop"))
+    whole, problems = read(tmp_path, f"t.{suffix}", value=column("hop"))
     assert not problems
     assert whole[1] == {
         ("key",): "2",
@@ -204,10 +204,10 @@ def test_lists_and_objects_are_reached_whole_or_by_member(tmp_path: Path, suffix
         ("value", "weights", 0): "3",
         ("value", "weights", 1): "4",
     }
-    member, problems = read(tmp_path, f"t.{suffix}", value=one("hop.ip"))
+    member, problems = read(tmp_path, f"t.{suffix}", value=column("hop.ip"))
     assert not problems
     assert pairs(member) == [("1", "192.0.2.1"), ("2", "192.0.2.2")]
-    _, problems = read(tmp_path, f"t.{suffix}", value=one("hop.mac"))
+    _, problems = read(tmp_path, f"t.{suffix}", value=column("hop.mac"))
     assert problems == ["spec.yaml:7:9: missing-column"]
 
 
@@ -224,9 +224,9 @@ def test_lists_and_objects_are_reached_whole_or_by_member(tmp_path: Path, suffix
     ],
 )
 def test_csv_takes_text_as_it_stands(tmp_path: Path, content: str, expected: list[tuple[str, str]]) -> None:
-    found, problems = read(tmp_path, "t.csv", content)
+    table_rows, problems = read(tmp_path, "t.csv", content)
     assert not problems
-    assert pairs(found) == expected
+    assert pairs(table_rows) == expected
 
 
 def test_ndjson_takes_numbers_by_their_text(tmp_path: Path) -> None:
@@ -236,9 +236,9 @@ def test_ndjson_takes_numbers_by_their_text(tmp_path: Path) -> None:
         '{"value": true, "key": 1e400}\r',
         '{"key": "\\u00e4", "value": null}',
     ]
-    found, problems = read(tmp_path, "t.ndjson", "\n".join(lines))
+    table_rows, problems = read(tmp_path, "t.ndjson", "\n".join(lines))
     assert not problems
-    assert pairs(found) == [("18446744073709551616", "1.10"), ("1e400", "true"), ("ä", None)]
+    assert pairs(table_rows) == [("18446744073709551616", "1.10"), ("1e400", "true"), ("ä", None)]
 
 
 def test_parquet_takes_whole_numbers_text_bytes_and_booleans(tmp_path: Path) -> None:
@@ -254,10 +254,10 @@ def test_parquet_takes_whole_numbers_text_bytes_and_booleans(tmp_path: Path) -> 
         "null": pa.nulls(2),
     }
     pq.write_table(pa.table({"key": ["1", "2"], **values}), tmp_path / "t.parquet")
-    found, problems = read(tmp_path, "t.parquet", value=TableColumn(tuple(((name,), name) for name in values), AT))
+    table_rows, problems = read(tmp_path, "t.parquet", value=TableColumn(tuple(((name,), name) for name in values), AT))
     assert not problems
-    assert list(found[0].values()) == ["1", "-1", str(2**64 - 1), "a", "a", "0x00ff", "0x6162", "true", "12", None]
-    assert list(found[1].values()) == ["2", None, "0", "b", "b", "0x", "0x6364", "false", "1.50", None]
+    assert list(table_rows[0].values()) == ["1", "-1", str(2**64 - 1), "a", "a", "0x00ff", "0x6162", "true", "12", None]
+    assert list(table_rows[1].values()) == ["2", None, "0", "b", "b", "0x", "0x6364", "false", "1.50", None]
 
 
 @pytest.mark.parametrize(
@@ -513,7 +513,7 @@ def test_raw_problems(tmp_path: Path, entries: str, at: str, expected: str) -> N
     problems = Problems()
     problems.extend(caught.value.problems)
     line = RAW_SPEC.replace("ENTRIES", entries).splitlines()[5]
-    assert told(problems, tmp_path) == [f"spec.yaml:6:{1 + line.index(at)}: {expected}"]
+    assert described(problems, tmp_path) == [f"spec.yaml:6:{1 + line.index(at)}: {expected}"]
 
 
 def big_table(path: Path, count: int) -> None:
@@ -574,18 +574,18 @@ def as_csv(table: Sequence[Sequence[str]], end: str, quoting: int) -> str:
 @given(TABLES, st.sampled_from(WRITERS))
 @settings(deadline=None)
 def test_any_text_survives_csv(shelf: Path, table: list[tuple[str, str]], writer: tuple[str, int]) -> None:
-    found, problems = read(shelf, "t.csv", as_csv([("key", "value"), *table], *writer))
+    table_rows, problems = read(shelf, "t.csv", as_csv([("key", "value"), *table], *writer))
     assert not problems
-    assert pairs(found) == table
+    assert pairs(table_rows) == table
 
 
 @given(TABLES, st.booleans())
 @settings(deadline=None)
 def test_any_text_survives_ndjson(shelf: Path, table: list[tuple[str, str]], escaped: bool) -> None:
     lines = [json.dumps({"value": value, "key": key}, ensure_ascii=escaped) for key, value in table]
-    found, problems = read(shelf, "t.ndjson", "\n".join(lines))
+    table_rows, problems = read(shelf, "t.ndjson", "\n".join(lines))
     assert not problems
-    assert pairs(found) == table
+    assert pairs(table_rows) == table
 
 
 @given(st.binary(max_size=200), st.sampled_from(["t.csv", "t.tsv", "t.ndjson", "t.parquet"]), st.booleans())
@@ -594,8 +594,8 @@ def test_no_bytes_make_it_raise(shelf: Path, data: bytes, name: str, headed: boo
     head = {"t.csv": b"key,value\n", "t.tsv": b"key\tvalue\n"}.get(name, b"") if headed else b""
     write(shelf, {name: head + data})
     problems = Problems()
-    found = read_table(reference(name), shelf / name, problems)
-    for chunk in found:
+    chunks = read_table(reference(name), shelf / name, problems)
+    for chunk in chunks:
         assert chunk.where(chunk.rows - 1, ("value",)).line >= 1
     assert len(problems) <= MAX_PROBLEMS
 

@@ -42,13 +42,13 @@ def facts(bench: Bench, text: str, address: str) -> dict[str, str]:
 
 
 def test_an_entry_that_is_not_there_yet(bench: Bench) -> None:
-    found = facts(bench, SPEC, f"{SLOT}[10.0.0.0/8]")
-    assert found["wanted by"] == f"{bench.folder}/spec.yaml:20"
-    assert found["key"] == "(08 00 00 00 0a 00 00 00)"
-    assert found["wanted"] == "1  (01)"
-    assert found["live"] == "does not exist"
-    assert found["live slot"] == "empty"
-    assert found["to do"] == "create the inner map: it does not exist"
+    explained = facts(bench, SPEC, f"{SLOT}[10.0.0.0/8]")
+    assert explained["wanted by"] == f"{bench.folder}/spec.yaml:20"
+    assert explained["key"] == "(08 00 00 00 0a 00 00 00)"
+    assert explained["wanted"] == "1  (01)"
+    assert explained["live"] == "does not exist"
+    assert explained["live slot"] == "empty"
+    assert explained["to do"] == "create the inner map: it does not exist"
 
 
 def test_entries_that_change(bench: Bench) -> None:
@@ -68,9 +68,9 @@ def test_entries_that_change(bench: Bench) -> None:
 
 def test_an_entry_of_an_inner_map_that_is_replaced(bench: Bench) -> None:
     bench.apply(SPEC)
-    found = facts(bench, SPEC.replace("weight: 2}}}}}", "weight: 9}}}}}"), "vips[3][1]")
-    assert found["to do"] == "update in a new inner map: the spec has `update: replace`"
-    assert found["live"] == "{port: 1, weight: 2}  (00 01 02 00)"
+    explained = facts(bench, SPEC.replace("weight: 2}}}}}", "weight: 9}}}}}"), "vips[3][1]")
+    assert explained["to do"] == "update in a new inner map: the spec has `update: replace`"
+    assert explained["live"] == "{port: 1, weight: 2}  (00 01 02 00)"
     assert facts(bench, SPEC, "vips[3][7]")["live"] == "{port: 0, weight: 0}  (00 00 00 00)"
 
 
@@ -78,10 +78,10 @@ def test_slots(bench: Bench) -> None:
     assert facts(bench, SPEC, "vips[3]")["to do"] == "create: it does not exist"
     bench.apply(SPEC)
     inner = int.from_bytes(bench.ids("vips")[bytes([3, 0, 0, 0])].to_bytes(4, "big"), "big")
-    found = facts(bench, SPEC, "vips[3]")
-    assert found["live slot"] == f"inner map id {inner}, max_entries 8"
-    assert found["wanted"] == "1 entry, exact, max_entries 8"
-    assert found["to do"] == "nothing: it matches the spec"
+    explained = facts(bench, SPEC, "vips[3]")
+    assert explained["live slot"] == f"inner map id {inner}, max_entries 8"
+    assert explained["wanted"] == "1 entry, exact, max_entries 8"
+    assert explained["to do"] == "nothing: it matches the spec"
     assert facts(bench, SPEC, "vips[4]")["live slot"] == "empty"
     gone = facts(bench, SPEC.replace("{3: {entries: {1: {port: 1, weight: 2}}}}", "{}"), "vips[3]")
     assert gone["to do"] == "delete: not in the spec"
@@ -99,8 +99,8 @@ def test_maps(bench: Bench) -> None:
 
 def test_secrets_stay_secret(bench: Bench) -> None:
     bench.apply(SPEC)
-    found = facts(bench, SPEC, "keys[1]")
-    assert (found["wanted"], found["live"]) == ("(sensitive)  (sensitive)", "(sensitive)  (sensitive)")
+    explained = facts(bench, SPEC, "keys[1]")
+    assert (explained["wanted"], explained["live"]) == ("(sensitive)  (sensitive)", "(sensitive)  (sensitive)")
 
 
 @pytest.mark.parametrize(

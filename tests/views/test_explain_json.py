@@ -24,18 +24,23 @@ def document(bench: Bench, text: str, address: str) -> dict[str, Any]:
 
 def test_an_entry_that_changes(bench: Bench) -> None:
     bench.apply(SPEC)
-    found = document(bench, SPEC.replace("10.0.0.0/8: 1", "10.0.0.0/8: 3"), f"{SLOT}[10.0.0.0/8]")
-    assert found["kind"] == "entry"
-    assert found["wanted_by"] == {"file": f"{bench.folder}/spec.yaml", "line": 20}
-    assert found["key_bytes"] == "080000000a000000"
-    assert (found["wanted"], found["live"]) == ({"value": 3, "bytes": "03"}, {"value": 1, "bytes": "01"})
-    assert found["live_slot"]["id"] > 0
-    assert (found["action"], found["to_do"]) == ("update", "update in place")
+    explained = document(bench, SPEC.replace("10.0.0.0/8: 1", "10.0.0.0/8: 3"), f"{SLOT}[10.0.0.0/8]")
+    assert explained["kind"] == "entry"
+    assert explained["wanted_by"] == {"file": f"{bench.folder}/spec.yaml", "line": 20}
+    assert explained["key_bytes"] == "080000000a000000"
+    assert (explained["wanted"], explained["live"]) == ({"value": 3, "bytes": "03"}, {"value": 1, "bytes": "01"})
+    assert explained["live_slot"]["id"] > 0
+    assert (explained["action"], explained["to_do"]) == ("update", "update in place")
 
 
 def test_what_is_not_there(bench: Bench) -> None:
-    found = document(bench, SPEC, f"{SLOT}[192.0.2.0/24]")
-    assert (found["wanted_by"], found["wanted"], found["live"], found["live_slot"]) == (None, None, None, None)
+    explained = document(bench, SPEC, f"{SLOT}[192.0.2.0/24]")
+    assert (explained["wanted_by"], explained["wanted"], explained["live"], explained["live_slot"]) == (
+        None,
+        None,
+        None,
+        None,
+    )
     assert document(bench, SPEC, "vips[3]")["action"] == "create"
     assert document(bench, SPEC, "vips[4]")["action"] is None
     assert document(bench, SPEC, "active")["kind"] == "map"

@@ -44,17 +44,17 @@ def desired(tmp_path: Path) -> DesiredState:
 
 
 def test_many_inner_maps_are_one_box(desired: DesiredState) -> None:
-    found = graph.of_spec(desired)
-    assert [box.lines for box in found.boxes if box.kind is BoxKind.INNER_MAP] == [
+    drawn = graph.of_spec(desired)
+    assert [box.lines for box in drawn.boxes if box.kind is BoxKind.INNER_MAP] == [
         ("[7]", "1 entry"),
         ("[8]", "0 entries"),
         ("shared common", "2 entries"),
     ]
-    (rest,) = (box for box in found.boxes if box.kind is BoxKind.INNER_MAPS)
+    (rest,) = (box for box in drawn.boxes if box.kind is BoxKind.INNER_MAPS)
     assert rest.lines == ("10,000 inner maps", "20,000 entries")
-    labels = {arrow.label for arrow in found.arrows if arrow.source == "map many"}
+    labels = {arrow.label for arrow in drawn.arrows if arrow.source == "map many"}
     assert labels == {"10,000 slots: [0] ... [9999]", "[10000] ... [10100]"}
-    assert len(found.boxes) == 7
+    assert len(drawn.boxes) == 7
 
 
 def test_live_programs_use_live_maps(desired: DesiredState) -> None:
@@ -64,17 +64,17 @@ def test_live_programs_use_live_maps(desired: DesiredState) -> None:
     maps: dict[str, ObservedMap] = {**live.maps, "few": replace(live.maps["few"], slots=same)}
     programs = {"xdp": ObservedProgram(5, "xdp", "aa", (maps["few"].id, maps["active"].id, 9999))}
     state: ObservedState = replace(live, maps=maps, programs=programs)
-    found = graph.of_live(desired, state)
-    arrows = {(arrow.source, arrow.target, arrow.label) for arrow in found.arrows}
+    drawn = graph.of_live(desired, state)
+    arrows = {(arrow.source, arrow.target, arrow.label) for arrow in drawn.arrows}
     assert {("program xdp", "map few", ""), ("program xdp", "map active", "")} <= arrows
     assert ("map few", "inner 77", "[7] [8]") in arrows
-    assert next(box.lines for box in found.boxes if box.id == "program xdp") == ("xdp", "id 5", "not attached")
-    (rest,) = (box for box in found.boxes if box.kind is BoxKind.INNER_MAPS)
+    assert next(box.lines for box in drawn.boxes if box.id == "program xdp") == ("xdp", "id 5", "not attached")
+    (rest,) = (box for box in drawn.boxes if box.kind is BoxKind.INNER_MAPS)
     assert rest.lines == ("10,000 inner maps",)
 
 
-def svg(found: Graph) -> ElementTree.Element:
-    drawing = "\n".join(diagrams.dot(found))
+def svg(drawn: Graph) -> ElementTree.Element:
+    drawing = "\n".join(diagrams.dot(drawn))
     done = subprocess.run(["dot", "-Tsvg"], input=drawing, capture_output=True, encoding="utf-8", check=True)
     assert done.stderr == ""
     return ElementTree.fromstring(done.stdout)
@@ -94,16 +94,16 @@ def test_hostile_text_is_text_in_dot() -> None:
     drawing.box("a", BoxKind.MAP, HOSTILE)
     drawing.box("b", BoxKind.MAP, "b")
     drawing.arrow("a", "b", HOSTILE)
-    found = drawing.done()
-    tree = svg(found)
+    drawn = drawing.done()
+    tree = svg(drawn)
     shown = HOSTILE.replace("\u202e", "\\u202e").replace("\x1b", "\\x1b")
     assert [one.replace("\u00a0", " ") for one in texts(tree)].count(shown) == 3
     assert "script" not in {one.tag.rpartition("}")[2] for one in tree.iter()}
 
 
 def test_hostile_text_is_text_in_mermaid() -> None:
-    found = Graph("t", (Box("a", BoxKind.MAP, (HOSTILE,)), Box("b", BoxKind.MAP, ("b",))), ())
-    line = next(line for line in diagrams.mermaid(found) if line.startswith("  n0"))
+    drawn = Graph("t", (Box("a", BoxKind.MAP, (HOSTILE,)), Box("b", BoxKind.MAP, ("b",))), ())
+    line = next(line for line in diagrams.mermaid(drawn) if line.startswith("  n0"))
     label = re.fullmatch(r'  n0\["(.*)"\]', line)
     assert label is not None
     assert not set(label[1]) & set('"`<&|{}%@\\')

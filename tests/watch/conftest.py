@@ -46,7 +46,7 @@ class Watching:
     def expect(self, event: str) -> dict[str, Any]:
         """The next line that tells of `event`; those before it are passed over."""
 
-        def found() -> dict[str, Any] | None:
+        def matching() -> dict[str, Any] | None:
             for at, line in enumerate(self.lines[self._read :], start=self._read + 1):
                 if line["event"] == event:
                     self._read = at
@@ -54,7 +54,7 @@ class Watching:
             assert self.process.poll() is None, f"it ended, with {self.lines}"
             return None
 
-        return until(found, lambda: f"no `{event}` in {self.lines}")
+        return until(matching, lambda: f"no `{event}` in {self.lines}")
 
     def signal(self, number: signal.Signals) -> None:
         self.process.send_signal(number)
@@ -68,10 +68,10 @@ class Watching:
 def until(look: Callable[[], Answer | None], otherwise: Callable[[], str]) -> Answer:
     """What `look` gives once it gives something."""
     deadline = time.monotonic() + PATIENCE
-    while (found := look()) is None:
+    while (result := look()) is None:
         assert time.monotonic() < deadline, otherwise()
         time.sleep(0.02)
-    return found
+    return result
 
 
 @pytest.fixture
@@ -85,7 +85,7 @@ def watching(project: Project, tmp_path: Path) -> Iterator[Callable[..., Watchin
         return started[-1]
 
     yield start
-    for one in started:
-        if one.process.poll() is None:
-            one.process.send_signal(signal.SIGKILL)
-            one.process.wait()
+    for watch in started:
+        if watch.process.poll() is None:
+            watch.process.send_signal(signal.SIGKILL)
+            watch.process.wait()

@@ -47,7 +47,7 @@ def write(folder: Path, generation: int) -> Path:
 
 def generations(project: Project) -> set[int]:
     """Which generations a project was put together from."""
-    return {int.from_bytes(one.entries.values[0].tobytes(), "little") for one in project.desired.maps.values()}
+    return {int.from_bytes(map_.entries.values[0].tobytes(), "little") for map_ in project.desired.maps.values()}
 
 
 def digests(*folders: Path) -> set[str]:
@@ -201,8 +201,8 @@ def test_everything_that_a_project_is_read_from_is_noted(tmp_path: Path, bpf_obj
     inputs = Inputs()
     with pytest.raises(SpecError, match="has no inner template"):  # what is broken is looked at all the same
         load([spec], overlays=[overlay], inputs=inputs)
-    found = {os.path.relpath(path, tmp_path) for path in inputs}
-    assert found == {"edge.yaml", "more", "more/one.yaml", "router.o", "table.csv", "over.yaml"}
+    noted = {os.path.relpath(path, tmp_path) for path in inputs}
+    assert noted == {"edge.yaml", "more", "more/one.yaml", "router.o", "table.csv", "over.yaml"}
     for path in list(inputs):
         before = inputs.now()
         if path.is_dir():

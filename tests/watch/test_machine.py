@@ -85,11 +85,11 @@ def test_broken_files_are_read_again_later_and_later_and_at_once_when_they_chang
 
 
 def waits(pace: Pace, count: int, chance: float) -> Sequence[float]:
-    state, found = settled(0), []
+    state, times = settled(0), []
     for _ in range(count):
         state = machine.after(state, pace, Verdict.FAILED, 0, chance)
-        found.append(state.due)
-    return found
+        times.append(state.due)
+    return times
 
 
 def test_failures_back_off_to_a_limit_and_half_of_it_is_chance() -> None:

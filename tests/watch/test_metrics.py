@@ -40,12 +40,12 @@ def test_http_on_loopback_tells_what_was_done(watching: Callable[..., Watching])
     watch = watching("--metrics", str(port), "--interval", "1")
     watch.expect("applied")
 
-    def found() -> dict[tuple[str, ...], float] | None:
+    def applied() -> dict[tuple[str, ...], float] | None:
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as answer:
             values = samples(answer.read().decode())
         return values if ("provisioner_applies_total", "applied") in values else None
 
-    values = until(found, lambda: "no apply in the metrics")
+    values = until(applied, lambda: "no apply in the metrics")
     assert values["provisioner_applies_total", "applied"] == 1
     assert values["provisioner_drift", "entries"] == 0
     assert values["provisioner_managed", "entries"] == 4

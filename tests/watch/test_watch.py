@@ -56,8 +56,8 @@ def test_report_only_changes_nothing_and_says_it_once(project: Project, watching
 
 def _metric(project: Project, name: str) -> float:
     lines = project.spec.with_name("m.prom").read_text().splitlines()
-    found = [float(line.split()[-1]) for line in lines if line.startswith(f"provisioner_{name}{{")]
-    return found[0] if found else -1
+    values = [float(line.split()[-1]) for line in lines if line.startswith(f"provisioner_{name}{{")]
+    return values[0] if values else -1
 
 
 def test_what_a_rule_refuses_is_reported_and_never_done(project: Project, watching: Start) -> None:
@@ -117,13 +117,13 @@ def test_another_apply_is_waited_for(project: Project, watching: Start) -> None:
 
 
 def test_two_watches_of_one_project_do_not_harm_each_other(project: Project, watching: Start) -> None:
-    one, other = watching("--interval", "1"), watching("--interval", "1")
-    for watch in (one, other):
-        until(lambda lines=watch: _settled(lines), lambda: f"{one.lines} {other.lines}")  # type: ignore[misc]
+    first, other = watching("--interval", "1"), watching("--interval", "1")
+    for watch in (first, other):
+        until(lambda lines=watch: _settled(lines), lambda: f"{first.lines} {other.lines}")  # type: ignore[misc]
     project.edit("7: 70", "7: 71")
-    until(lambda: project.run("plan").status == 0 or None, lambda: f"{one.lines} {other.lines}")
-    assert (one.end(), other.end()) == (0, 0)
-    assert not [line for line in (*one.lines, *other.lines) if line["level"] == "error"]
+    until(lambda: project.run("plan").status == 0 or None, lambda: f"{first.lines} {other.lines}")
+    assert (first.end(), other.end()) == (0, 0)
+    assert not [line for line in (*first.lines, *other.lines) if line["level"] == "error"]
 
 
 def _settled(watch: Watching) -> bool | None:
@@ -155,17 +155,17 @@ def test_a_service_manager_is_told(watching: Start, tmp_path: Path) -> None:
         manager.bind(str(path))
         manager.settimeout(60)
         watch = watching(NOTIFY_SOCKET=str(path), WATCHDOG_USEC="400000")
-        told = [manager.recv(4096).decode() for _ in range(3)]
-        assert "READY=1\nSTATUS=applied" in told
-        assert "WATCHDOG=1" in told, "a sign of life, while nothing is to be done"
+        messages = [manager.recv(4096).decode() for _ in range(3)]
+        assert "READY=1\nSTATUS=applied" in messages
+        assert "WATCHDOG=1" in messages, "a sign of life, while nothing is to be done"
         watch.signal(signal.SIGHUP)
-        while not told[-1].startswith("RELOADING=1\nMONOTONIC_USEC="):
-            told.append(manager.recv(4096).decode())
-        while told[-1] != "READY=1\nSTATUS=converged":
-            told.append(manager.recv(4096).decode())
+        while not messages[-1].startswith("RELOADING=1\nMONOTONIC_USEC="):
+            messages.append(manager.recv(4096).decode())
+        while messages[-1] != "READY=1\nSTATUS=converged":
+            messages.append(manager.recv(4096).decode())
         assert watch.end() == 0
-        while told[-1] != "STOPPING=1":
-            told.append(manager.recv(4096).decode())
+        while messages[-1] != "STOPPING=1":
+            messages.append(manager.recv(4096).decode())
 
 
 def test_standard_input_cannot_be_watched() -> None:
