@@ -73,12 +73,12 @@ class Layout(msgspec.Struct, frozen=True):
 
 def pieces(size: int) -> list[tuple[int, int]]:
     """The offset and width of the loads that cover `size` bytes."""
-    found, at = [], 0
+    parts, at = [], 0
     while at < size:
         width = next(width for width in (8, 4, 2, 1) if at + width <= size)
-        found.append((at, width))
+        parts.append((at, width))
         at += width
-    return found
+    return parts
 
 
 def merge_program(

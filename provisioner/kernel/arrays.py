@@ -58,12 +58,12 @@ def read_nonzero(
         return keys[inside], values[inside]
     wanted = _merged(ranges or [(0, shape.max_entries - 1)], shape.max_entries)
     stride = reading.value_stride(shape, possible_cpus)
-    found = _mapped(fd, shape, wanted) if _may_be_mapped(shape) else None
-    if found is None and batching.entries:
-        found = _by_batches(fd, shape, stride, wanted)
-    if found is None:
-        found = [_held(*reading.read_indexes(fd, shape, stride, range(first, end))) for first, end in wanted]
-    parts = found or [(np.zeros((0, 4), np.uint8), np.zeros((0, stride), np.uint8))]
+    columns = _mapped(fd, shape, wanted) if _may_be_mapped(shape) else None
+    if columns is None and batching.entries:
+        columns = _by_batches(fd, shape, stride, wanted)
+    if columns is None:
+        columns = [_held(*reading.read_indexes(fd, shape, stride, range(first, end))) for first, end in wanted]
+    parts = columns or [(np.zeros((0, 4), np.uint8), np.zeros((0, stride), np.uint8))]
     return np.concatenate([keys for keys, _ in parts]), np.concatenate([values for _, values in parts])
 
 
@@ -99,7 +99,7 @@ def _mapped(fd: MapFd, shape: MapShape, wanted: Sequence[Range]) -> list[tuple[B
     An element takes its size rounded up to 8 bytes, from the start of the mapping on (array_map_mmap).
     """
     room = -(-shape.value_size // 8) * 8
-    found = []
+    columns = []
     for first, end in wanted:
         start = first * room // mmap.PAGESIZE * mmap.PAGESIZE
         try:
@@ -109,10 +109,10 @@ def _mapped(fd: MapFd, shape: MapShape, wanted: Sequence[Range]) -> list[tuple[B
         with memory:
             elements = np.frombuffer(memory, np.uint8)[first * room - start :].reshape(-1, room)
             try:
-                found += list(_pieces(elements, first, shape.value_size))
+                columns += list(_pieces(elements, first, shape.value_size))
             finally:
                 del elements  # a mapping cannot be closed while an array has its memory
-    return found
+    return columns
 
 
 def _pieces(elements: ByteTable, first: int, size: int) -> Iterator[tuple[ByteTable, ByteTable]]:
@@ -129,7 +129,7 @@ def _by_batches(
     """The elements by batches, from as many threads as there are CPUs; None where the kernel has no such batch."""
     size = max(1, min(_BATCH_ELEMENTS, _BATCH_BYTES // stride))
     parts = [(start, min(start + size, end)) for first, end in wanted for start in range(first, end, size)]
-    found: dict[int, tuple[ByteTable, ByteTable]] = {}
+    by_number: dict[int, tuple[ByteTable, ByteTable]] = {}
     failures: list[int] = []
     indexes = iter(range(len(parts)))  # shared: `next` of a range is atomic
 
@@ -145,7 +145,7 @@ def _by_batches(
                 return
             held = np.flatnonzero(entry_table.is_nonzero(values := reader.values[: end - first]))
             if len(held):
-                found[number] = _keys(first, held), values[held]
+                by_number[number] = _keys(first, held), values[held]
 
     run_together(work, min(len(parts), len(os.sched_getaffinity(0))))
     if failures:
@@ -153,7 +153,7 @@ def _by_batches(
         if -failures[0] in missing:
             return None
         raise KernelError("BPF_MAP_LOOKUP_BATCH", -failures[0])
-    return [found[number] for number in sorted(found)]
+    return [by_number[number] for number in sorted(by_number)]
 
 
 class _BatchReader:

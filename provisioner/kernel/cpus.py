@@ -49,8 +49,8 @@ def reaches_all() -> bool:
 
 
 def _numbers(path: Path) -> list[int]:
-    found: list[int] = []
+    numbers: list[int] = []
     for part in path.read_text(encoding="ascii").strip().split(","):
         first, _, last = part.partition("-")
-        found.extend(range(int(first), int(last or first) + 1))
-    return found
+        numbers.extend(range(int(first), int(last or first) + 1))
+    return numbers

@@ -197,8 +197,8 @@ def wanted_meta(desired: DesiredState, observed: ObservedState, prune: bool = Fa
             if object_.recorded_settings
         },
         types={
-            name: recorded(one.outer.key if one.outer is not None else None, one.key, one.value)
-            for name, one in sorted(desired.maps.items())
+            name: recorded(map_.outer.key if map_.outer is not None else None, map_.key, map_.value)
+            for name, map_ in sorted(desired.maps.items())
         },
     )
     if not limited:

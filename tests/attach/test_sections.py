@@ -79,11 +79,11 @@ def test_each_section_has_an_attachment_or_a_reason() -> None:
     assert len(sections()) > 70
     fitting = {}
     for name in sections():
-        one = program(name)
-        misfits = {kind: attach.of_program(attachment(kind), one)[1] for kind in attach.KINDS}
+        definition = program(name)
+        misfits = {kind: attach.of_program(attachment(kind), definition)[1] for kind in attach.KINDS}
         fitting[name] = {kind for kind, misfit in misfits.items() if misfit is None}
         for misfit in misfits.values():
-            assert misfit is None or (one.section in misfit.what and misfit.hint), name
+            assert misfit is None or (definition.section in misfit.what and misfit.hint), name
     assert {name for name, kinds in fitting.items() if not kinds} == NOWHERE
     assert all(len(kinds - {"tc"}) <= 1 for kinds in fitting.values()), "one key fits, or two for classifiers"
 
@@ -105,6 +105,6 @@ def test_every_hook_of_auto_is_a_section_of_libbpf() -> None:
 )
 def test_a_misfit_says_which_key_to_write(kind: str, section: str, hint: str) -> None:
     word, _, _ = section.partition("/")
-    one = program(section if word in ("xdp", "classifier", "cgroup") else f"{word}+")
-    misfit = attach.of_program(attachment(kind), ProgramDef("f", section, one.type, one.attach_type))[1]
+    definition = program(section if word in ("xdp", "classifier", "cgroup") else f"{word}+")
+    misfit = attach.of_program(attachment(kind), ProgramDef("f", section, definition.type, definition.attach_type))[1]
     assert misfit is not None and misfit.hint == hint

@@ -159,9 +159,9 @@ def test_variables_are_named_with_their_sources_like_overlays() -> None:
     words = ("plan", "base.yaml", "--overlay", "one.yaml", "--var", "slot=2", "--var", "size=32", "--against", "empty")
     document = run(*words, "--format", "json").document
     assert document["sources"] == {"name": "${site}: one.yaml:1"}
-    found = {change["address"]: (change.get("source"), change.get("sources")) for change in document["changes"]}
-    assert found["tenants"] == (None, {"max_entries": "one.yaml:2, ${size}: --var"})
-    assert found["tenants[2]"] == ("${slot}: --var", None)
+    by_address = {change["address"]: (change.get("source"), change.get("sources")) for change in document["changes"]}
+    assert by_address["tenants"] == (None, {"max_entries": "one.yaml:2, ${size}: --var"})
+    assert by_address["tenants[2]"] == ("${slot}: --var", None)
     wrong = run("validate", "base.yaml", "--var", "slot")
     assert (wrong.status, "--var" in wrong.err) == (64, True)
 

@@ -17,7 +17,7 @@ from provisioner.model.errors import Problems
 from provisioner.model.given import Given, Outside
 from provisioner.model.location import Location
 from provisioner.model.tree import RawEntries
-from tests.document.support import HEAD, at, scalar, spec_schema, texts, told, write
+from tests.document.support import HEAD, at, described, scalar, spec_schema, texts, write
 
 MAP = "maps: {m: {type: hash, key: u32, value: u32, max_entries: %s, entries: %s}}\n"
 
@@ -32,7 +32,7 @@ def load(
     source = document.load([folder / "spec.yaml"], overlays=over, problems=problems, outside=outside)
     problems.settle()
     schema.check(source.tree, spec_schema(), problems)
-    return source, told(problems, folder)
+    return source, described(problems, folder)
 
 
 def desired(folder: Path, text: str, **given: str) -> DesiredState:

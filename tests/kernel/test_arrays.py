@@ -68,9 +68,9 @@ def test_without_batches_elements_are_read_one_by_one() -> None:
     keys, values = filled(shape)
     with maps.create(shape) as fd:
         batch.write_batch(fd, keys, values)
-        found = arrays.read_nonzero(fd, shape, CPUS, ((100, 599),), batching=Batching(entries=False))
+        single = arrays.read_nonzero(fd, shape, CPUS, ((100, 599),), batching=Batching(entries=False))
         batched = arrays.read_nonzero(fd, shape, CPUS, ((100, 599),))
-    assert [column.tobytes() for column in found] == [column.tobytes() for column in batched]
+    assert [column.tobytes() for column in single] == [column.tobytes() for column in batched]
 
 
 def test_an_array_with_empty_slots_is_read_as_a_list() -> None:
