@@ -34,7 +34,10 @@ _PATIENCE: Final = 1.0
 
 
 class AuditRecord(msgspec.Struct, frozen=True):
-    """`verb` is apply or destroy, `result` a word of `apply.Status`; `spec` and `plan` are digests."""
+    """`verb` is apply or destroy, `result` a word of `apply.Status`; `spec` and `plan` are digests.
+
+    `revision` is empty for destroy.
+    """
 
     verb: str
     project: str
@@ -43,6 +46,7 @@ class AuditRecord(msgspec.Struct, frozen=True):
     plan: str
     result: str
     summary: Summary
+    revision: str = ""
 
 
 @contextmanager
@@ -61,7 +65,8 @@ def recorded(verb: str, plan: Plan, spec: str) -> Iterator[None]:
         if plan.steps and result != ProvisionerError.status:
             summary = counts.summary(plan, destroy=verb == "destroy")
             desired = plan.desired
-            record(AuditRecord(verb, desired.project, desired.pin_root, f"sha256:{spec}", plan.digest, result, summary))
+            names = verb, desired.project, desired.pin_root, f"sha256:{spec}", plan.digest
+            record(AuditRecord(*names, result, summary, desired.revision))
 
 
 def record(entry: AuditRecord) -> None:
@@ -97,6 +102,7 @@ def _fields(entry: AuditRecord, who: Mapping[str, str]) -> dict[str, str]:
         "project": entry.project,
         "pin_root": entry.pin_root,
         **who,
+        **({"revision": entry.revision} if entry.revision else {}),
         "spec": entry.spec,
         "plan": entry.plan,
         "result": entry.result,

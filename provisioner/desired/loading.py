@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal, TextIO
 
@@ -14,6 +16,7 @@ from provisioner.codec.btf import BtfTypes
 from provisioner.codec.resolve import Lookup
 from provisioner.desired.encode import encode
 from provisioner.desired.ownership import without_contents
+from provisioner.desired.revision import revision
 from provisioner.document import Document, SourceFile
 from provisioner.document import overlays as overlaid
 from provisioner.document.inputs import Inputs
@@ -79,11 +82,12 @@ def load(
     )
     problems.settle()
     tables: dict[str, SourceFile] = {}
+    digests: dict[Path, str] = {}
     read_tables: list[TableRef] = []
 
     def read_table(table: TableRef) -> Iterator[RawChunk]:
         read_tables.append(table)
-        return _table(table, roots, problems, inputs, tables)
+        return _table(table, roots, problems, inputs, tables, digests)
 
     try:
         schema.check(source.tree, schema_file.load(), problems)
@@ -103,7 +107,12 @@ def load(
         )
     except InputError as error:
         raise SpecError(error, replace(source, files={**source.files, **tables})) from error
-    return source, spec, _marked(desired, source, read_tables) if source.overlays or source.uses else desired
+    if source.overlays or source.uses:
+        desired = _marked(desired, source, read_tables)
+    if contents:
+        used = {name: info.digest for name, info in objects.items()}
+        desired = replace(desired, revision=revision(source.digest, digests.values(), used, source.values))
+    return source, spec, desired
 
 
 def _marked(desired: DesiredState, source: Document, tables: Iterable[TableRef]) -> DesiredState:
@@ -161,11 +170,16 @@ def read_host_btf(
 
 
 def _table(
-    table: TableRef, roots: tuple[Path, ...] | None, problems: Problems, inputs: Inputs, texts: dict[str, SourceFile]
+    table: TableRef,
+    roots: tuple[Path, ...] | None,
+    problems: Problems,
+    inputs: Inputs,
+    texts: dict[str, SourceFile],
+    digests: dict[Path, str],
 ) -> Iterator[RawChunk]:
     """The rows of a table, or the value in a raw file. The file must be below one of `roots`, unless that is None.
 
-    A file whose lines a message can show is added to `texts`.
+    A file whose lines a message can show is added to `texts`. `digests` gets the digest of its contents.
     """
     path = beside(table.file.where.file, table.file.text or "")
     if roots is not None and not document.is_inside(path, table.file, roots, problems):
@@ -173,8 +187,12 @@ def _table(
     inputs.note(path)
     from provisioner.tables import has_lines, read_table  # few specs have tables
 
+    file = InputFile(path, TABLE, roots)
     if has_lines(table):
-        texts[str(path)] = SourceFile(InputFile(path, TABLE, roots))
+        texts[str(path)] = SourceFile(file)
+    if path not in digests:
+        with suppress(OSError), file.open() as stream:  # an error is reported below
+            digests[path] = hashlib.file_digest(stream, "sha256").hexdigest()  # type: ignore[arg-type]
     yield from read_table(table, path, problems, roots)
 
 

@@ -74,7 +74,8 @@ class Document(msgspec.Struct, frozen=True):
     read. `roots` are the directories of the given files, which contain all files that they name. `overlays` are the
     overlay files.
     `is_sensitive` says that a spec file mentions `sensitive`: then no message shows a line of any file, because the
-    value of another field can be in the same line. `uses` has the places of variables.
+    value of another field can be in the same line. `uses` has the places of variables, `values`
+    the values of all that are used.
     """
 
     tree: MappingNode
@@ -85,6 +86,7 @@ class Document(msgspec.Struct, frozen=True):
     is_sensitive: bool = False
     unread: tuple[Path, ...] = ()
     uses: Uses = NO_USES
+    values: Mapping[str, str] = {}
 
     def line(self, where: Location) -> str | None:
         """The text of the line at `where`."""
@@ -136,6 +138,7 @@ def load(
         loader.is_sensitive,
         unread.look_for(loader.directories, loader.files),
         uses,
+        loader.values,
     )
 
 
@@ -145,7 +148,8 @@ def _with_values(tree: MappingNode, loader: _Loader, outside: Outside, problems:
         return tree, NO_USES
     variables = Variables(tree.get(SECTION), outside, problems)
     result = substitute(tree, variables, problems) if loader.has_variables else (tree, NO_USES)
-    variables.check(loader.used)
+    loader.values |= variables.values()
+    variables.check(loader.values.keys())
     return result
 
 
@@ -220,7 +224,7 @@ class _Loader:
         self.digest = hashlib.sha256()
         self.is_sensitive = False
         self.has_variables = False
-        self.used: set[str] = set()
+        self.values: dict[str, str] = {}
 
     def gather(self, paths: Sequence[Path | Literal["-"]]) -> MappingNode:
         """The merged tree of `paths` and their includes."""
@@ -340,7 +344,7 @@ class _Loader:
         for pattern in patterns:
             if isinstance(pattern, ScalarNode) and pattern.text:
                 expanded = variables.expand(pattern.text, pattern.where)
-                self.used |= variables.used
+                self.values |= variables.values()
                 if expanded is None:
                     self._problems.is_partial = True
                 else:

@@ -55,12 +55,12 @@ class Variables:
         return known
 
     def check(self, used: AbstractSet[str]) -> None:
-        """Report wrong declarations that no reference uses, and given variables that do not exist.
+        """Report cycles in declarations that no reference uses, and given variables that do not exist.
 
         `used` are variables that were used elsewhere.
         """
         for name, (key, value) in self._declared.items():
-            if isinstance(value, ScalarNode) and value.text is not None:
+            if name not in self._values and isinstance(value, ScalarNode) and value.text is not None:
                 self._value_of(name, key.where)
         for name, given in self._outside.given.items():
             if given.is_required and name not in self._declared and name not in self.used | used:
@@ -68,6 +68,10 @@ class Variables:
                 self._problems.missing(
                     f"the spec has no variable `{name}` ({given.source})", None, hint, id="unknown-reference"
                 )
+
+    def values(self) -> dict[str, str]:
+        """The values of all variables that were used."""
+        return {name: value.text for name, value in self._values.items() if value is not None}
 
     def _replaced(self, text: str, where: Location) -> _Value | None:
         parts: list[str] = []

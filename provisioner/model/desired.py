@@ -214,7 +214,8 @@ class DesiredState(msgspec.Struct, frozen=True):
     """The desired state of one project.
 
     `pin_inner_maps` says that inner maps have pins of their own, by which they are opened without CAP_SYS_ADMIN;
-    `pin_mode` and `pin_group` who may open pins, where the spec says; `overlays` what was laid over it.
+    `pin_mode` and `pin_group` who may open pins, where the spec says; `overlays` what was laid over it. `revision` is
+    the digest of all files and variables, empty if contents were not read.
     """
 
     project: str
@@ -227,6 +228,7 @@ class DesiredState(msgspec.Struct, frozen=True):
     pin_mode: int | None = None
     pin_group: str | None = None
     overlays: Overlays = NONE
+    revision: str = ""
 
     def access(self, gid: int | None) -> Access:
         """The permissions of pins that the spec asks for; `gid` is that of `pin_group`."""

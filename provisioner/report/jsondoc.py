@@ -45,6 +45,8 @@ def render(plan: ReportPlan, end: Outcome | None = None) -> Iterator[str]:
         head["targets"] = list(plan.targets)
     if plan.sources:
         head["sources"] = dict(plan.sources)
+    if plan.revision:
+        head["revision"] = plan.revision
     yield "{\n"
     for key, value in head.items():
         yield f"  {dumps(key)}: {dumps(value)},\n"
@@ -122,6 +124,8 @@ def live(report: ReportLive) -> Iterator[str]:
         "pin_root": report.pin_root,
         "exists": report.exists,
     }
+    if report.revision:
+        head |= {"revision": report.revision, "matches": report.matches}
     for key, value in head.items():
         yield f"  {dumps(key)}: {dumps(value)},\n"
     maps = (node for node in report.nodes if node.kind in (Kind.OUTER_MAP, Kind.MAP))
@@ -184,6 +188,7 @@ def _explanation(report: Explanation, _: Layout) -> Iterator[str]:
 
 def _validation(report: Validation, _: Layout) -> Iterator[str]:
     document: dict[str, Any] = {"format_version": FORMAT_VERSION, "project": report.desired.project, "valid": True}
+    document["revision"] = report.desired.revision
     if report.advice is not None:
         document["advice"] = [to_builtins(each) | {"effect": each.effect.value} for each in report.advice]
     yield dumps(document) + "\n"

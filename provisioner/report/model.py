@@ -112,7 +112,7 @@ class ReportPlan(msgspec.Struct, frozen=True):
     """A plan as reports show it. `destroy` says that it takes the project away; `against` is None for what is live.
 
     `targets` are the addresses that it is limited to, none for all of the spec; `sources` as in a node, of the fields
-    at the top of the spec.
+    at the top of the spec. `revision` is empty for a plan of destroy.
     """
 
     project: str
@@ -130,6 +130,7 @@ class ReportPlan(msgspec.Struct, frozen=True):
     against: Against | None = None
     targets: tuple[str, ...] = ()
     sources: Fields = {}
+    revision: str = ""
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -161,12 +162,17 @@ PAGE: Final = Limits(200, 50)
 
 
 class ReportLive(msgspec.Struct, frozen=True):
-    """What is live of a project: maps and programs that the spec names, other pins. All nodes are SHOW."""
+    """What is live of a project: maps and programs that the spec names, other pins. All nodes are SHOW.
+
+    `revision` is empty for a part of the project; `matches` says that it is live.
+    """
 
     project: str
     pin_root: str
     exists: bool
     nodes: tuple[Node, ...]
+    revision: str = ""
+    matches: bool = False
 
 
 class Fact(msgspec.Struct, frozen=True):

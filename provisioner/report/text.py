@@ -132,6 +132,9 @@ def _live(report: ReportLive, layout: Layout) -> Iterator[str]:
     yield f"{layout.style(report.project, 'bold')}  pin root {report.pin_root}{state}"
     yield ""
     yield from tree(report.nodes, layout.style)
+    if report.revision:
+        state = "this is live" if report.matches else "the live state differs"
+        yield from ("", f"Revision {report.revision[:19]}: {state}.")
 
 
 def _explanation(report: Explanation, layout: Layout) -> Iterator[str]:

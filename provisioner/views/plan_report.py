@@ -61,6 +61,7 @@ def report(
         against=against,
         targets=plan.targets,
         sources={} if destroy else plan.desired.overlays.project,
+        revision="" if destroy else plan.desired.revision,
     )
 
 

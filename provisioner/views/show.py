@@ -48,7 +48,8 @@ def look(plan: Plan, moment: Moment, limits: Limits, place: Place | None = None)
         list(node.children or ())  # so that an error is raised before anything is printed
     if place is None:
         nodes += [*_variables(plan), *_programs(plan.observed), *_pins(plan.observed)]
-    return ReportLive(desired.project, desired.pin_root, plan.observed.exists, tuple(nodes))
+    state = plan.observed.exists, tuple(nodes), desired.revision if place is None else "", not plan.changed
+    return ReportLive(desired.project, desired.pin_root, *state)
 
 
 class _Looker:

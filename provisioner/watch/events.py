@@ -39,8 +39,9 @@ def held(lock: str) -> LogLine:
 
 def loaded(project: Project) -> LogLine:
     digest = f"sha256:{project.document.digest}"
-    message = f"read the spec of {project.desired.project}, {digest[:19]}"
-    return LogLine(Level.INFO, "loaded", message, {"project": project.desired.project, "spec_digest": digest})
+    message = f"read the spec of {project.desired.project}, revision {project.desired.revision[:19]}"
+    fields = {"project": project.desired.project, "revision": project.desired.revision, "spec_digest": digest}
+    return LogLine(Level.INFO, "loaded", message, fields)
 
 
 def lines(result: PassResult, before: PassResult | None, wait: float) -> Iterator[LogLine]:

@@ -24,29 +24,47 @@ from provisioner.watch.wake import Wakeups
 
 
 class PassReport(msgspec.Struct, frozen=True):
-    """The state after a pass; `failures` counts failed passes in a row, `took` is the time of the pass in seconds."""
+    """The state after a pass; `failures` counts failed passes in a row, `took` is the time of the pass in seconds.
 
+    `files` are those of the command line.
+    """
+
+    files: tuple[str, ...]
     result: PassResult
     project: Project | None
     failures: int
     took: float
 
 
+class Listener:
+    """Gets what happens in a watch. This one ignores it."""
+
+    def beat(self) -> None:
+        """The loop is alive."""
+
+    def changing(self, files: tuple[str, ...]) -> None:
+        """The `files` of a project have changed and are not read yet."""
+
+    def passed(self, report: PassReport) -> None:
+        """A pass has ended."""
+
+
 class Watcher:
-    """A watch over one project. `log` gets log lines, `passed` a report of each pass."""
+    """A watch over one project. `log` gets log lines, `listener` the other events."""
 
     def __init__(
         self,
         aim: Aim,
         pace: Pace,
         log: Callable[[LogLine], None],
-        passed: Callable[[PassReport], None] = lambda _: None,
+        listener: Listener | None = None,
         notifier: Notifier | None = None,
     ) -> None:
         self._aim = aim
         self._pace = pace
         self._write = log
-        self._passed = passed
+        self._listener = listener or Listener()
+        self._files = tuple(map(str, aim.files))
         self._notifier = notifier or Notifier({})
         self._wakeups = Wakeups()
         self._reconciler = Reconciler(aim, self._beat, lambda: self._wakeups.stop)
@@ -89,6 +107,8 @@ class Watcher:
         if look.held_by and look.held_by != state.look.held_by:
             self._log(events.held(look.held_by))
         state = machine.seen(state, look, now)
+        if state.read is not None and state.read != look.stamps:
+            self._listener.changing(self._files)
         match machine.decide(state, self._pace, now):
             case Wait(until):
                 came = self._wakeups.wait(until - now)
@@ -135,12 +155,14 @@ class Watcher:
         for line in events.lines(result, self._before, state.due - now):
             self._log(line)
         self._before = result
-        self._passed(PassReport(result, self._reconciler.project, state.failures, now - started))
+        report = PassReport(self._files, result, self._reconciler.project, state.failures, now - started)
+        self._listener.passed(report)
         self._notifier("READY=1", f"STATUS={events.status(result)}")
         return state
 
     def _beat(self) -> None:
         """Notify the watchdog, four times within its period."""
+        self._listener.beat()
         now, every = time.monotonic(), self._notifier.watchdog
         if every is not None and now - self._beaten >= every / 4:
             self._beaten = now

@@ -13,6 +13,7 @@ from provisioner.model.errors import HostError, InputError, Problem
 from provisioner.planning.counts import Summary
 from provisioner.watch.loop import PassReport
 from provisioner.watch.machine import Verdict
+from provisioner.watch.status import Board
 
 if TYPE_CHECKING:
     from prometheus_client import Metric
@@ -55,6 +56,9 @@ class Metrics:
         self._live = gauge("managed", "Maps, entries and programs that the spec declares, by kind.", "kind")
         self._refused = gauge("refusals", "Checks that refuse the changes; `provisioner apply` can override them.")
         self._deferred = gauge("deferred_attachments", "Programs whose interface does not exist yet.")
+        self._revision = gauge("revision_info", "Always 1, with the revision of the spec in force.", "revision")
+        self._ready = gauge("ready", "1 if the live state is that of the files, and the files are valid, else 0.")
+        self._revisions: dict[str, str] = {}
         self._spec_ok = gauge("spec_ok", "1 if the spec was valid when it was last read, else 0.")
         self._checked = gauge(
             "last_check_timestamp_seconds", "Time of the last comparison of the live state with the spec."
@@ -68,10 +72,10 @@ class Metrics:
         self._errors = counter("errors", "Failed passes, by cause: input, host, locked, apply.", "cause")
         self._failures = gauge("consecutive_failures", "Failed passes in a row.")
 
-    def serve(self, address: str, port: int) -> int:
+    def serve(self, board: Board, address: str, port: int) -> int:
         """Answer HTTP on `address`, in a thread; gives the port, a free one if `port` is 0. Raises HostError."""
         try:
-            return self._server.serve(self._registry, address, port)
+            return self._server.serve(self._registry, board, address, port)
         except (OSError, OverflowError) as error:
             reason = getattr(error, "strerror", None) or str(error)
             what = f"cannot serve metrics on {address}:{port}: {reason}"
@@ -90,10 +94,13 @@ class Metrics:
         """All metrics, with their help texts."""
         return self._registry.collect()
 
-    def passed(self, passed: PassReport) -> None:
+    def passed(self, passed: PassReport, *, ready: bool) -> None:
         """Update the metrics after a pass. A metric without a value, such as the time of an apply, is absent."""
         name = "" if passed.project is None else passed.project.desired.project
         result = passed.result
+        self._ready.labels(name).set(ready)
+        if passed.project is not None:
+            self._set_revision(name, passed.project.desired.revision)
         self._spec_ok.labels(name).set(result.broken is None)
         self._failures.labels(name).set(passed.failures)
         cause = _cause(passed)
@@ -119,6 +126,13 @@ class Metrics:
             self._apply_time.labels(name).set(result.seconds)
             self._applied.labels(name).set(time.time())
             self._waits.labels(name).inc(result.grace_periods)
+
+    def _set_revision(self, name: str, revision: str) -> None:
+        before = self._revisions.get(name)
+        if before is not None and before != revision:
+            self._revision.remove(name, before)
+        self._revisions[name] = revision
+        self._revision.labels(name, revision).set(1)
 
 
 def _cause(passed: PassReport) -> str:

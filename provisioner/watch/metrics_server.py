@@ -1,4 +1,4 @@
-"""A small HTTP server for metrics, whose clients cannot use up the fds and threads of the watch."""
+"""A small HTTP server for metrics and the status, whose clients cannot use up the fds and threads of the watch."""
 
 from __future__ import annotations
 
@@ -7,10 +7,14 @@ import threading
 import time
 from collections import deque
 from contextlib import suppress
+from http import HTTPStatus
 from http.server import ThreadingHTTPServer
 from typing import Any, Final
+from urllib.parse import parse_qs
 
 from prometheus_client import CollectorRegistry, MetricsHandler
+
+from provisioner.watch.status import Board
 
 MOST: Final = 16
 """Connections at one time. A new one closes the oldest, so that idle clients do not keep a scrape out."""
@@ -21,6 +25,33 @@ PATIENCE: Final = 5.0
 
 class _Handler(MetricsHandler):
     timeout = PATIENCE
+    board: Board
+
+    def do_GET(self) -> None:  # the name is that of http.server
+        path, _, query = self.path.partition("?")
+        now = time.monotonic()
+        match path:
+            case "/healthz":
+                self._answer(self.board.is_healthy(now), "the loop does not run")
+            case "/readyz":
+                revision = parse_qs(query).get("revision", [""])[0]
+                self._answer(self.board.is_ready(revision), "see /status")
+            case "/status":
+                self._send(HTTPStatus.OK, "application/json", self.board.document(now))
+            case _:
+                super().do_GET()
+
+    def _answer(self, good: bool, otherwise: str) -> None:
+        status = HTTPStatus.OK if good else HTTPStatus.SERVICE_UNAVAILABLE
+        self._send(status, "text/plain", "ok\n" if good else f"{otherwise}\n")
+
+    def _send(self, status: HTTPStatus, kind: str, text: str) -> None:
+        body = text.encode()
+        self.send_response(status)
+        self.send_header("Content-Type", f"{kind}; charset=utf-8")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
 
 
 class _Server(ThreadingHTTPServer):
@@ -61,10 +92,14 @@ class _Server(ThreadingHTTPServer):
         """A client that disconnects is not an event of the watch."""
 
 
-def serve(registry: CollectorRegistry, address: str, port: int) -> int:
-    """Serve the metrics in a thread; gives the port, a free one if `port` is 0. Raises OSError and OverflowError."""
+def serve(registry: CollectorRegistry, board: Board, address: str, port: int) -> int:
+    """Serve metrics and status in a thread; gives the port, a free one if `port` is 0.
+
+    Raises OSError and OverflowError.
+    """
     addresses = socket.getaddrinfo(address, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     family, _, _, _, place = addresses[0]
-    server = _Server((str(place[0]), int(place[1])), family, _Handler.factory(registry))
+    handler = type("Handler", (_Handler,), {"registry": registry, "board": board})
+    server = _Server((str(place[0]), int(place[1])), family, handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     return server.server_port

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+import provisioner
 from provisioner.cli.arguments import with_address
 from tests.apply.conftest import Bench
 from tests.apply.conftest import bench as bench
@@ -42,7 +43,12 @@ def test_differences_are_marked(project: Project) -> None:
         "    + [9] not live: 1 entry in the spec",
         "  active array u32 -> u32",
         "    0 1",
+        "",
+        f"Revision {provisioner.load(project.spec).desired.revision[:19]}: the live state differs.",
     ]
+    assert project.run("apply", "--yes").status == 0
+    shown = project.run("show", "--format", "json").document
+    assert (shown["matches"], shown["revision"]) == (True, provisioner.load(project.spec).desired.revision)
 
 
 def test_one_address_alone(project: Project) -> None:

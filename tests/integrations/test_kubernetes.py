@@ -131,9 +131,9 @@ def test_the_watch_starts_only_after_an_apply_that_succeeded(
 def test_the_probes_ask_where_metrics_are_served(build: list[Document]) -> None:
     described = container(build, "provisioner")
     (metrics,) = (variable["value"] for variable in described["env"] if variable["name"] == "METRICS")
-    for probe in ("readinessProbe", "livenessProbe"):
+    for probe, path in (("readinessProbe", "/readyz"), ("livenessProbe", "/healthz")):
         asked = described[probe]["httpGet"]
-        assert asked["path"] == "/metrics" and metrics in (
+        assert asked["path"] == path and metrics in (
             f"{asked['host']}:{asked['port']}",
             f"0.0.0.0:{asked['port']}",
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import socket
 import subprocess
+import urllib.error
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Final
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.cli.conftest import Project
-from tests.cli.support import run
+from tests.cli.support import parsed, run
 from tests.watch.conftest import Watching, until
 
 DOCS: Final = Path(__file__).parents[2] / "docs" / "watch.md"
@@ -34,10 +35,20 @@ def free_port() -> int:
         return port
 
 
-def test_http_on_loopback_tells_what_was_done(watching: Callable[..., Watching]) -> None:
+def get(port: int, path: str) -> tuple[int, str]:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}") as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read().decode()
+
+
+def test_http_on_loopback_tells_what_was_done(watching: Callable[..., Watching], tmp_path: Path) -> None:
     subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
     port = free_port()
-    watch = watching("--metrics", str(port), "--interval", "1")
+    file = tmp_path / "status.json"
+    watch = watching("--metrics", str(port), "--interval", "1", "--status-file", file)
+    revision = watch.expect("loaded")["revision"]
     watch.expect("applied")
 
     def applied() -> dict[tuple[str, ...], float] | None:
@@ -52,6 +63,12 @@ def test_http_on_loopback_tells_what_was_done(watching: Callable[..., Watching])
     assert values["provisioner_managed", "inner_maps"] == 2
     assert values["provisioner_last_apply_success",] == values["provisioner_spec_ok",] == 1
     assert values["provisioner_grace_periods_total",] >= 1
+    assert values["provisioner_revision_info", revision] == values["provisioner_ready",] == 1
+    assert get(port, "/healthz") == get(port, "/readyz") == get(port, f"/readyz?revision={revision}") == (200, "ok\n")
+    assert get(port, "/readyz?revision=sha256:0")[0] == 503
+    status, written = (parsed(text)["projects"][0] for text in (get(port, "/status")[1], file.read_text()))
+    assert status["revision"] == written["live_revision"] == revision
+    assert status["ready"] and status["pin_root"] == written["pin_root"]
     listening = subprocess.run(["ss", "-Hltn", f"sport = :{port}"], capture_output=True, text=True, check=True)
     assert f"127.0.0.1:{port}" in listening.stdout
 

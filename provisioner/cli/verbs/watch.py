@@ -40,10 +40,16 @@ def watch(
     ] = 1.0,
     metrics: Annotated[
         str | None,
-        typer.Option(metavar="[ADDRESS:]PORT", help="Serve metrics for Prometheus; on 127.0.0.1 without an address."),
+        typer.Option(
+            metavar="[ADDRESS:]PORT",
+            help="Serve /metrics, /healthz, /readyz and /status; on 127.0.0.1 without an address.",
+        ),
     ] = None,
     metrics_file: Annotated[
         Path | None, typer.Option(metavar="FILE.prom", help="Write metrics for the node exporter's textfile collector.")
+    ] = None,
+    status_file: Annotated[
+        Path | None, typer.Option(metavar="FILE.json", help="Write the status as JSON after each pass.")
     ] = None,
 ) -> int:
     """Apply the spec when its files change, and when the live state drifts from it.
@@ -61,7 +67,8 @@ def watch(
     from provisioner.watch.reconcile import Aim
 
     preload()
-    publisher = Publisher(_listen(metrics), metrics_file, console.log)
+    names = tuple(str(Path(name)) for name in files)
+    publisher = Publisher((names,), _listen(metrics), metrics_file, status_file, console.log)
     aim = Aim(
         tuple(Path(name) for name in files),
         tuple(spec.overlay or ()),
