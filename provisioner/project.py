@@ -341,7 +341,8 @@ def _locked(desired: DesiredState, timeout: float, *, create: bool = False) -> I
     The pin root comes last: if another lock is held, it is not created.
     """
     root = Path(desired.pin_root)
-    others = {Path(map_.adopted).parent.resolve() for map_ in desired.maps.values() if map_.adopted is not None}
+    elsewhere = [map_.adopted or map_.place for map_ in desired.maps.values()]
+    others = {Path(path).parent.resolve() for path in elsewhere if path is not None}
     with ExitStack() as held:
         locks = [
             held.enter_context(lock(directory, timeout))

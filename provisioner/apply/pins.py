@@ -12,11 +12,12 @@ from provisioner.apply.transaction import Transaction
 from provisioner.kernel import bpffs, links, maps
 from provisioner.kernel.fd import Fd
 from provisioner.kernel.locking import remove_locked
+from provisioner.model.access import AS_MADE
 from provisioner.model.errors import Problem, RefusedError
 from provisioner.model.pins import INNER_PINS, LOCK, META_PIN, access_of, is_temporary
 from provisioner.model.record import Meta
 from provisioner.observed import metamap
-from provisioner.planning.steps import ClaimPinRoot, Detach, RecordMeta, SetAccess, Unpin
+from provisioner.planning.steps import ClaimPinRoot, Detach, RecordMeta, RemoveDirectories, SetAccess, Unpin
 
 
 def claim(tx: Transaction, step: ClaimPinRoot) -> None:
@@ -27,7 +28,25 @@ def claim(tx: Transaction, step: ClaimPinRoot) -> None:
     before = tx.plan.observed.meta or Meta(tx.plan.desired.project, {}, {}, {}, {})
     pending = dict(before.objects) | dict.fromkeys(step.pending, "")
     pins = tuple(sorted({*before.pins, *step.pins}))
-    _record(tx, replace(before, project=tx.plan.desired.project, objects=pending, pins=pins))
+    places = dict(before.places) | dict(step.places)
+    directories = tuple(sorted({*before.directories, *step.directories}))
+    project = tx.plan.desired.project
+    _record(tx, replace(before, project=project, objects=pending, pins=pins, places=places, directories=directories))
+    for path in map(Path, step.directories):
+        tx.note(f"directory {path}", partial(_remove_unless_used, path), visible=False)
+        bpffs.ensure_dir(path, AS_MADE)
+
+
+def _remove_unless_used(path: Path) -> None:
+    """Remove a directory outside of the pin root, unless another process uses it by now."""
+    if not bpffs.list_pins(path) and set(bpffs.list_folders(path)) <= {LOCK}:
+        remove_locked(path)
+
+
+def remove_directories(step: RemoveDirectories) -> None:
+    """Remove directories that were created for pins, the deepest first."""
+    for path in reversed(step.paths):
+        _remove_unless_used(Path(path))
 
 
 def _remove_empty(folder: Path) -> None:

@@ -29,6 +29,7 @@ from provisioner.planning.steps import (
     PinInnerMaps,
     PublishSlots,
     RecordMeta,
+    RemoveDirectories,
     RemovePinRoot,
     SetAccess,
     Step,
@@ -149,6 +150,8 @@ def _do(tx: Transaction, step: Step) -> None:
             pins.remove(tx, step.pin)
         case RecordMeta():
             pins.record(tx, step)
+        case RemoveDirectories():
+            pins.remove_directories(step)
         case RemovePinRoot():
             pins.remove_root(tx)
         case _:

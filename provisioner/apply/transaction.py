@@ -27,6 +27,7 @@ from provisioner.model.pins import (
     TEMPORARY_PREFIXES,
     inner_directory,
     map_path,
+    own_path,
     stale_inner_pins,
 )
 from provisioner.observed.live_source import LiveSource, inner_maps
@@ -65,13 +66,14 @@ class Transaction:
         self._place = bpffs.place(self.root)
 
     def path(self, pin: str) -> Path:
-        return self.root / pin
+        """Where a pin of the project is, by its name; a path outside of the pin root is itself."""
+        return Path(own_path(self.plan.desired, pin))
 
     def new_path(self, pin: str) -> Path:
-        return self.root / f"{NEW_PREFIX}{pin}"
+        return self.root / f"{NEW_PREFIX}{pin.replace('/', '-')}"
 
     def old_path(self, pin: str) -> Path:
-        return self.root / f"{OLD_PREFIX}{pin}"
+        return self.root / f"{OLD_PREFIX}{pin.replace('/', '-')}"
 
     def open(self, change: MapChange) -> MapFd:
         """The map of a change, wherever it is pinned now: one that was observed, or one that this apply made.

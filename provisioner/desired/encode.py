@@ -166,7 +166,7 @@ class Encoder:
     def _presets(self, outer: OuterMap, listed: Bytes) -> Bytes | None:
         """The keys of slots that the object fills and that are not among those listed."""
         definition = self._resolver.definition(outer)
-        if definition is None or not definition.presets or outer.pin is not None:
+        if definition is None or not definition.presets or outer.adopts:
             return None
         order = "<u4" if self._host.byteorder == "little" else ">u4"
         keys = np.array(list(definition.presets), np.dtype(order)).view(np.uint8).reshape(-1, 4)
@@ -275,7 +275,7 @@ class Encoder:
         return {
             each.name: each.pin.text or ""
             for each in both
-            if each.pin is not None and name in each.objects and each.name in info.maps
+            if each.pin is not None and each.adopts and name in each.objects and each.name in info.maps
         }
 
     def _program(self, program: Program, declared_object: BpfObject, info: ObjectInfo) -> DesiredProgram:
@@ -300,9 +300,10 @@ class Encoder:
             shape=resolved.shape,
             entry_shape=resolved.entry_shape,
             outer=outer,
-            object=declared.object if declared.pin is None else None,
-            also=declared.also if declared.pin is None else (),
-            adopted=declared.pin.text if declared.pin is not None else None,
+            object=None if declared.adopts else declared.object,
+            also=() if declared.adopts else declared.also,
+            adopted=declared.pin.text if declared.pin is not None and declared.adopts else None,
+            place=declared.pin.text if declared.pin is not None and declared.own else None,
             key=resolved.key,
             value=resolved.value,
             slots=slots,

@@ -22,7 +22,7 @@ def without_contents(spec: Spec) -> Spec:
 
 
 def _keys(outer: OuterMap) -> tuple[InnerMap, ...] | TableRef:
-    if outer.pin is None:
+    if not outer.adopts:
         return ()
     if isinstance(outer.inner_maps, TableRef):
         return outer.inner_maps

@@ -6,7 +6,7 @@ import errno
 import itertools
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -41,7 +41,7 @@ def check(pin_root: Path) -> None:
     The mount point cannot be one: it holds files of the kernel that cannot be removed.
     """
     # Linux 5.10 even refuses the lookup of a name with `.`
-    nearest = next(path for path in (pin_root, *pin_root.absolute().parents) if call("stat", path, path.exists))
+    nearest = _nearest(pin_root)
     if file_system(nearest) != "bpf":
         raise HostError(
             Problem(
@@ -63,6 +63,35 @@ def check(pin_root: Path) -> None:
     if nearest.absolute() == pin_root.absolute() and not nearest.is_dir():
         raise HostError(Problem("pin root is a pin, not a directory", address=str(pin_root), id="not-a-directory"))
     require_trusted(pin_root)
+
+
+def check_place(path: Path, pin_root: Path) -> None:
+    """Raise `HostError` or `RefusedError` unless a map of the project can be pinned at `path`, outside of `pin_root`.
+
+    A pin gets there by one rename, which cannot leave its file system; nobody else may write on the way to it.
+    """
+    nearest, root = (_nearest(each) for each in (path.parent, pin_root))
+    if file_system(nearest) != "bpf" or nearest.stat().st_dev != root.stat().st_dev:
+        what, hint = "pin is not on the bpffs of the pin root", f"use a path below {_mount_of(root)}"
+        raise HostError(Problem(what, hint=hint, address=str(path), id="not-on-bpffs"))
+    if not nearest.is_dir():
+        raise HostError(Problem("directory of the pin is itself a pin", address=str(path), id="not-a-directory"))
+    require_trusted(path.parent)
+
+
+def _nearest(path: Path) -> Path:
+    """The path, or the nearest directory above it that exists."""
+    return next(each for each in (path, *path.absolute().parents) if call("stat", each, each.exists))
+
+
+def _mount_of(path: Path) -> Path:
+    return next(each for each in (path, *path.absolute().parents) if os.path.ismount(each))
+
+
+def missing_directories(pins: Iterable[Path]) -> tuple[Path, ...]:
+    """The directories on the way to these pins that do not exist, each after its parent."""
+    needed = {each for path in pins for each in path.parents}
+    return tuple(sorted(each for each in needed if not call("stat", each, each.exists)))
 
 
 def place(directory: Path) -> tuple[int, int] | None:

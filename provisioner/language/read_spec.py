@@ -116,6 +116,7 @@ class _SpecReader:
             after=names(body.get("after")),
             where=key.where,
             also=objects[1:],
+            own=is_true(body.get("own")),
         )
 
     def outer_map(self, key: ScalarNode, body: MappingNode) -> OuterMap:
@@ -135,6 +136,7 @@ class _SpecReader:
             after=names(body.get("after")),
             where=key.where,
             also=objects[1:],
+            own=is_true(body.get("own")),
         )
 
     def object(self, key: ScalarNode, body: MappingNode) -> BpfObject:

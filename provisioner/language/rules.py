@@ -96,7 +96,7 @@ class _Rules:
     def _plain_map(self, plain: PlainMap) -> None:
         path = ("maps", plain.name)
         self._origin(plain, *path)
-        self._shape(plain.fields, plain.where, *path, whole=not plain.object, adopted=bool(plain.pin))
+        self._shape(plain.fields, plain.where, *path, whole=not plain.object, adopted=plain.adopts)
         if self._has_listed(plain.fields.map_type, plain.entries, plain.name):
             return
         self._contents(plain.fields.map_type, plain.policy, plain.where, *path)
@@ -107,8 +107,20 @@ class _Rules:
         if both is not None and self._find(*path, "object") is not None:
             what, hint = "a map cannot have both `object` and `objects`", "list all objects under `objects`"
             self._add(what, both.where, hint, path[1], id="conflicting-fields")
+        if declared.own and (pin := declared.pin):
+            self._check_place(pin, path[1])
         for name in declared.objects:
             self._known(name, self._spec.objects, "object", *path, "object" if both is None else "objects")
+
+    def _check_place(self, pin: ScalarNode, address: str) -> None:
+        """The path at which the project pins a map of its own."""
+        directory, _, name = (pin.text or "").rpartition("/")
+        if "." in name:
+            what, hint = f"the name of a pin cannot have a dot: `{name}`", "write another name"
+            self._add(what, pin.where, hint, address, id="invalid-name")
+        if directory == self._spec.pin_root:
+            what = "the project pins its maps in the pin root, by their names"
+            self._add(what, pin.where, "remove `pin` and `own`", address, id="conflicting-fields")
 
     def _shape(self, fields: MapFields, where: Location, *path: str, whole: bool, adopted: bool = False) -> None:
         """Fields that the map type needs or does not have; `whole` without an object, `adopted` for an existing map."""
@@ -177,7 +189,7 @@ class _Rules:
     def _outer_map(self, outer: OuterMap) -> None:
         path = ("outer_maps", outer.name)
         self._origin(outer, *path)
-        self._shape(outer.fields, outer.where, *path, whole=not outer.object, adopted=bool(outer.pin))
+        self._shape(outer.fields, outer.where, *path, whole=not outer.object, adopted=outer.adopts)
         known = self._known(outer.inner, self._spec.inner_templates, "inner template", *path, "inner")
         template = self._spec.inner_templates[outer.inner] if known else None
         if outer.policy.contents and template:
@@ -271,6 +283,8 @@ class _Rules:
             for program in object_.programs:
                 path = ("objects", object_.name, "programs", program.name, "pin")
                 pinned.append((program.pin, self._place(program.where, *path)))
+        both: list[OuterMap | PlainMap] = [*self._spec.maps.values(), *self._spec.outer_maps.values()]
+        pinned += [(each.pin.text or "", each.pin.where) for each in both if each.own and each.pin is not None]
         for name, where in pinned:
             if name in taken:
                 what = f"the pin name `{name}` is already used (first at {taken[name]})"

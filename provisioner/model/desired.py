@@ -114,8 +114,9 @@ class DesiredMap(msgspec.Struct, frozen=True):
 
     For an outer map `entry_shape` is the inner template; for a plain map it is `shape` itself, and `outer` is None.
     `object` names the object that brings the map, `also` the others that have it too, `adopted` the pin of a map that
-    another owner made. `owned` are the ranges of entry keys that are ours, empty for all of them. `filled_flags` are
-    those of `entry_shape` that the spec leaves out and the kernel asks for.
+    another owner made, `place` that of a map of our own outside of the pin root. `owned` are the ranges of entry keys
+    that are ours, empty for all of them. `filled_flags` are those of `entry_shape` that the spec leaves out and the
+    kernel asks for.
     """
 
     name: str
@@ -138,6 +139,7 @@ class DesiredMap(msgspec.Struct, frozen=True):
     where: Location
     filled_flags: MapFlag = MapFlag(0)
     also: tuple[str, ...] = ()
+    place: str | None = None
 
     @property
     def objects(self) -> tuple[str, ...]:

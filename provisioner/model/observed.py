@@ -115,6 +115,7 @@ class ObservedState(msgspec.Struct, frozen=True):
     `jump_slots` are the occupied slots of the objects' prog_arrays.
     `users` are the loaded programs that use each map, by the map's id: read only where a map is recreated or destroyed.
     `variables` has the bytes of the data sections that the spec sets variables in, by pin.
+    `missing` are directories that do not exist yet, and in which own maps are to be pinned, each after its parent.
     `unpinned` are the maps of the record that lost their pin and are still live, by name and id. `directories` are in
     the pin root and not the project's.
     """
@@ -136,11 +137,12 @@ class ObservedState(msgspec.Struct, frozen=True):
     variables: Mapping[str, bytes] = {}
     unpinned: Mapping[str, int] = {}
     directories: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
 
     @property
     def own_pins(self) -> tuple[str, ...]:
         """The other pins that the project created, according to its record."""
-        made = self.meta.pins if self.meta is not None else ()
+        made = (*self.meta.pins, *self.meta.places.values()) if self.meta is not None else ()
         return tuple(pin for pin in self.other_pins if pin in made)
 
     def place_of(self, link: ObservedLink) -> str:

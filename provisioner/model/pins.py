@@ -83,8 +83,20 @@ def program_of(link: str) -> str:
 
 
 def map_path(desired: DesiredState, declared: DesiredMap) -> PurePath:
-    """The pin of a map: its full name in the pin root, or the path at which the spec adopts it."""
-    return PurePath(declared.adopted) if declared.adopted is not None else PurePath(desired.pin_root) / declared.name
+    """The pin of a map: its full name in the pin root, or the path at which the spec adopts it or has it pinned."""
+    elsewhere = declared.adopted or declared.place
+    return PurePath(elsewhere) if elsewhere is not None else PurePath(desired.pin_root) / declared.name
+
+
+def own_path(desired: DesiredState, pin: str) -> PurePath:
+    """The path of a pin of the project, by its name; a path is itself."""
+    declared = desired.maps.get(pin)
+    return PurePath(desired.pin_root) / (declared.place if declared is not None and declared.place else pin)
+
+
+def places(desired: DesiredState) -> dict[str, str]:
+    """The paths of the project's own maps that are pinned outside of the pin root, by the names of the maps."""
+    return {name: one.place for name, one in sorted(desired.maps.items()) if one.place is not None}
 
 
 def inner_directory(desired: DesiredState, name: str) -> PurePath | None:

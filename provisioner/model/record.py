@@ -33,7 +33,8 @@ class Meta(msgspec.Struct, frozen=True):
     the settings of each link by its pin, as the kernel shows only a part of them. `used_maps` has the pinned maps that
     each program was loaded with, by pin; `pins` all names that the project pinned. `settings` has what was set of each
     object before it was loaded, `maps` the id of each map by its pin: a map that lost its pin is found by it. `types`
-    has the types of each map that the spec declares, for a host whose spec is lost.
+    has the types of each map that the spec declares, for a host whose spec is lost. `places` are the paths of own maps
+    that are pinned outside of the pin root, `directories` those that were created for them, each after its parent.
     """
 
     project: str
@@ -46,6 +47,8 @@ class Meta(msgspec.Struct, frozen=True):
     settings: Mapping[str, Recorded] = {}
     maps: Mapping[str, int] = {}
     types: Mapping[str, RecordedTypes] = {}
+    places: Mapping[str, str] = {}
+    directories: tuple[str, ...] = ()
 
     def to_json(self) -> str:
         return json.dumps(msgspec.to_builtins(self), sort_keys=True, separators=(",", ":"))
@@ -59,7 +62,9 @@ class Meta(msgspec.Struct, frozen=True):
             raise ValueError(str(error)) from error
         attachments = _of_modes(read.attach_modes) if read.attachments is None else read.attachments
         fixed = read.project, read.objects, read.templates, attachments, read.used_maps
-        return Meta(*fixed, read.protected, read.pins, read.settings, read.maps, read.types)
+        return Meta(
+            *fixed, read.protected, read.pins, read.settings, read.maps, read.types, read.places, read.directories
+        )
 
 
 class _Record(msgspec.Struct, frozen=True):
@@ -76,6 +81,8 @@ class _Record(msgspec.Struct, frozen=True):
     settings: Mapping[str, Recorded] = {}
     maps: Mapping[str, U32] = {}
     types: Mapping[str, RecordedTypes] = {}
+    places: Mapping[str, str] = {}
+    directories: tuple[str, ...] = ()
 
 
 def _of_modes(modes: Mapping[str, str]) -> dict[str, Settings]:

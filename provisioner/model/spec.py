@@ -146,7 +146,7 @@ class SharedInnerMap(msgspec.Struct, frozen=True):
 class OuterMap(msgspec.Struct, frozen=True):
     """An outer map from an `object`, adopted by its `pin`, or else created by the provisioner.
 
-    With both, the object uses the adopted map.
+    With both, the object uses the adopted map. `own` says that the project creates the map and pins it at `pin`.
     `also` are the other objects that have this map in common with `object`.
     """
 
@@ -164,6 +164,12 @@ class OuterMap(msgspec.Struct, frozen=True):
     after: tuple[ScalarNode, ...]
     where: Location
     also: tuple[str, ...] = ()
+    own: bool = False
+
+    @property
+    def adopts(self) -> bool:
+        """Whether another owner made the map."""
+        return self.pin is not None and not self.own
 
     @property
     def objects(self) -> tuple[str, ...]:
@@ -184,6 +190,12 @@ class PlainMap(msgspec.Struct, frozen=True):
     after: tuple[ScalarNode, ...]
     where: Location
     also: tuple[str, ...] = ()
+    own: bool = False
+
+    @property
+    def adopts(self) -> bool:
+        """Whether another owner made the map."""
+        return self.pin is not None and not self.own
 
     @property
     def objects(self) -> tuple[str, ...]:

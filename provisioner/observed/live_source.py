@@ -23,7 +23,7 @@ from provisioner.model.desired import DesiredState
 from provisioner.model.errors import HostError
 from provisioner.model.map_shape import MapShape
 from provisioner.model.observed import ObservedLink, ObservedProgram
-from provisioner.model.pins import INNER_PINS, LOCK, inner_directory, map_path
+from provisioner.model.pins import INNER_PINS, LOCK, inner_directory, map_path, places
 from provisioner.model.record import Meta
 from provisioner.model.special_fields import Special
 from provisioner.model.uapi import FD_MODES, MapFlag, MapType
@@ -42,13 +42,19 @@ class LiveSource:
             Path(map_path(desired, desired_map)): inner_maps(desired, desired_map.name)
             for desired_map in desired.maps.values()
         }
+        self._places = tuple(Path(path) for path in places(desired).values())
         self._specials: dict[tuple[int, int], tuple[Special, ...]] = {}
 
     def check(self, root: PurePath) -> None:
         bpffs.check(Path(root))
+        for path in self._places:
+            bpffs.check_place(path, Path(root))
 
     def exists(self, root: PurePath) -> bool:
         return Path(root).is_dir()
+
+    def missing(self, paths: Iterable[str]) -> tuple[str, ...]:
+        return tuple(str(path) for path in bpffs.missing_directories(map(Path, paths)))
 
     def pins(self, root: PurePath) -> tuple[str, ...]:
         return bpffs.list_pins(Path(root))

@@ -26,6 +26,8 @@ from provisioner.model.pins import (
     is_link,
     managed,
     map_path,
+    own_path,
+    places,
     stale_inner_pins,
 )
 from provisioner.model.record import Meta
@@ -57,12 +59,12 @@ def observe(desired: DesiredState, source: Source | None = None) -> ObservedStat
     object_maps = {
         name: live_map
         for name in sorted(brought)
-        if (live_map := live.get(name) or _map(root / name, None, source)) is not None
+        if (live_map := live.get(name) or _map(own_path(desired, name), None, source)) is not None
     }
     wanted = {program.pin for one in desired.objects.values() for program in one.programs}
     adopted = set(adopted_pins(desired).values())
     own = {name for name in live if desired.maps[name].adopted is None}
-    named = {*own, *adopted, *object_maps, *wanted}
+    named = {*own, *adopted, *object_maps, *wanted} - places(desired).keys()
     inner_pins = source.inner_pins(root)
 
     def slots(name: str) -> list[int]:
@@ -71,12 +73,13 @@ def observe(desired: DesiredState, source: Source | None = None) -> ObservedStat
         return live[name].slots.inner_ids.tolist() if name in live else ids
 
     stale = dict.fromkeys(stale_inner_pins(inner_pins, slots))
+    meta = source.meta(root / META_PIN) if META_PIN in pins else None
     other = tuple(pin for pin in pins if pin not in named and not pin.startswith("_"))
+    other += _moved_away(meta, desired, source)
     sections = {section.pin for one in desired.objects.values() for section in one.variables}
     unwanted = {pin for pin in pins if pin.startswith(VARIABLES_PREFIX)} - sections
     leftovers = tuple(pin for pin in pins if pin.startswith(TEMPORARY_PREFIXES) or pin in unwanted)
     ours = set(managed(pins, inner_pins)).difference(other, leftovers, stale, adopted)
-    meta = source.meta(root / META_PIN) if META_PIN in pins else None
     return ObservedState(
         exists=source.exists(root),
         meta=meta,
@@ -94,9 +97,10 @@ def observe(desired: DesiredState, source: Source | None = None) -> ObservedStat
         access=source.access(root, sorted(ours)) if desired.has_access else {},
         unpinned=_unpinned(meta, {*own, *object_maps, *pins}, brought | desired.maps.keys(), source),
         directories=source.directories(root),
+        missing=source.missing(places(desired).values()),
         gid=source.gid(desired.pin_group) if desired.pin_group is not None else None,
         jump_slots={
-            name: _occupied(root / name, desired, source)
+            name: _occupied(own_path(desired, name), desired, source)
             for name, each in object_maps.items()
             if each.shape.map_type is MapType.PROG_ARRAY
         },
@@ -105,6 +109,16 @@ def observe(desired: DesiredState, source: Source | None = None) -> ObservedStat
             for pin in sorted(sections & object_maps.keys())
             if (seen := source.entries(root / pin, None, deep=True)) is not None and len(seen.values)
         },
+    )
+
+
+def _moved_away(meta: Meta | None, desired: DesiredState, source: Source) -> tuple[str, ...]:
+    """The paths of recorded maps outside of the pin root that the spec does not name any more."""
+    recorded = meta.places if meta is not None else {}
+    wanted, ids = places(desired).values(), meta.maps if meta is not None else {}
+    gone = [(name, path) for name, path in sorted(recorded.items()) if path not in wanted]
+    return tuple(
+        path for name, path in gone if (seen := source.map(PurePath(path))) is not None and seen.id == ids.get(name)
     )
 
 

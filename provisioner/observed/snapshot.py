@@ -140,6 +140,9 @@ class Snapshot(msgspec.Struct, frozen=True):
     def exists(self, root: PurePath) -> bool:  # noqa: ARG002 (it was checked)
         return self.header.exists
 
+    def missing(self, paths: Iterable[str]) -> tuple[str, ...]:  # noqa: ARG002 (apply looks itself)
+        return ()
+
     def pins(self, root: PurePath) -> tuple[str, ...]:  # noqa: ARG002 (it was checked)
         return self.header.pins
 

@@ -72,6 +72,9 @@ class Source(Protocol):
 
     def exists(self, root: PurePath) -> bool: ...
 
+    def missing(self, paths: Iterable[str]) -> tuple[str, ...]:
+        """The directories on the way to these pins that do not exist, each after its parent."""
+
     def pins(self, root: PurePath) -> tuple[str, ...]: ...
 
     def directories(self, root: PurePath) -> tuple[str, ...]:

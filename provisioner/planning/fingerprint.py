@@ -58,7 +58,7 @@ def _part(change: Change) -> tuple[str, Part]:
 
 
 def _feed_desired(total: hashlib._Hash, desired: DesiredMap) -> None:
-    total.update(repr((desired.shape, desired.entry_shape, desired.object, desired.adopted)).encode())
+    total.update(repr((desired.shape, desired.entry_shape, desired.object, desired.adopted, desired.place)).encode())
     slots, entries = desired.slots, desired.entries
     for column in (slots.keys, slots.max_entries, slots.contents, slots.shared, entries.starts, entries.counts):
         total.update(np.ascontiguousarray(column).tobytes())

@@ -20,7 +20,7 @@ from provisioner.model.attachment import Attachment
 from provisioner.model.desired import DesiredMap, DesiredState
 from provisioner.model.grace_periods import Batches, waits
 from provisioner.model.observed import ObservedState
-from provisioner.model.pins import access_of
+from provisioner.model.pins import access_of, places
 from provisioner.model.record import Meta
 from provisioner.model.uapi import OUTER_TYPES, MapType
 from provisioner.planning import evictions, resize
@@ -200,12 +200,28 @@ def wanted_meta(desired: DesiredState, observed: ObservedState, prune: bool = Fa
             name: recorded(map_.outer.key if map_.outer is not None else None, map_.key, map_.value)
             for name, map_ in sorted(desired.maps.items())
         },
+        places=places(desired) | ({} if prune else _places_left(desired, observed)),
+        directories=_directories(observed),
     )
     if not limited:
         return meta
     from provisioner.planning.targets import merged_meta
 
     return merged_meta(meta, observed.meta, desired)
+
+
+def _places_left(desired: DesiredState, observed: ObservedState) -> dict[str, str]:
+    """What is recorded of maps outside of the pin root that the spec no longer has there, and that are still pinned."""
+    recorded = observed.meta.places if observed.meta is not None else {}
+    return {
+        name: path for name, path in recorded.items() if name not in places(desired) and path in observed.other_pins
+    }
+
+
+def _directories(observed: ObservedState) -> tuple[str, ...]:
+    """The directories outside of the pin root that are the project's, once those that are missing are created."""
+    recorded = observed.meta.directories if observed.meta is not None else ()
+    return tuple(sorted({*recorded, *observed.missing}))
 
 
 def _is_recorded(meta: Meta, before: Meta | None, desired: DesiredState) -> bool:
@@ -271,8 +287,10 @@ def _steps(
         observed.meta == as_before or (observed.meta is None and not (own_pins(desired) or meta.protected))
     ):
         return swept
-    claimed = ClaimPinRoot(tuple(sorted(loaded)), tuple(sorted(own_pins(desired))))
-    claim: tuple[Step, ...] = () if observed.meta is not None and not loaded else (claimed,)
+    pins = tuple(sorted(own_pins(desired)))
+    claimed = ClaimPinRoot(tuple(sorted(loaded)), pins, places(desired), observed.missing)
+    is_ours = observed.meta is not None and places(desired).keys() <= set(observed.meta.pins)
+    claim: tuple[Step, ...] = () if is_ours and not loaded and not observed.missing else (claimed,)
     return (*swept, *claim, *work, RecordMeta(meta))
 
 

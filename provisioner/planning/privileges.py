@@ -30,6 +30,7 @@ from provisioner.planning.steps import (
     PinInnerMaps,
     PublishSlots,
     RecordMeta,
+    RemoveDirectories,
     RemovePinRoot,
     SetAccess,
     Step,
@@ -101,7 +102,7 @@ def _is_met(need: Need, held: frozenset[str], may_create: Callable[[MapType], bo
 
 def _of_step(plan: Plan, step: Step) -> Iterator[Need]:
     match step:
-        case Sweep() | SetAccess() | Unpin() | UnpinInnerMaps() | RemovePinRoot():
+        case Sweep() | SetAccess() | Unpin() | UnpinInnerMaps() | RemoveDirectories() | RemovePinRoot():
             return
         case ClaimPinRoot() | RecordMeta():
             yield Need("CAP_BPF", "", "create the map of the project's own record")

@@ -11,6 +11,7 @@ from provisioner.model.desired import DesiredState
 from provisioner.model.location import Location
 from provisioner.model.map_shape import shape_differences
 from provisioner.model.observed import ObservedState
+from provisioner.model.pins import own_path, places
 from provisioner.model.spec import ChangeLimits, ExtraInnerMaps
 from provisioner.model.words import plural
 from provisioner.planning.changes import Action, MapChange, ObjectChange, Reason
@@ -57,7 +58,7 @@ def _not_there(
 
 def has_own_pins(desired: DesiredState, observed: ObservedState) -> bool:
     """Whether the pin root holds what the spec names; adopted maps are pinned elsewhere."""
-    own = any(desired.maps[name].adopted is None for name in observed.maps)
+    own = any(desired.maps[name].adopted is None and desired.maps[name].place is None for name in observed.maps)
     return own or bool(observed.object_maps or observed.programs or observed.links)
 
 
@@ -67,6 +68,17 @@ def _ownership(desired: DesiredState, observed: ObservedState) -> Iterator[Refus
     if observed.exists and observed.meta is None and has_own_pins(desired, observed):
         what = "the pin root has pins with names of the spec, and no record that this project made them"
         yield Refusal("ownership", "", what, "--take-over")
+    yield from foreign_places(desired, observed)
+
+
+def foreign_places(desired: DesiredState, observed: ObservedState) -> Iterator[Refusal]:
+    """Paths of own maps at which something is pinned that this project did not pin, by its record."""
+    recorded = observed.meta.pins if observed.meta is not None else ()
+    for name, path in places(desired).items():
+        if name in observed.maps and name not in recorded:
+            what = f"a map is pinned at {path}, and no record that this project made it"
+            hint = "remove `own: true` to adopt it"
+            yield Refusal("ownership", name, what, "--take-over", desired.maps[name].where, hint)
 
 
 def _of_map(change: MapChange, desired: DesiredState, overrides: Overrides) -> Iterator[Refusal]:
@@ -158,7 +170,7 @@ def _unpinned(
         if name in new:
             users = users_of(observed, number)
             what = f"the map was unpinned, but map {number} is still live: a new map would not have its contents"
-            hint = f"pin it again: `bpftool map pin id {number} {desired.pin_root}/{name}`"
+            hint = f"pin it again: `bpftool map pin id {number} {own_path(desired, name)}`"
             place = desired.maps[name].where if name in desired.maps else None
             yield Refusal("recreate", name, "; ".join(filter(None, (what, users))), "--allow-recreate", place, hint)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import msgspec
 
 from provisioner.model.entry_table import Index
@@ -11,13 +13,19 @@ from provisioner.planning.changes import Action
 
 
 class ClaimPinRoot(msgspec.Struct, frozen=True):
-    """Make the pin directory and record, in `_meta`, that it is ours, what gets a pin, and what is being loaded."""
+    """Make the pin directory and record, in `_meta`, that it is ours, what gets a pin, and what is being loaded.
+
+    `places` are the paths of pins outside of the pin root, `directories` those that are created for them.
+    """
 
     pending: tuple[str, ...]
     pins: tuple[str, ...]
+    places: Mapping[str, str] = {}
+    directories: tuple[str, ...] = ()
 
     def describe(self) -> str:
-        return "claim the pin root"
+        created = f", and create {', '.join(self.directories)}" if self.directories else ""
+        return f"claim the pin root{created}"
 
 
 class Sweep(msgspec.Struct, frozen=True):
@@ -194,6 +202,15 @@ class RecordMeta(msgspec.Struct, frozen=True):
         return "record what the kernel cannot tell"
 
 
+class RemoveDirectories(msgspec.Struct, frozen=True):
+    """Remove the directories that were created for pins outside of the pin root, unless others use them."""
+
+    paths: tuple[str, ...]
+
+    def describe(self) -> str:
+        return f"remove {', '.join(self.paths)} if empty"
+
+
 class RemovePinRoot(msgspec.Struct, frozen=True):
     """Remove the empty pin root."""
 
@@ -219,5 +236,6 @@ Step = (
     | Detach
     | Unpin
     | RecordMeta
+    | RemoveDirectories
     | RemovePinRoot
 )

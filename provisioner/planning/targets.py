@@ -188,6 +188,7 @@ def merged_meta(part: Meta, before: Meta | None, desired: DesiredState) -> Meta:
         settings={name: one for name, one in before.settings.items() if name not in desired.objects}
         | dict(part.settings),
         types=dict(sorted({**before.types, **part.types}.items())),
+        places=dict(sorted({**before.places, **part.places}.items())),
     )
 
 

@@ -14,8 +14,17 @@ from provisioner.planning.changes import Action, Change, LinkChange, MapChange
 from provisioner.planning.diff import deleted
 from provisioner.planning.hazards import Hazard, Overrides, Refusal, Severity, listed, users_of
 from provisioner.planning.plan import Plan, publishing_order
-from provisioner.planning.rules import adopted_shape, has_own_pins
-from provisioner.planning.steps import DeleteSlots, Detach, RemovePinRoot, Step, Sweep, Unpin, UnpinInnerMaps
+from provisioner.planning.rules import adopted_shape, foreign_places, has_own_pins
+from provisioner.planning.steps import (
+    DeleteSlots,
+    Detach,
+    RemoveDirectories,
+    RemovePinRoot,
+    Step,
+    Sweep,
+    Unpin,
+    UnpinInnerMaps,
+)
 
 
 def plan_destroy(desired: DesiredState, observed: ObservedState, overrides: Overrides) -> Plan:
@@ -77,6 +86,8 @@ def _steps(
     own = [name for name, map_ in desired.maps.items() if map_.adopted is None and name in observed.maps]
     for pin in sorted({*own, *observed.object_maps, *observed.programs, *observed.own_pins}):
         yield Unpin(pin)
+    if observed.meta is not None and observed.meta.directories:
+        yield RemoveDirectories(observed.meta.directories)
     if observed.meta is not None:
         yield Unpin(META_PIN)
     if not keep_root:
@@ -93,6 +104,8 @@ def _refusals(
     if observed.meta is None and has_own_pins(desired, observed) and not overrides.take_over:
         what = "the pin root has pins with names of the spec, and no record that this project made them"
         yield Refusal("ownership", "", what, "--take-over")
+    if not overrides.take_over:
+        yield from foreign_places(desired, observed)
     protected = set(observed.meta.protected) if observed.meta is not None else set()
     for change in maps:
         if change.action is Action.KEEP:  # it does not have the shape that the spec adopts

@@ -134,6 +134,8 @@ def what_it_is(desired: DesiredMap) -> str:
         )
     else:
         text = f"{desired.shape.map_type.word} {desired.key.describe()} -> {desired.value.describe()}"
+    if desired.place is not None:
+        text = f"{text} pinned at {desired.place}"
     if desired.object is not None:
         return f"{text} ({', '.join(desired.objects)})"
     return f"{text} at {desired.adopted}" if desired.adopted is not None else text

@@ -80,7 +80,7 @@ class _Looker:
         else:
             children = self._slots(change, taken)
             text += f", {len(live.slots.inner_ids):,} of {plural(live.shape.max_entries, 'slot')}"
-        text += self._holders(live.id, held, desired.adopted)
+        text += self._holders(live.id, held, desired.adopted or desired.place)
         return Node(kind, verb, desired.name, desired.name, text, change.reason, after=value, children=children)
 
     def _held(self, number: int, memory: int | None) -> dict[str, Value]:

@@ -287,6 +287,11 @@ MEANING: dict[str, tuple[str, list[str]]] = {
         ["4:34: unknown-reference"],
     ),
     "object": ("maps: {m: {object: o}}\n", ["3:20: unknown-reference"]),
+    "own without pin": ("objects: {o: {file: x}}\nmaps: {m: {own: true, object: o}}\n", ["4:12: missing-field"]),
+    "own in the pin root": (
+        "maps: {m: {own: true, pin: /sys/fs/bpf/edge/m.x, type: array, key: u32, value: u32, max_entries: 1}}\n",
+        ["3:28: invalid-name", "3:28: conflicting-fields"],
+    ),
     "object and objects": (
         "objects: {o: {file: x}}\nmaps: {m: {object: o, objects: [o]}}\n",
         ["4:32: conflicting-fields"],

@@ -32,8 +32,9 @@ def make(tmp_path: Path, kernel: Path, veth: Veth, bpf_object: Callable[[str], P
     root = kernel / "edge"
     pairs = scenarios.pairs(bpf_object)
     yield lambda name: Scenario(name, tmp_path, root, *pairs[name])
-    if root.exists():
-        remove_tree(root)
+    for left in (root, scenarios.elsewhere(root)):
+        if left.exists():
+            remove_tree(left)
 
 
 @pytest.fixture(scope="session")

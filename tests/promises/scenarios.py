@@ -46,6 +46,15 @@ OTHER: Final = HEAD + _MAPS.format(  # in place, more room, gone, new; replaced,
     vips="0: {entries: {0: {a: 2, b: 2}}}, 2: {entries: {3: {a: 3, b: 3}}}",
 )
 
+ELSEWHERE: Final = (
+    HEAD
+    + """
+maps:
+  served: {type: array, key: u32, value: u32, max_entries: 1, entries: {0: 1}, pin: ELSEWHERE/served, own: true}
+"""
+)
+"""A map outside of the pin root, in a directory that is created for it."""
+
 _PINNED: Final = "pin_inner_maps: true\npin_mode: '0640'\npin_group: '65534'\n"
 ONE_PINNED: Final = ONE.replace(HEAD, HEAD + _PINNED)
 ONE_CLOSED: Final = ONE.replace(HEAD, HEAD + "pin_mode: '0600'\npin_group: '0'\n")
@@ -79,6 +88,7 @@ def router(file: Path, attach: str = "") -> str:
 NAMES: Final = (
     *("create", "change", "destroy", "load", "upgrade", "recreate", "mode", "detach", "unload"),
     *("pin", "pinned", "unpin", "pinned_away"),
+    "elsewhere",
 )
 
 
@@ -99,6 +109,7 @@ def pairs(compiled: Callable[[str], Path]) -> dict[str, tuple[str | None, str | 
         "pinned": (ONE_PINNED, OTHER_PINNED),
         "unpin": (OTHER_PINNED, ONE_CLOSED),
         "pinned_away": (ONE_PINNED, None),
+        "elsewhere": (None, ELSEWHERE),
     }
     assert tuple(cases) == NAMES
     return cases
@@ -164,8 +175,14 @@ class Live:
 
 def look(root: Path) -> Live:
     """Read everything below `root`."""
-    paths = (Path(folder, name) for folder, _, names in os.walk(root) for name in names)
-    return Live({str(path.relative_to(root)): _with_access(path) for path in sorted(paths)})
+    walked = (each for top in (root, elsewhere(root)) for each in os.walk(top))
+    paths = (Path(folder, name) for folder, _, names in walked for name in names)
+    return Live({os.path.relpath(path, root): _with_access(path) for path in sorted(paths)})
+
+
+def elsewhere(root: Path) -> Path:
+    """The directory of pins outside of the pin root."""
+    return root.with_name(f"{root.name}-elsewhere")
 
 
 def _with_access(path: Path) -> Pin:
@@ -246,7 +263,7 @@ class Scenario:
         """The spec with this text; named after whether it is the first or the second, so that each is written once."""
         path = self.folder / ("after.yaml" if text == self.after else "before.yaml")
         if not path.exists() or path.read_text() != text:
-            path.write_text(text)
+            path.write_text(text.replace("ELSEWHERE", str(elsewhere(self.root))))
         return path
 
     def project(self, text: str) -> Project:
@@ -270,6 +287,7 @@ class Scenario:
             assert named is not None
             self.project(named).destroy(ALL, Options(rollback=False))
             assert not self.root.exists()
+            assert not elsewhere(self.root).exists()
             return Live({})
         self.project(text).apply(ALL)
         return look(self.root)
