@@ -152,8 +152,15 @@ class Conversion:
         align = max(each.type.align for each in kept)
         if node.size % align or any(each.offset % each.type.align for each in kept):
             align = 1
-        build = Struct if node.kind is BtfKind.STRUCT else Union
-        return build(kept, node.size, align, node.name)
+        if node.kind is BtfKind.STRUCT:
+            return Struct(kept, node.size, align, node.name)
+        preferred = tuple(number for number, each in enumerate(kept) if self._is_refined(each, path))
+        return Union(kept, node.size, align, node.name, preferred)
+
+    def _is_refined(self, field: Field, path: tuple[str, ...]) -> bool:
+        """Whether the spec says what a member means, or a member in it."""
+        inside = {(*path, name) for name in field.reached_by()}
+        return any(refined[: len(path) + 1] in inside for refined in self.refine)
 
     def _member(self, member: BtfMember, path: tuple[str, ...]) -> Field | None:
         inside = (*path, member.name) if member.name else path

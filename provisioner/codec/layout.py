@@ -101,8 +101,11 @@ class Union(_Members, frozen=True):
     """A value has exactly one of the members; the bytes beyond it are zero.
 
     The bytes do not show which member was written. They are decoded to the first member that covers all bytes other
-    than zero, and to the widest if no single member covers them.
+    than zero, and to the widest if no single member covers them. `preferred` are the numbers of members that come
+    before the others: the spec says what they mean.
     """
+
+    preferred: tuple[int, ...] = ()
 
     def encode(self, columns: Columns, out: Bytes) -> list[Fault]:
         if faults := _no_mapping(columns, self.fields, self.describe()):
@@ -122,7 +125,8 @@ class Union(_Members, frozen=True):
     def decode(self, rows: Bytes) -> list[Value]:
         chosen = np.full(len(rows), self._widest())
         meant = self.mask()
-        for index in reversed(range(len(self.fields))):
+        others = [index for index in range(len(self.fields)) if index not in self.preferred]
+        for index in reversed([*self.preferred, *others]):
             beyond = meant & ~_mask((self.fields[index],), self.size)
             chosen[~(rows & beyond).any(axis=1)] = index
         values: list[Value] = [None] * len(rows)

@@ -122,6 +122,18 @@ def test_members_of_anonymous_unions_belong_to_the_struct_around(types: BtfTypes
     assert decoded(nested, encoded(nested, written))["deep"] == 9
 
 
+def test_a_union_is_shown_by_the_member_that_the_spec_refines(types: BtfTypes) -> None:
+    value = {"one": {"a": 1, "b": 2}, "two": [{"a": 3, "b": 4}, {"a": 5, "b": 6}], "deep": 9}
+    bare = built(btf("struct nested"), types.byteorder, btf={"": types})
+    refined = built(btf("struct nested", address__bytes="bytes[8]", right="be16"), types.byteorder, btf={"": types})
+    data = encoded(refined, {**value, "address": {"bytes": "0x0a00000100000000"}, "right": 443})
+    assert decoded(bare, data).keys() >= {"left"}
+    assert decoded(bare, data)["address"].keys() == {"v4"}
+    assert decoded(refined, data) == {**value, "address": {"bytes": "0x0a00000100000000"}, "right": 443}
+    left = encoded(refined, {**value, "address": {"v4": 1}, "left": 1 << 31 | 1})
+    assert decoded(refined, left)["left"] == 1 << 31 | 1, "which the refined member does not cover"
+
+
 def test_bit_fields_have_the_bits_that_clang_gives_them(types: BtfTypes, tmp_path: Path) -> None:
     flags = built(btf("struct flags"), types.byteorder, btf={"": types})
     value = {
