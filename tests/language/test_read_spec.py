@@ -79,6 +79,15 @@ def test_an_array_of_arrays_reads_as_in_c(tmp_path: Path) -> None:
     assert (outer.count, outer.element.count) == (2, 3)
 
 
+def test_refined_members_of_members_have_dotted_names(tmp_path: Path) -> None:
+    text = "types: {vip: {btf: struct vip, from: vmlinux, as: {address.v4: ipv4, port: be16}}}\n"
+    spec, problems = read(HEAD + text, tmp_path)
+    assert problems == []
+    vip = spec.types["vip"]
+    assert isinstance(vip, BtfType)
+    assert [member.name for member in vip.refine] == ["address.v4", "port"]
+
+
 def test_templates(edge: Spec) -> None:
     acl, counters, seen = (edge.inner_templates[name] for name in ("acl", "counters", "seen"))
     assert (acl.fields.map_type, acl.fields.max_entries) == (MapType.LPM_TRIE, 1024)
