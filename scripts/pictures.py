@@ -141,6 +141,34 @@ def update() -> Picture:
     return picture
 
 
+def merge() -> Picture:
+    picture = Picture("A program carries what changed in the old map after the copy over into the new map", 386)
+    picture.text(14, 26, "on_replace: copy, on_conflict: sum", "mono strong")
+    columns = ((14, "copy", "7", "7"), (132, "swap", "9", "7"), (250, "merge", "9", "10"))
+    for x, step, old, new in columns:
+        is_live = step == "copy"
+        picture.text(x + 48, 52, step, "strong", "middle")
+        picture.text(x, 80, "old map", "" if is_live else "dim")
+        picture.label(x, 88, 96, 30, "inner", f"A  {old}", "mono")
+        picture.text(x, 226, "new map", "dim" if is_live else "")
+        picture.label(x, 234, 96, 30, "new", f"A  {new}", "mono")
+    picture.arrow((90, 118), (90, 232))
+    picture.text(82, 180, "A = 7", "mono", "end")
+    picture.text(102, 140, "programs count:", "dim")
+    picture.text(216, 140, "+2", "mono good")
+    picture.text(132, 284, "programs count:", "dim")
+    picture.text(250, 284, "+1", "mono good")
+    picture.arrow((326, 118), (326, 232))
+    picture.text(318, 180, "9 - 7 = 2", "mono", "end")
+    picture.text(318, 200, "add 2", "mono good", "end")
+    picture.arrow((14, 300), (346, 300))
+    picture.text(346, 318, "time", "dim", "end")
+    picture.text(14, 340, "After the grace period of the swap, nothing uses")
+    picture.text(14, 358, "the old map. The program adds by atomic")
+    picture.text(14, 376, "instructions, while others count in the new map.")
+    return picture
+
+
 def overlays() -> Picture:
     picture = Picture("Overlays: a host's file overrides its site's file, which overrides the base", 414)
     layers = (
@@ -213,6 +241,7 @@ PICTURES: Final[dict[str, Callable[[], Picture]]] = {
     "fd-and-id": fd_and_id,
     "waves": waves,
     "update": update,
+    "merge": merge,
     "overlays": overlays,
     "fleet": fleet,
 }

@@ -14,12 +14,13 @@ from typing import Final
 
 import pytest
 
+from provisioner.bytecode.assembler import Assembler
 from provisioner.codec.btf_emit import btf_of
 from provisioner.codec.integer import Integer
 from provisioner.codec.layout import lay_out_struct
 from provisioner.codec.members import Opaque
 from provisioner.doctor.checks import running_version
-from provisioner.kernel import maps
+from provisioner.kernel import maps, programs
 from provisioner.kernel.fd import MapFd
 from provisioner.kernel.reasons import KernelError
 from provisioner.model import kernel_versions
@@ -177,3 +178,17 @@ def need_inner_locks() -> None:
     refused = inner_locks_refused()
     if refused is not None:
         pytest.skip(lacks("bpf_spin_lock in an inner map's values", kernel_versions.INNER_LOCKS, str(refused)))
+
+
+SYSCALL_PROGRAMS: Final = kernel_versions.KernelFeature((5, 14, 0), "79a7f8bdb159")
+"""From here on a process runs a program of its own in the kernel (BPF_PROG_TYPE_SYSCALL)."""
+
+
+def need_syscall_programs() -> None:
+    """Skip where the kernel takes no program of type SYSCALL."""
+    code = Assembler()
+    code.exit(0)
+    try:
+        programs.load_or_raise(code.assemble(), "nothing").close()
+    except KernelError as error:
+        pytest.skip(lacks("programs of type SYSCALL", SYSCALL_PROGRAMS, str(error)))

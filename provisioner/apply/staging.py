@@ -7,20 +7,18 @@ from contextlib import ExitStack
 from types import MappingProxyType, TracebackType
 from typing import Self
 
-from msgspec.structs import replace
-
+from provisioner.apply import merge
+from provisioner.apply.copies import Copy
 from provisioner.codec.btf_emit import btf_of
 from provisioner.codec.program_ref import ProgramRef
-from provisioner.kernel import batch, maps, reading
+from provisioner.kernel import batch, maps
 from provisioner.kernel.fd import BtfFd, FdSet, MapFd
 from provisioner.kernel.inner_pins import InnerPins
 from provisioner.kernel.reasons import KernelError
 from provisioner.kernel.rows import Rows
-from provisioner.model import entry_table
 from provisioner.model.desired import DesiredMap
 from provisioner.model.host import Host
 from provisioner.model.map_shape import MapShape
-from provisioner.model.spec import Contents
 
 
 class Stager:
@@ -41,6 +39,7 @@ class Stager:
         self._desired = desired
         self._host = host
         self._copied = copied
+        self._copies: dict[int, list[Copy]] = {}
         self._name = desired.outer.template_name if desired.outer is not None else desired.name
         # The addresses are taken once: asking NumPy for one costs as much as a system call.
         self._keys = Rows.of(desired.entries.keys)
@@ -78,6 +77,7 @@ class Stager:
         try:
             for slot in slots:
                 new = staged.add(self.create(self._capacity[slot]))
+                self._copies.pop(slot, None)  # of maps that were refused for their BTF
                 for old in self._copied.get(slot, ()):
                     self._copy(old, new, slot)
                 self.fill(new, slot)
@@ -106,21 +106,18 @@ class Stager:
             batch.write_batch(fd, self._keys.cut(start, end), self._values.cut(start, end), name=self._desired.name)
 
     def _copy(self, old_id: int, new: MapFd, slot: int) -> None:
-        """Write the entries of others in a live inner map into a new one; of an array, those that are not zero.
-
-        Inside `owned_keys`, exact contents have no entries of others: what the spec does not list there is deleted.
-        """
+        """Write the entries of others in a live inner map into a new one, and keep what they are."""
         with self._inner.open(old_id, readonly=True) as old:
-            shape = replace(maps.info(old).shape, specials=self._desired.entry_shape.specials)
-            keys, values = reading.read_entries(old, shape, self._host.possible_cpus)
-        if shape.is_array:  # a new one with less room takes no index beyond it
-            held = entry_table.is_nonzero(values)
-            keys, values = keys[held], values[held]
-        desired = self._desired
-        if desired.owned and desired.slots.policy(slot) is Contents.EXACT:
-            others = ~entry_table.within(keys, desired.key.number_order, desired.owned)
-            keys, values = keys[others], values[others]
+            keys, values = merge.others_of(self._desired, slot, old, self._host)
         batch.write_batch(new, keys, values, name=self._desired.name)
+        self._copies.setdefault(slot, []).append(Copy(old_id, keys, values))
+
+    def carry_over(self, slots: list[int], targets: FdSet[MapFd]) -> int:
+        """Once new maps are live: carry over what changed since the copies, and forget these. Gives the waits."""
+        copies = {slot: self._copies.pop(slot) for slot in slots if slot in self._copies}
+        if not copies:
+            return 0
+        return merge.carry_over(self._desired, list(targets), slots, copies, self._inner, self._host)
 
     def _create(self, shape: MapShape, btf: tuple[BtfFd | None, int, int]) -> MapFd:
         fd, key_id, value_id = btf

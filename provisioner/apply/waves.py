@@ -19,6 +19,7 @@ import numpy as np
 from msgspec.structs import replace
 from numpy.typing import NDArray
 
+from provisioner.apply import merge
 from provisioner.apply.staging import Stager
 from provisioner.apply.stash import Stash
 from provisioner.kernel import batch, maps
@@ -125,9 +126,10 @@ def publish(
     `live` says that this is the map that was observed, and not a new one: then what its slots held goes to the stash.
     Raises RefusedError where a slot holds another inner map than the one that was planned against.
     """
-    todo = list(waves(change, rows, size))
+    copied = _copied(change, rows) if live else {}
+    todo = list(waves(change, rows, merge.wave_size(change, copied, host, size)))
     with (
-        Stager(change.desired, host, inner, _copied(change, rows) if live else {}) as stager,
+        Stager(change.desired, host, inner, copied) as stager,
         Workers(STAGERS) as workers,
     ):
         pending: list[Task[FdSet[MapFd]]] = []
@@ -204,7 +206,7 @@ def _publish_as_it_can(
 ) -> None:
     """Publish a wave; where the template refuses its first map, once more with maps that carry no BTF."""
     try:
-        _publish_wave(outer, change, wave, staged, noting, progress)
+        _publish_wave(outer, change, wave, stager, staged, noting, progress)
     except batch.BatchError as error:
         if error.errno != errno.EINVAL or error.done:
             raise
@@ -212,7 +214,7 @@ def _publish_as_it_can(
             raise _explained(error, change, outer, staged) from None
         with stager.stage(wave.maps.tolist()) as plain:
             try:
-                _publish_wave(outer, change, wave, plain, noting, progress)
+                _publish_wave(outer, change, wave, stager, plain, noting, progress)
             except batch.BatchError as again:
                 raise _explained(again, change, outer, staged) from None
 
@@ -233,6 +235,7 @@ def _publish_wave(
     outer: MapFd,
     change: MapChange,
     wave: Wave,
+    stager: Stager,
     staged: FdSet[MapFd],
     noting: Noting | None,
     progress: Progress,
@@ -249,6 +252,7 @@ def _publish_wave(
                 progress.visible_since(started)
             raise
     progress.visible_since(started)
+    progress.grace_periods += stager.carry_over(wave.maps.tolist(), staged)
     progress.slots += len(wave.rows)
     progress.entries += int(change.desired.entries.counts[wave.maps].sum())
     progress.tell(f"published {plural(progress.slots, 'inner map')}")

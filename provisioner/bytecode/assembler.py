@@ -68,7 +68,7 @@ class Helper(IntEnum):
 
 
 _SIZES: Final = {1: 0x10, 2: 0x08, 4: 0x00, 8: 0x18}
-_LDX, _ST, _STX, _ALU32, _JMP, _ALU64, _LD_IMM64 = 0x61, 0x62, 0x63, 0x04, 0x05, 0x07, 0x18
+_LDX, _ST, _STX, _ALU32, _JMP, _JMP32, _ALU64, _LD_IMM64 = 0x61, 0x62, 0x63, 0x04, 0x05, 0x06, 0x07, 0x18
 _FROM_REGISTER: Final = 0x08
 _CALL, _EXIT, _ATOMIC = 0x85, 0x95, 0xC3
 _ATOMIC_ADD, _ATOMIC_CMPXCHG = 0x00, 0xF1
@@ -155,13 +155,14 @@ class Assembler:
         self._jumps[len(self._code)] = name
         self._add(_JMP)
 
-    def jump_if(self, condition: Jump, left: Register, right: Operand, name: str) -> None:
-        """Go to a label if `left condition right`, by all 64 bits."""
+    def jump_if(self, condition: Jump, left: Register, right: Operand, name: str, *, bits: int = 64) -> None:
+        """Go to a label if `left condition right`, by all 64 bits or by the lower 32."""
         self._jumps[len(self._code)] = name
+        op = (_JMP if bits == 64 else _JMP32) | condition
         if isinstance(right, Register):
-            self._add(_JMP | condition | _FROM_REGISTER, left, right)
+            self._add(op | _FROM_REGISTER, left, right)
         else:
-            self._add(_JMP | condition, left, 0, 0, right)
+            self._add(op, left, 0, 0, right)
 
     def call(self, helper: Helper) -> None:
         self._add(_CALL, 0, 0, 0, helper)

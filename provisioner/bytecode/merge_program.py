@@ -14,11 +14,28 @@ from enum import Enum, IntEnum
 from typing import Final
 
 import msgspec
+import numpy as np
+from numpy.typing import NDArray
 
 from provisioner.bytecode.assembler import R0, R1, R2, R3, R4, R6, R7, R8, R10, Alu, Assembler, Helper, Jump, Program
+from provisioner.model.map_shape import MapShape
+from provisioner.model.types import Bytes
+from provisioner.model.uapi import MapType
 
-MAX_VALUE: Final = 1024
+_MAX_VALUE: Final = 1024
 """The longest value in bytes: it is compared word by word, without a loop."""
+
+_TYPES: Final = frozenset(
+    {
+        MapType.HASH,
+        MapType.ARRAY,
+        MapType.LRU_HASH,
+        MapType.PERCPU_HASH,
+        MapType.PERCPU_ARRAY,
+        MapType.LRU_PERCPU_HASH,
+    }
+)
+"""The types that the program is for. In an LPM trie, a program finds the longest prefix, not a certain entry."""
 
 _ANY, _NOEXIST, _EXIST = 0, 1, 2
 _KIND, _SLOT, _RESULT = 0, 4, 8
@@ -43,6 +60,32 @@ class Policy(Enum):
     NEW = "new"
     OLD = "old"
     SUM = "sum"
+
+
+class Changes(msgspec.Struct, frozen=True):
+    """What changed in old maps after they were copied: c rows.
+
+    `kind` and `target`, the number of the new map, have shape (c,); `keys` (c, key size); `before` and `after` are the
+    values, (c, bytes that the system call moves), zero where there was none.
+    """
+
+    kind: NDArray[np.uint8]
+    target: NDArray[np.int64]
+    keys: Bytes
+    before: Bytes
+    after: Bytes
+
+    def rows(self, which: NDArray[np.bool_]) -> Changes:
+        return Changes(self.kind[which], self.target[which], self.keys[which], self.before[which], self.after[which])
+
+
+def why_not(shape: MapShape) -> str:
+    """Why there is no program for maps of a shape; empty if there is one, which the kernel may not take yet."""
+    if shape.map_type not in _TYPES:
+        return f"programs cannot do it in a map of type {shape.map_type.word}"
+    if shape.specials:
+        return f"values hold {shape.specials_in_words()}"
+    return f"values are longer than {_MAX_VALUE:,} bytes" if shape.value_size > _MAX_VALUE else ""
 
 
 class Layout(msgspec.Struct, frozen=True):
@@ -163,7 +206,8 @@ class _Merge:
             code.jump("there")
             code.label("missing")
         self._write(_NOEXIST)
-        code.jump_if(Jump.NE, R0, -errno.EEXIST, "check")
+        # By 32 bits: before d7ba4cc900bf (6.4), a helper for maps returned an int, without its sign in the upper half.
+        code.jump_if(Jump.NE, R0, -errno.EEXIST, "check", bits=32)
         if policy is Policy.SUM or self._is_percpu:
             self._look_up("again")
             code.label("there")
@@ -251,7 +295,7 @@ class _Merge:
         """Where a record ends: with what was returned by a helper, or with a word of ours."""
         code = self._code
         code.label("check")
-        code.jump_if(Jump.EQ, R0, 0, "carried")
+        code.jump_if(Jump.EQ, R0, 0, "carried", bits=32)
         code.store(R6, _RESULT, R0, 4)
         code.exit(0)
         for name, result in (("carried", CARRIED), ("kept", KEPT), ("again", -errno.EAGAIN)):

@@ -13,6 +13,7 @@ from msgspec.structs import replace
 
 from provisioner import attach
 from provisioner.codec.btf import BtfTypes
+from provisioner.codec.counters import counters
 from provisioner.codec.program_ref import ProgramRef
 from provisioner.codec.resolve import Lookup
 from provisioner.desired import jumps, sharing
@@ -43,6 +44,8 @@ from provisioner.model.spec import (
     BpfObject,
     Contents,
     Entries,
+    InnerTemplate,
+    OnConflict,
     OuterMap,
     PlainMap,
     Policy,
@@ -157,11 +160,21 @@ class Encoder:
             desired,
             update=outer.policy.update or template.policy.update or Update.AUTO,
             on_replace=outer.policy.on_replace or template.policy.on_replace,
+            on_conflict=self._on_conflict(outer, template, resolved),
             owned=owned_entries,
             filled_flags=template.fields.filled_flags,
             prevent_destroy=outer.prevent_destroy or template.prevent_destroy,
             limits=outer.limits,
         )
+
+    def _on_conflict(self, outer: OuterMap, template: InnerTemplate, resolved: ResolvedMap) -> OnConflict:
+        """Only counters have a sum: of another member, an addition makes a wrong value."""
+        chosen = outer.policy.on_conflict or template.policy.on_conflict or OnConflict.NEW
+        if chosen is OnConflict.SUM and counters(resolved.value, self._host.byteorder) is None:
+            what = f"`on_conflict: sum` adds integers of 4 or 8 bytes, and the value is {resolved.value.describe()}"
+            where = outer.where if outer.policy.on_conflict is not None else template.where
+            self._problems.add(what, where, "write `on_conflict: new` or `old`", outer.name, id="sum-without-counters")
+        return chosen
 
     def _presets(self, outer: OuterMap, listed: Bytes) -> Bytes | None:
         """The keys of slots that the object fills and that are not among those listed."""

@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from types import TracebackType
 from typing import Final, Self
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from provisioner.bytecode.merge_program import MAX_VALUE, Kind, Layout, Policy, merge_program
+from provisioner.bytecode.merge_program import Changes, Kind, Layout, Policy, merge_program, why_not
 from provisioner.kernel import batch, cpus, libbpf, maps, programs
 from provisioner.kernel.fd import MapFd, ProgramFd
 from provisioner.kernel.reading import value_stride
@@ -34,47 +33,13 @@ _TRIES: Final = 1000
 _AGAIN: Final = (-errno.EAGAIN, -errno.EBUSY, -errno.ENOMEM)
 """Results to try again after: at that moment a program deleted the entry, held its bucket, or had the last element."""
 
-MERGED_TYPES: Final = frozenset(
-    {
-        MapType.HASH,
-        MapType.ARRAY,
-        MapType.LRU_HASH,
-        MapType.PERCPU_HASH,
-        MapType.PERCPU_ARRAY,
-        MapType.LRU_PERCPU_HASH,
-    }
-)
-"""The types that the program is for. Programs hardly write LPM tries, and match by prefix there."""
-
 Counters = tuple[tuple[int, int], ...]
 """The offset and width of each counter in a value."""
 
 
-class Changes(msgspec.Struct, frozen=True):
-    """What changed in old maps after they were copied: c rows.
-
-    `kind` and `target`, the number of the new map, have shape (c,); `keys` (c, key size); `before` and `after` are the
-    values, (c, bytes that the system call moves), zero where there was none.
-    """
-
-    kind: NDArray[np.uint8]
-    target: NDArray[np.int64]
-    keys: ByteTable
-    before: ByteTable
-    after: ByteTable
-
-    def rows(self, which: NDArray[np.bool_]) -> Changes:
-        return Changes(self.kind[which], self.target[which], self.keys[which], self.before[which], self.after[which])
-
-
-def is_mergeable(shape: MapShape) -> bool:
-    """Whether there is a program for maps of this shape, if the kernel takes it."""
-    return shape.map_type in MERGED_TYPES and not shape.specials and 0 < shape.value_size <= MAX_VALUE
-
-
 def can_merge(shape: MapShape, policy: Policy, counters: Counters) -> bool:
     """Whether this kernel and process can run the program: tried on a scratch map, which is empty."""
-    if not is_mergeable(shape) or (shape.is_percpu and not cpus.reaches_all()):
+    if why_not(shape) or (shape.is_percpu and not cpus.reaches_all()):
         return False
     with maps.create(shape.with_capacity(1), "probe") as scratch, Merge([scratch], shape, policy, counters, 1) as merge:
         return merge.runs_in_kernel
@@ -96,6 +61,7 @@ class Merge:
         self._opened = ExitStack()
         self._program: ProgramFd | None = None
         self._records: MapFd | None = None
+        self._slots: MapFd | None = None
         self.grace_periods = 0
 
     @property
@@ -109,7 +75,7 @@ class Merge:
 
     def __enter__(self) -> Self:
         try:
-            if is_mergeable(self._shape) and (not self._shape.is_percpu or cpus.reaches_all()):
+            if not why_not(self._shape) and (not self._shape.is_percpu or cpus.reaches_all()):
                 self._load()
         except BaseException:
             self._opened.close()
@@ -127,7 +93,9 @@ class Merge:
             return
         if self._program is None:
             self._by_calls(changes)
-        elif not self._shape.is_percpu:
+            return
+        self._show_targets()
+        if not self._shape.is_percpu:
             self._run(_records(self._layout, changes, self._difference(changes.before, changes.after)))
         else:
             deleted = changes.kind == Kind.DELETE
@@ -154,10 +122,16 @@ class Merge:
             if program is None:
                 return
             opened.enter_context(program)
-            index = np.arange(len(self._targets), dtype=np.uint32)
-            fds = np.array([fd.number for fd in self._targets], np.uint32)
-            self.grace_periods = batch.publish(targets, index, fds, name="merge")
-            self._program, self._records, self._opened = program, records, opened.pop_all()
+            self._program, self._records, self._slots = program, records, targets
+            self._opened = opened.pop_all()
+
+    def _show_targets(self) -> None:
+        """Let the program reach the new maps: one grace period, which is not waited for where nothing changed."""
+        if self.grace_periods or self._slots is None:
+            return
+        index = np.arange(len(self._targets), dtype=np.uint32)
+        fds = np.array([fd.number for fd in self._targets], np.uint32)
+        self.grace_periods = batch.publish(self._slots, index, fds, name="merge")
 
     def _difference(self, before: ByteTable, after: ByteTable) -> ByteTable:
         """What the program writes: the value after the change, or with Policy.SUM what was added since."""
@@ -257,12 +231,19 @@ class Merge:
             case Policy.OLD:
                 self._update(fd, key, after)
             case Policy.NEW if now == before:
-                self._update(fd, key, after)
+                with suppress(KeyError):  # programs deleted it at this moment
+                    self._update(fd, key, after, UpdateFlag.EXIST)
             case Policy.NEW:
                 pass
 
-    def _update(self, fd: MapFd, key: bytes, value: bytes) -> None:
-        maps.update(fd, key, value, UpdateFlag.LOCK if self._shape.is_locked else UpdateFlag.ANY)
+    def _update(self, fd: MapFd, key: bytes, value: bytes, flags: UpdateFlag = UpdateFlag.ANY) -> None:
+        """Write an entry. Raises KeyError where it must exist and does not."""
+        try:
+            maps.update(fd, key, value, flags | UpdateFlag.LOCK if self._shape.is_locked else flags)
+        except KernelError as error:
+            if error.errno != errno.ENOENT or not flags & UpdateFlag.EXIST:
+                raise
+            raise KeyError from error
 
     def _added(self, now: bytes, before: bytes, after: bytes) -> bytes:
         """`now` and the difference of the two others, CPU by CPU."""

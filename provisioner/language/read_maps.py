@@ -20,6 +20,7 @@ from provisioner.model.spec import (
     InnerMap,
     KeyRange,
     MapFields,
+    OnConflict,
     OnReplace,
     Policy,
     TableColumn,
@@ -97,6 +98,7 @@ def read_policy(body: MappingNode, problems: Problems) -> Policy:
         contents=choice(Contents, body.get("contents")),
         update=choice(Update, body.get("update")),
         on_replace=choice(OnReplace, body.get("on_replace")),
+        on_conflict=choice(OnConflict, body.get("on_conflict")),
         owned_keys=tuple(owned_range for owned_range in ranges if owned_range),
     )
 

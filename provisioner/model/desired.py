@@ -23,13 +23,7 @@ from provisioner.model.map_shape import MapShape
 from provisioner.model.object_settings import VARIABLES, MapSettings, ProgramSettings, Recorded
 from provisioner.model.overlays import NONE, Overlays
 from provisioner.model.pins import link_pin
-from provisioner.model.spec import (
-    ChangeLimits,
-    Contents,
-    ExtraInnerMaps,
-    OnReplace,
-    Update,
-)
+from provisioner.model.spec import ChangeLimits, Contents, ExtraInnerMaps, OnConflict, OnReplace, Update
 from provisioner.model.types import Bytes, Type
 from provisioner.model.uapi import GENERATIONAL_TYPES, MapFlag
 from provisioner.model.variables import Section
@@ -140,6 +134,7 @@ class DesiredMap(msgspec.Struct, frozen=True):
     filled_flags: MapFlag = MapFlag(0)
     also: tuple[str, ...] = ()
     place: str | None = None
+    on_conflict: OnConflict = OnConflict.NEW
 
     @property
     def objects(self) -> tuple[str, ...]:

@@ -41,6 +41,14 @@ class OnReplace(Enum):
     DROP = "drop"
 
 
+class OnConflict(Enum):
+    """The side that wins where an entry of another writer changed in the old and in the new map of a replacement."""
+
+    NEW = "new"
+    OLD = "old"
+    SUM = "sum"
+
+
 class ExtraInnerMaps(Enum):
     """The treatment of live inner maps that the spec does not list."""
 
@@ -110,6 +118,7 @@ class Policy(msgspec.Struct, frozen=True):
     update: Update | None = None
     on_replace: OnReplace | None = None
     owned_keys: tuple[KeyRange, ...] = ()
+    on_conflict: OnConflict | None = None
 
 
 class InnerTemplate(msgspec.Struct, frozen=True):

@@ -11,10 +11,11 @@ import msgspec
 import numpy as np
 from msgspec.structs import astuple
 
+from provisioner.model.desired import DesiredMap
 from provisioner.model.errors import Problem, RefusedError
 from provisioner.model.location import Location
 from provisioner.model.observed import ObservedState
-from provisioner.model.spec import OnReplace
+from provisioner.model.spec import OnConflict, OnReplace
 from provisioner.model.special_fields import CALLED_BACK
 from provisioner.model.words import plural
 from provisioner.planning.changes import Action, LinkChange, MapChange, ObjectChange
@@ -168,19 +169,25 @@ def _lost_maps(observed: ObservedState, maps: Iterable[MapChange], objects: Iter
             yield Hazard("map-recreated", Severity.DANGER, change.name, "; ".join(filter(None, (what, users))))
 
 
-_FATES: Final = {
-    OnReplace.COPY: "copied; what is written between the copy and the swap is lost",
-    OnReplace.DROP: "dropped",
+_CONFLICTS: Final = {
+    OnConflict.NEW: "the new map wins where both changed",
+    OnConflict.OLD: "the old map wins where both changed",
+    OnConflict.SUM: "differences of counters are added",
 }
+
+
+def _fate(desired: DesiredMap) -> str:
+    if desired.on_replace is OnReplace.DROP:
+        return "dropped"
+    return f"copied, and what programs change meanwhile is carried over ({_CONFLICTS[desired.on_conflict]})"
 
 
 def _replaced_contents(maps: Iterable[MapChange]) -> Iterator[Hazard]:
     for change in maps:
         rows = replaced_with_others(change)
         if rows and change.desired.on_replace is not None:
-            fate = _FATES[change.desired.on_replace]
             count = plural(len(rows), "inner map")
-            what = f"{count} that can hold entries of others replaced: these entries are {fate}"
+            what = f"{count} that can hold entries of others replaced: these entries are {_fate(change.desired)}"
             yield Hazard("foreign-entries-replaced", Severity.DANGER, change.slot_address(rows[0]), what)
 
 

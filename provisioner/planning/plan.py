@@ -23,7 +23,7 @@ from provisioner.model.observed import ObservedState
 from provisioner.model.pins import access_of, places
 from provisioner.model.record import Meta
 from provisioner.model.uapi import OUTER_TYPES, MapType
-from provisioner.planning import evictions, resize
+from provisioner.planning import carried, evictions, resize
 from provisioner.planning.changes import Action, Change, LinkChange, MapChange, ObjectChange
 from provisioner.planning.diff_objects import shared_out
 from provisioner.planning.fingerprint import Part, digest, fingerprints
@@ -122,6 +122,7 @@ def make_plan(
     cpus = desired.host.possible_cpus
     known = (
         *hazards(observed, ordered, loads, overrides),
+        *carried.hazards(ordered),
         *evictions.hazards(ordered, cpus),
         *dropped_slots(observed, loads, desired),
         *deferred(attachments),

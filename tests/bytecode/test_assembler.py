@@ -23,6 +23,11 @@ from provisioner.codec.btf import BtfTypes
         (lambda code: code.atomic_add(R1, 8, R2, 8), "db 21 0800 00000000", "db 12 0008 00000000"),
         (lambda code: code.compare_exchange(R1, 0, R2, 4), "c3 21 0000 f1000000", "c3 12 0000 000000f1"),
         (lambda code: code.call(Helper.MAP_LOOKUP_ELEM), "85 00 0000 01000000", "85 00 0000 00000001"),
+        (
+            lambda code: (code.label("here"), code.jump_if(Jump.NE, R0, -17, "here", bits=32)),
+            "56 00 ffff efffffff",
+            "56 00 ffff ffffffef",
+        ),
         (lambda code: code.exit(), "95 00 0000 00000000", "95 00 0000 00000000"),
         (
             lambda code: code.constant(R3, 0x1122334455667788),

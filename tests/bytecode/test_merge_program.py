@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from provisioner.bytecode.merge_program import CARRIED, KEPT, Kind, Layout, Policy, merge_program
+from provisioner.bytecode.merge_program import CARRIED, KEPT, Changes, Kind, Layout, Policy, merge_program
 from provisioner.kernel import batch, cpus, libbpf, maps, objects, programs, reading
 from provisioner.kernel.fd import MapFd, ProgramFd
-from provisioner.kernel.merging import Changes, Merge
+from provisioner.kernel.merging import Merge
 from provisioner.kernel.rows import Rows
 from provisioner.model.map_shape import MapShape
 from provisioner.model.uapi import MapType
+from tests import features
 
 Compiled = Callable[[str], Path]
 Table = NDArray[np.uint8]
@@ -35,6 +36,11 @@ VARIANTS = [
 @pytest.fixture(autouse=True)
 def under_the_ledger(kernel: Path) -> None:
     """Nothing may be left behind."""
+
+
+@pytest.fixture(autouse=True)
+def with_programs() -> None:
+    features.need_syscall_programs()
 
 
 def u32(numbers: NDArray[np.int64]) -> Table:

@@ -1,0 +1,42 @@
+"""What was copied from a replaced inner map, and what changed in that map after it was copied. Pure."""
+
+from __future__ import annotations
+
+import msgspec
+import numpy as np
+
+from provisioner.bytecode.merge_program import Changes, Kind
+from provisioner.model import entry_table
+from provisioner.model.types import Bytes
+
+
+class Copy(msgspec.Struct, frozen=True):
+    """The entries of a live inner map that were written to the one that replaces it, as they were read."""
+
+    inner_id: int
+    keys: Bytes
+    values: Bytes
+
+
+def changes_since(copy: Copy, target: int, keys: Bytes, values: Bytes, *, is_array: bool) -> Changes:
+    """The changes from a copy to what the map holds when nothing writes it any more.
+
+    `target` is the number of the new map. An element of an array always exists: one that is not listed is zero.
+    """
+    pairs = entry_table.match(_zeros(len(copy.keys)), copy.keys, _zeros(len(keys)), keys)
+    differ = entry_table.differ(copy.values[pairs.both_left], values[pairs.both_right])
+    left, right = pairs.both_left[differ], pairs.both_right[differ]
+    gone, new = pairs.left_only, pairs.right_only
+    kinds = (Kind.UPDATE,) * 3 if is_array else (Kind.UPDATE, Kind.DELETE, Kind.INSERT)
+    sizes = [len(left), len(gone), len(new)]
+    return Changes(
+        np.repeat(np.array(kinds, np.uint8), sizes),
+        np.full(sum(sizes), target, np.int64),
+        np.concatenate((copy.keys[left], copy.keys[gone], keys[new])),
+        np.concatenate((copy.values[left], copy.values[gone], np.zeros_like(values[new]))),
+        np.concatenate((values[right], np.zeros_like(copy.values[gone]), values[new])),
+    )
+
+
+def _zeros(count: int) -> entry_table.Index:
+    return np.zeros(count, np.int64)

@@ -1,0 +1,135 @@
+"""What programs changed in a replaced inner map after it was copied is carried over into the one that replaces it.
+
+The write that publishes the new map returns after a grace period: then no program uses the old one any more, except
+sleepable ones that began before. What it holds now is read again, compared with the copy, and the difference is carried
+over while programs use the new map.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Final
+
+from msgspec.structs import replace
+
+from provisioner.apply.copies import Copy, changes_since
+from provisioner.bytecode.merge_program import Changes, Policy, why_not
+from provisioner.codec.counters import Counters, counters
+from provisioner.kernel import maps, reading
+from provisioner.kernel.fd import MapFd
+from provisioner.kernel.inner_pins import InnerPins
+from provisioner.kernel.merging import Merge, can_merge
+from provisioner.kernel.reasons import UPDATE, KernelError
+from provisioner.model import entry_table
+from provisioner.model.desired import DesiredMap
+from provisioner.model.host import Host
+from provisioner.model.spec import Contents, OnReplace
+from provisioner.model.types import Bytes
+from provisioner.planning.carried import by_calls
+from provisioner.planning.changes import MapChange
+from provisioner.planning.hazards import replaced_with_others
+from provisioner.planning.plan import Plan
+
+COPIES_BYTES: Final = 64 << 20
+"""Memory for the copies of one wave: a larger map is a wave of its own."""
+
+
+def wave_size(change: MapChange, copied: Mapping[int, object], host: Host, size: int) -> int:
+    """Inner maps of one wave, so that the copies of a wave fit into the memory for them."""
+    if not copied:
+        return size
+    shape = change.desired.entry_shape
+    room = int(change.slots.capacity_before.max(initial=1))
+    each = room * (shape.key_size + reading.value_stride(shape, host.possible_cpus))
+    return max(1, min(size, COPIES_BYTES // max(1, each)))
+
+
+def others_of(desired: DesiredMap, slot: int, old: MapFd, host: Host) -> tuple[Bytes, Bytes]:
+    """The entries of others in a live inner map: what a new one takes over. Of an array, those that are not zero.
+
+    Inside `owned_keys`, exact contents have no entries of others: what the spec does not list there is deleted.
+    """
+    shape = replace(maps.info(old).shape, specials=desired.entry_shape.specials)
+    keys, values = reading.read_entries(old, shape, host.possible_cpus)
+    if shape.is_array:  # a new one with less room takes no index beyond it
+        held = entry_table.is_nonzero(values)
+        keys, values = keys[held], values[held]
+    if desired.owned and desired.slots.policy(slot) is Contents.EXACT:
+        others = ~entry_table.within(keys, desired.key.number_order, desired.owned)
+        keys, values = keys[others], values[others]
+    return keys, values
+
+
+def carry_over(
+    desired: DesiredMap,
+    targets: Sequence[MapFd],
+    slots: Sequence[int],
+    copies: Mapping[int, Sequence[Copy]],
+    inner: InnerPins,
+    host: Host,
+) -> int:
+    """Carry over what changed since the copies. `targets` are the new maps of `slots`, which are live.
+
+    Gives the grace periods waited for. Raises KernelError where a new map does not take a change: it is full.
+    """
+    shape = desired.entry_shape
+    changed = list(_changed(desired, slots, copies, inner, host))
+    if not changed:
+        return 0
+    with Merge(targets, shape, policy_of(desired), counters_of(desired, host), host.possible_cpus) as merge:
+        for changes in changed:
+            try:
+                merge.carry(changes)
+            except KernelError as error:
+                raise error.about(desired.name, "array" if shape.is_array else "hash") from None
+        return merge.grace_periods
+
+
+def policy_of(desired: DesiredMap) -> Policy:
+    return Policy(desired.on_conflict.value)
+
+
+def counters_of(desired: DesiredMap, host: Host) -> Counters:
+    """The counters of a value where differences are added; none otherwise."""
+    if policy_of(desired) is not Policy.SUM:
+        return ()
+    return counters(desired.value, host.byteorder) or ()
+
+
+def _changed(
+    desired: DesiredMap, slots: Sequence[int], copies: Mapping[int, Sequence[Copy]], inner: InnerPins, host: Host
+) -> Iterator[Changes]:
+    """The changes of each replaced map. The entries of the spec are not among them: the spec says what they are."""
+    for target, slot in enumerate(slots):
+        own, _ = desired.entries.slot(slot)
+        for copy in copies.get(slot, ()):
+            with inner.open(copy.inner_id, readonly=True) as old:
+                keys, values = others_of(desired, slot, old, host)
+            changes = changes_since(copy, target, keys, values, is_array=desired.entry_shape.is_array)
+            if len(own):
+                changes = changes.rows(~entry_table.among(desired.key.normalise(changes.keys), own))
+            if len(changes.kind):
+                _check_indexes(desired, changes, slot)
+                yield changes
+
+
+def _check_indexes(desired: DesiredMap, changes: Changes, slot: int) -> None:
+    """Raise KernelError where an array with less room has no such index."""
+    if desired.entry_shape.is_array:
+        indexes = entry_table.as_indexes(changes.keys, desired.key.number_order or "little")
+        if int(indexes.max()) >= int(desired.slots.max_entries[slot]):
+            raise KernelError(UPDATE, errno.E2BIG, name=desired.name, subject="array")
+
+
+def warned(plan: Plan) -> Plan:
+    """The plan, with a hazard for each map whose changes this kernel or process carries over by system calls alone."""
+    known = []
+    for change in plan.maps.values():
+        desired = change.desired
+        rows = replaced_with_others(change)
+        if not rows or desired.on_replace is not OnReplace.COPY or why_not(desired.entry_shape):
+            continue
+        if not can_merge(desired.entry_shape, policy_of(desired), counters_of(desired, plan.desired.host)):
+            known.append(by_calls(change, rows[0], "this kernel or process cannot run the program for it"))
+    return replace(plan, hazards=(*plan.hazards, *known)) if known else plan

@@ -1,0 +1,182 @@
+"""What others change in an inner map while it is replaced: carried over by a program, and by system calls alike."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import product
+from typing import Any
+
+import numpy as np
+import pytest
+
+from provisioner.apply import merge, waves
+from provisioner.kernel import batch, cpus, maps, programs, reading
+from provisioner.kernel.fd import InnerId, MapFd
+from provisioner.model.entry_table import Index
+from provisioner.model.errors import ApplyError, InputError
+from provisioner.model.map_shape import MapShape
+from provisioner.planning.changes import MapChange
+from tests import features
+from tests.apply.conftest import Bench
+
+KEY = (1).to_bytes(4, "little")
+
+TEMPLATE = """
+  {name}:
+    type: {type}
+    key: {key}
+    value: u64
+    max_entries: {room}
+    contents: present
+    on_replace: copy
+    on_conflict: {policy}
+"""
+
+OUTER = """
+  {name}: {{type: hash_of_maps, key: u32, max_entries: 4, inner: {name}, inner_maps: {{1: {{entries: {{{own}: 99}}}}}}}}
+"""
+
+
+def spec(*cases: tuple[str, str], room: int = 16) -> str:
+    """A spec with an outer map for each case: the type of its inner maps, and the policy."""
+    templates, outer = [], []
+    for map_type, policy in cases:
+        is_lpm = map_type == "lpm_trie"
+        words = {
+            "name": f"{map_type}_{policy}",
+            "type": map_type,
+            "policy": policy,
+            "key": "cidr4" if is_lpm else "u32",
+            "own": "10.0.0.8/32" if is_lpm else "8",
+            "room": "1024" if map_type.startswith("lru") else str(room),
+        }
+        templates.append(TEMPLATE.format(**words))
+        outer.append(OUTER.format(**words))
+    return f"inner_templates: {''.join(templates)}outer_maps: {''.join(outer)}"
+
+
+COPIED = {1: 10, 2: 10, 3: 10, 6: 10, 7: 10}
+IN_THE_OLD_MAP = {2: 15, 3: 15, 4: 5, 5: 5, 6: 0, 7: 0, 8: 55}
+"""Changes after the copy; 0 is a delete. The spec owns key 8."""
+
+IN_THE_NEW_MAP = {3: 12, 5: 7, 7: 12}
+
+EXPECTED = {
+    "new": {1: 10, 2: 15, 3: 12, 4: 5, 5: 7, 7: 12, 8: 99},
+    "old": {1: 10, 2: 15, 3: 15, 4: 5, 5: 5, 8: 99},
+    "sum": {1: 10, 2: 15, 3: 17, 4: 5, 5: 12, 7: 2, 8: 99},
+}
+
+TYPES = ["hash", "array", "percpu_hash", "percpu_array", "lru_hash", "lru_percpu_hash", "lpm_trie"]
+
+
+def key_of(number: int, shape: MapShape) -> bytes:
+    """A key, or of an LPM trie the prefix 10.0.0.number/32."""
+    if shape.key_size == 8:
+        return (32).to_bytes(4, "little") + bytes((10, 0, 0, number))
+    return number.to_bytes(4, "little")
+
+
+def write(fd: MapFd, changes: Mapping[int, int]) -> None:
+    """Write the same value for each CPU."""
+    shape = maps.info(fd).shape
+    copies = reading.value_stride(shape, len(cpus.possible())) // 8
+    for number, value in changes.items():
+        if value or shape.is_array:
+            maps.update(fd, key_of(number, shape), value.to_bytes(8, "little") * copies)
+        else:
+            maps.delete(fd, key_of(number, shape))
+
+
+def inner(bench: Bench, name: str) -> InnerId:
+    return InnerId(bench.ids(name)[KEY])
+
+
+def read(number: InnerId) -> dict[int, Any]:
+    """What is not zero, as one number where all CPUs have the same."""
+    with maps.open_id(number) as fd:
+        shape = maps.info(fd).shape
+        keys, values = reading.read_entries(fd, shape, len(cpus.possible()))
+    held = np.ascontiguousarray(values).view(np.uint64)
+    numbers = keys[:, -1] if shape.key_size == 8 else keys[:, 0]
+    found = {number: set(row) for number, row in zip(numbers.tolist(), held.tolist(), strict=True)}
+    return {number: row.pop() if len(row) == 1 else row for number, row in found.items() if row != {0}}
+
+
+def meanwhile(monkeypatch: pytest.MonkeyPatch, old: Mapping[int, int], new: Mapping[int, int]) -> None:
+    """Have both maps changed while they are replaced: the old one after the copy, the new one once it is live."""
+    keep, carry_over = waves.keep, merge.carry_over
+
+    def keeping(outer: MapFd, change: MapChange, rows: Index, *others: Any) -> int:
+        for number in waves.planned_ids(change, rows).tolist():
+            with maps.open_id(InnerId(number)) as fd:
+                write(fd, old)
+        return keep(outer, change, rows, *others)
+
+    def carrying(desired: Any, targets: list[MapFd], *others: Any) -> int:
+        write(targets[0], new)
+        return carry_over(desired, targets, *others)
+
+    monkeypatch.setattr(waves, "keep", keeping)
+    monkeypatch.setattr(merge, "carry_over", carrying)
+
+
+@pytest.mark.parametrize("switch", ["on", "off"])
+def test_each_side_changes(switch: str, bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    if switch == "on":
+        features.need_syscall_programs()
+    monkeypatch.setenv(programs.SWITCH, switch)
+    cases = list(product(TYPES, EXPECTED))
+    names = [f"{map_type}_{policy}" for map_type, policy in cases]
+    project = bench.load(spec(*cases))
+    project.apply()
+    for name in names:
+        with maps.open_id(inner(bench, name)) as fd:
+            write(fd, COPIED)
+    meanwhile(monkeypatch, IN_THE_OLD_MAP, IN_THE_NEW_MAP)
+    plan, _ = project.apply(recreate=[f"{name}[1]" for name in names])
+    by_calls = {hazard.address for hazard in plan.hazards if hazard.id == "carried-by-calls"}
+    assert by_calls == {f"{name}[1]" for name in names if switch == "off" or name.startswith("lpm")}
+    assert {name: read(inner(bench, name)) for name in names} == {
+        f"{map_type}_{policy}": EXPECTED[policy] for map_type, policy in cases
+    }
+
+
+def test_what_has_no_room_is_rolled_back(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The old map comes back with all that it holds."""
+    project = bench.load(spec(("hash", "new"), room=8))
+    project.apply()
+    before = inner(bench, "hash_new")
+    meanwhile(monkeypatch, {1: 1, 2: 2, 3: 3}, dict.fromkeys(range(10, 15), 9))
+    with pytest.raises(ApplyError) as failed:
+        project.apply(recreate=["hash_new[1]"])
+    assert failed.value.status == "rolled_back"
+    assert inner(bench, "hash_new") == before
+    assert read(before) == {1: 1, 2: 2, 3: 3, 8: 99}
+
+
+def test_large_copies_are_waves_of_their_own(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The memory for copies limits a wave; every slot is replaced."""
+    text = spec(("hash", "new")).replace("inner_maps: {1:", "inner_maps: {2: {}, 3: {}, 1:")
+    project = bench.load(text)
+    project.apply()
+    before = bench.ids("hash_new")
+    monkeypatch.setattr(merge, "COPIES_BYTES", 1)
+    sizes: list[int] = []
+    publish = batch.publish
+
+    def publishing(outer: MapFd, keys: Any, fds: Any, **how: Any) -> int:
+        sizes.append(len(keys))
+        return publish(outer, keys, fds, **how)
+
+    monkeypatch.setattr(batch, "publish", publishing)
+    project.apply(recreate=[f"hash_new[{slot}]" for slot in (1, 2, 3)])
+    assert set(sizes) == {1}
+    after = bench.ids("hash_new")
+    assert all(before[key] != after[key] for key in before)
+
+
+def test_only_counters_have_a_sum(bench: Bench) -> None:
+    with pytest.raises(InputError) as refused:
+        bench.load(spec(("hash", "sum")).replace("value: u64", "value: u16"))
+    assert [problem.id for problem in refused.value.problems] == ["sum-without-counters"]
