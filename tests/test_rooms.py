@@ -20,7 +20,8 @@ PURE = ("model", "attach", "bytecode", "language", "codec", "object_check", "pla
 """Rooms that compute values from values. Single modules of other rooms say `Pure.` in their docstring."""
 
 EDGE = {"kernel", "apply", "project"} | {
-    f"observed/{module}" for module in ("observe", "live_source", "metamap", "pinned_btf", "holders", "snapshot_take")
+    f"observed/{module}"
+    for module in ("observe", "live_source", "metamap", "filter_pins", "pinned_btf", "holders", "snapshot_take")
 }
 """Where the kernel is. Reading it is enough to be part of it."""
 

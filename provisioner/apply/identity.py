@@ -32,7 +32,9 @@ def planned(plan: Plan, pin: str) -> Thing | None:
         return MapFd, live.id
     if pin in seen.programs:
         return ProgramFd, seen.programs[pin].id
-    return (LinkFd, seen.links[pin].id) if pin in seen.links else None
+    if pin not in seen.links:
+        return None
+    return LinkFd if seen.links[pin].filter is None else MapFd, seen.links[pin].id
 
 
 def thing(fd: Fd) -> Thing:

@@ -7,15 +7,16 @@ from contextlib import ExitStack, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 
-from provisioner.apply import identity
+from provisioner.apply import filters, identity
 from provisioner.apply.pins import pin_new, put_in_place
 from provisioner.apply.transaction import Transaction
 from provisioner.attach import of_record
 from provisioner.codec.btf_emit import btf_of
 from provisioner.kernel import attach_points, bpffs, links, maps, objects
 from provisioner.kernel.fd import LinkFd, MapFd, ProgramFd
-from provisioner.model.attachment import Attachment
+from provisioner.model.attachment import AddFilter, Attachment
 from provisioner.model.desired import DesiredObject
+from provisioner.model.filter_record import FilterRecord
 from provisioner.model.observed import ObservedLink
 from provisioner.model.variables import Written
 from provisioner.planning.changes import Action, LinkChange
@@ -89,7 +90,11 @@ def attach(tx: Transaction, step: Attach) -> None:
     attachment = change.program.attach
     assert attachment is not None and change.target is not None
     name = f"{change.program.name}: {attachment.describe()}"
+    request = attachment.request()
     with tx.open_program(change.program.pin) as program:
+        if isinstance(request, AddFilter):
+            _attach_filter(tx, change, program, request, name)
+            return
         if change.action is Action.UPDATE and attachment.is_updatable:
             _switch(tx, change, program)
             return
@@ -104,13 +109,25 @@ def attach(tx: Transaction, step: Attach) -> None:
                 bpffs.pin(link, tx.path(change.pin), tx.access)
 
 
+def _attach_filter(tx: Transaction, change: LinkChange, program: ProgramFd, request: AddFilter, name: str) -> None:
+    if change.action is Action.UPDATE:
+        filters.update(tx, change, program, name)
+        return
+    if change.action is Action.REPLACE:
+        _detach(tx, change.pin)
+    assert change.target is not None
+    record = FilterRecord(change.target, request.place, (links.program_info(program).id,))
+    filters.create(tx, change, program, record, name)
+
+
 @contextmanager
 def _made(program: ProgramFd, attachment: Attachment, number: int, name: str) -> Iterator[LinkFd]:
     """A new link, open inside the block; `number` is that of its attach point, 0 if it has none."""
-    point = attachment.point
+    point, request = attachment.point, attachment.request()
+    assert not isinstance(request, AddFilter)
     with (
         nullcontext(0) if point is None else attach_points.opened(point, number) as target,
-        links.create(program, attachment.request(), target, name=name) as link,
+        links.create(program, request, target, name=name) as link,
     ):
         yield link
 
@@ -162,6 +179,9 @@ def _bring_back(tx: Transaction, pin: str, before: int, number: int, old: Path) 
 
 def _detach(tx: Transaction, pin: str) -> None:
     live = tx.plan.observed.links[pin]
+    if live.filter is not None:
+        filters.detach(tx, pin, live)
+        return
     meta = tx.plan.observed.meta
     made_as = of_record(meta.attachments.get(pin) if meta is not None else None, live)
     if made_as is not None and live.program_id and not live.is_detached:

@@ -47,8 +47,8 @@ class Options:
 class Transaction:
     """One apply under way. `fresh` are the maps of the generation being loaded: pinned, but not yet in place.
 
-    `recorded` is what `_meta` holds by now. `unpin_inner` says that inner maps lose their pins at the end: a rollback
-    may have to open them by these.
+    `recorded` is what `_meta` holds by now; `rewritten` are the ids of filter records that this apply wrote again, by
+    pin. `unpin_inner` says that inner maps lose their pins at the end: a rollback may have to open them by these.
     """
 
     def __init__(self, plan: Plan, options: Options) -> None:
@@ -60,6 +60,7 @@ class Transaction:
         self.wave = waves.wave_size(host.raise_nofile_limit())
         self.fresh: set[str] = set()
         self.recorded = plan.observed.meta
+        self.rewritten: dict[str, int] = {}
         self.unpin_inner = False
         self.access = Access(plan.desired.pin_mode, plan.observed.gid)
         self._stashes: dict[str, Stash] = {}

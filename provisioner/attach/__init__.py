@@ -15,6 +15,7 @@ from provisioner.attach.by_section import BySection, unsupported
 from provisioner.attach.cgroup import Cgroup
 from provisioner.attach.netns import Netns
 from provisioner.attach.sections import key_of, not_attached
+from provisioner.attach.tc import Tc
 from provisioner.attach.tcx import Tcx
 from provisioner.attach.xdp import Xdp
 from provisioner.model.attachment import Attachment, IfMissing, Settings
@@ -23,9 +24,9 @@ from provisioner.model.object_file import ProgramDef
 from provisioner.model.observed import ObservedLink
 from provisioner.model.uapi import LinkType
 
-AnyAttachment = Xdp | Tcx | Cgroup | Netns | BySection
+AnyAttachment = Xdp | Tcx | Tc | Cgroup | Netns | BySection
 
-KINDS: Final[Mapping[str, type[AnyAttachment]]] = {kind.kind: kind for kind in (Xdp, Tcx, Cgroup, Netns, BySection)}
+KINDS: Final[Mapping[str, type[AnyAttachment]]] = {kind.kind: kind for kind in (Xdp, Tcx, Tc, Cgroup, Netns, BySection)}
 """The key of the spec -> the kind; the schema has the fields of each."""
 
 

@@ -18,6 +18,8 @@ class Tcx(Attachment, frozen=True, kw_only=True):
     link_type: ClassVar[LinkType] = LinkType.TCX
     since: ClassVar[tuple[tuple[int, int, int], str]] = ((6, 6, 0), "e420bed02507")
 
+    instead: ClassVar[str] = "write `tc:` for older kernels"
+
     interface: str
     direction: Literal["ingress", "egress"]
 

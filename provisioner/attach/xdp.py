@@ -18,6 +18,8 @@ class Xdp(Attachment, frozen=True, kw_only=True):
     link_type: ClassVar[LinkType] = LinkType.XDP
     since: ClassVar[tuple[tuple[int, int, int], str]] = ((5, 9, 0), "aa8d3a716b59")
 
+    instead: ClassVar[str] = "attach one program to the interface, which tail-calls the others"
+
     interface: str
     mode: XdpMode = XdpMode.AUTO
 
@@ -29,6 +31,10 @@ class Xdp(Attachment, frozen=True, kw_only=True):
     @property
     def point(self) -> AttachPoint:
         return AttachPoint("interface", self.interface)
+
+    @property
+    def room_for_one(self) -> str:
+        return f"xdp on {self.interface}"
 
     def settings(self) -> Settings:
         return {"interface": self.interface, "mode": str(self.mode.name).lower()}

@@ -217,9 +217,17 @@ def open_pin(path: Path, kind: type[Kind], readonly: bool = False) -> Kind:
     `readonly` is for maps alone, where the file's mode may allow no more.
     """
     fd = open_any(path, readonly)
+    try:
+        return required(fd, kind, path)
+    except HostError:
+        fd.close()
+        raise
+
+
+def required(fd: Fd, kind: type[Kind], path: Path) -> Kind:
+    """An open pin, which must be one of `kind`. Raises `HostError` if it is of another kind."""
     if isinstance(fd, kind):
         return fd
-    fd.close()
     what = f"pin is of another kind: expected a {_WORDS[kind]}, found {_WORDS.get(type(fd), 'another object')}"
     raise HostError(Problem(what, None, "unpin it, or use another name", str(path), id="pin-kind"))
 

@@ -16,7 +16,19 @@ from contextlib import contextmanager
 from ctypes import POINTER, c_bool, c_char_p, c_int, c_size_t, c_uint32, c_uint64, c_void_p
 from typing import Any, ClassVar, Final, Generic, TypeVar
 
-from provisioner.kernel.reasons import CREATE, DELETE, GET, LINK, LOAD, PIN, RELINK, UPDATE, KernelError
+from provisioner.kernel.reasons import (
+    CREATE,
+    DELETE,
+    FILTER,
+    GET,
+    LINK,
+    LOAD,
+    PIN,
+    QDISC,
+    RELINK,
+    UPDATE,
+    KernelError,
+)
 from provisioner.model.errors import HostError, Problem
 
 OLDEST: Final = (1, 1)
@@ -68,6 +80,21 @@ class LinkCreateOptions(_Options):
         ("iter_info", c_void_p),
         ("iter_info_len", c_uint32),
         ("target_btf_id", c_uint32),
+    ]
+
+
+class TcHook(_Options):
+    """`struct bpf_tc_hook`."""
+
+    _fields_: ClassVar[list[tuple[str, Any]]] = [("ifindex", c_int), ("attach_point", c_int), ("parent", c_uint32)]
+
+
+class TcOptions(_Options):
+    """`struct bpf_tc_opts`."""
+
+    _fields_: ClassVar[list[tuple[str, Any]]] = [
+        ("prog_fd", c_int),
+        *((name, c_uint32) for name in ("flags", "prog_id", "handle", "priority")),
     ]
 
 
@@ -296,6 +323,11 @@ raw_tracepoint_open: Function[int] = Function(
 )
 link_update: Function[int] = Function("bpf_link_update", c_int, c_int, c_int, c_void_p, fails=RELINK)
 link_detach: Function[int] = Function("bpf_link_detach", c_int, c_int, fails="BPF_LINK_DETACH")
+tc_hook_create: Function[int] = Function("bpf_tc_hook_create", c_int, POINTER(TcHook), fails=QDISC)
+tc_hook_destroy: Function[int] = Function("bpf_tc_hook_destroy", c_int, POINTER(TcHook), fails="RTM_DELQDISC")
+tc_attach: Function[int] = Function("bpf_tc_attach", c_int, POINTER(TcHook), POINTER(TcOptions), fails=FILTER)
+tc_detach: Function[int] = Function("bpf_tc_detach", c_int, POINTER(TcHook), POINTER(TcOptions), fails="RTM_DELTFILTER")
+tc_query: Function[int] = Function("bpf_tc_query", c_int, POINTER(TcHook), POINTER(TcOptions), fails="RTM_GETTFILTER")
 prog_test_run: Function[int] = Function(
     "bpf_prog_test_run_opts", c_int, c_int, POINTER(TestRunOptions), fails="BPF_PROG_TEST_RUN"
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import Final, Self
@@ -139,8 +139,23 @@ def load(
                 # Of all that a load does, only the verifier's refusal of a program has a log.
                 operation = "load" if error.operation == LOAD and "PROG LOAD LOG" not in said else error.operation
                 name = error.name or str(_place(source, name))
+                if error.operation != LOAD:
+                    _free_module_btf(handle)
                 raise KernelError(operation, error.errno, name=name, log=said) from None
         return _taken(handles, program_handles, only_programs)
+
+
+def _free_module_btf(handle: int) -> None:
+    """Let libbpf close the BTF of modules that it opened for a target: it does so only at the end of a load.
+
+    Nothing is left to be loaded.
+    """
+    for at in _each(libbpf.object_next_map, handle):
+        libbpf.map_set_autocreate(at, False)
+    for at in _each(libbpf.object_next_program, handle):
+        libbpf.program_set_autoload(at, False)
+    with suppress(KernelError):
+        libbpf.object_load(handle)
 
 
 def _dummy(shape: MapShape, name: str, btf: EmittedBtf | None) -> MapFd:

@@ -34,6 +34,8 @@ GET: Final = "BPF_OBJ_GET"
 GET_BY_ID: Final = "BPF_MAP_GET_FD_BY_ID"
 LINK: Final = "BPF_LINK_CREATE"
 RELINK: Final = "BPF_LINK_UPDATE"
+QDISC: Final = "RTM_NEWQDISC"
+FILTER: Final = "RTM_NEWTFILTER"
 
 _ALIKE: Final = {"BPF_MAP_UPDATE_BATCH": UPDATE, "BPF_MAP_DELETE_BATCH": DELETE}
 
@@ -45,6 +47,12 @@ _FROZEN: Final = Reason(
 _WHO_MAY: Final = "`ls -ld` shows who has access; `pin_mode` and `pin_group` in the spec give it to other users"
 _NO_DOT: Final = Reason("names on a bpffs cannot contain `.`", id="invalid-pin-name")
 _REFUSED: Final = Reason("verifier rejected a program", "the end of its log says where and why", id="program-rejected")
+
+_NO_TC: Final = Reason(
+    "kernel does not have clsact or cls_bpf",
+    "CONFIG_NET_CLS_ACT, CONFIG_NET_SCH_INGRESS and CONFIG_NET_CLS_BPF are needed; load sch_ingress and cls_bpf",
+    id="attach-unsupported",
+)
 
 _NO_TARGET: Final = Reason(
     "kernel's BTF has no such function, tracepoint or hook",
@@ -134,6 +142,19 @@ REASONS: Final[dict[tuple[str, int, Subject], Reason]] = {
         "link is detached: its interface was removed", "attach the program again", id="link-detached"
     ),
     (RELINK, codes.EINVAL, ""): Reason("link does not accept a program of this type", id="attach-unsupported"),
+    (QDISC, codes.ENOENT, ""): _NO_TC,
+    (QDISC, codes.EINVAL, ""): _NO_TC,
+    (FILTER, codes.ENOENT, ""): _NO_TC,
+    (FILTER, codes.EEXIST, ""): Reason(
+        "another filter has this priority and handle",
+        "`tc filter show` shows it; write another `priority:` or `handle:`",
+        id="hook-occupied",
+    ),
+    (FILTER, codes.EINVAL, ""): Reason(
+        "filter of another kind has this priority, or program cannot be a classifier",
+        "`tc filter show` shows it; write another `priority:`",
+        id="hook-occupied",
+    ),
     (LOAD, codes.EACCES, ""): _REFUSED,
     (LOAD, codes.EINVAL, ""): _REFUSED,
     ("load", ENOTSUPP, ""): Reason(

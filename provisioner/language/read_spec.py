@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from provisioner import attach
-from provisioner.language import rules
+from provisioner.language import attachments, rules
 from provisioner.language.read_maps import (
     choice,
     names,
@@ -67,6 +67,7 @@ def read(tree: MappingNode, problems: Problems) -> Spec:
         where=tree.where,
     )
     rules.check(spec, tree, problems)
+    attachments.check(spec, problems)
     return spec
 
 

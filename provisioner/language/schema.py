@@ -29,7 +29,7 @@ _SECTIONS: Final = {
 }
 """Sections that can have thousands of maps -> the definition of one map."""
 
-BOUNDS: Final = (0, 1, 101, 1 << 32, 1 << 64)
+BOUNDS: Final = (0, 1, 101, 1 << 16, 1 << 32, 1 << 64)
 """The schema treats integers between two bounds alike, which a test checks; for -2**63 see `_likeness`."""
 
 _NAMES: Final = frozenset({"shared", "inner", "object"})

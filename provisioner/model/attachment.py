@@ -5,11 +5,12 @@ from __future__ import annotations
 from abc import ABCMeta, abstractmethod
 from collections.abc import Mapping
 from enum import Enum
-from typing import TYPE_CHECKING, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, ClassVar, Final, Literal, Self
 
 import msgspec
 
 from provisioner.model.location import Location
+from provisioner.model.uapi import TcPoint
 
 if TYPE_CHECKING:
     from provisioner.model.observed import ObservedLink
@@ -21,6 +22,8 @@ class IfMissing(Enum):
 
     FAIL = "fail"
     DEFER = "defer"
+    IGNORE = "ignore"
+    """For views of what is live; a spec cannot say it."""
 
 
 class AttachPoint(msgspec.Struct, frozen=True, order=True):
@@ -62,8 +65,32 @@ class OpenPerfEvent(msgspec.Struct, frozen=True):
     file: str = ""
 
 
+class FilterPlace(msgspec.Struct, frozen=True, order=True):
+    """Where a tc filter is in the clsact qdisc of an interface: filters run in the order of their priorities."""
+
+    point: TcPoint
+    priority: int
+    handle: int
+
+    def describe(self) -> str:
+        return f"{self.point.word}, priority {self.priority}, handle {self.handle:#x}"
+
+
+NOT_BPF: Final = 0xFFFF_FFFF
+"""In place of the id of a program: a filter that has none."""
+
+
+class AddFilter(msgspec.Struct, frozen=True):
+    """RTM_NEWTFILTER with a cls_bpf program; `kernel.filters` carries it out."""
+
+    place: FilterPlace
+
+
 LinkRequest = CreateLink | OpenRawTracepoint | OpenPerfEvent
 """The system call that makes a link; `kernel.links` carries it out."""
+
+Request = LinkRequest | AddFilter
+"""What attaches a program."""
 
 Settings = Mapping[str, str | None]
 """An attachment as JSON has it, less its kind: `{"interface": "eth0", "mode": "native"}`."""
@@ -87,6 +114,8 @@ class Attachment(msgspec.Struct, frozen=True, kw_only=True, metaclass=_AbstractS
     """What loading and attaching such a program needs in addition to CAP_BPF."""
     since: ClassVar[tuple[tuple[int, int, int], str]]
     """The first release with pinned links of this kind, and the commit."""
+    instead: ClassVar[str] = ""
+    """What to write where the hook is not free, or the kernel too old."""
 
     where: Location
     if_missing: IfMissing = IfMissing.FAIL
@@ -101,6 +130,11 @@ class Attachment(msgspec.Struct, frozen=True, kw_only=True, metaclass=_AbstractS
         """What must exist on the host; None for the kernel's own hooks."""
         return None
 
+    @property
+    def room_for_one(self) -> str:
+        """The hook, if it has room for one program; empty if it has room for several."""
+        return ""
+
     @abstractmethod
     def settings(self) -> Settings:
         """Everything that the spec says, for reports and for the record."""
@@ -110,8 +144,8 @@ class Attachment(msgspec.Struct, frozen=True, kw_only=True, metaclass=_AbstractS
         """`xdp on eth0, native`."""
 
     @abstractmethod
-    def request(self) -> LinkRequest:
-        """How the link is made."""
+    def request(self) -> Request:
+        """How the program is attached."""
 
     def differs(self, live: ObservedLink, recorded: Settings | None) -> str:
         """Why the live link must be recreated, with any program; empty if it need not be.

@@ -232,6 +232,12 @@ class DesiredState(msgspec.Struct, frozen=True):
         return Access(self.pin_mode, gid)
 
     @property
+    def attachments(self) -> dict[str, Attachment]:
+        """All attachments, by their pins."""
+        programs = (program for each in self.objects.values() for program in each.programs)
+        return {program.link_pin: program.attach for program in programs if program.attach is not None}
+
+    @property
     def attach_points(self) -> tuple[AttachPoint, ...]:
         """The interfaces, cgroups and namespaces that attachments name, each once, in order."""
         attachments = (program.attach for each in self.objects.values() for program in each.programs)

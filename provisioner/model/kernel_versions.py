@@ -171,9 +171,8 @@ def advise(desired: DesiredState, version: Version) -> tuple[Advice, ...]:
     for program in (program for desired_map in desired.objects.values() for program in desired_map.programs):
         if program.attach is not None and version < program.attach.since[0]:
             what = f"Linux {_text(version)} has no pinned link for {program.attach.describe()}"
-            problems.add(
-                what, program.where, _since(KernelFeature(*program.attach.since)), program.name, id="attach-unsupported"
-            )
+            hint = "; ".join(filter(None, (_since(KernelFeature(*program.attach.since)), program.attach.instead)))
+            problems.add(what, program.where, hint, program.name, id="attach-unsupported")
     problems.raise_if_any()
     return (
         *(advice for desired_map in desired.maps.values() for advice in _slow(desired_map, version)),

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from provisioner.model.access import Access
-from provisioner.model.attachment import AttachPoint
+from provisioner.model.attachment import AttachPoint, FilterPlace
 from provisioner.model.entry_table import EntryTable
 from provisioner.model.inner_template import Probed
 from provisioner.model.map_shape import MapShape
@@ -65,6 +65,7 @@ class ObservedProgram(msgspec.Struct, frozen=True):
 
 
 _LINK_WORDS: Final[Mapping[int, tuple[str, str]]] = {
+    LinkType.UNSPEC: ("tc", "interface"),
     LinkType.XDP: ("xdp", "interface"),
     LinkType.TCX: ("tcx", "interface"),
     LinkType.CGROUP: ("cgroup", "cgroup"),
@@ -81,10 +82,12 @@ POINT_LINKS: Final = frozenset(kind for kind, (_, point) in _LINK_WORDS.items() 
 
 
 class ObservedLink(msgspec.Struct, frozen=True, rename={"target": "ifindex"}):
-    """A pinned link. `type` and `attach_type` are numbers of `enum bpf_link_type` and `enum bpf_attach_type`.
+    """A pinned link, or the filter of a pinned record.
 
+    `type` and `attach_type` are numbers of `enum bpf_link_type` and `enum bpf_attach_type`.
     `target` is the number of its attach point: an ifindex, the id of a cgroup, the inode of a network namespace. It is
     0 if that is gone, and for links of other types. In JSON it is called `ifindex`, as in version 1 of snapshots.
+    A tc filter has type 0, no link; its `id` is that of the record.
     """
 
     id: Id
@@ -92,11 +95,12 @@ class ObservedLink(msgspec.Struct, frozen=True, rename={"target": "ifindex"}):
     target: Id
     type: U32 = LinkType.XDP
     attach_type: U32 = 0
+    filter: FilterPlace | None = None
 
     @property
     def ifindex(self) -> int | None:
-        """The interface of an XDP or tcx link; None for other types."""
-        return self.target if self.type in (LinkType.XDP, LinkType.TCX) else None
+        """The interface of an XDP or tcx link, or of a filter; None for other types."""
+        return self.target if self.type in (LinkType.XDP, LinkType.TCX, LinkType.UNSPEC) else None
 
     @property
     def is_detached(self) -> bool:
@@ -116,6 +120,8 @@ class ObservedState(msgspec.Struct, frozen=True):
     `users` are the loaded programs that use each map, by the map's id: read only where a map is recreated or destroyed.
     `variables` has the bytes of the data sections that the spec sets variables in, by pin.
     `missing` are directories that do not exist yet, and in which own maps are to be pinned, each after its parent.
+    `occupants` are the programs of other owners at hooks that have room for one, by the pin of the attachment that
+    wants it.
     `unpinned` are the maps of the record that lost their pin and are still live, by name and id. `directories` are in
     the pin root and not the project's.
     """
@@ -135,6 +141,7 @@ class ObservedState(msgspec.Struct, frozen=True):
     jump_slots: Mapping[str, frozenset[int]] = {}
     users: Mapping[int, tuple[str, ...]] = {}
     variables: Mapping[str, bytes] = {}
+    occupants: Mapping[str, int] = {}
     unpinned: Mapping[str, int] = {}
     directories: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
@@ -151,7 +158,7 @@ class ObservedState(msgspec.Struct, frozen=True):
         if not kind:
             return word
         if link.is_detached:
-            return f"{word} on a deleted {kind}"
+            return f"{word}, detached"
         names = {(str(point.kind), number): point.name for point, number in self.points.items()}
         return f"{word} on {names.get((kind, link.target), f'{kind} {link.target}')}"
 

@@ -183,6 +183,18 @@ class LinkType(IntEnum):
     NETKIT = 13
 
 
+class TcPoint(IntFlag):
+    """`enum bpf_tc_attach_point` of libbpf: the hooks of a clsact qdisc."""
+
+    INGRESS = 1
+    EGRESS = 2
+
+    @property
+    def word(self) -> str:
+        """`ingress`."""
+        return str(self.name).lower()
+
+
 class AttachType(IntEnum):
     """Members of `enum bpf_attach_type` that are named here; a program's section says which it is made for."""
 

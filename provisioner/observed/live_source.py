@@ -11,14 +11,14 @@ from msgspec.structs import replace
 
 from provisioner.codec.btf import BtfTypes
 from provisioner.codec.btf_specials import specials_of
-from provisioner.kernel import arrays, attach_points, bpffs, host, links, maps, reading
+from provisioner.kernel import arrays, attach_points, bpffs, filters, host, links, maps, reading
 from provisioner.kernel.fd import LinkFd, MapFd, ProgramFd
 from provisioner.kernel.inner_maps import read_inner_maps
 from provisioner.kernel.inner_pins import OPENED_BY_ID, InnerPins, pinned
 from provisioner.kernel.maps import MapInfo
 from provisioner.kernel.reasons import KernelError
 from provisioner.model.access import AS_MADE, Access
-from provisioner.model.attachment import AttachPoint
+from provisioner.model.attachment import AddFilter, Attachment, AttachPoint
 from provisioner.model.desired import DesiredState
 from provisioner.model.errors import HostError
 from provisioner.model.map_shape import MapShape
@@ -27,7 +27,7 @@ from provisioner.model.pins import INNER_PINS, LOCK, inner_directory, map_path, 
 from provisioner.model.record import Meta
 from provisioner.model.special_fields import Special
 from provisioner.model.uapi import FD_MODES, MapFlag, MapType
-from provisioner.observed import holders, metamap
+from provisioner.observed import filter_pins, holders, metamap
 from provisioner.observed.sources import Ranges, SeenEntries, SeenInnerMaps, SeenMap
 
 """Flags of the fd that a map was created with, which are not part of its shape."""
@@ -159,9 +159,15 @@ class LiveSource:
         return ObservedProgram(info.id, info.name, info.tag, tuple(info.map_ids))
 
     def link(self, path: PurePath) -> ObservedLink:
-        with bpffs.open_pin(Path(path), LinkFd) as fd:
-            info = links.info(fd)
+        with bpffs.open_any(Path(path), readonly=True) as pinned:
+            if isinstance(pinned, MapFd):
+                return filter_pins.observe(pinned, Path(path))
+            info = links.info(bpffs.required(pinned, LinkFd, Path(path)))
         return ObservedLink(info.id, info.prog_id, info.target, info.type, info.attach_type)
+
+    def occupant(self, attachment: Attachment, number: int) -> int:
+        request = attachment.request()
+        return filters.program_at(number, request.place) if isinstance(request, AddFilter) else 0
 
     def number(self, point: AttachPoint) -> int | None:
         return attach_points.find(point)

@@ -13,9 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from provisioner.model import entry_table
+from provisioner.model.attachment import AttachPoint
 from provisioner.model.desired import PRESENT, DesiredMap, DesiredState
 from provisioner.model.entry_table import EntryTable
-from provisioner.model.observed import ObservedBlock, ObservedMap, ObservedSlots, ObservedState
+from provisioner.model.observed import ObservedBlock, ObservedLink, ObservedMap, ObservedSlots, ObservedState
 from provisioner.model.pins import (
     INNER_PINS,
     META_PIN,
@@ -80,14 +81,17 @@ def observe(desired: DesiredState, source: Source | None = None) -> ObservedStat
     unwanted = {pin for pin in pins if pin.startswith(VARIABLES_PREFIX)} - sections
     leftovers = tuple(pin for pin in pins if pin.startswith(TEMPORARY_PREFIXES) or pin in unwanted)
     ours = set(managed(pins, inner_pins)).difference(other, leftovers, stale, adopted)
+    links = {pin: source.link(root / pin) for pin in pins if is_link(pin)}
+    points = {point: number for point in desired.attach_points if (number := source.number(point)) is not None}
     return ObservedState(
         exists=source.exists(root),
         meta=meta,
         maps=live,
         object_maps=object_maps,
         programs={pin: source.program(root / pin) for pin in sorted(wanted & set(pins))},
-        links={pin: source.link(root / pin) for pin in pins if is_link(pin)},
-        points={point: number for point in desired.attach_points if (number := source.number(point)) is not None},
+        links=links,
+        points=points,
+        occupants=dict(_occupants(desired, links, points, source)),
         other_pins=other,
         leftovers=(*leftovers, *stale),
         inner_pins={
@@ -120,6 +124,18 @@ def _moved_away(meta: Meta | None, desired: DesiredState, source: Source) -> tup
     return tuple(
         path for name, path in gone if (seen := source.map(PurePath(path))) is not None and seen.id == ids.get(name)
     )
+
+
+def _occupants(
+    desired: DesiredState, links: Mapping[str, ObservedLink], points: Mapping[AttachPoint, int], source: Source
+) -> Iterator[tuple[str, int]]:
+    """Programs at hooks with room for one that an attachment of the spec is to have, and does not have already."""
+    for pin, attachment in desired.attachments.items():
+        number = points.get(attachment.point) if attachment.point is not None else None
+        program = source.occupant(attachment, number) if number is not None else 0
+        live = links.get(pin)
+        if program and (live is None or (live.target, live.program_id) != (number, program)):
+            yield pin, program
 
 
 def _occupied(path: PurePath, desired: DesiredState, source: Source) -> frozenset[int]:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from provisioner.codec.resolve import Lookup
 from provisioner.model.access import Access
-from provisioner.model.attachment import AttachPoint
+from provisioner.model.attachment import Attachment, AttachPoint
 from provisioner.model.errors import InputError, Problem
 from provisioner.model.host import Host
 from provisioner.model.map_shape import MapShape
@@ -64,6 +64,7 @@ class Header(msgspec.Struct, frozen=True):
     groups: Mapping[str, U32] = {}
     namespaces: Mapping[str, Id] = {}
     files: Mapping[str, Id] = {}
+    occupants: Mapping[str, Id] = {}
     frozen: tuple[Id, ...] = ()
     users: Mapping[Id, tuple[str, ...]] = {}
     directories: tuple[str, ...] = ()
@@ -251,6 +252,9 @@ class Snapshot(msgspec.Struct, frozen=True):
 
     def link(self, path: PurePath) -> ObservedLink:
         return self.header.links[path.name]
+
+    def occupant(self, attachment: Attachment, number: int) -> int:  # noqa: ARG002 (it was taken for this spec)
+        return self.header.occupants.get(attachment.describe(), 0)
 
     def number(self, point: AttachPoint) -> int | None:
         match point.kind:

@@ -65,6 +65,7 @@ def take(desired: DesiredState, btf_pins: Collection[str] = ()) -> Snapshot:
         cgroups=this_host.cgroups(),
         namespaces=_numbers(source, desired, "netns"),
         files=_numbers(source, desired, "file"),
+        occupants=_occupants(source, desired),
         inner_pins=inner_pins,
         frozen=tuple(sorted(frozen)),
         directories=source.directories(root),
@@ -85,6 +86,16 @@ def _numbers(source: LiveSource, desired: DesiredState, kind: str) -> dict[str, 
     """The attach points of a kind that the spec names, by name."""
     points = (point for point in desired.attach_points if point.kind == kind)
     return {point.name: number for point in points if (number := source.number(point)) is not None}
+
+
+def _occupants(source: LiveSource, desired: DesiredState) -> dict[str, int]:
+    """The programs at hooks with room for one that the spec names, by the description of the attachment."""
+    taken = {}
+    for attachment in desired.attachments.values():
+        number = source.number(attachment.point) if attachment.point is not None else None
+        if number is not None and (program := source.occupant(attachment, number)):
+            taken[attachment.describe()] = program
+    return taken
 
 
 def _map(source: LiveSource, path: str, wanted: DesiredMap | None) -> SeenMap | None:

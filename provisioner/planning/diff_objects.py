@@ -7,7 +7,7 @@ from typing import Final
 
 from msgspec.structs import replace
 
-from provisioner.model.attachment import IfMissing
+from provisioner.model.attachment import NOT_BPF, Attachment, IfMissing
 from provisioner.model.desired import DesiredObject, DesiredProgram, DesiredState
 from provisioner.model.errors import HostError, Problems
 from provisioner.model.map_shape import shape_differences
@@ -32,7 +32,7 @@ def attachments_deferred(desired: DesiredState) -> DesiredState:
     def deferred(program: DesiredProgram) -> DesiredProgram:
         if program.attach is None:
             return program
-        return replace(program, attach=replace(program.attach, if_missing=IfMissing.DEFER))
+        return replace(program, attach=replace(program.attach, if_missing=IfMissing.IGNORE))
 
     objects = {
         name: replace(object_, programs=tuple(map(deferred, object_.programs)))
@@ -151,6 +151,12 @@ def _verdict(
     return Action.UNCHANGED, ""
 
 
+def _occupied(attachment: Attachment, number: int) -> str:
+    """Another program has the hook; `number` is its id, or 0xFFFFFFFF for what is not a BPF program."""
+    whose = "a filter that is not of BPF" if number == NOT_BPF else f"program {number} of another owner"
+    return f"{attachment.describe()}: {whose} is attached there"
+
+
 def _foreign_maps(desired: DesiredObject, observed: ObservedState) -> str:
     """A program that was loaded with maps other than those that are pinned now: another process replaced a pin."""
     pinned = {live.id for live in observed.object_maps.values()}
@@ -189,10 +195,16 @@ def _diff_link(
                 id="attach-target-missing",
             )
         return verdict(Action.KEEP, f"{point} does not exist yet")
+    if pin in observed.occupants:
+        reason = _occupied(attach, observed.occupants[pin])
+        if attach.if_missing is not IfMissing.IGNORE:
+            hint = "detach it first, or attach this program in another place"
+            problems.add(reason, attach.where, hint, f"{name}.{program.name}", id="hook-occupied")
+        return verdict(Action.KEEP, reason)
     if live is None:
         return verdict(Action.CREATE, "it is not attached")
     if live.is_detached and point is not None:
-        return verdict(Action.REPLACE, f"its {point.kind} was deleted and created again")
+        return verdict(Action.REPLACE, f"it was detached, or its {point.kind} was deleted and created again")
     recorded = observed.meta.attachments.get(pin) if observed.meta else None
     if point is not None and point.kind == "file":
         if recorded is not None and recorded.get("inode", str(target)) != str(target):

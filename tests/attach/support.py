@@ -66,7 +66,10 @@ def libc_getppid() -> None:
 
 @contextmanager
 def mounted_tracefs() -> Iterator[None]:
-    """Tracefs where it belongs, in the mount namespace of the tests."""
+    """Tracefs where it belongs, in the mount namespace of the tests, unless the host has it there."""
+    if Path("/sys/kernel/tracing/events").exists():
+        yield
+        return
     subprocess.run(["mount", "-t", "tracefs", "tracefs", "/sys/kernel/tracing"], check=True)
     try:
         yield

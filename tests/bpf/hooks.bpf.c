@@ -36,6 +36,13 @@ int on_tcx(struct __sk_buff *skb)
 	return -1; // TCX_NEXT
 }
 
+SEC("tc")
+int on_tcx_2(struct __sk_buff *skb)
+{
+	count(17);
+	return -1;
+}
+
 SEC("cgroup/connect4")
 int on_connect(struct bpf_sock_addr *ctx)
 {

@@ -123,7 +123,7 @@ def test_an_attachment_is_told_by_the_name_of_its_interface(project: Project, ve
     explained = project.run("explain", "router.xdp_router", "--allow-outside").out
     assert ", xdp on veth-a\n" in explained
     subprocess.run(["ip", "link", "del", veth.name], check=True)
-    assert ", xdp on a deleted interface\n" in project.run("show", "--allow-outside").out
+    assert ", xdp, detached\n" in project.run("show", "--allow-outside").out
 
 
 @pytest.mark.parametrize(

@@ -158,4 +158,4 @@ def test_all_attachments_can_be_deferred() -> None:
     state = attachments_deferred(wanted(an_object(program("first"), unattached("second"))))
     first, second = state.objects["router"].programs
     assert first.attach is not None
-    assert (first.attach.if_missing, second.attach) == (IfMissing.DEFER, None)
+    assert (first.attach.if_missing, second.attach) == (IfMissing.IGNORE, None)

@@ -1,0 +1,65 @@
+"""tc: a filter in the clsact qdisc of a network interface, for kernels that do not have tcx. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar, Self
+
+from provisioner.model.attachment import AddFilter, Attachment, AttachPoint, FilterPlace, IfMissing, Settings
+from provisioner.model.location import Location
+from provisioner.model.observed import ObservedLink
+from provisioner.model.uapi import LinkType, TcPoint
+
+
+class Tc(Attachment, frozen=True, kw_only=True):
+    """A cls_bpf filter in direct-action mode. It is not a bpf_link, and stays after its pins are gone.
+
+    A record that is pinned in place of a link says where it is, and which programs it may run. Another filter at the
+    same priority and handle belongs to another owner.
+    """
+
+    kind: ClassVar[str] = "tc"
+    word: ClassVar[str] = "tc"
+    link_type: ClassVar[LinkType] = LinkType.UNSPEC
+    since: ClassVar[tuple[tuple[int, int, int], str]] = ((4, 5, 0), "1f211a1b929c")
+
+    instead: ClassVar[str] = "write another `priority:` or `handle:`"
+
+    interface: str
+    place: FilterPlace
+
+    @classmethod
+    def read(cls, fields: Mapping[str, str], where: Location, if_missing: IfMissing) -> Self:
+        point = TcPoint.EGRESS if fields.get("direction") == "egress" else TcPoint.INGRESS
+        place = FilterPlace(point, _number(fields.get("priority")), _number(fields.get("handle")))
+        return cls(where=where, if_missing=if_missing, interface=fields.get("interface", ""), place=place)
+
+    @property
+    def point(self) -> AttachPoint:
+        return AttachPoint("interface", self.interface)
+
+    @property
+    def room_for_one(self) -> str:
+        return self.describe()
+
+    def settings(self) -> Settings:
+        place = self.place
+        numbers = {"priority": str(place.priority), "handle": str(place.handle)}
+        return {"interface": self.interface, "direction": place.point.word, **numbers}
+
+    def describe(self) -> str:
+        return f"tc on {self.interface}, {self.place.describe()}"
+
+    def request(self) -> AddFilter:
+        return AddFilter(self.place)
+
+    def differs(self, live: ObservedLink, recorded: Settings | None) -> str:
+        why = super().differs(live, recorded)
+        if why or live.filter is None or live.filter == self.place:
+            return why
+        return f"the live filter is at {live.filter.describe()}"
+
+
+def _number(text: str | None) -> int:
+    """A priority or a handle; 1 if the spec has none. The schema has checked it."""
+    return int(text, 0) if text and text.removeprefix("0x").isalnum() else 1
