@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from provisioner.project import SpecError as SpecError
     from provisioner.project import draft as draft
     from provisioner.project import load as load
+    from provisioner.session.session import Session as Session
     from provisioner.views.documents import describe as describe
     from provisioner.views.documents import to_json as to_json
     from provisioner.views.documents import to_text as to_text

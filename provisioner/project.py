@@ -11,8 +11,9 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TextIO
+from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 import msgspec
 from msgspec.structs import replace
@@ -23,6 +24,7 @@ from provisioner.desired import loading
 from provisioner.desired.loading import SpecError
 from provisioner.document import Document
 from provisioner.document.inputs import Inputs
+from provisioner.document.mapping import MappingText
 from provisioner.kernel import bpffs, maps
 from provisioner.kernel import host as this_host
 from provisioner.kernel.locking import Lock, lock
@@ -31,13 +33,13 @@ from provisioner.kernel.objects import inspect
 from provisioner.language.rules import btf_types
 from provisioner.model import kernel_versions
 from provisioner.model.address import Place, find, parse
-from provisioner.model.desired import DesiredState
+from provisioner.model.desired import CONTENTS, DesiredState
 from provisioner.model.errors import Problem, RefusedError
 from provisioner.model.given import Given, Outside
 from provisioner.model.host import Host
 from provisioner.model.observed import ObservedState
 from provisioner.model.pins import META_PIN
-from provisioner.model.spec import Spec
+from provisioner.model.spec import Contents, OuterMap, Spec
 from provisioner.observed import observe, pinned_btf
 from provisioner.observed.snapshot import Snapshot
 from provisioner.observed.snapshot_take import take
@@ -60,6 +62,7 @@ if TYPE_CHECKING:
     from provisioner.planning.targets import Targets
     from provisioner.report.graph import Graph
     from provisioner.report.model import Fact, ReportLive
+    from provisioner.session.session import Session
 
 __all__ = ["Project", "SpecError", "draft", "load"]
 
@@ -129,39 +132,91 @@ class Project(msgspec.Struct, frozen=True):
         Raises RefusedError if a check refuses the plan or it is not the expected one, HostError if this process lacks
         a capability, and the errors of `apply_plan`.
         """
-        from provisioner.apply import Options, Status, apply_plan
-        from provisioner.apply.audit import recorded
-
-        root = Path(self.desired.pin_root)
-        bpffs.check(root)
+        bpffs.check(Path(self.desired.pin_root))
         _requested(recreate, self.desired)
         _targets(targets, self.desired)  # an unknown target is an error before the pin root is created
-        existed = root.exists()
-        with _locked(self.desired, lock_timeout, create=True) as locks:
-            done = False
-            try:
-                held = this_host.capabilities()
-                # Without CAP_SYS_ADMIN no inner map can be opened, and the plan is refused below.
-                current = self.plan(overrides, probe="CAP_SYS_ADMIN" in held, targets=targets, recreate=recreate)
-                if planned is not None:
-                    planned(current)
-                _refuse_stale(current, expected)
-                refuse_blocked(current.blocked)
-                refuse_unprivileged(current, _held(current), maps.may_create)
-                overcommit.refuse_overcommit(current, overrides, headrooms, memlock_headroom)
-                if current.steps and confirm is not None and not confirm(current):
-                    raise RefusedError(Problem("not confirmed: nothing was changed", id="not-confirmed"))
-                with recorded("apply", current, self.document.digest):
-                    result = apply_plan(
-                        current, options or Options(), lambda: _differences(self, overrides, current, targets)
-                    )
-                done = result.status is Status.APPLIED
-                for each in locks:
-                    each.keeps = True
-            finally:
-                if not existed and not done and not bpffs.list_pins(root):
-                    locks[-1].remove_directory()
-        return current, result
+        with _writing(self.desired, lock_timeout) as locks:
+            done = self._apply_locked(
+                overrides,
+                options,
+                planned=planned,
+                confirm=confirm,
+                expected=expected,
+                targets=targets,
+                recreate=recreate,
+            )
+            for each in locks:
+                each.keeps = True
+        return done
+
+    def _apply_locked(
+        self,
+        overrides: Overrides,
+        options: Options | None,
+        *,
+        planned: Callable[[Plan], None] | None = None,
+        confirm: Callable[[Plan], bool] | None = None,
+        expected: str | None = None,
+        targets: Sequence[str] = (),
+        recreate: Sequence[str] = (),
+    ) -> tuple[Plan, Result]:
+        """`apply`, while the caller holds the lock."""
+        from provisioner.apply import Options, apply_plan
+        from provisioner.apply.audit import recorded
+
+        held = this_host.capabilities()
+        # Without CAP_SYS_ADMIN no inner map can be opened, and the plan is refused below.
+        current = self.plan(overrides, probe="CAP_SYS_ADMIN" in held, targets=targets, recreate=recreate)
+        if planned is not None:
+            planned(current)
+        _refuse_stale(current, expected)
+        refuse_blocked(current.blocked)
+        refuse_unprivileged(current, _held(current), maps.may_create)
+        overcommit.refuse_overcommit(current, overrides, headrooms, memlock_headroom)
+        if current.steps and confirm is not None and not confirm(current):
+            raise RefusedError(Problem("not confirmed: nothing was changed", id="not-confirmed"))
+        with recorded("apply", current, self.document.digest):
+            verify = partial(_differences, self, overrides, current, targets)
+            return current, apply_plan(current, options or Options(), verify)
+
+    def session(
+        self,
+        overrides: Overrides = Overrides(),
+        options: Options | None = None,
+        *,
+        interval: float | None = 60.0,
+        hold: bool = True,
+        lock_timeout: float = 0.0,
+    ) -> Session:
+        """Observe the project once; then each apply costs work in proportion to the change. See `Session`.
+
+        What differs from the spec when it opens is applied with the first change. Raises the errors of `plan`, and
+        LockedError if it is to `hold` the lock and another process has it.
+        """
+        from provisioner.apply import Options
+        from provisioner.session.session import Session, Ways
+
+        bpffs.check(Path(self.desired.pin_root))
+
+        @contextmanager
+        def writing() -> Iterator[Callable[[], None]]:
+            with _writing(self.desired, lock_timeout) as locks:
+
+                def keep() -> None:
+                    for each in locks:
+                        each.keeps = True
+
+                yield keep
+
+        ways = Ways(
+            observe.observe,
+            lambda desired: replace(self, desired=desired).plan(overrides),
+            lambda desired: replace(self, desired=desired)._apply_locked(overrides, options),
+            writing,
+            {name: _contents_of(self.spec, outer) for name, outer in self.spec.outer_maps.items()},
+            self.document.digest,
+        )
+        return Session(self.desired, ways, overrides, options or Options(), interval=interval, hold=hold)
 
     def targets(self, addresses: Sequence[str]) -> tuple[str, ...]:
         """The targets of a plan in their normal form: each once, in order. Raises InputError."""
@@ -264,7 +319,7 @@ class Project(msgspec.Struct, frozen=True):
 
 
 def load(
-    paths: SpecFile | Sequence[SpecFile],
+    paths: SpecFile | Sequence[SpecFile] | Mapping[Any, Any],
     *,
     overlays: Sequence[SpecFile] = (),
     allow_outside: bool = False,
@@ -281,6 +336,7 @@ def load(
 ) -> Project:
     """Read spec files and the files that they name. Does not read the kernel's state.
 
+    A mapping is a spec itself, with the fields of a file; files that it names are relative to the current directory.
     `inputs` records every file and directory that is read, also if the spec is invalid.
     Without `contents`, tables are not read and entries are not encoded, which is enough for `destroy` only.
     `snapshot` is a snapshot of the project's host. `host` and `lookups` (the numbers of interfaces and cgroups by name)
@@ -293,8 +349,11 @@ def load(
         host, lookups = host or snapshot.host(), lookups or snapshot.lookups()
     elif any_host:
         lookups = lookups or at_apply()
+    if isinstance(paths, Mapping):
+        stdin = MappingText(paths)
+        paths = "-"
     source, spec, desired = loading.load(
-        [paths] if isinstance(paths, str | os.PathLike) else paths,
+        [paths] if isinstance(paths, str | os.PathLike) else list(paths),
         overlays=[Path(overlay) for overlay in overlays],
         allow_outside=allow_outside,
         stdin=stdin,
@@ -335,6 +394,26 @@ def _requested(texts: Sequence[str], desired: DesiredState) -> Targets | None:
 def _targets(texts: Sequence[str], desired: DesiredState) -> Targets | None:
     """The targets of addresses; None without addresses, for a plan of the whole spec."""
     return targets.find(texts, desired) if texts else None
+
+
+def _contents_of(spec: Spec, outer: OuterMap) -> int:
+    """The policy of an inner map of an outer map that has none of its own, as an index of CONTENTS."""
+    template = spec.inner_templates.get(outer.inner)
+    of_template = template.policy.contents if template is not None else None
+    return CONTENTS.index(outer.policy.contents or of_template or Contents.EXACT)
+
+
+@contextmanager
+def _writing(desired: DesiredState, timeout: float) -> Iterator[list[Lock]]:
+    """`_locked`, for an apply: a pin root that was created for it, and in which nothing is pinned then, is removed."""
+    root = Path(desired.pin_root)
+    existed = root.exists()
+    with _locked(desired, timeout, create=True) as locks:
+        try:
+            yield locks
+        finally:
+            if not existed and not bpffs.list_pins(root):
+                locks[-1].remove_directory()
 
 
 @contextmanager

@@ -22,6 +22,7 @@ from provisioner.document import unread
 from provisioner.document.compose import compose
 from provisioner.document.events import Events, syntax_problem
 from provisioner.document.inputs import Inputs
+from provisioner.document.mapping import MAPPING_NAME, MappingText
 from provisioner.document.merge import Merger, overlay
 from provisioner.document.substitute import NO_USES, substitute
 from provisioner.document.variables import OPENING, SECTION, Variables
@@ -249,8 +250,9 @@ class _Loader:
             except OSError as error:
                 what = f"cannot read standard input: {error.strerror}"
                 self._lost(what, Location(STDIN_NAME), id="unreadable-file")
-        self.files[STDIN_NAME] = SourceFile(None, content)
-        return self._with_includes(self._composed(io.BytesIO(content), STDIN_NAME), Path())
+        name = MAPPING_NAME if isinstance(stdin, MappingText) else STDIN_NAME
+        self.files[name] = SourceFile(None, content)
+        return self._with_includes(self._composed(io.BytesIO(content), name), Path())
 
     def _path_trees(
         self, path: Path, named_by: ScalarNode | None, roots: tuple[Path, ...] | None

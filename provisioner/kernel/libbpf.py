@@ -291,6 +291,9 @@ map_lookup_batch: Function[int] = Function(
 
 # The same without a check, for what is done to thousands of maps: these give -errno. An exception costs more than the
 # call, and ENOENT is how most walks end.
+try_map_lookup_elem_flags: Function[int] = Function(
+    "bpf_map_lookup_elem_flags", c_int, c_int, c_void_p, c_void_p, c_uint64
+)
 try_map_get_fd_by_id: Function[int] = Function("bpf_map_get_fd_by_id", c_int, c_uint32)
 try_map_lookup_batch: Function[int] = Function(
     "bpf_map_lookup_batch",

@@ -81,7 +81,7 @@ def _read(fd: MapFd, shape: MapShape, stride: int, batched: bool) -> tuple[ByteT
 
 def read_indexes(fd: MapFd, shape: MapShape, stride: int, indexes: range) -> tuple[ByteTable, ByteTable]:
     """Elements of an array, one by one; empty slots are left out."""
-    value, flags = libbpf.new_buffer(stride), _lookup_flags(shape)
+    value, flags = libbpf.new_buffer(stride), lookup_flags(shape)
     keys = map(np.uint32.tobytes, np.arange(indexes.start, indexes.stop, dtype=np.uint32))
     return from_pairs({key: value.raw for key in keys if _present(fd, key, value, flags)}, shape.key_size, stride)
 
@@ -124,7 +124,7 @@ def _by_key(fd: MapFd, shape: MapShape, stride: int) -> dict[bytes, bytes]:
     """Key after key, as `get_next_key` returns them; it starts again at a key that was deleted in the meantime."""
     pairs: dict[bytes, bytes] = {}
     value, following = libbpf.new_buffer(stride), libbpf.new_buffer(shape.key_size)
-    flags = _lookup_flags(shape)
+    flags = lookup_flags(shape)
     key: bytes | None = None
     for _ in range(2 * shape.max_entries + 1):
         try:
@@ -139,7 +139,8 @@ def _by_key(fd: MapFd, shape: MapShape, stride: int) -> dict[bytes, bytes]:
     return pairs
 
 
-def _lookup_flags(shape: MapShape) -> UpdateFlag:
+def lookup_flags(shape: MapShape) -> UpdateFlag:
+    """Flags of a lookup: a value that holds a spin lock is copied under it."""
     return UpdateFlag.LOCK if shape.is_locked else UpdateFlag.ANY
 
 

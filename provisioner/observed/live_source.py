@@ -85,7 +85,7 @@ class LiveSource:
         return metamap.read(Path(path))
 
     def map(self, path: PurePath) -> SeenMap | None:
-        fd = self._open(path)
+        fd = self.open(path)
         if fd is None:
             return None
         with fd:
@@ -97,7 +97,7 @@ class LiveSource:
 
     def inner_shape(self, path: PurePath, number: int) -> MapShape | None:
         try:
-            fd = self._open(path, number)
+            fd = self.open(path, number)
         except KernelError:
             raise
         except HostError:  # it has no pin; reading its entries raises the error
@@ -110,7 +110,7 @@ class LiveSource:
     def entries(
         self, path: PurePath, number: int | None, *, deep: bool, nonzero: Ranges | None = None
     ) -> SeenEntries | None:
-        fd = self._open(path, number)
+        fd = self.open(path, number)
         if fd is None:
             return None
         with fd:
@@ -118,7 +118,7 @@ class LiveSource:
             if not deep:
                 nothing = np.zeros((0, 0), np.uint8)
                 return SeenEntries(info.shape.max_entries, nothing, nothing)
-            shape = replace(info.shape, specials=self._specials_of(info))
+            shape = replace(info.shape, specials=self.specials_of(info))
             if nonzero is not None and shape.is_array:
                 return SeenEntries(shape.max_entries, *arrays.read_nonzero(fd, shape, self._cpus, nonzero))
             return SeenEntries(shape.max_entries, *reading.read_entries(fd, shape, self._cpus))
@@ -143,7 +143,7 @@ class LiveSource:
     def frozen(self, path: PurePath, numbers: Sequence[int]) -> frozenset[int]:
         frozen = set()
         for number in numbers:
-            fd = self._open(path, number)
+            fd = self.open(path, number)
             if fd is not None:
                 with fd:
                     if maps.is_frozen(fd):
@@ -173,9 +173,9 @@ class LiveSource:
         return attach_points.find(point)
 
     def _shape(self, info: MapInfo) -> MapShape:
-        return replace(normalised(info.shape), specials=self._specials_of(info))
+        return replace(normalised(info.shape), specials=self.specials_of(info))
 
-    def _specials_of(self, info: MapInfo) -> tuple[Special, ...] | None:
+    def specials_of(self, info: MapInfo) -> tuple[Special, ...] | None:
         """The kernel's own fields in a map's values, from its BTF; None where this process may not read it."""
         if not info.btf_value_type_id:
             return ()
@@ -190,7 +190,7 @@ class LiveSource:
             self._specials[place] = specials_of(types, info.btf_value_type_id)
         return self._specials[place]
 
-    def _open(self, path: PurePath, number: int | None = None) -> MapFd | None:
+    def open(self, path: PurePath, number: int | None = None) -> MapFd | None:
         """The map at `path`, or its inner map with an id; None if it is not there, or not there any more."""
         try:
             if number is None:

@@ -96,6 +96,13 @@ class EntryChanges(msgspec.Struct, frozen=True):
         return EntryChanges(self.slot[part], self.action[part], self.row[part], self.keys[part], self.before[part])
 
 
+class Beyond(msgspec.Struct, frozen=True):
+    """Slots and entries of a map that are live and not compared: limits are shares of all that is live."""
+
+    slots: int = 0
+    entries: int = 0
+
+
 class MapChange(msgspec.Struct, frozen=True):
     """The difference of one map. REPLACE means that the map itself is recreated.
 
@@ -111,6 +118,7 @@ class MapChange(msgspec.Struct, frozen=True):
     slots: SlotChanges
     entries: EntryChanges
     resized: bool = False
+    beyond: Beyond = Beyond()
 
     def slot_address(self, row: int) -> str:
         """How output and errors name a slot: `tenants[42]`; a plain map is named as itself."""

@@ -188,8 +188,8 @@ def _limit(change: MapChange, limits: ChangeLimits | None) -> Iterator[Refusal]:
     deletes = limits.delete_percent if limits and limits.delete_percent is not None else DEFAULT_DELETE_PERCENT
     updates = limits.update_percent if limits else None
     slots = change.slots
-    live = int((slots.observed >= 0).sum())
-    entries = int((slots.unchanged + slots.updates + slots.deletes).sum())
+    live = int((slots.observed >= 0).sum()) + change.beyond.slots
+    entries = int((slots.unchanged + slots.updates + slots.deletes).sum()) + change.beyond.entries
     counts = [
         ("delete_percent", "inner maps deleted", len(slots.where(Action.DELETE)), live, deletes),
         ("delete_percent", "entries deleted", int(slots.deletes.sum()), entries, deletes),

@@ -1,0 +1,129 @@
+"""The plan of what is pending in a session: the touched parts, compared, ordered and judged as any plan is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+from msgspec.structs import replace
+
+from provisioner.model.desired import DesiredState
+from provisioner.model.errors import InputError, Problem
+from provisioner.model.observed import ObservedMap, ObservedState
+from provisioner.model.pins import map_path
+from provisioner.model.uapi import LRU_TYPES
+from provisioner.observed.observe import LiveReader
+from provisioner.planning.changes import Action, Beyond, MapChange
+from provisioner.planning.diff import diff_map, slots_to_read
+from provisioner.planning.hazards import Overrides
+from provisioner.planning.plan import Plan, make_plan
+from provisioner.planning.second_look import look as look_again
+from provisioner.planning.targets import Targets
+from provisioner.session.known import KnownMap, Part, SlotKey
+from provisioner.session.touched import Asked, TouchedSource, look
+
+
+def plan(
+    desired: DesiredState,
+    observed: ObservedState,
+    known: Iterable[KnownMap],
+    shared: frozenset[int],
+    overrides: Overrides,
+) -> Plan:
+    """The plan that does what is pending. Raises UnknownStateError where live maps are not what the session left."""
+    touched = [each for each in known if each.pending]
+    changes = [_change(desired, observed, each, shared, left=True) for each in touched]
+    part = replace(desired, maps={change.name: change.desired for change in changes}, objects={})
+    live = {change.name: change.observed for change in changes if change.observed is not None}
+    seen = replace(observed, maps=live, object_maps={}, other_pins=(), leftovers=(), unpinned={}, directories=())
+    limits = Targets(frozenset(part.maps), (), frozenset())
+    return make_plan(part, seen, changes, (), (), overrides, limits)
+
+
+def still_different(
+    desired: DesiredState, observed: ObservedState, known: Iterable[KnownMap], shared: frozenset[int]
+) -> tuple[list[MapChange], tuple[Problem, ...]]:
+    """What is live of that which was pending, compared once more: all of it should be unchanged."""
+    changes = [_change(desired, observed, each, shared, left=False) for each in known if each.pending]
+    what, hint = "still differs after the apply", "another process may write to it"
+    differs = [change.name for change in changes if change.action is not Action.UNCHANGED]
+    return changes, tuple(Problem(what, hint=hint, address=name, id="not-converged") for name in differs)
+
+
+def _change(
+    desired: DesiredState, observed: ObservedState, known: KnownMap, shared: frozenset[int], *, left: bool
+) -> MapChange:
+    whole = known.whole_slots()
+    while True:
+        part = known.part(whole)
+        change = _compared(desired, observed, known, part, shared, left=left)
+        replaced = _replaced(change, part)
+        if not replaced:
+            return _with_the_rest(change, known, part)
+        whole |= replaced  # a new inner map needs all entries, and not just those that change
+
+
+def _compared(
+    desired: DesiredState, observed: ObservedState, known: KnownMap, part: Part, shared: frozenset[int], *, left: bool
+) -> MapChange:
+    live = look(desired, known, part.keys, left=left)
+    source = TouchedSource(desired, _asked(desired, known, part, live))
+    reader, wanted = LiveReader(desired, source), part.desired
+    blocks = reader.blocks(wanted, live, slots_to_read(wanted, live))
+    return look_again(diff_map(wanted, live, blocks, observed.meta, shared), reader)
+
+
+def _asked(desired: DesiredState, known: KnownMap, part: Part, live: ObservedMap) -> Asked:
+    """The keys to look up, by what the reader opens a map by."""
+    pin = str(map_path(desired, known.desired))
+    if known.desired.outer is None:
+        return {(pin, None): part.asked[b""]} if part.asked else {}
+    ids = live.slots.inner_ids.tolist()
+    numbers = {key.tobytes(): number for key, number in zip(live.slots.keys, ids, strict=True)}
+    return {(pin, numbers[slot]): asked for slot, asked in part.asked.items() if slot in numbers}
+
+
+def _replaced(change: MapChange, part: Part) -> set[SlotKey]:
+    """Slots of which some keys were compared, and that get a new inner map, or one at all."""
+    if change.desired.outer is None or not part.asked:
+        return set()
+    new = np.isin(change.slots.action, (Action.CREATE, Action.REPLACE))
+    return {key.tobytes() for key in change.slots.keys[new]} & part.asked.keys()
+
+
+def _with_the_rest(change: MapChange, known: KnownMap, part: Part) -> MapChange:
+    """The change, with the figures of what is live and was not compared: limits and room depend on it."""
+    slots = change.slots
+    compared = slots.unchanged + slots.updates + slots.deletes
+    keys = [key.tobytes() for key in slots.keys]
+    rest = np.array([known.count(key) if key in part.asked else 0 for key in keys], np.int64)
+    if not change.desired.entry_shape.is_array:
+        slots.others[:] += np.maximum(rest - compared, 0)
+        _refuse_too_many(change, known)
+    live = len(known.ids) if known.desired.outer is not None else 1
+    beyond = Beyond(max(0, live - int((slots.observed >= 0).sum())), max(0, known.entries - int(compared.sum())))
+    return replace(change, beyond=beyond)
+
+
+def _refuse_too_many(change: MapChange, known: KnownMap) -> None:
+    """Raise InputError, as for a spec, where more entries are wanted than an inner map has room for."""
+    desired, slots = change.desired, change.slots
+    if desired.entry_shape.map_type in LRU_TYPES:
+        return
+    wanted = slots.unchanged + slots.updates + slots.inserts + slots.others
+    capacity = np.zeros(len(wanted), np.int64)
+    there = slots.desired >= 0
+    capacity[there] = desired.slots.max_entries[slots.desired[there]]
+    rows = np.flatnonzero(there & (slots.inserts > 0) & (wanted > capacity))
+    if len(rows):
+        raise InputError(
+            *(
+                Problem(
+                    f"the map would have {int(wanted[row]):,} entries, and max_entries is {int(capacity[row]):,}",
+                    hint="delete entries, or raise max_entries",
+                    address=known.address(slots.keys[row].tobytes()),
+                    id="too-many-entries",
+                )
+                for row in rows[:20].tolist()
+            )
+        )

@@ -1,0 +1,103 @@
+"""The live state of the slots and keys that a session changes: read when they change, and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path, PurePath
+
+import numpy as np
+from msgspec.structs import replace
+
+from provisioner.kernel import lookups, maps
+from provisioner.model.desired import DesiredState
+from provisioner.model.map_shape import MapShape
+from provisioner.model.observed import ObservedMap, ObservedSlots
+from provisioner.model.pins import map_path
+from provisioner.model.types import Bytes
+from provisioner.observed.live_source import LiveSource, normalised
+from provisioner.observed.sources import Ranges, SeenEntries, SeenInnerMaps
+from provisioner.session.known import KnownMap, SlotKey
+
+Asked = Mapping[tuple[str, int | None], Bytes]
+"""The keys to look up in a map, by its pin and the id of an inner map; None for a plain map."""
+
+
+class UnknownStateError(Exception):
+    """A map or slot is not what the session left behind: another process writes it. A full comparison follows."""
+
+
+def look(desired: DesiredState, known: KnownMap, keys: Sequence[SlotKey], *, left: bool) -> ObservedMap:
+    """The slots `keys` of a map, as they are now. With `left`, raises UnknownStateError where another map is in one."""
+    live = known.live
+    fd = LiveSource(desired).open(Path(map_path(desired, known.desired))) if live is not None else None
+    if live is None or fd is None:
+        raise UnknownStateError
+    with fd:
+        if maps.info(fd).id != live.id:
+            raise UnknownStateError
+        if known.desired.outer is None:
+            return live
+        ids = [int.from_bytes(maps.lookup(fd, key, 4) or b"", desired.host.byteorder) for key in keys]
+    if left and ids != [known.ids.get(key, 0) for key in keys]:
+        raise UnknownStateError
+    there = [key for key, number in zip(keys, ids, strict=True) if number]
+    size = known.desired.slots.keys.shape[1]
+    rows = np.frombuffer(b"".join(there), np.uint8).reshape(len(there), size)
+    numbers = np.array([number for number in ids if number], np.uint32)
+    shape = live.entry_shape or (known.desired.entry_shape if there else None)
+    return replace(live, slots=ObservedSlots(rows, numbers), entry_shape=shape)
+
+
+class TouchedSource(LiveSource):
+    """The kernel as a source that looks up the `asked` keys of some maps, instead of reading all that they hold."""
+
+    def __init__(self, desired: DesiredState, asked: Asked) -> None:
+        super().__init__(desired)
+        self._asked = asked
+
+    def entries(
+        self, path: PurePath, number: int | None, *, deep: bool, nonzero: Ranges | None = None
+    ) -> SeenEntries | None:
+        keys = self._asked.get((str(path), number))
+        if keys is None or not deep:
+            return super().entries(path, number, deep=deep, nonzero=nonzero)
+        fd = self.open(path, number)
+        if fd is None:
+            return None
+        with fd:
+            info = maps.info(fd)
+            shape = replace(normalised(info.shape), specials=self.specials_of(info))
+            values, there = lookups.look_up(fd, shape, keys, self._cpus)
+        return SeenEntries(shape.max_entries, keys[there], values[there])
+
+    def inner_maps(
+        self,
+        path: PurePath,
+        numbers: Sequence[int],
+        whole: Sequence[bool],
+        template: MapShape,
+        rows: int,
+        *,
+        nonzero: Ranges | None = None,
+    ) -> SeenInnerMaps:
+        pin = str(path)
+        asked = [(pin, number) in self._asked for number in numbers]
+        if not any(asked):
+            return super().inner_maps(path, numbers, whole, template, rows, nonzero=nonzero)
+        alike = asked.index(not asked[0]) if asked.count(asked[0]) < len(asked) else len(asked)
+        if not asked[0]:  # up to the first one that is asked for by keys
+            return super().inner_maps(path, numbers[:alike], whole[:alike], template, rows, nonzero=nonzero)
+        return _joined([self.entries(path, number, deep=True) for number in numbers[:alike]], template)
+
+
+def _joined(seen: Iterable[SeenEntries | None], template: MapShape) -> SeenInnerMaps:
+    """Entries of several inner maps, one after the other; of one that is gone, a capacity of 0."""
+    gone = SeenEntries(0, np.zeros((0, template.key_size), np.uint8), np.zeros((0, 0), np.uint8))
+    each = [gone if one is None else one for one in seen]
+    values = [one.values for one in each if one is not gone]
+    return SeenInnerMaps(
+        np.array([one.max_entries for one in each], np.uint32),
+        np.array([len(one.keys) for one in each], np.int64),
+        np.concatenate([one.keys for one in each]),
+        np.concatenate(values) if values else gone.values,
+    )
