@@ -45,7 +45,13 @@ if TYPE_CHECKING:
     from provisioner.project import Project as Project
     from provisioner.project import SpecError as SpecError
     from provisioner.project import draft as draft
+    from provisioner.project import is_pinned as is_pinned
     from provisioner.project import load as load
+    from provisioner.project import load_pinned as load_pinned
+    from provisioner.project import projects as projects
+    from provisioner.report.model import ListedProject as ListedProject
+    from provisioner.report.model import ReportLive as ReportLive
+    from provisioner.report.model import Totals as Totals
     from provisioner.session.session import Session as Session
     from provisioner.views.documents import describe as describe
     from provisioner.views.documents import to_json as to_json

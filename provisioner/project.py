@@ -8,6 +8,7 @@ Imports inside functions are those that a plan does without, and that take long:
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -29,14 +30,16 @@ from provisioner.kernel import bpffs, maps
 from provisioner.kernel import host as this_host
 from provisioner.kernel.locking import Lock, lock
 from provisioner.kernel.memory import headrooms, memlock_headroom
+from provisioner.kernel.mounts import file_system
 from provisioner.kernel.objects import inspect
 from provisioner.language.rules import btf_types
 from provisioner.model import kernel_versions
 from provisioner.model.address import Place, find, parse
 from provisioner.model.desired import CONTENTS, DesiredState
-from provisioner.model.errors import Problem, RefusedError
+from provisioner.model.errors import InputError, Problem, ProvisionerError, RefusedError
 from provisioner.model.given import Given, Outside
 from provisioner.model.host import Host
+from provisioner.model.location import Location
 from provisioner.model.observed import ObservedState
 from provisioner.model.pins import META_PIN
 from provisioner.model.spec import Contents, OuterMap, Spec
@@ -57,25 +60,30 @@ from provisioner.views import complete, narrow
 from provisioner.views.moment import Moment
 
 if TYPE_CHECKING:
+    from provisioner.adopt.pinned import Pinned
     from provisioner.apply import Options, Result
     from provisioner.model.kernel_versions import Advice
     from provisioner.planning.targets import Targets
     from provisioner.report.graph import Graph
-    from provisioner.report.model import Fact, ReportLive
+    from provisioner.report.model import Fact, ListedProject, ReportLive
     from provisioner.session.session import Session
 
-__all__ = ["Project", "SpecError", "draft", "load"]
+__all__ = ["Project", "SpecError", "draft", "is_pinned", "load", "load_pinned", "projects"]
 
 SpecFile = str | os.PathLike[str]
 """A spec file or a directory of spec files; `-` is standard input."""
 
 
 class Project(msgspec.Struct, frozen=True):
-    """A valid spec. `document` has its lines, for messages."""
+    """A valid spec. `document` has its lines, for messages.
+
+    `pinned` is set where the project was found by its pins, without its spec: then it can be shown and destroyed.
+    """
 
     document: Document
     spec: Spec
     desired: DesiredState
+    pinned: Pinned | None = None
 
     def plan(
         self,
@@ -244,6 +252,9 @@ class Project(msgspec.Struct, frozen=True):
         from provisioner.apply import Options, apply_plan
         from provisioner.apply.audit import recorded
 
+        if self.pinned is not None and not self.pinned.is_project:
+            what, hint = "no record says that a project owns this", "name the pin root of a project"
+            raise RefusedError(Problem(what, hint=hint, address=self.pinned.path, id="not-a-project"))
         root = Path(self.desired.pin_root)
         bpffs.check(root)
         if not root.exists():
@@ -277,9 +288,13 @@ class Project(msgspec.Struct, frozen=True):
         """
         from provisioner.views import show
 
+        address = address or (self.pinned.address if self.pinned is not None else "")
         place = find(parse(address), self.desired) if address else None
         moment, plan = self._moment(place)
-        return show.look(plan, moment, ALL if full else CUT, place)
+        report = show.look(plan, moment, ALL if full else CUT, place, has_spec=self.pinned is None)
+        if self.pinned is None or self.pinned.is_project:
+            return report
+        return replace(report, pin_root=self.pinned.root, exists=True)
 
     def _moment(self, place: Place | None, source: Snapshot | None = None) -> tuple[Moment, Plan]:
         """The live state, read once, and the plan that compares it with the spec. Attachments may be deferred."""
@@ -294,6 +309,7 @@ class Project(msgspec.Struct, frozen=True):
         """Programs, outer maps and inner maps of the spec, or of the `live` state. Raises HostError."""
         from provisioner.views import graph
 
+        live = live or self.pinned is not None
         return graph.of_live(self.desired, observe.observe(self.desired)) if live else graph.of_spec(self.desired)
 
     def explain(self, address: str, *, against: Snapshot | None = None) -> tuple[Fact, ...]:
@@ -303,7 +319,8 @@ class Project(msgspec.Struct, frozen=True):
         subject = explain.subject(parse(address), self.desired)
         if isinstance(subject, Place):
             moment, plan = self._moment(subject, against)
-            return tuple(explain.place_facts(plan, subject, moment))
+            facts = tuple(explain.place_facts(plan, subject, moment))
+            return explain.without_spec(facts) if self.pinned is not None else facts
         reader, observed = observe.LiveReader(self.desired, against), observe.observe(self.desired, against)
         limits = narrow.to_object(subject[0], self.desired)
         plan = compare(self.desired, observed, Overrides(), reader, check_points=True, targets=limits)
@@ -345,15 +362,20 @@ def load(
     `variables` are values for the variables of the spec, by name; `environment` defaults to that of this process.
     Raises SpecError with all problems of all files.
     """
+    if isinstance(paths, Mapping):
+        stdin = MappingText(paths)
+        paths = "-"
+    given = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
+    for path in given:
+        if is_pinned(path):
+            what, hint = "this is pinned, and not a spec", "show, explain, graph and destroy take a pin root"
+            raise InputError(Problem(what, Location(str(path)), hint, id="pin-not-spec"))
     if snapshot is not None:
         host, lookups = host or snapshot.host(), lookups or snapshot.lookups()
     elif any_host:
         lookups = lookups or at_apply()
-    if isinstance(paths, Mapping):
-        stdin = MappingText(paths)
-        paths = "-"
     source, spec, desired = loading.load(
-        [paths] if isinstance(paths, str | os.PathLike) else list(paths),
+        given,
         overlays=[Path(overlay) for overlay in overlays],
         allow_outside=allow_outside,
         stdin=stdin,
@@ -370,6 +392,46 @@ def load(
     if pin_root is not None:
         desired = replace(desired, pin_root=pin_root)
     return Project(source, spec, desired)
+
+
+def load_pinned(path: SpecFile) -> Project:
+    """A project by its pin root, or by the pin of a map, without its spec: to show, explain, draw and destroy it.
+
+    The shapes are those of the live maps, the types those of the project's record, else those of BTF, else bytes.
+    A pin of another owner can be shown too. Raises InputError if no map is pinned there, and HostError.
+    """
+    from provisioner.adopt import pinned
+
+    there = pinned.read(Path(path))
+    made = load("-", stdin=io.StringIO(there.spec))
+    return replace(made, desired=replace(made.desired, pinned_programs=there.programs), pinned=there)
+
+
+def projects() -> tuple[ListedProject, ...]:
+    """The projects of this host, by the records that are pinned on any bpffs, in the order of their pin roots."""
+    from provisioner.adopt import pinned
+
+    return tuple(_listed(root) for root in pinned.roots())
+
+
+def _listed(root: Path) -> ListedProject:
+    """A project with its totals; with the problem in place of them if it cannot be read."""
+    from provisioner.adopt import pinned
+    from provisioner.report.model import ListedProject
+
+    changed = pinned.changed(root)
+    try:
+        project = load_pinned(root)
+        report = project.live(full=False)
+    except ProvisionerError as error:
+        return ListedProject(root.name, str(root), changed, "", None, str(error.problems[0]))
+    revision = project.pinned.revision if project.pinned is not None else ""
+    return ListedProject(report.project, str(root), changed, revision, report.totals)
+
+
+def is_pinned(path: SpecFile) -> bool:
+    """Whether a path exists on a bpffs: a pin or a pin root, never a spec."""
+    return path != "-" and Path(path).exists() and file_system(Path(path)) == "bpf"
 
 
 def draft(object_file: SpecFile, out: SpecFile | None = None) -> str:

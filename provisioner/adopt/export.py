@@ -66,7 +66,7 @@ class _Exporter:
 
     def write(self, live_maps: Sequence[FoundMap], project: str, pin_root: str) -> Exported:
         for live in live_maps:
-            name = self._free_name(live)
+            name = free_name(live, self._names)
             if live.shape.is_outer:
                 self._outer_map(live, name)
             else:
@@ -96,15 +96,6 @@ class _Exporter:
                 f"`{name}`{f' ({hint})' if hint else ''}" for name, hint in zip(unused, hints, strict=True)
             )
             self._notes.append(f"--types declares maps that are not exported: {named}")
-
-    def _free_name(self, live: FoundMap) -> str:
-        stem = re.sub(r"[^A-Za-z0-9_-]", "_", live.pin.rpartition("/")[2] or live.name).lstrip("_-") or f"map_{live.id}"
-        name, number = stem, 1
-        while name in self._names:
-            number += 1
-            name = f"{stem}_{number}"
-        self._names.add(name)
-        return name
 
     def _pin_line(self, live: FoundMap, name: str) -> str:
         path = _pin(live, name)
@@ -252,6 +243,17 @@ class _Exporter:
                 wanted.add(name)
                 waiting += _names(known[name])
         return [f"  {name}: {spell(known[name])}" for name in sorted(wanted)]
+
+
+def free_name(live: FoundMap, taken: set[str]) -> str:
+    """The name of a map in a spec: that of its pin, or of the map, as far as a name can have it. Added to `taken`."""
+    stem = re.sub(r"[^A-Za-z0-9_-]", "_", live.pin.rpartition("/")[2] or live.name).lstrip("_-") or f"map_{live.id}"
+    name, number = stem, 1
+    while name in taken:
+        number += 1
+        name = f"{stem}_{number}"
+    taken.add(name)
+    return name
 
 
 def _pin(live: FoundMap, name: str) -> str:

@@ -27,15 +27,17 @@ from provisioner.model.uapi import object_name
 from provisioner.observed.live_source import normalised
 
 
-def survey(pins: Iterable[Path], ids: Iterable[int], names: Iterable[str], host: Host) -> tuple[FoundMap, ...]:
-    """The maps of the arguments, each once, in that order.
+def survey(
+    pins: Iterable[Path], ids: Iterable[int], names: Iterable[str], host: Host, *, contents: bool = True
+) -> tuple[FoundMap, ...]:
+    """The maps of the arguments, each once, in that order. Without `contents`, only shapes and types are read.
 
     Raises InputError for maps that do not exist and for ambiguous names, and HostError if they cannot be read.
     """
     problems = Problems()
     wanted: dict[int, str] = {}
     for pin in pins:
-        with _missing_maps(problems, str(pin)), maps.open_pin(pin) as fd:
+        with _missing_maps(problems, str(pin)), maps.open_pin(pin, readonly=True) as fd:
             wanted[int(maps.info(fd).id)] = str(pin.absolute())
     for number in ids:
         wanted.setdefault(number, "")
@@ -55,7 +57,7 @@ def survey(pins: Iterable[Path], ids: Iterable[int], names: Iterable[str], host:
     problems.raise_if_any()
     unpinned = {number for number, pin in wanted.items() if not pin}
     known = _pins_of(unpinned) if unpinned else {}
-    reader = _Reader(host)
+    reader = _Reader(host, contents)
     read = []
     for number, given in wanted.items():
         path = given or known.get(number, "")
@@ -107,8 +109,9 @@ def _pins_of(ids: set[int]) -> dict[int, str]:
 class _Reader:
     """Reads maps; each BTF object is read once."""
 
-    def __init__(self, host: Host) -> None:
+    def __init__(self, host: Host, contents: bool) -> None:
         self._host = host
+        self._contents = contents
         self._btf: dict[int, bytes] = {0: b""}
         self._specials: dict[tuple[int, int], tuple[Special, ...]] = {}
 
@@ -141,6 +144,8 @@ class _Reader:
                     entry_shape, entry_types = self._shape(inner_info), self._types(inner_info)
             kept.append(row)
             numbers.append(place[number])
+            if not self._contents:
+                break
         return FoundMap(
             int(info.id),
             info.name,
@@ -170,7 +175,7 @@ class _Reader:
 
     def _inner(self, fd: MapFd, info: MapInfo) -> FoundInner:
         shape = self._shape(info)
-        if not lists_entries(shape):
+        if not (self._contents and lists_entries(shape)):
             empty = np.zeros((0, shape.key_size), np.uint8), np.zeros((0, shape.value_size), np.uint8)
             return FoundInner(int(info.id), shape.max_entries, *empty)
         keys, values = reading.read_entries(fd, shape, self._host.possible_cpus)

@@ -26,8 +26,14 @@ def load_project(
     *,
     contents: bool = True,
     any_host: bool = False,
+    pins: bool = False,
 ) -> Project:
-    """Read the spec; its lines are the console's excerpts from then on. Raises SpecError."""
+    """Read the spec; its lines are the console's excerpts from then on. Raises SpecError.
+
+    With `pins`, a pin root or a pin in place of the spec gives what is pinned there.
+    """
+    if pins and len(files) == 1 and provisioner.is_pinned(files[0]):
+        return provisioner.load_pinned(files[0])
     with console.working("reading the spec"):
         project = provisioner.load(
             files,

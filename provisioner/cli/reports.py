@@ -1,4 +1,4 @@
-"""Documents in the format of the console: a plan, what is live, an explanation, a validation, findings."""
+"""Documents in the format of the console: a plan, what is live, an explanation, findings, projects."""
 
 from __future__ import annotations
 
@@ -8,7 +8,16 @@ from typing import TypeVar
 from provisioner.cli.console import Console
 from provisioner.doctor.finding import Finding
 from provisioner.report.formats import Layout, Renderers, renderers
-from provisioner.report.model import ALL, Explanation, Limits, Outcome, ReportLive, ReportPlan, Validation
+from provisioner.report.model import (
+    ALL,
+    Explanation,
+    Limits,
+    ListedProject,
+    Outcome,
+    ReportLive,
+    ReportPlan,
+    Validation,
+)
 
 _Document = TypeVar("_Document")
 
@@ -44,6 +53,11 @@ def validation(console: Console, report: Validation) -> None:
 def findings(console: Console, report: tuple[Finding, ...]) -> None:
     """The state of this host."""
     _write(console, renderers(console.format).findings, report)
+
+
+def projects(console: Console, report: tuple[ListedProject, ...]) -> None:
+    """The projects of this host."""
+    _write(console, renderers(console.format).projects, report)
 
 
 def _write(console: Console, render: Callable[[_Document, Layout], Iterable[str]] | None, document: _Document) -> None:

@@ -213,6 +213,7 @@ class DesiredState(msgspec.Struct, frozen=True):
     `pin_inner_maps` says that inner maps have pins of their own, by which they are opened without CAP_SYS_ADMIN;
     `pin_mode` and `pin_group` who may open pins, where the spec says; `overlays` what was laid over it. `revision` is
     the digest of all files and variables, empty if contents were not read.
+    `pinned_programs` are programs that no object declares, because there is no spec, with their recorded attachments.
     """
 
     project: str
@@ -226,6 +227,7 @@ class DesiredState(msgspec.Struct, frozen=True):
     pin_group: str | None = None
     overlays: Overlays = NONE
     revision: str = ""
+    pinned_programs: Mapping[str, Attachment | None] = {}
 
     def access(self, gid: int | None) -> Access:
         """The permissions of pins that the spec asks for; `gid` is that of `pin_group`."""
@@ -240,7 +242,8 @@ class DesiredState(msgspec.Struct, frozen=True):
     @property
     def attach_points(self) -> tuple[AttachPoint, ...]:
         """The interfaces, cgroups and namespaces that attachments name, each once, in order."""
-        attachments = (program.attach for each in self.objects.values() for program in each.programs)
+        attachments = [program.attach for each in self.objects.values() for program in each.programs]
+        attachments += self.pinned_programs.values()
         points = {each.point for each in attachments if each is not None}
         return tuple(sorted(point for point in points if point is not None))
 

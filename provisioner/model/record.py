@@ -35,6 +35,7 @@ class Meta(msgspec.Struct, frozen=True):
     object before it was loaded, `maps` the id of each map by its pin: a map that lost its pin is found by it. `types`
     has the types of each map that the spec declares, for a host whose spec is lost. `places` are the paths of own maps
     that are pinned outside of the pin root, `directories` those that were created for them, each after its parent.
+    `revision` is that of the last apply with a change.
     """
 
     project: str
@@ -49,6 +50,7 @@ class Meta(msgspec.Struct, frozen=True):
     types: Mapping[str, RecordedTypes] = {}
     places: Mapping[str, str] = {}
     directories: tuple[str, ...] = ()
+    revision: str = ""
 
     def to_json(self) -> str:
         return json.dumps(msgspec.to_builtins(self), sort_keys=True, separators=(",", ":"))
@@ -61,10 +63,8 @@ class Meta(msgspec.Struct, frozen=True):
         except (msgspec.DecodeError, RecursionError) as error:
             raise ValueError(str(error)) from error
         attachments = _of_modes(read.attach_modes) if read.attachments is None else read.attachments
-        fixed = read.project, read.objects, read.templates, attachments, read.used_maps
-        return Meta(
-            *fixed, read.protected, read.pins, read.settings, read.maps, read.types, read.places, read.directories
-        )
+        fields = {name: getattr(read, name) for name in Meta.__struct_fields__}
+        return Meta(**{**fields, "attachments": attachments})
 
 
 class _Record(msgspec.Struct, frozen=True):
@@ -81,6 +81,7 @@ class _Record(msgspec.Struct, frozen=True):
     settings: Mapping[str, Recorded] = {}
     maps: Mapping[str, U32] = {}
     types: Mapping[str, RecordedTypes] = {}
+    revision: str = ""
     places: Mapping[str, str] = {}
     directories: tuple[str, ...] = ()
 

@@ -62,7 +62,9 @@ def observe(desired: DesiredState, source: Source | None = None) -> ObservedStat
         for name in sorted(brought)
         if (live_map := live.get(name) or _map(own_path(desired, name), None, source)) is not None
     }
-    wanted = {program.pin for one in desired.objects.values() for program in one.programs}
+    wanted = {
+        program.pin for one in desired.objects.values() for program in one.programs
+    } | desired.pinned_programs.keys()
     adopted = set(adopted_pins(desired).values())
     own = {name for name in live if desired.maps[name].adopted is None}
     named = {*own, *adopted, *object_maps, *wanted} - places(desired).keys()

@@ -203,6 +203,7 @@ def wanted_meta(desired: DesiredState, observed: ObservedState, prune: bool = Fa
         },
         places=places(desired) | ({} if prune else _places_left(desired, observed)),
         directories=_directories(observed),
+        revision=observed.meta.revision if observed.meta else "",
     )
     if not limited:
         return meta
@@ -292,7 +293,8 @@ def _steps(
     claimed = ClaimPinRoot(tuple(sorted(loaded)), pins, places(desired), observed.missing)
     is_ours = observed.meta is not None and places(desired).keys() <= set(observed.meta.pins)
     claim: tuple[Step, ...] = () if is_ours and not loaded and not observed.missing else (claimed,)
-    return (*swept, *claim, *work, RecordMeta(meta))
+    done = meta if limited else replace(meta, revision=desired.revision)
+    return (*swept, *claim, *work, RecordMeta(done))
 
 
 def _fill_steps(change: MapChange, loaded: bool, pinned: frozenset[int] | None) -> list[Step]:

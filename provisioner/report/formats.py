@@ -16,9 +16,9 @@ from provisioner.report.style import PLAIN, Style
 
 if TYPE_CHECKING:
     from provisioner.doctor.finding import Finding
-    from provisioner.report.model import Explanation, Limits, Outcome, ReportLive, ReportPlan, Validation
+    from provisioner.report.model import Explanation, Limits, ListedProject, Outcome, ReportLive, ReportPlan, Validation
 
-Document = Literal["plan", "live", "explanation", "validation", "findings"]
+Document = Literal["plan", "live", "explanation", "validation", "findings", "projects"]
 
 
 class Layout(msgspec.Struct, frozen=True):
@@ -42,6 +42,7 @@ class Renderers(msgspec.Struct, frozen=True):
     explanation: Callable[[Explanation, Layout], Iterable[str]] | None = None
     validation: Callable[[Validation, Layout], Iterable[str]] | None = None
     findings: Callable[[tuple[Finding, ...], Layout], Iterable[str]] | None = None
+    projects: Callable[[tuple[ListedProject, ...], Layout], Iterable[str]] | None = None
     is_text: bool = False
 
 
@@ -50,7 +51,7 @@ class _Format(msgspec.Struct, frozen=True):
     documents: tuple[Document, ...]
 
 
-_ALL: Final[tuple[Document, ...]] = ("plan", "live", "explanation", "validation", "findings")
+_ALL: Final[tuple[Document, ...]] = ("plan", "live", "explanation", "validation", "findings", "projects")
 
 FORMATS: Final[Mapping[str, _Format]] = {
     "text": _Format("text", _ALL),

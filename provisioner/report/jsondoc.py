@@ -17,6 +17,7 @@ from provisioner.report.model import (
     CUT,
     Explanation,
     Kind,
+    ListedProject,
     Node,
     Outcome,
     ReportLive,
@@ -134,7 +135,10 @@ def live(report: ReportLive) -> Iterator[str]:
     programs = (node for node in report.nodes if node.kind is Kind.PROGRAM)
     yield from listed("programs", ({"pin": node.address} | node.after for node in programs))
     yield ",\n"
-    yield f'  "other_pins": {dumps([node.address for node in report.nodes if node.kind is Kind.PIN])}\n}}\n'
+    yield f'  "other_pins": {dumps([node.address for node in report.nodes if node.kind is Kind.PIN])}'
+    if report.totals is not None:
+        yield f',\n  "totals": {dumps(to_builtins(report.totals))}'
+    yield "\n}\n"
 
 
 def _live_map(node: Node) -> dict[str, Any]:
@@ -208,4 +212,9 @@ def _live(report: ReportLive, _: Layout) -> Iterator[str]:
     return live(report)
 
 
-RENDERERS: Final = Renderers(CUT, _plan, _live, _explanation, _validation, _findings)
+def _projects(listed: tuple[ListedProject, ...], _: Layout) -> Iterator[str]:
+    document = {"format_version": FORMAT_VERSION, "projects": [to_builtins(each) for each in listed]}
+    yield dumps(document, indent=2) + "\n"
+
+
+RENDERERS: Final = Renderers(CUT, _plan, _live, _explanation, _validation, _findings, _projects)

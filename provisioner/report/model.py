@@ -161,10 +161,21 @@ PAGE: Final = Limits(200, 50)
 """What a page that folds its lists shows."""
 
 
+class Totals(msgspec.Struct, frozen=True):
+    """How much is live of a project. `entries` leaves out maps whose entries cannot be listed; `memory` is in bytes."""
+
+    outer_maps: int
+    inner_maps: int
+    maps: int
+    entries: int
+    programs: int
+    memory: int
+
+
 class ReportLive(msgspec.Struct, frozen=True):
     """What is live of a project: maps and programs that the spec names, other pins. All nodes are SHOW.
 
-    `revision` is empty for a part of the project; `matches` says that it is live.
+    Of a part of the project, `revision` is empty and `totals` are None; `matches` says that the revision is live.
     """
 
     project: str
@@ -173,6 +184,21 @@ class ReportLive(msgspec.Struct, frozen=True):
     nodes: tuple[Node, ...]
     revision: str = ""
     matches: bool = False
+    totals: Totals | None = None
+
+
+class ListedProject(msgspec.Struct, frozen=True):
+    """A project of this host, found by its record. `changed` is when its last change was recorded (UTC, ISO 8601).
+
+    `revision` is that of the last change. `totals` is None where it could not be read; `problem` says why.
+    """
+
+    project: str
+    pin_root: str
+    changed: str
+    revision: str
+    totals: Totals | None
+    problem: str = ""
 
 
 class Fact(msgspec.Struct, frozen=True):

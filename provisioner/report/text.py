@@ -11,7 +11,7 @@ from typing import Final
 
 from provisioner.doctor.finding import Finding, Level, usable
 from provisioner.model.kernel_versions import Effect
-from provisioner.model.words import plural
+from provisioner.model.words import plural, size
 from provisioner.planning.hazards import Severity
 from provisioner.report import sentences
 from provisioner.report.formats import Layout, Renderers
@@ -19,10 +19,12 @@ from provisioner.report.model import (
     CUT,
     Explanation,
     Kind,
+    ListedProject,
     Node,
     Outcome,
     ReportLive,
     ReportPlan,
+    Totals,
     Validation,
     Verb,
 )
@@ -132,9 +134,35 @@ def _live(report: ReportLive, layout: Layout) -> Iterator[str]:
     yield f"{layout.style(report.project, 'bold')}  pin root {report.pin_root}{state}"
     yield ""
     yield from tree(report.nodes, layout.style)
+    if report.totals is not None and report.exists:
+        yield ""
+        yield f"{_in_words(report.totals)}."
     if report.revision:
         state = "this is live" if report.matches else "the live state differs"
-        yield from ("", f"Revision {report.revision[:19]}: {state}.")
+        yield from (*([] if report.exists else [""]), f"Revision {report.revision[:19]}: {state}.")
+
+
+def _in_words(totals: Totals) -> str:
+    """`1 outer map, 3 inner maps, 12 entries, 4.1 KiB`."""
+    counts = [
+        plural(totals.outer_maps, "outer map"),
+        plural(totals.inner_maps, "inner map"),
+        plural(totals.maps, "map"),
+        plural(totals.entries, "entry", "entries"),
+        plural(totals.programs, "program"),
+    ]
+    kept = [count for count in counts if not count.startswith("0 ")] or ["no maps"]
+    return ", ".join([*kept, *([size(totals.memory)] if totals.memory else [])])
+
+
+def _projects(listed: tuple[ListedProject, ...], layout: Layout) -> Iterator[str]:
+    if not listed:
+        yield "No projects on this host."
+    for each in listed:
+        yield f"{layout.style(each.project, 'bold')}  pin root {each.pin_root}"
+        what = f"cannot be read: {each.problem}" if each.totals is None else _in_words(each.totals)
+        revision = f", revision {each.revision[:19]}" if each.revision else ""
+        yield f"  {what}; last change {each.changed}{revision}"
 
 
 def _explanation(report: Explanation, layout: Layout) -> Iterator[str]:
@@ -184,4 +212,4 @@ def _findings(findings: tuple[Finding, ...], layout: Layout) -> Iterator[str]:
     yield "provisioner works on this host." if usable(findings) else "provisioner does not work on this host."
 
 
-RENDERERS: Final = Renderers(CUT, _plan, _live, _explanation, _validation, _findings, is_text=True)
+RENDERERS: Final = Renderers(CUT, _plan, _live, _explanation, _validation, _findings, _projects, is_text=True)

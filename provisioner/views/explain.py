@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 import numpy as np
@@ -50,6 +50,11 @@ def place_facts(plan: Plan, place: Place, moment: Moment) -> Iterator[Fact]:
 def program_facts(plan: Plan, subject: programs.Named) -> Iterator[Fact]:
     """The facts about an object or program."""
     return programs.facts(subject, plan)
+
+
+def without_spec(facts: Iterable[Fact]) -> tuple[Fact, ...]:
+    """The facts about what is live, where the spec is not at hand."""
+    return tuple(fact for fact in facts if fact.label in ("map", "key", "live", "live slot"))
 
 
 class _Explainer:

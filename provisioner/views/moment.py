@@ -54,6 +54,10 @@ class Moment(observe.LiveReader):
                 return block.entries.slot(number - block.first)
         raise LookupError(f"{name}: slot {number} was not read")
 
+    def entries(self, name: str) -> int:
+        """The number of live entries that were read of a map, without zeros of arrays."""
+        return sum(int(block.entries.counts.sum()) for block in self._blocks.get(name, ()))
+
     def _shown(self, desired: DesiredMap, live: ObservedMap) -> NDArray[np.uint8]:
         """How deep each slot is read for what is shown."""
         depth = np.full(len(live.slots.inner_ids), Depth.NOTHING, np.uint8)

@@ -26,7 +26,7 @@ from provisioner.observed.holders import Holders
 from provisioner.planning.changes import Action, EntryAction, MapChange
 from provisioner.planning.diff_variables import live_values, shown
 from provisioner.planning.plan import Plan
-from provisioner.report.model import ALL, Children, Kind, Limits, Node, ReportLive, Verb
+from provisioner.report.model import ALL, Children, Kind, Limits, Node, ReportLive, Totals, Verb
 from provisioner.views import entry_nodes
 from provisioner.views.map_nodes import VERBS, kind_of, shape_value, slot_labels, slot_reason, what_it_is
 from provisioner.views.moment import Moment
@@ -36,29 +36,53 @@ _INSERT, _UPDATE, _DELETE = (int(action) for action in (EntryAction.INSERT, Entr
 _SAME: Final = -1
 
 
-def look(plan: Plan, moment: Moment, limits: Limits, place: Place | None = None) -> ReportLive:
+def look(
+    plan: Plan, moment: Moment, limits: Limits, place: Place | None = None, *, has_spec: bool = True
+) -> ReportLive:
     """The live state that `plan` observed in `moment`, or the part of it at `place`.
 
-    Raises InputError if nothing is live at the place and the spec declares nothing there.
+    Without a spec (`has_spec`), nothing is said of differences from it. Raises InputError if nothing is live at the
+    place and the spec declares nothing there.
     """
     desired = plan.desired
-    looker = _Looker(plan, moment, holders.find(plan.observed), ALL if place is not None else limits, place)
+    known = holders.find(plan.observed)
+    looker = _Looker(plan, moment, known, ALL if place is not None else limits, place, has_spec)
     nodes = [looker.map(change) for change in plan.maps.values() if place is None or change.name == place.map.name]
     for node in nodes if place is not None else ():
         list(node.children or ())  # so that an error is raised before anything is printed
     if place is None:
         nodes += [*_variables(plan), *_programs(plan.observed), *_pins(plan.observed)]
-    state = plan.observed.exists, tuple(nodes), desired.revision if place is None else "", not plan.changed
+    totals = _totals(plan, moment, looker.memory) if place is None else None
+    revision = desired.revision if place is None and has_spec else ""
+    state = plan.observed.exists, tuple(nodes), revision, not plan.changed, totals
     return ReportLive(desired.project, desired.pin_root, *state)
 
 
+def _totals(plan: Plan, moment: Moment, memory: int) -> Totals:
+    """What is live of the whole project; a shared inner map counts once for each of its slots."""
+    maps = {name: live for name, live in plan.observed.maps.items() if name in plan.maps}
+    outer = [live for name, live in maps.items() if plan.maps[name].desired.outer is not None]
+    return Totals(
+        outer_maps=len(outer),
+        inner_maps=sum(len(live.slots.inner_ids) for live in outer),
+        maps=len(maps) - len(outer),
+        entries=sum(map(moment.entries, maps)),
+        programs=len(plan.observed.programs),
+        memory=memory,
+    )
+
+
 class _Looker:
-    def __init__(self, plan: Plan, moment: Moment, known: Holders, limits: Limits, place: Place | None) -> None:
+    def __init__(
+        self, plan: Plan, moment: Moment, known: Holders, limits: Limits, place: Place | None, has_spec: bool
+    ) -> None:
+        self.memory = 0
         self._plan = plan
         self._moment = moment
         self._known = known
         self._limits = limits
         self._place = place
+        self._has_spec = has_spec
 
     def map(self, change: MapChange) -> Node:
         desired, live = change.desired, change.observed
@@ -68,6 +92,7 @@ class _Looker:
             return Node(kind, verb, desired.name, desired.name, f"{text}: not live", change.reason, children=children)
         numbers = {live.id, *(live.slots.inner_ids.tolist() if desired.outer is not None else ())}
         taken = holders.memory(numbers)
+        self.memory += sum(taken.values())
         held = self._held(live.id, sum(taken.values()) if taken else None)
         value = {"id": live.id} | shape_value(live.shape, live.entry_shape) | held
         if change.action is Action.REPLACE:
@@ -129,7 +154,7 @@ class _Looker:
     def _slot(self, change: MapChange, row: int, label: str, key: Value, taken: dict[int, int]) -> Node:
         desired, live, slots = change.desired, change.observed, change.slots
         action = Action(int(slots.action[row]))
-        reason = slot_reason(change, row)
+        reason = slot_reason(change, row) if self._has_spec else ""
         name, number = f"{desired.name}{label}", int(slots.observed[row])
         if number < 0 or live is None:
             count = plural(int(desired.entries.counts[slots.desired[row]]), "entry", "entries")

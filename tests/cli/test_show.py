@@ -28,7 +28,8 @@ def edited(project: Project) -> Project:
 def tree(project: Project, *words: str) -> list[str]:
     done = project.run("show", *words)
     assert (done.status, done.err) == (0, "")
-    return [line[:4] + " ".join(line[4:].split(",")[0].split()) for line in done.out.splitlines()[2:]]
+    _, nodes, *_ = done.out.split("\n\n")
+    return [line[:4] + " ".join(line[4:].split(",")[0].split()) for line in nodes.splitlines()]
 
 
 def test_differences_are_marked(project: Project) -> None:
@@ -43,9 +44,10 @@ def test_differences_are_marked(project: Project) -> None:
         "    + [9] not live: 1 entry in the spec",
         "  active array u32 -> u32",
         "    0 1",
-        "",
-        f"Revision {provisioner.load(project.spec).desired.revision[:19]}: the live state differs.",
     ]
+    *_, totals, revision = project.run("show").out.splitlines()
+    assert totals.startswith("1 outer map, 2 inner maps, 1 map, 4 entries, ")
+    assert revision == f"Revision {provisioner.load(project.spec).desired.revision[:19]}: the live state differs."
     assert project.run("apply", "--yes").status == 0
     shown = project.run("show", "--format", "json").document
     assert (shown["matches"], shown["revision"]) == (True, provisioner.load(project.spec).desired.revision)

@@ -12,6 +12,7 @@ VERBS: Final = (
     "plan",
     "apply",
     "destroy",
+    "list",
     "show",
     "explain",
     "graph",

@@ -37,7 +37,7 @@ def destroy(
     arguments.need_yes(yes)
     from provisioner.cli.carry_out import CarryOut  # NumPy, which the help does not need, takes 80 ms
 
-    project = arguments.load_project(console, files, spec, contents=False)
+    project = arguments.load_project(console, files, spec, contents=False, pins=True)
     run = CarryOut(console, yes=yes, full=full, destroy=True)
     run(
         lambda: project.destroy(

@@ -38,7 +38,7 @@ def explain(
 
     *specs, address = files
     snapshot = None if against == "live" else provisioner.read_snapshot(Path(against))
-    project = load_project(console, specs, spec, snapshot)
+    project = load_project(console, specs, spec, snapshot, pins=True)
     facts = project.explain(address, against=snapshot)
     compared = None if snapshot is None else snapshots.about(snapshot)
     reports.explanation(console, Explanation(project.desired.project, address, facts, compared))

@@ -29,7 +29,7 @@ def graph(
 
     Many inner maps are drawn as one box. --format svg needs Graphviz.
     """
-    drawing = load_project(console, files, spec, any_host=not live).graph(live=live)
+    drawing = load_project(console, files, spec, any_host=not live, pins=True).graph(live=live)
     if console.format == _SVG:
         console.pieces([_svg(drawing)])
     else:

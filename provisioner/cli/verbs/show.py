@@ -24,6 +24,6 @@ def show(
     from provisioner.cli import reports  # NumPy, which the help does not need, takes 80 ms
 
     specs, address = arguments.with_address(files)
-    project = arguments.load_project(console, specs, spec)
+    project = arguments.load_project(console, specs, spec, pins=True)
     reports.live(console, project.live(address, full=full))
     return 0

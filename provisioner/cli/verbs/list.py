@@ -1,0 +1,20 @@
+"""`list`: the projects of this host."""
+
+from __future__ import annotations
+
+import provisioner
+from provisioner.cli.command import verb
+from provisioner.cli.console import Console
+from provisioner.report.formats import names
+
+
+@verb(5, formats=names("projects"))
+def list(console: Console) -> int:
+    """List the projects that are pinned on this host, without their specs. Changes nothing.
+
+    A project has a record in its pin root, on any mounted bpffs. `show PIN_ROOT` shows one.
+    """
+    from provisioner.cli import reports  # NumPy, which the help does not need, takes 80 ms
+
+    reports.projects(console, provisioner.projects())
+    return 0

@@ -1,0 +1,125 @@
+"""A project by its pins, without its spec: shown, explained, drawn, listed and destroyed as with it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import provisioner
+from provisioner.model.errors import InputError, RefusedError
+from provisioner.model.map_shape import MapShape
+from provisioner.model.uapi import MapType
+from provisioner.report.model import Node, Totals
+from tests.adopt.conftest import Others
+from tests.apply.conftest import Bench
+
+SPEC = """
+types:
+  verdict: {enum: {deny: 0, allow: 1}, base: u8}
+  service: {struct: {vip: ipv4, port: be16, proto: u8}}
+  account: {struct: {owner: "char[8]", token: {type: u32, sensitive: true}, ttl: {type: u32, unit: ms}}}
+inner_templates:
+  acl: {type: lpm_trie, key: cidr4, value: verdict, max_entries: 8, flags: [no_prealloc]}
+  count: {type: percpu_array, key: u32, value: u64, max_entries: 2, contents: ignore}
+outer_maps:
+  services:
+    {type: hash_of_maps, key: service, max_entries: 8, inner: acl, inner_maps: [
+      {key: {vip: 192.0.2.1, port: 53, proto: 17}, entries: {10.0.0.0/8: deny, 0.0.0.0/0: allow}}]}
+  counts: {type: array_of_maps, key: u32, max_entries: 4, inner: count, inner_maps: {3: {}}}
+  empty: {type: hash_of_maps, key: u32, max_entries: 4, inner: acl}
+maps:
+  accounts:
+    {type: hash, key: be16, value: account, max_entries: 4, prevent_destroy: true, entries: {
+      80: {owner: web, token: 7, ttl: 2s}}}
+"""
+
+
+def lines(nodes: tuple[Node, ...]) -> list[tuple[str, str]]:
+    """The address and the beginning of the text of every node."""
+    found = []
+    for node in nodes:
+        found.append((node.address, node.text.split(",")[0]))
+        found += lines(tuple(node.children or ()))
+    return found
+
+
+def test_what_is_shown_is_what_the_spec_shows(bench: Bench) -> None:
+    bench.settle(SPEC)
+    with_spec, without = bench.load(SPEC).live(), provisioner.load_pinned(bench.root).live()
+    expected = [
+        (
+            address,
+            text.replace("-> lpm_trie acl", f"-> lpm_trie {address}_inner").replace(
+                "array count", "array counts_inner"
+            ),
+        )
+        for address, text in lines(with_spec.nodes)
+    ]
+    assert lines(without.nodes) == expected
+    assert (without.project, without.pin_root) == (with_spec.project, with_spec.pin_root)
+    assert with_spec.totals is not None
+    assert without.totals == with_spec.totals == Totals(3, 2, 1, 3, 0, with_spec.totals.memory)
+
+
+def test_what_is_sensitive_stays_hidden_without_the_spec(bench: Bench) -> None:
+    bench.settle(SPEC)
+    (entry,) = (text for address, text in lines(provisioner.load_pinned(bench.root / "accounts").live().nodes)[1:])
+    assert entry.startswith("{owner: web")
+    facts = provisioner.load_pinned(bench.root).explain("accounts[80]")
+    assert "token: 7" not in str(facts)
+    assert {fact.label for fact in facts} == {"map", "key", "live"}
+
+
+def test_a_pin_is_an_address_of_its_project(bench: Bench) -> None:
+    bench.settle(SPEC)
+    assert [node.address for node in provisioner.load_pinned(bench.root / "counts").live().nodes] == ["counts"]
+    boxes = provisioner.load_pinned(bench.root).graph().boxes
+    assert "services" in {box.lines[0] for box in boxes}
+
+
+def test_a_protected_project_is_refused_and_another_is_destroyed(bench: Bench) -> None:
+    bench.settle(SPEC)
+    with pytest.raises(RefusedError) as refused:
+        provisioner.load_pinned(bench.root).destroy(bench.overrides)
+    assert [(problem.id, problem.address) for problem in refused.value.problems] == [("prevent_destroy", "accounts")]
+    bench.settle(SPEC.replace("prevent_destroy: true, ", ""))
+    plan, _ = provisioner.load_pinned(bench.root).destroy(bench.overrides)
+    assert plan.changed
+    assert not bench.root.exists()
+
+
+def test_projects_are_listed(bench: Bench) -> None:
+    assert provisioner.projects() == ()
+    bench.settle(SPEC)
+    (listed,) = provisioner.projects()
+    assert (listed.project, listed.pin_root, listed.problem) == ("edge", str(bench.root), "")
+    assert listed.totals is not None
+    assert listed.totals.entries == 3
+    assert listed.changed.endswith("+00:00")
+    assert listed.revision == bench.load(SPEC).desired.revision
+
+
+def test_a_record_that_cannot_be_read_is_listed_with_its_problem(bench: Bench, others: Others) -> None:
+    others.plain("_meta", MapShape(MapType.ARRAY, 4, 8, 1), {})
+    (listed,) = provisioner.projects()
+    assert listed.totals is None
+    assert "not the record of a project" in listed.problem
+    assert not bench.root.exists() or bench.root == others.folder
+
+
+def test_maps_of_another_owner_are_shown_and_not_destroyed(others: Others) -> None:
+    others.plain("stats", MapShape(MapType.HASH, 4, 8, 16), {b"\1\0\0\0": bytes(8)})
+    project = provisioner.load_pinned(others.folder)
+    assert lines(project.live().nodes)[0][0] == "stats"
+    assert project.live().pin_root == str(others.folder)
+    with pytest.raises(RefusedError) as refused:
+        project.destroy()
+    assert [problem.id for problem in refused.value.problems] == ["not-a-project"]
+
+
+@pytest.mark.parametrize("verb", ["load", "load_pinned"])
+def test_a_pin_in_the_place_of_a_spec_is_named(verb: str, kernel: Path) -> None:
+    with pytest.raises(InputError) as refused:
+        getattr(provisioner, verb)(kernel)
+    assert [problem.id for problem in refused.value.problems] == ["pin-not-spec" if verb == "load" else "no-such-pin"]
