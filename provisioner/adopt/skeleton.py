@@ -120,8 +120,8 @@ class _Skeleton:
         yield from self._fields(definition, "    ", value=False)
         yield f"    inner: {definition.name}_inner"
         if definition.presets:
-            slots = ", ".join(str(slot) for slot in sorted(definition.presets))
-            yield f"    # the object fills slots {slots}"
+            slots = ", ".join(f"{slot}: {{object_map: {name}}}" for slot, name in sorted(definition.presets.items()))
+            yield f"    # the object fills slots, which need not be listed: {{{slots}}}"
         yield "    # inner_maps:  # one for each outer key"
         yield "    #   1: {entries: {KEY: VALUE}}"
 

@@ -90,6 +90,7 @@ def publish(tx: Transaction, step: PublishSlots) -> None:
             None if step.fresh else noting,
             tx.progress,
             live=not step.fresh,
+            open_member=tx.open_object_map,
         )
 
 

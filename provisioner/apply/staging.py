@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from types import MappingProxyType, TracebackType
 from typing import Self
@@ -25,7 +25,7 @@ class Stager:
     """Creates and fills maps of one desired map's entry shape; a context manager, which holds their BTF.
 
     `copied` gives, by desired slot, the ids of the live inner maps from which a new one takes over entries that are not
-    the spec's. What it stages is pinned where `inner` says so.
+    the spec's. What it stages is pinned where `inner` says so. `open_member` opens a map of the object.
     """
 
     def __init__(
@@ -34,7 +34,9 @@ class Stager:
         host: Host,
         inner: InnerPins,
         copied: Mapping[int, tuple[int, ...]] = MappingProxyType({}),
+        open_member: Callable[[str], MapFd] | None = None,
     ) -> None:
+        self._open_member = open_member
         self._inner = inner
         self._desired = desired
         self._host = host
@@ -72,16 +74,23 @@ class Stager:
         return self._create(own, self._btf)
 
     def stage(self, slots: list[int]) -> FdSet[MapFd]:
-        """One new, filled inner map for each desired slot in `slots`, in that order."""
+        """One new, filled inner map, or a map of the object, for each desired slot in `slots`, in that order."""
         staged: FdSet[MapFd] = FdSet()
+        created: list[MapFd] = []
         try:
             for slot in slots:
+                member = self._desired.member_of(slot)
+                if member is not None:
+                    assert self._open_member is not None
+                    staged.add(self._open_member(member))
+                    continue
                 new = staged.add(self.create(self._capacity[slot]))
                 self._copies.pop(slot, None)  # of maps that were refused for their BTF
                 for old in self._copied.get(slot, ()):
                     self._copy(old, new, slot)
                 self.fill(new, slot)
-            self._inner.pin(staged)
+                created.append(new)
+            self._inner.pin(created)
         except BaseException:
             staged.close()
             raise

@@ -88,6 +88,12 @@ class Transaction:
             return maps.open_pin(path)
         return identity.open_same(path, MapFd, change.observed.id, change.name)
 
+    def open_object_map(self, name: str) -> MapFd:
+        """A map of an object: the one of the generation that is being loaded, or the one in place."""
+        if name in self.fresh:
+            return maps.open_pin(self.new_path(name))
+        return identity.open_same(self.path(name), MapFd, self.plan.observed.object_maps[name].id, name)
+
     def open_program(self, pin: str) -> ProgramFd:
         """The program of the generation that is being loaded, or the one in place."""
         new = self.new_path(pin)

@@ -120,6 +120,7 @@ def publish(
     progress: Progress,
     *,
     live: bool = True,
+    open_member: Callable[[str], MapFd] | None = None,
 ) -> None:
     """Stage and publish the slots in `rows`. `noting` is entered before a wave becomes visible; None for a new map.
 
@@ -129,7 +130,7 @@ def publish(
     copied = _copied(change, rows) if live else {}
     todo = list(waves(change, rows, merge.wave_size(change, copied, host, size)))
     with (
-        Stager(change.desired, host, inner, copied) as stager,
+        Stager(change.desired, host, inner, copied, open_member) as stager,
         Workers(STAGERS) as workers,
     ):
         pending: list[Task[FdSet[MapFd]]] = []

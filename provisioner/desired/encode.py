@@ -16,7 +16,7 @@ from provisioner.codec.btf import BtfTypes
 from provisioner.codec.counters import counters
 from provisioner.codec.program_ref import ProgramRef
 from provisioner.codec.resolve import Lookup
-from provisioner.desired import jumps, sharing
+from provisioner.desired import jumps, members, sharing
 from provisioner.desired.configured import configured
 from provisioner.desired.entries import Encoded, Group, encode_entries
 from provisioner.desired.ranges import number_range
@@ -56,7 +56,7 @@ from provisioner.model.spec import (
     Update,
 )
 from provisioner.model.tree import RawChunk, RawEntries
-from provisioner.model.types import Bytes, Type
+from provisioner.model.types import Type
 
 TableReader = Callable[[TableRef], Iterable[RawChunk]]
 
@@ -138,7 +138,10 @@ class Encoder:
         if template is None or resolved is None or resolved.outer_key is None:
             return None
         shared = [other for other in self._spec.shared_inner_maps.values() if other.inner == outer.inner]
-        writer = SlotWriter(outer, template, resolved, shared, self._host, self._problems)
+        definition = self._resolver.definition(outer)
+        presets = definition.presets if definition is not None and not outer.adopts else {}
+        members.check(outer, resolved.entry_shape, self._resolver.objects, self._problems)
+        writer = SlotWriter(outer, template, resolved, shared, self._host, self._problems, presets)
         owned = self._owned(outer.policy, resolved.outer_key, outer.name)
         owned_entries = self._owned(template.policy, resolved.key, template.name)
         written, encoded = self._contents(outer, writer, shared, resolved, owned, owned_entries)
@@ -153,7 +156,7 @@ class Encoder:
             tuple(other.name for other in shared),
             owned,
             template.where,
-            presets=self._presets(outer, slots.keys),
+            members=written.members,
         )
         desired = self._desired(outer, resolved, policy, slots, Encoded(table, encoded.sources))
         return replace(
@@ -175,16 +178,6 @@ class Encoder:
             where = outer.where if outer.policy.on_conflict is not None else template.where
             self._problems.add(what, where, "write `on_conflict: new` or `old`", outer.name, id="sum-without-counters")
         return chosen
-
-    def _presets(self, outer: OuterMap, listed: Bytes) -> Bytes | None:
-        """The keys of slots that the object fills and that are not among those listed."""
-        definition = self._resolver.definition(outer)
-        if definition is None or not definition.presets or outer.adopts:
-            return None
-        order = "<u4" if self._host.byteorder == "little" else ">u4"
-        keys = np.array(list(definition.presets), np.dtype(order)).view(np.uint8).reshape(-1, 4)
-        rest: Bytes = keys[~entry_table.among(keys, listed)]
-        return rest
 
     def _contents(
         self,

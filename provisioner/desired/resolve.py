@@ -60,6 +60,11 @@ class Resolver:
         self._lookups = lookups
         self._builders: dict[str | None, Builder] = {}
 
+    @property
+    def objects(self) -> Mapping[str, ObjectInfo]:
+        """The objects of the spec that could be read."""
+        return self._objects
+
     def builder(self, object_name: str | None) -> Builder:
         """The builder for the maps of an object: BTF without a source is that of the object."""
         if object_name not in self._builders:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Final
 
 import msgspec
@@ -29,12 +30,16 @@ MAX_SLOTS: Final = 1 << 24
 
 
 class Inner(msgspec.Struct, frozen=True):
-    """An inner map as declared, once for all slots of a range. `share` is the index of a shared inner map, or -1."""
+    """An inner map as declared, once for all slots of a range. `share` is the index of a shared inner map, or -1.
+
+    `member` is the name of the object's map that is in the slot instead.
+    """
 
     capacity: int
     contents: Contents
     share: int
     where: Location
+    member: str | None = None
 
 
 class Written(msgspec.Struct, frozen=True):
@@ -44,16 +49,23 @@ class Written(msgspec.Struct, frozen=True):
     owner: Index
     inners: tuple[Inner, ...]
 
+    @property
+    def members(self) -> tuple[str, ...]:
+        """The names of the object's maps that are in slots, each once."""
+        return tuple(sorted({inner.member for inner in self.inners if inner.member is not None}))
+
     def in_reading_order(self, kind: Type) -> tuple[DesiredSlots, Index]:
         """The slots sorted by key, and their order before."""
         order = entry_table.order_of(self.keys, kind.number_order)
-        owner = self.owner[order]
+        owner, names = self.owner[order], self.members
+        numbers = [names.index(inner.member) if inner.member is not None else -1 for inner in self.inners]
         slots = DesiredSlots(
             self.keys[order],
             np.array([inner.capacity for inner in self.inners], np.uint32)[owner],
             np.array([CONTENTS.index(inner.contents) for inner in self.inners], np.uint8)[owner],
             np.array([inner.share for inner in self.inners], np.int32)[owner],
             tuple(self.inners[number].where for number in owner.tolist()),
+            np.array(numbers, np.int32)[owner] if names else None,
         )
         return slots, order
 
@@ -69,7 +81,9 @@ class SlotWriter:
         shared: Sequence[SharedInnerMap],
         host: Host,
         problems: Problems,
+        presets: Mapping[int, str] = MappingProxyType({}),
     ) -> None:
+        """`presets` are the slots that the object fills with maps of its own."""
         assert resolved.outer_key is not None
         self._outer = outer
         self._template = template
@@ -80,6 +94,7 @@ class SlotWriter:
         self._byteorder: ByteOrder = host.byteorder
         self._host = host
         self._problems = problems
+        self._presets = presets
 
     def write(self, inner_maps: Sequence[InnerMap], owned: Sequence[OwnedRange]) -> Written:
         """The slots of declared inner maps, in that order; `owned` are the ranges of `owned_keys`."""
@@ -93,16 +108,34 @@ class SlotWriter:
                 keys.append(spread)
                 owner.append(np.full(len(spread), number, np.int64))
         inners = [self._inner(inner) for inner in inner_maps]
-        written = self._with_default(Written(np.concatenate(keys), np.concatenate(owner), tuple(inners)))
+        listed = Written(np.concatenate(keys), np.concatenate(owner), tuple(inners))
+        written = self._with_default(self._with_presets(listed, owned))
         self._check(written, owned)
         return written
 
     def write_keyed(self, keys: Bytes, where: Location, owned: Sequence[OwnedRange]) -> Written:
         """A slot for each different key of the table at `where`."""
         inner = Inner(self._resolved.entry_shape.max_entries, self.contents, -1, where)
-        written = Written(keys, np.arange(len(keys), dtype=np.int64), (inner,) * len(keys))
+        listed = Written(keys, np.arange(len(keys), dtype=np.int64), (inner,) * len(keys))
+        written = self._with_presets(listed, owned)
         self._check(written, owned)
         return written
+
+    def _with_presets(self, written: Written, owned: Sequence[OwnedRange]) -> Written:
+        """Slots that the object fills have what it puts there, unless they are listed."""
+        if not self._presets:
+            return written
+        slots = np.array(list(self._presets), np.int64)
+        keys = entry_table.index_keys(slots, self._byteorder)
+        rest = ~entry_table.among(keys, written.keys) & entry_table.within(keys, self._kind.number_order, owned)
+        capacity, where = self._resolved.entry_shape.max_entries, self._outer.where
+        inners = [Inner(capacity, Contents.IGNORE, -1, where, self._presets[slot]) for slot in slots[rest].tolist()]
+        numbers = np.arange(len(inners), dtype=np.int64) + len(written.inners)
+        return Written(
+            np.concatenate((written.keys, keys[rest])),
+            np.concatenate((written.owner, numbers)),
+            (*written.inners, *inners),
+        )
 
     def _with_default(self, written: Written) -> Written:
         """Slots of an array that are not declared have the default shared inner map, if there is one."""
@@ -125,6 +158,8 @@ class SlotWriter:
 
     def _inner(self, inner: InnerMap) -> Inner:
         contents = inner.policy.contents or self.contents
+        if inner.object_map is not None:
+            return Inner(self._capacity(None), Contents.IGNORE, -1, inner.where, inner.object_map)
         if inner.shared is None:
             return Inner(self._capacity(inner.max_entries), contents, -1, inner.where)
         share = self._shared.get(inner.shared)

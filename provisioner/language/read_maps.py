@@ -199,4 +199,5 @@ def _inner_map(key: SpecNode, where: Location, body: MappingNode, problems: Prob
         shared=text(body.get("shared")),
         policy=read_policy(body, problems),
         where=where,
+        object_map=text(body.get("object_map")),
     )

@@ -207,6 +207,9 @@ class _Rules:
     def _inner_map(self, inner: InnerMap, outer: OuterMap, template: InnerTemplate | None, checked: set[str]) -> None:
         address = f"{outer.name}[{self._key_text(inner.key, outer)}]"
         policy = inner.policy
+        if inner.object_map is not None:
+            self._object_map(inner, outer, address)
+            return
         if inner.shared is not None:
             if inner.shared not in checked:
                 self._shared(inner.shared, outer, self._inside(inner, outer, "shared"))
@@ -224,6 +227,16 @@ class _Rules:
         self._ignored(policy.contents or inherited, inner.entries, address)
         if policy.contents and kind in _SHAPE_ONLY | LRU_TYPES:
             self._contents(kind, policy, self._inside(inner, outer, "contents"), "", address)
+
+    def _object_map(self, inner: InnerMap, outer: OuterMap, address: str) -> None:
+        where = self._inside(inner, outer, "object_map")
+        if not outer.objects:
+            what, hint = f"`object_map` needs an object, and `{outer.name}` has none", "write `object:`"
+            self._add(what, where, hint, address, id="conflicting-fields")
+        others = inner.entries, inner.max_entries, inner.shared
+        if any(each is not None for each in others) or inner.policy != Policy():
+            what, hint = "an inner map with `object_map` cannot have other fields", "remove them, or `object_map`"
+            self._add(what, where, hint, address, id="conflicting-fields")
 
     def _key_text(self, key: SpecNode | KeyRange, outer: OuterMap) -> str:
         if is_sensitive(outer.fields.key, self._spec.types):

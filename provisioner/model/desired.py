@@ -65,7 +65,8 @@ class Sources(msgspec.Struct, frozen=True):
 class DesiredSlots(msgspec.Struct, frozen=True):
     """m slots in the order that people read keys. `keys` has shape (m, outer key size), the others (m,).
 
-    `contents` indexes `list(Contents)`; `shared` numbers the shared inner map in the slot, or is -1.
+    `contents` indexes `list(Contents)`; `shared` numbers the shared inner map in the slot, or is -1; `members` numbers
+    the map of the object in the slot, or is -1, and is None if no slot has one.
     """
 
     keys: Bytes
@@ -73,6 +74,12 @@ class DesiredSlots(msgspec.Struct, frozen=True):
     contents: NDArray[np.uint8]
     shared: NDArray[np.int32]
     places: tuple[Location, ...]
+    members: NDArray[np.int32] | None = None
+
+    @property
+    def member(self) -> NDArray[np.int32]:
+        """`members` of all slots."""
+        return self.members if self.members is not None else np.full(len(self.keys), -1, np.int32)
 
     def policy(self, slot: int) -> Contents:
         return CONTENTS[int(self.contents[slot])]
@@ -89,8 +96,8 @@ assert (CONTENTS[EXACT], CONTENTS[PRESENT], CONTENTS[IGNORE]) == (Contents.EXACT
 class OuterPolicy(msgspec.Struct, frozen=True):
     """What only an outer map has. `owned` are the ranges of outer keys that are ours, empty for all of them.
 
-    `only` are the outer keys that a plan is limited to, shape (k, outer key size); None for all of them. `presets` are
-    the keys of slots that the object fills and that the spec does not list, in the same form.
+    `only` are the outer keys that a plan is limited to, shape (k, outer key size); None for all of them. `members` are
+    the names of the object's maps that are in slots.
     """
 
     key: Type
@@ -100,7 +107,7 @@ class OuterPolicy(msgspec.Struct, frozen=True):
     owned: tuple[OwnedRange, ...] = ()
     template_where: Location | None = None
     only: Bytes | None = None
-    presets: Bytes | None = None
+    members: tuple[str, ...] = ()
 
 
 class DesiredMap(msgspec.Struct, frozen=True):
@@ -146,8 +153,16 @@ class DesiredMap(msgspec.Struct, frozen=True):
         """Whether each load of the object creates the map again, so that new and old programs never share it."""
         return self.object is not None and self.shape.map_type in GENERATIONAL_TYPES
 
+    def member_of(self, slot: int) -> str | None:
+        """The map of the object that a slot has; None for a map of its own."""
+        members = self.slots.members
+        number = -1 if members is None else int(members[slot])
+        return self.outer.members[number] if self.outer is not None and number >= 0 else None
+
     def holds_others(self, slot: int) -> bool:
-        """Whether the inner map in a slot can have entries that the spec does not own."""
+        """Whether the inner map in a slot can have entries that the spec does not own, and would lose."""
+        if self.member_of(slot) is not None:
+            return False
         return bool(self.owned) or int(self.slots.contents[slot]) != EXACT
 
 

@@ -132,7 +132,10 @@ class InnerTemplate(msgspec.Struct, frozen=True):
 
 
 class InnerMap(msgspec.Struct, frozen=True):
-    """A slot or range of slots of an outer map. `shared` names a shared inner map, which replaces entries."""
+    """A slot or range of slots of an outer map.
+
+    `shared` names a shared inner map, `object_map` a map of the object: either replaces entries.
+    """
 
     key: SpecNode | KeyRange
     entries: Entries | None
@@ -140,6 +143,7 @@ class InnerMap(msgspec.Struct, frozen=True):
     shared: str | None
     policy: Policy
     where: Location
+    object_map: str | None = None
 
 
 class SharedInnerMap(msgspec.Struct, frozen=True):

@@ -51,6 +51,7 @@ class Reason(IntEnum):
     PRESET = 12
     FROZEN = 13
     REQUESTED = 14
+    OBJECT_MAP = 15
 
 
 class SlotChanges(msgspec.Struct, frozen=True):

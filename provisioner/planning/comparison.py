@@ -5,6 +5,7 @@ Entries arrive in blocks while they are compared, from a reader that the caller 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
@@ -13,8 +14,8 @@ from provisioner.model.desired import DesiredMap, DesiredState
 from provisioner.model.observed import ObservedState
 from provisioner.observed.sources import LiveMaps
 from provisioner.planning import jumps
-from provisioner.planning.changes import Action, MapChange
-from provisioner.planning.diff import diff_map, held_twice, is_compared, slots_to_read
+from provisioner.planning.changes import Action, MapChange, ObjectChange
+from provisioner.planning.diff import ObjectMaps, diff_map, held_twice, is_compared, slots_to_read
 from provisioner.planning.diff_objects import diff_links, diff_object
 from provisioner.planning.hazards import Overrides
 from provisioner.planning.plan import Plan, make_plan
@@ -53,7 +54,8 @@ def compare(
             if live is not None and compares
             else ()
         )
-        change = look(diff_map(desired_map, live, blocks, observed.meta, shared), live_maps)
+        own = _object_maps(observed, objects)
+        change = look(diff_map(desired_map, live, blocks, observed.meta, shared, own), live_maps)
         return change if recreate is None else with_requested(change, recreate)
 
     arrays, objects = jumps.compared(desired, observed, wanted.values(), objects, diff)
@@ -68,3 +70,11 @@ def compare(
         links = links_of(objects.values(), links)
     plan = make_plan(desired, observed, maps, objects.values(), links, overrides, targets, whole)
     return plan if recreate is None else replace(plan, recreate=recreate.addresses)
+
+
+def _object_maps(observed: ObservedState, objects: Mapping[str, ObjectChange]) -> ObjectMaps:
+    """The live maps of objects, and which of them these changes keep."""
+    loads = [change for change in objects.values() if change.action is not Action.UNCHANGED]
+    created = {name for change in loads for name in change.fresh}
+    kept = {name: live.id for name, live in observed.object_maps.items() if name not in created}
+    return ObjectMaps(kept, frozenset(live.id for live in observed.object_maps.values()))

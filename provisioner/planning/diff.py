@@ -6,9 +6,10 @@ block of them, and what is kept of it are the rows that differ.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Final
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -26,6 +27,16 @@ from provisioner.planning.changes import Action, EntryAction, EntryChanges, MapC
 from provisioner.planning.resize import is_resize
 
 _DESTROYED: Final = "the project is destroyed"
+
+
+class ObjectMaps(msgspec.Struct, frozen=True):
+    """The live maps of objects: `kept` by name, those that are not created again; `ids` of all."""
+
+    kept: Mapping[str, int] = {}
+    ids: frozenset[int] = frozenset()
+
+
+NO_OBJECT_MAPS: Final = ObjectMaps()
 
 
 def replaced_because(desired: DesiredMap, observed: ObservedMap, meta: Meta | None) -> str:
@@ -64,9 +75,6 @@ def slots_to_read(desired: DesiredMap, observed: ObservedMap) -> NDArray[np.uint
         depth[pairs.right_only[outside[pairs.right_only]]] = Depth.NOTHING
     elif not desired.entry_shape.is_listable:
         depth[pairs.right_only] = Depth.SHAPE
-    if desired.outer is not None and desired.outer.presets is not None:
-        preset = entry_table.among(observed.slots.keys, desired.outer.presets)
-        depth[pairs.right_only[preset[pairs.right_only]]] = Depth.NOTHING
     if desired.outer is not None and desired.outer.only is not None:
         others = ~entry_table.among(observed.slots.keys, desired.outer.only)
         depth[pairs.right_only[others[pairs.right_only]]] = Depth.NOTHING
@@ -88,10 +96,12 @@ def diff_map(
     blocks: Iterable[ObservedBlock],
     meta: Meta | None,
     shared: frozenset[int] = frozenset(),
+    own: ObjectMaps = NO_OBJECT_MAPS,
 ) -> MapChange:
     """The change that makes `observed` into `desired`; `blocks` hold what `slots_to_read` asks for.
 
-    `shared` are inner maps that other maps hold too, which no spec can ask for: they are never written in place.
+    `shared` are inner maps that other maps hold too, which no spec can ask for: they are never written in place. `own`
+    are the maps of objects.
     """
     if observed is None:
         return MapChange(
@@ -105,7 +115,7 @@ def diff_map(
     position = _positions(slots.observed, len(observed.slots.inner_ids))
     compared = [_diff_block(desired, block, slots, position) for block in blocks]
     entries = _join(compared, desired)
-    _decide(desired, observed, slots, shared)
+    _decide(desired, observed, slots, shared, own)
     if resized:
         return MapChange(desired.name, Action.REPLACE, why, desired, observed, slots, entries, resized=True)
     changed = bool(np.isin(slots.action, (Action.UNCHANGED, Action.KEEP), invert=True).any())
@@ -290,7 +300,9 @@ def _join(parts: list[EntryChanges], desired: DesiredMap) -> EntryChanges:
     )
 
 
-def _decide(desired: DesiredMap, observed: ObservedMap, slots: SlotChanges, shared: frozenset[int]) -> None:
+def _decide(
+    desired: DesiredMap, observed: ObservedMap, slots: SlotChanges, shared: frozenset[int], own: ObjectMaps
+) -> None:
     """Fill in each slot's action and reason."""
     wanted, live = slots.desired, slots.observed
 
@@ -308,11 +320,10 @@ def _decide(desired: DesiredMap, observed: ObservedMap, slots: SlotChanges, shar
         mark(extra & foreign, Action.KEEP, Reason.NOT_OWNED)
         if desired.outer.extra_inner_maps is ExtraInnerMaps.DELETE:
             mark(extra & ~foreign, Action.DELETE, Reason.NOT_IN_SPEC)
-        if desired.outer.presets is not None:
-            mark(extra & entry_table.among(slots.keys, desired.outer.presets), Action.KEEP, Reason.PRESET)
         if desired.outer.only is not None:
             mark(extra & ~entry_table.among(slots.keys, desired.outer.only), Action.KEEP, Reason.NOT_TARGETED)
-    both = ~new & ~extra
+    member = entry_table.take(desired.slots.member, wanted, -1)
+    both = ~new & ~extra & (member < 0)
     changed = both & ((slots.inserts > 0) | (slots.updates > 0) | (slots.deletes > 0))
     if desired.outer is None:
         mark(changed, Action.UPDATE, Reason.ENTRIES)
@@ -331,6 +342,9 @@ def _decide(desired: DesiredMap, observed: ObservedMap, slots: SlotChanges, shar
     mark(both & _wrongly_shared(ids, share), Action.REPLACE, Reason.UNDECLARED_SHARE)
     if shared:
         mark(both & np.isin(ids, list(shared)), Action.REPLACE, Reason.UNDECLARED_SHARE)
+    mark(both & np.isin(ids, list(own.ids)), Action.REPLACE, Reason.PRESET)
+    expected = np.array([own.kept.get(name, 0) for name in desired.outer.members] + [0], np.uint32)[member]
+    mark(~new & (member >= 0) & (ids != expected), Action.REPLACE, Reason.OBJECT_MAP)
     spread_over_shares(slots, share)
 
 

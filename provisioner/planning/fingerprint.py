@@ -58,9 +58,11 @@ def _part(change: Change) -> tuple[str, Part]:
 
 
 def _feed_desired(total: hashlib._Hash, desired: DesiredMap) -> None:
+    total.update(repr(desired.outer.members if desired.outer is not None else ()).encode())
     total.update(repr((desired.shape, desired.entry_shape, desired.object, desired.adopted, desired.place)).encode())
     slots, entries = desired.slots, desired.entries
-    for column in (slots.keys, slots.max_entries, slots.contents, slots.shared, entries.starts, entries.counts):
+    columns = slots.keys, slots.max_entries, slots.contents, slots.shared, slots.member, entries.starts, entries.counts
+    for column in columns:
         total.update(np.ascontiguousarray(column).tobytes())
     total.update(np.ascontiguousarray(entries.keys).tobytes())
     total.update(np.ascontiguousarray(entries.values).tobytes())

@@ -128,6 +128,7 @@ def _created(change: MapChange, cpus: int) -> int:
 
 def _slots(desired: DesiredMap, slots: Index, cpus: int) -> int:
     """New inner maps for desired slots; a shared one is one map, in however many slots."""
+    slots = slots[desired.slots.member[slots] < 0]
     share = desired.slots.shared[slots]
     _, first = np.unique(np.where(share >= 0, share, -1 - np.arange(len(share))), return_index=True)
     own = slots[first]

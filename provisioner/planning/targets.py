@@ -157,6 +157,7 @@ def _cut(desired: DesiredMap, keys: Sequence[Bytes]) -> DesiredMap:
             slots.contents[rows],
             slots.shared[rows],
             tuple(slots.places[row] for row in rows.tolist()),
+            slots.members[rows] if slots.members is not None else None,
         ),
         entries=entries,
         sources=desired.sources.part(kept),

@@ -209,6 +209,9 @@ def _desired_row(desired: DesiredMap, slot: int, key: Bytes) -> int:
 
 
 def _contents(desired: DesiredMap, slot: int) -> Fact:
+    member = desired.member_of(slot)
+    if member is not None:
+        return Fact("wanted", f"the object's map {member}", {"wanted": {"object_map": member}})
     policy = desired.slots.policy(slot)
     count = int(desired.entries.counts[slot])
     share = int(desired.slots.shared[slot])

@@ -47,7 +47,8 @@ REASONS: Final = {
     Reason.TEMPLATE: "the outer map is recreated",
     Reason.NOT_OWNED: "its key is outside `owned_keys`",
     Reason.FROZEN: "its inner map is frozen",
-    Reason.PRESET: "the object fills this slot",
+    Reason.PRESET: "the spec lists this slot, and it has a map of the object",
+    Reason.OBJECT_MAP: "the slot does not have the object's map",
     Reason.REQUESTED: "requested by --replace",
     Reason.NOT_TARGETED: "--target limits the plan to other slots",
 }
@@ -72,7 +73,7 @@ def map_node(change: MapChange, limits: Limits, action: Action) -> Node | None:
             text += f", {plural(desired.shape.max_entries, 'slot')}"
         if verb is Verb.DELETE:
             text += f", {plural(children.total, 'inner map')}"
-    text += _filled_in(desired) + _preset(desired) if verb in (Verb.CREATE, Verb.REPLACE) else ""
+    text += _filled_in(desired) if verb in (Verb.CREATE, Verb.REPLACE) else ""
     if verb is Verb.DELETE and change.observed is not None and change.observed.shape.map_type != desired.shape.map_type:
         text += f"; live it is a {change.observed.shape.map_type.word}"
     if verb is Verb.REPLACE:
@@ -100,14 +101,6 @@ def _filled_in(desired: DesiredMap) -> str:
     """The flags of a new map that the spec does not name, but its type needs."""
     names = ", ".join(flag_names(desired.filled_flags))
     return f"; filled in: {names}" if names else ""
-
-
-def _preset(desired: DesiredMap) -> str:
-    """The slots of a new map that its object fills."""
-    if desired.outer is None or desired.outer.presets is None or not len(desired.outer.presets):
-        return ""
-    labels = [label for label, _ in slot_labels(desired, desired.outer.presets)]
-    return f"; the object fills {', '.join(labels[:5])}" + (", ..." if len(labels) > 5 else "")
 
 
 def _wanted_value(desired: DesiredMap) -> Value:
@@ -208,6 +201,8 @@ def _slot(change: MapChange, row: int, label: str, key: Value, limits: Limits) -
         case Verb.REPLACE:
             children = entry_nodes.changed(change, row, address, limits.entries)
             text = f"replace: {reason}"
+            member = desired.member_of(wanted)
+            text += f" {member}" if member is not None else ""
         case _:
             text = plural(counts.delete, "entry", "entries") if _was_read(change, row) else ""
     before = _before(change, row)
@@ -243,6 +238,9 @@ def slot_reason(change: MapChange, row: int) -> str:
 
 def _new(desired: DesiredMap, slot: int) -> str:
     """A new inner map: the number of its entries, and its differences from the template."""
+    member = desired.member_of(slot)
+    if member is not None:
+        return f"the object's map {member}"
     count = plural(int(desired.entries.counts[slot]), "entry", "entries")
     parts = ["contents: ignore" if desired.slots.policy(slot) is Contents.IGNORE else count]
     capacity = int(desired.slots.max_entries[slot])
@@ -282,6 +280,9 @@ def _was_read(change: MapChange, row: int) -> bool:
 
 
 def _after(desired: DesiredMap, slot: int) -> Value:
+    member = desired.member_of(slot)
+    if member is not None:
+        return {"object_map": member}
     return {
         "max_entries": int(desired.slots.max_entries[slot]),
         "entries": int(desired.entries.counts[slot]),
