@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
@@ -267,7 +268,8 @@ class Scenario:
         return path
 
     def project(self, text: str) -> Project:
-        return load([self.file(text)], pin_root=str(self.root), allow_outside=True)
+        """Loaded once for each text: a project is a value, and a sweep applies the same two hundreds of times."""
+        return _loaded(self.file(text), text, self.root)
 
     def begin(self) -> Live:
         """Make `before` live, from whatever is live."""
@@ -291,6 +293,11 @@ class Scenario:
             return Live({})
         self.project(text).apply(ALL)
         return look(self.root)
+
+
+@lru_cache(maxsize=4)
+def _loaded(file: Path, text: str, root: Path) -> Project:  # noqa: ARG001 (the text is part of the key)
+    return load([file], pin_root=str(root), allow_outside=True)
 
 
 def leftovers(ran: Ran, live: Live) -> list[str]:

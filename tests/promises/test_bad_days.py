@@ -274,10 +274,10 @@ def test_the_memory_limit_of_the_cgroup_is_hit_while_staging(project: Project) -
 
 
 def test_the_memory_limit_is_hit_where_something_lives_already(project: Project) -> None:
-    """Slots are replaced: what was live stays so, ids and all."""
+    """A slot is replaced: what was live stays so, ids and all. It is small, for its contents are compared."""
     ask_for_too_much(project)
     first = project.spec.read_text()
-    project.edit("0..39: {entries: {1: 10}}", "0: {entries: {1: 10}}")
+    project.edit("0..39: {entries: {1: 10}}", "0: {max_entries: 1000, entries: {1: 10}}")
     assert project.run("apply", "--yes").status == 0
     before = look(project.root)
     project.spec.write_text(first)
@@ -285,7 +285,7 @@ def test_the_memory_limit_is_hit_where_something_lives_already(project: Project)
     assert done.status in (5, -signal.SIGKILL), done
     if done.status == 5:
         assert look(project.root) == before
-    project.edit("0..39: {entries: {1: 10}}", "0: {entries: {1: 10}}")
+    project.edit("0..39: {entries: {1: 10}}", "0: {max_entries: 1000, entries: {1: 10}}")
     assert project.run("apply", "--yes").status == 0
     assert project.run("plan").status == 0
     assert look(project.root) == before, "the next apply brings it back to that"

@@ -4,21 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Final
 
 import pytest
 
+from provisioner.model.uapi import Command
 from tests.promises import scenarios
 from tests.promises.conftest import Make
 from tests.promises.injection import KILL_AFTER, KILL_BEFORE, READING, Injector, run_alone, words
 
+PRIVATE: Final = frozenset(f"bpf {command:d}" for command in (Command.MAP_CREATE, Command.PROG_LOAD, Command.BTF_LOAD))
+"""Calls whose effect ends with the process: what they make has no pin yet."""
+
 
 def points(calls: tuple[str, ...], full: bool) -> Iterator[tuple[int, int]]:
-    """Where to kill: before and after each call; of the sample, those that change something, and few that only read."""
-    for at, call in enumerate(calls, 1):
-        if full or call not in READING or at % 16 == 0:
-            yield at, KILL_BEFORE
-            if full or (call not in READING and at % 3 == 0):
-                yield at, KILL_AFTER
+    """Where to kill: before and after each call; of the sample, each point at which something else is left behind.
+
+    That is before each call that leaves something, and after the last one: between two of them, nothing changes.
+    """
+    if full:
+        yield from ((at, what) for at in range(1, len(calls) + 1) for what in (KILL_BEFORE, KILL_AFTER))
+        return
+    leaving = [at for at, call in enumerate(calls, 1) if call not in READING and call not in PRIVATE]
+    yield from ((at, KILL_BEFORE) for at in leaving)
+    yield leaving[-1], KILL_AFTER
 
 
 @pytest.mark.parametrize("name", scenarios.NAMES)

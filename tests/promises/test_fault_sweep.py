@@ -20,13 +20,16 @@ _LOOKUP_BATCH: Final = f"bpf {Command.MAP_LOOKUP_BATCH:d}"
 
 
 def faults(calls: tuple[str, ...], full: bool) -> Iterator[tuple[int, int]]:
-    """Which call fails, and how; of the sample, each that changes something with one errno, and few that only read."""
+    """Which call fails, and how; of the sample, each that changes something with one errno, and few that only read.
+
+    Of a row of the same call, as for many maps, the sample has the first and the last.
+    """
     for at, call in enumerate(calls, 1):
         # ENOENT is how a batch says that it has come to the end of a map: not a fault, but a lie about what is there.
         given = ERRNOS if call != _LOOKUP_BATCH else tuple(number for number in ERRNOS if number != errno.ENOENT)
         if full:
             yield from ((at, number) for number in given)
-        elif call not in READING or at % 8 == 0:
+        elif at % 16 == 0 if call in READING else {call} != {*calls[at - 2 : at + 1]} or not 1 < at < len(calls):
             yield at, given[(at * 5 + len(calls)) % len(given)]
 
 
@@ -91,8 +94,9 @@ def test_a_call_that_fails_once_is_answered(
     ends: dict[int, int] = {}
     partial = 0
     wrong: list[str] = []
-    for at, number in faults(unhurt.calls, full_sweep):
-        before = scenario.begin()
+    before: Live | None = None
+    for turn, (at, number) in enumerate(faults(unhurt.calls, full_sweep)):
+        before = before or scenario.begin()
         ran = injector.run(*scenario.words(), under=scenario.root, at=at, what=number)
         ends[ran.status] = ends.get(ran.status, 0) + 1
         partial += '"partial"' in ran.out
@@ -100,13 +104,19 @@ def test_a_call_that_fails_once_is_answered(
         place = f"{name}: call {at}, {call}, gives {errno.errorcode.get(number, number)}"
         trouble = check(scenario, ran, before, wanted)
         said = f"{place}: exit {ran.status}, {' '.join(ran.err.split())[:300]}"
-        try:
-            live = scenario.finish()
-        except ProvisionerError as error:
-            wrong.append(f"{said}: {trouble}; the next run: {error}")
-            break
-        if not trouble and live.contents != wanted.contents:
-            trouble = "the next run does not converge"
+        # Where all is as it was before, the next run is the unhurt one: the sample tries a few.
+        is_as_before = ran.status != 0 and '"partial"' not in ran.out and not trouble
+        if is_as_before and not full_sweep and turn % 4:
+            live = before = scenarios.look(scenario.root)
+        else:
+            before = None
+            try:
+                live = scenario.finish()
+            except ProvisionerError as error:
+                wrong.append(f"{said}: {trouble}; the next run: {error}")
+                break
+            if not trouble and live.contents != wanted.contents:
+                trouble = "the next run does not converge"
         if not trouble and (left := scenarios.leftovers(ran, live)):
             trouble = f"left behind: {left}"
         if trouble:
