@@ -17,7 +17,7 @@ from provisioner.apply.staging import Stager
 from provisioner.apply.stash import Stash
 from provisioner.apply.transaction import Transaction
 from provisioner.kernel import batch, maps
-from provisioner.kernel.fd import MapFd
+from provisioner.kernel.fd import FdSet, MapFd
 from provisioner.kernel.reasons import KernelError
 from provisioner.model.desired import DesiredMap
 from provisioner.model.entry_table import Index
@@ -35,17 +35,39 @@ def create(tx: Transaction, step: CreateMap) -> None:
     desired = _desired(change)
     host = tx.plan.desired.host
     inner = tx.inner(step.map)
-    with Stager(desired, host, inner) as stager, _new_map(desired, stager) as fd:
+    later = tx.copies.setdefault(step.map, {})
+    with (
+        Stager(desired, host, inner, migrated=change.migrated, later=later) as stager,
+        _new_map(desired, stager) as fd,
+    ):
         if desired.outer is None:
+            _carry_entries(tx, change, stager, fd)
             _fill(tx, desired, fd)
         else:
-            rows = np.arange(len(change.slots.keys), dtype=np.int64)
+            rows = np.flatnonzero(change.slots.desired >= 0)
             if len(rows):
                 tx.make_inner_folder(step.map)
             stash = Stash(inner)
-            waves.publish(fd, change, rows, host, tx.wave, inner, stash, None, tx.progress, live=False)
+            waves.publish(fd, change, rows, host, tx.wave, inner, stash, None, tx.progress, live=False, later=later)
         pin_new(tx, fd, step.map)
+    if change.migrated is not None and desired.outer is not None:
+        _check_same_maps(tx, change)
     put_in_place(tx, step.map, over=step.over)
+
+
+def _carry_entries(tx: Transaction, change: MapChange, stager: Stager, fd: MapFd) -> None:
+    """Write the converted entries of a live plain map into the new one."""
+    if change.migrated is not None and change.migrated.is_carried and change.desired.holds_others(0):
+        assert change.observed is not None
+        with identity.open_same(tx.path(change.name), MapFd, change.observed.id, change.name) as old:
+            stager.copy(change.observed.id, old, fd, 0)
+            stager.carry_over([0], FdSet())
+
+
+def _check_same_maps(tx: Transaction, change: MapChange) -> None:
+    assert change.observed is not None
+    with identity.open_same(tx.path(change.name), MapFd, change.observed.id, change.name) as old:
+        waves.check_same_maps(old, change)
 
 
 def carry(tx: Transaction, step: CarrySlots) -> None:
@@ -61,7 +83,10 @@ def carry(tx: Transaction, step: CarrySlots) -> None:
         pin_new(tx, outer, step.map)
         assert change.observed is not None
         with identity.open_same(tx.path(step.map), MapFd, change.observed.id, step.map) as old:
-            waves.check_unchanged(old, change, step.slots)
+            if change.migrated is None:
+                waves.check_unchanged(old, change, step.slots)
+            else:
+                waves.check_same_maps(old, change)
     put_in_place(tx, step.map, over=True)
 
 
@@ -91,7 +116,10 @@ def publish(tx: Transaction, step: PublishSlots) -> None:
             tx.progress,
             live=not step.fresh,
             open_member=tx.open_object_map,
+            later=tx.copies.setdefault(step.map, {}) if step.fresh else None,
         )
+    if step.fresh and change.migrated is not None:
+        _check_same_maps(tx, change)
 
 
 def delete(tx: Transaction, step: DeleteSlots) -> None:
@@ -134,7 +162,13 @@ def write(tx: Transaction, step: WriteEntries) -> None:
     change = tx.plan.maps[step.map]
     desired = _desired(change)
     if step.fresh:
-        with tx.open(change) as fd:
+        host, inner = tx.plan.desired.host, tx.inner(step.map)
+        later = tx.copies.setdefault(step.map, {})
+        with (
+            tx.open(change) as fd,
+            Stager(desired, host, inner, migrated=change.migrated, later=later) as stager,
+        ):
+            _carry_entries(tx, change, stager, fd)
             _fill(tx, desired, fd)
         return
     if desired.outer is not None:

@@ -18,6 +18,10 @@ class Copy(msgspec.Struct, frozen=True):
     values: Bytes
 
 
+Copies = dict[int, list[Copy]]
+"""By desired slot: the copies of the maps that the new one takes over."""
+
+
 def changes_since(copy: Copy, target: int, keys: Bytes, values: Bytes, *, is_array: bool) -> Changes:
     """The changes from a copy to what the map holds when nothing writes it any more.
 

@@ -8,17 +8,17 @@ over while programs use the new map.
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final
 
 from msgspec.structs import replace
 
+from provisioner.apply.converted import converted
 from provisioner.apply.copies import Copy, changes_since
 from provisioner.bytecode.merge_program import Changes, Policy, why_not
 from provisioner.codec.counters import Counters, counters
 from provisioner.kernel import maps, reading
 from provisioner.kernel.fd import MapFd
-from provisioner.kernel.inner_pins import InnerPins
 from provisioner.kernel.merging import Merge, can_merge
 from provisioner.kernel.reasons import UPDATE, KernelError
 from provisioner.model import entry_table
@@ -27,9 +27,12 @@ from provisioner.model.host import Host
 from provisioner.model.spec import Contents, OnReplace
 from provisioner.model.types import Bytes
 from provisioner.planning.carried import by_calls
-from provisioner.planning.changes import MapChange
+from provisioner.planning.changes import MapChange, Migrated
 from provisioner.planning.hazards import replaced_with_others
 from provisioner.planning.plan import Plan
+
+OpenOld = Callable[[int], MapFd]
+"""Opens a replaced map by its id, to read it."""
 
 COPIES_BYTES: Final = 64 << 20
 """Memory for the copies of one wave: a larger map is a wave of its own."""
@@ -45,16 +48,22 @@ def wave_size(change: MapChange, copied: Mapping[int, object], host: Host, size:
     return max(1, min(size, COPIES_BYTES // max(1, each)))
 
 
-def others_of(desired: DesiredMap, slot: int, old: MapFd, host: Host) -> tuple[Bytes, Bytes]:
+def others_of(
+    desired: DesiredMap, slot: int, old: MapFd, host: Host, migrated: Migrated | None = None
+) -> tuple[Bytes, Bytes]:
     """The entries of others in a live inner map: what a new one takes over. Of an array, those that are not zero.
 
-    Inside `owned_keys`, exact contents have no entries of others: what the spec does not list there is deleted.
+    `migrated` says that the live map has another shape. Inside `owned_keys`, exact contents have no entries of others:
+    what the spec does not list there is deleted.
     """
-    shape = replace(maps.info(old).shape, specials=desired.entry_shape.specials)
+    specials = (migrated.before or desired.entry_shape if migrated is not None else desired.entry_shape).specials
+    shape = replace(maps.info(old).shape, specials=specials)
     keys, values = reading.read_entries(old, shape, host.possible_cpus)
     if shape.is_array:  # a new one with less room takes no index beyond it
         held = entry_table.is_nonzero(values)
         keys, values = keys[held], values[held]
+    if migrated is not None and migrated.reshaping is not None:
+        keys, values = converted(migrated.reshaping, desired, slot, keys, values)
     if desired.owned and desired.slots.policy(slot) is Contents.EXACT:
         others = ~entry_table.within(keys, desired.key.number_order, desired.owned)
         keys, values = keys[others], values[others]
@@ -66,15 +75,16 @@ def carry_over(
     targets: Sequence[MapFd],
     slots: Sequence[int],
     copies: Mapping[int, Sequence[Copy]],
-    inner: InnerPins,
+    open_old: OpenOld,
     host: Host,
+    migrated: Migrated | None = None,
 ) -> int:
     """Carry over what changed since the copies. `targets` are the new maps of `slots`, which are live.
 
     Gives the grace periods waited for. Raises KernelError where a new map does not take a change: it is full.
     """
     shape = desired.entry_shape
-    changed = list(_changed(desired, slots, copies, inner, host))
+    changed = list(_changed(desired, slots, copies, open_old, host, migrated))
     if not changed:
         return 0
     with Merge(targets, shape, policy_of(desired), counters_of(desired, host), host.possible_cpus) as merge:
@@ -98,14 +108,19 @@ def counters_of(desired: DesiredMap, host: Host) -> Counters:
 
 
 def _changed(
-    desired: DesiredMap, slots: Sequence[int], copies: Mapping[int, Sequence[Copy]], inner: InnerPins, host: Host
+    desired: DesiredMap,
+    slots: Sequence[int],
+    copies: Mapping[int, Sequence[Copy]],
+    open_old: OpenOld,
+    host: Host,
+    migrated: Migrated | None,
 ) -> Iterator[Changes]:
     """The changes of each replaced map. The entries of the spec are not among them: the spec says what they are."""
     for target, slot in enumerate(slots):
         own, _ = desired.entries.slot(slot)
         for copy in copies.get(slot, ()):
-            with inner.open(copy.inner_id, readonly=True) as old:
-                keys, values = others_of(desired, slot, old, host)
+            with open_old(copy.inner_id) as old:
+                keys, values = others_of(desired, slot, old, host, migrated)
             changes = changes_since(copy, target, keys, values, is_array=desired.entry_shape.is_array)
             if len(own):
                 changes = changes.rows(~entry_table.among(desired.key.normalise(changes.keys), own))

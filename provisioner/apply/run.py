@@ -13,12 +13,13 @@ from typing import assert_never
 
 import msgspec
 
-from provisioner.apply import contents, failures, pins, programs, variables
+from provisioner.apply import contents, failures, migrating, pins, programs, variables
 from provisioner.apply.transaction import Options, Transaction
 from provisioner.model.errors import ApplyError, HostError, InterruptError, Problem, ProvisionerError, RefusedError
 from provisioner.planning.plan import Plan
 from provisioner.planning.steps import (
     Attach,
+    CarryChanges,
     CarrySlots,
     ClaimPinRoot,
     CommitObject,
@@ -140,6 +141,8 @@ def _do(tx: Transaction, step: Step) -> None:
             variables.write(tx, step)
         case Attach():
             programs.attach(tx, step)
+        case CarryChanges():
+            migrating.carry_changes(tx, step)
         case CommitObject():
             programs.commit(tx, step)
         case DeleteSlots():

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
+from functools import partial
 from types import MappingProxyType, TracebackType
 from typing import Self
 
 from provisioner.apply import merge
-from provisioner.apply.copies import Copy
+from provisioner.apply.copies import Copies, Copy
 from provisioner.codec.btf_emit import btf_of
 from provisioner.codec.program_ref import ProgramRef
 from provisioner.kernel import batch, maps
@@ -19,13 +20,15 @@ from provisioner.kernel.rows import Rows
 from provisioner.model.desired import DesiredMap
 from provisioner.model.host import Host
 from provisioner.model.map_shape import MapShape
+from provisioner.planning.changes import Migrated
 
 
 class Stager:
     """Creates and fills maps of one desired map's entry shape; a context manager, which holds their BTF.
 
     `copied` gives, by desired slot, the ids of the live inner maps from which a new one takes over entries that are not
-    the spec's. What it stages is pinned where `inner` says so. `open_member` opens a map of the object.
+    the spec's; `migrated` says that those have another shape. What it stages is pinned where `inner` says so. `later`
+    takes the copies where programs use the new maps only after another step. `open_member` opens a map of the object.
     """
 
     def __init__(
@@ -35,12 +38,16 @@ class Stager:
         inner: InnerPins,
         copied: Mapping[int, tuple[int, ...]] = MappingProxyType({}),
         open_member: Callable[[str], MapFd] | None = None,
+        migrated: Migrated | None = None,
+        later: Copies | None = None,
     ) -> None:
         self._open_member = open_member
         self._inner = inner
         self._desired = desired
         self._host = host
         self._copied = copied
+        self._migrated = migrated
+        self._later = later
         self._copies: dict[int, list[Copy]] = {}
         self._name = desired.outer.template_name if desired.outer is not None else desired.name
         # The addresses are taken once: asking NumPy for one costs as much as a system call.
@@ -117,16 +124,28 @@ class Stager:
     def _copy(self, old_id: int, new: MapFd, slot: int) -> None:
         """Write the entries of others in a live inner map into a new one, and keep what they are."""
         with self._inner.open(old_id, readonly=True) as old:
-            keys, values = merge.others_of(self._desired, slot, old, self._host)
+            self.copy(old_id, old, new, slot)
+
+    def copy(self, old_id: int, old: MapFd, new: MapFd, slot: int) -> None:
+        """The same from an open map."""
+        keys, values = merge.others_of(self._desired, slot, old, self._host, self._migrated)
         batch.write_batch(new, keys, values, name=self._desired.name)
         self._copies.setdefault(slot, []).append(Copy(old_id, keys, values))
 
     def carry_over(self, slots: list[int], targets: FdSet[MapFd]) -> int:
         """Once new maps are live: carry over what changed since the copies, and forget these. Gives the waits."""
-        copies = {slot: self._copies.pop(slot) for slot in slots if slot in self._copies}
+        copies = self.copies(slots)
+        if self._later is not None:
+            self._later |= copies
+            return 0
         if not copies:
             return 0
-        return merge.carry_over(self._desired, list(targets), slots, copies, self._inner, self._host)
+        open_old = partial(self._inner.open, readonly=True)
+        return merge.carry_over(self._desired, list(targets), slots, copies, open_old, self._host)
+
+    def copies(self, slots: list[int]) -> Copies:
+        """What was copied for these slots, which is forgotten here."""
+        return {slot: self._copies.pop(slot) for slot in slots if slot in self._copies}
 
     def _create(self, shape: MapShape, btf: tuple[BtfFd | None, int, int]) -> MapFd:
         fd, key_id, value_id = btf

@@ -11,6 +11,7 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from provisioner.apply import failures, identity, waves
+from provisioner.apply.copies import Copies
 from provisioner.apply.journal import Journal, Undo
 from provisioner.apply.stash import Stash
 from provisioner.apply.waves import Progress
@@ -49,6 +50,7 @@ class Transaction:
 
     `recorded` is what `_meta` holds by now; `rewritten` are the ids of filter records that this apply wrote again, by
     pin. `unpin_inner` says that inner maps lose their pins at the end: a rollback may have to open them by these.
+    `copies` are what was copied from maps that are migrated, by name, until programs use the new ones.
     """
 
     def __init__(self, plan: Plan, options: Options) -> None:
@@ -62,6 +64,7 @@ class Transaction:
         self.recorded = plan.observed.meta
         self.rewritten: dict[str, int] = {}
         self.unpin_inner = False
+        self.copies: dict[str, Copies] = {}
         self.access = Access(plan.desired.pin_mode, plan.observed.gid)
         self._stashes: dict[str, Stash] = {}
         self._place = bpffs.place(self.root)

@@ -20,9 +20,10 @@ from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from provisioner.apply import merge
+from provisioner.apply.copies import Copies
 from provisioner.apply.staging import Stager
 from provisioner.apply.stash import Stash
-from provisioner.kernel import batch, maps
+from provisioner.kernel import batch, maps, reading
 from provisioner.kernel.fd import FdSet, MapFd
 from provisioner.kernel.inner_pins import InnerPins
 from provisioner.kernel.reasons import KernelError
@@ -121,16 +122,18 @@ def publish(
     *,
     live: bool = True,
     open_member: Callable[[str], MapFd] | None = None,
+    later: Copies | None = None,
 ) -> None:
     """Stage and publish the slots in `rows`. `noting` is entered before a wave becomes visible; None for a new map.
 
     `live` says that this is the map that was observed, and not a new one: then what its slots held goes to the stash.
-    Raises RefusedError where a slot holds another inner map than the one that was planned against.
+    `later` takes the copies of a map that programs do not use yet. Raises RefusedError where a slot holds another inner
+    map than the one that was planned against.
     """
-    copied = _copied(change, rows) if live else {}
+    copied = copied_maps(change, rows) if live or change.migrated is not None else {}
     todo = list(waves(change, rows, merge.wave_size(change, copied, host, size)))
     with (
-        Stager(change.desired, host, inner, copied, open_member) as stager,
+        Stager(change.desired, host, inner, copied, open_member, change.migrated, later) as stager,
         Workers(STAGERS) as workers,
     ):
         pending: list[Task[FdSet[MapFd]]] = []
@@ -151,7 +154,7 @@ def publish(
             _discard(pending)
 
 
-def _copied(change: MapChange, rows: Index) -> dict[int, tuple[int, ...]]:
+def copied_maps(change: MapChange, rows: Index) -> dict[int, tuple[int, ...]]:
     """The replaced inner maps whose entries of others the new ones take over, by the desired slot that is staged.
 
     A shared inner map is staged for the first of its slots; it takes over the entries of the maps in all of them.
@@ -159,12 +162,14 @@ def _copied(change: MapChange, rows: Index) -> dict[int, tuple[int, ...]]:
     desired, observed = change.desired, change.observed
     if observed is None or desired.on_replace is not OnReplace.COPY:
         return {}
+    if change.migrated is not None and not change.migrated.is_carried:
+        return {}
     old: dict[int, dict[int, None]] = {}
     staged_for: dict[int, int] = {}
     for slot, number in zip(change.slots.desired[rows].tolist(), change.slots.observed[rows].tolist(), strict=True):
         share = int(desired.slots.shared[slot])
         staged = slot if share < 0 else staged_for.setdefault(share, slot)
-        if number >= 0 and desired.holds_others(slot):
+        if number >= 0 and desired.holds_others(slot) and desired.slots.member[slot] < 0:
             old.setdefault(staged, {})[int(observed.slots.inner_ids[number])] = None
     return {slot: tuple(ids) for slot, ids in old.items()}
 
@@ -294,6 +299,18 @@ def carry(outer: MapFd, change: MapChange, rows: Index, inner: InnerPins, size: 
             fds = np.array([fd.number for fd in opened], np.uint32)
             progress.grace_periods += batch.publish(outer, keys, fds, name=change.name)
         progress.tell(f"carried {min(start + size, len(rows)):,} of {plural(len(rows), 'inner map')} of {change.name}")
+
+
+def check_same_maps(outer: MapFd, change: MapChange) -> None:
+    """Raise RefusedError where an outer map of another shape holds other inner maps than when it was planned."""
+    assert change.observed is not None
+    _, ids = reading.read_slots(outer, maps.info(outer).shape)
+    planned = set(change.observed.slots.inner_ids.tolist())
+    if planned != set(ids.tolist()):
+        strange = sorted(planned.symmetric_difference(ids.tolist()))
+        what = f"slots changed since they were planned: inner maps {', '.join(map(str, strange[:5]))}"
+        hint = "plan again, and check which process writes this map"
+        raise RefusedError(Problem(what, hint=hint, address=change.name, id="changed-since-plan"))
 
 
 def check_unchanged(outer: MapFd, change: MapChange, rows: Index) -> None:

@@ -19,6 +19,7 @@ from provisioner.codec.resolve import Lookup
 from provisioner.desired import jumps, members, sharing
 from provisioner.desired.configured import configured
 from provisioner.desired.entries import Encoded, Group, encode_entries
+from provisioner.desired.migration import ReadTypes, encode_migration
 from provisioner.desired.ranges import number_range
 from provisioner.desired.raw_values import fill, refuse_keyless
 from provisioner.desired.resolve import ResolvedMap, Resolver
@@ -33,6 +34,7 @@ from provisioner.model.desired import (
     DesiredProgram,
     DesiredSlots,
     DesiredState,
+    Migration,
     OuterPolicy,
     OwnedRange,
 )
@@ -44,7 +46,9 @@ from provisioner.model.spec import (
     BpfObject,
     Contents,
     Entries,
+    FromTypes,
     InnerTemplate,
+    Migrate,
     OnConflict,
     OuterMap,
     PlainMap,
@@ -55,10 +59,14 @@ from provisioner.model.spec import (
     TableRef,
     Update,
 )
-from provisioner.model.tree import RawChunk, RawEntries
+from provisioner.model.tree import RawChunk, RawEntries, ScalarNode
 from provisioner.model.types import Type
 
 TableReader = Callable[[TableRef], Iterable[RawChunk]]
+
+
+def _no_types(_: ScalarNode) -> FromTypes | None:
+    return None
 
 
 def encode(
@@ -69,13 +77,14 @@ def encode(
     btf: Mapping[str, BtfTypes],
     lookups: Mapping[str, Lookup],
     problems: Problems,
+    read_types: ReadTypes = _no_types,
 ) -> DesiredState:
     """The desired state of `spec`. Raises InputError with all problems, including those in `problems` before."""
     spec = sharing.with_sharers(spec, objects, problems)
     settled = configured(spec, host, objects, problems)
     sharing.check_shapes({name: info for name, (info, _) in settled.items()}, spec, problems)
     resolver = Resolver(spec, host, {name: info for name, (info, _) in settled.items()}, btf, lookups, problems)
-    encoder = Encoder(spec, host, read_table, resolver, problems)
+    encoder = Encoder(spec, host, read_table, resolver, problems, read_types)
     encoded = [encoder.outer(outer) for outer in spec.outer_maps.values()]
     encoded += [encoder.plain(plain) for plain in spec.maps.values()]
     maps = {desired.name: desired for desired in encoded if desired is not None}
@@ -102,10 +111,12 @@ class Encoder:
         read_table: TableReader,
         resolver: Resolver,
         problems: Problems,
+        read_types: ReadTypes = _no_types,
     ) -> None:
         self._spec = spec
         self._host = host
         self._read_table = read_table
+        self._read_types = read_types
         self._resolver = resolver
         self._problems = problems
 
@@ -130,7 +141,8 @@ class Encoder:
             (plain.where,),
         )
         desired = self._desired(plain, resolved, None, slots, encoded)
-        return replace(desired, owned=owned, filled_flags=plain.fields.filled_flags)
+        migration = self._migration(plain.policy.migrate, resolved, plain)
+        return replace(desired, owned=owned, filled_flags=plain.fields.filled_flags, migration=migration)
 
     def outer(self, outer: OuterMap) -> DesiredMap | None:
         template = self._spec.inner_templates.get(outer.inner)
@@ -166,6 +178,7 @@ class Encoder:
             on_conflict=self._on_conflict(outer, template, resolved),
             owned=owned_entries,
             filled_flags=template.fields.filled_flags,
+            migration=self._migration(outer.policy.migrate or template.policy.migrate, resolved, outer),
             prevent_destroy=outer.prevent_destroy or template.prevent_destroy,
             limits=outer.limits,
         )
@@ -178,6 +191,13 @@ class Encoder:
             where = outer.where if outer.policy.on_conflict is not None else template.where
             self._problems.add(what, where, "write `on_conflict: new` or `old`", outer.name, id="sum-without-counters")
         return chosen
+
+    def _migration(
+        self, written: Migrate | None, resolved: ResolvedMap, declared: PlainMap | OuterMap
+    ) -> Migration | None:
+        types, outer_key = (resolved.key, resolved.value), resolved.outer_key
+        builder = partial(self._resolver.with_types, declared.object)
+        return encode_migration(written, *types, outer_key, self._read_types, builder, declared.name, self._problems)
 
     def _contents(
         self,

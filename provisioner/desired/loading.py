@@ -25,6 +25,7 @@ from provisioner.files.reading import OBJECT, TABLE, InputFile
 from provisioner.kernel import host as this_host
 from provisioner.kernel.objects import inspect
 from provisioner.language import schema, schema_file
+from provisioner.language.read_maps import read_from_types
 from provisioner.language.read_spec import read
 from provisioner.language.rules import btf_types
 from provisioner.model.desired import DesiredState
@@ -32,8 +33,8 @@ from provisioner.model.errors import InputError, Problem, Problems, ProvisionerE
 from provisioner.model.given import NOTHING_GIVEN, Outside
 from provisioner.model.host import Host
 from provisioner.model.object_file import ObjectInfo
-from provisioner.model.spec import Spec, TableRef
-from provisioner.model.tree import RawChunk
+from provisioner.model.spec import FromTypes, Spec, TableRef
+from provisioner.model.tree import RawChunk, ScalarNode
 from provisioner.model.type_expr import BtfType
 from provisioner.observed import pinned_btf
 
@@ -104,6 +105,7 @@ def load(
             _btf(spec, objects, read_btf, problems),
             lookups or {"ifindex": this_host.find_ifindex, "cgroup_id": this_host.find_cgroup_id},
             problems,
+            lambda file: _from_types(file, roots, problems, inputs),
         )
     except InputError as error:
         raise SpecError(error, replace(source, files={**source.files, **tables})) from error
@@ -194,6 +196,18 @@ def _table(
         with suppress(OSError), file.open() as stream:  # an error is reported below
             digests[path] = hashlib.file_digest(stream, "sha256").hexdigest()  # type: ignore[arg-type]
     yield from read_table(table, path, problems, roots)
+
+
+def _from_types(
+    file: ScalarNode, roots: tuple[Path, ...] | None, problems: Problems, inputs: Inputs
+) -> FromTypes | None:
+    """The types of a live map, in a file below one of `roots`, unless that is None; None with a Problem."""
+    path = beside(file.where.file, file.text or "")
+    if roots is not None and not document.is_inside(path, file, roots, problems):
+        return None
+    before = len(problems)
+    source = document.load([path], allow_outside=roots is None, problems=problems, inputs=inputs)
+    return read_from_types(source.tree, problems) if len(problems) == before else None
 
 
 def beside(spec_file: str, name: str) -> Path:

@@ -78,6 +78,17 @@ class Resolver:
             )
         return self._builders[object_name]
 
+    def with_types(self, object_name: str | None, types: Mapping[str, TypeExpr]) -> Builder:
+        """A builder for the types of an earlier version of a map, which has `types` of its own."""
+        own = self._btf.get(object_name or "")
+        return Builder(
+            {**self._spec.types, **types},
+            byteorder=self._host.byteorder,
+            problems=self._problems,
+            btf={**self._btf, "": own} if own is not None else self._btf,
+            lookups=self._lookups,
+        )
+
     def unused_types(self) -> None:
         """Build the declared types that no map uses, to report their problems.
 

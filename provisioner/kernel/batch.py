@@ -139,6 +139,18 @@ def unpublish(outer: MapFd, keys: Column, *, batching: Batching | None = None, n
     return _write(rows.count, chosen, single, batching.threads, forgiven=errno.ENOENT, name=name)
 
 
+def wait_for_programs() -> None:
+    """Wait for an RCU grace period: programs that ran before do not run any more, except sleepable ones.
+
+    The kernel waits for one after each write to an outer map (1ae80cf31938): a scratch map is written.
+    """
+    with (
+        maps.create(MapShape(MapType.ARRAY, 4, 4, 1), "wait") as inner,
+        maps.create(MapShape(MapType.ARRAY_OF_MAPS, 4, 4, 1), "wait", inner=inner) as outer,
+    ):
+        maps.insert_inner(outer, bytes(4), inner)
+
+
 def batching_for(slots: int) -> Batching:
     """How to write so many slots on this kernel: by threads, where a batch of them would wait for each.
 

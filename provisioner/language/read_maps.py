@@ -17,9 +17,12 @@ from provisioner.model.spec import (
     ChangeLimits,
     Contents,
     Entries,
+    FromTypes,
     InnerMap,
     KeyRange,
     MapFields,
+    Migrate,
+    MigrateMode,
     OnConflict,
     OnReplace,
     Policy,
@@ -100,7 +103,35 @@ def read_policy(body: MappingNode, problems: Problems) -> Policy:
         on_replace=choice(OnReplace, body.get("on_replace")),
         on_conflict=choice(OnConflict, body.get("on_conflict")),
         owned_keys=tuple(owned_range for owned_range in ranges if owned_range),
+        migrate=read_migrate(body.get("migrate")),
     )
+
+
+def read_migrate(node: SpecNode | None) -> Migrate | None:
+    """`auto`, `drop`, or a mapping, which is `auto` with the names and values of members."""
+    if isinstance(node, ScalarNode):
+        mode = choice(MigrateMode, node)
+        return Migrate(mode, (), (), None, node.where) if mode is not None else None
+    if not isinstance(node, MappingNode):
+        return None
+    renamed, constants, file = node.get("rename"), node.get("set"), node.get("from_types")
+    pairs = renamed.named() if isinstance(renamed, MappingNode) else ()
+    return Migrate(
+        MigrateMode.AUTO,
+        tuple((old, new) for old, _, new in pairs if isinstance(new, ScalarNode) and new.text),
+        tuple(flatten(constants)) if isinstance(constants, MappingNode) else (),
+        file if isinstance(file, ScalarNode) and file.text else None,
+        node.where,
+    )
+
+
+def read_from_types(tree: MappingNode, problems: Problems) -> FromTypes:
+    """The file of `from_types`: `key`, `value` and `outer_key`, and the `types` that they name."""
+    named = tree.get("types")
+    pairs = named.named() if isinstance(named, MappingNode) else ()
+    types = ((name, read_type(node, problems)) for name, _, node in pairs)
+    key, value, outer = (read_type(tree.get(name), problems) for name in ("key", "value", "outer_key"))
+    return FromTypes({name: type_ for name, type_ in types if type_ is not None}, key, value, outer)
 
 
 def _owned(node: ScalarNode, problems: Problems) -> KeyRange | None:

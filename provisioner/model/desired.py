@@ -24,6 +24,7 @@ from provisioner.model.object_settings import VARIABLES, MapSettings, ProgramSet
 from provisioner.model.overlays import NONE, Overlays
 from provisioner.model.pins import link_pin
 from provisioner.model.spec import ChangeLimits, Contents, ExtraInnerMaps, OnConflict, OnReplace, Update
+from provisioner.model.type_layout import TypeLayout
 from provisioner.model.types import Bytes, Type
 from provisioner.model.uapi import GENERATIONAL_TYPES, MapFlag
 from provisioner.model.variables import Section
@@ -110,6 +111,30 @@ class OuterPolicy(msgspec.Struct, frozen=True):
     members: tuple[str, ...] = ()
 
 
+class Constants(msgspec.Struct, frozen=True):
+    """Bytes of members that a migration sets: `row`, shape (size,), and the dotted names of the members."""
+
+    row: Bytes
+    members: frozenset[str]
+
+
+class Migration(msgspec.Struct, frozen=True):
+    """How entries are carried into a map of another shape; with `drop`, they are not.
+
+    `rename` has new names by old ones. `key`, `value` and `outer_key` are the layouts that the spec gives of the live
+    map, None for those that it does not.
+    """
+
+    drop: bool
+    rename: Mapping[str, str]
+    key_constants: Constants
+    value_constants: Constants
+    key: TypeLayout | None
+    value: TypeLayout | None
+    outer_key: TypeLayout | None
+    where: Location
+
+
 class DesiredMap(msgspec.Struct, frozen=True):
     """A desired map. `shape` is its own; `entry_shape` that of the maps that hold entries.
 
@@ -142,6 +167,7 @@ class DesiredMap(msgspec.Struct, frozen=True):
     also: tuple[str, ...] = ()
     place: str | None = None
     on_conflict: OnConflict = OnConflict.NEW
+    migration: Migration | None = None
 
     @property
     def objects(self) -> tuple[str, ...]:

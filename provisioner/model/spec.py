@@ -15,6 +15,7 @@ from provisioner.model.location import Location
 from provisioner.model.object_settings import MapSettings, ProgramSettings
 from provisioner.model.tree import RawEntries, ScalarNode, SpecNode
 from provisioner.model.type_expr import TypeExpr
+from provisioner.model.types import Path
 from provisioner.model.uapi import MapFlag, MapType
 
 
@@ -47,6 +48,36 @@ class OnConflict(Enum):
     NEW = "new"
     OLD = "old"
     SUM = "sum"
+
+
+class MigrateMode(Enum):
+    """The treatment of entries when the shape of their map changes."""
+
+    AUTO = "auto"
+    DROP = "drop"
+
+
+class Migrate(msgspec.Struct, frozen=True):
+    """How entries are carried into a map of another shape.
+
+    `rename` has the new name of each renamed member by the old one, `set` the scalars of new members by their path;
+    `from_types` is the file with the types of the live map, where neither its BTF nor the record has them.
+    """
+
+    mode: MigrateMode
+    rename: tuple[tuple[str, ScalarNode], ...]
+    set: tuple[tuple[Path, ScalarNode], ...]
+    from_types: ScalarNode | None
+    where: Location
+
+
+class FromTypes(msgspec.Struct, frozen=True):
+    """The types of a live map in a file; None for those that it does not have."""
+
+    types: Mapping[str, TypeExpr]
+    key: TypeExpr | None
+    value: TypeExpr | None
+    outer_key: TypeExpr | None
 
 
 class ExtraInnerMaps(Enum):
@@ -119,6 +150,7 @@ class Policy(msgspec.Struct, frozen=True):
     on_replace: OnReplace | None = None
     owned_keys: tuple[KeyRange, ...] = ()
     on_conflict: OnConflict | None = None
+    migrate: Migrate | None = None
 
 
 class InnerTemplate(msgspec.Struct, frozen=True):

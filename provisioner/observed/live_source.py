@@ -11,6 +11,7 @@ from msgspec.structs import replace
 
 from provisioner.codec.btf import BtfTypes
 from provisioner.codec.btf_specials import specials_of
+from provisioner.codec.layouts import btf_layout
 from provisioner.kernel import arrays, attach_points, bpffs, filters, host, links, maps, reading
 from provisioner.kernel.fd import LinkFd, MapFd, ProgramFd
 from provisioner.kernel.inner_maps import read_inner_maps
@@ -26,6 +27,7 @@ from provisioner.model.observed import ObservedLink, ObservedProgram
 from provisioner.model.pins import INNER_PINS, LOCK, inner_directory, map_path, places
 from provisioner.model.record import Meta
 from provisioner.model.special_fields import Special
+from provisioner.model.type_layout import EntryLayout
 from provisioner.model.uapi import FD_MODES, MapFlag, MapType
 from provisioner.observed import filter_pins, holders, metamap
 from provisioner.observed.sources import Ranges, SeenEntries, SeenInnerMaps, SeenMap
@@ -140,6 +142,24 @@ class LiveSource:
         inner = read_inner_maps(numbers, whole, shape, self._cpus, rows, pins=pins, nonzero=nonzero)
         return SeenInnerMaps(inner.max_entries, inner.counts, inner.keys, inner.values)
 
+    def layout(self, path: PurePath) -> EntryLayout | None:
+        fd = self.open(path)
+        if fd is None:
+            return None
+        with fd:
+            info = maps.info(fd)
+            if not info.shape.is_outer:
+                return _layout(info)
+            numbers = sorted(set(reading.read_slots(fd, info.shape)[1].tolist()))
+        for number in numbers:
+            inner = self.open(path, number)
+            if inner is not None:
+                with inner:
+                    layout = _layout(maps.info(inner))
+                if layout is not None:
+                    return layout
+        return None
+
     def frozen(self, path: PurePath, numbers: Sequence[int]) -> frozenset[int]:
         frozen = set()
         for number in numbers:
@@ -200,6 +220,19 @@ class LiveSource:
             if error.errno != errno.ENOENT:
                 raise
             return None
+
+
+def _layout(info: MapInfo) -> EntryLayout | None:
+    """The layouts of a map's entries by its BTF; None where it has none, or this process may not read it."""
+    if not info.btf_id or not info.btf_value_type_id:
+        return None
+    try:
+        types = BtfTypes(maps.read_btf(info.btf_id))
+    except KernelError as error:
+        if error.errno not in (errno.EPERM, errno.EACCES):
+            raise
+        return None
+    return btf_layout(types, info.btf_key_type_id, info.btf_value_type_id)
 
 
 def inner_maps(desired: DesiredState, name: str, access: Access = AS_MADE) -> InnerPins:

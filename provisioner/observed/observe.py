@@ -33,6 +33,7 @@ from provisioner.model.pins import (
 )
 from provisioner.model.record import Meta
 from provisioner.model.spec import OnReplace
+from provisioner.model.type_layout import EntryLayout
 from provisioner.model.types import Bytes
 from provisioner.model.uapi import MapType
 from provisioner.observed.live_source import LiveSource
@@ -181,6 +182,12 @@ class LiveReader:
     def ranges(self, desired: DesiredMap) -> Ranges | None:
         """What is read of a map with entries: of an array, these ranges of indexes without zeros; None for all."""
         return compared_ranges(desired)
+
+    def old_blocks(self, desired: DesiredMap, live: ObservedMap, depth: NDArray[np.uint8]) -> Iterator[ObservedBlock]:
+        return LiveReader.blocks(self, desired, live, depth)
+
+    def layout(self, desired: DesiredMap) -> EntryLayout | None:
+        return self._source.layout(map_path(self._desired, desired))
 
     def frozen(self, desired: DesiredMap, numbers: Sequence[int]) -> frozenset[int]:
         return self._source.frozen(map_path(self._desired, desired), numbers)

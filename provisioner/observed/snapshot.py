@@ -26,6 +26,7 @@ from provisioner.model.observed import ObservedLink, ObservedProgram
 from provisioner.model.pins import META_PIN
 from provisioner.model.record import Meta
 from provisioner.model.type_expr import VMLINUX
+from provisioner.model.type_layout import EntryLayout
 from provisioner.model.types import Bytes
 from provisioner.model.uapi import U32, Id
 from provisioner.observed.sources import Ranges, SeenEntries, SeenInnerMaps, SeenMap
@@ -40,7 +41,7 @@ class Header(msgspec.Struct, frozen=True):
     """Where and when it was taken (UTC, ISO 8601), and all that is not in columns.
 
     `frozen` has the ids of frozen maps, `users` the programs that use each map, by the map's id; `live` the ids of maps
-    that lost their pin.
+    that lost their pin; `layouts` those of entries, by the path of the map.
     `interfaces` and `cgroups` are all that the host has, by name and by path below the mount. `inner_pins`, `access`
     and `groups` are there where the spec asks for them, as a `Source` gives them.
     """
@@ -69,6 +70,7 @@ class Header(msgspec.Struct, frozen=True):
     users: Mapping[Id, tuple[str, ...]] = {}
     directories: tuple[str, ...] = ()
     live: tuple[Id, ...] = ()
+    layouts: Mapping[str, EntryLayout] = {}
 
 
 class Held(msgspec.Struct, frozen=True):
@@ -240,6 +242,9 @@ class Snapshot(msgspec.Struct, frozen=True):
                 values.append(seen.values)
         sizes = np.array(capacities, np.uint32), np.array(counts, np.int64)
         return SeenInnerMaps(*sizes, np.concatenate(keys[1:] or keys), np.concatenate(values[1:] or values))
+
+    def layout(self, path: PurePath) -> EntryLayout | None:
+        return self.header.layouts.get(str(path))
 
     def frozen(self, path: PurePath, numbers: Sequence[int]) -> frozenset[int]:  # noqa: ARG002 (ids are enough here)
         return frozenset(numbers).intersection(self.header.frozen)

@@ -70,6 +70,7 @@ def take(desired: DesiredState, btf_pins: Collection[str] = ()) -> Snapshot:
         frozen=tuple(sorted(frozen)),
         directories=source.directories(root),
         live=tuple(sorted(source.live_ids(record.maps.values()))) if record is not None else (),
+        layouts={path: layout for path in wanted if (layout := source.layout(Path(path))) is not None},
         users={
             number: names
             for number, names in sorted(users.items())

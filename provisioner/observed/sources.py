@@ -17,6 +17,7 @@ from provisioner.model.desired import DesiredMap
 from provisioner.model.map_shape import MapShape
 from provisioner.model.observed import ObservedBlock, ObservedLink, ObservedMap, ObservedProgram, ObservedState
 from provisioner.model.record import Meta
+from provisioner.model.type_layout import EntryLayout
 from provisioner.model.types import Bytes
 
 Ranges = Sequence[tuple[int, int]]
@@ -123,6 +124,9 @@ class Source(Protocol):
         of `entries`.
         """
 
+    def layout(self, path: PurePath) -> EntryLayout | None:
+        """The layouts of the entries of the map at `path`, from its BTF or that of its inner maps; None without BTF."""
+
     def frozen(self, path: PurePath, numbers: Sequence[int]) -> frozenset[int]:
         """Those of inner maps of the outer map at `path`, by their ids, that user space can no longer write."""
 
@@ -145,6 +149,12 @@ class LiveMaps(Protocol):
 
     def blocks(self, desired: DesiredMap, live: ObservedMap, depth: NDArray[np.uint8]) -> Iterable[ObservedBlock]:
         """The slots of a live map in blocks of about BLOCK_ENTRIES rows; `depth`, shape (slots,), has their `Depth`."""
+
+    def old_blocks(self, desired: DesiredMap, live: ObservedMap, depth: NDArray[np.uint8]) -> Iterable[ObservedBlock]:
+        """The same of a map of another shape: `desired` has the types and shapes that the live map has."""
+
+    def layout(self, desired: DesiredMap) -> EntryLayout | None:
+        """The layouts of the live entries, as far as the kernel knows their types; None where it does not."""
 
     def frozen(self, desired: DesiredMap, numbers: Sequence[int]) -> frozenset[int]:
         """Those of the inner maps of an outer map, by their ids, that user space can no longer write."""

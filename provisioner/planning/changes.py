@@ -9,8 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from provisioner.codec.display import format_value
+from provisioner.codec.reshape import Reshaping
+from provisioner.codec.reshape_entries import EntryReshaping
 from provisioner.model.desired import DesiredMap, DesiredObject, DesiredProgram
 from provisioner.model.entry_table import Index
+from provisioner.model.map_shape import MapShape
 from provisioner.model.observed import ObservedLink, ObservedMap
 from provisioner.model.types import Bytes, Value
 from provisioner.model.variables import Variable
@@ -104,11 +107,43 @@ class Beyond(msgspec.Struct, frozen=True):
     entries: int = 0
 
 
+class MigrationProblem(msgspec.Struct, frozen=True):
+    """What a migration cannot carry over; `override` is the option that lets it be lost, empty where there is none."""
+
+    id: str
+    address: str
+    what: str
+    hint: str
+    override: str = ""
+
+
+class Migrated(msgspec.Struct, frozen=True):
+    """What becomes of the entries of a live map whose shape changes.
+
+    `before` is the shape of the live maps that hold entries, `reshaping` how they become those of the new ones: None
+    where they are not carried over, or where inner maps stay as they are. `outer` is the same for the outer keys.
+    `entries` is the number of live entries that are carried over, or lost; None where they cannot be listed. `drop`
+    says that the spec asks for their loss.
+    """
+
+    before: MapShape | None
+    reshaping: EntryReshaping | None = None
+    outer: Reshaping | None = None
+    entries: int | None = None
+    drop: bool = False
+    problems: tuple[MigrationProblem, ...] = ()
+
+    @property
+    def is_carried(self) -> bool:
+        """Whether entries are carried over."""
+        return self.reshaping is not None
+
+
 class MapChange(msgspec.Struct, frozen=True):
     """The difference of one map. REPLACE means that the map itself is recreated.
 
     `resized` says that the new map takes over the inner maps of the live one: then `slots` and `entries` are the
-    differences from those.
+    differences from those. `migrated` says what becomes of the entries if the live map has another shape.
     """
 
     name: str
@@ -120,6 +155,12 @@ class MapChange(msgspec.Struct, frozen=True):
     entries: EntryChanges
     resized: bool = False
     beyond: Beyond = Beyond()
+    migrated: Migrated | None = None
+
+    @property
+    def keeps_contents(self) -> bool:
+        """Whether a map that is recreated loses nothing: its inner maps or entries go into the new one."""
+        return self.resized or (self.migrated is not None and self.migrated.is_carried)
 
     def slot_address(self, row: int) -> str:
         """How output and errors name a slot: `tenants[42]`; a plain map is named as itself."""

@@ -18,6 +18,7 @@ from provisioner.planning.changes import Action, MapChange, ObjectChange
 from provisioner.planning.diff import ObjectMaps, diff_map, held_twice, is_compared, slots_to_read
 from provisioner.planning.diff_objects import diff_links, diff_object
 from provisioner.planning.hazards import Overrides
+from provisioner.planning.migrate import migrated
 from provisioner.planning.plan import Plan, make_plan
 from provisioner.planning.requested import with_requested
 from provisioner.planning.second_look import look
@@ -47,14 +48,18 @@ def compare(
     shared = held_twice(observed.maps.values())
 
     def diff(desired_map: DesiredMap) -> MapChange:
-        live = observed.maps.get(desired_map.name)
+        live, own = observed.maps.get(desired_map.name), _object_maps(observed, objects)
+        if live is not None:
+            order = desired.host.byteorder
+            change = migrated(desired_map, live, live_maps, observed.meta, shared, own, order)
+            if change is not None:
+                return change
         compares = live is not None and is_compared(desired_map, live, observed.meta)
         blocks = (
             live_maps.blocks(desired_map, live, slots_to_read(desired_map, live))
             if live is not None and compares
             else ()
         )
-        own = _object_maps(observed, objects)
         change = look(diff_map(desired_map, live, blocks, observed.meta, shared, own), live_maps)
         return change if recreate is None else with_requested(change, recreate)
 

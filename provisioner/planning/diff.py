@@ -44,11 +44,11 @@ def replaced_because(desired: DesiredMap, observed: ObservedMap, meta: Meta | No
     own = shape_differences(desired.shape, observed.shape)
     if own or desired.outer is None:
         return own
-    inner = _inner_differences(desired, observed, meta)
+    inner = inner_differences(desired, observed, meta)
     return f"inner maps: {inner}" if inner else ""
 
 
-def _inner_differences(desired: DesiredMap, observed: ObservedMap, meta: Meta | None) -> str:
+def inner_differences(desired: DesiredMap, observed: ObservedMap, meta: Meta | None) -> str:
     """Why the live outer map does not take the desired inner maps; empty if it does, as far as is known."""
     probed = observed.probed
     if probed is not None and probed.fits is not None:
@@ -108,15 +108,26 @@ def diff_map(
             desired.name, Action.CREATE, "it does not exist", desired, None, *_created(desired, Reason.NEW)
         )
     why = replaced_because(desired, observed, meta)
-    resized = bool(why)
     if not is_compared(desired, observed, meta):
         return created(desired, observed, why)
+    return compared(desired, observed, blocks, shared, why, own)
+
+
+def compared(
+    desired: DesiredMap,
+    observed: ObservedMap,
+    blocks: Iterable[ObservedBlock],
+    shared: frozenset[int],
+    why: str,
+    own: ObjectMaps = NO_OBJECT_MAPS,
+) -> MapChange:
+    """The difference of the contents. `why` says why a new map takes over the inner maps; empty where none does."""
     slots = _pair_up(desired, observed)
     position = _positions(slots.observed, len(observed.slots.inner_ids))
     compared = [_diff_block(desired, block, slots, position) for block in blocks]
     entries = _join(compared, desired)
     _decide(desired, observed, slots, shared, own)
-    if resized:
+    if why:
         return MapChange(desired.name, Action.REPLACE, why, desired, observed, slots, entries, resized=True)
     changed = bool(np.isin(slots.action, (Action.UNCHANGED, Action.KEEP), invert=True).any())
     action = Action.UPDATE if changed else Action.UNCHANGED
@@ -127,7 +138,7 @@ def is_compared(desired: DesiredMap, observed: ObservedMap, meta: Meta | None) -
     """Whether the contents of the live map matter: it stays, or a map of another size takes them over."""
     if not replaced_because(desired, observed, meta):
         return True
-    return is_resize(desired, observed) and not _inner_differences(desired, observed, meta)
+    return is_resize(desired, observed) and not inner_differences(desired, observed, meta)
 
 
 def created(desired: DesiredMap, observed: ObservedMap | None, why: str) -> MapChange:
@@ -346,6 +357,14 @@ def _decide(
     expected = np.array([own.kept.get(name, 0) for name in desired.outer.members] + [0], np.uint32)[member]
     mark(~new & (member >= 0) & (ids != expected), Action.REPLACE, Reason.OBJECT_MAP)
     spread_over_shares(slots, share)
+
+
+def kept_slots(desired: DesiredMap, observed: ObservedMap) -> Index:
+    """The observed slots that the spec does not list and that policy keeps."""
+    slots = _pair_up(desired, observed)
+    _decide(desired, observed, slots, frozenset(), NO_OBJECT_MAPS)
+    numbers: Index = slots.observed[slots.action == Action.KEEP]
+    return numbers
 
 
 def effective_update(update: Update, shape: MapShape) -> Update:

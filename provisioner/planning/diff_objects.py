@@ -44,7 +44,7 @@ def attachments_deferred(desired: DesiredState) -> DesiredState:
 def diff_object(desired: DesiredObject, state: DesiredState, observed: ObservedState) -> ObjectChange:
     """Whether the object must be loaded, and which live maps its programs can go on using."""
     changed_maps = {name: why for name in desired.maps if (why := _shape_change(name, desired, state, observed))}
-    lost = {name: why for name, why in changed_maps.items() if not _is_resized(name, state, observed)}
+    lost = {name: why for name, why in changed_maps.items() if not _is_kept(name, state, observed)}
     live = [name for name in desired.maps if name in observed.object_maps and name not in changed_maps]
     missing = tuple(name for name in desired.maps if name not in live)
     variables = diff_variables(desired, observed)
@@ -110,9 +110,10 @@ def _shape_change(name: str, desired: DesiredObject, state: DesiredState, observ
     return shape_differences(desired.maps[name], live.shape)
 
 
-def _is_resized(name: str, state: DesiredState, observed: ObservedState) -> bool:
-    """Whether the object's new map takes over the inner maps of the live one."""
-    return name in state.maps and is_resize(state.maps[name], observed.object_maps[name])
+def _is_kept(name: str, state: DesiredState, observed: ObservedState) -> bool:
+    """Whether the object's new map takes over what the live one holds, or the spec says that it is discarded."""
+    one = state.maps.get(name)
+    return one is not None and (one.migration is not None or is_resize(one, observed.object_maps[name]))
 
 
 def _verdict(

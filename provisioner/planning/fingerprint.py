@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from provisioner.model.desired import DesiredMap
+from provisioner.model.desired import DesiredMap, Migration
 from provisioner.model.record import Meta
 from provisioner.planning.changes import Change, LinkChange, MapChange, ObjectChange
 
@@ -57,9 +57,15 @@ def _part(change: Change) -> tuple[str, Part]:
     return address, (wanted.hexdigest()[:32], seen.hexdigest()[:32])
 
 
+def _migration(one: Migration) -> tuple[object, ...]:
+    constants = one.key_constants.row.tobytes(), one.value_constants.row.tobytes()
+    return one.drop, sorted(one.rename.items()), constants, one.key, one.value, one.outer_key
+
+
 def _feed_desired(total: hashlib._Hash, desired: DesiredMap) -> None:
     total.update(repr(desired.outer.members if desired.outer is not None else ()).encode())
     total.update(repr((desired.shape, desired.entry_shape, desired.object, desired.adopted, desired.place)).encode())
+    total.update(repr(desired.migration and _migration(desired.migration)).encode())
     slots, entries = desired.slots, desired.entries
     columns = slots.keys, slots.max_entries, slots.contents, slots.shared, slots.member, entries.starts, entries.counts
     for column in columns:

@@ -141,9 +141,15 @@ def users_after_resize(observed: ObservedState, change: MapChange, objects: Iter
     return users_of(observed, change.observed.id, own) if change.observed is not None else ""
 
 
+def lost_entries(change: MapChange | None) -> str:
+    """` (12 entries)`: the live entries of a map that is recreated; empty where they were not counted."""
+    done = change.migrated if change is not None else None
+    return f" ({plural(done.entries, 'entry', 'entries')})" if done is not None and done.entries is not None else ""
+
+
 def replaced_with_others(change: MapChange) -> list[int]:
-    """Rows of slots whose inner map is replaced and can hold entries of others."""
-    if change.desired.outer is None:
+    """Rows of slots whose map is replaced and can hold entries of others; of a plain map, only if it is migrated."""
+    if change.desired.outer is None and not (change.migrated is not None and change.migrated.is_carried):
         return []
     rows = change.slots.where(Action.REPLACE).tolist()
     return [row for row in rows if change.desired.holds_others(int(change.slots.desired[row]))]
@@ -151,21 +157,24 @@ def replaced_with_others(change: MapChange) -> list[int]:
 
 def _lost_maps(observed: ObservedState, maps: Iterable[MapChange], objects: Iterable[ObjectChange]) -> Iterator[Hazard]:
     """Live maps that the plan recreates: the programs that use them are named."""
+    maps = list(maps)
+    by_name = {change.name: change for change in maps}
     for load in objects:
         own = [program.pin for program in load.desired.programs]
         for name, why in load.lost:
+            lost = lost_entries(by_name.get(name))
             users = users_of(observed, observed.object_maps[name].id, own)
-            what = f"the upgrade of {load.name} cannot carry the map over ({why}): its contents are lost"
+            what = f"the upgrade of {load.name} cannot carry the map over ({why}): its contents are lost{lost}"
             yield Hazard("map-not-carried-over", Severity.DANGER, name, "; ".join(filter(None, (what, users))))
     for change in maps:
         made_by_us = change.desired.object is None and change.desired.adopted is None
-        if change.resized and change.observed is not None:
+        if change.keeps_contents and change.observed is not None:
             if users := users_after_resize(observed, change, objects):
-                what = f"a new map takes over the inner maps ({change.reason}); {users}"
+                what = f"a new map takes the place of the live one ({change.reason}); {users}"
                 yield Hazard("map-resized", Severity.DANGER, change.name, what)
         elif change.action is Action.REPLACE and made_by_us and change.observed is not None:
             users = users_of(observed, change.observed.id)
-            what = f"the live map is recreated ({change.reason}): its contents are lost"
+            what = f"the live map is recreated ({change.reason}): its contents are lost{lost_entries(change)}"
             yield Hazard("map-recreated", Severity.DANGER, change.name, "; ".join(filter(None, (what, users))))
 
 
@@ -186,7 +195,7 @@ def _replaced_contents(maps: Iterable[MapChange]) -> Iterator[Hazard]:
     for change in maps:
         rows = replaced_with_others(change)
         if rows and change.desired.on_replace is not None:
-            count = plural(len(rows), "inner map")
+            count = plural(len(rows), "map" if change.desired.outer is None else "inner map")
             what = f"{count} that can hold entries of others replaced: these entries are {_fate(change.desired)}"
             yield Hazard("foreign-entries-replaced", Severity.DANGER, change.slot_address(rows[0]), what)
 

@@ -33,6 +33,7 @@ from provisioner.planning.room import no_room, slots_need_deletes
 from provisioner.planning.rules import refusals
 from provisioner.planning.steps import (
     Attach,
+    CarryChanges,
     CarrySlots,
     ClaimPinRoot,
     CommitObject,
@@ -273,8 +274,9 @@ def _steps(
     work += [WriteVariables(change.name) for change in objects if change.variables and change.name not in loaded]
     work += [_link_step(change) for change in links if change.action in (Action.CREATE, Action.UPDATE, Action.REPLACE)]
     work += [CommitObject(change.name) for change in objects if change.name in loaded]
+    work += [CarryChanges(change.name) for change in maps if _carries_changes(change)]
     for change in reversed(maps):
-        if len(deletes[change.name]) and change.name not in crowded and not change.resized:
+        if len(deletes[change.name]) and change.name not in crowded and not change.keeps_contents:
             work.append(DeleteSlots(change.name, deletes[change.name]))
     work += [Detach(change.pin) for change in links if change.action is Action.DELETE]
     if overrides.prune:
@@ -311,7 +313,7 @@ def _fill_steps(change: MapChange, loaded: bool, pinned: frozenset[int] | None) 
     if change.resized:
         steps.append(CarrySlots(change.name, resize.carried(change), not loaded))
     if change.desired.outer is None:
-        if created and len(change.desired.entries.keys):
+        if created and (len(change.desired.entries.keys) or change.keeps_contents):
             steps.append(WriteEntries(change.name, staged, fresh))
     elif len(staged):
         steps.append(PublishSlots(change.name, staged, fresh))
@@ -322,6 +324,15 @@ def _fill_steps(change: MapChange, loaded: bool, pinned: frozenset[int] | None) 
     if len(edited):
         steps.append(WriteEntries(change.name, edited, False))
     return steps
+
+
+def _carries_changes(change: MapChange) -> bool:
+    """Whether a migration copies entries that programs can change meanwhile."""
+    done = change.migrated
+    if done is None or not done.is_carried:
+        return False
+    rows = np.flatnonzero((change.slots.desired >= 0) & (change.slots.observed >= 0))
+    return any(change.desired.holds_others(slot) for slot in change.slots.desired[rows].tolist())
 
 
 def _unpinned(change: MapChange, pinned: frozenset[int]) -> list[int]:
@@ -374,6 +385,8 @@ def grace_periods(plan: Plan, wave_slots: int, batches: Batches = Batches.CHEAP)
     total = 0
     for step in plan.steps:
         match step:
+            case CarryChanges():
+                total += 1
             case CarrySlots():
                 total += in_waves(len(step.slots))
             case PublishSlots():
@@ -386,7 +399,7 @@ def grace_periods(plan: Plan, wave_slots: int, batches: Batches = Batches.CHEAP)
             case CreateMap():
                 change = plan.maps[step.map]
                 if plan.desired.maps[step.map].shape.map_type in OUTER_TYPES:
-                    total += in_waves(len(change.slots.where(Action.CREATE)))
+                    total += in_waves(int((change.slots.desired >= 0).sum()))
             case _:
                 pass
     return total

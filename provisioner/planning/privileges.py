@@ -20,6 +20,7 @@ from provisioner.planning.changes import Action, MapChange
 from provisioner.planning.plan import Plan
 from provisioner.planning.steps import (
     Attach,
+    CarryChanges,
     CarrySlots,
     ClaimPinRoot,
     CommitObject,
@@ -108,7 +109,15 @@ def _of_step(plan: Plan, step: Step) -> Iterator[Need]:
             yield Need("CAP_BPF", "", "create the map of the project's own record")
         case CommitObject() | WriteVariables():
             yield Need("CAP_BPF", step.object, "open what is pinned")
-        case CreateMap() | CarrySlots() | PublishSlots() | PinInnerMaps() | WriteEntries() | DeleteSlots():
+        case (
+            CreateMap()
+            | CarrySlots()
+            | CarryChanges()
+            | PublishSlots()
+            | PinInnerMaps()
+            | WriteEntries()
+            | DeleteSlots()
+        ):
             yield from _of_map(plan, step)
         case LoadObject():
             yield Need("CAP_BPF", step.object, "load programs")
@@ -134,7 +143,8 @@ def _kinds(programs: Iterable[DesiredProgram]) -> Iterator[Attachment]:
 
 
 def _of_map(
-    plan: Plan, step: CreateMap | CarrySlots | PublishSlots | PinInnerMaps | WriteEntries | DeleteSlots
+    plan: Plan,
+    step: CreateMap | CarrySlots | CarryChanges | PublishSlots | PinInnerMaps | WriteEntries | DeleteSlots,
 ) -> Iterator[Need]:
     change = plan.maps[step.map]
     desired = change.desired

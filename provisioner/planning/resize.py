@@ -1,12 +1,13 @@
-"""Outer maps that get another max_entries: a new map takes over the live inner maps, and nothing is lost. Pure.
+"""Outer maps of another size, type or flags: a new map takes over the live inner maps, and nothing is lost. Pure.
 
-The kernel cannot change the size of a map. An inner map can be in two outer maps at once, so the new one gets
+The kernel cannot change the shape of a map. An inner map can be in two outer maps at once, so the new one gets
 those that stay by their fds, in one batch, before it takes the pin: same ids, same contents, and what programs write.
 """
 
 from __future__ import annotations
 
 import numpy as np
+from msgspec.structs import replace
 
 from provisioner.model.desired import DesiredMap
 from provisioner.model.entry_table import Index, as_indexes
@@ -16,11 +17,13 @@ from provisioner.planning.changes import Action, MapChange
 
 
 def is_resize(desired: DesiredMap, observed: ObservedMap) -> bool:
-    """Whether the live outer map is what the spec asks for, except its max_entries."""
+    """Whether the live outer map differs from the spec in what its slots do not depend on: size, type and flags."""
     if desired.outer is None or desired.adopted is not None or not observed.shape.is_outer:
         return False
-    size = desired.shape.max_entries
-    return size != observed.shape.max_entries and not shape_differences(desired.shape, observed.shape, capacity=False)
+    alike = replace(desired.shape, map_type=observed.shape.map_type, map_flags=observed.shape.map_flags)
+    return bool(shape_differences(desired.shape, observed.shape)) and not shape_differences(
+        alike, observed.shape, capacity=False
+    )
 
 
 def carried(change: MapChange) -> Index:

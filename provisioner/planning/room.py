@@ -26,7 +26,7 @@ def slots_need_deletes(change: MapChange) -> bool:
     slots = change.slots
     live = int((slots.observed >= 0).sum())
     room = change.desired.shape.max_entries
-    if change.resized or change.desired.shape.is_array:
+    if change.keeps_contents or change.desired.shape.is_array:
         return False
     return live + len(slots.where(Action.CREATE)) > room
 
@@ -41,7 +41,7 @@ def no_room(maps: Iterable[MapChange]) -> Iterator[Refusal]:
     for change in maps:
         if change.resized:
             yield from _out_of_range(change)
-        if change.observed is not None and (change.resized or change.action is not Action.REPLACE):
+        if change.observed is not None and (change.keeps_contents or change.action is not Action.REPLACE):
             yield from _slots(change)
             for row in _crowded(change)[:_REFUSED].tolist():
                 yield _entries(change, row)

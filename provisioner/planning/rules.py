@@ -15,7 +15,14 @@ from provisioner.model.pins import own_path, places
 from provisioner.model.spec import ChangeLimits, ExtraInnerMaps
 from provisioner.model.words import plural
 from provisioner.planning.changes import Action, MapChange, ObjectChange, Reason
-from provisioner.planning.hazards import Overrides, Refusal, replaced_with_others, users_after_resize, users_of
+from provisioner.planning.hazards import (
+    Overrides,
+    Refusal,
+    lost_entries,
+    replaced_with_others,
+    users_after_resize,
+    users_of,
+)
 
 DEFAULT_DELETE_PERCENT: Final = 30
 DEFAULT_AT_LEAST: Final = 10
@@ -34,6 +41,7 @@ def refusals(
     for change in maps:
         yield from _of_map(change, desired, overrides)
     yield from _not_there(desired, observed, maps, objects)
+    yield from _migrations(maps, overrides)
     if not overrides.allow_recreate:
         yield from _recreated(observed, maps, objects)
         yield from _unpinned(desired, observed, maps, objects)
@@ -83,7 +91,7 @@ def foreign_places(desired: DesiredState, observed: ObservedState) -> Iterator[R
 
 def _of_map(change: MapChange, desired: DesiredState, overrides: Overrides) -> Iterator[Refusal]:
     wanted = change.desired
-    recreated = change.action is Action.REPLACE and not wanted.is_generational and not change.resized
+    recreated = change.action is Action.REPLACE and not wanted.is_generational and not change.keeps_contents
     if wanted.adopted is not None and recreated:
         yield adopted_shape(change)
     elif wanted.adopted is not None and change.action is Action.CREATE:
@@ -145,19 +153,41 @@ def _recreated(
         name: change.reason
         for name, change in by_name.items()
         if change.action is Action.REPLACE and change.desired.adopted is None and not change.desired.is_generational
-        if not change.resized
+        if not change.keeps_contents and not _meant(change) and not _is_refused(change)
     }
     for name, why in sorted(lost.items()):
         change = by_name.get(name)
         live = observed.object_maps.get(name) if change is None else change.observed
         users = users_of(observed, live.id) if live is not None else ""
-        what = f"the live map would be recreated and its contents lost: {why}"
+        what = f"the live map would be recreated and its contents lost{lost_entries(change)}: {why}"
         place = _asks_for_shape(change) if change is not None else None
         yield Refusal("recreate", name, "; ".join(filter(None, (what, users))), "--allow-recreate", place)
     for change in maps:
-        if change.resized and (users := users_after_resize(observed, change, objects)):
-            what = f"a new map would take over the inner maps ({change.reason}); {users}"
+        taken_over = change.keeps_contents or _meant(change)
+        if taken_over and (users := users_after_resize(observed, change, objects)):
+            what = f"a new map would take the place of the live one ({change.reason}); {users}"
             yield Refusal("recreate", change.name, what, "--allow-recreate", change.desired.where)
+
+
+def _meant(change: MapChange) -> bool:
+    """Whether the spec asks for the loss of the contents."""
+    return change.migrated is not None and change.migrated.drop
+
+
+def _is_refused(change: MapChange) -> bool:
+    """Whether a migration is refused, which says why."""
+    return change.desired.migration is not None and change.migrated is not None and bool(change.migrated.problems)
+
+
+def _migrations(maps: Iterable[MapChange], overrides: Overrides) -> Iterator[Refusal]:
+    """What migrations cannot carry over."""
+    for change in maps:
+        policy, done = change.desired.migration, change.migrated
+        if policy is None or done is None:
+            continue
+        for each in done.problems:
+            if not (each.override and overrides.allow_recreate):
+                yield Refusal(each.id, each.address, each.what, each.override, policy.where, each.hint)
 
 
 def _unpinned(

@@ -153,6 +153,15 @@ class Attach(msgspec.Struct, frozen=True):
         )
 
 
+class CarryChanges(msgspec.Struct, frozen=True):
+    """Carry what programs changed in the old maps since the copy into the new ones, which they use by now."""
+
+    map: str
+
+    def describe(self) -> str:
+        return f"carry over what changed in {self.map} since the copy"
+
+
 class CommitObject(msgspec.Struct, frozen=True):
     """Rename the new generation's pins over the old ones."""
 
@@ -232,6 +241,7 @@ Step = (
     | WriteVariables
     | Attach
     | CommitObject
+    | CarryChanges
     | DeleteSlots
     | Detach
     | Unpin

@@ -21,7 +21,7 @@ from provisioner.planning.changes import Action, MapChange, Reason
 from provisioner.planning.counts import EntryCounts, entry_counts
 from provisioner.report.model import Children, Kind, Limits, Node, Verb
 from provisioner.report.overlaid import with_source
-from provisioner.views import entry_nodes
+from provisioner.views import entry_nodes, migration
 
 VERBS: Final = {
     Action.CREATE: Verb.CREATE,
@@ -79,6 +79,7 @@ def map_node(change: MapChange, limits: Limits, action: Action) -> Node | None:
     if verb is Verb.REPLACE:
         text += f"; replace: {change.reason}"
         text += f", {plural(len(resize.carried(change)), 'inner map')} carried over" if change.resized else ""
+        text += f"; {moved}" if (moved := migration.described(change)) else ""
     overlays = desired.sources.overlays
     source, fields = overlays.place(desired.where), {} if verb is Verb.DELETE else overlays.fields(desired.where)
     return Node(

@@ -17,6 +17,7 @@ from provisioner.model.map_shape import MapShape
 from provisioner.model.observed import ObservedBlock, ObservedLink, ObservedMap, ObservedProgram, ObservedState
 from provisioner.model.pins import link_pin
 from provisioner.model.record import Meta
+from provisioner.model.type_layout import EntryLayout
 from provisioner.model.uapi import XdpMode
 from provisioner.observed.sources import Depth
 from provisioner.planning.comparison import compare
@@ -84,6 +85,14 @@ class Held:
         self._users = users or {}
         self._capacity = capacity
         self.asked_users = False
+
+    def layout(self, desired_map: DesiredMap) -> EntryLayout | None:  # noqa: ARG002
+        return None
+
+    def old_blocks(
+        self, desired_map: DesiredMap, live: ObservedMap, depth: NDArray[np.uint8]
+    ) -> Iterator[ObservedBlock]:
+        return self.blocks(desired_map, live, depth)
 
     def blocks(self, desired_map: DesiredMap, live: ObservedMap, depth: NDArray[np.uint8]) -> Iterator[ObservedBlock]:  # noqa: ARG002
         held = self._contents.get(desired_map.name, {})

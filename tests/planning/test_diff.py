@@ -155,10 +155,10 @@ def test_a_declared_share_is_one_map_in_all_its_slots() -> None:
 
 def test_another_outer_shape_recreates_the_map() -> None:
     wanted = {1: {1: 1}}
-    live = observed(wanted, shape=MapShape(MapType.ARRAY_OF_MAPS, 4, 4, 1000))
+    live = observed(wanted, shape=MapShape(MapType.HASH_OF_MAPS, 8, 4, 1000))
     change = diff_map(desired(wanted), live, blocks(wanted), None)
     assert (change.action, change.resized) == (Action.REPLACE, False)
-    assert change.reason == "type array_of_maps -> hash_of_maps"
+    assert change.reason == "key_size 8 -> 4"
     assert actions(change) == {1: "CREATE"}
 
 

@@ -12,13 +12,13 @@ from provisioner.model.inner_template import Probed
 from provisioner.model.map_shape import MapShape
 from provisioner.model.spec import Contents, OnReplace, Update
 from provisioner.model.special_fields import Special
-from provisioner.model.uapi import MapFlag, MapType
+from provisioner.model.uapi import MapType
 from provisioner.planning.hazards import Hazard, Overrides, Severity, listed, users_of
 from tests.planning.build import HASH, OUTER, State, desired, observed
 from tests.planning.states import Held, an_object, ids, live, pinned, plan_of, program, record, unattached, wanted
 
 ALL = Overrides(approve_deletes=True, allow_recreate=True)
-OTHER = replace(OUTER, map_flags=MapFlag.NO_PREALLOC)
+OTHER = MapShape(MapType.HASH_OF_MAPS, 8, 4, 1000)
 
 
 def hazards(state: State, held: State, *, users: Any = None, **how: Any) -> tuple[Hazard, ...]:

@@ -163,7 +163,7 @@ def test_an_array_of_maps_always_has_its_slots() -> None:
 
 def test_a_new_map_and_one_that_is_recreated_are_not_looked_at() -> None:
     assert not refused({1: {1: 1}}, {9: THREE_OTHERS}, shape=TWO, inner=HASH, name="outer")
-    other = MapShape(MapType.ARRAY_OF_MAPS, 4, 4, 1000)
+    other = MapShape(MapType.HASH_OF_MAPS, 8, 4, 1000)
     recreated = diff_map(desired({5: {}}, shape=TWO), observed({1: {}, 2: {}}, shape=other), (), None)
     assert not list(no_room([recreated]))
     assert np.array_equal(recreated.slots.others, [0])

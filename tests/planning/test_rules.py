@@ -11,7 +11,7 @@ from provisioner.model.errors import RefusedError
 from provisioner.model.map_shape import MapShape
 from provisioner.model.observed import ObservedMap
 from provisioner.model.spec import ChangeLimits, Contents, ExtraInnerMaps, OnReplace, Update
-from provisioner.model.uapi import MapFlag, MapType
+from provisioner.model.uapi import MapType
 from provisioner.planning.hazards import Overrides, refuse_blocked
 from tests.planning.build import HASH, HERE, OUTER, State, desired, observed
 from tests.planning.states import Held, an_object, attached, ids, live, pinned, plan_of, record, unattached, wanted
@@ -131,7 +131,7 @@ def test_force_is_all_but_ownership() -> None:
 
 # --- maps --------------------------------------------------------------------------------------------------------
 
-OTHER = replace(OUTER, map_flags=MapFlag.NO_PREALLOC)
+OTHER = MapShape(MapType.HASH_OF_MAPS, 8, 4, 1000)
 
 
 def test_a_map_that_would_be_recreated() -> None:

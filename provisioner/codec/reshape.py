@@ -1,0 +1,257 @@
+"""Entries of one layout as those of another: members by name, integers by number, on whole columns. Pure.
+
+What becomes of each member is decided once (`reshape_match`). A reshaping then converts rows of bytes, without a Python
+object for each. A value that does not fit is not changed to one that does: its row is reported.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Final, Literal
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from provisioner.model.entry_table import Index
+from provisioner.model.type_layout import Placed, TypeLayout
+from provisioner.model.types import Bytes
+
+_ROWS: Final = 65_536
+"""Rows that are converted at once: what is made for them stays in the cache."""
+
+
+class Misfit(msgspec.Struct, frozen=True):
+    """Rows whose value of a member does not fit; `shown` is the first such value, empty if it has no short form."""
+
+    member: str
+    rows: Index
+    shown: str
+    word: str
+
+
+class Lost(msgspec.Struct, frozen=True):
+    """A member that the new layout does not have, and how many rows have a value other than zero in it."""
+
+    member: str
+    rows: Index
+
+
+class Converted(msgspec.Struct, frozen=True):
+    """Rows in the new layout; those of misfits have no meaning in the members that do not fit."""
+
+    rows: Bytes
+    misfits: tuple[Misfit, ...]
+    lost: tuple[Lost, ...]
+
+
+class Copy(msgspec.Struct, frozen=True):
+    """The same bytes at another offset."""
+
+    old: int
+    new: int
+    size: int
+
+
+class Number(msgspec.Struct, frozen=True):
+    """`count` integers in other integers."""
+
+    old: int
+    new: int
+    count: int
+    before: TypeLayout
+    after: TypeLayout
+    member: str
+
+
+class Zero(msgspec.Struct, frozen=True):
+    """Bytes that have no place in the new layout, and must be zero."""
+
+    old: int
+    size: int
+    member: str
+    word: str
+
+
+class Elements(msgspec.Struct, frozen=True):
+    """`count` elements of an array, each by its own conversion."""
+
+    old: int
+    new: int
+    count: int
+    each: Reshaping
+    member: str
+
+
+Move = Copy | Number | Zero | Elements
+
+
+class Reshaping(msgspec.Struct, frozen=True):
+    """How rows of `old_size` bytes become rows of `new_size`. `constant`, shape (new_size,), has what is set.
+
+    `added` are new members that start as zero, `renamed` pairs of old and new names, `dropped` old members without a
+    place in the new layout, with their bytes.
+    """
+
+    old_size: int
+    new_size: int
+    moves: tuple[Move, ...]
+    constant: Bytes
+    added: tuple[str, ...] = ()
+    renamed: tuple[tuple[str, str], ...] = ()
+    dropped: tuple[tuple[str, Placed], ...] = ()
+
+    @property
+    def is_identity(self) -> bool:
+        """Whether rows stay as they are."""
+        return self.moves == (Copy(0, 0, self.old_size),) and self.old_size == self.new_size
+
+    def convert(self, rows: Bytes) -> Converted:
+        """`rows`, shape (n, old_size), in the new layout."""
+        if self.is_identity:
+            return Converted(rows, (), ())
+        out = np.empty((len(rows), self.new_size), np.uint8)
+        misfits = _Faults()
+        lost = _Faults()
+        old = np.ascontiguousarray(rows)
+        for start in range(0, len(rows), _ROWS):
+            before, after = old[start : start + _ROWS], out[start : start + _ROWS]
+            after[:] = self.constant
+            for move in self.moves:
+                _apply(move, before, after, start, misfits)
+            for name, gone in self.dropped:
+                held = before[:, gone.offset : gone.offset + gone.layout.size]
+                lost.add(name, np.flatnonzero(_mask(gone.layout, held).any(axis=1)) + start, "", "")
+        return Converted(out, misfits.misfits(), tuple(Lost(one.member, one.rows) for one in lost.misfits()))
+
+
+@dataclass(slots=True)
+class _Faults:
+    """Rows that do not fit, by member, over many blocks."""
+
+    parts: dict[str, list[Index]] = field(default_factory=dict)
+    words: dict[str, tuple[str, str]] = field(default_factory=dict)
+
+    def add(self, member: str, rows: NDArray[np.intp], shown: str, word: str) -> None:
+        if len(rows):
+            self.parts.setdefault(member, []).append(rows.astype(np.int64))
+            self.words.setdefault(member, (shown, word))
+
+    def misfits(self) -> tuple[Misfit, ...]:
+        return tuple(Misfit(name, np.concatenate(rows), *self.words[name]) for name, rows in self.parts.items())
+
+
+def identity(size: int) -> Reshaping:
+    """Rows as they are."""
+    return Reshaping(size, size, (Copy(0, 0, size),), np.zeros(size, np.uint8))
+
+
+def _apply(move: Move, old: Bytes, new: Bytes, start: int, faults: _Faults) -> None:
+    match move:
+        case Copy():
+            _copy(old, move.old, new, move.new, move.size)
+        case Number():
+            _numbers(move, old, new, start, faults)
+        case Zero():
+            held = old[:, move.old : move.old + move.size]
+            faults.add(move.member, np.flatnonzero(held.any(axis=1)) + start, "", move.word)
+        case Elements():
+            _elements(move, old, new, start, faults)
+
+
+def _copy(old: Bytes, at: int, new: Bytes, to: int, size: int) -> None:
+    if size in (1, 2, 4, 8):
+        _field(new, to, f"u{size}")[:] = _field(old, at, f"u{size}")
+    else:
+        new[:, to : to + size] = old[:, at : at + size]
+
+
+def _field(rows: Bytes, offset: int, kind: str, count: int = 1) -> NDArray[np.integer]:
+    """Integers in rows, as a view of shape (n,), or (n, count)."""
+    dtype = np.dtype(kind)
+    if count == 1:
+        return np.ndarray((len(rows),), dtype, rows, offset, (rows.shape[1],))
+    return np.ndarray((len(rows), count), dtype, rows, offset, (rows.shape[1], dtype.itemsize))
+
+
+def _numbers(move: Number, old: Bytes, new: Bytes, start: int, faults: _Faults) -> None:
+    before, after = move.before, move.after
+    numbers = _bit_field(old, move.old, before) if before.width else _field(old, move.old, _kind(before), move.count)
+    low = -(1 << (after.bits - 1)) if after.is_signed else 0
+    high = (1 << (after.bits - after.is_signed)) - 1
+    own_low = -(1 << (before.bits - 1)) if before.is_signed else 0
+    own_high = (1 << (before.bits - before.is_signed)) - 1
+    wrong = np.zeros(numbers.shape, np.bool_)
+    if own_low < low:
+        wrong |= numbers < low
+    if own_high > high:
+        wrong |= numbers > high
+    if wrong.any():
+        rows = np.flatnonzero(wrong.any(axis=1) if wrong.ndim > 1 else wrong)
+        first = numbers[rows[0]]
+        shown = first[wrong[rows[0]]][0] if wrong.ndim > 1 else first
+        faults.add(move.member, rows + start, str(int(shown)), after.word)
+    if after.width:
+        _write_bits(new, move.new, after, numbers)
+    else:
+        _field(new, move.new, _kind(after), move.count)[:] = numbers.astype(_kind(after))
+
+
+def _kind(layout: TypeLayout, size: int = 0) -> str:
+    return f"{'>' if layout.big else '<'}{'i' if layout.is_signed else 'u'}{size or layout.size}"
+
+
+def _order(layout: TypeLayout) -> Literal["big", "little"]:
+    return "big" if layout.big else "little"
+
+
+def _bit_field(rows: Bytes, offset: int, layout: TypeLayout) -> NDArray[np.integer]:
+    """The numbers of a bit field, shape (n,)."""
+    order = _order(layout)
+    bits = np.unpackbits(rows[:, offset : offset + layout.size], axis=1, bitorder=order)
+    bits = bits[:, layout.shift : layout.shift + layout.width]
+    whole = np.zeros((len(rows), 64), np.uint8)
+    if layout.is_signed:
+        highest = 0 if layout.big else layout.width - 1
+        whole[:] = bits[:, highest : highest + 1]
+    if layout.big:
+        whole[:, 64 - layout.width :] = bits
+    else:
+        whole[:, : layout.width] = bits
+    packed = np.packbits(whole, axis=1, bitorder=order)
+    numbers: NDArray[np.integer] = packed.view(_kind(layout, 8)).ravel()
+    return numbers
+
+
+def _write_bits(rows: Bytes, offset: int, layout: TypeLayout, numbers: NDArray[np.integer]) -> None:
+    order = _order(layout)
+    wide = numbers.astype(_kind(layout, 8))
+    all_bits = np.unpackbits(np.ascontiguousarray(wide).view(np.uint8).reshape(-1, 8), axis=1, bitorder=order)
+    kept = all_bits[:, 64 - layout.width :] if layout.big else all_bits[:, : layout.width]
+    bits = np.zeros((len(rows), 8 * layout.size), np.uint8)
+    bits[:, layout.shift : layout.shift + layout.width] = kept
+    # Other bit fields in the same byte are written before or after, so the bits are merged.
+    rows[:, offset : offset + layout.size] |= np.packbits(bits, axis=1, bitorder=order)
+
+
+def _elements(move: Elements, old: Bytes, new: Bytes, start: int, faults: _Faults) -> None:
+    each = move.each
+    held = old[:, move.old : move.old + move.count * each.old_size]
+    done = each.convert(np.ascontiguousarray(held).reshape(-1, each.old_size))
+    new[:, move.new : move.new + move.count * each.new_size] = done.rows.reshape(len(old), -1)
+    for misfit in done.misfits:
+        rows = np.unique(misfit.rows // move.count)
+        faults.add(f"{move.member}.{misfit.member}", rows + start, misfit.shown, misfit.word)
+    for lost in done.lost:
+        faults.add(f"{move.member}.{lost.member}", np.unique(lost.rows // move.count) + start, "", "no member")
+
+
+def _mask(layout: TypeLayout, held: Bytes) -> Bytes:
+    """The bytes of a member; of a bit field, its bits alone."""
+    if not layout.width:
+        return held
+    order = _order(layout)
+    bits = np.zeros(8 * layout.size, np.uint8)
+    bits[layout.shift : layout.shift + layout.width] = 1
+    kept: Bytes = held & np.packbits(bits, bitorder=order)
+    return kept

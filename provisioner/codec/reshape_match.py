@@ -1,0 +1,163 @@
+"""Which member of an old layout becomes which of a new one, and how. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+import msgspec
+import numpy as np
+
+from provisioner.codec.reshape import Copy, Elements, Move, Number, Reshaping, Zero
+from provisioner.model.type_layout import LayoutKind, Placed, TypeLayout, placed
+from provisioner.model.types import Bytes
+
+WHOLE: Final = "value"
+"""The name of a value that has no members, where `rename` needs one."""
+
+_GROWS: Final = (LayoutKind.TEXT, LayoutKind.BYTES)
+
+
+class Unconvertible(msgspec.Struct, frozen=True):
+    """A member whose old type cannot become its new one, whatever its values are."""
+
+    member: str
+    before: str
+    after: str
+    hint: str = ""
+
+
+def reshaping(
+    old: TypeLayout,
+    new: TypeLayout,
+    rename: Mapping[str, str] | None = None,
+    constant: Bytes | None = None,
+    constants: frozenset[str] = frozenset(),
+) -> tuple[Reshaping, tuple[Unconvertible, ...]]:
+    """The conversion from one layout to another, and the members that make it impossible.
+
+    `rename` has the new names of members by their old ones, dotted for members of members. `constants` are the new
+    members whose bytes are in `constant`, shape (new size,).
+    """
+    matcher = _Matcher(old, dict(rename or {}), constants)
+    matcher.match("", Placed(0, new), "")
+    start = np.zeros(new.size, np.uint8) if constant is None else constant
+    dropped = tuple(matcher.dropped())
+    moves = tuple(_joined(matcher.moves))
+    made = Reshaping(old.size, new.size, moves, start, tuple(matcher.added), tuple(matcher.renamed), dropped)
+    return made, tuple(matcher.impossible)
+
+
+class _Matcher:
+    """Finds the old member of each new one."""
+
+    def __init__(self, old: TypeLayout, rename: dict[str, str], constants: frozenset[str]) -> None:
+        self._old = dict(placed(old))
+        if old.kind is not LayoutKind.STRUCT:
+            self._old[WHOLE] = self._old[""]
+        self._source = {after: before for before, after in rename.items()}
+        self._constants = constants
+        self._used: set[str] = set()
+        self.moves: list[Move] = []
+        self.added: list[str] = []
+        self.renamed: list[tuple[str, str]] = []
+        self.impossible: list[Unconvertible] = []
+
+    def match(self, path: str, new: Placed, below: str) -> None:
+        """Add the moves to the member at `path`; `below` is where it is in the old layout, unless it was renamed."""
+        if path in self._constants:
+            return
+        source = self._source.get(path or WHOLE, below)
+        old = self._old.get(source)
+        if old is not None and source != path and path:
+            self.renamed.append((source, path))
+        is_struct = new.layout.kind is LayoutKind.STRUCT
+        if old is not None and not (is_struct and old.layout.kind is LayoutKind.STRUCT):
+            if is_struct and old.layout.size != new.layout.size:
+                old = None if not path else old  # the whole value became a struct: members can be renamed from it
+            if old is not None:
+                self._used.add(source)
+                self._leaf(path, old, new)
+                return
+        if is_struct:
+            for part in new.layout.members:
+                inside = f"{path}.{part.name}" if path else part.name
+                beneath = f"{source}.{part.name}" if source else part.name
+                self.match(inside, Placed(new.offset + part.offset, part.layout), beneath)
+            return
+        self.added.append(path or WHOLE)
+
+    def dropped(self) -> list[tuple[str, Placed]]:
+        """Old members without a new place, those that hold others apart."""
+        gone = []
+        for path, each in self._old.items():
+            covered = any(path == used or path.startswith(f"{used}.") or not used for used in self._used)
+            if each.layout.kind is not LayoutKind.STRUCT and not covered and path != WHOLE:
+                gone.append((path or WHOLE, each))
+        return gone
+
+    def _leaf(self, path: str, old: Placed, new: Placed) -> None:
+        before, after, member = old.layout, new.layout, path or WHOLE
+        if before.is_integer and after.is_integer:
+            self._integers(member, old, new, before, after, 1)
+        elif before.kind is after.kind is LayoutKind.ARRAY:
+            self._arrays(member, old, new)
+        elif before.size == after.size:
+            self.moves.append(Copy(old.offset, new.offset, before.size))
+        elif before.kind in _GROWS and before.kind is after.kind and _is_open(before) and _is_open(after):
+            kept = min(before.size, after.size)
+            self.moves.append(Copy(old.offset, new.offset, kept))
+            self._must_be_zero(member, old.offset + kept, before.size - kept, after.word)
+        else:
+            self.impossible.append(Unconvertible(member, before.word, after.word))
+
+    def _integers(
+        self, member: str, old: Placed, new: Placed, before: TypeLayout, after: TypeLayout, count: int
+    ) -> None:
+        same = (before.size, before.is_signed, before.width, before.shift)
+        if same == (after.size, after.is_signed, after.width, after.shift) and not before.width:
+            # Whatever byte order a program gives it: BTF does not say which it is.
+            self.moves.append(Copy(old.offset, new.offset, before.size * count))
+            return
+        if before.big != after.big and min(before.size, after.size) > 1:
+            hint = "the byte orders differ: give the old type in `from_types`"
+            self.impossible.append(Unconvertible(member, before.word, after.word, hint))
+            return
+        self.moves.append(Number(old.offset, new.offset, count, before, after, member))
+
+    def _arrays(self, member: str, old: Placed, new: Placed) -> None:
+        before, after = old.layout.members[0].layout, new.layout.members[0].layout
+        kept = min(old.layout.count, new.layout.count)
+        if before.is_integer and after.is_integer:
+            self._integers(member, old, new, before, after, kept)
+        elif before == after:
+            self.moves.append(Copy(old.offset, new.offset, before.size * kept))
+        else:
+            each, impossible = reshaping(before, after)
+            self.impossible += impossible
+            self.moves.append(Elements(old.offset, new.offset, kept, each, member))
+        rest = (old.layout.count - kept) * before.size
+        self._must_be_zero(member, old.offset + kept * before.size, rest, new.layout.word)
+
+    def _must_be_zero(self, member: str, offset: int, size: int, word: str) -> None:
+        if size > 0:
+            self.moves.append(Zero(offset, size, member, word))
+
+
+def _is_open(layout: TypeLayout) -> bool:
+    """Whether a member of another length means the same: text and digits do, addresses do not."""
+    return layout.kind is LayoutKind.TEXT or "[" in layout.word or layout.word.startswith("union")
+
+
+def _joined(moves: list[Move]) -> list[Move]:
+    """The same moves, with copies of neighbours as one."""
+    joined: list[Move] = []
+    for move in moves:
+        last = joined[-1] if joined else None
+        if isinstance(move, Copy) and isinstance(last, Copy):
+            distance = move.old - last.old
+            if distance == last.size and move.new - last.new == distance:
+                joined[-1] = Copy(last.old, last.new, last.size + move.size)
+                continue
+        joined.append(move)
+    return joined

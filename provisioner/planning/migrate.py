@@ -1,0 +1,361 @@
+"""Maps that get another shape: what becomes of their entries. Pure.
+
+The live entries are converted block by block, then compared with the spec as those of any map. So the plan of a
+migration shows what differs in the new layout, and refuses what does not fit before anything changes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Final
+
+import numpy as np
+from msgspec.structs import replace
+from numpy.typing import NDArray
+
+from provisioner.codec.build import Builder
+from provisioner.codec.display import format_value
+from provisioner.codec.layouts import layout_of
+from provisioner.codec.percpu import PerCpu
+from provisioner.codec.reshape import Misfit, Reshaping
+from provisioner.codec.reshape_entries import EntryReshaping
+from provisioner.codec.reshape_match import reshaping
+from provisioner.codec.text import HexBytes
+from provisioner.language.recorded_types import read_recorded
+from provisioner.model import entry_table
+from provisioner.model.desired import Constants, DesiredMap, Migration
+from provisioner.model.entry_table import EntryTable, Index
+from provisioner.model.errors import Problems
+from provisioner.model.host import ByteOrder
+from provisioner.model.map_shape import MapShape
+from provisioner.model.observed import ObservedBlock, ObservedMap, ObservedSlots
+from provisioner.model.record import Meta
+from provisioner.model.spec import OnReplace
+from provisioner.model.type_layout import EntryLayout, TypeLayout
+from provisioner.model.types import Bytes
+from provisioner.model.uapi import MapType
+from provisioner.model.words import plural
+from provisioner.observed.sources import Depth, LiveMaps
+from provisioner.planning.changes import Action, MapChange, Migrated, MigrationProblem, Reason
+from provisioner.planning.diff import (
+    ObjectMaps,
+    compared,
+    created,
+    inner_differences,
+    is_compared,
+    replaced_because,
+    slots_to_read,
+)
+from provisioner.planning.migrate_slots import Staying, desired_slots, with_kept_slots
+
+_REPORTED: Final = 20
+"""Entries of one map that are reported: more say no more."""
+
+
+def migrated(
+    desired: DesiredMap,
+    observed: ObservedMap,
+    live_maps: LiveMaps,
+    meta: Meta | None,
+    shared: frozenset[int],
+    own: ObjectMaps,
+    byteorder: ByteOrder,
+) -> MapChange | None:
+    """The change of a live map whose shape differs, with what becomes of its entries; None where none are at stake."""
+    why = replaced_because(desired, observed, meta)
+    if not why or desired.adopted is not None or desired.is_generational or is_compared(desired, observed, meta):
+        return None
+    if (desired.outer is not None) != observed.shape.is_outer:
+        return None
+    policy = desired.migration
+    if policy is None or policy.drop:
+        entries = _count(desired, observed, live_maps)
+        lost = Migrated(observed.entry_shape, entries=entries, drop=policy is not None)
+        return replace(created(desired, observed, why), migrated=lost)
+    return _Migration(desired, observed, policy, live_maps, meta, shared, own, byteorder).change(why)
+
+
+def _count(desired: DesiredMap, observed: ObservedMap, live_maps: LiveMaps) -> int | None:
+    """The live entries of a map; None where the kernel cannot list them."""
+    shape = observed.entry_shape
+    if shape is None:
+        return 0
+    if not shape.is_listable:
+        return None
+    depth = np.full(len(observed.slots.inner_ids), Depth.ENTRIES, np.uint8)
+    blocks = live_maps.old_blocks(_as_bytes(desired, observed, shape), observed, depth)
+    return sum(int(block.entries.counts.sum()) for block in blocks)
+
+
+def _as_bytes(desired: DesiredMap, observed: ObservedMap, shape: MapShape) -> DesiredMap:
+    """The map by which the live entries are read: bytes, in the shape that the live map has."""
+    cpus = desired.value.cpus if isinstance(desired.value, PerCpu) else 1
+    size = -(-shape.value_size // 8) * 8 * cpus if shape.is_percpu else shape.value_size
+    return replace(desired, shape=observed.shape, entry_shape=shape, key=HexBytes(shape.key_size), value=HexBytes(size))
+
+
+@dataclass
+class _Migration:
+    """The migration of one map, as far as it is known."""
+
+    desired: DesiredMap
+    observed: ObservedMap
+    policy: Migration
+    live_maps: LiveMaps
+    meta: Meta | None
+    shared: frozenset[int]
+    own: ObjectMaps
+    byteorder: ByteOrder
+    problems: list[MigrationProblem] = field(default_factory=list)
+    entries: int = 0
+
+    def change(self, why: str) -> MapChange:
+        desired, observed = self.desired, self.observed
+        shape = observed.entry_shape
+        known = self._live_layout()
+        outer = self._outer(known)
+        if outer is not None:
+            keys = outer.convert(observed.slots.keys)
+            self._check_outer(outer, keys.rows, keys.misfits)
+            observed = replace(observed, slots=ObservedSlots(keys.rows, observed.slots.inner_ids))
+        if self.problems:
+            return self._refused(why)
+        if desired.outer is not None and not inner_differences(desired, observed, self.meta):
+            blocks = self.live_maps.blocks(desired, self.observed, slots_to_read(desired, observed))
+            change = compared(desired, observed, blocks, self.shared, why, self.own)
+            return replace(change, migrated=Migrated(shape, None, outer))
+        if shape is None:  # no slot is occupied
+            return created(desired, self.observed, why)
+        converted = self._entries(shape, known)
+        if converted is None or self.problems:
+            return self._refused(why)
+        return self._compared(why, observed, shape, converted, outer)
+
+    def _refused(self, why: str) -> MapChange:
+        """A change that apply refuses: of the map as a whole."""
+        lost = Migrated(self.observed.entry_shape, problems=tuple(self.problems))
+        return replace(created(self.desired, self.observed, why), migrated=lost)
+
+    def _problem(self, what: str, hint: str = "", override: str = "", address: str = "", *, id: str) -> None:
+        self.problems.append(MigrationProblem(id, address or self.desired.name, what, hint, override))
+
+    # --- layouts ------------------------------------------------------------------------------------------------
+
+    def _live_layout(self) -> EntryLayout | None:
+        """What the kernel knows of the types of the live map, else what is recorded of them."""
+        recorded = self._recorded()
+        live = self.live_maps.layout(self.desired)
+        if live is None or recorded is None:
+            return live or recorded
+        return replace(live, outer=recorded.outer)
+
+    def _recorded(self) -> EntryLayout | None:
+        types = self.meta.types.get(self.desired.name) if self.meta is not None else None
+        read = read_recorded(types) if types is not None else None
+        if read is None:
+            return None
+        problems = Problems()
+        builder = Builder(read.types, byteorder=self.byteorder, problems=problems)
+        key, value, outer = (
+            builder.build(expr) if expr is not None else None for expr in (read.key, read.value, read.outer_key)
+        )
+        if key is None or value is None or len(problems):
+            return None
+        return EntryLayout(layout_of(key), layout_of(value), layout_of(outer) if outer is not None else None)
+
+    def _layout(self, given: TypeLayout | None, known: TypeLayout | None, size: int, what: str) -> TypeLayout | None:
+        """The layout of a key or value of the live map, of `size` bytes; None if it is unknown."""
+        if given is not None and given.size != size:
+            hint = "correct the types in the file of `from_types`"
+            self._problem(
+                f"`from_types` has {what} of {given.size} bytes, and the live map {size}", hint, id="migrate-types"
+            )
+        if given is not None:
+            return given
+        return known if known is not None and known.size == size else None
+
+    def _reshaping(
+        self, old: TypeLayout | None, size: int, new: TypeLayout, constants: Constants | None, what: str
+    ) -> Reshaping | None:
+        """How a key or value is converted; None with a problem."""
+        if old is None and size == new.size:
+            return reshaping(new, new)[0]
+        if old is None:
+            hint = "write `from_types: FILE` with the types of the live map"
+            self._problem(
+                f"the types of the live map are unknown: its {what} has {size} bytes", hint, id="migrate-types"
+            )
+            return None
+        row, members = (constants.row, constants.members) if constants is not None else (None, frozenset[str]())
+        made, impossible = reshaping(old, new, self.policy.rename, row, members)
+        for each in impossible:
+            text = f"member `{each.member}` of the {what} cannot be converted: {each.before} -> {each.after}"
+            self._problem(text, each.hint or "use `rename` and `set`, or keep the type", id="migrate-types")
+        return None if impossible else made
+
+    def _outer(self, known: EntryLayout | None) -> Reshaping | None:
+        """How outer keys are converted; None for a plain map, or with a problem."""
+        if self.desired.outer is None:
+            return None
+        size, new = self.observed.shape.key_size, layout_of(self.desired.outer.key)
+        old = self._layout(self.policy.outer_key, known.outer if known is not None else None, size, "an outer key")
+        return self._reshaping(old, size, new, None, "outer key")
+
+    def _entries(self, shape: MapShape, known: EntryLayout | None) -> EntryReshaping | None:
+        desired, policy = self.desired, self.policy
+        new_shape = desired.entry_shape
+        if not (shape.is_listable and new_shape.is_listable) or shape.is_percpu != new_shape.is_percpu:
+            text = f"entries of {shape.map_type.word} cannot be carried into {new_shape.map_type.word}"
+            self._problem(text, "write `migrate: drop` to discard them", id="migrate-types")
+            return None
+        new_key, new_value = layout_of(desired.key), layout_of(desired.value)
+        old_key = self._layout(policy.key, known.key if known is not None else None, shape.key_size, "a key")
+        old_value = self._layout(policy.value, known.value if known is not None else None, shape.value_size, "a value")
+        if MapType.LPM_TRIE in (shape.map_type, new_shape.map_type):
+            # A prefix length counts the bits of the data as they are.
+            old_key = new_key if shape.key_size == new_key.size else replace(new_key, size=shape.key_size, word="key")
+        key = self._reshaping(old_key, shape.key_size, new_key, policy.key_constants, "key")
+        value = self._reshaping(old_value, shape.value_size, new_value, policy.value_constants, "value")
+        if key is None or value is None:
+            return None
+        cpus = desired.value.cpus if isinstance(desired.value, PerCpu) else 0
+        return EntryReshaping(key, value, cpus)
+
+    # --- contents -----------------------------------------------------------------------------------------------
+
+    def _compared(
+        self, why: str, observed: ObservedMap, shape: MapShape, converted: EntryReshaping, outer: Reshaping | None
+    ) -> MapChange:
+        desired = with_kept_slots(replace(self.desired, on_replace=OnReplace.COPY), observed)
+        view = _as_bytes(desired, self.observed, shape)
+        depth = np.full(len(observed.slots.inner_ids), Depth.ENTRIES, np.uint8)
+        wanted = desired_slots(desired, observed)
+        raw = self.live_maps.old_blocks(view, self.observed, depth)
+        blocks = (self._converted(block, desired, wanted, converted) for block in raw)
+        change = compared(desired, observed, blocks, self.shared, why, self.own)
+        slots = change.slots
+        both = (slots.desired >= 0) & (slots.observed >= 0)
+        slots.action[both] = Action.REPLACE
+        slots.reason[both] = Reason.TEMPLATE
+        if desired.outer is not None:
+            kept = np.flatnonzero(both & (slots.desired >= 0) & (desired.slots.max_entries[slots.desired] == 0))
+            desired.slots.max_entries[slots.desired[kept]] = np.maximum(slots.capacity_before[kept], 1)
+        carried = self.entries - int(slots.deletes.sum())
+        problems = tuple(self.problems[:_REPORTED])
+        done = Migrated(shape, converted, outer, carried, problems=problems)
+        return replace(change, action=Action.REPLACE, reason=why, resized=False, migrated=done)
+
+    def _converted(
+        self, block: ObservedBlock, desired: DesiredMap, wanted: Index, converted: EntryReshaping
+    ) -> ObservedBlock:
+        """A block in the new layout, without the entries whose key does not fit."""
+        old = block.entries
+        rows = entry_table.slices(old.starts, old.counts)
+        slot = np.repeat(np.arange(block.first, block.last, dtype=np.int64), old.counts)
+        keys = converted.keys(old.keys.take(rows, axis=0))
+        values = converted.values(old.values.take(rows, axis=0))
+        self.entries += len(rows)
+        new_keys = desired.key.normalise(keys.rows)
+        fits = np.ones(len(rows), np.bool_)
+        staying = Staying(desired, wanted, slot, new_keys)
+        for misfit in keys.misfits:
+            fits[misfit.rows] = False
+            self._misfit(
+                misfit, misfit.rows[staying.unlisted(misfit.rows)], desired, wanted, slot, old.keys[rows], None
+            )
+        if desired.entry_shape.is_array:
+            self._beyond(fits, staying, new_keys)
+        for misfit in values.misfits:
+            self._misfit(misfit, staying.of(misfit.rows), desired, wanted, slot, old.keys[rows], new_keys)
+        for part, done in (("key", keys), ("value", values)):
+            for lost in done.lost:
+                self._lost(part, lost.member, staying.of(lost.rows))
+        self._collisions(converted, slot, new_keys, desired, wanted)
+        mask = desired.value.mask()
+        held = np.flatnonzero(fits)
+        counts = np.bincount(slot[held] - block.first, minlength=len(old.counts)).astype(np.int64)
+        table = EntryTable(np.cumsum(counts) - counts, counts, new_keys[held], values.rows[held] & mask)
+        return replace(block, entries=table)
+
+    def _misfit(
+        self,
+        misfit: Misfit,
+        rows: Index,
+        desired: DesiredMap,
+        wanted: Index,
+        slot: Index,
+        old_keys: Bytes,
+        new_keys: Bytes | None,
+    ) -> None:
+        kind = desired.key if new_keys is None else desired.value
+        for row in rows[: _REPORTED - len(self.problems)].tolist():
+            at = int(wanted[slot[row]])
+            key = f"0x{old_keys[row].tobytes().hex()}"
+            if new_keys is not None:
+                key = format_value(desired.key.conceal(desired.key.decode(new_keys[row : row + 1])[0]))
+            shown = "its value" if kind.sensitive or not misfit.shown else misfit.shown
+            member = "" if misfit.member == "value" else f"member `{misfit.member}`: "
+            hint = "change the entry or use a wider type; `migrate: drop` discards all entries"
+            address = f"{_slot_address(desired, at)}[{key}]"
+            self._problem(f"{member}{shown} does not fit {misfit.word}", hint, address=address, id="migrate-value")
+
+    def _beyond(self, fits: NDArray[np.bool_], staying: Staying, keys: Bytes) -> None:
+        """Entries of a hash whose key is no index of the new array."""
+        desired = self.desired
+        capacity = int(desired.entry_shape.max_entries)
+        index = entry_table.as_indexes(np.ascontiguousarray(keys), desired.key.number_order or "little")
+        beyond = np.flatnonzero(index >= capacity)
+        fits[beyond] = False
+        for row in staying.unlisted_rows(beyond)[: _REPORTED - len(self.problems)].tolist():
+            what = f"key {index[row]} is not an index of the new array: max_entries is {capacity:,}"
+            self._problem(what, "raise max_entries, or delete the entry", id="migrate-value")
+
+    def _lost(self, part: str, member: str, rows: Index) -> None:
+        if not len(rows):
+            return
+        what = f"the new {part} has no member `{member}`, in which {plural(len(rows), 'entry', 'entries')} have a value"
+        known = next((each for each in self.problems if each.id == "migrate-loss" and f"`{member}`" in each.what), None)
+        if known is None:
+            hint = f"write `migrate: {{rename: {{{member}: NEW}}}}`"
+            self._problem(what, hint, "--allow-recreate", id="migrate-loss")
+
+    def _collisions(
+        self, converted: EntryReshaping, slot: Index, keys: Bytes, desired: DesiredMap, wanted: Index
+    ) -> None:
+        """Keys that were different, and are the same without the members that the new key does not have."""
+        if converted.key.is_identity or not converted.key.dropped:
+            return
+        order = entry_table.sort_by_slot(slot, keys)
+        first, _ = entry_table.duplicates(slot[order], keys[order])
+        for at in first[: _REPORTED - len(self.problems)].tolist():
+            row = int(order[at])
+            key = format_value(desired.key.conceal(desired.key.decode(keys[row : row + 1])[0]))
+            address = f"{_slot_address(desired, int(wanted[slot[row]]))}[{key}]"
+            what = "two live entries have the same key in the new layout"
+            self._problem(
+                what, "delete one of them, or keep the members of the key", address=address, id="migrate-value"
+            )
+
+    def _check_outer(self, outer: Reshaping, keys: Bytes, misfits: tuple[Misfit, ...]) -> None:
+        """Outer keys that do not fit the new type, or are the same in it."""
+        desired = self.desired
+        assert desired.outer is not None
+        for misfit in misfits:
+            for row in misfit.rows[:_REPORTED].tolist():
+                address = f"{desired.name}[0x{self.observed.slots.keys[row].tobytes().hex()}]"
+                what = f"the outer key does not fit: {misfit.shown or 'it'} is not a {misfit.word}"
+                self._problem(what, "delete the slot, or use a wider type", address=address, id="migrate-value")
+        if outer.dropped and len(entry_table.distinct(keys)[0]) < len(keys):
+            self._problem("two slots have the same key in the new layout", "delete one of them", id="migrate-value")
+        if desired.shape.is_array and not misfits:
+            index = entry_table.as_indexes(np.ascontiguousarray(keys), desired.outer.key.number_order or "little")
+            for number in index[index >= desired.shape.max_entries][:_REPORTED].tolist():
+                what = f"slot {number} is beyond the new array: max_entries is {desired.shape.max_entries:,}"
+                self._problem(what, "raise max_entries, or delete the slot", id="no-room")
+
+
+def _slot_address(desired: DesiredMap, slot: int) -> str:
+    if desired.outer is None or slot < 0:
+        return desired.name
+    kind = desired.outer.key
+    return f"{desired.name}[{format_value(kind.conceal(kind.decode(desired.slots.keys[slot : slot + 1])[0]))}]"

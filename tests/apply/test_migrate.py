@@ -1,0 +1,212 @@
+"""`migrate`: the shape of a map changes, and its entries are carried into the new one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from provisioner.kernel import bpffs, maps
+from provisioner.kernel.fd import InnerId
+from provisioner.model.errors import ApplyError, Problem, ProvisionerError, RefusedError
+from provisioner.model.map_shape import MapShape
+from provisioner.model.uapi import MapType
+from provisioner.planning.changes import Action
+from provisioner.planning.hazards import Overrides
+from tests.apply.conftest import Bench
+
+NO_OVERRIDES = Overrides()
+AUTO = "migrate: auto"
+
+
+def spec(value: str, policy: str = "", slots: str = "1: {}", *, kind: str = "hash", outer: str = "") -> str:
+    return f"""
+inner_templates:
+  counts: {{type: {kind}, key: u32, value: {value}, max_entries: 8, contents: present{policy and ", "}{policy}}}
+outer_maps:
+  tenants: {{type: hash_of_maps, key: u32, max_entries: 8, inner: counts, {outer} inner_maps: {{{slots}}}}}
+"""
+
+
+def struct(**members: str) -> str:
+    return "{struct: {" + ", ".join(f"{name}: {kind}" for name, kind in members.items()) + "}}"
+
+
+def u32(number: int) -> bytes:
+    return number.to_bytes(4, "little")
+
+
+def u64(number: int) -> bytes:
+    return number.to_bytes(8, "little")
+
+
+@pytest.fixture
+def tenants(bench: Bench) -> Bench:
+    bench.overrides = NO_OVERRIDES
+    return bench
+
+
+def put(bench: Bench, slot: int, key: bytes, value: bytes) -> None:
+    """Write an entry as the data plane does."""
+    with maps.open_id(InnerId(bench.ids("tenants")[u32(slot)])) as fd:
+        maps.update(fd, key, value)
+
+
+def problems(bench: Bench, text: str) -> list[tuple[str, str]]:
+    with pytest.raises(RefusedError) as refused:
+        bench.apply(text)
+    return [(problem.id, problem.address) for problem in refused.value.problems]
+
+
+def test_members_go_by_name(tenants: Bench) -> None:
+    tenants.settle(
+        spec(
+            struct(hits="u32", port="be16", zone="u16"), slots="1: {}, 2: {entries: {5: {hits: 1, port: 80, zone: 9}}}"
+        )
+    )
+    put(tenants, 1, u32(7), u32(1000) + b"\0\x50" + b"\x09\0")
+    after = struct(zone="u32", packets="u64", port="be16", note="u8")
+    policy = "migrate: {rename: {hits: packets}, set: {note: 3}}"
+    slots = "1: {}, 2: {entries: {5: {packets: 2, port: 80, zone: 9, note: 4}}}"
+    plan, _ = tenants.settle(spec(after, policy, slots))
+    assert plan.maps["tenants"].action is Action.REPLACE
+    tree = tenants.tree("tenants")
+    assert tree[u32(1)] == {u32(7): u32(9) + bytes(4) + u64(1000) + b"\0\x50\x03" + bytes(5)}
+    assert tree[u32(2)] == {u32(5): u32(9) + bytes(4) + u64(2) + b"\0\x50\x04" + bytes(5)}
+
+
+def test_without_migrate_the_loss_is_counted_and_refused(tenants: Bench) -> None:
+    tenants.settle(spec("u32"))
+    put(tenants, 1, u32(7), u32(1000))
+    assert problems(tenants, spec("u64")) == [("recreate", "tenants")]
+    plan = tenants.plan(spec("u64"))
+    assert "(1 entry)" in plan.blocked[0].message
+    plan, _ = tenants.settle(spec("u64", "migrate: drop"))
+    assert [hazard.id for hazard in plan.hazards] == ["map-recreated"]
+    assert tenants.tree("tenants") == {u32(1): {}}
+
+
+def test_what_does_not_fit_is_refused_with_the_entry(tenants: Bench) -> None:
+    tenants.settle(spec("u64"))
+    put(tenants, 1, u32(7), u64(255))
+    put(tenants, 1, u32(8), u64(256))
+    before = tenants.ids("tenants")
+    assert problems(tenants, spec("u8", AUTO)) == [("migrate-value", "tenants[1][8]")]
+    assert tenants.ids("tenants") == before
+    narrowed = spec("u8", AUTO, "1: {entries: {8: 1}}")
+    tenants.settle(narrowed)
+    assert tenants.tree("tenants")[u32(1)] == {u32(7): b"\xff", u32(8): b"\x01"}, (
+        "the spec says the value that did not fit"
+    )
+
+
+def test_a_member_that_goes_needs_consent(tenants: Bench) -> None:
+    tenants.settle(spec(struct(a="u32", b="u32")))
+    put(tenants, 1, u32(7), u32(1) + u32(0))
+    tenants.settle(spec(struct(a="u32"), AUTO))
+    put(tenants, 1, u32(7), u32(1))
+    assert problems(tenants, spec(struct(b="u64"), AUTO)) == [("migrate-loss", "tenants")]
+    tenants.overrides = Overrides(allow_recreate=True)
+    tenants.settle(spec(struct(b="u64"), AUTO))
+    assert tenants.tree("tenants")[u32(1)] == {u32(7): u64(0)}
+
+
+def test_slots_that_policy_keeps_are_carried_over(tenants: Bench) -> None:
+    keep = "extra_inner_maps: keep,"
+    tenants.settle(spec("u32", slots="1: {}, 2: {max_entries: 16}", outer=keep))
+    put(tenants, 2, u32(9), u32(5))
+    tenants.settle(spec("u64", AUTO, outer=keep))
+    assert tenants.tree("tenants") == {u32(1): {}, u32(2): {u32(9): u64(5)}}
+    with maps.open_id(InnerId(tenants.ids("tenants")[u32(2)])) as fd:
+        assert maps.info(fd).shape.max_entries == 16
+
+
+def test_a_failure_brings_the_old_maps_back(tenants: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    tenants.settle(spec("u32"))
+    put(tenants, 1, u32(7), u32(1000))
+    before, tree = tenants.ids("tenants"), tenants.tree("tenants")
+    project = tenants.load(spec("u64", AUTO))
+    from provisioner import project as module
+
+    monkeypatch.setattr(module, "_differences", lambda *_: (Problem("differs", id="not-converged"),))
+    with pytest.raises(ApplyError):
+        project.apply(NO_OVERRIDES)
+    monkeypatch.undo()
+    assert (tenants.ids("tenants"), tenants.tree("tenants")) == (before, tree)
+    tenants.settle(spec("u64", AUTO))
+
+
+@pytest.mark.parametrize(
+    ("before", "after"), [("hash", "lru_hash"), ("array", "hash"), ("hash", "array"), ("percpu_hash", "percpu_array")]
+)
+def test_the_type_of_inner_maps_changes(before: str, after: str, tenants: Bench) -> None:
+    tenants.settle(spec("u32", kind=before))
+    percpu = before.startswith("percpu")
+    cpus = tenants.load(spec("u32")).desired.host.possible_cpus if percpu else 1
+    put(tenants, 1, u32(7), b"".join(u32(cpu + 1) + (bytes(4) if percpu else b"") for cpu in range(cpus)))
+    tenants.settle(spec("u64", AUTO, kind=after))
+    shape_of = maps.open_id(InnerId(tenants.ids("tenants")[u32(1)]))
+    with shape_of as fd:
+        assert maps.info(fd).shape.map_type.word == after
+        assert maps.lookup(fd, u32(7), 8 * cpus) == b"".join(u64(cpu + 1) for cpu in range(cpus))
+
+
+def test_a_plain_map_is_migrated(tenants: Bench) -> None:
+    text = """
+maps:
+  switch: {{type: hash, key: u16, value: {}, max_entries: {}, contents: present, entries: {{1: 1}}, {}}}
+"""
+    tenants.settle(text.format("u32", 4, ""))
+    with maps.open_pin(tenants.root / "switch") as fd:
+        maps.update(fd, b"\x02\0", u32(70))
+    tenants.settle(text.format("u64", 8, AUTO).replace("key: u16", "key: u32"))
+    assert tenants.entries("switch") == {u32(1): u64(1), u32(2): u64(70)}
+
+
+def test_outer_maps_of_another_type_keep_their_inner_maps(tenants: Bench) -> None:
+    tenants.settle(spec("u32"))
+    before = tenants.ids("tenants")
+    tenants.settle(spec("u32").replace("hash_of_maps", "array_of_maps"))
+    assert {key: number for key, number in tenants.ids("tenants").items() if number} == before
+    tenants.settle(spec("u32"))
+    assert tenants.ids("tenants") == before
+
+
+def test_outer_keys_are_converted(tenants: Bench) -> None:
+    text = spec("u32").replace("hash_of_maps, key: u32", "hash_of_maps, key: u16")
+    tenants.settle(text)
+    before = tenants.ids("tenants")
+    assert problems(tenants, spec("u32")) == [("recreate", "tenants")]
+    tenants.settle(spec("u32", outer="migrate: auto,"))
+    assert tenants.ids("tenants") == {u32(1): before[b"\x01\0"]}
+
+
+def test_types_of_a_map_that_is_unknown_come_from_a_file(tenants: Bench, tmp_path: Path) -> None:
+    """A map that another tool made, without BTF and without a record."""
+    tenants.root.mkdir()
+    with maps.create(MapShape(MapType.HASH, 4, 4, 4)) as fd:
+        maps.update(fd, u32(7), u32(9))
+        bpffs.pin(fd, tenants.root / "switch")
+    tenants.overrides = Overrides(take_over=True)
+    text = "maps: {switch: {type: hash, key: u32, value: VALUE, max_entries: 4, contents: ignore, POLICY}}"
+    text = text.replace("VALUE", struct(packets="u64", bytes="u64"))
+    assert problems(tenants, text.replace("POLICY", AUTO)) == [("migrate-types", "switch")]
+    (tmp_path / "old.yaml").write_text("value: {struct: {hits: u32}}\nkey: u32\n")
+    tenants.settle(text.replace("POLICY", "migrate: {from_types: old.yaml, rename: {hits: packets}}"))
+    assert tenants.entries("switch") == {u32(7): u64(9) + u64(0)}
+
+
+@pytest.mark.parametrize(
+    ("policy", "where"),
+    [
+        ("migrate: {set: {nothing: 1}}", "unknown-field"),
+        ("migrate: {rename: {a: nothing}}", "unknown-field"),
+        ("migrate: {set: {a: 70000}}", "out-of-range"),
+        ("migrate: {from_types: absent.yaml}", "unreadable-file"),
+        ("migrate: nonsense", "invalid-name"),
+    ],
+)
+def test_invalid_policies_are_reported(policy: str, where: str, tenants: Bench) -> None:
+    with pytest.raises(ProvisionerError) as refused:
+        tenants.load(spec(struct(a="u16"), policy))
+    assert [problem.id for problem in refused.value.problems] == [where]

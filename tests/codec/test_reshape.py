@@ -1,0 +1,149 @@
+"""Entries in another layout: what becomes of each member, and what does not fit."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from provisioner.codec.layouts import layout_of
+from provisioner.codec.reshape import Converted, Reshaping
+from provisioner.codec.reshape_entries import EntryReshaping
+from provisioner.codec.reshape_match import Unconvertible, reshaping
+from provisioner.model.type_expr import TypeExpr
+from provisioner.model.type_layout import LayoutKind, Part, TypeLayout
+from provisioner.model.types import Type
+from tests.codec.support import built, enum, option, struct, union
+
+
+def between(old: Type, new: Type, **rename: str) -> Reshaping:
+    made, impossible = reshaping(layout_of(old), layout_of(new), rename)
+    assert impossible == ()
+    return made
+
+
+def rows(*hexes: str) -> np.ndarray[tuple[int, int], np.dtype[np.uint8]]:
+    return np.array([list(bytes.fromhex(text)) for text in hexes], np.uint8)
+
+
+def converted(made: Reshaping, *hexes: str) -> Converted:
+    return made.convert(rows(*hexes))
+
+
+TABLE = [
+    ("u16", "u32", "e803", "e8030000"),
+    ("u16", "s32", "ffff", "ffff0000"),
+    ("s16", "s64", "feff", "feffffffffffffff"),
+    ("u64", "u8", "0700000000000000", "07"),
+    ("be16", "be32", "0102", "00000102"),
+    ("be32", "ipv4", "0a000001", "0a000001"),
+    ("u16", "be16", "0102", "0102"),
+    ("bool", "u32", "01", "01000000"),
+    ("char[4]", "char[8]", "61620000", "6162000000000000"),
+    ("char[8]", "char[4]", "6162000000000000", "61620000"),
+    ("bytes[2]", "bytes[3]", "0102", "010200"),
+    ("u16[2]", "u32[3]", "01000200", "010000000200000000000000"),
+    ("u8[4]", "bytes[4]", "01020304", "01020304"),
+    (struct(a="u8", b="u8"), struct(b="u16", a="u16"), "0102", "02000100"),
+    (struct(a=struct(x="u8")), struct(a=struct(y="u8", x="u8")), "07", "0007"),
+    (struct(a=struct(x="u8", y="u8")), struct(a="bytes[2]"), "0708", "0708"),
+    (option("u64", unit="ns"), option("u32", unit="ns"), "0700000000000000", "07000000"),
+    (enum(a=0, b=1), enum("u32", a=0, b=1), "01", "01000000"),
+    (union(v4="ipv4", id="u16"), union(v4="ipv4", v6="ipv6"), "0a000001", "0a000001" + 12 * "00"),
+    ("u32", struct(a="u32"), "07000000", "07000000"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("old", "new", "before", "after"), TABLE)
+def test_a_value_in_another_layout(old: TypeExpr | str, new: TypeExpr | str, before: str, after: str) -> None:
+    made = between(built(old), built(new))
+    done = converted(made, before, before)
+    assert (done.misfits, done.lost) == ((), ())
+    assert [row.tobytes().hex() for row in done.rows] == [after, after]
+
+
+MISFITS = [
+    ("u32", "u16", "00000100", "65536"),
+    ("s8", "u8", "ff", "-1"),
+    ("u8", "s8", "80", "128"),
+    ("s16", "s8", "7fff", "-129"),
+    ("char[4]", "char[2]", "61626300", ""),
+    ("u16[3]", "u16[2]", "010002000300", ""),
+    ("u16[2]", "u8[2]", "01000001", "256"),
+]
+
+
+@pytest.mark.parametrize(("old", "new", "bad", "shown"), MISFITS)
+def test_what_does_not_fit_is_reported(old: str, new: str, bad: str, shown: str) -> None:
+    made = between(built(old), built(new))
+    done = converted(made, "00" * (len(bad) // 2), bad)
+    (misfit,) = done.misfits
+    assert (misfit.member, misfit.rows.tolist(), misfit.shown) == ("value", [1], shown)
+
+
+def test_names_decide() -> None:
+    old = built(struct(a="u8", gone="u8", b=struct(c="u8")))
+    new = built(struct(x="u16", fresh="u8", b=struct(d="u8")))
+    made = between(old, new, **{"a": "x", "b.c": "b.d"})
+    assert (made.renamed, made.added) == ((("a", "x"), ("b.c", "b.d")), ("fresh",))
+    done = converted(made, "010003", "010503")
+    assert done.rows[0].tobytes().hex() == "01000003"
+    assert [(lost.member, lost.rows.tolist()) for lost in done.lost] == [("gone", [1])]
+
+
+def test_a_scalar_becomes_a_member() -> None:
+    old, new = built("u32"), built(struct(hits="u64", since="u64"))
+    assert converted(between(old, new, value="hits"), "07000000").rows[0].tobytes().hex() == "07" + 15 * "00"
+    back = converted(between(new, old, hits="value"), "07" + 15 * "00", "07" + 14 * "00" + "01")
+    assert back.rows[0].tobytes().hex() == "07000000"
+    assert [lost.member for lost in back.lost] == ["since"]
+
+
+@pytest.mark.parametrize(("old", "new"), [("ipv4", "ipv6"), ("ipv4", "u64"), ("mac", "u64"), ("be16", "u32")])
+def test_types_that_have_nothing_in_common_are_refused(old: str, new: str) -> None:
+    types = built(old), built(new)
+    _, impossible = reshaping(layout_of(types[0]), layout_of(types[1]))
+    assert [(each.member, each.before, each.after) for each in impossible] == [("value", old, new)]
+    assert isinstance(impossible[0], Unconvertible)
+
+
+def bits(width: int, shift: int, *, signed: bool = False) -> TypeLayout:
+    kind = LayoutKind.SIGNED if signed else LayoutKind.UNSIGNED
+    return TypeLayout(kind, (shift + width + 7) // 8, f"u{width}", False, width, shift)
+
+
+@given(st.integers(0, 7), st.integers(0, 31))
+def test_bit_fields_go_by_number(flag: int, rest: int) -> None:
+    old = TypeLayout(LayoutKind.STRUCT, 1, "struct", members=(Part("flag", 0, bits(3, 0)), Part("rest", 0, bits(5, 3))))
+    new = TypeLayout(LayoutKind.STRUCT, 2, "struct", members=(Part("rest", 0, bits(6, 0)), Part("flag", 0, bits(4, 6))))
+    made, impossible = reshaping(old, new)
+    assert impossible == ()
+    done = made.convert(np.array([[flag | rest << 3]], np.uint8))
+    assert int.from_bytes(done.rows[0].tobytes(), "little") == rest | flag << 6
+    narrow = TypeLayout(LayoutKind.STRUCT, 1, "struct", members=(Part("rest", 0, bits(3, 0)),))
+    back = reshaping(old, narrow)[0].convert(np.array([[flag | rest << 3]], np.uint8))
+    assert bool(back.misfits) == (rest > 7)
+    assert bool(back.lost) == (flag > 0)
+
+
+def test_values_of_each_cpu_are_converted() -> None:
+    made = between(built("u16"), built("u64"))
+    key = between(built("u32"), built("u32"))
+    each = EntryReshaping(key, made, cpus=2)
+    done = each.values(rows("0100000000000000" + "0200000000000000"))
+    assert done.rows[0].tobytes().hex() == "0100000000000000" + "0200000000000000"
+    narrow = EntryReshaping(key, between(built("u16"), built("u8")), cpus=2)
+    done = narrow.values(rows("0100000000000000" + "0200000000000000", "0100000000000000" + "0001000000000000"))
+    assert [misfit.rows.tolist() for misfit in done.misfits] == [[1]]
+
+
+@given(st.lists(st.integers(0, 2**32 - 1), min_size=1, max_size=50))
+def test_wider_and_back_is_the_same(numbers: list[int]) -> None:
+    u32 = TypeLayout(LayoutKind.UNSIGNED, 4, "u32")
+    s64 = TypeLayout(LayoutKind.SIGNED, 8, "s64")
+    before = np.array(numbers, "<u4").view(np.uint8).reshape(-1, 4)
+    wide = reshaping(u32, s64)[0].convert(before)
+    back = reshaping(s64, u32)[0].convert(wide.rows)
+    assert np.array_equal(back.rows, before)
+    assert not back.misfits
