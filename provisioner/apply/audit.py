@@ -11,6 +11,7 @@ import pwd
 import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -110,7 +111,8 @@ def _fields(entry: AuditRecord, who: Mapping[str, str]) -> dict[str, str]:
     }
 
 
-def _who() -> dict[str, str]:
+@cache
+def _who() -> Mapping[str, str]:
     """The user of this process, and who logged in to become that user, as far as it is known."""
     user = {"uid": str(os.getuid())}
     with suppress(KeyError):  # a user of a namespace, or of a container without a passwd

@@ -34,6 +34,7 @@ from provisioner.model.pins import (
 from provisioner.observed.live_source import LiveSource, inner_maps
 from provisioner.planning.changes import Action, MapChange
 from provisioner.planning.plan import Plan
+from provisioner.planning.steps import RecordMeta, WriteEntries
 
 
 @dataclass(slots=True)
@@ -204,12 +205,17 @@ class Transaction:
         try:
             for stash in self._stashes.values():
                 stash.close()
-            if self.is_here():
+            if self.is_here() and self._pinned_something():
                 self.sweep(everything=self.unpin_inner)
         except BaseException as error:  # the report of the apply is still to be made
             hint = "it holds what was replaced; the next apply removes it"
             return tuple(replace(problem, hint=hint) for problem in failures.problems(error))
         return ()
+
+    def _pinned_something(self) -> bool:
+        """Whether there can be temporary pins or pins of inner maps in no slot: not where only entries were written."""
+        quiet = all(isinstance(step, WriteEntries | RecordMeta) for step in self.plan.steps)
+        return not quiet or self.recorded is not self.plan.observed.meta
 
     def stop_if_interrupted(self) -> None:
         """Raise InterruptError if a signal came: this is a safe point."""

@@ -101,6 +101,8 @@ def template_differences(wanted: MapShape, live: MapShape) -> str:
 
     The kernel accepts inner maps with different `map_extra`, but the provisioner reads it from one of them.
     """
+    if wanted == live:
+        return ""
     parts = [differences(facts_of(wanted), facts_of(live))]
     if wanted.map_extra != live.map_extra:
         parts.append(f"map_extra {wanted.map_extra} in the template, {live.map_extra} live")

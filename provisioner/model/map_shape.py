@@ -123,6 +123,8 @@ def unmakeable(shape: MapShape) -> str:
 
 def shape_differences(desired: MapShape, observed: MapShape, *, capacity: bool = True) -> str:
     """The differences between two shapes, in words; empty if there are none."""
+    if desired == observed:
+        return ""
     differences: list[str] = []
     if desired.map_type != observed.map_type:
         differences.append(f"type {observed.map_type.word} -> {desired.map_type.word}")

@@ -129,7 +129,7 @@ def compared(
     _decide(desired, observed, slots, shared, own)
     if why:
         return MapChange(desired.name, Action.REPLACE, why, desired, observed, slots, entries, resized=True)
-    changed = bool(np.isin(slots.action, (Action.UNCHANGED, Action.KEEP), invert=True).any())
+    changed = not slots.is_any(Action.UNCHANGED, Action.KEEP).all()
     action = Action.UPDATE if changed else Action.UNCHANGED
     return MapChange(desired.name, action, "its contents differ" if changed else "", desired, observed, slots, entries)
 
@@ -148,7 +148,7 @@ def created(desired: DesiredMap, observed: ObservedMap | None, why: str) -> MapC
 
 def writes_slots(change: MapChange) -> bool:
     """Whether slots of an outer map are written, and not just the entries of its inner maps."""
-    return bool(np.isin(change.slots.action, (Action.CREATE, Action.REPLACE, Action.DELETE)).any())
+    return bool(change.slots.is_any(Action.CREATE, Action.REPLACE, Action.DELETE).any())
 
 
 def deleted(desired: DesiredMap, observed: ObservedMap) -> MapChange:
@@ -387,7 +387,8 @@ def _wrongly_shared(ids: NDArray[np.uint32], share: NDArray[np.int32]) -> NDArra
     same_id = ids[order[1:]] == ids[order[:-1]]
     same_share = (share[order[1:]] == share[order[:-1]]) & (share[order[1:]] >= 0)
     bad_ids = ids[order[1:]][same_id & ~same_share]
-    wrong |= np.isin(ids, bad_ids[bad_ids != 0])
+    if len(bad_ids):
+        wrong |= np.isin(ids, bad_ids[bad_ids != 0])
     for number in np.unique(share[share >= 0]):
         members = share == number
         if len(np.unique(ids[members])) > 1:

@@ -78,7 +78,7 @@ def _listed(change: MapChange) -> Iterator[tuple[int, int, MapShape]]:
     if desired.entry_shape.map_type not in LRU_TYPES:
         return
     counts = entry_table.take(desired.entries.counts, slots.desired, 0)
-    written = np.isin(slots.action, (Action.CREATE, Action.REPLACE)) | (slots.inserts > 0)
+    written = slots.is_any(Action.CREATE, Action.REPLACE) | (slots.inserts > 0)
     for row in np.flatnonzero(written & (counts > 0)).tolist():
         capacity = int(desired.slots.max_entries[slots.desired[row]])
         yield row, int(counts[row]), desired.entry_shape.with_capacity(capacity)

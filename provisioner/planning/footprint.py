@@ -142,7 +142,7 @@ def _gone(change: MapChange, cpus: int) -> int:
     live, slots = change.observed, change.slots
     if live is None or live.entry_shape is None or not live.shape.is_outer:
         return 0
-    rows = np.flatnonzero(np.isin(slots.action, (Action.REPLACE, Action.DELETE)) & (slots.observed >= 0))
+    rows = np.flatnonzero(slots.is_any(Action.REPLACE, Action.DELETE) & (slots.observed >= 0))
     seen = int((slots.unchanged[rows] + slots.updates[rows] + slots.deletes[rows]).sum())
     room = _of_capacities(live.entry_shape, slots.capacity_before[rows], cpus)
     return room + seen * entry_bytes(live.entry_shape, cpus)

@@ -8,7 +8,6 @@ from enum import Enum
 from typing import Final
 
 import msgspec
-import numpy as np
 from msgspec.structs import astuple
 
 from provisioner.model.desired import DesiredMap
@@ -207,7 +206,7 @@ def _unheld_timers(maps: Iterable[MapChange]) -> Iterator[Hazard]:
             continue
         specials = change.desired.entry_shape.specials or ()
         words = [each.word for each in specials if each.word in CALLED_BACK]
-        if words and np.isin(change.slots.action, (Action.CREATE, Action.REPLACE)).any():
+        if words and change.slots.is_any(Action.CREATE, Action.REPLACE).any():
             what = (
                 f"the {words[0]} of a new inner map works only while a process holds the map open or it is pinned; the "
                 "kernel refuses it (EPERM) in a map that only a slot holds"

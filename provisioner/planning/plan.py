@@ -307,7 +307,7 @@ def _fill_steps(change: MapChange, loaded: bool, pinned: frozenset[int] | None) 
     created = change.action in (Action.CREATE, Action.REPLACE) and not change.resized
     if created and change.desired.object is None:
         return [CreateMap(change.name, change.action is Action.REPLACE)]
-    staged = np.flatnonzero(np.isin(change.slots.action, (Action.CREATE, Action.REPLACE)))
+    staged = np.flatnonzero(change.slots.is_any(Action.CREATE, Action.REPLACE))
     steps: list[Step] = []
     fresh = (created or change.resized) and loaded
     if change.resized:
@@ -339,7 +339,7 @@ def _unpinned(change: MapChange, pinned: frozenset[int]) -> list[int]:
     """Rows of slots that keep their inner map, which is to have a pin and has none; others' maps get none."""
     if change.observed is None or change.desired.outer is None:
         return []
-    kept = np.flatnonzero(np.isin(change.slots.action, (Action.UNCHANGED, Action.UPDATE)))
+    kept = np.flatnonzero(change.slots.is_any(Action.UNCHANGED, Action.UPDATE))
     ids = change.observed.slots.inner_ids[change.slots.observed[kept]].tolist()
     return [row for row, number in zip(kept.tolist(), ids, strict=True) if number not in pinned]
 

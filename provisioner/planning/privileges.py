@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Final, Literal, assert_never
 
 import msgspec
-import numpy as np
 
 from provisioner.model.attachment import Attachment
 from provisioner.model.desired import DesiredProgram
@@ -163,7 +162,7 @@ def _opens_by_id(plan: Plan, change: MapChange) -> bool:
         return bool(len(change.slots.keys))
     if change.observed is None:
         return False
-    numbers = change.slots.observed[np.isin(change.slots.action, (Action.KEEP,), invert=True)]
+    numbers = change.slots.observed[change.slots.action != Action.KEEP]
     ids = change.observed.slots.inner_ids[numbers[numbers >= 0]]
     return not plan.observed.inner_pins.get(change.name, frozenset()).issuperset(ids.tolist())
 

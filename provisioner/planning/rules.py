@@ -127,7 +127,7 @@ def _frozen(change: MapChange) -> Iterator[Refusal]:
         hint = "set `update: auto` or `update: replace`, which replaces it"
         place = desired.slots.places[slots.desired[rows[0]]]
         yield Refusal("frozen", change.slot_address(int(rows[0])), what, "", place, hint)
-    written = np.isin(slots.action, (Action.CREATE, Action.REPLACE, Action.DELETE)).any()
+    written = slots.is_any(Action.CREATE, Action.REPLACE, Action.DELETE).any()
     if change.observed.frozen and (desired.outer is None or written):
         yield Refusal(
             "frozen", change.name, "the map is frozen and cannot be written", "", desired.where, _thaw(change)

@@ -48,7 +48,10 @@ def _frozen_inner_maps(change: MapChange, live_maps: LiveMaps) -> None:
     assert observed is not None
     rows = slots.where(Action.UPDATE)
     ids = observed.slots.inner_ids[slots.observed[rows]]
-    frozen = rows[np.isin(ids, list(live_maps.frozen(change.desired, ids.tolist())))]
+    held = live_maps.frozen(change.desired, ids.tolist())
+    if not held:
+        return
+    frozen = rows[np.isin(ids, list(held))]
     slots.reason[frozen] = Reason.FROZEN
     if change.desired.update is not Update.IN_PLACE:
         slots.action[frozen] = Action.REPLACE

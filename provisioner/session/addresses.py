@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import Final
 
 import msgspec
 import numpy as np
@@ -20,6 +21,10 @@ Where = str | tuple[object, ...]
 """An address: as text (`tenants[42][10.0.0.0/8]`), or the name and the keys as Python values."""
 
 
+_KEPT: Final = 1 << 16
+"""Addresses that are kept as they were understood: a control plane uses the same ones again."""
+
+
 class Target(msgspec.Struct, frozen=True):
     """What an address names: a map, a slot of it unless it is a whole outer map, and the key of an entry."""
 
@@ -35,6 +40,7 @@ class Addresses:
     def __init__(self, desired: DesiredState, known: Mapping[str, KnownMap]) -> None:
         self._desired = desired
         self._known = known
+        self._targets: dict[str, Target] = {}
 
     def set(self, where: Where, value: object) -> None:
         target = self.find(where)
@@ -78,6 +84,16 @@ class Addresses:
 
     def find(self, where: Where) -> Target:
         """What an address names. Raises InputError for one that is not possible in this spec."""
+        if not isinstance(where, str):
+            return self._find(where)
+        target = self._targets.get(where)
+        if target is None:
+            if len(self._targets) >= _KEPT:
+                self._targets.clear()
+            target = self._targets[where] = self._find(where)
+        return target
+
+    def _find(self, where: Where) -> Target:
         if isinstance(where, str):
             parsed = address.parse(where)
             name, text = parsed.name, where

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 
+import msgspec
 import numpy as np
 from msgspec.structs import replace
 
@@ -23,59 +24,63 @@ from provisioner.session.known import KnownMap, Part, SlotKey
 from provisioner.session.touched import Asked, TouchedSource, look
 
 
-def plan(
-    desired: DesiredState,
-    observed: ObservedState,
-    known: Iterable[KnownMap],
-    shared: frozenset[int],
-    overrides: Overrides,
-) -> Plan:
+class Knowledge(msgspec.Struct, frozen=True):
+    """What a session knows: the state after its last full comparison, and each map since.
+
+    `shared` are inner maps that are in more than one slot: they are never written in place for one of them.
+    """
+
+    desired: DesiredState
+    observed: ObservedState
+    maps: Mapping[str, KnownMap]
+    shared: frozenset[int]
+    source: TouchedSource
+
+    @property
+    def touched(self) -> list[KnownMap]:
+        return [known for known in self.maps.values() if known.pending]
+
+
+def plan(knows: Knowledge, overrides: Overrides) -> Plan:
     """The plan that does what is pending. Raises UnknownStateError where live maps are not what the session left."""
-    touched = [each for each in known if each.pending]
-    changes = [_change(desired, observed, each, shared, left=True) for each in touched]
-    part = replace(desired, maps={change.name: change.desired for change in changes}, objects={})
+    changes = [_change(knows, each, left=True) for each in knows.touched]
+    part = replace(knows.desired, maps={change.name: change.desired for change in changes}, objects={})
     live = {change.name: change.observed for change in changes if change.observed is not None}
-    seen = replace(observed, maps=live, object_maps={}, other_pins=(), leftovers=(), unpinned={}, directories=())
+    seen = replace(knows.observed, maps=live, object_maps={}, other_pins=(), leftovers=(), unpinned={}, directories=())
     limits = Targets(frozenset(part.maps), (), frozenset())
     return make_plan(part, seen, changes, (), (), overrides, limits)
 
 
-def still_different(
-    desired: DesiredState, observed: ObservedState, known: Iterable[KnownMap], shared: frozenset[int]
-) -> tuple[list[MapChange], tuple[Problem, ...]]:
+def still_different(knows: Knowledge) -> tuple[list[MapChange], tuple[Problem, ...]]:
     """What is live of that which was pending, compared once more: all of it should be unchanged."""
-    changes = [_change(desired, observed, each, shared, left=False) for each in known if each.pending]
+    changes = [_change(knows, each, left=False) for each in knows.touched]
     what, hint = "still differs after the apply", "another process may write to it"
     differs = [change.name for change in changes if change.action is not Action.UNCHANGED]
     return changes, tuple(Problem(what, hint=hint, address=name, id="not-converged") for name in differs)
 
 
-def _change(
-    desired: DesiredState, observed: ObservedState, known: KnownMap, shared: frozenset[int], *, left: bool
-) -> MapChange:
+def _change(knows: Knowledge, known: KnownMap, *, left: bool) -> MapChange:
     whole = known.whole_slots()
     while True:
         part = known.part(whole)
-        change = _compared(desired, observed, known, part, shared, left=left)
+        change = _compared(knows, known, part, left=left)
         replaced = _replaced(change, part)
         if not replaced:
             return _with_the_rest(change, known, part)
         whole |= replaced  # a new inner map needs all entries, and not just those that change
 
 
-def _compared(
-    desired: DesiredState, observed: ObservedState, known: KnownMap, part: Part, shared: frozenset[int], *, left: bool
-) -> MapChange:
-    live = look(desired, known, part.keys, left=left)
-    source = TouchedSource(desired, _asked(desired, known, part, live))
-    reader, wanted = LiveReader(desired, source), part.desired
+def _compared(knows: Knowledge, known: KnownMap, part: Part, *, left: bool) -> MapChange:
+    path = map_path(knows.desired, known.desired)
+    live = look(knows.source, path, known, part.keys, left=left)
+    knows.source.asked = _asked(str(path), known, part, live)
+    reader, wanted = LiveReader(knows.desired, knows.source), part.desired
     blocks = reader.blocks(wanted, live, slots_to_read(wanted, live))
-    return look_again(diff_map(wanted, live, blocks, observed.meta, shared), reader)
+    return look_again(diff_map(wanted, live, blocks, knows.observed.meta, knows.shared), reader)
 
 
-def _asked(desired: DesiredState, known: KnownMap, part: Part, live: ObservedMap) -> Asked:
+def _asked(pin: str, known: KnownMap, part: Part, live: ObservedMap) -> Asked:
     """The keys to look up, by what the reader opens a map by."""
-    pin = str(map_path(desired, known.desired))
     if known.desired.outer is None:
         return {(pin, None): part.asked[b""]} if part.asked else {}
     ids = live.slots.inner_ids.tolist()
@@ -87,7 +92,7 @@ def _replaced(change: MapChange, part: Part) -> set[SlotKey]:
     """Slots of which some keys were compared, and that get a new inner map, or one at all."""
     if change.desired.outer is None or not part.asked:
         return set()
-    new = np.isin(change.slots.action, (Action.CREATE, Action.REPLACE))
+    new = change.slots.is_any(Action.CREATE, Action.REPLACE)
     return {key.tobytes() for key in change.slots.keys[new]} & part.asked.keys()
 
 

@@ -255,6 +255,8 @@ class KnownMap:
         if self._policy(slot) == IGNORE:
             what, hint = "the spec ignores the contents of this map", "write `contents: exact` or `present`"
             raise InputError(Problem(what, hint=hint, address=self.address(slot), id="contents-ignored"))
+        if len(rows.keys) == 1 and self._is_possible(slot, rows.keys):
+            return rows
         if not are_all:
             edit = SlotEdits(edits=[Edit.put(rows)]).net()
             rows = EntryRows(edit.keys, edit.values)
@@ -278,6 +280,14 @@ class KnownMap:
         table = encode_entries(encoded, [group], shape, desired.key, problems, self._byteorder, owned)
         problems.raise_if_any(InputError)
         return EntryRows(table.entries.keys, table.entries.values)
+
+    def _is_possible(self, slot: SlotKey, keys: Bytes) -> bool:
+        """Whether a single key is in range and ours; why not is found by the checks of a spec."""
+        desired = self.desired
+        index = int(entry_table.as_indexes(keys, self._byteorder)[0]) if desired.entry_shape.is_array else -1
+        if index >= self._capacity(slot):
+            return False
+        return not desired.owned or bool(entry_table.within(keys, desired.key.number_order, desired.owned)[0])
 
     def _check_slot(self, slot: SlotKey) -> None:
         """Raises InputError for an outer key that cannot be in the map, or is not ours."""

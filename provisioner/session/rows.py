@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, Final, Protocol, runtime_checkable
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from provisioner.codec.scalar import ScalarType
 from provisioner.model.errors import InputError, Problem
-from provisioner.model.types import Bytes, Column, Fault, Path, Type
+from provisioner.model.types import Bytes, Column, Fault, InvalidTextError, Path, Type
 
 KEY: Final = "key"
 VALUE: Final = "value"
@@ -46,6 +48,9 @@ def encode(kind: Type, values: Sequence[object], address: str) -> Bytes:
 
     Raises InputError with all values that do not fit.
     """
+    if len(values) == 1 and isinstance(kind, ScalarType) and type(values[0]) in _SCALARS:
+        with suppress(InvalidTextError):  # what is wrong with it is said below
+            return np.frombuffer(kind.parse_one(str(values[0])), np.uint8)[np.newaxis]
     out = np.zeros((len(values), kind.size), np.uint8)
     alike: dict[tuple[Path, ...], tuple[list[int], list[list[str | None]]]] = {}
     faults: list[Fault] = []

@@ -29,9 +29,10 @@ from provisioner.planning.plan import Plan
 from provisioner.planning.privileges import refuse_unprivileged
 from provisioner.session import differences
 from provisioner.session.addresses import Addresses, Where
+from provisioner.session.differences import Knowledge
 from provisioner.session.known import KnownMap, SlotKey
 from provisioner.session.rows import Table
-from provisioner.session.touched import UnknownStateError
+from provisioner.session.touched import TouchedSource, UnknownStateError
 
 
 class Ways(msgspec.Struct, frozen=True):
@@ -189,7 +190,7 @@ class Session:
         return late or not self._is_known
 
     def _planned(self) -> Plan:
-        return differences.plan(self._desired, self._observed, self._known.values(), self._shared, self._overrides)
+        return differences.plan(self._knows, self._overrides)
 
     def _apply_pending(self) -> Result:
         fds = open_fds()
@@ -215,9 +216,7 @@ class Session:
         return result
 
     def _verify(self) -> tuple[Problem, ...]:
-        self._left, problems = differences.still_different(
-            self._desired, self._observed, self._known.values(), self._shared
-        )
+        self._left, problems = differences.still_different(self._knows)
         return problems
 
     def _commit(self, plan: Plan) -> None:
@@ -246,12 +245,13 @@ class Session:
     def _learn(self, desired: DesiredState) -> None:
         """Take over what is live as what is known; `desired` is all that was asked."""
         self._desired = desired
-        self._observed = self._ways.observe(desired)
-        self._shared = held_twice(self._observed.maps.values()) | _held_by_slots(self._observed)
-        policies = self._ways.contents
+        observed = self._ways.observe(desired)
+        policies, order = self._ways.contents, desired.host.byteorder
         self._known = {
-            name: KnownMap(each, self._observed.maps.get(name), policies.get(name, 0), desired.host.byteorder)
+            name: KnownMap(each, observed.maps.get(name), policies.get(name, 0), order)
             for name, each in desired.maps.items()
         }
+        shared = held_twice(observed.maps.values()) | _held_by_slots(observed)
+        self._knows = Knowledge(desired, observed, self._known, shared, TouchedSource(desired))
         self._addresses = Addresses(desired, self._known)
         self._compared = time.monotonic()

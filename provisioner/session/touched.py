@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path, PurePath
+from pathlib import PurePath
 
 import numpy as np
 from msgspec.structs import replace
@@ -12,7 +13,6 @@ from provisioner.kernel import lookups, maps
 from provisioner.model.desired import DesiredState
 from provisioner.model.map_shape import MapShape
 from provisioner.model.observed import ObservedMap, ObservedSlots
-from provisioner.model.pins import map_path
 from provisioner.model.types import Bytes
 from provisioner.observed.live_source import LiveSource, normalised
 from provisioner.observed.sources import Ranges, SeenEntries, SeenInnerMaps
@@ -26,10 +26,10 @@ class UnknownStateError(Exception):
     """A map or slot is not what the session left behind: another process writes it. A full comparison follows."""
 
 
-def look(desired: DesiredState, known: KnownMap, keys: Sequence[SlotKey], *, left: bool) -> ObservedMap:
+def look(source: LiveSource, path: PurePath, known: KnownMap, keys: Sequence[SlotKey], *, left: bool) -> ObservedMap:
     """The slots `keys` of a map, as they are now. With `left`, raises UnknownStateError where another map is in one."""
     live = known.live
-    fd = LiveSource(desired).open(Path(map_path(desired, known.desired))) if live is not None else None
+    fd = source.open(path) if live is not None else None
     if live is None or fd is None:
         raise UnknownStateError
     with fd:
@@ -37,7 +37,7 @@ def look(desired: DesiredState, known: KnownMap, keys: Sequence[SlotKey], *, lef
             raise UnknownStateError
         if known.desired.outer is None:
             return live
-        ids = [int.from_bytes(maps.lookup(fd, key, 4) or b"", desired.host.byteorder) for key in keys]
+        ids = [int.from_bytes(maps.lookup(fd, key, 4) or b"", sys.byteorder) for key in keys]
     if left and ids != [known.ids.get(key, 0) for key in keys]:
         raise UnknownStateError
     there = [key for key, number in zip(keys, ids, strict=True) if number]
@@ -51,14 +51,14 @@ def look(desired: DesiredState, known: KnownMap, keys: Sequence[SlotKey], *, lef
 class TouchedSource(LiveSource):
     """The kernel as a source that looks up the `asked` keys of some maps, instead of reading all that they hold."""
 
-    def __init__(self, desired: DesiredState, asked: Asked) -> None:
+    def __init__(self, desired: DesiredState) -> None:
         super().__init__(desired)
-        self._asked = asked
+        self.asked: Asked = {}
 
     def entries(
         self, path: PurePath, number: int | None, *, deep: bool, nonzero: Ranges | None = None
     ) -> SeenEntries | None:
-        keys = self._asked.get((str(path), number))
+        keys = self.asked.get((str(path), number))
         if keys is None or not deep:
             return super().entries(path, number, deep=deep, nonzero=nonzero)
         fd = self.open(path, number)
@@ -81,7 +81,7 @@ class TouchedSource(LiveSource):
         nonzero: Ranges | None = None,
     ) -> SeenInnerMaps:
         pin = str(path)
-        asked = [(pin, number) in self._asked for number in numbers]
+        asked = [(pin, number) in self.asked for number in numbers]
         if not any(asked):
             return super().inner_maps(path, numbers, whole, template, rows, nonzero=nonzero)
         alike = asked.index(not asked[0]) if asked.count(asked[0]) < len(asked) else len(asked)
