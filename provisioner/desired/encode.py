@@ -338,7 +338,7 @@ class Encoder:
             update=declared.policy.update or Update.IN_PLACE,
             on_replace=declared.policy.on_replace,
             owned=(),
-            limits=None,
+            limits=declared.limits,
             prevent_destroy=declared.prevent_destroy,
             after=tuple(scalar.text or "" for scalar in declared.after),
             where=declared.where,

@@ -33,6 +33,9 @@ MAX_ALIASED: Final = 1_000_000
 _ENTRIES_AT: Final = {"maps": 2, "shared_inner_maps": 2, "inner_maps": 4}
 """Section -> depth of the mapping in which the key `entries` has entries; in other places it is a name."""
 
+_FRAGMENTS: Final = "x-"
+"""Top-level keys that begin so are read and left out: they are a place for anchors. `entries` has entries in them."""
+
 _HARMLESS_TAGS: Final = {
     "ScalarEvent": "tag:yaml.org,2002:str",
     "MappingStartEvent": "tag:yaml.org,2002:map",
@@ -178,7 +181,7 @@ class _Composer:
         pairs: list[tuple[SpecNode, SpecNode]] = []
         seen: dict[str, Location] = {}
         take = self._events.take
-        holds_entries = _ENTRIES_AT.get(section) == depth
+        holds_entries = _ENTRIES_AT.get(section) == depth or section.startswith(_FRAGMENTS)
         while type(event := take()) is not MappingEndEvent:
             key = self._key(event, depth, seen, is_data=section == "inner_maps" and depth == 3)
             name = key.text if key else ""
@@ -189,7 +192,7 @@ class _Composer:
                 value = self._node(event, depth + 1, name or "")
             else:
                 value = self._node(event, depth + 1, section)
-            if key and value is not _LOST:
+            if key and value is not _LOST and not (depth == 0 and (name or "").startswith(_FRAGMENTS)):
                 pairs.append((key, value))
         return MappingNode(tuple(pairs), self._where(start))
 

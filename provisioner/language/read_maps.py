@@ -187,6 +187,7 @@ def read_table(node: MappingNode) -> TableRef | None:
         value=_column(node.get("value")),
         outer_key=_column(node.get("outer_key")),
         where=node.where,
+        delimiter=delimiter if len(delimiter := text(node.get("delimiter")) or "") == 1 else None,
     )
 
 

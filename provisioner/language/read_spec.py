@@ -118,6 +118,7 @@ class _SpecReader:
             where=key.where,
             also=objects[1:],
             own=is_true(body.get("own")),
+            limits=read_limits(body.get("limits")),
         )
 
     def outer_map(self, key: ScalarNode, body: MappingNode) -> OuterMap:

@@ -105,7 +105,10 @@ class TableColumn(msgspec.Struct, frozen=True):
 
 
 class TableRef(msgspec.Struct, frozen=True):
-    """Entries in a file. `outer_key` is set in the long form, where one table fills many inner maps."""
+    """Entries in a file. `outer_key` is set in the long form, where one table fills many inner maps.
+
+    `delimiter` is that of a CSV file, None for the usual one.
+    """
 
     file: ScalarNode
     format: str | None
@@ -113,6 +116,7 @@ class TableRef(msgspec.Struct, frozen=True):
     value: TableColumn | None
     outer_key: TableColumn | None
     where: Location
+    delimiter: str | None = None
 
 
 Entries = RawEntries | TableRef
@@ -236,6 +240,7 @@ class PlainMap(msgspec.Struct, frozen=True):
     where: Location
     also: tuple[str, ...] = ()
     own: bool = False
+    limits: ChangeLimits | None = None
 
     @property
     def adopts(self) -> bool:

@@ -70,6 +70,9 @@ def _known_format(table: TableRef, problems: Problems) -> TableFormat | None:
         else:
             what, where = f"the suffix of `{table.file.text}` is not that of a table format", table.file.where
         problems.add(what, where, hint, id="unknown-table-format")
+    elif table.delimiter is not None and not format_.has_delimiter:
+        what = f"a table of the format {format_.name} has no delimiter"
+        problems.add(what, table.where, "remove `delimiter`, or write `format: csv`", id="delimiter-without-use")
     return format_
 
 

@@ -1,9 +1,15 @@
-"""CSV and TSV with a header row, optional double quotes, UTF-8, LF or CRLF."""
+"""CSV and TSV with a header row, optional double quotes, UTF-8, LF or CRLF.
+
+The delimiter is that of `delimiter:`, else that of a first line `sep=;`, as spreadsheets write it, else a comma; a tab
+in a `.tsv` file.
+"""
 
 from __future__ import annotations
 
 import csv
 import io
+import json
+import re
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from enum import Enum, auto
@@ -32,9 +38,16 @@ if TYPE_CHECKING:
     from provisioner.model.types import Path
 
 
-def read(file: InputFile, _: TableRef, wanted: tuple[WantedColumn, ...], problems: Problems) -> Iterator[RawChunk]:
+_BOM: Final = b"\xef\xbb\xbf"
+_SEPARATOR: Final = re.compile(rb"sep=([ -!#-~\t])\r?\n?", re.IGNORECASE)
+"""The first line of a file that names its delimiter: any ASCII character but a quote."""
+
+_USUAL: Final = ",;\t|"
+
+
+def read(file: InputFile, table: TableRef, wanted: tuple[WantedColumn, ...], problems: Problems) -> Iterator[RawChunk]:
     """The wanted columns of all rows. Raises OSError."""
-    reader = _CsvReader(file, wanted, problems)
+    reader = _CsvReader(file, table.delimiter, wanted, problems)
     try:
         with file.open() as stream:
             yield from reader.chunks(stream)
@@ -63,26 +76,32 @@ def _limited(text: io.TextIOWrapper) -> Iterator[str]:
 
 
 class _CsvReader:
-    def __init__(self, file: InputFile, wanted: tuple[WantedColumn, ...], problems: Problems) -> None:
+    def __init__(
+        self, file: InputFile, delimiter: str | None, wanted: tuple[WantedColumn, ...], problems: Problems
+    ) -> None:
         self._file = str(file)
         self._lines = Lines(file)
         self._wanted = wanted
         self._problems = problems
-        self._delimiter = "\t" if file.path.suffix.lower() == ".tsv" else ","
+        self._given = delimiter
+        self._delimiter = delimiter or ("\t" if file.path.suffix.lower() == ".tsv" else ",")
+        self._header_line = 1
         self._width = 0
         self._numbers: list[int] = []
 
     def chunks(self, stream: BinaryIO) -> Iterator[RawChunk]:
-        header = stream.readline(MAX_LINE_BYTES + 1)
-        if len(header) > MAX_LINE_BYTES:
-            raise line_too_long(1)
+        header = self._first_line(stream)
+        if separator := _SEPARATOR.fullmatch(header.removeprefix(_BOM)):
+            self._delimiter = self._given or separator[1].decode()
+            self._header_line = 2
+            header = self._first_line(stream)
         if b'"' in header or not header.isascii():
-            stream.seek(0)
-            yield from self._by_rows(stream, 0)
+            stream.seek(stream.tell() - len(header))
+            yield from self._by_rows(stream, self._header_line - 1, has_header=True)
             return
         if not self._read_header(self._csv([header.decode()])):
             return
-        for block in blocks(stream, 2):
+        for block in blocks(stream, self._header_line + 1):
             columns = self._split(block)
             chunks = self._alone(block) if columns is None else [self._plain_chunk(columns, block)]
             if chunks is None:  # a quote is opened here, and closed in a later block or not at all
@@ -93,6 +112,12 @@ class _CsvReader:
                 yield chunk
                 if len(self._problems) >= MAX_PROBLEMS:
                     return
+
+    def _first_line(self, stream: BinaryIO) -> bytes:
+        line = stream.readline(MAX_LINE_BYTES + 1)
+        if len(line) > MAX_LINE_BYTES:
+            raise line_too_long(self._header_line)
+        return line
 
     def _csv(self, lines: Iterable[str]) -> Rows:
         return csv.reader(lines, delimiter=self._delimiter, strict=True)
@@ -122,12 +147,12 @@ class _CsvReader:
         for start in range(0, len(batch), CHUNK_ROWS):
             yield from self._chunk(batch[start : start + CHUNK_ROWS], lines[start : start + CHUNK_ROWS])
 
-    def _by_rows(self, stream: BinaryIO, above: int) -> Iterator[RawChunk]:
-        """The rest of the file, parsed by `csv`, with the header if no lines are `above`."""
+    def _by_rows(self, stream: BinaryIO, above: int, *, has_header: bool = False) -> Iterator[RawChunk]:
+        """The rest of the file, parsed by `csv`; so many lines are `above`, and the first can be the header."""
         text = io.TextIOWrapper(stream, "utf-8" if above else "utf-8-sig", newline="\n")
         try:
             rows = self._csv(_limited(text))
-            if above or self._read_header(rows):
+            if not has_header or self._read_header(rows):
                 yield from self._rows(rows, above)
         finally:
             text.detach()
@@ -156,10 +181,11 @@ class _CsvReader:
         try:
             header = next(rows, [])
         except csv.Error as error:
-            self._add_error(error, 1)
+            self._add_error(error, self._header_line)
             return False
+        line = self._header_line
         if not header:
-            where, hint = Location(self._file, 1, 1), "write the names of the columns in line 1"
+            where, hint = Location(self._file, line, 1), f"write the names of the columns in line {line}"
             self._problems.add("the table has no header row", where, hint, id="missing-column")
             return False
         self._width = len(header)
@@ -167,7 +193,7 @@ class _CsvReader:
         is_data = not any(column.name in header for column in self._wanted)
         for column in self._wanted:
             if column.name not in header:
-                hint = "line 1 must have the names of the columns" if is_data else ""
+                hint = self._header_hint(header) if is_data else ""
                 add_missing(column, self._file, header, self._problems, hint)
                 continue
             number = header.index(column.name)
@@ -175,8 +201,17 @@ class _CsvReader:
             if column.name in header[number + 1 :]:
                 second = header.index(column.name, number + 1)
                 what = f"duplicate column `{column.name}`"
-                self._problems.add(what, self._place(1, second), "rename one of the two", id="duplicate-key")
+                self._problems.add(what, self._place(line, second), "rename one of the two", id="duplicate-key")
         return not len(self._problems)
+
+    def _header_hint(self, header: list[str]) -> str:
+        """What to do where the header has none of the columns: name the delimiter with which it has one."""
+        text = self._delimiter.join(header)
+        for other in _USUAL:
+            if any(column.name in text.split(other) for column in self._wanted):
+                written = "tab" if other == "\t" else other
+                return f"the fields are separated by `{written}`: write `delimiter: {json.dumps(other)}` in the spec"
+        return f"line {self._header_line} must have the names of the columns"
 
     def _chunk(self, batch: list[list[str]], lines: Sequence[int]) -> Iterator[RawChunk]:
         try:
@@ -286,4 +321,4 @@ def scan(lines: Iterable[str], delimiter: str) -> Record:
     return Record(tuple(starts), opened, _UNCLOSED) if at is _At.QUOTED else Record(tuple(starts), end)
 
 
-FORMAT: Final = TableFormat("csv", (".csv", ".tsv"), read, is_text=True)
+FORMAT: Final = TableFormat("csv", (".csv", ".tsv"), read, is_text=True, has_delimiter=True)

@@ -18,7 +18,8 @@ ReadTable = Callable[[InputFile, TableRef, tuple[WantedColumn, ...], Problems], 
 class TableFormat(msgspec.Struct, frozen=True):
     """A format: `name` is that of the field `format`, `suffixes` are those of files without the field.
 
-    `is_text` says that a file has lines; `has_columns` that it is a table, not a single value.
+    `is_text` says that a file has lines; `has_columns` that it is a table, not a single value; `has_delimiter` that the
+    spec can name the character between the fields.
     """
 
     name: str
@@ -26,3 +27,4 @@ class TableFormat(msgspec.Struct, frozen=True):
     read: ReadTable
     is_text: bool
     has_columns: bool = True
+    has_delimiter: bool = False

@@ -247,3 +247,20 @@ def test_the_parser_in_python_gives_the_same_tree() -> None:
     assert as_json(in_c) == as_json(in_python)
     for path in (("maps", "active"), ("shared_inner_maps", "default_acl"), ("outer_maps", "vips", "inner_maps", "0")):
         assert rows(at(in_c, *path, "entries")) == rows(at(in_python, *path, "entries"))
+
+
+def test_fragments_are_left_out_and_anchors_in_them_are_used() -> None:
+    tree, problems = composed(
+        "x-acl: &acl {1: 2}\nx-map: &map {entries: {3: 4}}\n"
+        "maps: {a: {entries: *acl}, b: *map}\nouter_maps: {o: {inner_maps: {7: *map}}}\n"
+    )
+    assert not len(problems)
+    assert tree is not None
+    assert [name for name, _, _ in tree.named()] == ["maps", "outer_maps"]
+    for path, key in ((("maps", "a"), "1"), (("maps", "b"), "3"), (("outer_maps", "o", "inner_maps", "7"), "3")):
+        assert [row[("key",)] for row, _ in rows(at(tree, *path, "entries"))] == [key]
+
+
+def test_only_top_level_keys_are_fragments() -> None:
+    tree, _ = composed("maps: {x-a: {key: u32}}\n")
+    assert isinstance(at(tree, "maps", "x-a"), MappingNode)

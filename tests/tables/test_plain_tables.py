@@ -51,7 +51,9 @@ def both_ways(path: Path, block: int, table: TableRef | None = None) -> tuple[tu
         patch.setattr(delimited, "FEW_BYTES", 0)
         patch.setattr(blocks, "BLOCK_BYTES", block)
         by_blocks, problems, chunks = result_of(path, table)
-        patch.setattr(delimited._CsvReader, "chunks", lambda reader, stream: reader._by_rows(stream, 0))
+        patch.setattr(
+            delimited._CsvReader, "chunks", lambda reader, stream: reader._by_rows(stream, 0, has_header=True)
+        )
         by_rows, same_problems, same_chunks = result_of(path, table)
     assert problems == same_problems
     if not problems:  # else there is nothing that uses the rows

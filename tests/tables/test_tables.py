@@ -71,8 +71,9 @@ def reference(
     key: TableColumn | None = None,
     value: TableColumn | None = None,
     outer_key: TableColumn | None = None,
+    delimiter: str | None = None,
 ) -> TableRef:
-    return TableRef(ScalarNode(name, AT), kind, key, value, outer_key, AT)
+    return TableRef(ScalarNode(name, AT), kind, key, value, outer_key, AT, delimiter)
 
 
 def read(
@@ -221,12 +222,36 @@ def test_lists_and_objects_are_reached_whole_or_by_member(tmp_path: Path, suffix
         ("key,value\n,\n", [("", "")]),
         ("key,value\n1,\0\n", [("1", "\0")]),
         ("key,value\n1, 0755 \n", [("1", " 0755 ")]),
+        ("sep=;\r\nkey;value\r\n1;2,5\r\n", [("1", "2,5")]),
+        ('\ufeffSEP=;\nkey;value\n1;"a;b"\n', [("1", "a;b")]),
+        ('sep=\t\n"key"\tvalue\n1\t2\n', [("1", "2")]),
     ],
 )
 def test_csv_takes_text_as_it_stands(tmp_path: Path, content: str, expected: list[tuple[str, str]]) -> None:
     table_rows, problems = read(tmp_path, "t.csv", content)
     assert not problems
     assert pairs(table_rows) == expected
+
+
+@pytest.mark.parametrize("text", ["key|value\n1|2\n", "sep=;\nkey|value\n1|2\n"])
+def test_the_delimiter_of_the_spec_counts(tmp_path: Path, text: str) -> None:
+    table_rows, problems = read(tmp_path, "t.csv", text, delimiter="|")
+    assert (pairs(table_rows), problems) == ([("1", "2")], [])
+
+
+def test_places_below_the_line_of_the_delimiter_are_exact(tmp_path: Path) -> None:
+    assert read(tmp_path, "t.csv", "sep=;\nkey;value\n1;2\n3\n")[1] == ["t.csv:4:2: invalid-row"]
+    assert read(tmp_path, "t.csv", "sep=;\nkey;value;key\n")[1] == ["t.csv:2:11: duplicate-key"]
+    assert read(tmp_path, "t.csv", "sep=;\n\n")[1] == ["t.csv:2:1: missing-column"]
+
+
+def test_another_delimiter_is_offered_and_one_without_use_refused(tmp_path: Path) -> None:
+    write(tmp_path, {"t.csv": b"key;value\n1;2\n"})
+    problems = Problems()
+    list(read_table(reference("t.csv"), tmp_path / "t.csv", problems))
+    assert {problem.hint.rpartition("write ")[2] for problem in problems} == {'`delimiter: ";"` in the spec'}
+    problem, *_ = read(tmp_path, "t.ndjson", '{"key": 1, "value": 2}', delimiter=";")[1]
+    assert problem == "spec.yaml:7:9: delimiter-without-use"
 
 
 def test_ndjson_takes_numbers_by_their_text(tmp_path: Path) -> None:
