@@ -47,6 +47,12 @@ class LiveMap:
     entries: Mapping[bytes, bytes] = field(default_factory=dict)
     kind: str = "map"
 
+    def has_room_for(self, slot: int) -> bool:
+        """Whether an inner map can be put into a slot."""
+        if self.shape.is_array:
+            return slot < self.shape.max_entries
+        return slot in self.slots or len(self.slots) < self.shape.max_entries
+
 
 Live = dict[str, LiveMap]
 """What is pinned in a folder, by name; temporary pins apart, and of the record only that it is there."""

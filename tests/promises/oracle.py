@@ -10,7 +10,7 @@ from typing import Final
 from provisioner.model.map_shape import MapShape
 from provisioner.model.pins import META_PIN
 from tests.promises.hands import CPUS, Live, LiveInner, LiveMap
-from tests.promises.wishes import ADOPTED, KINDS, PLAIN, Kind, Wish, WishedOuter, WishedSlot
+from tests.promises.wishes import ADOPTED, KINDS, OWNED, PLAIN, Kind, Wish, WishedOuter, WishedSlot
 
 ANOTHER_KIND: Final = "a pin is of a program or a link"
 """Why an apply is refused before anything is compared."""
@@ -19,8 +19,11 @@ UNSEEN_TEMPLATE: Final = "the template of an empty outer map differs"
 """What a plan does not see: an apply probes."""
 
 
-def wrong(wish: Wish, before: Live, after: Live, *, prune: bool) -> Iterator[str]:
-    """What an apply that ended well did not do, or did beyond what it was asked."""
+def wrong(wish: Wish, before: Live, after: Live, *, prune: bool = False, recreate: str = "") -> Iterator[str]:
+    """What an apply that ended well did not do, or did beyond what it was asked.
+
+    `recreate` is the address of an outer map or a slot that was to be recreated although nothing differs.
+    """
     ours = {*wish.outer, META_PIN} | ({PLAIN} if wish.plain is not None else set())
     for name in before.keys() & after.keys() & ours:
         if before[name].kind != "map":
@@ -39,13 +42,27 @@ def wrong(wish: Wish, before: Live, after: Live, *, prune: bool) -> Iterator[str
         if name not in after:
             yield f"{name} is missing"
         else:
-            yield from (f"{name}{what}" for what in _outer(wished, before.get(name), after[name], _sharers(before)))
+            what = before.get(name)
+            again = recreate.removeprefix(name) if recreate.partition("[")[0] == name else None
+            yield from (f"{name}{text}" for text in _outer(wished, what, after[name], _sharers(before), again))
     if wish.plain is not None:
         live = after.get(PLAIN)
-        wanted = {KINDS["hash"].key(key): KINDS["hash"].value(value, CPUS) for key, value in wish.plain.items()}
-        if live is None or live.entries != wanted:
+        if live is None or live.entries != _plain(wish.plain, wish.plain_policy, before.get(PLAIN), live):
             yield f"{PLAIN} holds {live}"
     yield from _shared_by_chance(wish, after)
+
+
+def _plain(entries: Mapping[int, int], policy: str, before: LiveMap | None, after: LiveMap) -> dict[bytes, bytes]:
+    """What the plain map must hold: what is listed, and of others what policy keeps, unless it was recreated."""
+    kind = KINDS["hash"]
+    listed = {kind.key(key): kind.value(value, CPUS) for key, value in entries.items()}
+    live = before.entries if before is not None and before.id == after.id else {}
+    return {key: value for key, value in live.items() if key not in listed and not deletes(kind, policy, key)} | listed
+
+
+def deletes(kind: Kind, policy: str, key: bytes) -> bool:
+    """Whether a live entry that is not listed is deleted. `policy` is `exact`, `present`, `ignore` or `owned`."""
+    return policy == "exact" or (policy == "owned" and key in {kind.key(number) for number in OWNED})
 
 
 def wrong_destroyed(wish: Wish, before: Live, after: Live) -> Iterator[str]:
@@ -66,28 +83,34 @@ def wrong_destroyed(wish: Wish, before: Live, after: Live) -> Iterator[str]:
 
 def _sharers(live: Live) -> Counter[int]:
     """How many slots hold each inner map."""
-    return Counter(inner.id for one in live.values() for inner in one.slots.values())
+    return Counter(inner.id for wished in live.values() for inner in wished.slots.values())
 
 
 def _shared_by_chance(wish: Wish, after: Live) -> Iterator[str]:
     """No declared slot may hold a map that another slot holds too, unless both are declared so."""
     holders = _sharers(after)
-    for name, wished_outer in wish.outer.items():
-        declared = Counter(after[name].slots[slot].id for slot, it in wished_outer.slots.items() if it.shared)
+    for name, wished in wish.outer.items():
+        declared = Counter(after[name].slots[slot].id for slot, it in wished.slots.items() if it.shared)
         if len(declared) > 1:
             yield f"{name}: its shared inner map is {len(declared)} maps"
-        for slot, wished in wished_outer.slots.items():
+        for slot, wished_slot in wished.slots.items():
             number = after[name].slots[slot].id
-            expected = declared[number] if wished.shared else 1
+            expected = declared[number] if wished_slot.shared else 1
             if holders[number] != expected:
                 yield f"{name}[{slot}] holds map {number}, which {holders[number]} slots hold"
 
 
-def _outer(wished: WishedOuter, before: LiveMap | None, after: LiveMap, sharers: Counter[int]) -> Iterator[str]:
+def _outer(
+    wished: WishedOuter, before: LiveMap | None, after: LiveMap, sharers: Counter[int], again: str | None
+) -> Iterator[str]:
+    """`again` is the part of the map that is recreated on request: empty for the whole, None for nothing."""
     if after.shape != wished.shape:
         yield f" is a {after.shape}"
-    if before is not None and before.id != after.id:
-        if before.slots and is_compatible(wished, before) and not before.frozen:
+    resized = before is not None and before.shape != wished.shape and takes_inner_maps(wished, before)
+    if before is not None and again == "" and before.id == after.id:
+        yield " was not recreated"
+    if before is not None and before.id != after.id and (again == "" or not resized):
+        if again != "" and before.slots and is_compatible(wished, before) and not before.frozen:
             yield " was recreated for no reason"
         before = None
     slots = before.slots if before is not None else {}
@@ -103,20 +126,36 @@ def _outer(wished: WishedOuter, before: LiveMap | None, after: LiveMap, sharers:
         if slot not in after.slots:
             yield f"[{slot}] is missing"
         else:
+            requested = again == f"[{slot}]" or (
+                wished_slot.shared and any(again == f"[{it}]" for it in wished.sharing)
+            )
+            what = slots.get(slot)
             yield from (
-                f"[{slot}] {what}" for what in _slot(wished, wished_slot, slots.get(slot), after.slots[slot], sharers)
+                f"[{slot}] {text}" for text in _slot(wished, wished_slot, what, after.slots[slot], sharers, requested)
             )
 
 
 def is_compatible(wished: WishedOuter, before: LiveMap) -> bool:
-    """Whether the live outer map can become the wished one; an empty one tells nothing."""
+    """Whether the live outer map can become the wished wished; an empty wished tells nothing."""
+    return before.shape == wished.shape and takes_inner_maps(wished, before)
+
+
+def takes_inner_maps(wished: WishedOuter, before: LiveMap) -> bool:
+    """The same, but for its max_entries: a map of another size takes its inner maps over."""
     shapes = {inner.shape.with_capacity(0) for inner in before.slots.values()}
-    return before.shape == wished.shape and shapes <= {wished.template.shape.with_capacity(0)}
+    sizes = before.shape.with_capacity(0), wished.shape.with_capacity(0)
+    return sizes[0] == sizes[1] and shapes <= {wished.template.shape.with_capacity(0)}
 
 
 def _slot(
-    wished: WishedOuter, wished_slot: WishedSlot, before: LiveInner | None, after: LiveInner, sharers: Counter[int]
+    wished: WishedOuter,
+    wished_slot: WishedSlot,
+    before: LiveInner | None,
+    after: LiveInner,
+    sharers: Counter[int],
+    requested: bool,
 ) -> Iterator[str]:
+    """`requested` says that the inner map is recreated although nothing differs."""
     kind = wished.template
     shape = _room(kind, wished_slot)
     if after.shape != shape:
@@ -124,21 +163,17 @@ def _slot(
     declared = {kind.key(key): kind.value(value, CPUS) for key, value in wished_slot.entries.items()}
     if wished_slot.contents == "ignore":
         declared = {}
-    listed = set(declared)
     if kind.shape.is_array:
         declared = {key: value for key, value in declared.items() if any(value)}
     kept = before is not None and before.id == after.id
     others: Mapping[bytes, bytes] = {}
-    if (
-        before is not None
-        and wished_slot.contents != "exact"
-        and not wished_slot.shared
-        and (kept or wished.on_replace == "copy")
-    ):
-        others = {key: value for key, value in before.entries.items() if key not in listed}
+    if before is not None and (kept or wished.on_replace == "copy"):
+        others = others_of(wished, wished_slot, before)
     if _meaning(kind, after.entries) != _meaning(kind, {**others, **declared}):
         yield f"holds {after.entries}, not {declared} and {others}"
-    if before is None or wished_slot.shared:
+    if requested and kept:
+        yield "was not recreated"
+    if before is None or wished_slot.shared or requested:
         return
     same = before.shape == shape and sharers[before.id] == 1
     equal = _meaning(kind, before.entries) == _meaning(kind, after.entries)
@@ -152,6 +187,36 @@ def _slot(
         now = after.entries.get(key, value)
         if kept and kind.meaning(value) == kind.meaning(now) and now != value:
             yield f"entry {key.hex()} was written though nothing but its padding differs"
+
+
+def others_of(wished: WishedOuter, wished_slot: WishedSlot, before: LiveInner) -> dict[bytes, bytes]:
+    """The live entries of a slot that are not listed, and that policy keeps."""
+    kind = wished.template
+    listed = set() if wished_slot.contents == "ignore" else {kind.key(key) for key in wished_slot.entries}
+    policy = "exact" if wished_slot.shared else wished.policy_of(wished_slot)
+    return {k: value for k, value in before.entries.items() if k not in listed and not deletes(kind, policy, k)}
+
+
+def crowded(wish: Wish, before: Live) -> Iterator[str]:
+    """The addresses of outer maps, slots and plain maps in which what stays and what is new may exceed their room."""
+    for name, outer in wish.outer.items():
+        live = before.get(name)
+        if live is None or not takes_inner_maps(outer, live):
+            continue
+        stay = [slot for slot in live.slots if slot not in outer.slots and not outer.deletes(slot)]
+        if len(stay) + len(outer.slots) > outer.room or (outer.shape.is_array and max(stay, default=0) >= outer.room):
+            yield name
+            yield from (f"{name}[{slot}]" for slot in outer.slots if slot not in live.slots)
+        for slot in outer.slots.keys() & live.slots.keys():
+            inner, wished = live.slots[slot], outer.slots[slot]
+            listed = 0 if wished.contents == "ignore" else len(wished.entries)
+            if listed + len(others_of(outer, wished, inner)) > min(inner.shape.max_entries, wished.room):
+                yield f"{name}[{slot}]"
+    plain = before.get(PLAIN)
+    if wish.plain is not None and plain is not None:
+        held = _plain(wish.plain, wish.plain_policy, plain, plain)
+        if len(held) > plain.shape.max_entries:
+            yield PLAIN
 
 
 def _room(kind: Kind, wished_slot: WishedSlot) -> MapShape:

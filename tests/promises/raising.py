@@ -34,6 +34,11 @@ CLASSES: Final[dict[str, type[BaseException]]] = {
     for each in (MemoryError, RuntimeError, KeyError, OSError, KeyboardInterrupt, SystemExit, RecursionError, OddError)
 }
 
+STATUS: Final = {"MemoryError": 5, "OSError": 5, "KeyboardInterrupt": 130}
+"""The exit status of a class where nothing became visible; of each other one, that of a bug."""
+
+BUG: Final = 70
+
 
 class Raiser:
     """Counts events inside `apply_plan`, and raises at number `at` (from 1; 0: nowhere)."""
@@ -44,6 +49,8 @@ class Raiser:
         self._class = CLASSES[name]
         self._is_inside = False
         self.count = 0
+        self.where = ""
+        """The function that an exception was raised at."""
 
     def start(self) -> None:
         sys.setprofile(self)
@@ -62,7 +69,8 @@ class Raiser:
         if code.co_filename.startswith(_LIMIT[event]) and code.co_filename != _OWNERSHIP and not _cleans_up(frame):
             self.count += 1
             if self.count == self._at:
-                raise self._class(f"injected at {code.co_qualname}")
+                self.where = code.co_qualname
+                raise self._class(f"injected at {self.where}")
 
 
 def _cleans_up(frame: FrameType) -> bool:

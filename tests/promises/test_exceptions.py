@@ -12,13 +12,9 @@ from provisioner.model.errors import ProvisionerError
 from tests.promises import scenarios
 from tests.promises.conftest import Make
 from tests.promises.injection import Injector, Ran
-from tests.promises.raising import CLASSES
+from tests.promises.raising import BUG, CLASSES, STATUS
 from tests.promises.test_fault_sweep import check
 
-STATUS: Final = {"MemoryError": 5, "OSError": 5, "KeyboardInterrupt": 130}
-"""The exit status of a class where nothing became visible; of each other one, that of a bug."""
-
-BUG: Final = 70
 UNWANTED: Final = ("Traceback", "never closed", "left open", "Warning")
 SAMPLE: Final = 20
 """Events of each kind that a short run takes, spread over all of them."""

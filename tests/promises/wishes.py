@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,7 +15,13 @@ from provisioner.model.uapi import MapFlag, MapType
 
 KEYS: Final = range(4)
 VALUES: Final = range(3)
+OWNED: Final = range(2)
+"""The keys that are ours where two writers share a map."""
+
 SLOTS: Final = range(6)
+ROOMS: Final = (4, 6, 8, 12)
+"""The max_entries of outer maps."""
+
 ADOPTED: Final = "theirs"
 """An outer map that somebody else made, pinned in a folder of theirs."""
 
@@ -106,7 +112,10 @@ class WishedSlot:
 
 @dataclass(frozen=True, slots=True)
 class WishedOuter:
-    """One outer map. `owned` are the first and the last slot that are ours, None for all."""
+    """One outer map. `owned` are the first and the last slot that are ours, None for all.
+
+    With `shares_entries` only some keys of its inner maps are ours.
+    """
 
     type: str
     kind: str
@@ -116,6 +125,16 @@ class WishedOuter:
     extra: str = "delete"
     on_replace: str | None = None
     owned: tuple[int, int] | None = None
+    shares_entries: bool = False
+
+    @property
+    def sharing(self) -> tuple[int, ...]:
+        """The slots that hold the shared inner map."""
+        return tuple(slot for slot, wished in self.slots.items() if wished.shared)
+
+    def policy_of(self, wished: WishedSlot) -> str:
+        """What is done about entries that a slot does not list: its `contents`, or `owned`."""
+        return "owned" if self.shares_entries else wished.contents
 
     @property
     def shape(self) -> MapShape:
@@ -139,10 +158,14 @@ class WishedOuter:
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """A whole desired state: outer maps by name, and the entries of a plain map, None for no such map."""
+    """A whole desired state: outer maps by name, and the entries of a plain map, None for no such map.
+
+    `plain_policy` says what is done about its other entries: `exact`, `present` or `owned`.
+    """
 
     outer: Mapping[str, WishedOuter] = field(default_factory=dict)
     plain: Mapping[int, int] | None = None
+    plain_policy: str = "exact"
 
     def tree(self, theirs: Path) -> dict[str, Any]:
         """The spec, as YAML has it; `theirs` is the folder that the adopted map is pinned in."""
@@ -151,6 +174,7 @@ class Wish:
         outer: dict[str, Any] = {}
         for name, wished_outer in self.outer.items():
             template = dict(wished_outer.template.yaml) | {"max_entries": 8, "update": wished_outer.update}
+            template |= _OWNED_KEYS if wished_outer.shares_entries else {}
             templates[name] = template | ({"on_replace": wished_outer.on_replace} if wished_outer.on_replace else {})
             outer[name] = {
                 "type": wished_outer.type,
@@ -174,8 +198,24 @@ class Wish:
             tree["shared_inner_maps"] = shared
         if self.plain is not None:
             plain = dict(KINDS["hash"].yaml) | {"max_entries": 8, "entries": dict(self.plain)}
+            plain |= {"exact": {}, "present": {"contents": "present"}, "owned": _OWNED_KEYS}[self.plain_policy]
             tree["maps"] = {PLAIN: plain | {"after": sorted(self.outer)}}
         return tree
+
+
+_OWNED_KEYS: Final = {"owned_keys": f"{OWNED[0]}..{OWNED[-1]}"}
+
+
+def of_kind(outer: WishedOuter, kind: str) -> WishedOuter:
+    """The same outer map with another kind of inner maps."""
+    return replace(outer, kind=kind, shares_entries=outer.shares_entries and kind != "lpm")
+
+
+def resized(outer: WishedOuter, room: int) -> WishedOuter:
+    """The same outer map with another max_entries, and only the slots that an array of this size has."""
+    slots = {slot: wished for slot, wished in outer.slots.items() if not outer.shape.is_array or slot < room}
+    owned = None if outer.owned is not None and outer.shape.is_array and outer.owned[1] >= room else outer.owned
+    return replace(outer, room=room, slots=slots, owned=owned)
 
 
 def _slot(name: str, wished_outer: WishedOuter, wished: WishedSlot) -> dict[str, Any]:
@@ -193,6 +233,7 @@ def _filled(kind: Kind, wished: WishedSlot) -> dict[str, Any]:
 
 
 entries: Final = st.dictionaries(st.sampled_from(KEYS), st.sampled_from(VALUES), max_size=3)
+owned_entries: Final = st.dictionaries(st.sampled_from(OWNED), st.sampled_from(VALUES))
 
 
 @st.composite
@@ -201,23 +242,26 @@ def outers(draw: st.DrawFn) -> WishedOuter:
     kind = draw(st.sampled_from(sorted(KINDS)))
     owned = draw(st.sampled_from((None, None, (0, 2), (2, 5))))
     numbers = draw(st.sets(st.sampled_from(range(owned[0], owned[1] + 1) if owned else SLOTS), max_size=4))
-    shared = WishedSlot(draw(entries), draw(_rooms(kind)), shared=True)
+    shares_entries = kind != "lpm" and draw(st.sampled_from((True, False, False)))
+    listed = owned_entries if shares_entries else entries
+    shared = WishedSlot(draw(listed), draw(_rooms(kind)), shared=True)
     own = st.builds(
         WishedSlot,
-        entries,
+        listed,
         _rooms(kind),
         # An array has all its indexes: those of others cannot be told from those that nobody wrote.
-        st.sampled_from(("exact",) * 4 + ("present", "ignore")),
+        st.sampled_from(("exact",) * 4 + (() if shares_entries else ("present", "ignore"))),
     )
     return WishedOuter(
         draw(st.sampled_from(("hash_of_maps", "array_of_maps"))),
         kind,
         draw(st.sampled_from((6, 8))),
-        {slot: draw(st.one_of(own, own, own, st.just(shared))) for slot in sorted(numbers)},
+        {slot: draw(own if shares_entries else st.one_of(own, own, own, st.just(shared))) for slot in sorted(numbers)},
         draw(st.sampled_from(("auto", "auto", "in_place", "replace"))),
         draw(st.sampled_from(("delete", "delete", "delete", "keep", "fail"))),
         draw(st.sampled_from((None, "copy", "drop"))),
         owned,
+        shares_entries,
     )
 
 
@@ -225,6 +269,11 @@ def _rooms(kind: str) -> st.SearchStrategy[int]:
     return st.just(8) if KINDS[kind].is_fixed else st.sampled_from((8, 8, 16))
 
 
-wishes: Final = st.builds(
-    Wish, st.dictionaries(st.sampled_from(OUTER_NAMES), outers(), max_size=2), st.none() | entries
-)
+@st.composite
+def _wishes(draw: st.DrawFn) -> Wish:
+    policy = draw(st.sampled_from(("exact", "exact", "present", "owned")))
+    plain = draw(st.none() | (owned_entries if policy == "owned" else entries))
+    return Wish(draw(st.dictionaries(st.sampled_from(OUTER_NAMES), outers(), max_size=2)), plain, policy)
+
+
+wishes: Final = _wishes()
