@@ -23,7 +23,7 @@ from typing import Final
 
 from kernel_packages import Kernel
 
-MODULES: Final = ("virtio_pci", "virtiofs", "veth", "dummy", "sch_ingress", "cls_bpf")
+MODULES: Final = ("virtio_pci", "virtiofs", "veth", "dummy", "sch_ingress", "cls_bpf", "cls_u32")
 CPUS: Final = 2
 MEMORY: Final = "1G"
 

@@ -14,10 +14,12 @@ from provisioner.attach import of_record
 from provisioner.codec.btf_emit import btf_of
 from provisioner.kernel import attach_points, bpffs, links, maps, objects
 from provisioner.kernel.fd import LinkFd, MapFd, ProgramFd
-from provisioner.model.attachment import AddFilter, Attachment
+from provisioner.model.attachment import AddFilter, Attachment, CreateLink
 from provisioner.model.desired import DesiredObject
 from provisioner.model.filter_record import FilterRecord
 from provisioner.model.observed import ObservedLink
+from provisioner.model.pins import link_pin
+from provisioner.model.uapi import LinkType
 from provisioner.model.variables import Written
 from provisioner.planning.changes import Action, LinkChange
 from provisioner.planning.steps import Attach, CommitObject, Detach, LoadObject
@@ -103,7 +105,7 @@ def attach(tx: Transaction, step: Attach) -> None:
             return
         if change.action is Action.REPLACE:
             _detach(tx, change.pin)
-        with _made(program, attachment, change.target, name) as link:
+        with _made(tx, program, attachment, change.target, name) as link:
             number = links.info(link).id  # asked for before there is a pin: what may fail comes before what is noted
             with tx.noting(f"attachment {name}", partial(_drop, tx, change.pin, number)):
                 bpffs.pin(link, tx.path(change.pin), tx.access)
@@ -121,15 +123,39 @@ def _attach_filter(tx: Transaction, change: LinkChange, program: ProgramFd, requ
 
 
 @contextmanager
-def _made(program: ProgramFd, attachment: Attachment, number: int, name: str) -> Iterator[LinkFd]:
-    """A new link, open inside the block; `number` is that of its attach point, 0 if it has none."""
+def _made(
+    tx: Transaction, program: ProgramFd, attachment: Attachment, number: int, name: str, following: int | None = None
+) -> Iterator[LinkFd]:
+    """A new link, open inside the block; `number` is that of its attach point, 0 if it has none.
+
+    `following` is the program that ran after the one of a link that is made again, 0 for none: it tells the place.
+    """
     point, request = attachment.point, attachment.request()
     assert not isinstance(request, AddFilter)
     with (
         nullcontext(0) if point is None else attach_points.opened(point, number) as target,
-        links.create(program, request, target, name=name) as link,
+        nullcontext(None) if following is not None else _position(tx, attachment) as at,
     ):
-        yield link
+        if following:
+            at = links.Position(True, following)
+        if at is not None and isinstance(request, CreateLink):
+            made = links.create_at(program, request, target, at, name=name)
+        else:
+            made = links.create(program, request, target, name=name)
+        with made as link:
+            yield link
+
+
+@contextmanager
+def _position(tx: Transaction, attachment: Attachment) -> Iterator[links.Position | None]:
+    """The place of an attachment among others; the one that it is beside is open inside the block."""
+    neighbour = attachment.neighbour
+    if neighbour is None or not neighbour.name:
+        yield None if neighbour is None else links.Position(neighbour.is_before)
+        return
+    path = Path(neighbour.name) if neighbour.is_foreign else tx.path(link_pin(neighbour.name))
+    with bpffs.open_any(path) as beside:
+        yield links.Position(neighbour.is_before, beside)
 
 
 def _follow(tx: Transaction, change: LinkChange, program: ProgramFd, attachment: Attachment, name: str) -> None:
@@ -138,7 +164,7 @@ def _follow(tx: Transaction, change: LinkChange, program: ProgramFd, attachment:
     path, keep = tx.path(change.pin), tx.old_path(change.pin)
     with (
         identity.open_same(path, LinkFd, change.observed.id, change.pin) as old,
-        _made(program, attachment, change.target, name) as link,
+        _made(tx, program, attachment, change.target, name) as link,
     ):
         number = links.info(link).id
         bpffs.pin(old, keep)
@@ -188,11 +214,23 @@ def _detach(tx: Transaction, pin: str) -> None:
         keep = tx.old_path(f"program{pin}")
         with links.open_program_id(live.program_id) as program:
             bpffs.pin(program, keep)
-        tx.note(f"attachment {pin}", partial(_attach_again, tx, pin, live, made_as, keep))
+        following = _following(live)
+        tx.note(f"attachment {pin}", partial(_attach_again, tx, pin, live, made_as, keep, following))
     _drop(tx, pin, live.id)
 
 
-def _attach_again(tx: Transaction, pin: str, live: ObservedLink, made_as: Attachment, old: Path) -> None:
+def _following(live: ObservedLink) -> int | None:
+    """The id of the program that runs after that of a tcx link; 0 if it is the last, None for other links."""
+    if live.type != LinkType.TCX:
+        return None
+    order = links.order(live.target, live.attach_type)
+    at = order.index(live.program_id) + 1 if live.program_id in order else len(order)
+    return order[at] if at < len(order) else 0
+
+
+def _attach_again(
+    tx: Transaction, pin: str, live: ObservedLink, made_as: Attachment, old: Path, following: int | None
+) -> None:
     """Attach as it was before; a link that never came off is left as it is."""
     path = tx.path(pin)
     if path.exists():
@@ -200,7 +238,9 @@ def _attach_again(tx: Transaction, pin: str, live: ObservedLink, made_as: Attach
             info = links.info(link)
             if (info.target, info.type) == (live.target, live.type) and info.prog_id:
                 return
-    with links.open_program_pin(old) as program, _made(program, made_as, live.target, pin) as link:
+    if following and following not in links.order(live.target, live.attach_type):
+        following = 0
+    with links.open_program_pin(old) as program, _made(tx, program, made_as, live.target, pin, following) as link:
         bpffs.pin_replace(link, path, tx.access)
 
 

@@ -30,6 +30,7 @@ from provisioner.kernel.reasons import (
     KernelError,
 )
 from provisioner.model.errors import HostError, Problem
+from provisioner.model.uapi import Command
 
 OLDEST: Final = (1, 1)
 """The first libbpf that has all we call: that of Debian 12."""
@@ -80,6 +81,26 @@ class LinkCreateOptions(_Options):
         ("iter_info", c_void_p),
         ("iter_info_len", c_uint32),
         ("target_btf_id", c_uint32),
+    ]
+
+
+class ProgramQueryOptions(_Options):
+    """Cut after `prog_cnt`."""
+
+    _fields_: ClassVar[list[tuple[str, Any]]] = [
+        *((name, c_uint32) for name in ("query_flags", "attach_flags")),
+        ("prog_ids", c_void_p),
+        ("prog_cnt", c_uint32),
+    ]
+
+
+class TcxLinkCreate(ctypes.Structure):
+    """`link_create` of `union bpf_attr` for tcx, which libbpf 1.1 does not know."""
+
+    _fields_: ClassVar[list[tuple[str, Any]]] = [
+        *((name, c_uint32) for name in ("prog_fd", "ifindex", "attach_type", "flags", "relative", "_pad")),
+        ("expected_revision", c_uint64),
+        ("_rest", c_uint64 * 4),
     ]
 
 
@@ -326,6 +347,10 @@ raw_tracepoint_open: Function[int] = Function(
 )
 link_update: Function[int] = Function("bpf_link_update", c_int, c_int, c_int, c_void_p, fails=RELINK)
 link_detach: Function[int] = Function("bpf_link_detach", c_int, c_int, fails="BPF_LINK_DETACH")
+prog_query: Function[int] = Function(
+    "bpf_prog_query_opts", c_int, c_int, c_int, POINTER(ProgramQueryOptions), fails="BPF_PROG_QUERY"
+)
+xdp_query_id: Function[int] = Function("bpf_xdp_query_id", c_int, c_int, c_int, _number, fails="RTM_GETLINK")
 tc_hook_create: Function[int] = Function("bpf_tc_hook_create", c_int, POINTER(TcHook), fails=QDISC)
 tc_hook_destroy: Function[int] = Function("bpf_tc_hook_destroy", c_int, POINTER(TcHook), fails="RTM_DELQDISC")
 tc_attach: Function[int] = Function("bpf_tc_attach", c_int, POINTER(TcHook), POINTER(TcOptions), fails=FILTER)
@@ -470,6 +495,28 @@ def perf_event_open(kind: int, *, config: int, symbol: str = "", offset: int = 0
     if fd < 0:
         raise KernelError("perf_event_open", ctypes.get_errno(), name=symbol)
     return fd
+
+
+_BPF: Final = {"x86_64": 321, "s390x": 351, "ppc64le": 361}
+"""The number of bpf(2); 280 elsewhere."""
+
+
+def tcx_link_create(program: int, ifindex: int, attach_type: int, flags: int, relative: int) -> int:
+    """BPF_LINK_CREATE at a place among the programs of a tcx hook: gives the fd of the link."""
+    attr = TcxLinkCreate(prog_fd=program, ifindex=ifindex, attach_type=attach_type, flags=flags, relative=relative)
+    number = _BPF.get(os.uname().machine, 280)
+    fd: int = _syscall(number, int(Command.LINK_CREATE), ctypes.byref(attr), ctypes.sizeof(attr))
+    if fd < 0:
+        raise KernelError(LINK, ctypes.get_errno())
+    return fd
+
+
+def query_programs(ifindex: int, attach_type: int, room: int = 64) -> tuple[int, ...]:
+    """The ids of the programs at a tcx hook, the first to run first."""
+    ids = (c_uint32 * room)()
+    options = ProgramQueryOptions(prog_ids=ctypes.addressof(ids), prog_cnt=room)
+    prog_query(ifindex, attach_type, options)
+    return tuple(ids[: min(room, options.prog_cnt)])
 
 
 class _Logs(threading.local):

@@ -11,7 +11,7 @@ import msgspec
 
 from provisioner.kernel import libbpf, perf_events
 from provisioner.kernel.bpffs import open_pin
-from provisioner.kernel.fd import InnerId, LinkFd, ProgramFd
+from provisioner.kernel.fd import Fd, InnerId, LinkFd, ProgramFd
 from provisioner.kernel.maps import ids
 from provisioner.kernel.reasons import KernelError
 from provisioner.model.attachment import CreateLink, LinkRequest, OpenPerfEvent, OpenRawTracepoint
@@ -66,6 +66,58 @@ def create(program: ProgramFd, request: LinkRequest, target: int = 0, *, name: s
                 assert_never(request)
     except KernelError as error:
         raise error.about(name or f"target {target}") from None
+
+
+_BEFORE, _AFTER, _ID, _LINK = 1 << 3, 1 << 4, 1 << 5, 1 << 13
+"""BPF_F_BEFORE, BPF_F_AFTER, BPF_F_ID and BPF_F_LINK (053c8e1f235d)."""
+
+
+class Position(msgspec.Struct, frozen=True):
+    """A place among the programs at a tcx hook: beside an open link or program, or the program with an id.
+
+    Without either, it is the first or the last.
+    """
+
+    is_before: bool
+    beside: Fd | int = 0
+
+
+def create_at(program: ProgramFd, request: CreateLink, ifindex: int, at: Position, *, name: str = "") -> LinkFd:
+    """Attach a program by a tcx link at a place in the order. Raises `KernelError` (BPF_LINK_CREATE)."""
+    flags = request.flags | (_BEFORE if at.is_before else _AFTER)
+    match at.beside:
+        case LinkFd():
+            flags, relative = flags | _LINK, at.beside.number
+        case Fd():
+            relative = at.beside.number
+        case number:
+            flags, relative = flags | (_ID if number else 0), number
+    try:
+        return LinkFd(libbpf.tcx_link_create(program.number, ifindex, request.attach_type, flags, relative))
+    except KernelError as error:
+        raise error.about(name) from None
+
+
+def order(ifindex: int, attach_type: int) -> tuple[int, ...]:
+    """The ids of the programs at a tcx hook, the first to run first; none where this process may not know."""
+    try:
+        return libbpf.query_programs(ifindex, attach_type)
+    except KernelError as error:
+        if error.errno not in (errno.ENOENT, errno.EINVAL, errno.ENODEV, errno.EPERM):
+            raise
+        return ()
+
+
+def xdp_program(ifindex: int) -> int:
+    """The id of the XDP program of an interface; 0 if it has none, or has several in different modes."""
+    number = libbpf.Counter(0)
+    try:
+        with libbpf.captured_log():
+            libbpf.xdp_query_id(ifindex, 0, number)
+    except KernelError as error:
+        if error.errno not in (errno.ENODEV, errno.EINVAL):
+            raise
+    return number.value
 
 
 def update(link: LinkFd, program: ProgramFd, *, name: str = "") -> None:

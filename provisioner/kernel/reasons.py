@@ -138,6 +138,11 @@ REASONS: Final[dict[tuple[str, int, Subject], Reason]] = {
         "check the section of the program and the mode",
         id="attach-unsupported",
     ),
+    (LINK, codes.ENOENT, ""): Reason(
+        "program that is named by `before` or `after` is not attached at this hook",
+        "`bpftool net` shows the programs of the interface",
+        id="attach-target-missing",
+    ),
     (RELINK, codes.ENOLINK, ""): Reason(
         "link is detached: its interface was removed", "attach the program again", id="link-detached"
     ),

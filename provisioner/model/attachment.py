@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABCMeta, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import Enum
 from typing import TYPE_CHECKING, ClassVar, Final, Literal, Self
 
@@ -37,6 +37,57 @@ class AttachPoint(msgspec.Struct, frozen=True, order=True):
 
     def __str__(self) -> str:
         return f"{self.kind} {self.name}"
+
+
+class Neighbour(msgspec.Struct, frozen=True):
+    """Where a program runs among those at its hook: before or after another one, or first or last.
+
+    `name` is the pin of another program of the project, or the path of a pin of another owner: a program or a link.
+    It is empty for first and last.
+    """
+
+    is_before: bool
+    name: str = ""
+
+    @staticmethod
+    def read(fields: Mapping[str, str]) -> Neighbour | None:
+        """From `before`, `after` or `order` of the spec; None without any."""
+        if fields.get("before") or fields.get("after"):
+            return Neighbour(bool(fields.get("before")), fields.get("before") or fields["after"])
+        return Neighbour(fields["order"] == "first") if fields.get("order") else None
+
+    @property
+    def is_foreign(self) -> bool:
+        return self.name.startswith("/")
+
+    def settings(self) -> Settings:
+        if self.name:
+            return {"before" if self.is_before else "after": self.name}
+        return {"order": self.describe()}
+
+    def describe(self) -> str:
+        """`before guard`, `first`."""
+        if self.name:
+            return f"{'before' if self.is_before else 'after'} {self.name}"
+        return "first" if self.is_before else "last"
+
+    def holds(self, program: int, other: int, order: Sequence[int]) -> bool:
+        """Whether a program runs where it should among programs by their ids; `other` is that of the named one."""
+        if not self.name:
+            return not order or order[0 if self.is_before else -1] == program
+        if other not in order or program not in order:
+            return True
+        return (order.index(program) < order.index(other)) is self.is_before
+
+
+class HookOrder(msgspec.Struct, frozen=True):
+    """The programs at a hook in the order in which they run, and the one that a `Neighbour` names by a path.
+
+    `neighbour` is 0 if that is not attached, and where none is named by a path.
+    """
+
+    programs: tuple[int, ...]
+    neighbour: int = 0
 
 
 class CreateLink(msgspec.Struct, frozen=True):
@@ -128,6 +179,11 @@ class Attachment(msgspec.Struct, frozen=True, kw_only=True, metaclass=_AbstractS
     @property
     def point(self) -> AttachPoint | None:
         """What must exist on the host; None for the kernel's own hooks."""
+        return None
+
+    @property
+    def neighbour(self) -> Neighbour | None:
+        """Where it runs among the programs at its hook; None for anywhere."""
         return None
 
     @property

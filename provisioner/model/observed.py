@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from provisioner.model.access import Access
-from provisioner.model.attachment import AttachPoint, FilterPlace
+from provisioner.model.attachment import AttachPoint, FilterPlace, HookOrder
 from provisioner.model.entry_table import EntryTable
 from provisioner.model.inner_template import Probed
 from provisioner.model.map_shape import MapShape
@@ -121,7 +121,7 @@ class ObservedState(msgspec.Struct, frozen=True):
     `variables` has the bytes of the data sections that the spec sets variables in, by pin.
     `missing` are directories that do not exist yet, and in which own maps are to be pinned, each after its parent.
     `occupants` are the programs of other owners at hooks that have room for one, by the pin of the attachment that
-    wants it.
+    wants it; `orders` has the order at the hooks of those that are to run before or after others.
     `unpinned` are the maps of the record that lost their pin and are still live, by name and id. `directories` are in
     the pin root and not the project's.
     """
@@ -142,6 +142,7 @@ class ObservedState(msgspec.Struct, frozen=True):
     users: Mapping[int, tuple[str, ...]] = {}
     variables: Mapping[str, bytes] = {}
     occupants: Mapping[str, int] = {}
+    orders: Mapping[str, HookOrder] = {}
     unpinned: Mapping[str, int] = {}
     directories: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()

@@ -19,7 +19,7 @@ from provisioner.kernel.inner_pins import OPENED_BY_ID, InnerPins, pinned
 from provisioner.kernel.maps import MapInfo
 from provisioner.kernel.reasons import KernelError
 from provisioner.model.access import AS_MADE, Access
-from provisioner.model.attachment import AddFilter, Attachment, AttachPoint
+from provisioner.model.attachment import AddFilter, Attachment, AttachPoint, CreateLink, HookOrder
 from provisioner.model.desired import DesiredState
 from provisioner.model.errors import HostError
 from provisioner.model.map_shape import MapShape
@@ -28,7 +28,7 @@ from provisioner.model.pins import INNER_PINS, LOCK, inner_directory, map_path, 
 from provisioner.model.record import Meta
 from provisioner.model.special_fields import Special
 from provisioner.model.type_layout import EntryLayout
-from provisioner.model.uapi import FD_MODES, MapFlag, MapType
+from provisioner.model.uapi import FD_MODES, AttachType, MapFlag, MapType
 from provisioner.observed import filter_pins, holders, metamap
 from provisioner.observed.sources import Ranges, SeenEntries, SeenInnerMaps, SeenMap
 
@@ -186,8 +186,20 @@ class LiveSource:
         return ObservedLink(info.id, info.prog_id, info.target, info.type, info.attach_type)
 
     def occupant(self, attachment: Attachment, number: int) -> int:
-        request = attachment.request()
-        return filters.program_at(number, request.place) if isinstance(request, AddFilter) else 0
+        match attachment.request():
+            case AddFilter(place):
+                return filters.program_at(number, place)
+            case CreateLink(AttachType.XDP):
+                return links.xdp_program(number)
+            case _:
+                return 0
+
+    def order(self, attachment: Attachment, number: int) -> HookOrder | None:
+        request, neighbour = attachment.request(), attachment.neighbour
+        if neighbour is None or not isinstance(request, CreateLink):
+            return None
+        named = _program_at(Path(neighbour.name)) if neighbour.is_foreign else 0
+        return HookOrder(links.order(number, request.attach_type), named)
 
     def number(self, point: AttachPoint) -> int | None:
         return attach_points.find(point)
@@ -233,6 +245,23 @@ def _layout(info: MapInfo) -> EntryLayout | None:
             raise
         return None
     return btf_layout(types, info.btf_key_type_id, info.btf_value_type_id)
+
+
+def _program_at(path: Path) -> int:
+    """The id of a pinned program, or of that of a pinned link; 0 if there is neither."""
+    try:
+        with bpffs.open_any(path, readonly=True) as fd:
+            match fd:
+                case LinkFd():
+                    return links.info(fd).prog_id
+                case ProgramFd():
+                    return links.program_info(fd).id
+                case _:
+                    return 0
+    except KernelError as error:
+        if error.errno != errno.ENOENT:
+            raise
+        return 0
 
 
 def inner_maps(desired: DesiredState, name: str, access: Access = AS_MADE) -> InnerPins:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from provisioner.model import entry_table
-from provisioner.model.attachment import AttachPoint
+from provisioner.model.attachment import AttachPoint, HookOrder
 from provisioner.model.desired import PRESENT, DesiredMap, DesiredState
 from provisioner.model.entry_table import EntryTable
 from provisioner.model.observed import ObservedBlock, ObservedLink, ObservedMap, ObservedSlots, ObservedState
@@ -95,6 +95,7 @@ def observe(desired: DesiredState, source: Source | None = None) -> ObservedStat
         links=links,
         points=points,
         occupants=dict(_occupants(desired, links, points, source)),
+        orders=dict(_orders(desired, points, source)),
         other_pins=other,
         leftovers=(*leftovers, *stale),
         inner_pins={
@@ -139,6 +140,17 @@ def _occupants(
         live = links.get(pin)
         if program and (live is None or (live.target, live.program_id) != (number, program)):
             yield pin, program
+
+
+def _orders(
+    desired: DesiredState, points: Mapping[AttachPoint, int], source: Source
+) -> Iterator[tuple[str, HookOrder]]:
+    """The order at the hooks of attachments that are to run before or after others."""
+    for pin, attachment in desired.attachments.items():
+        number = points.get(attachment.point) if attachment.point is not None else None
+        order = source.order(attachment, number) if number is not None else None
+        if order is not None:
+            yield pin, order
 
 
 def _occupied(path: PurePath, desired: DesiredState, source: Source) -> frozenset[int]:

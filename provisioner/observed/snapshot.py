@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from provisioner.codec.resolve import Lookup
 from provisioner.model.access import Access
-from provisioner.model.attachment import Attachment, AttachPoint
+from provisioner.model.attachment import Attachment, AttachPoint, HookOrder
 from provisioner.model.errors import InputError, Problem
 from provisioner.model.host import Host
 from provisioner.model.map_shape import MapShape
@@ -66,6 +66,7 @@ class Header(msgspec.Struct, frozen=True):
     namespaces: Mapping[str, Id] = {}
     files: Mapping[str, Id] = {}
     occupants: Mapping[str, Id] = {}
+    orders: Mapping[str, HookOrder] = {}
     frozen: tuple[Id, ...] = ()
     users: Mapping[Id, tuple[str, ...]] = {}
     directories: tuple[str, ...] = ()
@@ -260,6 +261,9 @@ class Snapshot(msgspec.Struct, frozen=True):
 
     def occupant(self, attachment: Attachment, number: int) -> int:  # noqa: ARG002 (it was taken for this spec)
         return self.header.occupants.get(attachment.describe(), 0)
+
+    def order(self, attachment: Attachment, number: int) -> HookOrder | None:  # noqa: ARG002 (it was taken for this spec)
+        return self.header.orders.get(attachment.describe())
 
     def number(self, point: AttachPoint) -> int | None:
         match point.kind:

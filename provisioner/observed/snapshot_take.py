@@ -12,6 +12,7 @@ from msgspec.structs import replace
 
 from provisioner.kernel import host as this_host
 from provisioner.kernel.reasons import KernelError
+from provisioner.model.attachment import HookOrder
 from provisioner.model.desired import IGNORE, DesiredMap, DesiredState
 from provisioner.model.errors import HostError
 from provisioner.model.map_shape import MapShape
@@ -66,6 +67,7 @@ def take(desired: DesiredState, btf_pins: Collection[str] = ()) -> Snapshot:
         namespaces=_numbers(source, desired, "netns"),
         files=_numbers(source, desired, "file"),
         occupants=_occupants(source, desired),
+        orders=_orders(source, desired),
         inner_pins=inner_pins,
         frozen=tuple(sorted(frozen)),
         directories=source.directories(root),
@@ -97,6 +99,17 @@ def _occupants(source: LiveSource, desired: DesiredState) -> dict[str, int]:
         if number is not None and (program := source.occupant(attachment, number)):
             taken[attachment.describe()] = program
     return taken
+
+
+def _orders(source: LiveSource, desired: DesiredState) -> dict[str, HookOrder]:
+    """The order at the hooks of attachments that have a place in it, by the description of the attachment."""
+    orders = {}
+    for attachment in desired.attachments.values():
+        number = source.number(attachment.point) if attachment.point is not None else None
+        order = source.order(attachment, number) if number is not None else None
+        if order is not None:
+            orders[attachment.describe()] = order
+    return orders
 
 
 def _map(source: LiveSource, path: str, wanted: DesiredMap | None) -> SeenMap | None:

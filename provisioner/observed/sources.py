@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from provisioner.model.access import Access
-from provisioner.model.attachment import Attachment, AttachPoint
+from provisioner.model.attachment import Attachment, AttachPoint, HookOrder
 from provisioner.model.desired import DesiredMap
 from provisioner.model.map_shape import MapShape
 from provisioner.model.observed import ObservedBlock, ObservedLink, ObservedMap, ObservedProgram, ObservedState
@@ -139,6 +139,9 @@ class Source(Protocol):
 
     def occupant(self, attachment: Attachment, number: int) -> int:
         """The program at a hook that has room for one, on the attach point `number`; 0 if there is room."""
+
+    def order(self, attachment: Attachment, number: int) -> HookOrder | None:
+        """The order at the hook of an attachment that has a place in it; None for others."""
 
     def number(self, point: AttachPoint) -> int | None:
         """The ifindex, cgroup id or inode of an attach point; None if it does not exist."""

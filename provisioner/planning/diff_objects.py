@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Final
 
 from msgspec.structs import replace
@@ -12,8 +12,9 @@ from provisioner.model.desired import DesiredObject, DesiredProgram, DesiredStat
 from provisioner.model.errors import HostError, Problems
 from provisioner.model.map_shape import shape_differences
 from provisioner.model.object_settings import changed
-from provisioner.model.observed import ObservedState
+from provisioner.model.observed import ObservedLink, ObservedState
 from provisioner.model.uapi import GENERATIONAL_TYPES
+from provisioner.planning import hook_order
 from provisioner.planning.changes import Action, LinkChange, ObjectChange, VariableChange
 from provisioner.planning.diff import replaced_because
 from provisioner.planning.diff_variables import diff_variables, in_words
@@ -79,10 +80,10 @@ def diff_links(
     """
     problems = Problems()
     changes: list[LinkChange] = []
-    for name, change in objects.items():
-        for program in change.desired.programs:
-            if program.attach is not None:
-                changes.append(_diff_link(name, program, change, observed, points_known, problems))
+    programs = [(name, program) for name, change in objects.items() for program in change.desired.programs]
+    for name, program in hook_order.neighbours_first(programs):
+        if program.attach is not None:
+            changes.append(_diff_link(program, objects[name], observed, points_known, problems, changes))
     problems.raise_if_any(HostError)
     wanted = {change.pin for change in changes}
     changes += [
@@ -167,16 +168,17 @@ def _foreign_maps(desired: DesiredObject, observed: ObservedState) -> str:
 
 
 def _diff_link(
-    name: str,
     program: DesiredProgram,
     change: ObjectChange,
     observed: ObservedState,
     points_known: bool,
     problems: Problems,
+    before: Sequence[LinkChange],
 ) -> LinkChange:
+    """What becomes of one attachment; `before` are the changes of those that come before it."""
     attach = program.attach
     assert attach is not None
-    pin = program.link_pin
+    name, pin = change.name, program.link_pin
     live = observed.links.get(pin)
     point = attach.point
     target = 0 if point is None else observed.points.get(point)
@@ -196,27 +198,51 @@ def _diff_link(
                 id="attach-target-missing",
             )
         return verdict(Action.KEEP, f"{point} does not exist yet")
-    if pin in observed.occupants:
-        reason = _occupied(attach, observed.occupants[pin])
+    refused, id_ = _refused(attach, pin, observed)
+    if refused:
         if attach.if_missing is not IfMissing.IGNORE:
-            hint = "detach it first, or attach this program in another place"
-            problems.add(reason, attach.where, hint, f"{name}.{program.name}", id="hook-occupied")
-        return verdict(Action.KEEP, reason)
+            hint = "detach it first, or attach this program in another place" if id_ == "hook-occupied" else ""
+            problems.add(refused, attach.where, hint, f"{name}.{program.name}", id=id_)
+        return verdict(Action.KEEP, refused)
     if live is None:
         return verdict(Action.CREATE, "it is not attached")
+    return verdict(*_compared(program, live, target, change, observed, before))
+
+
+def _refused(attach: Attachment, pin: str, observed: ObservedState) -> tuple[str, str]:
+    """Why a program cannot be attached where the spec says, and the id of the problem; empty if it can."""
+    if pin in observed.occupants:
+        return _occupied(attach, observed.occupants[pin]), "hook-occupied"
+    return hook_order.missing(attach, pin, observed), "attach-target-missing"
+
+
+def _compared(
+    program: DesiredProgram,
+    live: ObservedLink,
+    target: int | None,
+    change: ObjectChange,
+    observed: ObservedState,
+    before: Sequence[LinkChange],
+) -> tuple[Action, str]:
+    """What becomes of a live link or filter, and why."""
+    attach, pin = program.attach, program.link_pin
+    assert attach is not None
+    point = attach.point
     if live.is_detached and point is not None:
-        return verdict(Action.REPLACE, f"it was detached, or its {point.kind} was deleted and created again")
+        return (Action.REPLACE, f"it was detached, or its {point.kind} was deleted and created again")
     recorded = observed.meta.attachments.get(pin) if observed.meta else None
     if point is not None and point.kind == "file":
         if recorded is not None and recorded.get("inode", str(target)) != str(target):
-            return verdict(Action.REPLACE, f"{point} was replaced")
+            return (Action.REPLACE, f"{point} was replaced")
     elif live.target != target:
-        return verdict(Action.REPLACE, f"the live link is {observed.place_of(live)}")
+        return (Action.REPLACE, f"the live link is {observed.place_of(live)}")
     differs = attach.differs(live, recorded)
     if differs:
-        return verdict(Action.REPLACE, differs)
+        return (Action.REPLACE, differs)
+    if misplaced := hook_order.misplaced(attach, pin, observed, before):
+        return (Action.REPLACE, misplaced)
     if change.action is not Action.UNCHANGED:
-        return verdict(Action.UPDATE, "its program is new")
+        return (Action.UPDATE, "its program is new")
     if live.program_id != observed.programs[program.pin].id:
-        return verdict(Action.UPDATE, "it runs another program than the pinned one")
-    return verdict(Action.UNCHANGED, "")
+        return (Action.UPDATE, "it runs another program than the pinned one")
+    return (Action.UNCHANGED, "")

@@ -11,11 +11,11 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
-from provisioner.apply import programs
+from provisioner.apply import pins, programs
 from provisioner.kernel import bpffs, links, maps
 from provisioner.kernel.fd import LinkFd
 from provisioner.kernel.host import cgroup_path
@@ -132,10 +132,10 @@ def link(bench: Bench, place: Place) -> links.LinkInfo:
         return links.info(fd)
 
 
-def failing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the step after the attachments fail: the commit of the object."""
+def failing(monkeypatch: pytest.MonkeyPatch, step: Literal["commit", "record"] = "commit") -> None:
+    """Let a step after the attachments fail: the commit of the object, or the record."""
 
-    def commit(*_: Any) -> None:
+    def fail(*_: Any) -> None:
         raise HostError(Problem("the test lets this step fail", id="test"))
 
-    monkeypatch.setattr(programs, "commit", commit)
+    monkeypatch.setattr(programs if step == "commit" else pins, step, fail)

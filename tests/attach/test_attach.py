@@ -16,7 +16,7 @@ from provisioner.kernel.fd import LinkFd
 from provisioner.kernel.reasons import KernelError
 from provisioner.model.attachment import AttachPoint, CreateLink
 from provisioner.model.errors import ApplyError, HostError, InputError
-from provisioner.model.uapi import AttachType
+from provisioner.model.uapi import AttachType, XdpMode
 from provisioner.planning.changes import Action
 from tests.apply.conftest import Bench
 from tests.apply.conftest import bench as bench
@@ -161,6 +161,23 @@ def test_tcx_leaves_the_programs_of_others(hooks: Bench, bpf_object: Compile, ve
         assert counted(hooks, place) in range(1, 1000)
         hooks.destroy(spec(bpf_object("hooks"), place))
         assert links.info(theirs).target == index, "still attached"
+
+
+def test_xdp_of_another_owner_is_seen_before_anything_is_done(hooks: Bench, bpf_object: Compile, veth: Veth) -> None:
+    text = spec(bpf_object("hooks"), PLACES["xdp"])
+    index = attach_points.find(AttachPoint("interface", veth.name)) or 0
+    generic = CreateLink(AttachType.XDP, int(XdpMode.GENERIC))
+    with objects.load(bpf_object("hooks_v2"), only_programs=["on_xdp"]) as other:
+        with links.create(other.programs["on_xdp"], generic, index), pytest.raises(HostError) as refused:
+            hooks.plan(text)
+        assert [problem.id for problem in refused.value.problems] == ["hook-occupied"]
+        hooks.settle(text)
+        with bpffs.open_pin(hooks.root / "_link_on_xdp", LinkFd) as fd:
+            links.detach(fd)
+        with links.create(other.programs["on_xdp"], generic, index), pytest.raises(HostError) as refused:
+            hooks.plan(text)
+        assert [problem.id for problem in refused.value.problems] == ["hook-occupied"]
+    hooks.settle(text)
 
 
 def test_bpftool_sees_the_link(hooks: Bench, place: Place, bpf_object: Compile) -> None:

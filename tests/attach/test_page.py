@@ -37,8 +37,11 @@ def test_the_table_has_every_kind() -> None:
 
 
 @pytest.mark.usefixtures("veth")
-def test_the_example_applies(bench: Bench, bpf_object: Compile) -> None:
+def test_the_examples_apply(bench: Bench, bpf_object: Compile) -> None:
     bench.allow_outside = True
-    text = PAGE.partition("```yaml\n")[2].partition("```")[0].replace("hooks.bpf.o", str(bpf_object("hooks")))
-    bench.settle(text)
+    examples = [part.partition("```")[0] for part in PAGE.split("```yaml\n")[1:]]
+    assert len(examples) == 2
+    for example in examples:
+        text = example.replace("hooks.bpf.o", str(bpf_object("hooks")))
+        bench.settle(text)
     bench.destroy(text)
