@@ -56,6 +56,33 @@ maps:
 )
 """A map outside of the pin root, in a directory that is created for it."""
 
+_SHAPES: Final = """
+inner_templates:
+  counts: {{type: hash, key: u32, value: {value}, max_entries: 8, contents: present, {migrate}}}
+  wide: {{type: array, key: u32, value: u64, max_entries: 4}}
+maps:
+  total: {{type: hash, key: u16, value: {value}, max_entries: 4, contents: present, entries: {{{total}}}, {migrate}}}
+outer_maps:
+  tenants: {{type: {tenants}, key: u32, max_entries: 8, inner: counts, inner_maps: {{{slots}}}}}
+  vips: {{type: array_of_maps, key: u32, max_entries: {vips}, inner: wide, inner_maps: {{0: {{entries: {{1: 1}}}}}}}}
+"""
+NARROW: Final = HEAD + _SHAPES.format(
+    value="{struct: {hits: u32}}",
+    migrate="",
+    total="1: {hits: 5}, 2: {hits: 6}",
+    tenants="hash_of_maps",
+    slots="1: {entries: {1: {hits: 1}, 2: {hits: 2}}}, 2: {entries: {3: {hits: 3}}}",
+    vips=4,
+)
+WIDER: Final = HEAD + _SHAPES.format(  # the spec does not list entries that it listed before: they are carried over
+    value="{struct: {hits: u64, zone: u32}}",
+    migrate="migrate: auto",
+    total="2: {hits: 7, zone: 1}",
+    tenants="array_of_maps",
+    slots="1: {entries: {2: {hits: 9, zone: 2}}}, 2: {}, 3: {}",
+    vips=8,
+)
+
 _PINNED: Final = "pin_inner_maps: true\npin_mode: '0640'\npin_group: '65534'\n"
 ONE_PINNED: Final = ONE.replace(HEAD, HEAD + _PINNED)
 ONE_CLOSED: Final = ONE.replace(HEAD, HEAD + "pin_mode: '0600'\npin_group: '0'\n")
@@ -90,6 +117,7 @@ NAMES: Final = (
     *("create", "change", "destroy", "load", "upgrade", "recreate", "mode", "detach", "unload"),
     *("pin", "pinned", "unpin", "pinned_away"),
     "elsewhere",
+    "migrate",
 )
 
 
@@ -111,6 +139,7 @@ def pairs(compiled: Callable[[str], Path]) -> dict[str, tuple[str | None, str | 
         "unpin": (OTHER_PINNED, ONE_CLOSED),
         "pinned_away": (ONE_PINNED, None),
         "elsewhere": (None, ELSEWHERE),
+        "migrate": (NARROW, WIDER),
     }
     assert tuple(cases) == NAMES
     return cases
