@@ -46,6 +46,15 @@ def test_every_verb_of_the_smallest_case_is_measured_beside_its_limit(tmp_path: 
     assert len(rows) == 4  # wall time, CPU time and memory, what people do instead, inside
 
 
+def test_a_plan_for_many_hosts_is_a_row_of_the_documentation(kernel: Path) -> None:
+    words = [sys.executable, "-m", "benchmarks.fleet", "12", str(kernel)]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    head, row = done.stdout.splitlines()
+    assert head in (ROOT / "docs/benchmarks.md").read_text().splitlines()
+    assert row.startswith("| 12 | 11 |"), "ten sites, and one host of its own"
+
+
 @pytest.mark.usefixtures("kernel")
 def test_what_publishing_costs_is_a_row_of_the_documentation_s_table() -> None:
     done = subprocess.run([sys.executable, "-m", "benchmarks.publishing"], cwd=ROOT, capture_output=True, text=True)

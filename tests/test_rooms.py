@@ -187,7 +187,7 @@ def test_the_kernel_seam_knows_nothing_of_specs_and_plans() -> None:
 def test_the_command_line_uses_only_what_every_program_may() -> None:
     """Apart from its own rooms: what it does to a host, `import provisioner` can do as well."""
     words = dotted(
-        ("cli", "files", "report", "views", "watch", "model/words", "model/errors", "model/location")
+        ("cli", "files", "fleet", "report", "views", "watch", "model/words", "model/errors", "model/location")
     ) | dotted(("language/schema_file", "doctor/finding"))
     public = dotted(provisioner.__all__)
     for module in modules("cli"):

@@ -32,6 +32,8 @@ inputs() {
         validate | plan | apply) ;;
         *) fail 64 "the input 'verb' must be validate, plan or apply" ;;
     esac
+    [[ -z $HOSTS || $VERB != apply ]] || fail 64 "the input 'hosts' is for validate and plan"
+    [[ -z $HOSTS ]] || words+=("--hosts=$HOSTS")
     work=$(mktemp -d "$RUNNER_TEMP/provisioner.XXXXXXXX")
     read_lines --overlay= <<<"$OVERLAYS"
     read_lines '' <<<"$OPTIONS"
@@ -66,22 +68,34 @@ validate() {
     exit "$status"
 }
 
+# publish FILE: the plan as the summary of the job and as an output.
+publish() {
+    local end
+    cat "$1" >>"$GITHUB_STEP_SUMMARY"
+    output file "$1"
+    end=$(</proc/sys/kernel/random/uuid)
+    { printf 'plan<<%s\n' "$end"; cat "$1"; printf '\n%s\n' "$end"; } >>"$GITHUB_OUTPUT"
+}
+
 plan() {
-    local status=0 file=$WORK/plan.md compared end
-    case $VERB in
-        apply) compared=--out=$WORK/saved.plan ;;
-        *) compared=--against=$AGAINST ;;
-    esac
-    quoted plan --format markdown "$compared" "${words[@]}" 3>"$file" || status=$?
+    local status=0 file=$WORK/plan.md compared=()
+    if [[ $VERB == apply ]]; then
+        compared=("--out=$WORK/saved.plan")
+    elif [[ -n $AGAINST || -z $HOSTS ]]; then
+        compared=("--against=${AGAINST:-empty}")
+    fi
+    quoted plan --format markdown "${compared[@]}" "${words[@]}" 3>"$file" || status=$?
+    if [[ -n $HOSTS && $status == 1 && -s $file ]]; then # the comment names the hosts whose spec is invalid
+        publish "$file"
+        output changes true
+        fail 1 "the spec is invalid on some hosts: the summary names them"
+    fi
     case $status in
         0) output changes false ;;
         2 | 4) output changes true ;;
         *) fail "$status" "plan failed with exit status $status: see the log of this step" ;;
     esac
-    cat "$file" >>"$GITHUB_STEP_SUMMARY"
-    output file "$file"
-    end=$(</proc/sys/kernel/random/uuid)
-    { printf 'plan<<%s\n' "$end"; cat "$file"; printf '\n%s\n' "$end"; } >>"$GITHUB_OUTPUT"
+    publish "$file"
     [[ $status != 4 ]] || fail 4 "a rule refuses this plan: the summary names the rule and its override"
 }
 

@@ -55,6 +55,14 @@ Recreate = Annotated[
         autocompletion=completion.targets,
     ),
 ]
+Hosts = Annotated[
+    str | None,
+    typer.Option(
+        "--hosts",
+        metavar="INVENTORY",
+        help="Do it for all hosts of an inventory file; - reads the JSON of ansible-inventory --list.",
+    ),
+]
 LockTimeout = Annotated[
     float, typer.Option(metavar="SECONDS", min=0, help="Wait this long for the lock of another process.")
 ]
@@ -81,7 +89,9 @@ class SpecOptions(msgspec.Struct, frozen=True):
     ] = None
     overlay: Annotated[
         list[Path] | None,
-        typer.Option(metavar="FILE", help="Merge this file over the spec; its values win. Repeatable."),
+        typer.Option(
+            metavar="FILE", help="Merge this file over the spec; its values win. FILE? can be missing. Repeatable."
+        ),
     ] = None
     var: Annotated[
         list[str] | None,

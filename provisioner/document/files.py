@@ -40,6 +40,9 @@ MAX_LINE: Final = 1 << (MARK_COLUMN_BITS - 1)
 MAX_INCLUDE_DEPTH: Final = 64
 """The most files in a chain of includes."""
 
+OPTIONAL: Final = "?"
+"""At the end of the name of an overlay: the file can be missing."""
+
 _SENSITIVE: Final = b"sensitive"
 _VARIABLE: Final = OPENING.encode()
 _LONGEST: Final = max(len(_SENSITIVE), len(_VARIABLE))
@@ -121,11 +124,12 @@ def load(
     values, which can come from `outside`. Errors go to `problems`; the tree then has what can be read. `inputs` records
     every file and directory that is read.
     """
-    loader = _Loader(stdin, allow_outside, problems, inputs or Inputs(), outside)
+    inputs = inputs or Inputs()
+    loader = _Loader(stdin, allow_outside, problems, inputs, outside)
     with _no_garbage_collection():
         tree = loader.gather(paths)
         base = frozenset(loader.files)
-        for path in overlays:
+        for path in _present(overlays, inputs):
             over = overlay(tree, loader.gather([path]))
             assert isinstance(over, MappingNode)
             tree = over
@@ -141,6 +145,18 @@ def load(
         uses,
         loader.values,
     )
+
+
+def _present(overlays: Sequence[Path], inputs: Inputs) -> Iterator[Path]:
+    """The overlays without optional ones (`hosts/edge-1.yaml?`) that do not exist."""
+    for path in overlays:
+        name = str(path)
+        if not name.endswith(OPTIONAL) or os.path.lexists(path):
+            yield path
+            continue
+        inputs.note(named := Path(name.removesuffix(OPTIONAL)))
+        if os.path.lexists(named):
+            yield named
 
 
 def _with_values(tree: MappingNode, loader: _Loader, outside: Outside, problems: Problems) -> tuple[MappingNode, Uses]:

@@ -50,10 +50,7 @@ _STYLE: Final = page.STYLE + "".join(page.FILTER.format(name) for name, _ in _FI
 def render(plan: ReportPlan, end: Outcome | None = None, *, lines: int | None = LINES) -> Iterator[str]:
     """The page in pieces; `end` is the result of an apply or destroy. `lines` limits the tree, None for no limit."""
     what = "Destroy" if plan.destroy else "Plan" if end is None else "Apply"
-    yield "<!doctype html>\n<html lang=en>\n<head>\n<meta charset=utf-8>\n"
-    yield "<meta name=viewport content='width=device-width, initial-scale=1'>\n"
-    yield f'<meta http-equiv=Content-Security-Policy content="{_policy()}">\n'
-    yield f"<title>{what} of {_text(plan.project)}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n"
+    yield from begin(f"{what} of {plan.project}")
     yield f"<h1>{what} of <code>{_text(plan.project)}</code></h1>\n"
     places = f"  ({decided('', plan.sources)})" if plan.sources else ""
     yield f"<p class=soft>pin root <code>{_text(plan.pin_root)}</code>{_text(places)}</p>\n"
@@ -64,11 +61,7 @@ def render(plan: ReportPlan, end: Outcome | None = None, *, lines: int | None = 
     yield from _alerts(plan)
     if plan.nodes:
         yield from _filter()
-        yield "<ul class=tree>\n"
-        tree = _Tree(lines)
-        for node in plan.nodes:
-            yield from tree.node(node)
-        yield "</ul>\n"
+        yield from _tree_of(plan, lines)
     if plan.steps:
         yield f"<h2>Steps</h2>\n<details><summary>{plural(len(plan.steps), 'step')}, in this order</summary>\n<ol>\n"
         yield from (f"<li>{_text(step.text)}</li>\n" for step in plan.steps)
@@ -77,6 +70,34 @@ def render(plan: ReportPlan, end: Outcome | None = None, *, lines: int | None = 
     if plan.nodes:
         yield f"<script>{page.SCRIPT}</script>\n"
     yield "</body>\n</html>\n"
+
+
+def begin(title: str) -> Iterator[str]:
+    """The begin of a page, up to its heading. `title` is text."""
+    yield "<!doctype html>\n<html lang=en>\n<head>\n<meta charset=utf-8>\n"
+    yield "<meta name=viewport content='width=device-width, initial-scale=1'>\n"
+    yield f'<meta http-equiv=Content-Security-Policy content="{_policy()}">\n'
+    yield f"<title>{_text(title)}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n"
+
+
+def fragment(plan: ReportPlan, lines: int | None) -> Iterator[str]:
+    """Refusals, hazards and the tree of a plan, of at most `lines` lines."""
+    yield from _alerts(plan)
+    if plan.nodes:
+        yield from _tree_of(plan, lines)
+
+
+def _tree_of(plan: ReportPlan, lines: int | None) -> Iterator[str]:
+    yield "<ul class=tree>\n"
+    tree = _Tree(lines)
+    for node in plan.nodes:
+        yield from tree.node(node)
+    yield "</ul>\n"
+
+
+def plain_text(text: str) -> str:
+    """Text as it is: without HTML, quotes and control characters."""
+    return _text(text)
 
 
 def _policy() -> str:

@@ -11,6 +11,7 @@ from typing import Any, Final
 from msgspec import to_builtins
 
 from provisioner.doctor.finding import Finding, usable
+from provisioner.planning.hazards import Hazard, Refusal
 from provisioner.report.formats import Layout, Renderers
 from provisioner.report.jsontext import dumps
 from provisioner.report.model import (
@@ -55,17 +56,9 @@ def render(plan: ReportPlan, end: Outcome | None = None) -> Iterator[str]:
     yield ",\n"
     yield from listed("steps", ({"kind": step.kind, "description": step.text} for step in plan.steps))
     yield ",\n"
-    hazards = (
-        {"id": each.id, "severity": each.severity.value, "address": each.address, "message": each.message}
-        for each in plan.hazards
-    )
-    yield from listed("hazards", hazards)
+    yield from listed("hazards", map(_hazard, plan.hazards))
     yield ",\n"
-    blocked = (
-        {"rule": each.rule, "address": each.address, "override": each.override or None, "message": each.message}
-        for each in plan.blocked
-    )
-    yield from listed("blocked", blocked)
+    yield from listed("blocked", map(_refusal, plan.blocked))
     yield f',\n  "grace_periods": {plan.grace_periods}'
     yield f',\n  "kernel_memory": {dumps(to_builtins(plan.memory))}'
     if end is not None:
@@ -114,6 +107,26 @@ def _walk(nodes: Iterable[Node]) -> Iterator[Node]:
         yield node
         if node.children is not None:
             yield from _walk(node.children)
+
+
+def fragment(plan: ReportPlan) -> dict[str, Any]:
+    """What a plan changes, as a value: summary, changes, hazards and refusals."""
+    return {
+        "summary": to_builtins(plan.summary),
+        "changes": [change(node) for node in _walk(plan.nodes)],
+        "hazards": [_hazard(each) for each in plan.hazards],
+        "blocked": [_refusal(each) for each in plan.blocked],
+    }
+
+
+def _hazard(hazard: Hazard) -> dict[str, Any]:
+    named = {"id": hazard.id, "severity": hazard.severity.value}
+    return {**named, "address": hazard.address, "message": hazard.message}
+
+
+def _refusal(refusal: Refusal) -> dict[str, Any]:
+    named = {"rule": refusal.rule, "address": refusal.address, "override": refusal.override or None}
+    return {**named, "message": refusal.message}
 
 
 def live(report: ReportLive) -> Iterator[str]:

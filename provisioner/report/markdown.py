@@ -51,12 +51,22 @@ def render(plan: ReportPlan, end: Outcome | None = None) -> str:
     """The comment, of at most `LIMIT` characters; `end` is the result of an apply or destroy."""
     places = f" ({prose(decided('', plan.sources))})" if plan.sources else ""
     foot = f"\nPlan {code(plan.digest[:19])} at {code(plan.pin_root)}{places}.\n"
-    head = _fitting(_head(plan, end), LIMIT - _length(foot) - _POINTER)
-    body = _Body(LIMIT - _length(head) - _length(foot) - _POINTER)
+    head = _fitting(_head(plan, end), LIMIT - length(foot) - _POINTER)
+    body = _Body(LIMIT - length(head) - length(foot) - _POINTER)
     for node in plan.nodes:
         if not body.add(node):
             break
     return head + body.text() + foot
+
+
+def fragment(plan: ReportPlan, room: int) -> str:
+    """Refusals, hazards, deletes and the folded tree of a plan, of at most `room` characters."""
+    head = _fitting((*_alerts(plan), *_deletes(plan)), room - _POINTER)
+    body = _Body(room - length(head) - _POINTER)
+    for node in plan.nodes:
+        if not body.add(node):
+            break
+    return head + body.text()
 
 
 # --- the top ------------------------------------------------------------------------------------------
@@ -194,8 +204,8 @@ class _Body:
         taken, whole = self._lines(node)
         if not taken and not whole:
             return self._stop()
-        fence = _fence(taken)
-        block = "\n".join((f"<details><summary>{title}</summary>\n", f"{fence}diff", *taken, fence, "\n</details>\n"))
+        marks = fence(taken)
+        block = "\n".join((f"<details><summary>{title}</summary>\n", f"{marks}diff", *taken, marks, "\n</details>\n"))
         return (self._put(block) and whole) or self._stop()
 
     def text(self) -> str:
@@ -207,16 +217,16 @@ class _Body:
         room = self._room - 4 * _SPAN
         taken: list[str] = []
         for line in _tree(node, 0):
-            room -= _length(line) + 1
+            room -= length(line) + 1
             if room < 0:
                 return taken, False
             taken.append(line)
         return taken, True
 
     def _put(self, text: str) -> bool:
-        if _length(text) > self._room:
+        if length(text) > self._room:
             return False
-        self._room -= _length(text)
+        self._room -= length(text)
         self._parts.append(text)
         return True
 
@@ -238,7 +248,7 @@ def _tree(node: Node, depth: int) -> Iterator[str]:
         yield f"  {'  ' * depth}{sentences.more(node.children)}"
 
 
-def _fence(lines: Iterable[str]) -> str:
+def fence(lines: Iterable[str]) -> str:
     """More backticks than any line has in a row."""
     longest = max((len(run) for line in lines for run in re.findall("`+", line)), default=0)
     return "`" * max(3, longest + 1)
@@ -284,14 +294,14 @@ def _fitting(lines: Iterable[str], room: int) -> str:
     """The first whole lines that fit."""
     taken: list[str] = []
     for line in lines:
-        room -= _length(line) + 1
+        room -= length(line) + 1
         if room < 0:
             break
         taken.append(f"{line}\n")
     return "".join(taken)
 
 
-def _length(text: str) -> int:
+def length(text: str) -> int:
     """Characters as GitHub counts them at most: a character beyond U+FFFF counts twice."""
     return len(text) + sum(char > "\uffff" for char in text)
 

@@ -43,19 +43,21 @@ def text(
 
 def as_json(problems: Iterable[Problem]) -> str:
     """One document: `{"errors": [...]}`. A problem without a place in a file has null for it."""
-    errors = [
-        {
-            "id": problem.id,
-            "file": problem.where.file if problem.where else None,
-            "line": (problem.where.line or None) if problem.where else None,
-            "column": (problem.where.column or None) if problem.where else None,
-            "address": problem.address,
-            "message": problem.what,
-            "hint": problem.hint,
-        }
-        for problem in problems
-    ]
-    return dumps({"errors": errors}, indent=2)
+    return dumps({"errors": list(map(as_value, problems))}, indent=2)
+
+
+def as_value(problem: Problem) -> dict[str, str | int | None]:
+    """One problem as an object of JSON."""
+    where = problem.where
+    return {
+        "id": problem.id,
+        "file": where.file if where else None,
+        "line": (where.line or None) if where else None,
+        "column": (where.column or None) if where else None,
+        "address": problem.address,
+        "message": problem.what,
+        "hint": problem.hint,
+    }
 
 
 def github(problems: Iterable[Problem]) -> Iterator[str]:

@@ -55,6 +55,17 @@ def render(plan: ReportPlan, style: Style = PLAIN, *, steps: bool = False, block
     if plan.nodes or plan.hazards or (plan.blocked and blocked):
         yield f"{style(plan.project, 'bold')}  {with_source(f'pin root {plan.pin_root}', '', plan.sources)}"
         yield ""
+    yield from fragment(plan, style, blocked=blocked)
+    if steps and plan.steps:
+        yield "Steps:"
+        yield from (f"  {number}. {step.text}" for number, step in enumerate(plan.steps, start=1))
+        yield ""
+    yield from sentences.summary(plan)
+    yield from sentences.partial(plan)
+
+
+def fragment(plan: ReportPlan, style: Style = PLAIN, *, blocked: bool = True) -> Iterator[str]:
+    """The tree of a plan, its hazards and, if `blocked`, its refusals; each part ends with an empty line."""
     if plan.nodes:
         yield from tree(plan.nodes, style)
         yield ""
@@ -62,12 +73,6 @@ def render(plan: ReportPlan, style: Style = PLAIN, *, steps: bool = False, block
     if notes:
         yield from notes
         yield ""
-    if steps and plan.steps:
-        yield "Steps:"
-        yield from (f"  {number}. {step.text}" for number, step in enumerate(plan.steps, start=1))
-        yield ""
-    yield from sentences.summary(plan)
-    yield from sentences.partial(plan)
 
 
 def tree(nodes: Iterable[Node], style: Style) -> Iterator[str]:

@@ -10,9 +10,10 @@ from msgspec import to_builtins
 from msgspec.structs import replace
 
 from provisioner import __version__
-from provisioner.model.errors import Problem, ProvisionerError
+from provisioner.model.errors import ProvisionerError
 from provisioner.planning.hazards import Refusal
 from provisioner.report.jsontext import dumps
+from provisioner.report.problems import as_value
 from provisioner.watch.machine import Verdict
 from provisioner.watch.reconcile import PassResult
 
@@ -88,20 +89,7 @@ def _refusal(refusal: Refusal) -> dict[str, Any]:
 
 
 def _errors(error: ProvisionerError | None) -> tuple[Mapping[str, Any], ...]:
-    return tuple(map(_problem, error.problems)) if error is not None else ()
-
-
-def _problem(problem: Problem) -> dict[str, Any]:
-    where = problem.where
-    return {
-        "id": problem.id,
-        "file": where.file if where else None,
-        "line": (where.line or None) if where else None,
-        "column": (where.column or None) if where else None,
-        "address": problem.address,
-        "message": problem.what,
-        "hint": problem.hint,
-    }
+    return tuple(map(as_value, error.problems)) if error is not None else ()
 
 
 class Board:

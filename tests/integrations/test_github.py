@@ -187,6 +187,23 @@ def test_the_workflow_of_the_guide(system_bpffs: Path, tmp_path: Path, refused: 
     assert ("--approve-deletes" if refused else "Inner maps: 3 to create. Entries: 4 to insert.") in body
 
 
+def test_one_job_and_one_comment_for_all_hosts(tmp_path: Path) -> None:
+    """The workflow of the guide, also if the spec of a host is invalid."""
+    (guide,) = pages.fences(__file__, "fleet.md")
+    (tmp_path / "workflow.yml").write_text(guide.text)
+    check = ["-m", "check_jsonschema", "--builtin-schema", "vendor.github-workflows", str(tmp_path / "workflow.yml")]
+    subprocess.run([sys.executable, *check], check=True)
+    (tmp_path / "edge.yaml").write_text(SPEC.replace("7: 70", "7: '${rate}'"))
+    (tmp_path / "gh").write_text(f'#!/bin/sh\ncat "$7" > {tmp_path}/body\n')
+    (tmp_path / "gh").chmod(0o755)
+    words = {"github.token": "a-token", "github.event.number": "12"}
+    for rate, status, title in (("9", 0, "2 hosts: 2 with changes"), ("x", 1, "2 hosts: 1 invalid, 1 with changes")):
+        (tmp_path / "hosts.yaml").write_text(f"hosts: {{a: {{vars: {{rate: 1}}}}, b: {{vars: {{rate: {rate}}}}}}}\n")
+        ran = runner.run_job(yaml.safe_load(guide.text)["jobs"]["plan"], act, tmp_path, tmp_path, words)
+        assert [each.status for each in ran] == [status], ran[0].log
+        assert title in (tmp_path / "body").read_text()
+
+
 def test_it_is_a_sound_action() -> None:
     check = ["-m", "check_jsonschema", "--builtin-schema", "vendor.github-actions", str(ACTION)]
     subprocess.run([sys.executable, *check], check=True)

@@ -64,6 +64,13 @@ def test_plan(tmp_path: Path) -> None:
     assert failed.returncode == 1
 
 
+def test_plan_for_all_hosts(tmp_path: Path) -> None:
+    (tmp_path / "hosts.yaml").write_text("hosts: {a: , b: }\n")
+    planned = play(".provisioner-plan", tmp_path, PROVISIONER_FILES=EXAMPLE, PROVISIONER_HOSTS="hosts.yaml")
+    assert planned.returncode == 0, planned.stderr
+    assert "### 2 hosts: 2 with changes" in (tmp_path / "plan.md").read_text()
+
+
 def test_nothing_that_is_given_is_run(tmp_path: Path) -> None:
     evil = "$(touch ran)`touch ran`; touch ran"
     for name in ("FILES", "OVERLAYS", "OPTIONS", "AGAINST"):

@@ -9,13 +9,14 @@ from typing import Annotated
 import typer
 
 import provisioner
-from provisioner.cli import arguments
+from provisioner.cli import arguments, fleet
 from provisioner.cli.command import verb
 from provisioner.cli.console import Console
 from provisioner.cli.options import (
     ChangeOverrides,
     Files,
     Full,
+    Hosts,
     OwnershipOverrides,
     Recreate,
     SpecOptions,
@@ -36,11 +37,12 @@ def plan(
     changes: ChangeOverrides,
     ownership: OwnershipOverrides,
     against: Annotated[
-        str,
+        str | None,
         typer.Option(
-            metavar="live|empty|FILE", help="Compare with the live state, with nothing, or with a snapshot of a host."
+            metavar="live|empty|FILE",
+            help="Compare with the live state (the default), with nothing, or with a snapshot of a host.",
         ),
-    ] = "live",
+    ] = None,
     out: Annotated[Path | None, typer.Option(metavar="PLAN", help="Save the plan for `apply --plan`.")] = None,
     to_destroy: Annotated[bool, typer.Option("--destroy", help="Show what destroy would do.")] = False,
     probe: Annotated[
@@ -53,8 +55,18 @@ def plan(
     full: Full = False,
     target: Target = None,
     recreate: Recreate = None,
+    hosts: Hosts = None,
 ) -> int:
-    """Show what apply would change. Changes nothing."""
+    """Show what apply would change. Changes nothing.
+
+    With --hosts, --overlay and --against are patterns: `{host}` is the name of a host, `{site}` its label.
+    """
+    if hosts is not None:
+        _refuse_one_host(against, out, to_destroy, probe, target or recreate)
+        given = arguments.overrides(ownership, changes)
+        status = fleet.run(console, files, spec, hosts, plans=True, against=against, overrides=given, full=full)
+        return 0 if status == 2 and exit_zero else status
+    against = against or "live"
     _refuse_contradictions(against, out, to_destroy, probe, [*(target or ()), *(recreate or ())])
     arguments.refuse_pruned_part(changes.prune, target)
     # NumPy, which the help does not need, takes 80 ms.
@@ -91,6 +103,17 @@ def plan(
     if planned.blocked:
         return provisioner.RefusedError.exit_code
     return 2 if planned.changed and not exit_zero else 0
+
+
+def _refuse_one_host(
+    against: str | None, out: Path | None, to_destroy: bool, probe: bool, addresses: list[str] | None
+) -> None:
+    given = {"--out": out, "--destroy": to_destroy, "--probe": probe, "--target": addresses}
+    for name, value in given.items():
+        if value:
+            raise typer.BadParameter("it is for one host, and cannot be used with --hosts", param_hint=name)
+    if against == "live":
+        raise typer.BadParameter("with --hosts it is `empty` or a snapshot file", param_hint="--against")
 
 
 def _refuse_contradictions(

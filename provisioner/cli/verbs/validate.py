@@ -8,11 +8,12 @@ from typing import Annotated
 
 import typer
 
+from provisioner.cli import fleet
 from provisioner.cli.arguments import load_project
 from provisioner.cli.command import verb
 from provisioner.cli.console import Console
 from provisioner.cli.guard import guarded
-from provisioner.cli.options import Files, SpecOptions
+from provisioner.cli.options import Files, Hosts, SpecOptions
 from provisioner.model.errors import ProvisionerError
 from provisioner.report import problems
 from provisioner.report.formats import names
@@ -27,8 +28,13 @@ def validate(
         str | None, typer.Option(metavar="VERSION", help="Report what this kernel refuses or does slowly: 5.10.")
     ] = None,
     each: Annotated[bool, typer.Option("--each", help="Each of FILES is a project of its own.")] = False,
+    hosts: Hosts = None,
 ) -> int:
     """Check a spec without a kernel."""
+    if hosts is not None:
+        if each or kernel is not None:
+            raise typer.BadParameter("it cannot be used with --each or --kernel", param_hint="--hosts")
+        return fleet.run(console, files, spec, hosts)
     if each and console.format == "json":
         raise typer.BadParameter("--format json writes one document, for one project", param_hint="--each")
 
