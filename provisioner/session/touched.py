@@ -9,11 +9,14 @@ from pathlib import PurePath
 import numpy as np
 from msgspec.structs import replace
 
+from provisioner.codec.lpm import masked, prefix_length
 from provisioner.kernel import lookups, maps
+from provisioner.model import entry_table
 from provisioner.model.desired import DesiredState
 from provisioner.model.map_shape import MapShape
 from provisioner.model.observed import ObservedMap, ObservedSlots
 from provisioner.model.types import Bytes
+from provisioner.model.uapi import MapType
 from provisioner.observed.live_source import LiveSource, normalised
 from provisioner.observed.sources import Ranges, SeenEntries, SeenInnerMaps
 from provisioner.session.known import KnownMap, SlotKey
@@ -67,6 +70,8 @@ class TouchedSource(LiveSource):
         with fd:
             info = maps.info(fd)
             shape = replace(normalised(info.shape), specials=self.specials_of(info))
+            if shape.map_type is MapType.LPM_TRIE:
+                return _of_prefixes(super().entries(path, number, deep=True), keys)
             values, there = lookups.look_up(fd, shape, keys, self._cpus)
         return SeenEntries(shape.max_entries, keys[there], values[there])
 
@@ -88,6 +93,14 @@ class TouchedSource(LiveSource):
         if not asked[0]:  # up to the first one that is asked for by keys
             return super().inner_maps(path, numbers[:alike], whole[:alike], template, rows, nonzero=nonzero)
         return _joined([self.entries(path, number, deep=True) for number in numbers[:alike]], template)
+
+
+def _of_prefixes(seen: SeenEntries | None, keys: Bytes) -> SeenEntries | None:
+    """The entries of a trie with one of `keys`. A lookup would find a shorter prefix, so all of it was read."""
+    if seen is None:
+        return None
+    rows = entry_table.among(masked(seen.keys, prefix_length(sys.byteorder)), keys)
+    return replace(seen, keys=seen.keys[rows], values=seen.values[rows])
 
 
 def _joined(seen: Iterable[SeenEntries | None], template: MapShape) -> SeenInnerMaps:

@@ -91,6 +91,25 @@ def test_changes_of_all_kinds_in_one_apply(bench: Bench) -> None:
         assert session.compare().status is Status.UNCHANGED, "the whole is what the session made of it"
 
 
+def test_a_prefix_within_another_is_deleted_and_set(bench: Bench) -> None:
+    """A lookup in a trie finds the shorter prefix, where the one that was deleted was."""
+    text = """
+inner_templates: {acl: {type: lpm_trie, key: cidr4, value: u32, max_entries: 8, flags: [no_prealloc]}}
+outer_maps:
+  routes:
+    {type: hash_of_maps, key: u32, max_entries: 4, inner: acl, inner_maps: {
+      1: {entries: {0.0.0.0/0: 1, 10.0.0.0/8: 2}}}}
+"""
+    bench.apply(text)
+    with opened(bench, text) as session:
+        session.delete("routes[1][10.0.0.0/8]")
+        assert session.apply().status is Status.APPLIED
+        session.set("routes[1][10.0.0.0/8]", 1)
+        assert session.apply().status is Status.APPLIED
+        assert sorted(bench.tree("routes")[u32(1)]) == [u32(0) + bytes(4), u32(8) + bytes([10, 0, 0, 0])]
+        assert session.compare().status is Status.UNCHANGED
+
+
 def test_a_row_of_applies_is_what_the_whole_spec_would_do(bench: Bench) -> None:
     bench.apply(SPEC)
     generator = np.random.default_rng(3)
