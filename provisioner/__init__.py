@@ -24,7 +24,9 @@ if TYPE_CHECKING:
     from provisioner.apply.transaction import Options as Options
     from provisioner.apply.waves import Progress as Progress
     from provisioner.doctor.checks import examine as examine
+    from provisioner.doctor.finding import Finding as Finding
     from provisioner.document import Document as Document
+    from provisioner.kernel.reasons import KernelError as KernelError
     from provisioner.model.errors import ApplyError as ApplyError
     from provisioner.model.errors import HostError as HostError
     from provisioner.model.errors import InputError as InputError
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
     from provisioner.model.errors import ProvisionerError as ProvisionerError
     from provisioner.model.errors import RefusedError as RefusedError
     from provisioner.model.given import Given as Given
+    from provisioner.model.kernel_versions import Advice as Advice
     from provisioner.model.location import Location as Location
     from provisioner.observed.snapshot import Snapshot as Snapshot
     from provisioner.observed.snapshot_file import read_snapshot as read_snapshot
@@ -41,6 +44,7 @@ if TYPE_CHECKING:
     from provisioner.planning.hazards import Hazard as Hazard
     from provisioner.planning.hazards import Overrides as Overrides
     from provisioner.planning.hazards import Refusal as Refusal
+    from provisioner.planning.hazards import Severity as Severity
     from provisioner.planning.plan import Plan as Plan
     from provisioner.project import Project as Project
     from provisioner.project import SpecError as SpecError
@@ -49,9 +53,16 @@ if TYPE_CHECKING:
     from provisioner.project import load as load
     from provisioner.project import load_pinned as load_pinned
     from provisioner.project import projects as projects
+    from provisioner.report.graph import Graph as Graph
+    from provisioner.report.model import Children as Children
+    from provisioner.report.model import Fact as Fact
+    from provisioner.report.model import Kind as Kind
     from provisioner.report.model import ListedProject as ListedProject
+    from provisioner.report.model import Node as Node
     from provisioner.report.model import ReportLive as ReportLive
+    from provisioner.report.model import ReportPlan as ReportPlan
     from provisioner.report.model import Totals as Totals
+    from provisioner.report.model import Verb as Verb
     from provisioner.session.session import Session as Session
     from provisioner.views.documents import describe as describe
     from provisioner.views.documents import to_json as to_json

@@ -85,6 +85,16 @@ class Project(msgspec.Struct, frozen=True):
     desired: DesiredState
     pinned: Pinned | None = None
 
+    @property
+    def name(self) -> str:
+        """The name of the project in its spec."""
+        return self.desired.project
+
+    @property
+    def pin_root(self) -> str:
+        """The directory of its pins: that of the spec, or of the argument `pin_root`."""
+        return self.desired.pin_root
+
     def plan(
         self,
         overrides: Overrides = Overrides(),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import provisioner
+from tests import pages
 
 GUIDE = (Path(__file__).parent.parent / "docs" / "library.md").read_text()
 
@@ -38,8 +40,9 @@ def test_a_type_checker_knows_the_names_and_no_others(tmp_path: Path) -> None:
         "provisioner.lode\n"
         'provisioner.load("edge.yaml").plan(against="nothing")\n'
     )
+    guides = [_program(name, tmp_path) for name in ("library.md", "programs.md")]
     done = subprocess.run(
-        [sys.executable, "-m", "mypy", "--strict", "--cache-dir", str(tmp_path / "cache"), str(program)],
+        [sys.executable, "-m", "mypy", "--strict", "--cache-dir", str(tmp_path / "cache"), str(program), *guides],
         capture_output=True,
         text=True,
     )
@@ -47,6 +50,24 @@ def test_a_type_checker_knows_the_names_and_no_others(tmp_path: Path) -> None:
     assert "program.py:4: error: Module has no attribute" in done.stdout
     assert "program.py:5: error" in done.stdout
     assert done.stdout.count("error:") == 2
+
+
+def _program(page: str, directory: Path) -> str:
+    """The program of a page, in a file."""
+    path = directory / page.replace(".md", "_page.py")
+    path.write_text("".join(block.text for block in pages.blocks(pages.page_named(page)) if block.kind == "python"))
+    return str(path)
+
+
+def test_everything_that_a_call_returns_is_exported() -> None:
+    """So that a program can name the type."""
+    public = {name: getattr(provisioner, name) for name in provisioner.__all__}
+    calls = [value for value in public.values() if inspect.isfunction(value)]
+    for owner in (provisioner.Project, provisioner.Session):
+        calls += [value for name, value in vars(owner).items() if inspect.isfunction(value) and name[0] != "_"]
+    for call in calls:
+        returned = set(re.findall(r"\b[A-Z]\w+", str(call.__annotations__.get("return", ""))))
+        assert returned <= {*public, "None", "Any", "Iterator"}, call.__qualname__
 
 
 def test_importing_it_imports_nothing_else() -> None:

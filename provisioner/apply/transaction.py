@@ -37,9 +37,9 @@ from provisioner.planning.plan import Plan
 from provisioner.planning.steps import RecordMeta, WriteEntries
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Options:
-    """`interrupted` is asked between steps and waves: a signal's name stops the apply there."""
+    """How an apply is done. `interrupted` is asked between steps and waves: the name of a signal stops it there."""
 
     rollback: bool = True
     progress: Callable[[str, Progress], None] | None = None
