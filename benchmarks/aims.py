@@ -44,6 +44,9 @@ def judge(results: Mapping[Case, Measured], start: StartUp) -> Iterator[Aim]:
             )
             yield Aim(f"{case.name}: kernel part of create / C", measured.inside.median_of("steps") / create, 1.5)
             yield Aim(f"{case.name}: observe and diff / C reading", measured.inside.median_of("observe") / read, 2)
+            if case.inner != "lpm_trie":  # which no program walks
+                verify = measured.inside.median_of("verify") / read
+                yield Aim(f"{case.name}: verification by digests / C reading", verify, 0.4)
         if case.total == 1_000_000:
             yield Aim(f"{case.name}: peak memory", measured.verbs[CREATE.name].peak, 250, "MB")
             if case.source == "yaml":

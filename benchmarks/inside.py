@@ -34,8 +34,9 @@ def main(spec: str) -> None:
         # No look afterwards: that is what the next line measures.
         timed("steps", lambda: apply_plan(first, Options(), tuple))
     again = timed("observe", lambda: project.plan())
+    verified = timed("verify", lambda: project.plan(digests=True))
     timed("destroy", lambda: project.destroy())
-    if again.steps:
+    if again.steps or verified.steps:
         raise SystemExit("the second plan has changes")
     print(json.dumps(seconds))
 

@@ -26,7 +26,9 @@ def page(results: Mapping[Case, Measured], start: StartUp, aims: Sequence[Aim]) 
         map(_creating, cases),
     )
     yield from ("", "Inside one process, in seconds, compared with the C limit:", "")
-    yield from _table(("", "load", "write", "C", "ratio", "read and compare", "C", "ratio"), map(_inside, cases))
+    yield from _table(
+        ("", "load", "write", "C", "ratio", "read and compare", "C", "ratio", "verify", "ratio"), map(_inside, cases)
+    )
     yield from ("", "Growth, creating hash maps from CSV:", "")
     yield from _table(("entries", "us an entry", "bytes an entry"), growth(results))
     yield from ("", "Start-up:", "")
@@ -81,6 +83,7 @@ def _inside(measured: Measured) -> list[str]:
         _seconds(inside("load")),
         *(_seconds(inside("steps")), _seconds(write), f"{inside('steps') / write:.1f}"),
         *(_seconds(inside("observe")), _seconds(read), f"{inside('observe') / read:.1f}"),
+        *(_seconds(inside("verify")), f"{inside('verify') / read:.2f}"),
     ]
 
 

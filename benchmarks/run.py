@@ -100,7 +100,7 @@ def _table(measured: Measured) -> list[str]:
             f"  {name:24}{series.wall:9.3f}{series.cpu:9.3f}{series.peak:9.0f}{_waits(name, series)}"
             f"{limit:11.3f}{ratio:>8}"
         )
-    parts = ("load", "steps", "observe", "destroy")
+    parts = ("load", "steps", "observe", "verify", "destroy")
     lines.append("  inside: " + ", ".join(f"{name} {measured.inside.median_of(name):.3f} s" for name in parts))
     whole = measured.verbs[CREATE.name].wall
     for who, seconds, scale in (
@@ -151,7 +151,8 @@ def _document(results: Mapping[Case, Measured], start: StartUp, aims: Sequence[A
                 for name, series in measured.verbs.items()
             },
             "inside": {
-                name: measured.inside.median_of(name) for name in ("load", "plan", "steps", "observe", "destroy")
+                name: measured.inside.median_of(name)
+                for name in ("load", "plan", "steps", "observe", "verify", "destroy")
             },
             "tutorial": tutorial_seconds(measured),
             "bpftool_batch": bpftool_seconds(measured),

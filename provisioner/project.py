@@ -101,6 +101,7 @@ class Project(msgspec.Struct, frozen=True):
         *,
         against: Literal["live", "empty"] | Snapshot = "live",
         probe: bool = False,
+        digests: bool = False,
         targets: Sequence[str] = (),
         recreate: Sequence[str] = (),
     ) -> Plan:
@@ -108,15 +109,16 @@ class Project(msgspec.Struct, frozen=True):
 
         `against` a snapshot, the kernel is not read, and the plan is that of the snapshot's host at that time. `probe`
         tests whether live outer maps accept their new inner maps, with unpinned maps and programs that are freed
-        before this returns. `targets` are addresses (`tenants`, `tenants[42]`, an object's name) that limit the plan;
-        `recreate` those of maps and slots that are recreated although nothing differs. Raises InputError for an address
-        that does not exist.
+        before this returns. `digests` compares large maps by digests, which a program computes; `probe` does so too.
+        `targets` are addresses (`tenants`, `tenants[42]`, an object's name) that limit the plan; `recreate` those of
+        maps and slots that are recreated although nothing differs. Raises InputError for an address that does not
+        exist.
         """
         desired = self.desired
         source = None if isinstance(against, str) else against
         observed = ObservedState.nothing() if against == "empty" else observe.observe(desired, source)
         limits, again = _targets(targets, desired), _requested(recreate, desired)
-        live_maps = observe.LiveReader(desired, source)
+        live_maps = _reader(desired, source, digests or probe)
         plan = compare(
             desired, observed, overrides, live_maps, check_points=against != "empty", targets=limits, recreate=again
         )
@@ -454,6 +456,15 @@ def draft(object_file: SpecFile, out: SpecFile | None = None) -> str:
     return skeleton(inspect(Path(object_file)), name)
 
 
+def _reader(desired: DesiredState, source: Snapshot | None, digests: bool) -> observe.LiveReader:
+    """The live maps for a comparison, by digests if maps and programs may be created for it."""
+    if source is not None or not digests:
+        return observe.LiveReader(desired, source)
+    from provisioner.observed.digested import DigestReader
+
+    return DigestReader(desired)
+
+
 def _requested(texts: Sequence[str], desired: DesiredState) -> Targets | None:
     """The same for what is to be recreated."""
     if not texts:
@@ -525,7 +536,7 @@ def _refuse_stale(current: Plan, expected: str | None) -> None:
 def _differences(project: Project, overrides: Overrides, done: Plan, targets: Sequence[str]) -> tuple[Problem, ...]:
     """The differences after an apply: none, unless another process writes, or there is a bug."""
     # Maps that a target includes as a whole are compared as a whole.
-    after = project.plan(overrides, targets=(*targets, *sorted(done.whole)))
+    after = project.plan(overrides, digests=True, targets=(*targets, *sorted(done.whole)))
     actions = {name: change.action for name, change in after.maps.items()}
     actions |= {name: change.action for name, change in after.objects.items()}
     actions |= {change.pin: change.action for change in after.links if change.action is not Action.KEEP}

@@ -169,6 +169,35 @@ def merge() -> Picture:
     return picture
 
 
+def digests() -> Picture:
+    picture = Picture(
+        "A program in the kernel computes a digest of each inner map; only the map that differs is read", 372
+    )
+    picture.text(14, 26, "desired", "strong")
+    picture.text(346, 26, "kernel", "strong", "end")
+    rows = (("41", "5e91...", "5e91..."), ("42", "07c3...", "d428..."), ("43", "b860...", "b860..."))
+    for number, (slot, wanted, live) in enumerate(rows):
+        y = 40 + number * 52
+        same = wanted == live
+        picture.label(14, y, 96, 34, "new", f"slot {slot}", "mono")
+        picture.text(122, y + 22, wanted, "mono")
+        picture.text(196, y + 22, "=" if same else "≠", "strong good" if same else "strong bad", "middle")
+        picture.text(216, y + 22, live, "mono")
+        picture.label(286, y, 60, 34, "inner", "map", "mono")
+    picture.text(14, 210, "NumPy computes", "dim")
+    picture.text(14, 227, "these digests", "dim")
+    picture.text(346, 210, "one call of a program", "dim", "end")
+    picture.text(346, 227, "computes these", "dim", "end")
+    picture.arrow((14, 242), (346, 242), dashed=True, head=False)
+    picture.text(14, 268, "Only slot 42 is read:")
+    picture.label(14, 280, 96, 34, "new", "A  1", "mono")
+    picture.text(196, 302, "≠", "strong bad", "middle")
+    picture.label(250, 280, 96, 34, "inner", "A  2", "mono")
+    picture.text(14, 340, "The keys of a digest are random for each run.")
+    picture.text(14, 358, "A difference is always compared as bytes.")
+    return picture
+
+
 def overlays() -> Picture:
     picture = Picture("Overlays: a host's file overrides its site's file, which overrides the base", 414)
     layers = (
@@ -242,6 +271,7 @@ PICTURES: Final[dict[str, Callable[[], Picture]]] = {
     "waves": waves,
     "update": update,
     "merge": merge,
+    "digests": digests,
     "overlays": overlays,
     "fleet": fleet,
 }

@@ -21,7 +21,16 @@ PURE = ("model", "attach", "bytecode", "language", "codec", "object_check", "pla
 
 EDGE = {"kernel", "apply", "project"} | {
     f"observed/{module}"
-    for module in ("observe", "live_source", "metamap", "filter_pins", "pinned_btf", "holders", "snapshot_take")
+    for module in (
+        "observe",
+        "live_source",
+        "metamap",
+        "filter_pins",
+        "pinned_btf",
+        "holders",
+        "snapshot_take",
+        "digested",
+    )
 }
 """Where the kernel is. Reading it is enough to be part of it."""
 

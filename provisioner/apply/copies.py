@@ -27,7 +27,7 @@ def changes_since(copy: Copy, target: int, keys: Bytes, values: Bytes, *, is_arr
 
     `target` is the number of the new map. An element of an array always exists: one that is not listed is zero.
     """
-    pairs = entry_table.match(_zeros(len(copy.keys)), copy.keys, _zeros(len(keys)), keys)
+    pairs = entry_table.match_keys(copy.keys, keys)
     differ = entry_table.differ(copy.values[pairs.both_left], values[pairs.both_right])
     left, right = pairs.both_left[differ], pairs.both_right[differ]
     gone, new = pairs.left_only, pairs.right_only
@@ -40,7 +40,3 @@ def changes_since(copy: Copy, target: int, keys: Bytes, values: Bytes, *, is_arr
         np.concatenate((copy.values[left], copy.values[gone], np.zeros_like(values[new]))),
         np.concatenate((values[right], np.zeros_like(copy.values[gone]), values[new])),
     )
-
-
-def _zeros(count: int) -> entry_table.Index:
-    return np.zeros(count, np.int64)

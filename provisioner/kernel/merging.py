@@ -16,11 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from provisioner.bytecode.merge_program import Changes, Kind, Layout, Policy, merge_program, why_not
-from provisioner.kernel import batch, cpus, libbpf, maps, programs
+from provisioner.kernel import batch, cpus, maps, programs, reading
 from provisioner.kernel.fd import MapFd, ProgramFd
-from provisioner.kernel.reading import value_stride
 from provisioner.kernel.reasons import UPDATE, KernelError
-from provisioner.kernel.rows import ByteTable, Rows
+from provisioner.kernel.rows import ByteTable
 from provisioner.model.map_shape import MapShape
 from provisioner.model.uapi import MapType, UpdateFlag
 
@@ -191,7 +190,7 @@ class Merge:
         written[:count] = records
         batch.write_batch(self._records, index, written, name="merge")
         programs.run(self._program)
-        back = _read_range(self._records, count, self._layout.size)
+        back = reading.read_first(self._records, count, self._layout.size)
         results: NDArray[np.int32] = back[:, 8:12].copy().view(np.int32).ravel()
         if not results.all():  # it never came to them
             raise KernelError("BPF_PROG_TEST_RUN", errno.EINVAL, name="merge")
@@ -199,7 +198,7 @@ class Merge:
 
     def _by_calls(self, changes: Changes) -> None:
         """Each change by itself: a lookup, a comparison, a write."""
-        stride = value_stride(self._shape, self._cpus)
+        stride = reading.value_stride(self._shape, self._cpus)
         for row in range(len(changes.kind)):
             fd = self._targets[int(changes.target[row])]
             key, before, after = (each[row].tobytes() for each in (changes.keys, changes.before, changes.after))
@@ -283,11 +282,3 @@ def _records(layout: Layout, changes: Changes, last: ByteTable) -> ByteTable:
     records[:, layout.before : layout.before + layout.value_size] = changes.before
     records[:, layout.after : layout.after + layout.value_size] = last
     return records
-
-
-def _read_range(fd: MapFd, count: int, size: int) -> ByteTable:
-    """The first elements of an array."""
-    keys, values = np.empty((count, 4), np.uint8), np.empty((count, size), np.uint8)
-    token, done = libbpf.new_buffer(8), libbpf.Counter(count)
-    libbpf.map_lookup_batch(fd.number, None, token, Rows.of(keys).address, Rows.of(values).address, done, None)
-    return values

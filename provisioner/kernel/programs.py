@@ -18,7 +18,9 @@ from provisioner.kernel.reasons import KernelError
 from provisioner.model.uapi import ENOTSUPP
 
 SWITCH: Final = "PROVISIONER_BPF_PROGRAMS"
-"""The environment variable that, set to `off`, has everything done by system calls."""
+"""The environment variable that, set to `off`, has everything done by system calls; `always`, nothing that a program
+can do, however small it is. For tests.
+"""
 
 LACKING: Final = frozenset(
     {errno.EINVAL, errno.EPERM, errno.EACCES, errno.E2BIG, errno.ENOENT, errno.ENOMEM, errno.ENOSPC, ENOTSUPP}
@@ -30,6 +32,12 @@ _SYSCALL: Final = 31
 
 _SLEEPABLE: Final = 1 << 4
 """BPF_F_SLEEPABLE: programs of this type must be."""
+
+
+def is_worth_it(entries: int, fewest: int) -> bool:
+    """Whether a program pays off for so many entries: it is loaded in a millisecond or two."""
+    switch = os.environ.get(SWITCH)
+    return entries > 0 if switch == "always" else entries >= fewest and switch != "off"
 
 
 def load(program: Program, name: str) -> ProgramFd | None:

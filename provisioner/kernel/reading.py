@@ -54,6 +54,14 @@ def read_slots(fd: MapFd, shape: MapShape, *, batching: Batching = BATCHING) -> 
     return keys, values.view(np.uint32).ravel()
 
 
+def read_first(fd: MapFd, count: int, size: int) -> ByteTable:
+    """The values of the first elements of an array, by one batch: shape (count, size)."""
+    keys, values = np.empty((count, 4), np.uint8), np.empty((count, size), np.uint8)
+    token, done = libbpf.new_buffer(8), libbpf.Counter(count)
+    libbpf.map_lookup_batch(fd.number, None, token, keys.ctypes.data, values.ctypes.data, done, None)
+    return values
+
+
 def has_batch(fd: MapFd, shape: MapShape, possible_cpus: int) -> bool:
     """Whether the kernel reads maps of this type by batches; other batches came with the same patches."""
     try:

@@ -190,7 +190,7 @@ def distinct(keys: Bytes) -> tuple[Index, Index]:
 def among(keys: Bytes, others: Bytes) -> NDArray[np.bool_]:
     """Which of `keys` are among `others`; each block holds a key once."""
     present = np.zeros(len(keys), np.bool_)
-    present[match(np.zeros(len(keys), np.int64), keys, np.zeros(len(others), np.int64), others).both_left] = True
+    present[match_keys(keys, others).both_left] = True
     return present
 
 
@@ -230,6 +230,11 @@ def match(left_slot: Index, left_keys: Bytes, right_slot: Index, right_keys: Byt
     if exact or np.array_equal(left_keys.take(merged.both_left, axis=0), right_keys.take(merged.both_right, axis=0)):
         return merged
     return _match_exactly(left_slot, left_keys, right_slot, right_keys)
+
+
+def match_keys(left: Bytes, right: Bytes) -> Match:
+    """Pair the keys of two columns, each of which has a key once."""
+    return match(np.zeros(len(left), np.int64), left, np.zeros(len(right), np.int64), right)
 
 
 def differ(left: Bytes, right: Bytes) -> NDArray[np.bool_]:

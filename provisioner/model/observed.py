@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from provisioner.model.access import Access
 from provisioner.model.attachment import AttachPoint, FilterPlace, HookOrder
-from provisioner.model.entry_table import EntryTable
+from provisioner.model.entry_table import EntryTable, Index
 from provisioner.model.inner_template import Probed
 from provisioner.model.map_shape import MapShape
 from provisioner.model.record import Meta
@@ -46,13 +46,15 @@ class ObservedMap(msgspec.Struct, frozen=True):
 class ObservedBlock(msgspec.Struct, frozen=True):
     """The entries of the slots first..last-1 of an observed map, and each inner map's capacity, shape (last-first,).
 
-    Slots that vanished while they were read have `max_entries` 0.
+    Slots that vanished while they were read have `max_entries` 0. `same` is set if the slots hold exactly what is
+    desired: how many entries they have, shape (last-first,); `entries` are left out then.
     """
 
     first: int
     last: int
     max_entries: NDArray[np.uint32]
     entries: EntryTable
+    same: Index | None = None
 
 
 class ObservedProgram(msgspec.Struct, frozen=True):

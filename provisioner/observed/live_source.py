@@ -8,11 +8,14 @@ from pathlib import Path, PurePath
 
 import numpy as np
 from msgspec.structs import replace
+from numpy.typing import NDArray
 
+from provisioner.bytecode.digest import Secret, Words
 from provisioner.codec.btf import BtfTypes
 from provisioner.codec.btf_specials import specials_of
 from provisioner.codec.layouts import btf_layout
 from provisioner.kernel import arrays, attach_points, bpffs, filters, host, links, maps, reading
+from provisioner.kernel.digests import MapDigests, map_digests
 from provisioner.kernel.fd import LinkFd, MapFd, ProgramFd
 from provisioner.kernel.inner_maps import read_inner_maps
 from provisioner.kernel.inner_pins import OPENED_BY_ID, InnerPins, pinned
@@ -28,6 +31,7 @@ from provisioner.model.pins import INNER_PINS, LOCK, inner_directory, map_path, 
 from provisioner.model.record import Meta
 from provisioner.model.special_fields import Special
 from provisioner.model.type_layout import EntryLayout
+from provisioner.model.types import Bytes
 from provisioner.model.uapi import FD_MODES, AttachType, MapFlag, MapType
 from provisioner.observed import filter_pins, holders, metamap
 from provisioner.observed.sources import Ranges, SeenEntries, SeenInnerMaps, SeenMap
@@ -159,6 +163,19 @@ class LiveSource:
                 if layout is not None:
                     return layout
         return None
+
+    def digests(
+        self, path: PurePath, keys: Bytes, capacities: NDArray[np.uint32], words: Words, secret: Secret
+    ) -> MapDigests | None:
+        """The digests of the inner maps in slots of the outer map at `path`, or of a plain map, without a key.
+
+        None where this kernel or process does not compute them.
+        """
+        fd = self.open(path)
+        if fd is None:
+            return None
+        with fd:
+            return map_digests(fd, keys, capacities, words, secret)
 
     def frozen(self, path: PurePath, numbers: Sequence[int]) -> frozenset[int]:
         frozen = set()

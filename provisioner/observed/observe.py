@@ -185,7 +185,7 @@ class LiveReader:
     def blocks(self, desired: DesiredMap, live: ObservedMap, depth: NDArray[np.uint8]) -> Iterator[ObservedBlock]:
         reader = _Reader(desired, self._source, depth, self.ranges(desired))
         path = map_path(self._desired, desired)
-        for first, last in _runs(np.flatnonzero(depth != Depth.NOTHING).tolist()):
+        for first, last in runs(np.flatnonzero(depth != Depth.NOTHING).tolist()):
             at = first
             while at < last:
                 at, block = reader.block(path, live, at, last)
@@ -224,7 +224,7 @@ def compared_ranges(desired: DesiredMap) -> Ranges | None:
     return tuple(zip(starts.tolist(), ends.tolist(), strict=True))
 
 
-def _runs(numbers: list[int]) -> Iterator[tuple[int, int]]:
+def runs(numbers: list[int]) -> Iterator[tuple[int, int]]:
     """Consecutive numbers as ranges."""
     start = 0
     for at in range(1, len(numbers) + 1):

@@ -59,8 +59,7 @@ def inner_differences(desired: DesiredMap, observed: ObservedMap, meta: Meta | N
 
 def pair_slots(desired: DesiredMap, observed: ObservedMap) -> entry_table.Match:
     """Slots of both sides by outer key."""
-    left, right = desired.slots.keys, observed.slots.keys
-    return entry_table.match(np.zeros(len(left), np.int64), left, np.zeros(len(right), np.int64), right)
+    return entry_table.match_keys(desired.slots.keys, observed.slots.keys)
 
 
 def slots_to_read(desired: DesiredMap, observed: ObservedMap) -> NDArray[np.uint8]:
@@ -225,6 +224,9 @@ def _diff_block(desired: DesiredMap, block: ObservedBlock, slots: SlotChanges, p
     live = block.entries
     at = position[block.first : block.last]
     slots.capacity_before[at] = block.max_entries
+    if block.same is not None:
+        slots.unchanged[at] = block.same
+        return _join([], desired)
     wanted = slots.desired[at]
     counts = entry_table.take(desired.entries.counts, wanted, 0)
     rows = entry_table.slices(entry_table.take(desired.entries.starts, wanted, 0), counts)

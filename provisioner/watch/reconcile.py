@@ -123,7 +123,7 @@ class Reconciler:
         self._plan, self._grace_periods = None, 0
         started = time.monotonic()
         try:
-            self._plan = self.project.plan()
+            self._plan = self.project.plan(digests=not self._aim.report_only)
             result = _planned(self._plan)
             if result.verdict is not Verdict.DRIFT or self._aim.report_only or self._stop():
                 return result

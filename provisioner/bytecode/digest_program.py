@@ -1,0 +1,237 @@
+"""The program that computes the digest of each inner map of an outer map, or of one plain map. Pure.
+
+It walks records in an array, each with the key of a slot, and writes into each what the inner map in that slot is. The
+first of state 0 ends them. `bpf/digest.bpf.c` is the same program in C.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import Final
+
+import msgspec
+
+from provisioner.bytecode.assembler import (
+    R0,
+    R1,
+    R2,
+    R3,
+    R4,
+    R5,
+    R6,
+    R7,
+    R8,
+    R9,
+    R10,
+    Alu,
+    Assembler,
+    Helper,
+    Jump,
+    Program,
+    Register,
+)
+from provisioner.bytecode.digest import LANES, SHIFTS, Piece, Secret, Words
+
+_STATE, _CAPACITY, _ID, _COUNT, _SUMS, _KEY = 0, 4, 8, 12, 16, 32
+"""Where the parts of a record are."""
+
+_ACCUMULATED: Final = -24
+"""Where on the stack the sums and the count of a map are while it is walked."""
+
+_MAP, _CONTEXT, _ZERO = -8, -16, -24
+"""What an entry of a per-CPU map keeps on the stack: its map, the sums, and whether all of it is zero."""
+
+
+class State(IntEnum):
+    """Of a record: no record, to be done, done, nothing in the slot."""
+
+    END = 0
+    ASKED = 1
+    DONE = 2
+    EMPTY = 3
+
+
+class Fields(msgspec.Struct, frozen=True):
+    """Where `struct bpf_map` has max_entries and the id, in this kernel."""
+
+    max_entries: int
+    id: int
+
+
+def record_size(key_size: int) -> int:
+    """Bytes of a record."""
+    return _KEY + -(-key_size // 8) * 8
+
+
+def digest_program(
+    words: Words, secret: Secret, fields: Fields, records: int, target: int, *, is_outer: bool
+) -> Program:
+    """The program for maps of one shape. `records` and `target` are fds: of the array, and of the map to walk."""
+    return _Digest(words, secret, fields).program(records, target, is_outer)
+
+
+class _Digest:
+    def __init__(self, words: Words, secret: Secret, fields: Fields) -> None:
+        self._words = words
+        self._secret = secret
+        self._fields = fields
+        self._code = Assembler()
+
+    def program(self, records: int, target: int, is_outer: bool) -> Program:
+        code = self._code
+        code.map(R1, records)
+        code.callback(R2, "slot")
+        code.mov(R3, 0)
+        code.mov(R4, 0)
+        code.call(Helper.FOR_EACH_MAP_ELEM)
+        code.exit(0)
+        code.function("slot")
+        self._slot(target, is_outer)
+        code.function("entry")
+        self._entry()
+        return code.assemble()
+
+    def _slot(self, target: int, is_outer: bool) -> None:
+        """R6 is the record, R7 the map of its slot."""
+        code = self._code
+        code.mov(R6, R3)
+        code.load(R1, R6, _STATE, 4)
+        code.jump_if(Jump.EQ, R1, State.END, "end of records")
+        code.map(R7, target)
+        if is_outer:
+            code.mov(R1, R7)
+            code.mov(R2, R6)
+            code.alu(Alu.ADD, R2, _KEY)
+            code.call(Helper.MAP_LOOKUP_ELEM)
+            code.jump_if(Jump.EQ, R0, 0, "empty")
+            code.mov(R7, R0)
+        for offset in range(_ACCUMULATED, 0, 8):
+            code.store(R10, offset, 0, 8)
+        code.mov(R1, R7)
+        code.callback(R2, "entry")
+        code.mov(R3, R10)
+        code.alu(Alu.ADD, R3, _ACCUMULATED)
+        code.mov(R4, 0)
+        code.call(Helper.FOR_EACH_MAP_ELEM)
+        for lane in range(LANES):
+            code.load(R1, R10, _ACCUMULATED + 8 * lane, 8)
+            code.store(R6, _SUMS + 8 * lane, R1, 8)
+        code.load(R1, R10, _ACCUMULATED + 8 * LANES, 8)
+        code.store(R6, _COUNT, R1, 4)
+        code.load(R1, R7, self._fields.max_entries, 4)
+        code.store(R6, _CAPACITY, R1, 4)
+        code.load(R1, R7, self._fields.id, 4)
+        code.store(R6, _ID, R1, 4)
+        code.store(R6, _STATE, State.DONE, 4)
+        code.exit(0)
+        if is_outer:
+            code.label("empty")
+            code.store(R6, _STATE, State.EMPTY, 4)
+            code.exit(0)
+        code.label("end of records")
+        code.exit(1)
+
+    def _entry(self) -> None:
+        """R6 is the map, R7 the key, R8 and R9 the hashes of both lanes; the value is in R5 where it is loaded from."""
+        if self._words.is_percpu:
+            self._entry_of_all_cpus()
+        else:
+            self._entry_of_one()
+
+    def _entry_of_one(self) -> None:
+        code, words = self._code, self._words
+        code.mov(R7, R2)
+        code.mov(R5, R3)
+        code.mov(R6, R4)
+        if words.is_array:
+            code.mov(R0, 0)
+            self._gather_bits()
+            code.jump_if(Jump.EQ, R0, 0, "nothing")
+        code.mov(R8, 0)
+        code.mov(R9, 0)
+        for number, piece in enumerate(words.key):
+            self._hash(R7, piece, number)
+        for number, piece in enumerate(words.value):
+            self._hash(R5, piece, len(words.key) + number)
+        self._add()
+
+    def _entry_of_all_cpus(self) -> None:
+        """The helper gives the value of one CPU (07343110b293, 5.19)."""
+        code, words = self._code, self._words
+        code.store(R10, _MAP, R1, 8)
+        code.store(R10, _CONTEXT, R4, 8)
+        if words.is_array:
+            code.store(R10, _ZERO, 0, 8)
+        code.mov(R7, R2)
+        code.mov(R8, 0)
+        code.mov(R9, 0)
+        for number, piece in enumerate(words.key):
+            self._hash(R7, piece, number)
+        for cpu in range(words.cpus):
+            code.load(R1, R10, _MAP, 8)
+            code.mov(R2, R7)
+            code.mov(R3, cpu)
+            code.call(Helper.MAP_LOOKUP_PERCPU_ELEM)
+            code.jump_if(Jump.EQ, R0, 0, "nothing")
+            code.mov(R5, R0)
+            if words.is_array:
+                code.load(R0, R10, _ZERO, 8)
+                self._gather_bits()
+                code.store(R10, _ZERO, R0, 8)
+            for number, piece in enumerate(words.value):
+                self._hash(R5, piece, len(words.key) + cpu * len(words.value) + number)
+        if words.is_array:
+            code.load(R0, R10, _ZERO, 8)
+            code.jump_if(Jump.EQ, R0, 0, "nothing")
+        code.load(R6, R10, _CONTEXT, 8)
+        self._add()
+
+    def _gather_bits(self) -> None:
+        """R0 gets all bits of the value at R5 that count."""
+        for piece in self._words.value:
+            self._load(R1, R5, piece)
+            self._code.alu(Alu.OR, R0, R1)
+
+    def _load(self, to: Register, base: Register, piece: Piece) -> None:
+        self._code.load(to, base, piece.offset, piece.width)
+        if not piece.is_whole:
+            self._code.constant(R4, piece.mask)
+            self._code.alu(Alu.AND, to, R4)
+
+    def _hash(self, base: Register, piece: Piece, number: int) -> None:
+        """Add the product of the keyed halves of one word to both lanes."""
+        code = self._code
+        self._load(R1, base, piece)
+        for lane, total in enumerate((R8, R9)):
+            first, second = self._secret.halves[number][lane]
+            code.mov(R2, R1, bits=32)
+            code.alu(Alu.ADD, R2, first, bits=32)
+            if piece.width == 8:
+                code.mov(R3, R1)
+                code.alu(Alu.RSH, R3, 32)
+                code.alu(Alu.ADD, R3, second, bits=32)
+            else:
+                code.mov(R3, second, bits=32)
+            code.alu(Alu.MUL, R2, R3)
+            code.alu(Alu.ADD, total, R2)
+
+    def _add(self) -> None:
+        """Mix both hashes, and add them and one entry to the sums at R6."""
+        code = self._code
+        for lane, total in enumerate((R8, R9)):
+            for shift, factor in zip(SHIFTS, (*self._secret.factors[lane], None), strict=True):
+                code.mov(R1, total)
+                code.alu(Alu.RSH, R1, shift)
+                code.alu(Alu.XOR, total, R1)
+                if factor is not None:
+                    code.constant(R1, factor)
+                    code.alu(Alu.MUL, total, R1)
+            code.load(R1, R6, 8 * lane, 8)
+            code.alu(Alu.ADD, R1, total)
+            code.store(R6, 8 * lane, R1, 8)
+        code.load(R1, R6, 8 * LANES, 8)
+        code.alu(Alu.ADD, R1, 1)
+        code.store(R6, 8 * LANES, R1, 8)
+        if code.is_used("nothing"):
+            code.label("nothing")
+        code.exit(0)

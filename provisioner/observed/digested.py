@@ -1,0 +1,118 @@
+"""Live maps compared by digests: only of maps that differ from what is desired, the entries are read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import PurePath
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from provisioner.bytecode.digest import TYPES, Digests, Secret, Words, digests, words_of
+from provisioner.kernel import programs
+from provisioner.kernel.digests import MapDigests, can_digest, new_secret
+from provisioner.kernel.reasons import KernelError
+from provisioner.kernel.workers import Workers
+from provisioner.model import entry_table
+from provisioner.model.desired import EXACT, DesiredMap, DesiredState
+from provisioner.model.entry_table import EntryTable, Index
+from provisioner.model.observed import ObservedBlock, ObservedMap
+from provisioner.model.pins import map_path
+from provisioner.model.types import Bytes
+from provisioner.observed.live_source import LiveSource
+from provisioner.observed.observe import LiveReader, runs
+from provisioner.observed.sources import Depth
+
+_FEWEST: Final = 20_000
+"""Entries of one map from which on digests are faster."""
+
+
+class DigestReader(LiveReader):
+    """The live maps of this host, as `LiveReader` reads them, except for what digests show to be as desired."""
+
+    def __init__(self, desired: DesiredState) -> None:
+        self._live = LiveSource(desired)
+        super().__init__(desired, self._live)
+
+    def blocks(self, desired: DesiredMap, live: ObservedMap, depth: NDArray[np.uint8]) -> Iterator[ObservedBlock]:
+        numbers, slots = comparable(desired, live, depth)
+        if programs.is_worth_it(int(desired.entries.counts[slots].sum()), _FEWEST):
+            same, block = self._same(desired, live, numbers, slots)
+            depth = depth.copy()
+            depth[same] = Depth.NOTHING
+            yield from block
+        yield from super().blocks(desired, live, depth)
+
+    def _same(
+        self, desired: DesiredMap, live: ObservedMap, numbers: Index, slots: Index
+    ) -> tuple[Index, list[ObservedBlock]]:
+        """The live slots that hold what is desired, and the blocks that say so; none where there are no digests."""
+        words = words_of_map(desired)
+        capacities = desired.slots.max_entries[slots]
+        nothing = np.zeros(0, np.int64)
+        if not can_digest(words, capacities):
+            return nothing, []
+        secret, path = new_secret(words), map_path(self._desired, desired)
+        keys = np.ascontiguousarray(live.slots.keys[numbers])
+        with Workers(1) as workers:  # the kernel and NumPy at the same time
+            task = workers.submit(lambda: self._digests(path, keys, capacities, words, secret))
+            try:
+                wanted = digests(desired.entries, slots, words, secret)
+            finally:
+                found = task.result()
+        if found is None:
+            return nothing, []
+        same = _equal(wanted, found) & (found.ids == live.slots.inner_ids[numbers])
+        return numbers[same], list(_blocks(desired, numbers[same], wanted.entries[same], found.max_entries[same]))
+
+    def _digests(
+        self, path: PurePath, keys: Bytes, capacities: NDArray[np.uint32], words: Words, secret: Secret
+    ) -> MapDigests | None:
+        """The digests of the kernel. Whatever keeps it from them: the entries are read then."""
+        try:
+            return self._live.digests(path, keys, capacities, words, secret)
+        except KernelError:
+            return None
+
+
+def comparable(desired: DesiredMap, live: ObservedMap, depth: NDArray[np.uint8]) -> tuple[Index, Index]:
+    """The live and the desired slots, pair by pair, that a digest can compare: their contents are all the spec's."""
+    shape, has = desired.entry_shape, live.entry_shape
+    nothing = np.zeros(0, np.int64)
+    if has is None or shape.map_type not in TYPES or desired.owned:
+        return nothing, nothing
+    if (has.map_type, has.key_size, has.value_size) != (shape.map_type, shape.key_size, shape.value_size):
+        return nothing, nothing
+    pairs = entry_table.match_keys(desired.slots.keys, live.slots.keys)
+    exact = desired.slots.contents[pairs.both_left] == EXACT
+    exact &= depth[pairs.both_right] == Depth.ENTRIES
+    order = np.argsort(pairs.both_right[exact], kind="stable")
+    return pairs.both_right[exact][order], pairs.both_left[exact][order]
+
+
+def words_of_map(desired: DesiredMap) -> Words:
+    shape, mask = desired.entry_shape, desired.value.mask()
+    cpus = 1
+    if shape.is_percpu:
+        stride = -(-shape.value_size // 8) * 8
+        cpus, mask = len(mask) // stride, mask[:stride]
+    return words_of(shape.key_size, mask, cpus, is_array=shape.is_array, is_percpu=shape.is_percpu)
+
+
+def _equal(wanted: Digests, found: MapDigests) -> NDArray[np.bool_]:
+    equal: NDArray[np.bool_] = np.logical_and.reduce(wanted.sums == found.digests.sums, axis=1)
+    equal &= wanted.entries == found.digests.entries
+    return equal
+
+
+def _blocks(
+    desired: DesiredMap, numbers: Index, entries: Index, max_entries: NDArray[np.uint32]
+) -> Iterator[ObservedBlock]:
+    """A block for each run of slots that hold what is desired."""
+    at = 0
+    for first, last in runs(numbers.tolist()):
+        part = slice(at, at + last - first)
+        nothing = EntryTable.empty(last - first, desired.key.size, desired.value.size)
+        yield ObservedBlock(first, last, max_entries[part], nothing, entries[part])
+        at += last - first

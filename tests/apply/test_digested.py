@@ -1,0 +1,183 @@
+"""Live maps compared by digests: the same plans as by reading, and only what differs is read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import PurePath
+from typing import Any
+
+import pytest
+
+from provisioner.kernel import map_fields, maps, programs
+from provisioner.kernel.fd import InnerId, MapFd
+from provisioner.kernel.reasons import KernelError
+from provisioner.observed.live_source import LiveSource
+from provisioner.planning.changes import Action
+from provisioner.planning.plan import Plan
+from tests import features
+from tests.apply.conftest import Bench
+
+SPEC = """
+types:
+  padded: {struct: {port: u16, weight: u32}}
+inner_templates:
+  hash: {type: hash, key: u32, value: padded, max_entries: 16}
+  array: {type: array, key: u32, value: u64, max_entries: 16}
+  percpu_hash: {type: percpu_hash, key: u32, value: padded, max_entries: 16}
+  percpu_array: {type: percpu_array, key: u32, value: u32, max_entries: 16}
+  lpm: {type: lpm_trie, key: cidr4, value: u32, max_entries: 16}
+  others: {type: hash, key: u32, value: u64, max_entries: 16, contents: present}
+shared_inner_maps:
+  common: {inner: hash, entries: {1: {port: 1, weight: 1}}}
+maps:
+  plain: {type: hash, key: u32, value: u64, max_entries: 16, entries: {1: 1, 2: 2}}
+  index: {type: array, key: u32, value: u32, max_entries: 16, entries: {1: 1, 2: 0}}
+outer_maps:
+  hash:
+    type: hash_of_maps
+    key: u32
+    max_entries: 8
+    inner: hash
+    inner_maps:
+      1: {entries: {1: {port: 1, weight: 1}, 2: {port: 2, weight: 2}}}
+      2: {entries: {1: {port: 1, weight: 1}, 2: {port: 2, weight: 2}}}
+      3: {shared: common}
+      4: {shared: common}
+      5: {entries: {}}
+  array: {type: array_of_maps, key: u32, max_entries: 8, inner: array, inner_maps: {1: {entries: {0: 0, 1: 1}}, 2: {}}}
+  percpu_hash:
+    type: array_of_maps
+    key: u32
+    max_entries: 8
+    inner: percpu_hash
+    inner_maps: {1: {entries: {1: {port: 1, weight: 1}}}, 2: {entries: {1: {port: 1, weight: 1}}}}
+  percpu_array:
+    {type: hash_of_maps, key: u32, max_entries: 8, inner: percpu_array, inner_maps: {1: {entries: {1: 1}}, 2: {}}}
+  lpm: {type: hash_of_maps, key: u32, max_entries: 8, inner: lpm, inner_maps: {1: {entries: {10.0.0.0/8: 1}}}}
+  others: {type: hash_of_maps, key: u32, max_entries: 8, inner: others, inner_maps: {1: {entries: {1: 1}}}}
+"""
+
+DIGESTED = ("hash", "array", "percpu_hash", "percpu_array")
+
+
+@pytest.fixture
+def read(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names of maps whose entries are read, and of their inner maps that are."""
+    found: list[str] = []
+    inner_maps, entries = LiveSource.inner_maps, LiveSource.entries
+
+    def of_inner(source: LiveSource, path: PurePath, numbers: Any, *others: Any, **how: Any) -> Any:
+        found.extend(f"{path.name} {number}" for number in numbers)
+        return inner_maps(source, path, numbers, *others, **how)
+
+    def of_plain(source: LiveSource, path: PurePath, *others: Any, **how: Any) -> Any:
+        found.append(path.name)
+        return entries(source, path, *others, **how)
+
+    monkeypatch.setattr(LiveSource, "inner_maps", of_inner)
+    monkeypatch.setattr(LiveSource, "entries", of_plain)
+    return found
+
+
+@pytest.fixture(autouse=True)
+def always(monkeypatch: pytest.MonkeyPatch) -> None:
+    features.need_syscall_programs()
+    monkeypatch.setenv(programs.SWITCH, "always")
+
+
+def alike(bench: Bench) -> Plan:
+    """The plan of both ways, which is the same to the last count."""
+    project = bench.load(SPEC)
+    by_digests, by_reading = project.plan(digests=True), project.plan()
+    assert by_digests.digest == by_reading.digest
+    for name, change in by_digests.maps.items():
+        other = by_reading.maps[name]
+        for field in ("action", "inserts", "updates", "deletes", "unchanged", "others", "capacity_before"):
+            assert getattr(change.slots, field).tolist() == getattr(other.slots, field).tolist(), (name, field)
+        assert change.entries.keys.tolist() == other.entries.keys.tolist()
+    return by_digests
+
+
+def inner(bench: Bench, name: str, slot: int) -> int:
+    return bench.ids(name)[slot.to_bytes(4, "little")]
+
+
+def change(bench: Bench, name: str, slot: int, edit: Callable[[MapFd], None]) -> None:
+    with maps.open_id(InnerId(inner(bench, name, slot))) as fd:
+        edit(fd)
+
+
+def key(number: int) -> bytes:
+    return number.to_bytes(4, "little")
+
+
+def test_nothing_is_read_of_what_is_as_desired(bench: Bench, read: list[str]) -> None:
+    bench.apply(SPEC)
+    read.clear()
+    plan = bench.load(SPEC).plan(digests=True)
+    assert plan.steps == ()
+    assert {what.partition(" ")[0] for what in read} == {"lpm", "others"}
+
+
+def test_what_differs_is_read_and_reported(bench: Bench, read: list[str]) -> None:
+    bench.apply(SPEC)
+    change(bench, "hash", 2, lambda fd: maps.update(fd, key(1), bytes(7) + b"\1"))
+    change(bench, "array", 2, lambda fd: maps.update(fd, key(3), bytes(7) + b"\1"))
+    change(bench, "percpu_hash", 1, lambda fd: maps.delete(fd, key(1)))
+    change(bench, "percpu_array", 1, lambda fd: maps.update(fd, key(2), b"\1" + bytes(8 * 2 - 1)))
+    with maps.open_pin(bench.root / "plain") as fd:
+        maps.update(fd, key(9), bytes(8))
+    plan = alike(bench)
+    changed = {
+        change.slot_address(row)
+        for change in plan.maps.values()
+        for row, action in enumerate(change.slots.action.tolist())
+        if action != Action.UNCHANGED
+    }
+    assert changed == {"hash[2]", "array[2]", "percpu_hash[1]", "percpu_array[1]", "plain"}
+    read.clear()
+    bench.load(SPEC).plan(digests=True)
+    assert f"hash {inner(bench, 'hash', 2)}" in read
+    assert f"hash {inner(bench, 'hash', 1)}" not in read
+    bench.settle(SPEC)
+
+
+def test_padding_is_no_difference(bench: Bench) -> None:
+    """Neither that of a struct, nor that between the values of CPUs."""
+    bench.apply(SPEC)
+    value = b"\1\0\xaa\xbb\1\0\0\0"
+    change(bench, "hash", 1, lambda fd: maps.update(fd, key(1), value))
+    change(bench, "percpu_hash", 1, lambda fd: maps.update(fd, key(1), value * 2))
+    assert alike(bench).steps == ()
+
+
+def test_a_map_of_another_capacity_is_replaced(bench: Bench) -> None:
+    bench.apply(SPEC)
+    text = SPEC.replace(
+        "1: {entries: {1: {port: 1, weight: 1}, 2", "1: {max_entries: 9, entries: {1: {port: 1, weight: 1}, 2", 1
+    )
+    plan, _ = bench.settle(text)
+    assert plan.maps["hash"].slots.where(Action.REPLACE).tolist() == [0]
+
+
+@pytest.mark.parametrize("why", ["switch", "fields", "failure"])
+def test_where_there_are_no_digests_maps_are_read(
+    why: str, bench: Bench, read: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The program is switched off, may not read the fields of a map, or the kernel is out of memory."""
+    bench.apply(SPEC)
+
+    def fails(*_: Any, **__: Any) -> None:
+        raise KernelError("BPF_MAP_CREATE", 12)
+
+    match why:
+        case "switch":
+            monkeypatch.setenv(programs.SWITCH, "off")
+        case "fields":
+            monkeypatch.setattr(map_fields, "fields", lambda: None)
+        case _:
+            monkeypatch.setattr(LiveSource, "digests", fails)
+    assert alike(bench).steps == ()
+    read.clear()
+    bench.load(SPEC).plan(digests=True)
+    assert {f"{name} {inner(bench, name, 1)}" for name in DIGESTED} | {"plain"} <= set(read)
