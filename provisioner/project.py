@@ -452,7 +452,7 @@ def draft(object_file: SpecFile, out: SpecFile | None = None) -> str:
     `out` is the file that the spec is for: a path of the object that is not absolute is then relative to it.
     """
     absolute = os.path.isabs(object_file) or out is None
-    name = str(object_file) if absolute else os.path.relpath(object_file, Path(out or "").resolve().parent)
+    name = str(object_file) if absolute else os.path.relpath(object_file, os.path.dirname(os.path.realpath(out or "")))
     return skeleton(inspect(Path(object_file)), name)
 
 
@@ -507,11 +507,12 @@ def _locked(desired: DesiredState, timeout: float, *, create: bool = False) -> I
     """
     root = Path(desired.pin_root)
     elsewhere = [map_.adopted or map_.place for map_ in desired.maps.values()]
-    others = {Path(path).parent.resolve() for path in elsewhere if path is not None}
+    others = {Path(os.path.realpath(Path(path).parent)) for path in elsewhere if path is not None}
+    others.discard(Path(os.path.realpath(root)))
     with ExitStack() as held:
         locks = [
             held.enter_context(lock(directory, timeout))
-            for directory in sorted(directory for directory in others - {root.resolve()} if directory.is_dir())
+            for directory in sorted(directory for directory in others if directory.is_dir())
         ]
         yield [*locks, held.enter_context(lock(root, timeout, create=create))]
 

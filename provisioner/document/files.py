@@ -252,7 +252,7 @@ class _Loader:
                 self.roots.append(Path.cwd())
             else:
                 assert isinstance(path, Path)
-                self.roots.append((path if os.path.isdir(path) else path.parent).resolve())  # no error here
+                self.roots.append(Path(os.path.realpath(path if os.path.isdir(path) else path.parent)))
             for part in self._stdin_tree() if path == "-" else self._path_trees(path, None, None):
                 merger.add(part)
         return merger.tree()
@@ -296,7 +296,7 @@ class _Loader:
 
     def _file_trees(self, file: InputFile, where: Location) -> Iterator[MappingNode]:
         path = file.path
-        resolved = path.resolve()
+        resolved = Path(os.path.realpath(path))
         if resolved in self._stack:
             chain = " -> ".join(str(step) for step in (*self._stack[self._stack.index(resolved) :], resolved))
             what = f"files include each other: {chain}"
@@ -380,12 +380,12 @@ class _Loader:
             self._lost(f"cannot read `{text}`: {error}", pattern.where, id="unreadable-file")
             return
         if not paths:
-            near = did_you_mean(text, _names_in(directory), f"the pattern is relative to {directory.resolve()}")
+            near = did_you_mean(text, _names_in(directory), f"the pattern is relative to {os.path.realpath(directory)}")
             self._lost(f"`{text}` matches no file", pattern.where, near, id="no-spec-file")
         for path in paths:
             if glob.has_magic(text):
                 self._inputs.note(path.parent)
-            resolved = path.resolve()
+            resolved = Path(os.path.realpath(path))
             if glob.has_magic(text) and self._stack and resolved == self._stack[-1]:
                 continue
             if self._allow_outside or is_inside(path, pattern, self.roots, self._problems):
@@ -405,7 +405,7 @@ def _read_text(stdin: TextIO) -> bytes:
 def is_inside(path: Path, named_by: ScalarNode, roots: Sequence[Path], problems: Problems) -> bool:
     """Whether `path`, links followed, is below one of `roots`; if not, adds a problem where it is named."""
     try:
-        resolved = path.resolve()
+        resolved = Path(os.path.realpath(path))
     except (OSError, RuntimeError, ValueError) as error:  # RuntimeError for a cycle of links
         what = f"`{named_by.text}` is not a valid path: {error}"
         problems.add(what, named_by.where, "check the path", id="unreadable-file")

@@ -29,7 +29,7 @@ class _OpenHow(ctypes.Structure):
 
 def open_beneath(path: Path, roots: Sequence[Path], flags: int) -> int:
     """An fd of the file at `path`, which is below one of `roots`, links followed. Raises OSError: EXDEV outside."""
-    resolved = path.resolve(strict=True)
+    resolved = Path(os.path.realpath(path, strict=True))
     root = next((root for root in roots if resolved.is_relative_to(root)), None)
     if root is None:
         raise outside(path, resolved)

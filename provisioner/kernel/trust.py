@@ -41,7 +41,7 @@ def problems(pin_root: Path) -> Iterator[Problem]:
 
 def link_problem(path: Path) -> Problem:
     """A symlink on the way to a pin root, or in its place."""
-    what = f"symbolic link to {path.resolve()}: links to a pin root are not followed"
+    what = f"symbolic link to {os.path.realpath(path)}: links to a pin root are not followed"
     return Problem(what, None, "write the path that it leads to", str(path), id="pin-root-symlink")
 
 

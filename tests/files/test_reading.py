@@ -66,11 +66,16 @@ def sparse(path: Path) -> None:
     os.truncate(path, 100 << 30)
 
 
+def link_loop(path: Path) -> None:
+    path.symlink_to(path)
+
+
 OTHERS: dict[Callable[[Path], None], str] = {
     fifo: "it is a FIFO, not a regular file",
     device: "it is a character device, not a regular file",
     directory: "it is a directory, not a regular file",
     unix_socket: "it is a socket, not a regular file",
+    link_loop: "Too many levels of symbolic links",
     sparse: "it has 107,374,182,400 bytes, the limit for",
 }
 
