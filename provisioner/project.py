@@ -60,6 +60,7 @@ from provisioner.views import complete, narrow
 from provisioner.views.moment import Moment
 
 if TYPE_CHECKING:
+    from provisioner.adopt.export import Exported
     from provisioner.adopt.pinned import Pinned
     from provisioner.apply import Options, Result
     from provisioner.model.kernel_versions import Advice
@@ -316,6 +317,16 @@ class Project(msgspec.Struct, frozen=True):
         if place is not None:
             desired, limits = narrow.to_place(place, desired, observed)
         return moment, compare(desired, observed, Overrides(), moment, check_points=True, targets=limits)
+
+    def export(self, address: str = "") -> Exported:
+        """The live maps, or the one of an address, as a spec that adopts them, with the types of this project.
+
+        Raises InputError if the project has no such map, or a type is sensitive; and HostError.
+        """
+        from provisioner.adopt.exporting import export_project
+
+        address = address or (self.pinned.address if self.pinned is not None else "")
+        return export_project(self.desired, [find(parse(address), self.desired).map.name] if address else ())
 
     def graph(self, *, live: bool = False) -> Graph:
         """Programs, outer maps and inner maps of the spec, or of the `live` state. Raises HostError."""

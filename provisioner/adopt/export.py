@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import PurePath
 from typing import Final
 
 import msgspec
@@ -245,9 +246,14 @@ class _Exporter:
         return [f"  {name}: {spell(known[name])}" for name in sorted(wanted)]
 
 
+def map_name(pin: str | PurePath) -> str:
+    """The last part of a pin, as far as the name of a map can have it."""
+    return re.sub(r"[^A-Za-z0-9_-]", "_", str(pin).rpartition("/")[2]).lstrip("_-")
+
+
 def free_name(live: FoundMap, taken: set[str]) -> str:
     """The name of a map in a spec: that of its pin, or of the map, as far as a name can have it. Added to `taken`."""
-    stem = re.sub(r"[^A-Za-z0-9_-]", "_", live.pin.rpartition("/")[2] or live.name).lstrip("_-") or f"map_{live.id}"
+    stem = map_name(live.pin or live.name) or f"map_{live.id}"
     name, number = stem, 1
     while name in taken:
         number += 1

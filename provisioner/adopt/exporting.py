@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Final
 
 from provisioner import document
-from provisioner.adopt.export import Exported, export
+from provisioner.adopt.export import DEFAULT_PROJECT, Exported, export, map_name
 from provisioner.adopt.found import FoundMap
-from provisioner.adopt.naming import Naming, read_naming
+from provisioner.adopt.naming import Named, Naming, read_naming
 from provisioner.adopt.survey import survey
 from provisioner.codec.btf import BtfTypes
+from provisioner.codec.spelling import Vocabulary
 from provisioner.desired import loading
 from provisioner.kernel import bpffs
 from provisioner.kernel import host as this_host
+from provisioner.model.desired import DesiredMap, DesiredState
 from provisioner.model.errors import Problems
+from provisioner.model.pins import map_path
+from provisioner.model.uapi import BARE_TYPES, KEYLESS_TYPES
 from provisioner.observed import pinned_btf
 
 _USUAL: Final = Path("/sys/fs/bpf")
@@ -39,6 +43,30 @@ def export_live(
     live_maps = survey(pins, ids, names, host)
     return export(
         live_maps, naming, host.byteorder, project, pin_root=_pin_root(live_maps, project), tables=tables, btf=btf
+    )
+
+
+def export_project(desired: DesiredState, names: Collection[str] = ()) -> Exported:
+    """The live maps of a project as a spec that adopts them, with the project's types; only `names`, if there are any.
+
+    Raises InputError if a type is sensitive, and HostError.
+    """
+    pins = {Path(map_path(desired, each)): each for name, each in desired.maps.items() if not names or name in names}
+    found = survey((pin for pin in pins if pin.exists()), (), (), desired.host)
+    vocabulary = Vocabulary({})
+    naming = Naming(vocabulary.types, {map_name(pin): _named(each, vocabulary) for pin, each in pins.items()})
+    root = _pin_root(found, DEFAULT_PROJECT)
+    return export(found, naming, desired.host.byteorder, DEFAULT_PROJECT, pin_root=root, tables=False, btf={})
+
+
+def _named(each: DesiredMap, vocabulary: Vocabulary) -> Named:
+    """The types of a map, as far as the spec language can express them; the others come from BTF."""
+    outer_key = vocabulary.express(each.outer.key) if each.outer is not None else None
+    no_key = each.entry_shape.map_type in KEYLESS_TYPES | BARE_TYPES
+    return Named(
+        outer_key,
+        None if no_key else vocabulary.express(each.key),
+        None if each.entry_shape.map_type in BARE_TYPES else vocabulary.express(each.value),
     )
 
 

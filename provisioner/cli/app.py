@@ -30,7 +30,6 @@ _MEANT: Final = {
     "--dry-run": "`provisioner plan` shows what apply would do, and changes nothing",
     "--json": "write `--format json`",
     "--output": "write `--format`",
-    "-o": "write `--format`",
     "-f": "write the spec files without an option",
     "--file": "write the spec files without an option",
     "--var-file": "write `--overlay FILE`",
@@ -128,7 +127,7 @@ def _report_usage(error: Any, arguments: Sequence[str]) -> None:
         message = message.partition(" (Possible options")[0].partition(" Did you mean")[0]
     hint = hint or f"`{path} --help` lists the options"
     log_format: LogFormat = "json" if _is_given(arguments, "--log-format") else "text"
-    form = "json" if _is_given(arguments, "--format") else "text"
+    form = "json" if _is_given(arguments, "--format") or _is_given(arguments, "-o") else "text"
     console = Console(form, "auto", quiet=False, verbose=False, log_format=log_format)
     console.fail(ProvisionerError(Problem(message, hint=hint, id="usage")))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import pytest
@@ -123,3 +124,21 @@ def test_a_pin_in_the_place_of_a_spec_is_named(verb: str, kernel: Path) -> None:
     with pytest.raises(InputError) as refused:
         getattr(provisioner, verb)(kernel)
     assert [problem.id for problem in refused.value.problems] == ["pin-not-spec" if verb == "load" else "no-such-pin"]
+
+
+def test_what_is_live_is_written_as_a_spec(bench: Bench) -> None:
+    text = SPEC.replace("{type: u32, sensitive: true}", "u32")
+    bench.settle(text)
+    for project in (bench.load(text), provisioner.load_pinned(bench.root)):
+        exported = project.export()
+        assert "10.0.0.0/8: deny" in exported.spec
+        assert not provisioner.load("-", stdin=io.StringIO(exported.spec)).plan().changed
+    only = provisioner.load_pinned(bench.root / "services").export()
+    assert "accounts" not in only.spec
+
+
+def test_a_sensitive_value_is_not_written(bench: Bench) -> None:
+    bench.settle(SPEC)
+    with pytest.raises(InputError) as refused:
+        bench.load(SPEC).export()
+    assert [problem.id for problem in refused.value.problems] == ["sensitive-export"]

@@ -8,8 +8,10 @@ from provisioner.cli.console import Console
 from provisioner.cli.options import FilesAndMaybeAddress, Full, SpecOptions
 from provisioner.report.formats import names
 
+_YAML = "yaml"
 
-@verb(5, formats=names("live"))
+
+@verb(5, formats=(*names("live"), _YAML))
 def show(
     console: Console,
     files: FilesAndMaybeAddress,
@@ -20,10 +22,16 @@ def show(
 
     A sign marks each difference from the spec, as in a plan. With an address after the files, such as `tenants`,
     `tenants[42]` or `tenants[42][10.0.0.0/8]`, only that part is shown, without cuts.
+    `--format yaml` writes the live maps as a spec that adopts them, as `export` does.
     """
     from provisioner.cli import reports  # NumPy, which the help does not need, takes 80 ms
 
     specs, address = arguments.with_address(files)
     project = arguments.load_project(console, specs, spec, pins=True)
-    reports.live(console, project.live(address, full=full))
+    if console.format == _YAML:
+        exported = project.export(address)
+        console.notes(f"Note: {note}." for note in exported.notes if not console.quiet)
+        console.pieces([exported.spec])
+    else:
+        reports.live(console, project.live(address, full=full))
     return 0
