@@ -12,6 +12,7 @@ import io
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TextIO
@@ -115,7 +116,7 @@ class Project(msgspec.Struct, frozen=True):
         maps and slots that are recreated although nothing differs. Raises InputError for an address that does not
         exist.
         """
-        desired = self.desired
+        desired = self.desired.on(datetime.now(UTC).date().isoformat())
         source = None if isinstance(against, str) else against
         observed = ObservedState.nothing() if against == "empty" else observe.observe(desired, source)
         limits, again = _targets(targets, desired), _requested(recreate, desired)

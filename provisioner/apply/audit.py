@@ -37,7 +37,7 @@ _PATIENCE: Final = 1.0
 class AuditRecord(msgspec.Struct, frozen=True):
     """`verb` is apply or destroy, `result` a word of `apply.Status`; `spec` and `plan` are digests.
 
-    `revision` is empty for destroy.
+    `revision` is empty for destroy. `approved` are refusals that the spec approves.
     """
 
     verb: str
@@ -48,6 +48,7 @@ class AuditRecord(msgspec.Struct, frozen=True):
     result: str
     summary: Summary
     revision: str = ""
+    approved: tuple[str, ...] = ()
 
 
 @contextmanager
@@ -67,7 +68,7 @@ def recorded(verb: str, plan: Plan, spec: str) -> Iterator[None]:
             summary = counts.summary(plan, destroy=verb == "destroy")
             desired = plan.desired
             names = verb, desired.project, desired.pin_root, f"sha256:{spec}", plan.digest
-            record(AuditRecord(*names, result, summary, desired.revision))
+            record(AuditRecord(*names, result, summary, desired.revision, tuple(map(str, plan.approved))))
 
 
 def record(entry: AuditRecord) -> None:
@@ -107,6 +108,7 @@ def _fields(entry: AuditRecord, who: Mapping[str, str]) -> dict[str, str]:
         "spec": entry.spec,
         "plan": entry.plan,
         "result": entry.result,
+        **({"approved": ", ".join(entry.approved)} if entry.approved else {}),
         **counts,
     }
 

@@ -56,6 +56,7 @@ class CarryOut:
         self._meter.planned = report.grace_periods
         fields = {"project": report.project, "digest": report.digest, "summary": to_builtins(report.summary)}
         fields |= {"revision": report.revision} if report.revision else {}
+        fields |= {"approved": list(map(str, report.approved))} if report.approved else {}
         message = sentences.differences(report.summary) or sentences.NO_CHANGES
         self._console.note(LogLine(Level.INFO, "planned", message, fields))
         self._show(report)

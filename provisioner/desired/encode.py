@@ -98,7 +98,8 @@ def encode(
     }
     problems.raise_if_any()
     access = spec.pin_inner_maps, spec.pin_mode, spec.pin_group
-    return DesiredState(spec.name, spec.pin_root, host, loaded, maps, spec.limits, *access)
+    made = DesiredState(spec.name, spec.pin_root, host, loaded, maps, spec.limits, *access)
+    return replace(made, approvals=spec.approvals)
 
 
 class Encoder:

@@ -12,6 +12,7 @@ from typing import Final
 
 from provisioner import attach
 from provisioner.language import attachments, rules
+from provisioner.language.read_approvals import read_approvals
 from provisioner.language.read_maps import (
     choice,
     names,
@@ -65,6 +66,7 @@ def read(tree: MappingNode, problems: Problems) -> Spec:
         pin_mode=_mode(tree.get("pin_mode")),
         pin_group=text(tree.get("pin_group")),
         where=tree.where,
+        approvals=read_approvals(tree.get("approvals"), problems),
     )
     rules.check(spec, tree, problems)
     attachments.check(spec, problems)

@@ -15,6 +15,7 @@ from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from provisioner.model.access import Access
+from provisioner.model.approval import Approval
 from provisioner.model.attachment import Attachment, AttachPoint
 from provisioner.model.entry_table import EntryTable, Index
 from provisioner.model.host import Host
@@ -253,7 +254,7 @@ class DesiredState(msgspec.Struct, frozen=True):
 
     `pin_inner_maps` says that inner maps have pins of their own, by which they are opened without CAP_SYS_ADMIN;
     `pin_mode` and `pin_group` who may open pins, where the spec says; `overlays` what was laid over it. `revision` is
-    the digest of all files and variables, empty if contents were not read.
+    the digest of all files and variables, empty if contents were not read. `approvals` lift refusals.
     `pinned_programs` are programs that no object declares, because there is no spec, with their recorded attachments.
     """
 
@@ -269,6 +270,14 @@ class DesiredState(msgspec.Struct, frozen=True):
     overlays: Overlays = NONE
     revision: str = ""
     pinned_programs: Mapping[str, Attachment | None] = {}
+    approvals: tuple[Approval, ...] = ()
+
+    def on(self, day: str) -> DesiredState:
+        """The same on a day (`2026-12-31`, in UTC), which decides the approvals that are valid."""
+        if not self.approvals:
+            return self
+        current = (replace(each, is_current=not each.until or day <= each.until) for each in self.approvals)
+        return replace(self, approvals=tuple(current))
 
     def access(self, gid: int | None) -> Access:
         """The permissions of pins that the spec asks for; `gid` is that of `pin_group`."""

@@ -35,7 +35,7 @@ class Meta(msgspec.Struct, frozen=True):
     object before it was loaded, `maps` the id of each map by its pin: a map that lost its pin is found by it. `types`
     has the types of each map that the spec declares, for a host whose spec is lost. `places` are the paths of own maps
     that are pinned outside of the pin root, `directories` those that were created for them, each after its parent.
-    `revision` is that of the last apply with a change.
+    `revision` is that of the last apply with a change. `approvals` are the keys of approvals that were used.
     """
 
     project: str
@@ -51,6 +51,7 @@ class Meta(msgspec.Struct, frozen=True):
     places: Mapping[str, str] = {}
     directories: tuple[str, ...] = ()
     revision: str = ""
+    approvals: tuple[str, ...] = ()
 
     def to_json(self) -> str:
         return json.dumps(msgspec.to_builtins(self), sort_keys=True, separators=(",", ":"))
@@ -84,6 +85,7 @@ class _Record(msgspec.Struct, frozen=True):
     revision: str = ""
     places: Mapping[str, str] = {}
     directories: tuple[str, ...] = ()
+    approvals: tuple[str, ...] = ()
 
 
 def _of_modes(modes: Mapping[str, str]) -> dict[str, Settings]:

@@ -10,6 +10,7 @@ from enum import Enum
 
 import msgspec
 
+from provisioner.model.approval import Approval
 from provisioner.model.attachment import Attachment
 from provisioner.model.location import Location
 from provisioner.model.object_settings import MapSettings, ProgramSettings
@@ -302,3 +303,4 @@ class Spec(msgspec.Struct, frozen=True):
     pin_mode: int | None
     pin_group: str | None
     where: Location
+    approvals: tuple[Approval, ...] = ()

@@ -23,7 +23,8 @@ from provisioner.model.observed import ObservedState
 from provisioner.model.pins import access_of, places
 from provisioner.model.record import Meta
 from provisioner.model.uapi import OUTER_TYPES, MapType
-from provisioner.planning import carried, evictions, resize
+from provisioner.planning import approved, carried, evictions, resize
+from provisioner.planning.approved import Approved
 from provisioner.planning.changes import Action, Change, LinkChange, MapChange, ObjectChange
 from provisioner.planning.diff_objects import shared_out
 from provisioner.planning.fingerprint import Part, digest, fingerprints
@@ -62,6 +63,7 @@ class Plan(msgspec.Struct, frozen=True, dict=True):
 
     `targets` are the addresses that it is limited to, none for all of the spec; `whole` those of
     the maps and objects that it then changes as a whole. `recreate` are the addresses that are recreated on request.
+    `approved` are refusals that the spec approves.
     """
 
     desired: DesiredState
@@ -74,6 +76,7 @@ class Plan(msgspec.Struct, frozen=True, dict=True):
     targets: tuple[str, ...] = ()
     whole: frozenset[str] = frozenset()
     recreate: tuple[str, ...] = ()
+    approved: tuple[Approved, ...] = ()
 
     @property
     def changed(self) -> bool:
@@ -111,6 +114,7 @@ def make_plan(
 
     With `targets`, changes are those of what is targeted alone; `whole` names those that are not cut to some slots.
     """
+    cpus = desired.host.possible_cpus
     by_name = {change.name: change for change in maps}
     order = publishing_order(list(desired.maps.values()))
     ordered = [by_name[name] for name in order if name in by_name]
@@ -118,30 +122,35 @@ def make_plan(
     attachments = tuple(links)
     part = desired if targets is None else _part(desired, ordered, loads)
     limited = targets is not None
-    steps = _steps(part, observed, ordered, loads, attachments, overrides, limited)
+    blocked, lifted = approved.judge(
+        (
+            *refusals(desired, observed, ordered, loads, overrides),
+            *no_room(ordered),
+            *evictions.refusals(ordered, cpus),
+        ),
+        desired.approvals,
+        observed.meta,
+    )
+    steps = _steps(part, observed, ordered, loads, attachments, overrides, limited, lifted)
     changes: tuple[Change, ...] = (*loads, *ordered, *attachments)
-    cpus = desired.host.possible_cpus
     known = (
         *hazards(observed, ordered, loads, overrides),
         *carried.hazards(ordered),
         *evictions.hazards(ordered, cpus),
         *dropped_slots(observed, loads, desired),
         *deferred(attachments),
+        *approved.hazards(lifted),
     )
-    blocked = (
-        *refusals(desired, observed, ordered, loads, overrides),
-        *no_room(ordered),
-        *evictions.refusals(ordered, cpus),
-    )
-    meta, wishes = wanted_meta(part, observed, limited=limited), _pin_wishes(desired, observed, steps)
+    meta, wishes = wanted_meta(part, observed, limited=limited, lifted=lifted), _pin_wishes(desired, observed, steps)
     if targets is None:
         bound = digest(desired.project, desired.pin_root, meta, changes, wishes)
-        return Plan(desired, observed, changes, steps, known, blocked, bound)
+        return Plan(desired, observed, changes, steps, known, blocked, bound, approved=lifted)
     from provisioner.planning.targets import vacant  # only a limited plan needs it
 
     known = (*known, *vacant(targets, ordered))
     bound = digest(desired.project, desired.pin_root, meta, changes, (*wishes, repr(targets.addresses)))
-    return Plan(desired, observed, changes, steps, known, blocked, bound, targets.addresses, whole)
+    limits = targets.addresses, whole
+    return Plan(desired, observed, changes, steps, known, blocked, bound, *limits, approved=lifted)
 
 
 def _part(desired: DesiredState, maps: Iterable[MapChange], objects: Iterable[ObjectChange]) -> DesiredState:
@@ -174,10 +183,17 @@ def publishing_order(maps: Sequence[DesiredMap]) -> list[str]:
     return list(placed)
 
 
-def wanted_meta(desired: DesiredState, observed: ObservedState, prune: bool = False, limited: bool = False) -> Meta:
+def wanted_meta(
+    desired: DesiredState,
+    observed: ObservedState,
+    prune: bool = False,
+    limited: bool = False,
+    lifted: Sequence[Approved] = (),
+) -> Meta:
     """The record once all is done; the maps that programs use are only known then.
 
-    `limited` says that `desired` is a part of the spec: what is recorded of the rest stays.
+    `limited` says that `desired` is a part of the spec: what is recorded of the rest stays. `lifted` are the refusals
+    that are approved.
     """
     meta = Meta(
         project=desired.project,
@@ -205,6 +221,7 @@ def wanted_meta(desired: DesiredState, observed: ObservedState, prune: bool = Fa
         places=places(desired) | ({} if prune else _places_left(desired, observed)),
         directories=_directories(observed),
         revision=observed.meta.revision if observed.meta else "",
+        approvals=approved.recorded(observed.meta, desired.approvals, lifted),
     )
     if not limited:
         return meta
@@ -254,6 +271,7 @@ def _steps(
     links: tuple[LinkChange, ...],
     overrides: Overrides,
     limited: bool,
+    lifted: Sequence[Approved],
 ) -> tuple[Step, ...]:
     loaded = {change.name for change in objects if change.action is not Action.UNCHANGED}
     work: list[Step] = [
@@ -283,7 +301,7 @@ def _steps(
         work += [Unpin(pin) for pin in observed.other_pins]
     if not limited and not desired.pin_inner_maps and any(observed.inner_pins.values()):
         work.append(UnpinInnerMaps())
-    meta = wanted_meta(desired, observed, overrides.prune, limited)
+    meta = wanted_meta(desired, observed, overrides.prune, limited, lifted)
     swept: tuple[Step, ...] = (Sweep(),) if observed.leftovers else ()
     # A record of version 0.2 has no types: this alone is not a change.
     as_before = replace(meta, types={}) if observed.meta is not None and not observed.meta.types else meta

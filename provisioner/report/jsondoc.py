@@ -11,6 +11,7 @@ from typing import Any, Final
 from msgspec import to_builtins
 
 from provisioner.doctor.finding import Finding, usable
+from provisioner.planning.approved import Approved
 from provisioner.planning.hazards import Hazard, Refusal
 from provisioner.report.formats import Layout, Renderers
 from provisioner.report.jsontext import dumps
@@ -49,6 +50,8 @@ def render(plan: ReportPlan, end: Outcome | None = None) -> Iterator[str]:
         head["sources"] = dict(plan.sources)
     if plan.revision:
         head["revision"] = plan.revision
+    if plan.approved:
+        head["approved"] = list(map(_approved, plan.approved))
     yield "{\n"
     for key, value in head.items():
         yield f"  {dumps(key)}: {dumps(value)},\n"
@@ -122,6 +125,12 @@ def fragment(plan: ReportPlan) -> dict[str, Any]:
 def _hazard(hazard: Hazard) -> dict[str, Any]:
     named = {"id": hazard.id, "severity": hazard.severity.value}
     return {**named, "address": hazard.address, "message": hazard.message}
+
+
+def _approved(each: Approved) -> dict[str, Any]:
+    where = each.approval.where
+    place = {"id": each.approval.id, "until": each.approval.until or None, "file": where.file, "line": where.line}
+    return {"rule": each.refusal.rule, "address": each.refusal.address, "message": each.refusal.message, **place}
 
 
 def _refusal(refusal: Refusal) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from provisioner.model.desired import DesiredState
 from provisioner.model.kernel_versions import Advice
 from provisioner.model.overlays import Fields
 from provisioner.model.types import Value
+from provisioner.planning.approved import Approved
 from provisioner.planning.counts import EntryCounts, Summary
 from provisioner.planning.footprint import Footprint
 from provisioner.planning.hazards import Hazard, Refusal
@@ -131,6 +132,7 @@ class ReportPlan(msgspec.Struct, frozen=True):
     targets: tuple[str, ...] = ()
     sources: Fields = {}
     revision: str = ""
+    approved: tuple[Approved, ...] = ()
 
 
 class Outcome(msgspec.Struct, frozen=True):

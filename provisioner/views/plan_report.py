@@ -62,6 +62,7 @@ def report(
         targets=plan.targets,
         sources={} if destroy else plan.desired.overlays.project,
         revision="" if destroy else plan.desired.revision,
+        approved=plan.approved,
     )
 
 

@@ -61,6 +61,10 @@ def _verdict(result: PassResult, before: PassResult | None, wait: float) -> Iter
     is_news = before is None or _state(before) != _state(result)
     match result.verdict:
         case Verdict.APPLIED:
+            for each in result.approved:
+                fields = {"rule": each.refusal.rule, "address": each.refusal.address, "approval": each.approval.name}
+                message = f"approved once: {each}: {each.refusal.message}"
+                yield LogLine(Level.WARNING, "approved", message, fields)
             yield LogLine(Level.NOTICE, "applied", f"applied: {_did(result)}", _counted(result) | _timed(result))
         case Verdict.FAILED | Verdict.INTERRUPTED:
             if result.error is not None:

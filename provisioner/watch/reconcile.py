@@ -24,6 +24,7 @@ from provisioner.model.errors import (
 )
 from provisioner.model.given import Given
 from provisioner.model.pins import program_of
+from provisioner.planning.approved import Approved
 from provisioner.planning.changes import Action
 from provisioner.planning.counts import Summary
 from provisioner.planning.hazards import Refusal
@@ -50,6 +51,7 @@ class PassResult(msgspec.Struct, frozen=True):
     `summary` and `changed` are the differences before they were applied; `deferred` names attachments whose target does
     not exist yet. `seconds`, `grace_periods` and `status` (as in a JSON `result`) belong to an apply that was started.
     `error` is the error of the pass; `broken` is the error of the files, while an older spec stays in force, if any.
+    `approved` are refusals that the spec approves.
     """
 
     verdict: Verdict
@@ -62,6 +64,7 @@ class PassResult(msgspec.Struct, frozen=True):
     status: str = ""
     error: ProvisionerError | None = None
     broken: ProvisionerError | None = None
+    approved: tuple[Approved, ...] = ()
 
 
 class Loading(Enum):
@@ -171,6 +174,7 @@ def _planned(plan: Plan) -> PassResult:
         plan.changed,
         plan.blocked,
         tuple(program_of(link.pin) for link in plan.links if link.action is Action.KEEP),
+        approved=plan.approved,
     )
 
 
