@@ -245,13 +245,17 @@ class Project(msgspec.Struct, frozen=True):
         limits = _targets(addresses, self.desired)
         return limits.addresses if limits is not None else ()
 
-    def plan_destroy(self, overrides: Overrides = Overrides()) -> Plan:
-        """The plan of `destroy`. Writes nothing."""
+    def plan_destroy(self, overrides: Overrides = Overrides(), targets: Sequence[str] = ()) -> Plan:
+        """The plan of `destroy`; with `targets`, addresses, of these maps, slots and objects. Writes nothing."""
         is_there = Path(self.desired.pin_root).exists()
         observed = observe.observe(self.desired) if is_there else ObservedState.nothing()
         if observed.maps or observed.object_maps:
             observed = replace(observed, users=observe.LiveReader(self.desired).users(observed))
-        return plan_destroy(self.desired, observed, overrides)
+        if not targets:
+            return plan_destroy(self.desired, observed, overrides)
+        from provisioner.planning.teardown_part import find_destroyed, plan_destroy_part
+
+        return plan_destroy_part(self.desired, observed, overrides, find_destroyed(targets, self.desired))
 
     def destroy(
         self,
@@ -261,8 +265,12 @@ class Project(msgspec.Struct, frozen=True):
         planned: Callable[[Plan], None] | None = None,
         confirm: Callable[[Plan], bool] | None = None,
         lock_timeout: float = 0.0,
+        targets: Sequence[str] = (),
     ) -> tuple[Plan, Result]:
-        """Detach and unpin what the project owns, delete its slots in adopted maps, and remove its pin directory."""
+        """Detach and unpin what the project owns, delete its slots in adopted maps, and remove its pin directory.
+
+        With `targets`, addresses, only these maps, slots and objects go.
+        """
         from provisioner.apply import Options, apply_plan
         from provisioner.apply.audit import recorded
 
@@ -272,12 +280,12 @@ class Project(msgspec.Struct, frozen=True):
         root = Path(self.desired.pin_root)
         bpffs.check(root)
         if not root.exists():
-            current = plan_destroy(self.desired, ObservedState.nothing(), overrides)
+            current = self.plan_destroy(overrides, targets)
             if planned is not None:
                 planned(current)
             return current, apply_plan(current, options or Options(), tuple)
         with _locked(self.desired, lock_timeout) as locks:
-            current = self.plan_destroy(overrides)
+            current = self.plan_destroy(overrides, targets)
             if planned is not None:
                 planned(current)
             refuse_blocked(current.blocked)

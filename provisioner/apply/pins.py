@@ -17,6 +17,7 @@ from provisioner.model.errors import Problem, RefusedError
 from provisioner.model.pins import INNER_PINS, LOCK, META_PIN, access_of, is_temporary
 from provisioner.model.record import Meta
 from provisioner.observed import metamap
+from provisioner.planning.changes import Action
 from provisioner.planning.steps import ClaimPinRoot, Detach, RecordMeta, RemoveDirectories, SetAccess, Unpin
 
 
@@ -68,7 +69,12 @@ def record(tx: Transaction, step: RecordMeta) -> None:
                 used[program.pin] = tuple(sorted(pinned.intersection(links.program_info(running).map_ids)))
     ids = dict(step.meta.maps) if tx.plan.targets else {}
     names = {name for change in tx.plan.objects.values() for name in change.desired.maps}
-    for name in sorted(names | {name for name, one in tx.plan.maps.items() if one.desired.adopted is None}):
+    own = {
+        name
+        for name, change in tx.plan.maps.items()
+        if change.desired.adopted is None and change.action is not Action.DELETE
+    }
+    for name in sorted(names | own):
         with maps.open_pin(tx.path(name), readonly=True) as fd:
             ids[name] = int(maps.info(fd).id)
     _record(tx, replace(step.meta, used_maps=used, maps=ids))

@@ -138,5 +138,5 @@ class CarryOut:
             console.lines(lines)
             if console.verbose:
                 console.lines(sentences.details(end))
-            if end.status == "applied" and report.targets:
+            if end.status == "applied" and report.targets and not self._destroy:
                 console.lines([sentences.REST])

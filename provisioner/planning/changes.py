@@ -55,6 +55,7 @@ class Reason(IntEnum):
     FROZEN = 13
     REQUESTED = 14
     OBJECT_MAP = 15
+    DESTROYED = 16
 
 
 class SlotChanges(msgspec.Struct, frozen=True):

@@ -33,7 +33,7 @@ def plan_destroy(desired: DesiredState, observed: ObservedState, overrides: Over
     A pin root in which adopted maps are pinned belongs to another owner: it stays, with all that is theirs.
     """
     if not observed.exists:
-        return Plan(desired, observed, (), (), (), (), _digest(()))
+        return Plan(desired, observed, (), (), (), (), digest_of(()))
     maps = [
         deleted(desired.maps[name], observed.maps[name])
         for name in reversed(publishing_order(list(desired.maps.values())))
@@ -53,7 +53,7 @@ def plan_destroy(desired: DesiredState, observed: ObservedState, overrides: Over
         tuple(_steps(desired, observed, maps, links, keep_root=bool(kept))),
         (*_used(desired, observed), *_left(kept)),
         tuple(_refusals(desired, observed, maps, overrides, keep_root=bool(kept))),
-        _digest(changes),
+        digest_of(changes),
     )
 
 
@@ -99,22 +99,33 @@ def _steps(
 def _refusals(
     desired: DesiredState, observed: ObservedState, maps: list[MapChange], overrides: Overrides, *, keep_root: bool
 ) -> Iterable[Refusal]:
-    if observed.meta is not None and observed.meta.project != desired.project and not overrides.take_over:
+    yield from ownership(desired, observed, overrides)
+    yield from protected(observed, maps)
+    if not keep_root:
+        yield from _foreign(observed)
+
+
+def ownership(desired: DesiredState, observed: ObservedState, overrides: Overrides) -> Iterator[Refusal]:
+    """What belongs to another project, or to none that is known."""
+    if overrides.take_over:
+        return
+    if observed.meta is not None and observed.meta.project != desired.project:
         yield Refusal("ownership", "", f"the pin root belongs to project `{observed.meta.project}`", "--take-over")
-    if observed.meta is None and has_own_pins(desired, observed) and not overrides.take_over:
+    if observed.meta is None and has_own_pins(desired, observed):
         what = "the pin root has pins with names of the spec, and no record that this project made them"
         yield Refusal("ownership", "", what, "--take-over")
-    if not overrides.take_over:
-        yield from foreign_places(desired, observed)
-    protected = set(observed.meta.protected) if observed.meta is not None else set()
+    yield from foreign_places(desired, observed)
+
+
+def protected(observed: ObservedState, maps: Iterable[MapChange]) -> Iterator[Refusal]:
+    """Maps that no destroy takes away, or that are not what the spec adopts."""
+    recorded = set(observed.meta.protected) if observed.meta is not None else set()
     for change in maps:
         if change.action is Action.KEEP:  # it does not have the shape that the spec adopts
             yield adopted_shape(change)
-        if change.desired.prevent_destroy or change.name in protected:
+        if change.desired.prevent_destroy or change.name in recorded:
             what = "the map is protected, by the spec or by the record of the last apply"
             yield Refusal("prevent_destroy", change.name, what, "", change.desired.where)
-    if not keep_root:
-        yield from _foreign(observed)
 
 
 def _foreign(observed: ObservedState) -> Iterator[Refusal]:
@@ -128,7 +139,8 @@ def _foreign(observed: ObservedState) -> Iterator[Refusal]:
         yield Refusal("foreign-directories", "", what, "", None, "destroy the project in it, or move it away")
 
 
-def _digest(changes: Iterable[Change]) -> str:
+def digest_of(changes: Iterable[Change]) -> str:
+    """What binds a saved plan of a destroy to what is live."""
     total = hashlib.sha256()
     for change in changes:
         match change:

@@ -63,7 +63,8 @@ def partial(plan: ReportPlan) -> Iterator[str]:
 
 def _unchanged(plan: ReportPlan) -> str:
     if plan.destroy:
-        return f"Nothing to destroy: {plan.pin_root} does not exist."
+        gone = "none of the targets is live" if plan.targets else f"{plan.pin_root} does not exist"
+        return f"Nothing to destroy: {gone}."
     return "No changes to the targets." if plan.targets else NO_CHANGES
 
 

@@ -50,6 +50,7 @@ REASONS: Final = {
     Reason.PRESET: "the spec lists this slot, and it has a map of the object",
     Reason.OBJECT_MAP: "the slot does not have the object's map",
     Reason.REQUESTED: "requested by --replace",
+    Reason.DESTROYED: "it is destroyed by --target",
     Reason.NOT_TARGETED: "--target limits the plan to other slots",
 }
 

@@ -11,6 +11,7 @@ from provisioner.cli.options import (
     LockTimeout,
     OwnershipOverrides,
     SpecOptions,
+    Target,
     Yes,
 )
 from provisioner.report.formats import names
@@ -29,11 +30,12 @@ def destroy(
     files: Files,
     spec: SpecOptions,
     ownership: OwnershipOverrides,
+    target: Target = None,
     yes: Yes = False,
     full: Full = False,
     lock_timeout: LockTimeout = 0.0,
 ) -> int:
-    """Detach and unpin everything that the project owns, and remove its pin directory."""
+    """Detach and unpin everything that the project owns, and remove its pin directory; with --target, a part of it."""
     arguments.need_yes(yes)
     from provisioner.cli.carry_out import CarryOut  # NumPy, which the help does not need, takes 80 ms
 
@@ -46,6 +48,7 @@ def destroy(
             planned=run.planned,
             confirm=run.confirm,
             lock_timeout=lock_timeout,
+            targets=target or (),
         )
     )
     return 0
