@@ -50,6 +50,8 @@ test: setup bpf ## the whole test suite; needs root
 
 sweep: setup bpf ## every kill point and fault, and long runs; needs root and up to two hours
 	PROVISIONER_SWEEP=full $(VENV)/python -m pytest -n $(WORKERS) --dist loadgroup tests/promises tests/object_check
+	PROVISIONER_SWEEP=full PROVISIONER_BPF_PROGRAMS=always $(VENV)/python -m pytest -n $(WORKERS) --dist loadgroup \
+		tests/promises/test_random_states.py tests/promises/test_fault_sweep.py tests/promises/test_crash_sweep.py
 
 test-kernels: setup-kernels bpf ## the tests of the kernel on Linux 5.10 to the newest; KERNEL=6.1 for one; needs root and qemu
 	$(VENV)/python scripts/test_kernels.py $(KERNEL)

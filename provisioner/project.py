@@ -232,6 +232,7 @@ class Project(msgspec.Struct, frozen=True):
 
         ways = Ways(
             observe.observe,
+            lambda desired: replace(self, desired=desired).plan(overrides, digests=True),
             lambda desired: replace(self, desired=desired).plan(overrides),
             lambda desired: replace(self, desired=desired)._apply_locked(overrides, options),
             writing,

@@ -13,9 +13,10 @@ from typing import Final
 import numpy as np
 
 from provisioner.apply import waves
+from provisioner.bytecode.merge_program import Policy
 from provisioner.doctor import kernel_config
 from provisioner.doctor.finding import Finding, Level
-from provisioner.kernel import batch, bpffs, host, libbpf, maps, reading, trust
+from provisioner.kernel import batch, bpffs, host, libbpf, map_fields, maps, merging, reading, trust
 from provisioner.kernel.batch import Batching
 from provisioner.kernel.reasons import KernelError
 from provisioner.model import kernel_versions
@@ -182,7 +183,7 @@ def _limit(value: int) -> str:
 
 def _tried() -> list[Finding]:
     try:
-        return [_grace_period(), _batches(), _outer_batches()]
+        return [_grace_period(), _batches(), _outer_batches(), _programs()]
     except KernelError as error:
         problem = error.problems[0]
         return [Finding("maps", Level.BAD, str(problem.what), None, problem.hint)]
@@ -224,6 +225,17 @@ def _outer_batches() -> Finding:
         return Finding("batches of slots", Level.OK, "wait for one grace period", "cheap")
     hint = "many slots are written one by one, from many threads, which share the waits"
     return Finding("batches of slots", Level.NOTE, "wait for a grace period per slot", "dear", hint)
+
+
+def _programs() -> Finding:
+    """What programs of type SYSCALL do here in place of system calls."""
+    works = {"merge": merging.can_merge(_BATCHED[0], Policy.NEW, ()), "digests": map_fields.fields() is not None}
+    words = {"merge": "carry changes over", "digests": "compute digests"}
+    can, cannot = (
+        " and ".join(words[name] for name, has in works.items() if has == wanted) for wanted in (True, False)
+    )
+    hint = f"system calls do it instead: {cannot}" if cannot else ""
+    return Finding("programs", Level.NOTE if cannot else Level.OK, can or "not supported", works, hint)
 
 
 def _seconds(call: Callable[[], object]) -> float:

@@ -38,12 +38,13 @@ from provisioner.session.touched import TouchedSource, UnknownStateError
 class Ways(msgspec.Struct, frozen=True):
     """What a session asks of its project: each takes the desired state of all that was asked.
 
-    `observe` gives what is live, `plan` compares all of it, `apply` applies it while `lock` is held, which gives the
-    call that lets its directory stay. `contents` has the policy of new inner maps by outer map; `digest` is that of
-    the files.
+    `observe` gives what is live, `compare` and `plan` compare all of it, by digests or by reading, `apply` applies it
+    while `lock` is held, which gives the call that lets its directory stay. `contents` has the policy of new inner maps
+    by outer map; `digest` is that of the files.
     """
 
     observe: Callable[[DesiredState], ObservedState]
+    compare: Callable[[DesiredState], Plan]
     plan: Callable[[DesiredState], Plan]
     apply: Callable[[DesiredState], tuple[Plan, Result]]
     lock: Callable[[], AbstractContextManager[Callable[[], None]]]
@@ -93,7 +94,7 @@ class Session:
         self._keep = self._held.enter_context(ways.lock()) if hold else None
         try:
             self._capabilities = this_host.capabilities()
-            self._is_known = not ways.plan(desired).changed
+            self._is_known = not ways.compare(desired).changed
             self._learn(desired)
         except BaseException:
             self._held.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Mapping
 from itertools import product
 from typing import Any
@@ -10,8 +11,10 @@ import numpy as np
 import pytest
 
 from provisioner.apply import merge, waves
+from provisioner.apply.run import open_fds
 from provisioner.kernel import batch, cpus, maps, programs, reading
 from provisioner.kernel.fd import InnerId, MapFd
+from provisioner.kernel.reasons import KernelError
 from provisioner.model.entry_table import Index
 from provisioner.model.errors import ApplyError, InputError
 from provisioner.model.map_shape import MapShape
@@ -180,3 +183,32 @@ def test_only_counters_have_a_sum(bench: Bench) -> None:
     with pytest.raises(InputError) as refused:
         bench.load(spec(("hash", "sum")).replace("value: u64", "value: u16"))
     assert [problem.id for problem in refused.value.problems] == ["sum-without-counters"]
+
+
+@pytest.mark.parametrize("call", ["run", "load"])
+def test_a_program_that_fails(call: str, bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that is not loaded is done without. One that is refused when it runs has the apply rolled back."""
+    features.need_syscall_programs()
+    project = bench.load(spec(("hash", "sum")))
+    project.apply()
+    before = inner(bench, "hash_sum")
+    with maps.open_id(before) as fd:
+        write(fd, COPIED)
+    meanwhile(monkeypatch, IN_THE_OLD_MAP, IN_THE_NEW_MAP)
+    if call == "load":
+        monkeypatch.setattr(programs, "load", lambda *_: None)
+        project.apply(recreate=["hash_sum[1]"])
+        assert read(inner(bench, "hash_sum")) == EXPECTED["sum"]
+        return
+
+    def fails(_: object) -> int:
+        raise KernelError("BPF_PROG_TEST_RUN", errno.ENOMEM)
+
+    monkeypatch.setattr(programs, "run", fails)
+    open_before = open_fds()
+    with pytest.raises(ApplyError) as failed:
+        project.apply(recreate=["hash_sum[1]"])
+    assert failed.value.status == "rolled_back"
+    assert open_fds() == open_before
+    assert inner(bench, "hash_sum") == before
+    assert read(before) == EXPECTED["old"] | {8: 55}

@@ -13,6 +13,7 @@ from tests.privileges import without
 IDS = [
     *("kernel", "config", "btf", "libbpf", "bpffs", "pin roots", "capabilities", "unprivileged bpf", "lockdown"),
     *("memlock limit", "nofile limit", "grace period", "batches of entries", "batches of slots"),
+    "programs",
 ]
 
 
@@ -28,6 +29,7 @@ def test_this_host_will_do(kernel: Path) -> None:
     assert str(kernel) in findings["bpffs"]["value"]
     assert findings["grace period"]["value"] > 0
     assert {"hash", "array"} <= set(findings["batches of entries"]["value"]["has"])
+    assert set(findings["programs"]["value"]) == {"merge", "digests"}
     assert findings["batches of slots"]["value"] in ("cheap", "dear", "none")
 
 
