@@ -209,10 +209,12 @@ class Project(msgspec.Struct, frozen=True):
         interval: float | None = 60.0,
         hold: bool = True,
         lock_timeout: float = 0.0,
+        is_applied: bool = False,
     ) -> Session:
         """Observe the project once; then each apply costs work in proportion to the change. See `Session`.
 
-        What differs from the spec when it opens is applied with the first change. Raises the errors of `plan`, and
+        What differs from the spec when it opens is applied with the first change; `is_applied` says that nothing does,
+        because the project has just been applied. Raises the errors of `plan`, and
         LockedError if it is to `hold` the lock and another process has it.
         """
         from provisioner.apply import Options
@@ -234,12 +236,14 @@ class Project(msgspec.Struct, frozen=True):
             observe.observe,
             lambda desired: replace(self, desired=desired).plan(overrides, digests=True),
             lambda desired: replace(self, desired=desired).plan(overrides),
-            lambda desired: replace(self, desired=desired)._apply_locked(overrides, options),
+            lambda desired, planned: replace(self, desired=desired)._apply_locked(overrides, options, planned=planned),
             writing,
             {name: _contents_of(self.spec, outer) for name, outer in self.spec.outer_maps.items()},
             self.document.digest,
         )
-        return Session(self.desired, ways, overrides, options or Options(), interval=interval, hold=hold)
+        return Session(
+            self.desired, ways, overrides, options or Options(), interval=interval, hold=hold, is_applied=is_applied
+        )
 
     def targets(self, addresses: Sequence[str]) -> tuple[str, ...]:
         """The targets of a plan in their normal form: each once, in order. Raises InputError."""

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from typing import Final
 
 import msgspec
 import numpy as np
+from msgspec.structs import replace
 
-from provisioner.model.desired import DesiredProgram
+from provisioner.model.desired import DesiredProgram, DesiredState
 from provisioner.model.pins import program_of
 from provisioner.planning.changes import Action, LinkChange, MapChange, ObjectChange
 from provisioner.planning.plan import Plan
@@ -59,6 +61,29 @@ def summary(plan: Plan, *, destroy: bool = False) -> Summary:
         entries=EntryCounts(*(sum(getattr(each, name) for each in entries) for name in EntryCounts.__struct_fields__)),
         programs=_counts(Counter(_destroyed_programs(plan) if destroy else _programs(plan))),
     )
+
+
+NOTHING: Final = Summary(Counts(), Counts(), Counts(), EntryCounts(), Counts())
+"""The summary of a plan of no map at all."""
+
+
+def with_unchanged(changed: Summary, desired: DesiredState) -> Summary:
+    """The summary of a plan of a part of a project: all else that the spec has counts as unchanged."""
+    outer = [each for each in desired.maps.values() if each.outer is not None]
+    plain = [each for each in desired.maps.values() if each.outer is None]
+    programs = sum(len(each.programs) for each in desired.objects.values())
+    entries = sum(int(each.entries.counts.sum()) for each in desired.maps.values())
+    return Summary(
+        _rest(changed.outer_maps, len(outer)),
+        _rest(changed.inner_maps, sum(len(each.slots.keys) for each in outer)),
+        _rest(changed.maps, len(plain)),
+        replace(changed.entries, unchanged=max(0, entries - changed.entries.insert - changed.entries.update)),
+        _rest(changed.programs, programs),
+    )
+
+
+def _rest(counts: Counts, total: int) -> Counts:
+    return replace(counts, unchanged=max(0, total - counts.create - counts.update - counts.replace))
 
 
 def map_action(change: MapChange) -> Action:

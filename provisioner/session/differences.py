@@ -19,6 +19,7 @@ from provisioner.planning.diff import diff_map, slots_to_read
 from provisioner.planning.hazards import Overrides
 from provisioner.planning.plan import Plan, make_plan
 from provisioner.planning.second_look import look as look_again
+from provisioner.planning.steps import RecordMeta, Step
 from provisioner.planning.targets import Targets
 from provisioner.session.known import KnownMap, Part, SlotKey
 from provisioner.session.touched import Asked, TouchedSource, look
@@ -41,14 +42,22 @@ class Knowledge(msgspec.Struct, frozen=True):
         return [known for known in self.maps.values() if known.pending]
 
 
-def plan(knows: Knowledge, overrides: Overrides) -> Plan:
-    """The plan that does what is pending. Raises UnknownStateError where live maps are not what the session left."""
+def plan(knows: Knowledge, overrides: Overrides, revision: str = "") -> Plan:
+    """The plan that does what is pending. Raises UnknownStateError where live maps are not what the session left.
+
+    `revision` is that of the files, where all that they ask for is live afterwards: it is recorded.
+    """
     changes = [_change(knows, each, left=True) for each in knows.touched]
     part = replace(knows.desired, maps={change.name: change.desired for change in changes}, objects={})
     live = {change.name: change.observed for change in changes if change.observed is not None}
     seen = replace(knows.observed, maps=live, object_maps={}, other_pins=(), leftovers=(), unpinned={}, directories=())
     limits = Targets(frozenset(part.maps), (), frozenset())
-    return make_plan(part, seen, changes, (), (), overrides, limits)
+    made = make_plan(part, seen, changes, (), (), overrides, limits)
+    return replace(made, steps=tuple(_with_revision(step, revision) for step in made.steps)) if revision else made
+
+
+def _with_revision(step: Step, revision: str) -> Step:
+    return RecordMeta(replace(step.meta, revision=revision)) if isinstance(step, RecordMeta) else step
 
 
 def still_different(knows: Knowledge) -> tuple[list[MapChange], tuple[Problem, ...]]:

@@ -109,12 +109,12 @@ class KnownMap:
         number = self._numbers.get(slot, -1)
         return self._counts[number] if number >= 0 else 0
 
-    def rows(self, slot: SlotKey) -> EntryRows:
-        """All wanted entries of a slot, with what is pending."""
+    def rows(self, slot: SlotKey, *, pending: bool = True) -> EntryRows:
+        """All wanted entries of a slot, with or without what is pending."""
         number = self._numbers.get(slot, -1)
         empty = EntryRows(self.desired.entries.keys[:0], self.desired.entries.values[:0])
         rows = EntryRows(*self.desired.entries.slot(number)) if number >= 0 else empty
-        for edits in (self._done.get(slot), self.pending.get(slot)):
+        for edits in (self._done.get(slot), self.pending.get(slot) if pending else None):
             rows = rows if edits is None else edits.applied_to(rows)
         return rows
 
@@ -144,15 +144,15 @@ class KnownMap:
         desired = self._desired(there, rows, set(asked))
         return Part(desired, tuple(keys), asked)
 
-    def folded(self) -> DesiredMap:
-        """The whole map with all that was asked: the columns of the next full comparison."""
-        touched = [slot for slot in {**self._done, **self.pending} if self.has(slot)]
-        gone = {**self._done, **self.pending}.keys()
+    def folded(self, *, pending: bool) -> DesiredMap:
+        """The whole map with all that was done, and what is `pending`: the columns of the next full comparison."""
+        gone = {**self._done, **(self.pending if pending else {})}.keys()
+        touched = [slot for slot in gone if self.has(slot, pending=pending)]
         if not gone:
             return self.desired
         slots = self.desired.slots
         kept = np.array([number for slot, number in self._numbers.items() if slot not in gone], np.int64)
-        fresh = self._desired(touched, [self.rows(slot) for slot in touched], set())
+        fresh = self._desired(touched, [self.rows(slot, pending=pending) for slot in touched], set())
         base, kept_rows = entry_table.part(self.desired.entries, kept)
         sources = self.desired.sources
         files = (*sources.files, *fresh.sources.files)
@@ -199,6 +199,14 @@ class KnownMap:
             else:
                 self.ids.pop(slot, None)
         self.pending = {}
+
+    def rebase(self, desired: DesiredMap) -> None:
+        """What is live now is another version of the map, which `pending` and earlier edits have led to."""
+        self.desired = desired
+        self._numbers = dict(zip(_each(desired.slots.keys), range(len(desired.slots.keys)), strict=True))
+        self._counts = desired.entries.counts.tolist()
+        self._done, self._changed = {}, {}
+        self.entries = int(desired.entries.counts.sum())
 
     # --- rows and slots -------------------------------------------------------------------------------------------
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, ExitStack, nullcontext
+from pathlib import PurePath
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 import msgspec
 import numpy as np
@@ -21,13 +22,14 @@ from provisioner.kernel.memory import headrooms, memlock_headroom
 from provisioner.model.desired import DesiredState
 from provisioner.model.errors import ApplyError, InterruptError, Problem, RefusedError
 from provisioner.model.observed import ObservedState
+from provisioner.model.pins import META_PIN
 from provisioner.model.types import Bytes
 from provisioner.planning import overcommit
 from provisioner.planning.diff import held_twice
 from provisioner.planning.hazards import Overrides, refuse_blocked
 from provisioner.planning.plan import Plan
 from provisioner.planning.privileges import refuse_unprivileged
-from provisioner.session import differences
+from provisioner.session import differences, follow
 from provisioner.session.addresses import Addresses, Where
 from provisioner.session.differences import Knowledge
 from provisioner.session.known import KnownMap, SlotKey
@@ -46,10 +48,17 @@ class Ways(msgspec.Struct, frozen=True):
     observe: Callable[[DesiredState], ObservedState]
     compare: Callable[[DesiredState], Plan]
     plan: Callable[[DesiredState], Plan]
-    apply: Callable[[DesiredState], tuple[Plan, Result]]
+    apply: Callable[[DesiredState, Callable[[Plan], None] | None], tuple[Plan, Result]]
     lock: Callable[[], AbstractContextManager[Callable[[], None]]]
     contents: Mapping[str, int]
     digest: str
+
+
+class Followed(Protocol):
+    """A project, as far as it is followed."""
+
+    @property
+    def desired(self) -> DesiredState: ...
 
 
 def _held_by_slots(observed: ObservedState) -> frozenset[int]:
@@ -75,6 +84,8 @@ class Session:
     thread-safe.
     """
 
+    _knows: Knowledge
+
     def __init__(
         self,
         desired: DesiredState,
@@ -84,6 +95,7 @@ class Session:
         *,
         interval: float | None,
         hold: bool,
+        is_applied: bool = False,
     ) -> None:
         self._desired = desired
         self._ways = ways
@@ -91,10 +103,11 @@ class Session:
         self._options = options
         self._interval = interval
         self._held = ExitStack()
+        self._next: DesiredState | None = None
         self._keep = self._held.enter_context(ways.lock()) if hold else None
         try:
             self._capabilities = this_host.capabilities()
-            self._is_known = not ways.compare(desired).changed
+            self._is_known = is_applied or not ways.compare(desired).changed
             self._learn(desired)
         except BaseException:
             self._held.close()
@@ -127,8 +140,22 @@ class Session:
         """
         self._addresses.delete(where, keys)
 
+    def follow(self, project: Followed) -> bool:
+        """Ask for what a later version of the project's spec wants, and drop what is pending.
+
+        False, and nothing is asked, where more than the contents of its maps differs: apply that project as a whole.
+        """
+        asked = follow.edits(self._folded_by(pending=False), project.desired) if self._is_known else None
+        if asked is None:
+            return False
+        for name, edits in asked.items():
+            self._known[name].pending = edits
+        self._next = project.desired
+        return True
+
     def discard(self) -> None:
         """Forget what is pending."""
+        self._next = None
         for known in self._known.values():
             known.pending = {}
 
@@ -148,20 +175,20 @@ class Session:
                 pass
         return self._ways.plan(self._folded())
 
-    def apply(self) -> Result:
-        """Do what is pending and verify it. Raises the errors of `Project.apply`."""
+    def apply(self, planned: Callable[[Plan], None] | None = None) -> Result:
+        """Do what is pending and verify it; `planned` is called with the plan. Raises the errors of `Project.apply`."""
         with self._locked() as keep:
-            result = self._apply()
+            result = self._apply(planned)
             keep()
         return result
 
-    def _apply(self) -> Result:
+    def _apply(self, planned: Callable[[Plan], None] | None) -> Result:
         if not self._is_due():
             try:
-                return self._apply_pending()
+                return self._apply_pending(planned)
             except UnknownStateError:
                 pass
-        return self._apply_whole()
+        return self._apply_whole(planned)
 
     def compare(self) -> Result:
         """Compare everything with the live state, and apply what differs and what is pending."""
@@ -191,14 +218,17 @@ class Session:
         return late or not self._is_known
 
     def _planned(self) -> Plan:
-        return differences.plan(self._knows, self._overrides)
+        return differences.plan(self._knows, self._overrides, self._next.revision if self._next is not None else "")
 
-    def _apply_pending(self) -> Result:
+    def _apply_pending(self, planned: Callable[[Plan], None] | None) -> Result:
         fds = open_fds()
         if not self.pending:
+            self._rebase()
             return Result(Status.UNCHANGED, 0.0, 0, fds, fds)
         try:
             plan = self._planned()
+            if planned is not None:
+                planned(plan)
             refuse_blocked(plan.blocked)
             refuse_unprivileged(plan, self._capabilities, maps.may_create)
             overcommit.refuse_overcommit(plan, self._overrides, headrooms, memlock_headroom)
@@ -230,16 +260,36 @@ class Session:
             counts = dict(zip(map(_slot_key, planned.keys), held.tolist(), strict=True))
             ids = dict(zip(map(_slot_key, live.keys), live.inner_ids.tolist(), strict=True))
             self._known[change.name].commit(ids, counts)
+        self._rebase()
+
+    def _rebase(self) -> None:
+        """What is live is the version that was followed: its columns take the place of the older ones."""
+        if self._next is None:
+            return
+        self._desired, self._next = self._next, None
+        for name, known in self._known.items():
+            known.rebase(self._desired.maps[name])
+        source = TouchedSource(self._desired)
+        observed = self._knows.observed
+        if observed.meta is not None:  # it has the revision that was applied
+            observed = replace(observed, meta=source.meta(PurePath(self._desired.pin_root) / META_PIN))
+        self._knows = replace(self._knows, desired=self._desired, observed=observed, source=source)
+        self._addresses = Addresses(self._desired, self._known)
 
     def _folded(self) -> DesiredState:
-        folded = {name: known.folded() for name, known in self._known.items()}
+        """All that was asked, and what is pending."""
+        return self._next or self._folded_by(pending=True)
+
+    def _folded_by(self, *, pending: bool) -> DesiredState:
+        folded = {name: known.folded(pending=pending) for name, known in self._known.items()}
         return replace(self._desired, maps={**self._desired.maps, **folded})
 
-    def _apply_whole(self) -> Result:
+    def _apply_whole(self, planned: Callable[[Plan], None] | None = None) -> Result:
         self._is_known = False
         desired = self._folded()
-        _, result = self._ways.apply(desired)
+        _, result = self._ways.apply(desired, planned)
         self._learn(desired)
+        self._next = None
         self._is_known = True
         return result
 

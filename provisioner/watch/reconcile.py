@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 from msgspec.structs import replace
 
-from provisioner.apply import Options
+from provisioner.apply import Options, Status
 from provisioner.apply.waves import Progress
 from provisioner.document.inputs import Inputs
 from provisioner.model.errors import (
@@ -24,12 +24,14 @@ from provisioner.model.errors import (
 )
 from provisioner.model.given import Given
 from provisioner.model.pins import program_of
+from provisioner.planning import counts
 from provisioner.planning.approved import Approved
 from provisioner.planning.changes import Action
 from provisioner.planning.counts import Summary
 from provisioner.planning.hazards import Refusal
 from provisioner.planning.plan import Plan
 from provisioner.project import Project, load
+from provisioner.session.session import Session
 from provisioner.views import plan_report
 from provisioner.watch.machine import Verdict
 
@@ -83,6 +85,9 @@ class Reconciler:
         self._stop = stop
         self._plan: Plan | None = None
         self._grace_periods = 0
+        self._session: Session | None = None
+        self._is_new = False
+        self._deferred: tuple[str, ...] = ()
         self.project: Project | None = None
         self.inputs = self._given()
 
@@ -105,6 +110,7 @@ class Reconciler:
         if inputs.now() != inputs.noted:
             return Loading.TORN
         self.project = project
+        self._is_new = True
         return Loading.DONE
 
     def _given(self) -> Inputs:
@@ -121,24 +127,66 @@ class Reconciler:
             raise InputError(Problem(what, hint=hint, id="project-moved"))
 
     def check(self) -> PassResult:
-        """Compare the project with the live state. Apply the differences unless they are refused or only reported."""
+        """Compare the project with the live state. Apply the differences unless they are refused or only reported.
+
+        Where files have changed the contents of maps alone, these changes are applied, and nothing else is read.
+        """
         assert self.project is not None
         self._plan, self._grace_periods = None, 0
         started = time.monotonic()
+        session, self._session = self._session, None  # a pass that fails leaves none
+        is_new, self._is_new = self._is_new, False
         try:
+            if is_new and session is not None and not self._stop() and session.follow(self.project):
+                result = self._apply_changes(session, self.project)
+                self._session = session
+                return result
             self._plan = self.project.plan(digests=not self._aim.report_only)
             result = _planned(self._plan)
-            if result.verdict is not Verdict.DRIFT or self._aim.report_only or self._stop():
+            self._deferred = result.deferred
+            if self._aim.report_only or self._stop():
+                return result
+            if result.verdict is Verdict.CONVERGED:
+                self._session = self._opened(None if is_new else session)
+                return result
+            if result.verdict is not Verdict.DRIFT:
                 return result
             started = time.monotonic()
-            return self._apply(self.project)
+            result = self._apply(self.project)
+            self._session = self._opened(None)
+            return result
         except Exception as error:  # any exception: a pass fails, the watch goes on
             result = _planned(self._plan) if self._plan is not None else PassResult(Verdict.FAILED)
             return _failed(result, as_error(error), time.monotonic() - started, self._grace_periods)
 
+    def _opened(self, session: Session | None) -> Session:
+        """A session that knows the live state, which is that of the project."""
+        assert self.project is not None
+        return session or self.project.session(options=self._options(), interval=None, hold=False, is_applied=True)
+
+    def _options(self) -> Options:
+        return Options(progress=self._progress, interrupted=self._interrupted)
+
+    def _apply_changes(self, session: Session, project: Project) -> PassResult:
+        """Apply what a later version of the files has changed; figures of all else are those of the spec."""
+        result = session.apply(planned=self._planned)
+        if self._plan is None:
+            nothing = counts.with_unchanged(counts.NOTHING, project.desired)
+            return PassResult(Verdict.CONVERGED, nothing, deferred=self._deferred)
+        planned = _planned(self._plan)
+        assert planned.summary is not None
+        return replace(
+            planned,
+            verdict=Verdict.APPLIED if result.status is Status.APPLIED else Verdict.CONVERGED,
+            summary=counts.with_unchanged(planned.summary, project.desired),
+            deferred=self._deferred,
+            status=result.status.value,
+            seconds=result.seconds,
+            grace_periods=result.grace_periods,
+        )
+
     def _apply(self, project: Project) -> PassResult:
-        options = Options(progress=self._progress, interrupted=self._interrupted)
-        plan, result = project.apply(options=options, planned=self._planned)
+        plan, result = project.apply(options=self._options(), planned=self._planned)
         if not plan.changed:  # another process did it before we had the lock
             return _planned(plan)
         return replace(
