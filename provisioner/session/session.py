@@ -29,6 +29,7 @@ from provisioner.planning.diff import held_twice
 from provisioner.planning.hazards import Overrides, refuse_blocked
 from provisioner.planning.plan import Plan
 from provisioner.planning.privileges import refuse_unprivileged
+from provisioner.planning.steps import RecordMeta
 from provisioner.session import differences, follow
 from provisioner.session.addresses import Addresses, Where
 from provisioner.session.differences import Knowledge
@@ -260,6 +261,10 @@ class Session:
             counts = dict(zip(map(_slot_key, planned.keys), held.tolist(), strict=True))
             ids = dict(zip(map(_slot_key, live.keys), live.inner_ids.tolist(), strict=True))
             self._known[change.name].commit(ids, counts)
+        records = [step.meta for step in plan.steps if isinstance(step, RecordMeta)]
+        if any(meta != self._knows.observed.meta for meta in records):  # a revision, or an approval that was used
+            meta = self._knows.source.meta(PurePath(self._desired.pin_root) / META_PIN)
+            self._knows = replace(self._knows, observed=replace(self._knows.observed, meta=meta))
         self._rebase()
 
     def _rebase(self) -> None:
@@ -269,11 +274,7 @@ class Session:
         self._desired, self._next = self._next, None
         for name, known in self._known.items():
             known.rebase(self._desired.maps[name])
-        source = TouchedSource(self._desired)
-        observed = self._knows.observed
-        if observed.meta is not None:  # it has the revision that was applied
-            observed = replace(observed, meta=source.meta(PurePath(self._desired.pin_root) / META_PIN))
-        self._knows = replace(self._knows, desired=self._desired, observed=observed, source=source)
+        self._knows = replace(self._knows, desired=self._desired, source=TouchedSource(self._desired))
         self._addresses = Addresses(self._desired, self._known)
 
     def _folded(self) -> DesiredState:

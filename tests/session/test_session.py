@@ -60,6 +60,11 @@ def ports(bench: Bench) -> dict[int, int]:
     }
 
 
+def record_id(bench: Bench) -> int:
+    with open_pin(bench.root / "_meta", MapFd) as fd:
+        return maps.info(fd).id
+
+
 def opened(bench: Bench, text: str = SPEC, overrides: Overrides = ALL, **how: Any) -> Session:
     return bench.load(text).session(overrides, **how)
 
@@ -70,7 +75,7 @@ BEFORE = {1: {1: 10, 2: 20}, 2: {1: 11}, 7: {9: 9}, 8: {9: 9}}
 def test_changes_of_all_kinds_in_one_apply(bench: Bench) -> None:
     bench.apply(SPEC)
     with opened(bench) as session:
-        ids = bench.ids("tenants")
+        ids, record = bench.ids("tenants"), record_id(bench)
         session.set("tenants[1][2]", 21)
         session.set(("tenants", 1, 3), 30)
         session.delete("tenants[1][1]")
@@ -87,6 +92,7 @@ def test_changes_of_all_kinds_in_one_apply(bench: Bench) -> None:
         assert ports(bench) == {80: 7, 8080: 9}
         assert bench.entries("switch") == {u32(0): u32(0), u32(1): u32(0), u32(2): u32(0), u32(3): u32(4)}
         assert bench.ids("tenants")[u32(1)] == ids[u32(1)], "changed in place"
+        assert record_id(bench) == record, "the record is not written again"
         assert session.apply().status is Status.UNCHANGED
         assert session.compare().status is Status.UNCHANGED, "the whole is what the session made of it"
 
