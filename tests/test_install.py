@@ -44,7 +44,8 @@ def test_a_wheel_is_built_and_installed(tmp_path: Path) -> None:
 
 
 def test_completion_is_installed_for_one_user(tmp_path: Path) -> None:
-    assert "bash completion installed" in _run(FOR_ME.text, tmp_path, SHELL="/bin/bash")
+    # With a second command, bash does not exec the first one: the shell is looked for among the parents.
+    assert "bash completion installed" in _run(f"{FOR_ME.text}true\n", tmp_path, SHELL="/bin/bash")
     installed = tmp_path / "home/.bash_completions/provisioner.sh"
     assert str(installed) in (tmp_path / "home/.bashrc").read_text()
     shown = (pages.ROOT / "docs/install.md").read_text()
