@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from provisioner.model.attachment import IfMissing
+from provisioner.model.attachment import NOT_BPF, IfMissing
 from provisioner.model.desired import DesiredObject, DesiredState
 from provisioner.model.errors import HostError
 from provisioner.model.observed import ObservedLink, ObservedState
@@ -159,3 +159,25 @@ def test_all_attachments_can_be_deferred() -> None:
     first, second = state.objects["router"].programs
     assert first.attach is not None
     assert (first.attach.if_missing, second.attach) == (IfMissing.IGNORE, None)
+
+
+# --- hooks that other owners have --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("occupant", [99, NOT_BPF])
+def test_a_hook_of_another_owner_is_an_error_or_left_alone(occupant: int) -> None:
+    seen = loaded(links={}, occupants={"_link_first": occupant})
+    with pytest.raises(HostError) as error:
+        links(seen)
+    assert [(problem.id, problem.address) for problem in error.value.problems] == [("hook-occupied", "router.first")]
+    ignored = an_object(program("first", missing=IfMissing.IGNORE), maps=MAPS)
+    (change,) = links(seen, ignored)
+    assert change.action is Action.KEEP
+    assert ("99" in change.reason) == (occupant == 99)
+
+
+def test_settings_before_load_that_differ_from_the_recorded_ones() -> None:
+    used = record(objects={"router": "new"}, settings={"router": {"map hidden max_entries": "9"}})
+    change = diff(loaded(meta=used))
+    assert change.action is Action.UPDATE
+    assert "hidden" in change.reason

@@ -176,3 +176,21 @@ def test_what_stays_must_fit_into_a_smaller_map() -> None:
     assert [(refusal.rule, refusal.address) for refusal in no_room([smaller])] == [("no-room", "outer")]
     fits = diff_map(desired({1: {}}, shape=TWO), observed(live, shape=OUTER), blocks(live), None)
     assert not list(no_room([fits])), "the others are deleted"
+
+
+def test_slots_that_a_smaller_array_does_not_have() -> None:
+    """Those that stay are refused; those that the spec deletes are not."""
+    array = type(OUTER)(MapType.ARRAY_OF_MAPS, 4, 4, 9)
+    live: State = {number: {} for number in range(9)}
+    for keep, expected in ((ExtraInnerMaps.KEEP, [("no-room", "outer")]), (ExtraInnerMaps.DELETE, [])):
+        smaller = desired({0: {}}, shape=array.with_capacity(2), extra=keep)
+        made = diff_map(smaller, observed(live, shape=array), blocks(live), None)
+        assert made.resized
+        assert [(each.rule, each.address) for each in no_room([made])] == expected
+
+
+def test_entries_that_are_copied_into_a_smaller_inner_map() -> None:
+    (refusal,) = refused(
+        {1: {}}, {1: THREE_OTHERS}, capacity={1: 2}, contents=Contents.PRESENT, on_replace=OnReplace.COPY
+    )
+    assert (refusal.rule, refusal.address, refusal.where) == ("no-room", "outer[1]", HERE)

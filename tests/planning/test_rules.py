@@ -12,6 +12,8 @@ from provisioner.model.map_shape import MapShape
 from provisioner.model.observed import ObservedMap
 from provisioner.model.spec import ChangeLimits, Contents, ExtraInnerMaps, OnReplace, Update
 from provisioner.model.uapi import MapType
+from provisioner.planning import targets
+from provisioner.planning.comparison import compare
 from provisioner.planning.hazards import Overrides, refuse_blocked
 from tests.planning.build import HASH, HERE, OUTER, State, desired, observed
 from tests.planning.states import Held, an_object, attached, ids, live, pinned, plan_of, record, unattached, wanted
@@ -274,3 +276,39 @@ def test_all_refusals_are_raised_at_once() -> None:
     assert [(problem.id, problem.address) for problem in error.value.problems] == ids(plan.blocked)
     assert [problem.hint for problem in error.value.problems] == ["--take-over allows it", "--allow-recreate allows it"]
     refuse_blocked(())
+
+
+# --- maps outside of the pin root --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("meta", "overrides", "refused"),
+    [
+        (record(), Overrides(), True),
+        (record(pins=("outer",)), Overrides(), False),
+        (record(), Overrides(take_over=True), False),
+    ],
+    ids=["another owner's", "recorded", "taken over"],
+)
+def test_a_map_at_the_path_of_an_own_one(meta: Any, overrides: Overrides, refused: bool) -> None:
+    map_ = replace(desired({}), place="/sys/fs/bpf/elsewhere/outer")
+    plan = plan_of(wanted(map_), live(meta=meta, maps={"outer": observed({})}), None, overrides)
+    assert [each for each in ids(plan.blocked) if each[0] == "ownership"] == [("ownership", "outer")] * refused
+
+
+def test_a_limited_plan_needs_the_adopted_maps_of_the_objects_that_it_loads() -> None:
+    theirs = desired({}, name="theirs", adopted="/there")
+    load = replace(an_object(unattached("first")), reused={"theirs": "/there"})
+    state = wanted(load, theirs)
+    chosen = targets.find(["router"], state)
+    for maps, expected in (({}, [("adopted-missing", "theirs")]), ({"theirs": observed({})}, [])):
+        plan = compare(state, live(meta=OURS, maps=maps), Overrides(), Held(), check_points=True, targets=chosen)
+        assert ids(plan.blocked) == expected
+
+
+@pytest.mark.parametrize("overrides", [Overrides(), Overrides(allow_recreate=True)])
+def test_a_resize_that_programs_of_others_would_not_follow(overrides: Overrides) -> None:
+    map_ = desired({1: {}}, shape=OUTER.with_capacity(2000))
+    held = Held({"outer": {1: {}}}, users={7: ("theirs (id 9)",)})
+    plan = plan_of(wanted(map_), live(meta=OURS, maps={"outer": observed({1: {}})}), held, overrides)
+    assert ids(plan.blocked) == ([] if overrides.allow_recreate else [("recreate", "outer")])
