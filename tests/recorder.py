@@ -34,6 +34,7 @@ CAPACITY: Final = 1 << 21
 """Entries in the ring: more than a test creates between two looks."""
 
 _SOURCE: Final = Path(__file__).with_name("recorder.c")
+_BYTECODE: Final = Path(__file__).parents[1] / "build" / "bytecode"
 _VARIABLE: Final = "BPF_RECORD"
 
 
@@ -50,7 +51,11 @@ def restart_under(config: pytest.Config) -> None:
     capture = config.pluginmanager.getplugin("capturemanager")
     if capture is not None:
         capture.suspend_global_capture(in_=True)  # standard output is the terminal's again
-    os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], os.environ | preload.variables(library))
+    environment = os.environ | preload.variables(library)
+    if sys.dont_write_bytecode:
+        # Else each worker and each of hundreds of commands compiles every module at its start.
+        environment |= {"PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": str(_BYTECODE)}
+    os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], environment)
 
 
 _words = np.zeros(1, np.uint64)

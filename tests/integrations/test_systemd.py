@@ -88,7 +88,7 @@ def test_the_filter_lets_all_through_that_an_apply_and_a_watch_call(project: Pro
     for words in (("apply", "--yes"), ("watch", "--settle", "0", "--metrics-file", str(tmp_path / "edge.prom"))):
         process = subprocess.Popen(
             [*strace, f"{trace}-{words[0]}", *command, *words, project.spec, "--pin-root", project.root],
-            env=environment(),
+            env=environment() | {"PYTHONDONTWRITEBYTECODE": "1"},
             stderr=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             text=True,
