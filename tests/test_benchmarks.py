@@ -55,6 +55,16 @@ def test_a_plan_for_many_hosts_is_a_row_of_the_documentation(kernel: Path) -> No
     assert row.startswith("| 12 | 11 |"), "ten sites, and one host of its own"
 
 
+def test_changes_of_shape_are_rows_of_the_documentation(kernel: Path) -> None:
+    words = [sys.executable, "-m", "benchmarks.shapes", str(kernel), "20", "100"]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    shapes, parts = (table.splitlines() for table in done.stdout.split("\n\n"))
+    documented = (ROOT / "docs/benchmarks.md").read_text().splitlines()
+    assert {shapes[0], parts[0]} <= set(documented)
+    assert [len(shapes), len(parts)] == [3, 2]
+
+
 @pytest.mark.usefixtures("kernel")
 def test_what_publishing_costs_is_a_row_of_the_documentation_s_table() -> None:
     done = subprocess.run([sys.executable, "-m", "benchmarks.publishing"], cwd=ROOT, capture_output=True, text=True)

@@ -1,10 +1,12 @@
 /*
  * The limit: the system calls that have to be made, in one thread, with the bytes ready in memory.
  *
- * reference create|read|replace|destroy OUTER_TYPE INNER_TYPE SLOTS ENTRIES PIN [HOW_MANY]
+ * reference create|read|replace|grow|migrate|destroy OUTER_TYPE INNER_TYPE SLOTS ENTRIES PIN [HOW_MANY]
  *
  * create: inner maps created and filled by batch, published by one batch per wave, closed; the outer map pinned.
  * read: every slot and every entry, by batch. replace: new inner maps in the first HOW_MANY slots. destroy: unpin.
+ * grow: all inner maps put into an outer map of twice the size, which takes the pin. migrate: all entries read and
+ * written to new inner maps with a longer value, and these put into a new outer map, which takes the pin.
  * Prints the seconds that the system calls took; making the data does not count.
  */
 #include "bench.h"
@@ -71,6 +73,67 @@ static uint64_t read_all(const struct bench *b)
 	return total;
 }
 
+/* Take the place of the pinned outer map. */
+static void replace_pin(const struct bench *b, int outer)
+{
+	char path[4096];
+
+	snprintf(path, sizeof(path), "%s_new", b->pin);
+	MUST(bpf_obj_pin(outer, path));
+	MUST(rename(path, b->pin));
+}
+
+static void grow(struct bench *b)
+{
+	int old = MUST(bpf_obj_get(b->pin));
+	uint32_t *indexes = allocate(b->slots, 4), *ids = allocate(b->slots, 4), wave = wave_size();
+	uint32_t *fds = allocate(wave, 4), slots = read_map(old, b->slots, indexes, ids);
+
+	b->slots *= 2;
+	int outer = create_outer(b);
+
+	for (uint32_t first = 0; first < slots; first += wave) {
+		uint32_t count = slots - first < wave ? slots - first : wave, published = count;
+
+		for (uint32_t at = 0; at < count; at++)
+			fds[at] = MUST(bpf_map_get_fd_by_id(ids[first + at]));
+		MUST(bpf_map_update_batch(outer, indexes + first, fds, &published, NULL));
+		for (uint32_t at = 0; at < count; at++)
+			close(fds[at]);
+	}
+	replace_pin(b, outer);
+}
+
+static void migrate(struct bench *b)
+{
+	int old = MUST(bpf_obj_get(b->pin));
+	uint32_t *indexes = allocate(b->slots, 4), *ids = allocate(b->slots, 4);
+	char *keys = allocate(b->entries + 1, b->key_size);
+	uint64_t *values = allocate(b->entries + 1, sizeof(uint64_t)), *wide = allocate(b->entries + 1, 16);
+	uint32_t slots = read_map(old, b->slots, indexes, ids), one = 1;
+	int outer = -1;
+
+	for (uint32_t at = 0; at < slots; at++) {
+		int from = MUST(bpf_map_get_fd_by_id(ids[at]));
+		uint32_t count = read_map(from, b->entries + 1, keys, values);
+		int to = MUST(bpf_map_create(b->inner, "inner", b->key_size, 16, b->entries, NULL));
+
+		for (uint32_t row = 0; row < count; row++) {
+			wide[2 * row] = values[row];
+			wide[2 * row + 1] = 0;
+		}
+		MUST(bpf_map_update_batch(to, keys, wide, &count, NULL));
+		if (outer < 0) {
+			LIBBPF_OPTS(bpf_map_create_opts, options, .inner_map_fd = to);
+			outer = MUST(bpf_map_create(b->outer, "outer", 4, 4, b->slots, &options));
+		}
+		MUST(bpf_map_update_batch(outer, indexes + at, &to, &one, NULL));
+		close(from);
+		close(to);
+	}
+	replace_pin(b, outer);
+}
+
 int main(int count, char **arguments)
 {
 	if (count < 7)
@@ -97,6 +160,10 @@ int main(int count, char **arguments)
 			fprintf(stderr, "read %lu entries\n", (unsigned long)entries);
 			return 1;
 		}
+	} else if (!strcmp(verb, "grow")) {
+		grow(&b);
+	} else if (!strcmp(verb, "migrate")) {
+		migrate(&b);
 	} else if (!strcmp(verb, "destroy")) {
 		MUST(unlink(b.pin));
 	} else {
