@@ -24,6 +24,7 @@ OWN_STATUSES = {
     "plan": ["2", "4", "5"],
     "apply": ["3", "4", "5"],
     "destroy": ["3", "4", "5"],
+    "list": ["5"],
     "show": ["5"],
     "explain": ["5"],
     "graph": ["5"],
