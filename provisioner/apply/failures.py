@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import traceback
 
-from provisioner.model.errors import BugError, HostError, InterruptError, Problem, ProvisionerError
+from provisioner.model.errors import BugError, HostError, InterruptError, Problem, ProvisionerError, out_of_memory
 
 
 def problems(error: BaseException) -> tuple[Problem, ...]:
@@ -16,8 +16,7 @@ def problems(error: BaseException) -> tuple[Problem, ...]:
         case KeyboardInterrupt():
             return (Problem("interrupted", id="interrupted"),)
         case MemoryError():
-            hint = "free memory, or raise the limit of this process: `ulimit -v`"
-            return (Problem("out of memory", hint=hint, id="out-of-memory"),)
+            return (out_of_memory(),)
         case OSError(errno=int(number)):
             return (Problem(os.strerror(number), address=_path(error), id="host-refused"),)
         case _:

@@ -12,7 +12,7 @@ import typer
 from provisioner.cli import statuses
 from provisioner.cli.console import Console
 from provisioner.cli.streams import OutputError
-from provisioner.model.errors import BugError, Problem, ProvisionerError
+from provisioner.model.errors import Problem, ProvisionerError, unexpected
 
 USAGE_ERROR: Final[type[Exception]] = typer.BadParameter.__bases__[0]
 """typer has no public name for it."""
@@ -37,8 +37,9 @@ def guarded(console: Console, work: Callable[[], int]) -> int:
     except (USAGE_ERROR, typer.Exit):
         raise
     except Exception as error:
-        console.fail(BugError.of(error))
+        end = unexpected(error)
+        console.fail(end)
         if console.verbose:
             traceback.print_exc()
-        return statuses.BUG
+        return end.exit_code
     return status

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import Final
 
 from provisioner import attach
 from provisioner.language import attachments, rules
@@ -29,6 +28,7 @@ from provisioner.language.scalars import is_true
 from provisioner.model.attachment import Attachment
 from provisioner.model.errors import Problems
 from provisioner.model.location import Location
+from provisioner.model.pins import USUAL_MOUNT
 from provisioner.model.spec import (
     BpfObject,
     ExtraInnerMaps,
@@ -41,14 +41,12 @@ from provisioner.model.spec import (
 )
 from provisioner.model.tree import MappingNode, ScalarNode, SpecNode
 
-DEFAULT_PIN_PARENT: Final = "/sys/fs/bpf"
-
 
 def read(tree: MappingNode, problems: Problems) -> Spec:
     """The Spec that `tree` declares. Errors other than a wrong structure go to `problems`."""
     reader = _SpecReader(problems)
     name = text(tree.get("name")) or ""
-    pin_root = text(tree.get("pin_root")) or f"{DEFAULT_PIN_PARENT}/{name}"
+    pin_root = text(tree.get("pin_root")) or f"{USUAL_MOUNT}/{name}"
     types = ((key, read_type(value, problems)) for key, _, value in _pairs(tree, "types"))
     spec = Spec(
         name=name,

@@ -7,6 +7,7 @@ from typing import Final
 
 from provisioner.model.errors import Problems, did_you_mean
 from provisioner.model.location import Location
+from provisioner.model.pins import USUAL_MOUNT
 from provisioner.model.spec import (
     Contents,
     Entries,
@@ -57,10 +58,15 @@ class _Rules:
             for section, _, node in tree.named()
             if isinstance(node, MappingNode)
         }
+        self._pin_root = tree.get("pin_root")
         self._problems = problems
         self._add = problems.add
 
     def all(self) -> None:
+        if self._spec.pin_root == USUAL_MOUNT and self._pin_root is not None:
+            what = f"{USUAL_MOUNT} is the mount point of a bpffs, which a project cannot own"
+            hint = f"use a directory below it, such as {USUAL_MOUNT}/{self._spec.name or 'edge'}"
+            self._add(what, self._pin_root.where, hint, id="pin-root-is-mount")
         for template in self._spec.inner_templates.values():
             self._shape(template.fields, template.where, "inner_templates", template.name, whole=True)
             self._contents(template.fields.map_type, template.policy, template.where, "inner_templates", template.name)

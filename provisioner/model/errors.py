@@ -92,6 +92,25 @@ class BugError(ProvisionerError):
         return cls(Problem(f"this is a bug: {type(error).__name__}: {error}", hint=hint, id="bug"))
 
 
+def out_of_memory() -> Problem:
+    """What to say of a MemoryError."""
+    hint = "free memory, or raise the limit of this process: `ulimit -v`"
+    return Problem("out of memory", hint=hint, id="out-of-memory")
+
+
+def unexpected(error: Exception) -> ProvisionerError:
+    """An exception of no class of ours: what the host lacks, else a bug."""
+    match error:
+        case MemoryError():
+            return HostError(out_of_memory())
+        case ImportError():  # a library of Python that is missing, or that does not fit into the memory limit
+            hint = "check the memory limit (`ulimit -v`), else install the provisioner again"
+            what = f"a Python library cannot be loaded: {str(error).splitlines()[-1] if str(error) else 'unknown'}"
+            return HostError(Problem(what, hint=hint, id="library-missing"))
+        case _:
+            return BugError.of(error)
+
+
 class LockedError(ProvisionerError):
     """Another process holds the project's lock."""
 

@@ -10,6 +10,9 @@ if TYPE_CHECKING:
     from provisioner.model.access import Access
     from provisioner.model.desired import DesiredMap, DesiredState
 
+USUAL_MOUNT: Final = "/sys/fs/bpf"
+"""Where a bpffs is mounted on every usual host."""
+
 META_PIN: Final = "_meta"
 """Names that begin with an underscore are reserved for the provisioner."""
 

@@ -132,3 +132,10 @@ def test_an_unknown_shared_inner_map_is_a_single_error(tmp_path: Path) -> None:
 def test_entries_that_a_type_cannot_have_are_a_single_error(tmp_path: Path, kind: str) -> None:
     (problem,) = problems(tmp_path, MAP.format(type=kind, key="u32", value="u32", entries="{1: 1}"))
     assert problem.id == "unsupported-by-map-type"
+
+
+@pytest.mark.parametrize("path", ["/sys/fs/bpf", "/sys/fs/bpf/"])
+def test_the_mount_point_is_no_pin_root(tmp_path: Path, path: str) -> None:
+    (problem,) = problems(tmp_path, f"pin_root: {path}\n")
+    assert (problem.id, problem.where and problem.where.line) == ("pin-root-is-mount", HEAD.count("\n") + 1)
+    assert problem.hint.startswith("use a directory below it")
