@@ -72,3 +72,13 @@ def test_what_publishing_costs_is_a_row_of_the_documentation_s_table() -> None:
     head, row = done.stdout.splitlines()
     assert head in (ROOT / "docs/kernels.md").read_text().splitlines()
     assert row.count("|") == head.count("|")
+
+
+@pytest.mark.usefixtures("system_bpffs")
+def test_what_verification_costs_is_a_row_of_the_documentation_s_table() -> None:
+    words = [sys.executable, "-m", "benchmarks.verification", "1", "1,000x100 hash CSV"]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    head, _, row = done.stdout.splitlines()
+    assert head in (ROOT / "docs/benchmarks.md").read_text().splitlines()
+    assert row.count("|") == head.count("|")

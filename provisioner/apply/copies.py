@@ -22,10 +22,10 @@ Copies = dict[int, list[Copy]]
 """By desired slot: the copies of the maps that the new one takes over."""
 
 
-def changes_since(copy: Copy, target: int, keys: Bytes, values: Bytes, *, is_array: bool) -> Changes:
+def changes_since(copy: Copy, keys: Bytes, values: Bytes, *, is_array: bool) -> Changes:
     """The changes from a copy to what the map holds when nothing writes it any more.
 
-    `target` is the number of the new map. An element of an array always exists: one that is not listed is zero.
+    An element of an array always exists: one that is not listed is zero.
     """
     pairs = entry_table.match_keys(copy.keys, keys)
     differ = entry_table.differ(copy.values[pairs.both_left], values[pairs.both_right])
@@ -35,7 +35,6 @@ def changes_since(copy: Copy, target: int, keys: Bytes, values: Bytes, *, is_arr
     sizes = [len(left), len(gone), len(new)]
     return Changes(
         np.repeat(np.array(kinds, np.uint8), sizes),
-        np.full(sum(sizes), target, np.int64),
         np.concatenate((copy.keys[left], copy.keys[gone], keys[new])),
         np.concatenate((copy.values[left], copy.values[gone], np.zeros_like(values[new]))),
         np.concatenate((values[right], np.zeros_like(copy.values[gone]), values[new])),

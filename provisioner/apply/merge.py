@@ -87,10 +87,13 @@ def carry_over(
     changed = list(_changed(desired, slots, copies, open_old, host, migrated))
     if not changed:
         return 0
-    with Merge(targets, shape, policy_of(desired), counters_of(desired, host), host.possible_cpus) as merge:
-        for changes in changed:
+    # Only maps with changes: on some kernels, the program reaches each for a grace period of its own.
+    used = [targets[number] for number, _ in changed]
+    most = max(len(changes.kind) for _, changes in changed)
+    with Merge(used, shape, policy_of(desired), counters_of(desired, host), host.possible_cpus, most) as merge:
+        for number, (_, changes) in enumerate(changed):
             try:
-                merge.carry(changes)
+                merge.carry(number, changes)
             except KernelError as error:
                 raise error.about(desired.name, "array" if shape.is_array else "hash") from None
         return merge.grace_periods
@@ -114,19 +117,22 @@ def _changed(
     open_old: OpenOld,
     host: Host,
     migrated: Migrated | None,
-) -> Iterator[Changes]:
-    """The changes of each replaced map. The entries of the spec are not among them: the spec says what they are."""
+) -> Iterator[tuple[int, Changes]]:
+    """The changes of each replaced map, and the number of its new map.
+
+    The entries of the spec are not among them: the spec says what they are.
+    """
     for target, slot in enumerate(slots):
         own, _ = desired.entries.slot(slot)
         for copy in copies.get(slot, ()):
             with open_old(copy.inner_id) as old:
                 keys, values = others_of(desired, slot, old, host, migrated)
-            changes = changes_since(copy, target, keys, values, is_array=desired.entry_shape.is_array)
+            changes = changes_since(copy, keys, values, is_array=desired.entry_shape.is_array)
             if len(own):
                 changes = changes.rows(~entry_table.among(desired.key.normalise(changes.keys), own))
             if len(changes.kind):
                 _check_indexes(desired, changes, slot)
-                yield changes
+                yield target, changes
 
 
 def _check_indexes(desired: DesiredMap, changes: Changes, slot: int) -> None:

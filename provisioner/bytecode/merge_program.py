@@ -63,20 +63,19 @@ class Policy(Enum):
 
 
 class Changes(msgspec.Struct, frozen=True):
-    """What changed in old maps after they were copied: c rows.
+    """What changed in an old map after it was copied: c rows.
 
-    `kind` and `target`, the number of the new map, have shape (c,); `keys` (c, key size); `before` and `after` are the
-    values, (c, bytes that the system call moves), zero where there was none.
+    `kind` has shape (c,), `keys` (c, key size); `before` and `after` are the values, (c, bytes that the system call
+    moves), zero where there was none.
     """
 
     kind: NDArray[np.uint8]
-    target: NDArray[np.int64]
     keys: Bytes
     before: Bytes
     after: Bytes
 
     def rows(self, which: NDArray[np.bool_]) -> Changes:
-        return Changes(self.kind[which], self.target[which], self.keys[which], self.before[which], self.after[which])
+        return Changes(self.kind[which], self.keys[which], self.before[which], self.after[which])
 
 
 def why_not(shape: MapShape) -> str:

@@ -22,8 +22,8 @@ from provisioner.model.uapi import MapType
 _RECORDS: Final = 8192
 """Maps of one run of the program."""
 
-_ROOM: Final = 1 << 22
-"""The room of all maps of one run: a program is not interrupted, and this takes about 0.1 s."""
+_ROOM: Final = 1 << 20
+"""The room of all maps of one run: without preemption, no other task gets the CPU meanwhile, and this takes 0.1 s."""
 
 
 class MapDigests(msgspec.Struct, frozen=True):

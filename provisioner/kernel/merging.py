@@ -40,15 +40,27 @@ def can_merge(shape: MapShape, policy: Policy, counters: Counters) -> bool:
     """Whether this kernel and process can run the program: tried on a scratch map, which is empty."""
     if why_not(shape) or (shape.is_percpu and not cpus.reaches_all()):
         return False
-    with maps.create(shape.with_capacity(1), "probe") as scratch, Merge([scratch], shape, policy, counters, 1) as merge:
+    with (
+        maps.create(shape.with_capacity(1), "probe") as scratch,
+        Merge([scratch], shape, policy, counters, 1, 1) as merge,
+    ):
         return merge.runs_in_kernel
 
 
 class Merge:
-    """Carries changes over into `targets`, live maps of one template; a context manager, which holds the program."""
+    """Carries changes over into `targets`, live maps of one template; a context manager, which holds the program.
+
+    `most` is how many changes there are at most of one map.
+    """
 
     def __init__(
-        self, targets: Sequence[MapFd], shape: MapShape, policy: Policy, counters: Counters, possible_cpus: int
+        self,
+        targets: Sequence[MapFd],
+        shape: MapShape,
+        policy: Policy,
+        counters: Counters,
+        possible_cpus: int,
+        most: int,
     ) -> None:
         self._targets = targets
         self._shape = shape
@@ -56,7 +68,7 @@ class Merge:
         self._counters = counters
         self._cpus = possible_cpus
         self._layout = Layout(shape.key_size, shape.value_size)
-        self._room = max(2, _RECORDS_BYTES // self._layout.size)
+        self._room = max(1, min(most, _RECORDS_BYTES // self._layout.size))
         self._opened = ExitStack()
         self._program: ProgramFd | None = None
         self._records: MapFd | None = None
@@ -86,20 +98,18 @@ class Merge:
     ) -> None:
         self._opened.close()
 
-    def carry(self, changes: Changes) -> None:
-        """Carry all changes over. Raises KernelError where the new map does not take one."""
-        if not len(changes.kind):
-            return
+    def carry(self, target: int, changes: Changes) -> None:
+        """Carry the changes of one map over. Raises KernelError where the new map does not take one."""
         if self._program is None:
-            self._by_calls(changes)
+            self._by_calls(target, changes)
             return
         self._show_targets()
         if not self._shape.is_percpu:
-            self._run(_records(self._layout, changes, self._difference(changes.before, changes.after)))
+            self._run(self._records_of(target, changes))
         else:
             deleted = changes.kind == Kind.DELETE
-            self._by_calls(changes.rows(deleted))
-            self._on_each_cpu(changes.rows(~deleted))
+            self._by_calls(target, changes.rows(deleted))
+            self._on_each_cpu(target, changes.rows(~deleted))
 
     def _load(self) -> None:
         """The program, with the maps that it uses: none of them where the kernel does not take it."""
@@ -132,13 +142,20 @@ class Merge:
         fds = np.array([fd.number for fd in self._targets], np.uint32)
         self.grace_periods = batch.publish(self._slots, index, fds, name="merge")
 
-    def _difference(self, before: ByteTable, after: ByteTable) -> ByteTable:
-        """What the program writes: the value after the change, or with Policy.SUM what was added since."""
-        if self._policy is not Policy.SUM:
-            return after
-        return _subtracted(before, after, self._counters)
+    def _records_of(self, target: int, changes: Changes) -> ByteTable:
+        """The records of changes: they end with the value that is written, or with Policy.SUM with what was added."""
+        layout, last = self._layout, changes.after
+        if self._policy is Policy.SUM:
+            last = _subtracted(changes.before, changes.after, self._counters)
+        records = np.zeros((len(changes.kind), layout.size), np.uint8)
+        head = records[:, :8].view(np.uint32)
+        head[:, 0], head[:, 1] = changes.kind, target
+        records[:, layout.key : layout.key + layout.key_size] = changes.keys
+        records[:, layout.before : layout.before + layout.value_size] = changes.before
+        records[:, layout.after : layout.after + layout.value_size] = last
+        return records
 
-    def _on_each_cpu(self, changes: Changes) -> None:
+    def _on_each_cpu(self, target: int, changes: Changes) -> None:
         """The part of each CPU, in this thread, which runs there meanwhile.
 
         A new entry is made by the first CPU, though its own value may be zero. A CPU that is offline by now counts no
@@ -154,16 +171,14 @@ class Merge:
                 changed |= inserted
             if not changed.any():
                 continue
-            own = Changes(
-                changes.kind[changed], changes.target[changed], changes.keys[changed], before[changed], after[changed]
-            )
+            own = Changes(changes.kind[changed], changes.keys[changed], before[changed], after[changed])
             with cpus.running_on(cpu) as runs:
                 if runs:
-                    self._run(_records(self._layout, own, self._difference(own.before, own.after)))
+                    self._run(self._records_of(target, own))
                 else:
                     alone = changes.before[changed].copy()
                     alone[:, part] = after[changed]
-                    self._by_calls(Changes(own.kind, own.target, own.keys, changes.before[changed], alone))
+                    self._by_calls(target, Changes(own.kind, own.keys, changes.before[changed], alone))
 
     def _run(self, records: ByteTable) -> None:
         """Run the program for all records, in as many runs as there is room for; some again."""
@@ -196,11 +211,11 @@ class Merge:
             raise KernelError("BPF_PROG_TEST_RUN", errno.EINVAL, name="merge")
         return results
 
-    def _by_calls(self, changes: Changes) -> None:
+    def _by_calls(self, target: int, changes: Changes) -> None:
         """Each change by itself: a lookup, a comparison, a write."""
+        fd = self._targets[target]
         stride = reading.value_stride(self._shape, self._cpus)
         for row in range(len(changes.kind)):
-            fd = self._targets[int(changes.target[row])]
             key, before, after = (each[row].tobytes() for each in (changes.keys, changes.before, changes.after))
             kind = Kind(int(changes.kind[row]))
             if kind is Kind.DELETE:
@@ -271,14 +286,3 @@ def _subtracted(before: ByteTable, after: ByteTable, counters: Counters) -> Byte
         old, new = (np.ascontiguousarray(each[:, part]).view(kind) for each in (before, after))
         difference[:, part] = (new - old).view(np.uint8)
     return difference
-
-
-def _records(layout: Layout, changes: Changes, last: ByteTable) -> ByteTable:
-    """The records of the program, one for each change; `last` is their last part."""
-    records = np.zeros((len(changes.kind), layout.size), np.uint8)
-    records[:, 0:4] = changes.kind.astype(np.uint32).view(np.uint8).reshape(-1, 4)
-    records[:, 4:8] = changes.target.astype(np.uint32).view(np.uint8).reshape(-1, 4)
-    records[:, layout.key : layout.key + layout.key_size] = changes.keys
-    records[:, layout.before : layout.before + layout.value_size] = changes.before
-    records[:, layout.after : layout.after + layout.value_size] = last
-    return records

@@ -61,7 +61,7 @@ def some_changes(random: np.random.Generator, shape: MapShape) -> Changes:
     before, after = few_values(random, KEYS, words), few_values(random, KEYS, words)
     before[kind == Kind.INSERT] = 0
     after[kind == Kind.DELETE] = 0
-    return Changes(kind, np.zeros(KEYS, np.int64), u32(np.arange(KEYS)), before, after)
+    return Changes(kind, u32(np.arange(KEYS)), before, after)
 
 
 def filled(random: np.random.Generator, shape: MapShape) -> MapFd:
@@ -137,7 +137,7 @@ def test_the_same_as_in_c(
         assert after != before
         if not shape.is_percpu:
             monkeypatch.setenv(programs.SWITCH, "off")
-            with Merge([called], shape, policy, counters, len(cpus.possible())) as merge:
+            with Merge([called], shape, policy, counters, len(cpus.possible()), KEYS) as merge:
                 assert not merge.runs_in_kernel
-                merge.carry(changes)
+                merge.carry(0, changes)
             assert after == contents(called, shape)
