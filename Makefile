@@ -49,7 +49,8 @@ test: setup bpf ## the whole test suite; needs root
 	$(VENV)/python -m pytest -n $(WORKERS) --dist loadgroup
 
 sweep: setup bpf ## every kill point and fault, and long runs; needs root and up to two hours
-	PROVISIONER_SWEEP=full $(VENV)/python -m pytest -n $(WORKERS) --dist loadgroup tests/promises tests/object_check
+	PROVISIONER_SWEEP=full $(VENV)/python -m pytest -n $(WORKERS) --dist loadgroup tests/promises tests/object_check \
+		tests/apply/test_jumps.py
 	PROVISIONER_SWEEP=full PROVISIONER_BPF_PROGRAMS=always $(VENV)/python -m pytest -n $(WORKERS) --dist loadgroup \
 		tests/promises/test_random_states.py tests/promises/test_fault_sweep.py tests/promises/test_crash_sweep.py
 

@@ -192,7 +192,10 @@ def _qemu(kernel: Kernel, folder: Path) -> list[str]:
         *ports,
         *shares,
         *("-kernel", str(kernel.image), "-initrd", str(folder / "initramfs")),
-        *("-append", f"console=ttyS0 panic=-1 quiet mitigations=off random.trust_cpu=on{_without_cx16(kernel)}"),
+        *(
+            "-append",
+            f"console=ttyS0 panic=-1 quiet mitigations=off random.trust_cpu=on lsm=bpf{_without_cx16(kernel)}",
+        ),
     ]
 
 

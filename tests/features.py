@@ -14,19 +14,22 @@ from typing import Final
 
 import pytest
 
+from provisioner.attach.by_section import HOOKS
+from provisioner.attach.tcx import Tcx
 from provisioner.bytecode.assembler import Assembler
 from provisioner.codec.btf_emit import btf_of
 from provisioner.codec.integer import Integer
 from provisioner.codec.layout import lay_out_struct
 from provisioner.codec.members import Opaque
 from provisioner.doctor.checks import running_version
-from provisioner.kernel import maps, programs
-from provisioner.kernel.fd import MapFd
-from provisioner.kernel.reasons import KernelError
+from provisioner.kernel import libbpf, links, maps, programs
+from provisioner.kernel.fd import MapFd, ProgramFd
+from provisioner.kernel.reasons import LINK, KernelError
 from provisioner.model import kernel_versions
+from provisioner.model.attachment import OpenPerfEvent
 from provisioner.model.map_shape import MapShape
 from provisioner.model.special_fields import SPIN_LOCK, Special
-from provisioner.model.uapi import MapFlag, MapType
+from provisioner.model.uapi import AttachType, MapFlag, MapType
 
 _TRIED: Final = {
     MapType.BLOOM_FILTER: MapShape(MapType.BLOOM_FILTER, 0, 8, 16),
@@ -192,3 +195,22 @@ def need_syscall_programs() -> None:
         programs.load_or_raise(code.assemble(), "nothing").close()
     except KernelError as error:
         pytest.skip(lacks("programs of type SYSCALL", SYSCALL_PROGRAMS, str(error)))
+
+
+def need_tcx() -> None:
+    """Skip where the kernel does not have tcx."""
+    try:
+        libbpf.query_programs(1, AttachType.TCX_INGRESS)
+    except KernelError as error:
+        if error.errno == errno.EINVAL:
+            pytest.skip(lacks("tcx", kernel_versions.KernelFeature(*Tcx.since), str(error)))
+
+
+def need_perf_links(program: ProgramFd) -> None:
+    """Skip where the kernel does not make links of perf events; `program` is one at a tracepoint."""
+    try:
+        links.create(program, OpenPerfEvent("tracepoint", "sched/sched_switch")).close()
+    except KernelError as error:
+        if error.operation != LINK or error.errno != errno.EINVAL:
+            raise
+        pytest.skip(lacks("links of perf events", kernel_versions.KernelFeature(*HOOKS["tp"].since), str(error)))

@@ -57,13 +57,13 @@ def attach(ifindex: int, place: FilterPlace, program: ProgramFd, *, over: bool, 
 
 
 def detach(ifindex: int, place: FilterPlace) -> None:
-    """Delete a filter; one that is gone already is no error."""
+    """Delete a filter; one that is gone already is not an error."""
     options = libbpf.TcOptions(handle=place.handle, priority=place.priority)
     try:
         with libbpf.captured_log():
             libbpf.tc_detach(_hook(ifindex, place.point), options)
-    except KernelError as error:
-        if error.errno not in (errno.ENOENT, errno.EINVAL, errno.ENODEV):
+    except KernelError:
+        if program_at(ifindex, place):
             raise
 
 

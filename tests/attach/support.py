@@ -16,11 +16,11 @@ from typing import Any, Literal
 import pytest
 
 from provisioner.apply import pins, programs
-from provisioner.kernel import bpffs, links, maps
+from provisioner.kernel import bpffs, links, maps, objects
 from provisioner.kernel.fd import LinkFd
 from provisioner.kernel.host import cgroup_path
 from provisioner.model.errors import HostError, Problem
-from tests import ledger
+from tests import features, ledger
 from tests.apply.conftest import Bench
 
 Compile = Callable[[str], Path]
@@ -35,6 +35,10 @@ class Place:
     count: int
     run: Callable[[], object]
     updatable: bool
+
+
+PERF = frozenset(("on_tracepoint", "on_uprobe", "on_uretprobe", "on_kprobe", "on_kretprobe", "on_ksyscall"))
+"""Programs that are attached by links of perf events."""
 
 
 def ping() -> None:
@@ -75,6 +79,15 @@ def mounted_tracefs() -> Iterator[None]:
         yield
     finally:
         subprocess.run(["umount", "/sys/kernel/tracing"], check=True)
+
+
+def need(place: Place, hooks: Path) -> None:
+    """Skip where the kernel is too old for the link of a place."""
+    if "tcx" in place.attach:
+        features.need_tcx()
+    if place.program in PERF:
+        with mounted_tracefs(), objects.load(hooks, only_programs=["on_tracepoint"]) as loaded:
+            features.need_perf_links(loaded.programs["on_tracepoint"])
 
 
 class own_cgroup:

@@ -13,6 +13,7 @@ from provisioner.model.attachment import AttachPoint, CreateLink
 from provisioner.model.errors import ApplyError, HostError, InputError
 from provisioner.model.uapi import AttachType
 from provisioner.planning.changes import Action
+from tests import features
 from tests.apply.conftest import Bench
 from tests.apply.conftest import bench as bench
 from tests.attach.support import Compile, failing
@@ -24,6 +25,7 @@ INGRESS = CreateLink(AttachType.TCX_INGRESS)
 @pytest.fixture
 def hooks(bench: Bench, veth: Veth) -> Bench:
     assert veth.name == "veth-a"
+    features.need_tcx()
     bench.allow_outside = True
     return bench
 
@@ -31,6 +33,7 @@ def hooks(bench: Bench, veth: Veth) -> Bench:
 @pytest.fixture
 def theirs(veth: Veth, kernel: Path, bpf_object: Compile) -> Iterator[Path]:
     """The pinned link of a program of another owner at the hook."""
+    features.need_tcx()
     pin = kernel / "theirs"
     with (
         objects.load(bpf_object("hooks_v2"), only_programs=["on_tcx"]) as other,

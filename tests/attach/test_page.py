@@ -8,6 +8,7 @@ import pytest
 
 from provisioner.attach import KINDS
 from provisioner.attach.by_section import HOOKS
+from tests import features
 from tests.apply.conftest import Bench
 from tests.apply.conftest import bench as bench
 from tests.attach.support import Compile
@@ -38,6 +39,7 @@ def test_the_table_has_every_kind() -> None:
 
 @pytest.mark.usefixtures("veth")
 def test_the_examples_apply(bench: Bench, bpf_object: Compile) -> None:
+    features.need_tcx()
     bench.allow_outside = True
     examples = [part.partition("```")[0] for part in PAGE.split("```yaml\n")[1:]]
     assert len(examples) == 2

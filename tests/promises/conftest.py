@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Final
 
 import pytest
 
@@ -15,9 +13,6 @@ from tests.promises.injection import Injector
 from tests.promises.scenarios import Scenario
 
 Make = Callable[[str], Scenario]
-
-FULL: Final = os.environ.get("PROVISIONER_SWEEP") == "full"
-"""Every point, and long runs; otherwise a sample that CI has time for."""
 
 
 @pytest.fixture(scope="session")
@@ -39,4 +34,4 @@ def make(tmp_path: Path, kernel: Path, veth: Veth, bpf_object: Callable[[str], P
 
 @pytest.fixture(scope="session")
 def full_sweep() -> bool:
-    return FULL
+    return scenarios.FULL

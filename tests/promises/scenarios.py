@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -14,11 +15,16 @@ from provisioner.apply import Options
 from provisioner.kernel import bpffs, host, links, maps, reading
 from provisioner.kernel.fd import InnerId, LinkFd, MapFd, ProgramFd
 from provisioner.kernel.reasons import KernelError
-from provisioner.model.pins import INNER_PINS, META_PIN, TEMPORARY_PREFIXES
+from provisioner.model.pins import INNER_PINS, META_PIN, TEMPORARY_PREFIXES, is_link
+from provisioner.model.uapi import MapType
+from provisioner.observed import filter_pins
 from provisioner.planning.hazards import Overrides
 from provisioner.project import Project, load
 from tests import ledger
 from tests.promises.injection import Ran
+
+FULL: Final = os.environ.get("PROVISIONER_SWEEP") == "full"
+"""Every point, and long runs; otherwise a sample that CI has time for."""
 
 ALL: Final = Overrides(approve_deletes=True, allow_recreate=True)
 
@@ -113,12 +119,47 @@ def router(file: Path, attach: str = "") -> str:
     return HEAD + _ROUTER.format(file=file, attach=text)
 
 
+COUNTS: Final = "counts"
+"""The map in which the programs of tests/bpf/hooks.bpf.c count."""
+
+_ATTACHED: Final = """
+objects:
+  jumps:
+    file: {jumps}
+    programs: {{first: {{}}, second: {{}}, dispatch: {{attach: {{xdp: {{interface: veth-a, mode: generic}}}}}}}}
+  hooks:
+    file: {hooks}
+    programs:
+      on_tcx: {{attach: {{tcx: {{interface: veth-a, direction: ingress}}}}}}
+      on_tcx_2: {{attach: {{tc: {{interface: veth-a, direction: {direction}}}}}}}
+      on_uprobe: {{attach: auto}}
+  globals:
+    file: {globals}
+    variables: {{verdict: 2, limits: {{burst: {burst}, rate: 9}}}}
+    programs: {{globals: {{}}}}
+"""
+
+
+def attached(compiled: Callable[[str], Path], version: str = "", direction: str = "ingress", burst: int = 1) -> str:
+    """A spec with prog_arrays, variables, and attachments by links and by a filter."""
+    files = {name: compiled(f"{name}{version}") for name in ("jumps", "hooks")}
+    return HEAD + _ATTACHED.format(**files, globals=compiled("globals"), direction=direction, burst=burst)
+
+
 NAMES: Final = (
     *("create", "change", "destroy", "load", "upgrade", "recreate", "mode", "detach", "unload"),
     *("pin", "pinned", "unpin", "pinned_away"),
-    "elsewhere",
-    "migrate",
+    *("elsewhere", "migrate", "attached"),
+    *(("attach", "attached_away") if FULL else ()),
 )
+
+STRIDES: Final[Mapping[str, int]] = {"attached": 8}
+"""Of the sample of points of a scenario with many calls, CI has time for each eighth."""
+
+
+def sampled(name: str, points: Iterable[tuple[int, int]], full: bool) -> list[tuple[int, int]]:
+    """The points of a sweep: all in the long form, else those of the stride."""
+    return list(points)[:: 1 if full else STRIDES.get(name, 1)]
 
 
 def pairs(compiled: Callable[[str], Path]) -> dict[str, tuple[str | None, str | None]]:
@@ -140,8 +181,11 @@ def pairs(compiled: Callable[[str], Path]) -> dict[str, tuple[str | None, str | 
         "pinned_away": (ONE_PINNED, None),
         "elsewhere": (None, ELSEWHERE),
         "migrate": (NARROW, WIDER),
+        "attached": (attached(compiled), attached(compiled, "_v2", "egress", burst=5)),
+        "attach": (None, attached(compiled)),
+        "attached_away": (attached(compiled), None),
     }
-    assert tuple(cases) == NAMES
+    assert tuple(cases)[: len(NAMES)] == NAMES
     return cases
 
 
@@ -165,7 +209,7 @@ class Pin:
         """What is left when ids do not count: contents, and the instructions that run."""
         slots = None if self.slots is None else dict.fromkeys(self.slots, 0)
         program, ifindex = self.target
-        tag = programs.get(program, "") if self.kind == "link" else self.tag
+        tag = programs.get(program, "") if self.kind in ("link", "filter") else self.tag
         return replace(self, id=0, slots=slots, target=(0, ifindex), tag=tag)
 
 
@@ -200,7 +244,7 @@ class Live:
     def named(self) -> frozenset[tuple[str, int]]:
         """Kind and id of all that a pin names, inner maps too."""
         inner = {("map", number) for pin in self.pins.values() for number in (pin.slots or {}).values()}
-        return frozenset(inner | {(pin.kind, pin.id) for pin in self.pins.values()})
+        return frozenset(inner | {(pin.kind.replace("filter", "map"), pin.id) for pin in self.pins.values()})
 
 
 def look(root: Path) -> Live:
@@ -223,6 +267,9 @@ def _with_access(path: Path) -> Pin:
 def _pin(path: Path) -> Pin:
     with bpffs.open_any(path) as fd:
         match fd:
+            case MapFd() if is_link(path.name):
+                live = filter_pins.observe(fd, path)
+                return Pin("filter", live.id, target=(live.program_id, live.target))
             case MapFd():
                 return _map(fd, path.name)
             case ProgramFd():
@@ -239,8 +286,10 @@ def _map(fd: MapFd, name: str) -> Pin:
     info = maps.info(fd)
     if not info.shape.is_outer:
         entries = _entries(fd)
-        if name == META_PIN:  # its contents are read back by the plan, and used_maps has ids in it
+        if name in (META_PIN, COUNTS):  # the plan reads back what the record has; packets of others may be counted
             return Pin("map", info.id, entries={})
+        if info.shape.map_type is MapType.PROG_ARRAY:
+            entries = {key: _tag(int.from_bytes(number, sys.byteorder)) for key, number in entries.items()}
         return Pin("map", info.id, entries={b"": entries})
     keys, ids = reading.read_slots(fd, info.shape)
     slots = {key.tobytes(): int(number) for key, number in zip(keys, ids, strict=True)}
@@ -248,6 +297,12 @@ def _map(fd: MapFd, name: str) -> Pin:
     for key, number in slots.items():
         contents[key] = entries_of(InnerId(number))
     return Pin("map", info.id, slots, contents)
+
+
+def _tag(number: int) -> bytes:
+    """The tag of a program, by its id."""
+    with links.open_program_id(number) as program:
+        return links.program_info(program).tag.encode()
 
 
 def entries_of(number: InnerId) -> dict[bytes, bytes]:
@@ -262,9 +317,10 @@ def _entries(fd: MapFd) -> dict[bytes, bytes]:
 
 
 def comparable(live: Live) -> Mapping[str, Pin]:
-    """All ids counted, but that of a link, which is attached anew, and that of the record, which is written anew."""
+    """All ids counted, but those of a link, which is attached again, and of records, which are written again."""
     return {
-        name: replace(pin, id=0) if name == META_PIN or pin.kind == "link" else pin for name, pin in live.pins.items()
+        name: replace(pin, id=0) if name == META_PIN or pin.kind in ("link", "filter") else pin
+        for name, pin in live.pins.items()
     }
 
 

@@ -2,20 +2,22 @@
  * Faults from below: preloaded into the command under test, it sees the system calls that change a project and can fail
  * one of them, or kill the process before or after it.
  *
- * All of bpf(2), and rename, unlink, mkdir and rmdir of paths below one folder, are counted as one sequence, whichever
- * thread makes them. Each is written to the log as `NUMBER NAME` before it is made, and what it makes as `made KIND ID`.
+ * All of bpf(2), rename, unlink, mkdir and rmdir of paths below one folder, and messages that change qdiscs and filters
+ * are counted as one sequence, whichever thread makes them. Each is written to the log as `NUMBER NAME` before it is made, and what it makes as `made KIND ID`.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/bpf.h>
+#include <linux/rtnetlink.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -166,6 +168,23 @@ long syscall(long number, ...)
 		return NEXT(syscall)(number, a[0], a[1], a[2], a[3], a[4], a[5]);
 	snprintf(name, sizeof(name), "bpf %ld", a[0]);
 	COUNTED(name, bpf(number, a), 0);
+}
+
+/* libbpf sends one message at a time to rtnetlink. */
+ssize_t send(int fd, const void *data, size_t length, int flags)
+{
+	const struct nlmsghdr *header = data;
+
+	if (folder[0] && length >= sizeof(*header) && header->nlmsg_len == length)
+		switch (header->nlmsg_type) {
+		case RTM_NEWQDISC:
+		case RTM_NEWTFILTER:
+			COUNTED("netlink", NEXT(send)(fd, data, length, flags), 0);
+		case RTM_DELQDISC:
+		case RTM_DELTFILTER:
+			COUNTED("netlink", NEXT(send)(fd, data, length, flags), 1);
+		}
+	return NEXT(send)(fd, data, length, flags);
 }
 
 int rename(const char *old, const char *new)

@@ -40,7 +40,7 @@ def test_killed_at_every_call_the_next_run_converges(
     assert unhurt.status == 0, unhurt.err
     wanted = scenario.finish().contents
     killed = 0
-    for at, what in points(unhurt.calls, full_sweep):
+    for at, what in scenarios.sampled(name, points(unhurt.calls, full_sweep), full_sweep):
         scenario.begin()
         ran = injector.run(*scenario.words(), under=scenario.root, at=at, what=what)
         place = (

@@ -95,7 +95,7 @@ def test_a_call_that_fails_once_is_answered(
     partial = 0
     wrong: list[str] = []
     before: Live | None = None
-    for turn, (at, number) in enumerate(faults(unhurt.calls, full_sweep)):
+    for turn, (at, number) in enumerate(scenarios.sampled(name, faults(unhurt.calls, full_sweep), full_sweep)):
         before = before or scenario.begin()
         ran = injector.run(*scenario.words(), under=scenario.root, at=at, what=number)
         ends[ran.status] = ends.get(ran.status, 0) + 1
