@@ -28,7 +28,7 @@ def take(desired: DesiredState, btf_pins: Collection[str] = ()) -> Snapshot:
     """All that plans of this project ask of this host: the maps that the spec names or that are pinned in its root.
 
     `btf_pins` are those of the maps that it takes types from, and `vmlinux` for the kernel. Entries are read of those
-    maps of which the spec lists any. Raises HostError.
+    maps of which the spec lists any, or that it can migrate. Raises HostError.
     """
     source = LiveSource(desired)
     root = Path(desired.pin_root)
@@ -133,7 +133,9 @@ def _held(
     for path, seen in maps.items():
         desired = wanted.get(path)
         lists = desired is not None and (
-            not len(desired.slots.contents) or bool((desired.slots.contents != IGNORE).any())
+            not len(desired.slots.contents)
+            or bool((desired.slots.contents != IGNORE).any())
+            or desired.migration is not None
         )
         numbers: list[int | None] = [*seen.inner_ids.tolist()] if seen.shape.is_outer else [None] * bool(seen.id)
         for number in numbers:

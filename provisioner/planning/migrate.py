@@ -25,7 +25,7 @@ from provisioner.language.recorded_types import read_recorded
 from provisioner.model import entry_table
 from provisioner.model.desired import Constants, DesiredMap, Migration
 from provisioner.model.entry_table import EntryTable, Index
-from provisioner.model.errors import Problems
+from provisioner.model.errors import InputError, Problems
 from provisioner.model.host import ByteOrder
 from provisioner.model.map_shape import MapShape
 from provisioner.model.observed import ObservedBlock, ObservedMap, ObservedSlots
@@ -76,7 +76,7 @@ def migrated(
 
 
 def _count(desired: DesiredMap, observed: ObservedMap, live_maps: LiveMaps) -> int | None:
-    """The live entries of a map; None where the kernel cannot list them."""
+    """The live entries of a map; None where the kernel cannot list them, or a snapshot does not have them."""
     shape = observed.entry_shape
     if shape is None:
         return 0
@@ -84,7 +84,10 @@ def _count(desired: DesiredMap, observed: ObservedMap, live_maps: LiveMaps) -> i
         return None
     depth = np.full(len(observed.slots.inner_ids), Depth.ENTRIES, np.uint8)
     blocks = live_maps.old_blocks(_as_bytes(desired, observed, shape), observed, depth)
-    return sum(int(block.entries.counts.sum()) for block in blocks)
+    try:
+        return sum(int(block.entries.counts.sum()) for block in blocks)
+    except InputError:
+        return None
 
 
 def _as_bytes(desired: DesiredMap, observed: ObservedMap, shape: MapShape) -> DesiredMap:

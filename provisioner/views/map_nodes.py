@@ -91,7 +91,7 @@ def map_node(change: MapChange, limits: Limits, action: Action) -> Node | None:
         with_source(text, source, fields),
         change.reason,
         before=None if change.observed is None else shape_value(change.observed.shape, change.observed.entry_shape),
-        after=None if verb is Verb.DELETE else _wanted_value(desired),
+        after=None if verb is Verb.DELETE else {**_wanted_value(desired), **migration.as_value(change)},
         entries=entry_counts(change),
         children=children,
         source=source,
@@ -105,7 +105,7 @@ def _filled_in(desired: DesiredMap) -> str:
     return f"; filled in: {names}" if names else ""
 
 
-def _wanted_value(desired: DesiredMap) -> Value:
+def _wanted_value(desired: DesiredMap) -> dict[str, Value]:
     """The shape of a desired map in JSON; `filled_flags` are the flags that the spec does not name."""
     value = shape_value(desired.shape, desired.entry_shape)
     assert isinstance(value, dict)

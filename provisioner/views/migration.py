@@ -1,9 +1,10 @@
-"""A migration in words."""
+"""A migration in words, and as a value for JSON."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
+from provisioner.model.types import Value
 from provisioner.model.words import plural
 from provisioner.planning.changes import MapChange, Migrated
 
@@ -20,6 +21,28 @@ def described(change: MapChange) -> str:
     return "migrate: " + ", ".join(_parts(change, done))
 
 
+def as_value(change: MapChange) -> dict[str, Value]:
+    """The same under `migrate`, with the number of entries that are carried over; empty where nothing is migrated."""
+    done = change.migrated
+    if done is None or done.reshaping is None:
+        return {}
+    both = done.reshaping.key, done.reshaping.value
+    return {
+        "migrate": {
+            "entries": done.entries,
+            "renamed": dict(pair for each in both for pair in each.renamed),
+            "new": [name for each in both for name in each.added],
+            "set": _set(change),
+            "dropped": [name for each in both for name, _ in each.dropped],
+        }
+    }
+
+
+def _set(change: MapChange) -> list[str]:
+    policy = change.desired.migration
+    return sorted(policy.key_constants.members | policy.value_constants.members) if policy is not None else []
+
+
 def _parts(change: MapChange, done: Migrated) -> Iterator[str]:
     if done.reshaping is not None:
         yield plural(done.entries or 0, "entry", "entries")
@@ -27,5 +50,6 @@ def _parts(change: MapChange, done: Migrated) -> Iterator[str]:
             yield from (f"{old} -> {new}" for old, new in each.renamed)
             yield from (f"new {name}" for name in each.added)
             yield from (f"without {name}" for name, _ in each.dropped)
-    if done.outer is not None and not done.outer.is_identity and change.observed is not None:
+        yield from (f"set {name}" for name in _set(change))
+    if done.outer is not None and not done.outer.is_identity:
         yield "outer keys"

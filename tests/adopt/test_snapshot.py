@@ -40,7 +40,7 @@ SPEC = """
 types: {pair: {struct: {port: be16, weight: u32}}}
 inner_templates:
   acl: {type: lpm_trie, key: cidr4, value: u8, max_entries: 64}
-  pairs: {type: array, key: u32, value: pair, max_entries: 8}
+  pairs: {type: array, key: u32, value: pair, max_entries: 8, migrate: auto}
   counts: {type: percpu_hash, key: u32, value: u64, max_entries: 8, contents: ignore}
 maps:
   active: {type: array, key: u32, value: ifindex, max_entries: 2, entries: {0: lo}}
@@ -66,6 +66,8 @@ CHANGES = {
     "other types": ("be16, weight", "u16, weight"),
     "a new map": ("maps:\n  active:", "maps:\n  more: {type: hash, key: u32, value: u32, max_entries: 8}\n  active:"),
     "another template": ("value: u8, max_entries: 64", "value: u16, max_entries: 64"),
+    "a migration": ("value: u8, max_entries: 64", "value: u16, migrate: auto, max_entries: 64"),
+    "a migration of members": ("weight: u32}", "weight: u64}"),
     "the data plane's own": ("inner_maps: {1: {}}}", "inner_maps: {1: {}, 2: {}}}"),
 }
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from provisioner.apply import Status
 from provisioner.kernel import bpffs, maps
 from provisioner.kernel.fd import InnerId
 from provisioner.model.errors import ApplyError, Problem, ProvisionerError, RefusedError
@@ -13,6 +14,7 @@ from provisioner.model.map_shape import MapShape
 from provisioner.model.uapi import MapType
 from provisioner.planning.changes import Action
 from provisioner.planning.hazards import Overrides
+from provisioner.views.plan_report import report
 from tests.apply.conftest import Bench
 
 NO_OVERRIDES = Overrides()
@@ -68,8 +70,20 @@ def test_members_go_by_name(tenants: Bench) -> None:
     after = struct(zone="u32", packets="u64", port="be16", note="u8")
     policy = "migrate: {rename: {hits: packets}, set: {note: 3}}"
     slots = "1: {}, 2: {entries: {5: {packets: 2, port: 80, zone: 9, note: 4}}}"
-    plan, _ = tenants.settle(spec(after, policy, slots))
-    assert plan.maps["tenants"].action is Action.REPLACE
+    text = spec(after, policy, slots)
+    planned = tenants.plan(text)
+    node = next(node for node in report(planned).nodes if node.address == "tenants")
+    assert "migrate: 2 entries, hits -> packets, set note" in node.text
+    assert node.after["migrate"] == {
+        "entries": 2,
+        "renamed": {"hits": "packets"},
+        "new": [],
+        "set": ["note"],
+        "dropped": [],
+    }
+    assert tenants.load(text).apply(NO_OVERRIDES, expected=planned.digest)[1].status is Status.APPLIED, "a saved plan"
+    tenants.settle(text)
+    assert planned.maps["tenants"].action is Action.REPLACE
     tree = tenants.tree("tenants")
     assert tree[u32(1)] == {u32(7): u32(9) + bytes(4) + u64(1000) + b"\0\x50\x03" + bytes(5)}
     assert tree[u32(2)] == {u32(5): u32(9) + bytes(4) + u64(2) + b"\0\x50\x04" + bytes(5)}
