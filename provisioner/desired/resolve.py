@@ -23,7 +23,7 @@ from provisioner.model.spec import InnerTemplate, MapFields, OuterMap, PlainMap,
 from provisioner.model.special_fields import Special
 from provisioner.model.type_expr import BtfType, NamedType, TypeExpr, reachable
 from provisioner.model.types import Type
-from provisioner.model.uapi import BARE_TYPES, KEYLESS_TYPES, MapFlag, MapType
+from provisioner.model.uapi import BARE_TYPES, KEYLESS_TYPES, STORAGE_TYPES, MapFlag, MapType
 from provisioner.model.words import with_article
 
 _INNER_VALUE_SIZE = 4
@@ -256,6 +256,8 @@ class Resolver:
         if declared is not None:
             map_type = declared.map_type if map_type is None else map_type
             max_entries = declared.max_entries if max_entries is None else max_entries
+        if max_entries is None and map_type in STORAGE_TYPES:
+            max_entries = 0
         if map_type is None or max_entries is None:
             if len(self._problems):  # the field is invalid, which is reported
                 return None

@@ -16,7 +16,7 @@ from provisioner import object_check
 from provisioner.codec.btf import BtfTypes
 from provisioner.codec.btf_specials import specials_of
 from provisioner.files.reading import OBJECT, InputFile
-from provisioner.kernel import libbpf, maps, object_probe, object_settings
+from provisioner.kernel import libbpf, maps, object_probe, object_settings, unopened
 from provisioner.kernel.fd import Fd, FdSet, MapFd, OwnedFd, ProgramFd
 from provisioner.kernel.reasons import LOAD, KernelError
 from provisioner.model.errors import InputError, Problem, Problems, RefusedError, did_you_mean
@@ -217,7 +217,7 @@ def _opened(source: Path | InputFile | bytes, data: bytes, name: str) -> Iterato
         try:
             handle = libbpf.object_open_mem(data, len(data), options)
         except KernelError as error:
-            raise InputError(_unopened("".join(log), error, place)) from None
+            raise InputError(unopened.problem(data, "".join(log), error.reason, place)) from None
     try:
         yield handle
     finally:
@@ -242,26 +242,6 @@ def _check(data: bytes, place: Location) -> None:
     if not object_probe.survives(data):
         raise InputError(Problem("libbpf crashes when it opens this object", place, _COMPILE, id="malformed-object"))
     _sound.add(digest)
-
-
-def _unopened(log: str, error: KernelError, place: Location) -> Problem:
-    """Why libbpf cannot open an object, from its log."""
-    if "legacy map definitions" in log:
-        what = "legacy map definitions (`struct bpf_map_def` in section `maps`) are not supported by libbpf 1.x"
-        hint = "define the maps by BTF, in section `.maps`, with `__uint(type, ...)`"
-        return Problem(what, place, hint, id="legacy-maps")
-    if "BTF is required" in log or "can't find BTF" in log:
-        return Problem("object has no BTF", place, "compile it with `-g`", id="btf-missing")
-    if "can't determine value size" in log:
-        hint = "clang omits a type from the BTF that only an inner map uses: use it in a global variable too"
-        what = f"libbpf cannot determine the size of a value: {_last_line(log)}"
-        return Problem(what, place, hint, id="malformed-btf")
-    what = f"libbpf cannot read this object: {_last_line(log) or error.reason}"
-    return Problem(what, place, "check that it is a BPF object", id="malformed-object")
-
-
-def _last_line(log: str) -> str:
-    return log.strip().splitlines()[-1] if log.strip() else ""
 
 
 def _check_names(

@@ -93,3 +93,14 @@ def _check_function(elf: ElfFile, section: Section, begin: int, size: int, at: i
     sources = code[:, 1] >> 4 if elf.order == "<" else code[:, 1] & 0xF
     calls = bool(((code[:, 0] == _CALL) & (sources == _PSEUDO_CALL)).any())
     return place if calls and section.name == ".text" else None
+
+
+def symbols_in(elf: ElfFile, name: str) -> NDArray[np.uint64]:
+    """The sizes of the symbols in a section of a checked object."""
+    table = next((section for section in elf.sections if section.type == SHT_SYMTAB), None)
+    section = elf.find(name)
+    if table is None or section is None:
+        return np.zeros(0, np.uint64)
+    symbols = np.frombuffer(elf.data_of(table), np.dtype([(field, elf.order + kind) for field, kind in _RECORD]))
+    sizes: NDArray[np.uint64] = symbols["size"][(symbols["section"] == section.number) & (symbols["size"] > 0)]
+    return sizes

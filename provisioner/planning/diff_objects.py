@@ -125,6 +125,8 @@ def _verdict(
     others: Collection[str],
 ) -> tuple[Action, str]:
     """Whether it must be loaded, and why; `others` are the maps of other objects, which can be live without it."""
+    if not desired.programs and not desired.maps:
+        return Action.UNCHANGED, ""
     digest = observed.meta.objects.get(desired.name) if observed.meta else None
     pins = [program.pin for program in desired.programs]
     if not any(pin in observed.programs for pin in pins) and not any(

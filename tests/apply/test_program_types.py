@@ -86,3 +86,9 @@ def test_what_is_missing_is_an_error_with_a_place(
 def test_an_unknown_program_is_an_error_even_if_it_is_left_out(bench: Bench, bpf_object: Compile) -> None:
     with pytest.raises(InputError, match="costum"):
         bench.load(spec(bpf_object("untyped"), "costum: {load: false}"))
+
+
+def test_an_object_of_which_nothing_is_loaded_needs_no_step(bench: Bench, bpf_object: Callable[[str], Path]) -> None:
+    bench.allow_outside = True
+    plan, _ = bench.settle(f"objects: {{globals: {{file: {bpf_object('globals')}}}}}\n")
+    assert plan.objects["globals"].action is Action.UNCHANGED

@@ -154,7 +154,7 @@ def test_all_problems_are_told_in_one_run(cli: Cli) -> None:
     ("edit", "line", "says", "hint"),
     [
         ({"file": "nowhere.o"}, 7, "cannot read the object file", "compile it first"),
-        ({"file": "legacy"}, 7, "legacy map definitions", "section `.maps`"),
+        ({"file": "legacy"}, 7, "maps in section `maps`", "define them in `.maps`"),
         ({"map": "tenant"}, 10, "object `one` has no map `tenant`", "did you mean `tenants`"),
         ({"program": "frist"}, 8, "object `one` has no program `frist`", "did you mean `first`"),
         ({"map": "declared"}, 4, "differs from the inner map that the object declares", "use the shape of the object"),

@@ -89,10 +89,22 @@ def test_a_missing_object_is_said(tmp_path: Path) -> None:
         objects.inspect(tmp_path / "router.bpf.o")
 
 
-def test_maps_of_the_old_kind_are_refused_with_the_way_out(bpf_object: Compiled) -> None:
-    with pytest.raises(InputError, match="legacy map definitions") as caught:
-        objects.inspect(bpf_object("legacy"))
-    assert "define the maps by BTF" in caught.value.problems[0].hint
+@pytest.mark.parametrize(
+    ("name", "id_", "loader"),
+    [
+        ("legacy", "legacy-maps", "libbpf before 1.0"),
+        ("iproute2", "legacy-maps", "iproute2"),
+        ("static", "static-program", "cilium/ebpf"),
+        ("extern", "extern-missing", "the loader of this object"),
+    ],
+)
+def test_what_libbpf_cannot_load_says_whose_it_is(name: str, id_: str, loader: str, bpf_object: Compiled) -> None:
+    with pytest.raises(InputError) as caught:
+        objects.inspect(bpf_object(name))
+    (problem,) = caught.value.problems
+    assert problem.id == id_
+    assert loader in problem.what
+    assert "`own: true`" in problem.hint
 
 
 def test_load_closes_the_dummy_inner_map(bpf_object: Compiled) -> None:
