@@ -48,7 +48,20 @@ def create(tx: Transaction, step: CreateMap) -> None:
             if len(rows):
                 tx.make_inner_folder(step.map)
             stash = Stash(inner)
-            waves.publish(fd, change, rows, host, tx.wave, inner, stash, None, tx.progress, live=False, later=later)
+            waves.publish(
+                fd,
+                change,
+                rows,
+                host,
+                tx.wave,
+                inner,
+                stash,
+                None,
+                tx.progress,
+                live=False,
+                later=later,
+                stagers=tx.stagers,
+            )
         pin_new(tx, fd, step.map)
     if change.migrated is not None and desired.outer is not None:
         _check_same_maps(tx, change)
@@ -116,6 +129,7 @@ def publish(tx: Transaction, step: PublishSlots) -> None:
             tx.progress,
             live=not step.fresh,
             open_member=tx.open_object_map,
+            stagers=tx.stagers,
             later=tx.copies.setdefault(step.map, {}) if step.fresh else None,
         )
     if step.fresh and change.migrated is not None:

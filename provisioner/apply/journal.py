@@ -6,6 +6,7 @@ it takes back what was done, and leaves alone what was not.
 
 from __future__ import annotations
 
+import _thread
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -37,6 +38,7 @@ class Journal:
     """
 
     def __init__(self) -> None:
+        self._lock = _thread.allocate_lock()  # steps of several maps can be done at the same time
         self._undos: list[Undo] = []
         self.keeps = False
 
@@ -53,10 +55,11 @@ class Journal:
         try:
             yield
         except KernelError as error:
-            if not isinstance(error, BatchError) or not error.done:
-                self._undos.remove(undo)
-            elif written is not None:
-                self._undos[self._undos.index(undo)] = written(error.written)
+            with self._lock:
+                if not isinstance(error, BatchError) or not error.done:
+                    self._undos.remove(undo)
+                elif written is not None:
+                    self._undos[self._undos.index(undo)] = written(error.written)
             raise
 
     @property

@@ -14,8 +14,10 @@ from typing import assert_never
 import msgspec
 
 from provisioner.apply import contents, failures, migrating, pins, programs, variables
+from provisioner.apply import lanes as side_by_side
 from provisioner.apply.transaction import Options, Transaction
 from provisioner.model.errors import ApplyError, HostError, InterruptError, Problem, ProvisionerError, RefusedError
+from provisioner.planning import lanes
 from provisioner.planning.plan import Plan
 from provisioner.planning.steps import (
     Attach,
@@ -105,10 +107,8 @@ def open_fds() -> int:
 def _run(tx: Transaction, verify: Callable[[], tuple[Problem, ...]]) -> None:
     if RemovePinRoot() in tx.plan.steps:
         pins.require_removable(tx)
-    for step in tx.plan.steps:
-        tx.stop_if_interrupted()
-        tx.check_root()
-        _do(tx, step)
+    for units in lanes.groups(tx.plan):
+        side_by_side.run(tx, units, _do)
     tx.progress.tell("comparing with the spec")
     different = verify()
     if different:

@@ -61,6 +61,7 @@ class Transaction:
         self.journal = Journal()
         self.progress = Progress(report=self._report)
         self.wave = waves.wave_size(host.raise_nofile_limit())
+        self.stagers = waves.STAGERS
         self.fresh: set[str] = set()
         self.recorded = plan.observed.meta
         self.rewritten: dict[str, int] = {}

@@ -123,6 +123,7 @@ def publish(
     live: bool = True,
     open_member: Callable[[str], MapFd] | None = None,
     later: Copies | None = None,
+    stagers: int = STAGERS,
 ) -> None:
     """Stage and publish the slots in `rows`. `noting` is entered before a wave becomes visible; None for a new map.
 
@@ -134,7 +135,7 @@ def publish(
     todo = list(waves(change, rows, merge.wave_size(change, copied, host, size)))
     with (
         Stager(change.desired, host, inner, copied, open_member, change.migrated, later) as stager,
-        Workers(STAGERS) as workers,
+        Workers(stagers) as workers,
     ):
         pending: list[Task[FdSet[MapFd]]] = []
         try:
@@ -176,7 +177,7 @@ def copied_maps(change: MapChange, rows: Index) -> dict[int, tuple[int, ...]]:
 
 def _submit(workers: Workers, stager: Stager, wave: Wave) -> list[Task[FdSet[MapFd]]]:
     slots = wave.maps.tolist()
-    share = -(-len(slots) // STAGERS)
+    share = -(-len(slots) // max(1, workers.count))
     parts = (slots[start : start + share] for start in range(0, len(slots), share))
     return [workers.submit(partial(stager.stage, part)) for part in parts]
 

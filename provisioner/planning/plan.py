@@ -400,24 +400,31 @@ def grace_periods(plan: Plan, wave_slots: int, batches: Batches = Batches.CHEAP)
     def kept(step: PublishSlots | DeleteSlots) -> int:
         return int((plan.maps[step.map].slots.observed[step.slots] >= 0).sum())
 
-    total = 0
-    for step in plan.steps:
+    def waited(step: Step) -> int:
         match step:
             case CarryChanges():
-                total += 1
+                return 1
             case CarrySlots():
-                total += in_waves(len(step.slots))
+                return in_waves(len(step.slots))
             case PublishSlots():
-                total += in_waves(len(step.slots)) + in_waves(kept(step))
+                return in_waves(len(step.slots)) + in_waves(kept(step))
             case DeleteSlots():
                 observed = plan.maps[step.map].observed
                 # An array of maps has no batch that deletes (errno 524).
                 is_array = observed is not None and observed.shape.map_type is MapType.ARRAY_OF_MAPS
-                total += waits(len(step.slots), Batches.NONE if is_array else batches) + in_waves(kept(step))
+                return waits(len(step.slots), Batches.NONE if is_array else batches) + in_waves(kept(step))
             case CreateMap():
                 change = plan.maps[step.map]
-                if plan.desired.maps[step.map].shape.map_type in OUTER_TYPES:
-                    total += in_waves(int((change.slots.desired >= 0).sum()))
+                if plan.desired.maps[step.map].shape.map_type not in OUTER_TYPES:
+                    return 0
+                return in_waves(int((change.slots.desired >= 0).sum()))
             case _:
-                pass
+                return 0
+
+    from provisioner.planning import lanes  # it orders the steps of a plan
+
+    total = 0
+    for units in lanes.groups(plan):
+        each = [sum(map(waited, unit)) for unit in units]
+        total += max(max(each), -(-sum(each) // lanes.lanes(plan, units, wave_slots)))
     return total
