@@ -112,6 +112,11 @@ def _walk(nodes: Iterable[Node]) -> Iterator[Node]:
             yield from _walk(node.children)
 
 
+def changes(plan: ReportPlan) -> Iterator[dict[str, Any]]:
+    """Each change with its address and values; those of sensitive types are hidden, and long lists are cut."""
+    return (change(node) for node in _walk(plan.nodes) if node.verb is not Verb.SHOW)
+
+
 def fragment(plan: ReportPlan) -> dict[str, Any]:
     """What a plan changes, as a value: summary, changes, hazards and refusals."""
     return {

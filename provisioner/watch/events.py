@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, Final, assert_never
 
 from msgspec import to_builtins
 
+from provisioner.codec.display import brief
 from provisioner.model.words import plural
 from provisioner.planning.counts import Summary
 from provisioner.project import Project
@@ -33,7 +34,7 @@ def ended(signal: str) -> LogLine:
 
 
 def held(lock: str) -> LogLine:
-    message = f"a Git checkout is running, or was killed: the files are not read while {lock} exists"
+    message = f"a Git checkout was probably killed: the files are not read until {lock} is removed"
     return LogLine(Level.WARNING, "held", message, {"lock": lock})
 
 
@@ -46,7 +47,9 @@ def loaded(project: Project) -> LogLine:
 
 def lines(result: PassResult, before: PassResult | None, wait: float) -> Iterator[LogLine]:
     """The new lines after a pass; `wait` is the time to the next one in seconds."""
-    if result.broken is not None:
+    # Files that are still broken in the same way are not reported again.
+    known = before.broken.problems if before is not None and before.broken is not None else None
+    if result.broken is not None and result.broken.problems != known:
         yield from of_problems(result.broken.problems)
         kept = "nothing is applied" if result.verdict is Verdict.FAILED else "the last valid spec stays in force"
         message = f"the spec is invalid: {kept}; next attempt in {wait:.0f} s"
@@ -65,7 +68,9 @@ def _verdict(result: PassResult, before: PassResult | None, wait: float) -> Iter
                 fields = {"rule": each.refusal.rule, "address": each.refusal.address, "approval": each.approval.name}
                 message = f"approved once: {each}: {each.refusal.message}"
                 yield LogLine(Level.WARNING, "approved", message, fields)
-            yield LogLine(Level.NOTICE, "applied", f"applied: {_did(result)}", _counted(result) | _timed(result))
+            cause = f"drift repaired ({_named(result)})" if result.is_drift else "applied"
+            fields = {**_counted(result), **_timed(result), **_changes(result)}
+            yield LogLine(Level.NOTICE, "applied", f"{cause}: {_did(result)}", fields)
         case Verdict.FAILED | Verdict.INTERRUPTED:
             if result.error is not None:
                 yield from of_problems(result.error.problems)
@@ -78,7 +83,8 @@ def _verdict(result: PassResult, before: PassResult | None, wait: float) -> Iter
         case Verdict.DRIFT:
             if is_news:
                 message = f"the live state differs (only reported): {_differences(result.summary)}"
-                yield LogLine(Level.WARNING, "drift", message, _counted(result))
+                message += f" {_named(result)}" if result.changes else ""
+                yield LogLine(Level.WARNING, "drift", message, {**_counted(result), **_changes(result)})
         case Verdict.REFUSED:
             if is_news:
                 yield from _refused(result)
@@ -127,6 +133,34 @@ def _ended(result: PassResult) -> str:
 
 def _differences(summary: Summary | None) -> str:
     return (sentences.differences(summary) if summary is not None else "") or "the project record"
+
+
+_NAMED: Final = 3
+
+
+def _named(result: PassResult) -> str:
+    """`tenants[42][10.0.0.0/8]: deny -> allow, and 3 more`: the first differences, from live to wanted."""
+    entries = [change for change in result.changes if change["kind"] == "entry"] or list(result.changes)
+    texts = [_difference(change) for change in entries[:_NAMED]]
+    more = len(result.changes) + result.more - len(texts)
+    return ", ".join(texts) + (f", and {more:,} more" if more > 0 and len(texts) == _NAMED else "")
+
+
+def _difference(change: Mapping[str, Any]) -> str:
+    if change["kind"] != "entry":
+        return f"{change['address']}: {change['action']}"
+    before, after = ("none" if side is None else brief(side) for side in (change["before"], change["after"]))
+    return f"{change['address']}: {before} -> {after}"
+
+
+def _changes(result: PassResult) -> dict[str, Any]:
+    """The first differences with addresses and values; `more` counts the others."""
+    cause = "drift" if result.is_drift else "rollout"
+    changes = [
+        {"address": each["address"], "action": each["action"], "before": each["before"], "after": each["after"]}
+        for each in result.changes
+    ]
+    return {"cause": cause, "changes": changes, "more_changes": result.more}
 
 
 def _counted(result: PassResult) -> dict[str, Any]:

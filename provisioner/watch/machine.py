@@ -30,7 +30,8 @@ class Verdict(Enum):
 class Pace(msgspec.Struct, frozen=True):
     """`interval` between passes without failures, +/- `jitter` of it; `poll` between checks of the files.
 
-    Files must be unchanged for `settle` before they are read. A failed pass is repeated after `retry`, then after
+    Files must be unchanged for `settle` before they are read, but files that never rest are read after `bound`. A lock
+    of Git that is older than `lock_patience` is reported. A failed pass is repeated after `retry`, then after
     twice the time each, up to `interval` or five minutes, whichever is longer.
     """
 
@@ -41,12 +42,23 @@ class Pace(msgspec.Struct, frozen=True):
     retry: float = 2.0
 
     @property
+    def bound(self) -> float:
+        """The longest time that changed files are not read because they change again."""
+        return max(10 * self.settle, LEAST_BOUND)
+
+    @property
+    def lock_patience(self) -> float:
+        """A checkout holds its lock for a shorter time, unless it was killed."""
+        return 30 * self.poll
+
+    @property
     def most(self) -> float:
         """The longest wait after failures."""
         return max(self.interval, LONGEST_RETRY)
 
 
 LONGEST_RETRY: Final = 300.0
+LEAST_BOUND: Final = 10.0
 
 
 class Look(msgspec.Struct, frozen=True):
@@ -62,6 +74,7 @@ class State(msgspec.Struct, frozen=True):
     `look` is the last state of the files, unchanged since `since`. The next pass starts at `due`; `failures` counts
     failed passes in a row. `read` are the stamps of the files at the last read, None before it; `broken` says that this
     read gave no project, `sound` that there is a project, maybe an older one. `asked` says that a reload was requested.
+    `unread` is the time of the first change since the last read, None without one; `held` that of the lock in `look`.
     """
 
     look: Look
@@ -72,6 +85,12 @@ class State(msgspec.Struct, frozen=True):
     sound: bool = False
     failures: int = 0
     asked: bool = False
+    unread: float | None = None
+    held: float | None = None
+
+    def is_stale(self, pace: Pace, now: float) -> bool:
+        """Whether a lock of Git is so old that its checkout was probably killed."""
+        return self.held is not None and now - self.held >= pace.lock_patience
 
 
 class Wait(msgspec.Struct, frozen=True):
@@ -88,12 +107,16 @@ class Pass(msgspec.Struct, frozen=True):
 
 def begin(look: Look, now: float) -> State:
     """The first state. New files must settle, as changed ones do."""
-    return State(look, now, now)
+    return State(look, now, now, held=now if look.held_by else None)
 
 
 def seen(state: State, look: Look, now: float) -> State:
     """The state after the files were checked again."""
-    return state if look == state.look else replace(state, look=look, since=now)
+    if look == state.look:
+        return state
+    held = None if not look.held_by else state.held if look.held_by == state.look.held_by else now
+    unread = now if state.unread is None and look.stamps != state.look.stamps else state.unread
+    return replace(state, look=look, since=now, held=held, unread=unread)
 
 
 def reload(state: State, now: float) -> State:
@@ -110,7 +133,8 @@ def decide(state: State, pace: Pace, now: float) -> Wait | Pass:
     """The next action. Files are not read while they change, or while a Git checkout holds its lock."""
     changed = state.asked or state.read != state.look.stamps
     quiet = state.since + pace.settle
-    may_load = now >= quiet and not state.look.held_by
+    is_late = state.unread is not None and now >= state.unread + pace.bound
+    may_load = (now >= quiet or is_late) and not state.look.held_by
     is_due = now >= state.due
     if may_load and (changed or (is_due and (state.broken or not state.sound))):
         return Pass(load=True)
@@ -134,8 +158,8 @@ def after(state: State, pace: Pace, verdict: Verdict, now: float, chance: float)
         case Verdict.LOCKED:
             return replace(state, due=now + pace.retry * (1 + chance) / 2)
         case Verdict.TORN:
-            # Read again when the files are unchanged for `settle`.
-            return replace(state, since=now, due=now)
+            # Read again when the files are unchanged for `settle`, or after `bound`.
+            return replace(state, since=now, due=now, unread=now)
         case Verdict.INTERRUPTED:
             return state
         case _:
@@ -145,4 +169,6 @@ def after(state: State, pace: Pace, verdict: Verdict, now: float, chance: float)
 def loaded(state: State, stamps: Stamps, *, sound: bool) -> State:
     """The state after the files were read; `stamps` are from before the read, `sound` says that it gave a project."""
     look = replace(state.look, stamps=stamps)
-    return replace(state, read=stamps, look=look, broken=not sound, sound=sound or state.sound, asked=False)
+    return replace(
+        state, read=stamps, look=look, broken=not sound, sound=sound or state.sound, asked=False, unread=None
+    )

@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from provisioner import __version__
 from provisioner.model.errors import HostError, InputError, Problem
 from provisioner.planning.counts import Summary
+from provisioner.planning.usage import Usage
 from provisioner.watch.loop import PassReport
 from provisioner.watch.machine import Verdict
 from provisioner.watch.status import Board
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 KINDS: Final = Summary.__struct_fields__
 """The kinds of things that can differ: outer_maps, inner_maps, maps, entries, programs."""
 
+CAUSES: Final = ("input", "host", "locked", "apply")
 LOOPBACK: Final = "127.0.0.1"
 
 _CHANGES: Final = ("create", "insert", "update", "replace", "delete")
@@ -52,7 +55,17 @@ class Metrics:
         build = prometheus.Gauge("provisioner_build_info", "Always 1.", ("version",), registry=registry)
         build.labels(__version__).set(1)
         self._drift = gauge("drift", "Differences after the last pass; 0 after they were applied.", "kind")
-        self._drifted = counter("drift_found", "Passes that found differences between the live state and the spec.")
+        self._drifted = counter("drift_found", "Passes that found differences from a revision that was live before.")
+        self._rollouts = counter("rollouts", "Passes that found differences from a revision that was not live before.")
+        self._used = gauge(
+            "map_used", "Slots of an outer map, or entries of a map or its fullest inner map.", "map", "of"
+        )
+        self._maximum = gauge("map_maximum", "The most that there can be of them: max_entries.", "map", "of")
+        self._stale_lock = gauge(
+            "stale_checkout_lock", "1 while a lock of Git that is left over stops the reading, else 0."
+        )
+        self._names: dict[tuple[str, ...], str] = {}
+        self._usages: dict[str, frozenset[tuple[str, str]]] = {}
         self._live = gauge("managed", "Maps, entries and programs that the spec declares, by kind.", "kind")
         self._refused = gauge("refusals", "Checks that refuse the changes; `provisioner apply` can override them.")
         self._deferred = gauge("deferred_attachments", "Programs whose interface does not exist yet.")
@@ -96,7 +109,7 @@ class Metrics:
 
     def passed(self, passed: PassReport, *, ready: bool) -> None:
         """Update the metrics after a pass. A metric without a value, such as the time of an apply, is absent."""
-        name = "" if passed.project is None else passed.project.desired.project
+        name = self._name(passed.files, passed.project.desired.project if passed.project is not None else "")
         result = passed.result
         self._ready.labels(name).set(ready)
         if passed.project is not None:
@@ -113,7 +126,9 @@ class Metrics:
         self._refused.labels(name).set(len(result.refusals))
         self._deferred.labels(name).set(len(result.deferred))
         if result.changed:
-            self._drifted.labels(name).inc()
+            (self._drifted if result.is_drift else self._rollouts).labels(name).inc()
+        if result.usages is not None:
+            self._set_usages(name, result.usages)
         for kind in KINDS:
             counts = getattr(result.summary, kind)
             differ = sum(getattr(counts, change, 0) for change in _CHANGES)
@@ -126,6 +141,33 @@ class Metrics:
             self._apply_time.labels(name).set(result.seconds)
             self._applied.labels(name).set(time.time())
             self._waits.labels(name).inc(result.grace_periods)
+
+    def held(self, files: tuple[str, ...], stale: bool) -> None:
+        """Whether a lock of Git that is left over keeps the files of a project from being read."""
+        self._stale_lock.labels(self._name(files)).set(stale)
+
+    def _name(self, files: tuple[str, ...], project: str = "") -> str:
+        """The label of a project: its name, or its first file until a spec was read. Then that label's series end."""
+        before = self._names.setdefault(files, project or files[0])
+        if project and before != project:
+            self._names[files] = project
+            for metric in (self._ready, self._spec_ok, self._failures, self._stale_lock):
+                with suppress(KeyError):
+                    metric.remove(before)
+            for cause in CAUSES:
+                with suppress(KeyError):
+                    self._errors.remove(before, cause)
+        return self._names[files]
+
+    def _set_usages(self, name: str, usages: Iterable[Usage]) -> None:
+        now = {(each.map, each.kind): each for each in usages}
+        for gone in self._usages.get(name, frozenset()) - now.keys():
+            self._used.remove(name, *gone)
+            self._maximum.remove(name, *gone)
+        self._usages[name] = frozenset(now)
+        for key, each in now.items():
+            self._used.labels(name, *key).set(each.used)
+            self._maximum.labels(name, *key).set(each.maximum)
 
     def _set_revision(self, name: str, revision: str) -> None:
         before = self._revisions.get(name)

@@ -48,11 +48,20 @@ class Publisher(Listener):
     def changing(self, files: tuple[str, ...]) -> None:
         self._board.changing(files)
 
+    def held(self, files: tuple[str, ...], stale: bool) -> None:
+        self._board.held(files, stale)
+        if self._metrics is not None:
+            self._metrics.held(files, stale)
+        self._publish()
+
     def passed(self, report: PassReport) -> None:
         now = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
         self._board.passed(report.files, report.result, _identity(report), report.failures, now)
         if self._metrics is not None:
             self._metrics.passed(report, ready=self._board.status(report.files).ready)
+        self._publish()
+
+    def _publish(self) -> None:
         try:
             self._write()
         except ProvisionerError as error:  # the watch goes on

@@ -5,7 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from enum import Enum
+from itertools import islice
 from pathlib import Path
+from typing import Any, Final
 
 import msgspec
 from msgspec.structs import replace
@@ -30,10 +32,15 @@ from provisioner.planning.changes import Action
 from provisioner.planning.counts import Summary
 from provisioner.planning.hazards import Refusal
 from provisioner.planning.plan import Plan
+from provisioner.planning.usage import Usage, usage
 from provisioner.project import Project, load
+from provisioner.report import jsondoc
 from provisioner.session.session import Session
 from provisioner.views import plan_report
 from provisioner.watch.machine import Verdict
+
+SHOWN: Final = 20
+"""Differences that a pass reports by address and value."""
 
 
 class Aim(msgspec.Struct, frozen=True):
@@ -53,7 +60,9 @@ class PassResult(msgspec.Struct, frozen=True):
     `summary` and `changed` are the differences before they were applied; `deferred` names attachments whose target does
     not exist yet. `seconds`, `grace_periods` and `status` (as in a JSON `result`) belong to an apply that was started.
     `error` is the error of the pass; `broken` is the error of the files, while an older spec stays in force, if any.
-    `approved` are refusals that the spec approves.
+    `approved` are refusals that the spec approves. `is_drift` says that this revision was live before, so that another
+    process made the differences; `changes` are the first of them, `more` the number of the others, `usages` how full
+    maps are, None if only a part was compared.
     """
 
     verdict: Verdict
@@ -67,6 +76,10 @@ class PassResult(msgspec.Struct, frozen=True):
     error: ProvisionerError | None = None
     broken: ProvisionerError | None = None
     approved: tuple[Approved, ...] = ()
+    is_drift: bool = False
+    changes: tuple[Mapping[str, Any], ...] = ()
+    more: int = 0
+    usages: tuple[Usage, ...] | None = None
 
 
 class Loading(Enum):
@@ -88,6 +101,7 @@ class Reconciler:
         self._session: Session | None = None
         self._is_new = False
         self._deferred: tuple[str, ...] = ()
+        self._live_revision = ""
         self.project: Project | None = None
         self.inputs = self._given()
 
@@ -131,13 +145,23 @@ class Reconciler:
 
         Where files have changed the contents of maps alone, these changes are applied, and nothing else is read.
         """
+        result = self._checked()
+        assert self.project is not None
+        revision = self.project.desired.revision
+        is_drift = result.changed and (self._aim.report_only or self._live_revision == revision)
+        if result.verdict in (Verdict.CONVERGED, Verdict.APPLIED):
+            self._live_revision = revision
+        return replace(result, is_drift=is_drift)
+
+    def _checked(self) -> PassResult:
         assert self.project is not None
         self._plan, self._grace_periods = None, 0
         started = time.monotonic()
         session, self._session = self._session, None  # a pass that fails leaves none
         is_new, self._is_new = self._is_new, False
         try:
-            if is_new and session is not None and not self._stop() and session.follow(self.project):
+            approves = bool(self.project.desired.approvals)  # a plan of the whole project judges them
+            if is_new and session is not None and not approves and not self._stop() and session.follow(self.project):
                 result = self._apply_changes(session, self.project)
                 self._session = session
                 return result
@@ -180,6 +204,7 @@ class Reconciler:
             verdict=Verdict.APPLIED if result.status is Status.APPLIED else Verdict.CONVERGED,
             summary=counts.with_unchanged(planned.summary, project.desired),
             deferred=self._deferred,
+            usages=None,
             status=result.status.value,
             seconds=result.seconds,
             grace_periods=result.grace_periods,
@@ -216,13 +241,19 @@ def _place(project: Project) -> str:
 
 def _planned(plan: Plan) -> PassResult:
     verdict = Verdict.REFUSED if plan.blocked else Verdict.DRIFT if plan.changed else Verdict.CONVERGED
+    report = plan_report.report(plan)
+    changes = jsondoc.changes(report)
+    shown = tuple(islice(changes, SHOWN))
     return PassResult(
         verdict,
-        plan_report.report(plan).summary,
+        report.summary,
         plan.changed,
         plan.blocked,
         tuple(program_of(link.pin) for link in plan.links if link.action is Action.KEEP),
         approved=plan.approved,
+        changes=shown,
+        more=sum(1 for _ in changes) + sum(change.get("omitted", 0) for change in shown),
+        usages=tuple(usage(plan)),
     )
 
 

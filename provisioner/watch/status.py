@@ -43,7 +43,11 @@ class ProjectStatus(msgspec.Struct, frozen=True):
     failures: int = 0
     summary: Mapping[str, Any] | None = None
     refusals: tuple[Mapping[str, Any], ...] = ()
+    cause: str | None = None
+    changes: tuple[Mapping[str, Any], ...] = ()
+    more_changes: int = 0
     deferred: tuple[str, ...] = ()
+    stale_lock: bool = False
     errors: tuple[Mapping[str, Any], ...] = ()
 
 
@@ -78,9 +82,17 @@ def after(
         failures=failures,
         summary=to_builtins(result.summary) if result.summary is not None else None,
         refusals=tuple(map(_refusal, result.refusals)),
+        cause=("drift" if result.is_drift else "rollout") if result.changed else None,
+        changes=tuple(_change(each) for each in result.changes),
+        more_changes=result.more,
         deferred=result.deferred,
+        stale_lock=before.stale_lock,
         errors=(*_errors(result.broken), *_errors(result.error)),
     )
+
+
+def _change(change: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: change[name] for name in ("address", "action", "before", "after")}
 
 
 def _refusal(refusal: Refusal) -> dict[str, Any]:
@@ -115,6 +127,10 @@ class Board:
     def changing(self, files: tuple[str, ...]) -> None:
         """The files of a project have changed: what is live is not their revision until they are read and applied."""
         self._projects[files] = replace(self._projects[files], ready=False)
+
+    def held(self, files: tuple[str, ...], stale: bool) -> None:
+        """Whether a lock of Git that is probably left over keeps the files of a project from being read."""
+        self._projects[files] = replace(self._projects[files], stale_lock=stale)
 
     def status(self, files: tuple[str, ...]) -> ProjectStatus:
         return self._projects[files]

@@ -79,9 +79,10 @@ def watching(project: Project, tmp_path: Path) -> Iterator[Callable[..., Watchin
     """Starts a watch of the project, or of other files; what still runs at the end is ended."""
     started: list[Watching] = []
 
-    def start(*words: str | Path, files: tuple[Path, ...] = (), **variables: str) -> Watching:
+    def start(*words: str | Path, files: tuple[Path, ...] = (), pin_root: bool = True, **variables: str) -> Watching:
         log = tmp_path / f"log{len(started)}"
-        started.append(Watching(log, *(files or (project.spec,)), "--pin-root", project.root, *words, **variables))
+        root = ("--pin-root", project.root) if pin_root else ()
+        started.append(Watching(log, *(files or (project.spec,)), *root, *words, **variables))
         return started[-1]
 
     yield start

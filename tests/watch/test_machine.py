@@ -54,6 +54,28 @@ def test_changed_files_are_read_when_they_are_quiet_and_not_before() -> None:
     assert machine.decide(machine.after(state, PACE, Verdict.APPLIED, 112, 0.5), PACE, 112) == Wait(114)
 
 
+def test_files_that_never_rest_are_read_after_a_bound() -> None:
+    state = settled(100)
+    for step in range(100):
+        stamps: Stamps = ((1, 2, 1, step, step),)
+        now = 110 + step * 0.5
+        state = machine.seen(state, Look(stamps), now)
+        if machine.decide(state, PACE, now) == Pass(load=True):
+            break
+    assert now == 110 + PACE.bound
+    state = machine.after(state, PACE, Verdict.TORN, now, 0.5)
+    assert machine.decide(state, PACE, now) != Pass(load=True), "not again and again"
+
+
+def test_a_lock_is_stale_after_a_time_that_no_checkout_takes() -> None:
+    state = machine.seen(settled(100), Look(OLD, "index.lock"), 110)
+    assert not state.is_stale(PACE, 169)
+    assert state.is_stale(PACE, 170)
+    state = machine.seen(state, Look(NEW, "index.lock"), 165)
+    assert state.is_stale(PACE, 170), "it is the same lock"
+    assert not machine.seen(state, Look(NEW), 171).is_stale(PACE, 300)
+
+
 def test_looking_again_at_the_same_files_does_not_start_the_quiet_anew() -> None:
     state = machine.seen(settled(100), Look(NEW), 110)
     assert machine.seen(state, Look(NEW), 110.9).since == 110

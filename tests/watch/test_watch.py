@@ -12,7 +12,7 @@ import pytest
 from provisioner.kernel import locking, maps
 from tests import pages
 from tests.cli.conftest import Project
-from tests.cli.support import run
+from tests.cli.support import parsed, run
 from tests.watch.conftest import Watching, until
 
 Start = Callable[..., Watching]
@@ -86,9 +86,38 @@ def test_a_broken_spec_leaves_the_one_before_in_force(project: Project, watching
     assert (error["file"], error["line"]) == (str(project.spec), 4)
     assert "the last valid spec stays in force" in watch.expect("broken")["message"]
     (project.root / "active").unlink()
-    watch.expect("applied")
+    repaired = watch.expect("applied")
+    assert (repaired["cause"], repaired["changes"][0]["address"]) == ("drift", "active")
+    assert [line["event"] for line in watch.lines].count("broken") == 1, "an unchanged broken spec is reported once"
     project.spec.write_text(sound.replace("7: 70", "7: 77"))
     assert watch.expect("applied")["summary"]["entries"]["update"] == 1
+
+
+def test_several_projects_in_one_process(project: Project, watching: Start) -> None:
+    """One of them is broken, and the others are applied."""
+    names = ("edge", "other")
+    specs = [project.spec.with_name(f"{name}.yaml") for name in names]
+    for spec, name, text in zip(specs, names, [project.spec.read_text()] * 2, strict=True):
+        spec.write_text(text.replace("name: edge", f"name: {name}\npin_root: {project.root}-{name}"))
+    broken, status = project.spec.with_name("broken.yaml"), project.spec.with_name("status.json")
+    broken.write_text("version: 2\n")
+    watch = watching("--each", "--status-file", status, files=(*specs, broken), pin_root=False)
+    expected = [("applied", True), ("applied", True), ("failed", False)]
+
+    def complete() -> bool | None:
+        results = [(each["result"], each["ready"]) for each in parsed(status.read_text())["projects"]]
+        return results == expected or None
+
+    try:
+        watch.expect("applied")
+        until(complete, status.read_text)
+        by_event = {
+            name: [line["spec"] for line in watch.lines if line["event"] == name] for name in ("applied", "broken")
+        }
+        assert by_event == {"applied": [str(spec) for spec in specs], "broken": [str(broken)]}
+    finally:
+        assert watch.end() == 0
+        assert [run("destroy", "--yes", spec).status for spec in specs] == [0, 0]
 
 
 def test_a_spec_that_is_not_there_yet_is_waited_for(project: Project, watching: Start) -> None:

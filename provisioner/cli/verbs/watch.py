@@ -48,6 +48,7 @@ def watch(
     metrics_file: Annotated[
         Path | None, typer.Option(metavar="FILE.prom", help="Write metrics for the node exporter's textfile collector.")
     ] = None,
+    each: Annotated[bool, typer.Option("--each", help="Each of FILES is a project of its own.")] = False,
     status_file: Annotated[
         Path | None, typer.Option(metavar="FILE.json", help="Write the status as JSON after each pass.")
     ] = None,
@@ -67,18 +68,15 @@ def watch(
     from provisioner.watch.reconcile import Aim
 
     preload()
-    names = tuple(str(Path(name)) for name in files)
-    publisher = Publisher((names,), _listen(metrics), metrics_file, status_file, console.log)
-    aim = Aim(
-        tuple(Path(name) for name in files),
-        tuple(spec.overlay or ()),
-        spec.allow_outside,
-        spec.pin_root,
-        report_only,
-        variables(spec.var),
-    )
+    if each and spec.pin_root is not None:
+        raise typer.BadParameter("it is for one project, and cannot be used with --each", param_hint="--pin-root")
+    groups = [[Path(name)] for name in files] if each else [[Path(name) for name in files]]
+    names = tuple(tuple(map(str, group)) for group in groups)
+    publisher = Publisher(names, _listen(metrics), metrics_file, status_file, console.log)
+    rest = tuple(spec.overlay or ()), spec.allow_outside, spec.pin_root, report_only, variables(spec.var)
+    aims = [Aim(tuple(group), *rest) for group in groups]
     pace = Pace(interval=interval, poll=poll, settle=settle)
-    Watcher(aim, pace, console.log, publisher, Notifier()).run()
+    Watcher(aims, pace, console.log, publisher, Notifier()).run()
     return 0
 
 
