@@ -45,9 +45,12 @@ def layout_of(type_: Type) -> TypeLayout:
             return TypeLayout(LayoutKind.ARRAY, type_.size, type_.describe(), count=count, members=inside)
         case Struct(fields=fields):
             return TypeLayout(LayoutKind.STRUCT, type_.size, type_.name or "struct", members=tuple(_parts(fields)))
+        case Union(fields=fields):
+            either = tuple(Part(field.name, 0, layout_of(field.type)) for field in fields)
+            return TypeLayout(LayoutKind.UNION, type_.size, type_.describe(), members=either)
         case Opaque():
             return TypeLayout(LayoutKind.KERNEL, type_.size, type_.describe())
-        case _:  # addresses, digits, prefixes, unions: bytes that have their meaning as a whole
+        case _:  # addresses, digits, prefixes: bytes that have their meaning as a whole
             return TypeLayout(LayoutKind.BYTES, type_.size, type_.describe())
 
 

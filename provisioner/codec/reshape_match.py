@@ -102,6 +102,8 @@ class _Matcher:
             self._integers(member, old, new, before, after, 1)
         elif before.kind is after.kind is LayoutKind.ARRAY:
             self._arrays(member, old, new)
+        elif before.kind is after.kind is LayoutKind.UNION:
+            self._unions(member, old, new)
         elif before.size == after.size:
             self.moves.append(Copy(old.offset, new.offset, before.size))
         elif before.kind in _GROWS and before.kind is after.kind and _is_open(before) and _is_open(after):
@@ -139,6 +141,17 @@ class _Matcher:
         rest = (old.layout.count - kept) * before.size
         self._must_be_zero(member, old.offset + kept * before.size, rest, new.layout.word)
 
+    def _unions(self, member: str, old: Placed, new: Placed) -> None:
+        """Bytes stay, if each member does: no byte of a union says which member it holds."""
+        before, after = old.layout, new.layout
+        if {(part.name, part.layout) for part in before.members} <= {
+            (part.name, part.layout) for part in after.members
+        }:
+            self.moves.append(Copy(old.offset, new.offset, before.size))
+            return
+        hint = "the bytes of a union do not show which member they are: keep its members, or write `migrate: drop`"
+        self.impossible.append(Unconvertible(member, before.word, after.word, hint))
+
     def _must_be_zero(self, member: str, offset: int, size: int, word: str) -> None:
         if size > 0:
             self.moves.append(Zero(offset, size, member, word))
@@ -146,7 +159,7 @@ class _Matcher:
 
 def _is_open(layout: TypeLayout) -> bool:
     """Whether a member of another length means the same: text and digits do, addresses do not."""
-    return layout.kind is LayoutKind.TEXT or "[" in layout.word or layout.word.startswith("union")
+    return layout.kind is LayoutKind.TEXT or "[" in layout.word
 
 
 def _joined(moves: list[Move]) -> list[Move]:

@@ -23,6 +23,7 @@ class LayoutKind(Enum):
     BYTES = "bytes"
     ARRAY = "array"
     STRUCT = "struct"
+    UNION = "union"
     KERNEL = "kernel"
 
 
@@ -30,7 +31,8 @@ class TypeLayout(msgspec.Struct, frozen=True, array_like=True, omit_defaults=Tru
     """`word` is the type in messages; `size` is in bytes.
 
     `big` is the byte order of an integer. A bit field has a `width` in bits, from bit `shift` of its first byte on. An
-    array has `count` times `members[0]`; a struct has its members by name and offset, without those of the kernel.
+    array has `count` times `members[0]`; a struct or union has its members by name and offset, without those of the
+    kernel.
     """
 
     kind: LayoutKind
