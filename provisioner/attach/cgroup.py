@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar, Self
+from typing import ClassVar, Final, Self
 
+from provisioner.attach.sections import LSM_CGROUP
 from provisioner.model.attachment import Attachment, AttachPoint, CreateLink, IfMissing, Settings
 from provisioner.model.location import Location
 from provisioner.model.uapi import LinkType
+
+_LSM_SINCE: Final = ((6, 0, 0), "69fd337a975c")
+"""LSM programs for the processes of a cgroup."""
 
 
 class Cgroup(Attachment, frozen=True, kw_only=True):
@@ -28,6 +32,9 @@ class Cgroup(Attachment, frozen=True, kw_only=True):
     @classmethod
     def read(cls, fields: Mapping[str, str], where: Location, if_missing: IfMissing) -> Self:
         return cls(where=where, if_missing=if_missing, path=fields.get("path", "").strip("/"))
+
+    def first_release(self) -> tuple[tuple[int, int, int], str]:
+        return _LSM_SINCE if self.attach_type == LSM_CGROUP else self.since
 
     @property
     def point(self) -> AttachPoint:

@@ -75,7 +75,7 @@ def not_attached(program: ProgramDef) -> tuple[str, str] | None:
 CLASSIFIER: Final = 3
 XDP: Final = 6
 _LSM: Final = 29
-_LSM_CGROUP: Final = 43
+LSM_CGROUP: Final = 43
 
 CGROUP_TYPES: Final = frozenset({8, 9, 13, 15, 18, 23, 25})
 NETNS_TYPES: Final = frozenset({22, 30})
@@ -91,6 +91,6 @@ def key_of(program: ProgramDef) -> str:
         return "xdp"
     if program.type == CLASSIFIER:
         return "tcx"
-    if program.type in CGROUP_TYPES or (program.type == _LSM and program.attach_type == _LSM_CGROUP):
+    if program.type in CGROUP_TYPES or (program.type == _LSM and program.attach_type == LSM_CGROUP):
         return "cgroup"
     return "netns" if program.type in NETNS_TYPES else ""

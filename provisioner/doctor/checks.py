@@ -14,7 +14,7 @@ import numpy as np
 
 from provisioner.apply import waves
 from provisioner.bytecode.merge_program import Policy
-from provisioner.doctor import kernel_config
+from provisioner.doctor import attachments, kernel_config
 from provisioner.doctor.finding import Finding, Level
 from provisioner.kernel import batch, bpffs, host, libbpf, map_fields, maps, merging, reading, trust
 from provisioner.kernel.batch import Batching
@@ -183,7 +183,7 @@ def _limit(value: int) -> str:
 
 def _tried() -> list[Finding]:
     try:
-        return [_grace_period(), _batches(), _outer_batches(), _programs()]
+        return [_grace_period(), _batches(), _outer_batches(), _programs(), attachments.examine()]
     except KernelError as error:
         problem = error.problems[0]
         return [Finding("maps", Level.BAD, str(problem.what), None, problem.hint)]

@@ -45,6 +45,16 @@ def opened(request: OpenPerfEvent) -> Iterator[int]:
         os.close(fd)
 
 
+def has_source(source: str) -> bool:
+    """Whether the kernel has kprobes or uprobes."""
+    return (_SOURCES / source / "type").is_file()
+
+
+def has_tracefs() -> bool:
+    """Whether tracepoints can be looked up."""
+    return any((path / "events").is_dir() for path in _TRACEFS)
+
+
 def _open(request: OpenPerfEvent) -> int:
     if request.kind == "tracepoint":
         return libbpf.perf_event_open(_TRACEPOINT, config=_tracepoint_id(request.name))

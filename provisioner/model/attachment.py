@@ -181,6 +181,10 @@ class Attachment(msgspec.Struct, frozen=True, kw_only=True, metaclass=_AbstractS
         """What must exist on the host; None for the kernel's own hooks."""
         return None
 
+    def first_release(self) -> tuple[tuple[int, int, int], str]:
+        """The first release with what this attachment needs, and the commit."""
+        return self.since
+
     @property
     def neighbour(self) -> Neighbour | None:
         """Where it runs among the programs at its hook; None for anywhere."""

@@ -14,7 +14,8 @@ from typing import Final
 
 import msgspec
 
-from provisioner.model.desired import DesiredMap, DesiredState
+from provisioner.model.attachment import Attachment
+from provisioner.model.desired import DesiredMap, DesiredProgram, DesiredState
 from provisioner.model.errors import InputError, Problem, Problems
 from provisioner.model.grace_periods import Batches
 from provisioner.model.special_fields import SPIN_LOCK
@@ -168,16 +169,23 @@ def advise(desired: DesiredState, version: Version) -> tuple[Advice, ...]:
     problems = Problems()
     for desired_map in desired.maps.values():
         problems.extend(_refused(desired_map, version))
-    for program in (program for desired_map in desired.objects.values() for program in desired_map.programs):
-        if program.attach is not None and version < program.attach.since[0]:
-            what = f"Linux {_text(version)} has no pinned link for {program.attach.describe()}"
-            hint = "; ".join(filter(None, (_since(KernelFeature(*program.attach.since)), program.attach.instead)))
-            problems.add(what, program.where, hint, program.name, id="attach-unsupported")
+    for desired_object in desired.objects.values():
+        for program in desired_object.programs:
+            if program.attach is not None:
+                problems.extend(_unattachable(program, program.attach, version))
     problems.raise_if_any()
     return (
         *(advice for desired_map in desired.maps.values() for advice in _slow(desired_map, version)),
         *_notes(desired, version),
     )
+
+
+def _unattachable(program: DesiredProgram, attach: Attachment, version: Version) -> Iterator[Problem]:
+    since = KernelFeature(*attach.first_release())
+    if version < since.since:
+        what = f"Linux {_text(version)} has no pinned link for {attach.describe()}"
+        hint = "; ".join(filter(None, (_since(since), attach.instead)))
+        yield Problem(what, program.where, hint, program.name, "attach-unsupported")
 
 
 def _refused(desired: DesiredMap, version: Version) -> Iterator[Problem]:

@@ -5,14 +5,17 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import nullcontext
+from pathlib import Path
 
 import pytest
 
-from provisioner.kernel import attach_points, bpffs, links, objects
+from provisioner.kernel import attach_points, bpffs, function_offsets, links, objects
 from provisioner.kernel.fd import LinkFd
+from provisioner.kernel.host import cgroup_path
 from provisioner.kernel.reasons import KernelError
 from provisioner.model.attachment import AttachPoint, CreateLink
 from provisioner.model.errors import ApplyError, HostError, InputError
@@ -199,3 +202,54 @@ def test_auto_needs_a_section_that_names_a_hook(program: str, expected: str, hoo
     with pytest.raises(InputError) as refused:
         hooks.load(spec(bpf_object("hooks"), Place(program, "auto", 0, ping, False)))
     assert [problem.id for problem in refused.value.problems] == [expected]
+
+
+def test_a_cgroup_that_is_deleted_and_created_again(hooks: Bench, bpf_object: Compile) -> None:
+    root = cgroup_path("")
+    assert root is not None
+    path = root / f"provisioner-drift-{os.getpid()}"
+    place = Place("on_connect", f"{{cgroup: {{path: {path.name}}}}}", 2, udp, True)
+    path.mkdir()
+    try:
+        hooks.settle(spec(bpf_object("hooks"), place))
+        path.rmdir()
+        with pytest.raises(HostError) as missing:
+            hooks.plan(spec(bpf_object("hooks"), place))
+        assert [problem.id for problem in missing.value.problems] == ["attach-target-missing"]
+        path.mkdir()
+        plan, _ = hooks.settle(spec(bpf_object("hooks"), place))
+        assert [change.action for change in plan.links] == [Action.REPLACE]
+        hooks.destroy(spec(bpf_object("hooks"), place))
+    finally:
+        path.rmdir()
+
+
+def test_a_namespace_that_is_deleted_and_created_again(hooks: Bench, bpf_object: Compile) -> None:
+    place = Place("on_lookup", "{netns: {path: /run/netns/drift}}", 3, udp, True)
+    subprocess.run(["ip", "netns", "add", "drift"], check=True)
+    hooks.settle(spec(bpf_object("hooks"), place))
+    subprocess.run(["ip", "netns", "del", "drift"], check=True)
+    with pytest.raises(HostError) as missing:
+        hooks.plan(spec(bpf_object("hooks"), place))
+    assert [problem.id for problem in missing.value.problems] == ["attach-target-missing"]
+    subprocess.run(["ip", "netns", "add", "drift"], check=True)
+    plan, _ = hooks.settle(spec(bpf_object("hooks"), place))
+    assert [change.action for change in plan.links] == [Action.REPLACE]
+    hooks.destroy(spec(bpf_object("hooks"), place))
+    subprocess.run(["ip", "netns", "del", "drift"], check=True)
+
+
+def test_a_file_that_is_replaced_is_probed_again(hooks: Bench, bpf_object: Compile, tmp_path: Path) -> None:
+    need(PLACES["uprobe"], bpf_object("hooks"))
+    library = tmp_path / "libprobed.so.1"
+    resolved = function_offsets.resolve("libc.so.6")
+    assert resolved is not None
+    shutil.copy(resolved, library)
+    probe = f"{{target: '{library}:getppid', attach: auto}}"
+    text = f"objects: {{hooks: {{file: {bpf_object('hooks')}, programs: {{on_uprobe: {probe}}}}}}}\n"
+    hooks.settle(text)
+    shutil.copy(resolved, tmp_path / "new")
+    (tmp_path / "new").rename(library)
+    plan, _ = hooks.settle(text)
+    assert [change.action for change in plan.links] == [Action.REPLACE]
+    hooks.destroy(text)

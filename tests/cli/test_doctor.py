@@ -13,7 +13,7 @@ from tests.privileges import without
 IDS = [
     *("kernel", "config", "btf", "libbpf", "bpffs", "pin roots", "capabilities", "unprivileged bpf", "lockdown"),
     *("memlock limit", "nofile limit", "grace period", "batches of entries", "batches of slots"),
-    "programs",
+    *("programs", "hooks"),
 ]
 
 

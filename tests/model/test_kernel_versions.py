@@ -113,6 +113,32 @@ def test_what_a_kernel_refuses_is_an_error_that_names_the_source(
     kernel_versions.advise(state, parse(since))
 
 
+@pytest.mark.parametrize(
+    ("program", "attach", "before", "since"),
+    [
+        ("on_tcx", "{tcx: {interface: eth0, direction: ingress}}", "6.5", "6.6"),
+        ("on_tcx", "{tc: {interface: eth0, direction: ingress}}", "4.4", "4.5"),
+        ("on_xdp", "{xdp: {interface: eth0}}", "5.8", "5.9"),
+        ("on_connect", "{cgroup: {path: /}}", "5.6", "5.7"),
+        ("on_lookup", "{netns: {path: /run/netns/a}}", "5.7", "5.8"),
+        ("on_uprobe", "auto", "5.14", "5.15"),
+        ("on_tracepoint", "auto", "5.14", "5.15"),
+        ("on_iter", "auto", "5.7", "5.8"),
+        ("on_raw", "auto", "5.6", "5.7"),
+    ],
+)
+def test_an_attachment_that_a_kernel_does_not_have(
+    program: str, attach: str, before: str, since: str, tmp_path: Path, bpf_object: Callable[[str], Path]
+) -> None:
+    programs = f"programs: {{{program}: {{attach: {attach}}}}}"
+    state = desired(tmp_path, f"objects: {{hooks: {{file: {bpf_object('hooks')}, {programs}}}}}\n")
+    with pytest.raises(InputError) as caught:
+        kernel_versions.advise(state, parse(before))
+    assert [problem.id for problem in caught.value.problems] == ["attach-unsupported"]
+    assert f"{since} (" in caught.value.problems[0].hint
+    kernel_versions.advise(state, parse(since))
+
+
 def test_a_lock_in_inner_maps_is_younger_than_one_in_other_maps(
     tmp_path: Path, bpf_object: Callable[[str], Path]
 ) -> None:
