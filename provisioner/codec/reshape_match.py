@@ -144,9 +144,8 @@ class _Matcher:
     def _unions(self, member: str, old: Placed, new: Placed) -> None:
         """Bytes stay, if each member does: no byte of a union says which member it holds."""
         before, after = old.layout, new.layout
-        if {(part.name, part.layout) for part in before.members} <= {
-            (part.name, part.layout) for part in after.members
-        }:
+        kept = {part.name: part.layout for part in after.members}
+        if all(part.name in kept and _is_same(part.layout, kept[part.name]) for part in before.members):
             self.moves.append(Copy(old.offset, new.offset, before.size))
             return
         hint = "the bytes of a union do not show which member they are: keep its members, or write `migrate: drop`"
@@ -155,6 +154,12 @@ class _Matcher:
     def _must_be_zero(self, member: str, offset: int, size: int, word: str) -> None:
         if size > 0:
             self.moves.append(Zero(offset, size, member, word))
+
+
+def _is_same(old: TypeLayout, new: TypeLayout) -> bool:
+    """Whether the bytes of a member stay as they are."""
+    made, impossible = reshaping(old, new)
+    return made.is_identity and not impossible
 
 
 def _is_open(layout: TypeLayout) -> bool:

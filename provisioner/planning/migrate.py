@@ -316,7 +316,8 @@ class _Migration:
     def _lost(self, part: str, member: str, rows: Index) -> None:
         if not len(rows):
             return
-        what = f"the new {part} has no member `{member}`, in which {plural(len(rows), 'entry', 'entries')} have a value"
+        count = plural(len(rows), "entry", "entries")
+        what = f"the new {part} has no member `{member}`: its value in {count} would be lost"
         known = next((each for each in self.problems if each.id == "migrate-loss" and f"`{member}`" in each.what), None)
         if known is None:
             hint = f"write `migrate: {{rename: {{{member}: NEW}}}}`"

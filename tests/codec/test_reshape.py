@@ -50,7 +50,7 @@ TABLE = [
     (struct(a=struct(x="u8", y="u8")), struct(a="bytes[2]"), "0708", "0708"),
     (option("u64", unit="ns"), option("u32", unit="ns"), "0700000000000000", "07000000"),
     (enum(a=0, b=1), enum("u32", a=0, b=1), "01", "01000000"),
-    (union(v4="ipv4", id="u16"), union(v4="ipv4", v6="ipv6"), "0a000001", "0a000001" + 12 * "00"),
+    (union(v4="be32"), union(v4="ipv4", v6="ipv6"), "0a000001", "0a000001" + 12 * "00"),
     ("u32", struct(a="u32"), "07000000", "07000000"),
 ]  # fmt: skip
 
