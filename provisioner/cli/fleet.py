@@ -55,6 +55,8 @@ def run(
     with console.working(f"planning for {len(hosts.hosts):,} hosts"):
         result = survey(hosts.hosts, aim, writer.part)
     try:
+        if console.format == "text" and not plans and console.quiet and result.status == 0:
+            return 0
         if console.format == "text":
             console.lines(writer.whole(result))
         else:

@@ -72,9 +72,9 @@ class OutputOptions(msgspec.Struct, frozen=True):
     """How output looks, and how much is written in addition to the result. Every verb has these options."""
 
     color: Annotated[Color, typer.Option(help="Use colors. auto: on a terminal, unless NO_COLOR is set.")] = "auto"
-    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="No progress; apply and destroy print only errors.")] = (
-        False
-    )
+    quiet: Annotated[
+        bool, typer.Option("-q", "--quiet", help="No progress; apply, destroy and validate print only errors.")
+    ] = False
     verbose: Annotated[bool, typer.Option("-v", "--verbose", help="List the steps; show tracebacks of bugs.")] = False
     log_format: Annotated[
         LogFormat, typer.Option(metavar="text|json", help="Format of standard error; json is one object per line.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from datetime import datetime
 from pathlib import Path
 
@@ -14,10 +15,10 @@ from provisioner.observed.snapshot import Snapshot
 from provisioner.observed.snapshot_format import from_bytes, to_bytes
 
 
-def read_snapshot(path: Path) -> Snapshot:
+def read_snapshot(path: str | os.PathLike[str]) -> Snapshot:
     """The snapshot in a file. Raises InputError where there is none."""
     try:
-        data = InputFile(path, SNAPSHOT).read()
+        data = InputFile(Path(path), SNAPSHOT).read()
     except OSError as error:
         hint = "`export --snapshot FILE` writes one; `live` and `empty` are not files"
         raise InputError(
@@ -34,10 +35,10 @@ def read_snapshot(path: Path) -> Snapshot:
     return snapshot
 
 
-def write_snapshot(path: Path, snapshot: Snapshot) -> None:
+def write_snapshot(path: str | os.PathLike[str], snapshot: Snapshot) -> None:
     """Put a snapshot into a file that only its owner can read, in the place of what is there. Raises InputError."""
     try:
-        write_file(path, to_bytes(snapshot))
+        write_file(Path(path), to_bytes(snapshot))
     except OSError as error:
         raise InputError(
             Problem(f"can't write the snapshot: {error.strerror}", Location(str(path)), id="write-failed")

@@ -102,6 +102,7 @@ def test_a_sound_spec_is_valid(spec: Path) -> None:
     done = run("validate", spec)
     assert (done.status, done.err) == (0, "")
     assert done.out == "edge is valid: 1 outer map, 2 inner maps, 1 map, 4 entries.\n"
+    assert run("validate", "--quiet", spec).out == ""
     assert run("validate", spec, "--format", "json").document["valid"] is True
 
 

@@ -47,7 +47,7 @@ def validate(
                 raise
             console.pieces(f"{line}\n" for line in problems.github(error.problems))
             return error.exit_code
-        if console.format != "github":
+        if console.format != "github" and not (console.quiet and console.format == "text" and advice is None):
             from provisioner.cli import reports  # NumPy, which the help does not need, takes 80 ms
             from provisioner.report.model import Validation
 
