@@ -161,14 +161,17 @@ class _Exporter:
             rows = self._entries.joined([inner.keys for inner in live.inners], shape.key_size)
             key = self._chooser.index() if shape.is_array else None
             if key is None:
-                key = self._chooser.key(types, shape.map_type, shape.key_size, rows, named.key, f"the key of {who}")
+                pin = str(live.pin or "")
+                who_key = f"the key of {who}"
+                key = self._chooser.key(types, shape.map_type, shape.key_size, rows, named.key, who_key, pin)
             self._exprs.append(key.expr)
         if shape.map_type not in BARE_TYPES:
             rows = self._entries.joined([inner.values for inner in live.inners], shape.value_size)
             if shape.specials and named.value is None:
-                value = self._chooser.special(live.entry_types, _pin(live, name), shape.value_size, rows)
+                value = self._chooser.by_pin(types, types.value_id, _pin(live, name), rows, loosely=True)
             if value is None:
-                value = self._chooser.value(types, shape.value_size, rows, named.value, f"the value of {who}")
+                pin, whose = str(live.pin or ""), f"the value of {who}"
+                value = self._chooser.value(types, shape.value_size, rows, named.value, whose, pin)
             if value.type.specials != shape.specials:
                 hint = "`value: {btf: struct NAME, from: PIN}` in a file for --types"
                 self._notes.append(f"the value of {who} has {_undeclared(shape)}: a plan will differ (try {hint})")

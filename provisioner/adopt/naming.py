@@ -92,8 +92,20 @@ class Chooser:
         self._btf = btf
         self.vocabulary = Vocabulary(dict(naming.types))
 
-    def key(self, types: FoundTypes, kind: MapType, size: int, rows: Bytes, given: TypeExpr | None, who: str) -> Chosen:
-        """The type of keys, which must represent every byte; keys of an LPM trie have no host bits."""
+    def key(
+        self,
+        types: FoundTypes,
+        kind: MapType,
+        size: int,
+        rows: Bytes,
+        given: TypeExpr | None,
+        who: str,
+        pin: str = "",
+    ) -> Chosen:
+        """The type of keys, which must represent every byte; keys of an LPM trie have no host bits.
+
+        `pin` is that of the map, by which a spec can name a type of its BTF; empty if it has none.
+        """
         if given is not None:
             return self._given_type(given, size, rows, rows, who)
         options: list[TypeExpr | None] = []
@@ -101,25 +113,37 @@ class Chooser:
             options += self._lpm(types, size)
         else:
             options.append(self._from_btf(types, types.key_id))
+            if options == [None] and (by_pin := self.by_pin(types, types.key_id, pin, rows, loosely=False)):
+                return by_pin
         return self._first(options, size, rows, is_index=False)
 
     def index(self) -> Chosen:
         """The key of an array."""
         return self._built(NamedType("u32", HERE))
 
-    def value(self, types: FoundTypes, size: int, rows: Bytes, given: TypeExpr | None, who: str) -> Chosen:
+    def value(
+        self, types: FoundTypes, size: int, rows: Bytes, given: TypeExpr | None, who: str, pin: str = ""
+    ) -> Chosen:
         if given is not None:
             return self._given_type(given, size, rows, None, who)
-        return self._first([self._from_btf(types, types.value_id)], size, rows, is_index=True)
+        option = self._from_btf(types, types.value_id)
+        if option is None and (by_pin := self.by_pin(types, types.value_id, pin, rows, loosely=True)):
+            return by_pin
+        return self._first([option], size, rows, is_index=True)
 
-    def special(self, types: FoundTypes, pin: str, size: int, rows: Bytes) -> Chosen | None:
-        """The type of values with kernel fields, by the pin of the map; None if BTF has no name for it."""
+    def by_pin(self, types: FoundTypes, id_: int, pin: str, rows: Bytes, *, loosely: bool) -> Chosen | None:
+        """A type that a spec can only name by the pin of the map: one with kernel fields, or unions without a name.
+
+        None if BTF has no name for it, or it cannot represent the live rows.
+        """
+        if not types.btf or not id_ or not pin:
+            return None
         known = BtfTypes(types.btf)
-        name = next((name for name, id_ in known.names().items() if id_ == types.value_id), "")
+        name = next((name for name, number in known.names().items() if number == id_), "")
         expr = BtfType(name, pin, (), HERE)
         builder = Builder({}, byteorder=self._byteorder, problems=Problems(), btf={pin: known})
         type_ = builder.build(expr) if name else None
-        fits = type_ is not None and type_.size == size and gives_back(type_, rows, loosely=True)
+        fits = type_ is not None and type_.size == rows.shape[1] and gives_back(type_, rows, loosely=loosely)
         return Chosen(expr, type_) if type_ is not None and fits else None
 
     def _first(self, options: list[TypeExpr | None], size: int, rows: Bytes, *, is_index: bool) -> Chosen:

@@ -107,7 +107,7 @@ class _Writer:
         if given is not None:
             return given
         nothing = np.zeros((0, shape.value_size), np.uint8)
-        special = self._chooser.special(btf, pin, shape.value_size, nothing) if shape.specials else None
+        special = self._chooser.by_pin(btf, btf.value_id, pin, nothing, loosely=True) if shape.specials else None
         return (special or self._chooser.value(btf, shape.value_size, nothing, None, "")).expr
 
     def _recorded(self, type_: Type | None, size: int) -> TypeExpr | None:

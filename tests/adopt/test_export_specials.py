@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from provisioner.codec.btf_emit import btf_of
 from provisioner.codec.integer import Integer
 from provisioner.codec.layout import Struct, lay_out_struct
 from provisioner.codec.members import Opaque
-from provisioner.kernel import bpffs, maps
+from provisioner.kernel import bpffs, maps, objects
 from provisioner.kernel.fd import MapFd
 from provisioner.model.map_shape import MapShape
 from provisioner.model.uapi import MapFlag, MapType
@@ -73,6 +73,19 @@ def test_a_pinned_map_gives_the_type_of_its_values(others: Others, kind: str, si
     assert (done.status, done.err) == (0, "")
     assert f'value: {{btf: "struct account", from: {pin}}}' in done.out
     assert "1: {limit: 77}" in done.out
+    others.unchanged(spec)
+
+
+def test_a_union_without_a_name_is_taken_from_the_pin(others: Others, bpf_object: Callable[[str], Path]) -> None:
+    pin = others.folder / "endpoints"
+    with objects.load(bpf_object("unions")) as loaded:
+        bpffs.pin(loaded.maps["endpoints"], pin)
+        for number in (1, 2):
+            value = bytes([number] * 16) + u32(number)
+            maps.update(loaded.maps["endpoints"], value, value)
+    done, spec = others.export("--pin", pin)
+    assert (done.status, done.err) == (0, "")
+    assert f'value: {{btf: "struct endpoint", from: {pin}}}' in done.out
     others.unchanged(spec)
 
 
