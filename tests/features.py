@@ -183,10 +183,6 @@ def need_inner_locks() -> None:
         pytest.skip(lacks("bpf_spin_lock in an inner map's values", kernel_versions.INNER_LOCKS, str(refused)))
 
 
-SYSCALL_PROGRAMS: Final = kernel_versions.KernelFeature((5, 14, 0), "79a7f8bdb159")
-"""From here on a process runs a program of its own in the kernel (BPF_PROG_TYPE_SYSCALL)."""
-
-
 def need_syscall_programs() -> None:
     """Skip where the kernel takes no program of type SYSCALL."""
     code = Assembler()
@@ -194,7 +190,7 @@ def need_syscall_programs() -> None:
     try:
         programs.load_or_raise(code.assemble(), "nothing").close()
     except KernelError as error:
-        pytest.skip(lacks("programs of type SYSCALL", SYSCALL_PROGRAMS, str(error)))
+        pytest.skip(lacks("programs of type SYSCALL", kernel_versions.SYSCALL_PROGRAMS, str(error)))
 
 
 def need_tcx() -> None:

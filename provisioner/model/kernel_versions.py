@@ -18,6 +18,7 @@ from provisioner.model.attachment import Attachment
 from provisioner.model.desired import DesiredMap, DesiredProgram, DesiredState
 from provisioner.model.errors import InputError, Problem, Problems
 from provisioner.model.grace_periods import Batches
+from provisioner.model.spec import OnReplace
 from provisioner.model.special_fields import SPIN_LOCK
 from provisioner.model.uapi import MapFlag, MapType
 
@@ -102,6 +103,9 @@ INNER_LOCKS: Final = KernelFeature((6, 2, 0), "b7ff97925b55")
 
 INNER_CAPACITY: Final = KernelFeature((5, 10, 0), "134fede4eecf")
 INNER_ARRAYS: Final = KernelFeature((5, 10, 0), "4a8f87e60f6d")
+SYSCALL_PROGRAMS: Final = KernelFeature((5, 14, 0), "79a7f8bdb159")
+"""Programs that a process runs itself: they carry over what others write during a copy, and compute digests."""
+
 ONE_WAIT: Final = KernelFeature((6, 8, 0), "37ba5b59d6ad")
 EXPEDITED: Final = KernelFeature((6, 19, 0), "ff34657aa72a")
 MEMCG: Final = KernelFeature((5, 11, 0), "memory cgroups replaced RLIMIT_MEMLOCK; tried on 5.10 and 6.1")
@@ -175,7 +179,7 @@ def advise(desired: DesiredState, version: Version) -> tuple[Advice, ...]:
                 problems.extend(_unattachable(program, program.attach, version))
     problems.raise_if_any()
     return (
-        *(advice for desired_map in desired.maps.values() for advice in _slow(desired_map, version)),
+        *(advice for desired_map in desired.maps.values() for advice in _of_map(desired_map, version)),
         *_notes(desired, version),
     )
 
@@ -210,11 +214,16 @@ def _refused(desired: DesiredMap, version: Version) -> Iterator[Problem]:
         yield Problem(what, desired.where, _since(INNER_CAPACITY), desired.name, "kernel-too-old")
 
 
-def _slow(desired: DesiredMap, version: Version) -> Iterator[Advice]:
+def _of_map(desired: DesiredMap, version: Version) -> Iterator[Advice]:
     entries = BATCH.get(desired.entry_shape.map_type)
     if entries is not None and version < entries.since and int(desired.entries.counts.sum()):
         what = f"{desired.entry_shape.map_type.word} has no batch operations: entries are written and read one by one"
         yield Advice(Effect.SLOW, desired.name, what, entries.source)
+    if desired.on_replace is OnReplace.COPY and version < SYSCALL_PROGRAMS.since:
+        what = (
+            "what programs write during a copy is carried over by system calls: a write at the same moment can be lost"
+        )
+        yield Advice(Effect.NOTE, desired.name, what, SYSCALL_PROGRAMS.source)
     slots = len(desired.slots.keys)
     if desired.outer is None or slots < 2:
         return

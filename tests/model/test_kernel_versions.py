@@ -161,3 +161,12 @@ def test_the_advice_does_not_depend_on_byte_order_or_cpus(tmp_path: Path, host: 
         "percpu_array",
         "hash_of_maps",
     ]
+
+
+@pytest.mark.parametrize(("version", "carries"), [((5, 13, 0), False), ((5, 14, 0), True)])
+def test_a_copy_loses_writes_before_programs_can_carry_them_over(
+    version: Version, carries: bool, tmp_path: Path
+) -> None:
+    state = desired(tmp_path, outer(f"{HASH}, contents: present, on_replace: copy"))
+    sources = [advice.source for advice in kernel_versions.advise(state, version)]
+    assert (kernel_versions.SYSCALL_PROGRAMS.source in sources) != carries
