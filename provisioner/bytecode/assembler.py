@@ -48,12 +48,12 @@ class Alu(IntEnum):
 
 
 class Jump(IntEnum):
-    """Conditions: equal, different, unsigned and signed less."""
+    """Conditions: equal, different, unsigned less, and unsigned less or equal."""
 
     EQ = 0x10
     NE = 0x50
     LT = 0xA0
-    SLT = 0xC0
+    LE = 0xB0
 
 
 class Helper(IntEnum):
@@ -70,7 +70,7 @@ class Helper(IntEnum):
 _SIZES: Final = {1: 0x10, 2: 0x08, 4: 0x00, 8: 0x18}
 _LDX, _ST, _STX, _ALU32, _JMP, _JMP32, _ALU64, _LD_IMM64 = 0x61, 0x62, 0x63, 0x04, 0x05, 0x06, 0x07, 0x18
 _FROM_REGISTER: Final = 0x08
-_CALL, _EXIT, _ATOMIC = 0x85, 0x95, 0xC3
+_CALL, _EXIT, _ATOMIC, _SWAP = 0x85, 0x95, 0xC3, 0xD4
 _ATOMIC_ADD, _ATOMIC_CMPXCHG = 0x00, 0xF1
 _PSEUDO_MAP_FD, _PSEUDO_FUNC = 1, 4
 
@@ -120,6 +120,10 @@ class Assembler:
 
     def mov(self, to: Register, operand: Operand, *, bits: int = 64) -> None:
         self.alu(Alu.MOV, to, operand, bits=bits)
+
+    def host_order(self, to: Register, byteorder: str, size: int) -> None:
+        """Make a number of 2, 4 or 8 bytes that is in a byte order one in the order of the host."""
+        self._add(_SWAP | (0 if byteorder == "little" else _FROM_REGISTER), to, 0, 0, 8 * size)
 
     def constant(self, to: Register, value: int) -> None:
         """A constant of 64 bits."""

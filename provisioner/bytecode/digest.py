@@ -52,7 +52,8 @@ class Piece(msgspec.Struct, frozen=True):
 class Words(msgspec.Struct, frozen=True):
     """What is hashed of an entry: the pieces of the key, and those of the value of each CPU, `stride` bytes apart.
 
-    `cpus` is 1 where a value is not per CPU.
+    `cpus` is 1 where a value is not per CPU. `owned` are ranges of keys, as numbers of `key_order`: entries outside of
+    them are only counted. None for all keys.
     """
 
     key: tuple[Piece, ...]
@@ -61,6 +62,8 @@ class Words(msgspec.Struct, frozen=True):
     stride: int
     is_array: bool
     is_percpu: bool
+    owned: tuple[tuple[int, int], ...] = ()
+    key_order: str = sys.byteorder
 
     @property
     def count(self) -> int:

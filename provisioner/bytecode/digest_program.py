@@ -143,6 +143,7 @@ class _Digest:
         code.mov(R7, R2)
         code.mov(R5, R3)
         code.mov(R6, R4)
+        self._count_others()
         if words.is_array:
             code.mov(R0, 0)
             self._gather_bits()
@@ -163,6 +164,8 @@ class _Digest:
         if words.is_array:
             code.store(R10, _ZERO, 0, 8)
         code.mov(R7, R2)
+        code.mov(R6, R4)
+        self._count_others()
         code.mov(R8, 0)
         code.mov(R9, 0)
         for number, piece in enumerate(words.key):
@@ -185,6 +188,30 @@ class _Digest:
             code.jump_if(Jump.EQ, R0, 0, "nothing")
         code.load(R6, R10, _CONTEXT, 8)
         self._add()
+
+    def _count_others(self) -> None:
+        """Count an entry whose key, at R7, is in none of the ranges, and leave."""
+        code, words = self._code, self._words
+        if not words.owned:
+            return
+        (key,) = words.key
+        code.load(R0, R7, 0, key.width)
+        if key.width > 1:
+            code.host_order(R0, words.key_order, key.width)
+        for number, (first, last) in enumerate(words.owned):
+            code.constant(R1, first)
+            code.jump_if(Jump.LT, R0, R1, f"not in {number}")
+            code.constant(R1, last)
+            code.jump_if(Jump.LE, R0, R1, "owned")
+            code.label(f"not in {number}")
+        self._count()
+        code.exit(0)
+        code.label("owned")
+
+    def _count(self) -> None:
+        self._code.load(R1, R6, 8 * LANES, 8)
+        self._code.alu(Alu.ADD, R1, 1)
+        self._code.store(R6, 8 * LANES, R1, 8)
 
     def _gather_bits(self) -> None:
         """R0 gets all bits of the value at R5 that count."""
@@ -229,9 +256,7 @@ class _Digest:
             code.load(R1, R6, 8 * lane, 8)
             code.alu(Alu.ADD, R1, total)
             code.store(R6, 8 * lane, R1, 8)
-        code.load(R1, R6, 8 * LANES, 8)
-        code.alu(Alu.ADD, R1, 1)
-        code.store(R6, 8 * LANES, R1, 8)
+        self._count()
         if code.is_used("nothing"):
             code.label("nothing")
         code.exit(0)

@@ -47,7 +47,8 @@ class ObservedBlock(msgspec.Struct, frozen=True):
     """The entries of the slots first..last-1 of an observed map, and each inner map's capacity, shape (last-first,).
 
     Slots that vanished while they were read have `max_entries` 0. `same` is set if the slots hold exactly what is
-    desired: how many entries they have, shape (last-first,); `entries` are left out then.
+    desired: how many entries of it they have, shape (last-first,), and `others` how many besides; `entries` are left
+    out then.
     """
 
     first: int
@@ -55,6 +56,7 @@ class ObservedBlock(msgspec.Struct, frozen=True):
     max_entries: NDArray[np.uint32]
     entries: EntryTable
     same: Index | None = None
+    others: Index | None = None
 
 
 class ObservedProgram(msgspec.Struct, frozen=True):

@@ -7,9 +7,10 @@ from pathlib import PurePath
 from typing import Final
 
 import numpy as np
+from msgspec.structs import replace
 from numpy.typing import NDArray
 
-from provisioner.bytecode.digest import TYPES, Digests, Secret, Words, digests, words_of
+from provisioner.bytecode.digest import TYPES, Secret, Words, digests, words_of
 from provisioner.kernel import programs
 from provisioner.kernel.digests import MapDigests, can_digest, new_secret
 from provisioner.kernel.reasons import KernelError
@@ -63,8 +64,11 @@ class DigestReader(LiveReader):
                 found = task.result()
         if found is None:
             return nothing, []
-        same = _equal(wanted, found) & (found.ids == live.slots.inner_ids[numbers])
-        return numbers[same], list(_blocks(desired, numbers[same], wanted.entries[same], found.max_entries[same]))
+        others = found.digests.entries - wanted.entries
+        same = np.logical_and.reduce(wanted.sums == found.digests.sums, axis=1)
+        same &= (others >= 0 if desired.owned else others == 0) & (found.ids == live.slots.inner_ids[numbers])
+        columns = wanted.entries[same], others[same], found.max_entries[same]
+        return numbers[same], list(_blocks(desired, numbers[same], *columns))
 
     def _digests(
         self, path: PurePath, keys: Bytes, capacities: NDArray[np.uint32], words: Words, secret: Secret
@@ -80,7 +84,7 @@ def comparable(desired: DesiredMap, live: ObservedMap, depth: NDArray[np.uint8])
     """The live and the desired slots, pair by pair, that a digest can compare: their contents are all the spec's."""
     shape, has = desired.entry_shape, live.entry_shape
     nothing = np.zeros(0, np.int64)
-    if has is None or shape.map_type not in TYPES or desired.owned:
+    if has is None or shape.map_type not in TYPES or (desired.owned and not _has_ranges(desired)):
         return nothing, nothing
     if (has.map_type, has.key_size, has.value_size) != (shape.map_type, shape.key_size, shape.value_size):
         return nothing, nothing
@@ -97,22 +101,24 @@ def words_of_map(desired: DesiredMap) -> Words:
     if shape.is_percpu:
         stride = -(-shape.value_size // 8) * 8
         cpus, mask = len(mask) // stride, mask[:stride]
-    return words_of(shape.key_size, mask, cpus, is_array=shape.is_array, is_percpu=shape.is_percpu)
+    words = words_of(shape.key_size, mask, cpus, is_array=shape.is_array, is_percpu=shape.is_percpu)
+    return replace(words, owned=desired.owned, key_order=desired.key.number_order or words.key_order)
 
 
-def _equal(wanted: Digests, found: MapDigests) -> NDArray[np.bool_]:
-    equal: NDArray[np.bool_] = np.logical_and.reduce(wanted.sums == found.digests.sums, axis=1)
-    equal &= wanted.entries == found.digests.entries
-    return equal
+def _has_ranges(desired: DesiredMap) -> bool:
+    """Whether a program can tell the keys that are ours: numbers that it loads at once. Of arrays, ranges are read."""
+    return (
+        desired.key.number_order is not None and desired.key.size in (1, 2, 4, 8) and not desired.entry_shape.is_array
+    )
 
 
 def _blocks(
-    desired: DesiredMap, numbers: Index, entries: Index, max_entries: NDArray[np.uint32]
+    desired: DesiredMap, numbers: Index, entries: Index, others: Index, max_entries: NDArray[np.uint32]
 ) -> Iterator[ObservedBlock]:
     """A block for each run of slots that hold what is desired."""
     at = 0
     for first, last in runs(numbers.tolist()):
         part = slice(at, at + last - first)
         nothing = EntryTable.empty(last - first, desired.key.size, desired.value.size)
-        yield ObservedBlock(first, last, max_entries[part], nothing, entries[part])
+        yield ObservedBlock(first, last, max_entries[part], nothing, entries[part], others[part])
         at += last - first

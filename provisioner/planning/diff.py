@@ -226,6 +226,8 @@ def _diff_block(desired: DesiredMap, block: ObservedBlock, slots: SlotChanges, p
     slots.capacity_before[at] = block.max_entries
     if block.same is not None:
         slots.unchanged[at] = block.same
+        if block.others is not None:
+            slots.others[at] = block.others
         return _join([], desired)
     wanted = slots.desired[at]
     counts = entry_table.take(desired.entries.counts, wanted, 0)

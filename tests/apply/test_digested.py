@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from provisioner.kernel import map_fields, maps, programs
+from provisioner.kernel import cpus, map_fields, maps, programs
 from provisioner.kernel.fd import InnerId, MapFd
 from provisioner.kernel.reasons import KernelError
 from provisioner.observed.live_source import LiveSource
@@ -27,6 +27,8 @@ inner_templates:
   percpu_array: {type: percpu_array, key: u32, value: u32, max_entries: 16}
   lpm: {type: lpm_trie, key: cidr4, value: u32, max_entries: 16}
   others: {type: hash, key: u32, value: u64, max_entries: 16, contents: present}
+  ports: {type: hash, key: be16, value: u64, max_entries: 16, owned_keys: [10..19, 300..301]}
+  counts: {type: percpu_hash, key: u32, value: u64, max_entries: 16, owned_keys: 10..19}
 shared_inner_maps:
   common: {inner: hash, entries: {1: {port: 1, weight: 1}}}
 maps:
@@ -54,8 +56,12 @@ outer_maps:
   percpu_array:
     {type: hash_of_maps, key: u32, max_entries: 8, inner: percpu_array, inner_maps: {1: {entries: {1: 1}}, 2: {}}}
   lpm: {type: hash_of_maps, key: u32, max_entries: 8, inner: lpm, inner_maps: {1: {entries: {10.0.0.0/8: 1}}}}
+  ports: {type: hash_of_maps, key: u32, max_entries: 8, inner: ports, inner_maps: {1: {entries: {10: 1, 300: 2}}}}
+  counts: {type: hash_of_maps, key: u32, max_entries: 8, inner: counts, inner_maps: {1: {entries: {10: 1}}}}
   others: {type: hash_of_maps, key: u32, max_entries: 8, inner: others, inner_maps: {1: {entries: {1: 1}}}}
 """
+
+CPUS = len(cpus.possible())
 
 DIGESTED = ("hash", "array", "percpu_hash", "percpu_array")
 
@@ -107,6 +113,11 @@ def change(bench: Bench, name: str, slot: int, edit: Callable[[MapFd], None]) ->
         edit(fd)
 
 
+def inserted(row: bytes) -> Callable[[MapFd], None]:
+    """The insertion of an entry that is zero, for all CPUs."""
+    return lambda fd: maps.update(fd, row, bytes(8 * CPUS))
+
+
 def key(number: int) -> bytes:
     return number.to_bytes(4, "little")
 
@@ -124,7 +135,7 @@ def test_what_differs_is_read_and_reported(bench: Bench, read: list[str]) -> Non
     change(bench, "hash", 2, lambda fd: maps.update(fd, key(1), bytes(7) + b"\1"))
     change(bench, "array", 2, lambda fd: maps.update(fd, key(3), bytes(7) + b"\1"))
     change(bench, "percpu_hash", 1, lambda fd: maps.delete(fd, key(1)))
-    change(bench, "percpu_array", 1, lambda fd: maps.update(fd, key(2), b"\1" + bytes(8 * 2 - 1)))
+    change(bench, "percpu_array", 1, lambda fd: maps.update(fd, key(2), b"\1" + bytes(8 * CPUS - 1)))
     with maps.open_pin(bench.root / "plain") as fd:
         maps.update(fd, key(9), bytes(8))
     plan = alike(bench)
@@ -147,8 +158,26 @@ def test_padding_is_no_difference(bench: Bench) -> None:
     bench.apply(SPEC)
     value = b"\1\0\xaa\xbb\1\0\0\0"
     change(bench, "hash", 1, lambda fd: maps.update(fd, key(1), value))
-    change(bench, "percpu_hash", 1, lambda fd: maps.update(fd, key(1), value * 2))
+    change(bench, "percpu_hash", 1, lambda fd: maps.update(fd, key(1), value * CPUS))
     assert alike(bench).steps == ()
+
+
+def test_entries_outside_of_owned_keys_are_counted(bench: Bench, read: list[str]) -> None:
+    bench.apply(SPEC)
+    for number in (9, 20, 299, 302, 0x0A00):
+        change(bench, "ports", 1, inserted(number.to_bytes(2, "big")))
+    for number in (9, 20):
+        change(bench, "counts", 1, inserted(key(number)))
+    plan = alike(bench)
+    assert plan.steps == ()
+    assert [plan.maps[name].slots.others.tolist() for name in ("ports", "counts")] == [[5], [2]]
+    read.clear()
+    bench.load(SPEC).plan(digests=True)
+    assert not [what for what in read if what.startswith(("ports", "counts"))]
+    for name, extra in (("ports", (301).to_bytes(2, "big")), ("counts", key(19))):
+        change(bench, name, 1, inserted(extra))
+    plan = alike(bench)
+    assert [plan.maps[name].slots.deletes.tolist() for name in ("ports", "counts")] == [[1], [1]]
 
 
 def test_a_map_of_another_capacity_is_replaced(bench: Bench) -> None:

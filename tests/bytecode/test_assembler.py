@@ -28,6 +28,8 @@ from provisioner.codec.btf import BtfTypes
             "56 00 ffff efffffff",
             "56 00 ffff ffffffef",
         ),
+        (lambda code: code.host_order(R3, "big", 4), "dc 03 0000 20000000", "dc 30 0000 00000020"),
+        (lambda code: code.host_order(R3, "little", 8), "d4 03 0000 40000000", "d4 30 0000 00000040"),
         (lambda code: code.exit(), "95 00 0000 00000000", "95 00 0000 00000000"),
         (
             lambda code: code.constant(R3, 0x1122334455667788),
