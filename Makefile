@@ -15,8 +15,8 @@ WORKERS ?= $(shell expr $$(nproc) + 2)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-SETUPS := setup-demo setup-lint setup-test setup-kernels setup-recipes
-.PHONY: $(SETUPS) help setup man pictures bpf demo test sweep test-kernels test-recipes test-kernels-short lint format docs bench bench-full mutants clean
+SETUPS := setup-demo setup-lint setup-test setup-kernels setup-recipes setup-editor
+.PHONY: $(SETUPS) help setup man pictures bpf demo test sweep test-kernels test-recipes test-editor test-kernels-short lint format docs bench bench-full mutants clean
 
 help: ## print this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -62,6 +62,9 @@ test-kernels-short: setup-kernels bpf ## apply and destroy one spec on Linux 6.1
 
 test-recipes: setup-recipes ## run the recipes of docs/gitops.md by Salt and Puppet, which it installs; needs root
 	$(VENV)/python scripts/test_recipes.py build/salt
+
+test-editor: setup-editor ## the schemas in yaml-language-server, which it installs by npm
+	$(VENV)/python -m pytest integrations/editor
 
 docs: setup-lint ## build the documentation into build/site; a broken link is an error
 	NO_MKDOCS_2_WARNING=1 $(VENV)/mkdocs build --strict

@@ -3,8 +3,8 @@
 #
 #   scripts/setup.sh [--print] GROUP...
 #
-# Groups: demo (run the tool and compile BPF), lint (linters and documentation), test (everything but the next two),
-# kernels (boot other kernels), recipes (Salt and Puppet). --print lists what the groups need and installs nothing.
+# Groups: demo (run the tool and compile BPF), lint (linters and documentation), test (everything but the next three),
+# kernels (boot other kernels), recipes (Salt and Puppet), editor (a language server). --print lists what the groups need and installs nothing.
 # A second run changes nothing. A later run with another group extends the same .venv.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -13,6 +13,7 @@ python=${PYTHON:-python3}
 venv=.venv
 promtool=build/tools/promtool
 salt=build/salt
+node=build/node
 
 packages=(python3-venv)
 tools=() # the commands to look for where the packages have other names
@@ -25,7 +26,7 @@ die() {
 }
 
 usage() {
-    printf 'usage: scripts/setup.sh [--print] {demo,lint,test,kernels,recipes}...\n' >&2
+    printf 'usage: scripts/setup.sh [--print] {demo,lint,test,kernels,recipes,editor}...\n' >&2
     exit 64
 }
 
@@ -62,6 +63,11 @@ need_kernels() {
     # Later Debian releases have virtiofsd in its own package.
     [[ -z $(apt-cache --names-only search '^virtiofsd$' 2>/dev/null) ]] || packages+=(virtiofsd)
     tools+=(qemu-system-x86_64 busybox)
+}
+
+need_editor() {
+    need_lint
+    extras+=(language-server)
 }
 
 need_recipes() {
@@ -149,13 +155,23 @@ install_salt() {
     [[ -x $salt/bin/salt-call ]] || pip_install "$salt" salt
 }
 
+# Pinned: what it offers differs between releases. Debian's npm needs Debian's node: another node brings its own npm.
+install_language-server() {
+    [[ ! -x $node/node_modules/.bin/yaml-language-server ]] || return 0
+    if ! command -v npm >/dev/null; then
+        packages=(nodejs npm)
+        install_packages
+    fi
+    npm install --prefix "$node" --no-audit --no-fund --silent yaml-language-server@1.15.0 </dev/null
+}
+
 main() {
     local print=no group extra
     [[ ${1-} != --print ]] || { print=yes && shift; }
     (($#)) || usage
     for group; do
         case $group in
-            demo | lint | test | kernels | recipes) "need_$group" ;;
+            demo | lint | test | kernels | recipes | editor) "need_$group" ;;
             *) usage ;;
         esac
     done

@@ -52,7 +52,7 @@ def test_a_later_file_wins_and_the_plan_says_which() -> None:
 
 def test_the_text_says_it_too_and_nothing_of_it_without_overlays() -> None:
     shown = run("plan", *layers("edge-3"), "--against", "empty").out
-    assert "        + 10.0.0.0/8      deny  (hosts/edge-3.yaml:2)\n" in shown
+    assert "        + 10.0.0.0/8      deny  (hosts/edge-3.yaml:3)\n" in shown
     assert "        + 0.0.0.0/0       deny\n" in shown
     assert "yaml" not in run("plan", "base.yaml", "--against", "empty").out
 

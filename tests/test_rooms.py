@@ -197,7 +197,7 @@ def test_the_command_line_uses_only_what_every_program_may() -> None:
     """Apart from its own rooms: what it does to a host, `import provisioner` can do as well."""
     words = dotted(
         ("cli", "files", "fleet", "report", "views", "watch", "model/words", "model/errors", "model/location")
-    ) | dotted(("language/schema_file", "doctor/finding"))
+    ) | dotted(("language/schema_file", "language/editor_schema", "doctor/finding"))
     public = dotted(provisioner.__all__)
     for module in modules("cli"):
         ours = {name for name in imports(module) if within(name, {"provisioner"})} - {"provisioner"}

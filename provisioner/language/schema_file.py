@@ -8,6 +8,7 @@ from importlib.resources import files
 from typing import Any
 
 SPEC_SCHEMA = "provisioner.schema.json"
+PART_SCHEMA = "provisioner.part.schema.json"
 OUTPUT_SCHEMA = "plan.schema.json"
 
 

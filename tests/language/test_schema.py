@@ -11,12 +11,15 @@ import pytest
 from jsonschema.validators import Draft202012Validator
 
 from provisioner import document
-from provisioner.language import schema, schema_file
+from provisioner.codec.build import builtins
+from provisioner.language import editor_schema, schema, schema_file
 from provisioner.language.scalars import as_json, integer
 from provisioner.model.errors import Problems
 from provisioner.model.uapi import INNER_TYPES, OUTER_TYPES, MapFlag, MapType
 from provisioner.tables import FORMATS
 from tests.document.support import HEAD, described, read, spec_schema, write
+
+ROOT = Path(__file__).parents[2]
 
 
 def _properties(node: object) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -160,3 +163,31 @@ def test_all_problems_of_a_file_are_told_in_one_run(tmp_path: Path) -> None:
         "spec.yaml:4:20: unknown-reference",
         "spec.yaml:4:37: unknown-field",
     ]
+
+
+def test_the_schema_of_parts_is_made_of_that_of_specs() -> None:
+    assert schema_file.load(schema_file.PART_SCHEMA) == editor_schema.part(spec_schema())
+
+
+SHIPPED = sorted(path for path in (ROOT / "examples").rglob("*.yaml") if path.name != "hosts.yaml")
+"""Specs, parts and overlays; an inventory has no schema."""
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_a_shipped_file_names_a_schema_that_it_fits(path: Path) -> None:
+    named = re.match(r"# yaml-language-server: \$schema=(\S+)\n", path.read_text())
+    assert named is not None
+    file = (path.parent / named[1]).resolve()
+    assert file.parent == ROOT / "schemas"
+    tree = document.load([path], problems=Problems()).tree
+    assert not list(Draft202012Validator(schema_file.load(file.name)).iter_errors(as_json(tree)))
+
+
+def test_an_editor_offers_all_types_and_the_names_of_a_spec(tmp_path: Path) -> None:
+    offered = spec_schema()["$defs"]["type"]["defaultSnippets"]
+    assert set(builtins("little", {})) <= {each["label"] for each in offered}
+    spec, _ = read(HEAD + "types: {verdict: u8}\ninner_templates: {acl: {type: hash}}\n", tmp_path)
+    made = editor_schema.with_names(spec_schema(), spec)
+    assert made["$defs"]["type"]["defaultSnippets"][0] == {"label": "verdict", "body": "verdict"}
+    assert made["$defs"]["outer_map"]["properties"]["inner"]["defaultSnippets"] == [{"label": "acl", "body": "acl"}]
+    assert spec_schema()["$defs"]["type"]["defaultSnippets"] == offered, "a copy is changed"
