@@ -110,6 +110,8 @@ class _Migration:
     own: ObjectMaps
     byteorder: ByteOrder
     problems: list[MigrationProblem] = field(default_factory=list)
+    lost: dict[tuple[str, str], int] = field(default_factory=dict)
+    more: int = 0
     entries: int = 0
 
     def change(self, why: str) -> MapChange:
@@ -244,7 +246,8 @@ class _Migration:
             kept = np.flatnonzero(both & (slots.desired >= 0) & (desired.slots.max_entries[slots.desired] == 0))
             desired.slots.max_entries[slots.desired[kept]] = np.maximum(slots.capacity_before[kept], 1)
         carried = self.entries - int(slots.deletes.sum())
-        problems = tuple(self.problems[:_REPORTED])
+        self._report_rest()
+        problems = tuple(self.problems)
         done = Migrated(shape, converted, outer, carried, problems=problems)
         return replace(change, action=Action.REPLACE, reason=why, resized=False, migrated=done)
 
@@ -272,7 +275,8 @@ class _Migration:
             self._misfit(misfit, staying.of(misfit.rows), desired, wanted, slot, old.keys[rows], new_keys)
         for part, done in (("key", keys), ("value", values)):
             for lost in done.lost:
-                self._lost(part, lost.member, staying.of(lost.rows))
+                if rows_lost := len(staying.of(lost.rows)):
+                    self.lost[part, lost.member] = self.lost.get((part, lost.member), 0) + rows_lost
         self._collisions(converted, slot, new_keys, desired, wanted)
         mask = desired.value.mask()
         held = np.flatnonzero(fits)
@@ -291,7 +295,7 @@ class _Migration:
         new_keys: Bytes | None,
     ) -> None:
         kind = desired.key if new_keys is None else desired.value
-        for row in rows[: _REPORTED - len(self.problems)].tolist():
+        for row in self._reported(rows).tolist():
             at = int(wanted[slot[row]])
             key = f"0x{old_keys[row].tobytes().hex()}"
             if new_keys is not None:
@@ -309,17 +313,24 @@ class _Migration:
         index = entry_table.as_indexes(np.ascontiguousarray(keys), desired.key.number_order or "little")
         beyond = np.flatnonzero(index >= capacity)
         fits[beyond] = False
-        for row in staying.unlisted_rows(beyond)[: _REPORTED - len(self.problems)].tolist():
+        for row in self._reported(staying.unlisted_rows(beyond)).tolist():
             what = f"key {index[row]} is not an index of the new array: max_entries is {capacity:,}"
             self._problem(what, "raise max_entries, or delete the entry", id="migrate-value")
 
-    def _lost(self, part: str, member: str, rows: Index) -> None:
-        if not len(rows):
-            return
-        count = plural(len(rows), "entry", "entries")
-        what = f"the new {part} has no member `{member}`: its value in {count} would be lost"
-        known = next((each for each in self.problems if each.id == "migrate-loss" and f"`{member}`" in each.what), None)
-        if known is None:
+    def _reported(self, rows: Index) -> Index:
+        """Those of the rows that are reported one by one; the others are counted."""
+        shown = rows[: max(0, _REPORTED - len(self.problems))]
+        self.more += len(rows) - len(shown)
+        return shown
+
+    def _report_rest(self) -> None:
+        """What was counted block by block."""
+        if self.more:
+            what = f"{plural(self.more, 'more entry', 'more entries')} cannot be carried over"
+            self._problem(what, "see those that are listed", id="migrate-value")
+        for (part, member), count in self.lost.items():
+            entries = plural(count, "entry", "entries")
+            what = f"the new {part} has no member `{member}`: its value in {entries} would be lost"
             hint = f"write `migrate: {{rename: {{{member}: NEW}}}}`"
             self._problem(what, hint, "--allow-recreate", id="migrate-loss")
 
@@ -331,7 +342,7 @@ class _Migration:
             return
         order = entry_table.sort_by_slot(slot, keys)
         first, _ = entry_table.duplicates(slot[order], keys[order])
-        for at in first[: _REPORTED - len(self.problems)].tolist():
+        for at in self._reported(first).tolist():
             row = int(order[at])
             key = format_value(desired.key.conceal(desired.key.decode(keys[row : row + 1])[0]))
             address = f"{_slot_address(desired, int(wanted[slot[row]]))}[{key}]"

@@ -114,6 +114,20 @@ def test_what_does_not_fit_is_refused_with_the_entry(tenants: Bench) -> None:
     )
 
 
+def test_many_entries_that_do_not_fit_are_counted(tenants: Bench) -> None:
+    roomy = spec("{struct: {a: u32, b: u32}}").replace("max_entries: 8, contents", "max_entries: 64, contents")
+    tenants.settle(roomy)
+    for key in range(30):
+        put(tenants, 1, u32(key), u32(1 << 20) + u32(1))
+    plan = tenants.plan(
+        roomy.replace("{struct: {a: u32, b: u32}}", "{struct: {a: u8}}").replace("present", f"present, {AUTO}")
+    )
+    ids = [refusal.rule for refusal in plan.blocked]
+    assert ids == ["migrate-value"] * 21 + ["migrate-loss"]
+    assert "10 more entries" in plan.blocked[20].message
+    assert "in 30 entries" in plan.blocked[21].message
+
+
 def test_a_member_that_goes_needs_consent(tenants: Bench) -> None:
     tenants.settle(spec(struct(a="u32", b="u32")))
     put(tenants, 1, u32(7), u32(1) + u32(0))
