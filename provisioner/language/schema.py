@@ -9,8 +9,10 @@ from __future__ import annotations
 import re
 from bisect import bisect_right
 from collections.abc import Callable, Hashable, Iterator
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
+from provisioner.language import quick_check
 from provisioner.language.scalars import TextOrValue, as_json
 from provisioner.language.schema_words import ErrorFormatter, name_hint
 from provisioner.model.errors import Problems
@@ -58,21 +60,27 @@ def check(tree: MappingNode, schema: dict[str, Any], problems: Problems) -> None
 
 class _Checker:
     def __init__(self, schema: dict[str, Any], problems: Problems) -> None:
-        from jsonschema.validators import Draft202012Validator, extend  # takes 80 ms, and not every command validates
-
-        keywords = {name: _typed_by_field(Draft202012Validator.VALIDATORS[name]) for name in _OF_SCALARS}
-        self._all = extend(Draft202012Validator, keywords)(schema)  # type: ignore[no-untyped-call]
+        self._schema = schema
         self._definitions = schema["$defs"]
         self._name = re.compile(self._definitions["name"]["pattern"])
         self._problems = problems
         self._valid: set[Hashable] = set()
+
+    @cached_property
+    def _all(self) -> Any:
+        """The validator of jsonschema, which finds errors: its import takes 80 ms, so a valid spec does without."""
+        from jsonschema.validators import Draft202012Validator, extend
+
+        keywords = {name: _typed_by_field(Draft202012Validator.VALIDATORS[name]) for name in _OF_SCALARS}
+        return extend(Draft202012Validator, keywords)(self._schema)  # type: ignore[no-untyped-call]
 
     def root(self, tree: MappingNode) -> None:
         """Check the document: maps one at a time, everything else at once."""
         top = {name: value for name, _, value in tree.named()}
         apart = {name: value for name in _SECTIONS if isinstance(value := top.get(name), MappingNode)}
         instance = {name: {} if name in apart else as_json(value) for name, value in top.items()}
-        self._report(self._all.iter_errors(instance), tree, None)
+        if not quick_check.holds(instance, self._schema, self._definitions):
+            self._report(self._all.iter_errors(instance), tree, None)
         for section, members in apart.items():
             for name, key, value in members.named():
                 if not self._name.match(name):
@@ -96,6 +104,9 @@ class _Checker:
         free = definition == "listed_inner_map" and isinstance(node, MappingNode) and node.get("key") is not None
         like = (definition, free, _likeness(node.without("key") if free and isinstance(node, MappingNode) else node))
         if like in self._valid:
+            return
+        if quick_check.holds(as_json(node), self._definitions[definition], self._definitions):
+            self._valid.add(like)
             return
         validator = self._all.evolve(schema={"$ref": f"#/$defs/{definition}", "$defs": self._definitions})
         if not self._report(validator.iter_errors(as_json(node)), node, key, is_data=definition == "inner_map"):
