@@ -165,6 +165,7 @@ def remove(tx: Transaction, name: str) -> None:
 def require_removable(tx: Transaction) -> None:
     """Raise RefusedError, before anything is done, where the pin root holds what the plan does not remove."""
     planned = {META_PIN, *(step.pin for step in tx.plan.steps if isinstance(step, Detach | Unpin))}
+    planned |= tx.plan.observed.moves.renames.keys()
     pins = [name for name in bpffs.list_pins(tx.root) if name not in planned and not is_temporary(name)]
     directories = [name for name in bpffs.list_folders(tx.root) if name not in (INNER_PINS, LOCK)]
     if pins or directories:

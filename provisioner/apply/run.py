@@ -13,7 +13,7 @@ from typing import assert_never
 
 import msgspec
 
-from provisioner.apply import contents, failures, migrating, pins, programs, variables
+from provisioner.apply import contents, failures, migrating, moves, pins, programs, variables
 from provisioner.apply import lanes as side_by_side
 from provisioner.apply.transaction import Options, Transaction
 from provisioner.model.errors import ApplyError, HostError, InterruptError, Problem, ProvisionerError, RefusedError
@@ -29,6 +29,7 @@ from provisioner.planning.steps import (
     DeleteSlots,
     Detach,
     LoadObject,
+    MovePins,
     PinInnerMaps,
     PublishSlots,
     RecordMeta,
@@ -121,6 +122,8 @@ def _do(tx: Transaction, step: Step) -> None:
             tx.sweep()
         case ClaimPinRoot():
             pins.claim(tx, step)
+        case MovePins():
+            moves.move(tx, step)
         case LoadObject():
             programs.load(tx, step)
         case CreateMap():

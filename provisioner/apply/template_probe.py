@@ -28,7 +28,6 @@ from provisioner.kernel import maps, reading, verifier
 from provisioner.kernel.fd import InnerId, MapFd
 from provisioner.kernel.inner_pins import InnerPins
 from provisioner.kernel.reasons import KernelError
-from provisioner.model.desired import DesiredState
 from provisioner.model.inner_template import InnerFacts, Probed, differences
 from provisioner.model.map_shape import MapShape
 from provisioner.model.observed import ObservedState
@@ -53,7 +52,7 @@ def probe(plan: Plan) -> ObservedState:
     Raises KernelError where this kernel makes no such inner map, or the outer map cannot be written at all.
     """
     asked = {step.map for step in plan.steps if isinstance(step, PublishSlots) and not step.fresh}
-    results = {name: _probe(plan.desired, plan.maps[name]) for name in sorted(asked)}
+    results = {name: _probe(plan, plan.maps[name]) for name in sorted(asked)}
     live = {name: replace(live_map, probed=results.get(name)) for name, live_map in plan.observed.maps.items()}
     return replace(plan.observed, maps=live)
 
@@ -67,10 +66,11 @@ def why_refused(outer: MapFd, candidate: MapFd) -> str:
         return ""
 
 
-def _probe(desired: DesiredState, change: MapChange) -> Probed:
-    desired_map = change.desired
+def _probe(plan: Plan, change: MapChange) -> Probed:
+    desired, desired_map = plan.desired, change.desired
+    path = plan.observed.moves.at(map_path(desired, desired_map), Path(desired.pin_root))
     with (
-        maps.open_pin(Path(map_path(desired, desired_map))) as outer,
+        maps.open_pin(Path(path)) as outer,
         Stager(desired_map, desired.host, InnerPins()) as stager,
         _Asked(outer) as asked,
         stager.create(_candidate_capacity(desired_map.entry_shape)) as candidate,

@@ -63,7 +63,7 @@ class Transaction:
         self.wave = waves.wave_size(host.raise_nofile_limit())
         self.stagers = waves.STAGERS
         self.fresh: set[str] = set()
-        self.recorded = plan.observed.meta
+        self.recorded = self._recorded_before = plan.observed.stored or plan.observed.meta
         self.rewritten: dict[str, int] = {}
         self.unpin_inner = False
         self.copies: dict[str, Copies] = {}
@@ -216,7 +216,7 @@ class Transaction:
     def _pinned_something(self) -> bool:
         """Whether there can be temporary pins or pins of inner maps in no slot: not where only entries were written."""
         quiet = all(isinstance(step, WriteEntries | RecordMeta) for step in self.plan.steps)
-        return not quiet or self.recorded is not self.plan.observed.meta
+        return not quiet or self.recorded is not self._recorded_before
 
     def stop_if_interrupted(self) -> None:
         """Raise InterruptError if a signal came: this is a safe point."""

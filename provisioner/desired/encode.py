@@ -99,7 +99,7 @@ def encode(
     problems.raise_if_any()
     access = spec.pin_inner_maps, spec.pin_mode, spec.pin_group
     made = DesiredState(spec.name, spec.pin_root, host, loaded, maps, spec.limits, *access)
-    return replace(made, approvals=spec.approvals)
+    return replace(made, approvals=spec.approvals, moved=spec.moved)
 
 
 class Encoder:

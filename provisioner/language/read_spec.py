@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 
 from provisioner import attach
-from provisioner.language import attachments, rules
+from provisioner.language import attachments, read_moved, rules
 from provisioner.language.read_approvals import read_approvals
 from provisioner.language.read_maps import (
     choice,
@@ -65,9 +65,11 @@ def read(tree: MappingNode, problems: Problems) -> Spec:
         pin_group=text(tree.get("pin_group")),
         where=tree.where,
         approvals=read_approvals(tree.get("approvals"), problems),
+        moved=read_moved.read_moved(tree.get("moved")),
     )
     rules.check(spec, tree, problems)
     attachments.check(spec, problems)
+    read_moved.check(spec, problems)
     return spec
 
 

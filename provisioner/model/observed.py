@@ -14,6 +14,7 @@ from provisioner.model.attachment import AttachPoint, FilterPlace, HookOrder
 from provisioner.model.entry_table import EntryTable, Index
 from provisioner.model.inner_template import Probed
 from provisioner.model.map_shape import MapShape
+from provisioner.model.moved import Moves
 from provisioner.model.record import Meta
 from provisioner.model.types import Bytes
 from provisioner.model.uapi import U32, Id, LinkType
@@ -127,7 +128,8 @@ class ObservedState(msgspec.Struct, frozen=True):
     `occupants` are the programs of other owners at hooks that have room for one, by the pin of the attachment that
     wants it; `orders` has the order at the hooks of those that are to run before or after others.
     `unpinned` are the maps of the record that lost their pin and are still live, by name and id. `directories` are in
-    the pin root and not the project's.
+    the pin root and not the project's. `moves` are those that are not done: all else has the new names already.
+    `stored` is the record as it is, if that has old names.
     """
 
     exists: bool
@@ -150,6 +152,8 @@ class ObservedState(msgspec.Struct, frozen=True):
     unpinned: Mapping[str, int] = {}
     directories: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
+    moves: Moves = Moves()
+    stored: Meta | None = None
 
     @property
     def own_pins(self) -> tuple[str, ...]:

@@ -13,6 +13,7 @@ import msgspec
 from provisioner.model.approval import Approval
 from provisioner.model.attachment import Attachment
 from provisioner.model.location import Location
+from provisioner.model.moved import Move
 from provisioner.model.object_settings import MapSettings, ProgramSettings
 from provisioner.model.tree import RawEntries, ScalarNode, SpecNode
 from provisioner.model.type_expr import TypeExpr
@@ -304,3 +305,4 @@ class Spec(msgspec.Struct, frozen=True):
     pin_group: str | None
     where: Location
     approvals: tuple[Approval, ...] = ()
+    moved: tuple[Move, ...] = ()

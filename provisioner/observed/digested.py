@@ -19,7 +19,6 @@ from provisioner.model import entry_table
 from provisioner.model.desired import EXACT, DesiredMap, DesiredState
 from provisioner.model.entry_table import EntryTable, Index
 from provisioner.model.observed import ObservedBlock, ObservedMap
-from provisioner.model.pins import map_path
 from provisioner.model.types import Bytes
 from provisioner.observed.live_source import LiveSource
 from provisioner.observed.observe import LiveReader, runs
@@ -54,7 +53,7 @@ class DigestReader(LiveReader):
         nothing = np.zeros(0, np.int64)
         if not can_digest(words, capacities):
             return nothing, []
-        secret, path = new_secret(words), map_path(self._desired, desired)
+        secret, path = new_secret(words), self.pin_of(desired)
         keys = np.ascontiguousarray(live.slots.keys[numbers])
         with Workers(1) as workers:  # the kernel and NumPy at the same time
             task = workers.submit(lambda: self._digests(path, keys, capacities, words, secret))

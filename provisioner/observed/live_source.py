@@ -48,6 +48,11 @@ class LiveSource:
             Path(map_path(desired, desired_map)): inner_maps(desired, desired_map.name)
             for desired_map in desired.maps.values()
         }
+        self._inner |= {
+            Path(desired.pin_root) / move.old: inner_maps(desired, move.old)
+            for move in desired.moved
+            if move.new in desired.maps
+        }
         self._places = tuple(Path(path) for path in places(desired).values())
         self._specials: dict[tuple[int, int], tuple[Special, ...]] = {}
 

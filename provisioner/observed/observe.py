@@ -10,6 +10,7 @@ from pathlib import PurePath
 from typing import Final
 
 import numpy as np
+from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from provisioner.model import entry_table
@@ -37,6 +38,7 @@ from provisioner.model.type_layout import EntryLayout
 from provisioner.model.types import Bytes
 from provisioner.model.uapi import MapType
 from provisioner.observed.live_source import LiveSource
+from provisioner.observed.moved import MovedSource, presented
 from provisioner.observed.sources import Depth, Ranges, SeenInnerMaps, Source
 
 _NEAR: Final = 64
@@ -49,6 +51,14 @@ def observe(desired: DesiredState, source: Source | None = None) -> ObservedStat
     `source` is this host if not given. Raises HostError if the pin root cannot exist, or must not be read.
     """
     source = source or LiveSource(desired)
+    if not desired.moved:
+        return _observe(desired, source)
+    names = MovedSource(desired, source)
+    observed = _observe(desired, names)
+    return replace(observed, moves=names.moves, stored=names.stored if names.moves.pending else None)
+
+
+def _observe(desired: DesiredState, source: Source) -> ObservedState:
     root = PurePath(desired.pin_root)
     source.check(root)
     pins = source.pins(root)
@@ -180,7 +190,7 @@ class LiveReader:
 
     def __init__(self, desired: DesiredState, source: Source | None = None) -> None:
         self._desired = desired
-        self._source = source or LiveSource(desired)
+        self._source = presented(desired, source or LiveSource(desired))
 
     def blocks(self, desired: DesiredMap, live: ObservedMap, depth: NDArray[np.uint8]) -> Iterator[ObservedBlock]:
         reader = _Reader(desired, self._source, depth, self.ranges(desired))
@@ -190,6 +200,11 @@ class LiveReader:
             while at < last:
                 at, block = reader.block(path, live, at, last)
                 yield block
+
+    def pin_of(self, desired: DesiredMap) -> PurePath:
+        """Where a map is pinned now."""
+        path = map_path(self._desired, desired)
+        return self._source.at(path) if isinstance(self._source, MovedSource) else path
 
     def ranges(self, desired: DesiredMap) -> Ranges | None:
         """What is read of a map with entries: of an array, these ranges of indexes without zeros; None for all."""

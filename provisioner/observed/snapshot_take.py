@@ -35,12 +35,16 @@ def take(desired: DesiredState, btf_pins: Collection[str] = ()) -> Snapshot:
     source.check(root)
     pins = source.pins(root)
     wanted = {str(map_path(desired, one)): one for one in desired.maps.values()}
+    old = {str(root / move.old): desired.maps[move.new] for move in desired.moved if move.new in desired.maps}
+    wanted |= {path: each for path, each in old.items() if path.rpartition("/")[2] in pins}
     sections = {str(root / section.pin) for object_ in desired.objects.values() for section in object_.variables}
     record = source.meta(root / META_PIN) if META_PIN in pins else None
     elsewhere = record.places.values() if record is not None else ()
     paths = {*wanted, *sections, *elsewhere, *(str(root / pin) for pin in pins if not pin.startswith("_"))}
     maps = {path: seen for path in sorted(paths) if (seen := _map(source, path, wanted.get(path))) is not None}
-    programs = {program.pin for one in desired.objects.values() for program in one.programs} & set(pins)
+    programs = {program.pin for one in desired.objects.values() for program in one.programs}
+    programs |= {move.old for move in desired.moved if move.new in programs}
+    programs &= set(pins)
     own = {seen.id for seen in maps.values() if seen.id}
     frozen = {seen.id for seen in maps.values() if seen.frozen}
     for path, seen in maps.items():

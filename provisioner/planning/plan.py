@@ -23,7 +23,7 @@ from provisioner.model.observed import ObservedState
 from provisioner.model.pins import access_of, places
 from provisioner.model.record import Meta
 from provisioner.model.uapi import OUTER_TYPES, MapType
-from provisioner.planning import approved, carried, evictions, resize
+from provisioner.planning import approved, carried, evictions, moves, resize
 from provisioner.planning.approved import Approved
 from provisioner.planning.changes import Action, Change, LinkChange, MapChange, ObjectChange
 from provisioner.planning.diff_objects import shared_out
@@ -42,6 +42,7 @@ from provisioner.planning.steps import (
     DeleteSlots,
     Detach,
     LoadObject,
+    MovePins,
     PinInnerMaps,
     PublishSlots,
     RecordMeta,
@@ -126,6 +127,7 @@ def make_plan(
         (
             *refusals(desired, observed, ordered, loads, overrides),
             *no_room(ordered),
+            *moves.refusals(observed, overrides),
             *evictions.refusals(ordered, cpus),
         ),
         desired.approvals,
@@ -282,6 +284,7 @@ def _steps(
     strayed = () if limited else _strayed(desired, observed)
     if strayed:
         work.insert(0, SetAccess(strayed))
+    work = [*moves.steps(observed), *work]
     deletes = {change.name: change.slots.where(Action.DELETE) for change in maps}
     crowded = {change.name for change in maps if slots_need_deletes(change) and len(deletes[change.name])}
     for change in maps:
@@ -380,6 +383,8 @@ def _pin_wishes(desired: DesiredState, observed: ObservedState, steps: Iterable[
         match step:
             case PinInnerMaps():
                 yield repr((step.map, step.slots.tolist()))
+            case MovePins():
+                yield repr([each.renames for each in step.moves])
             case SetAccess():
                 access = [(pin, observed.access[pin]) for pin in step.pins]
                 yield repr((desired.pin_mode, observed.gid, access))

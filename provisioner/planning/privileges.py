@@ -27,6 +27,7 @@ from provisioner.planning.steps import (
     DeleteSlots,
     Detach,
     LoadObject,
+    MovePins,
     PinInnerMaps,
     PublishSlots,
     RecordMeta,
@@ -102,7 +103,7 @@ def _is_met(need: Need, held: frozenset[str], may_create: Callable[[MapType], bo
 
 def _of_step(plan: Plan, step: Step) -> Iterator[Need]:
     match step:
-        case Sweep() | SetAccess() | Unpin() | UnpinInnerMaps() | RemoveDirectories() | RemovePinRoot():
+        case Sweep() | MovePins() | SetAccess() | Unpin() | UnpinInnerMaps() | RemoveDirectories() | RemovePinRoot():
             return
         case ClaimPinRoot() | RecordMeta():
             yield Need("CAP_BPF", "", "create the map of the project's own record")

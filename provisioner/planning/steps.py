@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import msgspec
 
 from provisioner.model.entry_table import Index
+from provisioner.model.moved import PendingMove
 from provisioner.model.record import Meta
 from provisioner.model.words import plural
 from provisioner.planning.changes import Action
@@ -61,6 +62,15 @@ class CreateMap(msgspec.Struct, frozen=True):
 
     def describe(self) -> str:
         return f"create {self.map} and pin it" + (" in the place of the old one" if self.over else "")
+
+
+class MovePins(msgspec.Struct, frozen=True):
+    """Rename pins and directories whose names the spec changed; what they hold stays as it is."""
+
+    moves: tuple[PendingMove, ...]
+
+    def describe(self) -> str:
+        return f"rename {', '.join(f'{each.move.old} to {each.move.new}' for each in self.moves)}"
 
 
 class PublishSlots(msgspec.Struct, frozen=True):
@@ -230,6 +240,7 @@ class RemovePinRoot(msgspec.Struct, frozen=True):
 Step = (
     Sweep
     | ClaimPinRoot
+    | MovePins
     | LoadObject
     | CreateMap
     | CarrySlots

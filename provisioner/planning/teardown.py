@@ -10,6 +10,7 @@ import numpy as np
 from provisioner.model.desired import DesiredState
 from provisioner.model.observed import ObservedState
 from provisioner.model.pins import META_PIN, adopted_pins
+from provisioner.planning import moves
 from provisioner.planning.changes import Action, Change, LinkChange, MapChange
 from provisioner.planning.diff import deleted
 from provisioner.planning.hazards import Hazard, Overrides, Refusal, Severity, listed, users_of
@@ -77,6 +78,7 @@ def _steps(
 ) -> Iterable[Step]:
     if observed.leftovers:
         yield Sweep()
+    yield from moves.steps(observed)
     for link in links:
         yield Detach(link.pin)
     for change in maps:
@@ -100,6 +102,7 @@ def _refusals(
     desired: DesiredState, observed: ObservedState, maps: list[MapChange], overrides: Overrides, *, keep_root: bool
 ) -> Iterable[Refusal]:
     yield from ownership(desired, observed, overrides)
+    yield from moves.refusals(observed, overrides)
     yield from protected(observed, maps)
     if not keep_root:
         yield from _foreign(observed)

@@ -13,6 +13,7 @@ from provisioner.model.errors import InputError, Problems
 from provisioner.model.observed import ObservedState
 from provisioner.model.pins import program_of
 from provisioner.model.record import Meta
+from provisioner.planning import moves
 from provisioner.planning.changes import Action, Change, LinkChange, MapChange, Reason
 from provisioner.planning.diff import deleted
 from provisioner.planning.hazards import Hazard, Overrides, Refusal, Severity, users_of
@@ -64,7 +65,11 @@ def plan_destroy_part(desired: DesiredState, observed: ObservedState, overrides:
         changes,
         tuple(_steps(desired, observed, maps, links, names, pins, targets)),
         tuple(_used(observed, names, pins)),
-        (*ownership(desired, observed, overrides), *_protected(observed, maps)),
+        (
+            *ownership(desired, observed, overrides),
+            *moves.refusals(observed, overrides),
+            *_protected(observed, maps),
+        ),
         digest_of(changes),
         targets.addresses,
     )
@@ -99,6 +104,7 @@ def _steps(
 ) -> Iterator[Step]:
     if observed.leftovers:
         yield Sweep()
+    yield from moves.steps(observed)
     for link in links:
         yield Detach(link.pin)
     for change in maps:
@@ -112,7 +118,7 @@ def _steps(
         yield Unpin(pin)
     if observed.meta is not None:
         meta = without(observed.meta, own | programs, targets.objects)
-        if meta != observed.meta:
+        if meta != (observed.stored or observed.meta):
             yield RecordMeta(meta)
 
 

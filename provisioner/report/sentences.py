@@ -81,6 +81,8 @@ def _only_pins(plan: ReportPlan) -> str:
         return "Only the project record changes."
     if any(node.kind is Kind.OBJECT for node in plan.nodes):
         return "Only variables change."
+    if all(node.kind is Kind.MOVE for node in plan.nodes):
+        return f"{plural(len(plan.nodes), 'name')} to change."
     unpinned = [node for node in plan.nodes if node.verb is Verb.DELETE and node.label != INNER_PINS]
     return f"{plural(len(unpinned), 'pin')} to remove." if len(unpinned) == len(plan.nodes) else "Only pins change."
 
@@ -89,6 +91,8 @@ def _smaller(plan: ReportPlan) -> str:
     """What was applied, where no map or program changed."""
     if any(node.kind is Kind.OBJECT for node in plan.nodes):
         return "variables"
+    if plan.nodes and all(node.kind is Kind.MOVE for node in plan.nodes):
+        return "names"
     return "pins" if plan.nodes else "the project record"
 
 

@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from provisioner.model.desired import DesiredState
 from provisioner.model.errors import InputError, Problem
+from provisioner.model.moved import Moves
 from provisioner.model.observed import ObservedMap, ObservedState
 from provisioner.model.pins import map_path
 from provisioner.model.uapi import LRU_TYPES
@@ -51,6 +52,7 @@ def plan(knows: Knowledge, overrides: Overrides, revision: str = "") -> Plan:
     part = replace(knows.desired, maps={change.name: change.desired for change in changes}, objects={})
     live = {change.name: change.observed for change in changes if change.observed is not None}
     seen = replace(knows.observed, maps=live, object_maps={}, other_pins=(), leftovers=(), unpinned={}, directories=())
+    seen = replace(seen, moves=Moves(), stored=None)
     limits = Targets(frozenset(part.maps), (), frozenset())
     made = make_plan(part, seen, changes, (), (), overrides, limits)
     return replace(made, steps=tuple(_with_revision(step, revision) for step in made.steps)) if revision else made

@@ -52,7 +52,7 @@ def report(
         changed=plan.changed,
         destroy=destroy,
         summary=counts.summary(plan, destroy=destroy),
-        nodes=(*objects, *maps, *changed, *pins),
+        nodes=(*_moves(plan), *objects, *maps, *changed, *pins),
         steps=tuple(_step(step) for step in plan.steps),
         hazards=plan.hazards,
         blocked=plan.blocked,
@@ -64,6 +64,14 @@ def report(
         revision="" if destroy else plan.desired.revision,
         approved=plan.approved,
     )
+
+
+def _moves(plan: Plan) -> Iterator[Node]:
+    """Names that the spec changed, as `tenants -> customers`."""
+    for each in plan.observed.moves.pending:
+        old, new = each.move.old, each.move.new
+        label, why = f"{old} -> {new}", "the spec has `moved`"
+        yield Node(Kind.MOVE, Verb.UPDATE, new, label, "rename", why, {"address": old}, {"address": new})
 
 
 # --- objects, programs, pins -------------------------------------------------------------------------------------

@@ -1,0 +1,133 @@
+"""Names that changed: what a spec declares as `moved`, and what of it is not done yet. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from pathlib import PurePath
+from typing import TYPE_CHECKING, TypeVar
+
+import msgspec
+from msgspec.structs import replace
+
+from provisioner.model.location import Location
+from provisioner.model.pins import INNER_PINS, VARIABLES_PREFIX, link_pin
+from provisioner.model.record import Meta
+
+if TYPE_CHECKING:
+    from provisioner.model.desired import DesiredState
+
+Value = TypeVar("Value")
+
+
+class Move(msgspec.Struct, frozen=True):
+    """What was called `old` is called `new`: a map, the pin of a program, or an object."""
+
+    old: str
+    new: str
+    where: Location
+
+
+class PendingMove(msgspec.Struct, frozen=True):
+    """A move that is not done yet.
+
+    `renames` are old and new paths of pins and directories, from the pin root; none if only the record has the old
+    name. `is_ours` says that the record has one of the two names.
+    """
+
+    move: Move
+    renames: tuple[tuple[str, str], ...] = ()
+    is_ours: bool = True
+
+
+class Moves(msgspec.Struct, frozen=True):
+    """The moves that are not done, and those whose old and new name are both live."""
+
+    pending: tuple[PendingMove, ...] = ()
+    conflicts: tuple[Move, ...] = ()
+
+    @property
+    def renames(self) -> dict[str, str]:
+        """The new path of each old one, from the pin root."""
+        return dict(pair for each in self.pending for pair in each.renames)
+
+    def at(self, pin: PurePath, root: PurePath) -> PurePath:
+        """Where a pin is now, by its path under the new name."""
+        old = {new: old for old, new in self.renames.items()}
+        return root / old.get(pin.name, pin.name) if pin.parent == root else pin
+
+
+def find(desired: DesiredState, pins: Collection[str], folders: Iterable[str], meta: Meta | None) -> Moves:
+    """The state of the moves, by the pins in the pin root, the directories of inner pins, and the record as it is."""
+    live = {*pins, *(f"{INNER_PINS}/{folder}" for folder in folders)}
+    pending: list[PendingMove] = []
+    conflicts: list[Move] = []
+    for move in desired.moved:
+        pairs = [(old, new) for old, new in _paths(move, desired) if old in live]
+        free = tuple((old, new) for old, new in pairs if new not in live)
+        if (move.old, move.new) in pairs and (move.old, move.new) not in free:
+            conflicts.append(move)
+            continue
+        live.update(new for _, new in free)
+        if free or (meta is not None and renamed(meta, [move], desired) != meta):
+            is_ours = meta is None or move.old not in pins or not {move.old, move.new}.isdisjoint(meta.pins)
+            pending.append(PendingMove(move, free, is_ours))
+    return Moves(tuple(pending), tuple(conflicts))
+
+
+def _paths(move: Move, desired: DesiredState) -> Iterator[tuple[str, str]]:
+    """The old and new paths of all that has the name of a move."""
+    old, new = move.old, move.new
+    declared = desired.maps.get(new)
+    if declared is not None and declared.adopted is None and declared.place is None:
+        yield old, new
+        yield f"{INNER_PINS}/{old}", f"{INNER_PINS}/{new}"
+    if new in _programs(desired):
+        yield old, new
+        yield link_pin(old), link_pin(new)
+    if new in desired.objects:
+        begin = VARIABLES_PREFIX + new
+        for section in desired.objects[new].variables:
+            yield VARIABLES_PREFIX + old + section.pin.removeprefix(begin), section.pin
+
+
+def _programs(desired: DesiredState) -> frozenset[str]:
+    return frozenset(program.pin for each in desired.objects.values() for program in each.programs)
+
+
+def renamed(meta: Meta, moves: Iterable[Move], desired: DesiredState) -> Meta:
+    """The record with the new names."""
+    programs = _programs(desired)
+    for move in moves:
+        if move.new in desired.maps or move.new in programs:
+            meta = _with_pin(meta, move)
+        if move.new in desired.objects:
+            objects, settings = _key(meta.objects, move.old, move.new), _key(meta.settings, move.old, move.new)
+            meta = replace(meta, objects=objects, settings=settings)
+    return meta
+
+
+def _with_pin(meta: Meta, move: Move) -> Meta:
+    old, new = move.old, move.new
+    return replace(
+        meta,
+        templates=_key(meta.templates, old, new),
+        attachments=_key(meta.attachments, link_pin(old), link_pin(new)),
+        used_maps=_key(meta.used_maps, old, new),
+        protected=_name(meta.protected, old, new),
+        pins=_name(meta.pins, old, new),
+        maps=_key(meta.maps, old, new),
+        types=_key(meta.types, old, new),
+        places=_key(meta.places, old, new),
+    )
+
+
+def _key(recorded: Mapping[str, Value], old: str, new: str) -> Mapping[str, Value]:
+    """With `new` as the key of what `old` had, unless there is one: an apply that was killed recorded it."""
+    if old not in recorded:
+        return recorded
+    rest = {name: value for name, value in recorded.items() if name != old}
+    return {new: recorded[old], **rest}
+
+
+def _name(recorded: tuple[str, ...], old: str, new: str) -> tuple[str, ...]:
+    return tuple(sorted({*recorded, new} - {old})) if old in recorded else recorded
