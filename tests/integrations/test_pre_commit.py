@@ -41,7 +41,7 @@ def hooks(tmp_path_factory: pytest.TempPathFactory) -> Path:
     git(folder, "init", "--quiet")
     git(folder, "add", "--all")
     git(folder, "commit", "--quiet", "--message", "everything")
-    git(folder, "tag", "v0.1.0")
+    git(folder, "tag", "v0.2.0")
     return folder
 
 
