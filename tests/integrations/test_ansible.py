@@ -292,7 +292,11 @@ def test_a_spec_in_the_playbook_as_text_and_as_a_mapping(fleet: Fleet) -> None:
     text = carried(content=SPEC, dest=f"{DEST}/edge.yaml")
     mapping = carried(content=yaml.safe_load(SPEC), dest=f"{DEST}/edge.yaml")
     only_the_file = claim("run.changes == []", "run.files_changed == ['edge.yaml']")
+    with_variable = SPEC.replace("1: 10", "1: '${rate}'")
+    assert with_variable != SPEC
+    variable = carried(content=with_variable, dest=f"{DEST}/edge.yaml", variables={"rate": 10})
     tasks = [*both(text, "true"), *both(text, "false"), *both(mapping, "true"), only_the_file]
+    tasks += [*both(variable, "true"), only_the_file]
     played = fleet.play(tasks, "--limit", "edge-1")
     assert played.status == 0, played.output
 

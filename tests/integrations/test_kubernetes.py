@@ -48,6 +48,11 @@ def container(build: list[Document], name: str) -> Document:
     return described
 
 
+def values(build: list[Document]) -> dict[str, str]:
+    """The environment of the provisioner, without what Kubernetes fills in."""
+    return {each["name"]: each["value"] for each in container(build, "provisioner")["env"] if "value" in each}
+
+
 def script(build: list[Document], name: str) -> str:
     """The script that a container runs with `sh -ec`."""
     described = container(build, name)
@@ -112,7 +117,7 @@ def test_the_watch_starts_only_after_an_apply_that_succeeded(
     record = f'#!/bin/sh\nprintf "%s\\n" "$*" >>{tmp_path}/calls\nexit {4 if refused else 0}\n'
     (tmp_path / "provisioner").write_text(record)
     (tmp_path / "provisioner").chmod(0o755)
-    given = {variable["name"]: variable["value"] for variable in container(build, "provisioner")["env"]}
+    given = values(build)
     path = {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
     done = subprocess.run(["sh", "-ec", script(build, "provisioner")], env=os.environ | given | path)
     calls = [line.split() for line in (tmp_path / "calls").read_text().splitlines()]
@@ -130,7 +135,7 @@ def test_the_watch_starts_only_after_an_apply_that_succeeded(
 @every_build
 def test_the_probes_ask_where_metrics_are_served(build: list[Document]) -> None:
     described = container(build, "provisioner")
-    (metrics,) = (variable["value"] for variable in described["env"] if variable["name"] == "METRICS")
+    metrics = values(build)["METRICS"]
     for probe, path in (("readinessProbe", "/readyz"), ("livenessProbe", "/healthz")):
         asked = described[probe]["httpGet"]
         assert asked["path"] == path and metrics in (

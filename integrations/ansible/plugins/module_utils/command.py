@@ -8,6 +8,7 @@ import json
 SPEC = {
     "files": {"type": "list", "elements": "path", "required": True},
     "overlays": {"type": "list", "elements": "path", "default": []},
+    "variables": {"type": "dict", "default": {}},
     "pin_root": {"type": "path"},
     "allow_outside": {"type": "bool", "default": False},
     "executable": {"type": "path", "default": "provisioner"},
@@ -18,11 +19,17 @@ SPEC = {
 def arguments(params, options=()):
     """The command line of a verb: options, `--`, files. A file with the name of an option is still a file."""
     words = [f"--overlay={overlay}" for overlay in params["overlays"]]
+    words += [f"--var={name}={_value(value)}" for name, value in params["variables"].items()]
     if params["pin_root"]:
         words.append(f"--pin-root={params['pin_root']}")
     if params["allow_outside"]:
         words.append("--allow-outside")
     return [*words, *options, "--", *params["files"]]
+
+
+def _value(value):
+    """A variable of the spec as text; true and false as in YAML."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def run(module, verb, words, folder=None):

@@ -75,6 +75,11 @@ options:
     type: str
     choices: [present, absent]
     default: present
+  variables:
+    description: Values for variables of the spec by name, which override those of the spec.
+    type: dict
+    default: {}
+    version_added: "0.3.0"
   pin_root:
     description: The pin directory. It overrides the one of the spec.
     type: path

@@ -43,6 +43,11 @@ options:
     type: bool
     default: true
     version_added: "0.3.0"
+  variables:
+    description: Values for variables of the spec by name, which override those of the spec.
+    type: dict
+    default: {}
+    version_added: "0.3.0"
   pin_root:
     description: The pin directory. It overrides the one of the spec.
     type: path
