@@ -6,7 +6,7 @@ import msgspec
 
 from provisioner.model.map_shape import MapShape
 from provisioner.model.types import Bytes
-from provisioner.model.uapi import LRU_TYPES
+from provisioner.model.uapi import LRU_TYPES, MapType
 
 
 class FoundTypes(msgspec.Struct, frozen=True):
@@ -48,6 +48,9 @@ class FoundMap(msgspec.Struct, frozen=True):
 def lists_entries(shape: MapShape) -> bool:
     """Whether a spec can declare the entries of such a map: not if programs or the kernel change them.
 
-    The kernel evicts entries of LRU maps; per-CPU values are counters of programs.
+    The kernel evicts entries of LRU maps; per-CPU values are counters of programs; a prog_array has programs of another
+    loader, which a spec cannot name.
     """
+    if shape.map_type is MapType.PROG_ARRAY:
+        return False
     return shape.is_listable and shape.map_type not in LRU_TYPES and not shape.is_percpu

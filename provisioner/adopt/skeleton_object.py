@@ -20,6 +20,9 @@ _EXTENSION: Final = 28
 """BPF_PROG_TYPE_EXT."""
 
 _SIZELESS: Final = STORAGE_TYPES | {MapType.STRUCT_OPS, MapType.PERF_EVENT_ARRAY}
+_CPUS: Final = 64
+"""Slots of a cpumap, which the kernel limits to its number of CPUs (NR_CPUS)."""
+
 _IDENTIFIER: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 _GUESSES: Final = {"tc": "tc", "tcx": "tc", "classifier": "tc", "xdp": "xdp", "socket": "socket"}
 """How sections begin that some versions of libbpf do not know -> the type that they mean."""
@@ -77,7 +80,7 @@ def _settings(info: ObjectInfo) -> Iterator[str]:
         if shape.is_outer and definition.inner is None and not is_declarable(name):
             lines.append(f"      {format_value(name)}: {{autocreate: false}}  # the spec cannot declare this name")
         elif not shape.max_entries and shape.map_type not in _SIZELESS:
-            size = 262144 if shape.map_type in BARE_TYPES else 1024
+            size = 262144 if shape.map_type in BARE_TYPES else _CPUS if shape.map_type is MapType.CPUMAP else 1024
             lines.append(
                 f"      {format_value(name)}: {{max_entries: {size}}}  # the object leaves the size to its loader"
             )

@@ -400,6 +400,12 @@ map_set_pin_path: Function[int] = Function(
 map_set_max_entries: Function[int] = Function(
     "bpf_map__set_max_entries", c_int, c_void_p, c_uint32, fails="bpf_map__set_max_entries"
 )
+map_set_key_size: Function[int] = Function(
+    "bpf_map__set_key_size", c_int, c_void_p, c_uint32, fails="bpf_map__set_key_size"
+)
+map_set_value_size: Function[int] = Function(
+    "bpf_map__set_value_size", c_int, c_void_p, c_uint32, fails="bpf_map__set_value_size"
+)
 map_set_numa_node: Function[int] = Function(
     "bpf_map__set_numa_node", c_int, c_void_p, c_uint32, fails="bpf_map__set_numa_node"
 )

@@ -8,7 +8,7 @@ from provisioner.kernel import libbpf
 from provisioner.kernel.reasons import KernelError
 from provisioner.model.object_settings import MapSettings, ProgramSettings
 from provisioner.model.program_types import PROGRAM_TYPES, WITH_BTF_TARGET
-from provisioner.model.uapi import MapFlag
+from provisioner.model.uapi import PERF_EVENT_SIZE, MapFlag, MapType
 
 
 def configure(at: int, settings: MapSettings) -> None:
@@ -20,6 +20,17 @@ def configure(at: int, settings: MapSettings) -> None:
         libbpf.map_set_map_flags(at, libbpf.map_map_flags(at) | MapFlag.NUMA_NODE)
     if not settings.autocreate:
         libbpf.map_set_autocreate(at, False)
+
+
+def complete(at: int) -> None:
+    """Set what the kernel asks of a perf_event_array, and what its definition can leave out for other loaders."""
+    if libbpf.map_type(at) == MapType.PERF_EVENT_ARRAY:
+        for size, set_size in (
+            (libbpf.map_key_size(at), libbpf.map_set_key_size),
+            (libbpf.map_value_size(at), libbpf.map_set_value_size),
+        ):
+            if not size:
+                set_size(at, PERF_EVENT_SIZE)
 
 
 def set_variables(at: int, words: Iterable[tuple[int, bytes]]) -> None:

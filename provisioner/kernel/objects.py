@@ -24,7 +24,7 @@ from provisioner.model.location import Location
 from provisioner.model.map_shape import MapShape
 from provisioner.model.object_file import MapDef, ObjectInfo, ProgramDef
 from provisioner.model.object_settings import MapSettings, ProgramSettings
-from provisioner.model.uapi import OUTER_TYPES, MapFlag, MapType
+from provisioner.model.uapi import OUTER_TYPES, PERF_EVENT_SIZE, MapFlag, MapType
 from provisioner.model.variables import Written
 from provisioner.object_check.presets import presets, without_presets
 
@@ -120,6 +120,7 @@ def load(
             try:
                 for map_name, at in handles.items():
                     libbpf.map_set_pin_path(at, None)  # or libbpf would pin it, and reuse what is pinned there
+                    object_settings.complete(at)
                     if map_name in settings:
                         object_settings.configure(at, settings[map_name])
                     if map_name in variables:
@@ -300,10 +301,12 @@ def _map_def(at: int, types: BtfTypes | None) -> MapDef:
     """A map of an open object; `types` is the object's BTF."""
     value_type = libbpf.map_btf_value_type_id(at)
     flags = MapFlag(libbpf.map_map_flags(at))
+    kind = MapType(libbpf.map_type(at))
+    least = PERF_EVENT_SIZE if kind is MapType.PERF_EVENT_ARRAY else 0
     shape = MapShape(
-        map_type=MapType(libbpf.map_type(at)),
-        key_size=libbpf.map_key_size(at),
-        value_size=libbpf.map_value_size(at),
+        map_type=kind,
+        key_size=libbpf.map_key_size(at) or least,
+        value_size=libbpf.map_value_size(at) or least,
         max_entries=libbpf.map_max_entries(at),
         map_flags=flags & ~MapFlag.NUMA_NODE,  # `numa_node` says it
         map_extra=libbpf.map_map_extra(at),

@@ -13,6 +13,9 @@ ENOTSUPP: Final = 524
 OBJ_NAME_LEN: Final = 15
 """Characters of a kernel object's name (BPF_OBJ_NAME_LEN less its NUL)."""
 
+PERF_EVENT_SIZE: Final = 4
+"""Bytes of the keys and values of a perf_event_array (perf_event_array_map_alloc_check)."""
+
 U32 = Annotated[int, msgspec.Meta(ge=0, le=0xFFFF_FFFF)]
 """`__u32`: what is decoded is checked."""
 

@@ -285,3 +285,12 @@ def test_a_types_file_with_an_unknown_map_is_noted(others: Others) -> None:
     types.write_text("maps:\n  active: {key: u32, value: u32}\n")
     done, _ = others.export("--pin", path, "--types", types)
     assert (done.status, done.err) == (0, "")
+
+
+def test_the_programs_of_a_prog_array_are_left_out(others: Others, bpf_object: Callable[[str], Path]) -> None:
+    with load(bpf_object("jumps")) as loaded:
+        bpffs.pin(loaded.maps["preset"], others.folder / "jumps")
+    done, spec = others.export("--pin", others.folder / "jumps")
+    assert done.status == 0
+    assert "contents: ignore" in done.out
+    others.unchanged(spec)

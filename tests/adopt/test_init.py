@@ -6,12 +6,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 import provisioner
 from provisioner.adopt.skeleton import project_name, skeleton
 from provisioner.kernel.objects import inspect
 from provisioner.model.attachment import AttachPoint
+from provisioner.model.map_shape import MapShape
 from provisioner.model.spec import Contents
+from provisioner.model.uapi import MapType
 from provisioner.project import Project
 from tests.apply.conftest import Bench
 from tests.apply.conftest import bench as bench
@@ -177,3 +180,10 @@ def test_what_it_writes_applies(name: str, bench: Bench, bpf_object: Callable[[s
     bench.settle(text)
     bench.destroy(text)
     assert not bench.root.exists()
+
+
+def test_a_cpumap_without_a_size_gets_one_that_the_kernel_takes(bpf_object: Callable[[str], Path]) -> None:
+    info = inspect(bpf_object("sized"))
+    cpus = replace(info.maps["scratch"], name="cpus", shape=MapShape(MapType.CPUMAP, 4, 8, 0))
+    text = skeleton(replace(info, maps={"cpus": cpus}), "sized.o")
+    assert "cpus: {max_entries: 64}" in text

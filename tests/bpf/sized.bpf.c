@@ -1,12 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
-// Maps that a loader configures before it loads them: without a size, with a NUMA node, and one that no kernel creates.
+// Maps that a loader configures before it loads them: without sizes, with a NUMA node, and one that no kernel creates.
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PERF_EVENT_ARRAY);
-	__uint(key_size, 4);
-	__uint(value_size, 4);
 } events SEC(".maps");
 
 struct {
