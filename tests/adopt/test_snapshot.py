@@ -35,6 +35,7 @@ from tests import pages
 from tests.apply.conftest import Bench
 from tests.cli.support import environment, parsed, run
 from tests.conftest import Veth, remove_tree
+from tests.problems import raises
 
 SPEC = """
 types: {pair: {struct: {port: be16, weight: u32}}}
@@ -228,7 +229,7 @@ def test_what_goes_together(words: tuple[str, ...], says: str) -> None:
 
 def test_what_is_no_snapshot(edge: Path) -> None:
     for data in (b"", b"PK\x05\x06" + bytes(18), b"version: 1\n"):
-        with pytest.raises(InputError, match="malformed snapshot: "):
+        with raises(InputError, "malformed-snapshot"):
             from_bytes(data, "x")
     done = run("plan", edge, "--against", edge.with_name("none"))
     assert (done.status, done.out) == (1, "")
@@ -238,7 +239,7 @@ def test_what_is_no_snapshot(edge: Path) -> None:
 def test_one_that_was_cut_or_is_newer(bench: Bench) -> None:
     data = to_bytes(take(bench.load(SPEC).desired))
     for end in range(0, len(data), 97):
-        with pytest.raises(InputError, match="malformed snapshot: "):
+        with raises(InputError, "malformed-snapshot"):
             from_bytes(data[:end], "x")
 
 

@@ -16,6 +16,7 @@ from provisioner.planning.changes import Action
 from provisioner.planning.hazards import Overrides
 from provisioner.planning.steps import DeleteSlots, PublishSlots, WriteEntries
 from tests.apply.conftest import Bench
+from tests.problems import raises
 
 
 def u32(number: int) -> bytes:
@@ -111,7 +112,7 @@ def test_a_foreign_slot_is_kept_where_policy_says_so(bench: Bench) -> None:
     bench.settle(spec("1: {entries: {1: 2}}", more="extra_inner_maps: keep,"))
     assert bench.ids("outer") == before
     assert bench.tree("outer")[u32(5)] == {u32(7): u32(7)}
-    with pytest.raises(RefusedError, match="1 live inner map not in the spec"):
+    with raises(RefusedError, "extra_inner_maps"):
         bench.apply(spec("1: {entries: {1: 2}}", more="extra_inner_maps: fail,"))
 
 
@@ -176,7 +177,7 @@ def test_a_map_that_would_be_recreated_needs_an_option(bench: Bench) -> None:
 def test_too_many_deletes_are_asked_for(bench: Bench) -> None:
     bench.apply(spec("0..39: {}", size=64))
     bench.overrides = Overrides()
-    with pytest.raises(RefusedError, match="--approve-deletes"):
+    with raises(RefusedError, "delete_percent"):
         bench.apply(spec("0..9: {}", size=64))
     assert len(bench.ids("outer")) == 40
 
@@ -184,7 +185,7 @@ def test_too_many_deletes_are_asked_for(bench: Bench) -> None:
 def test_a_project_does_not_take_what_it_did_not_make(bench: Bench) -> None:
     bench.apply(spec("1: {}"))
     (bench.root / "_meta").unlink()
-    with pytest.raises(RefusedError, match="no record that this project made them"):
+    with raises(RefusedError, "ownership"):
         bench.apply(spec("1: {}"))
     bench.overrides = Overrides(take_over=True)
     bench.settle(spec("1: {}"))

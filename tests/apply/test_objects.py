@@ -19,6 +19,7 @@ from provisioner.planning.hazards import Overrides
 from tests import ledger, recorder
 from tests.apply.conftest import Bench
 from tests.conftest import Veth
+from tests.problems import raises
 
 Compile = Callable[[str], Path]
 
@@ -139,7 +140,7 @@ def test_a_map_that_cannot_be_carried_over_is_named_and_asked_for(bench: Bench, 
     bench.overrides = Overrides()
     plan = bench.plan(spec(bpf_object("router_wide")))
     assert {hazard.address for hazard in plan.hazards if hazard.id == "map-not-carried-over"} == {"vip_slots"}
-    with pytest.raises(RefusedError, match="--allow-recreate"):
+    with raises(RefusedError, "recreate"):
         bench.apply(spec(bpf_object("router_wide")))
     bench.overrides = Overrides(allow_recreate=True)
     stats = bench.entries("stats")
@@ -151,13 +152,13 @@ def test_a_map_that_cannot_be_carried_over_is_named_and_asked_for(bench: Bench, 
 
 
 def test_an_object_that_does_not_load_changes_nothing(bench: Bench, bpf_object: Compile) -> None:
-    with pytest.raises(KernelError, match="verifier rejected") as first:
+    with raises(KernelError, "program-rejected") as first:
         bench.apply(spec(bpf_object("broken")))
     assert "invalid mem access" in first.value.log
     assert not bench.root.exists()
     bench.apply(spec(bpf_object("router")))
     before = {path.name for path in bench.root.iterdir()}
-    with pytest.raises(ProvisionerError, match="verifier rejected"):
+    with raises(ProvisionerError, "program-rejected"):
         bench.apply(spec(bpf_object("broken"), tenant=2))
     assert {path.name for path in bench.root.iterdir()} == before
     assert Router(bench).verdict("10.1.2.3") == XDP_DROP
@@ -222,7 +223,7 @@ def test_an_interface_that_was_made_again_is_attached_again(bench: Bench, bpf_ob
 
 def test_a_missing_interface_is_an_error_or_waited_for(bench: Bench, bpf_object: Compile) -> None:
     nowhere = Veth("veth-none", "veth-other")
-    with pytest.raises(HostError, match="interface veth-none does not exist"):
+    with raises(HostError, "attach-target-missing"):
         bench.apply(spec(bpf_object("router"), attach=attached(nowhere)))
     assert not bench.root.exists()
     bench.settle(spec(bpf_object("router"), attach=attached(nowhere, if_missing="defer")))
@@ -232,7 +233,7 @@ def test_maps_are_explained_where_an_interface_is_missing(bench: Bench, bpf_obje
     project = bench.load(spec(bpf_object("router"), attach=attached(Veth("veth-none", "veth-other"))))
     (name, *_) = project.desired.maps
     assert {fact.label for fact in project.explain(name)} >= {"wanted by", "live", "to do"}
-    with pytest.raises(HostError, match="interface veth-none does not exist"):
+    with raises(HostError, "attach-target-missing"):
         project.explain("xdp_router")
 
 

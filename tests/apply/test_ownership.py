@@ -12,6 +12,7 @@ from provisioner.model.errors import InputError, RefusedError
 from provisioner.model.map_shape import MapShape
 from provisioner.model.uapi import MapType
 from tests.apply.conftest import Bench
+from tests.problems import raises
 
 
 def u32(number: int) -> bytes:
@@ -45,7 +46,7 @@ def test_entries_of_others_are_copied_where_their_map_is_replaced(bench: Bench, 
 def test_entries_of_others_are_dropped_only_where_the_spec_says_so(bench: Bench) -> None:
     bench.apply(spec("5: {}", template="contents: ignore"))
     write_others(bench, 5, 7, 77)
-    with pytest.raises(RefusedError, match="on_replace"):
+    with raises(RefusedError, "on_replace"):
         bench.apply(spec("5: {max_entries: 16}", template="contents: ignore"))
     bench.settle(spec("5: {max_entries: 16}", template="contents: ignore, on_replace: drop"))
     assert bench.tree("outer") == {u32(5): {}}

@@ -12,6 +12,7 @@ from provisioner.kernel import links, maps
 from provisioner.model.errors import InputError
 from provisioner.planning.changes import Action
 from tests.apply.conftest import Bench
+from tests.problems import raises
 
 Compile = Callable[[str], Path]
 
@@ -84,7 +85,7 @@ def test_what_is_missing_is_an_error_with_a_place(
 
 
 def test_an_unknown_program_is_an_error_even_if_it_is_left_out(bench: Bench, bpf_object: Compile) -> None:
-    with pytest.raises(InputError, match="costum"):
+    with raises(InputError, "unknown-program"):
         bench.load(spec(bpf_object("untyped"), "costum: {load: false}"))
 
 

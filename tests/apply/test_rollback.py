@@ -18,6 +18,7 @@ from provisioner.model.uapi import MapType
 from provisioner.planning.hazards import Overrides
 from provisioner.planning.plan import Plan
 from tests.apply.conftest import Bench
+from tests.problems import raises
 
 
 def u32(number: int) -> bytes:
@@ -58,7 +59,7 @@ def test_a_failure_takes_back_every_kind_of_change(bench: Bench, update: str) ->
     with maps.open_id(InnerId(ids[u32(2)])) as inner:
         maps.update(inner, u32(7), u32(77))  # as a data plane would, which knows nothing of applies
     tree[u32(2)][u32(7)] = u32(77)
-    with frozen(bench, "zz_switch"), pytest.raises(ProvisionerError, match="frozen") as failed:
+    with frozen(bench, "zz_switch"), raises(ProvisionerError, "map-frozen") as failed:
         bench.apply(spec(AFTER, switch=2, update=update))
     assert failed.value.exit_code == 3
     assert failed.value.status == "rolled_back"
@@ -84,7 +85,7 @@ def test_a_first_apply_that_fails_leaves_nothing(bench: Bench) -> None:
         spec(BEFORE) + "  wrong: {type: hash_of_maps, key: u32, max_entries: 4294967295, inner: one, inner_maps: {}}\n"
     )
     bench.overrides = Overrides(allow_overcommit=True)  # or it would be refused before
-    with pytest.raises(ProvisionerError, match="BPF_MAP_CREATE"):
+    with raises(ProvisionerError, "map-too-large"):
         bench.apply(text)
     assert not bench.root.exists()
 
@@ -93,7 +94,7 @@ def test_a_delete_that_was_never_made_is_not_taken_back(bench: Bench) -> None:
     """Nothing was written before it: the map, which takes no write, is as it was, and is not called live."""
     bench.apply(spec(BEFORE))
     switch = bench.entries("zz_switch")
-    with frozen(bench, "zz_switch"), pytest.raises(ProvisionerError, match="frozen") as failed:
+    with frozen(bench, "zz_switch"), raises(ProvisionerError, "map-frozen") as failed:
         bench.apply(spec(BEFORE).replace("entries: {0: 1}", "entries: {}"))
     assert (failed.value.exit_code, failed.value.live) == (5, ())
     assert bench.entries("zz_switch") == switch
@@ -136,7 +137,7 @@ def test_a_slot_that_changed_since_the_plan_is_never_overwritten(bench: Bench) -
             maps.insert_inner(outer, u32(3), foreign)
 
     bench.options = Options(progress=meddle)
-    with pytest.raises(ProvisionerError, match="slot changed since it was planned"):
+    with raises(ProvisionerError, "changed-since-plan"):
         bench.apply(spec("1: {entries: {1: 5}}, 2: {entries: {2: 2}}", update="replace"))
     assert bench.tree("outer")[u32(1)] == {u32(1): u32(1)}, "what was published is taken back"
     assert bench.tree("outer")[u32(3)] == {}, "what somebody else wrote stays"
@@ -148,5 +149,5 @@ def test_a_stale_plan_is_refused(bench: Bench) -> None:
     digest = project.plan().digest
     assert project.plan().digest == digest, "a plan of the same states has the same digest"
     bench.apply(spec("9: {}"))
-    with pytest.raises(RefusedError, match="changed after the plan was made"):
+    with raises(RefusedError, "stale-plan"):
         bench.load(spec(BEFORE)).apply(bench.overrides, expected=digest)

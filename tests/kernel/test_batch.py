@@ -20,6 +20,7 @@ from provisioner.kernel.rows import Rows, without_duplicates
 from provisioner.model.map_shape import MapShape
 from provisioner.model.uapi import MapFlag, MapType
 from tests.kernel.shapes import ARRAY, ARRAY_OF_MAPS, HASH, HASH_OF_MAPS, LPM, LRU, PERCPU_ARRAY, PERCPU_HASH
+from tests.problems import raises
 
 WAYS = {"batch": Batching(), "one by one": Batching(entries=False, slots=False)}
 CPUS = possible_cpus()
@@ -87,7 +88,7 @@ def test_deleting_what_is_gone_is_no_error(way: Batching) -> None:
 def test_a_full_map_tells_what_was_written(way: Batching) -> None:
     shape = MapShape(MapType.HASH, 4, 8, 6)
     with maps.create(shape) as fd:
-        with pytest.raises(BatchError, match="map is full") as caught:
+        with raises(BatchError, "map-full") as caught:
             batch.write_batch(fd, keys_for(shape, 9), np.ones((9, 8), dtype=np.uint8), batching=way, name="acl")
         assert (caught.value.done, caught.value.failed, caught.value.errno) == (6, 6, errno.E2BIG)
         assert caught.value.written.tolist() == [True] * 6 + [False] * 3
@@ -98,13 +99,13 @@ def test_a_full_map_tells_what_was_written(way: Batching) -> None:
 def test_a_batch_refused_before_it_began_wrote_nothing(way: Batching) -> None:
     with maps.create(HASH) as fd:
         maps.freeze(fd)
-        with pytest.raises(BatchError, match="frozen") as caught:
+        with raises(BatchError, "map-frozen") as caught:
             batch.write_batch(fd, keys_for(HASH, 3), np.ones((3, 8), dtype=np.uint8), batching=way)
         assert caught.value.done == 0
 
 
 def test_entries_of_an_array_cannot_be_deleted(way: Batching) -> None:
-    with maps.create(ARRAY) as fd, pytest.raises(KernelError, match="cannot be deleted") as caught:
+    with maps.create(ARRAY) as fd, raises(KernelError, "array-delete") as caught:
         batch.delete_batch(fd, u32s(1), batching=way)
     assert caught.value.errno == errno.EINVAL
 
@@ -142,7 +143,7 @@ def test_ten_thousand_slots_at_once(shape: MapShape) -> None:
 def test_a_wrong_inner_map_stops_publishing(shape: MapShape) -> None:
     with maps.create(HASH) as good, maps.create(LPM) as bad, maps.create(shape, inner=good) as outer:
         fds = np.array([good.number] * 3 + [bad.number] + [good.number] * 2, dtype=np.uint32)
-        with pytest.raises(BatchError, match="incompatible with the outer map's template") as caught:
+        with raises(BatchError, "template-mismatch") as caught:
             batch.publish(outer, u32s(*range(6)), fds)
         assert caught.value.failed == 3
         live = sorted(read_slots(outer, shape)[0].view(np.uint32).ravel())
@@ -154,7 +155,7 @@ def test_a_wrong_inner_map_stops_publishing(shape: MapShape) -> None:
 def test_threads_tell_which_slots_are_live() -> None:
     with maps.create(HASH) as good, maps.create(LPM) as bad, maps.create(ARRAY_OF_MAPS, inner=good) as outer:
         fds = np.array([good.number] * 20 + [bad.number] + [good.number] * 20, dtype=np.uint32)
-        with pytest.raises(BatchError, match="incompatible") as caught:
+        with raises(BatchError, "template-mismatch") as caught:
             batch.publish(outer, u32s(*range(41)), fds, batching=Batching(slots=False, threads=4))
         live = sorted(read_slots(outer, ARRAY_OF_MAPS)[0].view(np.uint32).ravel())
         assert np.flatnonzero(caught.value.written).tolist() == live
@@ -245,7 +246,7 @@ def test_reading_a_map_that_changes_ends_and_repeats_no_key(
 
 def test_types_that_cannot_be_listed() -> None:
     shape = MapShape(MapType.QUEUE, 0, 4, 4)
-    with maps.create(shape) as fd, pytest.raises(KernelError, match="not supported by this map type"):
+    with maps.create(shape) as fd, raises(KernelError, "unsupported-operation"):
         read_entries(fd, shape, CPUS)
 
 

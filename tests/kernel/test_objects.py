@@ -18,6 +18,7 @@ from provisioner.model.map_shape import MapShape
 from provisioner.model.uapi import MapType
 from tests import ledger, recorder
 from tests.kernel.shapes import ARRAY, HASH, LPM
+from tests.problems import raises
 
 Compiled = Callable[[str], Path]
 RULES = MapShape(MapType.ARRAY, 4, 8, 8)
@@ -80,12 +81,12 @@ def test_what_is_no_object_is_said(content: bytes, words: str, tmp_path: Path) -
 
 
 def test_a_program_of_the_host_is_no_bpf_object() -> None:
-    with pytest.raises(InputError, match=r"ELF type \d for machine \d+ is not a BPF object"):
+    with raises(InputError, "malformed-object"):
         objects.inspect(Path("/bin/true"))
 
 
 def test_a_missing_object_is_said(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"cannot read the object file: No such file .*compile it first"):
+    with raises(InputError, "unreadable-file"):
         objects.inspect(tmp_path / "router.bpf.o")
 
 
@@ -135,7 +136,7 @@ def test_the_template_is_what_slots_must_match(bpf_object: Compiled) -> None:
         maps.update(right, u32(0), u32(1) + bytes(4))
         assert links.run(loaded.programs["first"], PACKET)[0] == 1
         for inner in (smaller, wrong):
-            with pytest.raises(KernelError, match="incompatible"):
+            with raises(KernelError, "template-mismatch"):
                 maps.insert_inner(loaded.maps["tenants"], u32(1), inner)
         maps.insert_inner(loaded.maps["declared"], u32(0), alike)
         assert links.run(loaded.programs["second"], PACKET) == (1, PACKET)
@@ -187,7 +188,7 @@ def test_names_that_the_object_lacks_are_all_said(bpf_object: Compiled) -> None:
 
 def test_a_failed_load_tells_the_verifiers_log_and_leaves_nothing(bpf_object: Compiled) -> None:
     before = recorder.count()
-    with pytest.raises(KernelError, match="verifier rejected a program") as caught:
+    with raises(KernelError, "program-rejected") as caught:
         objects.load(bpf_object("rejected"), inner_templates={"tenants": HASH})
     assert "invalid mem access 'map_value_or_null'" in caught.value.log
     assert "map_value_or_null" in str(caught.value)
@@ -200,7 +201,7 @@ def test_a_map_that_cannot_be_created_is_not_blamed_on_the_verifier(bpf_object: 
 
     Nor is PROG_ARRAY, but on Linux 6.18 one that lived so briefly is now and then never freed: no process holds it.
     """
-    with pytest.raises(KernelError, match="load: kernel does not support a map of the object") as caught:
+    with raises(KernelError, "object-unsupported") as caught:
         objects.load(bpf_object("outers"), inner_templates={"tenants": MapShape(MapType.CGROUP_STORAGE, 8, 4, 0)})
     assert "map 'tenants': failed to create" in caught.value.log
     assert "verifier" not in str(caught.value)
@@ -208,6 +209,6 @@ def test_a_map_that_cannot_be_created_is_not_blamed_on_the_verifier(bpf_object: 
 
 def test_a_template_that_the_kernel_refuses_leaves_nothing(bpf_object: Compiled) -> None:
     bad = MapShape(MapType.LPM_TRIE, LPM.key_size, 1, 10)
-    with pytest.raises(KernelError, match="BPF_MAP_CREATE") as caught:
+    with raises(KernelError, "invalid-map") as caught:
         objects.load(bpf_object("outers"), inner_templates={"declared": ARRAY, "tenants": bad})
     assert "no_prealloc" in str(caught.value)

@@ -16,15 +16,20 @@ from provisioner.model.errors import InputError
 from tests.object_check.mutants import Mutants, section
 
 OBJECTS = ("all_kinds", "outers", "router", "locked")
-MUTANTS = 100_000 if os.environ.get("PROVISIONER_SWEEP") == "full" else 5_000
+FULL = os.environ.get("PROVISIONER_SWEEP") == "full"
+MUTANTS = 100_000 if FULL else 5_000
+WRITTEN = 1 if FULL else 4
+"""Of so many mutants, the draft of one is written: that takes as long as reading it, and no library is involved."""
 
 Compiled = Callable[[str], Path]
 
 
-def outcome(data: bytes) -> str:
+def outcome(data: bytes, *, written: bool) -> str:
     """How `init` ends that is given an object: in words that are the same for all good ends."""
     try:
-        skeleton(objects.inspect(data), "object")
+        info = objects.inspect(data)
+        if written:
+            skeleton(info, "object")
     except InputError as error:
         return "libbpf crashes" if "libbpf crashes" in str(error) else "done"
     except Exception as error:
@@ -42,7 +47,7 @@ def outcomes(mutants: Mutants, numbers: range) -> Iterator[tuple[int, str]]:
             try:
                 for number in range(begin, numbers.stop):
                     os.write(write_end, struct.pack("<I", number))
-                    if (end := outcome(mutants.make(number))) != "done":
+                    if (end := outcome(mutants.make(number), written=number % WRITTEN == 0)) != "done":
                         os.write(write_end, struct.pack("<I", 0xFFFFFFFF))
                         os.write(write_end, end.encode()[:80].ljust(80))
             finally:
