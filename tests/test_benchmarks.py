@@ -82,3 +82,13 @@ def test_what_verification_costs_is_a_row_of_the_documentation_s_table() -> None
     head, _, row = done.stdout.splitlines()
     assert head in (ROOT / "docs/benchmarks.md").read_text().splitlines()
     assert row.count("|") == head.count("|")
+
+
+@pytest.mark.usefixtures("system_bpffs")
+def test_what_a_session_costs_is_a_row_of_the_documentation_s_table() -> None:
+    words = [sys.executable, "-m", "benchmarks.session", "1", "20x100 hash CSV"]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    head, _, row = done.stdout.splitlines()
+    assert head in (ROOT / "docs/benchmarks.md").read_text().splitlines()
+    assert row.count("|") == head.count("|")

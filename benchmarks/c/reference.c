@@ -1,10 +1,11 @@
 /*
  * The limit: the system calls that have to be made, in one thread, with the bytes ready in memory.
  *
- * reference create|read|replace|grow|migrate|destroy OUTER_TYPE INNER_TYPE SLOTS ENTRIES PIN [HOW_MANY]
+ * reference create|read|replace|update|grow|migrate|destroy OUTER_TYPE INNER_TYPE SLOTS ENTRIES PIN [HOW_MANY]
  *
  * create: inner maps created and filled by batch, published by one batch per wave, closed; the outer map pinned.
  * read: every slot and every entry, by batch. replace: new inner maps in the first HOW_MANY slots. destroy: unpin.
+ * update: all entries of the first HOW_MANY inner maps, one entry a call.
  * grow: all inner maps put into an outer map of twice the size, which takes the pin. migrate: all entries read and
  * written to new inner maps with a longer value, and these put into a new outer map, which takes the pin.
  * Prints the seconds that the system calls took; making the data does not count.
@@ -71,6 +72,24 @@ static uint64_t read_all(const struct bench *b)
 		close(fd);
 	}
 	return total;
+}
+
+static void update(const struct bench *b, uint32_t slots)
+{
+	int outer = MUST(bpf_obj_get(b->pin));
+
+	for (uint32_t slot = 0; slot < slots; slot++) {
+		uint32_t id;
+
+		MUST(bpf_map_lookup_elem(outer, &slot, &id));
+		int fd = MUST(bpf_map_get_fd_by_id(id));
+		char *keys = keys_of(b, slot);
+		uint64_t *values = values_of(b, slot);
+
+		for (uint32_t at = 0; at < b->entries; at++)
+			MUST(bpf_map_update_elem(fd, keys + at * b->key_size, values + at, 0));
+		close(fd);
+	}
 }
 
 /* Take the place of the pinned outer map. */
@@ -143,8 +162,10 @@ int main(int count, char **arguments)
 	uint32_t replaced = count > 7 ? strtoul(arguments[7], NULL, 10) : b.slots;
 	uint64_t entries = 0;
 
-	if (!strcmp(verb, "create") || !strcmp(verb, "replace"))
-		make_data(&b, !strcmp(verb, "replace"));
+	int changes = !strcmp(verb, "replace") || !strcmp(verb, "update");
+
+	if (!strcmp(verb, "create") || changes)
+		make_data(&b, changes);
 	double start = now();
 
 	if (!strcmp(verb, "create")) {
@@ -154,6 +175,8 @@ int main(int count, char **arguments)
 		MUST(bpf_obj_pin(outer, b.pin));
 	} else if (!strcmp(verb, "replace")) {
 		publish(&b, MUST(bpf_obj_get(b.pin)), replaced);
+	} else if (!strcmp(verb, "update")) {
+		update(&b, replaced);
 	} else if (!strcmp(verb, "read")) {
 		entries = read_all(&b);
 		if (entries != (uint64_t)b.slots * b.entries) {

@@ -13,7 +13,7 @@ import provisioner
 from provisioner.language import schema_file
 
 _OF_OTHERS = "jsonschema.validators"
-"""What the first validation imports. The first pass imports all other packages that a spec needs."""
+"""What the first invalid spec imports. The first pass imports all other packages that a spec needs."""
 
 
 def preload() -> None:
