@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import time
 from collections.abc import Callable, Iterable
 from typing import TypeVar
 
@@ -32,7 +34,11 @@ def plan(
 ) -> None:
     """A plan; `end` says how it was carried out."""
     own = renderers(console.format)
-    _put(console, own, own.plan(report, end, Layout(console.style, steps, full)))
+    _put(
+        console,
+        own,
+        own.plan(report, end, Layout(console.style, steps, full, _made() if console.format == "html" else "")),
+    )
 
 
 def live(console: Console, report: ReportLive) -> None:
@@ -58,6 +64,11 @@ def findings(console: Console, report: tuple[Finding, ...]) -> None:
 def projects(console: Console, report: tuple[ListedProject, ...]) -> None:
     """The projects of this host."""
     _write(console, renderers(console.format).projects, report)
+
+
+def _made() -> str:
+    """`on edge-1, 2026-11-27 20:31:05 UTC`."""
+    return f"on {os.uname().nodename}, {time.strftime('%Y-%m-%d %H:%M:%S UTC', time.gmtime())}"
 
 
 def _write(console: Console, render: Callable[[_Document, Layout], Iterable[str]] | None, document: _Document) -> None:

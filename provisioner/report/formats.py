@@ -22,11 +22,15 @@ Document = Literal["plan", "live", "explanation", "validation", "findings", "pro
 
 
 class Layout(msgspec.Struct, frozen=True):
-    """How a document is written. `steps` lists the steps of a plan; `full` leaves nothing out."""
+    """How a document is written. `steps` lists the steps of a plan; `full` leaves nothing out.
+
+    `made` says on which host and when, for a page that is kept.
+    """
 
     style: Style = PLAIN
     steps: bool = False
     full: bool = False
+    made: str = ""
 
 
 class Renderers(msgspec.Struct, frozen=True):

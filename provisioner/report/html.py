@@ -27,6 +27,9 @@ LINES: Final = 20_000
 _OPEN: Final = 40
 """Inner maps that are unfolded at first; if there are more, all are folded."""
 
+_OPEN_MAPS: Final = 20
+"""The same for maps and objects."""
+
 _VERBS: Final = {
     Verb.CREATE: ("create", "+", "create"),
     Verb.INSERT: ("create", "+", "insert"),
@@ -47,13 +50,19 @@ _TABLE: Final = (
 _STYLE: Final = page.STYLE + "".join(page.FILTER.format(name) for name, _ in _FILTERS)
 
 
-def render(plan: ReportPlan, end: Outcome | None = None, *, lines: int | None = LINES) -> Iterator[str]:
-    """The page in pieces; `end` is the result of an apply or destroy. `lines` limits the tree, None for no limit."""
+def render(plan: ReportPlan, end: Outcome | None = None, *, lines: int | None = LINES, made: str = "") -> Iterator[str]:
+    """The page in pieces; `end` is the result of an apply or destroy. `lines` limits the tree, None for no limit.
+
+    `made` says on which host and when.
+    """
     what = "Destroy" if plan.destroy else "Plan" if end is None else "Apply"
     yield from begin(f"{what} of {plan.project}")
     yield f"<h1>{what} of <code>{_text(plan.project)}</code></h1>\n"
     places = f"  ({decided('', plan.sources)})" if plan.sources else ""
     yield f"<p class=soft>pin root <code>{_text(plan.pin_root)}</code>{_text(places)}</p>\n"
+    about = [each for each in (made, f"revision {plan.revision}" if plan.revision else "") if each]
+    if about:
+        yield f"<p class=soft>{_text(', '.join(about))}</p>\n"
     if plan.against is not None:
         yield f"<p>{_text(sentences.against(plan.against))}</p>\n"
     yield from (f"<p>{_text(line)}</p>\n" for line in sentences.partial(plan))
@@ -89,9 +98,9 @@ def fragment(plan: ReportPlan, lines: int | None) -> Iterator[str]:
 
 def _tree_of(plan: ReportPlan, lines: int | None) -> Iterator[str]:
     yield "<ul class=tree>\n"
-    tree = _Tree(lines)
+    tree, few = _Tree(lines), len(plan.nodes) <= _OPEN_MAPS
     for node in plan.nodes:
-        yield from tree.node(node)
+        yield from tree.node(node, few)
     yield "</ul>\n"
 
 
@@ -273,7 +282,7 @@ def _text(text: str) -> str:
 
 
 def _plan(plan: ReportPlan, end: Outcome | None, layout: Layout) -> Iterator[str]:
-    return render(plan, end, lines=None if layout.full else LINES)
+    return render(plan, end, lines=None if layout.full else LINES, made=layout.made)
 
 
 RENDERERS: Final = Renderers(PAGE, _plan)

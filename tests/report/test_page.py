@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from msgspec.structs import replace
+
 from provisioner.report import html
+from provisioner.report.formats import Layout
 from tests.report import support
 from tests.report.browser import ask
 
@@ -78,3 +81,19 @@ def test_a_page_has_an_end() -> None:
     assert short.count("<li class=") + short.count("<tr class=") < 20
     assert "... and " in short
     assert "... and " not in "".join(html.render(report, lines=None))
+
+
+def test_many_maps_are_folded_and_few_are_open() -> None:
+    few = support.report("edit")
+    (tenants,) = (node for node in few.nodes if node.address == "tenants")
+    many = replace(few, nodes=(tenants,) * 21)
+    first = '<li class="update" data-address="tenants"><details{}>'
+    assert first.format(" open") in "".join(html.render(few))
+    page = "".join(html.render(many))
+    assert page.count(first.format("")) == 21
+    assert first.format(" open") not in page
+
+
+def test_a_page_that_is_kept_says_where_and_when() -> None:
+    made = "".join(html.RENDERERS.plan(support.report("edit"), None, Layout(made="on edge-1, 2026-11-27 20:31:05 UTC")))
+    assert "<p class=soft>on edge-1, 2026-11-27 20:31:05 UTC, revision sha256:" in made
