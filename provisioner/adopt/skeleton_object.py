@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from provisioner.adopt.skeleton_types import ObjectTypes
 from provisioner.attach.by_section import unsupported
-from provisioner.attach.sections import key_of, not_attached
+from provisioner.attach.sections import first_word, key_of, not_attached
 from provisioner.codec.display import format_value
 from provisioner.model.object_file import ObjectInfo, ProgramDef
 from provisioner.model.program_types import PROGRAM_TYPES, WITH_BTF_TARGET
@@ -136,6 +136,9 @@ def _attach(definition: ProgramDef, has_target: bool) -> Iterator[str]:
         case "netns":
             yield "attach: {netns: {path: /run/netns/NAME}}"
         case _ if not unsupported(definition.section):
+            yield "attach: auto"
+        case _ if first_word(definition.section) in ("uprobe", "uretprobe"):
+            yield "target: NAME  # PATH:FUNCTION"
             yield "attach: auto"
         case _ if not has_target and any(not unsupported(f"{definition.section}/{each}") for each in _TARGETS):
             yield "target: NAME"

@@ -187,3 +187,10 @@ def test_a_cpumap_without_a_size_gets_one_that_the_kernel_takes(bpf_object: Call
     cpus = replace(info.maps["scratch"], name="cpus", shape=MapShape(MapType.CPUMAP, 4, 8, 0))
     text = skeleton(replace(info, maps={"cpus": cpus}), "sized.o")
     assert "cpus: {max_entries: 64}" in text
+
+
+def test_a_uprobe_that_names_no_file(bpf_object: Callable[[str], Path]) -> None:
+    info = inspect(bpf_object("hooks"))
+    program = replace(info.programs["on_uprobe"], section="uprobe/getppid")
+    text = skeleton(replace(info, programs={"on_uprobe": program}), "x.o")
+    assert "# target: NAME  # PATH:FUNCTION\n        # attach: auto\n" in text

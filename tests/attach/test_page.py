@@ -12,6 +12,7 @@ from tests import features
 from tests.apply.conftest import Bench
 from tests.apply.conftest import bench as bench
 from tests.attach.support import Compile
+from tests.pages import fences
 
 PAGE = (Path(__file__).parents[2] / "docs/attach.md").read_text()
 
@@ -41,9 +42,7 @@ def test_the_table_has_every_kind() -> None:
 def test_the_examples_apply(bench: Bench, bpf_object: Compile) -> None:
     features.need_tcx()
     bench.allow_outside = True
-    examples = [part.partition("```")[0] for part in PAGE.split("```yaml\n")[1:]]
-    assert len(examples) == 2
-    for example in examples:
-        text = example.replace("hooks.bpf.o", str(bpf_object("hooks")))
+    for block in fences(__file__, "attach.md"):
+        text = block.text.replace("hooks.bpf.o", str(bpf_object("hooks")))
         bench.settle(text)
     bench.destroy(text)
