@@ -23,7 +23,7 @@ from provisioner.model.spec import InnerTemplate, MapFields, OuterMap, PlainMap,
 from provisioner.model.special_fields import Special
 from provisioner.model.type_expr import BtfType, NamedType, TypeExpr, reachable
 from provisioner.model.types import Type
-from provisioner.model.uapi import BARE_TYPES, KEYLESS_TYPES, STORAGE_TYPES, MapFlag, MapType
+from provisioner.model.uapi import BARE_TYPES, FD_MODES, KEYLESS_TYPES, STORAGE_TYPES, MapFlag, MapType
 from provisioner.model.words import with_article
 
 _INNER_VALUE_SIZE = 4
@@ -266,6 +266,7 @@ class Resolver:
             return None
         flags = fields.map_flags if fields.map_flags is not None else (declared.map_flags if declared else MapFlag(0))
         extra = fields.map_extra if fields.map_extra is not None else (declared.map_extra if declared else 0)
+        flags &= ~FD_MODES  # of the fd that creates a map: no other fd has them, and the kernel compares them nowhere
         shape = MapShape(map_type, key_size, value_size, max_entries, flags, extra, fields.numa_node, specials)
         shape = shape.with_capacity(shape.kept_capacity(max_entries, self._host.possible_cpus))
         if shape.is_array and key_size != 4:

@@ -24,7 +24,7 @@ from provisioner.model.location import Location
 from provisioner.model.map_shape import MapShape
 from provisioner.model.object_file import MapDef, ObjectInfo, ProgramDef
 from provisioner.model.object_settings import MapSettings, ProgramSettings
-from provisioner.model.uapi import OUTER_TYPES, PERF_EVENT_SIZE, MapFlag, MapType
+from provisioner.model.uapi import FD_MODES, OUTER_TYPES, PERF_EVENT_SIZE, MapFlag, MapType
 from provisioner.model.variables import Written
 from provisioner.object_check.presets import presets, without_presets
 
@@ -300,7 +300,7 @@ def _with_presets(definitions: Iterable[MapDef], data: bytes, types: BtfTypes | 
 def _map_def(at: int, types: BtfTypes | None) -> MapDef:
     """A map of an open object; `types` is the object's BTF."""
     value_type = libbpf.map_btf_value_type_id(at)
-    flags = MapFlag(libbpf.map_map_flags(at))
+    flags = MapFlag(libbpf.map_map_flags(at)) & ~FD_MODES
     kind = MapType(libbpf.map_type(at))
     least = PERF_EVENT_SIZE if kind is MapType.PERF_EVENT_ARRAY else 0
     shape = MapShape(

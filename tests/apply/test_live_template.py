@@ -206,3 +206,17 @@ outer_maps: {tenants: {type: hash_of_maps, key: u32, max_entries: 8, inner: one,
         bench.apply(spec)
     bench.overrides = Overrides(allow_recreate=True)
     bench.settle(spec)
+
+
+def test_modes_of_an_fd_are_no_part_of_a_template(bench: Bench) -> None:
+    """The kernel does not compare `rdonly` and `wronly`: a live map is not recreated for them."""
+    text = """
+inner_templates: {inner: {type: hash, key: u32, value: u32, max_entries: 8}}
+outer_maps: {outer: {type: hash_of_maps, key: u32, max_entries: 8, inner: inner, inner_maps: {1: {entries: {1: 1}}}}}
+"""
+    bench.settle(text)
+    for mode in ("rdonly", "wronly"):
+        with_mode = text.replace("max_entries: 8}}", f"max_entries: 8, flags: [{mode}]}}}}", 1)
+        assert bench.plan(with_mode).steps == ()
+        bench.destroy(text)
+        bench.settle(with_mode)
