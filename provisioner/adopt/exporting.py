@@ -52,11 +52,11 @@ def export_project(desired: DesiredState, names: Collection[str] = ()) -> Export
     Raises InputError if a type is sensitive, and HostError.
     """
     pins = {Path(map_path(desired, each)): each for name, each in desired.maps.items() if not names or name in names}
-    found = survey((pin for pin in pins if pin.exists()), (), (), desired.host)
+    live_maps = survey((pin for pin in pins if pin.exists()), (), (), desired.host)
     vocabulary = Vocabulary({})
     naming = Naming(vocabulary.types, {map_name(pin): _named(each, vocabulary) for pin, each in pins.items()})
-    root = _pin_root(found, DEFAULT_PROJECT)
-    return export(found, naming, desired.host.byteorder, DEFAULT_PROJECT, pin_root=root, tables=False, btf={})
+    root = _pin_root(live_maps, DEFAULT_PROJECT)
+    return export(live_maps, naming, desired.host.byteorder, DEFAULT_PROJECT, pin_root=root, tables=False, btf={})
 
 
 def _named(each: DesiredMap, vocabulary: Vocabulary) -> Named:

@@ -66,8 +66,8 @@ def read(path: Path) -> Pinned:
     host = this_host.read_host()
     taken: set[str] = set()
     names_of = {place: name for name, place in record.places.items()}
-    found = survey(maps, (), (), host, contents=False)
-    named = {names_of.get(each.pin) or free_name(each, taken): each for each in found}
+    live_maps = survey(maps, (), (), host, contents=False)
+    named = {names_of.get(each.pin) or free_name(each, taken): each for each in live_maps}
     place = str(root) if has_record else str(root / "adopted")
     spec = reconstruct(named, record, place, host.byteorder)
     programs = {
@@ -81,8 +81,8 @@ def read(path: Path) -> Pinned:
 
 def roots() -> list[Path]:
     """The pin roots of all projects on any mounted bpffs, each once: a bpffs can be mounted in several places."""
-    found = sorted({path.parent for path in bpffs.walk_pins() if path.name == META_PIN})
-    return list({bpffs.place(root): root for root in reversed(found)}.values())[::-1]
+    directories = sorted({path.parent for path in bpffs.walk_pins() if path.name == META_PIN})
+    return list({bpffs.place(root): root for root in reversed(directories)}.values())[::-1]
 
 
 def changed(root: Path) -> str:

@@ -107,7 +107,7 @@ def pieces(mask: Bytes) -> tuple[Piece, ...]:
 
     A field of the kernel's own is no part of a value, and the verifier lets no program read it.
     """
-    found: list[Piece] = []
+    parts: list[Piece] = []
     at = 0
     while at < len(mask):
         width = 8
@@ -115,9 +115,9 @@ def pieces(mask: Bytes) -> tuple[Piece, ...]:
             width //= 2
         bits = int.from_bytes(mask[at : at + width].tobytes(), sys.byteorder)
         if bits:
-            found.append(Piece(at, width, bits))
+            parts.append(Piece(at, width, bits))
         at += width
-    return tuple(found)
+    return tuple(parts)
 
 
 def digests(table: EntryTable, slots: Index, words: Words, secret: Secret) -> Digests:

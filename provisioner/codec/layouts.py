@@ -57,8 +57,8 @@ def layout_of(type_: Type) -> TypeLayout:
 def btf_layout(types: BtfTypes, key_id: int, value_id: int) -> EntryLayout | None:
     """The layouts of the entries of a map by its BTF; None if a type has no values, such as a pointer."""
     where, problems = Location("BTF"), Problems()
-    found = [Conversion(types, {}, where, problems).run(id_, "") for id_ in (key_id, value_id) if id_]
-    built = [layout_of(type_) for type_ in found if type_ is not None]
+    types_ = [Conversion(types, {}, where, problems).run(id_, "") for id_ in (key_id, value_id) if id_]
+    built = [layout_of(type_) for type_ in types_ if type_ is not None]
     return EntryLayout(built[0], built[1]) if len(built) == 2 else None
 
 

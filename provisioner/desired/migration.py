@@ -93,7 +93,7 @@ def _member(type_: Type, path: Path) -> tuple[Field, tuple[str, ...], Path] | No
     """The deepest named member on `path`, its offset in the whole, its name, and the rest of the path."""
     offset, rest, inside = 0, path, _plain(type_)
     names: tuple[str, ...] = ()
-    found: tuple[Field, tuple[str, ...], Path] | None = None
+    match_: tuple[Field, tuple[str, ...], Path] | None = None
     while rest and isinstance(inside, Struct):
         field = next((each for each in inside.fields if rest[0] in each.reached_by()), None)
         if field is None:
@@ -101,9 +101,9 @@ def _member(type_: Type, path: Path) -> tuple[Field, tuple[str, ...], Path] | No
         offset += field.offset
         if field.name:
             names, rest = (*names, field.name), rest[1:]
-            found = Field(field.name, field.type, offset), names, rest
+            match_ = Field(field.name, field.type, offset), names, rest
         inside = _plain(field.type)
-    return found
+    return match_
 
 
 def _constants(type_: Type, scalars: Mapping[Path, ScalarNode], address: str, problems: Problems) -> Constants:

@@ -127,9 +127,9 @@ def _snapshot(host: Host, aim: Aim, renamed: dict[str, str]) -> Snapshot | None:
     pattern = host.snapshot if aim.against is None else aim.against
     if not aim.plans or pattern is None or pattern == EMPTY:
         return None
-    found = Problems()
-    name = layers.filled(pattern, host, None, found)
-    found.raise_if_any()
+    problems = Problems()
+    name = layers.filled(pattern, host, None, problems)
+    problems.raise_if_any()
     assert name is not None
     renamed[name] = pattern
     return read_snapshot(Path(name))

@@ -122,8 +122,8 @@ def survey(hosts: Iterable[Host], aim: Aim, write: Write, cores: int | None = No
     """Examine all hosts, on all cores. Raises HostError if a process ends unexpectedly."""
     result = Survey()
     try:
-        for found in _results(list(hosts), _Worker(aim, write), cores or len(os.sched_getaffinity(0))):
-            result.add(*found)
+        for result_ in _results(list(hosts), _Worker(aim, write), cores or len(os.sched_getaffinity(0))):
+            result.add(*result_)
     except BaseException:
         result.close()
         raise

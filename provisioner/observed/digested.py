@@ -60,13 +60,13 @@ class DigestReader(LiveReader):
             try:
                 wanted = digests(desired.entries, slots, words, secret)
             finally:
-                found = task.result()
-        if found is None:
+                computed = task.result()
+        if computed is None:
             return nothing, []
-        others = found.digests.entries - wanted.entries
-        same = np.logical_and.reduce(wanted.sums == found.digests.sums, axis=1)
-        same &= (others >= 0 if desired.owned else others == 0) & (found.ids == live.slots.inner_ids[numbers])
-        columns = wanted.entries[same], others[same], found.max_entries[same]
+        others = computed.digests.entries - wanted.entries
+        same = np.logical_and.reduce(wanted.sums == computed.digests.sums, axis=1)
+        same &= (others >= 0 if desired.owned else others == 0) & (computed.ids == live.slots.inner_ids[numbers])
+        columns = wanted.entries[same], others[same], computed.max_entries[same]
         return numbers[same], list(_blocks(desired, numbers[same], *columns))
 
     def _digests(

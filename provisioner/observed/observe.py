@@ -74,7 +74,7 @@ def _observe(desired: DesiredState, source: Source) -> ObservedState:
         if (live_map := live.get(name) or _map(own_path(desired, name), None, source)) is not None
     }
     wanted = {
-        program.pin for one in desired.objects.values() for program in one.programs
+        program.pin for object_ in desired.objects.values() for program in object_.programs
     } | desired.pinned_programs.keys()
     adopted = set(adopted_pins(desired).values())
     own = {name for name in live if desired.maps[name].adopted is None}

@@ -113,8 +113,10 @@ def _shape_change(name: str, desired: DesiredObject, state: DesiredState, observ
 
 def _is_kept(name: str, state: DesiredState, observed: ObservedState) -> bool:
     """Whether the object's new map takes over what the live one holds, or the spec says that it is discarded."""
-    one = state.maps.get(name)
-    return one is not None and (one.migration is not None or is_resize(one, observed.object_maps[name]))
+    desired_map = state.maps.get(name)
+    return desired_map is not None and (
+        desired_map.migration is not None or is_resize(desired_map, observed.object_maps[name])
+    )
 
 
 def _verdict(

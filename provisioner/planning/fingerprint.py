@@ -57,9 +57,16 @@ def _part(change: Change) -> tuple[str, Part]:
     return address, (wanted.hexdigest()[:32], seen.hexdigest()[:32])
 
 
-def _migration(one: Migration) -> tuple[object, ...]:
-    constants = one.key_constants.row.tobytes(), one.value_constants.row.tobytes()
-    return one.drop, sorted(one.rename.items()), constants, one.key, one.value, one.outer_key
+def _migration(migration: Migration) -> tuple[object, ...]:
+    constants = migration.key_constants.row.tobytes(), migration.value_constants.row.tobytes()
+    return (
+        migration.drop,
+        sorted(migration.rename.items()),
+        constants,
+        migration.key,
+        migration.value,
+        migration.outer_key,
+    )
 
 
 def _feed_desired(total: hashlib._Hash, desired: DesiredMap) -> None:

@@ -45,8 +45,8 @@ class Staying:
         listed = entry_table.slices(table.starts[owners], counts)
         number = np.searchsorted(owners, at)
         first = np.repeat(np.arange(len(owners), dtype=np.int64), counts)
-        found = entry_table.match(number, self._keys[rows], first, table.keys[listed])
-        return rows[np.sort(found.left_only)]
+        matched = entry_table.match(number, self._keys[rows], first, table.keys[listed])
+        return rows[np.sort(matched.left_only)]
 
 
 def desired_slots(desired: DesiredMap, observed: ObservedMap) -> Index:

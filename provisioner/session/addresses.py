@@ -46,8 +46,8 @@ class Addresses:
         target = self.find(where)
         known, declared = target.known, target.known.desired
         if target.entry is not None:
-            found = rows.encode(declared.value, [value], target.text)
-            known.put(target.slot or b"", EntryRows(target.entry, found))
+            row = rows.encode(declared.value, [value], target.text)
+            known.put(target.slot or b"", EntryRows(target.entry, row))
         elif target.slot is not None:
             known.replace(target.slot, _entries(declared, value, target.text))
         else:
@@ -112,14 +112,14 @@ class Addresses:
         if len(keys) > len(kinds):
             what = f"`{name}` has {len(kinds)} level{'s' if len(kinds) > 1 else ''} of keys"
             raise _wrong(what, "remove a key", text)
-        found = [
+        rows_ = [
             rows.encode(kind, [key], text) if parsed is None else address.key_bytes(str(key), kind, parsed)[np.newaxis]
             for kind, key in zip(kinds, keys, strict=False)
         ]
         if declared.outer is None:
-            return Target(text, known, b"", found[0] if found else None)
-        slot = found[0].tobytes() if found else None
-        return Target(text, known, slot, found[1] if len(found) > 1 else None)
+            return Target(text, known, b"", rows_[0] if rows_ else None)
+        slot = rows_[0].tobytes() if rows_ else None
+        return Target(text, known, slot, rows_[1] if len(rows_) > 1 else None)
 
 
 def _refuse_unlisted(declared: DesiredMap, text: str) -> None:

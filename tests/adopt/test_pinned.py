@@ -38,11 +38,11 @@ maps:
 
 def lines(nodes: tuple[Node, ...]) -> list[tuple[str, str]]:
     """The address and the beginning of the text of every node."""
-    found = []
+    lines_ = []
     for node in nodes:
-        found.append((node.address, node.text.split(",")[0]))
-        found += lines(tuple(node.children or ()))
-    return found
+        lines_.append((node.address, node.text.split(",")[0]))
+        lines_ += lines(tuple(node.children or ()))
+    return lines_
 
 
 def test_what_is_shown_is_what_the_spec_shows(bench: Bench) -> None:

@@ -102,13 +102,13 @@ def test_it_is_used_once_on_a_host(pin_root: Path, tmp_path: Path) -> None:
     approvals = "approvals: [{{rule: delete_percent, address: m, id: {}}}]"
     with pytest.raises(RefusedError):
         load(tmp_path, root, count=1).apply()
-    one = load(tmp_path, root, count=1, approvals=approvals.format("a"))
-    plan = one.plan()
+    first = load(tmp_path, root, count=1, approvals=approvals.format("a"))
+    plan = first.plan()
     assert [str(each) for each in plan.approved] == [f"delete_percent of m by a ({tmp_path}/edge.yaml:5)"]
     assert "approved" in {hazard.id for hazard in plan.hazards}
     assert provisioner.describe(plan).approved == plan.approved
-    assert one.apply(expected=plan.digest)[0].approved == plan.approved
-    assert not one.plan().changed, "the second apply does nothing"
+    assert first.apply(expected=plan.digest)[0].approved == plan.approved
+    assert not first.plan().changed, "the second apply does nothing"
     load(tmp_path, root, count=40, approvals=approvals.format("a")).apply()
     with pytest.raises(RefusedError) as caught:
         load(tmp_path, root, count=1, approvals=approvals.format("a")).apply()

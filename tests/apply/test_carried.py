@@ -102,8 +102,8 @@ def read(number: InnerId) -> dict[int, Any]:
         keys, values = reading.read_entries(fd, shape, len(cpus.possible()))
     held = np.ascontiguousarray(values).view(np.uint64)
     numbers = keys[:, -1] if shape.key_size == 8 else keys[:, 0]
-    found = {number: set(row) for number, row in zip(numbers.tolist(), held.tolist(), strict=True)}
-    return {number: row.pop() if len(row) == 1 else row for number, row in found.items() if row != {0}}
+    entries = {number: set(row) for number, row in zip(numbers.tolist(), held.tolist(), strict=True)}
+    return {number: row.pop() if len(row) == 1 else row for number, row in entries.items() if row != {0}}
 
 
 def meanwhile(monkeypatch: pytest.MonkeyPatch, old: Mapping[int, int], new: Mapping[int, int]) -> None:

@@ -69,20 +69,20 @@ DIGESTED = ("hash", "array", "percpu_hash", "percpu_array")
 @pytest.fixture
 def read(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The names of maps whose entries are read, and of their inner maps that are."""
-    found: list[str] = []
+    observed_blocks: list[str] = []
     inner_maps, entries = LiveSource.inner_maps, LiveSource.entries
 
     def of_inner(source: LiveSource, path: PurePath, numbers: Any, *others: Any, **how: Any) -> Any:
-        found.extend(f"{path.name} {number}" for number in numbers)
+        observed_blocks.extend(f"{path.name} {number}" for number in numbers)
         return inner_maps(source, path, numbers, *others, **how)
 
     def of_plain(source: LiveSource, path: PurePath, *others: Any, **how: Any) -> Any:
-        found.append(path.name)
+        observed_blocks.append(path.name)
         return entries(source, path, *others, **how)
 
     monkeypatch.setattr(LiveSource, "inner_maps", of_inner)
     monkeypatch.setattr(LiveSource, "entries", of_plain)
-    return found
+    return observed_blocks
 
 
 @pytest.fixture(autouse=True)

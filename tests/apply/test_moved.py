@@ -57,12 +57,12 @@ def project(bench: Bench) -> Bench:
 
 def pins(bench: Bench) -> dict[str, int]:
     """All pins of maps by their paths, with the ids of the maps."""
-    found = {}
+    names = {}
     for path in sorted(bench.root.rglob("*")):
         if path.is_file() and path.name not in ("_meta", "_tmp-_meta"):
             with maps.open_pin(path) as fd:
-                found[str(path.relative_to(bench.root))] = int(maps.info(fd).id)
-    return found
+                names[str(path.relative_to(bench.root))] = int(maps.info(fd).id)
+    return names
 
 
 def renamed(before: dict[str, int]) -> dict[str, int]:

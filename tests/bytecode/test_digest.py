@@ -133,25 +133,25 @@ def test_what_changes_a_digest(map_type: MapType, size: int, padding: int | None
     with live(shape, table) as outer:
         ids = dict(zip(*(column.tolist() for column in read_slots(outer)), strict=True))
 
-        def found() -> list[bool]:
+        def sums() -> list[bool]:
             seen = map_digests(outer, u32(slots), np.full(SLOTS, 64, np.uint32), words, secret)
             assert seen is not None
             assert seen.ids.tolist() == [ids[slot] for slot in range(SLOTS)]
             return [bool((seen.digests.sums[slot] == wanted.sums[slot]).all()) for slot in range(SLOTS)]
 
-        assert found() == [True, True, True]
+        assert sums() == [True, True, True]
         keys, values = table.slot(2)
         with maps.open_id(ids[2]) as inner:
             for at in range(0, len(mask) * count, 5):
                 changed = values[0].copy()
                 changed[at] ^= 1
                 batch.write_batch(inner, keys[:1], changed[None])
-                assert found()[2] == (not np.tile(mask, count)[at]), at
+                assert sums()[2] == (not np.tile(mask, count)[at]), at
             batch.write_batch(inner, keys[:1], values[:1])
-            assert found() == [True, True, True]
+            assert sums() == [True, True, True]
             missing = next(key for key in range(64) if key.to_bytes(4, sys.byteorder) not in set(map(bytes, keys)))
             batch.write_batch(inner, u32([missing]), np.full((1, len(mask) * count), 1, np.uint8))
-            assert found() == [True, True, False]
+            assert sums() == [True, True, False]
 
 
 def read_slots(outer: MapFd) -> tuple[NDArray[np.uint32], NDArray[np.uint32]]:
@@ -200,6 +200,6 @@ def test_slots_that_share_entries_have_one_digest(monkeypatch: pytest.MonkeyPatc
 )
 def test_what_is_loaded_of_a_value(mask: str, expected: list[tuple[int, int, int]]) -> None:
     """No byte of padding is loaded: it can be a field of the kernel's own, which no program may read."""
-    found = pieces(np.frombuffer(bytes.fromhex(mask), np.uint8))
-    assert found == tuple(Piece(*each) for each in expected)
-    assert Words((), found, 2, len(mask), is_array=False, is_percpu=True).count == 2 * len(expected)
+    loads = pieces(np.frombuffer(bytes.fromhex(mask), np.uint8))
+    assert loads == tuple(Piece(*each) for each in expected)
+    assert Words((), loads, 2, len(mask), is_array=False, is_percpu=True).count == 2 * len(expected)

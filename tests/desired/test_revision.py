@@ -41,8 +41,8 @@ def test_each_input_changes_it_and_nothing_else_does(tmp_path: Path) -> None:
 
 def test_only_environment_variables_that_it_uses_change_it(tmp_path: Path) -> None:
     (tmp_path / "edge.yaml").write_text("version: 1\nname: edge-${node}\nvars: {node: {env: NODE}}\n")
-    one, two = (provisioner.load(tmp_path / "edge.yaml", environment={"NODE": node}) for node in "ab")
-    assert one.desired.revision != two.desired.revision
+    first, two = (provisioner.load(tmp_path / "edge.yaml", environment={"NODE": node}) for node in "ab")
+    assert first.desired.revision != two.desired.revision
     assert provisioner.load(tmp_path / "edge.yaml", environment={"NODE": "a", "X": "y"}).desired.revision == (
-        one.desired.revision
+        first.desired.revision
     )

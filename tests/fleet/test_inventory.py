@@ -21,9 +21,9 @@ def read(folder: Path, text: str) -> Inventory:
 
 def overlays(inventory: Inventory, number: int = 0) -> list[str]:
     problems = Problems()
-    found = layers.files(inventory.layers, inventory.hosts[number], problems)
+    files = layers.files(inventory.layers, inventory.hosts[number], problems)
     problems.raise_if_any()
-    return [Path(each.path).name + "?" * each.is_optional for each in found]
+    return [Path(each.path).name + "?" * each.is_optional for each in files]
 
 
 def ids(folder: Path, text: str) -> list[str]:

@@ -34,8 +34,8 @@ def test_python_values_of_different_forms_in_one_column() -> None:
 def test_a_value_that_does_not_fit_is_an_error_with_its_address(kind: Any, value: object, problem: str) -> None:
     with pytest.raises(InputError) as caught:
         rows.encode(kind, [1, value], "tenants[42]")
-    (found,) = caught.value.problems
-    assert (found.id, found.address) == (problem, "tenants[42]")
+    (rows_,) = caught.value.problems
+    assert (rows_.id, rows_.address) == (problem, "tenants[42]")
 
 
 DTYPE = np.dtype([("key", "u4"), ("value", [("ip", "u1", 4), ("port", ">u2"), ("weight", "u2")])])
@@ -57,10 +57,10 @@ def arrow() -> pa.Table:
 )
 def test_columns_in_the_kernels_layout(table: Callable[[], Any]) -> None:
     given = table()
-    found = rows.of_table(U32, BACKEND, given, "m")
-    keys = found.keys.view(np.uint32).ravel().tolist()
+    rows_ = rows.of_table(U32, BACKEND, given, "m")
+    keys = rows_.keys.view(np.uint32).ravel().tolist()
     assert keys == [5, 6][: len(keys)]
-    assert found.values[0].tobytes() == b"\xc0\0\2\1\1\xbb\2\0"
+    assert rows_.values[0].tobytes() == b"\xc0\0\2\1\1\xbb\2\0"
     assert (
         len(rows.of_table(U32, BACKEND, given[:0] if isinstance(given, np.ndarray) else given.slice(0, 0), "m").keys)
         == 0
@@ -72,9 +72,9 @@ def test_columns_in_the_kernels_layout(table: Callable[[], Any]) -> None:
 def test_host_bits_and_padding_are_made_zero() -> None:
     padded = built(struct(flag="u8", number="u32"))
     table = np.array([(b"\x08\0\0\0\x0a\1\2\3", b"\1\xff\xff\xff\2\0\0\0")], [("key", "V8"), ("value", "V8")])
-    found = rows.of_table(CIDR, padded, table, "m")
-    assert found.keys.tobytes() == b"\x08\0\0\0\x0a\0\0\0"
-    assert found.values.tobytes() == b"\1\0\0\0\2\0\0\0"
+    rows_ = rows.of_table(CIDR, padded, table, "m")
+    assert rows_.keys.tobytes() == b"\x08\0\0\0\x0a\0\0\0"
+    assert rows_.values.tobytes() == b"\1\0\0\0\2\0\0\0"
 
 
 @pytest.mark.parametrize(
