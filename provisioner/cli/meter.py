@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import sys
 import threading
+import time
 from typing import TYPE_CHECKING, Final
 
 from provisioner.report.style import on_terminal
@@ -16,6 +17,14 @@ PATIENCE: Final = 1.0
 """Seconds of work before the line appears."""
 
 _ERASE: Final = "\r\x1b[2K"
+
+
+def pace(done: int, total: int, seconds: float) -> str:
+    """` of 10,000, 2,500 a second, about 3 s left`; empty while there is nothing to say."""
+    if not done or done >= total or seconds <= 0:
+        return ""
+    rate = done / seconds
+    return f" of {total:,}, {rate:,.0f} a second, about {max(1, round((total - done) / rate)):,} s left"
 
 
 class Meter:
@@ -31,13 +40,16 @@ class Meter:
         self._lock = threading.Lock()
         self._timer: threading.Timer | None = None
         self._is_shown = False
+        self._started, self._done = 0.0, 0
         self.grace_periods = 0
         self.planned = 0
+        self.slots = 0
+        """How many inner maps the plan publishes; 0 where that is not known."""
 
     def begin(self, what: str) -> None:
         """Work begins that can take long."""
         self.stop()
-        self._what = what
+        self._what, self._started, self._done = what, time.monotonic(), 0
         if self._on:
             self._timer = threading.Timer(self._patience, self._show)
             self._timer.daemon = True
@@ -50,8 +62,10 @@ class Meter:
         """The progress of an apply."""
         self.grace_periods = progress.grace_periods
         coming = max(self.planned - progress.grace_periods, 0)
+        advanced, self._done = progress.slots > self._done, progress.slots
+        so_far = pace(progress.slots, self.slots, time.monotonic() - self._started) if advanced else ""
         with self._lock:
-            self._what = f"{what}; grace periods: {progress.grace_periods} done, {coming} remaining"
+            self._what = f"{what}{so_far}; grace periods: {progress.grace_periods} done, {coming} remaining"
             if self._is_shown:
                 self._draw()
 

@@ -15,6 +15,7 @@ import pytest
 from provisioner import __version__
 from provisioner.cli import app, verbs
 from provisioner.cli.console import Console
+from provisioner.cli.meter import pace
 from provisioner.cli.signals import Interrupts
 from provisioner.language import schema_file
 from tests.cli.support import COMMAND, SPEC, environment, lasting, on_terminal, run
@@ -258,6 +259,11 @@ def test_an_apply_that_takes_long_says_how_far_it_is() -> None:
     assert "second" not in shown(60)
     assert "second; grace periods: 2 done, 1 remaining" in shown(0)
     assert lasting(shown(0)) == shown(60)
+
+
+def test_the_pace_of_what_is_published() -> None:
+    assert pace(4096, 10_000, 2.0) == " of 10,000, 2,048 a second, about 3 s left"
+    assert (pace(0, 10_000, 2.0), pace(10_000, 10_000, 2.0), pace(5, 0, 1.0)) == ("", "", "")
 
 
 def test_output_survives_a_poor_locale(spec: Path) -> None:
