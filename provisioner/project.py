@@ -54,7 +54,7 @@ from provisioner.planning.diff_objects import attachments_deferred
 from provisioner.planning.hazards import Overrides, refuse_blocked
 from provisioner.planning.plan import Plan
 from provisioner.planning.privileges import refuse_unprivileged
-from provisioner.planning.steps import MovePins, PinInnerMaps, SetAccess
+from provisioner.planning.steps import MovePins, MoveSlots, PinInnerMaps, SetAccess
 from provisioner.planning.teardown import plan_destroy
 from provisioner.report.model import ALL, CUT
 from provisioner.views import complete, narrow
@@ -567,7 +567,9 @@ def _differences(project: Project, overrides: Overrides, done: Plan, targets: Se
     actions |= {name: change.action for name, change in after.objects.items()}
     actions |= {change.pin: change.action for change in after.links if change.action is not Action.KEEP}
     actions |= {
-        step.describe(): Action.UPDATE for step in after.steps if isinstance(step, MovePins | PinInnerMaps | SetAccess)
+        step.describe(): Action.UPDATE
+        for step in after.steps
+        if isinstance(step, MovePins | MoveSlots | PinInnerMaps | SetAccess)
     }
     return tuple(
         Problem(

@@ -13,7 +13,7 @@ from typing import assert_never
 
 import msgspec
 
-from provisioner.apply import contents, failures, migrating, moves, pins, programs, variables
+from provisioner.apply import contents, failures, migrating, moved_slots, moves, pins, programs, variables
 from provisioner.apply import lanes as side_by_side
 from provisioner.apply.transaction import Options, Transaction
 from provisioner.model.errors import ApplyError, HostError, InterruptError, Problem, ProvisionerError, RefusedError
@@ -30,6 +30,7 @@ from provisioner.planning.steps import (
     Detach,
     LoadObject,
     MovePins,
+    MoveSlots,
     PinInnerMaps,
     PublishSlots,
     RecordMeta,
@@ -124,6 +125,8 @@ def _do(tx: Transaction, step: Step) -> None:
             pins.claim(tx, step)
         case MovePins():
             moves.move(tx, step)
+        case MoveSlots():
+            moved_slots.move(tx, step)
         case LoadObject():
             programs.load(tx, step)
         case CreateMap():

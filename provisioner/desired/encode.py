@@ -20,6 +20,7 @@ from provisioner.desired import jumps, members, sharing
 from provisioner.desired.configured import configured
 from provisioner.desired.entries import Encoded, Group, encode_entries
 from provisioner.desired.migration import ReadTypes, encode_migration
+from provisioner.desired.moved import with_moves
 from provisioner.desired.ranges import number_range
 from provisioner.desired.raw_values import fill, refuse_keyless
 from provisioner.desired.resolve import ResolvedMap, Resolver
@@ -99,7 +100,7 @@ def encode(
     problems.raise_if_any()
     access = spec.pin_inner_maps, spec.pin_mode, spec.pin_group
     made = DesiredState(spec.name, spec.pin_root, host, loaded, maps, spec.limits, *access)
-    return replace(made, approvals=spec.approvals, moved=spec.moved)
+    return with_moves(replace(made, approvals=spec.approvals), spec.moved, problems)
 
 
 class Encoder:

@@ -17,6 +17,7 @@ def without_contents(spec: Spec) -> Spec:
         spec,
         maps={name: replace(plain, entries=None) for name, plain in spec.maps.items()},
         shared_inner_maps={name: replace(shared, entries=None) for name, shared in spec.shared_inner_maps.items()},
+        moved=tuple(move for move in spec.moved if not move.is_slot),
         outer_maps={name: replace(outer, inner_maps=_keys(outer)) for name, outer in spec.outer_maps.items()},
     )
 

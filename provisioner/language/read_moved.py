@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from provisioner.model.errors import Problems, did_you_mean
+from msgspec.structs import replace
+
+from provisioner.model.address import parse
+from provisioner.model.errors import InputError, Problems, did_you_mean
 from provisioner.model.moved import Move
 from provisioner.model.spec import Spec
 from provisioner.model.tree import MappingNode, ScalarNode, SequenceNode, SpecNode
@@ -32,6 +35,9 @@ def check(spec: Spec, problems: Problems) -> None:
         if earlier is not move:
             what = f"`{move.old}` is moved twice (first at {earlier.where})"
             problems.add(what, move.where, "remove one of the two", move.old, id="duplicate-key")
+        if move.is_slot:
+            _slot(move, spec, problems)
+            continue
         if move.old in names:
             what = f"`{move.old}` is moved to `{move.new}`, but the spec still declares it"
             problems.add(what, move.where, "remove or rename its declaration", move.old, id="moved-declared")
@@ -39,6 +45,22 @@ def check(spec: Spec, problems: Problems) -> None:
             what = f"`{move.new}` is not declared: a map, the pin of a program, or an object"
             hint = did_you_mean(move.new, names, "write its name as the spec declares it")
             problems.missing(what, move.where, hint, move.new, id="moved-unknown")
+
+
+def _slot(move: Move, spec: Spec, problems: Problems) -> None:
+    """A slot moves within its map, which can have a new name itself; its keys are checked once they are encoded."""
+    try:
+        old, new = parse(move.old), parse(move.new)
+    except InputError as error:
+        problems.extend(replace(problem, where=move.where) for problem in error.problems)
+        return
+    earlier = {each.old for each in spec.moved if each.new == new.name}
+    if len(old.keys) != 1 or len(new.keys) != 1 or old.name not in {new.name, *earlier}:
+        what, hint = f"`{move.old}` cannot be moved to `{move.new}`", "write two slots of one outer map"
+        problems.add(what, move.where, hint, move.new, id="moved-mismatch")
+    elif new.name not in spec.outer_maps:
+        what, hint = f"outer map `{new.name}` is not declared", did_you_mean(new.name, spec.outer_maps)
+        problems.missing(what, move.where, hint, move.new, id="moved-unknown")
 
 
 def _names(spec: Spec) -> Iterator[str]:

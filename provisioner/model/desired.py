@@ -21,7 +21,7 @@ from provisioner.model.entry_table import EntryTable, Index
 from provisioner.model.host import Host
 from provisioner.model.location import Location
 from provisioner.model.map_shape import MapShape
-from provisioner.model.moved import Move
+from provisioner.model.moved import Move, SlotMove
 from provisioner.model.object_settings import VARIABLES, MapSettings, ProgramSettings, Recorded
 from provisioner.model.overlays import NONE, Overlays
 from provisioner.model.pins import link_pin
@@ -256,7 +256,7 @@ class DesiredState(msgspec.Struct, frozen=True):
     `pin_inner_maps` says that inner maps have pins of their own, by which they are opened without CAP_SYS_ADMIN;
     `pin_mode` and `pin_group` who may open pins, where the spec says; `overlays` what was laid over it. `revision` is
     the digest of all files and variables, empty if contents were not read. `approvals` lift refusals.
-    `moved` are the names that changed.
+    `moved` are the names that changed, `moved_slots` the slots.
     `pinned_programs` are programs that no object declares, because there is no spec, with their recorded attachments.
     """
 
@@ -274,6 +274,7 @@ class DesiredState(msgspec.Struct, frozen=True):
     pinned_programs: Mapping[str, Attachment | None] = {}
     approvals: tuple[Approval, ...] = ()
     moved: tuple[Move, ...] = ()
+    moved_slots: tuple[SlotMove, ...] = ()
 
     def on(self, day: str) -> DesiredState:
         """The same on a day (`2026-12-31`, in UTC), which decides the approvals that are valid."""

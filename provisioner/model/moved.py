@@ -20,11 +20,31 @@ Value = TypeVar("Value")
 
 
 class Move(msgspec.Struct, frozen=True):
-    """What was called `old` is called `new`: a map, the pin of a program, or an object."""
+    """What was called `old` is called `new`: a map, the pin of a program, an object, or a slot by its address."""
 
     old: str
     new: str
     where: Location
+
+    @property
+    def is_slot(self) -> bool:
+        return "[" in self.old or "[" in self.new
+
+
+class SlotMove(msgspec.Struct, frozen=True):
+    """The inner map in the slot with the key `old` of an outer map goes into that with the key `new`."""
+
+    move: Move
+    map: str
+    old: bytes
+    new: bytes
+
+
+class PendingSlot(msgspec.Struct, frozen=True):
+    """A slot that is not moved yet, or not emptied, and the id of its inner map."""
+
+    move: SlotMove
+    id: int
 
 
 class PendingMove(msgspec.Struct, frozen=True):
@@ -40,10 +60,11 @@ class PendingMove(msgspec.Struct, frozen=True):
 
 
 class Moves(msgspec.Struct, frozen=True):
-    """The moves that are not done, and those whose old and new name are both live."""
+    """The moves of names and slots that are not done, and those whose old and new name are both live."""
 
     pending: tuple[PendingMove, ...] = ()
     conflicts: tuple[Move, ...] = ()
+    slots: tuple[PendingSlot, ...] = ()
 
     @property
     def renames(self) -> dict[str, str]:

@@ -9,22 +9,25 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import PurePath
 
+from msgspec.structs import replace
+
 from provisioner.model import moved
 from provisioner.model.access import Access
 from provisioner.model.attachment import Attachment, AttachPoint, HookOrder
 from provisioner.model.desired import DesiredState
 from provisioner.model.map_shape import MapShape
-from provisioner.model.moved import Moves
+from provisioner.model.moved import Move, Moves, PendingSlot, SlotMove
 from provisioner.model.observed import ObservedLink, ObservedProgram
-from provisioner.model.pins import INNER_PINS, META_PIN
+from provisioner.model.pins import INNER_PINS, META_PIN, map_path
 from provisioner.model.record import Meta
 from provisioner.model.type_layout import EntryLayout
+from provisioner.observed import moved_slots
 from provisioner.observed.sources import Ranges, SeenEntries, SeenInnerMaps, SeenMap, Source
 
 
 def presented(desired: DesiredState, source: Source) -> Source:
     """The source with the names of the spec; itself if nothing was moved."""
-    return MovedSource(desired, source) if desired.moved else source
+    return MovedSource(desired, source) if desired.moved or desired.moved_slots else source
 
 
 class MovedSource:
@@ -33,6 +36,11 @@ class MovedSource:
     def __init__(self, desired: DesiredState, source: Source) -> None:
         self._desired, self._source = desired, source
         self._root = PurePath(desired.pin_root)
+        self._slots: dict[PurePath, tuple[list[PendingSlot], list[Move]]] = {}
+        self._by_path: dict[PurePath, list[SlotMove]] = {}
+        for slot in desired.moved_slots:
+            path = PurePath(map_path(desired, desired.maps[slot.map]))
+            self._by_path.setdefault(path, []).append(slot)
 
     @cached_property
     def stored(self) -> Meta | None:
@@ -104,8 +112,21 @@ class MovedSource:
         stored = self.stored or self._source.meta(path)
         return moved.renamed(stored, (each.move for each in self.moves.pending), self._desired)
 
+    @property
+    def all_moves(self) -> Moves:
+        """The moves of names, and those of slots in the maps that were read."""
+        pending = tuple(slot for slots, _ in self._slots.values() for slot in slots)
+        conflicts = tuple(move for _, moves in self._slots.values() for move in moves)
+        return replace(self.moves, slots=pending, conflicts=(*self.moves.conflicts, *conflicts))
+
     def map(self, path: PurePath) -> SeenMap | None:
-        return self._source.map(self.at(path))
+        seen = self._source.map(self.at(path))
+        moves = self._by_path.get(path)
+        if seen is None or not moves or not seen.shape.is_outer:
+            return seen
+        seen, pending, conflicts = moved_slots.presented(seen, moves)
+        self._slots[path] = pending, conflicts
+        return seen
 
     def inner_shape(self, path: PurePath, number: int) -> MapShape | None:
         return self._source.inner_shape(self.at(path), number)

@@ -51,11 +51,11 @@ def observe(desired: DesiredState, source: Source | None = None) -> ObservedStat
     `source` is this host if not given. Raises HostError if the pin root cannot exist, or must not be read.
     """
     source = source or LiveSource(desired)
-    if not desired.moved:
+    if not desired.moved and not desired.moved_slots:
         return _observe(desired, source)
     names = MovedSource(desired, source)
     observed = _observe(desired, names)
-    return replace(observed, moves=names.moves, stored=names.stored if names.moves.pending else None)
+    return replace(observed, moves=names.all_moves, stored=names.stored if names.moves.pending else None)
 
 
 def _observe(desired: DesiredState, source: Source) -> ObservedState:

@@ -4,21 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from provisioner.model.moved import PendingSlot
 from provisioner.model.observed import ObservedState
 from provisioner.planning.hazards import Overrides, Refusal
-from provisioner.planning.steps import MovePins
+from provisioner.planning.steps import MovePins, MoveSlots
 
 
-def steps(observed: ObservedState) -> list[MovePins]:
-    """The step that makes the moves; none if all are done. It also stands for names in the record alone."""
-    return [MovePins(observed.moves.pending)] if observed.moves.pending else []
+def steps(observed: ObservedState) -> list[MovePins | MoveSlots]:
+    """The steps that make the moves; none if all are done. The first also stands for names in the record alone."""
+    moves = observed.moves
+    names: list[MovePins | MoveSlots] = [MovePins(moves.pending)] if moves.pending else []
+    by_map: dict[str, list[PendingSlot]] = {}
+    for slot in moves.slots:
+        by_map.setdefault(slot.move.map, []).append(slot)
+    return [*names, *(MoveSlots(name, tuple(slots)) for name, slots in sorted(by_map.items()))]
 
 
 def refusals(observed: ObservedState, overrides: Overrides) -> Iterator[Refusal]:
     """Moves that would put one live thing in the place of another, or take what is not the project's."""
     for move in observed.moves.conflicts:
-        what = f"the spec moves `{move.old}` to `{move.new}`, and both are pinned"
-        hint = "remove the pin that is not in use, or the entry of `moved`"
+        what = f"the spec moves `{move.old}` to `{move.new}`, and both are live"
+        hint = "delete the one that is not in use, or the entry of `moved`"
         yield Refusal("moved-both-live", move.new, what, "", move.where, hint)
     for each in observed.moves.pending:
         if not each.is_ours and not overrides.take_over:

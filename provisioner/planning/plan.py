@@ -43,6 +43,7 @@ from provisioner.planning.steps import (
     Detach,
     LoadObject,
     MovePins,
+    MoveSlots,
     PinInnerMaps,
     PublishSlots,
     RecordMeta,
@@ -385,6 +386,8 @@ def _pin_wishes(desired: DesiredState, observed: ObservedState, steps: Iterable[
                 yield repr((step.map, step.slots.tolist()))
             case MovePins():
                 yield repr([each.renames for each in step.moves])
+            case MoveSlots():
+                yield repr([(slot.move.old, slot.move.new, slot.id) for slot in step.slots])
             case SetAccess():
                 access = [(pin, observed.access[pin]) for pin in step.pins]
                 yield repr((desired.pin_mode, observed.gid, access))
@@ -411,6 +414,8 @@ def grace_periods(plan: Plan, wave_slots: int, batches: Batches = Batches.CHEAP)
                 return 1
             case CarrySlots():
                 return in_waves(len(step.slots))
+            case MoveSlots():
+                return 2 * in_waves(len(step.slots))
             case PublishSlots():
                 return in_waves(len(step.slots)) + in_waves(kept(step))
             case DeleteSlots():

@@ -28,6 +28,7 @@ from provisioner.planning.steps import (
     Detach,
     LoadObject,
     MovePins,
+    MoveSlots,
     PinInnerMaps,
     PublishSlots,
     RecordMeta,
@@ -107,6 +108,11 @@ def _of_step(plan: Plan, step: Step) -> Iterator[Need]:
             return
         case ClaimPinRoot() | RecordMeta():
             yield Need("CAP_BPF", "", "create the map of the project's own record")
+        case MoveSlots():
+            yield Need("CAP_BPF", step.map, "open the map and its inner maps")
+            pinned = plan.observed.inner_pins.get(step.map, frozenset())
+            if not pinned.issuperset(slot.id for slot in step.slots):
+                yield Need("CAP_SYS_ADMIN", step.map, "open inner maps by their ids")
         case CommitObject() | WriteVariables():
             yield Need("CAP_BPF", step.object, "open what is pinned")
         case (

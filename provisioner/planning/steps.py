@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import msgspec
 
 from provisioner.model.entry_table import Index
-from provisioner.model.moved import PendingMove
+from provisioner.model.moved import PendingMove, PendingSlot
 from provisioner.model.record import Meta
 from provisioner.model.words import plural
 from provisioner.planning.changes import Action
@@ -71,6 +71,16 @@ class MovePins(msgspec.Struct, frozen=True):
 
     def describe(self) -> str:
         return f"rename {', '.join(f'{each.move.old} to {each.move.new}' for each in self.moves)}"
+
+
+class MoveSlots(msgspec.Struct, frozen=True):
+    """Put live inner maps of an outer map into other slots, and empty those that they were in."""
+
+    map: str
+    slots: tuple[PendingSlot, ...]
+
+    def describe(self) -> str:
+        return f"move {plural(len(self.slots), 'inner map')} of {self.map} into other slots"
 
 
 class PublishSlots(msgspec.Struct, frozen=True):
@@ -241,6 +251,7 @@ Step = (
     Sweep
     | ClaimPinRoot
     | MovePins
+    | MoveSlots
     | LoadObject
     | CreateMap
     | CarrySlots

@@ -82,7 +82,7 @@ def _only_pins(plan: ReportPlan) -> str:
     if any(node.kind is Kind.OBJECT for node in plan.nodes):
         return "Only variables change."
     if all(node.kind is Kind.MOVE for node in plan.nodes):
-        return f"{plural(len(plan.nodes), 'name')} to change."
+        return f"{plural(len(plan.nodes), 'address', 'addresses')} to move."
     unpinned = [node for node in plan.nodes if node.verb is Verb.DELETE and node.label != INNER_PINS]
     return f"{plural(len(unpinned), 'pin')} to remove." if len(unpinned) == len(plan.nodes) else "Only pins change."
 
@@ -92,7 +92,7 @@ def _smaller(plan: ReportPlan) -> str:
     if any(node.kind is Kind.OBJECT for node in plan.nodes):
         return "variables"
     if plan.nodes and all(node.kind is Kind.MOVE for node in plan.nodes):
-        return "names"
+        return "addresses"
     return "pins" if plan.nodes else "the project record"
 
 

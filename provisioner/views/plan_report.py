@@ -68,10 +68,15 @@ def report(
 
 def _moves(plan: Plan) -> Iterator[Node]:
     """Names that the spec changed, as `tenants -> customers`."""
+    why = "the spec has `moved`"
     for each in plan.observed.moves.pending:
         old, new = each.move.old, each.move.new
-        label, why = f"{old} -> {new}", "the spec has `moved`"
+        label = f"{old} -> {new}"
         yield Node(Kind.MOVE, Verb.UPDATE, new, label, "rename", why, {"address": old}, {"address": new})
+    for slot in plan.observed.moves.slots:
+        old, new = slot.move.move.old, slot.move.move.new
+        label, text = f"{old} -> {new}", "the same inner map"
+        yield Node(Kind.MOVE, Verb.UPDATE, new, label, text, why, {"address": old}, {"address": new})
 
 
 # --- objects, programs, pins -------------------------------------------------------------------------------------

@@ -1,0 +1,71 @@
+"""The `moved:` of a spec with outer keys in the kernel's bytes: which slot is now which. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from msgspec.structs import replace
+
+from provisioner.codec.display import format_value
+from provisioner.model.address import Address, key_bytes, parse
+from provisioner.model.desired import DesiredMap, DesiredState
+from provisioner.model.errors import InputError, Problems
+from provisioner.model.moved import Move, SlotMove
+from provisioner.model.types import Bytes, Type
+
+
+def with_moves(desired: DesiredState, moves: Iterable[Move], problems: Problems) -> DesiredState:
+    """`desired` with the moves of names, and those of slots. Raises InputError with all problems."""
+    names, slots = [], list[SlotMove]()
+    for move in moves:
+        if not move.is_slot:
+            names.append(move)
+            continue
+        try:
+            slot = _slot(desired, move, problems)
+        except InputError as error:
+            problems.extend(replace(problem, where=move.where) for problem in error.problems)
+            continue
+        if slot is not None:
+            slots.append(slot)
+    _once(slots, problems)
+    problems.raise_if_any()
+    return replace(desired, moved=tuple(names), moved_slots=tuple(slots))
+
+
+def _slot(desired: DesiredState, move: Move, problems: Problems) -> SlotMove | None:
+    """The move of a slot with its keys; None with a Problem."""
+    old, new = parse(move.old), parse(move.new)
+    declared = desired.maps.get(new.name)
+    if declared is None or declared.outer is None or len(old.keys) != 1 or len(new.keys) != 1:
+        return None  # reported by the language
+    kind = declared.outer.key
+    before, after = (key_bytes(each.keys[0], kind, each) for each in (old, Address(new.name, new.keys)))
+    if _has(declared, before):
+        what = f"`{move.old}` is moved to `{move.new}`, but the spec still declares it"
+        problems.add(what, move.where, "remove its declaration", move.old, id="moved-declared")
+    if not _has(declared, after):
+        what, hint = f"slot `{move.new}` is not declared", "declare it under `inner_maps`, or correct `to`"
+        problems.missing(what, move.where, hint, move.new, id="moved-unknown")
+    shown = replace(move, old=_address(declared, kind, before), new=_address(declared, kind, after))
+    return SlotMove(shown, declared.name, before.tobytes(), after.tobytes())
+
+
+def _has(declared: DesiredMap, key: Bytes) -> bool:
+    return bool((declared.slots.keys == key).all(axis=1).any())
+
+
+def _address(declared: DesiredMap, kind: Type, key: Bytes) -> str:
+    """The address of a slot as output names it."""
+    return f"{declared.name}[{format_value(kind.conceal(kind.decode(key.reshape(1, -1))[0]))}]"
+
+
+def _once(slots: Iterable[SlotMove], problems: Problems) -> None:
+    """Add a problem for each slot that is moved twice, or that two slots are moved to."""
+    first: dict[tuple[str, bool, bytes], Move] = {}
+    for slot in slots:
+        for is_new, key, address in ((False, slot.old, slot.move.old), (True, slot.new, slot.move.new)):
+            earlier = first.setdefault((slot.map, is_new, key), slot.move)
+            if earlier is not slot.move:
+                what = f"`{address}` is in `moved` twice (first at {earlier.where})"
+                problems.add(what, slot.move.where, "remove one of the two", address, id="duplicate-key")
