@@ -17,7 +17,7 @@ from provisioner.model.observed import ObservedState
 from provisioner.model.spec import OnConflict, OnReplace
 from provisioner.model.special_fields import CALLED_BACK
 from provisioner.model.words import plural
-from provisioner.planning.changes import Action, LinkChange, MapChange, ObjectChange
+from provisioner.planning.changes import Action, LinkChange, MapChange, ObjectChange, Reason
 
 _LISTED: Final = 5
 """Names that one message lists."""
@@ -147,11 +147,14 @@ def lost_entries(change: MapChange | None) -> str:
 
 
 def replaced_with_others(change: MapChange) -> list[int]:
-    """Rows of slots whose map is replaced and can hold entries of others; of a plain map, only if it is migrated."""
+    """Rows of slots whose map is replaced and can hold entries of others; of a plain map, only if it is migrated.
+
+    A map of the object that a listed slot replaces is not lost: it has a pin of its own.
+    """
     if change.desired.outer is None and not (change.migrated is not None and change.migrated.is_carried):
         return []
-    rows = change.slots.where(Action.REPLACE).tolist()
-    return [row for row in rows if change.desired.holds_others(int(change.slots.desired[row]))]
+    lost = (row for row in change.slots.where(Action.REPLACE).tolist() if change.slots.reason[row] != Reason.PRESET)
+    return [row for row in lost if change.desired.holds_others(int(change.slots.desired[row]))]
 
 
 def _lost_maps(observed: ObservedState, maps: Iterable[MapChange], objects: Iterable[ObjectChange]) -> Iterator[Hazard]:

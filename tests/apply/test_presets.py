@@ -93,6 +93,13 @@ def test_slots_can_name_maps_of_the_object(presets: Bench, bpf_object: Compile) 
     assert after[1] not in (red, blue), "it is not written into the object's own map"
 
 
+def test_a_listed_slot_with_ignored_contents_needs_no_on_replace(presets: Bench, bpf_object: Compile) -> None:
+    presets.settle(spec(bpf_object("presets")))
+    plan, _ = presets.settle(spec(bpf_object("presets"), "0: {}", "contents: ignore,"))
+    assert plan.blocked == ()
+    assert slots(presets)[0] != pinned(presets, "red")
+
+
 def test_an_object_map_that_is_created_again_goes_into_its_slots(presets: Bench, bpf_object: Compile) -> None:
     text = spec(bpf_object("presets"))
     presets.settle(text)
