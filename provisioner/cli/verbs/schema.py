@@ -11,7 +11,7 @@ from provisioner.cli.arguments import load_project
 from provisioner.cli.command import verb
 from provisioner.cli.console import Console
 from provisioner.cli.options import SpecOptions
-from provisioner.language import editor_schema, schema_file
+from provisioner.language import schema_file
 
 _FILES: Final = {
     "spec": schema_file.SPEC_SCHEMA,
@@ -44,6 +44,8 @@ def schema(
         return 0
     if of == "output":
         raise typer.BadParameter("the output has no names of a spec", param_hint="FILES")
+    from provisioner.language import editor_schema  # it imports NumPy, which --help and the plain schema do without
+
     project = load_project(console, files, spec, contents=False, any_host=True)
     made = editor_schema.with_names(schema_file.load(_FILES[of]), project.spec)
     console.pieces([json.dumps(made, indent=2, ensure_ascii=False), "\n"])
