@@ -105,6 +105,12 @@ def test_an_object_that_is_loaded_again_has_a_new_array_although_no_slot_differs
     assert compared.maps["jumps"].action is Action.REPLACE
 
 
+def test_an_empty_array_is_new_with_each_load() -> None:
+    """Nothing differs, and programs of two versions must not share it all the same."""
+    compared = plan(array({}, "router"), {}, loaded(), replace(ROUTER, digest="other"))
+    assert compared.maps["jumps"].action is Action.REPLACE
+
+
 def test_a_first_load_creates_the_array() -> None:
     compared = plan(array({0: "first"}, "router"), {}, live(meta=record()), ROUTER)
     assert (compared.maps["jumps"].action, compared.objects["router"].action) == (Action.CREATE, Action.CREATE)
