@@ -468,7 +468,7 @@ def _listed(root: Path) -> ListedProject:
 
 def is_pinned(path: SpecFile) -> bool:
     """Whether a path exists on a bpffs: a pin or a pin root, never a spec."""
-    return path != "-" and Path(path).exists() and file_system(Path(path)) == "bpf"
+    return path != "-" and os.path.exists(path) and file_system(Path(path)) == "bpf"
 
 
 def draft(object_file: SpecFile, out: SpecFile | None = None) -> str:

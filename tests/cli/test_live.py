@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+import provisioner
 from provisioner.kernel import bpffs, locking, maps
 from provisioner.kernel.fd import MapFd
 from provisioner.model.map_shape import MapShape
@@ -122,6 +123,9 @@ def test_what_is_live_is_shown_as_one_tree(project: Project) -> None:
         "        7                 70",
         "  active                  array u32 -> u32, 1 entry, id N, SIZE",
         "    0                     1",
+        "",
+        "1 outer map, 2 inner maps, 1 map, 4 entries, SIZE.",
+        f"Revision {provisioner.load(project.spec).desired.revision[:19]}: this is live.",
     ]
     document = project.run("show", "--format", "json").document
     by_address = {one["address"]: one for one in document["maps"]}
