@@ -52,8 +52,9 @@ need_test() {
         mandoc               # the manual page
         chromium graphviz    # HTML reports and drawings
         lintian              # the Debian package
+        zsh fish             # completion in real shells
     )
-    tools+=(strace gcc git systemd-analyze mandoc chromium dot)
+    tools+=(strace gcc git systemd-analyze mandoc chromium dot zsh fish)
     extras+=(promtool)
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
@@ -11,7 +12,7 @@ from typing import Annotated, Any, Final
 import typer
 
 from provisioner import __version__
-from provisioner.cli import statuses, verbs
+from provisioner.cli import completion, statuses, verbs
 from provisioner.cli.console import Console, LogFormat
 from provisioner.cli.guard import USAGE_ERROR, guarded
 from provisioner.cli.streams import OutputError, guarded_output
@@ -47,6 +48,8 @@ _MEANT: Final = {
     "up": "did you mean `apply`?",
 }
 """Options and verbs of other tools, with what they are called here."""
+
+_COMPLETION: Final = frozenset({"--install-completion", "--show-completion"})
 
 _PLAN_IS_DRY: Final = "leave it out: plan changes nothing"
 
@@ -91,6 +94,8 @@ def run(arguments: Sequence[str]) -> int:
     """Run the command line `arguments`; gives the exit status."""
     words = _with_help(arguments)
     names = words[:1] if words[0] in verbs.VERBS else verbs.VERBS
+    if os.environ.get("_PROVISIONER_COMPLETE", "").startswith("source") or _COMPLETION & set(words):
+        completion.mend_scripts()
     command = typer.main.get_command(_application(names))
     try:
         with guarded_output():

@@ -11,6 +11,25 @@ import provisioner
 
 _SPECS = (".yaml", ".yml", ".json")
 
+_FIRST_TAB = """
+# zsh loads this file as the function _%(prog_name)s at the first Tab, and then expects its answer.
+if [[ ${funcstack[1]} == _%(prog_name)s ]]; then
+  %(complete_func)s "$@"
+fi
+"""
+"""What typer's script for zsh leaves out: without it, the first Tab of each shell does nothing."""
+
+
+def mend_scripts() -> None:
+    """Complete the scripts that typer installs and prints. Called only where one is asked for."""
+    from typer import _completion_classes, _completion_shared
+
+    script = _completion_shared.COMPLETION_SCRIPT_ZSH
+    if "funcstack" not in script:
+        whole = script + _FIRST_TAB
+        _completion_shared._completion_scripts["zsh"] = whole
+        _completion_classes.ZshComplete.source_template = whole
+
 
 def files(incomplete: str) -> list[str]:
     """Spec files and directories."""
