@@ -33,14 +33,15 @@ def move(tx: Transaction, step: MoveSlots) -> None:
             _require(outer, slot, slot.move.old, (slot.id,), slot.move.move.old)
             _require(outer, slot, slot.move.new, (0, slot.id), slot.move.move.new)
         what, undo = f"{plural(len(step.slots), 'moved slot')} of {step.map}", partial(_move_back, tx, step)
-        for start in range(0, len(step.slots), tx.wave):
-            part = step.slots[start : start + tx.wave]
+        size = min(tx.wave, step.at_once)
+        for start in range(0, len(step.slots), size):
+            part = step.slots[start : start + size]
             with _opened(tx, step.map, part) as fds, tx.journal.noting(Undo(what, undo)):
                 keys = _rows([slot.move.new for slot in part])
                 tx.progress.grace_periods += batch.publish(outer, keys, _numbers(fds), name=step.map)
-        with tx.journal.noting(Undo(what, undo)):
-            old = _rows([slot.move.old for slot in step.slots])
-            tx.progress.grace_periods += batch.unpublish(outer, old, name=step.map)
+            with tx.journal.noting(Undo(what, undo)):
+                old = _rows([slot.move.old for slot in part])
+                tx.progress.grace_periods += batch.unpublish(outer, old, name=step.map)
 
 
 @contextmanager
@@ -60,18 +61,26 @@ def _move_back(tx: Transaction, step: MoveSlots) -> None:
     """Put the inner maps back, as far as they moved; a slot that another process wrote stays: RefusedError."""
     with _open(tx, step.map) as outer:
         gone = tuple(slot for slot in step.slots if _held(outer, slot.move.old) == 0)
-        for start in range(0, len(gone), tx.wave):
-            part = gone[start : start + tx.wave]
+        written = tuple(slot for slot in step.slots if slot not in gone)
+        _empty_new(outer, step.map, written)
+        size = min(tx.wave, step.at_once)
+        for start in range(0, len(gone), size):
+            part = gone[start : start + size]
             with _opened(tx, step.map, part) as fds:
                 batch.publish(outer, _rows([slot.move.old for slot in part]), _numbers(fds), name=step.map)
-        back = [slot for slot in step.slots if _held(outer, slot.move.old) == slot.id]
-        new = [slot.move.new for slot in back if _held(outer, slot.move.new) == slot.id]
-        if new:
-            batch.unpublish(outer, _rows(new), name=step.map)
+            _empty_new(outer, step.map, part)
         for slot in step.slots:
             if _held(outer, slot.move.old) != slot.id or _held(outer, slot.move.new) != 0:
                 what = "another process changed this during the apply; its change is kept"
                 raise RefusedError(Problem(what, address=slot.move.move.new, id="changed-meanwhile"))
+
+
+def _empty_new(outer: MapFd, name: str, slots: Iterable[PendingSlot]) -> None:
+    """Empty the new slots of inner maps that are in their old slots."""
+    back = (slot for slot in slots if _held(outer, slot.move.old) == slot.id)
+    new = [slot.move.new for slot in back if _held(outer, slot.move.new) == slot.id]
+    if new:
+        batch.unpublish(outer, _rows(new), name=name)
 
 
 def _open(tx: Transaction, name: str) -> MapFd:

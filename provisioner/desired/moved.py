@@ -9,6 +9,7 @@ from msgspec.structs import replace
 from provisioner.codec.display import format_value
 from provisioner.model.address import Address, key_bytes, parse
 from provisioner.model.desired import DesiredMap, DesiredState
+from provisioner.model.entry_table import within
 from provisioner.model.errors import InputError, Problems
 from provisioner.model.moved import Move, SlotMove
 from provisioner.model.types import Bytes, Type
@@ -44,6 +45,9 @@ def _slot(desired: DesiredState, move: Move, problems: Problems) -> SlotMove | N
     if _has(declared, before):
         what = f"`{move.old}` is moved to `{move.new}`, but the spec still declares it"
         problems.add(what, move.where, "remove its declaration", move.old, id="moved-declared")
+    if not within(before.reshape(1, -1), kind.number_order, declared.outer.owned).all():
+        what, hint = f"slot `{move.old}` is not in `owned_keys` of the map", "move slots that the spec owns"
+        problems.add(what, move.where, hint, move.old, id="moved-mismatch")
     if not _has(declared, after):
         what, hint = f"slot `{move.new}` is not declared", "declare it under `inner_maps`, or correct `to`"
         problems.missing(what, move.where, hint, move.new, id="moved-unknown")

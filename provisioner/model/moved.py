@@ -41,10 +41,11 @@ class SlotMove(msgspec.Struct, frozen=True):
 
 
 class PendingSlot(msgspec.Struct, frozen=True):
-    """A slot that is not moved yet, or not emptied, and the id of its inner map."""
+    """A slot that is not moved yet, and the id of its inner map. `is_written` says that the new slot has it already."""
 
     move: SlotMove
     id: int
+    is_written: bool = False
 
 
 class PendingMove(msgspec.Struct, frozen=True):

@@ -33,7 +33,7 @@ def presented(seen: SeenMap, moves: Iterable[SlotMove]) -> tuple[SeenMap, list[P
         else:
             conflicts.append(move.move)
             continue
-        pending.append(PendingSlot(move, number))
+        pending.append(PendingSlot(move, number, is_written=new is not None))
     return replace(seen, keys=keys[stays], inner_ids=seen.inner_ids[stays]), pending, conflicts
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from provisioner.model.moved import PendingSlot
-from provisioner.model.observed import ObservedState
+from provisioner.model.observed import ObservedMap, ObservedState
 from provisioner.planning.hazards import Overrides, Refusal
 from provisioner.planning.steps import MovePins, MoveSlots
 
@@ -17,7 +17,16 @@ def steps(observed: ObservedState) -> list[MovePins | MoveSlots]:
     by_map: dict[str, list[PendingSlot]] = {}
     for slot in moves.slots:
         by_map.setdefault(slot.move.map, []).append(slot)
-    return [*names, *(MoveSlots(name, tuple(slots)) for name, slots in sorted(by_map.items()))]
+    for name, slots in sorted(by_map.items()):
+        written_first = tuple(sorted(slots, key=lambda slot: not slot.is_written))
+        names.append(MoveSlots(name, written_first, max(1, _room(observed.maps[name]))))
+    return names
+
+
+def _room(live: ObservedMap) -> int:
+    """How many more slots a live map takes."""
+    taken = 0 if live.shape.is_array else len(live.slots.inner_ids)
+    return live.shape.max_entries - taken
 
 
 def refusals(observed: ObservedState, overrides: Overrides) -> Iterator[Refusal]:
@@ -26,6 +35,12 @@ def refusals(observed: ObservedState, overrides: Overrides) -> Iterator[Refusal]
         what = f"the spec moves `{move.old}` to `{move.new}`, and both are live"
         hint = "delete the one that is not in use, or the entry of `moved`"
         yield Refusal("moved-both-live", move.new, what, "", move.where, hint)
+    moved = {slot.move.map: slot.move.move for slot in observed.moves.slots if not slot.is_written}
+    for name, move in moved.items():
+        if _room(observed.maps[name]) < 1:
+            what = "the map is full, and a slot that is moved takes two for a moment"
+            hint = "raise `max_entries`, or delete a slot, in an apply of its own"
+            yield Refusal("no-room", name, what, "", move.where, hint)
     for each in observed.moves.pending:
         if not each.is_ours and not overrides.take_over:
             what = f"no record says that this project pinned `{each.move.old}`, which the spec moves"

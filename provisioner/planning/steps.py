@@ -74,10 +74,14 @@ class MovePins(msgspec.Struct, frozen=True):
 
 
 class MoveSlots(msgspec.Struct, frozen=True):
-    """Put live inner maps of an outer map into other slots, and empty those that they were in."""
+    """Put live inner maps of an outer map into other slots, and empty those that they were in.
+
+    `at_once` of them are in both slots at the same time: the map has no room for more.
+    """
 
     map: str
     slots: tuple[PendingSlot, ...]
+    at_once: int
 
     def describe(self) -> str:
         return f"move {plural(len(self.slots), 'inner map')} of {self.map} into other slots"

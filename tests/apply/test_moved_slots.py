@@ -102,6 +102,36 @@ def test_killed_between_its_two_writes_the_next_apply_finishes(tenants: Bench) -
     assert occupied(tenants) == {1: before[1], 3: before[2]}
 
 
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_map_that_is_nearly_full_moves_slot_by_slot(
+    fails: bool, tenants: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Seven of eight slots are taken, and three are moved."""
+    slots, after = (
+        ", ".join(f"{key}: {{}}" for key in range(1, 8)),
+        "1: {}, 2: {}, 3: {}, 4: {}, 15: {}, 16: {}, 17: {}",
+    )
+    moved = ", ".join(f'{{from: "tenants[{key}]", to: "tenants[{key + 10}]"}}' for key in (5, 6, 7))
+    tenants.settle(spec(slots))
+    before = occupied(tenants)
+    text = spec(after, f"moved: [{moved}]\n")
+    if fails:
+        monkeypatch.setattr("provisioner.project._differences", lambda *_: (Problem("the test fails", id="test"),))
+        with pytest.raises(ApplyError):
+            tenants.apply(text)
+        assert occupied(tenants) == before
+        return
+    tenants.settle(text)
+    assert occupied(tenants) == {key + 10 * (key > 4): number for key, number in before.items()}
+
+
+def test_a_full_map_is_refused(tenants: Bench) -> None:
+    tenants.settle(spec(BEFORE).replace("max_entries: 8, inner:", "max_entries: 2, inner:"))
+    with pytest.raises(RefusedError) as refused:
+        tenants.apply(spec(AFTER, MOVED).replace("max_entries: 8, inner:", "max_entries: 2, inner:"))
+    assert [(each.id, each.address) for each in refused.value.problems] == [("no-room", "tenants")]
+
+
 def test_two_different_inner_maps_are_refused(tenants: Bench) -> None:
     tenants.settle(spec(BEFORE + ", 3: {}"))
     before = occupied(tenants)
@@ -144,6 +174,7 @@ def test_a_snapshot_knows_the_move_and_a_fresh_host_needs_none(tenants: Bench) -
         ('{from: "tenants[2]", to: "tenants[4]"}', "moved-unknown"),
         ('{from: "tenants[2]", to: "others[3]"}', "moved-mismatch"),
         ('{from: "tenants[2]", to: tenants}', "moved-mismatch"),
+        ('{from: "tenants[99]", to: "tenants[3]"}', "moved-mismatch"),
         ('{from: "tenants[x]", to: "tenants[3]"}', "invalid-number"),
         ('{from: "tenants[2", to: "tenants[3]"}', "invalid-address"),
         ('{from: "tenants[2]", to: "tenants[3]"}, {from: "tenants[0x2]", to: "tenants[1]"}', "duplicate-key"),
@@ -151,6 +182,6 @@ def test_a_snapshot_knows_the_move_and_a_fresh_host_needs_none(tenants: Bench) -
 )
 def test_a_move_that_names_nothing_is_an_error_at_its_place(moved: str, id_: str, bench: Bench) -> None:
     with pytest.raises(SpecError) as wrong:
-        bench.load(spec(AFTER, f"moved: [{moved}]\n"))
+        bench.load(spec(AFTER, f"moved: [{moved}]\n").replace("inner: rules,", "inner: rules, owned_keys: [0..50],"))
     problem = wrong.value.problems[0]
     assert (problem.id, problem.where is not None and problem.where.line) == (id_, 7)
