@@ -13,27 +13,21 @@ import numpy as np
 from msgspec.structs import replace
 from numpy.typing import NDArray
 
-from provisioner.codec.build import Builder
 from provisioner.codec.display import format_value
-from provisioner.codec.layouts import layout_of
 from provisioner.codec.percpu import PerCpu
 from provisioner.codec.reshape import Misfit, Reshaping
 from provisioner.codec.reshape_entries import EntryReshaping
-from provisioner.codec.reshape_match import reshaping
 from provisioner.codec.text import HexBytes
-from provisioner.language.recorded_types import read_recorded
 from provisioner.model import entry_table
-from provisioner.model.desired import Constants, DesiredMap, Migration
+from provisioner.model.desired import DesiredMap, Migration
 from provisioner.model.entry_table import EntryTable, Index
-from provisioner.model.errors import InputError, Problems
+from provisioner.model.errors import InputError
 from provisioner.model.host import ByteOrder
 from provisioner.model.map_shape import MapShape
 from provisioner.model.observed import ObservedBlock, ObservedMap, ObservedSlots
 from provisioner.model.record import Meta
 from provisioner.model.spec import OnReplace
-from provisioner.model.type_layout import EntryLayout, TypeLayout
 from provisioner.model.types import Bytes
-from provisioner.model.uapi import MapType
 from provisioner.model.words import plural
 from provisioner.observed.sources import Depth, LiveMaps
 from provisioner.planning.changes import Action, MapChange, Migrated, MigrationProblem, Reason
@@ -47,6 +41,7 @@ from provisioner.planning.diff import (
     slots_to_read,
 )
 from provisioner.planning.migrate_slots import Staying, desired_slots, with_kept_slots
+from provisioner.planning.migrate_types import LiveTypes
 
 _REPORTED: Final = 20
 """Entries of one map that are reported: more say no more."""
@@ -117,8 +112,8 @@ class _Migration:
     def change(self, why: str) -> MapChange:
         desired, observed = self.desired, self.observed
         shape = observed.entry_shape
-        known = self._live_layout()
-        outer = self._outer(known)
+        types = LiveTypes(desired, observed, self.policy, self.live_maps, self.meta, self.byteorder, self.problems)
+        outer = types.outer()
         if outer is not None:
             keys = outer.convert(observed.slots.keys)
             self._check_outer(outer, keys.rows, keys.misfits)
@@ -131,7 +126,7 @@ class _Migration:
             return replace(change, migrated=Migrated(shape, None, outer))
         if shape is None:  # no slot is occupied
             return created(desired, self.observed, why)
-        converted = self._entries(shape, known)
+        converted = types.entries(shape)
         if converted is None or self.problems:
             return self._refused(why)
         return self._compared(why, observed, shape, converted, outer)
@@ -143,90 +138,6 @@ class _Migration:
 
     def _problem(self, what: str, hint: str = "", override: str = "", address: str = "", *, id: str) -> None:
         self.problems.append(MigrationProblem(id, address or self.desired.name, what, hint, override))
-
-    # --- layouts ------------------------------------------------------------------------------------------------
-
-    def _live_layout(self) -> EntryLayout | None:
-        """What the kernel knows of the types of the live map, else what is recorded of them."""
-        recorded = self._recorded()
-        live = self.live_maps.layout(self.desired)
-        if live is None or recorded is None:
-            return live or recorded
-        return replace(live, outer=recorded.outer)
-
-    def _recorded(self) -> EntryLayout | None:
-        types = self.meta.types.get(self.desired.name) if self.meta is not None else None
-        read = read_recorded(types) if types is not None else None
-        if read is None:
-            return None
-        problems = Problems()
-        builder = Builder(read.types, byteorder=self.byteorder, problems=problems)
-        key, value, outer = (
-            builder.build(expr) if expr is not None else None for expr in (read.key, read.value, read.outer_key)
-        )
-        if key is None or value is None or len(problems):
-            return None
-        return EntryLayout(layout_of(key), layout_of(value), layout_of(outer) if outer is not None else None)
-
-    def _layout(self, given: TypeLayout | None, known: TypeLayout | None, size: int, what: str) -> TypeLayout | None:
-        """The layout of a key or value of the live map, of `size` bytes; None if it is unknown."""
-        if given is not None and given.size != size:
-            hint = "correct the types in the file of `from_types`"
-            self._problem(
-                f"`from_types` has {what} of {given.size} bytes, and the live map {size}", hint, id="migrate-types"
-            )
-        if given is not None:
-            return given
-        return known if known is not None and known.size == size else None
-
-    def _reshaping(
-        self, old: TypeLayout | None, size: int, new: TypeLayout, constants: Constants | None, what: str
-    ) -> Reshaping | None:
-        """How a key or value is converted; None with a problem."""
-        if old is None and size == new.size:
-            return reshaping(new, new)[0]
-        if old is None:
-            hint = "write `from_types: FILE` with the types of the live map"
-            self._problem(
-                f"the types of the live map are unknown: its {what} has {size} bytes", hint, id="migrate-types"
-            )
-            return None
-        row, members = (constants.row, constants.members) if constants is not None else (None, frozenset[str]())
-        made, impossible = reshaping(old, new, self.policy.rename, row, members)
-        for each in impossible:
-            text = f"member `{each.member}` of the {what} cannot be converted: {each.before} -> {each.after}"
-            self._problem(text, each.hint or "use `rename` and `set`, or keep the type", id="migrate-types")
-        return None if impossible else made
-
-    def _outer(self, known: EntryLayout | None) -> Reshaping | None:
-        """How outer keys are converted; None for a plain map, or with a problem."""
-        if self.desired.outer is None:
-            return None
-        size, new = self.observed.shape.key_size, layout_of(self.desired.outer.key)
-        old = self._layout(self.policy.outer_key, known.outer if known is not None else None, size, "an outer key")
-        return self._reshaping(old, size, new, None, "outer key")
-
-    def _entries(self, shape: MapShape, known: EntryLayout | None) -> EntryReshaping | None:
-        desired, policy = self.desired, self.policy
-        new_shape = desired.entry_shape
-        if not (shape.is_listable and new_shape.is_listable) or shape.is_percpu != new_shape.is_percpu:
-            text = f"entries of {shape.map_type.word} cannot be carried into {new_shape.map_type.word}"
-            self._problem(text, "write `migrate: drop` to discard them", id="migrate-types")
-            return None
-        new_key, new_value = layout_of(desired.key), layout_of(desired.value)
-        old_key = self._layout(policy.key, known.key if known is not None else None, shape.key_size, "a key")
-        old_value = self._layout(policy.value, known.value if known is not None else None, shape.value_size, "a value")
-        if MapType.LPM_TRIE in (shape.map_type, new_shape.map_type):
-            # A prefix length counts the bits of the data as they are.
-            old_key = new_key if shape.key_size == new_key.size else replace(new_key, size=shape.key_size, word="key")
-        key = self._reshaping(old_key, shape.key_size, new_key, policy.key_constants, "key")
-        value = self._reshaping(old_value, shape.value_size, new_value, policy.value_constants, "value")
-        if key is None or value is None:
-            return None
-        cpus = desired.value.cpus if isinstance(desired.value, PerCpu) else 0
-        return EntryReshaping(key, value, cpus)
-
-    # --- contents -----------------------------------------------------------------------------------------------
 
     def _compared(
         self, why: str, observed: ObservedMap, shape: MapShape, converted: EntryReshaping, outer: Reshaping | None
