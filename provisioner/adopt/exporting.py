@@ -18,9 +18,9 @@ from provisioner.kernel import bpffs
 from provisioner.kernel import host as this_host
 from provisioner.model.desired import DesiredMap, DesiredState
 from provisioner.model.errors import Problems
-from provisioner.model.pins import map_path
 from provisioner.model.uapi import BARE_TYPES, KEYLESS_TYPES
 from provisioner.observed import pinned_btf
+from provisioner.observed.observe import LiveReader
 
 _USUAL: Final = Path("/sys/fs/bpf")
 
@@ -51,7 +51,9 @@ def export_project(desired: DesiredState, names: Collection[str] = ()) -> Export
 
     Raises InputError if a type is sensitive, and HostError.
     """
-    pins = {Path(map_path(desired, each)): each for name, each in desired.maps.items() if not names or name in names}
+    wanted = (each for name, each in desired.maps.items() if not names or name in names)
+    reader = LiveReader(desired)
+    pins = {Path(reader.pin_of(each)): each for each in wanted}
     live_maps = survey((pin for pin in pins if pin.exists()), (), (), desired.host)
     vocabulary = Vocabulary({})
     naming = Naming(vocabulary.types, {map_name(pin): _named(each, vocabulary) for pin, each in pins.items()})

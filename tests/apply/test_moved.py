@@ -12,7 +12,7 @@ from provisioner.apply import contents, moves
 from provisioner.kernel import bpffs, links, maps
 from provisioner.model.errors import ApplyError, HostError, Problem, RefusedError
 from provisioner.model.record import Meta
-from provisioner.observed import metamap
+from provisioner.observed import digested, metamap
 from provisioner.planning.changes import Action
 from provisioner.planning.hazards import Overrides
 from provisioner.planning.steps import MovePins
@@ -167,6 +167,37 @@ def test_a_snapshot_and_a_saved_plan_know_the_move(project: Bench) -> None:
     with pytest.raises(RefusedError) as refused:
         loaded.apply(expected=online.digest)
     assert [problem.id for problem in refused.value.problems] == ["stale-plan"]
+
+
+def test_every_reader_finds_what_has_the_old_names(project: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded = project.load(AFTER)
+    plan = loaded.plan()
+    monkeypatch.setattr(digested, "_FEWEST", 1)
+    assert loaded.plan(digests=True).digest == loaded.plan(probe=True).digest == plan.digest
+    assert [(node.address, node.after is not None) for node in loaded.live().nodes] == [
+        ("customers", True),
+        ("lookup", True),
+    ]
+    assert [f"pin: {project.root / name}" in loaded.export().spec for name in ("tenants", "index")] == [True, True]
+
+
+def test_a_session_and_a_target_make_all_moves(project: Bench) -> None:
+    before = pins(project)
+    with project.load(AFTER).session() as session:
+        session.apply()
+        assert pins(project) == renamed(before)
+    project.destroy(AFTER)
+    project.settle(BEFORE)
+    project.load(AFTER).apply(targets=["lookup"])
+    assert {"customers", "lookup"} == {path for path in pins(project) if "/" not in path}
+    assert project.plan(AFTER).steps == ()
+
+
+def test_a_part_is_destroyed_under_its_new_name(project: Bench) -> None:
+    before = pins(project)
+    project.load(AFTER, contents=False).destroy(targets=["lookup"])
+    assert {path: number for path, number in renamed(before).items() if path != "lookup"} == pins(project)
+    assert project.plan(AFTER).maps["lookup"].action is Action.CREATE
 
 
 def test_both_names_live_is_refused(project: Bench) -> None:
