@@ -54,7 +54,6 @@ def test_a_saved_plan_keeps_its_targets(project: Project, tmp_path: Path) -> Non
         (("plan", "--target", "active", "--prune"), 64),
         (("apply", "--yes", "--target", "active", "--prune"), 64),
         (("plan", "--target", "active", "--destroy"), 64),
-        (("destroy", "--yes", "--target", "active"), 64),
         (("plan", "--target", "nothing"), 1),
         (("apply", "--yes", "--target", "tenants[2][7]"), 1),
     ],
