@@ -20,6 +20,7 @@ from provisioner.planning.changes import Action, EntryAction
 from provisioner.planning.plan import Plan
 from provisioner.report.model import Fact
 from provisioner.views import explain_programs as programs
+from provisioner.views import migration
 from provisioner.views.entry_nodes import plain_values
 from provisioner.views.fact import DONE, decided_by, doing, to_do, wanted_by
 from provisioner.views.map_nodes import slot_reason, what_it_is
@@ -110,7 +111,8 @@ class _Explainer:
             yield Fact("live", "does not exist", {"live": None})
         else:
             yield Fact("live", f"id {live.id}", {"live": {"id": live.id, "max_entries": live.shape.max_entries}})
-        yield to_do(change.action, change.reason)
+        moved = migration.described(change)
+        yield to_do(change.action, f"{change.reason}; {moved}" if moved else change.reason)
 
     def _slot(self, row: int) -> Iterator[Fact]:
         desired, change = self._desired, self._change
@@ -141,8 +143,17 @@ class _Explainer:
         if desired.outer is not None:
             yield self._live_slot(row, "live_slot")
         live = self._live_value(row, key)
+        if self._is_migrated:
+            yield Fact("live", "in another layout: the plan has what is carried over", {"live": None})
+            yield to_do(Action.REPLACE, self._change.reason)
+            return
         yield Fact("live", "does not exist", {"live": None}) if live is None else _value("live", desired.value, live)
         yield self._entry_to_do(row, wanted, key, live)
+
+    @property
+    def _is_migrated(self) -> bool:
+        """Whether live entries have another layout than the spec's."""
+        return self._change.migrated is not None and self._change.migrated.is_carried
 
     # --- the live state and the action ---------------------------------------------------------------------
 

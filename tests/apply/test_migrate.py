@@ -81,6 +81,8 @@ def test_members_go_by_name(tenants: Bench) -> None:
         "set": ["note"],
         "dropped": [],
     }
+    facts = {fact.label: fact.text for fact in tenants.load(text).explain("tenants")}
+    assert "migrate: 2 entries" in facts["to do"]
     assert tenants.load(text).apply(NO_OVERRIDES, expected=planned.digest)[1].status is Status.APPLIED, "a saved plan"
     tenants.settle(text)
     assert planned.maps["tenants"].action is Action.REPLACE
