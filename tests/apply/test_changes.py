@@ -163,15 +163,23 @@ def test_contents_that_are_the_data_plane_s_are_left(bench: Bench) -> None:
 
 def test_a_map_that_would_be_recreated_needs_an_option(bench: Bench) -> None:
     bench.apply(spec("1: {entries: {1: 1}}"))
-    other = spec("1: {entries: {1: 1}}").replace("hash_of_maps", "array_of_maps")
+    other = spec("1: {entries: {1: 1}}").replace("hash_of_maps, key: u32", "hash_of_maps, key: u64")
     bench.overrides = Overrides()
-    with pytest.raises(RefusedError, match="--allow-recreate"):
+    with raises(RefusedError, "recreate"):
         bench.apply(other)
     bench.overrides = Overrides(allow_recreate=True)
     plan, result = bench.apply(other)
     assert plan.maps["outer"].action is Action.REPLACE
     assert result.status is Status.APPLIED
-    assert bench.tree("outer") == {u32(1): {u32(1): u32(1)}}
+    assert bench.tree("outer") == {u32(1) + bytes(4): {u32(1): u32(1)}}
+
+
+def test_a_hash_of_maps_becomes_an_array_with_the_same_inner_maps(bench: Bench) -> None:
+    bench.apply(spec("1: {entries: {1: 1}}"))
+    before = bench.ids("outer")
+    bench.overrides = Overrides()
+    bench.settle(spec("1: {entries: {1: 1}}", outer="array_of_maps"))
+    assert bench.ids("outer") == before
 
 
 def test_too_many_deletes_are_asked_for(bench: Bench) -> None:
