@@ -60,6 +60,7 @@ def without_spec(facts: Iterable[Fact]) -> tuple[Fact, ...]:
 
 class _Explainer:
     def __init__(self, plan: Plan, place: Place, moment: Moment) -> None:
+        self._moves = plan.observed.moves
         self._place = place
         self._moment = moment
         self._change = plan.maps[place.map.name]
@@ -67,6 +68,7 @@ class _Explainer:
 
     def facts(self) -> Iterator[Fact]:
         yield Fact("map", what_it_is(self._desired), {"kind": self._kind(), "map": what_it_is(self._desired)})
+        yield from self._moved()
         if self._place.slot is None or (self._desired.outer is None and self._place.entry is None):
             yield from self._map()
             return
@@ -77,6 +79,16 @@ class _Explainer:
             yield from self._slot(row)
         else:
             yield from self._entry(row, self._place.entry)
+
+    def _moved(self) -> Iterator[Fact]:
+        """The address that it still has, if the spec moved it."""
+        place = self._place
+        olds = [each.move.old for each in self._moves.pending if each.move.new == place.map.name]
+        for slot in self._moves.slots:
+            if slot.move.map == place.map.name and place.slot is not None and slot.move.new == place.slot.tobytes():
+                olds = [slot.move.move.old]
+        for old in olds[:1]:
+            yield Fact("live as", f"{old}: the next apply moves it", {"moved_from": old})
 
     def _kind(self) -> str:
         if self._place.entry is not None:

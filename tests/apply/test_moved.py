@@ -19,7 +19,7 @@ from provisioner.planning.steps import MovePins
 from provisioner.project import SpecError
 from provisioner.views.plan_report import report
 from tests.apply.conftest import Bench
-from tests.conftest import Veth
+from tests.conftest import SOURCES, Veth, compile_bpf
 
 Compile = Callable[[str], Path]
 MOVED = "moved: [{from: tenants, to: customers}, {from: index, to: lookup}]\n"
@@ -55,11 +55,11 @@ def project(bench: Bench) -> Bench:
     return bench
 
 
-def pins(bench: Bench) -> dict[str, int]:
-    """All pins of maps by their paths, with the ids of the maps."""
+def pins(bench: Bench, *programs: str) -> dict[str, int]:
+    """All pins of maps, less those of `programs`, by their paths, with the ids of the maps."""
     names = {}
     for path in sorted(bench.root.rglob("*")):
-        if path.is_file() and path.name not in ("_meta", "_tmp-_meta"):
+        if path.is_file() and path.name not in ("_meta", "_tmp-_meta", *programs):
             with maps.open_pin(path) as fd:
                 names[str(path.relative_to(bench.root))] = int(maps.info(fd).id)
     return names
@@ -178,6 +178,7 @@ def test_every_reader_finds_what_has_the_old_names(project: Bench, monkeypatch: 
         ("customers", True),
         ("lookup", True),
     ]
+    assert {"moved_from": "tenants"} in [fact.data for fact in loaded.explain("customers[1]")]
     assert [f"pin: {project.root / name}" in loaded.export().spec for name in ("tenants", "index")] == [True, True]
 
 
@@ -274,3 +275,28 @@ def test_an_attached_program_and_its_object_get_new_names(bench: Bench, bpf_obje
         {"_link_edge_filter"},
         {"edge_filter"},
     )
+
+
+def test_a_renamed_map_of_an_object_is_carried_into_the_new_object(bench: Bench) -> None:
+    """The object file has the new name, too: its programs go on with the same map."""
+    bench.allow_outside, bench.overrides = True, Overrides()
+    source = SOURCES / "stats.bpf.c"
+    renamed_source = bench.folder / "stats.bpf.c"
+    renamed_source.write_text(source.read_text().replace("vips", "frontends"))
+
+    def text(file: Path, name: str, moved: str = "") -> str:
+        return f"""
+inner_templates: {{backends: {{type: array, key: u32, value: u32, max_entries: 2, contents: present}}}}
+objects: {{stats: {{file: {file}, programs: {{count: {{}}}}}}}}
+outer_maps:
+  {name}: {{object: stats, inner: backends, inner_maps: {{0: {{entries: {{0: 5}}}}}}}}
+{moved}"""
+
+    bench.settle(text(compile_bpf(source), "vips"))
+    before, slots = pins(bench, "count")["vips"], bench.ids("vips")
+    moved = "moved: [{from: vips, to: frontends}]\n"
+    plan, _ = bench.settle(text(compile_bpf(renamed_source), "frontends", moved))
+    assert plan.objects["stats"].carried == ("frontends",)
+    assert (pins(bench, "count"), bench.ids("frontends")) == ({"frontends": before}, slots)
+    with links.open_program_pin(bench.root / "count") as program:
+        assert before in links.program_info(program).map_ids

@@ -164,6 +164,8 @@ def test_a_snapshot_knows_the_move_and_a_fresh_host_needs_none(tenants: Bench) -
     loaded = tenants.load(spec(AFTER, MOVED))
     offline, online = loaded.plan(against=loaded.snapshot()), loaded.plan()
     assert offline.digest == online.digest
+    assert {"moved_from": "tenants[2]"} in [fact.data for fact in loaded.explain("tenants[3]")]
+    assert {"moved_from": "tenants[2]"} not in [fact.data for fact in loaded.explain("tenants[1]")]
     assert [type(step) for step in offline.steps[:1]] == [MoveSlots]
 
 
