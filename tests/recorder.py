@@ -97,12 +97,12 @@ def alive(mark: int) -> frozenset[Created]:
             _alive[place] = (KINDS[Command(entry >> 32)], entry & 0xFFFF_FFFF)
     _read = end
     for place, (kind, number) in list(_alive.items()):
-        if not _exists(kind, number):
+        if not exists(kind, number):
             del _alive[place]
     return frozenset(created for place, created in _alive.items() if place >= mark)
 
 
-def _exists(kind: str, number: int) -> bool:
+def exists(kind: str, number: int) -> bool:
     """Whether an id is in use: a look at the kernel's list that takes no reference."""
     following = libbpf.Counter()
     try:
