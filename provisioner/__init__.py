@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from provisioner.apply.run import open_fds as open_fds
     from provisioner.apply.transaction import Options as Options
     from provisioner.apply.waves import Progress as Progress
+    from provisioner.desired.loading import SpecError as SpecError
     from provisioner.doctor.checks import examine as examine
     from provisioner.doctor.finding import Finding as Finding
     from provisioner.document import Document as Document
@@ -41,18 +42,17 @@ if TYPE_CHECKING:
     from provisioner.observed.snapshot import Snapshot as Snapshot
     from provisioner.observed.snapshot_file import read_snapshot as read_snapshot
     from provisioner.observed.snapshot_file import write_snapshot as write_snapshot
+    from provisioner.opening import draft as draft
+    from provisioner.opening import is_pinned as is_pinned
+    from provisioner.opening import load as load
+    from provisioner.opening import load_pinned as load_pinned
+    from provisioner.opening import projects as projects
     from provisioner.planning.hazards import Hazard as Hazard
     from provisioner.planning.hazards import Overrides as Overrides
     from provisioner.planning.hazards import Refusal as Refusal
     from provisioner.planning.hazards import Severity as Severity
     from provisioner.planning.plan import Plan as Plan
     from provisioner.project import Project as Project
-    from provisioner.project import SpecError as SpecError
-    from provisioner.project import draft as draft
-    from provisioner.project import is_pinned as is_pinned
-    from provisioner.project import load as load
-    from provisioner.project import load_pinned as load_pinned
-    from provisioner.project import projects as projects
     from provisioner.report.graph import Graph as Graph
     from provisioner.report.model import Children as Children
     from provisioner.report.model import Fact as Fact

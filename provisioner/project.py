@@ -1,4 +1,4 @@
-"""A project as an object: load, plan, apply, destroy, show. The command line adds only words.
+"""A project as an object: plan, apply, destroy, show. The command line adds only words; `opening` makes projects.
 
 The only module that knows both the pure core and the machine. It holds the lock, and verifies after an apply.
 docs/library.md shows its use from Python; `import provisioner` gives the same names.
@@ -8,43 +8,31 @@ Imports inside functions are those that a plan does without, and that take long:
 
 from __future__ import annotations
 
-import io
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TextIO
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
 from msgspec.structs import replace
 
-from provisioner.adopt.skeleton import skeleton
-from provisioner.codec.resolve import Lookup, at_apply
-from provisioner.desired import loading
-from provisioner.desired.loading import SpecError
 from provisioner.document import Document
-from provisioner.document.inputs import Inputs
-from provisioner.document.mapping import MappingText
 from provisioner.kernel import bpffs, maps
 from provisioner.kernel import host as this_host
 from provisioner.kernel.locking import Lock, lock
 from provisioner.kernel.memory import headrooms, memlock_headroom
-from provisioner.kernel.mounts import file_system
-from provisioner.kernel.objects import inspect
 from provisioner.language.rules import btf_types
 from provisioner.model import kernel_versions
 from provisioner.model.address import Place, find, parse
 from provisioner.model.desired import CONTENTS, DesiredState
-from provisioner.model.errors import InputError, Problem, ProvisionerError, RefusedError
-from provisioner.model.given import Given, Outside
-from provisioner.model.host import Host
-from provisioner.model.location import Location
+from provisioner.model.errors import Problem, RefusedError
 from provisioner.model.observed import ObservedState
 from provisioner.model.pins import META_PIN
 from provisioner.model.spec import Contents, OuterMap, Spec
-from provisioner.observed import observe, pinned_btf
+from provisioner.observed import observe
 from provisioner.observed.snapshot import Snapshot
 from provisioner.observed.snapshot_take import take
 from provisioner.planning import overcommit, targets
@@ -67,13 +55,8 @@ if TYPE_CHECKING:
     from provisioner.model.kernel_versions import Advice
     from provisioner.planning.targets import Targets
     from provisioner.report.graph import Graph
-    from provisioner.report.model import Fact, ListedProject, ReportLive
+    from provisioner.report.model import Fact, ReportLive
     from provisioner.session.session import Session
-
-__all__ = ["Project", "SpecError", "draft", "is_pinned", "load", "load_pinned", "projects"]
-
-SpecFile = str | os.PathLike[str]
-"""A spec file or a directory of spec files; `-` is standard input."""
 
 
 class Project(msgspec.Struct, frozen=True):
@@ -370,115 +353,6 @@ class Project(msgspec.Struct, frozen=True):
     def advise(self, kernel: str) -> tuple[Advice, ...]:
         """What Linux `kernel` (`5.10`) does slowly or in another way. Raises InputError with what it refuses."""
         return kernel_versions.advise(self.desired, kernel_versions.parse(kernel))
-
-
-def load(
-    paths: SpecFile | Sequence[SpecFile] | Mapping[Any, Any],
-    *,
-    overlays: Sequence[SpecFile] = (),
-    allow_outside: bool = False,
-    pin_root: str | None = None,
-    stdin: TextIO | None = None,
-    snapshot: Snapshot | None = None,
-    host: Host | None = None,
-    lookups: Mapping[str, Lookup] | None = None,
-    inputs: Inputs | None = None,
-    contents: bool = True,
-    any_host: bool = False,
-    variables: Mapping[str, str | Given] = {},
-    environment: Mapping[str, str] | None = None,
-) -> Project:
-    """Read spec files and the files that they name. Does not read the kernel's state.
-
-    A mapping is a spec itself, with the fields of a file; files that it names are relative to the current directory.
-    `inputs` records every file and directory that is read, also if the spec is invalid.
-    Without `contents`, tables are not read and entries are not encoded, which is enough for `destroy` only.
-    `snapshot` is a snapshot of the project's host. `host` and `lookups` (the numbers of interfaces and cgroups by name)
-    default to those of the snapshot, else of this host. For `any_host`, names are not looked up: their numbers are
-    known at apply, and the project can be planned against `empty` only.
-    `variables` are values for the variables of the spec, by name; `environment` defaults to that of this process.
-    Raises SpecError with all problems of all files.
-    """
-    if isinstance(paths, Mapping):
-        stdin = MappingText(paths)
-        paths = "-"
-    given = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
-    for path in given:
-        if is_pinned(path):
-            what, hint = "this is pinned, and not a spec", "show, explain, graph and destroy take a pin root"
-            raise InputError(Problem(what, Location(str(path)), hint, id="pin-not-spec"))
-    if snapshot is not None:
-        host, lookups = host or snapshot.host(), lookups or snapshot.lookups()
-    elif any_host:
-        lookups = lookups or at_apply()
-    source, spec, desired = loading.load(
-        given,
-        overlays=[Path(overlay) for overlay in overlays],
-        allow_outside=allow_outside,
-        stdin=stdin,
-        host=host,
-        lookups=lookups,
-        inputs=inputs or Inputs(),
-        read_btf=pinned_btf.read if snapshot is None else snapshot.read_btf,
-        contents=contents,
-        outside=Outside(
-            {name: Given(text, "variables") if isinstance(text, str) else text for name, text in variables.items()},
-            os.environ if environment is None else environment,
-        ),
-    )
-    if pin_root is not None:
-        desired = replace(desired, pin_root=pin_root)
-    return Project(source, spec, desired)
-
-
-def load_pinned(path: SpecFile) -> Project:
-    """A project by its pin root, or by the pin of a map, without its spec: to show, explain, draw and destroy it.
-
-    The shapes are those of the live maps, the types those of the project's record, else those of BTF, else bytes.
-    A pin of another owner can be shown too. Raises InputError if no map is pinned there, and HostError.
-    """
-    from provisioner.adopt import pinned
-
-    there = pinned.read(Path(path))
-    made = load("-", stdin=io.StringIO(there.spec))
-    return replace(made, desired=replace(made.desired, pinned_programs=there.programs), pinned=there)
-
-
-def projects() -> tuple[ListedProject, ...]:
-    """The projects of this host, by the records that are pinned on any bpffs, in the order of their pin roots."""
-    from provisioner.adopt import pinned
-
-    return tuple(_listed(root) for root in pinned.roots())
-
-
-def _listed(root: Path) -> ListedProject:
-    """A project with its totals; with the problem in place of them if it cannot be read."""
-    from provisioner.adopt import pinned
-    from provisioner.report.model import ListedProject
-
-    changed = pinned.changed(root)
-    try:
-        project = load_pinned(root)
-        report = project.live(full=False)
-    except ProvisionerError as error:
-        return ListedProject(root.name, str(root), changed, "", None, str(error.problems[0]))
-    revision = project.pinned.revision if project.pinned is not None else ""
-    return ListedProject(report.project, str(root), changed, revision, report.totals)
-
-
-def is_pinned(path: SpecFile) -> bool:
-    """Whether a path exists on a bpffs: a pin or a pin root, never a spec."""
-    return path != "-" and os.path.exists(path) and file_system(Path(path)) == "bpf"
-
-
-def draft(object_file: SpecFile, out: SpecFile | None = None) -> str:
-    """A first spec, from the maps and BTF of a compiled object. Raises InputError if it is not an object.
-
-    `out` is the file that the spec is for: a path of the object that is not absolute is then relative to it.
-    """
-    absolute = os.path.isabs(object_file) or out is None
-    name = str(object_file) if absolute else os.path.relpath(object_file, os.path.dirname(os.path.realpath(out or "")))
-    return skeleton(inspect(Path(object_file)), name)
 
 
 def _reader(desired: DesiredState, source: Snapshot | None, digests: bool) -> observe.LiveReader:

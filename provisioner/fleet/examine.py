@@ -14,7 +14,8 @@ from typing import Any, Final
 
 import msgspec
 
-from provisioner import project as projects
+from provisioner import opening
+from provisioner.desired.loading import SpecError
 from provisioner.fleet import layers
 from provisioner.fleet.inventory import Host, Layer
 from provisioner.fleet.layers import LayerFile
@@ -23,7 +24,7 @@ from provisioner.model.given import Given
 from provisioner.observed.snapshot import Snapshot
 from provisioner.observed.snapshot_file import read_snapshot
 from provisioner.planning.hazards import Overrides
-from provisioner.project import Project, SpecError
+from provisioner.project import Project
 from provisioner.report import jsondoc, problems
 from provisioner.report.jsontext import dumps
 from provisioner.report.model import Limits, ReportPlan
@@ -111,7 +112,7 @@ def _names(project: Project) -> tuple[str, str]:
 
 def _load(host: Host, aim: Aim, chosen: tuple[LayerFile, ...], snapshot: Snapshot | None) -> Project:
     overlays = [Path(each.path) for each in chosen if not each.is_optional or Path(each.path).exists()]
-    return projects.load(
+    return opening.load(
         aim.files,
         overlays=overlays,
         allow_outside=aim.allow_outside,

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from provisioner.apply import contents, moves
+from provisioner.desired.loading import SpecError
 from provisioner.kernel import bpffs, links, maps
 from provisioner.model.errors import ApplyError, HostError, Problem, RefusedError
 from provisioner.model.record import Meta
@@ -16,7 +17,6 @@ from provisioner.observed import digested, metamap
 from provisioner.planning.changes import Action
 from provisioner.planning.hazards import Overrides
 from provisioner.planning.steps import MovePins
-from provisioner.project import SpecError
 from provisioner.views.plan_report import report
 from tests.apply.conftest import Bench
 from tests.conftest import SOURCES, Veth, compile_bpf

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 
 from provisioner.apply import contents
+from provisioner.desired.loading import SpecError
 from provisioner.kernel import batch, maps
 from provisioner.kernel.fd import InnerId
 from provisioner.model.errors import ApplyError, HostError, Problem, RefusedError
 from provisioner.planning.changes import Action
 from provisioner.planning.hazards import Overrides
 from provisioner.planning.steps import MoveSlots
-from provisioner.project import SpecError
 from provisioner.views.plan_report import report
 from tests.apply.conftest import Bench
 

@@ -9,14 +9,16 @@ from pathlib import Path
 import pytest
 
 from provisioner.apply import Options
+from provisioner.desired.loading import SpecError
 from provisioner.kernel import bpffs, maps, reading
 from provisioner.kernel.fd import MapFd
 from provisioner.model.errors import HostError, InterruptError
 from provisioner.model.map_shape import MapShape
 from provisioner.model.pins import LOCK
 from provisioner.model.uapi import MapType
+from provisioner.opening import load
 from provisioner.planning.hazards import Overrides
-from provisioner.project import Project, SpecError, load
+from provisioner.project import Project
 from tests import pages
 from tests.conftest import remove_tree
 from tests.features import others_may_look

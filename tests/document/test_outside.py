@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from provisioner.model.errors import InputError
-from provisioner.project import load
+from provisioner.opening import load
 
 SPEC = "version: 1\nname: edge\nobjects: {{one: {{file: {file}, programs: {{}}}}}}\n"
 

@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 
 import provisioner
 from provisioner.codec.integer import Integer
+from provisioner.desired.loading import SpecError
 from provisioner.desired.rows import EntryEncoder, EntrySource
 from provisioner.model.desired import DesiredMap, DesiredState
 from provisioner.model.errors import Problems
@@ -29,7 +30,6 @@ from provisioner.model.host import Host
 from provisioner.model.location import Location
 from provisioner.model.spec import TableColumn, TableRef
 from provisioner.model.tree import RawChunk, ScalarNode
-from provisioner.project import SpecError
 from provisioner.tables import read_table
 from provisioner.tables.chunks import MAX_PROBLEMS
 from provisioner.tables.delimited import scan

@@ -13,8 +13,10 @@ from pathlib import Path
 
 import pytest
 
+from provisioner.desired.loading import SpecError
 from provisioner.document.inputs import Inputs, checkout_locks
-from provisioner.project import Project, SpecError, load
+from provisioner.opening import load
+from provisioner.project import Project
 from provisioner.watch.reconcile import Aim, Loading, Reconciler
 from tests.watch.conftest import Watching
 
