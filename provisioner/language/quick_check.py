@@ -13,7 +13,19 @@ from typing import Any, Final
 from provisioner.language.scalars import TextOrValue
 
 _NOTES: Final = frozenset(
-    {"title", "description", "examples", "errorMessage", "default", "$schema", "$id", "$defs", "then", "else"}
+    {
+        "title",
+        "description",
+        "examples",
+        "errorMessage",
+        "default",
+        "defaultSnippets",
+        "$schema",
+        "$id",
+        "$defs",
+        "then",
+        "else",
+    }
 )
 """Keywords that say nothing about a value, or that others read."""
 
