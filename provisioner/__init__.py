@@ -67,6 +67,7 @@ if TYPE_CHECKING:
     from provisioner.views.documents import describe as describe
     from provisioner.views.documents import to_json as to_json
     from provisioner.views.documents import to_text as to_text
+    from provisioner.views.looks import Look as Look
 
 if not TYPE_CHECKING:
 

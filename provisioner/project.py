@@ -57,6 +57,7 @@ if TYPE_CHECKING:
     from provisioner.report.graph import Graph
     from provisioner.report.model import Fact, ReportLive
     from provisioner.session.session import Session
+    from provisioner.views.looks import Look
 
 
 class Project(msgspec.Struct, frozen=True):
@@ -305,6 +306,18 @@ class Project(msgspec.Struct, frozen=True):
         if self.pinned is None or self.pinned.is_project:
             return report
         return replace(report, pin_root=self.pinned.root, exists=True)
+
+    def look(self, address: str = "") -> Look:
+        """The contents of all maps, or of those at an address, for a view that compares two looks.
+
+        Values are the kernel's bytes. Raises HostError, and InputError for an address that does not exist.
+        """
+        from provisioner.views import looks
+
+        address = address or (self.pinned.address if self.pinned is not None else "")
+        place = find(parse(address), self.desired) if address else None
+        moment, plan = self._moment(place)
+        return looks.take(plan, moment, place, has_spec=self.pinned is None)
 
     def _moment(self, place: Place | None, source: Snapshot | None = None) -> tuple[Moment, Plan]:
         """The live state, read once, and the plan that compares it with the spec. Attachments may be deferred."""

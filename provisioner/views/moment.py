@@ -54,6 +54,13 @@ class Moment(observe.LiveReader):
                 return block.entries.slot(number - block.first)
         raise LookupError(f"{name}: slot {number} was not read")
 
+    def capacity(self, name: str, number: int) -> int:
+        """`max_entries` of a slot; 0 if its inner map vanished while it was read."""
+        for block in self._blocks[name]:
+            if block.first <= number < block.last:
+                return int(block.max_entries[number - block.first])
+        raise LookupError(f"{name}: slot {number} was not read")
+
     def entries(self, name: str) -> int:
         """The number of live entries that were read of a map, without zeros of arrays."""
         return sum(int(block.entries.counts.sum()) for block in self._blocks.get(name, ()))
