@@ -105,12 +105,16 @@ class Listing:
             return Line(f"{name}  not live", "red", address)
         count, fill = _filled(map_, slot)
         new, changed, gone = self._counts(map_, slot)
-        text = f"{name}  {count:<{_COUNT}}{fill:>5}  {_changes(new, changed, gone):<{_CHANGES}}"
         total = new + changed + gone
+        changes = _changes(new, changed, gone)
+        if slot is None and map_.name in self._rates.slots:
+            appeared, vanished = self._rates.slots[map_.name]
+            changes = f"slots {_changes(appeared, 0, vanished)}"
+        text = f"{name}  {count:<{_COUNT}}{fill:>5}  {changes:<{_CHANGES}}"
         text += f"{per_second(total, self._rates.seconds) if total and self._rates.seconds else '':>{_RATE}}"
         if not is_slot and width - len(text) > _LEAST:
             text += f"  {map_.text}"
-        colour: Colour | None = "yellow" if total else None
+        colour: Colour | None = "yellow" if changes else None
         return Line(text.rstrip(), "red" if fill and int(fill[:-1]) >= FULL and not map_.is_array else colour, address)
 
     def _counts(self, map_: MapLook, slot: SlotLook | None) -> tuple[int, int, int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import io
 import os
 import pty
 import select
@@ -19,13 +20,18 @@ from pathlib import Path
 
 import pytest
 
-from provisioner.cli.terminal import keys
+from provisioner.cli import live_view
+from provisioner.cli.console import Console
+from provisioner.cli.terminal import Terminal, keys, own_terminal
+from provisioner.model.errors import HostError, Problem
 from provisioner.views.live_lines import fitted
 from provisioner.views.live_screen import HELP
+from provisioner.views.looks import Look
 from tests import pages
 from tests.cli.conftest import Project
 from tests.cli.support import COMMAND, environment, run
 from tests.conftest import remove_tree
+from tests.views.support import look, number, plain
 
 _PATIENCE = 30.0
 _LEFT = "\x1b[?7h\x1b[?25h\x1b[?1049l"
@@ -145,3 +151,69 @@ def test_keys_of_terminals_have_names() -> None:
     sent = "\x1b[A\x1bOBq\x1b[5~\x1b[6~ \r\x1b[H\x1b[4~\x1b[1;5Cs"
     names = ["up", "down", "q", "page-up", "page-down", "space", "enter", "home", "end", "\x1b[1;5C", "s"]
     assert keys(sent) == names
+
+
+def test_a_look_that_fails_leaves_the_last_one_on_the_screen(monkeypatch: pytest.MonkeyPatch) -> None:
+    looks = [look(plain("active", {number(1): number(7)}))]
+    drawn: list[list[str]] = []
+
+    def take() -> Look:
+        if looks:
+            return looks.pop()
+        raise HostError(Problem("no memory", id="kernel"))
+
+    class Deaf(Terminal):
+        """No key is pressed until the failure is shown."""
+
+        def wait(self, seconds: float) -> list[str] | None:  # noqa: ARG002
+            return None if "no memory" in drawn[-1][0] else []
+
+        @staticmethod
+        def size() -> tuple[int, int]:
+            return 80, 8
+
+        @staticmethod
+        def draw(lines: list[str]) -> None:
+            drawn.append(lines)
+
+    @contextmanager
+    def deaf() -> Iterator[Terminal]:
+        yield Deaf(-1, lambda: None)
+
+    monkeypatch.setattr(live_view, "own_terminal", deaf)
+    live_view.run(Console("text", "never", quiet=True, verbose=False), take, 0.01)
+    assert "error: no memory, last look " in drawn[-1][0]
+    assert drawn[-1][2:4] == drawn[0][2:4]
+
+
+def test_a_terminal_that_is_closed_ends_the_view(project: Project) -> None:
+    assert project.run("apply", "--yes").status == 0
+    child, terminal = pty.fork()
+    if child == 0:
+        os.execvpe(COMMAND[0], [*COMMAND, "show", "-w", str(project.root)], environment())
+    seen = b""
+    while b"tenants" not in seen:
+        seen += os.read(terminal, 4096)
+    os.close(terminal)  # the kernel sends SIGHUP
+    assert os.WIFEXITED(os.waitpid(child, 0)[1])
+
+
+def _end(_: Terminal, is_raw: bool) -> None:
+    assert is_raw
+    raise ZeroDivisionError
+
+
+def test_an_exception_restores_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    ours, theirs = pty.openpty()
+    handlers = [signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGHUP, signal.SIGWINCH)]
+    with os.fdopen(theirs, "r+b", buffering=0) as raw, io.TextIOWrapper(raw, write_through=True) as stream:
+        monkeypatch.setattr("sys.stdin", stream)
+        monkeypatch.setattr("sys.stdout", stream)
+        before = termios.tcgetattr(theirs)
+        with pytest.raises(ZeroDivisionError), own_terminal() as terminal:
+            _end(terminal, termios.tcgetattr(theirs) != before)
+        assert termios.tcgetattr(theirs) == before
+        assert os.read(ours, 4096).decode().endswith(_LEFT)
+        monkeypatch.undo()
+    os.close(ours)
+    assert [signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGHUP, signal.SIGWINCH)] == handlers

@@ -91,6 +91,12 @@ def test_slots_are_sorted_by_their_changes_on_request() -> None:
     assert names(screen) == ["v tenants", "  > [2]", "  > [0]", "  > [1]"]
 
 
+def test_slots_that_appear_and_vanish_are_counted() -> None:
+    screen = Screen(look(outer("tenants", *(slot(rules(1), 8, key) for key in (1, 2)))), 2.0)
+    screen.update(look(outer("tenants", *(slot(rules(1), 8, key) for key in (2, 3, 4)))), 2.0)
+    assert shown(screen)[0].split() == ["v", "tenants", "3", "of", "64", "slots", "4%", "slots", "+2", "-1", "1/s"]
+
+
 def test_ten_thousand_slots_cost_the_lines_on_the_screen(monkeypatch: pytest.MonkeyPatch) -> None:
     decoded: list[int] = []
     original = entry_nodes.plain_values
