@@ -137,7 +137,7 @@ def is_compared(desired: DesiredMap, observed: ObservedMap, meta: Meta | None) -
     """Whether the contents of the live map matter: it stays, or a map of another size takes them over."""
     if not replaced_because(desired, observed, meta):
         return True
-    return is_resize(desired, observed) and not inner_differences(desired, observed, meta)
+    return is_resize(desired, observed, meta) and not inner_differences(desired, observed, meta)
 
 
 def created(desired: DesiredMap, observed: ObservedMap | None, why: str) -> MapChange:

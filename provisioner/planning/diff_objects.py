@@ -115,7 +115,7 @@ def _is_kept(name: str, state: DesiredState, observed: ObservedState) -> bool:
     """Whether the object's new map takes over what the live one holds, or the spec says that it is discarded."""
     desired_map = state.maps.get(name)
     return desired_map is not None and (
-        desired_map.migration is not None or is_resize(desired_map, observed.object_maps[name])
+        desired_map.migration is not None or is_resize(desired_map, observed.object_maps[name], observed.meta)
     )
 
 

@@ -191,6 +191,7 @@ def test_a_link_inside_the_project_is_followed(tmp_path: Path) -> None:
 
 OF_THE_KERNEL = {
     "apply/audit.py",
+    "doctor/attachments.py",
     "doctor/checks.py",
     "doctor/kernel_config.py",
     "kernel/attach_points.py",

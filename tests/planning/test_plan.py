@@ -274,3 +274,14 @@ def test_the_changes_of_a_plan_by_name(limit: str | None) -> None:
     assert list(plan.maps) == ["outer"]
     assert list(plan.objects) == ([] if limit else ["router"])
     assert [change.pin for change in plan.links] == ([] if limit else ["_link_first"])
+
+
+def test_a_map_of_another_process_is_not_taken_over() -> None:
+    """It was pinned in the place of the recorded one, and has another type."""
+    one, state = desired({1: {1: 1}}), {1: {1: 1}}
+    theirs = observed(state, shape=replace(OUTER, map_type=MapType.ARRAY_OF_MAPS))
+    for number, taken_over in ((theirs.id, True), (theirs.id + 1, False)):
+        seen = live(meta=record(maps={"outer": number}), maps={"outer": theirs})
+        plan = plan_of(wanted(one), seen, Held({"outer": state}))
+        assert plan.maps["outer"].resized is taken_over
+        assert bool(plan.blocked) is not taken_over
