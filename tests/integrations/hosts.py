@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -33,7 +34,9 @@ class Host:
 
     def run(self, *words: str) -> subprocess.CompletedProcess[str]:
         inside = ("nsenter", "--target", str(self.pid), "--mount", "--net", "--pid", "--")
-        return subprocess.run([*inside, *words], capture_output=True, text=True)
+        # The caches of the tests are not those of the host.
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+        return subprocess.run([*inside, *words], env=kept, capture_output=True, text=True)
 
     def path(self, path: str) -> Path:
         """The path of a file of the host, outside its namespaces."""
