@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections.abc import Mapping
 from itertools import accumulate
 from typing import Final
 
@@ -16,7 +17,7 @@ from provisioner.report.style import Colour
 from provisioner.views import rates
 from provisioner.views.entry_nodes import plain_values
 from provisioner.views.looks import Look, MapLook, SlotLook
-from provisioner.views.rates import CHANGED, NEW, Address, Rates, SlotChange, per_second
+from provisioner.views.rates import CHANGED, NEW, SAME, Address, Rates, SlotChange, per_second
 
 FULL: Final = 90
 """From this fill in percent, a map is marked."""
@@ -26,6 +27,12 @@ _CHANGES: Final = 16
 _RATE: Final = 9
 _LEAST: Final = 12
 """Columns that must be left for the type of a map."""
+
+_MARKS: Final[Mapping[int, tuple[str, Colour | None]]] = {
+    SAME: (" ", None),
+    NEW: ("+", "green"),
+    CHANGED: ("~", "yellow"),
+}
 
 
 class Line(msgspec.Struct, frozen=True):
@@ -114,8 +121,8 @@ class Listing:
         text += f"{per_second(total, self._rates.seconds) if total and self._rates.seconds else '':>{_RATE}}"
         if not is_slot and width - len(text) > _LEAST:
             text += f"  {map_.text}"
-        colour: Colour | None = "yellow" if changes else None
-        return Line(text.rstrip(), "red" if fill and int(fill[:-1]) >= FULL and not map_.is_array else colour, address)
+        is_full = fill != "" and int(fill[:-1]) >= FULL
+        return Line(text.rstrip(), "red" if is_full else "yellow" if changes else None, address)
 
     def _counts(self, map_: MapLook, slot: SlotLook | None) -> tuple[int, int, int]:
         if slot is None:
@@ -132,11 +139,11 @@ class Listing:
         lines = []
         for key, value, old, mark in zip(keys, values, before, marks.tolist(), strict=True):
             indent = "      " if map_.is_outer else "    "
-            sign, colour = {NEW: ("+", "green"), CHANGED: ("~", "yellow")}.get(mark, (" ", None))
+            sign, colour = _MARKS[mark]
             name = fitted(f"{indent[:-2]}{sign} {format_value(key)}", name_width(width))
             speed = rates.rate(old, value, self._rates.seconds) if mark == CHANGED else ""
             room = width - len(name) - 2 - (len(speed) + 2 if speed else 0)
-            lines.append(Line(f"{name}  {fitted(brief(value), max(room, 8))}  {speed}".rstrip(), colour))  # type: ignore[arg-type]
+            lines.append(Line(f"{name}  {fitted(brief(value), max(room, 8))}  {speed}".rstrip(), colour))
         return lines
 
 
@@ -169,10 +176,10 @@ def _filled(map_: MapLook, slot: SlotLook | None) -> tuple[str, str]:
     """How much of a map is in use, as a count and in percent."""
     if slot is None:
         live = sum(1 for each in map_.slots if each.capacity)
-        return f"{live:,} of {map_.capacity:,} slots", _percent(live, map_.capacity)
+        return f"{live:,} of {map_.capacity:,} slots", "" if map_.is_fixed else _percent(live, map_.capacity)
     if not map_.is_listable:
         return f"{slot.capacity:,} at most", ""
-    if map_.is_array:
+    if map_.is_array:  # it never runs full
         return f"{len(slot.keys):,} of {slot.capacity:,} set", ""
     return f"{len(slot.keys):,} of {slot.capacity:,}", _percent(len(slot.keys), slot.capacity)
 

@@ -12,6 +12,7 @@ import msgspec
 from provisioner.codec.percpu import PerCpu
 from provisioner.model.address import Place
 from provisioner.model.types import Bytes, Type
+from provisioner.model.uapi import MapType
 from provisioner.model.words import plural
 from provisioner.planning.changes import Action, MapChange
 from provisioner.planning.plan import Plan
@@ -35,7 +36,8 @@ class SlotLook(msgspec.Struct, frozen=True):
 class MapLook(msgspec.Struct, frozen=True):
     """A map; `text` says what it is, `problem` why its contents are not shown.
 
-    `capacity` is the number of its slots, or that of the entries of a plain map. Zeros of arrays are left out.
+    `capacity` is the number of its slots, or that of the entries of a plain map. `is_array` is said of its entries,
+    whose zeros are left out; `is_fixed` of its slots: they are those of an array.
     """
 
     name: str
@@ -45,6 +47,7 @@ class MapLook(msgspec.Struct, frozen=True):
     key: Type
     value: Type
     is_array: bool = False
+    is_fixed: bool = False
     is_listable: bool = True
     problem: str = ""
     slots: tuple[SlotLook, ...] = ()
@@ -83,6 +86,7 @@ def _map(change: MapChange, moment: Moment, place: Place | None, has_spec: bool)
         key=desired.key,
         value=desired.value,
         is_array=desired.entry_shape.is_array,
+        is_fixed=desired.shape.map_type is MapType.ARRAY_OF_MAPS,
         is_listable=desired.entry_shape.is_listable,
         problem=problem,
         slots=() if problem else tuple(_slots(change, moment, place, has_spec)),

@@ -91,6 +91,17 @@ def test_slots_are_sorted_by_their_changes_on_request() -> None:
     assert names(screen) == ["v tenants", "  > [2]", "  > [0]", "  > [1]"]
 
 
+def test_a_map_that_is_nearly_full_is_red() -> None:
+    full = outer("tenants", slot(rules(*range(9)), 10, 1), slot(rules(*range(8)), 10, 2), capacity=2)
+    fixed = replace(full, name="fixed", slots=(), is_fixed=True)
+    array = plain("array", rules(1, 2), 2, is_array=True)
+    screen = Screen(look(full, fixed, array), 2.0)
+    lines = screen.draw(WIDTH, HEIGHT, "").lines[2:]
+    colours = {text[:20].strip(" v>"): colour for text, colour in lines if text}
+    assert colours["tenants"] == colours["[1]"] == "red"
+    assert (colours["[2]"], colours["fixed"], colours["array"]) == (None, None, None)
+
+
 def test_slots_that_appear_and_vanish_are_counted() -> None:
     screen = Screen(look(outer("tenants", *(slot(rules(1), 8, key) for key in (1, 2)))), 2.0)
     screen.update(look(outer("tenants", *(slot(rules(1), 8, key) for key in (2, 3, 4)))), 2.0)
