@@ -13,6 +13,7 @@ from provisioner.model.words import plural
 from provisioner.report import html, jsondoc, markdown, problems, text
 from provisioner.report.jsontext import dumps
 from provisioner.report.model import CUT, PAGE, Limits
+from provisioner.report.page_tree import plain_text
 from provisioner.report.style import PLAIN
 
 _NAMES: Final = 8
@@ -132,16 +133,16 @@ def _html_part(examined: Examined) -> str:
     finding = examined.finding
     if finding.report is None:
         shown = "\n".join(problems.text(finding.problems, finding.excerpts, PLAIN))
-        return "".join(f"<p><code>{html.plain_text(line)}</code></p>\n" for line in shown.splitlines())
+        return "".join(f"<p><code>{plain_text(line)}</code></p>\n" for line in shown.splitlines())
     return "".join(html.fragment(finding.report, _LINES))
 
 
 def _html(survey: Survey) -> Iterator[str]:
     yield from html.begin(title(survey))
-    yield f"<h1>{html.plain_text(title(survey))}</h1>\n"
+    yield f"<h1>{plain_text(title(survey))}</h1>\n"
     for group in survey.groups:
-        names = ", ".join(html.plain_text(member.host) for member in group.members)
-        yield f"<h2>{html.plain_text(_heading(group))}</h2>\n"
+        names = ", ".join(plain_text(member.host) for member in group.members)
+        yield f"<h2>{plain_text(_heading(group))}</h2>\n"
         yield f"<details><summary>{plural(len(group.members), 'host')}</summary><p>{names}</p></details>\n"
         yield survey.text(group)
     yield "</body>\n</html>\n"

@@ -1,0 +1,155 @@
+"""The tree of a plan in HTML: nodes as nested lists, entries as tables. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from html import escape
+from typing import Final
+
+from provisioner.codec.display import brief, format_value
+from provisioner.model.types import Abridged, Hidden, Value
+from provisioner.model.words import visible
+from provisioner.report import sentences
+from provisioner.report.model import Children, Kind, Node, Verb
+
+_OPEN: Final = 40
+"""Inner maps that are unfolded at first; if there are more, all are folded."""
+
+_OPEN_MAPS: Final = 20
+"""The same for maps and objects."""
+
+_VERBS: Final = {
+    Verb.CREATE: ("create", "+", "create"),
+    Verb.INSERT: ("create", "+", "insert"),
+    Verb.UPDATE: ("update", "~", "change"),
+    Verb.REPLACE: ("replace", "±", "replace"),
+    Verb.DELETE: ("delete", "-", "delete"),
+    Verb.SHOW: ("show", " ", "unchanged"),
+}
+"""The class, the sign and the word of each."""
+
+_TABLE: Final = (
+    "<table class=entries><thead><tr><th></th><th scope=col>key</th><th scope=col>before</th>"
+    "<th scope=col>after</th></tr></thead><tbody>\n"
+)
+
+
+def render(nodes: tuple[Node, ...], lines: int | None) -> Iterator[str]:
+    """The tree of at most `lines` lines."""
+    yield "<ul class=tree>\n"
+    tree, few = _Tree(lines), len(nodes) <= _OPEN_MAPS
+    for node in nodes:
+        yield from tree.node(node, few)
+    yield "</ul>\n"
+
+
+class _Tree:
+    """Nodes as nested lists, entries as tables, up to a number of lines."""
+
+    def __init__(self, lines: int | None) -> None:
+        self._left = lines
+
+    def node(self, node: Node, unfold: bool = True) -> Iterator[str]:
+        name, sign, word = _VERBS[node.verb]
+        title = (
+            f'<span class=sign title="{word}">{sign}</span> <bdi class=label>{plain_text(node.label)}</bdi> '
+            f"<span>{plain_text(node.text)}</span>"
+        )
+        facts = _facts(node)
+        below = node.children if node.children is not None and node.children.total else None
+        head = f'<li class="{name}{"" if below or facts else " leaf"}" data-address="{plain_text(node.address)}">'
+        if below is None and not facts:
+            yield f"{head}{title}</li>\n"
+            return
+        yield f"{head}<details{' open' if unfold and below is not None else ''}><summary>{title}</summary>\n{facts}"
+        if below is not None and below.kind is Kind.ENTRY:
+            yield _TABLE
+            yield from self._below(below, _entry, "<tr><td></td><td colspan=3 class=soft>{}</td></tr>\n")
+            yield "</tbody></table>\n"
+        elif below is not None:
+            few = below.shown <= _OPEN
+            yield "<ul>\n"
+            yield from self._below(below, lambda child: self.node(child, few), "<li class='leaf soft'>{}</li>\n")
+            yield "</ul>\n"
+        yield "</details></li>\n"
+
+    def _below(self, below: Children, show: Callable[[Node], Iterable[str]], rest: str) -> Iterator[str]:
+        """The children that fit on the page, and the number of the others."""
+        shown = 0
+        for child in below:
+            if self._left is not None and self._left <= 0:
+                break
+            shown += 1
+            self._left = None if self._left is None else self._left - 1
+            yield from show(child)
+        if shown < below.total:
+            yield rest.format(plain_text(sentences.left_out(below, below.total - shown)))
+
+
+def _facts(node: Node) -> str:
+    """The differences between a live map, program or object and the desired one."""
+    before, after = (one if isinstance(one, dict) else {} for one in (node.before, node.after))
+    if before:
+        after = _without_filled(after)
+    facts = []
+    for name in {**before, **after}:
+        old, new = before.get(name), after.get(name)
+        if old == new or (old is None and new is None):
+            continue
+        sides = [_marked(old, new, "del")] * (old is not None) + [_marked(new, old, "ins")] * (new is not None)
+        facts.append(f"{plain_text(name)} {' -&gt; '.join(sides)}")
+    return f"<p class=facts><bdi>{', '.join(facts)}</bdi></p>\n" if facts else ""
+
+
+def _without_filled(shape: dict[str, Value]) -> dict[str, Value]:
+    """A shape without `filled_flags`: no live map has this member, so it is not a difference."""
+    return {
+        name: _without_filled(field) if isinstance(field, dict) else field
+        for name, field in shape.items()
+        if name != "filled_flags"
+    }
+
+
+def _entry(entry: Node) -> Iterator[str]:
+    """A row of a table: sign, key, before, after. Hidden and long values have a text instead."""
+    name, sign, word = _VERBS[entry.verb]
+    first = f'<td><span class=sign title="{word}">{sign}</span></td><td><bdi>{plain_text(entry.label)}</bdi></td>'
+    match entry.verb:
+        case Verb.UPDATE if entry.is_long or isinstance(entry.before, Hidden | Abridged):
+            cells = f"<td colspan=2>{plain_text(entry.text)}</td>"
+        case Verb.UPDATE:
+            old, new = _marked(entry.before, entry.after, "del"), _marked(entry.after, entry.before, "ins")
+            cells = f"<td data-is=before><bdi>{old}</bdi></td><td data-is=after><bdi>{new}</bdi></td>"
+        case Verb.DELETE:
+            cells = f"<td data-is=before><bdi>{_shown(entry, entry.before)}</bdi></td><td></td>"
+        case _:
+            cells = f"<td></td><td data-is=after><bdi>{_shown(entry, entry.after)}</bdi></td>"
+    yield f'<tr class={name} data-address="{plain_text(entry.address)}">{first}{cells}</tr>\n'
+
+
+def _shown(entry: Node, value: Value) -> str:
+    return plain_text(brief(value)) if entry.is_long else _plain(value)
+
+
+def _marked(value: Value, other: Value, mark: str) -> str:
+    """A value as a spec writes it. The parts that differ from `other` are inside an element `mark`."""
+    if value == other or other is None:
+        return _plain(value)
+    if isinstance(value, dict) and isinstance(other, dict):
+        parts = (
+            f"{_plain(name)}: " + (_marked(part, other[name], mark) if name in other else _plain(part))
+            for name, part in value.items()
+        )
+        return "{" + ", ".join(parts) + "}"
+    if isinstance(value, list) and isinstance(other, list) and len(value) == len(other):
+        return "[" + ", ".join(_marked(part, there, mark) for part, there in zip(value, other, strict=True)) + "]"
+    return f"<{mark}>{_plain(value)}</{mark}>"
+
+
+def _plain(value: Value) -> str:
+    return plain_text(format_value(value))
+
+
+def plain_text(text: str) -> str:
+    """Text as it is: without HTML, quotes and control characters."""
+    return escape(visible(text))
