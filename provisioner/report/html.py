@@ -1,7 +1,7 @@
 """A plan and its result as one HTML page without external resources. Pure.
 
 A content security policy allows only the page's own style and script: it also protects against a value that is not
-escaped. Lists are folded and filtered without the script, which only adds a search.
+escaped. Lists are folded and filtered without the script, which adds a search, and opens the parts of a large page.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from typing import Final
 
 from provisioner.model.words import plural
 from provisioner.planning.hazards import Severity
-from provisioner.report import page, page_tree, sentences
+from provisioner.report import page, page_parts, sentences
 from provisioner.report.formats import Layout, Renderers
 from provisioner.report.model import PAGE, Outcome, ReportPlan
 from provisioner.report.overlaid import decided
-from provisioner.report.page_tree import plain_text
+from provisioner.report.page_tree import OPEN_MAPS, Tree, plain_text
 
 LINES: Final = 20_000
 """Lines of the tree on one page: as many as a browser opens at once."""
@@ -47,7 +47,7 @@ def render(plan: ReportPlan, end: Outcome | None = None, *, lines: int | None = 
     yield from _alerts(plan)
     if plan.nodes:
         yield from _filter()
-        yield from page_tree.render(plan.nodes, lines)
+        yield from _tree(plan, lines, divided=True)
     if plan.steps:
         yield f"<h2>Steps</h2>\n<details><summary>{plural(len(plan.steps), 'step')}, in this order</summary>\n<ol>\n"
         yield from (f"<li>{plain_text(step.text)}</li>\n" for step in plan.steps)
@@ -67,10 +67,21 @@ def begin(title: str) -> Iterator[str]:
 
 
 def fragment(plan: ReportPlan, lines: int | None) -> Iterator[str]:
-    """Refusals, hazards and the tree of a plan, of at most `lines` lines."""
+    """Refusals, hazards and the tree of a plan, of at most `lines` lines, for a page without the script."""
     yield from _alerts(plan)
     if plan.nodes:
-        yield from page_tree.render(plan.nodes, lines)
+        yield from _tree(plan, lines, divided=False)
+
+
+def _tree(plan: ReportPlan, lines: int | None, *, divided: bool) -> Iterator[str]:
+    """The tree; `divided` allows parts, which need the page's script."""
+    few, tree = len(plan.nodes) <= OPEN_MAPS, Tree(lines)
+    divided = divided and (lines is None or lines > page_parts.WHOLE) and page_parts.is_large(plan.nodes)
+    show = page_parts.Parts(tree).node if divided else tree.node
+    yield "<ul class=tree>\n"
+    for node in plan.nodes:
+        yield from show(node, few)
+    yield "</ul>\n"
 
 
 def _policy() -> str:

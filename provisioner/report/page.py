@@ -64,22 +64,48 @@ body:has(#only-{0}:checked) .tree :is(li, tbody tr):not(.{0}, .{0} *, :has(.{0})
 SCRIPT: Final = """\
 "use strict";
 (() => {
+  const AT_ONCE = 4;
   const box = document.getElementById("find");
-  const all = [...document.querySelectorAll(".tree li, .tree tbody tr")].reverse();
-  const search = () => {
+  const tree = document.querySelector(".tree");
+  const content = (address, text) => ((address ?? "") + " " + text).toLowerCase();
+
+  // Large pages have parts, whose rows are the text of a noscript: they become elements when they are opened or found.
+  const signs = { amp: "&", lt: "<", gt: ">", quot: '"', "#x27": "'" };
+  const known = new WeakMap();
+  const rows = (part) => {
+    if (!known.has(part)) {
+      const lines = part.textContent.split("\\n").filter((line) => /^<(li|tr) /.test(line));
+      known.set(part, lines.map((line) => content(
+        /data-address="([^"]*)"/.exec(line)?.[1], line.startsWith("<tr") ? line.replace(/<[^>]*>/g, "") : "",
+      ).replace(/&(amp|lt|gt|quot|#x27);/g, (_, name) => signs[name])));
+    }
+    return known.get(part);
+  };
+  const open = (part) => { part.outerHTML = part.textContent; };
+
+  const search = (adds) => {
     const words = box.value.toLowerCase().split(" ").filter(Boolean);
-    for (const one of all) {
-      const own = (one.dataset.address ?? "").toLowerCase() + " " +
-        (one.tagName === "TR" ? one.textContent.toLowerCase() : "");
-      const hit = words.every((word) => own.includes(word));
-      one.classList.toggle("out", !hit && one.querySelector("li:not(.out), tbody tr:not(.out)") === null);
+    const matches = (text) => words.every((word) => text.includes(word));
+    const parts = [...tree.querySelectorAll("noscript")];
+    const hits = new Set(words.length ? parts.filter((part) => rows(part).some(matches)) : parts);
+    if (adds && words.length && hits.size <= AT_ONCE) hits.forEach(open);
+    for (const part of parts) part.classList.toggle("hit", hits.has(part));
+    for (const row of [...tree.querySelectorAll("li, tbody tr")].reverse()) {
+      const hit = matches(content(row.dataset.address, row.tagName === "TR" ? row.textContent : ""));
+      row.classList.toggle("out", !hit && row.querySelector("li:not(.out), tbody tr:not(.out), .hit") === null);
       if (hit && words.length) {
-        for (let up = one.closest("details"); up; up = up.parentElement.closest("details")) up.open = true;
+        for (let up = row.closest("details"); up; up = up.parentElement.closest("details")) up.open = true;
       }
     }
   };
+  tree.addEventListener("toggle", ({ target }) => {
+    const part = target.open ? target.querySelector(":scope > noscript") : null;
+    if (part === null) return;
+    open(part);
+    if (box.value.trim()) search(false);
+  }, true);
   let waiting = 0;
-  box.addEventListener("input", () => { clearTimeout(waiting); waiting = setTimeout(search, 150); });
+  box.addEventListener("input", () => { clearTimeout(waiting); waiting = setTimeout(search, 150, true); });
   box.closest("label").hidden = false;
 })();
 """

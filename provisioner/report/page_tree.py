@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from html import escape
 from typing import Final
 
@@ -12,13 +12,13 @@ from provisioner.model.words import visible
 from provisioner.report import sentences
 from provisioner.report.model import Children, Kind, Node, Verb
 
-_OPEN: Final = 40
+OPEN: Final = 40
 """Inner maps that are unfolded at first; if there are more, all are folded."""
 
-_OPEN_MAPS: Final = 20
+OPEN_MAPS: Final = 20
 """The same for maps and objects."""
 
-_VERBS: Final = {
+VERBS: Final = {
     Verb.CREATE: ("create", "+", "create"),
     Verb.INSERT: ("create", "+", "insert"),
     Verb.UPDATE: ("update", "~", "change"),
@@ -28,62 +28,81 @@ _VERBS: Final = {
 }
 """The class, the sign and the word of each."""
 
-_TABLE: Final = (
+TABLE: Final = (
     "<table class=entries><thead><tr><th></th><th scope=col>key</th><th scope=col>before</th>"
-    "<th scope=col>after</th></tr></thead><tbody>\n"
+    "<th scope=col>after</th></tr></thead><tbody>\n",
+    "</tbody></table>\n",
 )
+LIST: Final = ("<ul>\n", "</ul>\n")
+"""The begin and the end around entries, and around inner maps."""
 
 
-def render(nodes: tuple[Node, ...], lines: int | None) -> Iterator[str]:
-    """The tree of at most `lines` lines."""
-    yield "<ul class=tree>\n"
-    tree, few = _Tree(lines), len(nodes) <= _OPEN_MAPS
-    for node in nodes:
-        yield from tree.node(node, few)
-    yield "</ul>\n"
+class Tree:
+    """Nodes as nested lists, entries as tables, up to a number of lines.
 
-
-class _Tree:
-    """Nodes as nested lists, entries as tables, up to a number of lines."""
+    `verbs` collects the classes of what is shown.
+    """
 
     def __init__(self, lines: int | None) -> None:
         self._left = lines
+        self.verbs: set[str] = set()
 
     def node(self, node: Node, unfold: bool = True) -> Iterator[str]:
-        name, sign, word = _VERBS[node.verb]
-        title = (
-            f'<span class=sign title="{word}">{sign}</span> <bdi class=label>{plain_text(node.label)}</bdi> '
-            f"<span>{plain_text(node.text)}</span>"
-        )
-        facts = _facts(node)
+        self.verbs.add(VERBS[node.verb][0])
+        head, title, facts = opening(node)
         below = node.children if node.children is not None and node.children.total else None
-        head = f'<li class="{name}{"" if below or facts else " leaf"}" data-address="{plain_text(node.address)}">'
         if below is None and not facts:
             yield f"{head}{title}</li>\n"
             return
         yield f"{head}<details{' open' if unfold and below is not None else ''}><summary>{title}</summary>\n{facts}"
-        if below is not None and below.kind is Kind.ENTRY:
-            yield _TABLE
-            yield from self._below(below, _entry, "<tr><td></td><td colspan=3 class=soft>{}</td></tr>\n")
-            yield "</tbody></table>\n"
-        elif below is not None:
-            few = below.shown <= _OPEN
-            yield "<ul>\n"
-            yield from self._below(below, lambda child: self.node(child, few), "<li class='leaf soft'>{}</li>\n")
-            yield "</ul>\n"
+        if below is not None:
+            begin, end = TABLE if below.kind is Kind.ENTRY else LIST
+            few, shown = below.shown <= OPEN, 0
+            yield begin
+            for child in self.fitting(below):
+                shown += 1
+                yield from self.child(child, few)
+            yield self.rest(below, shown, below.kind)
+            yield end
         yield "</details></li>\n"
 
-    def _below(self, below: Children, show: Callable[[Node], Iterable[str]], rest: str) -> Iterator[str]:
-        """The children that fit on the page, and the number of the others."""
-        shown = 0
+    def child(self, child: Node, unfold: bool) -> Iterator[str]:
+        """An item of a list, or a row of a table."""
+        if child.kind is not Kind.ENTRY:
+            yield from self.node(child, unfold)
+            return
+        self.verbs.add(VERBS[child.verb][0])
+        yield _entry(child)
+
+    def fitting(self, below: Children) -> Iterator[Node]:
+        """The children that fit on the page."""
         for child in below:
             if self._left is not None and self._left <= 0:
-                break
-            shown += 1
+                return
             self._left = None if self._left is None else self._left - 1
-            yield from show(child)
-        if shown < below.total:
-            yield rest.format(plain_text(sentences.left_out(below, below.total - shown)))
+            yield child
+
+    @staticmethod
+    def rest(below: Children, shown: int, among: Kind) -> str:
+        """The number of the other children, as a row among entries or as an item of a list."""
+        if shown >= below.total:
+            return ""
+        text = plain_text(sentences.left_out(below, below.total - shown))
+        if among is Kind.ENTRY:
+            return f"<tr><td></td><td colspan=3 class=soft>{text}</td></tr>\n"
+        return f"<li class='leaf soft'>{text}</li>\n"
+
+
+def opening(node: Node) -> tuple[str, str, str]:
+    """The begin of a node's item, its title, and the facts below the title."""
+    name, sign, word = VERBS[node.verb]
+    title = (
+        f'<span class=sign title="{word}">{sign}</span> <bdi class=label>{plain_text(node.label)}</bdi> '
+        f"<span>{plain_text(node.text)}</span>"
+    )
+    facts = _facts(node)
+    leaf = "" if facts or (node.children is not None and node.children.total) else " leaf"
+    return f'<li class="{name}{leaf}" data-address="{plain_text(node.address)}">', title, facts
 
 
 def _facts(node: Node) -> str:
@@ -110,9 +129,9 @@ def _without_filled(shape: dict[str, Value]) -> dict[str, Value]:
     }
 
 
-def _entry(entry: Node) -> Iterator[str]:
+def _entry(entry: Node) -> str:
     """A row of a table: sign, key, before, after. Hidden and long values have a text instead."""
-    name, sign, word = _VERBS[entry.verb]
+    name, sign, word = VERBS[entry.verb]
     first = f'<td><span class=sign title="{word}">{sign}</span></td><td><bdi>{plain_text(entry.label)}</bdi></td>'
     match entry.verb:
         case Verb.UPDATE if entry.is_long or isinstance(entry.before, Hidden | Abridged):
@@ -124,7 +143,7 @@ def _entry(entry: Node) -> Iterator[str]:
             cells = f"<td data-is=before><bdi>{_shown(entry, entry.before)}</bdi></td><td></td>"
         case _:
             cells = f"<td></td><td data-is=after><bdi>{_shown(entry, entry.after)}</bdi></td>"
-    yield f'<tr class={name} data-address="{plain_text(entry.address)}">{first}{cells}</tr>\n'
+    return f'<tr class={name} data-address="{plain_text(entry.address)}">{first}{cells}</tr>\n'
 
 
 def _shown(entry: Node, value: Value) -> str:
