@@ -1,6 +1,6 @@
 """Programs, outer maps and inner maps as a graph of the spec or of the live state. Pure.
 
-Many inner maps are one box with their number.
+Many inner maps are one box with their number, and so are many maps, objects or programs.
 """
 
 from __future__ import annotations
@@ -21,6 +21,15 @@ from provisioner.views.map_nodes import slot_labels, what_it_is
 MOST: Final = 10
 """Inner maps of one outer map that have their own boxes."""
 
+MOST_OF_A_KIND: Final = 20
+"""Outer maps that have their own boxes; the same for maps, objects and programs. If there are more, all are one box."""
+
+_FOLDED: Final = {
+    BoxKind.OBJECT: "objects",
+    BoxKind.PROGRAM: "programs",
+    BoxKind.OUTER_MAP: "outer maps",
+    BoxKind.MAP: "maps",
+}
 
 Describe = Callable[[int], tuple[str, str, tuple[str, ...]]]
 """The id, the name (empty for the key of its slot) and the further lines of the inner map in a slot."""
@@ -33,6 +42,7 @@ class _Drawing:
         self._title = visible(title)
         self._boxes: dict[str, Box] = {}
         self._arrows: dict[Arrow, None] = {}
+        self._slots: dict[str, int] = {}
 
     def box(self, number: str, kind: BoxKind, *lines: str) -> None:
         self._boxes.setdefault(number, Box(number, kind, tuple(visible(line) for line in lines if line)))
@@ -41,7 +51,32 @@ class _Drawing:
         self._arrows[Arrow(source, target, visible(label))] = None
 
     def done(self) -> Graph:
+        for kind, words in _FOLDED.items():
+            alike = [box.id for box in self._boxes.values() if box.kind is kind]
+            if len(alike) > MOST_OF_A_KIND:
+                self._fold(kind, words, set(alike))
         return Graph(self._title, tuple(self._boxes.values()), tuple(self._arrows))
+
+    def _fold(self, kind: BoxKind, words: str, alike: set[str]) -> None:
+        """One box in place of those in `alike`, without the inner maps of these."""
+        inner = (
+            {arrow.target for arrow in self._arrows if arrow.source in alike} if kind is BoxKind.OUTER_MAP else set()
+        )
+        folded = f"all {words}"
+        slots = sum(self._slots.get(name, 0) for name in alike)
+        lines = (f"{len(alike):,} {words}", *([plural(slots, "slot")] if slots else []))
+        boxes = {name: box for name, box in self._boxes.items() if name not in alike | inner}
+        self._boxes = {**boxes, folded: Box(folded, kind, lines)}
+        arrows: dict[Arrow, None] = {}
+        for arrow in self._arrows:
+            if arrow.target in inner:
+                continue
+            if arrow.source in alike or arrow.target in alike:
+                source, target = (folded if name in alike else name for name in (arrow.source, arrow.target))
+                arrows[Arrow(source, target)] = None
+            else:
+                arrows[arrow] = None
+        self._arrows = arrows
 
     def inner_maps(
         self,
@@ -55,6 +90,7 @@ class _Drawing:
 
         `entries`, shape (m,), are the numbers of entries, if they are known.
         """
+        self._slots[f"map {desired.name}"] = len(keys)
         _, first, number, counts = np.unique(identity, return_index=True, return_inverse=True, return_counts=True)
         order = np.argsort(first)
         alone = [at for at in order.tolist() if len(order) <= MOST or counts[at] > 1]

@@ -73,6 +73,27 @@ def test_live_programs_use_live_maps(desired: DesiredState) -> None:
     assert rest.lines == ("10,000 inner maps",)
 
 
+def test_many_maps_and_programs_are_one_box_each(desired: DesiredState) -> None:
+    outer = {f"few{number}": replace(desired.maps["few"], name=f"few{number}") for number in range(21)}
+    many = replace(desired, maps={**outer, "active": desired.maps["active"]})
+    live = support.as_live(many)
+    used = tuple(map_.id for map_ in live.maps.values())
+    programs = {f"xdp{number}": ObservedProgram(number, "xdp", "aa", used) for number in range(21)}
+    drawn = graph.of_live(many, replace(live, programs=programs))
+    assert [box.lines[:2] for box in drawn.boxes if box.id != "map active"] == [
+        ("21 programs",),
+        ("21 outer maps", "42 slots"),
+    ]
+    assert {(arrow.source, arrow.target) for arrow in drawn.arrows} == {
+        ("all programs", "all outer maps"),
+        ("all programs", "map active"),
+    }
+    assert {"21 programs", "21 outer maps", "42 slots"} <= set(texts(svg(drawn)))
+    del outer["few20"]
+    fewer = graph.of_spec(replace(many, maps=outer))
+    assert [box.kind for box in fewer.boxes].count(BoxKind.OUTER_MAP) == 20
+
+
 def svg(drawn: Graph) -> ElementTree.Element:
     drawing = "\n".join(diagrams.dot(drawn))
     done = subprocess.run(["dot", "-Tsvg"], input=drawing, capture_output=True, encoding="utf-8", check=True)
