@@ -219,7 +219,7 @@ def open_pin(path: Path, kind: type[Kind], readonly: bool = False) -> Kind:
     fd = open_any(path, readonly)
     try:
         return required(fd, kind, path)
-    except HostError:
+    except BaseException:
         fd.close()
         raise
 
@@ -241,7 +241,12 @@ def open_any(path: Path, readonly: bool = False) -> Fd:
         if readonly and error.errno == errno.EINVAL:  # bpf_obj_get_user: a link has no readers apart from its writers
             return open_any(path)
         raise error.about(str(path)) from None
-    return _KINDS.get(os.readlink(f"/proc/self/fd/{number}"), Fd)(number)
+    try:
+        kind = _KINDS.get(os.readlink(f"/proc/self/fd/{number}"), Fd)
+    except BaseException:
+        os.close(number)
+        raise
+    return kind(number)
 
 
 def call(operation: str, path: Path, act: Callable[[], Answer]) -> Answer:

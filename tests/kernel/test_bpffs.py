@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -52,6 +53,23 @@ def test_pin_list_and_unpin(pin_root: Path) -> None:
     bpffs.remove_dir(pin_root / "edge" / "deep")
     bpffs.remove_dir(pin_root / "edge")
     bpffs.remove_dir(pin_root / "edge")
+
+
+@pytest.mark.parametrize("failing", ["required", "os.readlink"])
+def test_a_pin_that_is_open_is_closed_whatever_fails(
+    failing: str, pin_root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise RecursionError
+
+    with maps.create(HASH) as fd:
+        bpffs.pin(fd, pin_root / "map")
+    before = os.listdir("/proc/self/fd")
+    with monkeypatch.context() as patched:
+        patched.setattr(f"provisioner.kernel.bpffs.{failing}", fail)
+        with pytest.raises(RecursionError):
+            bpffs.open_pin(pin_root / "map", MapFd)
+    assert os.listdir("/proc/self/fd") == before
 
 
 def test_a_dot_in_a_name_is_said(pin_root: Path) -> None:
