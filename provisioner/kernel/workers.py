@@ -14,6 +14,10 @@ from typing import Generic, Self, TypeVar
 Answer = TypeVar("Answer")
 
 
+def _nothing() -> None:
+    """In the place of a call that was made."""
+
+
 class Task(Generic[Answer]):
     """One call, made once, by the first thread that claims it."""
 
@@ -36,6 +40,8 @@ class Task(Generic[Answer]):
         except BaseException as error:
             self._error = error
         finally:
+            # A worker may still have the task when the result is taken: nothing of the call lives on by that.
+            self._call = _nothing  # type: ignore[assignment]
             self._running.release()
 
     def claim(self) -> bool:
@@ -86,6 +92,7 @@ class Workers:
     def _work(self) -> None:
         while (task := self._queue.get()) is not None:
             task.run()
+            task = None
 
 
 def run_together(call: Callable[[], None], threads: int) -> None:

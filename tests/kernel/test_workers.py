@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+import weakref
+from functools import partial
 from itertools import count
 
 import pytest
@@ -35,6 +37,16 @@ def test_an_exception_of_any_class_reaches_who_asks_for_the_result(threads: int)
         for _ in range(2):
             with pytest.raises(SystemExit, match="failed"):
                 task.result()
+
+
+def test_a_task_that_was_run_keeps_nothing_of_its_call() -> None:
+    held = {1, 2}
+    gone = weakref.ref(held)
+    task = Task(partial(len, held))
+    del held
+    assert task.result() == 2
+    assert gone() is None
+    assert task.result() == 2
 
 
 def test_a_claimed_task_is_never_run() -> None:
