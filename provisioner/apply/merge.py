@@ -91,6 +91,7 @@ def carry_over(
     used = [targets[number] for number, _ in changed]
     most = max(len(changes.kind) for _, changes in changed)
     with Merge(used, shape, policy_of(desired), counters_of(desired, host), host.possible_cpus, most) as merge:
+        merge.load()
         for number, (_, changes) in enumerate(changed):
             try:
                 merge.carry(number, changes)

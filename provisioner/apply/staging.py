@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import _thread
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from functools import partial
 from types import MappingProxyType, TracebackType
-from typing import Self
+from typing import Final, Self
 
 from provisioner.apply import merge
 from provisioner.apply.copies import Copies, Copy
@@ -21,6 +22,11 @@ from provisioner.model.desired import DesiredMap
 from provisioner.model.host import Host
 from provisioner.model.map_shape import MapShape
 from provisioner.planning.changes import Migrated
+
+Btf = tuple[BtfFd | None, int, int]
+"""Loaded BTF, and the ids of the key's and the value's type in it."""
+
+NO_BTF: Final[Btf] = (None, 0, 0)
 
 
 class Stager:
@@ -57,17 +63,11 @@ class Stager:
         self._counts = desired.entries.counts.tolist()
         self._capacity = desired.slots.max_entries.tolist()
         self._opened = ExitStack()
-        self._btf: tuple[BtfFd | None, int, int] = (None, 0, 0)
-        self._had_btf = False
+        self._btf: Btf | None = None
+        self._loading = _thread.allocate_lock()
 
     def __enter__(self) -> Self:
-        try:
-            self._btf = self._load_btf()
-        except BaseException:
-            self._opened.close()
-            raise
-        self._had_btf = self._btf[0] is not None
-        return self
+        return self  # nothing is open yet: what fails in here or on its way out would have no owner
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -78,7 +78,7 @@ class Stager:
         """An empty map with room for `max_entries`."""
         shape = self._desired.entry_shape
         own = shape if max_entries == shape.max_entries else shape.with_capacity(max_entries)
-        return self._create(own, self._btf)
+        return self._create(own, self._own_btf())
 
     def stage(self, slots: list[int]) -> FdSet[MapFd]:
         """One new, filled inner map, or a map of the object, for each desired slot in `slots`, in that order."""
@@ -111,8 +111,8 @@ class Stager:
         """
         if self._desired.entry_shape.specials:
             return False
-        had, self._btf = self._had_btf, (None, 0, 0)
-        return had
+        had, self._btf = self._btf, NO_BTF
+        return had is not None and had != NO_BTF
 
     def fill(self, fd: MapFd, slot: int) -> None:
         """Write all entries of a desired slot into an empty map."""
@@ -147,11 +147,18 @@ class Stager:
         """What was copied for these slots, which is forgotten here."""
         return {slot: self._copies.pop(slot) for slot in slots if slot in self._copies}
 
-    def _create(self, shape: MapShape, btf: tuple[BtfFd | None, int, int]) -> MapFd:
+    def _own_btf(self) -> Btf:
+        """The BTF of all maps, loaded for the first of them by one of the threads that stage."""
+        with self._loading:
+            if self._btf is None:
+                self._btf = self._load_btf()
+            return self._btf
+
+    def _create(self, shape: MapShape, btf: Btf) -> MapFd:
         fd, key_id, value_id = btf
         return maps.create(shape, self._name, btf=fd, btf_key_type_id=key_id, btf_value_type_id=value_id)
 
-    def _load_btf(self) -> tuple[BtfFd | None, int, int]:
+    def _load_btf(self) -> Btf:
         """BTF for keys and values, so that bpftool prints members by name; none where the kernel takes none.
 
         Not every type of map takes BTF, nor every key (an array has a 32-bit integer, an LPM trie a struct), and
@@ -160,7 +167,7 @@ class Stager:
         """
         shape = self._desired.entry_shape
         if (not shape.is_listable and not shape.specials) or isinstance(self._desired.value, ProgramRef):
-            return (None, 0, 0)
+            return NO_BTF
         data, key_id, value_id = btf_of(self._desired.key, self._desired.value, self._host.byteorder)
         try:
             fd = self._opened.enter_context(maps.load_btf(data))
@@ -168,5 +175,5 @@ class Stager:
         except KernelError:
             if shape.specials:
                 raise
-            return (None, 0, 0)
+            return NO_BTF
         return (fd, key_id, value_id)

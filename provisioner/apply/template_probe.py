@@ -110,10 +110,18 @@ class _Asked:
         self._outer = outer
         self._shape = maps.info(outer).shape
         self._opened = ExitStack()
+        self._was_looked_at = False
         self._inner: MapShape | None = None
         self._target: MapFd | None = outer if self._shape.map_type is MapType.HASH_OF_MAPS else None
 
     def __enter__(self) -> Self:
+        return self  # nothing is open yet: what fails in here or on its way out would have no owner
+
+    def _look(self) -> None:
+        """Find an inner map that lives in the outer map, once."""
+        if self._was_looked_at:
+            return
+        self._was_looked_at = True
         _, numbers = reading.read_slots(self._outer, self._shape)
         for number in numbers.tolist():
             try:
@@ -126,7 +134,6 @@ class _Asked:
                 self._inner = _raw_shape(inner)
                 self._target = self._opened.enter_context(_scratch(inner))
             break
-        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -135,6 +142,7 @@ class _Asked:
 
     def takes(self, candidate: MapFd) -> bool | None:
         """Whether the kernel would put `candidate` into a slot; None where it can only be tried."""
+        self._look()
         if self._target is None:
             return None
         size = maps.info(self._target).shape.key_size
@@ -149,6 +157,7 @@ class _Asked:
 
     def facts(self, candidate: MapFd) -> InnerFacts:
         """What can be known of the live inner template. Raises KernelError where the verifier cannot be asked."""
+        self._look()
         if self._inner is not None:
             return _and_verifier(self._outer, self._shape.key_size, self._inner)
         facts = verifier.inner_facts(self._outer, self._shape.key_size)

@@ -44,6 +44,7 @@ def can_merge(shape: MapShape, policy: Policy, counters: Counters) -> bool:
         maps.create(shape.with_capacity(1), "probe") as scratch,
         Merge([scratch], shape, policy, counters, 1, 1) as merge,
     ):
+        merge.load()
         return merge.runs_in_kernel
 
 
@@ -85,18 +86,17 @@ class Merge:
         return self._shape.is_percpu or self._policy is not Policy.NEW
 
     def __enter__(self) -> Self:
-        try:
-            if not why_not(self._shape) and (not self._shape.is_percpu or cpus.reaches_all()):
-                self._load()
-        except BaseException:
-            self._opened.close()
-            raise
-        return self
+        return self  # nothing is open yet: what fails in here or on its way out would have no owner
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._opened.close()
+
+    def load(self) -> None:
+        """Load the program, if this kernel and process take it; without it, all is done by system calls."""
+        if not why_not(self._shape) and (not self._shape.is_percpu or cpus.reaches_all()):
+            self._load()
 
     def carry(self, target: int, changes: Changes) -> None:
         """Carry the changes of one map over. Raises KernelError where the new map does not take one."""

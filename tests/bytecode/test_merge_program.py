@@ -138,6 +138,7 @@ def test_the_same_as_in_c(
         if not shape.is_percpu:
             monkeypatch.setenv(programs.SWITCH, "off")
             with Merge([called], shape, policy, counters, len(cpus.possible()), KEYS) as merge:
+                merge.load()
                 assert not merge.runs_in_kernel
                 merge.carry(0, changes)
             assert after == contents(called, shape)
