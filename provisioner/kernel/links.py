@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import assert_never
 
@@ -60,12 +61,19 @@ def create(program: ProgramFd, request: LinkRequest, target: int = 0, *, name: s
             case OpenRawTracepoint(tracepoint):
                 return LinkFd(libbpf.raw_tracepoint_open(tracepoint.encode() or None, program.number))
             case OpenPerfEvent():
-                with perf_events.opened(request) as event:
-                    return LinkFd(libbpf.link_create(program.number, event, AttachType.PERF_EVENT, None))
+                return _at_event(program, request)
             case _:
                 assert_never(request)
     except KernelError as error:
         raise error.about(name or f"target {target}") from None
+
+
+def _at_event(program: ProgramFd, request: OpenPerfEvent) -> LinkFd:
+    with ExitStack() as kept:
+        with perf_events.opened(request) as event:
+            link = kept.enter_context(LinkFd(libbpf.link_create(program.number, event, AttachType.PERF_EVENT, None)))
+        kept.pop_all()  # the caller's, once the event is closed
+    return link
 
 
 _BEFORE, _AFTER, _ID, _LINK = 1 << 3, 1 << 4, 1 << 5, 1 << 13

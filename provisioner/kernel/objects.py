@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import Final, Self
@@ -39,23 +39,15 @@ _NOTHING: Final[Mapping[str, MapFd]] = MappingProxyType({})
 class LoadedObject:
     """The maps and programs of a loaded object, each fd owned here until it is closed, or disowned by the caller."""
 
-    __slots__ = ("_owned", "maps", "programs")
+    __slots__ = ("maps", "owned", "programs")
 
     def __init__(self) -> None:
         self.maps: dict[str, MapFd] = {}
         self.programs: dict[str, ProgramFd] = {}
-        self._owned: FdSet[Fd] = FdSet()
-
-    def add_map(self, name: str, fd: MapFd) -> None:
-        self.maps[name] = fd
-        self._owned.add(fd)
-
-    def add_program(self, name: str, fd: ProgramFd) -> None:
-        self.programs[name] = fd
-        self._owned.add(fd)
+        self.owned: FdSet[Fd] = FdSet()
 
     def close(self) -> None:
-        self._owned.close()
+        self.owned.close()
 
     def __enter__(self) -> Self:
         return self
@@ -111,39 +103,45 @@ def load(
     if digest is not None and hashlib.sha256(data).hexdigest() != digest:
         what = "object file changed after the plan was made"
         raise RefusedError(Problem(what, _place(source, name), "plan again", id="stale-plan"))
-    with _opened(source, without_presets(data, reuse), name) as handle, FdSet[MapFd]() as dummies:
-        handles = {_name(libbpf.map_name, at): at for at in _each(libbpf.object_next_map, handle)}
-        program_handles = {_name(libbpf.program_name, at): at for at in _each(libbpf.object_next_program, handle)}
-        left_out = {map_name for map_name, one in settings.items() if not one.autocreate}
-        _check_names(_place(source, name), handles, program_handles, inner_templates, reuse, only_programs, left_out)
-        with libbpf.captured_log() as log:
-            try:
-                for map_name, at in handles.items():
-                    libbpf.map_set_pin_path(at, None)  # or libbpf would pin it, and reuse what is pinned there
-                    object_settings.complete(at)
-                    if map_name in settings:
-                        object_settings.configure(at, settings[map_name])
-                    if map_name in variables:
-                        object_settings.set_variables(at, variables[map_name])
-                    if map_name in reuse:
-                        libbpf.map_reuse_fd(at, reuse[map_name].number)
-                    elif map_name in inner_templates:
-                        dummy = dummies.add(_dummy(inner_templates[map_name], map_name, template_btf.get(map_name)))
-                        libbpf.map_set_inner_map_fd(at, dummy.number)
-                for program_name, at in program_handles.items():
-                    libbpf.program_set_autoload(at, only_programs is None or program_name in only_programs)
-                    if program_name in programs:
-                        object_settings.set_program(at, programs[program_name])
-                libbpf.object_load(handle)
-            except KernelError as error:
-                said = "".join(log)
-                # Of all that a load does, only the verifier's refusal of a program has a log.
-                operation = "load" if error.operation == LOAD and "PROG LOAD LOG" not in said else error.operation
-                name = error.name or str(_place(source, name))
-                if error.operation != LOAD:
-                    _free_module_btf(handle)
-                raise KernelError(operation, error.errno, name=name, log=said) from None
-        return _taken(handles, program_handles, only_programs)
+    with ExitStack() as kept:
+        loaded = kept.enter_context(LoadedObject())
+        with _opened(source, without_presets(data, reuse), name) as handle, FdSet[MapFd]() as dummies:
+            handles = {_name(libbpf.map_name, at): at for at in _each(libbpf.object_next_map, handle)}
+            program_handles = {_name(libbpf.program_name, at): at for at in _each(libbpf.object_next_program, handle)}
+            left_out = {map_name for map_name, one in settings.items() if not one.autocreate}
+            _check_names(
+                _place(source, name), handles, program_handles, inner_templates, reuse, only_programs, left_out
+            )
+            with libbpf.captured_log() as log:
+                try:
+                    for map_name, at in handles.items():
+                        libbpf.map_set_pin_path(at, None)  # or libbpf would pin it, and reuse what is pinned there
+                        object_settings.complete(at)
+                        if map_name in settings:
+                            object_settings.configure(at, settings[map_name])
+                        if map_name in variables:
+                            object_settings.set_variables(at, variables[map_name])
+                        if map_name in reuse:
+                            libbpf.map_reuse_fd(at, reuse[map_name].number)
+                        elif map_name in inner_templates:
+                            dummy = dummies.add(_dummy(inner_templates[map_name], map_name, template_btf.get(map_name)))
+                            libbpf.map_set_inner_map_fd(at, dummy.number)
+                    for program_name, at in program_handles.items():
+                        libbpf.program_set_autoload(at, only_programs is None or program_name in only_programs)
+                        if program_name in programs:
+                            object_settings.set_program(at, programs[program_name])
+                    libbpf.object_load(handle)
+                except KernelError as error:
+                    said = "".join(log)
+                    # Of all that a load does, only the verifier's refusal of a program has a log.
+                    operation = "load" if error.operation == LOAD and "PROG LOAD LOG" not in said else error.operation
+                    name = error.name or str(_place(source, name))
+                    if error.operation != LOAD:
+                        _free_module_btf(handle)
+                    raise KernelError(operation, error.errno, name=name, log=said) from None
+            _take(loaded, handles, program_handles, only_programs)
+        kept.pop_all()  # the caller's, once libbpf has closed its object
+    return loaded
 
 
 def _free_module_btf(handle: int) -> None:
@@ -167,20 +165,20 @@ def _dummy(shape: MapShape, name: str, btf: EmittedBtf | None) -> MapFd:
         return maps.create(shape, name, btf=fd, btf_key_type_id=key_id, btf_value_type_id=value_id)
 
 
-def _taken(maps: Mapping[str, int], programs: Mapping[str, int], only: Collection[str] | None) -> LoadedObject:
+def _take(
+    loaded: LoadedObject, maps: Mapping[str, int], programs: Mapping[str, int], only: Collection[str] | None
+) -> None:
     """Second owners of all fds, so that nothing hangs on the `bpf_object`, which closes its own."""
-    loaded = LoadedObject()
-    try:
-        for name, at in maps.items():
-            if (number := libbpf.map_fd(at)) >= 0:
-                loaded.add_map(name, _second(MapFd, number))
-        for name, at in programs.items():
-            if only is None or name in only:
-                loaded.add_program(name, _second(ProgramFd, libbpf.program_fd(at)))
-    except BaseException:
-        loaded.close()
-        raise
-    return loaded
+    for name, at in maps.items():
+        if (number := libbpf.map_fd(at)) >= 0:
+            map_fd = _second(MapFd, number)
+            loaded.owned.add(map_fd)
+            loaded.maps[name] = map_fd
+    for name, at in programs.items():
+        if only is None or name in only:
+            program_fd = _second(ProgramFd, libbpf.program_fd(at))
+            loaded.owned.add(program_fd)
+            loaded.programs[name] = program_fd
 
 
 def _second(kind: type[OwnedFd], number: int) -> OwnedFd:
