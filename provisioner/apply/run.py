@@ -96,9 +96,15 @@ def apply_plan(plan: Plan, options: Options, verify: Callable[[], tuple[Problem,
     rest = tx.close()
     if rest:
         raise _with_rest(ApplyError(), rest, tx.journal.live())
+    try:
+        fds_after = open_fds()
+    except BaseException as error:  # all is done, and stays
+        failure = ApplyError(*failures.problems(error))
+        failure.status, failure.live = Status.PARTIAL.value, tuple(tx.journal.live())
+        raise failure from error
     seconds = time.monotonic() - started
     first, last = tx.progress.window or (0.0, 0.0)
-    return Result(Status.APPLIED, seconds, tx.progress.grace_periods, fds_before, open_fds(), last - first)
+    return Result(Status.APPLIED, seconds, tx.progress.grace_periods, fds_before, fds_after, last - first)
 
 
 def open_fds() -> int:

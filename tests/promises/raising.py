@@ -41,12 +41,16 @@ BUG: Final = 70
 
 
 class Raiser:
-    """Counts events inside `apply_plan`, and raises at number `at` (from 1; 0: nowhere)."""
+    """Counts events inside `apply_plan`, and raises at number `at` (from 1; 0: nowhere).
 
-    def __init__(self, event: str, at: int, name: str) -> None:
+    `of` is the function whose events alone count, by its qualified name; empty for all.
+    """
+
+    def __init__(self, event: str, at: int, name: str, of: str = "") -> None:
         self._event = event
         self._at = at
         self._class = CLASSES[name]
+        self._of = of
         self._is_inside = False
         self.count = 0
         self.where = ""
@@ -67,8 +71,8 @@ class Raiser:
         if not self._is_inside or code is apply_plan.__code__ or event != self._event or code.co_name in _UNHARMED:
             return
         if code.co_filename.startswith(_LIMIT[event]) and code.co_filename != _OWNERSHIP and not _cleans_up(frame):
-            self.count += 1
-            if self.count == self._at:
+            self.count += self._of in ("", code.co_qualname)
+            if self.count == self._at and self._of in ("", code.co_qualname):
                 self.where = code.co_qualname
                 raise self._class(f"injected at {self.where}")
 

@@ -71,3 +71,28 @@ def test_an_exception_of_any_class_is_taken_back(
     figures.append(f"exceptions: {name}: {sum(ends.values())} at a {event}; exit {ends}")
     assert not wrong, "\n".join(wrong)
     assert ends.get(3, 0) + ends.get(130, 0) > 0, ends
+
+
+@pytest.mark.parametrize(
+    ("name", "event", "of", "at"),
+    [
+        ("recreate", "call", "required", 1),
+        ("create", "return", "Stager.__enter__", 1),
+        ("create", "return", "open_fds", 2),
+    ],
+)
+@pytest.mark.parametrize("raised", ["RecursionError", "KeyboardInterrupt"])
+def test_an_fd_has_an_owner_from_the_call_that_opens_it(
+    name: str, event: str, of: str, at: int, raised: str, make: Make, injector: Injector
+) -> None:
+    """Moments between an fd and its context manager; and that when all is done and only the fds are to be counted."""
+    scenario = make(name)
+    scenario.begin()
+    wanted = scenario.finish()
+    before = scenario.begin()
+    raising: dict[str, str | int] = {"event": event, "at": at, "name": raised, "of": of}
+    ran = injector.run(*scenario.words(), under=scenario.root, raising=raising)
+    assert f"events: {at}" in ran.err
+    statuses = {3, STATUS.get(raised, BUG)}
+    assert not check(scenario, ran, before, wanted, statuses, UNWANTED, loses_values=event == "return")
+    assert scenario.finish().contents == wanted.contents
