@@ -141,10 +141,10 @@ def is_compatible(wished: WishedOuter, before: LiveMap) -> bool:
 
 
 def takes_inner_maps(wished: WishedOuter, before: LiveMap) -> bool:
-    """The same, but for its max_entries: a map of another size takes its inner maps over."""
+    """The same, but for its size and type: a new map takes its inner maps over, a hash's into an array and back."""
     shapes = {inner.shape.with_capacity(0) for inner in before.slots.values()}
-    sizes = before.shape.with_capacity(0), wished.shape.with_capacity(0)
-    return sizes[0] == sizes[1] and shapes <= {wished.template.shape.with_capacity(0)}
+    keys = before.shape.key_size, wished.shape.key_size
+    return before.shape.is_outer and keys[0] == keys[1] and shapes <= {wished.template.shape.with_capacity(0)}
 
 
 def _slot(

@@ -147,10 +147,12 @@ class Project(RuleBasedStateMachine):
     def apply_once_more(self, wish: Wish) -> None:  # so that of all rules, many are applies
         self._apply(self._as_live(wish))
 
-    @rule(wish=wishes.wishes, room=st.sampled_from(wishes.ROOMS), force=st.booleans())
-    def apply_resized(self, wish: Wish, room: int, force: bool) -> None:
-        """Outer maps of the live shapes, except for their max_entries."""
-        resized = {name: wishes.resized(outer, room) for name, outer in self._as_live(wish).outer.items()}
+    @rule(wish=wishes.wishes, room=st.sampled_from(wishes.ROOMS), retyped=st.booleans(), force=st.booleans())
+    def apply_resized(self, wish: Wish, room: int, retyped: bool, force: bool) -> None:
+        """Outer maps of the live shapes, except for their max_entries and, where `retyped`, their types."""
+        live = self._as_live(wish).outer
+        outers = {name: wishes.retyped(outer) for name, outer in live.items()} if retyped else live
+        resized = {name: wishes.resized(outer, room) for name, outer in outers.items()}
         self._apply(replace(wish, outer=resized), force=force)
 
     @rule(wish=wishes.wishes, name=_NAMES, number=st.none() | st.integers(0, 3))

@@ -211,6 +211,11 @@ def of_kind(outer: WishedOuter, kind: str) -> WishedOuter:
     return replace(outer, kind=kind, shares_entries=outer.shares_entries and kind != "lpm")
 
 
+def retyped(outer: WishedOuter) -> WishedOuter:
+    """The same outer map of the other type."""
+    return replace(outer, type="array_of_maps" if outer.type == "hash_of_maps" else "hash_of_maps")
+
+
 def resized(outer: WishedOuter, room: int) -> WishedOuter:
     """The same outer map with another max_entries, and only the slots that an array of this size has."""
     slots = {slot: wished for slot, wished in outer.slots.items() if not outer.shape.is_array or slot < room}
