@@ -157,7 +157,8 @@ def _run_injected(inject: dict[str, Any]) -> int:
         ctypes.c_int(inject["what"]),
         os.fsencode(inject["under"]),
         os.fsencode(inject["log"]),
-        ctypes.c_long(inject["earlier"]),
+        os.fsencode(inject["earlier"][0]),
+        ctypes.c_long(inject["earlier"][1]),
     )
     if raiser is not None:
         raiser.start()

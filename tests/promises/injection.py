@@ -87,13 +87,14 @@ class Injector:
         under: Path,
         at: int = 0,
         what: int = 0,
-        earlier: int = 0,
+        earlier: tuple[str, int] = ("", 0),
         meanwhile: Callable[[], object] | None = None,
         raising: Mapping[str, str | int] | None = None,
     ) -> Ran:
         """Run a verb. `what` happens at call number `at` (from 1; 0: nowhere): an errno, a kill or a signal.
 
-        Call number `earlier` fails with ENOMEM besides. With `meanwhile` the process stops at `at` instead, and
+        `earlier` is a call that fails with ENOMEM besides, as its name and its number among those of this name; `at`
+        is counted from there. With `meanwhile` the process stops at `at` instead, and
         continues when that is done. `raising` has the arguments of a `Raiser`.
         """
         inject = {

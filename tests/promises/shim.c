@@ -28,18 +28,27 @@
 enum { NOTHING = 0, KILL_BEFORE = -1, KILL_AFTER = -2, STOP_BEFORE = -3, SIGNAL_ONCE = -100, SIGNAL_ALWAYS = -200 };
 
 static atomic_long made;
-static long chosen;
-static long earlier; /* the number of a call that fails with ENOMEM, whatever happens at the chosen one */
+static atomic_long chosen;
+/* A call that fails with ENOMEM besides: its name, and how many of this name are still to come with it. The chosen call
+ * is counted from there: how many calls come before depends on the programs of others, which are looked at one by one. */
+static char earlier[24];
+static atomic_long earlier_left;
+static long after;
 static int what;
 static int log_fd = -1;
 static char folder[4096];
 
-/* Begin to count. `at` is the number of the call to hit, from 1; 0 hits none. `first` is one that fails before it. */
-void inject_start(long at, int kind, const char *under, const char *log, long first)
+/*
+ * Begin to count. `at` is the number of the call to hit, from 1; 0 hits none. If `first` is no empty name, then call
+ * number `nth` of this name fails before it, and `at` is counted from that.
+ */
+void inject_start(long at, int kind, const char *under, const char *log, const char *first, long nth)
 {
 	made = 0;
-	chosen = at;
-	earlier = first;
+	chosen = *first ? 0 : at;
+	after = at;
+	earlier_left = nth;
+	snprintf(earlier, sizeof(earlier), "%s", first);
 	what = kind;
 	snprintf(folder, sizeof(folder), "%s", under);
 	log_fd = *log ? open(log, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600) : -1;
@@ -60,7 +69,7 @@ __attribute__((constructor)) static void from_environment(void)
 	const char *log = getenv("INJECT_LOG");
 
 	if (under)
-		inject_start(at ? atol(at) : 0, kind ? atoi(kind) : NOTHING, under, log ? log : "", 0);
+		inject_start(at ? atol(at) : 0, kind ? atoi(kind) : NOTHING, under, log ? log : "", "", 0);
 }
 
 static void die(void)
@@ -77,6 +86,7 @@ static int hit(const char *name)
 {
 	int saved = errno;
 	long number = ++made;
+	int is_earlier = !strcmp(name, earlier) && atomic_fetch_sub(&earlier_left, 1) == 1;
 	char line[64];
 	int length = snprintf(line, sizeof(line), "%ld %s\n", number, name);
 
@@ -87,8 +97,12 @@ static int hit(const char *name)
 	else if (what < SIGNAL_ONCE && what > SIGNAL_ALWAYS && number == chosen)
 		kill(getpid(), SIGNAL_ONCE - what);
 	errno = saved;
+	if (is_earlier) {
+		chosen = after ? number + after : 0;
+		return EARLIER;
+	}
 	if (number != chosen)
-		return number == earlier ? EARLIER : OTHER;
+		return OTHER;
 	if (what == KILL_BEFORE)
 		die();
 	if (what == STOP_BEFORE)

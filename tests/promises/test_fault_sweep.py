@@ -25,12 +25,19 @@ def faults(calls: tuple[str, ...], full: bool) -> Iterator[tuple[int, int]]:
     Of a row of the same call, as for many maps, the sample has the first and the last.
     """
     for at, call in enumerate(calls, 1):
-        # ENOENT is how a batch says that it has come to the end of a map: not a fault, but a lie about what is there.
-        given = ERRNOS if call != _LOOKUP_BATCH else tuple(number for number in ERRNOS if number != errno.ENOENT)
+        given = tuple(number for number in ERRNOS if not is_lie(call, number))
         if full:
             yield from ((at, number) for number in given)
         elif at % 16 == 0 if call in READING else {call} != {*calls[at - 2 : at + 1]} or not 1 < at < len(calls):
             yield at, given[(at * 5 + len(calls)) % len(given)]
+
+
+def is_lie(call: str, number: int) -> bool:
+    """Whether this is no fault, but a lie about what is there: ENOENT says that a batch came to the end of a map.
+
+    The kernel then says how many entries there were; the shim leaves the number of those that there is room for.
+    """
+    return call == _LOOKUP_BATCH and number == errno.ENOENT
 
 
 STATUSES: Final = (0, 3, 4, 5)
@@ -98,6 +105,9 @@ def test_a_call_that_fails_once_is_answered(
     for turn, (at, number) in enumerate(scenarios.sampled(name, faults(unhurt.calls, full_sweep), full_sweep)):
         before = before or scenario.begin()
         ran = injector.run(*scenario.words(), under=scenario.root, at=at, what=number)
+        if at <= len(ran.calls) and is_lie(ran.calls[at - 1], number):
+            before = None  # threads, and the programs of others, can move a batch to where another call was
+            continue
         ends[ran.status] = ends.get(ran.status, 0) + 1
         partial += '"partial"' in ran.out
         call = words(ran.calls[at - 1]) if at <= len(ran.calls) else "a call that it did not come to"
