@@ -28,7 +28,7 @@ from provisioner.language.rules import btf_types
 from provisioner.model import kernel_versions
 from provisioner.model.address import Place, find, parse
 from provisioner.model.desired import CONTENTS, DesiredState
-from provisioner.model.errors import Problem, RefusedError
+from provisioner.model.errors import Problem, ProvisionerError, RefusedError
 from provisioner.model.observed import ObservedState
 from provisioner.model.pins import META_PIN
 from provisioner.model.spec import Contents, OuterMap, Spec
@@ -406,9 +406,20 @@ def _writing(desired: DesiredState, timeout: float) -> Iterator[list[Lock]]:
     with _locked(desired, timeout, create=True) as locks:
         try:
             yield locks
-        finally:
-            if not existed and not bpffs.list_pins(root):
-                locks[-1].remove_directory()
+        except BaseException as error:
+            try:
+                _remove_empty(locks[-1], existed)
+            except ProvisionerError as left:  # what ended the apply comes first
+                if isinstance(error, ProvisionerError):
+                    error.problems += left.problems
+            raise
+        _remove_empty(locks[-1], existed)
+
+
+def _remove_empty(held: Lock, existed: bool) -> None:
+    """Remove a pin root that was created for an apply, and in which nothing is pinned."""
+    if not existed and not bpffs.list_pins(held.directory):
+        held.remove_directory()
 
 
 @contextmanager
