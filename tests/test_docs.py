@@ -83,6 +83,8 @@ def _check_plausible(line: str, where: str) -> None:
         case [".venv/bin/python", "-m", "benchmarks.run", *words]:
             only = benchmarks.parse(words).only
             assert any(only in task.case.name for task in QUICK), only
+        case [".venv/bin/python", "-m", module, *_] if module.startswith("benchmarks."):
+            assert (pages.ROOT / f"{module.replace('.', '/')}.py").exists(), module
         case [".venv/bin/python", "-m", "pytest", path]:
             assert (pages.ROOT / path).exists(), path
         case ["pipx" | "uv" | "uvx" | "/opt/provisioner/bin/pip", *words]:

@@ -81,7 +81,13 @@ def view(*words: str | Path) -> Iterator[View]:
     before = termios.tcgetattr(ours)
     command = [*COMMAND, "show", *map(str, words)]
     process = subprocess.Popen(
-        command, stdin=theirs, stdout=theirs, stderr=theirs, env=environment(), start_new_session=True
+        command,
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        env=environment(),
+        start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a suite in the background ignores it
     )
     try:
         yield View(process, ours, before)

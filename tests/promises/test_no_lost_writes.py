@@ -94,5 +94,11 @@ def test_counts_are_lost_by_system_calls(bench: Bench, counting: str, monkeypatc
 def test_counts_are_lost_where_the_new_map_wins(bench: Bench, counting: str) -> None:
     """The other tests could see a loss: with `on_conflict: new`, what both maps counted is not added."""
     text = counting.replace("on_conflict: sum", "on_conflict: new")
-    runs, _ = replaced_while_it_counts(bench, text, 1)
-    assert int(values(bench, "hashes")[1].sum()) < runs
+    lost = 0
+    for _ in range(50):  # whether both maps count is a matter of microseconds
+        before = int(values(bench, "hashes")[1].sum())
+        runs, _ = replaced_while_it_counts(bench, text, 1)
+        lost = before + runs - int(values(bench, "hashes")[1].sum())
+        if lost:
+            break
+    assert lost > 0
