@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-_PATIENCE = 60.0
+_PATIENCE = 180.0
 _START = {
     "bash": ["bash", "--rcfile", ".bashrc", "-i"],
     "zsh": ["zsh", "-i"],
