@@ -7,10 +7,11 @@ side by side. Pure.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Final, assert_never
+from typing import Final, assert_never
 
 from provisioner.model.uapi import OUTER_TYPES
 from provisioner.planning.changes import Action
+from provisioner.planning.plan import Plan
 from provisioner.planning.steps import (
     CarryChanges,
     CreateMap,
@@ -20,9 +21,6 @@ from provisioner.planning.steps import (
     Step,
     WriteEntries,
 )
-
-if TYPE_CHECKING:
-    from provisioner.planning.plan import Plan
 
 LANES: Final = 64
 """Outer maps that are published at the same time."""

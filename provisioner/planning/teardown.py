@@ -14,7 +14,8 @@ from provisioner.planning import moves
 from provisioner.planning.changes import Action, Change, LinkChange, MapChange
 from provisioner.planning.diff import deleted
 from provisioner.planning.hazards import Hazard, Overrides, Refusal, Severity, listed, users_of
-from provisioner.planning.plan import Plan, publishing_order
+from provisioner.planning.ordering import publishing_order
+from provisioner.planning.plan import Plan
 from provisioner.planning.rules import adopted_shape, foreign_places, has_own_pins
 from provisioner.planning.steps import (
     DeleteSlots,

@@ -17,7 +17,8 @@ from provisioner.planning import moves
 from provisioner.planning.changes import Action, Change, LinkChange, MapChange, Reason
 from provisioner.planning.diff import deleted
 from provisioner.planning.hazards import Hazard, Overrides, Refusal, Severity, users_of
-from provisioner.planning.plan import Plan, publishing_order
+from provisioner.planning.ordering import publishing_order
+from provisioner.planning.plan import Plan
 from provisioner.planning.steps import DeleteSlots, Detach, RecordMeta, Step, Sweep, Unpin
 from provisioner.planning.targets import Targets, find
 from provisioner.planning.teardown import digest_of, ownership, protected

@@ -16,7 +16,8 @@ from provisioner.planning.changes import Action, LinkChange, ObjectChange
 from provisioner.planning.counts import map_action, program_action
 from provisioner.planning.diff_variables import in_words
 from provisioner.planning.footprint import estimate
-from provisioner.planning.plan import Plan, grace_periods
+from provisioner.planning.grace_periods import grace_periods
+from provisioner.planning.plan import Plan
 from provisioner.planning.steps import PinInnerMaps, SetAccess, Step, Unpin, UnpinInnerMaps
 from provisioner.report.model import CUT, Against, Kind, Limits, Node, ReportPlan, StepLine, Verb
 from provisioner.report.overlaid import with_source

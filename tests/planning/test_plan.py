@@ -14,9 +14,12 @@ from provisioner.model.spec import ExtraInnerMaps
 from provisioner.model.uapi import MapType
 from provisioner.planning import targets
 from provisioner.planning.comparison import compare
+from provisioner.planning.grace_periods import grace_periods
 from provisioner.planning.hazards import Overrides
-from provisioner.planning.plan import Plan, grace_periods, publishing_order, wanted_meta
+from provisioner.planning.ordering import publishing_order
+from provisioner.planning.plan import Plan
 from provisioner.planning.steps import ClaimPinRoot, DeleteSlots, PinInnerMaps, PublishSlots, RecordMeta, SetAccess
+from provisioner.planning.wanted_record import wanted_meta
 from tests.planning.build import HASH, OUTER, State, desired, observed
 from tests.planning.states import (
     ETH0,

@@ -21,8 +21,9 @@ from provisioner.model.observed import ObservedBlock, ObservedMap, ObservedSlots
 from provisioner.observed.sources import Depth
 from provisioner.planning.diff import diff_map, slots_to_read
 from provisioner.planning.hazards import Overrides
-from provisioner.planning.plan import Plan, make_plan, wanted_meta
+from provisioner.planning.plan import Plan, make_plan
 from provisioner.planning.teardown import plan_destroy
+from provisioner.planning.wanted_record import wanted_meta
 from provisioner.report import html, jsondoc, markdown, text
 from provisioner.report.model import ReportPlan
 from provisioner.views import plan_report
