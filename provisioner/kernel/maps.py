@@ -91,6 +91,11 @@ def info(fd: MapFd) -> MapInfo:
     )
 
 
+def id_of(fd: MapFd) -> InnerId:
+    """The id of an open map."""
+    return InnerId(libbpf.get_info(fd.number, libbpf.MapInfoRecord()).id)
+
+
 def is_frozen(fd: MapFd) -> bool:
     """Whether user space can no longer write the map; about 15 us: only fdinfo has it."""
     return _fdinfo(fd).get("frozen") == "1"

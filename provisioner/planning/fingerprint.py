@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 
 from provisioner.model.desired import DesiredMap, Migration
+from provisioner.model.observed import ObservedMap
 from provisioner.model.record import Meta
 from provisioner.planning.changes import Change, LinkChange, MapChange, ObjectChange
 
@@ -17,8 +18,17 @@ Part = tuple[str, str]
 
 def digest(project: str, pin_root: str, meta: Meta, changes: Iterable[Change], wishes: Iterable[str]) -> str:
     """One digest over all: equal plans have equal digests, on any day. `wishes` are those that are in no change."""
-    total = hashlib.sha256(f"{project}\n{pin_root}\n{meta.to_json()}\n".encode())
-    for address, part in fingerprints(changes).items():
+    return finished(begun(project, pin_root, meta), fingerprints(changes), wishes)
+
+
+def begun(project: str, pin_root: str, meta: Meta) -> hashlib._Hash:
+    """The beginning of a digest, which is the same for all plans of one record."""
+    return hashlib.sha256(f"{project}\n{pin_root}\n{meta.to_json()}\n".encode())
+
+
+def finished(total: hashlib._Hash, parts: Mapping[str, Part], wishes: Iterable[str]) -> str:
+    """The digest of a plan, with the parts of its changes by address."""
+    for address, part in parts.items():
         total.update(repr((address, part)).encode())
     for wish in wishes:
         total.update(wish.encode())
@@ -35,10 +45,11 @@ def _part(change: Change) -> tuple[str, Part]:
     match change:
         case MapChange():
             address = change.name
-            _feed_desired(wanted, change.desired)
+            feed_declaration(wanted, change.desired)
+            _feed_contents(wanted, change.desired)
             seen.update(repr((change.action, change.reason)).encode())
             if change.observed is not None:
-                seen.update(repr((change.observed.id, change.observed.shape)).encode())
+                seen.update(live_words(change.observed))
                 seen.update(change.observed.slots.keys.tobytes())
                 seen.update(change.observed.slots.inner_ids.tobytes())
             for column in (change.slots.action, change.entries.action, change.entries.keys, change.entries.before):
@@ -54,7 +65,12 @@ def _part(change: Change) -> tuple[str, Part]:
         case LinkChange():
             address = change.pin
             seen.update(repr((change.action, change.observed)).encode())
-    return address, (wanted.hexdigest()[:32], seen.hexdigest()[:32])
+    return address, part_of(wanted, seen)
+
+
+def part_of(wanted: hashlib._Hash, seen: hashlib._Hash) -> Part:
+    """The part of one address."""
+    return wanted.hexdigest()[:32], seen.hexdigest()[:32]
 
 
 def _migration(migration: Migration) -> tuple[object, ...]:
@@ -69,10 +85,19 @@ def _migration(migration: Migration) -> tuple[object, ...]:
     )
 
 
-def _feed_desired(total: hashlib._Hash, desired: DesiredMap) -> None:
+def live_words(live: ObservedMap) -> bytes:
+    """The live map, apart from its contents."""
+    return repr((live.id, live.shape)).encode()
+
+
+def feed_declaration(total: hashlib._Hash, desired: DesiredMap) -> None:
+    """What is wanted of a map, apart from its contents."""
     total.update(repr(desired.outer.members if desired.outer is not None else ()).encode())
     total.update(repr((desired.shape, desired.entry_shape, desired.object, desired.adopted, desired.place)).encode())
     total.update(repr(desired.migration and _migration(desired.migration)).encode())
+
+
+def _feed_contents(total: hashlib._Hash, desired: DesiredMap) -> None:
     slots, entries = desired.slots, desired.entries
     columns = slots.keys, slots.max_entries, slots.contents, slots.shared, slots.member, entries.starts, entries.counts
     for column in columns:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator
 from typing import Final
 
+import msgspec
 import numpy as np
 
 from provisioner.model.desired import DesiredState
@@ -214,19 +215,40 @@ def _asks_for_shape(change: MapChange) -> Location | None:
 
 def _limit(change: MapChange, limits: ChangeLimits | None) -> Iterator[Refusal]:
     """Refuse to delete or update more than a share of what is live; `at_least` things may always change."""
+    slots = change.slots
+    counted = Counted(
+        live=int((slots.observed >= 0).sum()) + change.beyond.slots,
+        deleted=len(slots.where(Action.DELETE)),
+        entries=int((slots.unchanged + slots.updates + slots.deletes).sum()) + change.beyond.entries,
+        entries_deleted=int(slots.deletes.sum()),
+        entries_updated=int(slots.updates.sum()),
+    )
+    exceeded = exceeded_limit(counted, limits)
+    if exceeded is not None:
+        yield Refusal(exceeded[0], change.name, exceeded[1], "--approve-deletes")
+
+
+class Counted(msgspec.Struct, frozen=True):
+    """How much of one map is live, and what becomes of it."""
+
+    live: int
+    deleted: int
+    entries: int
+    entries_deleted: int
+    entries_updated: int
+
+
+def exceeded_limit(counted: Counted, limits: ChangeLimits | None) -> tuple[str, str] | None:
+    """The first limit that a change of one map exceeds, and what of it is too much; None if it exceeds none."""
     at_least = limits.at_least if limits and limits.at_least is not None else DEFAULT_AT_LEAST
     deletes = limits.delete_percent if limits and limits.delete_percent is not None else DEFAULT_DELETE_PERCENT
     updates = limits.update_percent if limits else None
-    slots = change.slots
-    live = int((slots.observed >= 0).sum()) + change.beyond.slots
-    entries = int((slots.unchanged + slots.updates + slots.deletes).sum()) + change.beyond.entries
-    counts = [
-        ("delete_percent", "inner maps deleted", len(slots.where(Action.DELETE)), live, deletes),
-        ("delete_percent", "entries deleted", int(slots.deletes.sum()), entries, deletes),
-        ("update_percent", "entries updated", int(slots.updates.sum()), entries, updates),
-    ]
+    counts = (
+        ("delete_percent", "inner maps deleted", counted.deleted, counted.live, deletes),
+        ("delete_percent", "entries deleted", counted.entries_deleted, counted.entries, deletes),
+        ("update_percent", "entries updated", counted.entries_updated, counted.entries, updates),
+    )
     for rule, what, count, of, percent in counts:
         if percent is not None and count > at_least and count * 100 > percent * of:
-            message = f"{count:,} of {of:,} {what}: more than {percent} %"
-            yield Refusal(rule, change.name, message, "--approve-deletes")
-            return
+            return rule, f"{count:,} of {of:,} {what}: more than {percent} %"
+    return None

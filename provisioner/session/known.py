@@ -132,7 +132,7 @@ class KnownMap:
     def part(self, whole: Iterable[SlotKey]) -> Part:
         """The pending slots as a desired map: those in `whole` with all their entries, of others the edited ones."""
         chosen, rows, asked = set(whole), [], {}
-        keys = self._in_order(self.pending)
+        keys = self.in_order(self.pending)
         there = [slot for slot in keys if self.has(slot)]
         for slot in there:
             if slot in chosen:
@@ -233,7 +233,7 @@ class KnownMap:
             self.desired,
             slots=DesiredSlots(
                 np.frombuffer(b"".join(slots), np.uint8).reshape(len(slots), size),
-                np.array([self._capacity(slot) for slot in slots], np.uint32),
+                np.array([self.capacity(slot) for slot in slots], np.uint32),
                 np.array(policies, np.uint8),
                 np.array([self._shared(slot) for slot in slots], np.int32),
                 (WHERE,) * len(slots),
@@ -246,7 +246,8 @@ class KnownMap:
         number = self._numbers.get(slot, -1)
         return int(self.desired.slots.contents[number]) if number >= 0 else self._contents
 
-    def _capacity(self, slot: SlotKey) -> int:
+    def capacity(self, slot: SlotKey) -> int:
+        """The room of the inner map in a slot."""
         number = self._numbers.get(slot, -1)
         slots = self.desired.slots
         return int(slots.max_entries[number]) if number >= 0 else self.desired.entry_shape.max_entries
@@ -283,7 +284,7 @@ class KnownMap:
             sources.files,
             {},
         )
-        group = Group(self._capacity(slot), WHERE, lambda: self.address(slot), keep_zero=True)
+        group = Group(self.capacity(slot), WHERE, lambda: self.address(slot), keep_zero=True)
         shape, owned = desired.entry_shape, desired.owned
         table = encode_entries(encoded, [group], shape, desired.key, problems, self._byteorder, owned)
         problems.raise_if_any(InputError)
@@ -293,7 +294,7 @@ class KnownMap:
         """Whether a single key is in range and ours; why not is found by the checks of a spec."""
         desired = self.desired
         index = int(entry_table.as_indexes(keys, self._byteorder)[0]) if desired.entry_shape.is_array else -1
-        if index >= self._capacity(slot):
+        if index >= self.capacity(slot):
             return False
         return not desired.owned or bool(entry_table.within(keys, desired.key.number_order, desired.owned)[0])
 
@@ -320,7 +321,8 @@ class KnownMap:
         outer = self.desired.outer
         return entry_table.order_of(keys, outer.key.number_order if outer is not None else None)
 
-    def _in_order(self, slots: Iterable[SlotKey]) -> list[SlotKey]:
+    def in_order(self, slots: Iterable[SlotKey]) -> list[SlotKey]:
+        """Slots in the order that people read their keys."""
         listed = list(slots)
         if len(listed) < 2:
             return listed

@@ -33,6 +33,7 @@ from provisioner.planning.steps import RecordMeta
 from provisioner.session import differences, follow
 from provisioner.session.addresses import Addresses, Where
 from provisioner.session.differences import Knowledge
+from provisioner.session.in_place import InPlace
 from provisioner.session.known import KnownMap, SlotKey
 from provisioner.session.rows import Table
 from provisioner.session.touched import TouchedSource, UnknownStateError
@@ -106,6 +107,8 @@ class Session:
         self._held = ExitStack()
         self._next: DesiredState | None = None
         self._keep = self._held.enter_context(ways.lock()) if hold else None
+        self._in_place = InPlace(overrides, ways.digest)
+        self._held.callback(self._in_place.close)
         try:
             self._capabilities = this_host.capabilities()
             self._is_known = is_applied or not ways.compare(desired).changed
@@ -226,6 +229,10 @@ class Session:
         if not self.pending:
             self._rebase()
             return Result(Status.UNCHANGED, 0.0, 0, fds, fds)
+        if planned is None and self._next is None and self._options.progress is None and self._options.rollback:
+            result = self._apply_in_place(fds)
+            if result is not None:
+                return result
         try:
             plan = self._planned()
             if planned is not None:
@@ -245,7 +252,26 @@ class Session:
             self._is_known = False
             raise
         self._commit(plan)
+        self._in_place.judged(plan)
         return result
+
+    def _apply_in_place(self, fds: int) -> Result | None:
+        """Do what is pending where it is entries of maps that were judged; None where it takes a plan."""
+        started = time.monotonic()
+        if self._options.interrupted():
+            return None
+        try:
+            done = self._in_place.apply()
+        except BaseException:
+            self._is_known = False
+            raise
+        if done is None:
+            return None
+        for each in done:
+            each.known.commit(each.ids, each.counts)
+        if not any(each.is_changed for each in done):
+            return Result(Status.UNCHANGED, 0.0, 0, fds, fds)
+        return Result(Status.APPLIED, time.monotonic() - started, 0, fds, open_fds())
 
     def _verify(self) -> tuple[Problem, ...]:
         self._left, problems = differences.still_different(self._knows)
@@ -265,6 +291,7 @@ class Session:
         if any(meta != self._knows.observed.meta for meta in records):  # a revision, or an approval that was used
             meta = self._knows.source.meta(PurePath(self._desired.pin_root) / META_PIN)
             self._knows = replace(self._knows, observed=replace(self._knows.observed, meta=meta))
+            self._in_place.learn(self._knows)
         self._rebase()
 
     def _rebase(self) -> None:
@@ -275,6 +302,7 @@ class Session:
         for name, known in self._known.items():
             known.rebase(self._desired.maps[name])
         self._knows = replace(self._knows, desired=self._desired, source=TouchedSource(self._desired))
+        self._in_place.learn(self._knows)
         self._addresses = Addresses(self._desired, self._known)
 
     def _folded(self) -> DesiredState:
@@ -305,5 +333,6 @@ class Session:
         }
         shared = held_twice(observed.maps.values()) | _held_by_slots(observed)
         self._knows = Knowledge(desired, observed, self._known, shared, TouchedSource(desired))
+        self._in_place.learn(self._knows)
         self._addresses = Addresses(desired, self._known)
         self._compared = time.monotonic()

@@ -1,0 +1,133 @@
+"""The program that looks up keys in the inner maps of an outer map, or in one plain map. Pure.
+
+It walks records in an array, each with the key of a slot and the key of an entry, and writes the value into each. The
+first of state 0 ends them. The kernel has no system call that looks up more than one key.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from enum import IntEnum
+
+import msgspec
+
+from provisioner.bytecode.assembler import (
+    R0,
+    R1,
+    R2,
+    R3,
+    R4,
+    R6,
+    R7,
+    Alu,
+    Assembler,
+    Helper,
+    Jump,
+    Program,
+    Register,
+)
+
+_STATE, _ID, _SLOT = 0, 4, 8
+"""Where the parts of a record are: the slot's key is followed by the entry's key, then the value, each aligned."""
+
+
+class Looked(IntEnum):
+    """The state of a record: no record, to be looked up, found, no such key, no inner map in the slot."""
+
+    END = 0
+    ASKED = 1
+    FOUND = 2
+    MISSING = 3
+    EMPTY = 4
+
+
+class Record(msgspec.Struct, frozen=True):
+    """The sizes of a record's parts in bytes. `slot_size` is 0 for a plain map."""
+
+    slot_size: int
+    key_size: int
+    value_size: int
+
+    @property
+    def slot(self) -> slice:
+        return slice(_SLOT, _SLOT + self.slot_size)
+
+    @property
+    def key(self) -> slice:
+        start = _SLOT + _aligned(self.slot_size)
+        return slice(start, start + self.key_size)
+
+    @property
+    def value(self) -> slice:
+        start = self.key.start + _aligned(self.key_size)
+        return slice(start, start + self.value_size)
+
+    @property
+    def size(self) -> int:
+        return int(self.value.start) + _aligned(self.value_size)
+
+
+def lookup_program(record: Record, records: int, target: int, id_at: int) -> Program:
+    """`records` and `target` are fds: of the array, and of the map. `id_at` is the offset of a map's id."""
+    code = Assembler()
+    code.map(R1, records)
+    code.callback(R2, "record")
+    code.mov(R3, 0)
+    code.mov(R4, 0)
+    code.call(Helper.FOR_EACH_MAP_ELEM)
+    code.exit(0)
+    code.function("record")
+    _record(code, record, target, id_at)
+    return code.assemble()
+
+
+def _record(code: Assembler, record: Record, target: int, id_at: int) -> None:
+    """R6 is the record, R7 the map in its slot."""
+    code.mov(R6, R3)
+    code.load(R1, R6, _STATE, 4)
+    code.jump_if(Jump.EQ, R1, Looked.END, "end of records")
+    code.map(R7, target)
+    if record.slot_size:
+        _look_up(code, R7, record.slot.start)
+        code.jump_if(Jump.EQ, R0, 0, "empty")
+        code.mov(R7, R0)
+    code.load(R1, R7, id_at, 4)
+    code.store(R6, _ID, R1, 4)
+    _look_up(code, R7, record.key.start)
+    code.jump_if(Jump.EQ, R0, 0, "missing")
+    for offset, width in _pieces(record.value_size):
+        code.load(R1, R0, offset, width)
+        code.store(R6, record.value.start + offset, R1, width)
+    code.store(R6, _STATE, Looked.FOUND, 4)
+    code.exit(0)
+    code.label("missing")
+    code.store(R6, _STATE, Looked.MISSING, 4)
+    code.exit(0)
+    if record.slot_size:
+        code.label("empty")
+        code.store(R6, _ID, 0, 4)
+        code.store(R6, _STATE, Looked.EMPTY, 4)
+        code.exit(0)
+    code.label("end of records")
+    code.exit(1)
+
+
+def _look_up(code: Assembler, target: Register, key_at: int) -> None:
+    """R0 gets the value of the key that the record has at an offset."""
+    code.mov(R1, target)
+    code.mov(R2, R6)
+    code.alu(Alu.ADD, R2, key_at)
+    code.call(Helper.MAP_LOOKUP_ELEM)
+
+
+def _pieces(size: int) -> Iterator[tuple[int, int]]:
+    """A value in words, as offsets and widths; values are aligned to 8 bytes."""
+    at = 0
+    while at < size:
+        width = next(width for width in (8, 4, 2, 1) if width <= size - at)
+        yield at, width
+        at += width
+
+
+def _aligned(size: int) -> int:
+    return -(-size // 8) * 8

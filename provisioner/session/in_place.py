@@ -1,0 +1,371 @@
+"""Entries that a session changes in place: looked up, written, verified, taken back where that fails.
+
+Most applies of a control plane are of this kind, and of maps that were judged before. Then nothing but entries can
+differ from what was judged. Their number, which limits and room depend on, is judged here, and all else that a plan
+decides is known. What is not so simple, or does not go well, is taken back and left to a plan.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from provisioner.apply import failures
+from provisioner.apply.audit import AuditRecord, is_heard, record
+from provisioner.apply.run import Status
+from provisioner.bytecode.lookup_program import Record
+from provisioner.kernel import batch, lookups, maps, programs
+from provisioner.kernel.fd import InnerId, MapFd
+from provisioner.kernel.lookup_programs import LookupProgram
+from provisioner.kernel.reasons import KernelError
+from provisioner.model.errors import ProvisionerError
+from provisioner.model.pins import map_path
+from provisioner.model.types import Bytes
+from provisioner.planning import fingerprint
+from provisioner.planning.hazards import Overrides
+from provisioner.planning.plan import Plan
+from provisioner.planning.rules import exceeded_limit
+from provisioner.planning.steps import RecordMeta, WriteEntries
+from provisioner.planning.targets import Targets
+from provisioner.session.differences import Knowledge
+from provisioner.session.entry_edits import (
+    Compared,
+    Fingerprints,
+    Wanted,
+    compared,
+    is_editable,
+    summary,
+    wanted,
+)
+from provisioner.session.known import KnownMap, SlotKey
+from provisioner.session.touched import UnknownStateError
+
+_FEWEST_KEYS: Final = 24
+"""Keys that are looked up by a program: fewer are looked up one by one."""
+
+_OPEN_MAPS: Final = 16
+"""Inner maps that stay open during an apply."""
+
+
+class Done(msgspec.Struct, frozen=True):
+    """What was done to one map: the ids of its slots, and how many entries each has now."""
+
+    known: KnownMap
+    ids: dict[SlotKey, int]
+    counts: dict[SlotKey, int]
+    is_changed: bool
+
+
+class InPlace:
+    """The maps of a session as they are written in place; `spec` is the digest of the files, for the audit line."""
+
+    _knows: Knowledge
+
+    def __init__(self, overrides: Overrides, spec: str) -> None:
+        self._overrides = overrides
+        self._spec = spec
+        self._held = ExitStack()
+        self._maps: dict[str, _EditedMap] = {}
+        self._begun: hashlib._Hash | None = None
+
+    def learn(self, knows: Knowledge) -> None:
+        """Take over what is known after a full comparison, or with other files: no map has been judged with it."""
+        self.close()
+        self._knows = knows
+        self._begun = None
+
+    def judged(self, plan: Plan) -> None:
+        """Note the maps of a plan that was applied: what it found of them holds for the next edits of entries."""
+        knows = self._knows
+        simple = all(
+            isinstance(step, WriteEntries) or (isinstance(step, RecordMeta) and step.meta == knows.observed.meta)
+            for step in plan.steps
+        )
+        if not simple or plan.blocked or plan.approved or knows.desired.pin_inner_maps:
+            return
+        for name in plan.maps:
+            known = knows.maps[name]
+            if name not in self._maps and known.live is not None and is_editable(known):
+                path = Path(map_path(knows.desired, known.desired))
+                self._maps[name] = self._held.enter_context(_EditedMap(known, path))
+
+    def close(self) -> None:
+        """Let go of the programs that look up keys."""
+        self._maps = {}
+        self._held.close()
+
+    def apply(self) -> list[Done] | None:
+        """Do what is pending, and verify it. None where it is for a plan to do: then nothing has changed.
+
+        Raises UnknownStateError where something could not be taken back, and InterruptError.
+        """
+        touched = self._knows.touched
+        if not all(known.desired.name in self._maps for known in touched):
+            return None
+        touched.sort(key=lambda known: (known.desired.outer is None, known.desired.name))
+        try:
+            with ExitStack() as opened:
+                each = [opened.enter_context(_Open(self._maps[known.desired.name])) for known in touched]
+                return self._apply(each)
+        except (KernelError, OSError):  # a plan does it again, and says what is wrong
+            return None
+
+    def _apply(self, opened: Sequence[_Open]) -> list[Done] | None:
+        parts: list[Compared] = []
+        for each in opened:
+            part = each.look(self._knows.shared)
+            if part is None or not part.has_room() or not self._is_allowed(part):
+                return None
+            parts.append(part)
+        each_part = list(zip(opened, parts, strict=True))
+        if any(part.changed.any() for part in parts):
+            undos: list[Callable[[], None]] = []
+            try:
+                for each, part in each_part:
+                    each.write(part, undos)
+                is_done = all(each.verify(part) for each, part in each_part)
+            except BaseException as error:
+                _take_back(undos)
+                if isinstance(error, ProvisionerError | OSError):
+                    raise
+                status = Status.INTERRUPTED if isinstance(error, KeyboardInterrupt) else Status.ROLLED_BACK
+                self._record(each_part, status)
+                failure = failures.as_error(error, failures.problems(error))
+                failure.status = status.value
+                raise failure from error
+            if not is_done:
+                _take_back(undos)
+                return None
+            self._record(each_part, Status.APPLIED)
+        return [each.done(part) for each, part in each_part]
+
+    def _is_allowed(self, part: Compared) -> bool:
+        limits = part.wanted.known.desired.limits or self._knows.desired.limits
+        return self._overrides.approve_deletes or exceeded_limit(part.counted(), limits) is None
+
+    def _record(self, parts: Sequence[tuple[_Open, Compared]], status: Status) -> None:
+        """Leave the audit line that the plan would leave."""
+        if not is_heard():
+            return
+        desired, meta = self._knows.desired, self._knows.observed.meta
+        assert meta is not None
+        if self._begun is None:
+            self._begun = fingerprint.begun(desired.project, desired.pin_root, meta)
+        names = frozenset(part.wanted.known.desired.name for _, part in parts)
+        prints = {part.wanted.known.desired.name: each.fingerprint(part) for each, part in parts}
+        wishes = (repr(Targets(names, (), frozenset()).addresses),)
+        digest = fingerprint.finished(self._begun.copy(), prints, wishes)
+        named = "apply", desired.project, desired.pin_root, f"sha256:{self._spec}", digest, status.value
+        record(AuditRecord(*named, summary(part for _, part in parts), desired.revision))
+
+
+def _take_back(undos: list[Callable[[], None]]) -> None:
+    """Write what was live before, the latest first. Raises UnknownStateError where something is not as it was."""
+    failed = False
+    while undos:
+        try:
+            undos.pop()()
+        except (ProvisionerError, OSError):
+            failed = True
+    if failed:
+        raise UnknownStateError
+
+
+class _EditedMap:
+    """One map: what is the same for all applies."""
+
+    def __init__(self, known: KnownMap, path: Path) -> None:
+        assert known.live is not None
+        self.known, self.path, self.live = known, path, known.live
+        desired = known.desired
+        self.is_outer = desired.outer is not None
+        mask = desired.value.mask()
+        self.mask = None if (mask == 0xFF).all() else mask
+        self.fingerprints = Fingerprints(known, known.live)
+        self._program: LookupProgram | None = None
+        self._has_tried = False
+
+    def program(self, fd: MapFd, keys: int) -> LookupProgram | None:
+        """The program that looks up so many keys; None where it does not pay, or is not possible."""
+        if self._program is None and not self._has_tried and programs.is_worth_it(keys, _FEWEST_KEYS):
+            self._has_tried = True
+            shape = self.known.desired.entry_shape
+            record = Record(self.known.desired.slots.keys.shape[1], shape.key_size, shape.value_size)
+            self._program = LookupProgram.load(fd, record)
+        return self._program if programs.is_worth_it(keys, _FEWEST_KEYS) else None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._program is not None:
+            self._program.close()
+
+
+class _Open:
+    """A map during one apply. Raises KernelError where it is not what the session left."""
+
+    def __init__(self, edited: _EditedMap) -> None:
+        self._map = edited
+        self._inner: dict[int, MapFd] = {}
+        self._ids: list[int] = []
+        self._fd = self._opened()
+
+    def _opened(self) -> MapFd:
+        fd = maps.open_pin(self._map.path, readonly=self._map.is_outer)
+        if maps.id_of(fd) != self._map.live.id:
+            fd.close()
+            raise UnknownStateError
+        return fd
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._fd.close()
+        for fd in self._inner.values():
+            fd.close()
+
+    def look(self, shared: frozenset[int]) -> Compared | None:
+        """What is pending, compared with what is live; None where it is not of this kind.
+
+        Raises UnknownStateError where a slot has another inner map than the session left in it.
+        """
+        known = self._map.known
+        asked = wanted(known, shared)
+        if asked is None:
+            return None
+        ids, values, there = self._seen(asked)
+        if self._map.is_outer and ids != [known.ids[slot] for slot in asked.slots]:
+            raise UnknownStateError
+        self._ids = ids
+        return compared(asked, values, there)
+
+    def _seen(self, asked: Wanted) -> tuple[list[int], Bytes, NDArray[np.bool_]]:
+        """The ids of the maps in the slots, and the values of the keys, with padding made zero."""
+        program = self._map.program(self._fd, len(asked.keys))
+        if program is not None:
+            slots = np.frombuffer(b"".join(asked.slots), np.uint8).reshape(len(asked.slots), -1)
+            seen = program.look_up(slots[asked.slot], asked.keys)
+            ids = [int(seen.ids[start]) for start, _ in asked.ends]
+            values, there = seen.values, seen.there
+        else:
+            ids = [self._id_in(slot) for slot in asked.slots] if self._map.is_outer else [self._map.live.id]
+            columns = [self._values(number, asked, *rows) for number, rows in zip(ids, asked.ends, strict=True)]
+            values, there = columns[0] if len(columns) == 1 else map(np.concatenate, zip(*columns, strict=True))
+        return ids, values if self._map.mask is None else values & self._map.mask, there
+
+    def _id_in(self, slot: SlotKey) -> int:
+        return int.from_bytes(maps.lookup(self._fd, slot, 4) or b"", sys.byteorder)
+
+    def _values(self, number: int, asked: Wanted, start: int, end: int) -> tuple[Bytes, NDArray[np.bool_]]:
+        shape = self._map.known.desired.entry_shape
+        if not number:
+            raise UnknownStateError
+        with self._open(number) as inner:
+            if end - start > 1:
+                return lookups.look_up(inner.fd, shape, asked.keys[start:end], 1)
+            value = maps.lookup(inner.fd, asked.keys[start].tobytes(), shape.value_size)
+        if value is None:
+            return np.zeros((1, shape.value_size), np.uint8), np.zeros(1, np.bool_)
+        return np.frombuffer(value, np.uint8)[np.newaxis], np.ones(1, np.bool_)
+
+    def _open(self, number: int) -> _Borrowed:
+        """The inner map with an id, or the plain map: some stay open until the end, others until they were used."""
+        if not self._map.is_outer:
+            return _Borrowed(self._fd, is_kept=True)
+        fd = self._inner.get(number)
+        if fd is not None:
+            return _Borrowed(fd, is_kept=True)
+        fd = maps.open_id(InnerId(number))
+        is_kept = len(self._inner) < _OPEN_MAPS
+        if is_kept:
+            self._inner[number] = fd
+        return _Borrowed(fd, is_kept=is_kept)
+
+    def write(self, part: Compared, undos: list[Callable[[], None]]) -> None:
+        """Write what differs, slot by slot; `undos` gets how it is taken back, before it is written."""
+        asked = part.wanted
+        put, removed = part.inserted | part.updated, part.removed
+        for number, (start, end) in zip(self._ids, asked.ends, strict=True):
+            rows = slice(start, end)
+            puts, gone = put[rows], removed[rows]
+            is_put, is_gone = bool(puts.any()), bool(gone.any())
+            if not (is_put or is_gone):
+                continue
+            undos.append(partial(self._write_back, number, part, rows))
+            with self._open(number) as inner:
+                if is_put:
+                    self._put(inner.fd, asked.keys[rows][puts], asked.values[rows][puts])
+                if is_gone:
+                    self._delete(inner.fd, asked.keys[rows][gone])
+
+    def _put(self, fd: MapFd, keys: Bytes, values: Bytes) -> None:
+        if len(keys) == 1:
+            maps.update(fd, keys.tobytes(), values.tobytes())
+        elif len(keys):
+            batch.write_batch(fd, keys, values)
+
+    def _delete(self, fd: MapFd, keys: Bytes) -> None:
+        if self._map.known.desired.entry_shape.deletes_by_zero:
+            self._put(fd, keys, np.zeros((len(keys), self._map.known.desired.value.size), np.uint8))
+        else:
+            batch.delete_batch(fd, keys)
+
+    def _write_back(self, number: int, part: Compared, rows: slice) -> None:
+        inserted, others = part.inserted[rows], (part.updated | part.removed)[rows]
+        try:
+            with self._open(number) as inner:
+                self._put(inner.fd, part.wanted.keys[rows][others], part.before[rows][others])
+                if inserted.any():
+                    self._delete(inner.fd, part.wanted.keys[rows][inserted])
+        except KernelError as error:
+            if error.errno != errno.ENOENT:  # a map that is gone has nothing to take back
+                raise
+
+    def verify(self, part: Compared) -> bool:
+        """Whether all of it is live, in the same maps at the same pin."""
+        with self._opened():
+            ids, values, there = self._seen(part.wanted)
+        return ids == self._ids and not compared(part.wanted, values, there).changed.any()
+
+    def done(self, part: Compared) -> Done:
+        ids = dict(zip(part.wanted.slots, self._ids, strict=True))
+        return Done(part.wanted.known, ids, part.counts_after(), bool(part.changed.any()))
+
+    def fingerprint(self, part: Compared) -> fingerprint.Part:
+        return self._map.fingerprints.of(part, self._ids)
+
+
+class _Borrowed:
+    """An open map, closed after its use unless it is kept."""
+
+    __slots__ = ("_is_kept", "fd")
+
+    def __init__(self, fd: MapFd, *, is_kept: bool) -> None:
+        self.fd = fd
+        self._is_kept = is_kept
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if not self._is_kept:
+            self.fd.close()
