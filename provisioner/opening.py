@@ -16,6 +16,7 @@ from msgspec.structs import replace
 from provisioner.adopt.skeleton import skeleton
 from provisioner.codec.resolve import Lookup, at_apply
 from provisioner.desired import loading
+from provisioner.desired.moved import require_root
 from provisioner.document.inputs import Inputs
 from provisioner.document.mapping import MappingText
 from provisioner.kernel.mounts import file_system
@@ -91,6 +92,10 @@ def load(
     )
     if pin_root is not None:
         desired = replace(desired, pin_root=pin_root)
+    try:
+        require_root(desired)
+    except InputError as error:
+        raise loading.SpecError(error, source) from error
     return Project(source, spec, desired)
 
 

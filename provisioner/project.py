@@ -8,6 +8,7 @@ Imports inside functions are those that a plan does without, and that take long:
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -24,6 +25,7 @@ from provisioner.kernel import bpffs, maps
 from provisioner.kernel import host as this_host
 from provisioner.kernel.locking import Lock, lock
 from provisioner.kernel.memory import headrooms, memlock_headroom
+from provisioner.kernel.reasons import KernelError
 from provisioner.language.rules import btf_types
 from provisioner.model import kernel_versions
 from provisioner.model.address import Place, find, parse
@@ -42,7 +44,7 @@ from provisioner.planning.diff_objects import attachments_deferred
 from provisioner.planning.hazards import Overrides, refuse_blocked
 from provisioner.planning.plan import Plan
 from provisioner.planning.privileges import refuse_unprivileged
-from provisioner.planning.steps import MovePins, MoveSlots, PinInnerMaps, SetAccess
+from provisioner.planning.steps import MovePins, MoveRoot, MoveSlots, PinInnerMaps, SetAccess
 from provisioner.planning.teardown import plan_destroy
 from provisioner.report.model import ALL, CUT
 from provisioner.views import complete, narrow
@@ -236,6 +238,9 @@ class Project(msgspec.Struct, frozen=True):
 
     def plan_destroy(self, overrides: Overrides = Overrides(), targets: Sequence[str] = ()) -> Plan:
         """The plan of `destroy`; with `targets`, addresses, of these maps, slots and objects. Writes nothing."""
+        located = self._located()
+        if located is not self:
+            return located.plan_destroy(overrides, targets)
         is_there = Path(self.desired.pin_root).exists()
         observed = observe.observe(self.desired) if is_there else ObservedState.nothing()
         if observed.maps or observed.object_maps:
@@ -258,11 +263,16 @@ class Project(msgspec.Struct, frozen=True):
     ) -> tuple[Plan, Result]:
         """Detach and unpin what the project owns, delete its slots in adopted maps, and remove its pin directory.
 
-        With `targets`, addresses, only these maps, slots and objects go.
+        With `targets`, addresses, only these maps, slots and objects go. An older pin root is not moved before.
         """
         from provisioner.apply import Options, apply_plan
         from provisioner.apply.audit import recorded
 
+        located = self._located()
+        if located is not self:
+            return located.destroy(
+                overrides, options, planned=planned, confirm=confirm, lock_timeout=lock_timeout, targets=targets
+            )
         if self.pinned is not None and not self.pinned.is_project:
             what, hint = "no record says that a project owns this", "name the pin root of a project"
             raise RefusedError(Problem(what, hint=hint, address=self.pinned.path, id="not-a-project"))
@@ -286,6 +296,13 @@ class Project(msgspec.Struct, frozen=True):
             for each in locks:
                 each.keeps = (each.directory / META_PIN).exists()
             return current, result
+
+    def _located(self) -> Project:
+        """The same project, in the pin root that it has now: an older one until that is moved."""
+        root = str(observe.live_root(self.desired))
+        if root == self.desired.pin_root:
+            return self
+        return replace(self, desired=replace(self.desired, pin_root=root, moved_roots=()))
 
     def snapshot(self) -> Snapshot:
         """The state of this host that plans of this project need. Changes nothing. Raises HostError."""
@@ -424,19 +441,25 @@ def _remove_empty(held: Lock, existed: bool) -> None:
 
 @contextmanager
 def _locked(desired: DesiredState, timeout: float, *, create: bool = False) -> Iterator[list[Lock]]:
-    """Hold the lock of the pin root, and of the directories that adopted maps are pinned in: each has one writer.
+    """Hold the lock of the pin root, of older ones, and of the directories that adopted maps are pinned in.
 
-    The pin root comes last: if another lock is held, it is not created.
+    Each has one writer. The pin root comes last: if another lock is held, it is not created.
     """
     root = Path(desired.pin_root)
     elsewhere = [map_.adopted or map_.place for map_ in desired.maps.values()]
     others = {Path(os.path.realpath(Path(path).parent)) for path in elsewhere if path is not None}
     others.discard(Path(os.path.realpath(root)))
+    olds = {Path(move.old) for move in desired.moved_roots if bpffs.list_pins(Path(move.old))}
+    for directory in olds:
+        bpffs.check(directory)
     with ExitStack() as held:
-        locks = [
-            held.enter_context(lock(directory, timeout))
-            for directory in sorted(directory for directory in others if directory.is_dir())
-        ]
+        locks = []
+        for directory in sorted(directory for directory in others | olds if directory.is_dir()):
+            try:
+                locks.append(held.enter_context(lock(directory, timeout)))
+            except KernelError as error:
+                if directory not in olds or error.errno != errno.ENOENT:
+                    raise  # else, the process that held the lock moved the directory
         yield [*locks, held.enter_context(lock(root, timeout, create=create))]
 
 
@@ -467,7 +490,7 @@ def _differences(project: Project, overrides: Overrides, done: Plan, targets: Se
     actions |= {
         step.describe(): Action.UPDATE
         for step in after.steps
-        if isinstance(step, MovePins | MoveSlots | PinInnerMaps | SetAccess)
+        if isinstance(step, MoveRoot | MovePins | MoveSlots | PinInnerMaps | SetAccess)
     }
     return tuple(
         Problem(

@@ -30,6 +30,7 @@ from provisioner.planning.steps import (
     Detach,
     LoadObject,
     MovePins,
+    MoveRoot,
     MoveSlots,
     PinInnerMaps,
     PublishSlots,
@@ -131,6 +132,8 @@ def _do(tx: Transaction, step: Step) -> None:
             tx.sweep()
         case ClaimPinRoot():
             pins.claim(tx, step)
+        case MoveRoot():
+            moves.move_root(tx, step)
         case MovePins():
             moves.move(tx, step)
         case MoveSlots():

@@ -138,6 +138,10 @@ class Transaction:
         """Raise HostError where the pin root is not the directory any more that this began with."""
         bpffs.require_place(self.root, self._place)
 
+    def begin_in(self, place: tuple[int, int] | None) -> None:
+        """From now on, the pin root is another directory: one that was renamed, as device and inode number."""
+        self._place = place
+
     def is_here(self) -> bool:
         """Whether the pin root is the directory that this began with."""
         return self._place is not None and bpffs.place(self.root) == self._place

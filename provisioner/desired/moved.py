@@ -16,9 +16,12 @@ from provisioner.model.types import Bytes, Type
 
 
 def with_moves(desired: DesiredState, moves: Iterable[Move], problems: Problems) -> DesiredState:
-    """`desired` with the moves of names, and those of slots. Raises InputError with all problems."""
-    names, slots = [], list[SlotMove]()
+    """`desired` with the moves of names, of slots and of the pin root. Raises InputError with all problems."""
+    names, slots, roots = [], list[SlotMove](), []
     for move in moves:
+        if move.is_root:
+            roots.append(move)
+            continue
         if not move.is_slot:
             names.append(move)
             continue
@@ -31,7 +34,17 @@ def with_moves(desired: DesiredState, moves: Iterable[Move], problems: Problems)
             slots.append(slot)
     _once(slots, problems)
     problems.raise_if_any()
-    return replace(desired, moved=tuple(names), moved_slots=tuple(slots))
+    return replace(desired, moved=tuple(names), moved_slots=tuple(slots), moved_roots=tuple(roots))
+
+
+def require_root(desired: DesiredState) -> None:
+    """Raise InputError where a pin root is moved to one that is not the project's."""
+    problems = Problems()
+    for move in desired.moved_roots:
+        if move.new != desired.pin_root:
+            what = f"`{move.new}` is not the pin root of the project, which is `{desired.pin_root}`"
+            problems.add(what, move.where, "write the pin root as `to`", move.new, id="moved-unknown")
+    problems.raise_if_any()
 
 
 def _slot(desired: DesiredState, move: Move, problems: Problems) -> SlotMove | None:

@@ -79,6 +79,13 @@ def check_place(path: Path, pin_root: Path) -> None:
     require_trusted(path.parent)
 
 
+def check_same(pin_root: Path, new: Path) -> None:
+    """Raise `HostError` unless a pin root can be moved to `new`: a rename cannot leave its file system."""
+    if pin_root.stat().st_dev != _nearest(new).stat().st_dev:
+        what = f"pin root is not on the bpffs of {pin_root}, which the spec moves there"
+        raise HostError(Problem(what, None, f"use a path below {_mount_of(pin_root)}", str(new), id="not-on-bpffs"))
+
+
 def _nearest(path: Path) -> Path:
     """The path, or the nearest directory above it that exists."""
     return next(each for each in (path, *path.absolute().parents) if call("stat", each, each.exists))

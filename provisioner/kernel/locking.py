@@ -38,8 +38,8 @@ class Lock:
         self._place = bpffs.place(directory)
 
     def explain(self, error: HostError | RefusedError) -> HostError | None:
-        """The error if the directory was lost while the lock was held; None if not, or if we removed it."""
-        if not os.fstat(self._number).st_nlink:
+        """The error if the directory was lost while the lock was held; None if not, or if we removed or renamed it."""
+        if not os.fstat(self._number).st_nlink or self._was_renamed():
             return None
         try:
             bpffs.require_place(self.directory, self._place)
@@ -47,6 +47,14 @@ class Lock:
             also = error.problems if isinstance(error, HostError) else ()
             return HostError(*dict.fromkeys((*lost.problems, *also)))
         return None
+
+    def _was_renamed(self) -> bool:
+        """Whether the directory is in its file system under another name."""
+        try:
+            name = Path(os.readlink(f"/proc/self/fd/{self._number}"))
+        except OSError:
+            return False
+        return name.parent != self.directory and _is_at(self._number, name)
 
     def remove_directory(self) -> None:
         """Remove the directory that is locked, unless that is done already."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import PurePath
 
 from msgspec.structs import replace
 
@@ -18,12 +19,16 @@ def read_moved(node: SpecNode | None) -> tuple[Move, ...]:
     if not isinstance(node, SequenceNode):
         return ()
     return tuple(
-        Move(old.text, new.text, item.where)
+        Move(_normal(old.text), _normal(new.text), item.where)
         for item in node.items
         if isinstance(item, MappingNode)
         if isinstance(old := item.get("from"), ScalarNode) and isinstance(new := item.get("to"), ScalarNode)
         if old.text and new.text
     )
+
+
+def _normal(text: str) -> str:
+    return text.rstrip("/") if text.startswith("/") else text
 
 
 def check(spec: Spec, problems: Problems) -> None:
@@ -35,6 +40,9 @@ def check(spec: Spec, problems: Problems) -> None:
         if earlier is not move:
             what = f"`{move.old}` is moved twice (first at {earlier.where})"
             problems.add(what, move.where, "remove one of the two", move.old, id="duplicate-key")
+        if move.is_root:
+            _root(move, problems)
+            continue
         if move.is_slot:
             _slot(move, spec, problems)
             continue
@@ -45,6 +53,17 @@ def check(spec: Spec, problems: Problems) -> None:
             what = f"`{move.new}` is not declared: a map, the pin of a program, or an object"
             hint = did_you_mean(move.new, names, "write its name as the spec declares it")
             problems.missing(what, move.where, hint, move.new, id="moved-unknown")
+
+
+def _root(move: Move, problems: Problems) -> None:
+    """A pin root moves to another place; whether `to` is that of the spec is checked once the command line is known."""
+    old, new = PurePath(move.old), PurePath(move.new)
+    if not (old.is_absolute() and new.is_absolute()):
+        what, hint = f"`{move.old}` cannot be moved to `{move.new}`", "write two paths of pin roots, or two names"
+        problems.add(what, move.where, hint, move.new, id="moved-mismatch")
+    elif old.is_relative_to(new) or new.is_relative_to(old):
+        what = f"`{move.old}` cannot be moved to `{move.new}`: one is inside the other"
+        problems.add(what, move.where, "write two different directories", move.new, id="moved-mismatch")
 
 
 def _slot(move: Move, spec: Spec, problems: Problems) -> None:

@@ -256,7 +256,7 @@ class DesiredState(msgspec.Struct, frozen=True):
     `pin_inner_maps` says that inner maps have pins of their own, by which they are opened without CAP_SYS_ADMIN;
     `pin_mode` and `pin_group` who may open pins, where the spec says; `overlays` what was laid over it. `revision` is
     the digest of all files and variables, empty if contents were not read. `approvals` lift refusals.
-    `moved` are the names that changed, `moved_slots` the slots.
+    `moved` are the names that changed, `moved_slots` the slots, `moved_roots` the older pin roots.
     `pinned_programs` are programs that no object declares, because there is no spec, with their recorded attachments.
     """
 
@@ -275,6 +275,11 @@ class DesiredState(msgspec.Struct, frozen=True):
     approvals: tuple[Approval, ...] = ()
     moved: tuple[Move, ...] = ()
     moved_slots: tuple[SlotMove, ...] = ()
+    moved_roots: tuple[Move, ...] = ()
+
+    @property
+    def has_moves(self) -> bool:
+        return bool(self.moved or self.moved_slots or self.moved_roots)
 
     def on(self, day: str) -> DesiredState:
         """The same on a day (`2026-12-31`, in UTC), which decides the approvals that are valid."""

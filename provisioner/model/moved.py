@@ -20,15 +20,21 @@ Value = TypeVar("Value")
 
 
 class Move(msgspec.Struct, frozen=True):
-    """What was called `old` is called `new`: a map, the pin of a program, an object, or a slot by its address."""
+    """What was called `old` is called `new`: a map, the pin of a program, an object, a slot by its address, a pin root
+    by its path.
+    """
 
     old: str
     new: str
     where: Location
 
     @property
+    def is_root(self) -> bool:
+        return self.old.startswith("/") or self.new.startswith("/")
+
+    @property
     def is_slot(self) -> bool:
-        return "[" in self.old or "[" in self.new
+        return not self.is_root and ("[" in self.old or "[" in self.new)
 
 
 class SlotMove(msgspec.Struct, frozen=True):
@@ -61,11 +67,15 @@ class PendingMove(msgspec.Struct, frozen=True):
 
 
 class Moves(msgspec.Struct, frozen=True):
-    """The moves of names and slots that are not done, and those whose old and new name are both live."""
+    """The moves of names and slots that are not done, and those whose old and new name are both live.
+
+    `root` is that of the pin root, if it is not done.
+    """
 
     pending: tuple[PendingMove, ...] = ()
     conflicts: tuple[Move, ...] = ()
     slots: tuple[PendingSlot, ...] = ()
+    root: Move | None = None
 
     @property
     def renames(self) -> dict[str, str]:
@@ -73,9 +83,12 @@ class Moves(msgspec.Struct, frozen=True):
         return dict(pair for each in self.pending for pair in each.renames)
 
     def at(self, pin: PurePath, root: PurePath) -> PurePath:
-        """Where a pin is now, by its path under the new name."""
+        """Where a pin is now, by its path under the new name in the pin root `root`."""
         old = {new: old for old, new in self.renames.items()}
-        return root / old.get(pin.name, pin.name) if pin.parent == root else pin
+        path = root / old.get(pin.name, pin.name) if pin.parent == root else pin
+        if self.root is None or not path.is_relative_to(root):
+            return path
+        return type(path)(self.root.old) / path.relative_to(root)
 
 
 def find(desired: DesiredState, pins: Collection[str], folders: Iterable[str], meta: Meta | None) -> Moves:

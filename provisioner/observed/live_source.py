@@ -44,20 +44,25 @@ class LiveSource:
 
     def __init__(self, desired: DesiredState) -> None:
         self._cpus = desired.host.possible_cpus
-        self._inner = {
-            Path(map_path(desired, desired_map)): inner_maps(desired, desired_map.name)
-            for desired_map in desired.maps.values()
-        }
-        self._inner |= {
-            Path(desired.pin_root) / move.old: inner_maps(desired, move.old)
-            for move in desired.moved
-            if move.new in desired.maps
-        }
+        self._root = Path(desired.pin_root)
+        self._inner: dict[Path, InnerPins] = {}
+        for root in (*(move.old for move in desired.moved_roots), desired.pin_root):
+            there = replace(desired, pin_root=root)
+            self._inner |= {
+                Path(map_path(there, desired_map)): inner_maps(there, desired_map.name)
+                for desired_map in desired.maps.values()
+            }
+            self._inner |= {
+                Path(root) / move.old: inner_maps(there, move.old) for move in desired.moved if move.new in desired.maps
+            }
         self._places = tuple(Path(path) for path in places(desired).values())
         self._specials: dict[tuple[int, int], tuple[Special, ...]] = {}
 
     def check(self, root: PurePath) -> None:
         bpffs.check(Path(root))
+        if Path(root) != self._root:  # it is to be moved there
+            bpffs.check(self._root)
+            bpffs.check_same(Path(root), self._root)
         for path in self._places:
             bpffs.check_place(path, Path(root))
 

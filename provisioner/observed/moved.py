@@ -27,7 +27,12 @@ from provisioner.observed.sources import Ranges, SeenEntries, SeenInnerMaps, See
 
 def presented(desired: DesiredState, source: Source) -> Source:
     """The source with the names of the spec; itself if nothing was moved."""
-    return MovedSource(desired, source) if desired.moved or desired.moved_slots else source
+    return MovedSource(desired, source) if desired.has_moves else source
+
+
+def live_root(desired: DesiredState, source: Source) -> PurePath:
+    """Where the project is pinned now: in its pin root, or in an older one until that is moved."""
+    return MovedSource(desired, source).root
 
 
 class MovedSource:
@@ -43,15 +48,38 @@ class MovedSource:
             self._by_path.setdefault(path, []).append(slot)
 
     @cached_property
+    def _roots(self) -> tuple[Move, ...]:
+        """The moves of older pin roots in which something is pinned."""
+        roots = ((move, PurePath(move.old)) for move in self._desired.moved_roots)
+        return tuple(move for move, old in roots if self._source.exists(old) and self._source.pins(old))
+
+    @cached_property
+    def _root_move(self) -> Move | None:
+        """The move of the pin root that is not done: the new one is missing or empty."""
+        new = self._root
+        if not self._roots or (
+            self._source.exists(new)
+            and (self._source.pins(new) or self._source.directories(new) or self._source.inner_pins(new))
+        ):
+            return None
+        return self._roots[0]
+
+    @property
+    def root(self) -> PurePath:
+        """The pin root as it is now."""
+        return self._root if self._root_move is None else PurePath(self._root_move.old)
+
+    @cached_property
     def stored(self) -> Meta | None:
         """The record as it is."""
-        path = self._root / META_PIN
-        return self._source.meta(path) if META_PIN in self._source.pins(self._root) else None
+        return self._source.meta(self.root / META_PIN) if META_PIN in self._source.pins(self.root) else None
 
     @cached_property
     def moves(self) -> Moves:
-        pins, folders = self._source.pins(self._root), self._source.inner_pins(self._root)
-        return moved.find(self._desired, pins, folders, self.stored)
+        pins, folders = self._source.pins(self.root), self._source.inner_pins(self.root)
+        found = moved.find(self._desired, pins, folders, self.stored)
+        both = tuple(move for move in self._roots if move is not self._root_move)
+        return replace(found, root=self._root_move, conflicts=(*both, *found.conflicts))
 
     @cached_property
     def _new(self) -> dict[str, str]:
@@ -65,31 +93,31 @@ class MovedSource:
         """Where a pin is now, by its path under the new name."""
         return self.moves.at(path, self._root)
 
-    def check(self, root: PurePath) -> None:
-        self._source.check(root)
+    def check(self, root: PurePath) -> None:  # noqa: ARG002 (it is that of the spec)
+        self._source.check(self.root)
 
-    def exists(self, root: PurePath) -> bool:
-        return self._source.exists(root)
+    def exists(self, root: PurePath) -> bool:  # noqa: ARG002 (as in `check`, and below)
+        return self._source.exists(self.root)
 
     def missing(self, paths: Iterable[str]) -> tuple[str, ...]:
         return self._source.missing(paths)
 
-    def pins(self, root: PurePath) -> tuple[str, ...]:
-        return tuple(sorted(self._new.get(pin, pin) for pin in self._source.pins(root)))
+    def pins(self, root: PurePath) -> tuple[str, ...]:  # noqa: ARG002
+        return tuple(sorted(self._new.get(pin, pin) for pin in self._source.pins(self.root)))
 
-    def directories(self, root: PurePath) -> tuple[str, ...]:
-        return self._source.directories(root)
+    def directories(self, root: PurePath) -> tuple[str, ...]:  # noqa: ARG002
+        return self._source.directories(self.root)
 
     def live_ids(self, numbers: Iterable[int]) -> frozenset[int]:
         return self._source.live_ids(numbers)
 
-    def inner_pins(self, root: PurePath) -> Mapping[str, tuple[str, ...]]:
-        folders = self._source.inner_pins(root)
+    def inner_pins(self, root: PurePath) -> Mapping[str, tuple[str, ...]]:  # noqa: ARG002
+        folders = self._source.inner_pins(self.root)
         return {self._inner(name, self._new): pins for name, pins in folders.items()}
 
-    def access(self, root: PurePath, paths: Iterable[str]) -> Mapping[str, Access]:
+    def access(self, root: PurePath, paths: Iterable[str]) -> Mapping[str, Access]:  # noqa: ARG002
         old = {self._old_path(path): path for path in paths}
-        return {old[path]: access for path, access in self._source.access(root, old).items()}
+        return {old[path]: access for path, access in self._source.access(self.root, old).items()}
 
     def _old_path(self, path: str) -> str:
         """The path of a pin from the pin root, as it is now."""
@@ -109,7 +137,7 @@ class MovedSource:
         return self._source.gid(group)
 
     def meta(self, path: PurePath) -> Meta:
-        stored = self.stored or self._source.meta(path)
+        stored = self.stored or self._source.meta(self.at(path))
         return moved.renamed(stored, (each.move for each in self.moves.pending), self._desired)
 
     @property

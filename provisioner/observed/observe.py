@@ -39,6 +39,7 @@ from provisioner.model.types import Bytes
 from provisioner.model.uapi import MapType
 from provisioner.observed.live_source import LiveSource
 from provisioner.observed.moved import MovedSource, presented
+from provisioner.observed.moved import live_root as moved_root
 from provisioner.observed.sources import Depth, Ranges, SeenInnerMaps, Source
 
 _NEAR: Final = 64
@@ -51,7 +52,7 @@ def observe(desired: DesiredState, source: Source | None = None) -> ObservedStat
     `source` is this host if not given. Raises HostError if the pin root cannot exist, or must not be read.
     """
     source = source or LiveSource(desired)
-    if not desired.moved and not desired.moved_slots:
+    if not desired.has_moves:
         return _observe(desired, source)
     names = MovedSource(desired, source)
     observed = _observe(desired, names)
@@ -183,6 +184,11 @@ def _unpinned(meta: Meta | None, pinned: Container[str], named: Container[str], 
     }
     live = source.live_ids(missing.values()) if missing else frozenset[int]()
     return {name: number for name, number in sorted(missing.items()) if number in live}
+
+
+def live_root(desired: DesiredState) -> PurePath:
+    """The directory that the project's pins are in now: an older pin root until it is moved."""
+    return moved_root(desired, LiveSource(desired)) if desired.moved_roots else PurePath(desired.pin_root)
 
 
 class LiveReader:

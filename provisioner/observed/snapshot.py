@@ -141,8 +141,8 @@ class Snapshot(msgspec.Struct, frozen=True):
             what = f"the snapshot is of the pin root {self.header.pin_root}, and the spec's is {root}"
             raise InputError(Problem(what, hint=_TAKE_AGAIN, id="snapshot-mismatch"))
 
-    def exists(self, root: PurePath) -> bool:  # noqa: ARG002 (it was checked)
-        return self.header.exists
+    def exists(self, root: PurePath) -> bool:
+        return self.header.exists and str(root) == self.header.pin_root
 
     def missing(self, paths: Iterable[str]) -> tuple[str, ...]:  # noqa: ARG002 (apply looks itself)
         return ()

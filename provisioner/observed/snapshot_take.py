@@ -20,6 +20,7 @@ from provisioner.model.pins import META_PIN, is_link, managed, map_path
 from provisioner.model.uapi import MapType
 from provisioner.observed import pinned_btf
 from provisioner.observed.live_source import LiveSource
+from provisioner.observed.moved import live_root
 from provisioner.observed.snapshot import Header, Held, Snapshot
 from provisioner.observed.sources import SeenEntries, SeenMap
 
@@ -31,10 +32,11 @@ def take(desired: DesiredState, btf_pins: Collection[str] = ()) -> Snapshot:
     maps of which the spec lists any, or that it can migrate. Raises HostError.
     """
     source = LiveSource(desired)
-    root = Path(desired.pin_root)
+    root = Path(live_root(desired, source))
     source.check(root)
     pins = source.pins(root)
-    wanted = {str(map_path(desired, one)): one for one in desired.maps.values()}
+    where = replace(desired, pin_root=str(root))
+    wanted = {str(map_path(where, one)): one for one in desired.maps.values()}
     old = {str(root / move.old): desired.maps[move.new] for move in desired.moved if move.new in desired.maps}
     wanted |= {path: each for path, each in old.items() if path.rpartition("/")[2] in pins}
     sections = {str(root / section.pin) for object_ in desired.objects.values() for section in object_.variables}
@@ -60,7 +62,7 @@ def take(desired: DesiredState, btf_pins: Collection[str] = ()) -> Snapshot:
         byteorder=desired.host.byteorder,
         possible_cpus=desired.host.possible_cpus,
         project=desired.project,
-        pin_root=desired.pin_root,
+        pin_root=where.pin_root,
         exists=source.exists(root),
         pins=pins,
         meta=record.to_json() if record is not None else None,

@@ -6,8 +6,14 @@ from collections.abc import Iterator
 
 from provisioner.model.moved import PendingSlot
 from provisioner.model.observed import ObservedMap, ObservedState
-from provisioner.planning.hazards import Overrides, Refusal
-from provisioner.planning.steps import MovePins, MoveSlots
+from provisioner.planning.hazards import Overrides, Refusal, listed
+from provisioner.planning.steps import MovePins, MoveRoot, MoveSlots
+
+
+def root_steps(observed: ObservedState) -> tuple[MoveRoot, ...]:
+    """The first step of all, if the pin root is not moved yet: then all else is where the spec has it."""
+    move = observed.moves.root
+    return () if move is None else (MoveRoot(move.old, move.new),)
 
 
 def steps(observed: ObservedState) -> list[MovePins | MoveSlots]:
@@ -31,6 +37,7 @@ def _room(live: ObservedMap) -> int:
 
 def refusals(observed: ObservedState, overrides: Overrides) -> Iterator[Refusal]:
     """Moves that would put one live thing in the place of another, or take what is not the project's."""
+    yield from _root_refusals(observed)
     for move in observed.moves.conflicts:
         what = f"the spec moves `{move.old}` to `{move.new}`, and both are live"
         hint = "delete the one that is not in use, or the entry of `moved`"
@@ -45,3 +52,18 @@ def refusals(observed: ObservedState, overrides: Overrides) -> Iterator[Refusal]
         if not each.is_ours and not overrides.take_over:
             what = f"no record says that this project pinned `{each.move.old}`, which the spec moves"
             yield Refusal("ownership", each.move.new, what, "--take-over", each.move.where)
+
+
+def _root_refusals(observed: ObservedState) -> Iterator[Refusal]:
+    """What is in a pin root that moves, and not the project's: it would move too."""
+    move = observed.moves.root
+    if move is None:
+        return
+    pins = [pin for pin in observed.other_pins if pin not in observed.own_pins]
+    for rule, what, names in (
+        ("foreign-pins", "pins", pins),
+        ("foreign-directories", "directories", observed.directories),
+    ):
+        if names:
+            text = f"{move.old}, which the spec moves, has {what} that are not the project's: {listed(names)}"
+            yield Refusal(rule, move.new, text, "", move.where, "move or remove them")

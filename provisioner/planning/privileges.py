@@ -28,6 +28,7 @@ from provisioner.planning.steps import (
     Detach,
     LoadObject,
     MovePins,
+    MoveRoot,
     MoveSlots,
     PinInnerMaps,
     PublishSlots,
@@ -104,7 +105,9 @@ def _is_met(need: Need, held: frozenset[str], may_create: Callable[[MapType], bo
 
 def _of_step(plan: Plan, step: Step) -> Iterator[Need]:
     match step:
-        case Sweep() | MovePins() | SetAccess() | Unpin() | UnpinInnerMaps() | RemoveDirectories() | RemovePinRoot():
+        case Sweep() | MoveRoot() | MovePins() | SetAccess() | Unpin() | UnpinInnerMaps():
+            return
+        case RemoveDirectories() | RemovePinRoot():
             return
         case ClaimPinRoot() | RecordMeta():
             yield Need("CAP_BPF", "", "create the map of the project's own record")

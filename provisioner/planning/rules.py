@@ -73,11 +73,19 @@ def has_own_pins(desired: DesiredState, observed: ObservedState) -> bool:
 
 def _ownership(desired: DesiredState, observed: ObservedState) -> Iterator[Refusal]:
     if observed.meta is not None and observed.meta.project != desired.project:
-        yield Refusal("ownership", "", f"the pin root belongs to project `{observed.meta.project}`", "--take-over")
+        what = f"the pin root{_from(observed)} belongs to project `{observed.meta.project}`"
+        yield Refusal("ownership", "", what, "--take-over")
     if observed.exists and observed.meta is None and has_own_pins(desired, observed):
-        what = "the pin root has pins with names of the spec, and no record that this project made them"
+        what = (
+            f"the pin root{_from(observed)} has pins with names of the spec, and no record that this project made them"
+        )
         yield Refusal("ownership", "", what, "--take-over")
     yield from foreign_places(desired, observed)
+
+
+def _from(observed: ObservedState) -> str:
+    move = observed.moves.root
+    return "" if move is None else f" {move.old}, which the spec moves,"
 
 
 def foreign_places(desired: DesiredState, observed: ObservedState) -> Iterator[Refusal]:

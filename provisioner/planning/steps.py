@@ -64,6 +64,16 @@ class CreateMap(msgspec.Struct, frozen=True):
         return f"create {self.map} and pin it" + (" in the place of the old one" if self.over else "")
 
 
+class MoveRoot(msgspec.Struct, frozen=True):
+    """Rename the pin root, with all that is in it."""
+
+    old: str
+    new: str
+
+    def describe(self) -> str:
+        return f"rename the pin root {self.old} to {self.new}"
+
+
 class MovePins(msgspec.Struct, frozen=True):
     """Rename pins and directories whose names the spec changed; what they hold stays as it is."""
 
@@ -254,6 +264,7 @@ class RemovePinRoot(msgspec.Struct, frozen=True):
 Step = (
     Sweep
     | ClaimPinRoot
+    | MoveRoot
     | MovePins
     | MoveSlots
     | LoadObject

@@ -70,6 +70,10 @@ def report(
 def _moves(plan: Plan) -> Iterator[Node]:
     """Names that the spec changed, as `tenants -> customers`."""
     why = "the spec has `moved`"
+    if (root := plan.observed.moves.root) is not None:
+        label = f"{root.old} -> {root.new}"
+        before, after = {"address": root.old}, {"address": root.new}
+        yield Node(Kind.MOVE, Verb.UPDATE, root.new, label, "rename the pin root", why, before, after)
     for each in plan.observed.moves.pending:
         old, new = each.move.old, each.move.new
         label = f"{old} -> {new}"

@@ -113,7 +113,8 @@ class _Looker:
         return {"memory": memory, "pins": list(pins), "programs": list(programs)}
 
     def _holders(self, number: int, held: dict[str, Any], adopted: str | None = None) -> str:
-        own = str(self._plan.desired.pin_root) + "/"
+        old = self._plan.observed.moves.root
+        own = tuple(f"{root}/" for root in (self._plan.desired.pin_root, *([old.old] if old is not None else [])))
         elsewhere = [pin for pin in held["pins"] if pin != adopted and not pin.startswith(own)]
         parts = [f"id {number}", size(held["memory"]) if held["memory"] is not None else "", self._known.of(number)]
         parts += [f"also pinned at {', '.join(elsewhere)}"] if elsewhere else []

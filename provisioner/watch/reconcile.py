@@ -136,9 +136,12 @@ class Reconciler:
         return inputs
 
     def _refuse_move(self, project: Project) -> None:
-        if self.project is not None and _place(project) != _place(self.project):
+        if self.project is None or _place(project) == _place(self.project):
+            return
+        olds = [move.old for move in project.desired.moved_roots]
+        if project.name != self.project.name or self.project.pin_root not in olds:
             what = f"the spec now declares another project: {_place(project)}, before {_place(self.project)}"
-            hint = "destroy the old project, then restart the watch"
+            hint = "write the old pin root in `moved`, or destroy the old project and restart the watch"
             raise InputError(Problem(what, hint=hint, id="project-moved"))
 
     def check(self) -> PassResult:
