@@ -85,14 +85,15 @@ def steps_in_order(
         work.append(UnpinInnerMaps())
     meta = wanted_meta(desired, observed, overrides.prune, limited, lifted)
     swept: tuple[Step, ...] = (Sweep(),) if observed.leftovers else ()
+    begin = (*moves.root_steps(observed), *swept)
     if not work and is_recorded(meta, observed.meta, desired):
-        return swept
+        return begin
     pins = tuple(sorted(own_pins(desired)))
     claimed = ClaimPinRoot(tuple(sorted(loaded)), pins, places(desired), observed.missing)
     is_ours = observed.meta is not None and places(desired).keys() <= set(observed.meta.pins)
     claim: tuple[Step, ...] = () if is_ours and not loaded and not observed.missing else (claimed,)
     done = meta if limited else replace(meta, revision=desired.revision)
-    return (*swept, *claim, *work, RecordMeta(done))
+    return (*begin, *claim, *work, RecordMeta(done))
 
 
 def publishing_order(maps: Sequence[DesiredMap]) -> list[str]:

@@ -21,7 +21,7 @@ from provisioner.planning.jumps import dropped_slots
 from provisioner.planning.ordering import publishing_order, steps_in_order
 from provisioner.planning.room import no_room
 from provisioner.planning.rules import refusals
-from provisioner.planning.steps import MovePins, MoveSlots, PinInnerMaps, SetAccess, Step
+from provisioner.planning.steps import MovePins, MoveRoot, MoveSlots, PinInnerMaps, SetAccess, Step
 from provisioner.planning.wanted_record import wanted_meta
 
 if TYPE_CHECKING:
@@ -139,6 +139,8 @@ def _pin_wishes(desired: DesiredState, observed: ObservedState, steps: Iterable[
         match step:
             case PinInnerMaps():
                 yield repr((step.map, step.slots.tolist()))
+            case MoveRoot():
+                yield repr((step.old, step.new))
             case MovePins():
                 yield repr([each.renames for each in step.moves])
             case MoveSlots():
