@@ -16,7 +16,7 @@ WORKERS ?= $(shell expr $$(nproc) + 2)
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 SETUPS := setup-demo setup-lint setup-test setup-kernels setup-recipes setup-editor
-.PHONY: $(SETUPS) help setup man pictures bpf demo test sweep test-kernels test-recipes test-editor test-kernels-short lint format docs bench bench-full mutants clean
+.PHONY: $(SETUPS) help setup man pictures bpf demo test sweep test-random test-kernels test-recipes test-editor test-kernels-short lint format docs bench bench-full mutants clean
 
 help: ## print this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -53,6 +53,11 @@ sweep: setup bpf ## every kill point and fault, and long runs; needs root and up
 		tests/apply/test_jumps.py
 	PROVISIONER_SWEEP=full PROVISIONER_BPF_PROGRAMS=always $(VENV)/python -m pytest -n $(WORKERS) --dist loadgroup \
 		tests/promises/test_random_states.py tests/promises/test_fault_sweep.py tests/promises/test_crash_sweep.py
+
+SEED ?= 100
+
+test-random: setup bpf ## random states of another seed: SEED=100 or any other number; needs root and a minute
+	PROVISIONER_SEED=$(SEED) $(VENV)/python -m pytest tests/promises/test_random_states.py
 
 test-kernels: setup-kernels bpf ## the tests of the kernel on Linux 5.10 to the newest; KERNEL=6.1 for one; needs root and qemu
 	$(VENV)/python scripts/test_kernels.py $(KERNEL)

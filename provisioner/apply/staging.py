@@ -80,28 +80,25 @@ class Stager:
         own = shape if max_entries == shape.max_entries else shape.with_capacity(max_entries)
         return self._create(own, self._own_btf())
 
-    def stage(self, slots: list[int]) -> FdSet[MapFd]:
-        """One new, filled inner map, or a map of the object, for each desired slot in `slots`, in that order."""
-        staged: FdSet[MapFd] = FdSet()
+    def stage(self, slots: list[int], staged: FdSet[MapFd]) -> None:
+        """Add to `staged` a new, filled inner map, or a map of the object, for each desired slot in `slots`, in order.
+
+        The caller owns the set before anything is created, and closes it whatever fails here or on the way back.
+        """
         created: list[MapFd] = []
-        try:
-            for slot in slots:
-                member = self._desired.member_of(slot)
-                if member is not None:
-                    assert self._open_member is not None
-                    staged.add(self._open_member(member))
-                    continue
-                new = staged.add(self.create(self._capacity[slot]))
-                self._copies.pop(slot, None)  # of maps that were refused for their BTF
-                for old in self._copied.get(slot, ()):
-                    self._copy(old, new, slot)
-                self.fill(new, slot)
-                created.append(new)
-            self._inner.pin(created)
-        except BaseException:
-            staged.close()
-            raise
-        return staged
+        for slot in slots:
+            member = self._desired.member_of(slot)
+            if member is not None:
+                assert self._open_member is not None
+                staged.add(self._open_member(member))
+                continue
+            new = staged.add(self.create(self._capacity[slot]))
+            self._copies.pop(slot, None)  # of maps that were refused for their BTF
+            for old in self._copied.get(slot, ()):
+                self._copy(old, new, slot)
+            self.fill(new, slot)
+            created.append(new)
+        self._inner.pin(created)
 
     def forget_btf(self) -> bool:
         """Create maps without BTF from now on; whether there was any to forget, which what is in them does not need.

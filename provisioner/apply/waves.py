@@ -137,17 +137,17 @@ def publish(
         Stager(change.desired, host, inner, copied, open_member, change.migrated, later) as stager,
         Workers(stagers) as workers,
     ):
-        pending: list[Task[FdSet[MapFd]]] = []
+        pending: list[_Part] = []
         try:
-            pending = _submit(workers, stager, todo[0]) if todo else []
+            if todo:
+                _submit(workers, stager, todo[0], pending)
             # What has to be measured is measured while the first wave is staged.
             batch.batching_for(min(len(rows), size))
             for number, wave in enumerate(todo):
                 with FdSet[MapFd]() as staged:
                     _collect(pending, staged)
-                    pending = []
                     if number + 1 < len(todo):
-                        pending = _submit(workers, stager, todo[number + 1])
+                        _submit(workers, stager, todo[number + 1], pending)
                     if live:
                         progress.grace_periods += keep(outer, change, wave.rows, stash, size)
                     _publish_as_it_can(outer, change, wave, stager, staged, noting, progress)
@@ -175,31 +175,46 @@ def copied_maps(change: MapChange, rows: Index) -> dict[int, tuple[int, ...]]:
     return {slot: tuple(ids) for slot, ids in old.items()}
 
 
-def _submit(workers: Workers, stager: Stager, wave: Wave) -> list[Task[FdSet[MapFd]]]:
+class _Part:
+    """Inner maps that one thread stages. Their fds have an owner before the thread begins, whatever becomes of it."""
+
+    __slots__ = ("fds", "task")
+
+    def __init__(self, stager: Stager, slots: list[int]) -> None:
+        self.fds: FdSet[MapFd] = FdSet()
+        self.task = Task(partial(stager.stage, slots, self.fds))
+
+
+def _submit(workers: Workers, stager: Stager, wave: Wave, parts: list[_Part]) -> None:
+    """Have a wave staged. Each part is in `parts`, which the caller discards, before a thread can begin it."""
     slots = wave.maps.tolist()
     share = -(-len(slots) // max(1, workers.count))
-    parts = (slots[start : start + share] for start in range(0, len(slots), share))
-    return [workers.submit(partial(stager.stage, part)) for part in parts]
+    for start in range(0, len(slots), share):
+        part = _Part(stager, slots[start : start + share])
+        parts.append(part)
+        workers.submit(part.task)
 
 
-def _collect(tasks: list[Task[FdSet[MapFd]]], staged: FdSet[MapFd]) -> None:
-    """All parts of a wave into one set, in order; if one failed, the others are still owned by it."""
+def _collect(parts: list[_Part], staged: FdSet[MapFd]) -> None:
+    """Move all parts of a wave into one set, in order, once each has ended. Raises the first failure of one."""
     failure: BaseException | None = None
-    for task in tasks:
+    for part in parts:
         try:
-            staged.take(task.result())
+            part.task.result()
         except BaseException as error:
             failure = failure or error
+        staged.take(part.fds)
+    parts.clear()
     if failure is not None:
         raise failure
 
 
-def _discard(tasks: list[Task[FdSet[MapFd]]]) -> None:
+def _discard(parts: list[_Part]) -> None:
     """Close what was staged and not published; do not start the rest."""
-    for task in tasks:
-        if not task.claim():
-            with suppress(BaseException):  # another failure is being raised, and each task must be closed
-                task.result().close()
+    for part in parts:
+        part.task.cancel()
+        with suppress(OSError):  # another failure is being raised, and each part must be closed
+            part.fds.close()
 
 
 def _publish_as_it_can(
@@ -219,7 +234,8 @@ def _publish_as_it_can(
             raise
         if not stager.forget_btf():
             raise _explained(error, change, outer, staged) from None
-        with stager.stage(wave.maps.tolist()) as plain:
+        with FdSet[MapFd]() as plain:
+            stager.stage(wave.maps.tolist(), plain)
             try:
                 _publish_wave(outer, change, wave, stager, plain, noting, progress)
             except batch.BatchError as again:

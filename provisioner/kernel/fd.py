@@ -67,8 +67,10 @@ class Fd:
 
     def __del__(self) -> None:
         if getattr(self, "_number", -1) >= 0:
-            warnings.warn(f"{self!r} was never closed", ResourceWarning, source=self, stacklevel=2)
-            self.close()
+            try:
+                warnings.warn(f"{self!r} was never closed", ResourceWarning, source=self, stacklevel=2)
+            finally:  # where warnings are errors too
+                self.close()
 
 
 class MapFd(Fd):

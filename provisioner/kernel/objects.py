@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import hashlib
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import Final, Self
@@ -76,6 +77,7 @@ def inspect(source: Path | InputFile | bytes, name: str = "object") -> ObjectInf
         )
 
 
+@contextmanager
 def load(
     source: Path | InputFile | bytes,
     *,
@@ -88,7 +90,7 @@ def load(
     only_programs: Collection[str] | None = None,
     digest: str | None = None,
     name: str = "object",
-) -> LoadedObject:
+) -> Iterator[LoadedObject]:
     """Create an object's maps and load its programs. Nothing is pinned or attached; `PIN_BY_NAME` is not heeded.
 
     `inner_templates` gives the template of outer maps by name, in place of what the object declares: the dummy inner
@@ -103,8 +105,7 @@ def load(
     if digest is not None and hashlib.sha256(data).hexdigest() != digest:
         what = "object file changed after the plan was made"
         raise RefusedError(Problem(what, _place(source, name), "plan again", id="stale-plan"))
-    with ExitStack() as kept:
-        loaded = kept.enter_context(LoadedObject())
+    with LoadedObject() as loaded:  # owned here throughout: what fails on the way to the caller leaves no fd
         with _opened(source, without_presets(data, reuse), name) as handle, FdSet[MapFd]() as dummies:
             handles = {_name(libbpf.map_name, at): at for at in _each(libbpf.object_next_map, handle)}
             program_handles = {_name(libbpf.program_name, at): at for at in _each(libbpf.object_next_program, handle)}
@@ -140,8 +141,7 @@ def load(
                         _free_module_btf(handle)
                     raise KernelError(operation, error.errno, name=name, log=said) from None
             _take(loaded, handles, program_handles, only_programs)
-        kept.pop_all()  # the caller's, once libbpf has closed its object
-    return loaded
+        yield loaded  # libbpf has closed its object
 
 
 def _free_module_btf(handle: int) -> None:
@@ -183,11 +183,7 @@ def _take(
 
 def _second(kind: type[OwnedFd], number: int) -> OwnedFd:
     """Own a duplicate of an fd that libbpf owns."""
-    borrowed = kind(number)
-    try:
-        return borrowed.duplicate()
-    finally:
-        borrowed.disown()
+    return kind(fcntl.fcntl(number, fcntl.F_DUPFD_CLOEXEC, 3))
 
 
 def _read(source: Path | InputFile | bytes) -> bytes:

@@ -48,6 +48,14 @@ class Task(Generic[Answer]):
         """Whether the call was not made yet; no other thread makes it then."""
         return self._claim.acquire(blocking=False)
 
+    def cancel(self) -> None:
+        """Prevent the call, or wait until it has ended: after this, nothing runs."""
+        if self.claim():
+            self._call = _nothing  # type: ignore[assignment]
+            self._running.release()
+        with self._running:
+            pass
+
     def result(self) -> Answer:
         """What the call returned; raises what it raised. Makes the call if no thread has begun it."""
         self.run()
@@ -60,7 +68,7 @@ class Task(Generic[Answer]):
 class Workers:
     """Up to `count` threads that run tasks in the order of submission; a context manager.
 
-    Who submits a task also takes its result, or claims it: leaving does not wait.
+    Leaving does not wait. Who submits a task has it before, and takes its result or cancels it, whatever fails.
     """
 
     def __init__(self, count: int) -> None:
@@ -68,12 +76,10 @@ class Workers:
         self._queue: SimpleQueue[Task[object] | None] = SimpleQueue()
         self.count = 0
 
-    def submit(self, call: Callable[[], Answer]) -> Task[Answer]:
-        """Have a call made by a worker, or by the thread that asks for its result."""
-        task = Task(call)
+    def submit(self, task: Task[Answer]) -> None:
+        """Have a task run by a worker, or by the thread that asks for its result."""
         if self.count:
             self._queue.put(task)  # type: ignore[arg-type]  # a worker needs no result
-        return task
 
     def __enter__(self) -> Self:
         # threading.Thread.start waits for the new thread to report: one without the memory to do so never does.
@@ -98,9 +104,13 @@ class Workers:
 def run_together(call: Callable[[], None], threads: int) -> None:
     """Run the same call in this thread and in up to `threads` - 1 others, until it has returned in each."""
     with Workers(threads - 1) as workers:
-        tasks = [workers.submit(call) for _ in range(workers.count)]
+        tasks = [Task(call) for _ in range(workers.count)]
         try:
+            for task in tasks:
+                workers.submit(task)
             call()
-        finally:
             for task in tasks:
                 task.result()
+        finally:
+            for task in tasks:
+                task.cancel()

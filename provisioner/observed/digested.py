@@ -14,7 +14,7 @@ from provisioner.bytecode.digest import TYPES, Secret, Words, digests, words_of
 from provisioner.kernel import programs
 from provisioner.kernel.digests import MapDigests, can_digest, new_secret
 from provisioner.kernel.reasons import KernelError
-from provisioner.kernel.workers import Workers
+from provisioner.kernel.workers import Task, Workers
 from provisioner.model import entry_table
 from provisioner.model.desired import EXACT, DesiredMap, DesiredState
 from provisioner.model.entry_table import EntryTable, Index
@@ -56,11 +56,13 @@ class DigestReader(LiveReader):
         secret, path = new_secret(words), self.pin_of(desired)
         keys = np.ascontiguousarray(live.slots.keys[numbers])
         with Workers(1) as workers:  # the kernel and NumPy at the same time
-            task = workers.submit(lambda: self._digests(path, keys, capacities, words, secret))
+            task = Task(lambda: self._digests(path, keys, capacities, words, secret))
             try:
+                workers.submit(task)
                 wanted = digests(desired.entries, slots, words, secret)
-            finally:
                 computed = task.result()
+            finally:
+                task.cancel()
         if computed is None:
             return nothing, []
         others = computed.digests.entries - wanted.entries

@@ -70,6 +70,17 @@ def test_an_fd_that_is_forgotten_is_closed_and_said() -> None:
         os.fstat(number)
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_forgotten_fd_is_closed_where_warnings_are_errors() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        fd = Fd(new_fd())
+        number = fd.number
+        del fd
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(number)
+
+
 def test_a_set_closes_all_even_where_one_fails() -> None:
     numbers = [new_fd() for _ in range(5)]
     fds: FdSet[Fd] = FdSet()

@@ -177,10 +177,14 @@ def test_only_the_programs_asked_for_are_loaded(bpf_object: Compiled) -> None:
 
 
 def test_names_that_the_object_lacks_are_all_said(bpf_object: Compiled) -> None:
-    with maps.create(HASH) as fd, pytest.raises(InputError) as caught:
+    with (
+        maps.create(HASH) as fd,
+        pytest.raises(InputError) as caught,
         objects.load(
             bpf_object("outers"), inner_templates={"tenant": ARRAY}, reuse={"actve": fd}, only_programs=["third"]
-        )
+        ),
+    ):
+        pass
     said = str(caught.value)
     for words in ("no outer map `tenant`", "`tenants`?", "no map `actve`", "no program `third`", "no inner template"):
         assert words in said
@@ -188,8 +192,11 @@ def test_names_that_the_object_lacks_are_all_said(bpf_object: Compiled) -> None:
 
 def test_a_failed_load_tells_the_verifiers_log_and_leaves_nothing(bpf_object: Compiled) -> None:
     before = recorder.count()
-    with raises(KernelError, "program-rejected") as caught:
-        objects.load(bpf_object("rejected"), inner_templates={"tenants": HASH})
+    with (
+        raises(KernelError, "program-rejected") as caught,
+        objects.load(bpf_object("rejected"), inner_templates={"tenants": HASH}),
+    ):
+        pass
     assert "invalid mem access 'map_value_or_null'" in caught.value.log
     assert "map_value_or_null" in str(caught.value)
     assert caught.value.problems[0].address.endswith("rejected.bpf.o")
@@ -201,14 +208,20 @@ def test_a_map_that_cannot_be_created_is_not_blamed_on_the_verifier(bpf_object: 
 
     Nor is PROG_ARRAY, but on Linux 6.18 one that lived so briefly is now and then never freed: no process holds it.
     """
-    with raises(KernelError, "object-unsupported") as caught:
-        objects.load(bpf_object("outers"), inner_templates={"tenants": MapShape(MapType.CGROUP_STORAGE, 8, 4, 0)})
+    with (
+        raises(KernelError, "object-unsupported") as caught,
+        objects.load(bpf_object("outers"), inner_templates={"tenants": MapShape(MapType.CGROUP_STORAGE, 8, 4, 0)}),
+    ):
+        pass
     assert "map 'tenants': failed to create" in caught.value.log
     assert "verifier" not in str(caught.value)
 
 
 def test_a_template_that_the_kernel_refuses_leaves_nothing(bpf_object: Compiled) -> None:
     bad = MapShape(MapType.LPM_TRIE, LPM.key_size, 1, 10)
-    with raises(KernelError, "invalid-map") as caught:
-        objects.load(bpf_object("outers"), inner_templates={"declared": ARRAY, "tenants": bad})
+    with (
+        raises(KernelError, "invalid-map") as caught,
+        objects.load(bpf_object("outers"), inner_templates={"declared": ARRAY, "tenants": bad}),
+    ):
+        pass
     assert "no_prealloc" in str(caught.value)

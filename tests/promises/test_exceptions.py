@@ -96,3 +96,20 @@ def test_an_fd_has_an_owner_from_the_call_that_opens_it(
     statuses = {3, STATUS.get(raised, BUG)}
     assert not check(scenario, ran, before, wanted, statuses, UNWANTED, loses_values=event == "return")
     assert scenario.finish().contents == wanted.contents
+
+
+@pytest.mark.parametrize("raised", ["RuntimeError", "MemoryError"])
+def test_what_is_staged_has_an_owner_before_it_is_created(raised: str, make: Make, injector: Injector) -> None:
+    """The caller of `stage` has its fds whatever happens on the way back: none is left to the garbage collector."""
+    scenario = make("create")
+    scenario.begin()
+    wanted = scenario.finish()
+    raising: dict[str, str | int] = {"event": "return", "at": 1, "name": raised, "of": "Stager.stage"}
+    for _ in range(10):  # where other threads have staged all, this one returns from nothing
+        before = scenario.begin()
+        ran = injector.run(*scenario.words(), under=scenario.root, raising=raising)
+        assert not check(scenario, ran, before, wanted, {0, 3, STATUS.get(raised, BUG)}, UNWANTED)
+        if ran.status:
+            break
+    assert "events: 1" in ran.err
+    assert scenario.finish().contents == wanted.contents
