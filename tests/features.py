@@ -28,6 +28,7 @@ from provisioner.kernel.reasons import LINK, KernelError
 from provisioner.model import kernel_versions
 from provisioner.model.attachment import OpenPerfEvent
 from provisioner.model.map_shape import MapShape
+from provisioner.model.program_types import PROGRAM_TYPES
 from provisioner.model.special_fields import SPIN_LOCK, Special
 from provisioner.model.uapi import AttachType, MapFlag, MapType
 
@@ -210,3 +211,27 @@ def need_perf_links(program: ProgramFd) -> None:
         if error.operation != LINK or error.errno != errno.EINVAL:
             raise
         pytest.skip(lacks("links of perf events", kernel_versions.KernelFeature(*HOOKS["tp"].since), str(error)))
+
+
+def has_multi_links(program: str) -> bool:
+    """Whether the kernel was built with what a program of tests/bpf/multi.bpf.c is attached by."""
+    if program in ("on_uprobes", "on_uretprobes", "on_sale"):
+        return True
+    return " register_fprobe_syms" in Path("/proc/kallsyms").read_text(encoding="ascii")
+
+
+def need_multi_links(kind: str) -> None:
+    """Skip where the kernel is too old for links at several functions of a kind."""
+    attach_type = PROGRAM_TYPES[kind].attach_type
+    names = f"{AttachType(attach_type).name}'"
+    if names not in _attach_types():
+        feature = kernel_versions.KernelFeature(*HOOKS[kind].since)
+        pytest.skip(lacks(f"{kind} links", feature, f"its BTF has no BPF_{AttachType(attach_type).name}"))
+
+
+@cache
+def _attach_types() -> str:
+    """The attach types of the running kernel, as its BTF has them."""
+    words = ["bpftool", "btf", "dump", "file", "/sys/kernel/btf/vmlinux"]
+    lines = subprocess.run(words, check=True, capture_output=True, text=True).stdout.splitlines()
+    return "\n".join(line for line in lines if "'BPF_TRACE_" in line)

@@ -99,7 +99,7 @@ def _pin(name: str, taken: set[str]) -> str:
 
 def _program(definition: ProgramDef, pin: str) -> Iterator[str]:
     yield f"      {format_value(definition.name)}:  # section {format_value(definition.section)}"
-    guess = None if definition.type else _GUESSES.get(re.split("[/_.]", definition.section)[0])
+    guess = None if definition.type else _guess(definition.section)
     if guess is not None:
         kind = PROGRAM_TYPES[guess]
         definition = replace(definition, type=kind.type, attach_type=kind.attach_type)
@@ -117,6 +117,12 @@ def _program(definition: ProgramDef, pin: str) -> Iterator[str]:
     if guess is not None:
         yield f"        type: {guess}  # by its name: libbpf does not know this section"
     yield from (f"        # {line}" for line in _attach(definition, has_target))
+
+
+def _guess(section: str) -> str | None:
+    """The type that a section means, which this libbpf does not know."""
+    word = first_word(section)
+    return word if word in PROGRAM_TYPES else _GUESSES.get(re.split("[/_.]", section)[0])
 
 
 def _attach(definition: ProgramDef, has_target: bool) -> Iterator[str]:

@@ -15,8 +15,10 @@ from provisioner.model.attachment import (
     CreateLink,
     IfMissing,
     LinkRequest,
+    OpenMulti,
     OpenPerfEvent,
     OpenRawTracepoint,
+    OpenUsdt,
     Settings,
 )
 from provisioner.model.location import Location
@@ -34,6 +36,9 @@ _TRACING: Final = Hook(LinkType.TRACING, ((5, 7, 0), "70ed506c3bbc"))
 _LSM: Final = Hook(LinkType.TRACING, ((5, 7, 0), "9e4e01dfd325"))
 _RAW: Final = Hook(LinkType.RAW_TRACEPOINT, ((5, 7, 0), "70ed506c3bbc"))
 _PERF: Final = Hook(LinkType.PERF_EVENT, ((5, 15, 0), "b89fbfbb854c"))
+_KPROBES: Final = Hook(LinkType.KPROBE_MULTI, ((5, 18, 0), "0dcac2725406"))
+_SESSION: Final = Hook(LinkType.KPROBE_MULTI, ((6, 10, 0), "535a3692ba72"))
+_UPROBES: Final = Hook(LinkType.UPROBE_MULTI, ((6, 6, 0), "89ae89f53d20"))
 _ITER: Final = Hook(LinkType.ITER, ((5, 8, 0), "de4e05cac46d"))
 
 HOOKS: Final[Mapping[str, Hook]] = {
@@ -52,13 +57,34 @@ HOOKS: Final[Mapping[str, Hook]] = {
     "kretsyscall": _PERF,
     "uprobe": _PERF,
     "uretprobe": _PERF,
+    "kprobe.multi": _KPROBES,
+    "kretprobe.multi": _KPROBES,
+    "kprobe.session": _SESSION,
+    "uprobe.multi": _UPROBES,
+    "uretprobe.multi": _UPROBES,
+    "usdt": _UPROBES,
     "iter": _ITER,
 }
-"""The first word of a section, as libbpf reads it -> the link that it gets."""
+"""The first word of a section, as libbpf reads it -> the link that it gets.
+
+libbpf 1.1 does not know `kprobe.session`, `uprobe.multi` and `uretprobe.multi`: the spec says their `type:`.
+"""
 
 _OFFSET: Final = r"(\+(?P<offset>0x[0-9a-fA-F]+|\d+))?"
 _FUNCTION: Final = re.compile(rf"(?P<name>[A-Za-z0-9_.]+){_OFFSET}")
 _FILE_FUNCTION: Final = re.compile(rf"(?P<path>[^:]+):(?P<name>[A-Za-z0-9_.@]+){_OFFSET}")
+_PATTERN: Final = re.compile(r"[A-Za-z0-9_.*?]+")
+_FILE_PATTERN: Final = re.compile(r"(?P<path>[^:]+):(?P<name>[A-Za-z0-9_.@*?]+)")
+_FILE_PROBE: Final = re.compile(r"(?P<path>[^:]+):(?P<provider>[A-Za-z0-9_]+):(?P<name>[A-Za-z0-9_]+)")
+_FILES: Final[Mapping[str, re.Pattern[str]]] = {
+    "uprobe": _FILE_FUNCTION,
+    "uretprobe": _FILE_FUNCTION,
+    "uprobe.multi": _FILE_PATTERN,
+    "uretprobe.multi": _FILE_PATTERN,
+    "usdt": _FILE_PROBE,
+}
+"""Targets that name a file."""
+
 _WITH_MAP: Final = frozenset({"bpf_map_elem", "bpf_sk_storage_map"})
 """Iterators over the elements of a map, which the section does not name."""
 
@@ -77,6 +103,12 @@ def unsupported(section: str) -> str:
             return f"section `{section}` does not name one function of the kernel"
         case "uprobe" | "uretprobe" if _FILE_FUNCTION.fullmatch(target) is None:
             return f"section `{section}` does not name a file and a function: `{hook}/PATH:FUNCTION`"
+        case "kprobe.multi" | "kretprobe.multi" | "kprobe.session" if _PATTERN.fullmatch(target) is None:
+            return f"section `{section}` does not name functions of the kernel by a pattern: `tcp_*`"
+        case "uprobe.multi" | "uretprobe.multi" if _FILE_PATTERN.fullmatch(target) is None:
+            return f"section `{section}` does not name a file and functions: `{hook}/PATH:PATTERN`"
+        case "usdt" if _FILE_PROBE.fullmatch(target) is None:
+            return f"section `{section}` does not name a file and a probe: `usdt/PATH:PROVIDER:NAME`"
         case "iter" if target in _WITH_MAP:
             return f"section `{section}` iterates over the elements of a map, which it does not name"
         case _:
@@ -122,7 +154,7 @@ class BySection(Attachment, frozen=True, kw_only=True):
 
     @property
     def point(self) -> AttachPoint | None:
-        named = _FILE_FUNCTION.fullmatch(self._target) if self.hook in ("uprobe", "uretprobe") else None
+        named = _FILES[self.hook].fullmatch(self._target) if self.hook in _FILES else None
         return AttachPoint("file", named["path"]) if named is not None else None
 
     def settings(self) -> Settings:
@@ -145,6 +177,14 @@ class BySection(Attachment, frozen=True, kw_only=True):
                 point = self.point
                 function, offset = _named(_FILE_FUNCTION, self._target)
                 return OpenPerfEvent(kind, function, offset, file="" if point is None else point.name)
+            case "kprobe.multi" | "kretprobe.multi" | "kprobe.session" as kind:
+                return OpenMulti(kind, self._target)
+            case "uprobe.multi" | "uretprobe.multi" as kind:
+                path, _, pattern = self._target.rpartition(":")
+                return OpenMulti(kind, pattern, path)
+            case "usdt":
+                path, provider, probe = self._target.rsplit(":", 2)
+                return OpenUsdt(path, provider, probe)
             case "iter":
                 return CreateLink(AttachType.TRACE_ITER)
             case _:

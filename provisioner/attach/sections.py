@@ -21,12 +21,6 @@ NOT_ATTACHED: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
             "a process attaches it to its own socket",
             f"{_PIN} open the pin for SO_ATTACH_REUSEPORT_EBPF",
         ),
-        "kprobe.multi": ("a pattern of functions is not supported", "write a program with `kprobe/FUNCTION` for each"),
-        "kretprobe.multi": (
-            "a pattern of functions is not supported",
-            "write a program with `kretprobe/FUNCTION` for each",
-        ),
-        "usdt": ("only the process that loads it can attach it: libbpf fills maps of its own", "use `uprobe`"),
         "action": ("it is an action of another tc filter", "write it as a classifier, section `tc`, for tcx or tc"),
         "freplace": ("it replaces a function of another program", "leave it out of the spec"),
         "syscall": ("a process runs it by BPF_PROG_TEST_RUN", f"{_PIN} open the pin"),

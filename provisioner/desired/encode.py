@@ -12,6 +12,7 @@ import numpy as np
 from msgspec.structs import replace
 
 from provisioner import attach
+from provisioner.attach.by_section import BySection
 from provisioner.codec.btf import BtfTypes
 from provisioner.codec.counters import counters
 from provisioner.codec.program_ref import ProgramRef
@@ -313,7 +314,10 @@ class Encoder:
             if misfit is not None:
                 address = f"{declared_object.name}.{program.name}"
                 self._problems.add(misfit.what, attachment.where, misfit.hint, address, id="attach-unsupported")
-        return DesiredProgram(program.name, program.pin, attachment, program.where, program.settings)
+        settings = program.settings
+        if isinstance(attachment, BySection) and attachment.hook == "usdt":
+            settings = replace(settings, type="usdt")  # of the type of its link: libbpf has links of its own for it
+        return DesiredProgram(program.name, program.pin, attachment, program.where, settings)
 
     def _desired(
         self,

@@ -25,7 +25,7 @@ def _typed(object_: BpfObject, program: Program, definition: ProgramDef, problem
     hook, _, target = definition.section.partition("/")
     if settings.type is not None:
         kind = PROGRAM_TYPES[settings.type]
-        hook, target = settings.type, ""
+        hook, target = settings.type, target if hook == settings.type else ""
         definition = replace(definition, type=kind.type, attach_type=kind.attach_type)
     target = settings.target or target
     if program.pin.startswith("_"):

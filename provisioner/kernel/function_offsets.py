@@ -1,12 +1,15 @@
-"""Where a function is in an executable or a library: the file and the offset that a uprobe takes."""
+"""Where functions are in an executable or a library: the file and the offsets that a uprobe takes."""
 
 from __future__ import annotations
 
+import fnmatch
 import mmap
 import os
+import re
 import stat
 import struct
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -40,69 +43,110 @@ def resolve(name: str) -> Path | None:
 
 def find(file: Path, function: str) -> int:
     """The offset of a function in a file. Raises HostError where the file is not an ELF file, or does not have it."""
+    with mapped(file) as data:
+        order, wanted = byte_order(data, file), function.partition("@")[0].encode()
+        for table, strings in _symbol_tables(data, order):
+            address = _address(data, order, table, strings, wanted)
+            if address is not None:
+                return file_offset(data, order, address, file)
+        raise HostError(_missing(file, f"function `{function}`"))
+
+
+def find_all(file: Path, pattern: str) -> list[int]:
+    """The offsets of all functions whose name matches a pattern with `*` and `?`, each once. Raises as `find`."""
+    with mapped(file) as data:
+        order, offsets = byte_order(data, file), set()
+        matches = re.compile(fnmatch.translate(pattern).encode()).match
+        for table, strings in _symbol_tables(data, order):
+            texts = data[strings.offset : strings.offset + strings.size]
+            for name, address in _functions(data, order, table):
+                if matches(texts[name : texts.index(b"\0", name)]):
+                    offsets.add(file_offset(data, order, address, file))
+        if not offsets:
+            raise HostError(_missing(file, f"function that matches `{pattern}`"))
+        return sorted(offsets)
+
+
+@contextmanager
+def mapped(file: Path) -> Iterator[mmap.mmap]:
+    """The bytes of a file, for the block. Raises HostError if it is empty, or damaged as the block finds."""
     fd = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
         if not stat.S_ISREG(os.fstat(fd).st_mode) or not os.fstat(fd).st_size:
             raise HostError(_problem(file, "not an executable or a library"))
         with mmap.mmap(fd, 0, prot=mmap.PROT_READ) as data:
             try:
-                return _find(data, function, file)
-            except (struct.error, UnicodeDecodeError, IndexError) as error:
+                yield data
+            except (struct.error, ValueError, IndexError) as error:
                 raise HostError(_problem(file, "malformed ELF file")) from error
     finally:
         os.close(fd)
 
 
-class _Section(msgspec.Struct, frozen=True):
+class Section(msgspec.Struct, frozen=True):
+    """A section header; `name` is the offset of its name."""
+
+    name: int
     type: int
+    address: int
     offset: int
     size: int
     link: int
 
 
-def _find(data: mmap.mmap, function: str, file: Path) -> int:
+def byte_order(data: mmap.mmap, file: Path) -> str:
+    """`<` or `>`, as `struct` writes it. Raises HostError for what is not a 64-bit ELF file."""
     if data[:5] != b"\x7fELF\x02":
         raise HostError(_problem(file, "not a 64-bit ELF file"))
-    order = "<" if data[5] == 1 else ">"
-    sections = list(_sections(data, order))
-    wanted = function.partition("@")[0].encode()
-    for table in sections:
-        if table.type in _SYMBOL_TABLES:
-            address = _address(data, order, table, sections[table.link], wanted)
-            if address is not None:
-                return _offset(data, order, address, file)
-    what = f"{file} has no function `{function}`"
-    raise HostError(Problem(what, hint="`nm -D` lists the functions of a library", id="attach-target-missing"))
+    return "<" if data[5] == 1 else ">"
 
 
-def _sections(data: mmap.mmap, order: str) -> Iterator[_Section]:
+def sections(data: mmap.mmap, order: str) -> Iterator[Section]:
+    """All section headers."""
     (start,) = struct.unpack_from(f"{order}Q", data, 40)
     size, count = struct.unpack_from(f"{order}HH", data, 58)
     for number in range(count):
         at = start + number * size
-        (kind,) = struct.unpack_from(f"{order}I", data, at + 4)
-        offset, length, link = struct.unpack_from(f"{order}QQI", data, at + 24)
-        yield _Section(kind, offset, length, link)
+        name, kind = struct.unpack_from(f"{order}II", data, at)
+        address, offset, length, link = struct.unpack_from(f"{order}QQQI", data, at + 16)
+        yield Section(name, kind, address, offset, length, link)
 
 
-def _address(data: mmap.mmap, order: str, table: _Section, strings: _Section, wanted: bytes) -> int | None:
+def _symbol_tables(data: mmap.mmap, order: str) -> Iterator[tuple[Section, Section]]:
+    """The tables of symbols, each with that of its names."""
+    found = list(sections(data, order))
+    yield from ((table, found[table.link]) for table in found if table.type in _SYMBOL_TABLES)
+
+
+def _address(data: mmap.mmap, order: str, table: Section, strings: Section, wanted: bytes) -> int | None:
     """The address of a function that is defined in the file."""
     texts = data[strings.offset : strings.offset + strings.size]
+    functions = _functions(data, order, table)
+    return next((address for name, address in functions if texts.startswith(wanted + b"\0", name)), None)
+
+
+def _functions(data: mmap.mmap, order: str, table: Section) -> Iterator[tuple[int, int]]:
+    """The functions that are defined in the file: offset of the name, and address."""
     symbols = data[table.offset : table.offset + table.size // 24 * 24]
     for name, info, _, section, value, _ in struct.iter_unpack(f"{order}IBBHQQ", symbols):
-        if info & 0xF in _FUNCTION and section and texts.startswith(wanted + b"\0", name):
-            return int(value)
-    return None
+        if info & 0xF in _FUNCTION and section:
+            yield name, int(value)
 
 
-def _offset(data: mmap.mmap, order: str, address: int, file: Path) -> int:
+def file_offset(data: mmap.mmap, order: str, address: int, file: Path) -> int:
+    """Where an address is in the file, by its segments. Raises HostError if it is in none."""
     (start,) = struct.unpack_from(f"{order}Q", data, 32)
     size, count = struct.unpack_from(f"{order}HH", data, 54)
     for number in range(count):
         kind, _, offset, virtual, _, length = struct.unpack_from(f"{order}IIQQQQ", data, start + number * size)
         if kind == _LOAD and virtual <= address < virtual + length:
             return int(address - virtual + offset)
-    raise HostError(_problem(file, "the address of the function is in no segment"))
+    raise HostError(_problem(file, "the address of the function or probe is in no segment"))
+
+
+def _missing(file: Path, what: str) -> Problem:
+    hint = "`nm -D` lists the functions of a library"
+    return Problem(f"{file} has no {what}", hint=hint, id="attach-target-missing")
 
 
 def _problem(file: Path, what: str) -> Problem:

@@ -11,7 +11,7 @@ import ctypes
 import errno
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from ctypes import POINTER, c_bool, c_char_p, c_int, c_size_t, c_uint32, c_uint64, c_void_p
 from typing import Any, ClassVar, Final, Generic, TypeVar
@@ -21,16 +21,18 @@ from provisioner.kernel.reasons import (
     DELETE,
     FILTER,
     GET,
+    KPROBES,
     LINK,
     LOAD,
     PIN,
     QDISC,
     RELINK,
     UPDATE,
+    UPROBES,
     KernelError,
 )
 from provisioner.model.errors import HostError, Problem
-from provisioner.model.uapi import Command
+from provisioner.model.uapi import AttachType, Command
 
 OLDEST: Final = (1, 1)
 """The first libbpf that has all we call: that of Debian 12."""
@@ -101,6 +103,29 @@ class TcxLinkCreate(ctypes.Structure):
         *((name, c_uint32) for name in ("prog_fd", "ifindex", "attach_type", "flags", "relative", "_pad")),
         ("expected_revision", c_uint64),
         ("_rest", c_uint64 * 4),
+    ]
+
+
+class MultiLinkCreate(ctypes.Structure):
+    """`link_create` of `union bpf_attr` for many functions; the union is that of kprobe.multi or of uprobe.multi."""
+
+    _fields_: ClassVar[list[tuple[str, Any]]] = [
+        *((name, c_uint32) for name in ("prog_fd", "target_fd", "attach_type", "flags")),
+        ("union", c_uint32 * 12),
+    ]
+
+
+class KprobeMulti(ctypes.Structure):
+    _fields_: ClassVar[list[tuple[str, Any]]] = [
+        *((name, c_uint32) for name in ("flags", "cnt")),
+        *((name, c_uint64) for name in ("syms", "addrs", "cookies")),
+    ]
+
+
+class UprobeMulti(ctypes.Structure):
+    _fields_: ClassVar[list[tuple[str, Any]]] = [
+        *((name, c_uint64) for name in ("path", "offsets", "ref_ctr_offsets", "cookies")),
+        *((name, c_uint32) for name in ("cnt", "flags", "pid")),
     ]
 
 
@@ -514,6 +539,51 @@ def tcx_link_create(program: int, ifindex: int, attach_type: int, flags: int, re
     fd: int = _syscall(number, int(Command.LINK_CREATE), ctypes.byref(attr), ctypes.sizeof(attr))
     if fd < 0:
         raise KernelError(LINK, ctypes.get_errno())
+    return fd
+
+
+def kprobe_multi_create(program: int, attach_type: int, functions: Sequence[bytes], *, at_return: bool) -> int:
+    """BPF_LINK_CREATE at functions of the kernel, by their names: gives the fd of the link."""
+    names = (c_char_p * len(functions))(*functions)
+    how = KprobeMulti(flags=at_return, cnt=len(functions), syms=ctypes.addressof(names))
+    return _multi_link(KPROBES, program, attach_type, how)
+
+
+def uprobe_multi_create(
+    program: int,
+    path: bytes,
+    offsets: Sequence[int],
+    *,
+    counters: Sequence[int] = (),
+    cookies: Sequence[int] = (),
+    at_return: bool = False,
+) -> int:
+    """BPF_LINK_CREATE at offsets of a file: gives the fd of the link.
+
+    `counters` are the offsets of the semaphores that the kernel counts up while the link exists, 0 for none.
+    """
+    name = ctypes.create_string_buffer(path)
+    words = [(c_uint64 * len(offsets))(*values) if values else None for values in (offsets, counters, cookies)]
+    at, counted, marked = (ctypes.addressof(each) if each is not None else 0 for each in words)
+    how = UprobeMulti(
+        path=ctypes.addressof(name),
+        offsets=at,
+        ref_ctr_offsets=counted,
+        cookies=marked,
+        cnt=len(offsets),
+        flags=at_return,
+    )
+    return _multi_link(UPROBES, program, AttachType.TRACE_UPROBE_MULTI, how)
+
+
+def _multi_link(operation: str, program: int, attach_type: int, how: KprobeMulti | UprobeMulti) -> int:
+    attr = MultiLinkCreate(prog_fd=program, attach_type=attach_type)
+    ctypes.memmove(ctypes.addressof(attr) + MultiLinkCreate.union.offset, ctypes.addressof(how), ctypes.sizeof(how))
+    fd: int = _syscall(
+        _BPF.get(os.uname().machine, 280), int(Command.LINK_CREATE), ctypes.byref(attr), ctypes.sizeof(attr)
+    )
+    if fd < 0:
+        raise KernelError(operation, ctypes.get_errno())
     return fd
 
 

@@ -10,12 +10,19 @@ from typing import assert_never
 
 import msgspec
 
-from provisioner.kernel import libbpf, perf_events
+from provisioner.kernel import libbpf, multi_links, perf_events
 from provisioner.kernel.bpffs import open_pin
 from provisioner.kernel.fd import Fd, InnerId, LinkFd, ProgramFd
 from provisioner.kernel.maps import ids
 from provisioner.kernel.reasons import KernelError
-from provisioner.model.attachment import CreateLink, LinkRequest, OpenPerfEvent, OpenRawTracepoint
+from provisioner.model.attachment import (
+    CreateLink,
+    LinkRequest,
+    OpenMulti,
+    OpenPerfEvent,
+    OpenRawTracepoint,
+    OpenUsdt,
+)
 from provisioner.model.uapi import AttachType, LinkType
 
 
@@ -62,6 +69,8 @@ def create(program: ProgramFd, request: LinkRequest, target: int = 0, *, name: s
                 return LinkFd(libbpf.raw_tracepoint_open(tracepoint.encode() or None, program.number))
             case OpenPerfEvent():
                 return _at_event(program, request)
+            case OpenMulti() | OpenUsdt():
+                return multi_links.create(program, request)
             case _:
                 assert_never(request)
     except KernelError as error:

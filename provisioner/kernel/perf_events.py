@@ -71,19 +71,25 @@ def _open(request: OpenPerfEvent) -> int:
     return libbpf.perf_event_open(kind, config=config, symbol=str(file), offset=offset)
 
 
-def _tracepoint_id(name: str) -> int:
-    tracefs = next((path for path in _TRACEFS if (path / "events").is_dir()), None)
-    if tracefs is None:
+def tracefs() -> Path:
+    """Where tracefs is mounted. Raises HostError if it is not."""
+    mount = next((path for path in _TRACEFS if (path / "events").is_dir()), None)
+    if mount is None:
         raise HostError(
             Problem("tracefs is not mounted", hint="mount -t tracefs tracefs /sys/kernel/tracing", id="tracefs-missing")
         )
+    return mount
+
+
+def _tracepoint_id(name: str) -> int:
+    mount = tracefs()
     try:
-        return int((tracefs / "events" / name / "id").read_text(encoding="ascii"))
+        return int((mount / "events" / name / "id").read_text(encoding="ascii"))
     except OSError as error:
         if error.errno != errno.ENOENT:
-            raise KernelError("open", error.errno or 0, name=str(tracefs / "events" / name)) from error
+            raise KernelError("open", error.errno or 0, name=str(mount / "events" / name)) from error
         what = f"this kernel has no tracepoint `{name}`"
-        hint = f"{tracefs}/available_events lists the tracepoints"
+        hint = f"{mount}/available_events lists the tracepoints"
         raise HostError(Problem(what, hint=hint, id="attach-target-missing")) from error
 
 

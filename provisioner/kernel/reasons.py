@@ -33,6 +33,8 @@ PIN: Final = "BPF_OBJ_PIN"
 GET: Final = "BPF_OBJ_GET"
 GET_BY_ID: Final = "BPF_MAP_GET_FD_BY_ID"
 LINK: Final = "BPF_LINK_CREATE"
+KPROBES: Final = "BPF_LINK_CREATE (kprobe.multi)"
+UPROBES: Final = "BPF_LINK_CREATE (uprobe.multi)"
 RELINK: Final = "BPF_LINK_UPDATE"
 QDISC: Final = "RTM_NEWQDISC"
 FILTER: Final = "RTM_NEWTFILTER"
@@ -57,6 +59,12 @@ _NO_TC: Final = Reason(
 _NO_TARGET: Final = Reason(
     "kernel's BTF has no such function, tracepoint or hook",
     "check the name in the section or in `target:`; `bpftool btf dump file /sys/kernel/btf/vmlinux` lists them",
+    id="attach-target-missing",
+)
+
+_NO_FUNCTION: Final = Reason(
+    "kernel has no such function, or it cannot be probed",
+    "`grep NAME /proc/kallsyms` shows functions; another version of the kernel may have inlined it",
     id="attach-target-missing",
 )
 
@@ -143,6 +151,26 @@ REASONS: Final[dict[tuple[str, int, Subject], Reason]] = {
         "`bpftool net` shows the programs of the interface",
         id="attach-target-missing",
     ),
+    (KPROBES, codes.EINVAL, ""): Reason(
+        "kernel does not support links at several functions",
+        "Linux 5.18 is needed, and 6.10 for kprobe.session; use `kprobe/FUNCTION` for each",
+        id="attach-unsupported",
+    ),
+    (KPROBES, codes.EOPNOTSUPP, ""): Reason(
+        "kernel does not support links at several functions",
+        "CONFIG_FPROBE is needed; use `kprobe/FUNCTION` for each",
+        id="attach-unsupported",
+    ),
+    (KPROBES, codes.ESRCH, ""): _NO_FUNCTION,
+    (KPROBES, codes.ENOENT, ""): _NO_FUNCTION,
+    (UPROBES, codes.EINVAL, ""): Reason(
+        "kernel does not support links at several places of a file",
+        "Linux 6.6 is needed; use `uprobe/PATH:FUNCTION` for each",
+        id="attach-unsupported",
+    ),
+    (UPROBES, codes.EOPNOTSUPP, ""): Reason(
+        "kernel does not support uprobes", "CONFIG_UPROBE_EVENTS is needed", id="attach-unsupported"
+    ),
     (RELINK, codes.ENOLINK, ""): Reason(
         "link is detached: its interface was removed", "attach the program again", id="link-detached"
     ),
@@ -175,11 +203,7 @@ REASONS: Final[dict[tuple[str, int, Subject], Reason]] = {
     ("BPF_RAW_TRACEPOINT_OPEN", codes.ENOENT, ""): Reason(
         "kernel has no such raw tracepoint", "a raw tracepoint has no category: `sys_enter`", id="attach-target-missing"
     ),
-    ("perf_event_open", codes.ENOENT, ""): Reason(
-        "kernel has no such function, or it cannot be probed",
-        "`grep NAME /proc/kallsyms` shows functions; another version of the kernel may have inlined it",
-        id="attach-target-missing",
-    ),
+    ("perf_event_open", codes.ENOENT, ""): _NO_FUNCTION,
     ("rmdir", codes.ENOTEMPTY, ""): Reason(
         "directory is not empty", "`ls` shows what it contains", id="directory-not-empty"
     ),

@@ -116,6 +116,22 @@ class OpenPerfEvent(msgspec.Struct, frozen=True):
     file: str = ""
 
 
+class OpenMulti(msgspec.Struct, frozen=True):
+    """BPF_LINK_CREATE at all functions of the kernel or of a file whose name matches a pattern with `*` and `?`."""
+
+    kind: Literal["kprobe.multi", "kretprobe.multi", "kprobe.session", "uprobe.multi", "uretprobe.multi"]
+    pattern: str
+    file: str = ""
+
+
+class OpenUsdt(msgspec.Struct, frozen=True):
+    """BPF_LINK_CREATE at all places of a statically defined probe of a file, with its arguments."""
+
+    file: str
+    provider: str
+    name: str
+
+
 class FilterPlace(msgspec.Struct, frozen=True, order=True):
     """Where a tc filter is in the clsact qdisc of an interface: filters run in the order of their priorities."""
 
@@ -137,7 +153,7 @@ class AddFilter(msgspec.Struct, frozen=True):
     place: FilterPlace
 
 
-LinkRequest = CreateLink | OpenRawTracepoint | OpenPerfEvent
+LinkRequest = CreateLink | OpenRawTracepoint | OpenPerfEvent | OpenMulti | OpenUsdt
 """The system call that makes a link; `kernel.links` carries it out."""
 
 Request = LinkRequest | AddFilter

@@ -79,6 +79,8 @@ _LINK_WORDS: Final[Mapping[int, tuple[str, str]]] = {
     LinkType.TRACING: ("tracing", ""),
     LinkType.PERF_EVENT: ("perf event", ""),
     LinkType.ITER: ("iterator", ""),
+    LinkType.KPROBE_MULTI: ("kprobe multi", ""),
+    LinkType.UPROBE_MULTI: ("uprobe multi", ""),
 }
 """The type of a link in words, and the kind of its attach point."""
 

@@ -7,6 +7,8 @@ from typing import Final
 
 import msgspec
 
+from provisioner.model.uapi import AttachType
+
 
 class ProgramType(msgspec.Struct, frozen=True):
     """`type` is a number of `enum bpf_prog_type`, `attach_type` of `enum bpf_attach_type`.
@@ -23,6 +25,12 @@ PROGRAM_TYPES: Final[Mapping[str, ProgramType]] = {
     "socket": ProgramType(1),
     "kprobe": ProgramType(2),
     "kretprobe": ProgramType(2),
+    "kprobe.multi": ProgramType(2, AttachType.TRACE_KPROBE_MULTI),
+    "kretprobe.multi": ProgramType(2, AttachType.TRACE_KPROBE_MULTI),
+    "kprobe.session": ProgramType(2, AttachType.TRACE_KPROBE_SESSION),
+    "uprobe.multi": ProgramType(2, AttachType.TRACE_UPROBE_MULTI),
+    "uretprobe.multi": ProgramType(2, AttachType.TRACE_UPROBE_MULTI),
+    "usdt": ProgramType(2, AttachType.TRACE_UPROBE_MULTI),
     "tc": ProgramType(3),
     "tracepoint": ProgramType(5),
     "xdp": ProgramType(6, 37),

@@ -207,8 +207,11 @@ class AttachType(IntEnum):
     SK_LOOKUP = 36
     XDP = 37
     PERF_EVENT = 41
+    TRACE_KPROBE_MULTI = 42
     TCX_INGRESS = 46
     TCX_EGRESS = 47
+    TRACE_UPROBE_MULTI = 48
+    TRACE_KPROBE_SESSION = 56
 
 
 OUTER_TYPES: Final = frozenset({MapType.ARRAY_OF_MAPS, MapType.HASH_OF_MAPS})

@@ -10,7 +10,7 @@ from typing import Final, Literal, assert_never
 
 import msgspec
 
-from provisioner.model.attachment import Attachment
+from provisioner.model.attachment import AddFilter, Attachment, OpenUsdt
 from provisioner.model.desired import DesiredProgram
 from provisioner.model.errors import HostError, Problem
 from provisioner.model.map_shape import MapShape
@@ -48,12 +48,16 @@ Capability = Literal["CAP_BPF", "CAP_CHOWN", "CAP_NET_ADMIN", "CAP_PERFMON", "CA
 
 
 class Need(msgspec.Struct, frozen=True):
-    """A capability, the address that needs it, and what for. `creates` is the type of a map that it is to create."""
+    """A capability, the address that needs it, and what for. `creates` is the type of a map that it is to create.
+
+    With `is_exact`, CAP_SYS_ADMIN does not include it: rtnetlink asks for CAP_NET_ADMIN alone.
+    """
 
     capability: Capability
     address: str
     what: str
     creates: MapType | None = None
+    is_exact: bool = False
 
 
 NETWORK_TYPES: Final = frozenset(
@@ -98,7 +102,7 @@ def refuse_unprivileged(plan: Plan, held: frozenset[str], may_create: Callable[[
 def _is_met(need: Need, held: frozenset[str], may_create: Callable[[MapType], bool]) -> bool:
     if need.capability in held:
         return True
-    if "CAP_SYS_ADMIN" not in held or need.capability == "CAP_CHOWN":
+    if "CAP_SYS_ADMIN" not in held or need.capability == "CAP_CHOWN" or need.is_exact:
         return False
     return need.creates is None or may_create(need.creates)
 
@@ -136,11 +140,19 @@ def _of_step(plan: Plan, step: Step) -> Iterator[Need]:
             for name in step.fresh:
                 yield from _network(name, desired.maps[name], desired.templates.get(name))
         case Attach():
-            for kind in _kinds(plan.desired.objects[step.object].programs):
-                yield Need(kind.capability, step.pin, f"attach {kind.word} programs")
+            programs = plan.desired.objects[step.object].programs
+            own = next(program.attach for program in programs if program.link_pin == step.pin)
+            request = None if own is None else own.request()
+            for kind in _kinds(programs):
+                is_filter = isinstance(request, AddFilter) and kind.kind == "tc"
+                yield Need(kind.capability, step.pin, f"attach {kind.word} programs", is_exact=is_filter)
+            if isinstance(request, OpenUsdt):
+                yield Need("CAP_SYS_ADMIN", step.pin, "open the map of the probe's arguments by its id")
             if step.action is not Action.CREATE:
                 yield Need("CAP_SYS_ADMIN", step.pin, "open the attached program by its id, to take the step back")
         case Detach():
+            if plan.observed.links[step.pin].filter is not None:
+                yield Need("CAP_NET_ADMIN", step.pin, "detach tc programs", is_exact=True)
             yield Need("CAP_SYS_ADMIN", step.pin, "open the attached program by its id, to take the step back")
         case _:
             assert_never(step)

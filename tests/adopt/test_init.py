@@ -141,6 +141,8 @@ def test_a_new_file_has_the_path_of_the_object_relative_to_it(
         ("hooks", "on_raw", "attach: auto"),
         ("hooks", "on_tracepoint", "attach: auto"),
         ("hooks", "on_kprobe", "attach: auto"),
+        ("multi", "on_functions", "attach: auto"),
+        ("multi", "on_uprobes", "attach: auto"),
         ("untyped", "generic", "target: NAME"),
     ],
 )
@@ -149,7 +151,8 @@ def test_each_program_has_the_attachment_that_fits(
 ) -> None:
     lines = skeleton(inspect(bpf_object(name)), "x.o").splitlines()
     first = next(number for number, line in enumerate(lines) if line.startswith(f"      {program}:"))
-    assert lines[first + 2].startswith(f"        # {attach}")
+    comments = [line for line in lines[first + 2 : first + 4] if line.startswith("        # ")]
+    assert comments[0].startswith(f"        # {attach}")
 
 
 def test_a_section_that_libbpf_may_not_know(bpf_object: Callable[[str], Path]) -> None:

@@ -12,6 +12,7 @@ from provisioner.attach.by_section import HOOKS
 from provisioner.model.attachment import IfMissing
 from provisioner.model.location import Location
 from provisioner.model.object_file import ProgramDef
+from provisioner.model.program_types import PROGRAM_TYPES
 
 _PRINT = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p)
 
@@ -67,7 +68,7 @@ def attachment(kind: str) -> attach.AnyAttachment:
 WHERE = Location("edge.yaml")
 
 NOWHERE = {
-    *("socket", "sk_reuseport", "sk_reuseport/migrate", "usdt+", "kprobe.multi+", "kretprobe.multi+", "action"),
+    *("socket", "sk_reuseport", "sk_reuseport/migrate", "action"),
     *("freplace+", "syscall", "xdp/devmap", "xdp/cpumap", "xdp.frags/devmap", "xdp.frags/cpumap", "perf_event"),
     *("lwt_in", "lwt_out", "lwt_xmit", "lwt_seg6local", "sk_skb", "sk_skb/stream_parser", "sk_skb/stream_verdict"),
     *("sk_msg", "lirc_mode2", "struct_ops+", "cgroup/skb"),
@@ -88,8 +89,8 @@ def test_each_section_has_an_attachment_or_a_reason() -> None:
     assert all(len(kinds - {"tc"}) <= 1 for kinds in fitting.values()), "one key fits, or two for classifiers"
 
 
-def test_every_hook_of_auto_is_a_section_of_libbpf() -> None:
-    assert set(HOOKS) <= {name.rstrip("+") for name in sections()}
+def test_every_hook_of_auto_is_a_section_of_libbpf_or_a_type() -> None:
+    assert set(HOOKS) <= {name.rstrip("+") for name in sections()} | PROGRAM_TYPES.keys()
 
 
 @pytest.mark.parametrize(
@@ -101,6 +102,8 @@ def test_every_hook_of_auto_is_a_section_of_libbpf() -> None:
         ("netns", "cgroup/dev", "write `attach: {cgroup: ...}`"),
         ("auto", "kprobe", "write `target:`, or leave out `attach:`"),
         ("auto", "iter/bpf_map_elem", "write `target:`, or leave out `attach:`"),
+        ("auto", "kprobe.multi/a:b", "write `target:`, or leave out `attach:`"),
+        ("auto", "usdt/libc.so.6:probe", "write `target:`, or leave out `attach:`"),
     ],
 )
 def test_a_misfit_says_which_key_to_write(kind: str, section: str, hint: str) -> None:

@@ -57,6 +57,14 @@ objects:
   router: {file: OBJECT, programs: {xdp_router: {pin: xdp_router}}}
 """
 ATTACHMENTS = OBJECTS.replace("xdp_router}", "xdp_router, attach: {xdp: {interface: veth-a, mode: generic}}}", 1)
+HOOKS = """\
+version: 1
+name: edge
+objects:
+  hooks: {file: HOOKS, programs: {PROGRAM}}
+"""
+TC = HOOKS.replace("PROGRAM", "on_tcx: {attach: {tc: {interface: veth-a, direction: ingress}}}")
+AUTO = HOOKS.replace("PROGRAM", "on_raw: {attach: auto}")
 REJECTED = """\
 version: 1
 name: edge
@@ -68,7 +76,13 @@ objects:
   rejected: {file: OBJECT, programs: {wild: {pin: wild}}}
 """
 SPECS = {"plain maps": PLAIN, "device maps": DEVICES, "outer maps": SPEC}
-MORE = {"pinned outer maps": PINNED, "objects": OBJECTS, "attachments": ATTACHMENTS}
+MORE = {
+    "pinned outer maps": PINNED,
+    "objects": OBJECTS,
+    "attachments": ATTACHMENTS,
+    "tc attachments": TC,
+    "auto attachments": AUTO,
+}
 
 
 def rows() -> list[tuple[str, str, list[str]]]:
@@ -94,7 +108,9 @@ def test_what_works_with_which_capabilities(
 ) -> None:
     """Where it does not, it ends with 5, says which capability it wants, and nothing has changed."""
     assert veth.name == "veth-a"
-    project.spec.write_text((SPECS | MORE)[what].replace("OBJECT", str(bpf_object("router"))))
+    project.spec.write_text(
+        (SPECS | MORE)[what].replace("OBJECT", str(bpf_object("router"))).replace("HOOKS", str(bpf_object("hooks")))
+    )
     ours = provisioner.load([project.spec], pin_root=str(project.root), allow_outside=True)
     options = ["--allow-outside", *(["--yes"] if verb in ("apply", "destroy") else [])]
     others = {

@@ -201,6 +201,7 @@ OF_THE_KERNEL = {
     "kernel/maps.py",
     "kernel/memory.py",
     "kernel/mounts.py",
+    "kernel/multi_links.py",
     "kernel/perf_events.py",
     "observed/pinned_btf.py",
 }
