@@ -42,6 +42,7 @@ from provisioner.model.desired import (
 )
 from provisioner.model.errors import Problems, did_you_mean
 from provisioner.model.host import Host
+from provisioner.model.location import Location
 from provisioner.model.map_shape import MapShape
 from provisioner.model.object_file import ObjectInfo
 from provisioner.model.spec import (
@@ -49,7 +50,6 @@ from provisioner.model.spec import (
     Contents,
     Entries,
     FromTypes,
-    InnerTemplate,
     Migrate,
     OnConflict,
     OuterMap,
@@ -145,7 +145,9 @@ class Encoder:
         )
         desired = self._desired(plain, resolved, None, slots, encoded)
         migration = self._migration(plain.policy.migrate, resolved, plain)
-        return replace(desired, owned=owned, filled_flags=plain.fields.filled_flags, migration=migration)
+        conflict = self._on_conflict(plain.policy.on_conflict, resolved, plain.name, plain.where)
+        filled = plain.fields.filled_flags
+        return replace(desired, owned=owned, filled_flags=filled, on_conflict=conflict, migration=migration)
 
     def outer(self, outer: OuterMap) -> DesiredMap | None:
         template = self._spec.inner_templates.get(outer.inner)
@@ -178,7 +180,12 @@ class Encoder:
             desired,
             update=outer.policy.update or template.policy.update or Update.AUTO,
             on_replace=outer.policy.on_replace or template.policy.on_replace,
-            on_conflict=self._on_conflict(outer, template, resolved),
+            on_conflict=self._on_conflict(
+                outer.policy.on_conflict or template.policy.on_conflict,
+                resolved,
+                outer.name,
+                outer.where if outer.policy.on_conflict is not None else template.where,
+            ),
             owned=owned_entries,
             filled_flags=template.fields.filled_flags,
             migration=self._migration(outer.policy.migrate or template.policy.migrate, resolved, outer),
@@ -186,13 +193,12 @@ class Encoder:
             limits=outer.limits,
         )
 
-    def _on_conflict(self, outer: OuterMap, template: InnerTemplate, resolved: ResolvedMap) -> OnConflict:
+    def _on_conflict(self, written: OnConflict | None, resolved: ResolvedMap, name: str, where: Location) -> OnConflict:
         """Only counters have a sum: of another member, an addition makes a wrong value."""
-        chosen = outer.policy.on_conflict or template.policy.on_conflict or OnConflict.NEW
+        chosen = written or OnConflict.NEW
         if chosen is OnConflict.SUM and counters(resolved.value, self._host.byteorder) is None:
             what = f"`on_conflict: sum` adds integers of 4 or 8 bytes, and the value is {resolved.value.describe()}"
-            where = outer.where if outer.policy.on_conflict is not None else template.where
-            self._problems.add(what, where, "write `on_conflict: new` or `old`", outer.name, id="sum-without-counters")
+            self._problems.add(what, where, "write `on_conflict: new` or `old`", name, id="sum-without-counters")
         return chosen
 
     def _migration(

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from provisioner.apply import Status
+from provisioner.apply import Status, merge
 from provisioner.kernel import bpffs, maps
-from provisioner.kernel.fd import InnerId
+from provisioner.kernel.fd import InnerId, MapFd
+from provisioner.model.desired import DesiredMap
 from provisioner.model.errors import ApplyError, Problem, ProvisionerError, RefusedError
 from provisioner.model.map_shape import MapShape
 from provisioner.model.uapi import MapType
@@ -193,6 +195,29 @@ maps:
     assert tenants.entries("switch") == {u32(1): u64(1), u32(2): u64(70)}
 
 
+@pytest.mark.parametrize(("policy", "ends"), [("new", 12), ("old", 15), ("sum", 17)])
+def test_of_two_changes_of_a_plain_map_the_policy_decides(
+    policy: str, ends: int, tenants: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = "maps: {m: {type: hash, key: u32, value: VALUE, max_entries: 4, contents: ignore, migrate: auto, POLICY}}"
+    text = text.replace("POLICY", f"on_conflict: {policy}")
+    tenants.settle(text.replace("VALUE", "u32"))
+    with maps.open_pin(tenants.root / "m") as fd:
+        maps.update(fd, u32(7), u32(10))
+    carry_over = merge.carry_over
+
+    def meanwhile(desired: DesiredMap, targets: list[MapFd], *others: Any) -> int:
+        with maps.open_pin(tenants.root / "_old_m") as old:
+            maps.update(old, u32(7), u32(15))
+        maps.update(targets[0], u32(7), u64(12))
+        return carry_over(desired, targets, *others)
+
+    monkeypatch.setattr(merge, "carry_over", meanwhile)
+    plan, _ = tenants.settle(text.replace("VALUE", "u64"))
+    assert ("differences of counters are added" in plan.hazards[0].message) is (policy == "sum")
+    assert tenants.entries("m") == {u32(7): u64(ends)}
+
+
 def test_outer_maps_of_another_type_keep_their_inner_maps(tenants: Bench) -> None:
     tenants.settle(spec("u32"))
     before = tenants.ids("tenants")
@@ -234,6 +259,7 @@ def test_types_of_a_map_that_is_unknown_come_from_a_file(tenants: Bench, tmp_pat
         ("migrate: {set: {a: 70000}}", "out-of-range"),
         ("migrate: {from_types: absent.yaml}", "unreadable-file"),
         ("migrate: nonsense", "invalid-name"),
+        ("on_conflict: sum", "sum-without-counters"),
     ],
 )
 def test_invalid_policies_are_reported(policy: str, where: str, tenants: Bench) -> None:
