@@ -1,7 +1,7 @@
 """The program that looks up keys in the inner maps of an outer map, or in one plain map. Pure.
 
-It walks records in an array, each with the key of a slot and the key of an entry, and writes the value into each. The
-first of state 0 ends them. The kernel has no system call that looks up more than one key.
+It walks records in an array, each with the key of a slot and the key of an entry. Into each it writes the value, or how
+many entries the slot has. The first of state 0 ends them. No system call looks up more than one key, and none counts.
 """
 
 from __future__ import annotations
@@ -27,18 +27,19 @@ from provisioner.bytecode.assembler import (
     Register,
 )
 
-_STATE, _ID, _SLOT = 0, 4, 8
+_STATE, _ID, _COUNT, _SLOT = 0, 4, 8, 16
 """Where the parts of a record are: the slot's key is followed by the entry's key, then the value, each aligned."""
 
 
 class Looked(IntEnum):
-    """The state of a record: no record, to be looked up, found, no such key, no inner map in the slot."""
+    """The state of a record: none, a key to look up, found, no such key, no inner map in the slot, to be counted."""
 
     END = 0
     ASKED = 1
     FOUND = 2
     MISSING = 3
     EMPTY = 4
+    COUNTED = 5
 
 
 class Record(msgspec.Struct, frozen=True):
@@ -78,6 +79,8 @@ def lookup_program(record: Record, records: int, target: int, id_at: int) -> Pro
     code.exit(0)
     code.function("record")
     _record(code, record, target, id_at)
+    code.function("entry")
+    code.exit(0)
     return code.assemble()
 
 
@@ -93,6 +96,16 @@ def _record(code: Assembler, record: Record, target: int, id_at: int) -> None:
         code.mov(R7, R0)
     code.load(R1, R7, id_at, 4)
     code.store(R6, _ID, R1, 4)
+    code.load(R1, R6, _STATE, 4)
+    code.jump_if(Jump.NE, R1, Looked.COUNTED, "key")
+    code.mov(R1, R7)
+    code.callback(R2, "entry")
+    code.mov(R3, 0)
+    code.mov(R4, 0)
+    code.call(Helper.FOR_EACH_MAP_ELEM)
+    code.store(R6, _COUNT, R0, 4)
+    code.exit(0)
+    code.label("key")
     _look_up(code, R7, record.key.start)
     code.jump_if(Jump.EQ, R0, 0, "missing")
     for offset, width in _pieces(record.value_size):

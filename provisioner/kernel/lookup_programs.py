@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import mmap
+from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import Final, Self
 
@@ -74,23 +75,44 @@ class LookupProgram:
 
     def look_up(self, slots: ByteTable, keys: ByteTable) -> LookedUp:
         """`keys` (n, key size), each in the slot of `slots` (n, slot size). Raises KernelError."""
-        record, records = self._record, self._records
-        assert records is not None
-        count, most = len(keys), len(records) - 1
+        record, records = self._record, self._mapped()
+        count, head = len(keys), records[:, :8].view(np.uint32)
         ids, states = np.empty(count, np.uint32), np.empty(count, np.uint32)
         values = np.empty((count, record.value_size), np.uint8)
-        head = records[:, :8].view(np.uint32)
-        for first in range(0, count, most):
-            part = slice(first, min(first + most, count))
-            here = slice(0, part.stop - first)
+        for part, here in self._parts(count, len(records) - 1):
             records[here, record.slot] = slots[part]
             records[here, record.key] = keys[part]
-            head[here, 0] = Looked.ASKED
-            head[here.stop, 0] = Looked.END
-            programs.run(self._program)
+            self._run(head, here, Looked.ASKED)
             states[part], ids[part] = head[here, 0], head[here, 1]
             values[part] = records[here, record.value]
         return LookedUp(ids, states == Looked.FOUND, values)
+
+    def count(self, slots: ByteTable) -> NDArray[np.uint32]:
+        """The number of entries in each of `slots` (n, slot size), 0 where it has no map. Raises KernelError."""
+        records, counts = self._mapped(), np.zeros(len(slots), np.uint32)
+        head = records[:, :16].view(np.uint32)
+        for part, here in self._parts(len(slots), len(records) - 1):
+            records[here, self._record.slot] = slots[part]
+            head[here, 2] = 0
+            self._run(head, here, Looked.COUNTED)
+            counts[part] = head[here, 2]
+        return counts
+
+    def _mapped(self) -> ByteTable:
+        assert self._records is not None, "closed"
+        return self._records
+
+    @staticmethod
+    def _parts(count: int, most: int) -> Iterator[tuple[slice, slice]]:
+        """The rows of each run, and where they are in the records."""
+        for first in range(0, count, most):
+            last = min(first + most, count)
+            yield slice(first, last), slice(0, last - first)
+
+    def _run(self, head: NDArray[np.uint32], here: slice, state: Looked) -> None:
+        head[here, 0] = state
+        head[here.stop, 0] = Looked.END
+        programs.run(self._program)
 
     def close(self) -> None:
         self._records = None  # a mapping cannot be closed while an array has its memory

@@ -171,6 +171,19 @@ def _same_rank_as_neighbour(slot: Index | Groups, keys: Bytes) -> Index:
     return np.unique(np.concatenate(rows))
 
 
+def are_distinct(keys: Bytes) -> bool:
+    """Whether no key is there twice."""
+    count, size = keys.shape
+    if count < 2:
+        return True
+    if 0 < size <= 8:
+        numbers = _as_uint64(keys, "little")
+        if (numbers[1:] > numbers[:-1]).all():
+            return True
+        return bool(len(np.unique(numbers)) == count)
+    return bool(len(distinct(keys)[0]) == count)
+
+
 def distinct(keys: Bytes) -> tuple[Index, Index]:
     """The first row of each different key, and for each row the number of its key among them."""
     if not len(keys):

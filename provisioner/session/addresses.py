@@ -24,6 +24,8 @@ Where = str | tuple[object, ...]
 _KEPT: Final = 1 << 16
 """Addresses that are kept as they were understood: a control plane uses the same ones again."""
 
+_PLAIN: Final = frozenset({str, int, bytes})
+
 
 class Target(msgspec.Struct, frozen=True):
     """What an address names: a map, a slot of it unless it is a whole outer map, and the key of an entry."""
@@ -40,7 +42,7 @@ class Addresses:
     def __init__(self, desired: DesiredState, known: Mapping[str, KnownMap]) -> None:
         self._desired = desired
         self._known = known
-        self._targets: dict[str, Target] = {}
+        self._targets: dict[Where, Target] = {}
 
     def set(self, where: Where, value: object) -> None:
         target = self.find(where)
@@ -84,8 +86,8 @@ class Addresses:
 
     def find(self, where: Where) -> Target:
         """What an address names. Raises InputError for one that is not possible in this spec."""
-        if not isinstance(where, str):
-            return self._find(where)
+        if not isinstance(where, str) and not all(type(part) in _PLAIN for part in where):
+            return self._find(where)  # parts that cannot be looked up, or that are equal to another one: True and 1
         target = self._targets.get(where)
         if target is None:
             if len(self._targets) >= _KEPT:

@@ -96,5 +96,7 @@ def _last_rows(keys: Bytes) -> NDArray[np.int64] | None:
     if count <= _FEW:
         last = {key.tobytes(): row for row, key in enumerate(keys)}
         return None if len(last) == count else np.array(sorted(last.values()), np.int64)
+    if entry_table.are_distinct(keys):
+        return None
     first, _ = entry_table.distinct(np.ascontiguousarray(keys[::-1]))
     return None if len(first) == count else np.sort(count - 1 - first)

@@ -53,7 +53,10 @@ def _specials(live: ObservedMap) -> bool:
 
 
 class Wanted(msgspec.Struct, frozen=True):
-    """Edits of s slots of one map, as n rows slot by slot: `counts` (s,) rows each, `slot` (n,) their slot's number."""
+    """Edits of s slots of one map, as n rows slot by slot: `counts` (s,) rows each, `slot` (n,) their slot's number.
+
+    `whole` are the numbers of the slots that are to have no other entries.
+    """
 
     known: KnownMap
     slots: list[SlotKey]
@@ -62,6 +65,7 @@ class Wanted(msgspec.Struct, frozen=True):
     keys: Bytes
     values: Bytes
     deleted: NDArray[np.bool_]
+    whole: list[int]
 
     @property
     def ends(self) -> Iterable[tuple[int, int]]:
@@ -73,26 +77,43 @@ class Wanted(msgspec.Struct, frozen=True):
 
 
 def wanted(known: KnownMap, shared: frozenset[int]) -> Wanted | None:
-    """What is pending of a map; None where it is not only edits of entries in slots that are there.
+    """What is pending of a map; None where it is not only entries of slots that are there.
 
     `shared` are inner maps that are never written in place.
     """
-    slots, edits = known.in_order(known.pending), []
-    for slot in slots:
+    slots, edits, whole = known.in_order(known.pending), [], []
+    for number, slot in enumerate(slots):
         asked = known.pending[slot]
-        if asked.absent or asked.contents is not None or not asked.edits:
+        if asked.absent or (known.desired.outer is not None and not _is_ours(known.ids.get(slot, 0), shared)):
             return None
-        if known.desired.outer is not None and (not known.ids.get(slot) or known.ids[slot] in shared):
-            return None
-        edits.append(asked.net())
+        if asked.contents is None:
+            edits.append(asked.net())
+        elif known.desired.entry_shape.is_array or known.policy(slot) != EXACT:
+            return None  # what else is in it is to be read
+        else:
+            edits.append(_as_edit(known, slot))
+            whole.append(number)
     counts = [len(edit.keys) for edit in edits]
-    whole = edits[0] if len(edits) == 1 else _joined(edits)
-    deleted = whole.deleted
+    all_edits = edits[0] if len(edits) == 1 else _joined(edits)
+    deleted = all_edits.deleted
     if known.desired.entry_shape.is_array:  # an element that is zero is as good as none
-        deleted = deleted | ~entry_table.is_nonzero(np.ascontiguousarray(whole.values))
-    number = np.repeat(np.arange(len(slots), dtype=np.int64), counts)
-    keys, values = np.ascontiguousarray(whole.keys), np.ascontiguousarray(whole.values)
-    return Wanted(known, slots, counts, number, keys, values, deleted)
+        deleted = deleted | ~entry_table.is_nonzero(np.ascontiguousarray(all_edits.values))
+    slot_numbers = np.repeat(np.arange(len(slots), dtype=np.int64), counts)
+    keys, values = np.ascontiguousarray(all_edits.keys), np.ascontiguousarray(all_edits.values)
+    return Wanted(known, slots, counts, slot_numbers, keys, values, deleted, whole)
+
+
+def _is_ours(number: int, shared: frozenset[int]) -> bool:
+    return number != 0 and number not in shared
+
+
+def _as_edit(known: KnownMap, slot: SlotKey) -> Edit:
+    """The contents of a slot as an edit of what the session left in it."""
+    rows, before = known.rows(slot), known.rows(slot, pending=False)
+    if np.array_equal(rows.keys, before.keys):
+        return Edit.put(rows)
+    gone = Edit.delete(before.keys[~entry_table.among(before.keys, rows.keys)], rows.values.shape[1])
+    return _joined((Edit.put(rows), gone))
 
 
 def _joined(edits: Sequence[Edit]) -> Edit:

@@ -254,14 +254,13 @@ class _Open:
         if self._map.is_outer and ids != [known.ids[slot] for slot in asked.slots]:
             raise UnknownStateError
         self._ids = ids
-        return compared(asked, values, there)
+        return compared(asked, values, there) if self._has_no_others(asked, there) else None
 
     def _seen(self, asked: Wanted) -> tuple[list[int], Bytes, NDArray[np.bool_]]:
         """The ids of the maps in the slots, and the values of the keys, with padding made zero."""
-        program = self._map.program(self._fd, len(asked.keys))
+        program = self._map.program(self._fd, max(len(asked.keys), _FEWEST_KEYS if asked.whole else 0))
         if program is not None:
-            slots = np.frombuffer(b"".join(asked.slots), np.uint8).reshape(len(asked.slots), -1)
-            seen = program.look_up(slots[asked.slot], asked.keys)
+            seen = program.look_up(_rows(asked.slots)[asked.slot], asked.keys)
             ids = [int(seen.ids[start]) for start, _ in asked.ends]
             values, there = seen.values, seen.there
         else:
@@ -269,6 +268,17 @@ class _Open:
             columns = [self._values(number, asked, *rows) for number, rows in zip(ids, asked.ends, strict=True)]
             values, there = columns[0] if len(columns) == 1 else map(np.concatenate, zip(*columns, strict=True))
         return ids, values if self._map.mask is None else values & self._map.mask, there
+
+    def _has_no_others(self, asked: Wanted, there: NDArray[np.bool_]) -> bool:
+        """Whether the slots that are set as a whole have no entries but those `there`; False where none can count."""
+        if not asked.whole:
+            return True
+        program = self._map.program(self._fd, _FEWEST_KEYS)
+        if program is None:
+            return False
+        counts = program.count(_rows([asked.slots[number] for number in asked.whole]))
+        found = np.bincount(asked.slot[there], minlength=len(asked.slots))
+        return np.array_equal(counts, found[asked.whole])
 
     def _id_in(self, slot: SlotKey) -> int:
         return int.from_bytes(maps.lookup(self._fd, slot, 4) or b"", sys.byteorder)
@@ -342,7 +352,8 @@ class _Open:
         """Whether all of it is live, in the same maps at the same pin."""
         with self._opened():
             ids, values, there = self._seen(part.wanted)
-        return ids == self._ids and not compared(part.wanted, values, there).changed.any()
+        is_same = ids == self._ids and not compared(part.wanted, values, there).changed.any()
+        return is_same and self._has_no_others(part.wanted, there)
 
     def done(self, part: Compared) -> Done:
         ids = dict(zip(part.wanted.slots, self._ids, strict=True))
@@ -350,6 +361,10 @@ class _Open:
 
     def fingerprint(self, part: Compared) -> fingerprint.Part:
         return self._map.fingerprints.of(part, self._ids)
+
+
+def _rows(slots: Sequence[SlotKey]) -> Bytes:
+    return np.frombuffer(b"".join(slots), np.uint8).reshape(len(slots), -1)
 
 
 class _Borrowed:

@@ -222,7 +222,7 @@ class KnownMap:
         keys = np.concatenate([each.keys for each in rows or nothing])
         values = np.concatenate([each.values for each in rows or nothing])
         counts = np.array([len(each.keys) for each in rows], np.int64)
-        policies = [EXACT if slot in edited else self._policy(slot) for slot in slots]
+        policies = [EXACT if slot in edited else self.policy(slot) for slot in slots]
         if self.desired.entry_shape.is_array:
             policy = np.repeat(np.array(policies, np.uint8), counts)
             held = entry_table.is_nonzero(np.ascontiguousarray(values)) | (policy == PRESENT)
@@ -242,7 +242,8 @@ class KnownMap:
             sources=_sources(len(keys)),
         )
 
-    def _policy(self, slot: SlotKey) -> int:
+    def policy(self, slot: SlotKey) -> int:
+        """What becomes of other entries of a slot."""
         number = self._numbers.get(slot, -1)
         return int(self.desired.slots.contents[number]) if number >= 0 else self._contents
 
@@ -259,19 +260,17 @@ class KnownMap:
         return -1 if number < 0 or edits else int(self.desired.slots.shared[number])
 
     def _checked(self, slot: SlotKey, rows: EntryRows, *, are_all: bool) -> EntryRows:
-        """The rows, sorted. Raises InputError as for a spec: duplicate keys, indexes out of range, too many entries."""
+        """The rows, each key once. Raises InputError as for a spec: duplicate keys, out of range, too many entries."""
         desired, problems = self.desired, Problems()
-        if self._policy(slot) == IGNORE:
+        if self.policy(slot) == IGNORE:
             what, hint = "the spec ignores the contents of this map", "write `contents: exact` or `present`"
             raise InputError(Problem(what, hint=hint, address=self.address(slot), id="contents-ignored"))
-        if len(rows.keys) == 1 and self._is_possible(slot, rows.keys):
-            return rows
-        if not are_all:
+        if not are_all and len(rows.keys) > 1:
             edit = SlotEdits(edits=[Edit.put(rows)]).net()
             rows = EntryRows(edit.keys, edit.values)
-        count = len(rows.keys)
-        if not count:
+        if self._are_possible(slot, rows.keys, are_distinct=not are_all):
             return rows
+        count = len(rows.keys)
         sources = _sources(count)
         encoded = EncodedRows(
             rows.keys,
@@ -290,18 +289,22 @@ class KnownMap:
         problems.raise_if_any(InputError)
         return EntryRows(table.entries.keys, table.entries.values)
 
-    def _is_possible(self, slot: SlotKey, keys: Bytes) -> bool:
-        """Whether a single key is in range and ours; why not is found by the checks of a spec."""
-        desired = self.desired
-        index = int(entry_table.as_indexes(keys, self._byteorder)[0]) if desired.entry_shape.is_array else -1
-        if index >= self.capacity(slot):
+    def _are_possible(self, slot: SlotKey, keys: Bytes, *, are_distinct: bool) -> bool:
+        """Whether keys are in range, ours and each there once; what is wrong is found by the checks of a spec."""
+        desired, capacity = self.desired, self.capacity(slot)
+        if desired.entry_shape.is_array:
+            if int(entry_table.as_indexes(np.ascontiguousarray(keys), self._byteorder).max(initial=-1)) >= capacity:
+                return False
+        elif len(keys) > capacity:
             return False
-        return not desired.owned or bool(entry_table.within(keys, desired.key.number_order, desired.owned)[0])
+        if desired.owned and not entry_table.within(keys, desired.key.number_order, desired.owned).all():
+            return False
+        return are_distinct or entry_table.are_distinct(keys)
 
     def _check_slot(self, slot: SlotKey) -> None:
         """Raises InputError for an outer key that cannot be in the map, or is not ours."""
         outer, size = self.desired.outer, self.desired.shape.max_entries
-        if outer is None:
+        if outer is None or slot in self._numbers:
             return
         key = np.frombuffer(slot, np.uint8)[np.newaxis]
         if self.desired.shape.is_array and int(entry_table.as_indexes(key, self._byteorder)[0]) >= size:

@@ -51,6 +51,10 @@ def encode(kind: Type, values: Sequence[object], address: str) -> Bytes:
     if len(values) == 1 and isinstance(kind, ScalarType) and type(values[0]) in _SCALARS:
         with suppress(InvalidTextError):  # what is wrong with it is said below
             return np.frombuffer(kind.parse_one(str(values[0])), np.uint8)[np.newaxis]
+    if len(values) == 1 and type(values[0]) is bytes:
+        raw = kind.encode_raw(values[0])
+        if not isinstance(raw, Fault):
+            return raw[np.newaxis]
     out = np.zeros((len(values), kind.size), np.uint8)
     alike: dict[tuple[Path, ...], tuple[list[int], list[list[str | None]]]] = {}
     faults: list[Fault] = []

@@ -46,6 +46,8 @@ def test_keys_of_many_slots(map_type: MapType, value_size: int, monkeypatch: pyt
         assert program is not None
         with program:
             seen = program.look_up(slots, keys)
+            counts = program.count(slots[::9])
+    assert counts.tolist() == [*([5 if map_type is MapType.HASH else 8] * SLOTS), 0]
     assert seen.ids.tolist() == np.repeat([*ids, 0], 9).tolist()
     for slot in range(SLOTS):
         for index in range(9):

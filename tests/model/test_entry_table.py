@@ -123,6 +123,7 @@ def test_distinct_numbers_each_key_by_its_first_row(given_rows: tuple[Index, Byt
     texts = [key.tobytes() for key in keys]
     assert [texts[row] for row in first] == sorted(set(texts))
     assert first[number].tolist() == [texts.index(text) for text in texts]
+    assert entry_table.are_distinct(keys) == (len(set(texts)) == len(texts))
 
 
 def test_slices_are_laid_one_after_the_other() -> None:

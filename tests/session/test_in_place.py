@@ -21,6 +21,7 @@ from provisioner.planning.plan import Plan
 from provisioner.session import differences, in_place
 from provisioner.session.differences import Knowledge
 from provisioner.session.session import Session
+from tests import features
 from tests.apply.conftest import Bench
 from tests.session.test_session import BEFORE, SPEC, opened, other_writer, ports, tenants, u32
 
@@ -95,6 +96,31 @@ def test_the_same_as_by_a_plan(
         assert session.compare().status is Status.UNCHANGED, "the whole is what the session made of it"
         ask(session)
         assert len(lines) == 1
+
+
+def test_contents_of_slots_are_entries_and_the_number_of_them(
+    bench: Bench, lines: list[AuditRecord], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    features.need_syscall_programs()
+    bench.apply(SPEC)
+    with opened(bench) as session:
+        judge(session)
+        ids = bench.ids("tenants")
+        lines.clear()
+        session.set("tenants[1]", {2: 20, 4: 4, 5: 5})
+        session.set("tenants[2]", {})
+        session.set("ports", {80: 1, 1: 1})
+        plan = session.plan()
+        with monkeypatch.context() as patch:
+            patch.setattr(differences, "plan", None)
+            assert session.apply().status is Status.APPLIED
+        assert [(line.plan, line.summary) for line in lines] == [(plan.digest, counts.summary(plan))]
+        assert (tenants(bench), bench.ids("tenants")) == (BEFORE | {1: {2: 20, 4: 4, 5: 5}, 2: {}}, ids)
+        assert ports(bench) == {80: 1, 1: 1}
+        other_writer(bench, 1, 9, 9)
+        session.set("tenants[1]", {2: 20})
+        assert session.apply().status is Status.APPLIED, "by a plan, which reads what others wrote"
+        assert (tenants(bench)[1], len(lines)) == ({2: 20}, 1)
 
 
 def test_padding_is_no_difference(bench: Bench, lines: list[AuditRecord]) -> None:
