@@ -53,6 +53,15 @@ def values(build: list[Document]) -> dict[str, str]:
     return {each["name"]: each["value"] for each in container(build, "provisioner")["env"] if "value" in each}
 
 
+def environment(build: list[Document], node: str) -> dict[str, str]:
+    """The environment of the provisioner on a node. `$(NAME)` is a variable that comes earlier, as in Kubernetes."""
+    held: dict[str, str] = {}
+    for each in container(build, "provisioner")["env"]:
+        text = str(each.get("value", node))
+        held[each["name"]] = re.sub(r"\$\((\w+)\)", lambda found: held.get(found[1], found[0]), text)
+    return held
+
+
 def script(build: list[Document], name: str) -> str:
     """The script that a container runs with `sh -ec`."""
     described = container(build, name)
@@ -144,22 +153,19 @@ def test_the_probes_ask_where_metrics_are_served(build: list[Document]) -> None:
         )
 
 
-def test_a_node_has_the_overlay_of_its_name_or_an_empty_one(tmp_path: Path) -> None:
-    text = script(BUILDS["node-values"], "node-values")
-    for name in ("nodes", "node"):
-        (tmp_path / name).mkdir()
-        text = text.replace(f"/{name}/", f"{tmp_path}/{name}/")
-    (tmp_path / "nodes" / "edge-1.yaml").write_text("vars: {}\n")
-    for node, expected in (("edge-1", "vars: {}\n"), ("edge-2", "{}\n")):
-        subprocess.run(["sh", "-ec", text], env=os.environ | {"NODE_NAME": node}, check=True)
-        assert (tmp_path / "node" / "node.yaml").read_text() == expected
+@pytest.mark.parametrize("name", ["node-values", "all", "reversed"])
+def test_a_node_has_the_overlay_of_its_name_or_none(name: str, tmp_path: Path) -> None:
+    (tmp_path / "edge-1.yaml").write_text("outer_maps: {tenants: {inner_maps: {43: {entries: {}}}}}\n")
+    for node, has in (("edge-1", True), ("edge-2", False)):
+        options = environment(BUILDS[name], node)["OPTIONS"].replace("/nodes/", f"{tmp_path}/").split()
+        planned = run("plan", "--against=empty", *options, FOLDER / "base" / "edge.yaml")
+        assert planned.status == 2, planned.err
+        assert ("[43]" in planned.out) == has
 
 
-def test_the_specs_that_come_with_it_are_sound(tmp_path: Path) -> None:
+def test_the_specs_that_come_with_it_are_sound() -> None:
     assert run("validate", FOLDER / "base" / "edge.yaml").status == 0
-    (tmp_path / "node.yaml").write_text("{}\n")
-    overlays = [*(FOLDER / "example" / "nodes").iterdir(), tmp_path / "node.yaml"]
-    for overlay in overlays:
+    for overlay in (*(FOLDER / "example" / "nodes").iterdir(), Path("missing.yaml?")):
         assert run("validate", FOLDER / "example" / "edge.yaml", "--overlay", overlay).status == 0
 
 
