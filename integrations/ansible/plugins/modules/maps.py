@@ -68,6 +68,11 @@ options:
       - The default with O(src) is V(/etc/provisioner).
     type: path
     version_added: "0.3.0"
+  _carried:
+    description:
+      - The archive with the files of the controller. The part of the controller sets it; a task must not.
+    type: dict
+    version_added: "0.3.0"
   state:
     description:
       - V(present) brings the maps to the state of the spec.
