@@ -15,8 +15,8 @@ WORKERS ?= $(shell expr $$(nproc) + 2)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-SETUPS := setup-demo setup-lint setup-test setup-kernels setup-recipes setup-editor
-.PHONY: $(SETUPS) help setup man pictures bpf demo test sweep test-random test-kernels test-recipes test-editor test-kernels-short lint format docs bench bench-full mutants clean
+SETUPS := setup-demo setup-lint setup-test setup-kernels setup-recipes setup-editor setup-collection
+.PHONY: $(SETUPS) help setup man pictures bpf demo test sweep test-random test-kernels test-recipes test-editor test-collection test-kernels-short lint format docs bench bench-full mutants clean
 
 help: ## print this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -70,6 +70,9 @@ test-recipes: setup-recipes ## run the recipes of docs/gitops.md by Salt and Pup
 
 test-editor: setup-editor ## the schemas in yaml-language-server, which it installs by npm
 	$(VENV)/python -m pytest integrations/editor
+
+test-collection: setup-collection ## ansible-lint and the sanity tests of Ansible on the collection, which it installs
+	scripts/test_collection.sh build/ansible
 
 docs: setup-lint ## build the documentation into build/site; a broken link is an error
 	NO_MKDOCS_2_WARNING=1 $(VENV)/mkdocs build --strict

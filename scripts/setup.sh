@@ -4,8 +4,9 @@
 #   scripts/setup.sh [--print] GROUP...
 #
 # Groups: demo (run the tool and compile BPF), lint (linters and documentation), test (everything but the next three),
-# kernels (boot other kernels), recipes (Salt and Puppet), editor (a language server). --print lists what the groups need and installs nothing.
-# A second run changes nothing. A later run with another group extends the same .venv.
+# kernels (boot other kernels), recipes (Salt and Puppet), editor (a language server), collection (ansible-lint).
+# --print lists what the groups need and installs nothing. A second run changes nothing. A later run with another group
+# extends the same .venv.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -14,6 +15,7 @@ venv=.venv
 promtool=build/tools/promtool
 salt=build/salt
 node=build/node
+ansible=build/ansible
 
 packages=(python3-venv)
 tools=() # the commands to look for where the packages have other names
@@ -26,7 +28,7 @@ die() {
 }
 
 usage() {
-    printf 'usage: scripts/setup.sh [--print] {demo,lint,test,kernels,recipes,editor}...\n' >&2
+    printf 'usage: scripts/setup.sh [--print] {demo,lint,test,kernels,recipes,editor,collection}...\n' >&2
     exit 64
 }
 
@@ -69,6 +71,12 @@ need_kernels() {
 need_editor() {
     need_lint
     extras+=(language-server)
+}
+
+need_collection() {
+    packages+=(git)
+    tools+=(git)
+    extras+=(ansible-lint)
 }
 
 need_recipes() {
@@ -156,6 +164,10 @@ install_salt() {
     [[ -x $salt/bin/salt-call ]] || pip_install "$salt" salt
 }
 
+install_ansible-lint() {
+    [[ -x $ansible/bin/ansible-lint ]] || pip_install "$ansible" ansible-lint
+}
+
 # Pinned: what it offers differs between releases. Debian's npm needs Debian's node: another node brings its own npm.
 install_language-server() {
     [[ ! -x $node/node_modules/.bin/yaml-language-server ]] || return 0
@@ -172,7 +184,7 @@ main() {
     (($#)) || usage
     for group; do
         case $group in
-            demo | lint | test | kernels | recipes | editor) "need_$group" ;;
+            demo | lint | test | kernels | recipes | editor | collection) "need_$group" ;;
             *) usage ;;
         esac
     done

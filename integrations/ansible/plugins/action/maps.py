@@ -88,7 +88,7 @@ class _Pack:
         own = os.path.basename(name.rstrip("/")) or name
         if os.path.isdir(path):
             self.directories.add(own)
-            for folder, _, files in sorted(os.walk(path)):
+            for folder, _subfolders, files in sorted(os.walk(path)):
                 for file in sorted(files):
                     member = os.path.relpath(os.path.join(folder, file), path)
                     self._put(os.path.join(own, member), os.path.join(folder, file))

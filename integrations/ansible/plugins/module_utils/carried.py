@@ -68,6 +68,6 @@ def _replace(source, target):
 
 
 def _files(top):
-    for folder, _, names in os.walk(top):
+    for folder, _subfolders, names in os.walk(top):
         for name in names:
             yield os.path.relpath(os.path.join(folder, name), top)
