@@ -132,10 +132,7 @@ class Compared(msgspec.Struct, frozen=True):
     inserted: NDArray[np.bool_]
     updated: NDArray[np.bool_]
     removed: NDArray[np.bool_]
-
-    @property
-    def changed(self) -> NDArray[np.bool_]:
-        return self.inserted | self.updated | self.removed
+    changed: NDArray[np.bool_]
 
     def counted(self) -> Counted:
         """What limits are about."""
@@ -165,6 +162,8 @@ class Compared(msgspec.Struct, frozen=True):
     def counts_after(self) -> dict[SlotKey, int]:
         """How many entries each slot has, once this is done."""
         asked, slots = self.wanted, len(self.wanted.slots)
+        if not (self.inserted.any() or self.removed.any()):
+            return {slot: asked.known.count(slot) for slot in asked.slots}
         net = self.inserted.astype(np.int64) - self.removed
         change = np.bincount(asked.slot, weights=net, minlength=slots).astype(np.int64).tolist()
         return {slot: asked.known.count(slot) + more for slot, more in zip(asked.slots, change, strict=True)}
@@ -174,10 +173,19 @@ def compared(asked: Wanted, before: Bytes, there: NDArray[np.bool_]) -> Compared
     """What differs. `before` are the live values of the keys that are `there`, with padding made zero."""
     if asked.known.desired.entry_shape.is_array:
         there = there & entry_table.is_nonzero(before)
-    kept = ~asked.deleted
-    updated = kept & there
-    updated[updated] = entry_table.differ(asked.values[updated], before[updated])
-    return Compared(asked, before, kept & ~there, updated, asked.deleted & there)
+    both, removed = there > asked.deleted, there & asked.deleted
+    updated = both & entry_table.differ(asked.values, before)
+    inserted = ~(there | asked.deleted)
+    return Compared(asked, before, inserted, updated, removed, inserted | updated | removed)
+
+
+def is_live(asked: Wanted, values: Bytes, there: NDArray[np.bool_]) -> bool:
+    """Whether all that is wanted is live; `values` as for `compared`."""
+    if asked.known.desired.entry_shape.is_array:
+        there = there & entry_table.is_nonzero(values)
+    if (there == asked.deleted).any():
+        return False
+    return not (entry_table.differ(asked.values, values) & there).any()
 
 
 def summary(parts: Iterable[Compared]) -> Summary:

@@ -45,6 +45,7 @@ from provisioner.session.entry_edits import (
     Wanted,
     compared,
     is_editable,
+    is_live,
     summary,
     wanted,
 )
@@ -352,7 +353,7 @@ class _Open:
         """Whether all of it is live, in the same maps at the same pin."""
         with self._opened():
             ids, values, there = self._seen(part.wanted)
-        is_same = ids == self._ids and not compared(part.wanted, values, there).changed.any()
+        is_same = ids == self._ids and is_live(part.wanted, values, there)
         return is_same and self._has_no_others(part.wanted, there)
 
     def done(self, part: Compared) -> Done:
