@@ -10,27 +10,18 @@ import errno
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from types import TracebackType
-from typing import Final, Self
+from typing import Self
 
 import numpy as np
-from numpy.typing import NDArray
 
 from provisioner.bytecode.merge_program import Changes, Kind, Layout, Policy, merge_program, why_not
 from provisioner.kernel import batch, cpus, maps, programs, reading
-from provisioner.kernel.fd import MapFd, ProgramFd
-from provisioner.kernel.reasons import UPDATE, KernelError
+from provisioner.kernel.fd import MapFd
+from provisioner.kernel.reasons import KernelError
+from provisioner.kernel.records import RecordRuns, room_for
 from provisioner.kernel.rows import ByteTable
 from provisioner.model.map_shape import MapShape
 from provisioner.model.uapi import MapType, UpdateFlag
-
-_RECORDS_BYTES: Final = 4 << 20
-"""Memory for the records of one run of the program."""
-
-_TRIES: Final = 1000
-"""How often a record is tried again that met a program at work: each try meets another moment."""
-
-_AGAIN: Final = (-errno.EAGAIN, -errno.EBUSY, -errno.ENOMEM)
-"""Results to try again after: at that moment a program deleted the entry, held its bucket, or had the last element."""
 
 Counters = tuple[tuple[int, int], ...]
 """The offset and width of each counter in a value."""
@@ -69,16 +60,15 @@ class Merge:
         self._counters = counters
         self._cpus = possible_cpus
         self._layout = Layout(shape.key_size, shape.value_size)
-        self._room = max(1, min(most, _RECORDS_BYTES // self._layout.size))
+        self._room = room_for(most, self._layout.size)
         self._opened = ExitStack()
-        self._program: ProgramFd | None = None
-        self._records: MapFd | None = None
+        self._runs: RecordRuns | None = None
         self._slots: MapFd | None = None
         self.grace_periods = 0
 
     @property
     def runs_in_kernel(self) -> bool:
-        return self._program is not None
+        return self._runs is not None
 
     @property
     def _is_shared(self) -> bool:
@@ -100,12 +90,12 @@ class Merge:
 
     def carry(self, target: int, changes: Changes) -> None:
         """Carry the changes of one map over. Raises KernelError where the new map does not take one."""
-        if self._program is None:
+        if self._runs is None:
             self._by_calls(target, changes)
             return
         self._show_targets()
         if not self._shape.is_percpu:
-            self._run(self._records_of(target, changes))
+            self._runs.run(self._records_of(target, changes))
         else:
             deleted = changes.kind == Kind.DELETE
             self._by_calls(target, changes.rows(deleted))
@@ -131,7 +121,8 @@ class Merge:
             if program is None:
                 return
             opened.enter_context(program)
-            self._program, self._records, self._slots = program, records, targets
+            self._runs = RecordRuns(program, records, self._layout.size, self._room, "merge")
+            self._slots = targets
             self._opened = opened.pop_all()
 
     def _show_targets(self) -> None:
@@ -146,7 +137,10 @@ class Merge:
         """The records of changes: they end with the value that is written, or with Policy.SUM with what was added."""
         layout, last = self._layout, changes.after
         if self._policy is Policy.SUM:
-            last = _subtracted(changes.before, changes.after, self._counters)
+            added = _subtracted(changes.before, changes.after, self._counters)
+            last = changes.after.copy()  # an entry that the new map does not have is written with its other members
+            for offset, width in self._counters:
+                last[:, offset : offset + width] = added[:, offset : offset + width]
         records = np.zeros((len(changes.kind), layout.size), np.uint8)
         head = records[:, :8].view(np.uint32)
         head[:, 0], head[:, 1] = changes.kind, target
@@ -174,42 +168,12 @@ class Merge:
             own = Changes(changes.kind[changed], changes.keys[changed], before[changed], after[changed])
             with cpus.running_on(cpu) as runs:
                 if runs:
-                    self._run(self._records_of(target, own))
+                    assert self._runs is not None
+                    self._runs.run(self._records_of(target, own))
                 else:
                     alone = changes.before[changed].copy()
                     alone[:, part] = after[changed]
                     self._by_calls(target, Changes(own.kind, own.keys, changes.before[changed], alone))
-
-    def _run(self, records: ByteTable) -> None:
-        """Run the program for all records, in as many runs as there is room for; some again."""
-        for start in range(0, len(records), self._room):
-            part = records[start : start + self._room]
-            for _ in range(_TRIES):
-                results = self._run_once(part)
-                failed = results[(results < 0) & ~np.isin(results, _AGAIN)]
-                if len(failed):
-                    raise KernelError(UPDATE, -int(failed[0]))
-                again = results < 0
-                if not again.any():
-                    break
-                part = part[again]
-            else:
-                raise KernelError(UPDATE, -int(results[again][0]))
-
-    def _run_once(self, records: ByteTable) -> NDArray[np.int32]:
-        assert self._program is not None
-        assert self._records is not None
-        count = len(records)
-        index = np.arange(min(count + 1, self._room), dtype=np.uint32)
-        written = np.zeros((len(index), self._layout.size), np.uint8)  # one of kind 0 ends them
-        written[:count] = records
-        batch.write_batch(self._records, index, written, name="merge")
-        programs.run(self._program)
-        back = reading.read_first(self._records, count, self._layout.size)
-        results: NDArray[np.int32] = back[:, 8:12].copy().view(np.int32).ravel()
-        if not results.all():  # it never came to them
-            raise KernelError("BPF_PROG_TEST_RUN", errno.EINVAL, name="merge")
-        return results
 
     def _by_calls(self, target: int, changes: Changes) -> None:
         """Each change by itself: a lookup, a comparison, a write."""
