@@ -116,9 +116,9 @@ class Project(msgspec.Struct, frozen=True):
             probed = template_probe.probe(plan)
             if any(live.probed is not None and not live.probed.fits for live in probed.maps.values()):
                 plan = compare(desired, probed, overrides, live_maps, check_points=True, targets=limits, recreate=again)
-            from provisioner.apply import merge
+            from provisioner.apply import members, merge
 
-            plan = merge.warned(plan)
+            plan = members.warned(merge.warned(plan))
         return overcommit.warned(plan, headrooms) if against == "live" else plan
 
     def apply(

@@ -12,11 +12,13 @@ from functools import cache
 from pathlib import Path
 from typing import Final
 
+import numpy as np
 import pytest
 
 from provisioner.attach.by_section import HOOKS
 from provisioner.attach.tcx import Tcx
 from provisioner.bytecode.assembler import Assembler
+from provisioner.bytecode.member_program import Layout, member_program
 from provisioner.codec.btf_emit import btf_of
 from provisioner.codec.integer import Integer
 from provisioner.codec.layout import lay_out_struct
@@ -192,6 +194,20 @@ def need_syscall_programs() -> None:
         programs.load_or_raise(code.assemble(), "nothing").close()
     except KernelError as error:
         pytest.skip(lacks("programs of type SYSCALL", kernel_versions.SYSCALL_PROGRAMS, str(error)))
+
+
+def need_syscall_locks() -> None:
+    """Skip where no program of type SYSCALL may take a bpf_spin_lock."""
+    need_syscall_programs()
+    shape, fd = record(SPIN_LOCK)
+    layout, owned = Layout(shape.key_size, shape.value_size), np.zeros(shape.value_size, np.uint8)
+    with fd, maps.create(MapShape(MapType.ARRAY, 4, layout.size, 1)) as records:
+        code = member_program(layout, shape, owned, records.number, fd.number)
+        try:
+            programs.load_or_raise(code, "locks").close()
+        except KernelError as error:
+            what = "bpf_spin_lock in programs of type SYSCALL"
+            pytest.skip(lacks(what, kernel_versions.SYSCALL_LOCKS, str(error)))
 
 
 def need_tcx() -> None:

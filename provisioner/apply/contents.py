@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
-from provisioner.apply import identity, jumps, waves
+from provisioner.apply import identity, jumps, members, waves
+from provisioner.apply.copies import Copy, not_copied
 from provisioner.apply.journal import Undo
 from provisioner.apply.pins import pin_new, put_in_place
 from provisioner.apply.staging import Stager
@@ -42,7 +43,7 @@ def create(tx: Transaction, step: CreateMap) -> None:
     ):
         if desired.outer is None:
             _carry_entries(tx, change, stager, fd)
-            _fill(tx, desired, fd)
+            _fill(tx, desired, fd, later.get(0, ()))
         else:
             rows = np.flatnonzero(change.slots.desired >= 0)
             if len(rows):
@@ -183,7 +184,7 @@ def write(tx: Transaction, step: WriteEntries) -> None:
             Stager(desired, host, inner, migrated=change.migrated, later=later) as stager,
         ):
             _carry_entries(tx, change, stager, fd)
-            _fill(tx, desired, fd)
+            _fill(tx, desired, fd, later.get(0, ()))
         return
     if desired.outer is not None:
         with tx.open(change) as outer:
@@ -191,6 +192,7 @@ def write(tx: Transaction, step: WriteEntries) -> None:
     for row in step.slots.tolist():
         edits = change.entries.of_slot(row)
         with _open_slot(tx, change, row) as fd:
+            edits = members.with_live_values(fd, desired, edits)
             for edit in _edits(tx, fd, change, row, edits):
                 undo = partial(_write_back, tx, change, row, edits)
                 with tx.journal.noting(Undo(f"entries of {change.slot_address(row)}", undo)):
@@ -199,9 +201,9 @@ def write(tx: Transaction, step: WriteEntries) -> None:
         tx.progress.tell(f"wrote {tx.progress.entries:,} entries")
 
 
-def _fill(tx: Transaction, desired: DesiredMap, fd: MapFd) -> None:
-    """Write all entries of a plain map, which is empty."""
-    keys, values = desired.entries.slot(0)
+def _fill(tx: Transaction, desired: DesiredMap, fd: MapFd, copies: Sequence[Copy]) -> None:
+    """Write all entries of a plain map, which has nothing but `copies`."""
+    keys, values = not_copied(desired, 0, copies)
     if len(keys):
         with jumps.written(tx, desired, values) as rows:
             batch.write_batch(fd, np.ascontiguousarray(keys), np.ascontiguousarray(rows), name=desired.name)
@@ -279,16 +281,22 @@ def _reopen_slot(tx: Transaction, change: MapChange, row: int) -> MapFd | None:
 
 
 def _write_entries(tx: Transaction, fd: MapFd, change: MapChange, keys: Bytes, values: Bytes, name: str) -> None:
+    if change.desired.value.owns_part:
+        members.write(fd, change.desired, keys, values, name)
+        return
     with jumps.written(tx, change.desired, values) as rows:
         batch.write_batch(fd, keys, rows, locked=change.desired.entry_shape.is_locked, name=name)
 
 
 def _delete_entries(fd: MapFd, change: MapChange, keys: Bytes, name: str) -> None:
-    """Delete entries; in an array, which always has all of them, they become zero."""
+    """Delete entries; in an array, which always has all of them, what is ours of them becomes zero."""
     desired = _desired(change)
     keys = np.ascontiguousarray(keys)
     if desired.entry_shape.deletes_by_zero:
         zeros = np.zeros((len(keys), desired.value.size), np.uint8)
+        if desired.value.owns_part:
+            members.write(fd, desired, keys, zeros, name)
+            return
         batch.write_batch(fd, keys, zeros, locked=desired.entry_shape.is_locked, name=name)
     else:
         batch.delete_batch(fd, keys, name=name)

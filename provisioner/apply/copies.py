@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
 import numpy as np
 
 from provisioner.bytecode.merge_program import Changes, Kind
 from provisioner.model import entry_table
+from provisioner.model.desired import DesiredMap
 from provisioner.model.types import Bytes
 
 
@@ -39,3 +42,13 @@ def changes_since(copy: Copy, keys: Bytes, values: Bytes, *, is_array: bool) -> 
         np.concatenate((copy.values[left], copy.values[gone], np.zeros_like(values[new]))),
         np.concatenate((values[right], np.zeros_like(copy.values[gone]), values[new])),
     )
+
+
+def not_copied(desired: DesiredMap, slot: int, copies: Sequence[Copy]) -> tuple[Bytes, Bytes]:
+    """The entries of a slot that a new map does not have yet: those with the others' members were copied."""
+    keys, values = desired.entries.slot(slot)
+    if not desired.value.owns_part or not copies:
+        return keys, values
+    copied = np.concatenate([copy.keys for copy in copies])
+    rest = ~entry_table.among(keys, copied[entry_table.distinct(copied)[0]])
+    return keys[rest], values[rest]

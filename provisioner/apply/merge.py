@@ -11,11 +11,12 @@ import errno
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final
 
+import numpy as np
 from msgspec.structs import replace
 
 from provisioner.apply.converted import converted
 from provisioner.apply.copies import Copy, changes_since
-from provisioner.bytecode.merge_program import Changes, Policy, why_not
+from provisioner.bytecode.merge_program import Changes, Kind, Policy, why_not
 from provisioner.codec.counters import Counters, counters
 from provisioner.kernel import maps, reading
 from provisioner.kernel.fd import MapFd
@@ -54,20 +55,43 @@ def others_of(
     """The entries of others in a live inner map: what a new one takes over. Of an array, those that are not zero.
 
     `migrated` says that the live map has another shape. Inside `owned_keys`, exact contents have no entries of others:
-    what the spec does not list there is deleted.
+    what the spec does not list there is deleted. With `owned_members`, entries of the spec have members of others.
     """
     specials = (migrated.before or desired.entry_shape if migrated is not None else desired.entry_shape).specials
     shape = replace(maps.info(old).shape, specials=specials)
     keys, values = reading.read_entries(old, shape, host.possible_cpus)
     if shape.is_array:  # a new one with less room takes no index beyond it
         held = entry_table.is_nonzero(values)
+        if desired.value.owns_part and migrated is None:  # the others' members of an element can be zero, and stay
+            held |= entry_table.among(keys, desired.entries.slot(slot)[0])
         keys, values = keys[held], values[held]
     if migrated is not None and migrated.reshaping is not None:
         keys, values = converted(migrated.reshaping, desired, slot, keys, values)
+    if desired.value.owns_part:
+        return _with_our_members(desired, slot, keys, values)
     if desired.owned and desired.slots.policy(slot) is Contents.EXACT:
         others = ~entry_table.within(keys, desired.key.number_order, desired.owned)
         keys, values = keys[others], values[others]
     return keys, values
+
+
+def _with_our_members(desired: DesiredMap, slot: int, keys: Bytes, values: Bytes) -> tuple[Bytes, Bytes]:
+    """Live entries with the members of the spec in those that it lists; exact contents have no others that are ours."""
+    own_keys, own_values = desired.entries.slot(slot)
+    pairs = entry_table.match_keys(own_keys, desired.key.normalise(keys))
+    owned, values = desired.value.owned.mask(), values.copy()
+    values[pairs.both_right] = (values[pairs.both_right] & ~owned) | (own_values[pairs.both_left] & owned)
+    if desired.slots.policy(slot) is not Contents.EXACT:
+        return keys, values
+    if desired.entry_shape.is_array:  # what the spec does not list is zero, and the others' members of it stay
+        unlisted = pairs.right_only[entry_table.within(keys[pairs.right_only], desired.key.number_order, desired.owned)]
+        values[unlisted] &= ~owned
+        return keys, values
+    kept = np.zeros(len(keys), np.bool_)
+    kept[pairs.both_right] = True
+    if desired.owned:
+        kept |= ~entry_table.within(keys, desired.key.number_order, desired.owned)
+    return keys[kept], values[kept]
 
 
 def carry_over(
@@ -130,7 +154,10 @@ def _changed(
                 keys, values = others_of(desired, slot, old, host, migrated)
             changes = changes_since(copy, keys, values, is_array=desired.entry_shape.is_array)
             if len(own):
-                changes = changes.rows(~entry_table.among(desired.key.normalise(changes.keys), own))
+                listed = entry_table.among(desired.key.normalise(changes.keys), own)
+                if desired.value.owns_part:  # of these, the others' members are carried over
+                    listed &= changes.kind == Kind.DELETE
+                changes = changes.rows(~listed)
             if len(changes.kind):
                 _check_indexes(desired, changes, slot)
                 yield target, changes

@@ -10,7 +10,7 @@ from types import MappingProxyType, TracebackType
 from typing import Final, Self
 
 from provisioner.apply import merge
-from provisioner.apply.copies import Copies, Copy
+from provisioner.apply.copies import Copies, Copy, not_copied
 from provisioner.codec.btf_emit import btf_of
 from provisioner.codec.program_ref import ProgramRef
 from provisioner.kernel import batch, maps
@@ -112,7 +112,11 @@ class Stager:
         return had is not None and had != NO_BTF
 
     def fill(self, fd: MapFd, slot: int) -> None:
-        """Write all entries of a desired slot into an empty map."""
+        """Write all entries of a desired slot into a map that has nothing but what was copied for the slot."""
+        if self._desired.value.owns_part and slot in self._copies:
+            rest = not_copied(self._desired, slot, self._copies[slot])
+            batch.write_batch(fd, *rest, name=self._desired.name)
+            return
         start = self._starts[slot]
         end = start + self._counts[slot]
         if end > start:

@@ -13,6 +13,7 @@ from provisioner.codec.layout import Field, Struct, Union
 from provisioner.codec.lpm import PREFIX, LpmScalar, LpmStruct
 from provisioner.codec.members import Bits, Opaque
 from provisioner.codec.network import Ipv4
+from provisioner.codec.owned import Owned
 from provisioner.codec.percpu import PerCpu
 from provisioner.codec.resolve import HostNumber
 from provisioner.codec.sensitive import Sensitive
@@ -73,7 +74,7 @@ class _Emitter:
                 return self._enum(type_)
             case Quantity(base=base) | HostNumber(base=base):
                 return self.emit(base)
-            case Sensitive(inner=inner):
+            case Sensitive(inner=inner) | Owned(inner=inner):
                 return self.emit(inner)
             case PerCpu(element=element):
                 # To the kernel, the value type of a per-CPU map is that of one CPU.

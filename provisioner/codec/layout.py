@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import msgspec
 import numpy as np
 
-from provisioner.codec.members import Opaque
+from provisioner.codec.members import Absent
 from provisioner.model.errors import did_you_mean
 from provisioner.model.special_fields import Special
 from provisioner.model.types import HIDDEN, Bytes, Column, Fault, Path, Type, Value, shown
@@ -69,7 +69,7 @@ class Struct(_Members, frozen=True):
             return faults
         parts, faults = _split(columns, self.fields, self.describe())
         for index, field in enumerate(self.fields):
-            if isinstance(field.type, Opaque):
+            if isinstance(field.type, Absent):
                 continue
             part = parts.get(index, None if field.name else {})
             if part is not None:
@@ -79,7 +79,7 @@ class Struct(_Members, frozen=True):
         return faults
 
     def decode(self, rows: Bytes) -> list[Value]:
-        kept = [field for field in self.fields if not isinstance(field.type, Opaque)]
+        kept = [field for field in self.fields if not isinstance(field.type, Absent)]
         decoded = [field.type.decode(field.span(rows)) for field in kept]
         if all(field.name for field in kept):
             names = [field.name for field in kept]
@@ -176,7 +176,7 @@ def _leads(fields: Sequence[Field]) -> dict[str, int]:
     return {
         name: index
         for index, field in enumerate(fields)
-        if not isinstance(field.type, Opaque)
+        if not isinstance(field.type, Absent)
         for name in field.reached_by()
     }
 
@@ -201,11 +201,11 @@ def _split(columns: Columns, fields: Sequence[Field], what: str) -> tuple[dict[i
             unknown[head] = None
         else:
             parts.setdefault(index, {})[path[1:] if fields[index].name else path] = column
-    kernels = {field.name for field in fields} - leads.keys()
+    absent = {field.name: field.type for field in fields if isinstance(field.type, Absent)}
     faults: list[Fault] = []
     for name in unknown:
-        if name in kernels:
-            faults.append(Fault(-1, (name,), f"member `{name}` is managed by the kernel", "remove it", "kernel-field"))
+        if name in absent:
+            faults.append(absent[name].refused(name))
         else:
             hint = did_you_mean(name, leads)
             faults.append(Fault(-1, (name,), f"{what} has no member {shown(name)}", hint, "unknown-field"))

@@ -9,7 +9,8 @@ from provisioner.codec.btf import BtfTypes
 from provisioner.codec.btf_convert import Conversion
 from provisioner.codec.integer import Boolean, Enum, Integer
 from provisioner.codec.layout import Field, Struct, Union
-from provisioner.codec.members import Bits, Opaque
+from provisioner.codec.members import Absent, Bits, Opaque
+from provisioner.codec.owned import Owned
 from provisioner.codec.percpu import PerCpu
 from provisioner.codec.resolve import HostNumber
 from provisioner.codec.sensitive import Sensitive
@@ -24,7 +25,7 @@ from provisioner.model.types import Type
 def layout_of(type_: Type) -> TypeLayout:
     """The layout of a type; of a per-CPU value, that of one CPU."""
     match type_:
-        case Sensitive(inner=inner):
+        case Sensitive(inner=inner) | Owned(inner=inner):
             return layout_of(inner)
         case PerCpu(element=element):
             return layout_of(element)
@@ -71,5 +72,5 @@ def _parts(fields: Iterable[Field], offset: int = 0) -> Iterator[Part]:
         elif isinstance(field.type, Union) and not field.name:
             # Its members share their bytes: as a whole they are known by the first name.
             yield Part(field.reached_by()[0], at, layout_of(field.type))
-        elif not isinstance(field.type, Opaque):
+        elif not isinstance(field.type, Absent):
             yield Part(field.name, at, layout_of(field.type))

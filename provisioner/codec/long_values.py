@@ -11,6 +11,8 @@ from msgspec.structs import replace
 from provisioner.codec.array import Array
 from provisioner.codec.layout import Struct, Union
 from provisioner.codec.lpm import LpmStruct
+from provisioner.codec.members import Absent
+from provisioner.codec.owned import Owned
 from provisioner.codec.percpu import PerCpu
 from provisioner.codec.sensitive import Sensitive
 from provisioner.codec.text import Char
@@ -72,6 +74,10 @@ def readable(type_: Type) -> Type:
             return replace(type_, element=readable(type_.element))
         case PerCpu():
             return replace(type_, element=readable(type_.element))
+        case Owned():
+            return replace(type_, inner=readable(type_.inner), ours=readable(type_.ours))
+        case Absent():
+            return type_
         case LpmStruct():
             return replace(type_, data=readable(type_.data))
         case Char() | Sensitive():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Mapping
 
 import numpy as np
@@ -68,8 +69,8 @@ class Bits(Type, frozen=True):
         return self.base.describe()
 
 
-class Opaque(Type, frozen=True):
-    """Bytes of the kernel: always zero, and part of no value. `kind` is that of `Special`."""
+class Absent(Type, frozen=True):
+    """Bytes of a struct that are always zero, and part of no value. `kind` is their type in C."""
 
     kind: str
     length: int
@@ -83,15 +84,9 @@ class Opaque(Type, frozen=True):
     def align(self) -> int:
         return self.alignment
 
-    @property
-    def specials(self) -> tuple[Special, ...]:
-        return (Special(0, self.kind),)
-
     def encode(self, columns: Mapping[Path, Column], out: Bytes) -> list[Fault]:
         out[:] = 0
-        if not columns:
-            return []
-        return [Fault(-1, (), f"a {self.kind} is managed by the kernel", "remove it", "kernel-field")]
+        return [self.refused("")] if columns else []
 
     def decode(self, rows: Bytes) -> list[Value]:
         return [None] * len(rows)
@@ -99,5 +94,33 @@ class Opaque(Type, frozen=True):
     def mask(self) -> Bytes:
         return np.zeros(self.size, np.uint8)
 
+    @abstractmethod
+    def refused(self, name: str) -> Fault:
+        """The fault of a value that has the member `name` of this type, or is of this type if that is empty."""
+
+
+class Opaque(Absent, frozen=True):
+    """Bytes of the kernel. `kind` is that of `Special`."""
+
+    @property
+    def specials(self) -> tuple[Special, ...]:
+        return (Special(0, self.kind),)
+
+    def refused(self, name: str) -> Fault:
+        what = f"member `{name}` is" if name else f"a {self.kind} is"
+        return Fault(-1, (name,) if name else (), f"{what} managed by the kernel", "remove it", "kernel-field")
+
     def describe(self) -> str:
         return f"struct {self.kind}" if self.kind in STRUCTS else self.kind
+
+
+class NotOurs(Absent, frozen=True):
+    """A member that is not in `owned_members`: other writers write it."""
+
+    def refused(self, name: str) -> Fault:
+        what = f"member `{name}` is" if name else "it is"
+        hint = "remove it; `set` has its value in new entries"
+        return Fault(-1, (name,) if name else (), f"{what} not in `owned_members`", hint, "member-not-owned")
+
+    def describe(self) -> str:
+        return self.kind

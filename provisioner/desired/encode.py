@@ -22,6 +22,7 @@ from provisioner.desired.configured import configured
 from provisioner.desired.entries import Encoded, Group, encode_entries
 from provisioner.desired.migration import ReadTypes, encode_migration
 from provisioner.desired.moved import with_moves
+from provisioner.desired.owned_members import refuse_replace, with_owned_members
 from provisioner.desired.ranges import number_range
 from provisioner.desired.raw_values import fill, refuse_keyless
 from provisioner.desired.resolve import ResolvedMap, Resolver
@@ -127,6 +128,7 @@ class Encoder:
         resolved = self._resolver.plain(plain)
         if resolved is None:
             return None
+        resolved = self._with_owned_members(plain.policy, resolved, plain.name)
         contents = plain.policy.contents or (Contents.EXACT if plain.entries is not None else Contents.IGNORE)
         group = Group(resolved.shape.max_entries, plain.where, lambda: plain.name, contents is Contents.PRESENT)
         owned = self._owned(plain.policy, resolved.key, plain.name)
@@ -154,20 +156,24 @@ class Encoder:
         resolved = self._resolver.outer(outer)
         if template is None or resolved is None or resolved.outer_key is None:
             return None
+        outer_key = resolved.outer_key
+        resolved = self._with_owned_members(template.policy, resolved, template.name)
+        if template.policy.owned_members is not None and outer.policy.update is Update.REPLACE:
+            refuse_replace(template.policy.owned_members, outer.name, self._problems)
         shared = [other for other in self._spec.shared_inner_maps.values() if other.inner == outer.inner]
         definition = self._resolver.definition(outer)
         presets = definition.presets if definition is not None and not outer.adopts else {}
         members.check(outer, resolved.entry_shape, self._resolver.objects, self._problems)
         writer = SlotWriter(outer, template, resolved, shared, self._host, self._problems, presets)
-        owned = self._owned(outer.policy, resolved.outer_key, outer.name)
+        owned = self._owned(outer.policy, outer_key, outer.name)
         owned_entries = self._owned(template.policy, resolved.key, template.name)
         written, encoded = self._contents(outer, writer, shared, resolved, owned, owned_entries)
-        slots, order = written.in_reading_order(resolved.outer_key)
+        slots, order = written.in_reading_order(outer_key)
         own = len(shared) + written.owner[order]
         picked = np.where(slots.shared >= 0, slots.shared, own)
         table = replace(encoded.entries, starts=encoded.entries.starts[picked], counts=encoded.entries.counts[picked])
         policy = OuterPolicy(
-            resolved.outer_key,
+            outer_key,
             outer.inner,
             outer.extra_inner_maps,
             tuple(other.name for other in shared),
@@ -178,7 +184,10 @@ class Encoder:
         desired = self._desired(outer, resolved, policy, slots, Encoded(table, encoded.sources))
         return replace(
             desired,
-            update=outer.policy.update or template.policy.update or Update.AUTO,
+            # Single members are written in place: a new map for each change would take what others write with it.
+            update=Update.IN_PLACE
+            if resolved.value.owns_part
+            else outer.policy.update or template.policy.update or Update.AUTO,
             on_replace=outer.policy.on_replace or template.policy.on_replace,
             on_conflict=self._on_conflict(
                 outer.policy.on_conflict or template.policy.on_conflict,
@@ -355,6 +364,10 @@ class Encoder:
             after=tuple(scalar.text or "" for scalar in declared.after),
             where=declared.where,
         )
+
+    def _with_owned_members(self, policy: Policy, resolved: ResolvedMap, address: str) -> ResolvedMap:
+        value = with_owned_members(policy, resolved.value, resolved.entry_shape, address, self._problems)
+        return replace(resolved, value=value)
 
     def _owned(self, policy: Policy, key: Type, address: str) -> tuple[OwnedRange, ...]:
         ranges = (number_range(owned, key, self._host, self._problems, address) for owned in policy.owned_keys)

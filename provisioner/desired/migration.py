@@ -5,15 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Final
 
-import numpy as np
-
 from provisioner.codec.build import Builder
-from provisioner.codec.layout import Field, Struct
 from provisioner.codec.layouts import layout_of
-from provisioner.codec.percpu import PerCpu
 from provisioner.codec.reshape_match import WHOLE
-from provisioner.codec.sensitive import Sensitive
-from provisioner.model.desired import Constants, Migration
+from provisioner.desired.constants import constants, member_at
+from provisioner.model.desired import Migration
 from provisioner.model.errors import Problems, did_you_mean
 from provisioner.model.spec import FromTypes, Migrate, MigrateMode
 from provisioner.model.tree import ScalarNode
@@ -52,7 +48,7 @@ def encode_migration(
     key_part: dict[Path, ScalarNode] = {}
     value_part: dict[Path, ScalarNode] = {}
     for path, node in written.set:
-        owner = next((each for each in (value, key) if _member(each, path) is not None), None)
+        owner = next((each for each in (value, key) if member_at(each, path) is not None), None)
         if owner is None:
             name = ".".join(map(str, path))
             what = f"{shown(name)} is not a member of the key or the value"
@@ -63,8 +59,8 @@ def encode_migration(
     return Migration(
         drop=written.mode is MigrateMode.DROP,
         rename={old: new.text or "" for old, new in written.rename},
-        key_constants=_constants(key, key_part, address, problems),
-        value_constants=_constants(value, value_part, address, problems),
+        key_constants=constants(key, key_part, address, problems),
+        value_constants=constants(value, value_part, address, problems),
         key=given.get("key"),
         value=given.get("value"),
         outer_key=given.get("outer_key"),
@@ -80,44 +76,3 @@ def _given(written: Migrate, read_types: ReadTypes, builder: MakeBuilder) -> dic
     types = builder(read.types)
     built = {place: types.build(expr) for place in _PLACES if (expr := getattr(read, place)) is not None}
     return {place: layout_of(type_) for place, type_ in built.items() if type_ is not None}
-
-
-def _plain(type_: Type) -> Type:
-    """The type of one value, without what only says how it is shown or spread."""
-    while isinstance(type_, PerCpu | Sensitive):
-        type_ = type_.element if isinstance(type_, PerCpu) else type_.inner
-    return type_
-
-
-def _member(type_: Type, path: Path) -> tuple[Field, tuple[str, ...], Path] | None:
-    """The deepest named member on `path`, its offset in the whole, its name, and the rest of the path."""
-    offset, rest, inside = 0, path, _plain(type_)
-    names: tuple[str, ...] = ()
-    match_: tuple[Field, tuple[str, ...], Path] | None = None
-    while rest and isinstance(inside, Struct):
-        field = next((each for each in inside.fields if rest[0] in each.reached_by()), None)
-        if field is None:
-            return None
-        offset += field.offset
-        if field.name:
-            names, rest = (*names, field.name), rest[1:]
-            match_ = Field(field.name, field.type, offset), names, rest
-        inside = _plain(field.type)
-    return match_
-
-
-def _constants(type_: Type, scalars: Mapping[Path, ScalarNode], address: str, problems: Problems) -> Constants:
-    """The bytes of the members that `set` names, in one row of zeros."""
-    row = np.zeros((1, _plain(type_).size), np.uint8)
-    groups: dict[tuple[str, ...], tuple[Field, dict[Path, ScalarNode]]] = {}
-    for path, node in scalars.items():
-        member = _member(type_, path)
-        assert member is not None
-        field, names, rest = member
-        groups.setdefault(names, (field, {}))[1][rest] = node
-    for names, (field, columns) in groups.items():
-        faults = field.type.encode({rest: [node.text] for rest, node in columns.items()}, field.span(row))
-        for fault in faults:
-            node = columns.get(fault.path) or next(iter(columns.values()))
-            problems.add(f"{'.'.join(names)}: {fault.what}", node.where, fault.hint, address, id=fault.id)
-    return Constants(row[0], frozenset(".".join(names) for names in groups))

@@ -25,6 +25,7 @@ from provisioner.model.spec import (
     MigrateMode,
     OnConflict,
     OnReplace,
+    OwnedMembers,
     Policy,
     TableColumn,
     TableRef,
@@ -104,7 +105,17 @@ def read_policy(body: MappingNode, problems: Problems) -> Policy:
         on_conflict=choice(OnConflict, body.get("on_conflict")),
         owned_keys=tuple(owned_range for owned_range in ranges if owned_range),
         migrate=read_migrate(body.get("migrate")),
+        owned_members=read_owned_members(body),
     )
+
+
+def read_owned_members(body: MappingNode) -> OwnedMembers | None:
+    """`owned_members` and `set`, of which the second needs the first."""
+    owned, constants = body.get("owned_members"), body.get("set")
+    if owned is None:
+        return None
+    pairs = tuple(flatten(constants)) if isinstance(constants, MappingNode) else ()
+    return OwnedMembers(names(owned), pairs, owned.where)
 
 
 def read_migrate(node: SpecNode | None) -> Migrate | None:

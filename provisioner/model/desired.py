@@ -187,11 +187,15 @@ class DesiredMap(msgspec.Struct, frozen=True):
         number = -1 if members is None else int(members[slot])
         return self.outer.members[number] if self.outer is not None and number >= 0 else None
 
+    def owned_part(self, values: Bytes) -> Bytes:
+        """`values`, shape (n, size), with zero where members are not ours: as they are compared."""
+        return values & self.value.owned.mask() if self.value.owns_part else values
+
     def holds_others(self, slot: int) -> bool:
-        """Whether the inner map in a slot can have entries that the spec does not own, and would lose."""
+        """Whether the inner map in a slot can have entries or members that the spec does not own, and would lose."""
         if self.member_of(slot) is not None:
             return False
-        return bool(self.owned) or int(self.slots.contents[slot]) != EXACT
+        return bool(self.owned) or self.value.owns_part or int(self.slots.contents[slot]) != EXACT
 
 
 class DesiredProgram(msgspec.Struct, frozen=True):

@@ -106,6 +106,9 @@ INNER_ARRAYS: Final = KernelFeature((5, 10, 0), "4a8f87e60f6d")
 SYSCALL_PROGRAMS: Final = KernelFeature((5, 14, 0), "79a7f8bdb159")
 """Programs that a process runs itself: they carry over what others write during a copy, and compute digests."""
 
+SYSCALL_LOCKS: Final = KernelFeature((6, 6, 0), "5861d1e8dbc4")
+"""Programs of this type can take a bpf_spin_lock."""
+
 ONE_WAIT: Final = KernelFeature((6, 8, 0), "37ba5b59d6ad")
 EXPEDITED: Final = KernelFeature((6, 19, 0), "ff34657aa72a")
 MEMCG: Final = KernelFeature((5, 11, 0), "memory cgroups replaced RLIMIT_MEMLOCK; tried on 5.10 and 6.1")
@@ -224,6 +227,10 @@ def _of_map(desired: DesiredMap, version: Version) -> Iterator[Advice]:
             "what programs write during a copy is carried over by system calls: a write at the same moment can be lost"
         )
         yield Advice(Effect.NOTE, desired.name, what, SYSCALL_PROGRAMS.source)
+    needed = SYSCALL_LOCKS if desired.entry_shape.is_locked else SYSCALL_PROGRAMS
+    if desired.value.owns_part and version < needed.since:
+        what = "owned members are written by system calls: what others write to an entry at the same moment is lost"
+        yield Advice(Effect.NOTE, desired.name, what, needed.source)
     slots = len(desired.slots.keys)
     if desired.outer is None or slots < 2:
         return

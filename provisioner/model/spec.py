@@ -73,6 +73,17 @@ class Migrate(msgspec.Struct, frozen=True):
     where: Location
 
 
+class OwnedMembers(msgspec.Struct, frozen=True):
+    """The members of a value that the spec owns, by their dotted names.
+
+    `set` has the scalars of other members in new entries, by their paths.
+    """
+
+    names: tuple[ScalarNode, ...]
+    set: tuple[tuple[Path, ScalarNode], ...]
+    where: Location
+
+
 class FromTypes(msgspec.Struct, frozen=True):
     """The types of a live map in a file; None for those that it does not have."""
 
@@ -157,6 +168,7 @@ class Policy(msgspec.Struct, frozen=True):
     owned_keys: tuple[KeyRange, ...] = ()
     on_conflict: OnConflict | None = None
     migrate: Migrate | None = None
+    owned_members: OwnedMembers | None = None
 
 
 class InnerTemplate(msgspec.Struct, frozen=True):

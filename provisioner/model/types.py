@@ -104,6 +104,20 @@ class Type(msgspec.Struct, frozen=True, metaclass=_AbstractStruct):
     def mask(self) -> Bytes:
         """Shape (size,): 0xff where a byte is part of the value, 0 where it is padding; single bits for bit fields."""
 
+    @property
+    def owned(self) -> Type:
+        """The type of what is ours of a value: a struct without the members that other writers own; else the type."""
+        return self
+
+    @property
+    def owns_part(self) -> bool:
+        """Whether other writers own some members of a value."""
+        return False
+
+    def as_new(self, rows: Bytes) -> Bytes:
+        """`rows`, shape (n, size), as new entries have them: the members of other writers have what the spec sets."""
+        return rows
+
     @abstractmethod
     def describe(self) -> str:
         """The type as a user writes it, in one line."""

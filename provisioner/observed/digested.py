@@ -97,7 +97,7 @@ def comparable(desired: DesiredMap, live: ObservedMap, depth: NDArray[np.uint8])
 
 
 def words_of_map(desired: DesiredMap) -> Words:
-    shape, mask = desired.entry_shape, desired.value.mask()
+    shape, mask = desired.entry_shape, desired.value.owned.mask()
     cpus = 1
     if shape.is_percpu:
         stride = -(-shape.value_size // 8) * 8

@@ -235,18 +235,22 @@ def _diff_block(desired: DesiredMap, block: ObservedBlock, slots: SlotChanges, p
     local = np.arange(len(at), dtype=np.int64)
     left_slot, right_slot = np.repeat(local, counts), np.repeat(local, live.counts)
     live_rows = entry_table.slices(live.starts, live.counts)
-    keys, values = live.keys.take(live_rows, axis=0), live.values.take(live_rows, axis=0)
+    keys, values = live.keys.take(live_rows, axis=0), desired.owned_part(live.values.take(live_rows, axis=0))
     matched = entry_table.match(left_slot, desired.entries.keys.take(rows, axis=0), right_slot, keys)
     both = entry_table.differ(
-        desired.entries.values.take(rows[matched.both_left], axis=0), values.take(matched.both_right, axis=0)
+        desired.owned_part(desired.entries.values.take(rows[matched.both_left], axis=0)),
+        values.take(matched.both_right, axis=0),
     )
     inserted = matched.left_only
     if desired.entry_shape.is_array:
         # An array's element exists unwritten, as zero: to declare it so changes nothing.
-        inserted = inserted[entry_table.differ(*_against_zero(desired.entries.values.take(rows[inserted], axis=0)))]
+        new = desired.owned_part(desired.entries.values.take(rows[inserted], axis=0))
+        inserted = inserted[entry_table.is_nonzero(new)]
     extra = matched.right_only
     deletable = _deletable(desired, wanted[right_slot[extra]])
     deletable &= entry_table.within(keys[extra], desired.key.number_order, desired.owned)
+    if desired.entry_shape.is_array and desired.value.owns_part:  # what is ours of it can be zero already
+        deletable &= entry_table.is_nonzero(values[extra]) | (wanted[right_slot[extra]] < 0)
     gone, stays = extra[deletable], extra[~deletable]
     changed_left, changed_right = matched.both_left[both], matched.both_right[both]
 
@@ -283,10 +287,6 @@ def _room_of(desired: DesiredMap, slot: Index, keys: Bytes, slots: int) -> Index
     else:
         np.add.at(room, slot, 1)
     return room
-
-
-def _against_zero(values: Bytes) -> tuple[Bytes, Bytes]:
-    return values, np.zeros_like(values)
 
 
 def _deletable(desired: DesiredMap, wanted: Index) -> NDArray[np.bool_]:

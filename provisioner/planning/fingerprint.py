@@ -95,6 +95,8 @@ def feed_declaration(total: hashlib._Hash, desired: DesiredMap) -> None:
     total.update(repr(desired.outer.members if desired.outer is not None else ()).encode())
     total.update(repr((desired.shape, desired.entry_shape, desired.object, desired.adopted, desired.place)).encode())
     total.update(repr(desired.migration and _migration(desired.migration)).encode())
+    if desired.value.owns_part:
+        total.update(desired.value.owned.mask().tobytes())
 
 
 def _feed_contents(total: hashlib._Hash, desired: DesiredMap) -> None:

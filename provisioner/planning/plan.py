@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from provisioner.model.desired import DesiredState
 from provisioner.model.observed import ObservedState
-from provisioner.planning import approved, carried, evictions, moves
+from provisioner.planning import approved, carried, evictions, members, moves
 from provisioner.planning.approved import Approved
 from provisioner.planning.changes import Change, LinkChange, MapChange, ObjectChange
 from provisioner.planning.diff_objects import shared_out
@@ -107,6 +107,7 @@ def make_plan(
     known = (
         *hazards(observed, ordered, loads, overrides),
         *carried.hazards(ordered),
+        *members.hazards(ordered),
         *evictions.hazards(ordered, cpus),
         *dropped_slots(observed, loads, desired),
         *deferred(attachments),

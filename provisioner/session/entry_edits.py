@@ -38,6 +38,8 @@ def is_editable(known: KnownMap) -> bool:
     desired, live = known.desired, known.live
     if live is None or desired.owned or desired.after or isinstance(desired.value, ProgramRef):
         return False
+    if desired.value.owns_part:
+        return False
     shape, outer = desired.entry_shape, desired.outer
     if shape.map_type not in (MapType.HASH, MapType.ARRAY) or shape.specials or _specials(live):
         return False

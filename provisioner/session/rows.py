@@ -112,7 +112,7 @@ def of_mapping(key: Type, value: Type, entries: Mapping[Any, object], address: s
 def of_table(key: Type, value: Type, table: Table, address: str) -> EntryRows:
     """Entries of a table: host bits of keys and padding of values are made zero, as they are compared."""
     keys = key.normalise(column(table, KEY, key, address))
-    return EntryRows(np.ascontiguousarray(keys), column(table, VALUE, value, address) & value.mask())
+    return EntryRows(np.ascontiguousarray(keys), value.as_new(column(table, VALUE, value, address) & value.mask()))
 
 
 def column(table: Table, name: str, kind: Type, address: str) -> Bytes:

@@ -103,11 +103,16 @@ def _edits(desired: DesiredMap, edits: EntryChanges, rows: Index, address: str) 
     after = np.zeros_like(before)
     wanted = edits.row[rows]
     after[wanted >= 0] = desired.entries.values[wanted[wanted >= 0]]
+    owned = desired.value.owned
     names, old, new = (
         plain_values(desired.key, edits.keys[rows]),
-        plain_values(desired.value, before),
-        plain_values(desired.value, after),
+        plain_values(owned, before),
+        plain_values(owned, after),
     )
+    if desired.value.owns_part and not desired.entry_shape.is_array:  # of a new entry, all members are written
+        made = np.flatnonzero(edits.action[rows] == EntryAction.INSERT)
+        for at, value in zip(made.tolist(), plain_values(desired.value, after[made]), strict=True):
+            new[at] = value
     actions: Sequence[int] = edits.action[rows].tolist()
     for at, (name, action) in enumerate(zip(names, actions, strict=True)):
         label = format_value(name)
@@ -118,7 +123,7 @@ def _edits(desired: DesiredMap, edits: EntryChanges, rows: Index, address: str) 
             case Verb.DELETE:
                 text = text_of(desired.value, old[at])
             case _:
-                text = display_change(desired.value, before[at], after[at])
+                text = display_change(owned, before[at], after[at])
         source = desired.sources.decided_by(int(wanted[at]))
         yield Node(
             Kind.ENTRY,

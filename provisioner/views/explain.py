@@ -9,6 +9,7 @@ import numpy as np
 
 from provisioner.codec.display import display
 from provisioner.codec.long_values import LONG
+from provisioner.codec.owned import Owned, member_names
 from provisioner.model import address
 from provisioner.model.address import Address, Place
 from provisioner.model.desired import DesiredMap, DesiredState
@@ -151,7 +152,8 @@ class _Explainer:
         else:
             yield wanted_by(desired.sources.where(wanted))
             yield from decided_by({"entry": sources} if (sources := desired.sources.variables.get(wanted)) else {})
-            yield _value("wanted", desired.value, desired.entries.values[wanted])
+            yield _value("wanted", desired.value.owned, desired.owned_part(desired.entries.values[wanted]))
+            yield from _left_to_others(desired.value)
         if desired.outer is not None:
             yield self._live_slot(row, "live_slot")
         live = self._live_value(row, key)
@@ -245,6 +247,13 @@ def _contents(desired: DesiredMap, slot: int) -> Fact:
     text = f"{said}, max_entries {room}" + (f", shared as {shared}" if shared else "")
     data = {"entries": count, "contents": policy.value, "max_entries": room, "shared": shared}
     return Fact("wanted", text, {"wanted": data})
+
+
+def _left_to_others(kind: Type) -> Iterator[Fact]:
+    """The members of a value that other writers own."""
+    if isinstance(kind, Owned):
+        names = member_names(kind.theirs)
+        yield Fact("not owned", ", ".join(names), {"not_owned": list(names)})
 
 
 def _key(kind: Type, key: Bytes) -> Fact:

@@ -8,6 +8,7 @@ from typing import Final
 import numpy as np
 
 from provisioner.codec.display import format_value
+from provisioner.codec.owned import Owned, member_names
 from provisioner.model.desired import DesiredMap
 from provisioner.model.entry_table import Index
 from provisioner.model.map_shape import MapShape
@@ -109,11 +110,20 @@ def _wanted_value(desired: DesiredMap) -> dict[str, Value]:
     """The shape of a desired map in JSON; `filled_flags` are the flags that the spec does not name."""
     value = shape_value(desired.shape, desired.entry_shape)
     assert isinstance(value, dict)
+    entry_value = value["inner"] if desired.shape.is_outer else value
+    assert isinstance(entry_value, dict)
     if desired.filled_flags:
-        entry_value = value["inner"] if desired.shape.is_outer else value
-        assert isinstance(entry_value, dict)
         entry_value["filled_flags"] = flag_names(desired.filled_flags)
+    entry_value |= owned_members(desired)
     return value
+
+
+def owned_members(desired: DesiredMap) -> dict[str, Value]:
+    """The members of values that are ours, and those of other writers; nothing where all are ours."""
+    if not isinstance(desired.value, Owned):
+        return {}
+    ours, theirs = (list(member_names(part)) for part in (desired.value.ours, desired.value.theirs))
+    return {"owned_members": ours, "other_members": theirs}
 
 
 def kind_of(desired: DesiredMap) -> Kind:
@@ -129,6 +139,8 @@ def what_it_is(desired: DesiredMap) -> str:
         )
     else:
         text = f"{desired.shape.map_type.word} {desired.key.describe()} -> {desired.value.describe()}"
+    if isinstance(desired.value, Owned):
+        text = f"{text}, owned members {', '.join(member_names(desired.value.ours))}"
     if desired.place is not None:
         text = f"{text} pinned at {desired.place}"
     if desired.object is not None:

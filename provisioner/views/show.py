@@ -28,7 +28,7 @@ from provisioner.planning.diff_variables import live_values, shown
 from provisioner.planning.plan import Plan
 from provisioner.report.model import ALL, Children, Kind, Limits, Node, ReportLive, Totals, Verb
 from provisioner.views import entry_nodes
-from provisioner.views.map_nodes import VERBS, kind_of, shape_value, slot_labels, slot_reason, what_it_is
+from provisioner.views.map_nodes import VERBS, kind_of, owned_members, shape_value, slot_labels, slot_reason, what_it_is
 from provisioner.views.moment import Moment
 
 _PIECE: Final = 1024
@@ -94,7 +94,7 @@ class _Looker:
         taken = holders.memory(numbers)
         self.memory += sum(taken.values())
         held = self._held(live.id, sum(taken.values()) if taken else None)
-        value = {"id": live.id} | shape_value(live.shape, live.entry_shape) | held
+        value = {"id": live.id} | shape_value(live.shape, live.entry_shape) | owned_members(desired) | held
         if change.action is Action.REPLACE:
             text = f"{text}: the live map differs: {change.reason}"
             return Node(kind, verb, desired.name, desired.name, text, change.reason, after=value)
@@ -231,13 +231,15 @@ def _listed(
     wanted[differs[rows >= 0]] = desired.entries.values[rows[rows >= 0]]
     parts = (
         entry_nodes.plain_values(desired.key, keys),
-        *(entry_nodes.plain_values(desired.value, part) for part in (values, wanted)),
+        entry_nodes.plain_values(desired.value, values),
+        entry_nodes.plain_values(desired.value.owned, wanted),
     )
     for key, live, after, number in zip(*parts, edit.tolist(), strict=True):
         label = format_value(key)
         action = int(edits.action[number]) if number != _SAME else _SAME
         before: Value = live
         verb, text = Verb.SHOW, text_of(desired.value, live)
+        after = live if action == _SAME else after
         if action == _INSERT:
             verb, text, before = Verb.INSERT, f"not live; the spec has {text_of(desired.value, after)}", None
         elif action == _UPDATE:

@@ -1,0 +1,139 @@
+"""A program counts in members that are not ours, while ours are written: with a lock and without, no count is lost."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from provisioner.apply import Status
+from provisioner.kernel import maps, programs, reading
+from provisioner.kernel.fd import InnerId
+from provisioner.kernel.members import MemberWriter
+from tests.apply.conftest import Bench, bench
+from tests.promises.test_torn_reads import running, u32
+
+__all__ = ["bench"]
+
+KEYS = 4
+OUTER = ("hashes", "arrays", "locked_hashes", "locked_arrays")
+COUNT = slice(16, 24)
+
+
+def spec(file: Path, limit: int) -> str:
+    """`burst` is `limit + 1`: a reader that holds the lock sees both of one version."""
+    template = "key: u32, max_entries: 16, owned_members: [limit, burst], on_replace: copy"
+    entries = ", ".join(f"{key}: {{limit: {limit}, burst: {limit + 1}}}" for key in range(KEYS))
+    templates = [
+        f"  {name}: {{type: {'array' if name.endswith('arrays') else 'hash'}, {template}, "
+        f"value: {'locked_quota' if 'locked' in name else 'quota, on_conflict: sum'}}}"
+        for name in OUTER
+    ]
+    outer = [
+        f"  {name}: {{object: quotas, inner: {name}, inner_maps: {{1: {{entries: {{{entries}}}}}}}}}" for name in OUTER
+    ]
+    return "\n".join(
+        (
+            "types:",
+            "  quota: {btf: struct quota}",
+            "  locked_quota: {btf: struct locked_quota}",
+            "inner_templates:",
+            *templates,
+            f"objects: {{quotas: {{file: {file}, programs: {{meter: {{pin: meter}}}}}}}}",
+            "outer_maps:",
+            *outer,
+        )
+    )
+
+
+@pytest.fixture
+def quotas(bench: Bench, bpf_object: Callable[[str], Path]) -> Path:
+    bench.allow_outside = True
+    return bpf_object("quotas")
+
+
+def counted(bench: Bench, name: str) -> int:
+    """The sum of the counts in the live inner map."""
+    with maps.open_id(InnerId(bench.ids(name)[u32(1)])) as inner:
+        _, values = reading.read_entries(inner, maps.info(inner).shape, 1)
+    return int(np.ascontiguousarray(values[:, COUNT]).view(np.uint64).sum())
+
+
+def figure(bench: Bench, number: int) -> int:
+    """The runs of the program (0), or the values with a lock that were of two versions (1)."""
+    return int.from_bytes(bench.entries("figures")[u32(number)], "little")
+
+
+def changed_while_it_counts(bench: Bench, file: Path, applies: int) -> set[str]:
+    """Change both members of all entries again and again; gives the ids of hazards."""
+    hazards: set[str] = set()
+    with running(bench, "meter", 20_000):
+        for number in range(applies):
+            plan, result = bench.apply(spec(file, 10 + number))
+            assert result.status is Status.APPLIED
+            hazards |= {hazard.id for hazard in plan.hazards}
+    return hazards
+
+
+def test_no_count_is_lost(bench: Bench, quotas: Path, full_sweep: bool, figures: list[str]) -> None:
+    bench.apply(spec(quotas, 1))
+    applies = 500 if full_sweep else 5
+    hazards = changed_while_it_counts(bench, quotas, applies)
+    runs = figure(bench, 0)
+    for name in OUTER:
+        assert counted(bench, name) == runs, name
+    assert figure(bench, 1) == 0, "under the lock, limit and burst are of one version"
+    assert hazards == {"members-not-atomic"}
+    writes = applies * KEYS * len(OUTER)
+    figures.append(
+        f"lost counts beside owned members: 0 of {runs * len(OUTER):,} while {writes:,} entries were changed"
+    )
+
+
+@pytest.mark.parametrize("in_kernel", [True, False])
+def test_thousands_of_writes(
+    bench: Bench, quotas: Path, monkeypatch: pytest.MonkeyPatch, figures: list[str], in_kernel: bool
+) -> None:
+    """The same by a thousand writes of each map: by system calls, counts are lost, as the plan says."""
+    bench.apply(spec(quotas, 1))
+    if not in_kernel:
+        monkeypatch.setenv(programs.SWITCH, "off")
+    desired = bench.load(spec(quotas, 1)).desired
+    keys = np.arange(KEYS, dtype=np.uint32).view(np.uint8).reshape(KEYS, 4)
+    lost: dict[str, int] = {}
+    with running(bench, "meter", 20_000):
+        for name in OUTER:
+            owned = desired.maps[name].value.owned.mask()
+            with (
+                maps.open_id(InnerId(bench.ids(name)[u32(1)])) as inner,
+                MemberWriter(inner, desired.maps[name].entry_shape, owned, KEYS) as writer,
+            ):
+                writer.load()
+                assert writer.runs_in_kernel is in_kernel
+                for limit in range(1000):
+                    values = np.zeros((KEYS, 24), np.uint8)
+                    values[:, :8] = np.full((KEYS, 1), limit, np.uint64).view(np.uint8)
+                    values[:, 12:16] = np.full((KEYS, 1), limit + 1, np.uint32).view(np.uint8)
+                    writer.write(keys, values)
+    runs = figure(bench, 0)
+    for name in OUTER:
+        lost[name] = runs - counted(bench, name)
+    how = "by a program" if in_kernel else "by system calls"
+    figures.append(f"lost counts of {runs:,} in each map, {1000 * KEYS:,} writes {how}: {lost}")
+    if in_kernel:
+        assert not any(lost.values())
+        assert figure(bench, 1) == 0
+    else:
+        assert sum(lost.values()) > 0, lost
+
+
+def test_the_plan_says_what_is_lost_by_system_calls(
+    bench: Bench, quotas: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.apply(spec(quotas, 1))
+    monkeypatch.setenv(programs.SWITCH, "off")
+    plan, _ = bench.settle(spec(quotas, 2))
+    told = {hazard.address for hazard in plan.hazards if hazard.id == "members-by-calls"}
+    assert told == {f"{name}[1]" for name in OUTER}
