@@ -106,6 +106,13 @@ class Reshaping(msgspec.Struct, frozen=True):
         """Whether rows stay as they are."""
         return self.moves == (Copy(0, 0, self.old_size),) and self.old_size == self.new_size
 
+    @property
+    def keeps_bytes(self) -> bool:
+        """Whether each member stays where it is, as it is; bytes between members do not count."""
+        if self.old_size != self.new_size or self.added or self.dropped or self.constant.any():
+            return False
+        return all(_stays(move) for move in self.moves)
+
     def convert(self, rows: Bytes) -> Converted:
         """`rows`, shape (n, old_size), in the new layout."""
         if self.is_identity:
@@ -139,6 +146,19 @@ class _Faults:
 
     def misfits(self) -> tuple[Misfit, ...]:
         return tuple(Misfit(name, np.concatenate(rows), *self.words[name]) for name, rows in self.parts.items())
+
+
+def _stays(move: Move) -> bool:
+    match move:
+        case Copy():
+            return move.old == move.new
+        case Number(before=before, after=after):
+            same = (before.kind, before.size, before.big, before.width, before.shift)
+            return move.old == move.new and same == (after.kind, after.size, after.big, after.width, after.shift)
+        case Elements(each=each):
+            return move.old == move.new and each.keeps_bytes
+        case Zero():
+            return False
 
 
 def identity(size: int) -> Reshaping:

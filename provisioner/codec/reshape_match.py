@@ -159,7 +159,7 @@ class _Matcher:
 def _is_same(old: TypeLayout, new: TypeLayout) -> bool:
     """Whether the bytes of a member stay as they are."""
     made, impossible = reshaping(old, new)
-    return made.is_identity and not impossible
+    return made.keeps_bytes and not impossible
 
 
 def _is_open(layout: TypeLayout) -> bool:

@@ -38,6 +38,7 @@ from provisioner.model.desired import (
     DesiredSlots,
     DesiredState,
     Migration,
+    ObjectTypes,
     OuterPolicy,
     OwnedRange,
 )
@@ -311,7 +312,9 @@ class Encoder:
         helpers = jumps.unlisted_programs(declared_object, info)
         presets = {each.name: frozenset(each.presets) for each in info.maps.values() if each.presets}
         made = DesiredObject(declared_object.name, info.file, info.digest, programs, shapes, templates, where)
-        return replace(made, helpers=helpers, presets=presets, reused=reused)
+        ids = {each.name: (each.btf_key_type_id, each.btf_value_type_id) for each in info.maps.values()}
+        types = ObjectTypes(info.btf, {name: pair for name, pair in ids.items() if all(pair)}) if info.btf else None
+        return replace(made, helpers=helpers, presets=presets, reused=reused, types=types)
 
     def _reused(self, name: str, info: ObjectInfo) -> dict[str, str]:
         """The maps of an object that the spec adopts for it, and the paths of their pins."""

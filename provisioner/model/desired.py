@@ -213,13 +213,21 @@ class DesiredProgram(msgspec.Struct, frozen=True):
         return link_pin(self.pin)
 
 
+class ObjectTypes(msgspec.Struct, frozen=True):
+    """The BTF of an object file, and the ids of the key and value types of its maps, by their names."""
+
+    btf: bytes
+    ids: Mapping[str, tuple[int, int]]
+
+
 class DesiredObject(msgspec.Struct, frozen=True):
     """An object to be loaded. `maps` are the pins that its maps get, with the shape they have in the ELF or the spec.
 
     `reused` are its maps that are adopted, with the paths of their pins. `helpers` are programs that it loads for its
     prog_arrays alone, without a pin; `presets` the slots of maps that it fills itself, by map. `templates` has the
     dummy inner map of each outer map that the spec declares, by map name; libbpf makes the others. `settings` are what
-    is set of its maps before load, `variables` its data sections with the values that they get.
+    is set of its maps before load, `variables` its data sections with the values that they get. `types` are those of
+    the file, None where it has none.
     """
 
     name: str
@@ -234,6 +242,7 @@ class DesiredObject(msgspec.Struct, frozen=True):
     presets: Mapping[str, frozenset[int]] = {}
     variables: tuple[Section, ...] = ()
     reused: Mapping[str, str] = {}
+    types: ObjectTypes | None = None
 
     @property
     def pins(self) -> frozenset[str]:

@@ -16,6 +16,7 @@ from provisioner.model.inner_template import Probed
 from provisioner.model.map_shape import MapShape
 from provisioner.model.moved import Moves
 from provisioner.model.record import Meta
+from provisioner.model.type_layout import Relaid
 from provisioner.model.types import Bytes
 from provisioner.model.uapi import U32, Id, LinkType
 
@@ -33,7 +34,8 @@ class ObservedSlots(msgspec.Struct, frozen=True):
 class ObservedMap(msgspec.Struct, frozen=True):
     """A live map. `entry_shape` is that of its inner maps (max_entries of the first), None while it has none.
 
-    `probed` is the result of a probe of the desired inner maps, if there was one.
+    `probed` is the result of a probe of the desired inner maps, if there was one. `relaid` says that its entries are in
+    another layout than the spec's, although it has the same shape.
     """
 
     id: int
@@ -42,6 +44,7 @@ class ObservedMap(msgspec.Struct, frozen=True):
     slots: ObservedSlots
     frozen: bool = False
     probed: Probed | None = None
+    relaid: Relaid | None = None
 
 
 class ObservedBlock(msgspec.Struct, frozen=True):

@@ -74,6 +74,17 @@ class EntryLayout(msgspec.Struct, frozen=True):
     outer: TypeLayout | None = None
 
 
+class Relaid(msgspec.Struct, frozen=True):
+    """Entries of a live map in another layout of the same size. `before` is theirs, `words` are the differences.
+
+    `moves` says that a conversion changes their bytes: otherwise only their meaning differs.
+    """
+
+    before: EntryLayout
+    words: tuple[str, ...]
+    moves: bool
+
+
 class Placed(msgspec.Struct, frozen=True):
     """A layout at its offset in the whole key or value."""
 

@@ -17,6 +17,7 @@ from provisioner.model import entry_table
 from provisioner.model.attachment import AttachPoint, HookOrder
 from provisioner.model.desired import PRESENT, DesiredMap, DesiredState
 from provisioner.model.entry_table import EntryTable
+from provisioner.model.errors import InputError
 from provisioner.model.observed import ObservedBlock, ObservedLink, ObservedMap, ObservedSlots, ObservedState
 from provisioner.model.pins import (
     INNER_PINS,
@@ -221,6 +222,22 @@ class LiveReader:
 
     def layout(self, desired: DesiredMap) -> EntryLayout | None:
         return self._source.layout(map_path(self._desired, desired))
+
+    def object_layout(self, name: str) -> EntryLayout | None:
+        return self._source.layout(own_path(self._desired, name))
+
+    def object_entries(self, name: str) -> int | None:
+        path = own_path(self._desired, name)
+        seen = self._source.map(path)
+        if seen is None or not seen.shape.is_listable:
+            return None
+        try:
+            held = self._source.entries(path, None, deep=True)
+        except InputError:  # a snapshot does not have them
+            return None
+        if held is None:
+            return None
+        return int(entry_table.is_nonzero(held.values).sum()) if seen.shape.is_array else len(held.keys)
 
     def frozen(self, desired: DesiredMap, numbers: Sequence[int]) -> frozenset[int]:
         return self._source.frozen(map_path(self._desired, desired), numbers)

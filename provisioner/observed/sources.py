@@ -159,6 +159,12 @@ class LiveMaps(Protocol):
     def layout(self, desired: DesiredMap) -> EntryLayout | None:
         """The layouts of the live entries, as far as the kernel knows their types; None where it does not."""
 
+    def object_layout(self, name: str) -> EntryLayout | None:
+        """The same of a map of an object, declared or not, by the name of its pin."""
+
+    def object_entries(self, name: str) -> int | None:
+        """How many entries that map holds, of an array those that are not zero; None where they cannot be listed."""
+
     def frozen(self, desired: DesiredMap, numbers: Sequence[int]) -> frozenset[int]:
         """Those of the inner maps of an outer map, by their ids, that user space can no longer write."""
 

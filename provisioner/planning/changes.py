@@ -147,11 +147,23 @@ class Migrated(msgspec.Struct, frozen=True):
         return self.reshaping is not None
 
 
+class Reinterpreted(msgspec.Struct, frozen=True):
+    """Live entries that keep their bytes although their layout changes: `words` say how.
+
+    `entries` is their number, None where they cannot be listed. `migrates` says that `migrate` would convert them.
+    """
+
+    words: tuple[str, ...]
+    entries: int | None
+    migrates: bool = True
+
+
 class MapChange(msgspec.Struct, frozen=True):
     """The difference of one map. REPLACE means that the map itself is recreated.
 
     `resized` says that the new map takes over the inner maps of the live one: then `slots` and `entries` are the
-    differences from those. `migrated` says what becomes of the entries if the live map has another shape.
+    differences from those. `migrated` says what becomes of the entries if the live map has another shape or layout,
+    `reinterpreted` what is left in an old layout.
     """
 
     name: str
@@ -164,6 +176,7 @@ class MapChange(msgspec.Struct, frozen=True):
     resized: bool = False
     beyond: Beyond = Beyond()
     migrated: Migrated | None = None
+    reinterpreted: Reinterpreted | None = None
 
     @property
     def keeps_contents(self) -> bool:
@@ -217,7 +230,8 @@ class ObjectChange(msgspec.Struct, frozen=True):
 
     `lost` are the ones among `fresh` that take the place of a live map, with what keeps that from being carried over.
     `borrowed` are maps that another object, which is loaded before, creates for both.
-    `variables` are those that differ: of an object that is UNCHANGED, they are written in place.
+    `variables` are those that differ: of an object that is UNCHANGED, they are written in place. `reinterpreted` are
+    maps among `carried` whose entries the new programs read in another layout.
     """
 
     name: str
@@ -229,6 +243,7 @@ class ObjectChange(msgspec.Struct, frozen=True):
     lost: tuple[tuple[str, str], ...]
     variables: tuple[VariableChange, ...] = ()
     borrowed: tuple[str, ...] = ()
+    reinterpreted: tuple[tuple[str, Reinterpreted], ...] = ()
 
 
 class LinkChange(msgspec.Struct, frozen=True):

@@ -20,6 +20,7 @@ from provisioner.planning.diff_objects import diff_links, diff_object
 from provisioner.planning.hazards import Overrides
 from provisioner.planning.migrate import migrated
 from provisioner.planning.plan import Plan, make_plan
+from provisioner.planning.relaid import of_object, reinterpreted, with_relaid
 from provisioner.planning.requested import with_requested
 from provisioner.planning.second_look import look
 
@@ -38,7 +39,11 @@ def compare(
     recreate: Targets | None = None,
 ) -> Plan:
     """The plan from one state to the other. Raises HostError where an attach point is missing."""
-    objects = {name: diff_object(one, desired, observed) for name, one in desired.objects.items()}
+    observed = with_relaid(desired, observed)
+    objects = {
+        name: of_object(diff_object(one, desired, observed), desired, observed, live_maps)
+        for name, one in desired.objects.items()
+    }
     wanted, whole = desired.maps, frozenset[str]()
     if targets is not None:
         from provisioner.planning.targets import scope
@@ -60,7 +65,9 @@ def compare(
             if live is not None and compares
             else ()
         )
-        change = look(diff_map(desired_map, live, blocks, observed.meta, shared, own), live_maps)
+        change = reinterpreted(
+            look(diff_map(desired_map, live, blocks, observed.meta, shared, own), live_maps), live_maps
+        )
         return change if recreate is None else with_requested(change, recreate)
 
     arrays, objects = jumps.compared(desired, observed, wanted.values(), objects, diff)

@@ -43,9 +43,16 @@ def replaced_because(desired: DesiredMap, observed: ObservedMap, meta: Meta | No
     """Why the live map must be recreated to become the desired one; empty if it need not."""
     own = shape_differences(desired.shape, observed.shape)
     if own or desired.outer is None:
-        return own
+        return own or relaid_because(desired, observed)
     inner = inner_differences(desired, observed, meta)
-    return f"inner maps: {inner}" if inner else ""
+    return f"inner maps: {inner}" if inner else relaid_because(desired, observed)
+
+
+def relaid_because(desired: DesiredMap, observed: ObservedMap) -> str:
+    """Why entries are to be migrated although their size stays: how their layout changed; empty if it did not."""
+    if desired.migration is None or observed.relaid is None or not observed.relaid.moves:
+        return ""
+    return ", ".join(observed.relaid.words)
 
 
 def inner_differences(desired: DesiredMap, observed: ObservedMap, meta: Meta | None) -> str:
@@ -137,6 +144,8 @@ def is_compared(desired: DesiredMap, observed: ObservedMap, meta: Meta | None) -
     """Whether the contents of the live map matter: it stays, or a map of another size takes them over."""
     if not replaced_because(desired, observed, meta):
         return True
+    if relaid_because(desired, observed):
+        return False
     return is_resize(desired, observed, meta) and not inner_differences(desired, observed, meta)
 
 

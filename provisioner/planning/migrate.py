@@ -14,10 +14,8 @@ from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from provisioner.codec.display import format_value
-from provisioner.codec.percpu import PerCpu
 from provisioner.codec.reshape import Misfit, Reshaping
 from provisioner.codec.reshape_entries import EntryReshaping
-from provisioner.codec.text import HexBytes
 from provisioner.model import entry_table
 from provisioner.model.desired import DesiredMap, Migration
 from provisioner.model.entry_table import EntryTable, Index
@@ -37,11 +35,13 @@ from provisioner.planning.diff import (
     created,
     inner_differences,
     is_compared,
+    relaid_because,
     replaced_because,
     slots_to_read,
 )
 from provisioner.planning.migrate_slots import Staying, desired_slots, with_kept_slots
 from provisioner.planning.migrate_types import LiveTypes
+from provisioner.planning.raw_view import as_bytes
 
 _REPORTED: Final = 20
 """Entries of one map that are reported: more say no more."""
@@ -78,18 +78,11 @@ def _count(desired: DesiredMap, observed: ObservedMap, live_maps: LiveMaps) -> i
     if not shape.is_listable:
         return None
     depth = np.full(len(observed.slots.inner_ids), Depth.ENTRIES, np.uint8)
-    blocks = live_maps.old_blocks(_as_bytes(desired, observed, shape), observed, depth)
+    blocks = live_maps.old_blocks(as_bytes(desired, observed, shape), observed, depth)
     try:
         return sum(int(block.entries.counts.sum()) for block in blocks)
     except InputError:
         return None
-
-
-def _as_bytes(desired: DesiredMap, observed: ObservedMap, shape: MapShape) -> DesiredMap:
-    """The map by which the live entries are read: bytes, in the shape that the live map has."""
-    cpus = desired.value.cpus if isinstance(desired.value, PerCpu) else 1
-    size = -(-shape.value_size // 8) * 8 * cpus if shape.is_percpu else shape.value_size
-    return replace(desired, shape=observed.shape, entry_shape=shape, key=HexBytes(shape.key_size), value=HexBytes(size))
 
 
 @dataclass
@@ -120,7 +113,8 @@ class _Migration:
             observed = replace(observed, slots=ObservedSlots(keys.rows, observed.slots.inner_ids))
         if self.problems:
             return self._refused(why)
-        if desired.outer is not None and not inner_differences(desired, observed, self.meta):
+        stays = not inner_differences(desired, observed, self.meta) and not relaid_because(desired, observed)
+        if desired.outer is not None and stays:
             blocks = self.live_maps.blocks(desired, self.observed, slots_to_read(desired, observed))
             change = compared(desired, observed, blocks, self.shared, why, self.own)
             return replace(change, migrated=Migrated(shape, None, outer))
@@ -143,7 +137,7 @@ class _Migration:
         self, why: str, observed: ObservedMap, shape: MapShape, converted: EntryReshaping, outer: Reshaping | None
     ) -> MapChange:
         desired = with_kept_slots(replace(self.desired, on_replace=OnReplace.COPY), observed)
-        view = _as_bytes(desired, self.observed, shape)
+        view = as_bytes(desired, self.observed, shape)
         depth = np.full(len(observed.slots.inner_ids), Depth.ENTRIES, np.uint8)
         wanted = desired_slots(desired, observed)
         raw = self.live_maps.old_blocks(view, self.observed, depth)

@@ -6,15 +6,12 @@ from dataclasses import dataclass
 
 from msgspec.structs import replace
 
-from provisioner.codec.build import Builder
 from provisioner.codec.layouts import layout_of
 from provisioner.codec.percpu import PerCpu
 from provisioner.codec.reshape import Reshaping
 from provisioner.codec.reshape_entries import EntryReshaping
 from provisioner.codec.reshape_match import reshaping
-from provisioner.language.recorded_types import read_recorded
 from provisioner.model.desired import Constants, DesiredMap, Migration
-from provisioner.model.errors import Problems
 from provisioner.model.host import ByteOrder
 from provisioner.model.map_shape import MapShape
 from provisioner.model.observed import ObservedMap
@@ -23,6 +20,8 @@ from provisioner.model.type_layout import EntryLayout, TypeLayout
 from provisioner.model.uapi import MapType
 from provisioner.observed.sources import LiveMaps
 from provisioner.planning.changes import MigrationProblem
+from provisioner.planning.diff import relaid_because
+from provisioner.planning.relaid import recorded_layout
 
 
 @dataclass
@@ -42,6 +41,8 @@ class LiveTypes:
 
     def _live_layout(self) -> EntryLayout | None:
         """What the kernel knows of the types of the live map, else what is recorded of them."""
+        if relaid_because(self.desired, self.observed) and self.observed.relaid is not None:
+            return self.observed.relaid.before
         recorded = self._recorded()
         live = self.live_maps.layout(self.desired)
         if live is None or recorded is None:
@@ -50,17 +51,7 @@ class LiveTypes:
 
     def _recorded(self) -> EntryLayout | None:
         types = self.meta.types.get(self.desired.name) if self.meta is not None else None
-        read = read_recorded(types) if types is not None else None
-        if read is None:
-            return None
-        problems = Problems()
-        builder = Builder(read.types, byteorder=self.byteorder, problems=problems)
-        key, value, outer = (
-            builder.build(expr) if expr is not None else None for expr in (read.key, read.value, read.outer_key)
-        )
-        if key is None or value is None or len(problems):
-            return None
-        return EntryLayout(layout_of(key), layout_of(value), layout_of(outer) if outer is not None else None)
+        return recorded_layout(types, self.byteorder) if types is not None else None
 
     def _layout(self, given: TypeLayout | None, known: TypeLayout | None, size: int, what: str) -> TypeLayout | None:
         """The layout of a key or value of the live map, of `size` bytes; None if it is unknown."""

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from provisioner.model.desired import DesiredState
 from provisioner.model.observed import ObservedState
-from provisioner.planning import approved, carried, evictions, members, moves
+from provisioner.planning import approved, carried, evictions, members, moves, relaid
 from provisioner.planning.approved import Approved
 from provisioner.planning.changes import Change, LinkChange, MapChange, ObjectChange
 from provisioner.planning.diff_objects import shared_out
@@ -106,6 +106,7 @@ def make_plan(
     changes: tuple[Change, ...] = (*loads, *ordered, *attachments)
     known = (
         *hazards(observed, ordered, loads, overrides),
+        *relaid.hazards(ordered, loads),
         *carried.hazards(ordered),
         *members.hazards(ordered),
         *evictions.hazards(ordered, cpus),

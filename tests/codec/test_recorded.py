@@ -14,6 +14,8 @@ from provisioner.codec import Type
 from provisioner.codec.build import Builder
 from provisioner.codec.integer import Integer
 from provisioner.codec.layout import Field, Struct
+from provisioner.codec.layout_differences import differences
+from provisioner.codec.layouts import layout_of
 from provisioner.codec.members import Bits
 from provisioner.codec.recorded import recorded
 from provisioner.language.read_types import read_type
@@ -53,6 +55,7 @@ def test_a_recorded_type_is_read_back(written: TypeExpr | str, data: st.DataObje
     assert np.array_equal(again.mask(), type_.mask())
     raw = np.frombuffer(data.draw(st.binary(min_size=type_.size, max_size=type_.size)), np.uint8).reshape(1, -1)
     assert again.decode(raw & again.mask()) == type_.decode(raw & type_.mask())
+    assert differences(layout_of(type_), layout_of(again)) == []
     hidden = [type_.conceal(value) for value in type_.decode(raw)]
     assert [again.conceal(value) for value in again.decode(raw)] == hidden
 

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from provisioner.codec.layout_differences import differences
 from provisioner.codec.layouts import layout_of
 from provisioner.codec.reshape import Converted, Reshaping
 from provisioner.codec.reshape_entries import EntryReshaping
@@ -158,3 +159,37 @@ def test_wider_and_back_is_the_same(numbers: list[int]) -> None:
     back = reshaping(s64, u32)[0].convert(wide.rows)
     assert np.array_equal(back.rows, before)
     assert not back.misfits
+
+
+PADDED = struct(a="u8", b="u32")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words", "keeps"),
+    [
+        (PADDED, PADDED, [], True),
+        (PADDED, struct(a="u8", b="be32"), ["b: u32 -> be32"], True),
+        (PADDED, struct(a="u8", b="s32"), ["b: u32 -> s32"], False),
+        (PADDED, struct(b="u32", a="u8"), ["b from byte 4 to 0", "a from byte 0 to 4"], False),
+        (PADDED, struct(a="u8", c="u32"), ["b is now c"], False),
+        (PADDED, struct(a="u8", x=struct(b="u32")), ["b is now x.b"], False),
+        (struct(a="u16", b="u16"), struct(c="u32"), ["new c", "without a", "without b"], False),
+        (struct(a="u32[2]"), struct(a="u64[1]"), ["a: u32[2] -> u64[1]"], False),
+        (struct(a="ipv4"), struct(a="u32"), ["a: ipv4 -> u32"], True),
+        (struct(a=union(x=PADDED, y="u8")), struct(a=union(x=PADDED, y="u8")), [], True),
+        ("u32", "ipv4", ["it: u32 -> ipv4"], True),
+        ("u32", struct(a="u32"), ["it is now a"], True),
+    ],
+)
+def test_members_that_change_within_a_size(
+    old: TypeExpr | str, new: TypeExpr | str, words: list[str], keeps: bool
+) -> None:
+    before, after = layout_of(built(old)), layout_of(built(new))
+    made, impossible = reshaping(before, after)
+    assert (differences(before, after), made.keeps_bytes and not impossible) == (words, keeps)
+
+
+def test_a_member_that_is_renamed_stays() -> None:
+    before, after = layout_of(built(PADDED)), layout_of(built(struct(a="u8", c="u32")))
+    assert differences(before, after, {"b": "c"}) == []
+    assert between(built(PADDED), built(struct(a="u8", c="u32")), b="c").keeps_bytes

@@ -89,6 +89,12 @@ class Held:
     def layout(self, desired_map: DesiredMap) -> EntryLayout | None:  # noqa: ARG002
         return None
 
+    def object_layout(self, name: str) -> EntryLayout | None:  # noqa: ARG002
+        return None
+
+    def object_entries(self, name: str) -> int | None:  # noqa: ARG002
+        return None
+
     def old_blocks(
         self, desired_map: DesiredMap, live: ObservedMap, depth: NDArray[np.uint8]
     ) -> Iterator[ObservedBlock]:

@@ -1,0 +1,22 @@
+"""A live map as bytes, in the shape that it has: what the spec says of its types does not fit it. Pure."""
+
+from __future__ import annotations
+
+from msgspec.structs import replace
+
+from provisioner.codec.percpu import PerCpu
+from provisioner.codec.text import HexBytes
+from provisioner.model.desired import DesiredMap
+from provisioner.model.map_shape import MapShape
+from provisioner.model.observed import ObservedMap
+from provisioner.model.spec import OnReplace
+
+
+def as_bytes(desired: DesiredMap, observed: ObservedMap, shape: MapShape) -> DesiredMap:
+    """The map by which the live entries are read: bytes, in the shape that the live map has."""
+    cpus = desired.value.cpus if isinstance(desired.value, PerCpu) else 1
+    size = -(-shape.value_size // 8) * 8 * cpus if shape.is_percpu else shape.value_size
+    key, value = HexBytes(shape.key_size), HexBytes(size)
+    # All entries are read, as for a copy: of an array, not just those that the spec lists.
+    everything = replace(desired, on_replace=OnReplace.COPY)
+    return replace(everything, shape=observed.shape, entry_shape=shape, key=key, value=value)
