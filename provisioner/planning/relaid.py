@@ -123,21 +123,23 @@ def reinterpreted(change: MapChange, live_maps: LiveMaps) -> MapChange:
 
 
 def _others(change: MapChange, live_maps: LiveMaps) -> int | None:
-    """How many live entries the spec does not list and leaves; None where they cannot be listed."""
+    """How many live entries the spec does not list, or owns in part, and leaves; None where they cannot be listed."""
     live = change.observed
     if live is None or live.entry_shape is None or not live.entry_shape.is_listable:
         return None
     desired = with_kept_slots(change.desired, live)
     wanted = desired_slots(desired, live)
     contents = desired.slots.contents[wanted]
-    others = (wanted >= 0) & ((contents != EXACT) | bool(desired.owned))
+    members = desired.value.owns_part  # of each entry, also of those that the spec lists
+    others = (wanted >= 0) & ((contents != EXACT) | bool(desired.owned) | members)
     depth = np.where(others, Depth.ENTRIES, Depth.NOTHING).astype(np.uint8)
     view, count = as_bytes(desired, live, live.entry_shape), 0
     try:
         for block in live_maps.old_blocks(view, live, depth):
             slot = np.repeat(np.arange(block.first, block.last, dtype=np.int64), block.entries.counts)
             keys = desired.key.normalise(block.entries.keys)
-            count += len(Staying(desired, wanted, slot, keys).of(np.arange(len(slot), dtype=np.int64)))
+            rows = np.arange(len(slot), dtype=np.int64)
+            count += len(rows if members else Staying(desired, wanted, slot, keys).of(rows))
     except InputError:
         return None
     return count
