@@ -70,7 +70,7 @@ HOOKS: Final[Mapping[str, Hook]] = {
 libbpf 1.1 does not know `kprobe.session`, `uprobe.multi` and `uretprobe.multi`: the spec says their `type:`.
 """
 
-_OFFSET: Final = r"(\+(?P<offset>0x[0-9a-fA-F]+|\d+))?"
+_OFFSET: Final = r"(\+(?P<offset>0x[0-9a-fA-F]{1,16}|0|[1-9][0-9]{0,18}))?"
 _FUNCTION: Final = re.compile(rf"(?P<name>[A-Za-z0-9_.]+){_OFFSET}")
 _FILE_FUNCTION: Final = re.compile(rf"(?P<path>[^:]+):(?P<name>[A-Za-z0-9_.@]+){_OFFSET}")
 _PATTERN: Final = re.compile(r"[A-Za-z0-9_.*?]+")

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
-from typing import ClassVar, Self
+from typing import ClassVar, Final, Self
 
 from provisioner.model.attachment import AddFilter, Attachment, AttachPoint, FilterPlace, IfMissing, Settings
 from provisioner.model.location import Location
 from provisioner.model.observed import ObservedLink
 from provisioner.model.uapi import LinkType, TcPoint
+
+_NUMBER: Final = re.compile("0|[1-9][0-9]{0,9}|0x[0-9A-Fa-f]{1,8}")
 
 
 class Tc(Attachment, frozen=True, kw_only=True):
@@ -61,5 +64,5 @@ class Tc(Attachment, frozen=True, kw_only=True):
 
 
 def _number(text: str | None) -> int:
-    """A priority or a handle; 1 if the spec has none. The schema has checked it."""
-    return int(text, 0) if text and text.removeprefix("0x").isalnum() else 1
+    """A priority or a handle; 1 if the spec has none, or one that the schema refuses."""
+    return int(text, 0) if text and _NUMBER.fullmatch(text) else 1

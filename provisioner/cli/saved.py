@@ -13,7 +13,7 @@ import msgspec
 from msgspec.structs import replace
 
 from provisioner import InputError, Location, Overrides, Plan, Problem, RefusedError
-from provisioner.files.reading import PLAN, InputFile
+from provisioner.files.reading import PLAN, InputFile, hint_of
 from provisioner.files.writing import write_file
 
 _FORMAT: Final = "provisioner-plan-1"
@@ -127,7 +127,7 @@ def read(path: Path) -> SavedPlan:
         file = msgspec.json.decode(InputFile(path, PLAN).read(), type=_File)
     except OSError as error:
         what = f"cannot read the plan: {error.strerror}"
-        raise InputError(Problem(what, place, id="unreadable-plan")) from error
+        raise InputError(Problem(what, place, hint_of(error, path), id="unreadable-plan")) from error
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
         hint = "`plan --out` writes saved plans"
         raise InputError(Problem(f"malformed plan: {error}", place, hint, id="not-a-plan")) from error

@@ -35,7 +35,7 @@ from provisioner.model.type_expr import (
     TypeExpr,
     UnionType,
 )
-from provisioner.model.types import ByteOrder, Type
+from provisioner.model.types import ByteOrder, Type, shown
 
 MAX_SIZE: Final = 1 << 26
 """Bytes of one value: a limit on memory. In a hash the kernel takes up to 4 MiB (htab_map_alloc_check)."""
@@ -278,7 +278,8 @@ class Builder:
             return None
         if expr.unit:
             if expr.unit not in UNITS:
-                return self._refuse(f"`{expr.unit}` is not a unit", expr.where, did_you_mean(expr.unit, UNITS))
+                hint = did_you_mean(expr.unit, UNITS, f"known: {', '.join(UNITS)}")
+                return self._refuse(f"{shown(expr.unit)} is not a unit", expr.where, hint)
             if not isinstance(built, Integer):
                 return self._refuse(f"only integers can have a unit, not {built.describe()}", expr.where)
             built = Quantity(built, expr.unit)

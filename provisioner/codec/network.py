@@ -39,6 +39,11 @@ def _refused(text: str, kind: str) -> InvalidTextError:
     if "%" in text:
         what = f"{shown(text)} has a zone, and the type has no room for it"
         return InvalidTextError(what, "remove `%` and the zone")
+    inside = text[1:].partition("]")[0] if text.startswith("[") else text.rpartition(":")[0]
+    if _is_address(inside) and (text.startswith("[") or "." in inside):
+        of_other = kind == ("IPv4" if ":" in inside else "IPv6")
+        hint = f"write {inside}" + (", and use the type `ip` for both families" if of_other else "")
+        return InvalidTextError(f"{shown(text)} is more than an address", hint)
     octets = text.split(".")
     if len(octets) == 4 and all(octet.isdecimal() and octet.isascii() for octet in octets):
         if any(int(octet[:9]) > 255 for octet in octets):
@@ -49,6 +54,16 @@ def _refused(text: str, kind: str) -> InvalidTextError:
             return InvalidTextError(what, f"write {plain}")
     example = "192.0.2.1" if kind == "IPv4" else "2001:db8::1"
     return InvalidTextError(f"{shown(text)} is not an {kind} address", f"write an address such as {example}")
+
+
+def _is_address(text: str) -> bool:
+    for family in (AF_INET, AF_INET6):
+        try:
+            inet_pton(family, text)
+        except (OSError, ValueError):
+            continue
+        return True
+    return False
 
 
 def _address(family: int, text: str, kind: str) -> bytes:
@@ -65,7 +80,7 @@ class _OneFamily(ScalarType, frozen=True):
     KIND: ClassVar[str]
 
     def parse_one(self, text: str) -> bytes:
-        if self._is_of_the_other(text):
+        if self._is_of_the_other(text) and _is_address(text.partition("/")[0].partition("%")[0]):
             hint = "use a cidr type for prefixes" if "/" in text else "use the type `ip` for both families"
             raise InvalidTextError(f"{shown(text)} is not an {self.KIND} address", hint)
         return _address(self.FAMILY, text, self.KIND)
@@ -138,7 +153,7 @@ class Ip(ScalarType, frozen=True):
 
     def parse_one(self, text: str) -> bytes:
         if ":" in text:
-            return _address(AF_INET6, text, "IPv6")
+            return _address(AF_INET6, text, "IPv4 or IPv6")
         return MAPPED + _address(AF_INET, text, "IPv4 or IPv6")
 
     def parse_all(self, texts: Sequence[str]) -> Bytes | None:

@@ -85,8 +85,9 @@ def _from_hex(digits: str, text: str) -> bytes:
         data = b""
     # `fromhex` skips white space, which is not valid here.
     if 2 * len(data) != len(digits):
-        plain = re.sub(r"[\s:.-]", "", digits)
-        if re.fullmatch(r"(?:[0-9A-Fa-f]{2})+", plain):
+        parts = re.split(r"[\s:.-]+", digits)
+        if len(parts) > 1 and all(re.fullmatch(r"[0-9A-Fa-f]|(?:[0-9A-Fa-f]{2})+", part) for part in parts):
+            plain = "".join(part.zfill(2) for part in parts)
             raise InvalidTextError(f"{shown(text)} has characters between its hex digits", f"write {plain}")
         if re.fullmatch(r"[0-9A-Fa-f]+", digits):
             raise InvalidTextError(f"{shown(text)} has an odd number of hex digits", "write two digits for each byte")

@@ -27,7 +27,7 @@ from provisioner.document.merge import Merger, overlay
 from provisioner.document.substitute import NO_USES, substitute
 from provisioner.document.variables import OPENING, SECTION, Variables
 from provisioner.files.content import conflict_line, foreign
-from provisioner.files.reading import SPEC, InputFile, read_limited
+from provisioner.files.reading import SPEC, InputFile, hint_of, read_limited
 from provisioner.model.errors import Problems, did_you_mean
 from provisioner.model.given import NOTHING_GIVEN, Outside, Uses
 from provisioner.model.location import Location
@@ -285,7 +285,7 @@ class _Loader:
                 return
             inside = sorted(child for child in path.iterdir() if unread.is_spec_name(child) and child.is_file())
         except OSError as error:
-            self._lost(f"cannot read {path}: {error.strerror}", where, id="unreadable-file")
+            self._lost(f"cannot read {path}: {error.strerror}", where, hint_of(error, path), id="unreadable-file")
             return
         self.directories.append(path)
         if not inside:
@@ -317,8 +317,9 @@ class _Loader:
             with file.open() as stream:
                 tree = self._composed(stream, str(path))
         except OSError as error:
-            is_missing = isinstance(error, FileNotFoundError)
-            hint = did_you_mean(path.name, _names_in(path.parent), "check the path") if is_missing else ""
+            hint = hint_of(error, path)
+            if isinstance(error, FileNotFoundError):
+                hint = did_you_mean(path.name, _names_in(path.parent), "check the path")
             self._lost(f"cannot read {path}: {error.strerror}", where, hint, id="unreadable-file")
         else:
             yield from self._with_includes(tree, path.parent)
@@ -413,7 +414,8 @@ def is_inside(path: Path, named_by: ScalarNode, roots: Sequence[Path], problems:
     if any(resolved.is_relative_to(root) for root in roots):
         return True
     hint = "move the file below the directory of the spec, or use --allow-outside"
-    what = f"`{named_by.text}` is outside of the project directory: {resolved}"
+    leads_to = "" if str(resolved) == named_by.text else f": {resolved}"
+    what = f"`{named_by.text}` is outside of the project directory{leads_to}"
     problems.add(what, named_by.where, hint, id="outside-project")
     return False
 

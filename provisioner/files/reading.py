@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import errno
 import os
+import re
+import shlex
 import stat
 from pathlib import Path
 from typing import BinaryIO, Final
@@ -19,6 +21,7 @@ _GIB: Final = 1 << 30
 VARIABLE: Final = "PROVISIONER_MAX_FILE_BYTES"
 """The environment variable that replaces all limits."""
 
+_NUMBER: Final = re.compile("[0-9]{1,18}")
 _FLAGS: Final = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 _OTHERS: Final = {
     stat.S_IFDIR: "directory",
@@ -39,7 +42,7 @@ class Kind(msgspec.Struct, frozen=True):
     def limit(self) -> int:
         """The limit in force: the environment's, where it is a number."""
         given = os.environ.get(VARIABLE, "")
-        return int(given) if given.isascii() and given.isdecimal() else self.most
+        return int(given) if _NUMBER.fullmatch(given) else self.most
 
 
 SPEC: Final = Kind("spec files", 2 * _GIB)
@@ -83,6 +86,13 @@ class InputFile(msgspec.Struct, frozen=True):
         """All of the file. Raises OSError."""
         with self.open() as stream:
             return read_limited(stream, self.kind)
+
+
+def hint_of(error: OSError, path: Path) -> str:
+    """What to do where a file could not be read for want of permission; empty for other errors."""
+    if error.errno not in (errno.EACCES, errno.EPERM):
+        return ""
+    return f"check the owner and mode of the file and of its directories: `namei -l {shlex.quote(str(path))}`"
 
 
 def read_limited(stream: BinaryIO, kind: Kind) -> bytes:

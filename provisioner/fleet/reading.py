@@ -11,7 +11,7 @@ import yaml
 
 from provisioner.document.compose import compose
 from provisioner.document.events import Events, syntax_problem
-from provisioner.files.reading import SPEC, InputFile, read_limited
+from provisioner.files.reading import SPEC, InputFile, hint_of, read_limited
 from provisioner.fleet.inventory import Inventory, of_ansible, of_tree
 from provisioner.model.errors import InputError, Problem, Problems
 from provisioner.model.location import Location
@@ -24,7 +24,8 @@ def read_inventory(name: str, stdin: TextIO | None = None) -> Inventory:
         data = _bytes(name, stdin)
     except OSError as error:
         what = f"cannot read the inventory: {error.strerror}"
-        raise InputError(Problem(what, Location(shown), "check the path", id="unreadable-file")) from error
+        hint = hint_of(error, Path(name)) or "check the path"
+        raise InputError(Problem(what, Location(shown), hint, id="unreadable-file")) from error
     problems = Problems()
     inventory = _of_json(data, shown) or _of_yaml(data, shown, name, problems)
     problems.raise_if_any()

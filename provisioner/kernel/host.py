@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import grp
 import os
+import re
 import resource
 import socket
 import sys
@@ -101,8 +102,9 @@ def gid(group: str) -> int:
     try:
         return grp.getgrnam(group).gr_gid
     except KeyError as error:
+        name = group if re.fullmatch("[a-z_][a-z0-9_-]*", group) else "NAME"
         raise HostError(
-            Problem("group does not exist", None, "create it: `groupadd --system`", group, id="unknown-group")
+            Problem("group does not exist", None, f"create it: `groupadd --system {name}`", group, id="unknown-group")
         ) from error
 
 

@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from provisioner import object_check
 from provisioner.codec.btf import BtfTypes
 from provisioner.codec.btf_specials import specials_of
-from provisioner.files.reading import OBJECT, InputFile
+from provisioner.files.reading import OBJECT, InputFile, hint_of
 from provisioner.kernel import libbpf, maps, object_probe, object_settings, unopened
 from provisioner.kernel.fd import Fd, FdSet, MapFd, OwnedFd, ProgramFd
 from provisioner.kernel.reasons import LOAD, KernelError
@@ -193,7 +193,7 @@ def _read(source: Path | InputFile | bytes) -> bytes:
     try:
         return file.read()
     except OSError as error:
-        hint = "compile it first" if error.errno == errno.ENOENT else ""
+        hint = "compile it first" if error.errno == errno.ENOENT else hint_of(error, file.path)
         what = f"cannot read the object file: {error.strerror}"
         raise InputError(Problem(what, _place(source), hint, id="unreadable-file")) from error
 

@@ -26,6 +26,7 @@ from provisioner.model.type_expr import (
 from provisioner.model.types import shown
 
 _FORMS: Final = ("struct", "union", "enum", "btf", "lpm_key", "type")
+_OPTIONS: Final = ("from", "as", "base", "packed", "sensitive", "unit")
 _NAMED: Final = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)((?:\[(?:0x[0-9A-Fa-f]+|[1-9][0-9]*)\])*)")
 MAX_DIMENSIONS: Final = 32
 """The limit of BTF on nested types (MAX_RESOLVE_DEPTH, kernel/bpf/btf.c)."""
@@ -67,6 +68,8 @@ def _named(node: ScalarNode, problems: Problems) -> TypeExpr | None:
 
 def _described(node: MappingNode, problems: Problems) -> TypeExpr | None:
     forms = [(name, key, value) for name, key, value in node.named() if name in _FORMS]
+    if not forms and any(name not in _FORMS and name not in _OPTIONS for name, _, _ in node.named()):
+        return None  # the schema reports a field that no type has
     if len(forms) != 1:
         where = forms[1][1].where if forms else node.where
         written = " and ".join(f"`{name}`" for name, _, _ in forms) or "none"

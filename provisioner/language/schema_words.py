@@ -105,7 +105,7 @@ class ErrorFormatter:
 
     def _unknown_value(self, known: list[str], schema: dict[str, Any]) -> None:
         text = str(self._error.instance)
-        if text.endswith("_of_maps"):
+        if text.lower().endswith("_of_maps"):
             hint = "declare it under `outer_maps`; inner maps cannot be outer maps"
         else:
             many = f"`provisioner schema` lists all {len(known)}" if len(known) > _MANY else ""
@@ -124,8 +124,13 @@ class ErrorFormatter:
                 article = "" if title.endswith("s") else "an " if title[:1] in ("a", "e", "i", "o", "u") else "a "
                 of = f" of {article}{title}" if title else ""
                 many = "`provisioner schema` lists the fields" if len(known) > _MANY else ""
-                hint = did_you_mean(name, set(known) - present, many)
+                hint = self._member_path(name) or did_you_mean(name, set(known) - present, many)
                 self._problems.add(f"{shown(name)} is not a field{of}", key.where, hint, id="unknown-field")
+
+    def _member_path(self, name: str) -> str:
+        """A hint for a member of a member in `as:`, which takes one path for each member."""
+        *_, parent, member = "", "", *self._error.absolute_path
+        return f"write the path of the member: `{member}.{name}: TYPE`" if parent == "as" else ""
 
     def _missing(self, required: list[str], schema: dict[str, Any]) -> None:
         """The library gives one error per missing key; only the message has its name."""

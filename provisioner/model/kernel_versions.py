@@ -20,6 +20,7 @@ from provisioner.model.errors import InputError, Problem, Problems
 from provisioner.model.grace_periods import Batches
 from provisioner.model.spec import OnReplace
 from provisioner.model.special_fields import SPIN_LOCK
+from provisioner.model.types import shown
 from provisioner.model.uapi import MapFlag, MapType
 
 Version = tuple[int, int, int]
@@ -136,9 +137,9 @@ BUGS: Final = (
 
 def parse(text: str) -> Version:
     """The version of `5.10`, `6.1.75`, `6.1.0-56-cloud-amd64`. Raises InputError for other texts."""
-    match = re.match(r"(\d+)\.(\d+)(?:\.(\d+))?", text)
+    match = re.match(r"([0-9]{1,9})\.([0-9]{1,9})(?:\.([0-9]{1,9}))?(?![0-9])", text)
     if match is None:
-        what, hint = f"`{text}` is not a kernel version", "write a version such as 5.10 or 6.1.75"
+        what, hint = f"{shown(text)} is not a kernel version", "write a version such as 5.10 or 6.1.75"
         raise InputError(Problem(what, hint=hint, id="invalid-version"))
     return int(match[1]), int(match[2]), int(match[3] or 0)
 

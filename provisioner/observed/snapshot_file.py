@@ -6,7 +6,7 @@ import os
 from datetime import datetime
 from pathlib import Path
 
-from provisioner.files.reading import SNAPSHOT, InputFile
+from provisioner.files.reading import SNAPSHOT, InputFile, hint_of
 from provisioner.files.writing import write_file
 from provisioner.model.errors import InputError, Problem
 from provisioner.model.location import Location
@@ -20,7 +20,7 @@ def read_snapshot(path: str | os.PathLike[str]) -> Snapshot:
     try:
         data = InputFile(Path(path), SNAPSHOT).read()
     except OSError as error:
-        hint = "`export --snapshot FILE` writes one; `live` and `empty` are not files"
+        hint = hint_of(error, Path(path)) or "`export --snapshot FILE` writes one; `live` and `empty` are not files"
         raise InputError(
             Problem(f"can't read the snapshot: {error.strerror}", Location(str(path)), hint, id="unreadable-file")
         ) from error

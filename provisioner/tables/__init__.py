@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from provisioner.files.content import conflict_line, foreign
-from provisioner.files.reading import TABLE, VALUE, InputFile
+from provisioner.files.reading import TABLE, VALUE, InputFile, hint_of
 from provisioner.model.errors import Problems, did_you_mean
 from provisioner.model.location import Location
 from provisioner.model.spec import TableRef
@@ -51,7 +51,7 @@ def read_table(
                 yield from format_.read(file, table, wanted_columns(table), faults)
             except OSError as error:
                 what = f"cannot read {path}: {error.strerror or error}"
-                faults.add(what, table.file.where, id="unreadable-file")
+                faults.add(what, table.file.where, hint_of(error, path), id="unreadable-file")
     problems.extend(list(faults)[:MAX_PROBLEMS])
 
 
@@ -85,9 +85,10 @@ def _is_readable(table: TableRef, format_: TableFormat, file: InputFile, problem
             conflict = conflict_line(stream) if format_.is_text else 0
     except (OSError, ValueError) as error:
         reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
-        otherwise = f"the path is relative to {table.file.where.file}"
-        near = did_you_mean(file.path.name, _names_beside(file.path), otherwise)
-        hint = near if isinstance(error, FileNotFoundError) else ""
+        hint = hint_of(error, file.path) if isinstance(error, OSError) else ""
+        if isinstance(error, FileNotFoundError):
+            otherwise = f"the path is relative to {table.file.where.file}"
+            hint = did_you_mean(file.path.name, _names_beside(file.path), otherwise)
         problems.add(f"cannot read {file}: {reason}", table.file.where, hint, id="unreadable-file")
         return False
     if other is not None:

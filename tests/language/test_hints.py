@@ -38,6 +38,10 @@ def of_value(folder: Path, value: str, written: str) -> Problem:
         ("cidr4", "'2001:db8::/32'", "use the type cidr6 for IPv6 prefixes"),
         ("cidr6", "10.0.0.0/8", "use the type cidr4 for IPv4 prefixes"),
         ("ipv4", "'2001:db8::/32'", "use a cidr type for prefixes"),
+        ("ipv4", "'192.0.2.1:80'", "write 192.0.2.1"),
+        ("ipv4", "'[::1]'", "write ::1, and use the type `ip` for both families"),
+        ("ipv6", "'[::1]:80'", "write ::1"),
+        ("ip", "'192.0.2.1:80'", "write 192.0.2.1"),
         ("wait", "1m", "write 1min"),
         ("wait", "3mins", "write 3min"),
         ("wait", "2hrs", "write 2h"),
@@ -55,6 +59,8 @@ def of_value(folder: Path, value: str, written: str) -> Problem:
         ("u32", f"1{NO_BREAK}", "remove the invisible character U+00A0 (no-break space)"),
         ("u32", f"1{ZERO_WIDTH}", "remove the invisible character U+200B (zero width space)"),
         ("'bytes[4]'", "'01:02:03:04'", "write 01020304"),
+        ("'bytes[4]'", "'1:2:3:4'", "write 01020304"),
+        ("'bytes[4]'", "'001:002'", "write two hex digits for each byte: 0x0a1b"),
         ("'bytes[4]'", "'010203'", ""),
         ("'bytes[4]'", "'0102030'", "write two digits for each byte"),
     ],
@@ -70,6 +76,12 @@ def test_of_values(tmp_path: Path, value: str, written: str, hint: str) -> None:
         ("type: hash", "type: Hash", "write `hash`"),
         ("type: hash", "type: 'hash '", "remove the trailing space"),
         ("max_entries: 9", "max_entries: 9, flags: [BPF_F_NO_PREALLOC]", "write `no_prealloc`"),
+        ("type: hash", "type: BPF_MAP_TYPE_HASH_OF_MAPS", "`outer_maps`; inner maps cannot be outer maps"),
+        (
+            "value: u32",
+            "value: {type: u32, unit: Mbps}",
+            "known: ns, us, ms, s, min, h, d, B, KB, KiB, MB, MiB, GB, GiB, TB, TiB",
+        ),
         ("value: u32", "value: U32", "write `u32`"),
         ("value: u32", "value: 'u32 '", "remove the trailing space"),
         ("maps:", f"m{CYRILLIC_A}ps:", f"did you mean `maps`? `{CYRILLIC_A}` is U+0430 (cyrillic small letter a)"),
@@ -81,6 +93,13 @@ def test_of_fields(tmp_path: Path, old: str, new: str, hint: str) -> None:
     assert text.count(old) == 1
     (problem,) = problems(tmp_path, text.replace(old, new))
     assert problem.hint.endswith(hint)
+
+
+def test_of_a_member_of_a_member(tmp_path: Path) -> None:
+    text = MAP.format(type="hash", key="u32", value="{btf: x, as: {a: {mac: mac}}}", entries="{}")
+    no_btf, no_field = problems(tmp_path, text)
+    assert (no_btf.id, no_field.id) == ("btf-missing", "unknown-field")
+    assert no_field.hint == "write the path of the member: `a.mac: TYPE`"
 
 
 @pytest.mark.parametrize(

@@ -57,7 +57,7 @@ def integer_fields(schema: dict[str, Any], steps: Steps = (), above: frozenset[s
 FIELDS: Final = sorted(set(integer_fields(spec_schema())), key=str)
 
 
-def with_number(steps: Steps, number: int) -> dict[str, Any]:
+def with_number(steps: Steps, number: int | str) -> dict[str, Any]:
     """The spec with `number` at the end of `steps`, along mappings and lists that it has or gets."""
     spec: dict[str, Any] = json.loads(json.dumps(SPEC))
     node: Any = spec
@@ -97,6 +97,15 @@ def test_a_number_out_of_range_has_a_place(tmp_path: Path, steps: Steps, number:
     path = tmp_path / "edge.yaml"
     path.write_text(json.dumps(with_number(steps, number)))
     assert all(problem.where is not None and problem.where.line for problem in problems(path))
+
+
+@pytest.mark.parametrize("steps", FIELDS, ids=lambda steps: ".".join(map(str, steps)))
+def test_another_text_has_a_place_too(tmp_path: Path, steps: Steps) -> None:
+    """What the schema refuses is read once more: that must not fail."""
+    path = tmp_path / "edge.yaml"
+    for text in ("08", "1e3", "true", "\u0663", "9" * 5000):
+        path.write_text(json.dumps(with_number(steps, text)))
+        assert all(problem.where is not None and problem.where.line for problem in problems(path))
 
 
 @pytest.mark.parametrize("number", NUMBERS)
