@@ -49,9 +49,11 @@ _FLAGS_AT_ONCE: Final = 2
 def probe(plan: Plan) -> ObservedState:
     """The plan's observed state, with what was found out about each live outer map that gets inner maps.
 
-    Raises KernelError where this kernel makes no such inner map, or the outer map cannot be written at all.
+    A frozen one is not asked: the plan refuses to write it. Raises KernelError where this kernel makes no such inner
+    map, or the outer map cannot be written at all.
     """
     asked = {step.map for step in plan.steps if isinstance(step, PublishSlots) and not step.fresh}
+    asked = {name for name in asked if not plan.observed.maps[name].frozen}
     results = {name: _probe(plan, plan.maps[name]) for name in sorted(asked)}
     live = {name: replace(live_map, probed=results.get(name)) for name, live_map in plan.observed.maps.items()}
     return replace(plan.observed, maps=live)

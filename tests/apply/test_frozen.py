@@ -110,3 +110,6 @@ def test_a_frozen_map_of_another_owner_is_refused(bench: Bench) -> None:
     text = spec(1).replace("outer: {type", f"outer: {{pin: {pin}, type").replace("1: {entries: {1: 1}}", "3: {}")
     head, _, _ = text.partition("maps:\n  plain")
     assert refused(bench, head) == {("frozen", "outer")}
+    with pytest.raises(RefusedError) as caught:
+        bench.apply(head)
+    assert [problem.id for problem in caught.value.problems] == ["frozen"]
