@@ -12,11 +12,13 @@ from msgspec.structs import replace
 
 from provisioner.kernel import host as this_host
 from provisioner.kernel.reasons import KernelError
+from provisioner.model import entry_table
 from provisioner.model.attachment import HookOrder
 from provisioner.model.desired import IGNORE, DesiredMap, DesiredState
 from provisioner.model.errors import HostError
 from provisioner.model.map_shape import MapShape
 from provisioner.model.pins import META_PIN, is_link, managed, map_path
+from provisioner.model.spec import ExtraInnerMaps
 from provisioner.model.uapi import MapType
 from provisioner.observed import pinned_btf
 from provisioner.observed.live_source import LiveSource
@@ -29,7 +31,7 @@ def take(desired: DesiredState, btf_pins: Collection[str] = ()) -> Snapshot:
     """All that plans of this project ask of this host: the maps that the spec names or that are pinned in its root.
 
     `btf_pins` are those of the maps that it takes types from, and `vmlinux` for the kernel. Entries are read of those
-    maps of which the spec lists any, or that it can migrate. Raises HostError.
+    maps of which the spec lists any, or that it can migrate or would delete. Raises HostError.
     """
     source = LiveSource(desired)
     root = Path(live_root(desired, source))
@@ -143,18 +145,32 @@ def _held(
             or bool((desired.slots.contents != IGNORE).any())
             or desired.migration is not None
         )
+        deleted = _deleted(desired, seen)
         numbers: list[int | None] = [*seen.inner_ids.tolist()] if seen.shape.is_outer else [None] * bool(seen.id)
         for number in numbers:
             shape = seen.shape if number is None else source.inner_shape(Path(path), number)
             if shape is None:  # it went since the slots were read
                 continue
-            deep = (lists or path in sections) and shape.is_listable
+            deep = (lists or path in sections or number in deleted) and shape.is_listable
             held = source.entries(Path(path), number, deep=deep)
-            if held is not None:
-                at = number if number is not None else seen.id
-                groups.setdefault(replace(shape, max_entries=0), {})[at] = (held, deep)
+            at = number if number is not None else seen.id
+            group = groups.setdefault(replace(shape, max_entries=0), {})
+            if held is not None and (deep or at not in group):  # one inner map can be in two outer maps
+                group[at] = (held, deep)
     for shape, entries in groups.items():
         yield _group(shape, entries)
+
+
+def _deleted(desired: DesiredMap | None, seen: SeenMap) -> frozenset[int]:
+    """The inner maps that the spec would delete: a plan counts their entries, whatever it lists of the others."""
+    if desired is None or desired.outer is None or desired.outer.extra_inner_maps is not ExtraInnerMaps.DELETE:
+        return frozenset()
+    if not seen.shape.is_outer or seen.keys.shape[1] != desired.slots.keys.shape[1]:
+        return frozenset()
+    extra = ~entry_table.among(seen.keys, desired.slots.keys)
+    if desired.outer.owned:
+        extra &= entry_table.within(seen.keys, desired.outer.key.number_order, desired.outer.owned)
+    return frozenset(seen.inner_ids[extra].tolist())
 
 
 def _group(shape: MapShape, entries: dict[int, tuple[SeenEntries, bool]]) -> Held:

@@ -20,6 +20,7 @@ from msgspec.structs import replace
 from provisioner.cli.snapshots import about
 from provisioner.kernel import bpffs, maps
 from provisioner.kernel import host as this_host
+from provisioner.kernel.fd import InnerId
 from provisioner.model.errors import InputError
 from provisioner.model.map_shape import MapShape
 from provisioner.model.special_fields import Special
@@ -33,6 +34,7 @@ from provisioner.report import sentences
 from provisioner.report.model import Against
 from tests import pages
 from tests.apply.conftest import Bench
+from tests.apply.test_ownership import u32
 from tests.cli.support import environment, parsed, run
 from tests.conftest import Veth, remove_tree
 from tests.problems import raises
@@ -145,6 +147,29 @@ def test_entries_that_were_not_the_specs_are_not_in_it(bench: Bench) -> None:
     snapshot = carried(take(bench.load(SPEC).desired))
     with pytest.raises(InputError, match="no entries of it"):
         plan_against(snapshot, bench, SPEC.replace("max_entries: 8, contents: ignore", "max_entries: 8"))
+
+
+def test_entries_of_slots_that_the_spec_would_delete_are_in_it(bench: Bench) -> None:
+    """The plan counts them, also of a map whose other contents the spec ignores."""
+    bench.apply(SPEC.replace("inner_maps: {1: {}}}", "inner_maps: {1: {}, 2: {}}}"))
+    with maps.open_id(InnerId(bench.ids("stats")[u32(2)])) as inner:
+        maps.update(inner, u32(7), bytes(8 * this_host.possible_cpus()))
+    snapshot = carried(take(bench.load(SPEC).desired))
+    assert plan_against(snapshot, bench, SPEC).digest == bench.plan(SPEC).digest
+
+
+def test_a_map_in_two_outer_maps_has_the_entries_that_one_of_them_lists(bench: Bench) -> None:
+    ignored = "others: {type: hash_of_maps, key: u32, max_entries: 8, inner: ignored, inner_maps: {1: {}}}"
+    template = "ignored: {type: lpm_trie, key: cidr4, value: u8, max_entries: 64, contents: ignore}"
+    text = SPEC.replace("outer_maps:", f"outer_maps:\n  {ignored}").replace("\nmaps:", f"\n  {template}\nmaps:")
+    bench.apply(text)
+    with (
+        maps.open_pin(bench.root / "others") as outer,
+        maps.open_id(InnerId(bench.ids("tenants")[u32(1)])) as inner,
+    ):
+        maps.insert_inner(outer, u32(1), inner)
+    snapshot = carried(take(bench.load(text).desired))
+    assert plan_against(snapshot, bench, text).digest == bench.plan(text).digest
 
 
 def test_another_pin_root_is_another_project(bench: Bench) -> None:

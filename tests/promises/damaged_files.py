@@ -144,7 +144,7 @@ class DamagedFiles(Project):
         after = self._look()
         if after != before:
             assert ran.end == "applied", ran
-            assert not (wrong := list(oracle.wrong(wish, before, after))), "\n".join(wrong)
+            assert not (wrong := list(oracle.wrong(wish, before, after, made=self.made))), "\n".join(wrong)
             self._remember_templates(wish, after)
 
     @rule(wish=wishes.wishes, number=st.integers(0, 1 << 16))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 from typing import Final
 
@@ -19,10 +19,13 @@ UNSEEN_TEMPLATE: Final = "the template of an empty outer map differs"
 """What a plan does not see: an apply probes."""
 
 
-def wrong(wish: Wish, before: Live, after: Live, *, prune: bool = False, recreate: str = "") -> Iterator[str]:
+def wrong(
+    wish: Wish, before: Live, after: Live, *, prune: bool = False, recreate: str = "", made: Collection[int] = ()
+) -> Iterator[str]:
     """What an apply that ended well did not do, or did beyond what it was asked.
 
-    `recreate` is the address of an outer map or a slot that was to be recreated although nothing differs.
+    `recreate` is the address of an outer map or a slot that was to be recreated although nothing differs. `made` are
+    the outer maps that applies have made: the slots of another one need not be carried over.
     """
     ours = {*wish.outer, META_PIN} | ({PLAIN} if wish.plain is not None else set())
     for name in before.keys() & after.keys() & ours:
@@ -43,6 +46,9 @@ def wrong(wish: Wish, before: Live, after: Live, *, prune: bool = False, recreat
             yield f"{name} is missing"
         else:
             what = before.get(name)
+            if what is not None and what.id not in made and after[name].id != what.id:
+                stayed = any(after[name].slots.get(slot) == inner for slot, inner in what.slots.items())
+                what = what if stayed else None
             again = recreate.removeprefix(name) if recreate.partition("[")[0] == name else None
             yield from (f"{name}{text}" for text in _outer(wished, what, after[name], _sharers(before), again))
     if wish.plain is not None:

@@ -108,6 +108,7 @@ class Project(RuleBasedStateMachine):
         super().__init__()
         self.root, self.theirs, self.elsewhere = (self.mount / name for name in ("edge", "theirs", "elsewhere"))
         self.templates: dict[int, Kind] = {}
+        self.made: set[int] = set()
         self.theirs.mkdir()
         self.elsewhere.mkdir()
         with make_inner(KINDS["padded"], 8, {1: 1, 2: 2}, padding=7) as stranger:
@@ -186,7 +187,7 @@ class Project(RuleBasedStateMachine):
             assert ran.status in (0, 3, STATUS.get(raised, BUG)), ran
             assert ran.status == 0 or ran.errors, ran
         if after != before:
-            assert not (wrong := list(oracle.wrong(wish, before, after))), f"{ran}: " + "\n".join(wrong)
+            assert not (wrong := list(oracle.wrong(wish, before, after, made=self.made))), f"{ran}: " + "\n".join(wrong)
             self._remember_templates(wish, after)
         self._apply(wish)
 
@@ -222,7 +223,7 @@ class Project(RuleBasedStateMachine):
             assert self.root.exists() == existed
             return
         assert planned.status == (2 if ran.end == "applied" else 0), planned
-        wrong = list(oracle.wrong(wish, before, after, prune=prune, recreate=recreate))
+        wrong = list(oracle.wrong(wish, before, after, prune=prune, recreate=recreate, made=self.made))
         assert not wrong, "\n".join(wrong)
         if ran.end == "unchanged":
             assert after == before
@@ -234,6 +235,7 @@ class Project(RuleBasedStateMachine):
     def _remember_templates(self, wish: Wish, after: Live) -> None:
         for name, outer in wish.outer.items():
             self.templates[after[name].id] = outer.template
+            self.made.add(after[name].id)
 
     def _refused(self, wish: Wish, planned: Ran, ran: Ran, before: Live, after: Live, *, force: bool) -> None:
         assert after == before, f"{ran}: {before} became {after}"
