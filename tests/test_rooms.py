@@ -84,7 +84,9 @@ def within(name: str, rooms: set[str]) -> bool:
 
 
 def says_pure(module: Path) -> bool:
-    return "Pure." in (ast.get_docstring(tree(module)) or "")
+    """By the text of its docstring: this is asked of every module while tests are collected."""
+    docstring = re.match(r'"""(.*?)"""', module.read_text(), re.DOTALL)
+    return docstring is not None and "Pure." in docstring[1]
 
 
 def test_the_drawing_names_rooms_that_are_there() -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import re
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from itertools import chain
 from pathlib import Path
 from typing import Any, Final
@@ -22,16 +23,25 @@ FOLDER: Final = Path(__file__).parents[2] / "integrations" / "kubernetes"
 COMPONENTS: Final = sorted((FOLDER / "components").iterdir())
 OLDEST: Final = "1.32"
 
-BUILDS: Final = {
-    "base": kustomize.build(FOLDER / "base"),
-    "example": kustomize.build(FOLDER / "example"),
-    "all": kustomize.build(FOLDER / "base", COMPONENTS),
-    "reversed": kustomize.build(FOLDER / "base", COMPONENTS[::-1]),
-    **{component.name: kustomize.build(FOLDER / "base", [component]) for component in COMPONENTS},
+KUSTOMIZATIONS: Final[Mapping[str, tuple[str, Sequence[Path]]]] = {
+    "base": ("base", ()),
+    "example": ("example", ()),
+    "all": ("base", COMPONENTS),
+    "reversed": ("base", COMPONENTS[::-1]),
+    **{component.name: ("base", [component]) for component in COMPONENTS},
 }
 """The base alone, with each component, and with all of them."""
 
-every_build = pytest.mark.parametrize("build", BUILDS.values(), ids=BUILDS)
+
+@cache
+def built(name: str) -> list[Document]:
+    folder, components = KUSTOMIZATIONS[name]
+    return kustomize.build(FOLDER / folder, components)
+
+
+@pytest.fixture(params=KUSTOMIZATIONS)
+def build(request: pytest.FixtureRequest) -> list[Document]:
+    return built(request.param)
 
 
 def pod(build: list[Document]) -> Document:
@@ -70,7 +80,6 @@ def script(build: list[Document], name: str) -> str:
     return str(text)
 
 
-@every_build
 @pytest.mark.parametrize("version", [OLDEST, kubernetes_validate.latest_version()])
 def test_the_manifests_fit_the_schemas(build: list[Document], version: str) -> None:
     for document in build:
@@ -85,21 +94,19 @@ def test_what_the_schemas_would_find() -> None:
         kubernetes_validate.validate(document, OLDEST, strict=True)
 
 
-@every_build
 def test_every_mount_has_its_volume(build: list[Document]) -> None:
     volumes = {volume["name"] for volume in pod(build)["volumes"]}
     assert {mount["name"] for each in containers(build) for mount in each["volumeMounts"]} <= volumes
 
 
 def test_the_configmaps_of_the_example_exist_and_have_hashes() -> None:
-    build = BUILDS["example"]
+    build = built("example")
     needed = {volume["configMap"]["name"] for volume in pod(build)["volumes"] if "configMap" in volume}
     assert needed == {document["metadata"]["name"] for document in build if document["kind"] == "ConfigMap"}
     for path in FOLDER.rglob("kustomization.yaml"):
         assert "disableNameSuffixHash" not in path.read_text(), "a changed spec must be a new revision"
 
 
-@every_build
 def test_all_containers_are_confined(build: list[Document]) -> None:
     assert pod(build)["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
     for each in containers(build):
@@ -111,13 +118,11 @@ def test_all_containers_are_confined(build: list[Document]) -> None:
         assert "add" in security["capabilities"] or not security["allowPrivilegeEscalation"]
 
 
-@every_build
 def test_the_provisioner_sees_a_bpffs_that_is_mounted_later(build: list[Document]) -> None:
     (mount,) = (each for each in container(build, "provisioner")["volumeMounts"] if each["name"] == "bpffs")
     assert (mount["mountPath"], mount["mountPropagation"]) == ("/sys/fs/bpf", "HostToContainer")
 
 
-@every_build
 @pytest.mark.parametrize("refused", [False, True])
 def test_the_watch_starts_only_after_an_apply_that_succeeded(
     build: list[Document], refused: bool, tmp_path: Path
@@ -141,7 +146,6 @@ def test_the_watch_starts_only_after_an_apply_that_succeeded(
             assert any(overlay.startswith(f"{mount}/") for mount in mounts)
 
 
-@every_build
 def test_the_probes_ask_where_metrics_are_served(build: list[Document]) -> None:
     described = container(build, "provisioner")
     metrics = values(build)["METRICS"]
@@ -157,7 +161,7 @@ def test_the_probes_ask_where_metrics_are_served(build: list[Document]) -> None:
 def test_a_node_has_the_overlay_of_its_name_or_none(name: str, tmp_path: Path) -> None:
     (tmp_path / "edge-1.yaml").write_text("outer_maps: {tenants: {inner_maps: {43: {entries: {}}}}}\n")
     for node, has in (("edge-1", True), ("edge-2", False)):
-        options = environment(BUILDS[name], node)["OPTIONS"].replace("/nodes/", f"{tmp_path}/").split()
+        options = environment(built(name), node)["OPTIONS"].replace("/nodes/", f"{tmp_path}/").split()
         planned = run("plan", "--against=empty", *options, FOLDER / "base" / "edge.yaml")
         assert planned.status == 2, planned.err
         assert ("[43]" in planned.out) == has
@@ -170,7 +174,7 @@ def test_the_specs_that_come_with_it_are_sound() -> None:
 
 
 def test_git_sync_has_the_directory_that_the_provisioner_reads() -> None:
-    build = BUILDS["git-sync"]
+    build = built("git-sync")
     (spec,) = (each["value"] for each in container(build, "provisioner")["env"] if each["name"] == "SPEC")
     for name in ("git-clone", "git-sync"):
         given = {variable["name"]: variable["value"] for variable in container(build, name)["env"]}
