@@ -9,6 +9,7 @@ lacks is skipped by a claim: `tests.features`.
 from __future__ import annotations
 
 import ctypes
+import gc
 import hashlib
 import itertools
 import os
@@ -28,6 +29,7 @@ from hypothesis import HealthCheck, settings
 from provisioner.kernel import bpffs
 from tests import command, ledger, preload, recorder, workers
 from tests.workers import figures as figures
+from tests.workers import pytest_collection_finish as pytest_collection_finish
 from tests.workers import pytest_collection_modifyitems as pytest_collection_modifyitems
 from tests.workers import pytest_sessionfinish as pytest_sessionfinish
 from tests.workers import pytest_terminal_summary as pytest_terminal_summary
@@ -42,6 +44,8 @@ _NETWORKS: Final = Path("/run/netns")
 _FOLDER = pytest.StashKey[Path]()
 _TROUBLE = pytest.StashKey[str]()
 _OUTSIDE = pytest.StashKey[int]()
+
+gc.set_threshold(100_000, 20, 20)  # as the command sets it for itself
 
 # No test is about time: a machine may be busy.
 settings.register_profile("any-machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -6,6 +6,7 @@ Without pytest-xdist, or with it but without workers, the tests run in this proc
 
 from __future__ import annotations
 
+import gc
 from typing import Any, Final
 
 import pytest
@@ -27,6 +28,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if group := _group(item):
             item.add_marker(pytest.mark.xdist_group(group))
+
+
+def pytest_collection_finish() -> None:
+    """What was collected stays until the end: the garbage collector need not look at it again and again."""
+    gc.collect()
+    gc.freeze()
 
 
 def _group(item: pytest.Item) -> str | None:
