@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import shlex
 import shutil
-from typing import Any
+from pathlib import Path
+from typing import Any, Final
 
 from ansible.plugins.connection.local import Connection as Local
 
@@ -25,6 +26,8 @@ options:
     default: true
 """
 
+_STARTUP: Final = Path(__file__).parents[1] / "startup"
+
 
 class Connection(Local):  # type: ignore[misc]  # ansible has no types
     """The local connection, in the namespaces."""
@@ -33,7 +36,7 @@ class Connection(Local):  # type: ignore[misc]  # ansible has no types
 
     def exec_command(self, cmd: str, in_data: Any = None, sudoable: bool = True) -> Any:
         namespaces = ("--target", self._play_context.remote_addr, "--mount", "--net", "--pid")
-        inside = ("nsenter", *namespaces, "--", "/bin/sh", "-c", cmd)
+        inside = ("nsenter", *namespaces, "--", "env", f"PYTHONPATH={_STARTUP}", "/bin/sh", "-c", cmd)
         return super().exec_command(shlex.join(inside), in_data, sudoable)
 
     def put_file(self, in_path: str, out_path: str) -> None:
