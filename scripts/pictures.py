@@ -198,6 +198,34 @@ def digests() -> Picture:
     return picture
 
 
+def staging() -> Picture:
+    picture = Picture(
+        "One call of a program creates all inner maps of a wave, and another writes their entries; then one batch "
+        "publishes them",
+        488,
+    )
+    picture.text(14, 26, "provisioner", "strong")
+    picture.text(346, 26, "kernel", "strong", "end")
+    picture.arrow((180, 14), (180, 474), dashed=True, head=False)
+    rows: tuple[tuple[int, str, tuple[str, ...], Kind, str], ...] = (
+        (40, "1  create", ("type, sizes", "fd 7, fd 8, fd 9"), "new", "new maps"),
+        (146, "2  put", ("slots 0, 1, 2:", "fd 7, fd 8, fd 9"), "process", "scratch outer map"),
+        (252, "3  fill", ("0: A = 1, B = 2", "1: A = 3"), "entry", "their entries"),
+        (358, "4  publish", ("slots 41, 42, 43:", "fd 7, fd 8, fd 9"), "outer", "outer map"),
+    )
+    for y, words, memory, kind, made in rows:
+        picture.text(14, y + 16, words, "strong")
+        picture.box(14, y + 26, 150, 50, "process")
+        for line, text in enumerate(memory):
+            picture.text(22, y + 46 + 20 * line, text, "mono")
+        by_program = words[0] in "13"
+        picture.text(196, y + 16, "one call of a program" if by_program else "by one batch", "dim")
+        picture.arrow((164, y + 51), (210, y + 51))
+        picture.label(214, y + 26, 132, 50, kind, made)
+    picture.text(14, 466, "Steps 2 and 4 wait for a grace period each.", "dim")
+    return picture
+
+
 def overlays() -> Picture:
     picture = Picture("Overlays: a host's file overrides its site's file, which overrides the base", 414)
     layers = (
@@ -272,6 +300,7 @@ PICTURES: Final[dict[str, Callable[[], Picture]]] = {
     "update": update,
     "merge": merge,
     "digests": digests,
+    "staging": staging,
     "overlays": overlays,
     "fleet": fleet,
 }

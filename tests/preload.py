@@ -12,10 +12,13 @@ from typing import Final
 CACHE: Final = Path(tempfile.gettempdir()) / f"provisioner-test-objects-{os.geteuid()}"
 """Compiled objects by the digest of their source: shared by all test processes of this user."""
 
+_HEADER: Final = Path(__file__).with_name("created.h")
+"""What the libraries include."""
+
 
 def build(source: Path) -> Path:
     """Compile a C file to a shared library, once for each content; gives the library's path."""
-    digest = hashlib.sha256(source.read_bytes()).hexdigest()[:16]
+    digest = hashlib.sha256(source.read_bytes() + _HEADER.read_bytes()).hexdigest()[:16]
     library = CACHE / digest / f"{source.stem}.so"
     if not library.exists():
         library.parent.mkdir(parents=True, exist_ok=True)

@@ -19,6 +19,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "created.h"
+
 static long (*next)(long, ...);
 static _Atomic __u64 *count, *entries;
 static __u64 capacity;
@@ -61,9 +63,15 @@ static void record(long command, long fd)
 		entries[atomic_fetch_add(count, 1) % capacity] = kind << 32 | info[1];
 }
 
+static void record_map(__u32 id)
+{
+	entries[atomic_fetch_add(count, 1) % capacity] = (__u64)BPF_MAP_CREATE << 32 | id;
+}
+
 long syscall(long number, ...)
 {
 	long a[6], result;
+	__u32 newest = 0;
 	va_list given;
 
 	va_start(given, number);
@@ -72,7 +80,15 @@ long syscall(long number, ...)
 	va_end(given);
 	if (!next)
 		next = (__typeof__(next))dlsym(RTLD_NEXT, "syscall");
+	if (number == SYS_bpf && a[0] == BPF_PROG_TEST_RUN && count)
+		newest = newest_map(next);
 	result = next(number, a[0], a[1], a[2], a[3], a[4], a[5]);
+	if (newest) {
+		int saved = errno;
+
+		maps_since(next, newest, record_map);
+		errno = saved;
+	}
 	if (number != SYS_bpf || result < 0 || !count)
 		return result;
 	if (a[0] == BPF_MAP_CREATE || a[0] == BPF_PROG_LOAD || a[0] == BPF_LINK_CREATE || a[0] == BPF_RAW_TRACEPOINT_OPEN) {

@@ -6,8 +6,11 @@ import _thread
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from functools import partial
+from itertools import islice
 from types import MappingProxyType, TracebackType
 from typing import Final, Self
+
+import numpy as np
 
 from provisioner.apply import merge
 from provisioner.apply.copies import Copies, Copy, not_copied
@@ -16,6 +19,7 @@ from provisioner.codec.program_ref import ProgramRef
 from provisioner.kernel import batch, maps
 from provisioner.kernel.fd import BtfFd, FdSet, MapFd
 from provisioner.kernel.inner_pins import InnerPins
+from provisioner.kernel.new_maps import NewMaps
 from provisioner.kernel.reasons import KernelError
 from provisioner.kernel.rows import Rows
 from provisioner.model.desired import DesiredMap
@@ -62,6 +66,7 @@ class Stager:
         self._starts = desired.entries.starts.tolist()
         self._counts = desired.entries.counts.tolist()
         self._capacity = desired.slots.max_entries.tolist()
+        self._new = NewMaps(desired.entry_shape, self._name)
         self._opened = ExitStack()
         self._btf: Btf | None = None
         self._loading = _thread.allocate_lock()
@@ -86,6 +91,8 @@ class Stager:
         The caller owns the set before anything is created, and closes it whatever fails here or on the way back.
         """
         created: list[MapFd] = []
+        if self._stage_by_programs(slots, staged):
+            return
         for slot in slots:
             member = self._desired.member_of(slot)
             if member is not None:
@@ -93,12 +100,37 @@ class Stager:
                 staged.add(self._open_member(member))
                 continue
             new = staged.add(self.create(self._capacity[slot]))
-            self._copies.pop(slot, None)  # of maps that were refused for their BTF
-            for old in self._copied.get(slot, ()):
-                self._copy(old, new, slot)
+            self._take_over(new, slot)
             self.fill(new, slot)
             created.append(new)
         self._inner.pin(created)
+
+    def _stage_by_programs(self, slots: list[int], staged: FdSet[MapFd]) -> bool:
+        """The same, where programs do most of it; whether it is done."""
+        numbers = np.array(slots, np.int64)
+        table, members = self._desired.entries, self._desired.slots.members
+        if members is not None and (members[numbers] >= 0).any():
+            return False
+        if not self._new.is_worth_it(table.counts[numbers]):
+            return False
+        have = self._new.create(staged, self._desired.slots.max_entries[numbers], self._own_btf())
+        for slot in slots[have:]:
+            staged.add(self.create(self._capacity[slot]))
+        if self._copied:
+            for new, slot in zip(staged, slots, strict=True):
+                self._take_over(new, slot)
+        filled = self._new.fill(staged.numbers(), numbers, table)
+        if filled < len(slots):
+            for new, slot in islice(zip(staged, slots, strict=True), filled, None):
+                self.fill(new, slot)
+        self._inner.pin(staged)
+        return True
+
+    def _take_over(self, new: MapFd, slot: int) -> None:
+        """Write the entries of others into a new map."""
+        self._copies.pop(slot, None)  # of maps that were refused for their BTF
+        for old in self._copied.get(slot, ()):
+            self._copy(old, new, slot)
 
     def forget_btf(self) -> bool:
         """Create maps without BTF from now on; whether there was any to forget, which what is in them does not need.

@@ -65,6 +65,7 @@ class Helper(IntEnum):
     SPIN_LOCK = 93
     SPIN_UNLOCK = 94
     FOR_EACH_MAP_ELEM = 164
+    SYS_BPF = 166
     LOOP = 181
     MAP_LOOKUP_PERCPU_ELEM = 195
 

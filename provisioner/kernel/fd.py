@@ -7,7 +7,10 @@ import os
 import warnings
 from collections.abc import Iterator
 from types import TracebackType
-from typing import Generic, NewType, Self, TypeVar
+from typing import Generic, NewType, Self, TypeVar, cast
+
+import numpy as np
+from numpy.typing import NDArray
 
 InnerId = NewType("InnerId", int)
 """The id of an inner map, as a slot is read. A slot is written with an fd: mixing the two is a type error."""
@@ -79,6 +82,18 @@ class MapFd(Fd):
     __slots__ = ()
 
 
+class BorrowedMapFd(MapFd):
+    """An open map that another owner closes."""
+
+    __slots__ = ()
+
+    def close(self) -> None:
+        self._number = -1
+
+    def __del__(self) -> None:
+        self.close()
+
+
 class ProgramFd(Fd):
     """A loaded program."""
 
@@ -100,18 +115,71 @@ class BtfFd(Fd):
 OwnedFd = TypeVar("OwnedFd", bound=Fd)
 
 
+class MapFds:
+    """Owns open maps whose fds are in memory that a program in the kernel writes: negative numbers are none.
+
+    It exists before the program runs, so the fds have an owner from the moment when they are there.
+    """
+
+    __slots__ = ("_numbers",)
+
+    def __init__(self) -> None:
+        self._numbers: NDArray[np.int32] = np.zeros(0, np.int32)
+
+    def watch(self, numbers: NDArray[np.int32]) -> None:
+        """Own what will be in this memory, from now until `leave`, which must come before the memory goes."""
+        self._numbers = numbers
+
+    def leave(self) -> None:
+        """Have the numbers in memory of its own, without those that are none; the program runs no more."""
+        numbers = self._numbers
+        for at in np.flatnonzero(numbers == 0).tolist():  # the kernel reads fd 0 as "none"
+            numbers[at] = fcntl.fcntl(0, fcntl.F_DUPFD_CLOEXEC, 3)
+            os.close(0)
+        self._numbers = numbers[numbers > 0]
+
+    def numbers(self) -> list[int]:
+        return self._numbers.tolist()  # type: ignore[no-any-return]
+
+    def close(self) -> None:
+        """Give the fds back to the kernel, at most once: one call for those that follow each other."""
+        numbers, self._numbers = np.sort(self._numbers), self._numbers[:0]
+        numbers = numbers[numbers >= 0]
+        for run in np.split(numbers, np.flatnonzero(np.diff(numbers) != 1) + 1):
+            if len(run):
+                os.closerange(int(run[0]), int(run[-1]) + 1)
+
+    def __len__(self) -> int:
+        return len(self._numbers)
+
+    def __iter__(self) -> Iterator[MapFd]:
+        return iter([BorrowedMapFd(number) for number in self.numbers()])
+
+    def __del__(self) -> None:
+        if (self._numbers >= 0).any():
+            try:
+                warnings.warn(f"{len(self)} maps were never closed", ResourceWarning, source=self, stacklevel=2)
+            finally:  # where warnings are errors too
+                self.close()
+
+
 class FdSet(Generic[OwnedFd]):
     """Owns the fds of one wave, in the order in which they were added; closing it closes them all."""
 
     __slots__ = ("_fds",)
 
     def __init__(self) -> None:
-        self._fds: list[OwnedFd] = []
+        self._fds: list[OwnedFd | MapFds] = []
 
     def add(self, fd: OwnedFd) -> OwnedFd:
         """Take over `fd`, and hand it back to be used."""
         self._fds.append(fd)
         return fd
+
+    def add_maps(self: FdSet[MapFd], fds: MapFds) -> MapFds:
+        """Take over many, which follow those that are here."""
+        self._fds.append(fds)
+        return fds
 
     def take(self, other: FdSet[OwnedFd]) -> None:
         """Take over all fds of another set, after those that are here."""
@@ -120,7 +188,10 @@ class FdSet(Generic[OwnedFd]):
 
     def numbers(self) -> list[int]:
         """The fds as the kernel takes them; valid while the set is open."""
-        return [fd.number for fd in self._fds]
+        numbers: list[int] = []
+        for fd in self._fds:
+            numbers += fd.numbers() if isinstance(fd, MapFds) else [fd.number]
+        return numbers
 
     def close(self) -> None:
         """Close every fd, even where closing one fails; the first failure is raised at the end."""
@@ -134,10 +205,14 @@ class FdSet(Generic[OwnedFd]):
             raise failure
 
     def __len__(self) -> int:
-        return len(self._fds)
+        return sum(len(fd) if isinstance(fd, MapFds) else 1 for fd in self._fds)
 
     def __iter__(self) -> Iterator[OwnedFd]:
-        return iter(self._fds)
+        for fd in self._fds:
+            if isinstance(fd, MapFds):
+                yield from cast("Iterator[OwnedFd]", iter(fd))
+            else:
+                yield fd
 
     def __enter__(self) -> Self:
         return self

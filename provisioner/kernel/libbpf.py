@@ -13,7 +13,7 @@ import os
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from ctypes import POINTER, c_bool, c_char_p, c_int, c_size_t, c_uint32, c_uint64, c_void_p
+from ctypes import POINTER, c_bool, c_char_p, c_int, c_int64, c_size_t, c_uint32, c_uint64, c_void_p
 from typing import Any, ClassVar, Final, Generic, TypeVar
 
 from provisioner.kernel.reasons import (
@@ -595,6 +595,25 @@ def query_programs(ifindex: int, attach_type: int, room: int = 64) -> tuple[int,
     return tuple(ids[: min(room, options.prog_cnt)])
 
 
+_PROT_READ_WRITE, _MAP_SHARED = 3, 1
+
+
+@contextmanager
+def memory_of(fd: int, size: int) -> Iterator[Buffer]:
+    """The first `size` bytes of an array map with BPF_F_MMAPABLE; nothing may use them after the block.
+
+    `mmap.mmap` would hold a second fd of the map, and not let go of it while an array refers to the memory, as after an
+    exception. Raises `KernelError`.
+    """
+    address = _mmap(None, size, _PROT_READ_WRITE, _MAP_SHARED, fd, 0)
+    if address == c_void_p(-1).value:
+        raise KernelError("mmap", ctypes.get_errno())
+    try:
+        yield (ctypes.c_char * size).from_address(address)
+    finally:
+        _munmap(address, size)
+
+
 class _Logs(threading.local):
     """What libbpf says in this thread, for each `captured_log` that is open in it."""
 
@@ -605,7 +624,10 @@ class _Logs(threading.local):
 _logs = _Logs()
 _vsnprintf = ctypes.CDLL(None).vsnprintf
 _vsnprintf.argtypes, _vsnprintf.restype = (c_char_p, c_size_t, c_char_p, c_void_p), c_int
-_syscall = ctypes.CDLL(None, use_errno=True).syscall
+_libc = ctypes.CDLL(None, use_errno=True)
+_syscall, _mmap, _munmap = _libc.syscall, _libc.mmap, _libc.munmap
+_mmap.argtypes, _mmap.restype = (c_void_p, c_size_t, c_int, c_int, c_int, c_int64), c_void_p
+_munmap.argtypes, _munmap.restype = (c_void_p, c_size_t), c_int
 _DEBUG: Final = 2
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from provisioner.kernel import programs
 from tests.conftest import Veth, remove_tree
 from tests.promises import scenarios
 from tests.promises.injection import Injector
@@ -21,12 +22,19 @@ def injector(tmp_path_factory: pytest.TempPathFactory) -> Injector:
 
 
 @pytest.fixture
-def make(tmp_path: Path, kernel: Path, veth: Veth, bpf_object: Callable[[str], Path]) -> Iterator[Make]:
+def make(
+    tmp_path: Path, kernel: Path, veth: Veth, bpf_object: Callable[[str], Path], injector: Injector
+) -> Iterator[Make]:
     """Scenarios by name, on a fresh pin root."""
     assert veth.name == scenarios.INTERFACE
     root = kernel / "edge"
     pairs = scenarios.pairs(bpf_object)
-    yield lambda name: Scenario(name, tmp_path, root, *pairs[name])
+
+    def made(name: str) -> Scenario:
+        injector.environment = {programs.SWITCH: "always"} if name in scenarios.BY_PROGRAMS else {}
+        return Scenario(name, tmp_path, root, *pairs[name])
+
+    yield made
     for left in (root, scenarios.elsewhere(root)):
         if left.exists():
             remove_tree(left)

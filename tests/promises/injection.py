@@ -76,9 +76,13 @@ class Ran:
 
 
 class Injector:
-    """Runs by the fork server, which has the shim preloaded; `folder` is for what they write."""
+    """Runs by the fork server, which has the shim preloaded; `folder` is for what they write.
+
+    `environment` has variables of the runs, beside those of this process.
+    """
 
     def __init__(self, folder: Path) -> None:
+        self.environment: Mapping[str, str] = {}
         self._out, self._err, self._log = folder / "out", folder / "err", folder / "calls"
 
     def run(
@@ -107,7 +111,7 @@ class Injector:
         }
         with open(os.devnull) as given, self._out.open("w") as out, self._err.open("w") as err:
             standard = (given.fileno(), out.fileno(), err.fileno())
-            process = command.start(arguments, standard, os.environ, inject=inject)
+            process = command.start(arguments, standard, os.environ | self.environment, inject=inject)
         while os.WIFSTOPPED(process.status()):
             try:
                 if meanwhile is not None:

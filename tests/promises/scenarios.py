@@ -89,6 +89,15 @@ WIDER: Final = HEAD + _SHAPES.format(  # the spec does not list entries that it 
     vips=8,
 )
 
+_STAGED: Final = """
+inner_templates:
+  rules: {{type: hash, key: u32, value: u32, max_entries: 8, update: replace}}
+outer_maps:
+  tenants: {{type: hash_of_maps, key: u32, max_entries: 8, inner: rules, inner_maps: {{{slots}}}}}
+"""
+STAGED: Final = HEAD + _STAGED.format(slots="1: {entries: {1: 1, 2: 2}}, 2: {entries: {3: 3}}")
+RESTAGED: Final = HEAD + _STAGED.format(slots="1: {entries: {1: 9}}, 2: {max_entries: 4, entries: {3: 3}}, 3: {}")
+
 _PINNED: Final = "pin_inner_maps: true\npin_mode: '0640'\npin_group: '65534'\n"
 ONE_PINNED: Final = ONE.replace(HEAD, HEAD + _PINNED)
 ONE_CLOSED: Final = ONE.replace(HEAD, HEAD + "pin_mode: '0600'\npin_group: '0'\n")
@@ -149,12 +158,15 @@ def attached(compiled: Callable[[str], Path], version: str = "", direction: str 
 NAMES: Final = (
     *("create", "change", "destroy", "load", "upgrade", "recreate", "mode", "detach", "unload"),
     *("pin", "pinned", "unpin", "pinned_away"),
-    *("elsewhere", "migrate", "attached"),
+    *("elsewhere", "staged", "migrate", "attached"),
     *(("attach", "attached_away") if FULL else ()),
 )
 
-STRIDES: Final[Mapping[str, int]] = {"attached": 8}
-"""Of the sample of points of a scenario with many calls, CI has time for each eighth."""
+BY_PROGRAMS: Final = frozenset({"staged"})
+"""Scenarios in which programs do all that they can, however small it is."""
+
+STRIDES: Final[Mapping[str, int]] = {"attached": 8, "staged": 3}
+"""Of the sample of points of a scenario, CI has time for each third, or each eighth where there are many calls."""
 
 
 def sampled(name: str, points: Iterable[tuple[int, int]], full: bool) -> list[tuple[int, int]]:
@@ -180,6 +192,7 @@ def pairs(compiled: Callable[[str], Path]) -> dict[str, tuple[str | None, str | 
         "unpin": (OTHER_PINNED, ONE_CLOSED),
         "pinned_away": (ONE_PINNED, None),
         "elsewhere": (None, ELSEWHERE),
+        "staged": (STAGED, RESTAGED),
         "migrate": (NARROW, WIDER),
         "attached": (attached(compiled), attached(compiled, "_v2", "egress", burst=5)),
         "attach": (None, attached(compiled)),

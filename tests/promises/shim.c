@@ -22,6 +22,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "../created.h"
+
 /* What happens at the chosen call; a positive number is the errno to fail with. A process that stops goes on, and makes
  * the call, when SIGCONT comes. Signals are sent at -100 - number once, and at -200 - number before every later call as
  * well. */
@@ -112,22 +114,31 @@ static int hit(const char *name)
 
 #define NEXT(name) ((__typeof__(&name))dlsym(RTLD_NEXT, #name))
 
+static void log_made(const char *kind, __u32 id)
+{
+	char line[64];
+	int length = snprintf(line, sizeof(line), "made %s %u\n", kind, id);
+
+	if (write(log_fd, line, length) != length)
+		abort();
+}
+
+static void log_map(__u32 id)
+{
+	log_made("map", id);
+}
+
 /* Tell the log which kernel object a call has made, that its end may be watched. */
 static void made_one(long command, long fd)
 {
 	static const char *const kinds[] = {[0] = "map", [5] = "prog", [28] = "link"};
-	__u32 info[64] = {0};
-	union bpf_attr attr = {.info = {.bpf_fd = fd, .info_len = sizeof(info), .info = (__u64)(unsigned long)info}};
-	char line[64];
-	int length;
+	__u32 id;
 
 	if (fd < 0 || log_fd < 0 || !(command == 0 || command == 5 || command == 28))
 		return;
-	if (NEXT(syscall)(SYS_bpf, BPF_OBJ_GET_INFO_BY_FD, &attr, sizeof(attr)))
-		return;
-	length = snprintf(line, sizeof(line), "made %s %u\n", kinds[command], info[1]); /* all three begin: type, id */
-	if (write(log_fd, line, length) != length)
-		abort();
+	id = map_id(NEXT(syscall), fd); /* all three begin: type, id */
+	if (id)
+		log_made(kinds[command], id);
 }
 
 static int is_ours(const char *path)
@@ -160,10 +171,12 @@ static int is_ours(const char *path)
 
 static long bpf(long number, long *a)
 {
+	__u32 newest = a[0] == BPF_PROG_TEST_RUN && log_fd >= 0 ? newest_map(NEXT(syscall)) : 0;
 	long result = NEXT(syscall)(number, a[0], a[1], a[2], a[3], a[4], a[5]);
 	int saved = errno;
 
 	made_one(a[0], result);
+	maps_since(NEXT(syscall), newest, log_map);
 	errno = saved;
 	return result;
 }

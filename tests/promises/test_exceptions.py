@@ -36,7 +36,7 @@ def points(count: int, full: bool) -> Iterator[tuple[int, str]]:
 
 
 @pytest.mark.parametrize("event", ["call", "return"])
-@pytest.mark.parametrize("name", ["create", "change", "upgrade", "recreate", "pinned", "detach"])
+@pytest.mark.parametrize("name", ["create", "change", "upgrade", "recreate", "pinned", "detach", "staged"])
 def test_an_exception_of_any_class_is_taken_back(
     name: str, event: str, make: Make, injector: Injector, full_sweep: bool, figures: list[str]
 ) -> None:
