@@ -29,6 +29,9 @@ from provisioner.planning.changes import EntryAction, EntryChanges, MapChange
 from provisioner.planning.room import entries_need_deletes
 from provisioner.planning.steps import CarrySlots, CreateMap, DeleteSlots, PinInnerMaps, PublishSlots, WriteEntries
 
+Pause = Callable[[], None]
+"""What raises where the apply is to stop; not during a rollback."""
+
 
 def create(tx: Transaction, step: CreateMap) -> None:
     """Create a standalone map with all that is in it. It is pinned last: a kill before that leaves nothing."""
@@ -38,7 +41,7 @@ def create(tx: Transaction, step: CreateMap) -> None:
     inner = tx.inner(step.map)
     later = tx.copies.setdefault(step.map, {})
     with (
-        Stager(desired, host, inner, migrated=change.migrated, later=later) as stager,
+        Stager(desired, host, inner, migrated=change.migrated, later=later, pause=tx.progress.pause) as stager,
         _new_map(desired, stager) as fd,
     ):
         if desired.outer is None:
@@ -181,7 +184,7 @@ def write(tx: Transaction, step: WriteEntries) -> None:
         later = tx.copies.setdefault(step.map, {})
         with (
             tx.open(change) as fd,
-            Stager(desired, host, inner, migrated=change.migrated, later=later) as stager,
+            Stager(desired, host, inner, migrated=change.migrated, later=later, pause=tx.progress.pause) as stager,
         ):
             _carry_entries(tx, change, stager, fd)
             _fill(tx, desired, fd, later.get(0, ()))
@@ -206,7 +209,8 @@ def _fill(tx: Transaction, desired: DesiredMap, fd: MapFd, copies: Sequence[Copy
     keys, values = not_copied(desired, 0, copies)
     if len(keys):
         with jumps.written(tx, desired, values) as rows:
-            batch.write_batch(fd, np.ascontiguousarray(keys), np.ascontiguousarray(rows), name=desired.name)
+            columns = np.ascontiguousarray(keys), np.ascontiguousarray(rows)
+            batch.write_batch(fd, *columns, name=desired.name, pause=tx.progress.pause)
 
 
 def _desired(change: MapChange) -> DesiredMap:
@@ -256,9 +260,9 @@ def _edits(tx: Transaction, fd: MapFd, change: MapChange, row: int, edits: Entry
     values = np.ascontiguousarray(_desired(change).entries.values[edits.row[~gone]])
     order: list[Callable[[], None]] = []
     if len(keys):
-        order.append(partial(_write_entries, tx, fd, change, keys, values, address))
+        order.append(partial(_write_entries, tx, fd, change, keys, values, address, tx.progress.pause))
     if gone.any():
-        order.append(partial(_delete_entries, fd, change, edits.keys[gone], address))
+        order.append(partial(_delete_entries, fd, change, edits.keys[gone], address, tx.progress.pause))
     return order[::-1] if entries_need_deletes(change, row) else order
 
 
@@ -280,15 +284,17 @@ def _reopen_slot(tx: Transaction, change: MapChange, row: int) -> MapFd | None:
         return None
 
 
-def _write_entries(tx: Transaction, fd: MapFd, change: MapChange, keys: Bytes, values: Bytes, name: str) -> None:
+def _write_entries(
+    tx: Transaction, fd: MapFd, change: MapChange, keys: Bytes, values: Bytes, name: str, pause: Pause = batch.go_on
+) -> None:
     if change.desired.value.owns_part:
         members.write(fd, change.desired, keys, values, name)
         return
     with jumps.written(tx, change.desired, values) as rows:
-        batch.write_batch(fd, keys, rows, locked=change.desired.entry_shape.is_locked, name=name)
+        batch.write_batch(fd, keys, rows, locked=change.desired.entry_shape.is_locked, name=name, pause=pause)
 
 
-def _delete_entries(fd: MapFd, change: MapChange, keys: Bytes, name: str) -> None:
+def _delete_entries(fd: MapFd, change: MapChange, keys: Bytes, name: str, pause: Pause = batch.go_on) -> None:
     """Delete entries; in an array, which always has all of them, what is ours of them becomes zero."""
     desired = _desired(change)
     keys = np.ascontiguousarray(keys)
@@ -297,9 +303,9 @@ def _delete_entries(fd: MapFd, change: MapChange, keys: Bytes, name: str) -> Non
         if desired.value.owns_part:
             members.write(fd, desired, keys, zeros, name)
             return
-        batch.write_batch(fd, keys, zeros, locked=desired.entry_shape.is_locked, name=name)
+        batch.write_batch(fd, keys, zeros, locked=desired.entry_shape.is_locked, name=name, pause=pause)
     else:
-        batch.delete_batch(fd, keys, name=name)
+        batch.delete_batch(fd, keys, name=name, pause=pause)
 
 
 def _write_back(tx: Transaction, change: MapChange, row: int, edits: EntryChanges) -> None:

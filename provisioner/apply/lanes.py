@@ -77,7 +77,7 @@ class _Group:
         lane = copy.copy(self._tx)
         lane.wave = self._wave
         lane.stagers = 0  # each lane stages what it publishes
-        lane.progress = Progress(report=self._report)
+        lane.progress = Progress(report=self._report, pause=self._tx.stop_if_interrupted)
         self._parts.append(lane.progress)
         return lane
 

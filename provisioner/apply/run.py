@@ -121,7 +121,8 @@ def _run(tx: Transaction, verify: Callable[[], tuple[Problem, ...]]) -> None:
     for units in lanes.groups(tx.plan):
         side_by_side.run(tx, units, _do)
     tx.progress.tell("comparing with the spec")
-    different = verify()
+    with tx.options.reading():
+        different = verify()
     if different:
         raise ApplyError(*different)
 

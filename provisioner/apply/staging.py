@@ -39,6 +39,7 @@ class Stager:
     `copied` gives, by desired slot, the ids of the live inner maps from which a new one takes over entries that are not
     the spec's; `migrated` says that those have another shape. What it stages is pinned where `inner` says so. `later`
     takes the copies where programs use the new maps only after another step. `open_member` opens a map of the object.
+    `pause` is called now and then: it raises where the apply is to stop.
     """
 
     def __init__(
@@ -50,8 +51,10 @@ class Stager:
         open_member: Callable[[str], MapFd] | None = None,
         migrated: Migrated | None = None,
         later: Copies | None = None,
+        pause: Callable[[], None] = batch.go_on,
     ) -> None:
         self._open_member = open_member
+        self._pause = pause
         self._inner = inner
         self._desired = desired
         self._host = host
@@ -94,6 +97,7 @@ class Stager:
         if self._stage_by_programs(slots, staged):
             return
         for slot in slots:
+            self._pause()
             member = self._desired.member_of(slot)
             if member is not None:
                 assert self._open_member is not None
@@ -147,12 +151,13 @@ class Stager:
         """Write all entries of a desired slot into a map that has nothing but what was copied for the slot."""
         if self._desired.value.owns_part and slot in self._copies:
             rest = not_copied(self._desired, slot, self._copies[slot])
-            batch.write_batch(fd, *rest, name=self._desired.name)
+            batch.write_batch(fd, *rest, name=self._desired.name, pause=self._pause)
             return
         start = self._starts[slot]
         end = start + self._counts[slot]
         if end > start:
-            batch.write_batch(fd, self._keys.cut(start, end), self._values.cut(start, end), name=self._desired.name)
+            rows = self._keys.cut(start, end), self._values.cut(start, end)
+            batch.write_batch(fd, *rows, name=self._desired.name, pause=self._pause)
 
     def _copy(self, old_id: int, new: MapFd, slot: int) -> None:
         """Write the entries of others in a live inner map into a new one, and keep what they are."""
@@ -162,7 +167,7 @@ class Stager:
     def copy(self, old_id: int, old: MapFd, new: MapFd, slot: int) -> None:
         """The same from an open map."""
         keys, values = merge.others_of(self._desired, slot, old, self._host, self._migrated)
-        batch.write_batch(new, keys, values, name=self._desired.name)
+        batch.write_batch(new, keys, values, name=self._desired.name, pause=self._pause)
         self._copies.setdefault(slot, []).append(Copy(old_id, keys, values))
 
     def carry_over(self, slots: list[int], targets: FdSet[MapFd]) -> int:

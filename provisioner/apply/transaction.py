@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -39,11 +39,15 @@ from provisioner.planning.steps import RecordMeta, WriteEntries
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How an apply is done. `interrupted` is asked between steps and waves: the name of a signal stops it there."""
+    """How an apply is done. `interrupted` is asked again and again: the name of a signal stops it at that point.
+
+    `reading` surrounds the comparison at the end, which changes nothing: an exception may end it at any point.
+    """
 
     rollback: bool = True
     progress: Callable[[str, Progress], None] | None = None
     interrupted: Callable[[], str] = field(default=lambda: "")
+    reading: Callable[[], AbstractContextManager[None]] = nullcontext
 
 
 class Transaction:
@@ -59,7 +63,7 @@ class Transaction:
         self.options = options
         self.root = Path(plan.desired.pin_root)
         self.journal = Journal()
-        self.progress = Progress(report=self._report)
+        self.progress = Progress(report=self._report, pause=self.stop_if_interrupted)
         self.wave = waves.wave_size(host.raise_nofile_limit())
         self.stagers = waves.STAGERS
         self.fresh: set[str] = set()

@@ -69,7 +69,7 @@ class Wave(msgspec.Struct, frozen=True):
 
 @dataclass(slots=True)
 class Progress:
-    """The progress so far; `report` is called after each wave.
+    """The progress so far; `report` is called after each wave, `pause` also within one: it raises to stop the apply.
 
     `window` has the clock before the first write that made a slot visible, and after the last.
     """
@@ -79,6 +79,7 @@ class Progress:
     grace_periods: int = 0
     window: tuple[float, float] | None = None
     report: Callable[[str, Progress], None] | None = None
+    pause: Callable[[], None] = batch.go_on
 
     def visible_since(self, started: float) -> None:
         """Slots have become visible by a write that was begun at `started`, in monotonic seconds."""
@@ -134,7 +135,7 @@ def publish(
     copied = copied_maps(change, rows) if live or change.migrated is not None else {}
     todo = list(waves(change, rows, merge.wave_size(change, copied, host, size)))
     with (
-        Stager(change.desired, host, inner, copied, open_member, change.migrated, later) as stager,
+        Stager(change.desired, host, inner, copied, open_member, change.migrated, later, progress.pause) as stager,
         Workers(stagers) as workers,
     ):
         pending: list[_Part] = []

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
 from typing import Any, Final
 
@@ -15,6 +17,7 @@ class Interrupts:
     def __init__(self) -> None:
         self._came = ""
         self._before: dict[signal.Signals, Any] = {}
+        self._may_raise = False
 
     def __call__(self) -> str:
         return self._came
@@ -29,6 +32,17 @@ class Interrupts:
             before = signal.signal(number, self._note)
             self._before.setdefault(number, before)
 
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """In here, a signal raises KeyboardInterrupt at once: nothing is changed meanwhile."""
+        self._may_raise = True
+        try:
+            if self._came:
+                raise KeyboardInterrupt
+            yield
+        finally:
+            self._may_raise = False
+
     def ignore(self) -> None:
         """Restore the handlers of before `prepare` and `listen`."""
         while self._before:
@@ -38,3 +52,5 @@ class Interrupts:
         self._came = signal.Signals(number).name
         for each in _SIGNALS:
             signal.signal(each, signal.SIG_DFL)
+        if self._may_raise:
+            raise KeyboardInterrupt

@@ -41,6 +41,17 @@ class Batching(msgspec.Struct, frozen=True):
 
 BATCHING: Final = Batching()
 
+_MOST: Final = 1 << 16
+"""Entries of one call, about 30 ms: between two calls, a signal is answered."""
+
+_NOW_AND_THEN: Final = 1 << 10
+"""Entries written one by one after which a signal is answered."""
+
+
+def go_on() -> None:
+    """What happens between two calls, where nothing else should."""
+
+
 _NO_BATCH: Final = frozenset({ENOTSUPP})
 _NO_LOCKED_BATCH: Final = frozenset({ENOTSUPP, errno.EINVAL})
 """What to write one by one after: a batch that takes no flags for its elements says EINVAL."""
@@ -72,11 +83,13 @@ def write_batch(
     locked: bool = False,
     batching: Batching = BATCHING,
     name: str = "",
+    pause: Callable[[], None] = go_on,
 ) -> None:
     """Write entries in place: rows of `keys` (n, key_size) and `values` (n, value_size as the system call moves it).
 
-    `locked` writes each value under its own spin lock; a map without one refuses that. The kernel reads as many bytes
-    as the map's shape says: rows of another size are the caller's bug. Raises `BatchError`.
+    `pause` is called between two calls of the kernel, and may raise. `locked` writes each value under its own spin
+    lock; a map without one refuses that. The kernel reads as many bytes as the map's shape says: rows of another size
+    are the caller's bug. Raises `BatchError`.
     """
     key_rows, value_rows = _pair(keys, values)
     options = locked_elements() if locked else None
@@ -89,7 +102,8 @@ def write_batch(
         libbpf.map_update_elem(fd.number, key_rows.at(index), value_rows.at(index), flags)
 
     missing = _NO_LOCKED_BATCH if locked else _NO_BATCH
-    _write(key_rows.count, whole if batching.entries else None, single, 1, missing=missing, name=name)
+    chosen = whole if batching.entries else None
+    _write(key_rows.count, chosen, single, 1, missing=missing, name=name, most=_MOST, pause=pause)
 
 
 def locked_elements() -> libbpf.BatchOptions:
@@ -97,11 +111,14 @@ def locked_elements() -> libbpf.BatchOptions:
     return libbpf.BatchOptions(elem_flags=UpdateFlag.LOCK)
 
 
-def delete_batch(fd: MapFd, keys: Column, *, batching: Batching = BATCHING, name: str = "") -> None:
-    """Delete entries; one that does not exist is not an error. Raises `BatchError`."""
+def delete_batch(
+    fd: MapFd, keys: Column, *, batching: Batching = BATCHING, name: str = "", pause: Callable[[], None] = go_on
+) -> None:
+    """Delete entries; one that does not exist is not an error. `pause` as for `write_batch`. Raises `BatchError`."""
     rows = Rows.of(keys)
     whole, single = _deletes(fd, rows)
-    _write(rows.count, whole if batching.entries else None, single, 1, forgiven=errno.ENOENT, name=name)
+    chosen = whole if batching.entries else None
+    _write(rows.count, chosen, single, 1, forgiven=errno.ENOENT, name=name, most=_MOST, pause=pause)
 
 
 def publish(outer: MapFd, keys: Column, fds: Column, *, batching: Batching | None = None, name: str = "") -> int:
@@ -217,31 +234,41 @@ def _write(
     missing: frozenset[int] = _NO_BATCH,
     subject: Subject = "",
     name: str = "",
+    most: int = 0,
+    pause: Callable[[], None] = go_on,
 ) -> int:
-    """Do all elements by `whole`, or where that is missing by `single`; gives the number of waits."""
+    """Do all elements by `whole`, or where that is missing by `single`; gives the number of waits.
+
+    One call does at most `most` elements, 0 for all of them.
+    """
     if total == 0:
         return 0
     try:
         if whole:
-            waits = _by_batch(total, whole, forgiven, missing)
+            waits = _by_batch(total, whole, forgiven, missing, most or total, pause)
             if waits:
                 return waits
-        return _one_by_one(total, single, forgiven, min(threads, total))
+        return _one_by_one(total, single, forgiven, min(threads, total), pause)
     except BatchError as error:
         raise error.about(name, subject) from None
 
 
-def _by_batch(total: int, whole: Whole, forgiven: int, missing: frozenset[int]) -> int:
+def _by_batch(
+    total: int, whole: Whole, forgiven: int, missing: frozenset[int], most: int, pause: Callable[[], None]
+) -> int:
     """The number of calls it took, or 0 where the kernel has no such batch."""
     start = calls = repeats = 0
     while start < total:
-        count = libbpf.Counter(total - start)
+        if start:
+            pause()
+        asked = min(most, total - start)
+        count = libbpf.Counter(asked)
         calls += 1
         try:
             whole(start, count)
         except KernelError as error:
             # Refused before its loop, the kernel leaves the count as it was; in the loop, it stops at the bad element.
-            done = 0 if count.value == total - start else count.value
+            done = 0 if count.value == asked else count.value
             if error.errno in missing and start + done == 0:
                 return 0
             start += done
@@ -252,11 +279,13 @@ def _by_batch(total: int, whole: Whole, forgiven: int, missing: frozenset[int]) 
                 raise BatchError(error, np.arange(total) < start, start) from None
             start += 1
         else:
-            return calls
+            start += asked
     return calls
 
 
-def _one_by_one(total: int, single: Callable[[int], None], forgiven: int, threads: int) -> int:
+def _one_by_one(
+    total: int, single: Callable[[int], None], forgiven: int, threads: int, pause: Callable[[], None]
+) -> int:
     """Each element by its own call, from several threads; none begins another one after a failure."""
     written = np.zeros(total, dtype=np.bool_)
     failures: list[tuple[int, BaseException]] = []
@@ -265,6 +294,8 @@ def _one_by_one(total: int, single: Callable[[int], None], forgiven: int, thread
     def work() -> None:
         for index in indexes:
             try:
+                if index % _NOW_AND_THEN == _NOW_AND_THEN - 1:
+                    pause()
                 single(index)
             except BaseException as error:
                 if not isinstance(error, KernelError) or error.errno != forgiven:

@@ -19,6 +19,9 @@ from provisioner.model.uapi import ENOTSUPP, MapType, UpdateFlag
 CHUNK_BYTES: Final = 16 << 20
 """Memory for one batch; the kernel fills only as much of it as there are entries."""
 
+CHUNK_ENTRIES: Final = 1 << 18
+"""Entries of one batch, about 80 ms: between two batches, a signal is answered."""
+
 RESTARTING: Final = frozenset({MapType.LPM_TRIE})
 """Types whose walk starts again when its current key is deleted: batches of them may repeat keys."""
 
@@ -97,7 +100,7 @@ def read_indexes(fd: MapFd, shape: MapShape, stride: int, indexes: range) -> tup
 def _by_batch(fd: MapFd, shape: MapShape, stride: int) -> tuple[ByteTable, ByteTable]:
     """Batch after batch from the kernel's token on, until ENOENT or, for arrays, until all indexes were read."""
     # One more than there can be: then the first batch of a full LPM trie ends with ENOENT as well.
-    chunk = max(1, min(shape.max_entries + 1, CHUNK_BYTES // (shape.key_size + stride)))
+    chunk = max(1, min(shape.max_entries + 1, CHUNK_ENTRIES, CHUNK_BYTES // (shape.key_size + stride)))
     limit = shape.max_entries if shape.is_array else 2 * shape.max_entries + chunk
     token = libbpf.new_buffer(max(8, shape.key_size))
     start: libbpf.Buffer | None = None

@@ -162,13 +162,14 @@ def duplicates(slot: Index | Groups, keys: Bytes) -> tuple[Index, Index]:
 def _same_rank_as_neighbour(slot: Index | Groups, keys: Bytes) -> Index:
     """Rows with the slot and rank of the row before or after them, block by block."""
     shift = np.uint64(_SLOT_BITS if keys.shape[1] > _EXACT_KEY_SIZE else 0)
-    rows = [np.zeros(0, np.int64)]
+    found = np.zeros(len(slot), np.bool_)
     for first in range(0, len(slot), BLOCK_ENTRIES):
         block = slice(first, first + BLOCK_ENTRIES + 1)  # with the first row of the next
         rank = key_rank(keys[block]) >> shift
-        same = np.flatnonzero((slot[block][1:] == slot[block][:-1]) & (rank[1:] == rank[:-1])) + first
-        rows += [same, same + 1]
-    return np.unique(np.concatenate(rows))
+        same = (slot[block][1:] == slot[block][:-1]) & (rank[1:] == rank[:-1])
+        found[block][:-1] |= same
+        found[block][1:] |= same
+    return np.flatnonzero(found)
 
 
 def are_distinct(keys: Bytes) -> bool:

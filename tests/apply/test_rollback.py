@@ -9,9 +9,10 @@ from contextlib import contextmanager
 import pytest
 
 from provisioner.apply import Options
+from provisioner.apply.staging import Stager
 from provisioner.apply.waves import Progress
 from provisioner.kernel import maps
-from provisioner.kernel.fd import InnerId
+from provisioner.kernel.fd import InnerId, MapFd
 from provisioner.model.errors import InterruptError, ProvisionerError, RefusedError
 from provisioner.model.map_shape import MapShape
 from provisioner.model.uapi import MapType
@@ -100,7 +101,7 @@ def test_a_delete_that_was_never_made_is_not_taken_back(bench: Bench) -> None:
     assert bench.entries("zz_switch") == switch
 
 
-@pytest.mark.parametrize("stop_after", [1, 2, 3])
+@pytest.mark.parametrize("stop_after", [1, 2, 3, 4, 6])
 def test_an_interrupt_is_answered_at_the_next_safe_point(bench: Bench, stop_after: int) -> None:
     bench.apply(spec(BEFORE))
     tree, ids = bench.tree("outer"), bench.ids("outer")
@@ -118,6 +119,40 @@ def test_an_interrupt_is_answered_at_the_next_safe_point(bench: Bench, stop_afte
     assert (bench.tree("outer"), bench.ids("outer")) == (tree, ids)
     bench.options = Options()
     bench.settle(spec(AFTER, switch=2))
+
+
+def test_between_two_inner_maps_of_a_wave_an_interrupt_is_answered(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    staged: list[int] = []
+    fill = Stager.fill
+
+    def filled(stager: Stager, fd: MapFd, slot: int) -> None:
+        fill(stager, fd, slot)
+        staged.append(slot)
+
+    monkeypatch.setattr(Stager, "fill", filled)
+    bench.options = Options(interrupted=lambda: "SIGINT" if len(staged) > 1 else "")
+    with pytest.raises(InterruptError):
+        bench.apply(spec(", ".join(f"{slot}: {{entries: {{1: 1}}}}" for slot in range(40))))
+    assert len(staged) < 5, "a wave has all 40"
+    assert not bench.root.exists()
+
+
+def test_an_interrupt_ends_the_comparison_and_takes_all_back(bench: Bench) -> None:
+    bench.apply(spec(BEFORE))
+    tree, ids = bench.tree("outer"), bench.ids("outer")
+
+    @contextmanager
+    def reading() -> Iterator[None]:
+        yield
+        raise KeyboardInterrupt  # as a signal does in there
+
+    bench.options = Options(reading=reading)
+    with pytest.raises(InterruptError) as stopped:
+        bench.apply(spec(AFTER, switch=2))
+    assert (stopped.value.status, stopped.value.live) == ("interrupted", ())
+    assert (bench.tree("outer"), bench.ids("outer")) == (tree, ids)
 
 
 def test_a_slot_that_changed_since_the_plan_is_never_overwritten(bench: Bench) -> None:

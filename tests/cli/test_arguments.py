@@ -234,6 +234,18 @@ def test_a_signal_is_a_flag_until_the_second_one() -> None:
     assert signal.getsignal(signal.SIGINT) is before
 
 
+def test_while_nothing_is_changed_a_signal_ends_the_work_at_once() -> None:
+    interrupts = Interrupts()
+    interrupts.listen()
+    with interrupts.reading():
+        pass
+    with pytest.raises(KeyboardInterrupt), interrupts.reading():
+        os.kill(os.getpid(), signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt), interrupts.reading():
+        pytest.fail("it came before")
+    interrupts.ignore()
+
+
 METER = """
 import time
 

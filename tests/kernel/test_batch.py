@@ -69,6 +69,24 @@ def test_what_is_written_is_read(shape: MapShape, way: Batching) -> None:
         assert [entries[key.tobytes()] for key in keys[5:7]] == [value.tobytes() for value in values[7:9]]
 
 
+def test_between_two_calls_the_work_can_be_ended(way: Batching, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batch, "_MOST", 8)
+    monkeypatch.setattr(batch, "_NOW_AND_THEN", 8)
+    keys, pauses = keys_for(HASH, 40), []
+
+    def pause() -> None:
+        pauses.append(len(read_entries(fd, HASH, CPUS)[0]))
+        if len(pauses) > 4:
+            raise KeyboardInterrupt
+
+    with maps.create(HASH) as fd:
+        batch.write_batch(fd, keys[:20], keys[:20], batching=way, pause=pause)
+        assert pauses == ([8, 16] if way.entries else [7, 15])
+        with pytest.raises(KeyboardInterrupt):
+            batch.delete_batch(fd, keys, batching=way, pause=pause)
+        assert pauses[-1] < 20
+
+
 def test_an_empty_map_and_no_entries(way: Batching) -> None:
     with maps.create(HASH) as fd:
         batch.write_batch(fd, u32s(), np.empty((0, 8), dtype=np.uint8), batching=way)
