@@ -93,9 +93,14 @@ class SavedPlan(msgspec.Struct, frozen=True):
         Such a plan is still refused after its apply, because it is stale then. Raises RefusedError if another apply
         used it first, and InputError if the file cannot be written for another reason.
         """
-        read(self.path).check(self.project, self.pin_root)
+        target = Path(os.path.realpath(self.path))
+        again = read(target)  # what is replaced must be this plan: the owner of a directory can make it a link
+        again.check(self.project, self.pin_root)
+        if again.digest != self.digest:
+            what = "another plan took the place of this file"
+            raise RefusedError(Problem(what, self._place, "plan again", id="stale-plan"))
         try:
-            write_file(Path(os.path.realpath(self.path)), _encode(replace(self, used=True)))
+            write_file(target, _encode(replace(self, used=True)))
         except OSError as error:
             if error.errno in _READ_ONLY:
                 return False

@@ -1,7 +1,8 @@
 """Every file that a user names for output is written here: it appears whole under its name, for its owner only.
 
 The file is written in the same directory under a random name, and renamed. So no link is followed: root may
-write into a directory of another user. Devices, pipes and open files (/dev/stdout) are written to as they are.
+write into a directory of another user. Devices, pipes and open files (/dev/stdout) are written to as they are, unless
+a link of another user leads to them.
 """
 
 from __future__ import annotations
@@ -13,17 +14,21 @@ from pathlib import Path
 from typing import Final
 
 _NEW: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_OLD: Final = os.O_WRONLY | os.O_TRUNC | os.O_NOCTTY | os.O_NONBLOCK | os.O_CLOEXEC
 _MODE: Final = 0o600
 
 
-def write_file(path: Path, data: bytes) -> None:
+def write_file(path: Path, data: bytes, mode: int = _MODE) -> None:
     """Put `data` into a file, in the place of what is there. Raises OSError; then what was there is there still."""
     if _is_written_to(path):
-        _write_into(os.open(path, os.O_WRONLY | os.O_TRUNC | os.O_NOCTTY | os.O_CLOEXEC), data)
+        number = os.open(path, _OLD)  # a FIFO that no process reads would block
+        os.set_blocking(number, True)
+        _write_into(number, data)
         return
     temporary = path.with_name(f".provisioner-{os.urandom(8).hex()}")
     number = os.open(temporary, _NEW, _MODE)
     try:
+        os.fchmod(number, mode)
         _write_into(number, data, sync=True)
         os.rename(temporary, path)
     except BaseException:
@@ -35,8 +40,10 @@ def write_file(path: Path, data: bytes) -> None:
 def _is_written_to(path: Path) -> bool:
     """Whether a rename cannot replace it: a device, a pipe, a directory, an open file of a process."""
     try:
-        status = os.stat(path)
+        link, status = os.lstat(path), os.stat(path)
     except FileNotFoundError:
+        return False
+    if stat.S_ISLNK(link.st_mode) and link.st_uid not in (0, os.geteuid()):
         return False
     return not stat.S_ISREG(status.st_mode) or _is_open_file(path)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterable
 from contextlib import suppress
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from provisioner import __version__
+from provisioner.files.writing import write_file
 from provisioner.model.errors import HostError, InputError, Problem
 from provisioner.planning.counts import Summary
 from provisioner.planning.usage import Usage
@@ -98,7 +98,7 @@ class Metrics:
     def write(self, path: Path) -> None:
         """Write all metrics to `path` with one rename. Raises InputError."""
         try:
-            self._prometheus.write_to_textfile(os.fspath(path), self._registry)
+            write_file(path, self._prometheus.generate_latest(self._registry), mode=0o644)
         except OSError as error:
             what = f"cannot write the metrics to {path}: {error.strerror}"
             raise InputError(Problem(what, id="write-failed")) from error

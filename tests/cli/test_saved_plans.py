@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from provisioner import InputError
+from provisioner import InputError, RefusedError
 from provisioner.cli import saved
 from tests.cli.conftest import Project
 from tests.cli.support import COMMAND, environment
@@ -121,3 +121,20 @@ def test_no_damage_is_a_bug(plan: Path) -> None:
     plan.write_bytes(b"[" * 100_000)
     with pytest.raises(InputError):
         saved.read(plan)
+
+
+def test_a_link_that_leads_elsewhere_by_then_is_not_followed(plan: Path) -> None:
+    """Root would write over another file while it marks a plan of another user as used."""
+    other = plan.with_name("other")
+    other.write_text("of root")
+    link = plan.with_name("latest")
+    link.symlink_to(plan.name)
+    bound = saved.read(link)
+    link.unlink()
+    link.symlink_to(other.name)
+    with pytest.raises(InputError, match="malformed plan"):
+        bound.use()
+    assert other.read_text() == "of root"
+    other.write_text(plan.read_text().replace(bound.digest, bound.digest[::-1]))
+    with pytest.raises(RefusedError, match="another plan"):
+        bound.use()

@@ -62,6 +62,34 @@ def test_the_name_that_it_is_written_under_cannot_be_prepared(tmp_path: Path) ->
     assert (victim.read_text(), path.read_bytes()) == ("of root", b"data")
 
 
+def test_a_link_of_another_user_to_a_device_is_replaced(tmp_path: Path) -> None:
+    """Root would write over a disk, or wait for a reader of a FIFO for ever."""
+    os.mkfifo(tmp_path / "fifo")
+    for target in ("/dev/null", tmp_path / "fifo"):
+        path = tmp_path / "plan"
+        path.symlink_to(target)
+        os.chown(path, 65534, 65534, follow_symlinks=False)
+        write_file(path, b"data")
+        assert (path.is_symlink(), path.read_bytes()) == (False, b"data")
+        path.unlink()
+
+
+def test_a_fifo_without_a_reader_is_an_error(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    with pytest.raises(OSError, match="No such device"):
+        write_file(tmp_path / "fifo", b"data")
+    reader = os.open(tmp_path / "fifo", os.O_RDONLY | os.O_NONBLOCK)
+    write_file(tmp_path / "fifo", b"data")
+    assert os.read(reader, 10) == b"data"
+    os.close(reader)
+
+
+@pytest.mark.usefixtures("umask")
+def test_a_file_for_others_has_the_mode_that_is_asked_for(tmp_path: Path) -> None:
+    write_file(tmp_path / "edge.prom", b"data", mode=0o644)
+    assert (tmp_path / "edge.prom").stat().st_mode & 0o777 == 0o644
+
+
 def test_devices_and_pipes_are_written_to(tmp_path: Path) -> None:
     write_file(Path("/dev/null"), b"data")
     assert Path("/dev/null").is_char_device()
