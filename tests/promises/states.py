@@ -234,7 +234,7 @@ class Project(RuleBasedStateMachine):
 
     def _remember_templates(self, wish: Wish, after: Live) -> None:
         for name, outer in wish.outer.items():
-            self.templates[after[name].id] = outer.template
+            self.templates.setdefault(after[name].id, outer.template)  # an empty map can have another one than the spec
             self.made.add(after[name].id)
 
     def _refused(self, wish: Wish, planned: Ran, ran: Ran, before: Live, after: Live, *, force: bool) -> None:
