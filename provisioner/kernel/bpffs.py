@@ -91,6 +91,11 @@ def _nearest(path: Path) -> Path:
     return next(each for each in (path, *path.absolute().parents) if call("stat", each, each.exists))
 
 
+def device(pin_root: Path) -> int:
+    """The number of the file system that the pin root is on, or would be on. A new mount may get the same one."""
+    return os.stat(_nearest(pin_root)).st_dev
+
+
 def _mount_of(path: Path) -> Path:
     return next(each for each in (path, *path.absolute().parents) if os.path.ismount(each))
 

@@ -55,7 +55,7 @@ def lines(result: PassResult, before: PassResult | None, wait: float) -> Iterato
         message = f"the spec is invalid: {kept}; next attempt in {wait:.0f} s"
         yield LogLine(Level.ERROR, "broken", message, {"retry_seconds": round(wait, 3)})
     if result.deferred and (before is None or before.deferred != result.deferred):
-        message = f"no interface yet for {', '.join(result.deferred)}: attached when it comes"
+        message = f"nothing yet to attach {', '.join(result.deferred)} to: attached when it comes"
         yield LogLine(Level.WARNING, "deferred", message, {"programs": list(result.deferred)})
     yield from _verdict(result, before, wait)
 
@@ -99,7 +99,7 @@ def _verdict(result: PassResult, before: PassResult | None, wait: float) -> Iter
 
 def status(result: PassResult) -> str:
     """One line for the service manager."""
-    waiting = f"; waits for {plural(len(result.deferred), 'interface')}" if result.deferred else ""
+    waiting = f"; {plural(len(result.deferred), 'attachment')} deferred" if result.deferred else ""
     broken = "the spec is invalid; " if result.broken is not None else ""
     return f"{broken}{result.verdict.value}{waiting}"
 

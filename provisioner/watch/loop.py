@@ -19,6 +19,7 @@ from provisioner.report.logs import LogLine
 from provisioner.watch import events, machine
 from provisioner.watch.machine import Look, Pace, Pass, State, Verdict, Wait
 from provisioner.watch.notify import Notifier
+from provisioner.watch.places import Places
 from provisioner.watch.reconcile import Aim, Loading, PassResult, Reconciler, as_error
 from provisioner.watch.wake import Wakeups
 
@@ -73,6 +74,7 @@ class Watch:
         self._before: PassResult | None = None
         self._reported = ""
         self._state = machine.begin(self._look(), time.monotonic())
+        self._places = Places.of(self._reconciler.project)
 
     @property
     def interfaces(self) -> set[str]:
@@ -93,6 +95,9 @@ class Watch:
         now = time.monotonic()
         self._state = machine.seen(self._state, self._look(), now)
         self._report_lock(now)
+        before, self._places = self._places, Places.of(self._reconciler.project)
+        if self._places.differ(before):
+            self.woken()
         if self._state.read is not None and self._state.read != self._state.look.stamps:
             self._listener.changing(self.files)
         match machine.decide(self._state, self._pace, now):
@@ -139,6 +144,8 @@ class Watch:
                     self._log(events.loaded(self._reconciler.project))
                 case error:
                     broken = error
+            # Before the pass: what changes during it is seen after it.
+            self._places = Places.of(self._reconciler.project)
         is_loaded = self._reconciler.project is not None
         result = self._reconciler.check() if is_loaded else PassResult(Verdict.FAILED)
         return self._done(state, replace(result, broken=broken), started)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from provisioner.kernel.host import cgroup_path
 from tests.apply.test_objects import attached, spec, xdp_of
 from tests.cli.conftest import Project
 from tests.conftest import Veth
-from tests.watch.conftest import Watching
+from tests.watch.conftest import Watching, until
 
 LATE = Veth("veth-late", "veth-far")
 
@@ -47,3 +49,33 @@ def test_a_deferred_attachment_is_told_and_made_when_its_interface_comes(
     assert xdp_of(LATE.name)
     assert project.run("plan", "--allow-outside").status == 0
     assert watch.end() == 0
+
+
+def test_a_cgroup_and_a_bpffs_that_return_are_noticed(
+    project: Project, watching: Callable[..., Watching], bpf_object: Callable[[str], Path], tmp_path: Path
+) -> None:
+    """Long before the interval has passed."""
+    mounted, cgroup = tmp_path / "bpffs", cgroup_path(f"provisioner-late-{os.getpid()}")
+    assert cgroup is not None
+    mounted.mkdir()
+    subprocess.run(["mount", "-t", "bpf", "bpf", mounted], check=True)
+    attach = f"{{cgroup: {{path: {cgroup.name}, if_missing: defer}}}}"
+    objects = f"{{hooks: {{file: {bpf_object('hooks')}, programs: {{on_connect: {{attach: {attach}}}}}}}}}"
+    project.spec.write_text(f"version: 1\nname: edge\npin_root: {mounted}/edge\nobjects: {objects}\n")
+    try:
+        watch = watching("--allow-outside", "--interval", "3600", pin_root=False)
+        assert watch.expect("deferred")["programs"] == ["on_connect"]
+        watch.expect("applied")
+        for _ in range(2):
+            cgroup.mkdir()
+            assert watch.expect("applied")["summary"]["programs"]["update"] == 1
+            cgroup.rmdir()
+            watch.expect("deferred")
+        subprocess.run(["umount", mounted], check=True)
+        subprocess.run(["mount", "-t", "bpf", "bpf", mounted], check=True)
+        until(lambda: (mounted / "edge/on_connect").exists() or None, lambda: f"not pinned again: {watch.lines}")
+        assert watch.end() == 0
+    finally:
+        subprocess.run(["umount", "--lazy", mounted], check=True)
+        if cgroup.exists():
+            cgroup.rmdir()

@@ -1,0 +1,38 @@
+"""Where a project is in the kernel: what it is attached to, and the file system of its pins."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+
+from provisioner.kernel import attach_points, bpffs
+from provisioner.model.attachment import AttachPoint
+from provisioner.project import Project
+
+
+class Places(msgspec.Struct, frozen=True):
+    """The cgroups, network namespaces and files of attachments, by the numbers of the kernel; None: it does not exist.
+
+    `device` is the file system of the pins, and `pinned` says whether there is a pin root.
+    """
+
+    points: Mapping[AttachPoint, int | None] = {}
+    device: int = 0
+    pinned: bool = False
+
+    @classmethod
+    def of(cls, project: Project | None) -> Places:
+        """The places of a project now; none without a project."""
+        if project is None:
+            return cls()
+        # Interfaces are not among them, because the kernel reports them: see `Wakeups`.
+        points = (point for point in project.desired.attach_points if point.kind != "interface")
+        root = Path(project.pin_root)
+        return cls({point: attach_points.find(point) for point in points}, bpffs.device(root), root.exists())
+
+    def differ(self, before: Places) -> bool:
+        """Whether something came, went or was replaced. A pin root that came is that of a pass."""
+        gone = before.pinned and not self.pinned
+        return gone or (self.points, self.device) != (before.points, before.device)
