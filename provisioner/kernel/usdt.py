@@ -6,7 +6,6 @@ section `.stapsdt.base` as it was linked, a semaphore), then provider, name and 
 
 from __future__ import annotations
 
-import mmap
 import re
 import struct
 from collections.abc import Callable, Iterator, Mapping
@@ -17,7 +16,7 @@ from typing import Final
 
 import msgspec
 
-from provisioner.kernel.function_offsets import Section, byte_order, file_offset, mapped, sections
+from provisioner.kernel.function_offsets import Image, Section, byte_order, file_offset, opened, sections, segments
 from provisioner.model.errors import HostError, Problem
 
 _STAPSDT: Final = 3
@@ -52,7 +51,7 @@ class Site(msgspec.Struct, frozen=True):
 
 def find(file: Path, provider: str, name: str) -> list[Site]:
     """All places of a probe. Raises HostError where the file does not have it, or is not an ELF file."""
-    with mapped(file) as data:
+    with opened(file) as data:
         order = byte_order(data, file)
         found = [
             site for where, notes in _probes(data, order) for site in _sites(notes, order, where, f"{provider}:{name}")
@@ -60,10 +59,9 @@ def find(file: Path, provider: str, name: str) -> list[Site]:
         if not found:
             what, hint = f"{file} has no probe `{provider}:{name}`", "`readelf -n` lists its probes (stapsdt)"
             raise HostError(Problem(what, hint=hint, id="attach-target-missing"))
+        loaded = segments(data, order)
         places = [
-            Site(
-                file_offset(data, order, address, file), file_offset(data, order, counter, file) if counter else 0, args
-            )
+            Site(file_offset(loaded, address, file), file_offset(loaded, counter, file) if counter else 0, args)
             for address, counter, args in found
         ]
     return sorted(dict.fromkeys(places), key=lambda site: (site.offset, site.arguments))
@@ -90,20 +88,19 @@ def encode(arguments: str, machine: str, size: int) -> bytes:
     return b"".join(specs).ljust(room, b"\0") + _END.pack(0, len(specs))
 
 
-def _probes(data: mmap.mmap, order: str) -> Iterator[tuple[int, bytes]]:
+def _probes(data: Image, order: str) -> Iterator[tuple[int, bytes]]:
     """The address of `.stapsdt.base`, 0 if there is none, and the bytes of each section of notes."""
     headers = list(sections(data, order))
-    (names_at,) = struct.unpack_from(f"{order}H", data, 62)
-    names = headers[names_at]
+    (names_at,) = data.unpack(f"{order}H", 62)
+    names = data.read(headers[names_at].offset, headers[names_at].size)
 
     def named(section: Section) -> bytes:
-        start = names.offset + section.name
-        return data[start : data.find(b"\0", start)]
+        return names[section.name : names.index(b"\0", section.name)]
 
     base = next((section.address for section in headers if named(section) == b".stapsdt.base"), 0)
     for section in headers:
         if named(section) == b".note.stapsdt":
-            yield base, data[section.offset : section.offset + section.size]
+            yield base, data.read(section.offset, section.size)
 
 
 def _sites(notes: bytes, order: str, base: int, wanted: str) -> Iterator[tuple[int, int, str]]:
@@ -140,7 +137,8 @@ def _unreadable(text: str) -> Problem:
     return Problem(what, hint="attach a program that does not use usdt.bpf.h", id="attach-unsupported")
 
 
-_NUMBER: Final = r"-?(?:0x[0-9a-fA-F]+|\d+)"
+_ARM_REGISTER: Final = r"x[0-9][0-9]?|sp"
+_NUMBER: Final = r"-?(?:0x[0-9a-fA-F]{1,16}|0|[1-9][0-9]{0,19})"
 
 
 def _x86(place: str) -> tuple[int, int, int] | None:
@@ -158,7 +156,8 @@ def _arm(place: str) -> tuple[int, int, int] | None:
     """Kind, value and register of `x0`, `[sp, 8]` and `5`; None for anything else."""
     if re.fullmatch(_NUMBER, place):
         return _CONST, int(place, 0), 0
-    match = re.fullmatch(rf"\[(x\d+|sp)(?:, *#?({_NUMBER}))?\]", place) or re.fullmatch(r"(x\d+|sp)()", place)
+    inside = re.fullmatch(rf"\[({_ARM_REGISTER})(?:, *#?({_NUMBER}))?\]", place)
+    match = inside or re.fullmatch(rf"({_ARM_REGISTER})()", place)
     if match is None:
         return None
     register = 8 * (31 if match[1] == "sp" else int(match[1][1:]))

@@ -215,7 +215,7 @@ OUTPUT = {
 
 OTHERS_OPEN = {
     *("observed/filter_pins.py", "observed/metamap.py"),  # the text in a map
-    "kernel/function_offsets.py",  # executables of the host, which are mapped; it accepts regular files only
+    "kernel/function_offsets.py",  # executables of the host; it accepts regular files only
 }
 """Modules that open something else than a file of the project."""
 
