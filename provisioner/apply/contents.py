@@ -192,16 +192,31 @@ def write(tx: Transaction, step: WriteEntries) -> None:
     if desired.outer is not None:
         with tx.open(change) as outer:
             waves.check_unchanged(outer, change, step.slots)
-    for row in step.slots.tolist():
-        edits = change.entries.of_slot(row)
-        with _open_slot(tx, change, row) as fd:
-            edits = members.with_live_values(fd, desired, edits)
-            for edit in _edits(tx, fd, change, row, edits):
-                undo = partial(_write_back, tx, change, row, edits)
-                with tx.journal.noting(Undo(f"entries of {change.slot_address(row)}", undo)):
-                    edit()
-        tx.progress.entries += len(edits.keys)
-        tx.progress.tell(f"wrote {tx.progress.entries:,} entries")
+    together = tx.wave if desired.value.owns_part else 1
+    for start in range(0, len(step.slots), together):
+        _write_slots(tx, change, step.slots[start : start + together].tolist())
+
+
+def _write_slots(tx: Transaction, change: MapChange, rows: list[int]) -> None:
+    each = [change.entries.of_slot(row) for row in rows]
+    with FdSet[MapFd]() as opened:
+        fds = [opened.add(_open_slot(tx, change, row)) for row in rows]
+        with members.SlotWriter(change.desired, fds, max(len(edits.keys) for edits in each)) as writer:
+            tx.progress.grace_periods += writer.load()
+            for number, (row, edits) in enumerate(zip(rows, each, strict=True)):
+                _write_slot(tx, change, row, fds[number], edits, writer.into(number))
+
+
+def _write_slot(
+    tx: Transaction, change: MapChange, row: int, fd: MapFd, edits: EntryChanges, put: members.Put | None
+) -> None:
+    whole = members.with_live_values(fd, change.desired, edits)
+    for edit in _edits(tx, fd, change, row, whole, put):
+        undo = partial(_write_back, tx, change, row, whole)
+        with tx.journal.noting(Undo(f"entries of {change.slot_address(row)}", undo)):
+            edit()
+    tx.progress.entries += len(edits.keys)
+    tx.progress.tell(f"wrote {tx.progress.entries:,} entries")
 
 
 def _fill(tx: Transaction, desired: DesiredMap, fd: MapFd, copies: Sequence[Copy]) -> None:
@@ -249,7 +264,9 @@ def _unpublish(tx: Transaction, change: MapChange, rows: Index, done: NDArray[np
         raise RefusedError(Problem(what, address=slots, id="changed-meanwhile"))
 
 
-def _edits(tx: Transaction, fd: MapFd, change: MapChange, row: int, edits: EntryChanges) -> list[Callable[[], None]]:
+def _edits(
+    tx: Transaction, fd: MapFd, change: MapChange, row: int, edits: EntryChanges, put: members.Put | None
+) -> list[Callable[[], None]]:
     """A batch that writes and one that deletes, less one of nothing: that has nothing to take back.
 
     Deletes come first only if there is no room otherwise.
@@ -260,9 +277,9 @@ def _edits(tx: Transaction, fd: MapFd, change: MapChange, row: int, edits: Entry
     values = np.ascontiguousarray(_desired(change).entries.values[edits.row[~gone]])
     order: list[Callable[[], None]] = []
     if len(keys):
-        order.append(partial(_write_entries, tx, fd, change, keys, values, address, tx.progress.pause))
+        order.append(partial(_write_entries, tx, fd, change, keys, values, address, put, tx.progress.pause))
     if gone.any():
-        order.append(partial(_delete_entries, fd, change, edits.keys[gone], address, tx.progress.pause))
+        order.append(partial(_delete_entries, fd, change, edits.keys[gone], address, put, tx.progress.pause))
     return order[::-1] if entries_need_deletes(change, row) else order
 
 
@@ -285,23 +302,33 @@ def _reopen_slot(tx: Transaction, change: MapChange, row: int) -> MapFd | None:
 
 
 def _write_entries(
-    tx: Transaction, fd: MapFd, change: MapChange, keys: Bytes, values: Bytes, name: str, pause: Pause = batch.go_on
+    tx: Transaction,
+    fd: MapFd,
+    change: MapChange,
+    keys: Bytes,
+    values: Bytes,
+    name: str,
+    put: members.Put | None,
+    pause: Pause = batch.go_on,
 ) -> None:
-    if change.desired.value.owns_part:
-        members.write(fd, change.desired, keys, values, name)
+    """Write entries; `put` writes single members, None whole values."""
+    if put is not None:
+        put(keys, values, name, pause)
         return
     with jumps.written(tx, change.desired, values) as rows:
         batch.write_batch(fd, keys, rows, locked=change.desired.entry_shape.is_locked, name=name, pause=pause)
 
 
-def _delete_entries(fd: MapFd, change: MapChange, keys: Bytes, name: str, pause: Pause = batch.go_on) -> None:
+def _delete_entries(
+    fd: MapFd, change: MapChange, keys: Bytes, name: str, put: members.Put | None, pause: Pause = batch.go_on
+) -> None:
     """Delete entries; in an array, which always has all of them, what is ours of them becomes zero."""
     desired = _desired(change)
     keys = np.ascontiguousarray(keys)
     if desired.entry_shape.deletes_by_zero:
         zeros = np.zeros((len(keys), desired.value.size), np.uint8)
-        if desired.value.owns_part:
-            members.write(fd, desired, keys, zeros, name)
+        if put is not None:
+            put(keys, zeros, name, pause)
             return
         batch.write_batch(fd, keys, zeros, locked=desired.entry_shape.is_locked, name=name, pause=pause)
     else:
@@ -315,6 +342,7 @@ def _write_back(tx: Transaction, change: MapChange, row: int, edits: EntryChange
     fd = _reopen_slot(tx, change, row)
     if fd is None:
         return
+    put = members.writer_of(fd, change.desired)
     with fd:
-        _delete_entries(fd, change, edits.keys[inserted], change.name)
-        _write_entries(tx, fd, change, keys, before, change.name)
+        _delete_entries(fd, change, edits.keys[inserted], change.name, put)
+        _write_entries(tx, fd, change, keys, before, change.name, put)

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from functools import partial
+from types import TracebackType
+from typing import Final, Self
+
 import numpy as np
 from msgspec.structs import replace
 
@@ -13,24 +18,84 @@ from provisioner.kernel.inner_pins import OPENED_BY_ID
 from provisioner.kernel.members import MemberWriter, held_by_trie
 from provisioner.kernel.reasons import KernelError
 from provisioner.model.desired import DesiredMap
+from provisioner.model.map_shape import MapShape
 from provisioner.model.types import Bytes
 from provisioner.model.uapi import MapType
 from provisioner.planning.changes import EntryAction, EntryChanges
 from provisioner.planning.members import by_calls, written_in_place
 from provisioner.planning.plan import Plan
 
+Put = Callable[[Bytes, Bytes, str, Callable[[], None]], None]
+"""Writes our members of entries into one map: keys, values, the address for messages, and what is called now and then.
 
-def write(fd: MapFd, desired: DesiredMap, keys: Bytes, values: Bytes, name: str) -> None:
-    """Write our members of entries into a live map. Raises KernelError where the map does not take one."""
-    if not len(keys):
-        return
-    shape = desired.entry_shape
-    with MemberWriter(fd, shape, desired.value.owned.mask(), len(keys)) as writer:
-        writer.load()
-        try:
-            writer.write(keys, values)
-        except KernelError as error:
-            raise error.about(name, "array" if shape.is_array else "hash") from None
+Raises KernelError.
+"""
+
+_FEW: Final = 8
+"""Maps that get a program each: it is loaded in a millisecond, and one for all waits for a grace period."""
+
+
+class SlotWriter:
+    """Writes our members into some live maps of a change; a context manager. Where all members are ours, it does not.
+
+    `most` is how many entries one map gets at most.
+    """
+
+    def __init__(self, desired: DesiredMap, fds: Sequence[MapFd], most: int) -> None:
+        self._desired = desired
+        self._fds = fds
+        self._together = MemberWriter(fds, desired.entry_shape, desired.value.owned.mask(), most)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._together.__exit__(kind, error, trace)
+
+    def load(self) -> int:
+        """Load one program for all maps, where that pays; gives the grace periods waited for."""
+        if self._desired.value.owns_part and len(self._fds) > _FEW:
+            self._together.load()
+        return self._together.grace_periods
+
+    def into(self, number: int) -> Put | None:
+        """What writes into a map; None where whole values are written."""
+        if not self._desired.value.owns_part:
+            return None
+        if self._together.runs_in_kernel:
+            return partial(_put, self._together, number, self._desired.entry_shape)
+        return writer_of(self._fds[number], self._desired)
+
+
+def writer_of(fd: MapFd, desired: DesiredMap) -> Put | None:
+    """What writes into a single map; None where whole values are written."""
+    return partial(_put_alone, fd, desired) if desired.value.owns_part else None
+
+
+def _put_alone(
+    fd: MapFd, desired: DesiredMap, keys: Bytes, values: Bytes, name: str, pause: Callable[[], None]
+) -> None:
+    if len(keys):
+        with MemberWriter([fd], desired.entry_shape, desired.value.owned.mask(), len(keys)) as writer:
+            writer.load()
+            _put(writer, 0, desired.entry_shape, keys, values, name, pause)
+
+
+def _put(
+    writer: MemberWriter,
+    number: int,
+    shape: MapShape,
+    keys: Bytes,
+    values: Bytes,
+    name: str,
+    pause: Callable[[], None],
+) -> None:
+    try:
+        writer.write(number, keys, values, pause)
+    except KernelError as error:
+        raise error.about(name, "array" if shape.is_array else "hash") from None
 
 
 def with_live_values(fd: MapFd, desired: DesiredMap, edits: EntryChanges) -> EntryChanges:
@@ -62,7 +127,7 @@ def warned(plan: Plan) -> Plan:
         with (
             Stager(desired, plan.desired.host, OPENED_BY_ID) as stager,
             stager.create(1) as scratch,
-            MemberWriter(scratch, desired.entry_shape, desired.value.owned.mask(), 1) as writer,
+            MemberWriter([scratch], desired.entry_shape, desired.value.owned.mask(), 1) as writer,
         ):
             writer.load()
             in_kernel = writer.runs_in_kernel

@@ -123,7 +123,9 @@ class Stager:
         if self._copied:
             for new, slot in zip(staged, slots, strict=True):
                 self._take_over(new, slot)
-        filled = self._new.fill(staged.numbers(), numbers, table)
+        # With the members of others in them, some entries are there already.
+        has_members = bool(self._copied) and self._desired.value.owns_part
+        filled = 0 if has_members else self._new.fill(staged.numbers(), numbers, table)
         if filled < len(slots):
             for new, slot in islice(zip(staged, slots, strict=True), filled, None):
                 self.fill(new, slot)

@@ -15,7 +15,7 @@ from typing import Final
 
 import msgspec
 
-from provisioner.bytecode.assembler import R0, R1, R2, R3, R4, R6, R7, R8, Alu, Assembler, Helper, Jump, Program
+from provisioner.bytecode.assembler import R0, R1, R2, R3, R4, R6, R7, R8, R10, Alu, Assembler, Helper, Jump, Program
 from provisioner.bytecode.digest import Piece, pieces
 from provisioner.model.map_shape import MapShape
 from provisioner.model.special_fields import SPIN_LOCK
@@ -30,6 +30,7 @@ _LONGEST: Final = 16_384
 """Bytes of a value: the instructions have offsets of 16 bits."""
 
 _NOEXIST: Final = 1
+_SLOT: Final = 4
 _RESULT: Final = 8
 _HEADER: Final = 16
 
@@ -72,8 +73,13 @@ def why_not(shape: MapShape, owned: Bytes) -> str:
     return ""
 
 
-def member_program(layout: Layout, shape: MapShape, owned: Bytes, records: int, target: int) -> Program:
-    """The program for one map: `records` and `target` are the fds of the array of records and of the map."""
+def member_program(
+    layout: Layout, shape: MapShape, owned: Bytes, records: int, target: int, *, is_outer: bool = False
+) -> Program:
+    """The program for maps of one shape: `records` and `target` are the fds of the array of records and of the map.
+
+    With `is_outer`, the target is an ARRAY_OF_MAPS, and a record has the slot of its map.
+    """
     code = Assembler()
     code.map(R1, records)
     code.callback(R2, "each")
@@ -85,7 +91,17 @@ def member_program(layout: Layout, shape: MapShape, owned: Bytes, records: int, 
     code.mov(R6, R3)
     code.load(R1, R6, 0, 4)
     code.jump_if(Jump.EQ, R1, 0, "end of records")
-    code.map(R7, target)
+    if is_outer:
+        code.load(R1, R6, _SLOT, 4)
+        code.store(R10, -4, R1, 4)
+        code.map(R1, target)
+        code.mov(R2, R10)
+        code.alu(Alu.ADD, R2, -4)
+        code.call(Helper.MAP_LOOKUP_ELEM)
+        code.jump_if(Jump.EQ, R0, 0, "no map")
+        code.mov(R7, R0)
+    else:
+        code.map(R7, target)
     _arguments(code, layout)
     code.call(Helper.MAP_LOOKUP_ELEM)
     code.jump_if(Jump.EQ, R0, 0, "missing")
@@ -100,6 +116,10 @@ def member_program(layout: Layout, shape: MapShape, owned: Bytes, records: int, 
         code.exit(0)
     else:
         _insert(code, layout)
+    if is_outer:
+        code.label("no map")
+        code.store(R6, _RESULT, -errno.ENOENT, 4)
+        code.exit(0)
     code.label("end of records")
     code.exit(1)
     return code.assemble()

@@ -8,19 +8,20 @@ from __future__ import annotations
 
 import errno
 import sys
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from types import TracebackType
 from typing import Final, Self
 
 import numpy as np
 
-from provisioner.bytecode.member_program import Layout, member_program, why_not
+from provisioner.bytecode.member_program import Layout, member_program, stores, why_not
 from provisioner.codec.lpm import masked, prefix_length
-from provisioner.kernel import lookups, maps, programs, reading
+from provisioner.kernel import batch, libbpf, maps, programs, reading
 from provisioner.kernel.fd import MapFd
 from provisioner.kernel.reasons import UPDATE, KernelError
 from provisioner.kernel.records import RecordRuns, room_for
-from provisioner.kernel.rows import ByteTable
+from provisioner.kernel.rows import ByteTable, Rows
 from provisioner.model import entry_table
 from provisioner.model.map_shape import MapShape
 from provisioner.model.types import Bytes
@@ -29,21 +30,27 @@ from provisioner.model.uapi import MapType, UpdateFlag
 _TRIES: Final = 1000
 """How often an entry is tried again that another writer makes or deletes at that moment."""
 
+_PAUSES: Final = 4096
+"""Entries that are written by system calls between two pauses."""
+
+_NEW: Final = UpdateFlag.NOEXIST
+
 
 class MemberWriter:
-    """Writes members of the entries of one live map; a context manager, which holds the program.
+    """Writes members of the entries of live maps of one template; a context manager, which holds the program.
 
-    `owned`, shape (value size,), is the mask of the members; `most` is how many entries there are at most.
+    `owned`, shape (value size,), is the mask of the members; `most` is how many entries one map has at most.
     """
 
-    def __init__(self, target: MapFd, shape: MapShape, owned: Bytes, most: int) -> None:
-        self._target = target
+    def __init__(self, targets: Sequence[MapFd], shape: MapShape, owned: Bytes, most: int) -> None:
+        self._targets = targets
         self._shape = shape
         self._owned = owned
         self._layout = Layout(shape.key_size, shape.value_size)
         self._room = room_for(most, self._layout.size)
         self._opened = ExitStack()
         self._runs: RecordRuns | None = None
+        self.grace_periods = 0
 
     @property
     def runs_in_kernel(self) -> bool:
@@ -58,62 +65,109 @@ class MemberWriter:
         self._opened.close()
 
     def load(self) -> None:
-        """Load the program, if this kernel and process take it; without it, all is done by system calls."""
+        """Load the program, if this kernel and process take it; without it, all is done by system calls.
+
+        A program for several maps reaches them by a map of maps, which takes a grace period.
+        """
         if why_not(self._shape, self._owned):
             return
+        is_outer = len(self._targets) > 1
         with ExitStack() as opened:
             shape = MapShape(MapType.ARRAY, 4, self._layout.size, self._room)
             records = opened.enter_context(maps.create(shape, "members"))
-            code = member_program(self._layout, self._shape, self._owned, records.number, self._target.number)
+            target = self._targets[0]
+            if is_outer:
+                shape = MapShape(MapType.ARRAY_OF_MAPS, 4, 4, len(self._targets))
+                target = opened.enter_context(maps.create(shape, "members", inner=target))
+            code = member_program(
+                self._layout, self._shape, self._owned, records.number, target.number, is_outer=is_outer
+            )
             program = programs.load(code, "members")
             if program is None:
                 return
             opened.enter_context(program)
+            if is_outer:
+                fds = np.array([fd.number for fd in self._targets], np.uint32)
+                index = np.arange(len(fds), dtype=np.uint32)
+                self.grace_periods += batch.publish(target, index, fds, name="members")
             self._runs = RecordRuns(program, records, self._layout.size, self._room, "members")
             self._opened = opened.pop_all()
 
-    def write(self, keys: ByteTable, values: ByteTable) -> None:
-        """Write our members of entries, (n, key size) and (n, value size); one that is missing is made of its value.
+    def write(self, target: int, keys: ByteTable, values: ByteTable, pause: Callable[[], None] = batch.go_on) -> None:
+        """Write our members of entries of one map, (n, key size) and (n, value size); missing ones get all of it.
 
-        Raises KernelError where the map does not take one.
+        `pause` is called now and then, and may raise. Raises KernelError where the map does not take one.
         """
         if self._runs is None:
-            self._by_calls(keys, values)
+            self._by_calls(self._targets[target], keys, values, pause)
             return
         layout = self._layout
-        records = np.zeros((len(keys), layout.size), np.uint8)
-        records[:, 0] = 1
-        records[:, layout.key : layout.key + layout.key_size] = keys
-        records[:, layout.value : layout.value + layout.value_size] = values
-        self._runs.run(records)
+        for start in range(0, len(keys), self._room):
+            pause()
+            part = slice(start, start + self._room)
+            records = np.zeros((len(keys[part]), layout.size), np.uint8)
+            head = records[:, :8].view(np.uint32)
+            head[:, 0], head[:, 1] = 1, target
+            records[:, layout.key : layout.key + layout.key_size] = keys[part]
+            records[:, layout.value : layout.value + layout.value_size] = values[part]
+            self._runs.run(records)
 
-    def _by_calls(self, keys: ByteTable, values: ByteTable) -> None:
-        """A lookup of each entry, and a write of the whole value."""
-        held = held_by_trie(self._target, self._shape, keys) if self._shape.map_type is MapType.LPM_TRIE else None
-        for row in range(len(keys)):
-            self._by_call(keys[row : row + 1], values[row], held)
+    def _by_calls(self, target: MapFd, keys: ByteTable, values: ByteTable, pause: Callable[[], None]) -> None:
+        """A lookup of each entry, and a write of the whole value at once: the time between is what others can lose."""
+        row = _Row(target, self._shape, self._owned)
+        if self._shape.map_type is MapType.LPM_TRIE:
+            row.held = held_by_trie(target, self._shape, keys)
+        key_rows, value_rows = Rows.of(np.ascontiguousarray(keys)), Rows.of(np.ascontiguousarray(values))
+        data = value_rows.array.data.cast("B")
+        for at in range(key_rows.count):
+            if at % _PAUSES == 0:
+                pause()
+            start = at * value_rows.size
+            key = keys[at].tobytes() if row.held is not None else b""
+            row.write(key_rows.at(at), value_rows.at(at), data[start : start + value_rows.size], key)
 
-    def _by_call(self, key: ByteTable, value: Bytes, held: dict[bytes, bytes] | None) -> None:
-        data = key.tobytes()
-        locked = UpdateFlag.LOCK if self._shape.is_locked else UpdateFlag.ANY
+
+class _Row:
+    """One entry at a time: the value that is live, in which the members are written. `held` has those of a trie."""
+
+    def __init__(self, target: MapFd, shape: MapShape, owned: Bytes) -> None:
+        self.held: dict[bytes, bytes] | None = None
+        self._number = target.number
+        self._lock = UpdateFlag.LOCK if shape.is_locked else UpdateFlag.ANY
+        self._live = Rows.of(np.zeros((1, shape.value_size), np.uint8))
+        self._bytes = self._live.array.data.cast("B")
+        self._spans = tuple(slice(piece.offset, piece.offset + piece.width) for piece in stores(owned))
+
+    def write(self, key: int, value: int, data: memoryview, name: bytes) -> None:
+        """Write an entry by the addresses of its key and value; `data` is that value, `name` its key in a trie.
+
+        Raises KernelError.
+        """
         for _ in range(_TRIES):
-            now = held.pop(data, None) if held is not None else self._now(key)
+            is_there = self._look_up(key, name)
+            for span in self._spans if is_there else ():
+                self._bytes[span] = data[span]
+            source, flags = (self._live.address, UpdateFlag.EXIST | self._lock) if is_there else (value, _NEW)
             try:
-                if now is None:
-                    maps.update(self._target, data, value.tobytes(), UpdateFlag.NOEXIST)
-                else:
-                    whole = (np.frombuffer(now, np.uint8) & ~self._owned) | (value & self._owned)
-                    maps.update(self._target, data, whole.tobytes(), UpdateFlag.EXIST | locked)
+                libbpf.map_update_elem(self._number, key, source, flags)
             except KernelError as error:
-                if error.errno != (errno.EEXIST if now is None else errno.ENOENT):
+                # Another writer deleted it at this moment, or made it.
+                if error.errno != (errno.ENOENT if is_there else errno.EEXIST):
                     raise
             else:
                 return
         raise KernelError(UPDATE, errno.EAGAIN)
 
-    def _now(self, key: ByteTable) -> bytes | None:
-        values, there = lookups.look_up(self._target, self._shape, key, 1)
-        return values[0, : self._shape.value_size].tobytes() if there[0] else None
+    def _look_up(self, key: int, name: bytes) -> bool:
+        if self.held is not None:
+            value = self.held.pop(name, None)
+            if value is not None:
+                self._bytes[:] = value
+            return value is not None
+        failed = libbpf.try_map_lookup_elem_flags(self._number, key, self._live.address, self._lock)
+        if failed and failed != -errno.ENOENT:
+            raise KernelError("BPF_MAP_LOOKUP_ELEM", -failed)
+        return not failed
 
 
 def held_by_trie(fd: MapFd, shape: MapShape, keys: ByteTable) -> dict[bytes, bytes]:

@@ -148,8 +148,12 @@ def test_prefixes_are_found_exactly(bench: Bench) -> None:
     assert live(bench)[u32(16) + bytes((10, 1, 0, 0))] == quota(3, 100, 3, 0)
 
 
+@pytest.mark.parametrize("programs_are", ["", "always"])
 @pytest.mark.parametrize("kind", ["hash", "array"])
-def test_a_new_map_takes_over_the_members_of_others(bench: Bench, kind: str) -> None:
+def test_a_new_map_takes_over_the_members_of_others(
+    bench: Bench, kind: str, programs_are: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(programs.SWITCH, programs_are)
     flags = "flags: [inner_map]\n    " if kind == "array" else ""
     bench.apply(spec(f"{ONE}, {TWO}", kind=kind, policy=f"{flags}on_replace: copy"))
     put(bench, u32(1), quota(10, 55, 3, 7))

@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from provisioner.bytecode.member_program import WRITTEN, Layout, member_program, stores, why_not
-from provisioner.kernel import batch, lookups, objects, programs, reading
+from provisioner.kernel import batch, lookups, maps, objects, programs, reading
 from provisioner.kernel.fd import MapFd, ProgramFd
 from provisioner.kernel.members import MemberWriter
 from provisioner.model.map_shape import MapShape
@@ -92,9 +92,9 @@ def test_the_same_as_in_c(
         assert ours == {bytes(key): bytes(value) for key, value in zip(keys, expected, strict=True)}
 
         def written() -> bool:
-            with MemberWriter(target, shape, OWNED, KEYS) as writer:
+            with MemberWriter([target], shape, OWNED, KEYS) as writer:
                 writer.load()
-                writer.write(keys, values)
+                writer.write(0, keys, values)
                 return writer.runs_in_kernel
 
         in_kernel: list[bool] = []
@@ -122,3 +122,19 @@ def test_stores_touch_nothing_else() -> None:
 def test_where_no_program_can(shape: MapShape, why: str) -> None:
     assert why_not(shape, OWNED).startswith(why)
     assert bool(why_not(shape, OWNED)) == bool(why)
+
+
+def test_several_maps_by_one_program() -> None:
+    features.need_syscall_programs()
+    keys, values = keys_of(np.arange(KEYS)), random_values(1, KEYS, PLAIN)
+    with maps.create(PLAIN, "one") as one, maps.create(PLAIN, "two") as two:
+        batch.write_batch(two, keys, random_values(2, KEYS, PLAIN))
+        with MemberWriter([one, two], PLAIN, OWNED, 7) as writer:  # several runs
+            writer.load()
+            assert (writer.runs_in_kernel, writer.grace_periods) == (True, 1)
+            writer.write(1, keys, values)
+            assert contents(one, PLAIN) == {}
+            writer.write(0, keys, values)
+        mixed = (random_values(2, KEYS, PLAIN) & ~OWNED) | (values & OWNED)
+        assert list(contents(one, PLAIN).values()) == list(map(bytes, values))
+        assert list(contents(two, PLAIN).values()) == list(map(bytes, mixed))

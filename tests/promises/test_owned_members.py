@@ -108,7 +108,7 @@ def test_thousands_of_writes(
             owned = desired.maps[name].value.owned.mask()
             with (
                 maps.open_id(InnerId(bench.ids(name)[u32(1)])) as inner,
-                MemberWriter(inner, desired.maps[name].entry_shape, owned, KEYS) as writer,
+                MemberWriter([inner], desired.maps[name].entry_shape, owned, KEYS) as writer,
             ):
                 writer.load()
                 assert writer.runs_in_kernel is in_kernel
@@ -116,7 +116,7 @@ def test_thousands_of_writes(
                     values = np.zeros((KEYS, 24), np.uint8)
                     values[:, :8] = np.full((KEYS, 1), limit, np.uint64).view(np.uint8)
                     values[:, 12:16] = np.full((KEYS, 1), limit + 1, np.uint32).view(np.uint8)
-                    writer.write(keys, values)
+                    writer.write(0, keys, values)
     runs = figure(bench, 0)
     for name in OUTER:
         lost[name] = runs - counted(bench, name)
