@@ -97,6 +97,28 @@ outer_maps:
 """
 STAGED: Final = HEAD + _STAGED.format(slots="1: {entries: {1: 1, 2: 2}}, 2: {entries: {3: 3}}")
 RESTAGED: Final = HEAD + _STAGED.format(slots="1: {entries: {1: 9}}, 2: {max_entries: 4, entries: {3: 3}}, 3: {}")
+_QUOTAS: Final = """
+inner_templates:
+  quotas: {{type: hash, key: u32, value: {value}, max_entries: 8, on_replace: copy, {owned}}}
+maps:
+  total: {{type: array, key: u32, value: {value}, max_entries: 4, entries: {{{total}}}, {owned}}}
+outer_maps:
+  tenants: {{type: hash_of_maps, key: u32, max_entries: 8, inner: quotas, inner_maps: {{{slots}}}}}
+"""
+_QUOTA: Final = "{struct: {limit: u32, tokens: u64}}"
+WHOLE: Final = HEAD + _QUOTAS.format(
+    value=_QUOTA,
+    owned="contents: exact",
+    total="0: {limit: 1, tokens: 5}, 1: {limit: 2, tokens: 6}",
+    slots="1: {entries: {1: {limit: 1, tokens: 7}, 2: {limit: 2, tokens: 8}}}, "
+    "2: {entries: {1: {limit: 1, tokens: 9}}}",
+)
+MEMBERS: Final = HEAD + _QUOTAS.format(  # the tokens stay what they were; one inner map gets more room
+    value=_QUOTA,
+    owned="owned_members: [limit], set: {tokens: 100}",
+    total="0: {limit: 3}, 3: {limit: 4}",
+    slots="1: {entries: {1: {limit: 5}, 3: {limit: 6}}}, 2: {max_entries: 16, entries: {1: {limit: 7}}}",
+)
 
 _PINNED: Final = "pin_inner_maps: true\npin_mode: '0640'\npin_group: '65534'\n"
 ONE_PINNED: Final = ONE.replace(HEAD, HEAD + _PINNED)
@@ -158,14 +180,14 @@ def attached(compiled: Callable[[str], Path], version: str = "", direction: str 
 NAMES: Final = (
     *("create", "change", "destroy", "load", "upgrade", "recreate", "mode", "detach", "unload"),
     *("pin", "pinned", "unpin", "pinned_away"),
-    *("elsewhere", "staged", "migrate", "attached"),
+    *("elsewhere", "staged", "migrate", "members", "attached"),
     *(("attach", "attached_away") if FULL else ()),
 )
 
 BY_PROGRAMS: Final = frozenset({"staged"})
 """Scenarios in which programs do all that they can, however small it is."""
 
-STRIDES: Final[Mapping[str, int]] = {"attached": 8, "staged": 3}
+STRIDES: Final[Mapping[str, int]] = {"attached": 8, "staged": 3, "members": 3}
 """Of the sample of points of a scenario, CI has time for each third, or each eighth where there are many calls."""
 
 
@@ -194,6 +216,7 @@ def pairs(compiled: Callable[[str], Path]) -> dict[str, tuple[str | None, str | 
         "elsewhere": (None, ELSEWHERE),
         "staged": (STAGED, RESTAGED),
         "migrate": (NARROW, WIDER),
+        "members": (WHOLE, MEMBERS),
         "attached": (attached(compiled), attached(compiled, "_v2", "egress", burst=5)),
         "attach": (None, attached(compiled)),
         "attached_away": (attached(compiled), None),
