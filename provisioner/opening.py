@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from msgspec.structs import replace
 
-from provisioner.adopt.skeleton import skeleton
 from provisioner.codec.resolve import Lookup, at_apply
 from provisioner.desired import loading
 from provisioner.desired.moved import require_root
@@ -146,4 +145,6 @@ def draft(object_file: SpecFile, out: SpecFile | None = None) -> str:
     """
     absolute = os.path.isabs(object_file) or out is None
     name = str(object_file) if absolute else os.path.relpath(object_file, os.path.dirname(os.path.realpath(out or "")))
+    from provisioner.adopt.skeleton import skeleton  # only `init` needs it, and it takes long
+
     return skeleton(inspect(Path(object_file)), name)

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import json
+import sys
 from functools import cache
-from importlib.resources import files
+from pathlib import PurePath
 from typing import Any
 
 SPEC_SCHEMA = "provisioner.schema.json"
 PART_SCHEMA = "provisioner.part.schema.json"
 OUTPUT_SCHEMA = "plan.schema.json"
 
+_SCHEMAS = PurePath(__file__).parent.parent / "schemas"
+
 
 @cache
 def text(name: str = SPEC_SCHEMA) -> str:
     """The text of the schema file `name`, read once: a long process keeps the version that it started with."""
-    return files("provisioner").joinpath("schemas", name).read_text("utf-8")
+    spec: Any = sys.modules[__name__].__spec__  # its loader reads archives, too; `importlib.resources` takes 3 ms
+    data: bytes = spec.loader.get_data(str(_SCHEMAS / name))
+    return data.decode()
 
 
 def load(name: str = SPEC_SCHEMA) -> dict[str, Any]:

@@ -172,6 +172,14 @@ def _same_rank_as_neighbour(slot: Index | Groups, keys: Bytes) -> Index:
     return np.flatnonzero(found)
 
 
+def unique(numbers: NDArray[Element]) -> NDArray[Element]:
+    """Each number once, ascending. The first call of NumPy's own loads masked arrays, which takes 5 ms of a start."""
+    ordered = np.sort(numbers)
+    new = np.ones(len(ordered), np.bool_)
+    new[1:] = ordered[1:] != ordered[:-1]
+    return ordered[new]
+
+
 def are_distinct(keys: Bytes) -> bool:
     """Whether no key is there twice."""
     count, size = keys.shape
@@ -181,7 +189,7 @@ def are_distinct(keys: Bytes) -> bool:
         numbers = _as_uint64(keys, "little")
         if (numbers[1:] > numbers[:-1]).all():
             return True
-        return bool(len(np.unique(numbers)) == count)
+        return bool(len(unique(numbers)) == count)
     return bool(len(distinct(keys)[0]) == count)
 
 

@@ -89,11 +89,11 @@ def slots_to_read(desired: DesiredMap, observed: ObservedMap) -> NDArray[np.uint
 
 def held_twice(live: Iterable[ObservedMap]) -> frozenset[int]:
     """The ids of inner maps that are in slots of more than one outer map, or are themselves one of these maps."""
-    each = [np.unique(np.append(one.slots.inner_ids, one.id)) for one in live]
+    each = [entry_table.unique(np.append(one.slots.inner_ids, one.id)) for one in live]
     if len(each) < 2:
         return frozenset()
-    ids, holders = np.unique(np.concatenate(each), return_counts=True)
-    return frozenset(ids[holders > 1].tolist())
+    ids = np.sort(np.concatenate(each))
+    return frozenset(ids[1:][ids[1:] == ids[:-1]].tolist())
 
 
 def diff_map(
@@ -402,16 +402,16 @@ def _wrongly_shared(ids: NDArray[np.uint32], share: NDArray[np.int32]) -> NDArra
     bad_ids = ids[order[1:]][same_id & ~same_share]
     if len(bad_ids):
         wrong |= np.isin(ids, bad_ids[bad_ids != 0])
-    for number in np.unique(share[share >= 0]):
+    for number in entry_table.unique(share[share >= 0]):
         members = share == number
-        if len(np.unique(ids[members])) > 1:
+        if len(entry_table.unique(ids[members])) > 1:
             wrong |= members
     return wrong
 
 
 def spread_over_shares(slots: SlotChanges, share: NDArray[np.int32]) -> None:
     """A shared inner map changes in all of its slots at once: if one is replaced or new, all get the new map."""
-    for number in np.unique(share[share >= 0]):
+    for number in entry_table.unique(share[share >= 0]):
         members = share == number
         if np.isin(slots.action[members], (Action.REPLACE, Action.CREATE)).any():
             rest = members & (slots.observed >= 0)

@@ -6,6 +6,7 @@ tests hold them against what it says of real maps, of all types and sizes.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from typing import Final
 
@@ -129,6 +130,8 @@ def _created(change: MapChange, cpus: int) -> int:
 def _slots(desired: DesiredMap, slots: Index, cpus: int) -> int:
     """New inner maps for desired slots; a shared one is one map, in however many slots."""
     slots = slots[desired.slots.member[slots] < 0]
+    if not len(slots):
+        return 0
     share = desired.slots.shared[slots]
     _, first = np.unique(np.where(share >= 0, share, -1 - np.arange(len(share))), return_index=True)
     own = slots[first]
@@ -149,9 +152,8 @@ def _gone(change: MapChange, cpus: int) -> int:
 
 
 def _of_capacities(shape: MapShape, capacities: Iterable[int], cpus: int) -> int:
-    sizes, counts = np.unique(np.asarray(capacities), return_counts=True)
-    each = zip(sizes.tolist(), counts.tolist(), strict=True)
-    return sum(count * _fixed(shape.with_capacity(size), cpus) for size, count in each)
+    counts = Counter(np.asarray(capacities).tolist())
+    return sum(count * _fixed(shape.with_capacity(size), cpus) for size, count in counts.items())
 
 
 def _fixed(shape: MapShape, cpus: int) -> int:

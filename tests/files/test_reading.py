@@ -219,7 +219,18 @@ OTHERS_OPEN = {
 }
 """Modules that open something else than a file of the project."""
 
-OPENERS = {"open", "read_bytes", "read_text", "fdopen", "ParquetFile", "memory_map", "fromfile", "memmap", "loadtxt"}
+OPENERS = {
+    "get_data",
+    "open",
+    "read_bytes",
+    "read_text",
+    "fdopen",
+    "ParquetFile",
+    "memory_map",
+    "fromfile",
+    "memmap",
+    "loadtxt",
+}
 
 
 def _opens(module: Path) -> bool:
