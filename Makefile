@@ -16,7 +16,7 @@ WORKERS ?= $(shell expr $$(nproc) + 2)
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 SETUPS := setup-demo setup-lint setup-test setup-kernels setup-recipes setup-editor setup-collection
-.PHONY: $(SETUPS) help setup man pictures bpf demo test sweep test-random test-kernels test-recipes test-editor test-collection test-kernels-short lint format docs bench bench-full mutants clean
+.PHONY: $(SETUPS) help setup man schemas pictures bpf demo test sweep test-random test-kernels test-recipes test-editor test-collection test-kernels-short lint format docs bench bench-full mutants clean
 
 help: ## print this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -28,6 +28,9 @@ $(SETUPS): setup-%:
 
 man: setup-lint ## generate the manual page from the command line's help
 	$(VENV)/python scripts/manpage.py > man/provisioner.1
+
+schemas: setup-lint ## write the generated parts of schemas/: table formats, the schema of parts
+	$(VENV)/python scripts/schemas.py
 
 pictures: setup ## draw the pictures of the documentation, and record its terminal; needs root
 	$(VENV)/python scripts/pictures.py

@@ -3,7 +3,7 @@
 A file is read in chunks as they are needed, and nothing of it is kept. The contents of a file raise no exception: they
 become Problems, at most MAX_PROBLEMS for each file.
 
-A format is a module with a `FORMAT`. `FORMATS` is the list of them; the schema has their names in `table_format`.
+A format is a module with a `FORMAT`. `FORMATS` is the list of them; `make schemas` writes their names into the schema.
 """
 
 from __future__ import annotations
