@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import hashlib
+import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -31,6 +32,8 @@ from provisioner.object_check.presets import presets, without_presets
 
 EmittedBtf = tuple[bytes, int, int]
 """BTF to be loaded, and the ids of the key's and the value's type in it."""
+
+_WITHOUT_TARGET: Final = re.compile(r"prog '([^']+)': no BTF-based attach target is specified")
 
 _COMPILE: Final = "compile it with `clang -O2 -g -target bpf -c`"
 
@@ -139,9 +142,17 @@ def load(
                     name = error.name or str(_place(source, name))
                     if error.operation != LOAD:
                         _free_module_btf(handle)
+                    if (untargeted := _WITHOUT_TARGET.search(said)) is not None:
+                        raise InputError(_without_target(untargeted[1], _place(source, name))) from None
                     raise KernelError(operation, error.errno, name=name, log=said) from None
             _take(loaded, handles, program_handles, only_programs)
         yield loaded  # libbpf has closed its object
+
+
+def _without_target(program: str, place: Location) -> Problem:
+    what = f"program `{program}` is loaded for a function of the kernel, and names none"
+    hint = "write its `target:`; programs in slots of a prog_array are loaded also if the spec does not list them"
+    return Problem(what, place, hint, id="program-target-missing")
 
 
 def _free_module_btf(handle: int) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno as codes
 import os
+import re
 from typing import Final, Literal
 
 import msgspec
@@ -190,6 +191,11 @@ REASONS: Final[dict[tuple[str, int, Subject], Reason]] = {
     ),
     (LOAD, codes.EACCES, ""): _REFUSED,
     (LOAD, codes.EINVAL, ""): _REFUSED,
+    (LOAD, codes.E2BIG, ""): Reason(
+        "program is too large or too complex for the verifier",
+        "the log names the program; it may load on another kernel, or with other `variables`",
+        id="program-rejected",
+    ),
     ("load", ENOTSUPP, ""): Reason(
         "kernel does not support a map of the object, or its inner map",
         "the log names it; `provisioner validate --kernel` shows what each kernel refuses",
@@ -271,7 +277,17 @@ class KernelError(HostError):
         return KernelError(self.operation, self.errno, subject=self.subject, name=self.name, log=self.log, because=why)
 
 
+_BTF_LOG: Final = re.compile(
+    r"[^\n]*BEGIN BTF LOAD LOG.*?END BTF LOAD LOG[^\n]*\n?"
+    r"|[^\n]*(Retrying without BTF|BTF loading error|Error loading \.BTF)[^\n]*\n?",
+    re.DOTALL,
+)
+
+
 def _tail(log: str, lines: int = 12) -> str:
-    """The end of a log, where the verifier says what is wrong, each line indented below the message."""
-    kept = [line.rstrip() for line in log.splitlines() if line.strip()][-lines:]
+    """The end of a log, where the verifier says what is wrong, each line indented below the message.
+
+    Where the kernel does not take the BTF of an object or a map, libbpf says so at length and goes on without it.
+    """
+    kept = [line.rstrip() for line in _BTF_LOG.sub("", log).splitlines() if line.strip()][-lines:]
     return "".join(f"\n    {line}" for line in kept)

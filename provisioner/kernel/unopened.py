@@ -35,7 +35,8 @@ def problem(data: bytes, log: str, reason: str, place: Location) -> Problem:
         what = f"libbpf cannot determine the size of a value: {_last_line(log)}"
         return Problem(what, place, hint, id="malformed-btf")
     what = f"libbpf cannot read this object: {_last_line(log) or reason}"
-    return Problem(what, place, "check that it is a BPF object", id="malformed-object")
+    hint = "check that it is a BPF object; a newer libbpf, named by PROVISIONER_LIBBPF, may be able to read it"
+    return Problem(what, place, hint, id="malformed-object")
 
 
 def _made_for(data: bytes) -> str:

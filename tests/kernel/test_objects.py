@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import subprocess
@@ -201,6 +202,29 @@ def test_a_failed_load_tells_the_verifiers_log_and_leaves_nothing(bpf_object: Co
     assert "map_value_or_null" in str(caught.value)
     assert caught.value.problems[0].address.endswith("rejected.bpf.o")
     assert not ledger.new_maps(before, 0)
+
+
+def test_a_program_without_a_target_is_named(bpf_object: Compiled) -> None:
+    with (
+        raises(InputError, "program-target-missing") as refused,
+        objects.load(bpf_object("untyped"), only_programs=["tracing"]),
+    ):
+        pass
+    assert "program `tracing`" in refused.value.problems[0].what
+
+
+def test_what_libbpf_says_of_btf_is_left_out() -> None:
+    """It goes on without: the reader looks for what failed."""
+    log = (
+        "libbpf: BTF loading error: -22\n"
+        "libbpf: -- BEGIN BTF LOAD LOG ---\nmagic: 0xeb9f\n[1] PTR (anon)\n-- END BTF LOAD LOG --\n"
+        "libbpf: Error loading .BTF into kernel: -22. BTF is optional, ignoring.\n"
+        "libbpf: Error in bpf_create_map_xattr(calls):Invalid argument(-22). Retrying without BTF.\n"
+        "libbpf: map 'rules': failed to create: Invalid argument(-22)\n"
+    )
+    said = str(KernelError("load", errno.EINVAL, log=log))
+    assert "map 'rules': failed to create" in said
+    assert "BTF" not in said
 
 
 def test_a_map_that_cannot_be_created_is_not_blamed_on_the_verifier(bpf_object: Compiled) -> None:
