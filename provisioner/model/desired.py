@@ -197,6 +197,12 @@ class DesiredMap(msgspec.Struct, frozen=True):
             return False
         return bool(self.owned) or self.value.owns_part or int(self.slots.contents[slot]) != EXACT
 
+    def hold_others(self) -> NDArray[np.bool_]:
+        """`holds_others` of all slots."""
+        all_do = bool(self.owned) or self.value.owns_part
+        hold: NDArray[np.bool_] = ((self.slots.contents != EXACT) | all_do) & (self.slots.member < 0)
+        return hold
+
 
 class DesiredProgram(msgspec.Struct, frozen=True):
     """A program to pin, and to attach if `attach` is set."""

@@ -103,7 +103,7 @@ def recorded_layout(types: RecordedTypes, byteorder: ByteOrder) -> EntryLayout |
 
 def _holds_others(desired: DesiredMap, observed: ObservedState) -> bool:
     """Whether a live map holds entries that the spec does not list: it writes those that it lists."""
-    if any(desired.holds_others(slot) for slot in range(len(desired.slots.contents))):
+    if desired.hold_others().any():
         return True
     return desired.outer is not None and len(kept_slots(desired, observed.maps[desired.name])) > 0
 

@@ -91,6 +91,7 @@ INNER = MapShape(MapType.HASH, 4, 8, 2)
 def always(kernel: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     features.need_syscall_programs()
     monkeypatch.setenv(programs.SWITCH, "always")
+    monkeypatch.setattr(batch, "slots_batch_waits_once", lambda: True)  # it is measured, and waits for few slots anyway
     return kernel
 
 
@@ -218,9 +219,16 @@ def test_what_a_program_created_is_closed_whatever_happens_after_it(
         assert len(fds) == 3
     with pytest.raises((raised, ProvisionerError)):
         bench.apply(SPEC)
-    monkeypatch.undo()
-    monkeypatch.setenv(programs.SWITCH, "always")
+    monkeypatch.setattr(libbpf, "run_syscall_program", run)
     bench.settle(SPEC)
+
+
+def test_where_a_batch_waits_for_each_slot_maps_are_filled_by_system_calls(
+    bench: Bench, calls: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batch, "slots_batch_waits_once", lambda: False)
+    bench.settle(SPEC)
+    assert "fill hash" in calls
 
 
 def failing(name: str) -> Callable[..., Any]:
@@ -244,9 +252,10 @@ def test_what_is_refused_to_programs_is_done_by_system_calls(
 
 PRIVILEGED = """
 import numpy as np
-from provisioner.kernel import maps, new_maps
+from provisioner.kernel import batch, maps, new_maps
 from provisioner.kernel.fd import FdSet
 from tests.apply.test_staged import INNER, sizes, table
+batch.slots_batch_waits_once = lambda: True
 new, fds = new_maps.NewMaps(INNER, "some"), FdSet()
 created = new.create(fds, np.full(2, 2, np.uint32), (None, 0, 0))
 while len(fds) < 2:
