@@ -122,12 +122,14 @@ class Stager:
             staged.add(self.create(self._capacity[slot]))
         if self._copied:
             for new, slot in zip(staged, slots, strict=True):
+                self._pause()
                 self._take_over(new, slot)
         # With the members of others in them, some entries are there already.
         has_members = bool(self._copied) and self._desired.value.owns_part
-        filled = 0 if has_members else self._new.fill(staged.numbers(), numbers, table)
+        filled = 0 if has_members else self._new.fill(staged.numbers(), numbers, table, self._pause)
         if filled < len(slots):
             for new, slot in islice(zip(staged, slots, strict=True), filled, None):
+                self._pause()
                 self.fill(new, slot)
         self._inner.pin(staged)
         return True

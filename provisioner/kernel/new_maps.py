@@ -10,7 +10,7 @@ not do to one map, so that an error is the one of that system call.
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from typing import Final, Self
 
@@ -102,10 +102,10 @@ class NewMaps:
             fds.leave()
             return len(fds)
 
-    def fill(self, fds: list[int], slots: Index, table: EntryTable) -> int:
+    def fill(self, fds: list[int], slots: Index, table: EntryTable, pause: Callable[[], None] = batch.go_on) -> int:
         """Write the entries of `slots` (m,) of a table into new maps; gives how many maps have all of them.
 
-        The maps after these may have some.
+        The maps after these may have some. `pause` is called between two runs of the program, and may raise.
         """
         counts = table.counts[slots]
         total = int(counts.sum())
@@ -124,7 +124,7 @@ class NewMaps:
                 _put(scratch, fds)
             except KernelError:
                 return 0
-            written = self._write(records.memory, program, slots, table, run)
+            written = self._write(records.memory, program, slots, table, run, pause)
         return len(fds) if written == total else int(np.searchsorted(np.cumsum(counts), written, side="right"))
 
     def _record(self, btf: tuple[BtfFd | None, int, int]) -> NDArray[np.uint8]:
@@ -141,7 +141,15 @@ class NewMaps:
         words[ATTRIBUTES // 4] = 1
         return record
 
-    def _write(self, memory: ByteTable, program: ProgramFd, slots: Index, table: EntryTable, run: int) -> int:
+    def _write(
+        self,
+        memory: ByteTable,
+        program: ProgramFd,
+        slots: Index,
+        table: EntryTable,
+        run: int,
+        pause: Callable[[], None],
+    ) -> int:
         """Run the program for all entries, some at a time; gives how many it wrote, one after the other."""
         layout, counts = self._layout, table.counts[slots]
         ends = np.cumsum(counts)
@@ -150,6 +158,7 @@ class NewMaps:
         number = np.repeat(np.arange(1, len(slots) + 1, dtype=np.uint32), counts)
         total, written = int(ends[-1]), 0
         while written < total:
+            pause()
             end = min(written + run, total)
             part = number[written:end]
             rows = _rows(np.arange(written, end) + shift[part - 1])

@@ -156,6 +156,28 @@ def test_what_others_wrote_is_taken_over(bench: Bench) -> None:
     assert bench.tree("others")[b"\1\0\0\0"] == {b"\1\0": b"\2" + bytes(7), b"\7\0": b"\7" * 8}
 
 
+def test_members_that_were_copied_are_not_written_over(bench: Bench) -> None:
+    """What a new map takes over has the members of the spec already, and those of others."""
+    text = """
+types: {{limit: {{struct: {{limit: u32, hits: u32}}}}}}
+inner_templates:
+  rules: {{type: hash, key: u32, value: limit, max_entries: {room}, owned_members: [limit], set: {{hits: 1}}}}
+outer_maps:
+  rules:
+    type: hash_of_maps
+    key: u32
+    max_entries: 8
+    inner: rules
+    on_replace: copy
+    inner_maps: {{1: {{entries: {{1: {{limit: 5}}}}}}}}
+"""
+    bench.apply(text.format(room=8))
+    with maps.open_id(InnerId(bench.ids("rules")[b"\1\0\0\0"])) as fd:
+        maps.update(fd, b"\1\0\0\0", b"\5\0\0\0\7\0\0\0")
+    bench.apply(text.format(room=16))
+    assert bench.tree("rules")[b"\1\0\0\0"] == {b"\1\0\0\0": b"\5\0\0\0\7\0\0\0"}
+
+
 def table(*slots: list[int]) -> EntryTable:
     """Entries with these keys, whose values are ten times as much."""
     counts = np.array([len(keys) for keys in slots])
@@ -181,6 +203,24 @@ def test_entries_are_written_in_runs_up_to_a_map_that_is_full(run: int, monkeypa
         new.create(fds, np.full(5, 2, np.uint32), (None, 0, 0))
         assert new.fill(fds.numbers(), np.arange(5), entries) == 3
         assert sizes(fds) == [2, 0, 1, 2, 0]
+
+
+def test_an_interrupt_is_answered_between_two_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(new_maps, "_RUN_ENTRIES", 1)
+    runs = 0
+
+    def pause() -> None:
+        nonlocal runs
+        runs += 1
+        if runs == 3:
+            raise KeyboardInterrupt
+
+    with FdSet[MapFd]() as fds:
+        new = NewMaps(INNER, "some")
+        new.create(fds, np.full(2, 2, np.uint32), (None, 0, 0))
+        with pytest.raises(KeyboardInterrupt):
+            new.fill(fds.numbers(), np.arange(2), table([1, 2], [3, 4]), pause)
+        assert sizes(fds) == [2, 0]
 
 
 def test_a_map_that_cannot_be_created_is_left_to_the_caller() -> None:
