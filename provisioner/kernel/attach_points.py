@@ -2,31 +2,49 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
 
 from provisioner.kernel import function_offsets, host
 from provisioner.model.attachment import AttachPoint
 from provisioner.model.errors import HostError, Problem
 
+_NS_GET_NSTYPE: Final = 0xB703
+_CLONE_NEWNET: Final = 0x40000000
+
 
 def find(point: AttachPoint) -> int | None:
-    """The number by which the kernel knows it; None if it does not exist."""
+    """The number by which the kernel knows it; None if it does not exist, or is something else."""
     match point.kind:
         case "interface":
             return host.find_ifindex(point.name)
         case "cgroup":
             return host.find_cgroup_id(point.name)
         case "netns":
-            try:
-                return os.stat(point.name).st_ino
-            except OSError:
-                return None
+            return _netns(point.name)
         case "file":
             file = function_offsets.resolve(point.name)
             return None if file is None else file.stat().st_ino
+
+
+def _netns(path: str) -> int | None:
+    """The inode number of a network namespace; None for any other file. A FIFO or a device is not opened."""
+    try:
+        if os.stat(path).st_dev != os.stat("/proc/self/ns/net").st_dev:
+            return None
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        return os.fstat(fd).st_ino if fcntl.ioctl(fd, _NS_GET_NSTYPE) == _CLONE_NEWNET else None
+    except OSError:  # another file of this file system
+        return None
+    finally:
+        os.close(fd)
 
 
 @contextmanager

@@ -194,8 +194,9 @@ def _diff_link(
         return verdict(Action.CREATE, "it is not attached")
     if point is not None and target is None:
         if attach.if_missing is IfMissing.FAIL:
+            also = ", or is not a network namespace" if point.kind == "netns" else ""
             problems.add(
-                f"{point} does not exist",
+                f"{point} does not exist{also}",
                 attach.where,
                 _MISSING[point.kind == "file"],
                 f"{name}.{program.name}",

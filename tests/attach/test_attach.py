@@ -143,6 +143,9 @@ def test_a_program_that_another_process_put_into_the_link(hooks: Bench, place: P
         ("{tcx: {interface: none-such, direction: ingress}}", "on_tcx"),
         ("{cgroup: {path: none/such}}", "on_connect"),
         ("{netns: {path: /run/netns/none-such}}", "on_lookup"),
+        ("{netns: {path: /dev/zero}}", "on_lookup"),
+        ("{netns: {path: /proc/self/ns/mnt}}", "on_lookup"),
+        ("{netns: {path: /sys}}", "on_lookup"),
     ],
 )
 def test_what_is_missing_is_refused_or_waited_for(attach: str, kind: str, hooks: Bench, bpf_object: Compile) -> None:
