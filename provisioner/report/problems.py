@@ -75,7 +75,8 @@ def github(problems: Iterable[Problem]) -> Iterator[str]:
 
 
 def _data(text: str) -> str:
-    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+    """Text of a workflow command. The log shows it too, and acts on control characters as a terminal does."""
+    return "%0A".join(visible(line).replace("%", "%25") for line in text.split("\n"))
 
 
 def _property(text: str) -> str:

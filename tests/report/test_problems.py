@@ -93,3 +93,11 @@ def test_annotations_are_escaped() -> None:
         "::error::vips: the map is full",
         "::error::interrupted",
     ]
+
+
+def test_annotations_have_no_control_characters() -> None:
+    """GitHub shows a workflow command in the log too, which acts on them as a terminal does."""
+    odd = Problem("no \x1b[31mfile\r", Location("a\x1b]0;title\x07\u202e.yaml", 1, 2))
+    (line,) = rendering.github([odd])
+    assert line.isprintable()
+    assert line == "::error file=a\\x1b]0;title\\x07\\u202e.yaml,line=1,col=2::no \\x1b[31mfile\\r"
