@@ -23,6 +23,7 @@ from typing import IO, Any, Final
 from tests import preload
 
 _PROJECT: Final = Path(__file__).parents[1]
+_BIN: Final = Path(__file__).parent / "bin"
 _MESSAGE: Final = 64
 
 SHIM: Final = Path(__file__).parent / "promises" / "shim.c"
@@ -73,11 +74,14 @@ class _ForkServer:
         self._process: subprocess.Popen[bytes] | None = None
 
     def connect(self) -> socket.socket:
+        connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        connection.connect(self.address())
+        return connection
+
+    def address(self) -> str:
         if self._process is None:
             self._process = self._launch()
-        connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        connection.connect(self._address)
-        return connection
+        return self._address
 
     def end(self) -> None:
         for fd in self._lifeline:
@@ -138,6 +142,13 @@ def start(
     }
     socket.send_fds(connection, [json.dumps(request).encode()], standard)
     return Process(connection)
+
+
+def for_shells() -> dict[str, str]:
+    """Variables with which a shell's `provisioner` is run by the fork server."""
+    assert _server is not None
+    path = f"{_BIN}:{Path(sys.executable).parent}:{os.environ['PATH']}:/usr/sbin:/sbin"
+    return {"PATH": path, "PROVISIONER_FORKSERVER": _server.address()}
 
 
 def run(words: Sequence[str | Path], text: str, environment: Mapping[str, str]) -> tuple[int, str, str]:

@@ -25,6 +25,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from tests import command as runs
+
 ROOT: Final = Path(__file__).parent.parent
 _BLOCK: Final = re.compile(
     r"^(?:<!-- (?P<kind>[a-z ]+): (?P<argument>[^\n]*?) -->\n\n?)?"
@@ -127,11 +129,10 @@ def type_in(command: Command, where: str, directory: Path) -> None:
 
     Standard error is part of the output, as on a terminal.
     """
-    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}:/usr/sbin:/sbin"}
     done = subprocess.run(
         ["bash", "-c", command.typed],
         cwd=directory,
-        env=environment,
+        env=os.environ | runs.for_shells(),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
