@@ -180,6 +180,11 @@ def _lost_maps(observed: ObservedState, maps: Iterable[MapChange], objects: Iter
             yield Hazard("map-recreated", Severity.DANGER, change.name, "; ".join(filter(None, (what, users))))
 
 
+def others_of(desired: DesiredMap) -> str:
+    """What others can own of the entries of a map."""
+    return "members" if desired.value.owns_part else "entries"
+
+
 _CONFLICTS: Final = {
     OnConflict.NEW: "the new map wins where both changed",
     OnConflict.OLD: "the old map wins where both changed",
@@ -198,7 +203,8 @@ def _replaced_contents(maps: Iterable[MapChange]) -> Iterator[Hazard]:
         rows = replaced_with_others(change)
         if rows and change.desired.on_replace is not None:
             count = plural(len(rows), "map" if change.desired.outer is None else "inner map")
-            what = f"{count} that can hold entries of others replaced: these entries are {_fate(change.desired)}"
+            others = others_of(change.desired)
+            what = f"{count} that can hold {others} of others replaced: these {others} are {_fate(change.desired)}"
             yield Hazard("foreign-entries-replaced", Severity.DANGER, change.slot_address(rows[0]), what)
 
 

@@ -20,6 +20,7 @@ from provisioner.planning.hazards import (
     Overrides,
     Refusal,
     lost_entries,
+    others_of,
     replaced_with_others,
     users_after_resize,
     users_of,
@@ -115,7 +116,7 @@ def _of_map(change: MapChange, desired: DesiredState, overrides: Overrides) -> I
             yield Refusal("extra_inner_maps", change.name, what, "", wanted.where)
     rows = replaced_with_others(change)
     if rows and wanted.on_replace is None:
-        what = f"{plural(len(rows), 'inner map')} that can hold entries of others would be replaced"
+        what = f"{plural(len(rows), 'inner map')} that can hold {others_of(wanted)} of others would be replaced"
         place = wanted.slots.places[change.slots.desired[rows[0]]]
         override = "`on_replace: copy` or `drop` in the spec"
         yield Refusal("on_replace", change.slot_address(rows[0]), what, override, place)

@@ -12,6 +12,7 @@ from provisioner.codec.owned import Owned, member_names
 from provisioner.model.desired import DesiredMap
 from provisioner.model.entry_table import Index
 from provisioner.model.map_shape import MapShape
+from provisioner.model.observed import ObservedMap
 from provisioner.model.overlays import Fields
 from provisioner.model.spec import Contents
 from provisioner.model.types import Bytes, Value
@@ -91,7 +92,7 @@ def map_node(change: MapChange, limits: Limits, action: Action) -> Node | None:
         change.name,
         with_source(text, source, fields),
         change.reason,
-        before=None if change.observed is None else shape_value(change.observed.shape, change.observed.entry_shape),
+        before=None if change.observed is None else live_value(desired, change.observed),
         after=None if verb is Verb.DELETE else {**_wanted_value(desired), **migration.as_value(change)},
         entries=entry_counts(change),
         children=children,
@@ -110,20 +111,27 @@ def _wanted_value(desired: DesiredMap) -> dict[str, Value]:
     """The shape of a desired map in JSON; `filled_flags` are the flags that the spec does not name."""
     value = shape_value(desired.shape, desired.entry_shape)
     assert isinstance(value, dict)
-    entry_value = value["inner"] if desired.shape.is_outer else value
-    assert isinstance(entry_value, dict)
     if desired.filled_flags:
+        entry_value = value["inner"] if desired.shape.is_outer else value
+        assert isinstance(entry_value, dict)
         entry_value["filled_flags"] = flag_names(desired.filled_flags)
-    entry_value |= owned_members(desired)
+    return _with_owned_members(desired, value)
+
+
+def live_value(desired: DesiredMap, live: ObservedMap) -> dict[str, Value]:
+    """The shape of a live map in JSON."""
+    value = shape_value(live.shape, live.entry_shape)
+    assert isinstance(value, dict)
+    return _with_owned_members(desired, value)
+
+
+def _with_owned_members(desired: DesiredMap, value: dict[str, Value]) -> dict[str, Value]:
+    """A shape in JSON with the members of values that are ours, and those of other writers, if there are any."""
+    entry_value = value.get("inner", value)
+    if isinstance(desired.value, Owned) and isinstance(entry_value, dict):
+        entry_value["owned_members"] = list(member_names(desired.value.ours))
+        entry_value["other_members"] = list(member_names(desired.value.theirs))
     return value
-
-
-def owned_members(desired: DesiredMap) -> dict[str, Value]:
-    """The members of values that are ours, and those of other writers; nothing where all are ours."""
-    if not isinstance(desired.value, Owned):
-        return {}
-    ours, theirs = (list(member_names(part)) for part in (desired.value.ours, desired.value.theirs))
-    return {"owned_members": ours, "other_members": theirs}
 
 
 def kind_of(desired: DesiredMap) -> Kind:

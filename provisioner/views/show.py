@@ -28,7 +28,7 @@ from provisioner.planning.diff_variables import live_values, shown
 from provisioner.planning.plan import Plan
 from provisioner.report.model import ALL, Children, Kind, Limits, Node, ReportLive, Totals, Verb
 from provisioner.views import entry_nodes
-from provisioner.views.map_nodes import VERBS, kind_of, owned_members, shape_value, slot_labels, slot_reason, what_it_is
+from provisioner.views.map_nodes import VERBS, kind_of, live_value, slot_labels, slot_reason, what_it_is
 from provisioner.views.moment import Moment
 
 _PIECE: Final = 1024
@@ -94,7 +94,7 @@ class _Looker:
         taken = holders.memory(numbers)
         self.memory += sum(taken.values())
         held = self._held(live.id, sum(taken.values()) if taken else None)
-        value = {"id": live.id} | shape_value(live.shape, live.entry_shape) | owned_members(desired) | held
+        value = {"id": live.id} | live_value(desired, live) | held
         if change.action is Action.REPLACE:
             text = f"{text}: the live map differs: {change.reason}"
             return Node(kind, verb, desired.name, desired.name, text, change.reason, after=value)

@@ -174,8 +174,9 @@ def test_without_on_replace_a_new_map_is_refused(bench: Bench) -> None:
     bench.apply(spec(ONE))
     bench.overrides = Overrides()
     larger = spec(ONE).replace("inner_maps: {1: {", "inner_maps: {1: {max_entries: 12, ")
-    with raises(ProvisionerError, "on_replace"):
+    with raises(ProvisionerError, "on_replace") as refused:
         bench.apply(larger)
+    assert "1 inner map that can hold members of others would be replaced" in str(refused.value)
 
 
 def test_a_migration_takes_the_members_of_others_with_it(bench: Bench) -> None:
