@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[2]
 SCHEMA = schema_file.load()
 DEFINITIONS = SCHEMA["$defs"]
 VALIDATOR = Draft202012Validator(SCHEMA)
-PATHS = (ROOT / "examples/edge.yaml", ROOT / "examples/standalone.yaml")
+PATHS = (ROOT / "examples/edge.yaml", ROOT / "examples/standalone.yaml", ROOT / "examples/quotas.yaml")
 SPECS: list[Any] = [as_json(document.load([path], problems=Problems()).tree) for path in PATHS]
 SCALARS = st.sampled_from([None, True, False, 0, 1, -1, 7, 1 << 40, "", "a", "hash", "acl", "0..9", "x y", "9" * 300])
 

@@ -129,6 +129,24 @@ def test_thousands_of_writes(
         assert sum(lost.values()) > 0, lost
 
 
+def test_one_program_writes_into_many_maps(bench: Bench, quotas: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded: list[tuple[int, bool]] = []
+    load = MemberWriter.load
+
+    def noted(writer: MemberWriter) -> None:
+        load(writer)
+        loaded.append((len(writer._targets), writer.runs_in_kernel))
+
+    def many(limit: int) -> str:
+        text = spec(quotas, limit).replace("object: quotas, ", "object: quotas, max_entries: 16, ")
+        return text.replace("inner_maps: {1:", "inner_maps: {1..12:")
+
+    bench.apply(many(1))
+    monkeypatch.setattr(MemberWriter, "load", noted)
+    bench.settle(many(2))
+    assert [each for each in loaded if each[0] > 1] == [(12, True)] * len(OUTER)
+
+
 def test_the_plan_says_what_is_lost_by_system_calls(
     bench: Bench, quotas: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
