@@ -16,6 +16,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from benchmarks import session
 from benchmarks.aims import Aim, bpftool_seconds, growth, judge, tutorial_seconds
 from benchmarks.data import Case
 from benchmarks.measure import Series
@@ -47,7 +48,12 @@ def main(arguments: Sequence[str]) -> None:
                 continue
             results[task.case] = measure_case(task, Path(folder), _BPFFS, options.repeat, _say)
             print("\n".join(_table(results[task.case])), end="\n\n", flush=True)
-    aims = list(judge(results, start))
+        sessions = None
+        if session.CASE in results:
+            _say("sessions")
+            sessions = session.measure(session.CASE, Path(folder), _BPFFS, options.repeat)
+            print("\n".join(session.table(sessions)), end="\n\n", flush=True)
+    aims = [*judge(results, start), *(session.aims(sessions) if sessions is not None else ())]
     print("\n".join([*_start_table(start), "", *_growth(results), "", "Aims", *map(str, aims)]))
     if options.markdown is not None:
         options.markdown.write_text("".join(f"{line}\n" for line in page(results, start, aims)), encoding="utf-8")

@@ -54,8 +54,12 @@ class SlotEdits:
         """Both, one after the other."""
         if later.contents is not None or later.absent:
             self.contents, self.absent, self.edits = later.contents, later.absent, list(later.edits)
-        else:
-            self.edits += later.edits
+            return
+        for edit in later.edits:
+            if self.edits and np.array_equal(self.edits[-1].keys, edit.keys):
+                self.edits[-1] = edit  # the same keys again: what came before has no effect
+            else:
+                self.edits.append(edit)
 
     def shrink(self) -> None:
         """The same with one edit, so that many small ones do not add up."""

@@ -54,6 +54,9 @@ def test_one_after_the_other() -> None:
     done = SlotEdits(edits=[Edit.put(rows({7: 70}))])
     done.then(SlotEdits(edits=[Edit.delete(keys(1), 4)]))
     assert entries(done.applied_to(rows(BEFORE))) == {2: 20, 3: 30, 7: 70}
+    done.then(SlotEdits(edits=[Edit.put(rows({1: 11}))]))
+    assert entries(done.applied_to(rows(BEFORE))) == {1: 11, 2: 20, 3: 30, 7: 70}
+    assert len(done.edits) == 2, "the same key again takes no more room"
     done.then(SlotEdits(absent=True))
     assert (done.absent, done.edits) == (True, [])
     done.then(SlotEdits(contents=rows({8: 80})))
