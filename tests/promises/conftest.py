@@ -35,7 +35,7 @@ def make(
         return Scenario(name, tmp_path, root, *pairs[name])
 
     yield made
-    for left in (root, scenarios.elsewhere(root)):
+    for left in (root, scenarios.elsewhere(root), scenarios.old_root(root)):
         if left.exists():
             remove_tree(left)
 

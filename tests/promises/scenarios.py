@@ -125,6 +125,39 @@ ONE_PINNED: Final = ONE.replace(HEAD, HEAD + _PINNED)
 ONE_CLOSED: Final = ONE.replace(HEAD, HEAD + "pin_mode: '0600'\npin_group: '0'\n")
 OTHER_PINNED: Final = OTHER.replace(HEAD, HEAD + _PINNED)
 
+_MOVED: Final = """
+pin_inner_maps: true
+inner_templates:
+  rules: {{type: hash, key: u32, value: u32, max_entries: 8}}
+maps:
+  {plain}: {{type: array, key: u32, value: u32, max_entries: 1, entries: {{0: 1}}}}
+outer_maps:
+  {outer}:
+    type: hash_of_maps
+    key: u32
+    max_entries: 8
+    inner: rules
+    inner_maps: {{1: {{entries: {{1: 1, 2: 2}}}}, {slot}: {{entries: {{4: 4}}}}}}
+moved:
+- {{from: {old_root}, to: {new_root}}}
+- {{from: {old_outer}, to: {outer}}}
+- {{from: {old_plain}, to: {plain}}}
+- {{from: "{outer}[{old_slot}]", to: "{outer}[{slot}]"}}
+"""
+
+
+def _moved(old: tuple[str, str, int, str], new: tuple[str, str, int, str]) -> str:
+    """A spec that has names, a slot and the pin root moved: of an outer map, a plain map, a slot, a pin root."""
+    names = ("outer", "plain", "slot", "root")
+    words = dict(zip((*names, *(f"old_{name}" for name in names)), (*new, *old), strict=True))
+    return HEAD + _MOVED.format(**words, new_root=words["root"])
+
+
+_THERE: Final = ("tenants", "switch", 3, "OLD_ROOT")
+_HERE: Final = ("customers", "toggle", 5, "NEW_ROOT")
+BEFORE_MOVE: Final = _moved(_HERE, _THERE)
+AFTER_MOVE: Final = _moved(_THERE, _HERE)
+
 _ROUTER: Final = """
 types:
   backend: {{struct: {{ip: ipv4, port: be16, weight: u16}}}}
@@ -180,7 +213,7 @@ def attached(compiled: Callable[[str], Path], version: str = "", direction: str 
 NAMES: Final = (
     *("create", "change", "destroy", "load", "upgrade", "recreate", "mode", "detach", "unload"),
     *("pin", "pinned", "unpin", "pinned_away"),
-    *("elsewhere", "staged", "migrate", "members", "attached"),
+    *("elsewhere", "staged", "migrate", "members", "moved", "attached"),
     *(("attach", "attached_away") if FULL else ()),
 )
 
@@ -217,6 +250,7 @@ def pairs(compiled: Callable[[str], Path]) -> dict[str, tuple[str | None, str | 
         "staged": (STAGED, RESTAGED),
         "migrate": (NARROW, WIDER),
         "members": (WHOLE, MEMBERS),
+        "moved": (BEFORE_MOVE, AFTER_MOVE),
         "attached": (attached(compiled), attached(compiled, "_v2", "egress", burst=5)),
         "attach": (None, attached(compiled)),
         "attached_away": (attached(compiled), None),
@@ -285,9 +319,17 @@ class Live:
 
 def look(root: Path) -> Live:
     """Read everything below `root`."""
-    walked = (each for top in (root, elsewhere(root)) for each in os.walk(top))
+    old = old_root(root)
+    here = root if not old.exists() else old
+    walked = (each for top in (here, elsewhere(root)) for each in os.walk(top))
     paths = (Path(folder, name) for folder, _, names in walked for name in names)
-    return Live({os.path.relpath(path, root): _with_access(path) for path in sorted(paths)})
+    pins = {os.path.relpath(path, here): _with_access(path) for path in sorted(paths)}
+    return Live(pins if here is root else {"": Pin("pin root", 0, tag="old"), **pins})
+
+
+def old_root(root: Path) -> Path:
+    """The pin root that a project is moved from."""
+    return root.with_name(f"{root.name}-old")
 
 
 def elsewhere(root: Path) -> Path:
@@ -385,12 +427,13 @@ class Scenario:
         """The spec with this text; named after whether it is the first or the second, so that each is written once."""
         path = self.folder / ("after.yaml" if text == self.after else "before.yaml")
         if not path.exists() or path.read_text() != text:
-            path.write_text(text.replace("ELSEWHERE", str(elsewhere(self.root))))
+            text = text.replace("ELSEWHERE", str(elsewhere(self.root)))
+            path.write_text(text.replace("OLD_ROOT", str(old_root(self.root))).replace("NEW_ROOT", str(self.root)))
         return path
 
     def project(self, text: str) -> Project:
         """Loaded once for each text: a project is a value, and a sweep applies the same two hundreds of times."""
-        return _loaded(self.file(text), text, self.root)
+        return _loaded(self.file(text), text, old_root(self.root) if "to: OLD_ROOT" in text else self.root)
 
     def begin(self) -> Live:
         """Make `before` live, from whatever is live."""

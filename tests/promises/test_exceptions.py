@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from itertools import product
 from typing import Final
 
 import pytest
@@ -35,8 +36,12 @@ def points(count: int, full: bool) -> Iterator[tuple[int, str]]:
         yield at, names[turn % len(names)]
 
 
-@pytest.mark.parametrize("event", ["call", "return"])
-@pytest.mark.parametrize("name", ["create", "change", "upgrade", "recreate", "pinned", "detach", "staged"])
+NAMES: Final = ("create", "change", "upgrade", "recreate", "pinned", "detach", "staged")
+
+
+@pytest.mark.parametrize(
+    ("name", "event"), [*product(NAMES, ("call", "return")), ("migrate", "call"), ("moved", "return")]
+)
 def test_an_exception_of_any_class_is_taken_back(
     name: str, event: str, make: Make, injector: Injector, full_sweep: bool, figures: list[str]
 ) -> None:
