@@ -11,6 +11,7 @@ from provisioner.model.desired import DesiredMap, Migration
 from provisioner.model.observed import ObservedMap
 from provisioner.model.record import Meta
 from provisioner.planning.changes import Change, LinkChange, MapChange, ObjectChange
+from provisioner.planning.hazards import replaced_with_others
 
 Part = tuple[str, str]
 """Digests of one address: of what the spec and its tables want, and of what is live and would be done about it."""
@@ -47,6 +48,8 @@ def _part(change: Change) -> tuple[str, Part]:
             address = change.name
             feed_declaration(wanted, change.desired)
             _feed_contents(wanted, change.desired)
+            if replaced_with_others(change):  # otherwise these decide nothing
+                wanted.update(repr((change.desired.on_replace, change.desired.on_conflict)).encode())
             seen.update(repr((change.action, change.reason)).encode())
             if change.observed is not None:
                 seen.update(live_words(change.observed))

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
+from provisioner.model.spec import Contents, OnConflict, OnReplace, Update
 from provisioner.model.uapi import MapFlag
 from provisioner.planning.plan import Plan
 from tests.planning.build import HASH, OUTER, State, desired, observed
@@ -41,6 +42,16 @@ def test_equal_states_have_equal_digests() -> None:
 def test_what_the_spec_wants_is_bound(map_: Any) -> None:
     assert plan(map_).digest != plan().digest
     assert plan(map_).fingerprints["outer"][0] != plan().fingerprints["outer"][0]
+
+
+def test_what_becomes_of_others_entries_is_bound_where_they_are_replaced() -> None:
+    """A saved plan does not apply a policy that nobody reviewed; where the policy decides nothing, it stays valid."""
+    for update, is_bound in ((Update.REPLACE, True), (Update.IN_PLACE, False)):
+        shared = desired(STATE, contents=Contents.PRESENT, update=update, on_replace=OnReplace.COPY)
+        parts = plan(shared).fingerprints["outer"]
+        for other in (replace(shared, on_replace=OnReplace.DROP), replace(shared, on_conflict=OnConflict.SUM)):
+            assert (plan(other).digest != plan(shared).digest) is is_bound
+            assert (plan(other).fingerprints["outer"][0] != parts[0]) is is_bound
 
 
 @pytest.mark.parametrize(
