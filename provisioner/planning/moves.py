@@ -42,6 +42,10 @@ def refusals(observed: ObservedState, overrides: Overrides) -> Iterator[Refusal]
         what = f"the spec moves `{move.old}` to `{move.new}`, and both are live"
         hint = "delete the one that is not in use, or the entry of `moved`"
         yield Refusal("moved-both-live", move.new, what, "", move.where, hint)
+    for name, move in {slot.move.map: slot.move.move for slot in observed.moves.slots}.items():
+        if observed.maps[name].frozen:
+            hint = "remove the entry of `moved`: then the map is recreated"
+            yield Refusal("frozen", name, "the map is frozen, and no slot of it can be written", "", move.where, hint)
     moved = {slot.move.map: slot.move.move for slot in observed.moves.slots if not slot.is_written}
     for name, move in moved.items():
         if _room(observed.maps[name]) < 1:

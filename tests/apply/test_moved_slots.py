@@ -132,6 +132,15 @@ def test_a_full_map_is_refused(tenants: Bench) -> None:
     assert [(each.id, each.address) for each in refused.value.problems] == [("no-room", "tenants")]
 
 
+def test_a_frozen_map_is_refused(tenants: Bench) -> None:
+    tenants.settle(spec(BEFORE))
+    with maps.open_pin(tenants.root / "tenants") as fd:
+        maps.freeze(fd)
+    with pytest.raises(RefusedError) as refused:
+        tenants.apply(spec(AFTER, MOVED))
+    assert [(each.id, each.address) for each in refused.value.problems] == [("frozen", "tenants")]
+
+
 def test_two_different_inner_maps_are_refused(tenants: Bench) -> None:
     tenants.settle(spec(BEFORE + ", 3: {}"))
     before = occupied(tenants)
