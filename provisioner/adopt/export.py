@@ -9,6 +9,7 @@ from pathlib import PurePath
 from typing import Final
 
 import msgspec
+from msgspec.structs import replace
 
 from provisioner.adopt.export_entries import EntryWriter, key_text
 from provisioner.adopt.found import FoundMap, lists_entries
@@ -22,8 +23,12 @@ from provisioner.model.host import ByteOrder
 from provisioner.model.map_shape import MapShape
 from provisioner.model.type_expr import NamedType, TypeExpr, parts
 from provisioner.model.uapi import BARE_TYPES, KEYLESS_TYPES, STORAGE_TYPES
+from provisioner.model.words import plural
 
 DEFAULT_PROJECT: Final = "adopted"
+
+_LISTED: Final = 5
+"""Slots that a comment or note lists."""
 
 
 class Exported(msgspec.Struct, frozen=True):
@@ -60,12 +65,14 @@ class _Exporter:
         self._exprs: list[TypeExpr] = []
         self._notes: list[str] = []
         self._names: set[str] = set()
+        self._twice: frozenset[int] = frozenset()
         self._templates: list[str] = []
         self._shared: list[str] = []
         self._plain: list[str] = []
         self._outer: list[str] = []
 
     def write(self, live_maps: Sequence[FoundMap], project: str, pin_root: str) -> Exported:
+        self._twice = _held_twice(live_maps)
         for live in live_maps:
             name = free_name(live, self._names)
             if live.shape.is_outer:
@@ -149,7 +156,25 @@ class _Exporter:
         capacity = Counter(inner.max_entries for inner in live.inners).most_common(1)[0][0]
         key, value = self._pair(live, name, live.entry_shape, named, f"{name}'s inner maps")
         self._template(template, live.entry_shape, key, value, capacity)
+        apart = [live.inners[number].id in self._twice for number in live.slot_inner]
+        if any(apart):
+            out += self._apart(live, name, outer_key, apart)
+            kept = [row for row, is_apart in enumerate(apart) if not is_apart]
+            live = replace(live, slots=live.slots[kept], slot_inner=tuple(live.slot_inner[row] for row in kept))
         out += self._slots(live, name, outer_key, key, value, capacity)
+
+    def _apart(self, live: FoundMap, name: str, outer_key: Chosen, apart: list[bool]) -> Iterator[str]:
+        """The slots that a spec cannot declare, because their inner map is in another map too: they are kept."""
+        rows = [row for row, is_apart in enumerate(apart) if is_apart]
+        keys = [format_value(key) for key in outer_key.type.decode(live.slots[rows])]
+        ids = sorted({live.inners[live.slot_inner[row]].id for row in rows})
+        listed = ", ".join(keys[:_LISTED]) + (", ..." if len(keys) > _LISTED else "")
+        known = f"{plural(len(rows), 'slot')} of {name} ({listed})"
+        why = "their inner maps are in other maps too, which a spec cannot declare"
+        self._notes.append(f"{known} not listed, and kept: {why}")
+        numbers = ", ".join(map(str, ids[:_LISTED]))
+        yield f"    # Not listed: {listed}. Other maps hold these inner maps too: id {numbers}."
+        yield "    extra_inner_maps: keep"
 
     def _pair(
         self, live: FoundMap, name: str, shape: MapShape, named: Named, who: str
@@ -220,7 +245,7 @@ class _Exporter:
 
         for number, label in shared.items():
             self._shared += [f"  {label}:", f"    inner: {name}_inner", *body(number, label, "    ")]
-        yield "    inner_maps:"
+        yield "    inner_maps:" if live.slot_inner else "    inner_maps: {}"
         for number, decoded in zip(live.slot_inner, outer_key.type.decode(live.slots), strict=True):
             text = key_text(decoded)
             label = f"{name}-{re.sub(r'[^A-Za-z0-9._-]', '_', str(decoded))}" if text else f"{name}-{number}"
@@ -263,6 +288,12 @@ def free_name(live: FoundMap, taken: set[str]) -> str:
         name = f"{stem}_{number}"
     taken.add(name)
     return name
+
+
+def _held_twice(live_maps: Sequence[FoundMap]) -> frozenset[int]:
+    """The ids of inner maps that are in several outer maps, or are themselves one of the maps."""
+    holders = Counter(number for live in live_maps for number in {live.id, *(inner.id for inner in live.inners)})
+    return frozenset(number for number, count in holders.items() if count > 1)
 
 
 def _pin(live: FoundMap, name: str) -> str:

@@ -178,6 +178,23 @@ def test_an_inner_map_in_several_slots_is_a_shared_one(others: Others) -> None:
     others.unchanged(spec)
 
 
+def test_an_inner_map_in_two_outer_maps_is_kept(others: Others) -> None:
+    """A spec cannot declare it: each of the two would get a map of its own, and programs would see two."""
+    paths = [
+        others.outer(name, OUTER, HASH, {u32(1): {u32(7): u64(70)}, u32(2): {u32(8): u64(80)}})
+        for name in ("tenants", "backup")
+    ]
+    with maps.open_pin(paths[0]) as first, maps.open_pin(paths[1]) as second:
+        number = int.from_bytes(maps.lookup(first, u32(1), 4) or b"", "little")
+        with maps.open_id(InnerId(number)) as inner:
+            maps.insert_inner(second, u32(5), inner)
+    done, spec = others.export("--pin", paths[0], "--pin", paths[1])
+    assert done.out.count("extra_inner_maps: keep") == 2
+    assert f'# Not listed: "0x05000000". Other maps hold these inner maps too: id {number}.' in done.out
+    assert '1 slot of tenants ("0x01000000") not listed, and kept' in done.err
+    others.unchanged(spec)
+
+
 def test_inner_maps_of_other_capacities(others: Others) -> None:
     path = others.outer("tenants", OUTER, HASH, {u32(1): {}, u32(2): {}})
     with maps.open_pin(path) as outer, maps.create(HASH.with_capacity(99)) as big:
