@@ -2,8 +2,8 @@
 
 Other hands write the project's maps by raw system calls between applies: slots, entries, padding, wrong shapes, missing
 pins, frozen maps, full maps, one inner map in two slots, pins of strangers, programs and links where a map should be.
-One outer map is of their making, and adopted. Exceptions end applies, files are damaged, maps are resized and
-recreated on request. Each apply is one of the command line's own.
+One outer map is of their making, and adopted. Exceptions end applies, files are damaged; maps are resized, migrated,
+moved, and recreated on request. Each apply is one of the command line's own.
 """
 
 from __future__ import annotations
@@ -31,13 +31,14 @@ from tests.conftest import Veth, remove_tree
 from tests.promises import oracle
 from tests.promises.damaged_files import DamagedFiles
 from tests.promises.other_hands import OtherHands
+from tests.promises.reshaped import Reshaped
 from tests.promises.wishes import KINDS
 
 SEED: Final = int(os.environ.get("PROVISIONER_SEED", "0"))
 """Added to the seeds of the short form: another number gives other histories."""
 
 
-class States(OtherHands, DamagedFiles):
+class States(OtherHands, DamagedFiles, Reshaped):
     """One project, and all the hands that write its maps and its files."""
 
 
@@ -127,6 +128,8 @@ def test_any_desired_state_over_any_live_state(
     another = ends.pop(oracle.ANOTHER_KIND)
     assert {"0 applied", "0 unchanged", "4 refused", "5 refused"} <= ends.keys(), ends
     assert {"exception", "no-room", "damaged file 1", "damaged file 2"} <= ends.keys(), ends
+    assert "migrated" in ends, ends
+    assert any(end.startswith("moved ") for end in ends), ends
     assert another
     steps = sum(steps for steps, _, _ in done)
     assert steps > 2000
