@@ -18,7 +18,7 @@ from provisioner.model.desired import IGNORE, DesiredMap, DesiredState
 from provisioner.model.errors import HostError
 from provisioner.model.map_shape import MapShape
 from provisioner.model.pins import META_PIN, is_link, managed, map_path
-from provisioner.model.spec import ExtraInnerMaps
+from provisioner.model.spec import ExtraInnerMaps, OnReplace
 from provisioner.model.uapi import MapType
 from provisioner.observed import pinned_btf
 from provisioner.observed.live_source import LiveSource
@@ -144,6 +144,7 @@ def _held(
             not len(desired.slots.contents)
             or bool((desired.slots.contents != IGNORE).any())
             or desired.migration is not None
+            or desired.on_replace is OnReplace.COPY
         )
         deleted = _deleted(desired, seen)
         numbers: list[int | None] = [*seen.inner_ids.tolist()] if seen.shape.is_outer else [None] * bool(seen.id)
