@@ -124,6 +124,7 @@ class _Explainer:
             yield Fact("live", "does not exist", {"live": None})
         else:
             yield Fact("live", f"id {live.id}", {"live": {"id": live.id, "max_entries": live.shape.max_entries}})
+        yield from _left_to_others(desired.value)
         moved = migration.described(change)
         yield to_do(change.action, f"{change.reason}; {moved}" if moved else change.reason)
 
