@@ -265,7 +265,7 @@ def _publish_wave(
     progress: Progress,
 ) -> None:
     keys = np.ascontiguousarray(change.slots.keys[wave.rows])
-    ids = np.array([maps.info(fd).id for fd in staged] if noting else [0] * len(staged), np.uint32)[wave.number]
+    ids = np.array(maps.ids_of(staged) if noting else [0] * len(staged), np.uint32)[wave.number]
     fds = np.ascontiguousarray(np.array(staged.numbers(), np.uint32)[wave.number])
     started = time.monotonic()
     with noting(wave.rows, ids) if noting else nullcontext():

@@ -11,7 +11,7 @@ import ctypes
 import errno
 import os
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from ctypes import POINTER, c_bool, c_char_p, c_int, c_int64, c_size_t, c_uint32, c_uint64, c_void_p
 from typing import Any, ClassVar, Final, Generic, TypeVar
@@ -666,6 +666,16 @@ def get_info(fd: int, record: InfoRecord) -> InfoRecord:
     """Fill `record` by BPF_OBJ_GET_INFO_BY_FD; fields that the kernel does not know stay zero."""
     obj_get_info_by_fd(fd, ctypes.addressof(record), c_uint32(ctypes.sizeof(record)))
     return record
+
+
+def map_ids_of(fds: Iterable[int]) -> list[int]:
+    """The ids of open maps: the kernel gives no more of a record than there is room for."""
+    record, ids = MapInfoRecord(), []
+    address, size = ctypes.addressof(record), MapInfoRecord.key_size.offset
+    for fd in fds:
+        obj_get_info_by_fd(fd, address, c_uint32(size))
+        ids.append(record.id)
+    return ids
 
 
 def program_record(fd: int) -> tuple[ProgramInfoRecord, tuple[int, ...]]:
