@@ -23,7 +23,9 @@ from typing import IO, Any, Final
 from tests import preload
 
 _PROJECT: Final = Path(__file__).parents[1]
-_BIN: Final = Path(__file__).parent / "bin"
+CLIENT: Final = Path(__file__).parent / "bin" / "provisioner"
+"""The command for programs that start it: a client of the fork server, with the variables of `for_shells`."""
+
 _MESSAGE: Final = 64
 
 SHIM: Final = Path(__file__).parent / "promises" / "shim.c"
@@ -147,7 +149,7 @@ def start(
 def for_shells() -> dict[str, str]:
     """Variables with which a shell's `provisioner` is run by the fork server."""
     assert _server is not None
-    path = f"{_BIN}:{Path(sys.executable).parent}:{os.environ['PATH']}:/usr/sbin:/sbin"
+    path = f"{CLIENT.parent}:{Path(sys.executable).parent}:{os.environ['PATH']}:/usr/sbin:/sbin"
     return {"PATH": path, "PROVISIONER_FORKSERVER": _server.address()}
 
 

@@ -10,7 +10,7 @@ from typing import Final
 import pytest
 import yaml
 
-from tests import pages
+from tests import command, pages
 from tests.cli.conftest import Project
 from tests.cli.support import SPEC, run
 from tests.integrations import runner
@@ -18,9 +18,15 @@ from tests.integrations import runner
 ROOT: Final = Path(__file__).parents[2]
 ACTION: Final = ROOT / "action.yml"
 BIN: Final = Path(sys.executable).parent
-COMMAND: Final = str(BIN / "provisioner")
+COMMAND: Final = str(command.CLIENT)
 EXAMPLE: Final = str(ROOT / "examples" / "standalone.yaml")
 ZIZMOR: Final = ("--offline", "--quiet")
+
+
+@pytest.fixture(autouse=True)
+def fork_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in command.for_shells().items():
+        monkeypatch.setenv(name, value)
 
 
 def act(folder: Path, **inputs: str) -> runner.Ran:

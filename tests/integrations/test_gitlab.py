@@ -17,11 +17,11 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 import yaml
 
+from tests import command
 from tests.cli.conftest import Project
 
 ROOT: Final = Path(__file__).parents[2]
 TEMPLATE: Final = ROOT / "integrations" / "gitlab" / "provisioner.gitlab-ci.yml"
-BIN: Final = Path(sys.executable).parent
 EXAMPLE: Final = str(ROOT / "examples" / "standalone.yaml")
 
 
@@ -34,16 +34,15 @@ def job(name: str) -> dict[str, Any]:
     return base | described | {"variables": base.get("variables", {}) | described.get("variables", {})}
 
 
-def play(
-    name: str, folder: Path, path: str = f"{BIN}:{os.environ['PATH']}", **variables: str
-) -> subprocess.CompletedProcess[str]:
-    """Run `before_script` and `script` in one shell, with the provisioner in `path`."""
+def play(name: str, folder: Path, path: str | None = None, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run `before_script` and `script` in one shell; with `path`, with the provisioner that is there."""
+    shell = command.for_shells() if path is None else {"PATH": path}
     described = job(name)
     lines = ["set -eo pipefail", *described["before_script"], *described["script"]]
     return subprocess.run(
         ["bash", "-c", "\n".join(lines)],
         cwd=folder,
-        env=os.environ | {"PATH": path} | described["variables"] | variables,
+        env=os.environ | shell | described["variables"] | variables,
         capture_output=True,
         text=True,
         stdin=subprocess.DEVNULL,
