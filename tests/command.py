@@ -24,7 +24,7 @@ from tests import preload
 
 _PROJECT: Final = Path(__file__).parents[1]
 CLIENT: Final = Path(__file__).parent / "bin" / "provisioner"
-"""The command for programs that start it: a client of the fork server, with the variables of `for_shells`."""
+"""The command for programs that start it: a client of the fork server, with the variable of `for_client`."""
 
 _MESSAGE: Final = 64
 
@@ -141,16 +141,22 @@ def start(
         "environment": dict(environment),
         "new_session": new_session,
         "inject": inject,
+        "like": None,
     }
     socket.send_fds(connection, [json.dumps(request).encode()], standard)
     return Process(connection)
 
 
+def for_client() -> dict[str, str]:
+    """The variable that `CLIENT` needs."""
+    assert _server is not None
+    return {"PROVISIONER_FORKSERVER": _server.address()}
+
+
 def for_shells() -> dict[str, str]:
     """Variables with which a shell's `provisioner` is run by the fork server."""
-    assert _server is not None
     path = f"{CLIENT.parent}:{Path(sys.executable).parent}:{os.environ['PATH']}:/usr/sbin:/sbin"
-    return {"PATH": path, "PROVISIONER_FORKSERVER": _server.address()}
+    return for_client() | {"PATH": path}
 
 
 def run(words: Sequence[str | Path], text: str, environment: Mapping[str, str]) -> tuple[int, str, str]:

@@ -103,6 +103,8 @@ def _become(request: dict[str, Any], standard: list[int]) -> None:
             os.close(fd)
         if request["new_session"]:
             os.setsid()
+        if request["like"] is not None:
+            _enter_namespaces(request["like"])
         os.chdir(request["folder"])
         os.environ.clear()
         os.environ.update(request["environment"])
@@ -116,6 +118,18 @@ def _become(request: dict[str, Any], standard: list[int]) -> None:
         status = 1
     finally:
         os._exit(status)
+
+
+def _enter_namespaces(pid: int) -> None:
+    """Go to the network and mount namespaces of a process, if they are others."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    for kind in ("net", "mnt"):
+        wanted = f"/proc/{pid}/ns/{kind}"
+        if os.readlink(wanted) == os.readlink(f"/proc/self/ns/{kind}"):
+            continue
+        with open(wanted, "rb") as namespace:
+            if libc.setns(namespace.fileno(), 0) != 0:
+                raise OSError(ctypes.get_errno(), f"setns {wanted}")
 
 
 def _open_standard_streams() -> None:

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from tests import command
+
 _BEGIN: Final = """
 set -e
 mount -t bpf bpf /sys/fs/bpf
@@ -36,7 +38,7 @@ class Host:
         inside = ("nsenter", "--target", str(self.pid), "--mount", "--net", "--pid", "--")
         # The caches of the tests are not those of the host.
         kept = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
-        return subprocess.run([*inside, *words], env=kept, capture_output=True, text=True)
+        return subprocess.run([*inside, *words], env=kept | command.for_client(), capture_output=True, text=True)
 
     def path(self, path: str) -> Path:
         """The path of a file of the host, outside its namespaces."""

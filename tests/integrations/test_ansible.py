@@ -17,13 +17,13 @@ from typing import Any, Final
 import pytest
 import yaml
 
-from tests import pages
+from tests import command, pages
 from tests.integrations.hosts import FOLDER, Host, host
 
 ROOT: Final = Path(__file__).parents[2]
 COLLECTION: Final = ROOT / "integrations" / "ansible"
 BIN: Final = Path(sys.executable).parent
-COMMAND: Final = str(BIN / "provisioner")
+COMMAND: Final = str(command.CLIENT)
 
 SPEC: Final = """\
 version: 1
@@ -94,6 +94,7 @@ class Fleet:
             "ANSIBLE_RETRY_FILES_ENABLED": "0",
             "LC_ALL": "C.UTF-8",
             "PATH": f"{BIN}:{os.environ['PATH']}",
+            **command.for_client(),
         }
 
     def play(self, tasks: list[Task], *options: str, **keywords: Any) -> Played:
