@@ -6,7 +6,9 @@ object for each. A value that does not fit is not changed to one that does: its 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Final, Literal
 
 import msgspec
@@ -20,14 +22,24 @@ from provisioner.model.types import Bytes
 _ROWS: Final = 65_536
 """Rows that are converted at once: what is made for them stays in the cache."""
 
+_SHOWN: Final = 1000
+"""Values that are kept for messages: those that are reported can be any of them."""
+
 
 class Misfit(msgspec.Struct, frozen=True):
-    """Rows whose value of a member does not fit; `shown` is the first such value, empty if it has no short form."""
+    """Rows whose value of a member does not fit; `shown` has the values of the first of them that have a short form."""
 
     member: str
     rows: Index
-    shown: str
+    shown: Mapping[int, str]
     word: str
+
+    def per(self, count: int) -> Misfit:
+        """The same by groups of `count` rows: the CPUs of an entry, or the elements of an array."""
+        shown: dict[int, str] = {}
+        for row, text in self.shown.items():
+            shown.setdefault(row // count, text)
+        return Misfit(self.member, np.unique(self.rows // count), shown, self.word)
 
 
 class Lost(msgspec.Struct, frozen=True):
@@ -128,7 +140,7 @@ class Reshaping(msgspec.Struct, frozen=True):
                 _apply(move, before, after, start, misfits)
             for name, gone in self.dropped:
                 held = before[:, gone.offset : gone.offset + gone.layout.size]
-                lost.add(name, np.flatnonzero(_mask(gone.layout, held).any(axis=1)) + start, "", "")
+                lost.add(name, np.flatnonzero(_mask(gone.layout, held).any(axis=1)) + start, {}, "")
         return Converted(out, misfits.misfits(), tuple(Lost(one.member, one.rows) for one in lost.misfits()))
 
 
@@ -137,12 +149,13 @@ class _Faults:
     """Rows that do not fit, by member, over many blocks."""
 
     parts: dict[str, list[Index]] = field(default_factory=dict)
-    words: dict[str, tuple[str, str]] = field(default_factory=dict)
+    words: dict[str, tuple[dict[int, str], str]] = field(default_factory=dict)
 
-    def add(self, member: str, rows: NDArray[np.intp], shown: str, word: str) -> None:
+    def add(self, member: str, rows: NDArray[np.intp], shown: Mapping[int, str], word: str) -> None:
         if len(rows):
             self.parts.setdefault(member, []).append(rows.astype(np.int64))
-            self.words.setdefault(member, (shown, word))
+            known = self.words.setdefault(member, ({}, word))[0]
+            known.update(islice(shown.items(), max(0, _SHOWN - len(known))))
 
     def misfits(self) -> tuple[Misfit, ...]:
         return tuple(Misfit(name, np.concatenate(rows), *self.words[name]) for name, rows in self.parts.items())
@@ -174,7 +187,7 @@ def _apply(move: Move, old: Bytes, new: Bytes, start: int, faults: _Faults) -> N
             _numbers(move, old, new, start, faults)
         case Zero():
             held = old[:, move.old : move.old + move.size]
-            faults.add(move.member, np.flatnonzero(held.any(axis=1)) + start, "", move.word)
+            faults.add(move.member, np.flatnonzero(held.any(axis=1)) + start, {}, move.word)
         case Elements():
             _elements(move, old, new, start, faults)
 
@@ -208,9 +221,10 @@ def _numbers(move: Number, old: Bytes, new: Bytes, start: int, faults: _Faults) 
         wrong |= numbers > high
     if wrong.any():
         rows = np.flatnonzero(wrong.any(axis=1) if wrong.ndim > 1 else wrong)
-        first = numbers[rows[0]]
-        shown = first[wrong[rows[0]]][0] if wrong.ndim > 1 else first
-        faults.add(move.member, rows + start, str(int(shown)), after.word)
+        first = wrong.argmax(axis=1) if wrong.ndim > 1 else None
+        few = rows[:_SHOWN].tolist()
+        shown = {row + start: str(int(numbers[row] if first is None else numbers[row, first[row]])) for row in few}
+        faults.add(move.member, rows + start, shown, after.word)
     if after.width:
         _write_bits(new, move.new, after, numbers)
     else:
@@ -259,11 +273,11 @@ def _elements(move: Elements, old: Bytes, new: Bytes, start: int, faults: _Fault
     held = old[:, move.old : move.old + move.count * each.old_size]
     done = each.convert(np.ascontiguousarray(held).reshape(-1, each.old_size))
     new[:, move.new : move.new + move.count * each.new_size] = done.rows.reshape(len(old), -1)
-    for misfit in done.misfits:
-        rows = np.unique(misfit.rows // move.count)
-        faults.add(f"{move.member}.{misfit.member}", rows + start, misfit.shown, misfit.word)
+    for misfit in (misfit.per(move.count) for misfit in done.misfits):
+        shown = {row + start: text for row, text in misfit.shown.items()}
+        faults.add(f"{move.member}.{misfit.member}", misfit.rows + start, shown, misfit.word)
     for lost in done.lost:
-        faults.add(f"{move.member}.{lost.member}", np.unique(lost.rows // move.count) + start, "", "no member")
+        faults.add(f"{move.member}.{lost.member}", np.unique(lost.rows // move.count) + start, {}, "no member")
 
 
 def _mask(layout: TypeLayout, held: Bytes) -> Bytes:

@@ -34,6 +34,6 @@ class EntryReshaping(msgspec.Struct, frozen=True):
         out[:, : self.value.new_size] = done.rows
         return Converted(
             out.reshape(len(values), -1),
-            tuple(msgspec.structs.replace(misfit, rows=np.unique(misfit.rows // self.cpus)) for misfit in done.misfits),
+            tuple(misfit.per(self.cpus) for misfit in done.misfits),
             tuple(msgspec.structs.replace(loss, rows=np.unique(loss.rows // self.cpus)) for loss in done.lost),
         )

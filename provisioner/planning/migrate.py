@@ -115,7 +115,8 @@ class _Migration:
             return self._refused(why)
         stays = not inner_differences(desired, observed, self.meta) and not relaid_because(desired, observed)
         if desired.outer is not None and stays:
-            blocks = self.live_maps.blocks(desired, self.observed, slots_to_read(desired, observed))
+            # Not by digests: these are computed by the outer keys of the spec, which the live map may not have.
+            blocks = self.live_maps.old_blocks(desired, self.observed, slots_to_read(desired, observed))
             change = compared(desired, observed, blocks, self.shared, why, self.own)
             return replace(change, migrated=Migrated(shape, None, outer))
         if shape is None:  # no slot is occupied
@@ -205,7 +206,7 @@ class _Migration:
             key = f"0x{old_keys[row].tobytes().hex()}"
             if new_keys is not None:
                 key = format_value(desired.key.conceal(desired.key.decode(new_keys[row : row + 1])[0]))
-            shown = "its value" if kind.sensitive or not misfit.shown else misfit.shown
+            shown = misfit.shown.get(row, "its value") if not kind.sensitive else "its value"
             member = "" if misfit.member == "value" else f"member `{misfit.member}`: "
             hint = "change the entry or use a wider type; `migrate: drop` discards all entries"
             address = f"{_slot_address(desired, at)}[{key}]"
@@ -220,7 +221,8 @@ class _Migration:
         fits[beyond] = False
         for row in self._reported(staying.unlisted_rows(beyond)).tolist():
             what = f"key {index[row]} is not an index of the new array: max_entries is {capacity:,}"
-            self._problem(what, "raise max_entries, or delete the entry", id="migrate-value")
+            address = f"{_slot_address(desired, staying.owner(row))}[{index[row]}]"
+            self._problem(what, "raise max_entries, or delete the entry", address=address, id="migrate-value")
 
     def _reported(self, rows: Index) -> Index:
         """Those of the rows that are reported one by one; the others are counted."""
@@ -263,7 +265,7 @@ class _Migration:
         for misfit in misfits:
             for row in misfit.rows[:_REPORTED].tolist():
                 address = f"{desired.name}[0x{self.observed.slots.keys[row].tobytes().hex()}]"
-                what = f"the outer key does not fit: {misfit.shown or 'it'} is not a {misfit.word}"
+                what = f"the outer key does not fit: {misfit.shown.get(row, 'it')} is not a {misfit.word}"
                 self._problem(what, "delete the slot, or use a wider type", address=address, id="migrate-value")
         if outer.dropped and len(entry_table.distinct(keys)[0]) < len(keys):
             self._problem("two slots have the same key in the new layout", "delete one of them", id="migrate-value")

@@ -31,6 +31,10 @@ class Staying:
             kept |= (at >= 0) & ~entry_table.within(self._keys[rows], order, self._desired.owned)
         return kept
 
+    def owner(self, row: int) -> int:
+        """The desired slot that a row is in."""
+        return int(self._wanted[self._slot[row]])
+
     def unlisted_rows(self, rows: Index) -> Index:
         return rows[self.unlisted(rows)]
 

@@ -95,7 +95,12 @@ class LiveTypes:
     def entries(self, shape: MapShape) -> EntryReshaping | None:
         desired, policy, known = self.desired, self.policy, self._live_layout()
         new_shape = desired.entry_shape
-        if not (shape.is_listable and new_shape.is_listable) or shape.is_percpu != new_shape.is_percpu:
+        tries = {MapType.LPM_TRIE in (each.map_type,) for each in (shape, new_shape)}
+        if (
+            not (shape.is_listable and new_shape.is_listable)
+            or shape.is_percpu != new_shape.is_percpu
+            or len(tries) > 1
+        ):
             text = f"entries of {shape.map_type.word} cannot be carried into {new_shape.map_type.word}"
             self._problem(text, "write `migrate: drop` to discard them", id="migrate-types")
             return None

@@ -227,6 +227,43 @@ def test_outer_maps_of_another_type_keep_their_inner_maps(tenants: Bench) -> Non
     assert tenants.ids("tenants") == before
 
 
+@pytest.mark.parametrize(
+    ("before", "after"), [("hash", "lpm_trie"), ("lpm_trie", "hash")], ids=["to a trie", "from a trie"]
+)
+def test_a_prefix_is_not_a_number(before: str, after: str, tenants: Bench) -> None:
+    """Also where both keys have 8 bytes."""
+    words = {
+        "hash": "{type: hash, key: u64, value: u32, max_entries: 8, contents: present, POLICY}",
+        "lpm_trie": "{type: lpm_trie, key: cidr4, value: u32, max_entries: 8, contents: present, POLICY}",
+    }
+    outer = "{tenants: {type: hash_of_maps, key: u32, max_entries: 8, inner: t, inner_maps: {1: {}}}}"
+    text = f"inner_templates: {{t: TEMPLATE}}\nouter_maps: {outer}\n"
+    tenants.settle(text.replace("TEMPLATE", words[before].replace(", POLICY", "")))
+    assert problems(tenants, text.replace("TEMPLATE", words[after].replace("POLICY", AUTO))) == [
+        ("migrate-types", "tenants")
+    ]
+
+
+def test_each_entry_that_does_not_fit_is_named(tenants: Bench) -> None:
+    tenants.settle(spec("u32"))
+    with maps.open_id(InnerId(tenants.ids("tenants")[u32(1)])) as fd:
+        for key, value in ((1, 1000), (2, 2), (300, 300)):
+            maps.update(fd, u32(key), u32(value))
+    with pytest.raises(RefusedError) as refused:
+        tenants.apply(spec("u8", AUTO))
+    found = {problem.address: problem.what for problem in refused.value.problems}
+    assert found == {"tenants[1][1]": "1000 does not fit u8", "tenants[1][300]": "300 does not fit u8"}
+    assert problems(tenants, spec("u32", AUTO, kind="array")) == [("migrate-value", "tenants[1][300]")]
+
+
+@pytest.mark.parametrize("key", ["u64", "u16"])
+def test_outer_keys_of_any_width_are_converted(key: str, tenants: Bench) -> None:
+    tenants.settle(spec("u32"))
+    before = tenants.ids("tenants")
+    tenants.settle(spec("u32", outer="migrate: auto,").replace("hash_of_maps, key: u32", f"hash_of_maps, key: {key}"))
+    assert list(tenants.ids("tenants").values()) == list(before.values())
+
+
 def test_outer_keys_are_converted(tenants: Bench) -> None:
     text = spec("u32").replace("hash_of_maps, key: u32", "hash_of_maps, key: u16")
     tenants.settle(text)

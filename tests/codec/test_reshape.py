@@ -80,7 +80,7 @@ def test_what_does_not_fit_is_reported(old: str, new: str, bad: str, shown: str)
     made = between(built(old), built(new))
     done = converted(made, "00" * (len(bad) // 2), bad)
     (misfit,) = done.misfits
-    assert (misfit.member, misfit.rows.tolist(), misfit.shown) == ("value", [1], shown)
+    assert (misfit.member, misfit.rows.tolist(), misfit.shown.get(1, "")) == ("value", [1], shown)
 
 
 def test_names_decide() -> None:
@@ -193,3 +193,10 @@ def test_a_member_that_is_renamed_stays() -> None:
     before, after = layout_of(built(PADDED)), layout_of(built(struct(a="u8", c="u32")))
     assert differences(before, after, {"b": "c"}) == []
     assert between(built(PADDED), built(struct(a="u8", c="u32")), b="c").keeps_bytes
+
+
+def test_each_row_has_its_own_number() -> None:
+    (misfit,) = converted(between(built("u32"), built("u8")), "e8030000", "01000000", "2c010000").misfits
+    assert (misfit.rows.tolist(), dict(misfit.shown)) == ([0, 2], {0: "1000", 2: "300"})
+    (misfit,) = converted(between(built("u16[2]"), built("u8[2]")), "01000101", "07010101").misfits
+    assert (misfit.rows.tolist(), dict(misfit.shown)) == ([0, 1], {0: "257", 1: "263"})
