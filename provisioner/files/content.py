@@ -1,4 +1,4 @@
-"""Recognises files that have replaced the file that was meant: merge conflicts, Git LFS pointers, HTML pages. Pure."""
+"""Recognises files that have replaced the file that was meant: merge conflicts, pointers, pages, archives. Pure."""
 
 from __future__ import annotations
 
@@ -8,6 +8,19 @@ import msgspec
 
 _LFS: Final = b"version https://git-lfs.github.com/spec/"
 _HTML: Final = (b"<!doctype html", b"<html", b"<head", b"<?xml")
+_BEGINS: Final = (
+    (b"\x1f\x8b", "compressed (gzip)", "decompress it: `gunzip`"),
+    (b"BZh91AY&SY", "compressed (bzip2)", "decompress it: `bunzip2`"),
+    (b"\xfd7zXZ\0", "compressed (xz)", "decompress it: `unxz`"),
+    (b"\x28\xb5\x2f\xfd", "compressed (zstd)", "decompress it: `unzstd`"),
+    (b"PK\x03\x04", "a zip archive", "extract it: `unzip`"),
+    (b"\x7fELF", "a compiled object", "`provisioner init` drafts a spec for it"),
+    (b"%PDF-", "a PDF document", "check the path"),
+    (b"$ANSIBLE_VAULT;", "encrypted by Ansible Vault", "decrypt it: `ansible-vault decrypt`"),
+    (b"-----BEGIN ", "a PEM or PGP block", "check the path, or decrypt it"),
+    (b"/annex/objects/", "a git-annex pointer, not its content", "run `git annex get`"),
+)
+_TAR: Final = 257, b"ustar"
 _MARKERS: Final = (b"\n<<<<<<< ", b"\n>>>>>>> ")
 _OVERLAP: Final = len(_MARKERS[0]) - 1
 _CHUNK: Final = 1 << 20
@@ -28,7 +41,11 @@ def foreign(begin: bytes) -> ForeignContent | None:
         return ForeignContent("the file is a Git LFS pointer, not its content", "run `git lfs pull`")
     if text.startswith(_HTML):
         return ForeignContent("the file is an HTML or XML page", "check the address that it was downloaded from")
-    return None
+    if begin.startswith(_TAR[1], _TAR[0]):
+        return ForeignContent("the file is a tar archive", "extract it: `tar -xf`")
+    return next(
+        (ForeignContent(f"the file is {what}", hint) for magic, what, hint in _BEGINS if begin.startswith(magic)), None
+    )
 
 
 def conflict_line(stream: BinaryIO) -> int:
