@@ -283,7 +283,8 @@ class _Loader:
             if not path.is_dir():
                 yield from self._file_trees(InputFile(path, SPEC, roots), where)
                 return
-            inside = sorted(child for child in path.iterdir() if unread.is_spec_name(child) and child.is_file())
+            # What cannot be read is an error: a dangling link must not delete a tenant.
+            inside = sorted(child for child in path.iterdir() if unread.is_spec_name(child) and not child.is_dir())
         except OSError as error:
             self._lost(f"cannot read {path}: {error.strerror}", where, hint_of(error, path), id="unreadable-file")
             return
@@ -318,7 +319,7 @@ class _Loader:
                 tree = self._composed(stream, str(path))
         except OSError as error:
             hint = hint_of(error, path)
-            if isinstance(error, FileNotFoundError):
+            if isinstance(error, FileNotFoundError) and not hint:
                 hint = did_you_mean(path.name, _names_in(path.parent), "check the path")
             self._lost(f"cannot read {path}: {error.strerror}", where, hint, id="unreadable-file")
         else:

@@ -89,7 +89,9 @@ class InputFile(msgspec.Struct, frozen=True):
 
 
 def hint_of(error: OSError, path: Path) -> str:
-    """What to do where a file could not be read for want of permission; empty for other errors."""
+    """What to do where a file could not be read for want of permission, or as a link; empty for other errors."""
+    if error.errno == errno.ENOENT and path.is_symlink():
+        return f"it is a link to {os.readlink(path)}, which does not exist"
     if error.errno not in (errno.EACCES, errno.EPERM):
         return ""
     return f"check the owner and mode of the file and of its directories: `namei -l {shlex.quote(str(path))}`"

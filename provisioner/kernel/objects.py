@@ -204,7 +204,7 @@ def _read(source: Path | InputFile | bytes) -> bytes:
     try:
         return file.read()
     except OSError as error:
-        hint = "compile it first" if error.errno == errno.ENOENT else hint_of(error, file.path)
+        hint = hint_of(error, file.path) or ("compile it first" if error.errno == errno.ENOENT else "")
         what = f"cannot read the object file: {error.strerror}"
         raise InputError(Problem(what, _place(source), hint, id="unreadable-file")) from error
 

@@ -86,7 +86,7 @@ def _is_readable(table: TableRef, format_: TableFormat, file: InputFile, problem
     except (OSError, ValueError) as error:
         reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
         hint = hint_of(error, file.path) if isinstance(error, OSError) else ""
-        if isinstance(error, FileNotFoundError):
+        if isinstance(error, FileNotFoundError) and not hint:
             otherwise = f"the path is relative to {table.file.where.file}"
             hint = did_you_mean(file.path.name, _names_beside(file.path), otherwise)
         problems.add(f"cannot read {file}: {reason}", table.file.where, hint, id="unreadable-file")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,24 @@ def test_yaml_is_read_in_any_case_and_hidden_files_are_not(tmp_path: Path) -> No
     assert at(loaded.tree, "maps", "b")
     assert at(loaded.tree, "maps", "c")
     assert loaded.unread == ()
+
+
+@pytest.mark.parametrize("what", ["link", "loop", "FIFO", "device"])
+def test_a_spec_of_a_directory_that_cannot_be_read_is_an_error(tmp_path: Path, what: str) -> None:
+    """A dangling link was left out in silence, and the tenant in its file deleted."""
+    write(tmp_path, {"a.yaml": HEAD})
+    tenant = tmp_path / "tenant.yaml"
+    match what:
+        case "FIFO":
+            os.mkfifo(tenant)
+        case _:
+            tenant.symlink_to({"link": "gone", "loop": "tenant.yaml", "device": "/dev/zero"}[what])
+    problems = Problems()
+    document.load([tmp_path], problems=problems)
+    (problem,) = problems
+    assert problem.id == "unreadable-file"
+    assert str(tenant) in problem.what
+    assert problem.hint == ("it is a link to gone, which does not exist" if what == "link" else "")
 
 
 def test_files_that_look_like_specs_and_are_not_read_are_named(tmp_path: Path) -> None:
