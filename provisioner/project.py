@@ -92,6 +92,7 @@ class Project(msgspec.Struct, frozen=True):
         digests: bool = False,
         targets: Sequence[str] = (),
         recreate: Sequence[str] = (),
+        compared: Callable[[int, int], None] | None = None,
     ) -> Plan:
         """The difference between the spec and the live state, and the steps of an apply. Writes nothing.
 
@@ -99,14 +100,15 @@ class Project(msgspec.Struct, frozen=True):
         tests whether live outer maps accept their new inner maps, with unpinned maps and programs that are freed
         before this returns. `digests` compares large maps by digests, which a program computes; `probe` does so too.
         `targets` are addresses (`tenants`, `tenants[42]`, an object's name) that limit the plan; `recreate` those of
-        maps and slots that are recreated although nothing differs. Raises InputError for an address that does not
-        exist.
+        maps and slots that are recreated although nothing differs. `compared` is called now and then with the number of
+        slots that were compared, and of all. Raises InputError for an address that does not exist.
         """
         desired = self.desired.on(datetime.now(UTC).date().isoformat())
         source = None if isinstance(against, str) else against
         observed = ObservedState.nothing() if against == "empty" else observe.observe(desired, source)
         limits, again = _targets(targets, desired), _requested(recreate, desired)
         live_maps = _reader(desired, source, digests or probe)
+        live_maps.compared = compared
         plan = compare(
             desired, observed, overrides, live_maps, check_points=against != "empty", targets=limits, recreate=again
         )
@@ -174,7 +176,8 @@ class Project(msgspec.Struct, frozen=True):
 
         held = this_host.capabilities()
         # Without CAP_SYS_ADMIN no inner map can be opened, and the plan is refused below.
-        current = self.plan(overrides, probe="CAP_SYS_ADMIN" in held, targets=targets, recreate=recreate)
+        options, probe = options or Options(), "CAP_SYS_ADMIN" in held
+        current = self.plan(overrides, probe=probe, targets=targets, recreate=recreate, compared=options.compared)
         if planned is not None:
             planned(current)
         _refuse_stale(current, expected)
@@ -184,8 +187,8 @@ class Project(msgspec.Struct, frozen=True):
         if current.steps and confirm is not None and not confirm(current):
             raise RefusedError(Problem("not confirmed: nothing was changed", id="not-confirmed"))
         with recorded("apply", current, self.document.digest):
-            verify = partial(_differences, self, overrides, current, targets)
-            return current, apply_plan(current, options or Options(), verify)
+            verify = partial(_differences, self, overrides, current, targets, options.compared)
+            return current, apply_plan(current, options, verify)
 
     def session(
         self,
@@ -480,10 +483,16 @@ def _refuse_stale(current: Plan, expected: str | None) -> None:
     )
 
 
-def _differences(project: Project, overrides: Overrides, done: Plan, targets: Sequence[str]) -> tuple[Problem, ...]:
+def _differences(
+    project: Project,
+    overrides: Overrides,
+    done: Plan,
+    targets: Sequence[str],
+    compared: Callable[[int, int], None] | None,
+) -> tuple[Problem, ...]:
     """The differences after an apply: none, unless another process writes, or there is a bug."""
     # Maps that a target includes as a whole are compared as a whole.
-    after = project.plan(overrides, digests=True, targets=(*targets, *sorted(done.whole)))
+    after = project.plan(overrides, digests=True, targets=(*targets, *sorted(done.whole)), compared=compared)
     actions = {name: change.action for name, change in after.maps.items()}
     actions |= {name: change.action for name, change in after.objects.items()}
     actions |= {change.pin: change.action for change in after.links if change.action is not Action.KEEP}

@@ -41,13 +41,15 @@ from provisioner.planning.steps import RecordMeta, WriteEntries
 class Options:
     """How an apply is done. `interrupted` is asked again and again: the name of a signal stops it at that point.
 
-    `reading` surrounds the comparison at the end, which changes nothing: an exception may end it at any point.
+    `compared` is called in comparisons, with the number of slots that were compared, and of all. `reading` surrounds
+    the comparison at the end, which changes nothing: an exception may end it at any point.
     """
 
     rollback: bool = True
     progress: Callable[[str, Progress], None] | None = None
     interrupted: Callable[[], str] = field(default=lambda: "")
     reading: Callable[[], AbstractContextManager[None]] = nullcontext
+    compared: Callable[[int, int], None] | None = None
 
 
 class Transaction:

@@ -45,8 +45,8 @@ class CarryOut:
 
     def options(self, rollback: bool) -> Options:
         """The options of an apply or destroy."""
-        signals = self._interrupts
-        return Options(rollback=rollback, progress=self._meter, interrupted=signals, reading=signals.reading)
+        signals, meter = self._interrupts, self._meter
+        return Options(rollback, meter, signals, signals.reading, meter.compared)
 
     def planned(self, plan: Plan) -> None:
         """Show the plan, before the question and before any refusal. Raises RefusedError if another plan was saved."""

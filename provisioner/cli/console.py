@@ -123,12 +123,12 @@ class Console:
             sys.stderr.flush()
 
     @contextmanager
-    def working(self, what: str) -> Iterator[None]:
-        """Work that can take long without output."""
+    def working(self, what: str) -> Iterator[Meter]:
+        """Work that can take long without output; gives the line that shows it."""
         meter = self.meter()
         meter.begin(what)
         try:
-            yield
+            yield meter
         finally:
             meter.stop()
 

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 PATIENCE: Final = 1.0
 """Seconds of work before the line appears."""
 
+_EVERY: Final = 0.2
+"""Seconds between two lines about a comparison."""
+
 _ERASE: Final = "\r\x1b[2K"
 
 
@@ -41,6 +44,7 @@ class Meter:
         self._timer: threading.Timer | None = None
         self._is_shown = False
         self._started, self._done = 0.0, 0
+        self._comparing, self._compared, self._drawn = 0.0, 0, 0.0
         self.grace_periods = 0
         self.planned = 0
         self.slots = 0
@@ -50,6 +54,7 @@ class Meter:
         """Work begins that can take long."""
         self.stop()
         self._what, self._started, self._done = what, time.monotonic(), 0
+        self._comparing, self._compared = self._started, 0
         if self._on:
             self._timer = threading.Timer(self._patience, self._show)
             self._timer.daemon = True
@@ -66,6 +71,20 @@ class Meter:
         so_far = pace(progress.slots, self.slots, time.monotonic() - self._started) if advanced else ""
         with self._lock:
             self._what = f"{what}{so_far}; grace periods: {progress.grace_periods} done, {coming} remaining"
+            if self._is_shown:
+                self._draw()
+
+    def compared(self, done: int, total: int) -> None:
+        """So many slots of all have been compared with the live state."""
+        now = time.monotonic()
+        if done <= self._compared:  # another comparison
+            self._comparing = now
+        self._compared = done
+        if now - self._drawn < _EVERY or not done < total:
+            return
+        so_far = pace(done, total, now - self._comparing)
+        with self._lock:
+            self._what, self._drawn = f"comparing inner maps with the live state: {done:,}{so_far}", now
             if self._is_shown:
                 self._draw()
 

@@ -41,6 +41,7 @@ class DigestReader(LiveReader):
             same, block = self._same(desired, live, numbers, slots)
             depth = depth.copy()
             depth[same] = Depth.NOTHING
+            self._read(len(same))
             yield from block
         yield from super().blocks(desired, live, depth)
 

@@ -5,7 +5,7 @@ Makes no system call that changes anything.
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from pathlib import PurePath
 from typing import Final
 
@@ -193,11 +193,18 @@ def live_root(desired: DesiredState) -> PurePath:
 
 
 class LiveReader:
-    """The live maps of one desired state as a comparison reads them; `source` is this host if not given."""
+    """The live maps of one desired state as a comparison reads them; `source` is this host if not given.
+
+    `compared` is called with the slots that were read so far, and with how many the spec has.
+    """
+
+    compared: Callable[[int, int], None] | None = None
 
     def __init__(self, desired: DesiredState, source: Source | None = None) -> None:
         self._desired = desired
         self._source = presented(desired, source or LiveSource(desired))
+        self._slots_read = 0
+        self._slots = sum(len(each.slots.keys) for each in desired.maps.values())
 
     def blocks(self, desired: DesiredMap, live: ObservedMap, depth: NDArray[np.uint8]) -> Iterator[ObservedBlock]:
         reader = _Reader(desired, self._source, depth, self.ranges(desired))
@@ -205,8 +212,16 @@ class LiveReader:
         for first, last in runs(np.flatnonzero(depth != Depth.NOTHING).tolist()):
             at = first
             while at < last:
+                start = at
                 at, block = reader.block(path, live, at, last)
+                self._read(at - start)
                 yield block
+
+    def _read(self, slots: int) -> None:
+        """So many slots more were read."""
+        self._slots_read += slots
+        if self.compared is not None:
+            self.compared(self._slots_read, self._slots)
 
     def pin_of(self, desired: DesiredMap) -> PurePath:
         """Where a map is pinned now."""

@@ -8,6 +8,7 @@ from types import FrameType
 
 import pytest
 
+from provisioner.kernel.programs import SWITCH
 from provisioner.views import plan_report
 from tests.apply.conftest import Bench
 
@@ -60,3 +61,16 @@ def test_ten_times_the_maps_are_ten_times_the_work(bench: Bench, head: str) -> N
         bench.destroy(text)
     for few, many in ((counts[FEW], counts[MANY]), (counts[-FEW], counts[-MANY])):
         assert many < 13 * few, f"{many / few:.1f} times the calls for {MANY // FEW} times the maps"
+
+
+@pytest.mark.parametrize("digests", [True, False])
+def test_a_comparison_tells_how_many_slots_it_has_read(
+    bench: Bench, digests: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(SWITCH, "always")
+    text = spec(FEW, "")
+    bench.apply(text)
+    told: list[tuple[int, int]] = []
+    bench.load(text).plan(digests=digests, compared=lambda *numbers: told.append(numbers))
+    assert told[-1] == (2 * FEW, 2 * FEW), "a plain map counts as one"
+    assert [done for done, _ in told] == sorted(done for done, _ in told)

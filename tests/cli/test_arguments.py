@@ -273,6 +273,30 @@ def test_an_apply_that_takes_long_says_how_far_it_is() -> None:
     assert lasting(shown(0)) == shown(60)
 
 
+COMPARED = """
+import time
+
+from provisioner.cli.meter import Meter
+
+meter = Meter(True, 0)
+meter.begin("comparing")
+time.sleep(0.3)
+meter.compared(5, 10)
+meter.compared(6, 10)
+meter.compared(10, 10)
+meter.stop()
+"""
+
+
+def test_a_comparison_says_how_far_it_is() -> None:
+    shown = on_terminal("-c", COMPARED, answer="", command=(sys.executable,)).out
+    assert re.search(
+        "comparing inner maps with the live state: 5 of 10, [0-9]+ a second, about [0-9]+ s left ...", shown
+    )
+    assert "6 of 10" not in shown, "not with each block"
+    assert lasting(shown).strip() == ""
+
+
 def test_the_pace_of_what_is_published() -> None:
     assert pace(4096, 10_000, 2.0) == " of 10,000, 2,048 a second, about 3 s left"
     assert (pace(0, 10_000, 2.0), pace(10_000, 10_000, 2.0), pace(5, 0, 1.0)) == ("", "", "")

@@ -78,7 +78,7 @@ def plan(
         console, files, spec, snapshot, contents=not to_destroy, any_host=against == "empty"
     )
     overrides = arguments.overrides(ownership, changes)
-    with console.working("comparing with the live state"):
+    with console.working("comparing with the live state") as meter:
         if to_destroy:
             planned = project.plan_destroy(overrides)
         else:
@@ -88,6 +88,7 @@ def plan(
                 probe=probe,
                 targets=target or (),
                 recreate=recreate or (),
+                compared=meter.compared,
             )
     if out is not None:
         saved.save(out, planned, overrides)
