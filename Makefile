@@ -15,8 +15,8 @@ WORKERS ?= $(shell expr $$(nproc) + 2)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-SETUPS := setup-demo setup-lint setup-test setup-kernels setup-recipes setup-editor setup-collection
-.PHONY: $(SETUPS) help setup man schemas pictures bpf demo test sweep test-random test-kernels test-recipes test-editor test-collection test-kernels-short lint format docs bench bench-full mutants clean
+SETUPS := setup-demo setup-lint setup-test setup-kernels setup-recipes setup-editor setup-collection setup-cluster
+.PHONY: $(SETUPS) help setup man schemas pictures bpf demo test sweep test-random test-kernels test-recipes test-editor test-collection test-cluster test-kernels-short lint format docs bench bench-full mutants clean
 
 help: ## print this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -76,6 +76,12 @@ test-editor: setup-editor ## the schemas in yaml-language-server, which it insta
 
 test-collection: setup-collection ## ansible-lint and the sanity tests of Ansible on the collection, which it installs
 	scripts/test_collection.sh build/ansible
+
+CLUSTER ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/bpf-provisioner-cluster
+
+test-cluster: setup-cluster ## the DaemonSet on a Kubernetes cluster, which it builds first: 20 minutes; needs root, Debian 12
+	scripts/build_cluster.sh $(CLUSTER)
+	$(VENV)/python scripts/test_cluster.py $(CLUSTER)
 
 docs: setup-lint ## build the documentation into build/site; a broken link is an error
 	NO_MKDOCS_2_WARNING=1 $(VENV)/mkdocs build --strict

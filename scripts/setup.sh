@@ -3,10 +3,10 @@
 #
 #   scripts/setup.sh [--print] GROUP...
 #
-# Groups: demo (run the tool and compile BPF), lint (linters and documentation), test (everything but the next three),
-# kernels (boot other kernels), recipes (Salt and Puppet), editor (a language server), collection (ansible-lint).
-# --print lists what the groups need and installs nothing. A second run changes nothing. A later run with another group
-# extends the same .venv.
+# Groups: demo (run the tool and compile BPF), lint (linters and documentation), test (everything but the next five),
+# kernels (boot other kernels), recipes (Salt and Puppet), editor (a language server), collection (ansible-lint), cluster
+# (build and run Kubernetes). --print lists what the groups need and installs nothing. A second run changes nothing. A
+# later run with another group extends the same .venv.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -28,7 +28,7 @@ die() {
 }
 
 usage() {
-    printf 'usage: scripts/setup.sh [--print] {demo,lint,test,kernels,recipes,editor,collection}...\n' >&2
+    printf 'usage: scripts/setup.sh [--print] {demo,lint,test,kernels,recipes,editor,collection,cluster}...\n' >&2
     exit 64
 }
 
@@ -77,6 +77,16 @@ need_collection() {
     packages+=(git)
     tools+=(git)
     extras+=(ansible-lint)
+}
+
+# Debian 12: later releases have no Go that compiles Kubernetes 1.20.
+need_cluster() {
+    packages+=(
+        golang-1.19-go dpkg-dev binutils              # compile Kubernetes, and build the Debian package
+        mmdebstrap busybox-static                     # images
+        bpftool iproute2 util-linux openssl libbpf1   # nodes
+    )
+    tools+=(bpftool ip nsenter openssl busybox mmdebstrap)
 }
 
 need_recipes() {
@@ -184,7 +194,7 @@ main() {
     (($#)) || usage
     for group; do
         case $group in
-            demo | lint | test | kernels | recipes | editor | collection) "need_$group" ;;
+            demo | lint | test | kernels | recipes | editor | collection | cluster) "need_$group" ;;
             *) usage ;;
         esac
     done

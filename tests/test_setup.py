@@ -57,7 +57,7 @@ def test_several_groups_need_what_each_of_them_needs() -> None:
 def test_a_group_that_does_not_exist_is_a_usage_error(words: Iterable[str]) -> None:
     done = subprocess.run([SETUP, *words], capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (64, "")
-    assert "{demo,lint,test,kernels,recipes,editor,collection}" in done.stderr
+    assert "{demo,lint,test,kernels,recipes,editor,collection,cluster}" in done.stderr
 
 
 def test_what_boots_kernels_is_named_if_it_is_missing(tmp_path: Path) -> None:
@@ -81,6 +81,8 @@ def test_what_boots_kernels_is_named_if_it_is_missing(tmp_path: Path) -> None:
         ("test-kernels", {"demo", "kernels"}),
         ("test-recipes", {"recipes"}),
         ("test-editor", {"editor"}),
+        ("test-collection", {"collection"}),
+        ("test-cluster", {"cluster"}),
     ],
 )
 def test_each_target_sets_up_its_groups(target: str, groups: set[str]) -> None:
