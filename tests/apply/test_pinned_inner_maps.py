@@ -262,5 +262,6 @@ def test_a_group_that_this_process_may_not_give_pins_to(edge: Edge) -> None:
 
 @pytest.mark.parametrize("mode", ["0440", "640x", "0755", "0140"])
 def test_a_mode_that_makes_no_sense(edge: Edge, mode: str) -> None:
-    with pytest.raises(SpecError, match="a mode in octal"):
+    with raises(SpecError, "invalid-name") as caught:
         edge.load(SHOWN.replace("0640", mode))
+    assert mode in str(caught.value)

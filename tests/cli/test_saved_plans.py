@@ -15,6 +15,7 @@ from provisioner import InputError, RefusedError
 from provisioner.cli import saved
 from tests.cli.conftest import Project
 from tests.cli.support import COMMAND, environment
+from tests.problems import raises
 
 ROUNDS = 2_000
 
@@ -94,9 +95,10 @@ def test_standard_input_that_is_a_file_is_marked_as_used(project: Project, plan:
 )
 def test_a_field_of_another_type_is_named(plan: Path, field: str, value: object) -> None:
     plan.write_text(json.dumps({**json.loads(plan.read_text()), field: value}))
-    with pytest.raises(InputError, match=rf"malformed plan: .*{field}") as caught:
+    with raises(InputError, "not-a-plan") as caught:
         saved.read(plan)
     assert str(caught.value.problems[0].where) == str(plan)
+    assert field in str(caught.value)
 
 
 def test_no_damage_is_a_bug(plan: Path) -> None:
@@ -132,9 +134,9 @@ def test_a_link_that_leads_elsewhere_by_then_is_not_followed(plan: Path) -> None
     bound = saved.read(link)
     link.unlink()
     link.symlink_to(other.name)
-    with pytest.raises(InputError, match="malformed plan"):
+    with raises(InputError, "not-a-plan"):
         bound.use()
     assert other.read_text() == "of root"
     other.write_text(plan.read_text().replace(bound.digest, bound.digest[::-1]))
-    with pytest.raises(RefusedError, match="another plan"):
+    with raises(RefusedError, "stale-plan"):
         bound.use()

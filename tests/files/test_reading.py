@@ -116,8 +116,9 @@ def test_the_limit_can_be_raised(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     path = tmp_path / "large.o"
     path.write_bytes(bytes(1001))
     monkeypatch.setenv(VARIABLE, "1000")
-    with pytest.raises(InputError, match=f"set {VARIABLE} to read it"):
+    with raises(InputError, "unreadable-file") as caught:
         objects.inspect(path)
+    assert VARIABLE in str(caught.value)
     monkeypatch.setenv(VARIABLE, "1001")
     with raises(InputError, "malformed-object"):
         objects.inspect(path)
@@ -125,7 +126,7 @@ def test_the_limit_can_be_raised(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 def test_standard_input_has_a_limit_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(VARIABLE, "1000")
-    with Path("/dev/zero").open() as endless, pytest.raises(InputError, match="more than 1,000 bytes") as caught:
+    with Path("/dev/zero").open() as endless, raises(InputError, "unreadable-file", "empty-file") as caught:
         load(["-"], stdin=endless)
     assert str(caught.value.problems[0].where) == "<stdin>"
 

@@ -77,17 +77,17 @@ def test_update_flags_guard_a_key() -> None:
 
 
 @pytest.mark.parametrize(
-    ("shape", "subject", "words"),
+    ("shape", "subject", "id_"),
     [
-        (ARRAY, "array", "index is out of range"),
-        (MapShape(MapType.HASH, 4, 8, 1), "hash", "map is full"),
-        (ARRAY, "", "index is out of range, or map is full"),
+        (ARRAY, "array", "index-out-of-range"),
+        (MapShape(MapType.HASH, 4, 8, 1), "hash", "map-full"),
+        (ARRAY, "", "map-full"),
     ],
 )
-def test_e2big_has_two_meanings(shape: MapShape, subject: Subject, words: str) -> None:
+def test_e2big_has_two_meanings(shape: MapShape, subject: Subject, id_: str) -> None:
     with maps.create(shape) as fd:
         maps.update(fd, u32(0), bytes(8))
-        with pytest.raises(KernelError, match=words) as caught:
+        with raises(KernelError, id_) as caught:
             maps.update(fd, u32(shape.max_entries), bytes(8), subject=subject)
     assert caught.value.errno == errno.E2BIG
 
@@ -104,15 +104,15 @@ def test_a_frozen_map_is_told_and_refuses_writes() -> None:
 
 
 @pytest.mark.parametrize(
-    ("shape", "words", "number"),
+    ("shape", "number"),
     [
-        (MapShape(MapType.LPM_TRIE, 8, 1, 10), "combination of map type", errno.EINVAL),
-        (MapShape(MapType.LRU_HASH, 4, 4, 10, MapFlag.NO_PREALLOC), "does not support this flag", ENOTSUPP),
-        (MapShape(MapType.HASH_OF_MAPS, 4, 4, 10), "combination of map type", errno.EINVAL),
+        (MapShape(MapType.LPM_TRIE, 8, 1, 10), errno.EINVAL),
+        (MapShape(MapType.LRU_HASH, 4, 4, 10, MapFlag.NO_PREALLOC), ENOTSUPP),
+        (MapShape(MapType.HASH_OF_MAPS, 4, 4, 10), errno.EINVAL),
     ],
 )
-def test_what_the_kernel_will_not_create(shape: MapShape, words: str, number: int) -> None:
-    with pytest.raises(KernelError, match=words) as caught:
+def test_what_the_kernel_will_not_create(shape: MapShape, number: int) -> None:
+    with raises(KernelError, "invalid-map") as caught:
         maps.create(shape, "mine").close()
     assert caught.value.errno == number
     assert "mine" in str(caught.value)
@@ -125,7 +125,7 @@ def test_pins_open_for_reading_alone_too(pin_root: Path) -> None:
             assert maps.info(again) == maps.info(fd)
         with maps.open_pin(pin_root / "map", readonly=True) as reader:
             assert maps.lookup(reader, u32(1), 8) is None
-            with pytest.raises(KernelError, match="opened read-only"):
+            with raises(KernelError, "map-frozen"):
                 maps.update(reader, u32(1), bytes(8))
 
 
@@ -134,7 +134,7 @@ def test_a_missing_pin_and_a_file_that_is_none(pin_root: Path, tmp_path: Path) -
         maps.open_pin(pin_root / "map")
     assert str(pin_root / "map") in str(caught.value)
     (tmp_path / "file").touch()
-    with pytest.raises(KernelError, match="not a pin"):
+    with raises(KernelError, "access-denied"):
         maps.open_pin(tmp_path / "file")
 
 

@@ -16,6 +16,7 @@ from provisioner.kernel import object_probe, objects
 from provisioner.model.errors import InputError
 from tests.object_check import reader
 from tests.object_check.mutants import section
+from tests.problems import raises
 
 ROOT = Path(__file__).parents[2]
 
@@ -75,9 +76,10 @@ def harmful(bpf_object: Compiled) -> bytes:
 
 
 def test_a_type_out_of_range_is_named(harmful: bytes) -> None:
-    with pytest.raises(InputError, match=r"malformed object: type \d+ of `.BTF` \(VAR\): what it refers to") as caught:
+    with raises(InputError, "malformed-object") as caught:
         objects.inspect(harmful, "broken.bpf.o")
     assert str(caught.value.problems[0].where) == "broken.bpf.o"
+    assert ".BTF" in str(caught.value) and "VAR" in str(caught.value)
 
 
 def test_a_crash_of_libbpf_ends_only_a_child(
