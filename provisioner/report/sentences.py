@@ -92,7 +92,7 @@ def _smaller(plan: ReportPlan) -> str:
     if any(node.kind is Kind.OBJECT for node in plan.nodes):
         return "variables"
     if plan.nodes and all(node.kind is Kind.MOVE for node in plan.nodes):
-        return "addresses"
+        return f"{plural(len(plan.nodes), 'address', 'addresses')} moved"
     return "pins" if plan.nodes else "the project record"
 
 

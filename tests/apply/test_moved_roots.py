@@ -32,6 +32,8 @@ from provisioner.opening import load
 from provisioner.planning.hazards import Overrides
 from provisioner.planning.steps import MoveRoot
 from provisioner.project import Project
+from provisioner.report.model import Outcome
+from provisioner.report.sentences import outcome
 from provisioner.views.plan_report import report
 from provisioner.watch.machine import Verdict
 from provisioner.watch.reconcile import Aim, Loading, Reconciler
@@ -108,6 +110,9 @@ def test_all_that_is_pinned_is_in_the_new_pin_root(live: Moving) -> None:
     assert [step.describe() for step in plan.steps] == [f"rename the pin root {live.old} to {live.new}"]
     (node,) = report(plan).nodes
     assert (node.label, node.address) == (f"{live.old} -> {live.new}", str(live.new))
+    assert list(outcome(report(plan), Outcome("applied", 0.5, 0, 1, 1))) == [
+        "Applied: 1 address moved in 0.50 s, 0 grace periods."
+    ]
     assert (pinned(live.new), live.roots) == (before, (False, True))
     again, _ = live.load().apply()
     assert again.steps == ()
