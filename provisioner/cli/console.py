@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -15,6 +16,7 @@ from provisioner.model.errors import Problem, ProvisionerError
 from provisioner.report import logs, problems
 from provisioner.report.logs import Level, LogLine
 from provisioner.report.style import Style, on_terminal
+from provisioner.report.wrapping import wrapped
 
 if TYPE_CHECKING:
     from provisioner import Document
@@ -54,9 +56,11 @@ class Console:
             sys.stdout.write(part)
 
     def lines(self, lines: Iterable[str]) -> None:
-        """Lines of text, without their ends."""
+        """Lines of text, without their ends; on a terminal, those that do not fit are wrapped."""
+        width = _width(sys.stdout)
         for line in lines:
-            sys.stdout.write(on_terminal(line, self.style) + "\n")
+            for piece in wrapped(line, width) if width else (line,):
+                sys.stdout.write(on_terminal(piece, self.style) + "\n")
 
     # --- messages ----------------------------------------------------------------------------------------------
 
@@ -152,6 +156,11 @@ def _is_journal(stream: TextIO) -> bool:
 def has_terminal() -> bool:
     """Whether a user can be asked."""
     return sys.stdin is not None and sys.stdin.isatty()
+
+
+def _width(stream: TextIO) -> int:
+    """The columns of a terminal; 0 for anything else."""
+    return shutil.get_terminal_size().columns if stream.isatty() else 0
 
 
 def _colours(stream: TextIO, color: Color) -> bool:

@@ -18,7 +18,7 @@ MEANINGS: Final[Mapping[int, str]] = {
     2: "plan: there are changes (0 with --exit-zero)",
     3: "apply, destroy: failed after a change was visible; the report lists it",
     4: "refused by a check: limits, ownership, prevent_destroy, a stale plan",
-    5: "unsupported host: privileges, bpffs, libbpf, kernel; nothing was changed",
+    5: "unsupported: privileges, bpffs, libbpf, kernel; nothing was changed",
     USAGE: "usage error",
     BUG: "internal error: a bug in provisioner",
     OUTPUT: "standard output cannot be written (141: its reader is gone)",

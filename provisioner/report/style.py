@@ -30,6 +30,11 @@ _MARKS: Final = {colour: chr(_FIRST_MARK + number) for number, colour in enumera
 _SEQUENCES: Final = {_MARKS[colour]: f"\x1b[{code}m" for colour, code in _CODES.items()} | {_END: "\x1b[0m"}
 
 
+def is_mark(char: str) -> bool:
+    """Whether a character marks the beginning or the end of a color, and is not shown."""
+    return _FIRST_MARK <= ord(char) <= _FIRST_MARK + len(_CODES)
+
+
 class Style(msgspec.Struct, frozen=True):
     """Marks text with a color, if it is on."""
 
