@@ -53,7 +53,7 @@ del { background: var(--gone); text-decoration: none } ins { background: var(--n
   .entries tbody, .entries tr, .entries td { display: block } .entries td { padding-left: 1.4rem }
   .entries td:first-child { float: left; padding: 0; width: 1.3rem }
   .entries td[data-is]:not(:empty)::before { content: attr(data-is) " "; color: var(--soft) }
-  .counts :is(th, td) { padding: 0.2rem 0.4rem } }
+  .counts { font-size: 0.8rem } .counts :is(th, td) { padding: 0.2rem 0.3rem; overflow-wrap: normal } }
 """
 
 FILTER: Final = """\
