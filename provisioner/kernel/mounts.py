@@ -15,7 +15,9 @@ def mounts() -> tuple[str, ...]:
 def file_system(path: Path) -> str:
     """The type of the file system that `path` is on, by its device number."""
     number = device(path.stat())
-    return next((kind for fields, kind in _mounted() if fields[2] == number), "")
+    # To the end: what is raised while Python closes a generator that was left in the middle is lost.
+    kinds = [kind for fields, kind in _mounted() if fields[2] == number]
+    return kinds[0] if kinds else ""
 
 
 def bpf_devices() -> frozenset[str]:
