@@ -11,8 +11,19 @@ from typing import Any, Final
 
 import pytest
 
-_LONG: Final = ("tests/promises/", "tests/test_demo", "tests/test_docs", "tests/test_benchmarks", "tests/integrations/")
-"""Tests that wait for the kernel and for other programs: workers begin with them."""
+_LONG: Final = (
+    "tests/test_debian",
+    "tests/integrations/",
+    "tests/promises/",
+    "tests/object_check/",
+    "tests/test_demo",
+    "tests/test_docs",
+    "tests/test_benchmarks",
+    "tests/test_install",
+    "tests/test_package",
+    "tests/test_site",
+)
+"""Tests that take seconds, and groups that take a minute: workers begin with them, so that all end together."""
 
 
 def is_controller(config: pytest.Config) -> bool:
@@ -24,10 +35,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """In a worker, tests that take long come first, and tests that share an expensive fixture form a group."""
     if not hasattr(config, "workerinput"):
         return
-    items.sort(key=lambda item: not item.nodeid.startswith(_LONG))
+    items.sort(key=_rank)
     for item in items:
         if group := _group(item):
             item.add_marker(pytest.mark.xdist_group(group))
+
+
+def _rank(item: pytest.Item) -> int:
+    return next((rank for rank, prefix in enumerate(_LONG) if item.nodeid.startswith(prefix)), len(_LONG))
 
 
 def pytest_collection_finish() -> None:
