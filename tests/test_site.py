@@ -147,7 +147,7 @@ def test_pictures_are_part_of_the_page(built: Built) -> None:
     """As images they could not follow the color scheme that a reader chooses on the site."""
     assert built("").count('<svg class="picture"') == 1
     assert 'src="assets/pictures' not in built("")
-    assert built("how-it-works").count('<svg class="picture"') == 4
+    assert built("how-it-works").count('<svg class="picture"') == 5
 
 
 WIDTHS = (1280, 390)
