@@ -15,7 +15,7 @@ import pytest
 import provisioner
 from provisioner import InputError, load, read_snapshot
 from provisioner.cli import saved
-from provisioner.files import beneath
+from provisioner.files import beneath, reading
 from provisioner.files.reading import PLAN, SPEC, VARIABLE, InputFile
 from provisioner.kernel import objects
 from tests.problems import raises
@@ -258,3 +258,12 @@ def test_no_other_module_opens_files() -> None:
     modules = {str(path.relative_to(package)) for path in package.rglob("*.py") if _opens(path)}
     assert modules >= OUTPUT, "what opens nothing is not on the list"
     assert modules - OF_THE_KERNEL - OUTPUT - OTHERS_OPEN == {"files/beneath.py", "files/reading.py"}
+
+
+def test_a_denied_file_says_where_to_look(tmp_path: Path) -> None:
+    path = tmp_path / "a b.yaml"
+    hint = reading.hint_of(PermissionError(errno.EACCES, "Permission denied"), path)
+    assert hint == f"check the owner and mode of the file and of its directories: `namei -l '{path}'`"
+    assert reading.hint_of(OSError(errno.EIO, "Input/output error"), path) == ""
+    path.symlink_to("gone")
+    assert reading.hint_of(FileNotFoundError(errno.ENOENT, ""), path) == "it is a link to gone, which does not exist"
