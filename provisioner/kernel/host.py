@@ -95,10 +95,18 @@ def _cgroup_mount() -> Path | None:
     return None
 
 
+_LAST_GID: Final = (1 << 32) - 2
+"""The kernel reads the number after it as `unchanged`."""
+
+
 def gid(group: str) -> int:
     """The number of a group, by its name or number. Raises `HostError` if there is none of that name."""
-    if group.isdecimal():
-        return int(group)
+    if group.isdecimal() and group.isascii():
+        number = int(group[:20])
+        if number > _LAST_GID:
+            hint = f"write a number from 0 to {_LAST_GID}"
+            raise HostError(Problem("not the number of a group", None, hint, group[:20], id="unknown-group"))
+        return number
     try:
         return grp.getgrnam(group).gr_gid
     except KeyError as error:

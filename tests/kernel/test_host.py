@@ -54,3 +54,10 @@ def test_privileges_of_root_and_of_others() -> None:
     assert done.stdout == (
         "this process is not root: run it as root, or give it CAP_BPF and CAP_NET_ADMIN and CAP_SYS_ADMIN\n"
     )
+
+
+@pytest.mark.parametrize("group", ["4294967295", "99999999999", "9" * 5000, "\u0663"])
+def test_a_number_that_no_group_can_have(group: str) -> None:
+    with raises(HostError, "unknown-group"):
+        host.gid(group)
+    assert host.gid("4294967294") == 4294967294
