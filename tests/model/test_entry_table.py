@@ -135,3 +135,10 @@ def test_every_byte_of_a_value_counts(size: int) -> None:
     values = np.concatenate((np.eye(size, dtype=np.uint8), np.zeros((1, size), np.uint8)))
     assert entry_table.is_nonzero(values).tolist() == [True] * size + [False]
     assert entry_table.differ(values, np.zeros_like(values)).tolist() == [True] * size + [False]
+
+
+@pytest.mark.parametrize(("byteorder", "first"), [("little", [2, 1, 0, 0]), ("big", [0, 0, 1, 2])])
+def test_indexes_are_numbers_in_the_order_of_their_host(byteorder: str, first: list[int]) -> None:
+    keys = entry_table.index_keys(np.array([258, 0]), byteorder)
+    assert keys.tolist() == [first, [0, 0, 0, 0]]
+    assert entry_table.as_indexes(keys, byteorder).tolist() == [258, 0]
