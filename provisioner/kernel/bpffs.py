@@ -72,7 +72,7 @@ def check_place(path: Path, pin_root: Path) -> None:
     """
     nearest, root = (_nearest(each) for each in (path.parent, pin_root))
     if file_system(nearest) != "bpf" or nearest.stat().st_dev != root.stat().st_dev:
-        what, hint = "pin is not on the bpffs of the pin root", f"use a path below {_mount_of(root)}"
+        what, hint = "pin is not on the bpffs of the pin root", f"use a path below {mount_of(root)}"
         raise HostError(Problem(what, hint=hint, address=str(path), id="not-on-bpffs"))
     if not nearest.is_dir():
         raise HostError(Problem("directory of the pin is itself a pin", address=str(path), id="not-a-directory"))
@@ -83,7 +83,7 @@ def check_same(pin_root: Path, new: Path) -> None:
     """Raise `HostError` unless a pin root can be moved to `new`: a rename cannot leave its file system."""
     if pin_root.stat().st_dev != _nearest(new).stat().st_dev:
         what = f"pin root is not on the bpffs of {pin_root}, which the spec moves there"
-        raise HostError(Problem(what, None, f"use a path below {_mount_of(pin_root)}", str(new), id="not-on-bpffs"))
+        raise HostError(Problem(what, None, f"use a path below {mount_of(pin_root)}", str(new), id="not-on-bpffs"))
 
 
 def _nearest(path: Path) -> Path:
@@ -96,7 +96,8 @@ def device(pin_root: Path) -> int:
     return os.stat(_nearest(pin_root)).st_dev
 
 
-def _mount_of(path: Path) -> Path:
+def mount_of(path: Path) -> Path:
+    """The mount point that a path is below, or is."""
     return next(each for each in (path, *path.absolute().parents) if os.path.ismount(each))
 
 

@@ -36,6 +36,7 @@ class Lock:
         self.keeps = keeps
         self._number = number
         self._place = bpffs.place(directory)
+        self._mount = bpffs.mount_of(directory)
 
     def explain(self, error: HostError | RefusedError) -> HostError | None:
         """The error if the directory was lost while the lock was held; None if not, or if we removed or renamed it."""
@@ -49,12 +50,12 @@ class Lock:
         return None
 
     def _was_renamed(self) -> bool:
-        """Whether the directory is in its file system under another name."""
+        """Whether the directory has another name in its mount. Where a mount was moved, the name is the same."""
         try:
             name = Path(os.readlink(f"/proc/self/fd/{self._number}"))
         except OSError:
             return False
-        return name.parent != self.directory and _is_at(self._number, name)
+        return name.parent != self.directory and bpffs.mount_of(name) == self._mount and _is_at(self._number, name)
 
     def remove_directory(self) -> None:
         """Remove the directory that is locked, unless that is done already."""
