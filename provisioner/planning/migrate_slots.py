@@ -66,12 +66,14 @@ def with_kept_slots(desired: DesiredMap, observed: ObservedMap) -> DesiredMap:
     """The same map, with the live slots that policy keeps as slots whose contents are not the spec's.
 
     A new outer map takes no inner maps of the old shape, so these are carried over as all others are. Their capacity
-    is 0 until it is read.
+    is 0 until it is read. With `extra_inner_maps: fail`, only slots outside of `owned_keys` may be there.
     """
     outer = desired.outer
-    if outer is None or outer.extra_inner_maps is ExtraInnerMaps.FAIL:
+    if outer is None:
         return desired
     extra = observed.slots.keys[kept_slots(desired, observed)]
+    if outer.extra_inner_maps is ExtraInnerMaps.FAIL:
+        extra = extra[~entry_table.within(extra, outer.key.number_order, outer.owned)]
     if not len(extra):
         return desired
     old, count = desired.slots, len(extra)

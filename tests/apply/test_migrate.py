@@ -143,9 +143,11 @@ def test_a_member_that_goes_needs_consent(tenants: Bench) -> None:
     assert tenants.tree("tenants")[u32(1)] == {u32(7): u64(0)}
 
 
-def test_slots_that_policy_keeps_are_carried_over(tenants: Bench) -> None:
-    keep = "extra_inner_maps: keep,"
-    tenants.settle(spec("u32", slots="1: {}, 2: {max_entries: 16}", outer=keep))
+@pytest.mark.parametrize(
+    "keep", ["extra_inner_maps: keep,", "owned_keys: 0..1,", "owned_keys: 0..1, extra_inner_maps: fail,"]
+)
+def test_slots_that_policy_keeps_are_carried_over(keep: str, tenants: Bench) -> None:
+    tenants.settle(spec("u32", slots="1: {}, 2: {max_entries: 16}"))
     put(tenants, 2, u32(9), u32(5))
     tenants.settle(spec("u64", AUTO, outer=keep))
     assert tenants.tree("tenants") == {u32(1): {}, u32(2): {u32(9): u64(5)}}

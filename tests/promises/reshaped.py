@@ -110,6 +110,7 @@ class Reshaped(Project):
         there = self._look()
         for slot, inner in before[name].slots.items():
             expected = {key: layout.converted(value) for key, value in inner.entries.items()}
+            assert slot in there[name].slots, (name, slot, wish, before[name], there[name], ran)
             assert there[name].slots[slot].entries == expected, (name, slot, inner, there[name].slots[slot])
         back = self._run(tree, self.root)
         assert back.status == 0, back
