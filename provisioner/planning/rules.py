@@ -128,7 +128,7 @@ def _of_map(change: MapChange, desired: DesiredState, overrides: Overrides) -> I
 def _frozen(change: MapChange) -> Iterator[Refusal]:
     """Frozen maps that would be written: user space cannot, and policy does not allow to replace them."""
     desired, slots = change.desired, change.slots
-    if change.action is not Action.UPDATE or change.observed is None:
+    if change.observed is None or (change.action is not Action.UPDATE and not change.resized):
         return
     rows = np.flatnonzero((slots.action == Action.UPDATE) & (slots.reason == Reason.FROZEN))
     if len(rows):
@@ -138,7 +138,7 @@ def _frozen(change: MapChange) -> Iterator[Refusal]:
         place = desired.slots.places[slots.desired[rows[0]]]
         yield Refusal("frozen", change.slot_address(int(rows[0])), what, "", place, hint)
     written = slots.is_any(Action.CREATE, Action.REPLACE, Action.DELETE).any()
-    if change.observed.frozen and (desired.outer is None or written):
+    if change.observed.frozen and not change.resized and (desired.outer is None or written):
         yield Refusal(
             "frozen", change.name, "the map is frozen and cannot be written", "", desired.where, _thaw(change)
         )

@@ -21,7 +21,11 @@ _FROZEN = "it is frozen"
 
 def look(change: MapChange, live_maps: LiveMaps) -> MapChange:
     """The change, after its live map was read a second time."""
-    if change.observed is None or change.action is not Action.UPDATE:
+    if change.observed is None or (change.action is not Action.UPDATE and not change.resized):
+        return change
+    if change.resized:  # the new outer map can be written; the inner maps that it takes over stay as they are
+        _frozen_inner_maps(change, live_maps)
+        _ignored_contents(change, live_maps)
         return change
     if change.observed.frozen and (change.desired.outer is None or writes_slots(change)):
         return _of_frozen(change)

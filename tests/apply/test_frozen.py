@@ -47,6 +47,17 @@ def test_a_frozen_inner_map_is_replaced(bench: Bench, shared: bool) -> None:
     assert bench.tree("outer")[u32(1)] == {u32(1): u32(2)}
 
 
+def test_a_frozen_inner_map_is_replaced_where_its_outer_map_grows(bench: Bench) -> None:
+    larger = "key: u32, max_entries: 16, inner: one, inner_maps"
+    bench.apply(spec(1))
+    freeze_inner(bench)
+    assert refused(
+        bench, spec(2, "update: in_place").replace("key: u32, max_entries: 8, inner: one, inner_maps", larger)
+    )
+    bench.settle(spec(2).replace("key: u32, max_entries: 8, inner: one, inner_maps", larger))
+    assert bench.tree("outer")[u32(1)] == {u32(1): u32(2)}
+
+
 def refused(bench: Bench, text: str) -> set[tuple[str, str]]:
     """The id and address of each refusal, by plan and apply alike."""
     plan = bench.plan(text)
