@@ -95,6 +95,13 @@ def _change(change: Mapping[str, Any]) -> dict[str, Any]:
     return {name: change[name] for name in ("address", "action", "before", "after")}
 
 
+def _text(value: object) -> str:
+    """A value that is hidden or abridged is a kind of string, which msgspec does not encode as one."""
+    if isinstance(value, str):
+        return str(value)
+    raise NotImplementedError(type(value))
+
+
 def _refusal(refusal: Refusal) -> dict[str, Any]:
     named = {"rule": refusal.rule, "address": refusal.address, "override": refusal.override or None}
     return {**named, "message": refusal.message}
@@ -155,6 +162,6 @@ class Board:
             "version": __version__,
             "healthy": self.is_healthy(now),
             "ready": self.is_ready(),
-            "projects": [to_builtins(each) for each in self.projects],
+            "projects": [to_builtins(each, enc_hook=_text) for each in self.projects],
         }
         return dumps(document, indent=2) + "\n"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from provisioner.model.errors import HostError, InputError, LockedError, Problem
 from provisioner.model.location import Location
+from provisioner.model.types import HIDDEN, Abridged
 from provisioner.planning.hazards import Refusal
 from provisioner.watch.machine import Verdict
 from provisioner.watch.reconcile import PassResult
@@ -80,3 +81,14 @@ def test_the_document_follows_its_schema() -> None:
         (project,) = document["projects"]
         assert project["files"] == ["edge"]
     assert (project["result"], project["spec_ok"], project["errors"][0]["line"]) == ("failed", False, 3)
+
+
+def test_values_that_are_hidden_or_long_are_texts() -> None:
+    values = {"secret": HIDDEN, "long": Abridged("400 bytes"), "members": {"key": HIDDEN, "rate": 1}}
+    changes = tuple(
+        {"address": f"m[{name}]", "action": "update", "before": value, "after": value} for name, value in values.items()
+    )
+    made = board(PassResult(Verdict.DRIFT, changes=changes))
+    (project,) = parsed(made.document(0))["projects"]
+    shown = [change["before"] for change in project["changes"]]
+    assert shown == ["(sensitive)", "400 bytes", {"key": "(sensitive)", "rate": 1}]
