@@ -31,6 +31,8 @@ from provisioner.bytecode.assembler import (
     Register,
 )
 from provisioner.bytecode.digest import LANES, SHIFTS, Piece, Secret, Words
+from provisioner.bytecode.records import walk
+from provisioner.model.map_shape import rounded_up
 
 _STATE, _CAPACITY, _ID, _COUNT, _SUMS, _KEY = 0, 4, 8, 12, 16, 32
 """Where the parts of a record are."""
@@ -60,7 +62,7 @@ class Fields(msgspec.Struct, frozen=True):
 
 def record_size(key_size: int) -> int:
     """Bytes of a record."""
-    return _KEY + -(-key_size // 8) * 8
+    return _KEY + rounded_up(key_size)
 
 
 def digest_program(
@@ -79,11 +81,7 @@ class _Digest:
 
     def program(self, records: int, target: int, is_outer: bool) -> Program:
         code = self._code
-        code.map(R1, records)
-        code.callback(R2, "slot")
-        code.mov(R3, 0)
-        code.mov(R4, 0)
-        code.call(Helper.FOR_EACH_MAP_ELEM)
+        walk(code, records, "slot")
         code.exit(0)
         code.function("slot")
         self._slot(target, is_outer)

@@ -6,7 +6,6 @@ many entries the slot has. The first of state 0 ends them. No system call looks 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from enum import IntEnum
 
 import msgspec
@@ -26,6 +25,8 @@ from provisioner.bytecode.assembler import (
     Program,
     Register,
 )
+from provisioner.bytecode.records import walk, words
+from provisioner.model.map_shape import rounded_up
 
 _STATE, _ID, _COUNT, _SLOT = 0, 4, 8, 16
 """Where the parts of a record are: the slot's key is followed by the entry's key, then the value, each aligned."""
@@ -55,27 +56,23 @@ class Record(msgspec.Struct, frozen=True):
 
     @property
     def key(self) -> slice:
-        start = _SLOT + _aligned(self.slot_size)
+        start = _SLOT + rounded_up(self.slot_size)
         return slice(start, start + self.key_size)
 
     @property
     def value(self) -> slice:
-        start = self.key.start + _aligned(self.key_size)
+        start = self.key.start + rounded_up(self.key_size)
         return slice(start, start + self.value_size)
 
     @property
     def size(self) -> int:
-        return int(self.value.start) + _aligned(self.value_size)
+        return int(self.value.start) + rounded_up(self.value_size)
 
 
 def lookup_program(record: Record, records: int, target: int, id_at: int) -> Program:
     """`records` and `target` are fds: of the array, and of the map. `id_at` is the offset of a map's id."""
     code = Assembler()
-    code.map(R1, records)
-    code.callback(R2, "record")
-    code.mov(R3, 0)
-    code.mov(R4, 0)
-    code.call(Helper.FOR_EACH_MAP_ELEM)
+    walk(code, records, "record")
     code.exit(0)
     code.function("record")
     _record(code, record, target, id_at)
@@ -108,7 +105,7 @@ def _record(code: Assembler, record: Record, target: int, id_at: int) -> None:
     code.label("key")
     _look_up(code, R7, record.key.start)
     code.jump_if(Jump.EQ, R0, 0, "missing")
-    for offset, width in _pieces(record.value_size):
+    for offset, width in words(record.value_size):
         code.load(R1, R0, offset, width)
         code.store(R6, record.value.start + offset, R1, width)
     code.store(R6, _STATE, Looked.FOUND, 4)
@@ -131,16 +128,3 @@ def _look_up(code: Assembler, target: Register, key_at: int) -> None:
     code.mov(R2, R6)
     code.alu(Alu.ADD, R2, key_at)
     code.call(Helper.MAP_LOOKUP_ELEM)
-
-
-def _pieces(size: int) -> Iterator[tuple[int, int]]:
-    """A value in words, as offsets and widths; values are aligned to 8 bytes."""
-    at = 0
-    while at < size:
-        width = next(width for width in (8, 4, 2, 1) if width <= size - at)
-        yield at, width
-        at += width
-
-
-def _aligned(size: int) -> int:
-    return -(-size // 8) * 8

@@ -17,7 +17,8 @@ import msgspec
 
 from provisioner.bytecode.assembler import R0, R1, R2, R3, R4, R6, R7, R8, R10, Alu, Assembler, Helper, Jump, Program
 from provisioner.bytecode.digest import Piece, pieces
-from provisioner.model.map_shape import MapShape
+from provisioner.bytecode.records import walk
+from provisioner.model.map_shape import MapShape, rounded_up
 from provisioner.model.special_fields import SPIN_LOCK
 from provisioner.model.types import Bytes
 from provisioner.model.uapi import MapFlag, MapType
@@ -50,11 +51,11 @@ class Layout(msgspec.Struct, frozen=True):
 
     @property
     def value(self) -> int:
-        return _HEADER + _padded(self.key_size)
+        return _HEADER + rounded_up(self.key_size)
 
     @property
     def size(self) -> int:
-        return self.value + _padded(self.value_size)
+        return self.value + rounded_up(self.value_size)
 
 
 def stores(owned: Bytes) -> tuple[Piece, ...]:
@@ -81,11 +82,7 @@ def member_program(
     With `is_outer`, the target is an ARRAY_OF_MAPS, and a record has the slot of its map.
     """
     code = Assembler()
-    code.map(R1, records)
-    code.callback(R2, "each")
-    code.mov(R3, 0)
-    code.mov(R4, 0)
-    code.call(Helper.FOR_EACH_MAP_ELEM)
+    walk(code, records, "each")
     code.exit(0)
     code.function("each")
     code.mov(R6, R3)
@@ -162,7 +159,3 @@ def _insert(code: Assembler, layout: Layout) -> None:
     code.label("failed")
     code.store(R6, _RESULT, R0, 4)
     code.exit(0)
-
-
-def _padded(size: int) -> int:
-    return -(-size // 8) * 8

@@ -18,7 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from provisioner.bytecode.assembler import R0, R1, R2, R3, R4, R6, R7, R8, R10, Alu, Assembler, Helper, Jump, Program
-from provisioner.model.map_shape import MapShape
+from provisioner.bytecode.records import walk, words
+from provisioner.model.map_shape import MapShape, rounded_up
 from provisioner.model.types import Bytes
 from provisioner.model.uapi import MapType
 
@@ -102,25 +103,15 @@ class Layout(msgspec.Struct, frozen=True):
 
     @property
     def before(self) -> int:
-        return _HEADER + _padded(self.key_size)
+        return _HEADER + rounded_up(self.key_size)
 
     @property
     def after(self) -> int:
-        return self.before + _padded(self.value_size)
+        return self.before + rounded_up(self.value_size)
 
     @property
     def size(self) -> int:
-        return self.after + _padded(self.value_size)
-
-
-def pieces(size: int) -> list[tuple[int, int]]:
-    """The offset and width of the loads that cover `size` bytes."""
-    parts, at = [], 0
-    while at < size:
-        width = next(width for width in (8, 4, 2, 1) if at + width <= size)
-        parts.append((at, width))
-        at += width
-    return parts
+        return self.after + rounded_up(self.value_size)
 
 
 def merge_program(
@@ -146,11 +137,7 @@ class _Merge:
 
     def program(self, records: int, maps: int) -> Program:
         code = self._code
-        code.map(R1, records)
-        code.callback(R2, "each")
-        code.mov(R3, 0)
-        code.mov(R4, 0)
-        code.call(Helper.FOR_EACH_MAP_ELEM)
+        walk(code, records, "each")
         code.exit(0)
         code.function("each")
         self._begin(maps)
@@ -264,7 +251,7 @@ class _Merge:
 
     def _if_different(self, name: str) -> None:
         """Go to a label if the value at R8 is not the one that was copied."""
-        for offset, width in pieces(self._layout.value_size):
+        for offset, width in words(self._layout.value_size):
             self._code.load(R1, R8, offset, width)
             self._code.load(R2, R6, self._layout.before + offset, width)
             self._code.jump_if(Jump.NE, R1, R2, name)
@@ -305,7 +292,3 @@ class _Merge:
             code.exit(0)
         code.label("end of records")
         code.exit(1)
-
-
-def _padded(size: int) -> int:
-    return -(-size // 8) * 8

@@ -15,7 +15,8 @@ from typing import Final
 import msgspec
 
 from provisioner.bytecode.assembler import R0, R1, R2, R3, R4, R6, R10, Alu, Assembler, Helper, Jump, Program
-from provisioner.model.map_shape import MapShape
+from provisioner.bytecode.records import walk
+from provisioner.model.map_shape import MapShape, rounded_up
 from provisioner.model.uapi import Command, MapFlag, MapType
 
 ATTRIBUTES: Final = 72
@@ -49,11 +50,11 @@ class EntryLayout(msgspec.Struct, frozen=True):
 
     @property
     def value(self) -> int:
-        return _KEY + _padded(self.key_size)
+        return _KEY + rounded_up(self.key_size)
 
     @property
     def size(self) -> int:
-        return self.value + _padded(self.value_size)
+        return self.value + rounded_up(self.value_size)
 
 
 def can_fill(shape: MapShape) -> bool:
@@ -114,15 +115,7 @@ def fill_program(layout: EntryLayout, records: int, maps: int) -> Program:
 
 def _for_each(code: Assembler, records: int) -> None:
     """The main function, and the beginning of the one that is called for each record, which is in R6."""
-    code.map(R1, records)
-    code.callback(R2, "record")
-    code.mov(R3, 0)
-    code.mov(R4, 0)
-    code.call(Helper.FOR_EACH_MAP_ELEM)
+    walk(code, records, "record")
     code.exit()
     code.function("record")
     code.mov(R6, R3)
-
-
-def _padded(size: int) -> int:
-    return -(-size // 8) * 8

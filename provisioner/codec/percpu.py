@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from provisioner.codec.array import Array
+from provisioner.model.map_shape import rounded_up
 from provisioner.model.special_fields import Special
 from provisioner.model.types import Bytes, Column, Fault, Path, Type, Value
 from provisioner.model.words import plural
@@ -21,7 +22,7 @@ class PerCpu(Type, frozen=True):
     @property
     def stride(self) -> int:
         """Bytes from one CPU's value to the next."""
-        return -(-self.element.size // 8) * 8
+        return rounded_up(self.element.size)
 
     @property
     def size(self) -> int:

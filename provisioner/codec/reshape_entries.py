@@ -6,6 +6,7 @@ import msgspec
 import numpy as np
 
 from provisioner.codec.reshape import Converted, Reshaping
+from provisioner.model.map_shape import rounded_up
 from provisioner.model.types import Bytes
 
 
@@ -27,7 +28,7 @@ class EntryReshaping(msgspec.Struct, frozen=True):
         """`values`, shape (n, bytes that the kernel moves), likewise; a row is that of an entry, not of a CPU."""
         if not self.cpus or self.value.is_identity:
             return self.value.convert(values)
-        before, after = (-(-size // 8) * 8 for size in (self.value.old_size, self.value.new_size))
+        before, after = (rounded_up(size) for size in (self.value.old_size, self.value.new_size))
         spread = np.ascontiguousarray(values).reshape(len(values) * self.cpus, before)
         done = self.value.convert(np.ascontiguousarray(spread[:, : self.value.old_size]))
         out = np.zeros((len(spread), after), np.uint8)

@@ -23,7 +23,7 @@ from provisioner.kernel.reasons import KernelError
 from provisioner.kernel.rows import ByteTable
 from provisioner.kernel.workers import run_together
 from provisioner.model import entry_table
-from provisioner.model.map_shape import MapShape
+from provisioner.model.map_shape import MapShape, rounded_up
 from provisioner.model.uapi import MapFlag, MapType
 
 Range = tuple[int, int]
@@ -98,7 +98,7 @@ def _mapped(fd: MapFd, shape: MapShape, wanted: Sequence[Range]) -> list[tuple[B
 
     An element takes its size rounded up to 8 bytes, from the start of the mapping on (array_map_mmap).
     """
-    room = -(-shape.value_size // 8) * 8
+    room = rounded_up(shape.value_size)
     columns = []
     for first, end in wanted:
         start = first * room // mmap.PAGESIZE * mmap.PAGESIZE

@@ -16,7 +16,7 @@ from provisioner.bytecode.digest_program import State, digest_program, record_si
 from provisioner.kernel import batch, cpus, map_fields, maps, programs, reading
 from provisioner.kernel.fd import MapFd, ProgramFd
 from provisioner.kernel.rows import ByteTable
-from provisioner.model.map_shape import MapShape
+from provisioner.model.map_shape import MapShape, rounded_up
 from provisioner.model.uapi import MapType
 
 _RECORDS: Final = 8192
@@ -67,7 +67,7 @@ def map_digests(
         opened.enter_context(program)
         asked = np.zeros((len(keys), size), np.uint8)
         asked[:, 0] = State.ASKED
-        asked[:, size - _padded(keys.shape[1]) :][:, : keys.shape[1]] = keys
+        asked[:, size - rounded_up(keys.shape[1]) :][:, : keys.shape[1]] = keys
         done = [_run(program, records, asked[first:last]) for first, last in _parts(capacities)]
     return _taken(np.concatenate(done))
 
@@ -98,7 +98,3 @@ def _taken(records: ByteTable) -> MapDigests:
     sums = records[:, 16 : 16 + 8 * LANES].copy().view(np.uint64)
     ids, room = np.where(done, words[:, 2], 0), np.where(done, words[:, 1], 0)
     return MapDigests(Digests(sums, words[:, 3].astype(np.int64)), ids.astype(np.uint32), room.astype(np.uint32))
-
-
-def _padded(size: int) -> int:
-    return -(-size // 8) * 8

@@ -14,6 +14,7 @@ from provisioner.kernel.fd import MapFd
 from provisioner.kernel.reasons import KernelError
 from provisioner.kernel.rows import ByteTable, from_pairs, without_duplicates
 from provisioner.model.map_shape import MapShape
+from provisioner.model.map_shape import value_stride as value_stride
 from provisioner.model.uapi import ENOTSUPP, MapType, UpdateFlag
 
 CHUNK_BYTES: Final = 16 << 20
@@ -31,11 +32,6 @@ NO_BATCH: Final = frozenset({ENOTSUPP, *libbpf.ASKS_AGAIN})
 
 NO_LOCKED_BATCH: Final = NO_BATCH | {errno.EINVAL}
 """The same for values under their locks: a batch that takes no flags for its elements says EINVAL."""
-
-
-def value_stride(shape: MapShape, possible_cpus: int) -> int:
-    """Bytes that the system call moves for one value: per-CPU maps move one, rounded up to 8, for each possible CPU."""
-    return -(-shape.value_size // 8) * 8 * possible_cpus if shape.is_percpu else shape.value_size
 
 
 def read_entries(

@@ -16,6 +16,7 @@ from typing import Final
 from provisioner.kernel import libbpf
 from provisioner.kernel.fd import MapFd, ProgramFd
 from provisioner.model.inner_template import InnerFacts
+from provisioner.model.map_shape import rounded_up
 from provisioner.model.uapi import LRU_TYPES, PERCPU_TYPES, MapType
 
 _SOCKET_FILTER: Final = 1
@@ -101,7 +102,7 @@ def _bound(code: bytes) -> tuple[bool | None, int | None]:
 
 def _look_up(outer: MapFd | None, key_size: int) -> bytes:
     """Look up a key of zeros in a map, or in the map that R0 points to; go on where R0 is something."""
-    size = max(8, -(-key_size // 8) * 8)
+    size = max(8, rounded_up(key_size))
     first = _code(_LOAD_MAP, 1, 1, 0, outer.number) + _code(0) if outer is not None else _code(_MOV_REG, 1, 0)
     return b"".join(
         (

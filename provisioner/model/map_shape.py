@@ -109,6 +109,16 @@ class MapShape(msgspec.Struct, frozen=True):
         return self.map_type in PERCPU_TYPES
 
 
+def rounded_up(size: int) -> int:
+    """Bytes that a part takes which the kernel, or a record of ours, aligns to 8 bytes."""
+    return -(-size // 8) * 8
+
+
+def value_stride(shape: MapShape, possible_cpus: int) -> int:
+    """Bytes that the system call moves for one value: per-CPU maps move one, rounded up to 8, for each possible CPU."""
+    return rounded_up(shape.value_size) * possible_cpus if shape.is_percpu else shape.value_size
+
+
 def unmakeable(shape: MapShape) -> str:
     """The reason why special fields make it impossible to create a map of this shape; empty if it is possible."""
     word = shape.map_type.word

@@ -18,6 +18,7 @@ from provisioner.kernel.workers import Task, Workers
 from provisioner.model import entry_table
 from provisioner.model.desired import EXACT, DesiredMap, DesiredState
 from provisioner.model.entry_table import EntryTable, Index
+from provisioner.model.map_shape import rounded_up
 from provisioner.model.observed import ObservedBlock, ObservedMap
 from provisioner.model.types import Bytes
 from provisioner.observed.live_source import LiveSource
@@ -101,7 +102,7 @@ def words_of_map(desired: DesiredMap) -> Words:
     shape, mask = desired.entry_shape, desired.value.owned.mask()
     cpus = 1
     if shape.is_percpu:
-        stride = -(-shape.value_size // 8) * 8
+        stride = rounded_up(shape.value_size)
         cpus, mask = len(mask) // stride, mask[:stride]
     words = words_of(shape.key_size, mask, cpus, is_array=shape.is_array, is_percpu=shape.is_percpu)
     return replace(words, owned=desired.owned, key_order=desired.key.number_order or words.key_order)

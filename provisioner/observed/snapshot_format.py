@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from provisioner.model.errors import InputError, Problem
 from provisioner.model.location import Location
-from provisioner.model.map_shape import MapShape
+from provisioner.model.map_shape import MapShape, value_stride
 from provisioner.model.record import Meta
 from provisioner.model.uapi import U32
 from provisioner.observed.snapshot import Header, Held, Snapshot
@@ -216,7 +216,7 @@ def _held(number: int, shape: MapShape, possible_cpus: int, members: _Members) -
     if bool((counts < -1).any()):
         raise _Malformed(f"the counts of {place} are below -1")
     rows = sum(np.maximum(counts, 0).tolist())
-    stride = -(-shape.value_size // 8) * 8 * possible_cpus if shape.is_percpu else shape.value_size
+    stride = value_stride(shape, possible_cpus)
     keys = members.array(f"{place}/keys", _BYTE, (rows, shape.key_size))
     values = members.array(f"{place}/values", _BYTE, (rows, stride if rows else None))
     return Held(shape, ids, capacities, counts, keys, values)

@@ -7,7 +7,7 @@ from msgspec.structs import replace
 from provisioner.codec.percpu import PerCpu
 from provisioner.codec.text import HexBytes
 from provisioner.model.desired import DesiredMap
-from provisioner.model.map_shape import MapShape
+from provisioner.model.map_shape import MapShape, value_stride
 from provisioner.model.observed import ObservedMap
 from provisioner.model.spec import OnReplace
 
@@ -15,7 +15,7 @@ from provisioner.model.spec import OnReplace
 def as_bytes(desired: DesiredMap, observed: ObservedMap, shape: MapShape) -> DesiredMap:
     """The map by which the live entries are read: bytes, in the shape that the live map has."""
     cpus = desired.value.cpus if isinstance(desired.value, PerCpu) else 1
-    size = -(-shape.value_size // 8) * 8 * cpus if shape.is_percpu else shape.value_size
+    size = value_stride(shape, cpus)
     key, value = HexBytes(shape.key_size), HexBytes(size)
     # All entries are read, as for a copy: of an array, not just those that the spec lists.
     everything = replace(desired, on_replace=OnReplace.COPY)
