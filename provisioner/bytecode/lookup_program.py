@@ -2,6 +2,7 @@
 
 It walks records in an array, each with the key of a slot and the key of an entry. Into each it writes the value, or how
 many entries the slot has. The first of state 0 ends them. No system call looks up more than one key, and none counts.
+`bpf/lookup.bpf.c` is the same program in C.
 """
 
 from __future__ import annotations
