@@ -16,6 +16,7 @@ from provisioner.codec.owned import Owned
 from provisioner.codec.percpu import PerCpu
 from provisioner.codec.sensitive import Sensitive
 from provisioner.codec.text import Char
+from provisioner.codec.wrapper import Wrapper
 from provisioner.model.types import HIDDEN, Abridged, Bytes, Column, Fault, Path, Type, Value
 
 LONG: Final = 256
@@ -25,22 +26,8 @@ MANY: Final = 64
 """The most elements of an array of a long value that are printed."""
 
 
-class Digest(Type, frozen=True):
+class Digest(Wrapper, frozen=True):
     """`inner`, of which only length and digest are printed."""
-
-    inner: Type
-
-    @property
-    def size(self) -> int:
-        return self.inner.size
-
-    @property
-    def align(self) -> int:
-        return self.inner.align
-
-    @property
-    def sensitive(self) -> bool:
-        return self.inner.sensitive
 
     def encode(self, columns: Mapping[Path, Column], out: Bytes) -> list[Fault]:
         return self.inner.encode(columns, out)
@@ -50,12 +37,6 @@ class Digest(Type, frozen=True):
         if self.sensitive:
             return [Abridged(f"{self.size:,} bytes, partly {HIDDEN}")] * len(rows)
         return [Abridged(f"{self.size:,} bytes, sha256 {digest(self.inner, row)}") for row in rows]
-
-    def mask(self) -> Bytes:
-        return self.inner.mask()
-
-    def describe(self) -> str:
-        return self.inner.describe()
 
 
 def digest(type_: Type, row: Bytes) -> str:

@@ -10,32 +10,20 @@ from msgspec.structs import replace
 from provisioner.codec.layout import Field, Struct
 from provisioner.codec.members import Absent, NotOurs
 from provisioner.codec.sensitive import Sensitive
+from provisioner.codec.wrapper import Wrapper
 from provisioner.model.special_fields import Special
 from provisioner.model.types import Bytes, Column, Fault, Path, Type, Value
 
 
-class Owned(Type, frozen=True):
+class Owned(Wrapper, frozen=True):
     """`inner`, of which a value in the spec has the members of `ours` only.
 
     Both have the same layout. `theirs` has the other members, `initial` their bytes in new entries, zero elsewhere.
     """
 
-    inner: Type
     ours: Type
     theirs: Type
     initial: bytes
-
-    @property
-    def size(self) -> int:
-        return self.inner.size
-
-    @property
-    def align(self) -> int:
-        return self.inner.align
-
-    @property
-    def sensitive(self) -> bool:
-        return self.inner.sensitive
 
     @property
     def specials(self) -> tuple[Special, ...]:
@@ -61,17 +49,8 @@ class Owned(Type, frozen=True):
     def as_new(self, rows: Bytes) -> Bytes:
         return (rows & self.ours.mask()) | np.frombuffer(self.initial, np.uint8)
 
-    def decode(self, rows: Bytes) -> list[Value]:
-        return self.inner.decode(rows)
-
-    def mask(self) -> Bytes:
-        return self.inner.mask()
-
     def conceal(self, value: Value) -> Value:
         return self.inner.conceal(value)
-
-    def describe(self) -> str:
-        return self.inner.describe()
 
 
 def owned(value: Type, paths: Sequence[tuple[str, ...]], initial: Bytes) -> Owned:
