@@ -10,13 +10,13 @@ from __future__ import annotations
 import json
 import os
 import sys
-import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
 import provisioner
+from benchmarks import table
 from benchmarks.contenders import Contenders
 from benchmarks.data import Case, write_spec
 from benchmarks.measure import Series, run
@@ -32,6 +32,7 @@ _CASES: Final = (
     Case(1, 1_000_000),
 )
 
+_HEAD: Final = ("", "C s", "system calls s", "ratio", "programs s", "ratio", "wall: C s", "programs s", "ratio")
 _ROOT: Final = "edge"
 _INSIDE: Final = "PROVISIONER_STAGING"
 
@@ -40,12 +41,7 @@ def main(arguments: Sequence[str]) -> None:
     if os.environ.get(_INSIDE):
         _measure_here(arguments[0], arguments[1])
         return
-    rounds = int(arguments[0]) if arguments else 5
-    print("|  | C s | system calls s | ratio | programs s | ratio | wall: C s | programs s | ratio |")
-    print("| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |")
-    with tempfile.TemporaryDirectory(prefix="pins-", dir="/sys/fs/bpf") as pins, tempfile.TemporaryDirectory() as data:
-        for case in (case for case in _CASES if not arguments[1:] or case.name in arguments[1:]):
-            print(_row(case, Path(data), Path(pins), rounds), flush=True)
+    table.show(_HEAD, _CASES, _row, arguments)
 
 
 def _row(case: Case, folder: Path, pins: Path, rounds: int) -> str:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import sys
-import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,6 +16,7 @@ from statistics import median
 from typing import Final
 
 import provisioner
+from benchmarks import table
 from benchmarks.contenders import Contenders
 from benchmarks.data import Case, write_spec
 from benchmarks.measure import Series, run
@@ -29,6 +29,7 @@ _CASES: Final = (
     Case(1, 1_000_000),
 )
 
+_HEAD: Final = ("", "C reads", "reading", "ratio", "digests", "ratio")
 _ROOT: Final = "edge"
 _REPEAT: Final = 3
 _INSIDE: Final = "PROVISIONER_VERIFICATION"
@@ -38,12 +39,7 @@ def main(arguments: Sequence[str]) -> None:
     if os.environ.get(_INSIDE):
         _measure_here(arguments[0], arguments[1])
         return
-    rounds = int(arguments[0]) if arguments else 5
-    print("|  | C reads | reading | ratio | digests | ratio |")
-    print("| --- | ---: | ---: | ---: | ---: | ---: |")
-    with tempfile.TemporaryDirectory(prefix="pins-", dir="/sys/fs/bpf") as pins, tempfile.TemporaryDirectory() as data:
-        for case in (case for case in _CASES if not arguments[1:] or case.name in arguments[1:]):
-            print(_row(case, Path(data), Path(pins), rounds), flush=True)
+    table.show(_HEAD, _CASES, _row, arguments)
 
 
 def _row(case: Case, folder: Path, pins: Path, rounds: int) -> str:
