@@ -263,7 +263,7 @@ def changed_revision(trial: Trial) -> None:
         trial.apply(CHANGED)
         worst = trial.roll_out()
         check(trial.bytes() == expected("01"), trial.bytes())
-        check(trial.maps() == before, "a map was created anew")
+        check(trial.maps() == before, "a map was recreated")
         check(worst == 1, f"{worst} pods were unavailable")
         seen += ["the new bytes on all nodes", "the same maps (ids)", f"at most {worst} node without a ready pod"]
 
@@ -351,7 +351,7 @@ def power_failure(trial: Trial) -> None:
         until("the maps", lambda: contents(node) == before[node.name])
         trial.roll_out()
         check(trial.bytes() == before, trial.bytes())
-        seen += ["its pod starts again and creates the maps anew"]
+        seen += ["its pod starts again and creates the maps again"]
 
 
 def new_node(trial: Trial) -> None:

@@ -1,6 +1,6 @@
 """Edits of entries as columns, compared with what is live, where nothing else of a map changes. Pure.
 
-It comes to the same as the plan of `differences`, without the columns of a plan: a test compares both.
+The result is that of the plan of `differences`, without the columns of a plan: a test compares both.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ import errno
 import hashlib
 import sys
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -290,24 +290,24 @@ class _Open:
             raise UnknownStateError
         with self._open(number) as inner:
             if end - start > 1:
-                return lookups.look_up(inner.fd, shape, asked.keys[start:end], 1)
-            value = maps.lookup(inner.fd, asked.keys[start].tobytes(), shape.value_size)
+                return lookups.look_up(inner, shape, asked.keys[start:end], 1)
+            value = maps.lookup(inner, asked.keys[start].tobytes(), shape.value_size)
         if value is None:
             return np.zeros((1, shape.value_size), np.uint8), np.zeros(1, np.bool_)
         return np.frombuffer(value, np.uint8)[np.newaxis], np.ones(1, np.bool_)
 
-    def _open(self, number: int) -> _Borrowed:
+    def _open(self, number: int) -> AbstractContextManager[MapFd]:
         """The inner map with an id, or the plain map: some stay open until the end, others until they were used."""
         if not self._map.is_outer:
-            return _Borrowed(self._fd, is_kept=True)
-        fd = self._inner.get(number)
-        if fd is not None:
-            return _Borrowed(fd, is_kept=True)
+            return nullcontext(self._fd)
+        kept = self._inner.get(number)
+        if kept is not None:
+            return nullcontext(kept)
         fd = maps.open_id(InnerId(number))
-        is_kept = len(self._inner) < _OPEN_MAPS
-        if is_kept:
-            self._inner[number] = fd
-        return _Borrowed(fd, is_kept=is_kept)
+        if len(self._inner) >= _OPEN_MAPS:
+            return fd
+        self._inner[number] = fd
+        return nullcontext(fd)
 
     def write(self, part: Compared, undos: list[Callable[[], None]]) -> None:
         """Write what differs, slot by slot; `undos` gets how it is taken back, before it is written."""
@@ -322,9 +322,9 @@ class _Open:
             undos.append(partial(self._write_back, number, part, rows))
             with self._open(number) as inner:
                 if is_put:
-                    self._put(inner.fd, asked.keys[rows][puts], asked.values[rows][puts])
+                    self._put(inner, asked.keys[rows][puts], asked.values[rows][puts])
                 if is_gone:
-                    self._delete(inner.fd, asked.keys[rows][gone])
+                    self._delete(inner, asked.keys[rows][gone])
 
     def _put(self, fd: MapFd, keys: Bytes, values: Bytes) -> None:
         if len(keys) == 1:
@@ -342,9 +342,9 @@ class _Open:
         inserted, others = part.inserted[rows], (part.updated | part.removed)[rows]
         try:
             with self._open(number) as inner:
-                self._put(inner.fd, part.wanted.keys[rows][others], part.before[rows][others])
+                self._put(inner, part.wanted.keys[rows][others], part.before[rows][others])
                 if inserted.any():
-                    self._delete(inner.fd, part.wanted.keys[rows][inserted])
+                    self._delete(inner, part.wanted.keys[rows][inserted])
         except KernelError as error:
             if error.errno != errno.ENOENT:  # a map that is gone has nothing to take back
                 raise
@@ -366,22 +366,3 @@ class _Open:
 
 def _rows(slots: Sequence[SlotKey]) -> Bytes:
     return np.frombuffer(b"".join(slots), np.uint8).reshape(len(slots), -1)
-
-
-class _Borrowed:
-    """An open map, closed after its use unless it is kept."""
-
-    __slots__ = ("_is_kept", "fd")
-
-    def __init__(self, fd: MapFd, *, is_kept: bool) -> None:
-        self.fd = fd
-        self._is_kept = is_kept
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if not self._is_kept:
-            self.fd.close()

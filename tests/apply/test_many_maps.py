@@ -70,7 +70,7 @@ def test_a_comparison_tells_how_many_slots_it_has_read(
     monkeypatch.setenv(SWITCH, "always")
     text = spec(FEW, "")
     bench.apply(text)
-    told: list[tuple[int, int]] = []
-    bench.load(text).plan(digests=digests, compared=lambda *numbers: told.append(numbers))
-    assert told[-1] == (2 * FEW, 2 * FEW), "a plain map counts as one"
-    assert [done for done, _ in told] == sorted(done for done, _ in told)
+    calls: list[tuple[int, int]] = []
+    bench.load(text).plan(digests=digests, compared=lambda *numbers: calls.append(numbers))
+    assert calls[-1] == (2 * FEW, 2 * FEW), "a plain map counts as one"
+    assert [done for done, _ in calls] == sorted(done for done, _ in calls)

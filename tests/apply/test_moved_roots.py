@@ -314,7 +314,7 @@ def test_each_of_two_pin_roots_has_one_writer(live: Moving) -> None:
 
 
 def test_a_process_that_waits_for_the_old_lock_finds_the_move_done(live: Moving) -> None:
-    begin, told = os.pipe(), os.pipe()
+    begin, started = os.pipe(), os.pipe()
     child = os.fork()  # before there is a lock: it would inherit that
     if not child:
         status = 1
@@ -322,7 +322,7 @@ def test_a_process_that_waits_for_the_old_lock_finds_the_move_done(live: Moving)
             sleep = time.sleep
 
             def polling(seconds: Any) -> None:
-                os.write(told[1], b".")
+                os.write(started[1], b".")
                 sleep(seconds)
 
             time.sleep = polling
@@ -334,11 +334,11 @@ def test_a_process_that_waits_for_the_old_lock_finds_the_move_done(live: Moving)
     try:
         with lock(live.old):
             os.write(begin[1], b".")
-            os.read(told[0], 1)
+            os.read(started[0], 1)
             bpffs.rename(live.old, live.new)
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     finally:
-        for number in (*begin, *told):
+        for number in (*begin, *started):
             os.close(number)
 
 

@@ -154,5 +154,5 @@ def test_the_plan_says_what_is_lost_by_system_calls(
     bench.apply(spec(quotas, 1))
     monkeypatch.setenv(programs.SWITCH, "off")
     plan, _ = bench.settle(spec(quotas, 2))
-    told = {hazard.address for hazard in plan.hazards if hazard.id == "members-by-calls"}
-    assert told == {f"{name}[1]" for name in OUTER}
+    noted = {hazard.address for hazard in plan.hazards if hazard.id == "members-by-calls"}
+    assert noted == {f"{name}[1]" for name in OUTER}
