@@ -24,7 +24,7 @@ from provisioner.codec.integer import Integer
 from provisioner.codec.layout import lay_out_struct
 from provisioner.codec.members import Opaque
 from provisioner.doctor.checks import running_version
-from provisioner.kernel import libbpf, links, maps, programs
+from provisioner.kernel import calls, links, maps, programs
 from provisioner.kernel.fd import MapFd, ProgramFd
 from provisioner.kernel.reasons import LINK, KernelError
 from provisioner.model import kernel_versions
@@ -213,7 +213,7 @@ def need_syscall_locks() -> None:
 def need_tcx() -> None:
     """Skip where the kernel does not have tcx."""
     try:
-        libbpf.query_programs(1, AttachType.TCX_INGRESS)
+        calls.query_programs(1, AttachType.TCX_INGRESS)
     except KernelError as error:
         if error.errno == errno.EINVAL:
             pytest.skip(lacks("tcx", kernel_versions.KernelFeature(*Tcx.since), str(error)))

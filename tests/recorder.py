@@ -16,7 +16,7 @@ from typing import Final
 import numpy as np
 import pytest
 
-from provisioner.kernel import libbpf
+from provisioner.kernel import libbpf, structures
 from provisioner.kernel.reasons import KernelError
 from provisioner.model.uapi import Command
 from tests import preload
@@ -104,7 +104,7 @@ def alive(mark: int) -> frozenset[Created]:
 
 def exists(kind: str, number: int) -> bool:
     """Whether an id is in use: a look at the kernel's list that takes no reference."""
-    following = libbpf.Counter()
+    following = structures.Counter()
     try:
         _NEXT_ID[kind](number - 1, following)
     except KernelError as error:

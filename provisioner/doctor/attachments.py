@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from provisioner.doctor.finding import Finding, Level
-from provisioner.kernel import libbpf, perf_events
+from provisioner.kernel import calls, perf_events
 from provisioner.kernel.reasons import KernelError
 from provisioner.model.uapi import AttachType
 
@@ -46,7 +46,7 @@ def examine() -> Finding:
 def _has_tcx() -> bool | None:
     """Asked of an interface that every network namespace has: without a program there, the kernel says ENOENT."""
     try:
-        libbpf.query_programs(1, AttachType.TCX_INGRESS)
+        calls.query_programs(1, AttachType.TCX_INGRESS)
     except KernelError as error:
         if error.errno in (errno.EPERM, errno.ENODEV):
             return None

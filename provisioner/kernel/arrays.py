@@ -16,7 +16,7 @@ from typing import Final
 
 import numpy as np
 
-from provisioner.kernel import libbpf, reading
+from provisioner.kernel import calls, libbpf, reading, structures
 from provisioner.kernel.batch import BATCHING, Batching, locked_elements
 from provisioner.kernel.fd import MapFd
 from provisioner.kernel.reasons import KernelError
@@ -164,9 +164,9 @@ class _BatchReader:
         self._keys = np.empty((size, 4), np.uint8)
         self.values = np.empty((size, stride), np.uint8)
         self._addresses = self._keys.ctypes.data, self.values.ctypes.data
-        self._token, self._following = np.zeros(2, np.uint32), libbpf.new_buffer(8)
+        self._token, self._following = np.zeros(2, np.uint32), calls.new_buffer(8)
         self._start = self._token.ctypes.data
-        self._count = libbpf.Counter()
+        self._count = structures.Counter()
         self._options = locked_elements() if shape.is_locked else None
 
     def read(self, first: int, count: int) -> int:

@@ -17,7 +17,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from provisioner.kernel import libbpf, maps
+from provisioner.kernel import binding, libbpf, maps, structures
 from provisioner.kernel.fd import MapFd
 from provisioner.kernel.reasons import KernelError, Subject
 from provisioner.kernel.rows import Column, Rows
@@ -95,7 +95,7 @@ def write_batch(
     options = locked_elements() if locked else None
     flags = UpdateFlag.LOCK if locked else UpdateFlag.ANY
 
-    def whole(start: int, count: libbpf.Counter) -> None:
+    def whole(start: int, count: structures.Counter) -> None:
         libbpf.map_update_batch(fd.number, key_rows.at(start), value_rows.at(start), count, options)
 
     def single(index: int) -> None:
@@ -106,9 +106,9 @@ def write_batch(
     _write(key_rows.count, chosen, single, 1, missing=missing, name=name, most=_MOST, pause=pause)
 
 
-def locked_elements() -> libbpf.BatchOptions:
+def locked_elements() -> structures.BatchOptions:
     """Options of a batch that copies each value under its own spin lock."""
-    return libbpf.BatchOptions(elem_flags=UpdateFlag.LOCK)
+    return structures.BatchOptions(elem_flags=UpdateFlag.LOCK)
 
 
 def delete_batch(
@@ -132,7 +132,7 @@ def publish(outer: MapFd, keys: Column, fds: Column, *, batching: Batching | Non
         raise ValueError("fds are 32 bits wide")
     batching = batching or batching_for(key_rows.count)
 
-    def whole(start: int, count: libbpf.Counter) -> None:
+    def whole(start: int, count: structures.Counter) -> None:
         libbpf.map_update_batch(outer.number, key_rows.at(start), fd_rows.at(start), count, None)
 
     def single(index: int) -> None:
@@ -203,7 +203,7 @@ def _seconds(call: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-Whole = Callable[[int, libbpf.Counter], None]
+Whole = Callable[[int, structures.Counter], None]
 """Does elements from an index on, as many as the counter says, and sets the counter to how many it did."""
 
 
@@ -215,7 +215,7 @@ def _pair(keys: Column, values: Column) -> tuple[Rows, Rows]:
 
 
 def _deletes(fd: MapFd, rows: Rows) -> tuple[Whole, Callable[[int], None]]:
-    def whole(start: int, count: libbpf.Counter) -> None:
+    def whole(start: int, count: structures.Counter) -> None:
         libbpf.map_delete_batch(fd.number, rows.at(start), count, None)
 
     def single(index: int) -> None:
@@ -262,7 +262,7 @@ def _by_batch(
         if start:
             pause()
         asked = min(most, total - start)
-        count = libbpf.Counter(asked)
+        count = structures.Counter(asked)
         calls += 1
         try:
             whole(start, count)
@@ -272,7 +272,7 @@ def _by_batch(
             if error.errno in missing and start + done == 0:
                 return 0
             start += done
-            if error.errno in libbpf.ASKS_AGAIN and repeats < libbpf.REPEATS:
+            if error.errno in binding.ASKS_AGAIN and repeats < binding.REPEATS:
                 repeats += 1
                 continue
             if error.errno != forgiven:

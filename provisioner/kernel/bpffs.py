@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Final, TypeVar
 
-from provisioner.kernel import libbpf
+from provisioner.kernel import libbpf, structures
 from provisioner.kernel.fd import Fd, LinkFd, MapFd, ProgramFd
 from provisioner.kernel.mounts import file_system
 from provisioner.kernel.mounts import mounts as mounts
@@ -247,7 +247,7 @@ def required(fd: Fd, kind: type[Kind], path: Path) -> Kind:
 
 def open_any(path: Path, readonly: bool = False) -> Fd:
     """Open a pin of any kind; `readonly` applies to maps. Raises `KernelError`."""
-    options = libbpf.ObjectGetOptions(file_flags=MapFlag.RDONLY if readonly else 0)
+    options = structures.ObjectGetOptions(file_flags=MapFlag.RDONLY if readonly else 0)
     try:
         number = libbpf.obj_get_opts(os.fsencode(path), options)
     except KernelError as error:

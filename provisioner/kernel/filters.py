@@ -8,7 +8,7 @@ import struct
 from collections.abc import Iterator
 from typing import Final
 
-from provisioner.kernel import libbpf
+from provisioner.kernel import binding, libbpf, structures
 from provisioner.kernel.fd import ProgramFd
 from provisioner.kernel.reasons import KernelError
 from provisioner.model.attachment import NOT_BPF, FilterPlace
@@ -30,9 +30,9 @@ _PARENTS: Final = (0xFFFFFFF2, 0xFFFFFFF3)
 
 def program_at(ifindex: int, place: FilterPlace) -> int:
     """The id of the program of a filter; 0 if there is no filter, `NOT_BPF` for one that is not of BPF."""
-    options = libbpf.TcOptions(handle=place.handle, priority=place.priority)
+    options = structures.TcOptions(handle=place.handle, priority=place.priority)
     try:
-        with libbpf.captured_log():
+        with binding.captured_log():
             libbpf.tc_query(_hook(ifindex, place.point), options)
     except KernelError as error:
         if error.errno in (errno.ENOENT, errno.EINVAL, errno.ENODEV):
@@ -46,11 +46,11 @@ def attach(ifindex: int, place: FilterPlace, program: ProgramFd, *, over: bool, 
 
     Raises `KernelError`, with EEXIST where there is a filter.
     """
-    options = libbpf.TcOptions(
+    options = structures.TcOptions(
         prog_fd=program.number, handle=place.handle, priority=place.priority, flags=_REPLACE if over else 0
     )
     try:
-        with libbpf.captured_log():
+        with binding.captured_log():
             libbpf.tc_attach(_hook(ifindex, place.point), options)
     except KernelError as error:
         raise error.about(name) from None
@@ -58,9 +58,9 @@ def attach(ifindex: int, place: FilterPlace, program: ProgramFd, *, over: bool, 
 
 def detach(ifindex: int, place: FilterPlace) -> None:
     """Delete a filter; one that is gone already is not an error."""
-    options = libbpf.TcOptions(handle=place.handle, priority=place.priority)
+    options = structures.TcOptions(handle=place.handle, priority=place.priority)
     try:
-        with libbpf.captured_log():
+        with binding.captured_log():
             libbpf.tc_detach(_hook(ifindex, place.point), options)
     except KernelError:
         if program_at(ifindex, place):
@@ -70,7 +70,7 @@ def detach(ifindex: int, place: FilterPlace) -> None:
 def create_qdisc(ifindex: int, name: str) -> bool:
     """Make the clsact qdisc of an interface; False if it has one."""
     try:
-        with libbpf.captured_log():
+        with binding.captured_log():
             libbpf.tc_hook_create(_hook(ifindex, TcPoint.INGRESS | TcPoint.EGRESS))
     except KernelError as error:
         if error.errno != errno.EEXIST:
@@ -82,7 +82,7 @@ def create_qdisc(ifindex: int, name: str) -> bool:
 def remove_qdisc(ifindex: int) -> None:
     """Remove the clsact qdisc of an interface, with all that is in it; one that is gone already is no error."""
     try:
-        with libbpf.captured_log():
+        with binding.captured_log():
             libbpf.tc_hook_destroy(_hook(ifindex, TcPoint.INGRESS | TcPoint.EGRESS))
     except KernelError as error:
         if error.errno not in (errno.ENOENT, errno.EINVAL, errno.ENODEV):
@@ -129,5 +129,5 @@ def _kind(attributes: bytes) -> bytes:
     return b""
 
 
-def _hook(ifindex: int, point: int) -> libbpf.TcHook:
-    return libbpf.TcHook(ifindex=ifindex, attach_point=int(point))
+def _hook(ifindex: int, point: int) -> structures.TcHook:
+    return structures.TcHook(ifindex=ifindex, attach_point=int(point))

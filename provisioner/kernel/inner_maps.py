@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from provisioner.kernel import libbpf
+from provisioner.kernel import calls, libbpf, structures
 from provisioner.kernel.arrays import Range, read_nonzero
 from provisioner.kernel.batch import BATCHING, Batching, locked_elements
 from provisioner.kernel.fd import MapFd
@@ -120,14 +120,14 @@ class _Room:
         self._values = np.empty((self.rows, stride), np.uint8)
         self._key_address = self._keys.ctypes.data
         self._value_address = self._values.ctypes.data
-        self._token = libbpf.new_buffer(max(8, shape.key_size))
-        self._count = libbpf.Counter()
-        self._info = libbpf.MapInfoRecord()
+        self._token = calls.new_buffer(max(8, shape.key_size))
+        self._count = structures.Counter()
+        self._info = structures.MapInfoRecord()
         self._options = locked_elements() if shape.is_locked else None
 
     def capacity_of(self, fd: MapFd) -> int:
         """The `max_entries` of an inner map; 0 where its sizes are not the template's, and it is another map by now."""
-        record = libbpf.get_info(fd.number, self._info)
+        record = calls.get_info(fd.number, self._info)
         if record.key_size != self._shape.key_size or record.value_size != self._shape.value_size:
             return 0
         capacity: int = record.max_entries

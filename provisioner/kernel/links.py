@@ -10,7 +10,7 @@ from typing import assert_never
 
 import msgspec
 
-from provisioner.kernel import libbpf, multi_links, perf_events
+from provisioner.kernel import binding, calls, libbpf, multi_links, perf_events, structures, syscalls
 from provisioner.kernel.bpffs import open_pin
 from provisioner.kernel.fd import Fd, InnerId, LinkFd, ProgramFd
 from provisioner.kernel.maps import ids
@@ -63,7 +63,7 @@ def create(program: ProgramFd, request: LinkRequest, target: int = 0, *, name: s
     try:
         match request:
             case CreateLink(attach_type, flags):
-                options = libbpf.LinkCreateOptions(flags=flags) if flags else None
+                options = structures.LinkCreateOptions(flags=flags) if flags else None
                 return LinkFd(libbpf.link_create(program.number, target, attach_type, options))
             case OpenRawTracepoint(tracepoint):
                 return LinkFd(libbpf.raw_tracepoint_open(tracepoint.encode() or None, program.number))
@@ -110,7 +110,7 @@ def create_at(program: ProgramFd, request: CreateLink, ifindex: int, at: Positio
         case number:
             flags, relative = flags | (_ID if number else 0), number
     try:
-        return LinkFd(libbpf.tcx_link_create(program.number, ifindex, request.attach_type, flags, relative))
+        return LinkFd(syscalls.tcx_link_create(program.number, ifindex, request.attach_type, flags, relative))
     except KernelError as error:
         raise error.about(name) from None
 
@@ -118,7 +118,7 @@ def create_at(program: ProgramFd, request: CreateLink, ifindex: int, at: Positio
 def order(ifindex: int, attach_type: int) -> tuple[int, ...]:
     """The ids of the programs at a tcx hook, the first to run first; none where this process may not know."""
     try:
-        return libbpf.query_programs(ifindex, attach_type)
+        return calls.query_programs(ifindex, attach_type)
     except KernelError as error:
         if error.errno not in (errno.ENOENT, errno.EINVAL, errno.ENODEV, errno.EPERM):
             raise
@@ -127,9 +127,9 @@ def order(ifindex: int, attach_type: int) -> tuple[int, ...]:
 
 def xdp_program(ifindex: int) -> int:
     """The id of the XDP program of an interface; 0 if it has none, or has several in different modes."""
-    number = libbpf.Counter(0)
+    number = structures.Counter(0)
     try:
-        with libbpf.captured_log():
+        with binding.captured_log():
             libbpf.xdp_query_id(ifindex, 0, number)
     except KernelError as error:
         if error.errno not in (errno.ENODEV, errno.EINVAL):
@@ -159,7 +159,7 @@ def detach(link: LinkFd) -> None:
 
 def info(link: LinkFd) -> LinkInfo:
     """What the kernel shows of an open link."""
-    record = libbpf.get_info(link.number, libbpf.LinkInfoRecord())
+    record = calls.get_info(link.number, structures.LinkInfoRecord())
     match record.type:
         case LinkType.XDP:
             target, attach_type = record.words[0], int(AttachType.XDP)
@@ -176,7 +176,7 @@ def info(link: LinkFd) -> LinkInfo:
 
 def program_info(program: ProgramFd) -> ProgramInfo:
     """The kernel's information about an open program."""
-    record, map_ids = libbpf.program_record(program.number)
+    record, map_ids = calls.program_record(program.number)
     return ProgramInfo(
         id=record.id,
         name=record.name.decode(errors="replace"),
@@ -188,7 +188,7 @@ def program_info(program: ProgramFd) -> ProgramInfo:
 
 def run(program: ProgramFd, data: bytes, repeat: int = 1) -> tuple[int, bytes]:
     """Run a program on a packet of `data` (XDP: at least 14 bytes): its return value, and the packet as it left it."""
-    return libbpf.run_program(program.number, data, repeat)
+    return calls.run_program(program.number, data, repeat)
 
 
 def open_program_pin(path: Path) -> ProgramFd:

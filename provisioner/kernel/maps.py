@@ -9,7 +9,7 @@ from pathlib import Path
 
 import msgspec
 
-from provisioner.kernel import libbpf
+from provisioner.kernel import binding, calls, libbpf, structures
 from provisioner.kernel.bpffs import open_pin as open_any_pin
 from provisioner.kernel.fd import BtfFd, FdSet, InnerId, MapFd
 from provisioner.kernel.reasons import KernelError, Subject
@@ -45,7 +45,7 @@ def create(
 
     Raises `KernelError` (BPF_MAP_CREATE).
     """
-    options = libbpf.MapCreateOptions(
+    options = structures.MapCreateOptions(
         map_flags=shape.created_flags,
         map_extra=shape.map_extra,
         numa_node=shape.numa_node or 0,
@@ -72,7 +72,7 @@ def may_create(map_type: MapType) -> bool:
 
 def info(fd: MapFd) -> MapInfo:
     """The kernel's information about an open map."""
-    record = libbpf.get_info(fd.number, libbpf.MapInfoRecord())
+    record = calls.get_info(fd.number, structures.MapInfoRecord())
     shape = MapShape(
         map_type=MapType(record.type),
         key_size=record.key_size,
@@ -93,12 +93,12 @@ def info(fd: MapFd) -> MapInfo:
 
 def id_of(fd: MapFd) -> InnerId:
     """The id of an open map."""
-    return InnerId(libbpf.get_info(fd.number, libbpf.MapInfoRecord()).id)
+    return InnerId(calls.get_info(fd.number, structures.MapInfoRecord()).id)
 
 
 def ids_of(fds: FdSet[MapFd]) -> list[int]:
     """The ids of open maps, in their order: the rest of what the kernel tells of thousands of them costs more."""
-    return libbpf.map_ids_of(fds.numbers())
+    return calls.map_ids_of(fds.numbers())
 
 
 def is_frozen(fd: MapFd) -> bool:
@@ -137,7 +137,7 @@ def open_btf(btf_id: int) -> BtfFd:
 def read_btf(btf_id: int) -> bytes:
     """The BTF with this id, as an object's `.BTF` has it. Raises `KernelError`, with ENOENT if it is gone."""
     with open_btf(btf_id) as fd:
-        return libbpf.btf_data(fd.number)
+        return calls.btf_data(fd.number)
 
 
 def load_btf(data: bytes) -> BtfFd:
@@ -170,7 +170,7 @@ def delete(fd: MapFd, key: bytes, *, name: str = "") -> None:
 
 def lookup(fd: MapFd, key: bytes, value_size: int) -> bytes | None:
     """Read one entry of `value_size` bytes as the system call moves them; None if the key is not there."""
-    value = libbpf.new_buffer(value_size)
+    value = calls.new_buffer(value_size)
     try:
         libbpf.map_lookup_elem(fd.number, key, value)
     except KernelError as error:
@@ -190,9 +190,9 @@ def map_ids() -> Iterator[InnerId]:
     return (InnerId(number) for number in ids(libbpf.map_get_next_id))
 
 
-def ids(next_id: libbpf.Function[int]) -> Iterator[int]:
+def ids(next_id: binding.Function[int]) -> Iterator[int]:
     """Walk one of the kernel's lists of ids: maps, programs or links."""
-    next_ = libbpf.Counter(0)
+    next_ = structures.Counter(0)
     while True:
         try:
             next_id(next_.value, next_)

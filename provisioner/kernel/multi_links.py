@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from provisioner.kernel import function_offsets, libbpf, maps, usdt
+from provisioner.kernel import calls, function_offsets, maps, syscalls, usdt
 from provisioner.kernel.fd import InnerId, LinkFd, MapFd, ProgramFd
 from provisioner.kernel.perf_events import tracefs
 from provisioner.kernel.reasons import KernelError
@@ -37,12 +37,12 @@ def create(program: ProgramFd, request: OpenMulti | OpenUsdt) -> LinkFd:
             )
             names = kernel_functions(request.pattern)
             at_return = request.kind in _WITH_RETURN
-            return LinkFd(libbpf.kprobe_multi_create(program.number, kind, names, at_return=at_return))
+            return LinkFd(syscalls.kprobe_multi_create(program.number, kind, names, at_return=at_return))
         case _:
             path = _file(request.file)
             found = function_offsets.find_all(path, request.pattern)
             return LinkFd(
-                libbpf.uprobe_multi_create(
+                syscalls.uprobe_multi_create(
                     program.number, os.fsencode(path), found, at_return=request.kind in _WITH_RETURN
                 )
             )
@@ -82,7 +82,7 @@ def _at_probe(program: ProgramFd, request: OpenUsdt) -> LinkFd:
     with _specs_of(program) as held:
         cookies = () if held is None else _numbers(held, [site.arguments for site in sites])
     return LinkFd(
-        libbpf.uprobe_multi_create(
+        syscalls.uprobe_multi_create(
             program.number,
             os.fsencode(path),
             [site.offset for site in sites],
@@ -100,7 +100,7 @@ class _specs_of:
         self._fd: MapFd | None = None
 
     def __enter__(self) -> MapFd | None:
-        for number in libbpf.program_record(self._program.number)[1]:
+        for number in calls.program_record(self._program.number)[1]:
             fd = maps.open_id(InnerId(number))
             if maps.info(fd).name == _SPECS[:15]:
                 self._fd = fd

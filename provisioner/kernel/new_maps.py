@@ -26,7 +26,7 @@ from provisioner.bytecode.stage_program import (
     create_program,
     fill_program,
 )
-from provisioner.kernel import batch, libbpf, maps, programs
+from provisioner.kernel import batch, libbpf, maps, programs, structures, syscalls
 from provisioner.kernel.fd import BorrowedMapFd, BtfFd, FdSet, MapFd, MapFds, ProgramFd
 from provisioner.kernel.reasons import KernelError
 from provisioner.kernel.rows import ByteTable, Rows
@@ -192,7 +192,7 @@ class _Records:
         try:
             self.fd = self._opened.enter_context(maps.create(self._shape, "stage"))
             size = self._shape.value_size, self._shape.max_entries
-            memory = self._opened.enter_context(libbpf.memory_of(self.fd.number, size[0] * size[1]))
+            memory = self._opened.enter_context(syscalls.memory_of(self.fd.number, size[0] * size[1]))
             self.memory: ByteTable = np.frombuffer(memoryview(memory), np.uint8).reshape(size[1], size[0])
         except BaseException:
             self._opened.close()
@@ -212,7 +212,7 @@ def _scratch(fds: Sequence[int]) -> MapFd:
 def _put(scratch: MapFd, fds: list[int]) -> None:
     """Put maps into the slots, in one grace period. Raises KernelError."""
     keys, numbers = Rows.of(np.arange(len(fds), dtype=np.uint32)), Rows.of(np.array(fds, np.uint32))
-    libbpf.map_update_batch(scratch.number, keys.address, numbers.address, libbpf.Counter(len(fds)), None)
+    libbpf.map_update_batch(scratch.number, keys.address, numbers.address, structures.Counter(len(fds)), None)
 
 
 def _run(program: ProgramFd) -> int:

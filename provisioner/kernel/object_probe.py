@@ -13,7 +13,7 @@ import signal
 from contextlib import suppress
 from typing import Final, NoReturn
 
-from provisioner.kernel import libbpf
+from provisioner.kernel import binding, libbpf, structures
 from provisioner.kernel.reasons import KernelError
 
 _DONE: Final = b"done"
@@ -47,8 +47,10 @@ def survives(data: bytes) -> bool:
 def _open_and_exit(data: bytes, write_end: int) -> NoReturn:
     try:
         _be_quiet()
-        with suppress(KernelError), libbpf.captured_log():
-            libbpf.object_close(libbpf.object_open_mem(data, len(data), libbpf.ObjectOpenOptions(object_name=b"probe")))
+        with suppress(KernelError), binding.captured_log():
+            libbpf.object_close(
+                libbpf.object_open_mem(data, len(data), structures.ObjectOpenOptions(object_name=b"probe"))
+            )
         os.write(write_end, _DONE)
     finally:
         os._exit(0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from provisioner.kernel import libbpf
+from provisioner.kernel import calls, libbpf
 from provisioner.kernel.reasons import KernelError
 from provisioner.model.object_settings import MapSettings, ProgramSettings
 from provisioner.model.program_types import PROGRAM_TYPES, WITH_BTF_TARGET
@@ -36,7 +36,7 @@ def complete(at: int) -> None:
 def set_variables(at: int, words: Iterable[tuple[int, bytes]]) -> None:
     """Write bytes at offsets of the data section at `at`. Raises `KernelError` for what is not in the section."""
     for offset, data in words:
-        libbpf.set_initial_bytes(at, offset, data)
+        calls.set_initial_bytes(at, offset, data)
 
 
 def set_program(at: int, settings: ProgramSettings) -> None:

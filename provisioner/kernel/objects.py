@@ -18,7 +18,7 @@ from provisioner import object_check
 from provisioner.codec.btf import BtfTypes
 from provisioner.codec.btf_specials import specials_of
 from provisioner.files.reading import OBJECT, InputFile, hint_of
-from provisioner.kernel import libbpf, maps, object_probe, object_settings, unopened
+from provisioner.kernel import binding, calls, libbpf, maps, object_probe, object_settings, structures, unopened
 from provisioner.kernel.fd import Fd, FdSet, MapFd, OwnedFd, ProgramFd
 from provisioner.kernel.reasons import LOAD, KernelError
 from provisioner.model.errors import InputError, Problem, Problems, RefusedError, did_you_mean
@@ -69,7 +69,7 @@ def inspect(source: Path | InputFile | bytes, name: str = "object") -> ObjectInf
     """
     data = _read(source)
     with _opened(source, data, name) as handle:
-        btf = libbpf.raw_btf(handle)
+        btf = calls.raw_btf(handle)
         types = BtfTypes(btf) if btf else None
         return ObjectInfo(
             file=_place(source, name).file,
@@ -116,7 +116,7 @@ def load(
             _check_names(
                 _place(source, name), handles, program_handles, inner_templates, reuse, only_programs, left_out
             )
-            with libbpf.captured_log() as log:
+            with binding.captured_log() as log:
                 try:
                     for map_name, at in handles.items():
                         libbpf.map_set_pin_path(at, None)  # or libbpf would pin it, and reuse what is pinned there
@@ -218,8 +218,8 @@ def _opened(source: Path | InputFile | bytes, data: bytes, name: str) -> Iterato
     """An open `bpf_object`. libbpf names its data sections after the object, up to the first dot of the file name."""
     place = _place(source, name)
     _check(data, place)
-    options = libbpf.ObjectOpenOptions(object_name=Path(place.file).name.partition(".")[0].encode())
-    with libbpf.captured_log() as log:
+    options = structures.ObjectOpenOptions(object_name=Path(place.file).name.partition(".")[0].encode())
+    with binding.captured_log() as log:
         try:
             handle = libbpf.object_open_mem(data, len(data), options)
         except KernelError as error:
@@ -275,7 +275,7 @@ def _check_names(
     problems.raise_if_any()
 
 
-def _each(step: libbpf.Function[int | None], handle: int) -> Iterator[int]:
+def _each(step: binding.Function[int | None], handle: int) -> Iterator[int]:
     """The maps or programs of an open object."""
     at = step(handle, None)
     while at:
@@ -283,7 +283,7 @@ def _each(step: libbpf.Function[int | None], handle: int) -> Iterator[int]:
         at = step(handle, at)
 
 
-def _name(read: libbpf.Function[bytes], at: int) -> str:
+def _name(read: binding.Function[bytes], at: int) -> str:
     return read(at).decode(errors="replace")
 
 

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from provisioner.kernel import function_offsets, libbpf
+from provisioner.kernel import function_offsets, syscalls
 from provisioner.kernel.reasons import KernelError
 from provisioner.model.attachment import OpenPerfEvent
 from provisioner.model.errors import HostError, Problem
@@ -57,18 +57,18 @@ def has_tracefs() -> bool:
 
 def _open(request: OpenPerfEvent) -> int:
     if request.kind == "tracepoint":
-        return libbpf.perf_event_open(_TRACEPOINT, config=_tracepoint_id(request.name))
+        return syscalls.perf_event_open(_TRACEPOINT, config=_tracepoint_id(request.name))
     source = "uprobe" if request.file else "kprobe"
     kind, config = _type_of(source), int(request.kind in ("kretprobe", "uretprobe"))
     if not request.file:
         prefix = _WRAPPED.get(os.uname().machine, "__se_sys_") if request.is_syscall else ""
-        return libbpf.perf_event_open(kind, config=config, symbol=prefix + request.name, offset=request.offset)
+        return syscalls.perf_event_open(kind, config=config, symbol=prefix + request.name, offset=request.offset)
     file = function_offsets.resolve(request.file)
     if file is None:
         what, hint = f"file {request.file} does not exist", "write its full path in the section or in `target:`"
         raise HostError(Problem(what, hint=hint, id="attach-target-missing"))
     offset = function_offsets.find(file, request.name) + request.offset
-    return libbpf.perf_event_open(kind, config=config, symbol=str(file), offset=offset)
+    return syscalls.perf_event_open(kind, config=config, symbol=str(file), offset=offset)
 
 
 def tracefs() -> Path:

@@ -12,7 +12,7 @@ from typing import Final
 
 from provisioner.bytecode.assembler import Program
 from provisioner.bytecode.function_info import RECORD_SIZE, function_btf, function_info
-from provisioner.kernel import libbpf, maps
+from provisioner.kernel import calls, maps
 from provisioner.kernel.fd import ProgramFd
 from provisioner.kernel.reasons import KernelError
 from provisioner.model.uapi import ENOTSUPP
@@ -57,7 +57,7 @@ def load_or_raise(program: Program, name: str) -> ProgramFd:
     data = function_btf(program)
     with maps.load_btf(data) as btf:
         return ProgramFd(
-            libbpf.load_program(
+            calls.load_program(
                 _SYSCALL,
                 name,
                 program.code,
@@ -71,4 +71,4 @@ def load_or_raise(program: Program, name: str) -> ProgramFd:
 
 def run(program: ProgramFd) -> int:
     """Run a program once, in this thread; what it returns, as 32 bits. Raises KernelError."""
-    return libbpf.run_syscall_program(program.number)
+    return calls.run_syscall_program(program.number)

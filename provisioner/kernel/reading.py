@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from provisioner.kernel import libbpf
+from provisioner.kernel import binding, calls, libbpf, structures
 from provisioner.kernel.batch import BATCHING, Batching, locked_elements
 from provisioner.kernel.fd import MapFd
 from provisioner.kernel.reasons import KernelError
@@ -26,7 +26,7 @@ CHUNK_ENTRIES: Final = 1 << 18
 RESTARTING: Final = frozenset({MapType.LPM_TRIE})
 """Types whose walk starts again when its current key is deleted: batches of them may repeat keys."""
 
-NO_BATCH: Final = frozenset({ENOTSUPP, *libbpf.ASKS_AGAIN})
+NO_BATCH: Final = frozenset({ENOTSUPP, *binding.ASKS_AGAIN})
 """What to read one by one after. EINTR: before 9644db01dd19, a batch gave up on an ARRAY_OF_MAPS with empty slots."""
 
 
@@ -56,7 +56,7 @@ def read_slots(fd: MapFd, shape: MapShape, *, batching: Batching = BATCHING) -> 
 def read_first(fd: MapFd, count: int, size: int) -> ByteTable:
     """The values of the first elements of an array, by one batch: shape (count, size)."""
     keys, values = np.empty((count, 4), np.uint8), np.empty((count, size), np.uint8)
-    token, done = libbpf.new_buffer(8), libbpf.Counter(count)
+    token, done = calls.new_buffer(8), structures.Counter(count)
     libbpf.map_lookup_batch(fd.number, None, token, keys.ctypes.data, values.ctypes.data, done, None)
     return values
 
@@ -88,7 +88,7 @@ def _read(fd: MapFd, shape: MapShape, stride: int, batched: bool) -> tuple[ByteT
 
 def read_indexes(fd: MapFd, shape: MapShape, stride: int, indexes: range) -> tuple[ByteTable, ByteTable]:
     """Elements of an array, one by one; empty slots are left out."""
-    value, flags = libbpf.new_buffer(stride), lookup_flags(shape)
+    value, flags = calls.new_buffer(stride), lookup_flags(shape)
     keys = map(np.uint32.tobytes, np.arange(indexes.start, indexes.stop, dtype=np.uint32))
     return from_pairs({key: value.raw for key in keys if _present(fd, key, value, flags)}, shape.key_size, stride)
 
@@ -98,15 +98,15 @@ def _by_batch(fd: MapFd, shape: MapShape, stride: int) -> tuple[ByteTable, ByteT
     # One more than there can be: then the first batch of a full LPM trie ends with ENOENT as well.
     chunk = max(1, min(shape.max_entries + 1, CHUNK_ENTRIES, CHUNK_BYTES // (shape.key_size + stride)))
     limit = shape.max_entries if shape.is_array else 2 * shape.max_entries + chunk
-    token = libbpf.new_buffer(max(8, shape.key_size))
-    start: libbpf.Buffer | None = None
+    token = calls.new_buffer(max(8, shape.key_size))
+    start: structures.Buffer | None = None
     options = locked_elements() if shape.is_locked else None
     parts: list[tuple[ByteTable, ByteTable]] = []
     total, ended = 0, False
     while not ended and total < limit:
         keys = np.empty((chunk, shape.key_size), dtype=np.uint8)
         values = np.empty((chunk, stride), dtype=np.uint8)
-        count = libbpf.Counter(chunk)
+        count = structures.Counter(chunk)
         try:
             libbpf.map_lookup_batch(fd.number, start, token, keys.ctypes.data, values.ctypes.data, count, options)
         except KernelError as error:
@@ -130,7 +130,7 @@ def _joined(parts: list[tuple[ByteTable, ByteTable]]) -> tuple[ByteTable, ByteTa
 def _by_key(fd: MapFd, shape: MapShape, stride: int) -> dict[bytes, bytes]:
     """Key after key, as `get_next_key` returns them; it starts again at a key that was deleted in the meantime."""
     pairs: dict[bytes, bytes] = {}
-    value, following = libbpf.new_buffer(stride), libbpf.new_buffer(shape.key_size)
+    value, following = calls.new_buffer(stride), calls.new_buffer(shape.key_size)
     flags = lookup_flags(shape)
     key: bytes | None = None
     for _ in range(2 * shape.max_entries + 1):
@@ -151,7 +151,7 @@ def lookup_flags(shape: MapShape) -> UpdateFlag:
     return UpdateFlag.LOCK if shape.is_locked else UpdateFlag.ANY
 
 
-def _present(fd: MapFd, key: bytes, value: libbpf.Buffer, flags: UpdateFlag) -> bool:
+def _present(fd: MapFd, key: bytes, value: structures.Buffer, flags: UpdateFlag) -> bool:
     """Read one value into `value`; False if the key is not there, or not there any more."""
     try:
         libbpf.map_lookup_elem_flags(fd.number, key, value, flags)

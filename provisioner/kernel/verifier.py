@@ -13,7 +13,7 @@ import sys
 from collections.abc import Iterator
 from typing import Final
 
-from provisioner.kernel import libbpf
+from provisioner.kernel import calls
 from provisioner.kernel.fd import MapFd, ProgramFd
 from provisioner.model.inner_template import InnerFacts
 from provisioner.model.map_shape import rounded_up
@@ -50,7 +50,7 @@ def inner_facts(outer: MapFd, key_size: int) -> InnerFacts:
     """
     if key_size > _STACK // 2:
         return InnerFacts()
-    number, log = libbpf.verify(_SOCKET_FILTER, _look_up(outer, key_size) + _pass_to_ring_buffer())
+    number, log = calls.verify(_SOCKET_FILTER, _look_up(outer, key_size) + _pass_to_ring_buffer())
     if number >= 0:
         ProgramFd(number).close()
     sizes, kind = _SIZES.search(log), _TYPE.search(log)
@@ -72,7 +72,7 @@ def _with_values(facts: InnerFacts, outer: MapFd, key_size: int, map_type: MapTy
     if map_type is not MapType.XSKMAP and value:
         touch = [_code(_LOAD_U32, 1, 0, at) for at in range(0, min(value, _SCANNED) - 3, 4)]
         touch = [_code(_LOAD_U8, 1), *touch, _code(_STORE_U8)]
-    number, log = libbpf.verify(_SOCKET_FILTER, _look_up(outer, key_size) + _look_up(None, key) + _end(*touch))
+    number, log = calls.verify(_SOCKET_FILTER, _look_up(outer, key_size) + _look_up(None, key) + _end(*touch))
     if number < 0:
         special = _SPECIAL.search(log)
         if special is not None:
@@ -82,7 +82,7 @@ def _with_values(facts: InnerFacts, outer: MapFd, key_size: int, map_type: MapTy
         forbidden = re.search(r"(write into|read from) map forbidden", log)
         return facts.extended(access=forbidden[1] if forbidden is not None else None)
     with ProgramFd(number) as program:
-        is_bound, bound = _bound(libbpf.translated(program.number))
+        is_bound, bound = _bound(calls.translated(program.number))
     if map_type not in (MapType.ARRAY, MapType.XSKMAP):
         return facts.extended(special="", access="")
     return facts.extended(special="", access="", is_bound=is_bound, max_entries=bound)

@@ -17,7 +17,8 @@ import numpy as np
 import pytest
 
 from provisioner.apply import Status
-from provisioner.kernel import batch, libbpf, maps, new_maps, programs, reading
+from provisioner.kernel import batch, maps, new_maps, programs, reading, syscalls
+from provisioner.kernel import calls as kernel_calls
 from provisioner.kernel.fd import FdSet, InnerId, MapFd
 from provisioner.kernel.new_maps import NewMaps
 from provisioner.kernel.reasons import KernelError
@@ -246,20 +247,20 @@ def test_a_map_that_cannot_be_created_is_left_to_the_caller() -> None:
 def test_what_a_program_created_is_closed_whatever_happens_after_it(
     raised: type[BaseException], bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run = libbpf.run_syscall_program
+    run = kernel_calls.run_syscall_program
 
     def interrupted(number: int) -> int:
         run(number)
         raise raised
 
-    monkeypatch.setattr(libbpf, "run_syscall_program", interrupted)
+    monkeypatch.setattr(kernel_calls, "run_syscall_program", interrupted)
     with FdSet[MapFd]() as fds:
         with pytest.raises(raised):
             NewMaps(INNER, "some").create(fds, np.full(3, 2, np.uint32), (None, 0, 0))
         assert len(fds) == 3
     with pytest.raises((raised, ProvisionerError)):
         bench.apply(SPEC)
-    monkeypatch.setattr(libbpf, "run_syscall_program", run)
+    monkeypatch.setattr(kernel_calls, "run_syscall_program", run)
     bench.settle(SPEC)
 
 
@@ -279,7 +280,7 @@ def failing(name: str) -> Callable[..., Any]:
 
 
 @pytest.mark.parametrize(
-    ("where", "missing"), [(libbpf, "run_syscall_program"), (libbpf, "memory_of"), (new_maps, "_put")]
+    ("where", "missing"), [(kernel_calls, "run_syscall_program"), (syscalls, "memory_of"), (new_maps, "_put")]
 )
 def test_what_is_refused_to_programs_is_done_by_system_calls(
     where: ModuleType, missing: str, bench: Bench, calls: list[str], monkeypatch: pytest.MonkeyPatch

@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from provisioner.bytecode.merge_program import CARRIED, KEPT, Changes, Kind, Layout, Policy, merge_program
-from provisioner.kernel import batch, cpus, libbpf, maps, objects, programs, reading
+from provisioner.kernel import batch, calls, cpus, libbpf, maps, objects, programs, reading, structures
 from provisioner.kernel.fd import MapFd, ProgramFd
 from provisioner.kernel.merging import Merge
 from provisioner.kernel.rows import Rows
@@ -95,8 +95,8 @@ def run(program: ProgramFd, records: MapFd, table: Table) -> NDArray[np.int32]:
     batch.write_batch(records, index, table)
     with cpus.running_on(0):
         programs.run(program)
-    back, keys, token = np.empty_like(table), np.empty_like(index), libbpf.new_buffer(8)
-    count = libbpf.Counter(RECORDS)
+    back, keys, token = np.empty_like(table), np.empty_like(index), calls.new_buffer(8)
+    count = structures.Counter(RECORDS)
     libbpf.map_lookup_batch(records.number, None, token, Rows.of(keys).address, Rows.of(back).address, count, None)
     results: NDArray[np.int32] = back[:KEYS, 8:12].copy().view(np.int32).ravel()
     return results

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import provisioner
-from provisioner.kernel import libbpf
+from provisioner.kernel import binding, libbpf
 
 CHECKOUT = Path(provisioner.__file__).parents[1]
 
@@ -35,7 +35,7 @@ def library_of(tmp_path: Path, source: str) -> str:
 
 
 def test_version_is_new_enough() -> None:
-    assert libbpf.version() >= libbpf.OLDEST
+    assert libbpf.version() >= binding.OLDEST
 
 
 def test_a_missing_library_names_the_package() -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from provisioner.kernel import libbpf, maps
+from provisioner.kernel import libbpf, maps, structures
 from provisioner.kernel.fd import MapFd
 from provisioner.kernel.reasons import REASONS, KernelError
 from provisioner.model.map_shape import MapShape
@@ -75,7 +75,7 @@ def create_what_is_no_map() -> None:
 def batch_that_is_missing() -> None:
     with outer(MapType.ARRAY_OF_MAPS) as (fd, _):
         keys = np.zeros(1, np.uint32)
-        libbpf.map_delete_batch(fd.number, keys.ctypes.data, libbpf.Counter(1), None)
+        libbpf.map_delete_batch(fd.number, keys.ctypes.data, structures.Counter(1), None)
 
 
 def create_with_a_flag_that_it_lacks() -> None:
