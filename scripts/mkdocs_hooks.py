@@ -19,6 +19,7 @@ _README: Final = Path(__file__).parent.parent / "README.md"
 _DOCS: Final = _README.parent / "docs"
 _PICTURE: Final = re.compile(r'<img alt="[^"]*" src="(?:\.\./)*(assets/pictures/[\w-]+\.svg)" ?/?>')
 _CONSOLE: Final = re.compile(r'<div class="language-console highlight">(<pre>.*?</pre>)</div>', re.DOTALL)
+_COMMENT: Final = re.compile(r'^<span class="gp"># </span>.*$', re.MULTILINE)
 
 
 def on_page_markdown(markdown: str, **_: object) -> str:
@@ -54,7 +55,14 @@ def commands(console: str) -> Iterator[str]:
 def _with_commands(match: re.Match[str]) -> str:
     console = html.unescape(re.sub(r"<[^>]+>", "", match[1]))
     copied = html.escape("\n".join(commands(console))).replace("\n", "&#10;")
-    return f'<div class="language-console highlight" data-copy="{copied}">{match[1]}</div>'
+    if not copied:
+        raise ValueError(f"a console without a command: {console}")
+    return f'<div class="language-console highlight" data-copy="{copied}">{_COMMENT.sub(_output, match[1])}</div>'
+
+
+def _output(comment: re.Match[str]) -> str:
+    """Pygments takes a comment in the output for a command of root."""
+    return f'<span class="go">{re.sub(r"<[^>]+>", "", comment[0])}</span>'
 
 
 def _inline(match: re.Match[str]) -> str:

@@ -206,7 +206,7 @@ def staging() -> Picture:
     )
     picture.text(14, 26, "provisioner", "strong")
     picture.text(346, 26, "kernel", "strong", "end")
-    picture.arrow((180, 14), (180, 474), dashed=True, head=False)
+    picture.arrow((180, 14), (180, 444), dashed=True, head=False)
     rows: tuple[tuple[int, str, tuple[str, ...], Kind, str], ...] = (
         (40, "1  create", ("type, sizes", "fd 7, fd 8, fd 9"), "new", "new maps"),
         (146, "2  put", ("slots 0, 1, 2:", "fd 7, fd 8, fd 9"), "process", "scratch outer map"),
