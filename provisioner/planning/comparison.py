@@ -15,11 +15,13 @@ from provisioner.model.observed import ObservedState
 from provisioner.observed.sources import LiveMaps
 from provisioner.planning import jumps
 from provisioner.planning.changes import Action, MapChange, ObjectChange
-from provisioner.planning.diff import ObjectMaps, diff_map, held_twice, is_compared, slots_to_read
+from provisioner.planning.diff import diff_map
 from provisioner.planning.diff_objects import diff_links, diff_object
+from provisioner.planning.diff_slots import ObjectMaps, held_twice, slots_to_read
 from provisioner.planning.hazards import Overrides
 from provisioner.planning.migrate import migrated
 from provisioner.planning.plan import Plan, make_plan
+from provisioner.planning.recreation import is_compared
 from provisioner.planning.relaid import of_object, reinterpreted, with_relaid
 from provisioner.planning.requested import with_requested
 from provisioner.planning.second_look import look

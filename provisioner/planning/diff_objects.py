@@ -16,8 +16,8 @@ from provisioner.model.observed import ObservedLink, ObservedState
 from provisioner.model.uapi import GENERATIONAL_TYPES
 from provisioner.planning import hook_order
 from provisioner.planning.changes import Action, LinkChange, ObjectChange, VariableChange
-from provisioner.planning.diff import replaced_because
 from provisioner.planning.diff_variables import diff_variables, in_words
+from provisioner.planning.recreation import replaced_because
 from provisioner.planning.resize import is_resize
 
 _MISSING: Final = (

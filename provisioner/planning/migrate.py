@@ -29,19 +29,12 @@ from provisioner.model.types import Bytes
 from provisioner.model.words import plural
 from provisioner.observed.sources import Depth, LiveMaps
 from provisioner.planning.changes import Action, MapChange, Migrated, MigrationProblem, Reason
-from provisioner.planning.diff import (
-    ObjectMaps,
-    compared,
-    created,
-    inner_differences,
-    is_compared,
-    relaid_because,
-    replaced_because,
-    slots_to_read,
-)
+from provisioner.planning.diff import compared, created
+from provisioner.planning.diff_slots import ObjectMaps, slots_to_read
 from provisioner.planning.migrate_slots import Staying, desired_slots, with_kept_slots
 from provisioner.planning.migrate_types import LiveTypes
 from provisioner.planning.raw_view import as_bytes
+from provisioner.planning.recreation import inner_differences, is_compared, relaid_because, replaced_because
 
 _REPORTED: Final = 20
 """Entries of one map that are reported: more say no more."""

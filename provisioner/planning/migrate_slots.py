@@ -12,7 +12,7 @@ from provisioner.model.entry_table import Element, Index
 from provisioner.model.observed import ObservedMap
 from provisioner.model.spec import ExtraInnerMaps
 from provisioner.model.types import Bytes
-from provisioner.planning.diff import kept_slots
+from provisioner.planning.diff_slots import kept_slots
 
 
 class Staying:

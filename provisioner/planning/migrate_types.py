@@ -20,7 +20,7 @@ from provisioner.model.type_layout import EntryLayout, TypeLayout
 from provisioner.model.uapi import MapType
 from provisioner.observed.sources import LiveMaps
 from provisioner.planning.changes import MigrationProblem
-from provisioner.planning.diff import relaid_because
+from provisioner.planning.recreation import relaid_because
 from provisioner.planning.relaid import recorded_layout
 
 

@@ -27,7 +27,7 @@ from provisioner.model.type_layout import EntryLayout, Relaid, TypeLayout
 from provisioner.model.words import plural
 from provisioner.observed.sources import Depth, LiveMaps
 from provisioner.planning.changes import Action, MapChange, ObjectChange, Reinterpreted
-from provisioner.planning.diff import kept_slots
+from provisioner.planning.diff_slots import kept_slots
 from provisioner.planning.hazards import Hazard, Severity, listed
 from provisioner.planning.migrate_slots import Staying, desired_slots, with_kept_slots
 from provisioner.planning.raw_view import as_bytes

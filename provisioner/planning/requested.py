@@ -11,7 +11,8 @@ from provisioner.model import entry_table
 from provisioner.model.desired import DesiredState
 from provisioner.model.errors import InputError, Problem, Problems
 from provisioner.planning.changes import Action, MapChange, Reason
-from provisioner.planning.diff import created, spread_over_shares
+from provisioner.planning.diff import created
+from provisioner.planning.diff_slots import spread_over_shares
 from provisioner.planning.targets import Targets, find
 
 WHY = "requested by --replace"

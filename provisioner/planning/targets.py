@@ -20,8 +20,8 @@ from provisioner.model.observed import ObservedState
 from provisioner.model.record import Meta
 from provisioner.model.types import Bytes
 from provisioner.planning.changes import LinkChange, MapChange, ObjectChange
-from provisioner.planning.diff import replaced_because
 from provisioner.planning.hazards import Hazard, Severity
+from provisioner.planning.recreation import replaced_because
 
 
 class SlotTarget(msgspec.Struct, frozen=True):

@@ -16,7 +16,8 @@ from provisioner.model.pins import map_path
 from provisioner.model.uapi import LRU_TYPES
 from provisioner.observed.observe import LiveReader
 from provisioner.planning.changes import Action, Beyond, MapChange
-from provisioner.planning.diff import diff_map, slots_to_read
+from provisioner.planning.diff import diff_map
+from provisioner.planning.diff_slots import slots_to_read
 from provisioner.planning.hazards import Overrides
 from provisioner.planning.plan import Plan, make_plan
 from provisioner.planning.second_look import look as look_again

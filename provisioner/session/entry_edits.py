@@ -23,7 +23,7 @@ from provisioner.model.types import Bytes
 from provisioner.model.uapi import MapType
 from provisioner.planning.changes import Action, EntryAction
 from provisioner.planning.counts import NOTHING, Counts, EntryCounts, Summary
-from provisioner.planning.diff import effective_update
+from provisioner.planning.diff_slots import effective_update
 from provisioner.planning.fingerprint import Part, feed_declaration, live_words, part_of
 from provisioner.planning.rules import Counted
 from provisioner.session.edits import Edit

@@ -23,7 +23,7 @@ from provisioner.model.location import Location
 from provisioner.model.observed import ObservedMap
 from provisioner.model.spec import Update
 from provisioner.model.types import Bytes
-from provisioner.planning.diff import effective_update
+from provisioner.planning.diff_slots import effective_update
 from provisioner.session.edits import Edit, SlotEdits
 from provisioner.session.rows import EntryRows
 

@@ -25,7 +25,7 @@ from provisioner.model.observed import ObservedState
 from provisioner.model.pins import META_PIN
 from provisioner.model.types import Bytes
 from provisioner.planning import overcommit
-from provisioner.planning.diff import held_twice
+from provisioner.planning.diff_slots import held_twice
 from provisioner.planning.hazards import Overrides, refuse_blocked
 from provisioner.planning.plan import Plan
 from provisioner.planning.privileges import refuse_unprivileged

@@ -12,7 +12,8 @@ from provisioner.model.record import Meta
 from provisioner.model.spec import Contents, ExtraInnerMaps, Update
 from provisioner.model.uapi import MapFlag, MapType
 from provisioner.planning.changes import Action, EntryAction, MapChange, Reason
-from provisioner.planning.diff import diff_map, effective_update
+from provisioner.planning.diff import diff_map
+from provisioner.planning.diff_slots import effective_update
 from provisioner.planning.resize import carried
 from tests.planning.build import ARRAY, HASH, OUTER, State, blocks, desired, observed
 

@@ -22,7 +22,8 @@ from provisioner.model.types import Bytes
 from provisioner.observed.sources import Depth
 from provisioner.planning import targets
 from provisioner.planning.changes import Action, MapChange, Reason
-from provisioner.planning.diff import diff_map, slots_to_read
+from provisioner.planning.diff import diff_map
+from provisioner.planning.diff_slots import slots_to_read
 from tests.planning.build import State, blocks, desired, observed, table
 
 states = st.dictionaries(

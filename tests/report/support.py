@@ -19,7 +19,8 @@ from provisioner.model.desired import DesiredMap, DesiredState
 from provisioner.model.host import Host
 from provisioner.model.observed import ObservedBlock, ObservedMap, ObservedSlots, ObservedState
 from provisioner.observed.sources import Depth
-from provisioner.planning.diff import diff_map, slots_to_read
+from provisioner.planning.diff import diff_map
+from provisioner.planning.diff_slots import slots_to_read
 from provisioner.planning.hazards import Overrides
 from provisioner.planning.plan import Plan, make_plan
 from provisioner.planning.teardown import plan_destroy
