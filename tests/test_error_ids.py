@@ -19,7 +19,7 @@ MAKERS = {
     "RefusedError",
     "InvalidTextError",
     "UnreadableError",
-    "_NotSpecError",
+    "NotSpecError",
     "Reason",
     "Hazard",
     "Refusal",
@@ -27,7 +27,7 @@ MAKERS = {
 METHODS = {"add", "missing"}
 """Of `Problems`; a set's `add` has no text of its own."""
 
-POSITION = {"Hazard": 0, "Refusal": 0, "Problem": 4, "Fault": 4, "UnreadableError": 2, "_NotSpecError": 2}
+POSITION = {"Hazard": 0, "Refusal": 0, "Problem": 4, "Fault": 4, "UnreadableError": 2, "NotSpecError": 2}
 """The argument with the id, where it can be positional."""
 
 HELPERS = {"_add", "_lost", "_problem", "_refuse"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
-from provisioner.document.files import Document, SourceFile, is_inside, load
+from provisioner.document.files import is_inside, load
+from provisioner.document.source import Document, SourceFile
 
 __all__ = ["Document", "SourceFile", "is_inside", "load"]

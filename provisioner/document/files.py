@@ -10,12 +10,11 @@ import glob
 import hashlib
 import io
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, Final, Literal, TextIO
 
-import msgspec
 import yaml
 
 from provisioner.document import unread
@@ -24,88 +23,23 @@ from provisioner.document.events import Events, syntax_problem
 from provisioner.document.inputs import Inputs
 from provisioner.document.mapping import MAPPING_NAME, MappingText
 from provisioner.document.merge import Merger, overlay
+from provisioner.document.source import Document, SourceFile
+from provisioner.document.spec_stream import NotSpecError, SpecStream
 from provisioner.document.substitute import NO_USES, substitute
-from provisioner.document.variables import OPENING, SECTION, Variables
-from provisioner.files.content import conflict_line, foreign
+from provisioner.document.variables import SECTION, Variables
+from provisioner.files.content import conflict_line
 from provisioner.files.reading import SPEC, InputFile, hint_of, read_limited
 from provisioner.model.errors import Problems, did_you_mean
 from provisioner.model.given import NOTHING_GIVEN, Outside, Uses
 from provisioner.model.location import Location
-from provisioner.model.tree import MARK_COLUMN_BITS, MappingNode, ScalarNode, SequenceNode
+from provisioner.model.tree import MappingNode, ScalarNode, SequenceNode
 
 STDIN_NAME: Final = "<stdin>"
-MAX_LINE: Final = 1 << (MARK_COLUMN_BITS - 1)
-"""The most bytes of a line: its columns fit into a packed mark."""
-
 MAX_INCLUDE_DEPTH: Final = 64
 """The most files in a chain of includes."""
 
 OPTIONAL: Final = "?"
 """At the end of the name of an overlay: the file can be missing."""
-
-_SENSITIVE: Final = b"sensitive"
-_VARIABLE: Final = OPENING.encode()
-_LONGEST: Final = max(len(_SENSITIVE), len(_VARIABLE))
-
-
-class SourceFile(msgspec.Struct, frozen=True):
-    """A file that was read. Its lines are read again when a message shows one."""
-
-    file: InputFile | None
-    content: bytes | None = None
-
-    def lines(self, numbers: Sequence[int]) -> dict[int, str]:
-        """Lines by number, from 1, without their ends, in one pass; lines that do not exist are left out."""
-        wanted = set(numbers)
-        lines: dict[int, str] = {}
-        try:
-            raw = io.BytesIO(self.content or b"") if self.file is None else self.file.open()
-            with io.TextIOWrapper(raw, "utf-8", "replace") as stream:
-                for at, line in enumerate(stream, start=1):
-                    if at in wanted:
-                        lines[at] = line.rstrip("\n")
-                        if len(lines) == len(wanted):
-                            break
-        except OSError:  # the file does not exist any more: the message has no line
-            pass
-        return lines
-
-
-class Document(msgspec.Struct, frozen=True):
-    """All files as one tree. `digest` is the SHA-256, in hex, of all files in the order of reading.
-
-    `files` are the files that were read, `unread` those in the same directories that look like specs and were not
-    read. `roots` are the directories of the given files, which contain all files that they name. `overlays` are the
-    overlay files.
-    `is_sensitive` says that a spec file mentions `sensitive`: then no message shows a line of any file, because the
-    value of another field can be in the same line. `uses` has the places of variables, `values`
-    the values of all that are used.
-    """
-
-    tree: MappingNode
-    files: Mapping[str, SourceFile]
-    digest: str
-    roots: tuple[Path, ...]
-    overlays: frozenset[str] = frozenset()
-    is_sensitive: bool = False
-    unread: tuple[Path, ...] = ()
-    uses: Uses = NO_USES
-    values: Mapping[str, str] = {}
-
-    def line(self, where: Location) -> str | None:
-        """The text of the line at `where`."""
-        return self.lines([where]).get(where)
-
-    def lines(self, places: Sequence[Location]) -> dict[Location, str]:
-        """The text of the line at each place, each file read once; nothing if a type is sensitive."""
-        if self.is_sensitive:
-            return {}
-        lines: dict[Location, str] = {}
-        for name in {place.file for place in places} & self.files.keys():
-            here = [place for place in places if place.file == name]
-            texts = self.files[name].lines([place.line for place in here])
-            lines |= {place: texts[place.line] for place in here if place.line in texts}
-        return lines
 
 
 def load(
@@ -180,48 +114,6 @@ def _no_garbage_collection() -> Iterator[None]:
     finally:
         if was_on:
             gc.enable()
-
-
-class _Hashed:
-    """A stream that digests its data, and refuses data that is not a spec."""
-
-    def __init__(self, stream: BinaryIO, digest: hashlib._Hash) -> None:
-        self._stream = stream
-        self._digest = digest
-        self._line = 0
-        self.begin = b""
-        self.is_sensitive = False
-        self.has_variables = False
-        self._end = b""
-
-    def read(self, size: int = -1, /) -> bytes:
-        data = self._stream.read(size)
-        if not self.begin:
-            self.begin = data[:2]
-            if self.begin in (b"\xff\xfe", b"\xfe\xff"):
-                raise _NotSpecError("the file is UTF-16, not UTF-8", "save it as UTF-8", "invalid-encoding")
-            if other := foreign(data):
-                raise _NotSpecError(other.what, other.hint, "wrong-file-content")
-        self._digest.update(data)
-        both = self._end + data
-        self.is_sensitive |= _SENSITIVE in both
-        self.has_variables |= _VARIABLE in both
-        self._end = data[-_LONGEST:]
-        newline = data.rfind(b"\n")
-        self._line = self._line + len(data) if newline < 0 else len(data) - newline - 1
-        if self._line > MAX_LINE:
-            raise _NotSpecError(
-                f"a line is longer than {MAX_LINE:,} bytes", "write one entry per line", "limit-exceeded"
-            )
-        return data
-
-
-class _NotSpecError(Exception):
-    def __init__(self, what: str, hint: str, id: str) -> None:
-        super().__init__(what)
-        self.what = what
-        self.hint = hint
-        self.id = id
 
 
 class _Loader:
@@ -327,12 +219,12 @@ class _Loader:
         self._stack.pop()
 
     def _composed(self, stream: BinaryIO, name: str) -> MappingNode | None:
-        hashed = _Hashed(stream, self.digest)
+        digested = SpecStream(stream, self.digest)
         try:
-            tree = compose(Events(hashed), name, self._problems)
+            tree = compose(Events(digested), name, self._problems)
             self._problems.is_partial |= tree is None
             return tree
-        except _NotSpecError as error:
+        except NotSpecError as error:
             self._lost(error.what, Location(name), error.hint, id=error.id)
         except yaml.YAMLError as error:
             stream.seek(0)
@@ -343,8 +235,8 @@ class _Loader:
                 self._problems.extend([syntax_problem(error, name, stream)])
                 self._problems.is_partial = True
         finally:
-            self.is_sensitive |= hashed.is_sensitive
-            self.has_variables |= hashed.has_variables
+            self.is_sensitive |= digested.is_sensitive
+            self.has_variables |= digested.has_variables
         return None
 
     def _lost(self, what: str, where: Location, hint: str = "", *, id: str) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from provisioner import document
+from provisioner.document import spec_stream
 from provisioner.model.errors import Problems
 from provisioner.model.location import Location
 from provisioner.model.tree import ScalarNode, SequenceNode
@@ -174,7 +175,7 @@ def test_lines_for_carets_and_a_digest_of_all_sources(tmp_path: Path) -> None:
 
 def test_a_line_that_no_mark_can_hold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With a lower limit, for the sake of the test's time."""
-    monkeypatch.setattr(document.files, "MAX_LINE", 1 << 20)
+    monkeypatch.setattr(spec_stream, "MAX_LINE", 1 << 20)
     write(tmp_path, {"a.yaml": "a: " + "x" * (1 << 21)})
     _, problems = load(tmp_path, "a.yaml")
     assert problems == ["a.yaml: limit-exceeded"]
