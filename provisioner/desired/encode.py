@@ -11,8 +11,6 @@ from functools import partial
 import numpy as np
 from msgspec.structs import replace
 
-from provisioner import attach
-from provisioner.attach.by_section import BySection
 from provisioner.codec.btf import BtfTypes
 from provisioner.codec.counters import counters
 from provisioner.codec.program_ref import ProgramRef
@@ -22,6 +20,7 @@ from provisioner.desired.configured import configured
 from provisioner.desired.entries import Encoded, Group, encode_entries
 from provisioner.desired.migration import ReadTypes, encode_migration
 from provisioner.desired.moved import with_moves
+from provisioner.desired.objects import ObjectEncoder
 from provisioner.desired.owned_members import refuse_replace, with_owned_members
 from provisioner.desired.ranges import number_range
 from provisioner.desired.raw_values import fill, refuse_keyless
@@ -33,22 +32,17 @@ from provisioner.model import entry_table
 from provisioner.model.desired import (
     CONTENTS,
     DesiredMap,
-    DesiredObject,
-    DesiredProgram,
     DesiredSlots,
     DesiredState,
     Migration,
-    ObjectTypes,
     OuterPolicy,
     OwnedRange,
 )
-from provisioner.model.errors import Problems, did_you_mean
+from provisioner.model.errors import Problems
 from provisioner.model.host import Host
 from provisioner.model.location import Location
-from provisioner.model.map_shape import MapShape
 from provisioner.model.object_file import ObjectInfo
 from provisioner.model.spec import (
-    BpfObject,
     Contents,
     Entries,
     FromTypes,
@@ -57,7 +51,6 @@ from provisioner.model.spec import (
     OuterMap,
     PlainMap,
     Policy,
-    Program,
     SharedInnerMap,
     Spec,
     TableRef,
@@ -93,9 +86,10 @@ def encode(
     encoded += [encoder.plain(plain) for plain in spec.maps.values()]
     maps = {desired.name: desired for desired in encoded if desired is not None}
     resolver.unused_types()
+    object_encoder = ObjectEncoder(spec, problems)
     loaded = {
         name: with_variables(
-            replace(encoder.object(spec.objects[name], info, maps), settings=settings),
+            replace(object_encoder.encode(spec.objects[name], info, maps), settings=settings),
             encode_variables(spec.objects[name], info, btf.get(name), resolver.builder(name), problems),
         )
         for name, (info, settings) in settled.items()
@@ -276,66 +270,6 @@ class Encoder:
             address = (lambda: outer.name) if at is None else partial(writer.address, written.keys[at : at + 1])
             groups.append(Group(inner.capacity, inner.where, address, inner.contents is Contents.PRESENT))
         return groups
-
-    def object(self, declared_object: BpfObject, info: ObjectInfo, maps: Mapping[str, DesiredMap]) -> DesiredObject:
-        """The object with the shapes of its maps, and a dummy inner map for each declared outer map."""
-        for program in (*declared_object.programs, *declared_object.left_out):
-            if program.name not in info.programs:
-                self._problems.add(
-                    f"object `{declared_object.name}` has no program `{program.name}`",
-                    program.where,
-                    did_you_mean(program.name, info.programs),
-                    id="unknown-program",
-                )
-        reused = self._reused(declared_object.name, info)
-        shapes: dict[str, MapShape] = {}
-        templates: dict[str, MapShape] = {}
-        for name, definition in sorted(info.maps.items()):
-            if definition.internal or name in reused:
-                continue
-            declared = maps.get(name)
-            mine = declared is not None and declared_object.name in declared.objects
-            shapes[name] = declared.shape if declared is not None and mine else definition.shape
-            if not definition.shape.is_outer:
-                continue
-            if declared is not None and mine:
-                templates[name] = declared.entry_shape
-            elif definition.inner is None and name not in self._spec.outer_maps:
-                self._problems.add(
-                    f"outer map `{name}` of object `{declared_object.name}` has no inner template",
-                    declared_object.where,
-                    f"declare `{name}` under `outer_maps` with `object: {declared_object.name}` and `inner:`",
-                    id="missing-field",
-                )
-        where = declared_object.where
-        programs = tuple(self._program(program, declared_object, info) for program in declared_object.programs)
-        helpers = jumps.unlisted_programs(declared_object, info)
-        presets = {each.name: frozenset(each.presets) for each in info.maps.values() if each.presets}
-        made = DesiredObject(declared_object.name, info.file, info.digest, programs, shapes, templates, where)
-        ids = {each.name: (each.btf_key_type_id, each.btf_value_type_id) for each in info.maps.values()}
-        types = ObjectTypes(info.btf, {name: pair for name, pair in ids.items() if all(pair)}) if info.btf else None
-        return replace(made, helpers=helpers, presets=presets, reused=reused, types=types)
-
-    def _reused(self, name: str, info: ObjectInfo) -> dict[str, str]:
-        """The maps of an object that the spec adopts for it, and the paths of their pins."""
-        both: list[PlainMap | OuterMap] = [*self._spec.maps.values(), *self._spec.outer_maps.values()]
-        return {
-            each.name: each.pin.text or ""
-            for each in both
-            if each.pin is not None and each.adopts and name in each.objects and each.name in info.maps
-        }
-
-    def _program(self, program: Program, declared_object: BpfObject, info: ObjectInfo) -> DesiredProgram:
-        attachment, definition = program.attach, info.programs.get(program.name)
-        if attachment is not None and definition is not None:
-            attachment, misfit = attach.of_program(attachment, definition)
-            if misfit is not None:
-                address = f"{declared_object.name}.{program.name}"
-                self._problems.add(misfit.what, attachment.where, misfit.hint, address, id="attach-unsupported")
-        settings = program.settings
-        if isinstance(attachment, BySection) and attachment.hook == "usdt":
-            settings = replace(settings, type="usdt")  # of the type of its link: libbpf has links of its own for it
-        return DesiredProgram(program.name, program.pin, attachment, program.where, settings)
 
     def _desired(
         self,
