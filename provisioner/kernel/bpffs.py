@@ -223,6 +223,12 @@ def _names(directory: Path, *, is_directory: bool) -> tuple[str, ...]:
     return tuple(sorted(entry.name for entry in entries if entry.is_dir(follow_symlinks=False) is is_directory))
 
 
+def file_id(path: Path) -> tuple[int, int]:
+    """What only this file has: another pin of the same name has another one. Raises OSError."""
+    status = os.stat(path)
+    return status.st_dev, status.st_ino
+
+
 def open_pin(path: Path, kind: type[Kind], readonly: bool = False) -> Kind:
     """Open a pin that must be one of `kind`: `MapFd`, `ProgramFd` or `LinkFd`.
 

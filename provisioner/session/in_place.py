@@ -25,7 +25,7 @@ from provisioner.apply import failures
 from provisioner.apply.audit import AuditRecord, is_heard, record
 from provisioner.apply.run import Status
 from provisioner.bytecode.lookup_program import Record
-from provisioner.kernel import batch, lookups, maps, programs
+from provisioner.kernel import batch, bpffs, lookups, maps, programs
 from provisioner.kernel.fd import InnerId, MapFd
 from provisioner.kernel.lookup_programs import LookupProgram
 from provisioner.kernel.reasons import KernelError
@@ -223,14 +223,11 @@ class _Open:
         self._map = edited
         self._inner: dict[int, MapFd] = {}
         self._ids: list[int] = []
-        self._fd = self._opened()
-
-    def _opened(self) -> MapFd:
-        fd = maps.open_pin(self._map.path, readonly=self._map.is_outer)
-        if maps.id_of(fd) != self._map.live.id:
-            fd.close()
+        self._pin = bpffs.file_id(edited.path)
+        self._fd = maps.open_pin(edited.path, readonly=edited.is_outer)
+        if maps.id_of(self._fd) != edited.live.id:
+            self._fd.close()
             raise UnknownStateError
-        return fd
 
     def __enter__(self) -> Self:
         return self
@@ -351,10 +348,10 @@ class _Open:
 
     def verify(self, part: Compared) -> bool:
         """Whether all of it is live, in the same maps at the same pin."""
-        with self._opened():
-            ids, values, there = self._seen(part.wanted)
-        is_same = ids == self._ids and is_live(part.wanted, values, there)
-        return is_same and self._has_no_others(part.wanted, there)
+        ids, values, there = self._seen(part.wanted)
+        if ids != self._ids or bpffs.file_id(self._map.path) != self._pin:
+            return False
+        return is_live(part.wanted, values, there) and self._has_no_others(part.wanted, there)
 
     def done(self, part: Compared) -> Done:
         ids = dict(zip(part.wanted.slots, self._ids, strict=True))

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
 
 from provisioner.apply import Options, Status
 from provisioner.apply.audit import AuditRecord
-from provisioner.kernel import batch, maps
+from provisioner.kernel import batch, bpffs, maps
 from provisioner.kernel.fd import InnerId
 from provisioner.kernel.programs import SWITCH
 from provisioner.kernel.reasons import KernelError
@@ -218,6 +219,26 @@ def test_what_fails_is_taken_back_and_left_to_a_plan(
         assert session.apply().status is Status.APPLIED
         assert (seen, lines) == ([BEFORE], [])
         assert tenants(bench) == BEFORE | {1: {1: 10, 2: 21, 3: 30}, 2: {}}
+
+
+def test_a_pin_that_is_replaced_during_an_apply_is_noticed(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench.apply(SPEC)
+    pin = bench.root / "ports"
+    with opened(bench) as session:
+        judge(session)
+        write = in_place._Open.write
+
+        def replaced(opened: in_place._Open, *what: Any) -> None:
+            write(opened, *what)
+            monkeypatch.undo()
+            with maps.open_pin(pin) as fd, maps.create(maps.info(fd).shape, "other") as other:
+                pin.unlink()
+                bpffs.pin(other, pin)
+
+        monkeypatch.setattr(in_place._Open, "write", replaced)
+        session.set("ports[80]", 2)
+        assert session.apply().status is Status.APPLIED
+        assert ports(bench) == {80: 2, 443: 2}
 
 
 def test_an_interrupted_apply_changes_nothing(
