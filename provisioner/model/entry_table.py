@@ -312,6 +312,8 @@ def as_indexes(keys: Bytes, byteorder: str) -> Index:
 def _as_uint64(keys: Bytes, order: str) -> Rank:
     """Keys of at most 8 bytes as integers, the first byte least ("little") or most ("big") significant."""
     n, size = keys.shape
+    if size in (1, 2, 4, 8) and keys.flags.c_contiguous:
+        return keys.view(f"{'<' if order == 'little' else '>'}u{size}").ravel().astype(np.uint64)
     wide = np.zeros((n, 8), np.uint8)
     if order == "little":
         wide[:, :size] = keys

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from itertools import pairwise
 from typing import Final
 
 import msgspec
@@ -162,8 +163,9 @@ def _by_slot(declared: DesiredMap, value: object, text: str) -> dict[SlotKey, En
 def _split(outer: Bytes, entries: EntryRows) -> dict[SlotKey, EntryRows]:
     first, number = entry_table.distinct(outer)
     order = entry_table.argsort(number)
+    keys, values = entries.keys[order], entries.values[order]
     ends = np.cumsum(np.bincount(number, minlength=len(first))).tolist()
     return {
-        outer[row].tobytes(): EntryRows(entries.keys[order[start:end]], entries.values[order[start:end]])
-        for row, start, end in zip(first.tolist(), [0, *ends[:-1]], ends, strict=True)
+        outer[row].tobytes(): EntryRows(keys[start:end], values[start:end])
+        for row, (start, end) in zip(first.tolist(), pairwise((0, *ends)), strict=True)
     }

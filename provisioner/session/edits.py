@@ -18,7 +18,7 @@ _FEW: Final = 32
 
 
 class Edit(msgspec.Struct, frozen=True):
-    """Entries to write or delete: `keys` (n, key size), `values` (n, value size), `deleted` (n,)."""
+    """Entries to write or delete, each key once: `keys` (n, key size), `values` (n, value size), `deleted` (n,)."""
 
     keys: Bytes
     values: Bytes
@@ -30,6 +30,8 @@ class Edit(msgspec.Struct, frozen=True):
 
     @staticmethod
     def delete(keys: Bytes, value_size: int) -> Edit:
+        last = _last_rows(keys)
+        keys = keys if last is None else keys[last]
         return Edit(keys, np.zeros((len(keys), value_size), np.uint8), np.ones(len(keys), np.bool_))
 
 
@@ -69,13 +71,12 @@ class SlotEdits:
     def net(self) -> Edit:
         """What all edits together do, each key once."""
         if len(self.edits) == 1:
-            edit = self.edits[0]
-        else:
-            edit = Edit(
-                np.concatenate([each.keys for each in self.edits]),
-                np.concatenate([each.values for each in self.edits]),
-                np.concatenate([each.deleted for each in self.edits]),
-            )
+            return self.edits[0]
+        edit = Edit(
+            np.concatenate([each.keys for each in self.edits]),
+            np.concatenate([each.values for each in self.edits]),
+            np.concatenate([each.deleted for each in self.edits]),
+        )
         last = _last_rows(edit.keys)
         return edit if last is None else Edit(edit.keys[last], edit.values[last], edit.deleted[last])
 
@@ -90,6 +91,12 @@ class SlotEdits:
         return EntryRows(
             np.concatenate((rows.keys[stays], edit.keys[put])), np.concatenate((rows.values[stays], edit.values[put]))
         )
+
+
+def last_of_each(rows: EntryRows) -> EntryRows:
+    """The last entry of each key."""
+    last = _last_rows(rows.keys)
+    return rows if last is None else EntryRows(rows.keys[last], rows.values[last])
 
 
 def _last_rows(keys: Bytes) -> NDArray[np.int64] | None:

@@ -6,7 +6,8 @@ The result is that of the plan of `differences`, without the columns of a plan: 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
 from typing import Final
 
 import msgspec
@@ -76,6 +77,16 @@ class Wanted(msgspec.Struct, frozen=True):
         for count in self.counts:
             yield start, start + count
             start += count
+
+    def chosen(self, rows: NDArray[np.bool_]) -> Iterator[tuple[Bytes, Bytes] | None]:
+        """Keys and values of the chosen rows (n,) of each slot; None where there are none."""
+        if not rows.any():
+            yield from (None for _ in self.counts)
+            return
+        keys, values = (self.keys, self.values) if rows.all() else (self.keys[rows], self.values[rows])
+        ends = np.bincount(self.slot[rows], minlength=len(self.counts)).cumsum().tolist()
+        for start, end in pairwise((0, *ends)):
+            yield (keys[start:end], values[start:end]) if end > start else None
 
 
 def wanted(known: KnownMap, shared: frozenset[int]) -> Wanted | None:

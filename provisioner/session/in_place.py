@@ -309,19 +309,16 @@ class _Open:
     def write(self, part: Compared, undos: list[Callable[[], None]]) -> None:
         """Write what differs, slot by slot; `undos` gets how it is taken back, before it is written."""
         asked = part.wanted
-        put, removed = part.inserted | part.updated, part.removed
-        for number, (start, end) in zip(self._ids, asked.ends, strict=True):
-            rows = slice(start, end)
-            puts, gone = put[rows], removed[rows]
-            is_put, is_gone = bool(puts.any()), bool(gone.any())
-            if not (is_put or is_gone):
+        puts, gone = asked.chosen(part.inserted | part.updated), asked.chosen(part.removed)
+        for number, rows, put, removed in zip(self._ids, asked.ends, puts, gone, strict=True):
+            if put is None and removed is None:
                 continue
-            undos.append(partial(self._write_back, number, part, rows))
+            undos.append(partial(self._write_back, number, part, slice(*rows)))
             with self._open(number) as inner:
-                if is_put:
-                    self._put(inner, asked.keys[rows][puts], asked.values[rows][puts])
-                if is_gone:
-                    self._delete(inner, asked.keys[rows][gone])
+                if put is not None:
+                    self._put(inner, *put)
+                if removed is not None:
+                    self._delete(inner, removed[0])
 
     def _put(self, fd: MapFd, keys: Bytes, values: Bytes) -> None:
         if len(keys) == 1:

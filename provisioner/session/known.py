@@ -24,7 +24,7 @@ from provisioner.model.observed import ObservedMap
 from provisioner.model.spec import Update
 from provisioner.model.types import Bytes
 from provisioner.planning.diff_slots import effective_update
-from provisioner.session.edits import Edit, SlotEdits
+from provisioner.session.edits import Edit, SlotEdits, last_of_each
 from provisioner.session.rows import EntryRows
 
 WHERE = Location("session", 0, 0)
@@ -265,9 +265,8 @@ class KnownMap:
         if self.policy(slot) == IGNORE:
             what, hint = "the spec ignores the contents of this map", "write `contents: exact` or `present`"
             raise InputError(Problem(what, hint=hint, address=self.address(slot), id="contents-ignored"))
-        if not are_all and len(rows.keys) > 1:
-            edit = SlotEdits(edits=[Edit.put(rows)]).net()
-            rows = EntryRows(edit.keys, edit.values)
+        if not are_all:
+            rows = last_of_each(rows)
         if self._are_possible(slot, rows.keys, are_distinct=not are_all):
             return rows
         count = len(rows.keys)
