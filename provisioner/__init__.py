@@ -42,17 +42,17 @@ if TYPE_CHECKING:
     from provisioner.observed.snapshot import Snapshot as Snapshot
     from provisioner.observed.snapshot_file import read_snapshot as read_snapshot
     from provisioner.observed.snapshot_file import write_snapshot as write_snapshot
-    from provisioner.opening import draft as draft
-    from provisioner.opening import is_pinned as is_pinned
-    from provisioner.opening import load as load
-    from provisioner.opening import load_pinned as load_pinned
-    from provisioner.opening import projects as projects
     from provisioner.planning.hazards import Hazard as Hazard
     from provisioner.planning.hazards import Overrides as Overrides
     from provisioner.planning.hazards import Refusal as Refusal
     from provisioner.planning.hazards import Severity as Severity
     from provisioner.planning.plan import Plan as Plan
-    from provisioner.project import Project as Project
+    from provisioner.project.opening import draft as draft
+    from provisioner.project.opening import is_pinned as is_pinned
+    from provisioner.project.opening import load as load
+    from provisioner.project.opening import load_pinned as load_pinned
+    from provisioner.project.opening import projects as projects
+    from provisioner.project.project import Project as Project
     from provisioner.report.graph import Graph as Graph
     from provisioner.report.model import Children as Children
     from provisioner.report.model import Fact as Fact

@@ -19,7 +19,7 @@ PACKAGE = Path(provisioner.__file__).parent
 PURE = ("model", "attach", "bytecode", "language", "codec", "object_check", "planning", "report")
 """Rooms that compute values from values. Single modules of other rooms say `Pure.` in their docstring."""
 
-EDGE = {"kernel", "apply", "project", "opening"} | {
+EDGE = {"kernel", "apply", "project"} | {
     f"observed/{module}"
     for module in (
         "observe",
@@ -102,8 +102,8 @@ def test_contributors_find_every_room() -> None:
     assert {room for room in rooms if f"`{room}/`" in text} == rooms
 
 
-def test_only_the_project_is_outside_of_a_room() -> None:
-    assert {path.name for path in PACKAGE.glob("*.py")} == {"__init__.py", "__main__.py", "opening.py", "project.py"}
+def test_every_module_is_in_a_room() -> None:
+    assert {path.name for path in PACKAGE.glob("*.py")} == {"__init__.py", "__main__.py"}
 
 
 def test_tests_have_the_rooms_of_the_package() -> None:

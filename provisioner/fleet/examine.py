@@ -14,7 +14,6 @@ from typing import Any, Final
 
 import msgspec
 
-from provisioner import opening
 from provisioner.desired.loading import SpecError
 from provisioner.fleet import layers
 from provisioner.fleet.inventory import Host, Layer
@@ -24,7 +23,7 @@ from provisioner.model.given import Given
 from provisioner.observed.snapshot import Snapshot
 from provisioner.observed.snapshot_file import read_snapshot
 from provisioner.planning.hazards import Overrides
-from provisioner.project import Project
+from provisioner.project import Project, opening
 from provisioner.report import jsondoc, problems
 from provisioner.report.jsontext import dumps
 from provisioner.report.model import Limits, ReportPlan

@@ -26,7 +26,6 @@ from provisioner.model.errors import (
 )
 from provisioner.model.given import Given
 from provisioner.model.pins import program_of
-from provisioner.opening import load
 from provisioner.planning import counts
 from provisioner.planning.approved import Approved
 from provisioner.planning.changes import Action
@@ -35,6 +34,7 @@ from provisioner.planning.hazards import Refusal
 from provisioner.planning.plan import Plan
 from provisioner.planning.usage import Usage, usage
 from provisioner.project import Project
+from provisioner.project.opening import load
 from provisioner.report import jsondoc
 from provisioner.session.session import Session
 from provisioner.views import plan_report

@@ -20,7 +20,7 @@ from provisioner.kernel.fd import MapFd
 from provisioner.model.map_shape import MapShape
 from provisioner.model.uapi import MapFlag, MapType
 from provisioner.observed.snapshot_format import from_bytes, to_bytes
-from provisioner.opening import load
+from provisioner.project.opening import load
 from tests.adopt.conftest import Others
 from tests.cli.support import run
 

@@ -29,7 +29,7 @@ from provisioner.model.tree import MappingNode, ScalarNode
 from provisioner.model.type_expr import TypeExpr
 from provisioner.model.types import Type
 from provisioner.model.uapi import MapFlag, MapType
-from provisioner.opening import load
+from provisioner.project.opening import load
 
 HERE: Final = Location("test")
 

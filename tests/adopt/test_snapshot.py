@@ -28,8 +28,8 @@ from provisioner.model.uapi import MapType
 from provisioner.observed.snapshot import Held, Snapshot
 from provisioner.observed.snapshot_format import Document, from_bytes, to_bytes
 from provisioner.observed.snapshot_take import take
-from provisioner.opening import load
 from provisioner.planning.plan import Plan
+from provisioner.project.opening import load
 from provisioner.report import sentences
 from provisioner.report.model import Against
 from tests import pages

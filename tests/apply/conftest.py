@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from provisioner.apply import Options, Result, Status
-from provisioner.opening import load
 from provisioner.planning.changes import Action
 from provisioner.planning.hazards import Overrides
 from provisioner.planning.plan import Plan
 from provisioner.project import Project
+from provisioner.project.opening import load
 from tests.apply import live
 from tests.conftest import remove_tree
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from provisioner.model.errors import RefusedError
-from provisioner.opening import load
+from provisioner.project.opening import load
 from tests.apply.conftest import HEAD, Bench
 from tests.conftest import remove_tree
 

@@ -28,10 +28,10 @@ from provisioner.model.errors import (
 from provisioner.model.location import Location
 from provisioner.model.moved import Move, Moves
 from provisioner.observed import metamap
-from provisioner.opening import load
 from provisioner.planning.hazards import Overrides
 from provisioner.planning.steps import MoveRoot
 from provisioner.project import Project
+from provisioner.project.opening import load
 from provisioner.report.model import Outcome
 from provisioner.report.sentences import outcome
 from provisioner.views.plan_report import report
@@ -164,7 +164,7 @@ def test_a_failure_brings_the_old_pin_root_back(fails_at: str, live: Moving, mon
         case "a later step":
             monkeypatch.setattr(contents, "publish", fail)
         case _:
-            monkeypatch.setattr("provisioner.project._differences", lambda *_: (problem,))
+            monkeypatch.setattr("provisioner.project.project._differences", lambda *_: (problem,))
     with pytest.raises(ProvisionerError) as failed:
         live.load(live.text(SPEC.replace("2: {}", "2: {}, 3: {}"))).apply()
     assert failed.value.status == ("rolled_back" if fails_at != "the rename" else HostError.status)
@@ -172,7 +172,9 @@ def test_a_failure_brings_the_old_pin_root_back(fails_at: str, live: Moving, mon
 
 
 def test_one_that_is_not_taken_back_says_where_it_is(live: Moving, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("provisioner.project._differences", lambda *_: (Problem("so the test says", id="test"),))
+    monkeypatch.setattr(
+        "provisioner.project.project._differences", lambda *_: (Problem("so the test says", id="test"),)
+    )
     before = pinned(live.old)
     with pytest.raises(ApplyError) as failed:
         live.load().apply(options=Options(rollback=False))

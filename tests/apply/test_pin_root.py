@@ -16,7 +16,7 @@ from provisioner.kernel import bpffs, maps, trust
 from provisioner.kernel.bpffs import list_pins
 from provisioner.model.errors import ApplyError, ProvisionerError, RefusedError
 from provisioner.model.pins import LOCK
-from provisioner.opening import load
+from provisioner.project.opening import load
 from tests.apply.conftest import Bench
 from tests.conftest import remove_tree
 from tests.kernel.shapes import HASH

@@ -16,9 +16,9 @@ from provisioner.model.errors import HostError, InterruptError
 from provisioner.model.map_shape import MapShape
 from provisioner.model.pins import LOCK
 from provisioner.model.uapi import MapType
-from provisioner.opening import load
 from provisioner.planning.hazards import Overrides
 from provisioner.project import Project
+from provisioner.project.opening import load
 from tests import pages
 from tests.conftest import remove_tree
 from tests.features import others_may_look

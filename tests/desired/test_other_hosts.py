@@ -9,8 +9,8 @@ import pytest
 
 from provisioner.model.desired import DesiredMap
 from provisioner.model.host import Host
-from provisioner.opening import load
 from provisioner.project import Project
+from provisioner.project.opening import load
 from provisioner.report import text
 from provisioner.views import plan_report
 

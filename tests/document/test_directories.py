@@ -12,7 +12,7 @@ from provisioner.desired.loading import SpecError
 from provisioner.document import Document
 from provisioner.model.errors import Problems
 from provisioner.model.host import Host
-from provisioner.opening import load as load_project
+from provisioner.project.opening import load as load_project
 from tests.document.support import HEAD, at, described, write
 
 TENANT = "outer_maps: {tenants: {inner_maps: {1: {}}}}\n"

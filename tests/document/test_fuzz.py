@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from provisioner.model.errors import InputError
 from provisioner.model.host import Host
 from provisioner.model.location import Location
-from provisioner.opening import load
+from provisioner.project.opening import load
 from tests.document.support import at, composed, rows
 
 EDGE = (Path(__file__).parents[1] / "language" / "edge.yaml").read_bytes()

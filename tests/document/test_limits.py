@@ -9,7 +9,7 @@ import pytest
 from provisioner.desired.loading import SpecError
 from provisioner.model.errors import Problem
 from provisioner.model.host import Host
-from provisioner.opening import load
+from provisioner.project.opening import load
 from tests.document.support import HEAD, write
 
 MAP = "maps: {m: {type: hash, key: u32, value: u32, max_entries: 4, entries: {from: m.ndjson}}}\n"

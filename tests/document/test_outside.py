@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from provisioner.model.errors import InputError
-from provisioner.opening import load
+from provisioner.project.opening import load
 
 SPEC = "version: 1\nname: edge\nobjects: {{one: {{file: {file}, programs: {{}}}}}}\n"
 

@@ -8,7 +8,7 @@ import pytest
 
 from provisioner.desired.loading import SpecError
 from provisioner.model.host import Host
-from provisioner.opening import load
+from provisioner.project.opening import load
 
 HEAD = "version: 1\nname: edge\n"
 MAP = "maps:\n  m:\n    {type: hash, key: u32, value: u8, max_entries: 4, entries: {1: 300}}\n"

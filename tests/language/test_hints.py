@@ -9,7 +9,7 @@ import pytest
 from provisioner.desired.loading import SpecError
 from provisioner.model.errors import Problem, did_you_mean
 from provisioner.model.host import Host
-from provisioner.opening import load
+from provisioner.project.opening import load
 from tests.document.support import HEAD
 
 MAP = "maps: {{m: {{type: {type}, key: {key}, value: {value}, max_entries: 9, entries: {entries}}}}}\n"

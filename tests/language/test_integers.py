@@ -12,7 +12,7 @@ import pytest
 from provisioner.desired.loading import SpecError
 from provisioner.model.errors import Problem
 from provisioner.model.host import Host
-from provisioner.opening import load
+from provisioner.project.opening import load
 from tests.document.support import spec_schema
 
 Steps = tuple[str | int, ...]

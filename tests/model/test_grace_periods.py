@@ -9,7 +9,7 @@ import pytest
 from provisioner.model.grace_periods import Batches, waits
 from provisioner.model.host import Host
 from provisioner.model.kernel_versions import batches_of
-from provisioner.opening import load
+from provisioner.project.opening import load
 from provisioner.views import plan_report
 
 RELEASES = {

@@ -13,7 +13,7 @@ from provisioner.model.desired import DesiredState
 from provisioner.model.errors import InputError
 from provisioner.model.host import Host
 from provisioner.model.kernel_versions import Effect, Version, parse, upstream
-from provisioner.opening import load
+from provisioner.project.opening import load
 
 HOST = Host("little", 4)
 

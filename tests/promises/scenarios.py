@@ -17,9 +17,9 @@ from provisioner.kernel.fd import InnerId, LinkFd, MapFd, ProgramFd
 from provisioner.model.pins import INNER_PINS, META_PIN, TEMPORARY_PREFIXES, is_link
 from provisioner.model.uapi import MapType
 from provisioner.observed import filter_pins
-from provisioner.opening import load
 from provisioner.planning.hazards import Overrides
 from provisioner.project import Project
+from provisioner.project.opening import load
 from tests import ledger, recorder
 from tests.promises.injection import Ran
 

@@ -15,7 +15,7 @@ import pytest
 
 from provisioner.kernel import locking
 from provisioner.model.pins import LOCK
-from provisioner.opening import load
+from provisioner.project.opening import load
 from tests.cli.support import COMMAND, environment
 from tests.conftest import remove_tree
 from tests.promises.scenarios import ALL, ONE, OTHER, look

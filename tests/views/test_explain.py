@@ -8,7 +8,7 @@ import pytest
 
 from provisioner.model.address import Address, parse
 from provisioner.model.errors import InputError
-from provisioner.opening import load
+from provisioner.project.opening import load
 from tests.apply.conftest import Bench
 from tests.cli.support import run
 

@@ -15,8 +15,8 @@ import pytest
 
 from provisioner.desired.loading import SpecError
 from provisioner.document.inputs import Inputs, checkout_locks
-from provisioner.opening import load
 from provisioner.project import Project
+from provisioner.project.opening import load
 from provisioner.watch.reconcile import Aim, Loading, Reconciler
 from tests.problems import raises
 from tests.watch.conftest import Watching

@@ -13,7 +13,7 @@ import pytest
 import provisioner
 from tests import pages
 
-GUIDE = (Path(__file__).parent.parent / "docs" / "library.md").read_text()
+GUIDE = (Path(__file__).parents[2] / "docs" / "library.md").read_text()
 
 
 def test_every_name_is_there_and_stays_what_it_is() -> None:

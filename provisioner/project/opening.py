@@ -26,7 +26,7 @@ from provisioner.model.host import Host
 from provisioner.model.location import Location
 from provisioner.observed import pinned_btf
 from provisioner.observed.snapshot import Snapshot
-from provisioner.project import Project
+from provisioner.project.project import Project
 
 if TYPE_CHECKING:
     from provisioner.report.model import ListedProject
