@@ -1,6 +1,6 @@
 """A project as an object: plan, apply, destroy, show. The command line adds only words; `opening` makes projects.
 
-The only module that knows both the pure core and the machine. It holds the lock, and verifies after an apply.
+This room alone knows both the pure core and the machine. A project holds its lock, and verifies after an apply.
 docs/library.md shows its use from Python; `import provisioner` gives the same names.
 
 Imports inside functions are those that a plan does without, and that take long: `apply` 34 ms, the views 20 ms.
@@ -8,12 +8,9 @@ Imports inside functions are those that a plan does without, and that take long:
 
 from __future__ import annotations
 
-import errno
-import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -23,14 +20,12 @@ from msgspec.structs import replace
 from provisioner.document import Document
 from provisioner.kernel import bpffs, maps
 from provisioner.kernel import host as this_host
-from provisioner.kernel.locking import Lock, lock
 from provisioner.kernel.memory import headrooms, memlock_headroom
-from provisioner.kernel.reasons import KernelError
 from provisioner.language.rules import btf_types
 from provisioner.model import kernel_versions
 from provisioner.model.address import Place, find, parse
 from provisioner.model.desired import CONTENTS, DesiredState
-from provisioner.model.errors import Problem, ProvisionerError, RefusedError
+from provisioner.model.errors import Problem, RefusedError
 from provisioner.model.observed import ObservedState
 from provisioner.model.pins import META_PIN
 from provisioner.model.spec import Contents, OuterMap, Spec
@@ -38,14 +33,14 @@ from provisioner.observed import observe
 from provisioner.observed.snapshot import Snapshot
 from provisioner.observed.snapshot_take import take
 from provisioner.planning import overcommit, targets
-from provisioner.planning.changes import Action
 from provisioner.planning.comparison import compare
 from provisioner.planning.diff_objects import attachments_deferred
 from provisioner.planning.hazards import Overrides, refuse_blocked
 from provisioner.planning.plan import Plan
 from provisioner.planning.privileges import refuse_unprivileged
-from provisioner.planning.steps import MovePins, MoveRoot, MoveSlots, PinInnerMaps, SetAccess
 from provisioner.planning.teardown import plan_destroy
+from provisioner.planning.verification import refuse_stale, remaining
+from provisioner.project.locks import locked, writing
 from provisioner.report.model import ALL, CUT
 from provisioner.views import complete, narrow
 from provisioner.views.moment import Moment
@@ -145,7 +140,7 @@ class Project(msgspec.Struct, frozen=True):
         bpffs.check(Path(self.desired.pin_root))
         _requested(recreate, self.desired)
         _targets(targets, self.desired)  # an unknown target is an error before the pin root is created
-        with _writing(self.desired, lock_timeout) as locks:
+        with writing(self.desired, lock_timeout) as locks:
             done = self._apply_locked(
                 overrides,
                 options,
@@ -176,19 +171,23 @@ class Project(msgspec.Struct, frozen=True):
 
         held = this_host.capabilities()
         # Without CAP_SYS_ADMIN no inner map can be opened, and the plan is refused below.
-        options, probe = options or Options(), "CAP_SYS_ADMIN" in held
-        current = self.plan(overrides, probe=probe, targets=targets, recreate=recreate, compared=options.compared)
+        chosen, probe = options or Options(), "CAP_SYS_ADMIN" in held
+        current = self.plan(overrides, probe=probe, targets=targets, recreate=recreate, compared=chosen.compared)
         if planned is not None:
             planned(current)
-        _refuse_stale(current, expected)
+        refuse_stale(current, expected)
         refuse_blocked(current.blocked)
         refuse_unprivileged(current, _held(current), maps.may_create)
         overcommit.refuse_overcommit(current, overrides, headrooms, memlock_headroom)
         if current.steps and confirm is not None and not confirm(current):
             raise RefusedError(Problem("not confirmed: nothing was changed", id="not-confirmed"))
+
+        def verify() -> tuple[Problem, ...]:
+            whole = (*targets, *sorted(current.whole))  # compared as a whole, because a target includes them as a whole
+            return remaining(self.plan(overrides, digests=True, targets=whole, compared=chosen.compared))
+
         with recorded("apply", current, self.document.digest):
-            verify = partial(_differences, self, overrides, current, targets, options.compared)
-            return current, apply_plan(current, options, verify)
+            return current, apply_plan(current, chosen, verify)
 
     def session(
         self,
@@ -212,8 +211,8 @@ class Project(msgspec.Struct, frozen=True):
         bpffs.check(Path(self.desired.pin_root))
 
         @contextmanager
-        def writing() -> Iterator[Callable[[], None]]:
-            with _writing(self.desired, lock_timeout) as locks:
+        def held() -> Iterator[Callable[[], None]]:
+            with writing(self.desired, lock_timeout) as locks:
 
                 def keep() -> None:
                     for each in locks:
@@ -226,7 +225,7 @@ class Project(msgspec.Struct, frozen=True):
             lambda desired: replace(self, desired=desired).plan(overrides, digests=True),
             lambda desired: replace(self, desired=desired).plan(overrides),
             lambda desired, planned: replace(self, desired=desired)._apply_locked(overrides, options, planned=planned),
-            writing,
+            held,
             {name: _contents_of(self.spec, outer) for name, outer in self.spec.outer_maps.items()},
             self.document.digest,
         )
@@ -286,7 +285,7 @@ class Project(msgspec.Struct, frozen=True):
             if planned is not None:
                 planned(current)
             return current, apply_plan(current, options or Options(), tuple)
-        with _locked(self.desired, lock_timeout) as locks:
+        with locked(self.desired, lock_timeout) as locks:
             current = self.plan_destroy(overrides, targets)
             if planned is not None:
                 planned(current)
@@ -418,93 +417,8 @@ def _contents_of(spec: Spec, outer: OuterMap) -> int:
     return CONTENTS.index(outer.policy.contents or of_template or Contents.EXACT)
 
 
-@contextmanager
-def _writing(desired: DesiredState, timeout: float) -> Iterator[list[Lock]]:
-    """`_locked`, for an apply: a pin root that was created for it, and in which nothing is pinned then, is removed."""
-    root = Path(desired.pin_root)
-    existed = root.exists()
-    with _locked(desired, timeout, create=True) as locks:
-        try:
-            yield locks
-        except BaseException as error:
-            try:
-                _remove_empty(locks[-1], existed)
-            except ProvisionerError as left:  # what ended the apply comes first
-                if isinstance(error, ProvisionerError):
-                    error.problems += left.problems
-            raise
-        _remove_empty(locks[-1], existed)
-
-
-def _remove_empty(held: Lock, existed: bool) -> None:
-    """Remove a pin root that was created for an apply, and in which nothing is pinned."""
-    if not existed and not bpffs.list_pins(held.directory):
-        held.remove_directory()
-
-
-@contextmanager
-def _locked(desired: DesiredState, timeout: float, *, create: bool = False) -> Iterator[list[Lock]]:
-    """Hold the lock of the pin root, of older ones, and of the directories that adopted maps are pinned in.
-
-    Each has one writer. The pin root comes last: if another lock is held, it is not created.
-    """
-    root = Path(desired.pin_root)
-    elsewhere = [map_.adopted or map_.place for map_ in desired.maps.values()]
-    others = {Path(os.path.realpath(Path(path).parent)) for path in elsewhere if path is not None}
-    others.discard(Path(os.path.realpath(root)))
-    olds = {Path(move.old) for move in desired.moved_roots if bpffs.list_pins(Path(move.old))}
-    for directory in olds:
-        bpffs.check(directory)
-    with ExitStack() as held:
-        locks = []
-        for directory in sorted(directory for directory in others | olds if directory.is_dir()):
-            try:
-                locks.append(held.enter_context(lock(directory, timeout)))
-            except KernelError as error:
-                if directory not in olds or error.errno != errno.ENOENT:
-                    raise  # else, the process that held the lock moved the directory
-        yield [*locks, held.enter_context(lock(root, timeout, create=create))]
-
-
 def _held(current: Plan) -> frozenset[str]:
     """The capabilities of this process. It needs none to give its own pins to a group that it is in."""
     gid = current.observed.gid
     own_group = gid is not None and this_host.may_give_to(gid)
     return this_host.capabilities() | ({"CAP_CHOWN"} if own_group else frozenset())
-
-
-def _refuse_stale(current: Plan, expected: str | None) -> None:
-    if expected is None or current.digest == expected:
-        return
-    if any(live.probed is not None and live.probed.why for live in current.observed.maps.values()):
-        refuse_blocked(current.blocked)  # the result of the probe made it another plan
-    raise RefusedError(
-        Problem("the spec or the live state changed after the plan was made", hint="plan again", id="stale-plan")
-    )
-
-
-def _differences(
-    project: Project,
-    overrides: Overrides,
-    done: Plan,
-    targets: Sequence[str],
-    compared: Callable[[int, int], None] | None,
-) -> tuple[Problem, ...]:
-    """The differences after an apply: none, unless another process writes, or there is a bug."""
-    # Maps that a target includes as a whole are compared as a whole.
-    after = project.plan(overrides, digests=True, targets=(*targets, *sorted(done.whole)), compared=compared)
-    actions = {name: change.action for name, change in after.maps.items()}
-    actions |= {name: change.action for name, change in after.objects.items()}
-    actions |= {change.pin: change.action for change in after.links if change.action is not Action.KEEP}
-    actions |= {
-        step.describe(): Action.UPDATE
-        for step in after.steps
-        if isinstance(step, MoveRoot | MovePins | MoveSlots | PinInnerMaps | SetAccess)
-    }
-    return tuple(
-        Problem(
-            "still differs after the apply", hint="another process may write to it", address=name, id="not-converged"
-        )
-        for name, action in actions.items()
-        if action is not Action.UNCHANGED
-    )

@@ -118,7 +118,7 @@ def test_a_failure_brings_the_old_names_back(fails_at: str, project: Bench, monk
         case "a later step":
             monkeypatch.setattr(contents, "publish", fail)
         case _:
-            monkeypatch.setattr("provisioner.project.project._differences", lambda *_: (problem,))
+            monkeypatch.setattr("provisioner.project.project.remaining", lambda *_: (problem,))
     with pytest.raises(ApplyError) as failed:
         project.apply(spec("customers", "lookup", more=", 3: {}", rest=MOVED))
     assert failed.value.status == "rolled_back"

@@ -164,7 +164,7 @@ def test_a_failure_brings_the_old_pin_root_back(fails_at: str, live: Moving, mon
         case "a later step":
             monkeypatch.setattr(contents, "publish", fail)
         case _:
-            monkeypatch.setattr("provisioner.project.project._differences", lambda *_: (problem,))
+            monkeypatch.setattr("provisioner.project.project.remaining", lambda *_: (problem,))
     with pytest.raises(ProvisionerError) as failed:
         live.load(live.text(SPEC.replace("2: {}", "2: {}, 3: {}"))).apply()
     assert failed.value.status == ("rolled_back" if fails_at != "the rename" else HostError.status)
@@ -172,9 +172,7 @@ def test_a_failure_brings_the_old_pin_root_back(fails_at: str, live: Moving, mon
 
 
 def test_one_that_is_not_taken_back_says_where_it_is(live: Moving, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        "provisioner.project.project._differences", lambda *_: (Problem("so the test says", id="test"),)
-    )
+    monkeypatch.setattr("provisioner.project.project.remaining", lambda *_: (Problem("so the test says", id="test"),))
     before = pinned(live.old)
     with pytest.raises(ApplyError) as failed:
         live.load().apply(options=Options(rollback=False))

@@ -116,9 +116,7 @@ def test_a_map_that_is_nearly_full_moves_slot_by_slot(
     before = occupied(tenants)
     text = spec(after, f"moved: [{moved}]\n")
     if fails:
-        monkeypatch.setattr(
-            "provisioner.project.project._differences", lambda *_: (Problem("the test fails", id="test"),)
-        )
+        monkeypatch.setattr("provisioner.project.project.remaining", lambda *_: (Problem("the test fails", id="test"),))
         with pytest.raises(ApplyError):
             tenants.apply(text)
         assert occupied(tenants) == before

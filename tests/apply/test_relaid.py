@@ -74,7 +74,7 @@ def test_a_migration_that_was_not_recorded_is_not_repeated(live: Bench, monkeypa
     """As after a kill between the last pin and the record: the new maps are newer than it."""
     with monkeypatch.context() as patched:
         patched.setattr("provisioner.apply.pins.record", lambda *_: None)
-        patched.setattr("provisioner.project.project._differences", lambda *_: ())
+        patched.setattr("provisioner.project.project.remaining", lambda *_: ())
         live.apply(spec(NEW, "migrate: auto"))
     plan, _ = live.apply(spec(NEW, "migrate: auto"))
     assert [change.action for change in plan.maps.values()] == [Action.UNCHANGED] * 2

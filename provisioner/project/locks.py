@@ -1,0 +1,63 @@
+"""The locks of a project: of its pin root, and of the other directories that it writes."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from provisioner.kernel import bpffs
+from provisioner.kernel.locking import Lock, lock
+from provisioner.kernel.reasons import KernelError
+from provisioner.model.desired import DesiredState
+from provisioner.model.errors import ProvisionerError
+
+
+@contextmanager
+def writing(desired: DesiredState, timeout: float) -> Iterator[list[Lock]]:
+    """`locked`, for an apply: a pin root that was created for it, and in which nothing is pinned then, is removed."""
+    root = Path(desired.pin_root)
+    existed = root.exists()
+    with locked(desired, timeout, create=True) as locks:
+        try:
+            yield locks
+        except BaseException as error:
+            try:
+                _remove_empty(locks[-1], existed)
+            except ProvisionerError as left:  # what ended the apply comes first
+                if isinstance(error, ProvisionerError):
+                    error.problems += left.problems
+            raise
+        _remove_empty(locks[-1], existed)
+
+
+def _remove_empty(held: Lock, existed: bool) -> None:
+    """Remove a pin root that was created for an apply, and in which nothing is pinned."""
+    if not existed and not bpffs.list_pins(held.directory):
+        held.remove_directory()
+
+
+@contextmanager
+def locked(desired: DesiredState, timeout: float, *, create: bool = False) -> Iterator[list[Lock]]:
+    """Hold the lock of the pin root, of older ones, and of the directories that adopted maps are pinned in.
+
+    Each has one writer. The pin root comes last: if another lock is held, it is not created.
+    """
+    root = Path(desired.pin_root)
+    elsewhere = [map_.adopted or map_.place for map_ in desired.maps.values()]
+    others = {Path(os.path.realpath(Path(path).parent)) for path in elsewhere if path is not None}
+    others.discard(Path(os.path.realpath(root)))
+    olds = {Path(move.old) for move in desired.moved_roots if bpffs.list_pins(Path(move.old))}
+    for directory in olds:
+        bpffs.check(directory)
+    with ExitStack() as held:
+        locks = []
+        for directory in sorted(directory for directory in others | olds if directory.is_dir()):
+            try:
+                locks.append(held.enter_context(lock(directory, timeout)))
+            except KernelError as error:
+                if directory not in olds or error.errno != errno.ENOENT:
+                    raise  # else, the process that held the lock moved the directory
+        yield [*locks, held.enter_context(lock(root, timeout, create=create))]
