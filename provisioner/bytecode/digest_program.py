@@ -20,17 +20,15 @@ from provisioner.bytecode.assembler import (
     R5,
     R6,
     R7,
-    R8,
-    R9,
     R10,
     Alu,
     Assembler,
     Helper,
     Jump,
     Program,
-    Register,
 )
-from provisioner.bytecode.digest import LANES, SHIFTS, Piece, Secret, Words
+from provisioner.bytecode.digest import LANES, Secret, Words
+from provisioner.bytecode.entry_hash import EntryHash
 from provisioner.bytecode.records import walk
 from provisioner.model.map_shape import rounded_up
 
@@ -75,9 +73,9 @@ def digest_program(
 class _Digest:
     def __init__(self, words: Words, secret: Secret, fields: Fields) -> None:
         self._words = words
-        self._secret = secret
         self._fields = fields
         self._code = Assembler()
+        self._hash = EntryHash(self._code, words, secret)
 
     def program(self, records: int, target: int, is_outer: bool) -> Program:
         code = self._code
@@ -144,14 +142,10 @@ class _Digest:
         self._count_others()
         if words.is_array:
             code.mov(R0, 0)
-            self._gather_bits()
+            self._hash.gather_bits()
             code.jump_if(Jump.EQ, R0, 0, "nothing")
-        code.mov(R8, 0)
-        code.mov(R9, 0)
-        for number, piece in enumerate(words.key):
-            self._hash(R7, piece, number)
-        for number, piece in enumerate(words.value):
-            self._hash(R5, piece, len(words.key) + number)
+        self._hash.begin(R7)
+        self._hash.value()
         self._add()
 
     def _entry_of_all_cpus(self) -> None:
@@ -164,10 +158,7 @@ class _Digest:
         code.mov(R7, R2)
         code.mov(R6, R4)
         self._count_others()
-        code.mov(R8, 0)
-        code.mov(R9, 0)
-        for number, piece in enumerate(words.key):
-            self._hash(R7, piece, number)
+        self._hash.begin(R7)
         for cpu in range(words.cpus):
             code.load(R1, R10, _MAP, 8)
             code.mov(R2, R7)
@@ -177,15 +168,20 @@ class _Digest:
             code.mov(R5, R0)
             if words.is_array:
                 code.load(R0, R10, _ZERO, 8)
-                self._gather_bits()
+                self._hash.gather_bits()
                 code.store(R10, _ZERO, R0, 8)
-            for number, piece in enumerate(words.value):
-                self._hash(R5, piece, len(words.key) + cpu * len(words.value) + number)
+            self._hash.value(cpu)
         if words.is_array:
             code.load(R0, R10, _ZERO, 8)
             code.jump_if(Jump.EQ, R0, 0, "nothing")
         code.load(R6, R10, _CONTEXT, 8)
         self._add()
+
+    def _add(self) -> None:
+        self._hash.add()
+        if self._code.is_used("nothing"):
+            self._code.label("nothing")
+        self._code.exit(0)
 
     def _count_others(self) -> None:
         """Count an entry whose key, at R7, is in none of the ranges, and leave."""
@@ -202,59 +198,6 @@ class _Digest:
             code.constant(R1, last)
             code.jump_if(Jump.LE, R0, R1, "owned")
             code.label(f"not in {number}")
-        self._count()
+        self._hash.count()
         code.exit(0)
         code.label("owned")
-
-    def _count(self) -> None:
-        self._code.load(R1, R6, 8 * LANES, 8)
-        self._code.alu(Alu.ADD, R1, 1)
-        self._code.store(R6, 8 * LANES, R1, 8)
-
-    def _gather_bits(self) -> None:
-        """R0 gets all bits of the value at R5 that count."""
-        for piece in self._words.value:
-            self._load(R1, R5, piece)
-            self._code.alu(Alu.OR, R0, R1)
-
-    def _load(self, to: Register, base: Register, piece: Piece) -> None:
-        self._code.load(to, base, piece.offset, piece.width)
-        if not piece.is_whole:
-            self._code.constant(R4, piece.mask)
-            self._code.alu(Alu.AND, to, R4)
-
-    def _hash(self, base: Register, piece: Piece, number: int) -> None:
-        """Add the product of the keyed halves of one word to both lanes."""
-        code = self._code
-        self._load(R1, base, piece)
-        for lane, total in enumerate((R8, R9)):
-            first, second = self._secret.halves[number][lane]
-            code.mov(R2, R1, bits=32)
-            code.alu(Alu.ADD, R2, first, bits=32)
-            if piece.width == 8:
-                code.mov(R3, R1)
-                code.alu(Alu.RSH, R3, 32)
-                code.alu(Alu.ADD, R3, second, bits=32)
-            else:
-                code.mov(R3, second, bits=32)
-            code.alu(Alu.MUL, R2, R3)
-            code.alu(Alu.ADD, total, R2)
-
-    def _add(self) -> None:
-        """Mix both hashes, and add them and one entry to the sums at R6."""
-        code = self._code
-        for lane, total in enumerate((R8, R9)):
-            for shift, factor in zip(SHIFTS, (*self._secret.factors[lane], None), strict=True):
-                code.mov(R1, total)
-                code.alu(Alu.RSH, R1, shift)
-                code.alu(Alu.XOR, total, R1)
-                if factor is not None:
-                    code.constant(R1, factor)
-                    code.alu(Alu.MUL, total, R1)
-            code.load(R1, R6, 8 * lane, 8)
-            code.alu(Alu.ADD, R1, total)
-            code.store(R6, 8 * lane, R1, 8)
-        self._count()
-        if code.is_used("nothing"):
-            code.label("nothing")
-        code.exit(0)
