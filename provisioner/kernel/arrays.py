@@ -16,9 +16,9 @@ from typing import Final
 
 import numpy as np
 
-from provisioner.kernel import calls, libbpf, reading, structures
+from provisioner.kernel import calls, libbpf, maps, reading, structures
 from provisioner.kernel.batch import BATCHING, Batching, locked_elements
-from provisioner.kernel.fd import MapFd
+from provisioner.kernel.fd import InnerId, MapFd
 from provisioner.kernel.reasons import KernelError
 from provisioner.kernel.rows import ByteTable
 from provisioner.kernel.workers import run_together
@@ -56,7 +56,7 @@ def read_nonzero(
         keys, values = _held(*reading.read_entries(fd, shape, possible_cpus, batching=batching))
         inside = entry_table.within(keys, sys.byteorder, ranges)
         return keys[inside], values[inside]
-    wanted = _merged(ranges or [(0, shape.max_entries - 1)], shape.max_entries)
+    wanted = merged(ranges or [(0, shape.max_entries - 1)], shape.max_entries)
     stride = reading.value_stride(shape, possible_cpus)
     columns = _mapped(fd, shape, wanted) if _may_be_mapped(shape) else None
     if columns is None and batching.entries:
@@ -67,16 +67,16 @@ def read_nonzero(
     return np.concatenate([keys for keys, _ in parts]), np.concatenate([values for _, values in parts])
 
 
-def _merged(ranges: Iterable[Range], size: int) -> list[Range]:
+def merged(ranges: Iterable[Range], size: int) -> list[Range]:
     """The ranges in order as (first, end), without overlaps and without indexes that the array does not have."""
-    merged: list[Range] = []
+    joined: list[Range] = []
     for first, last in sorted(ranges):
         end = min(last + 1, size)
-        if merged and first <= merged[-1][1]:
-            merged[-1] = merged[-1][0], max(merged[-1][1], end)
+        if joined and first <= joined[-1][1]:
+            joined[-1] = joined[-1][0], max(joined[-1][1], end)
         elif first < end:
-            merged.append((first, end))
-    return merged
+            joined.append((first, end))
+    return joined
 
 
 def _held(keys: ByteTable, values: ByteTable) -> tuple[ByteTable, ByteTable]:
@@ -102,9 +102,8 @@ def _mapped(fd: MapFd, shape: MapShape, wanted: Sequence[Range]) -> list[tuple[B
     columns = []
     for first, end in wanted:
         start = first * room // mmap.PAGESIZE * mmap.PAGESIZE
-        try:
-            memory = mmap.mmap(fd.number, end * room - start, mmap.MAP_SHARED, mmap.PROT_READ, offset=start)
-        except OSError:
+        memory = _memory(fd, end * room - start, start)
+        if memory is None:
             return None
         with memory:
             elements = np.frombuffer(memory, np.uint8)[first * room - start :].reshape(-1, room)
@@ -113,6 +112,24 @@ def _mapped(fd: MapFd, shape: MapShape, wanted: Sequence[Range]) -> list[tuple[B
             finally:
                 del elements  # a mapping cannot be closed while an array has its memory
     return columns
+
+
+def _memory(fd: MapFd, length: int, start: int) -> mmap.mmap | None:
+    """A read-only mapping of a part of a map; None where the kernel makes none.
+
+    It makes none of an fd that was opened read-only: a mapping of such a file is not VM_SHARED (do_mmap), which
+    bpf_map_mmap answers with EINVAL. So the map is opened by its id, which takes CAP_SYS_ADMIN.
+    """
+    try:
+        return mmap.mmap(fd.number, length, mmap.MAP_SHARED, mmap.PROT_READ, offset=start)
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            return None
+    try:
+        with maps.open_id(InnerId(maps.info(fd).id)) as opened:
+            return mmap.mmap(opened.number, length, mmap.MAP_SHARED, mmap.PROT_READ, offset=start)
+    except (KernelError, OSError):
+        return None
 
 
 def _pieces(elements: ByteTable, first: int, size: int) -> Iterator[tuple[ByteTable, ByteTable]]:

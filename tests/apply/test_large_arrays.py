@@ -106,6 +106,16 @@ def test_an_address_reads_what_it_names(bench: Bench, elements: list[int]) -> No
     assert set(elements) == {1}
 
 
+def test_a_map_that_can_be_mapped_is_read_by_no_batch(bench: Bench, elements: list[int]) -> None:
+    """Although its pin is opened read-only, and the kernel maps no such fd."""
+    text = EXACT.replace("max_entries: 300000", "max_entries: 300000, flags: [mmapable]")
+    bench.settle(text)
+    write(bench.root, 299_999, 5)
+    elements.clear()
+    summary = plan_report.report(bench.plan(text)).summary.entries
+    assert (summary.delete, elements) == (1, [])
+
+
 INNER = """
 inner_templates:
   slots: {type: array, key: u32, value: u32, max_entries: 5000, owned_keys: 10..19, update: in_place}
