@@ -4,7 +4,8 @@
  *
  * The provisioner generates this program with the sizes, the mask of padding and secret keys of the run as constants
  * (provisioner/bytecode/digest_program.py); this is the same program to read, for entries u32 -> u64 of a hash or, with
- * -DIS_ARRAY, an array. tests/bytecode compares what both do. An entry is hashed by NH, mixed, and added, in two lanes.
+ * -DIS_ARRAY, an array; with -DBY_RANGES, one of which each record has a range of indexes. tests/bytecode compares what
+ * both do. An entry is hashed by NH, mixed, and added, in two lanes.
  */
 #include <linux/bpf.h>
 
@@ -22,6 +23,7 @@
 #endif
 
 #define LANES 2
+#define UNROLLED 8
 #define WORDS 2 /* the key, the value */
 
 enum state { END, ASKED, DONE, EMPTY };
@@ -38,6 +40,8 @@ struct record {
 	__u32 id;
 	__u32 count;
 	__u64 sums[LANES];
+	__u32 first; /* of an array walked by ranges: the first index, and the one after the last */
+	__u32 end;
 	__u64 key;
 };
 
@@ -45,6 +49,15 @@ struct total {
 	__u64 sums[LANES];
 	__u64 count;
 };
+
+#ifdef BY_RANGES
+struct range {
+	struct total total;
+	void *map;
+	__u32 first;
+	__u32 end;
+};
+#endif
 
 struct inner {
 	__uint(type, MAP_TYPE);
@@ -98,10 +111,33 @@ static long entry(void *map, const __u32 *key, const __u64 *value, struct total 
 	return 0;
 }
 
+#ifdef BY_RANGES
+static long elements(__u32 pass, struct range *range)
+{
+#pragma unroll
+	for (int number = 0; number < UNROLLED; number++) {
+		__u32 index = range->first + pass * UNROLLED + number;
+		__u64 *value;
+
+		if (index >= range->end)
+			return 1;
+		value = bpf_map_lookup_elem(range->map, &index);
+		if (!value)
+			return 1;
+		entry(range->map, &index, value, &range->total);
+	}
+	return 0;
+}
+#endif
+
 static long slot(void *map, const __u32 *index, struct record *record, void *context)
 {
-	struct total total = {};
 	struct bpf_map *inner;
+#ifdef BY_RANGES
+	struct range range = {.first = record->first, .end = record->end};
+#else
+	struct total total = {};
+#endif
 
 	if (record->state == END)
 		return 1;
@@ -110,7 +146,13 @@ static long slot(void *map, const __u32 *index, struct record *record, void *con
 		record->state = EMPTY;
 		return 0;
 	}
+#ifdef BY_RANGES
+	range.map = inner;
+	bpf_loop((range.end - range.first + UNROLLED - 1) / UNROLLED, elements, &range, 0);
+	struct total total = range.total;
+#else
 	bpf_for_each_map_elem(inner, entry, &total, 0);
+#endif
 	record->sums[0] = total.sums[0];
 	record->sums[1] = total.sums[1];
 	record->count = total.count;

@@ -1,9 +1,12 @@
-"""Digests of live maps, computed by a program in the kernel: 16 bytes of each map are read in place of its entries."""
+"""Digests of live maps, computed by a program in the kernel: 16 bytes of each map are read in place of its entries.
+
+A large array is walked in pieces, a run of the program for each: their sums add up to the digest of the array.
+"""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from typing import Final
 
@@ -12,10 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from provisioner.bytecode.digest import LANES, MOST_WORDS, Digests, Secret, Words
-from provisioner.bytecode.digest_program import State, digest_program, record_size
+from provisioner.bytecode.digest_program import RANGE, State, digest_program, record_size
 from provisioner.kernel import batch, cpus, map_fields, maps, programs, reading
+from provisioner.kernel.arrays import merged
 from provisioner.kernel.fd import MapFd, ProgramFd
 from provisioner.kernel.rows import ByteTable
+from provisioner.model.entry_table import Index
 from provisioner.model.map_shape import MapShape, rounded_up
 from provisioner.model.uapi import MapType
 
@@ -24,6 +29,9 @@ _RECORDS: Final = 8192
 
 _ROOM: Final = 1 << 20
 """The room of all maps of one run: without preemption, no other task gets the CPU meanwhile, and this takes 0.1 s."""
+
+_BY_RANGES: Final = 1 << 14
+"""Elements of an array from which on it is walked by ranges, which kernels before 5.17 do not."""
 
 
 class MapDigests(msgspec.Struct, frozen=True):
@@ -42,7 +50,8 @@ def new_secret(words: Words) -> Secret:
 def can_digest(words: Words, capacities: NDArray[np.uint32]) -> bool:
     """Whether a program for these entries is short enough, and maps with so much room take it not too long."""
     is_plain_order = not words.is_percpu or cpus.possible() == list(range(words.cpus))
-    return 0 < words.count <= MOST_WORDS and is_plain_order and int(capacities.max(initial=0)) <= _ROOM
+    fits = int(capacities.max(initial=0)) <= _ROOM or _has_ranges(words)
+    return 0 < words.count <= MOST_WORDS and is_plain_order and fits
 
 
 def map_digests(
@@ -50,31 +59,86 @@ def map_digests(
 ) -> MapDigests | None:
     """The digests of the inner maps in the slots `keys` (m, key size) of an outer map; of a plain map, m is 1.
 
-    `capacities` (m,) is about how much room they have. None where this kernel or process takes no program for it.
+    `capacities` (m,) is about how much room they have; of an array, elements from there on are not looked at. None
+    where this kernel or process takes no program for it.
     """
     is_outer = maps.info(target).shape.is_outer
     size = record_size(keys.shape[1])
-    room = min(len(keys), _RECORDS) + 1
+    by_ranges = _has_ranges(words) and bool(words.owned or int(capacities.max(initial=0)) >= _BY_RANGES)
+    pieces = _by_ranges(capacities, words.owned) if by_ranges else _whole(capacities)
     with ExitStack() as opened:
+        room = min(len(pieces.owner), _RECORDS) + 1
         records = opened.enter_context(maps.create(MapShape(MapType.ARRAY, 4, size, room), "digest"))
         places = map_fields.fields()
         if places is None:
             return None
-        code = digest_program(words, secret, places, records.number, target.number, is_outer=is_outer)
+        code = digest_program(
+            words, secret, places, records.number, target.number, is_outer=is_outer, by_ranges=by_ranges
+        )
         program = programs.load(code, "digest")
         if program is None:
             return None
         opened.enter_context(program)
-        asked = np.zeros((len(keys), size), np.uint8)
+        asked = np.zeros((len(pieces.owner), size), np.uint8)
         asked[:, 0] = State.ASKED
-        asked[:, size - rounded_up(keys.shape[1]) :][:, : keys.shape[1]] = keys
-        done = [_run(program, records, asked[first:last]) for first, last in _parts(capacities)]
-    return _taken(np.concatenate(done))
+        asked[:, RANGE] = pieces.ranges.view(np.uint8)
+        asked[:, size - rounded_up(keys.shape[1]) :][:, : keys.shape[1]] = keys[pieces.owner]
+        done = [_run(program, records, asked[first:last]) for first, last in _parts(pieces.sizes)]
+    return _joined(_taken(np.concatenate(done)), pieces.owner, len(keys)) if done else None
 
 
-def _parts(capacities: NDArray[np.uint32]) -> Iterator[tuple[int, int]]:
-    """Consecutive ranges of maps for one run each."""
-    ends = np.cumsum(capacities.astype(np.int64))
+class _Pieces(msgspec.Struct, frozen=True):
+    """What the records are of: the numbers of their maps, ascending, the ranges (n, 2) of indexes, and their sizes."""
+
+    owner: Index
+    ranges: NDArray[np.uint32]
+    sizes: Index
+
+
+def _has_ranges(words: Words) -> bool:
+    return words.is_array and not words.is_percpu
+
+
+def _whole(capacities: NDArray[np.uint32]) -> _Pieces:
+    count = len(capacities)
+    return _Pieces(np.arange(count), np.zeros((count, 2), np.uint32), capacities.astype(np.int64))
+
+
+def _by_ranges(capacities: NDArray[np.uint32], owned: Sequence[tuple[int, int]]) -> _Pieces:
+    """Ranges of at most _ROOM elements that cover each array, or what is owned of it."""
+    found = [
+        (number, start, min(start + _ROOM, end))
+        for number, capacity in enumerate(capacities.tolist())
+        for first, last in merged(owned or ((0, capacity - 1),), capacity)
+        for start, end in ((at, last) for at in range(first, last, _ROOM))
+    ]
+    table = np.array(found, np.int64).reshape(-1, 3)
+    return _Pieces(table[:, 0], table[:, 1:].astype(np.uint32), table[:, 2] - table[:, 1])
+
+
+def _joined(each: MapDigests, owner: Index, count: int) -> MapDigests:
+    """The digests of maps from those of their pieces; a map that was replaced in between has none."""
+    firsts = np.flatnonzero(np.diff(owner, prepend=-1))
+    if len(firsts) == len(owner) == count:
+        return each
+    joined = MapDigests(
+        Digests(np.zeros((count, LANES), np.uint64), np.zeros(count, np.int64)),
+        np.zeros(count, np.uint32),
+        np.zeros(count, np.uint32),
+    )
+    numbers, ids = owner[firsts], each.ids[firsts]
+    joined.digests.sums[numbers] = np.add.reduceat(each.digests.sums, firsts, axis=0)
+    joined.digests.entries[numbers] = np.add.reduceat(each.digests.entries, firsts)
+    joined.ids[numbers] = np.where(
+        np.maximum.reduceat(each.ids, firsts) == np.minimum.reduceat(each.ids, firsts), ids, 0
+    )
+    joined.max_entries[numbers] = each.max_entries[firsts]
+    return joined
+
+
+def _parts(sizes: Index) -> Iterator[tuple[int, int]]:
+    """Consecutive ranges of records for one run each."""
+    ends = np.cumsum(sizes)
     first = 0
     while first < len(ends):
         base = int(ends[first - 1]) if first else 0

@@ -20,6 +20,7 @@ from provisioner.model.desired import EXACT, DesiredMap, DesiredState
 from provisioner.model.entry_table import EntryTable, Index
 from provisioner.model.map_shape import rounded_up
 from provisioner.model.observed import ObservedBlock, ObservedMap
+from provisioner.model.spec import OnReplace
 from provisioner.model.types import Bytes
 from provisioner.observed.live_source import LiveSource
 from provisioner.observed.observe import LiveReader, runs
@@ -38,7 +39,7 @@ class DigestReader(LiveReader):
 
     def blocks(self, desired: DesiredMap, live: ObservedMap, depth: NDArray[np.uint8]) -> Iterator[ObservedBlock]:
         numbers, slots = comparable(desired, live, depth)
-        if programs.is_worth_it(int(desired.entries.counts[slots].sum()), _FEWEST):
+        if programs.is_worth_it(_elements(desired, slots), _FEWEST):
             same, block = self._same(desired, live, numbers, slots)
             depth = depth.copy()
             depth[same] = Depth.NOTHING
@@ -69,7 +70,11 @@ class DigestReader(LiveReader):
             return nothing, []
         others = computed.digests.entries - wanted.entries
         same = np.logical_and.reduce(wanted.sums == computed.digests.sums, axis=1)
-        same &= (others >= 0 if desired.owned else others == 0) & (computed.ids == live.slots.inner_ids[numbers])
+        same &= computed.ids == live.slots.inner_ids[numbers]
+        if desired.entry_shape.is_array:  # of a larger one, not all elements were looked at
+            same &= (others == 0) & (computed.max_entries == capacities)
+        else:
+            same &= others >= 0 if desired.owned else others == 0
         columns = wanted.entries[same], others[same], computed.max_entries[same]
         return numbers[same], list(_blocks(desired, numbers[same], *columns))
 
@@ -98,6 +103,12 @@ def comparable(desired: DesiredMap, live: ObservedMap, depth: NDArray[np.uint8])
     return pairs.both_right[exact][order], pairs.both_left[exact][order]
 
 
+def _elements(desired: DesiredMap, slots: Index) -> int:
+    """The entries that a comparison without digests reads; an array has all of its elements."""
+    column = desired.slots.max_entries if desired.entry_shape.is_array and not desired.owned else desired.entries.counts
+    return int(column[slots].astype(np.int64).sum())
+
+
 def words_of_map(desired: DesiredMap) -> Words:
     shape, mask = desired.entry_shape, desired.value.owned.mask()
     cpus = 1
@@ -109,10 +120,14 @@ def words_of_map(desired: DesiredMap) -> Words:
 
 
 def _has_ranges(desired: DesiredMap) -> bool:
-    """Whether a program can tell the keys that are ours: numbers that it loads at once. Of arrays, ranges are read."""
-    return (
-        desired.key.number_order is not None and desired.key.size in (1, 2, 4, 8) and not desired.entry_shape.is_array
-    )
+    """Whether a program can tell what is ours: indexes that it walks, or numbers that it loads at once.
+
+    Of an array that is copied, the elements besides count, too.
+    """
+    shape = desired.entry_shape
+    if shape.is_array:
+        return not shape.is_percpu and desired.on_replace is not OnReplace.COPY
+    return desired.key.number_order is not None and desired.key.size in (1, 2, 4, 8)
 
 
 def _blocks(

@@ -9,13 +9,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from msgspec.structs import replace as changed
 from numpy.typing import NDArray
 
 from provisioner.bytecode import digest
 from provisioner.bytecode.digest import Piece, Secret, Words, digests, pieces, words_of
 from provisioner.bytecode.digest_program import State, digest_program, record_size
 from provisioner.kernel import batch, cpus, map_fields, maps, objects, programs, reading
-from provisioner.kernel.digests import map_digests, new_secret
+from provisioner.kernel import digests as kernel_digests
+from provisioner.kernel.digests import MapDigests, map_digests, new_secret
 from provisioner.kernel.fd import MapFd, ProgramFd
 from provisioner.model.entry_table import EntryTable
 from provisioner.model.map_shape import MapShape
@@ -70,7 +72,9 @@ def live(shape: MapShape, table: EntryTable) -> Iterator[MapFd]:
         yield outer
 
 
-@pytest.mark.parametrize(("name", "map_type"), [("hash", MapType.HASH), ("array", MapType.ARRAY)])
+@pytest.mark.parametrize(
+    ("name", "map_type"), [("hash", MapType.HASH), ("array", MapType.ARRAY), ("ranges", MapType.ARRAY)]
+)
 @pytest.mark.usefixtures("with_programs")
 def test_the_same_as_in_c(name: str, map_type: MapType, bpf_object: Compiled) -> None:
     shape = MapShape(map_type, 4, 8, 64)
@@ -80,14 +84,18 @@ def test_the_same_as_in_c(name: str, map_type: MapType, bpf_object: Compiled) ->
     wanted = digests(table, np.arange(SLOTS), words, SECRET)
     asked = np.zeros((8, record_size(4)), np.uint8)
     asked[: SLOTS + 1, 0] = State.ASKED
-    asked[:, 32:36] = u32([0, 1, 2, 7, 0, 0, 0, 0])
+    asked[:, 36:40] = u32([64] * 8)
+    asked[:, 40:44] = u32([0, 1, 2, 7, 0, 0, 0, 0])
     places = map_fields.fields()
     assert places is not None
     with (
         live(shape, table) as outer,
         maps.create(MapShape(MapType.ARRAY, 4, record_size(4), 8)) as records,
         programs.load_or_raise(
-            digest_program(words, SECRET, places, records.number, outer.number, is_outer=True), "digest"
+            digest_program(
+                words, SECRET, places, records.number, outer.number, is_outer=True, by_ranges=name == "ranges"
+            ),
+            "digest",
         ) as program,
         objects.load(bpf_object(f"digest_{name}"), reuse={"outer": outer, "records": records}) as loaded,
     ):
@@ -152,6 +160,45 @@ def test_what_changes_a_digest(map_type: MapType, size: int, padding: int | None
             missing = next(key for key in range(64) if key.to_bytes(4, sys.byteorder) not in set(map(bytes, keys)))
             batch.write_batch(inner, u32([missing]), np.full((1, len(mask) * count), 1, np.uint8))
             assert sums() == [True, True, False]
+
+
+@pytest.mark.parametrize("owned", [(), ((0, 2), (8, 30), (62, 99)), ((50, 50),)])
+@pytest.mark.usefixtures("with_programs")
+def test_an_array_is_walked_in_pieces(owned: tuple[tuple[int, int], ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of any size, of the whole array or of what is owned of it; elements beyond the desired capacity are left out."""
+    monkeypatch.setattr(kernel_digests, "_BY_RANGES", 1)
+    monkeypatch.setattr(kernel_digests, "_ROOM", 11)
+    monkeypatch.setattr(kernel_digests, "_RECORDS", 3)
+    shape = MapShape(MapType.ARRAY, 4, 12, 64)
+    words = words_of(4, np.full(12, 0xFF, np.uint8), 1, is_array=True, is_percpu=False)
+    words = changed(words, owned=owned)
+    table = table_of(np.random.default_rng(9), 12, np.full(12, 0xFF, np.uint8))
+    capacities = np.array([64, 20, 40], np.uint32)
+    secret, slots = new_secret(words), np.arange(SLOTS)
+    assert kernel_digests.can_digest(words, capacities)
+    index = table.keys.copy().view(np.uint32).ravel()
+    kept = index < np.repeat(capacities, table.counts)
+    if owned:
+        kept &= np.logical_or.reduce([(index >= first) & (index <= last) for first, last in owned])
+    counts = np.bincount(np.repeat(slots, table.counts)[kept], minlength=SLOTS)
+    ours = EntryTable(np.cumsum(counts) - counts, counts, table.keys[kept], table.values[kept])
+    wanted = digests(ours, slots, words, secret)
+    with live(shape, table) as outer:
+        seen = map_digests(outer, u32(slots), capacities, words, secret)
+        assert seen is not None
+        assert seen.digests.sums.tolist() == wanted.sums.tolist()
+        assert seen.digests.entries.tolist() == wanted.entries.tolist()
+        has_piece = [not owned or any(first < size for first, _ in owned) for size in capacities]
+        assert seen.max_entries.tolist() == [64 if has else 0 for has in has_piece]
+
+
+def test_a_map_that_is_replaced_between_two_pieces_has_no_digest() -> None:
+    sums = np.arange(8, dtype=np.uint64).reshape(4, 2)
+    each = MapDigests(digest.Digests(sums, np.array([1, 2, 3, 4])), *np.array([[5, 5, 6, 8], [9, 9, 9, 9]], np.uint32))
+    joined = kernel_digests._joined(each, np.array([0, 0, 2, 2]), 4)
+    assert joined.ids.tolist() == [5, 0, 0, 0]
+    assert joined.digests.sums.tolist() == [[2, 4], [0, 0], [10, 12], [0, 0]]
+    assert joined.digests.entries.tolist() == [3, 0, 7, 0]
 
 
 def read_slots(outer: MapFd) -> tuple[NDArray[np.uint32], NDArray[np.uint32]]:
