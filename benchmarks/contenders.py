@@ -29,10 +29,8 @@ class Contenders:
     def __init__(self, folder: Path, bpffs: Path) -> None:
         self._folder = folder
         self._pin = bpffs / "contender"
-        compiler = os.environ.get("CC") or next((name for name in ("gcc", "cc", "clang") if shutil.which(name)), "gcc")
         for name in ("reference", "tutorial"):
-            source, program = SOURCES / f"{name}.c", folder / name
-            subprocess.run([compiler, "-O2", "-o", str(program), str(source), "-lbpf"], check=True)
+            compiled(folder, name)
 
     def reference(self, case: Case, verb: str, *more: str) -> Sample:
         """One verb of `c/reference.c`; its output has the `seconds` of the system calls."""
@@ -57,6 +55,14 @@ class Contenders:
     @staticmethod
     def _arguments(case: Case, pin: Path) -> list[str]:
         return [str(TYPES[case.outer]), str(TYPES[case.inner]), str(case.slots), str(case.entries), str(pin)]
+
+
+def compiled(folder: Path, name: str) -> Path:
+    """A program of `c/`, compiled into a folder."""
+    compiler = os.environ.get("CC") or next((name for name in ("gcc", "cc", "clang") if shutil.which(name)), "gcc")
+    source, program = SOURCES / f"{name}.c", folder / name
+    subprocess.run([compiler, "-O2", "-o", str(program), str(source), "-lbpf"], check=True)
+    return program
 
 
 def sample_of(case: Case, slots: int) -> Case:
