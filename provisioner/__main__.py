@@ -6,6 +6,12 @@ import gc
 import os
 import sys
 
+# Importing `typing` takes longer than all of `--version`.
+TYPE_CHECKING = False
+
+if TYPE_CHECKING:
+    from typing import NoReturn
+
 
 def main() -> int:
     """Run the command line; gives the exit status."""
@@ -35,9 +41,23 @@ def main() -> int:
         status = run(sys.argv[1:])
     except KeyboardInterrupt:
         status = 130
-    gc.freeze()  # the interpreter collects once more at its end, which is wasted
     return status
 
 
+def command() -> NoReturn:
+    """Run the command line and end the process.
+
+    The interpreter would free all modules first, which takes 15 ms, and a large spec object by object. Files, threads
+    and locks are closed by then: none of them is left to an exit handler.
+    """
+    status = main()
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except (OSError, AttributeError):
+        sys.exit(status)  # the interpreter tries once more, and says what is wrong
+    os._exit(status)
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    command()

@@ -55,9 +55,9 @@ import os.path
 import sys
 
 sys.path.insert(1, os.path.join(os.path.dirname(os.path.dirname(os.path.realpath(__file__))), "lib", "provisioner"))
-from provisioner.__main__ import main
+from provisioner.__main__ import command
 
-sys.exit(main())
+command()
 PYTHON
     chmod 755 "$tree/usr/bin/provisioner"
 }
@@ -66,7 +66,7 @@ PYTHON
 completion() {
     install -d "$(dirname "$2")"
     PYTHONPATH=$library PYTHONDONTWRITEBYTECODE=1 _PROVISIONER_COMPLETE=source_$1 \
-        "$python" -c 'import sys; sys.argv[0] = "provisioner"; from provisioner.__main__ import main; sys.exit(main())' |
+        "$python" -c 'import sys; sys.argv[0] = "provisioner"; from provisioner.__main__ import command; command()' |
         sed '/./,$!d' >"$2" # zsh reads `#compdef` only in the first line
     grep -q _PROVISIONER_COMPLETE "$2"
 }
