@@ -79,7 +79,7 @@ class _Buffer:
         self._data = bytearray()
 
     def add(self, rows: NDArray[Any]) -> None:
-        self._data += rows.tobytes()
+        self._data += np.ascontiguousarray(rows).data
 
     def whole(self, dtype: type[np.generic], *row: int, count: int) -> NDArray[Any]:
         """All rows, shape (count, *row). No rows can be added after this."""

@@ -49,16 +49,21 @@ def foreign(begin: bytes) -> ForeignContent | None:
 
 
 def conflict_line(stream: BinaryIO) -> int:
-    """The number of the first line, from 1, that is a conflict marker of Git; 0 if the first 64 MiB have none."""
-    line, rest = 1, b"\n"
+    """The number of the first line, from 1, that is a conflict marker of Git; 0 if the first 64 MiB have none.
+
+    The stream can seek, and is at its begin.
+    """
+    passed, rest = 0, b"\n"
     for _ in range(_MAX_CHUNKS):
         data = stream.read(_CHUNK)
         if not data:
             break
         whole = rest + data
-        places = [at for marker in _MARKERS if (at := whole.find(marker)) >= 0]
+        # Most tables have neither character, and one byte is found ten times as fast as nine.
+        places = [at for marker in _MARKERS if marker[1] in whole and (at := whole.find(marker)) >= 0]
         if places:
-            return line + whole.count(b"\n", 0, min(places))
+            stream.seek(0)
+            return 1 + stream.read(passed + min(places)).count(b"\n")
         rest = whole[-_OVERLAP:]
-        line += whole.count(b"\n", 0, len(whole) - len(rest))
+        passed += len(whole) - len(rest)
     return 0
