@@ -21,7 +21,7 @@ from provisioner.kernel.reasons import KernelError
 from provisioner.model.attachment import Attachment
 from provisioner.model.errors import InputError, Problem
 from provisioner.model.observed import ObservedLink
-from provisioner.model.pins import META_PIN, link_pin
+from provisioner.model.pins import META_PIN, program_of
 from provisioner.model.record import Meta
 from provisioner.observed import metamap
 
@@ -38,7 +38,7 @@ class Pinned(msgspec.Struct, frozen=True):
     path: str
     root: str
     spec: str
-    programs: Mapping[str, Attachment | None]
+    programs: Mapping[str, tuple[Attachment, ...]]
     address: str
     is_project: bool
     revision: str
@@ -70,13 +70,16 @@ def read(path: Path) -> Pinned:
     named = {names_of.get(each.pin) or free_name(each, taken): each for each in live_maps}
     place = str(root) if has_record else str(root / "adopted")
     spec = reconstruct(named, record, place, host.byteorder)
-    programs = {
-        pin.name: attach.of_record(record.attachments.get(link_pin(pin.name)), _NO_LINK)
-        for pin, kind in kinds.items()
-        if kind is ProgramFd
-    }
+    programs = {pin.name: tuple(_attachments(pin.name, record)) for pin, kind in kinds.items() if kind is ProgramFd}
     address = next((name for name, each in named.items() if each.pin == str(path)), "")
     return Pinned(str(path), str(root), spec, programs, address, has_record, record.revision)
+
+
+def _attachments(program: str, record: Meta) -> Iterator[Attachment]:
+    """The recorded attachments of a program, by its pin."""
+    for link, recorded in sorted(record.attachments.items()):
+        if program_of(link) == program and (made := attach.of_record(recorded, _NO_LINK)) is not None:
+            yield made
 
 
 def roots() -> list[Path]:

@@ -21,6 +21,7 @@ from provisioner.model.observed import ObservedLink
 from provisioner.model.pins import link_pin
 from provisioner.model.uapi import LinkType
 from provisioner.model.variables import Written
+from provisioner.planning import link_names
 from provisioner.planning.changes import Action, LinkChange
 from provisioner.planning.steps import Attach, CommitObject, Detach, LoadObject
 
@@ -88,9 +89,8 @@ def commit(tx: Transaction, step: CommitObject) -> None:
 def attach(tx: Transaction, step: Attach) -> None:
     """Attach a program, or switch the link that exists to it."""
     change = next(link for link in tx.plan.links if link.pin == step.pin)
-    assert change.program is not None
-    attachment = change.program.attach
-    assert attachment is not None and change.target is not None
+    attachment = change.attach
+    assert change.program is not None and attachment is not None and change.target is not None
     name = f"{change.program.name}: {attachment.describe()}"
     request = attachment.request()
     with tx.open_program(change.program.pin) as program:
@@ -153,7 +153,10 @@ def _position(tx: Transaction, attachment: Attachment) -> Iterator[links.Positio
     if neighbour is None or not neighbour.name:
         yield None if neighbour is None else links.Position(neighbour.is_before)
         return
-    path = Path(neighbour.name) if neighbour.is_foreign else tx.path(link_pin(neighbour.name))
+    path = Path(neighbour.name)
+    if not neighbour.is_foreign:
+        pin = link_names.at_hook(tx.plan.desired, tx.plan.observed, neighbour.name, attachment)
+        path = tx.path(pin or link_pin(neighbour.name))
     with bpffs.open_any(path) as beside:
         yield links.Position(neighbour.is_before, beside)
 

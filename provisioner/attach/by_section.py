@@ -137,24 +137,29 @@ class BySection(Attachment, frozen=True, kw_only=True):
         return self.section.partition("/")[2]
 
     @property
-    def hook(self) -> str:
+    def prefix(self) -> str:
+        """The first word of the section, by which libbpf knows the hook: `kprobe`."""
         return first_word(self.section)
 
     @property
+    def hook(self) -> str:
+        return self.section
+
+    @property
     def is_updatable(self) -> bool:  # type: ignore[override]  # by the section
-        return self.hook == "iter"
+        return self.prefix == "iter"
 
     @property
     def link_type(self) -> LinkType:  # type: ignore[override]
-        return HOOKS[self.hook].link_type
+        return HOOKS[self.prefix].link_type
 
     @property
     def since(self) -> tuple[tuple[int, int, int], str]:  # type: ignore[override]
-        return HOOKS[self.hook].since
+        return HOOKS[self.prefix].since
 
     @property
     def point(self) -> AttachPoint | None:
-        named = _FILES[self.hook].fullmatch(self._target) if self.hook in _FILES else None
+        named = _FILES[self.prefix].fullmatch(self._target) if self.prefix in _FILES else None
         return AttachPoint("file", named["path"]) if named is not None else None
 
     def settings(self) -> Settings:
@@ -164,7 +169,7 @@ class BySection(Attachment, frozen=True, kw_only=True):
         return self.section
 
     def request(self) -> LinkRequest:
-        match self.hook:
+        match self.prefix:
             case "raw_tp" | "raw_tracepoint":
                 return OpenRawTracepoint(self._target)
             case "tp" | "tracepoint":

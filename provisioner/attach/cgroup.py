@@ -40,11 +40,15 @@ class Cgroup(Attachment, frozen=True, kw_only=True):
     def point(self) -> AttachPoint:
         return AttachPoint("cgroup", self.path)
 
+    @property
+    def hook(self) -> str:
+        return f"cgroup {self.path or '/'}"
+
     def settings(self) -> Settings:
         return {"path": self.path}
 
     def describe(self) -> str:
-        return f"cgroup {self.path or '/'}"
+        return self.hook
 
     def request(self) -> CreateLink:
         return CreateLink(self.attach_type)

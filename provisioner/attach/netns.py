@@ -29,11 +29,15 @@ class Netns(Attachment, frozen=True, kw_only=True):
     def point(self) -> AttachPoint:
         return AttachPoint("netns", self.path)
 
+    @property
+    def hook(self) -> str:
+        return f"netns {self.path}"
+
     def settings(self) -> Settings:
         return {"path": self.path}
 
     def describe(self) -> str:
-        return f"netns {self.path}"
+        return self.hook
 
     def request(self) -> CreateLink:
         return CreateLink(self.attach_type)

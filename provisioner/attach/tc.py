@@ -42,8 +42,12 @@ class Tc(Attachment, frozen=True, kw_only=True):
         return AttachPoint("interface", self.interface)
 
     @property
+    def hook(self) -> str:
+        return f"tc on {self.interface}, {self.place.describe()}"
+
+    @property
     def room_for_one(self) -> str:
-        return self.describe()
+        return self.hook
 
     def settings(self) -> Settings:
         place = self.place
@@ -51,7 +55,7 @@ class Tc(Attachment, frozen=True, kw_only=True):
         return {"interface": self.interface, "direction": place.point.word, **numbers}
 
     def describe(self) -> str:
-        return f"tc on {self.interface}, {self.place.describe()}"
+        return self.hook
 
     def request(self) -> AddFilter:
         return AddFilter(self.place)

@@ -45,6 +45,10 @@ class Tcx(Attachment, frozen=True, kw_only=True):
         return AttachPoint("interface", self.interface)
 
     @property
+    def hook(self) -> str:
+        return f"tcx on {self.interface}, {self.direction}"
+
+    @property
     def neighbour(self) -> Neighbour | None:
         return self.order
 
@@ -54,7 +58,7 @@ class Tcx(Attachment, frozen=True, kw_only=True):
 
     def describe(self) -> str:
         order = "" if self.order is None else f", {self.order.describe()}"
-        return f"tcx on {self.interface}, {self.direction}{order}"
+        return f"{self.hook}{order}"
 
     def request(self) -> CreateLink:
         return CreateLink(AttachType.TCX_INGRESS if self.direction == "ingress" else AttachType.TCX_EGRESS)

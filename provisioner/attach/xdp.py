@@ -33,14 +33,18 @@ class Xdp(Attachment, frozen=True, kw_only=True):
         return AttachPoint("interface", self.interface)
 
     @property
-    def room_for_one(self) -> str:
+    def hook(self) -> str:
         return f"xdp on {self.interface}"
+
+    @property
+    def room_for_one(self) -> str:
+        return self.hook
 
     def settings(self) -> Settings:
         return {"interface": self.interface, "mode": str(self.mode.name).lower()}
 
     def describe(self) -> str:
-        return f"xdp on {self.interface}, {str(self.mode.name).lower()}"
+        return f"{self.hook}, {str(self.mode.name).lower()}"
 
     def request(self) -> CreateLink:
         return CreateLink(AttachType.XDP, int(self.mode))

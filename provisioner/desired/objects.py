@@ -72,13 +72,14 @@ class ObjectEncoder:
         }
 
     def _program(self, program: Program, declared_object: BpfObject, info: ObjectInfo) -> DesiredProgram:
-        attachment, definition = program.attach, info.programs.get(program.name)
-        if attachment is not None and definition is not None:
-            attachment, misfit = attach.of_program(attachment, definition)
+        attachments, definition = list(program.attachments), info.programs.get(program.name)
+        for at, declared in enumerate(program.attachments if definition is not None else ()):
+            assert definition is not None
+            attachments[at], misfit = attach.of_program(declared, definition)
             if misfit is not None:
                 address = f"{declared_object.name}.{program.name}"
-                self._problems.add(misfit.what, attachment.where, misfit.hint, address, id="attach-unsupported")
+                self._problems.add(misfit.what, declared.where, misfit.hint, address, id="attach-unsupported")
         settings = program.settings
-        if isinstance(attachment, BySection) and attachment.hook == "usdt":
+        if any(isinstance(each, BySection) and each.prefix == "usdt" for each in attachments):
             settings = replace(settings, type="usdt")  # of the type of its link: libbpf has links of its own for it
-        return DesiredProgram(program.name, program.pin, attachment, program.where, settings)
+        return DesiredProgram(program.name, program.pin, tuple(attachments), program.where, settings)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+
+import msgspec
 
 from provisioner.attach.tcx import Tcx
 from provisioner.model.attachment import Attachment
@@ -14,19 +16,50 @@ Hook = tuple[str, str]
 """The interface and the direction of a tcx hook."""
 
 
+class _Ordered(msgspec.Struct, frozen=True):
+    """A program at a tcx hook, by its address and its pin."""
+
+    address: str
+    pin: str
+    attach: Tcx
+
+    @property
+    def hook(self) -> Hook:
+        return self.attach.interface, self.attach.direction
+
+
 def check(spec: Spec, problems: Problems) -> None:
     """Report programs that would be attached where another one is, and orders that cannot be."""
     taken: dict[str, tuple[str, Location]] = {}
-    ordered: dict[str, tuple[str, Program, Tcx]] = {}
+    ordered: dict[tuple[Hook, str], _Ordered] = {}
+    for address, program, attachment in _all(spec):
+        _room(attachment, address, taken, problems)
+        if isinstance(attachment, Tcx):
+            each = _Ordered(address, program.pin, attachment)
+            ordered[each.hook, program.pin] = each
     for declared in spec.objects.values():
         for program in declared.programs:
-            if program.attach is not None:
-                address = f"{declared.name}.{program.name}"
-                _room(program.attach, address, taken, problems)
-                if isinstance(program.attach, Tcx):
-                    ordered[program.pin] = address, program, program.attach
-    for pin, (address, _, attach) in ordered.items():
-        _order(pin, address, attach, ordered, problems)
+            _once(program, f"{declared.name}.{program.name}", problems)
+    for each in ordered.values():
+        _order(each, {pin: other for (hook, pin), other in ordered.items() if hook == each.hook}, problems)
+
+
+def _all(spec: Spec) -> Iterator[tuple[str, Program, Attachment]]:
+    """Each attachment with the address of its program."""
+    for declared in spec.objects.values():
+        for program in declared.programs:
+            for attachment in program.attachments:
+                yield f"{declared.name}.{program.name}", program, attachment
+
+
+def _once(program: Program, address: str, problems: Problems) -> None:
+    """Report hooks that a program names twice."""
+    named: dict[str, Attachment] = {}
+    for attachment in program.attachments:
+        first = named.setdefault(attachment.hook, attachment)
+        if first is not attachment and (not attachment.room_for_one or first.where == attachment.where):
+            what = f"the program is attached to `{attachment.hook}` twice (first at {first.where})"
+            problems.add(what, attachment.where, "remove one of the two", address, id="duplicate-key")
 
 
 def _room(attach: Attachment, address: str, taken: dict[str, tuple[str, Location]], problems: Problems) -> None:
@@ -45,34 +78,30 @@ def _end(attach: Attachment) -> str:
     return attach.describe() if is_end else ""
 
 
-def _order(
-    pin: str, address: str, attach: Tcx, programs: Mapping[str, tuple[str, Program, Tcx]], problems: Problems
-) -> None:
-    neighbour = attach.order
-    if attach.has_two_orders:
+def _order(each: _Ordered, at_hook: Mapping[str, _Ordered], problems: Problems) -> None:
+    """Report an order that cannot be; `at_hook` are the programs at the same hook, by their pins."""
+    neighbour, where = each.attach.order, each.attach.where
+    if each.attach.has_two_orders:
         what = "only one of `before`, `after` and `order` can be written"
-        problems.add(what, attach.where, "remove the others", address, id="conflicting-fields")
+        problems.add(what, where, "remove the others", each.address, id="conflicting-fields")
     if neighbour is None or not neighbour.name or neighbour.is_foreign:
         return
-    at_hook = {name for name, (_, _, other) in programs.items() if _hook(other) == _hook(attach) and name != pin}
-    if neighbour.name not in at_hook:
+    others = at_hook.keys() - {each.pin}
+    if neighbour.name not in others:
         what = f"`{neighbour.name}` is not another program that the spec attaches to this hook"
-        hint = did_you_mean(neighbour.name, at_hook) or "write the pin of a program, or the path of a pin"
-        problems.add(what, attach.where, hint, address, id="unknown-reference")
-    elif _is_circle(pin, programs):
-        what = f"`{pin}` and `{neighbour.name}` are attached beside each other: none can be the first to be attached"
-        problems.add(what, attach.where, "write the order at one of them", address, id="circular-reference")
+        hint = did_you_mean(neighbour.name, others) or "write the pin of a program, or the path of a pin"
+        problems.add(what, where, hint, each.address, id="unknown-reference")
+    elif _is_circle(each.pin, at_hook):
+        both = f"`{each.pin}` and `{neighbour.name}`"
+        what = f"{both} are attached beside each other: none can be the first to be attached"
+        problems.add(what, where, "write the order at one of them", each.address, id="circular-reference")
 
 
-def _is_circle(pin: str, programs: Mapping[str, tuple[str, Program, Tcx]]) -> bool:
+def _is_circle(pin: str, at_hook: Mapping[str, _Ordered]) -> bool:
     """Whether a program comes back to itself by the programs that are named."""
     seen: list[str] = []
-    while pin in programs and pin not in seen:
+    while pin in at_hook and pin not in seen:
         seen.append(pin)
-        order = programs[pin][2].order
+        order = at_hook[pin].attach.order
         pin = "" if order is None else order.name
     return pin == seen[0]
-
-
-def _hook(attach: Tcx) -> Hook:
-    return attach.interface, attach.direction

@@ -39,7 +39,7 @@ from provisioner.model.spec import (
     SharedInnerMap,
     Spec,
 )
-from provisioner.model.tree import MappingNode, ScalarNode, SpecNode
+from provisioner.model.tree import MappingNode, ScalarNode, SequenceNode, SpecNode
 
 
 def read(tree: MappingNode, problems: Problems) -> Spec:
@@ -172,10 +172,19 @@ def _program(key: ScalarNode, body: MappingNode) -> Program:
     return Program(
         name=key.text or "",
         pin=text(body.get("pin")) or key.text or "",
-        attach=_attachment(body.get("attach"), key.where),
+        attachments=tuple(_attachments(body.get("attach"), key.where)),
         where=key.where,
         settings=read_program_settings(body),
     )
+
+
+def _attachments(node: SpecNode | None, where: Location) -> Iterator[Attachment]:
+    """One attachment, or those of a list."""
+    items = [item for item in node.items if isinstance(item, MappingNode)] if isinstance(node, SequenceNode) else [node]
+    for each in items:
+        attachment = _attachment(each, where)
+        if attachment is not None:
+            yield attachment
 
 
 def _attachment(node: SpecNode | None, where: Location) -> Attachment | None:

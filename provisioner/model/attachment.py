@@ -202,6 +202,11 @@ class Attachment(msgspec.Struct, frozen=True, kw_only=True, metaclass=_AbstractS
         return self.since
 
     @property
+    @abstractmethod
+    def hook(self) -> str:
+        """What tells it apart from the other attachments of its program: `xdp on eth0`, in any mode."""
+
+    @property
     def neighbour(self) -> Neighbour | None:
         """Where it runs among the programs at its hook; None for anywhere."""
         return None
@@ -210,6 +215,10 @@ class Attachment(msgspec.Struct, frozen=True, kw_only=True, metaclass=_AbstractS
     def room_for_one(self) -> str:
         """The hook, if it has room for one program; empty if it has room for several."""
         return ""
+
+    def is_beside(self, other: Attachment) -> bool:
+        """Whether both are at the same hook, for programs of which one can run before the other."""
+        return (self.point, self.request()) == (other.point, other.request())
 
     @abstractmethod
     def settings(self) -> Settings:

@@ -24,7 +24,6 @@ from provisioner.model.map_shape import MapShape
 from provisioner.model.moved import Move, SlotMove
 from provisioner.model.object_settings import VARIABLES, MapSettings, ProgramSettings, Recorded
 from provisioner.model.overlays import NONE, Overlays
-from provisioner.model.pins import link_pin
 from provisioner.model.spec import ChangeLimits, Contents, ExtraInnerMaps, OnConflict, OnReplace, Update
 from provisioner.model.type_layout import TypeLayout
 from provisioner.model.types import Bytes, Type
@@ -205,18 +204,13 @@ class DesiredMap(msgspec.Struct, frozen=True):
 
 
 class DesiredProgram(msgspec.Struct, frozen=True):
-    """A program to pin, and to attach if `attach` is set."""
+    """A program to pin, and to attach in each place of `attachments`: `planning.link_names` has their pins."""
 
     name: str
     pin: str
-    attach: Attachment | None
+    attachments: tuple[Attachment, ...]
     where: Location
     settings: ProgramSettings = ProgramSettings()
-
-    @property
-    def link_pin(self) -> str:
-        """The name under which its attachment is pinned."""
-        return link_pin(self.pin)
 
 
 class ObjectTypes(msgspec.Struct, frozen=True):
@@ -290,7 +284,7 @@ class DesiredState(msgspec.Struct, frozen=True):
     pin_group: str | None = None
     overlays: Overlays = NONE
     revision: str = ""
-    pinned_programs: Mapping[str, Attachment | None] = {}
+    pinned_programs: Mapping[str, tuple[Attachment, ...]] = {}
     approvals: tuple[Approval, ...] = ()
     moved: tuple[Move, ...] = ()
     moved_slots: tuple[SlotMove, ...] = ()
@@ -312,17 +306,17 @@ class DesiredState(msgspec.Struct, frozen=True):
         return Access(self.pin_mode, gid)
 
     @property
-    def attachments(self) -> dict[str, Attachment]:
-        """All attachments, by their pins."""
+    def attachments(self) -> tuple[tuple[str, Attachment], ...]:
+        """All attachments, each with the pin of its program."""
         programs = (program for each in self.objects.values() for program in each.programs)
-        return {program.link_pin: program.attach for program in programs if program.attach is not None}
+        return tuple((program.pin, attachment) for program in programs for attachment in program.attachments)
 
     @property
     def attach_points(self) -> tuple[AttachPoint, ...]:
         """The interfaces, cgroups and namespaces that attachments name, each once, in order."""
-        attachments = [program.attach for each in self.objects.values() for program in each.programs]
-        attachments += self.pinned_programs.values()
-        points = {each.point for each in attachments if each is not None}
+        attachments = [attachment for _, attachment in self.attachments]
+        attachments += [attachment for each in self.pinned_programs.values() for attachment in each]
+        points = {each.point for each in attachments}
         return tuple(sorted(point for point in points if point is not None))
 
     @property

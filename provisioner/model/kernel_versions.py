@@ -179,8 +179,8 @@ def advise(desired: DesiredState, version: Version) -> tuple[Advice, ...]:
         problems.extend(_refused(desired_map, version))
     for desired_object in desired.objects.values():
         for program in desired_object.programs:
-            if program.attach is not None:
-                problems.extend(_unattachable(program, program.attach, version))
+            for attachment in program.attachments:
+                problems.extend(_unattachable(program, attachment, version))
     problems.raise_if_any()
     return (
         *(advice for desired_map in desired.maps.values() for advice in _of_map(desired_map, version)),
@@ -193,7 +193,7 @@ def _unattachable(program: DesiredProgram, attach: Attachment, version: Version)
     if version < since.since:
         what = f"Linux {_text(version)} has no pinned link for {attach.describe()}"
         hint = "; ".join(filter(None, (_since(since), attach.instead)))
-        yield Problem(what, program.where, hint, program.name, "attach-unsupported")
+        yield Problem(what, attach.where, hint, program.name, "attach-unsupported")
 
 
 def _refused(desired: DesiredMap, version: Version) -> Iterator[Problem]:

@@ -10,7 +10,7 @@ import msgspec
 from msgspec.structs import replace
 
 from provisioner.model.location import Location
-from provisioner.model.pins import INNER_PINS, VARIABLES_PREFIX, link_pin
+from provisioner.model.pins import INNER_PINS, VARIABLES_PREFIX, is_link, of_program, program_of
 from provisioner.model.record import Meta
 
 if TYPE_CHECKING:
@@ -93,11 +93,12 @@ class Moves(msgspec.Struct, frozen=True):
 
 def find(desired: DesiredState, pins: Collection[str], folders: Iterable[str], meta: Meta | None) -> Moves:
     """The state of the moves, by the pins in the pin root, the directories of inner pins, and the record as it is."""
+    own_links = [pin for pin in pins if is_link(pin)]
     live = {*pins, *(f"{INNER_PINS}/{folder}" for folder in folders)}
     pending: list[PendingMove] = []
     conflicts: list[Move] = []
     for move in desired.moved:
-        pairs = [(old, new) for old, new in _paths(move, desired) if old in live]
+        pairs = [(old, new) for old, new in _paths(move, desired, own_links) if old in live]
         free = tuple((old, new) for old, new in pairs if new not in live)
         if (move.old, move.new) in pairs and (move.old, move.new) not in free:
             conflicts.append(move)
@@ -109,8 +110,8 @@ def find(desired: DesiredState, pins: Collection[str], folders: Iterable[str], m
     return Moves(tuple(pending), tuple(conflicts))
 
 
-def _paths(move: Move, desired: DesiredState) -> Iterator[tuple[str, str]]:
-    """The old and new paths of all that has the name of a move."""
+def _paths(move: Move, desired: DesiredState, links: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """The old and new paths of all that has the name of a move; `links` are the pins of attachments."""
     old, new = move.old, move.new
     declared = desired.maps.get(new)
     if declared is not None and declared.adopted is None and declared.place is None:
@@ -118,7 +119,7 @@ def _paths(move: Move, desired: DesiredState) -> Iterator[tuple[str, str]]:
         yield f"{INNER_PINS}/{old}", f"{INNER_PINS}/{new}"
     if new in _programs(desired):
         yield old, new
-        yield link_pin(old), link_pin(new)
+        yield from ((link, of_program(link, new)) for link in links if program_of(link) == old)
     if new in desired.objects:
         begin = VARIABLES_PREFIX + new
         for section in desired.objects[new].variables:
@@ -146,7 +147,7 @@ def _with_pin(meta: Meta, move: Move) -> Meta:
     return replace(
         meta,
         templates=_key(meta.templates, old, new),
-        attachments=_key(meta.attachments, link_pin(old), link_pin(new)),
+        attachments=_links(meta.attachments, old, new),
         used_maps=_key(meta.used_maps, old, new),
         protected=_name(meta.protected, old, new),
         pins=_name(meta.pins, old, new),
@@ -162,6 +163,13 @@ def _key(recorded: Mapping[str, Value], old: str, new: str) -> Mapping[str, Valu
         return recorded
     rest = {name: value for name, value in recorded.items() if name != old}
     return {new: recorded[old], **rest}
+
+
+def _links(recorded: Mapping[str, Value], old: str, new: str) -> Mapping[str, Value]:
+    """The attachments of the program that was called `old` under its new name."""
+    for link in [link for link in recorded if program_of(link) == old]:
+        recorded = _key(recorded, link, of_program(link, new))
+    return recorded
 
 
 def _name(recorded: tuple[str, ...], old: str, new: str) -> tuple[str, ...]:

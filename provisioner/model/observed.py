@@ -15,6 +15,7 @@ from provisioner.model.entry_table import EntryTable, Index
 from provisioner.model.inner_template import Probed
 from provisioner.model.map_shape import MapShape
 from provisioner.model.moved import Moves
+from provisioner.model.pins import program_of
 from provisioner.model.record import Meta
 from provisioner.model.type_layout import Relaid
 from provisioner.model.types import Bytes
@@ -130,8 +131,8 @@ class ObservedState(msgspec.Struct, frozen=True):
     `users` are the loaded programs that use each map, by the map's id: read only where a map is recreated or destroyed.
     `variables` has the bytes of the data sections that the spec sets variables in, by pin.
     `missing` are directories that do not exist yet, and in which own maps are to be pinned, each after its parent.
-    `occupants` are the programs of other owners at hooks that have room for one, by the pin of the attachment that
-    wants it; `orders` has the order at the hooks of those that are to run before or after others.
+    `occupants` are the programs of other owners at hooks that have room for one, by the description of the attachment
+    that wants it; `orders` has the order at the hooks of those that are to run before or after others.
     `unpinned` are the maps of the record that lost their pin and are still live, by name and id. `directories` are in
     the pin root and not the project's. `moves` are those that are not done: all else has the new names already.
     `stored` is the record as it is, if that has old names.
@@ -165,6 +166,10 @@ class ObservedState(msgspec.Struct, frozen=True):
         """The other pins that the project created, according to its record."""
         made = (*self.meta.pins, *self.meta.places.values()) if self.meta is not None else ()
         return tuple(pin for pin in self.other_pins if pin in made)
+
+    def links_of(self, program: str) -> dict[str, ObservedLink]:
+        """The live attachments of a program, by their pins; the first is the one that is named after it alone."""
+        return {pin: link for pin, link in sorted(self.links.items()) if program_of(pin) == program}
 
     def place_of(self, link: ObservedLink) -> str:
         """`xdp on eth0`: where a live link is, with the name of its attach point if the spec has it."""

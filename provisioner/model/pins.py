@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Final
@@ -37,6 +39,9 @@ VARIABLES_PREFIX: Final = "_variables_"
 LINK_PREFIX: Final = "_link_"
 """The pin of an attachment: this, and the name of its program's pin."""
 
+_HOOK: Final = "@"
+"""In the pin of a further attachment of a program, between the name of the program and that of the hook."""
+
 ROOT = "."
 """The path of the pin root from itself."""
 
@@ -70,9 +75,16 @@ def is_temporary(pin: str) -> bool:
     return pin.startswith(TEMPORARY_PREFIXES)
 
 
-def link_pin(program: str) -> str:
-    """The name of the pin of a program's attachment."""
-    return LINK_PREFIX + program
+def link_pin(program: str, hook: str = "") -> str:
+    """The name of the pin of a program's attachment; with `hook`, that of a further one, at this hook.
+
+    It depends on nothing else, so that the order of attachments in a spec does not matter. The digest tells hooks apart
+    whose names differ in characters that a pin cannot have.
+    """
+    if not hook:
+        return LINK_PREFIX + program
+    label = re.sub("[^A-Za-z0-9]+", "-", hook)[:40].strip("-")
+    return f"{LINK_PREFIX}{program}{_HOOK}{label}-{hashlib.sha256(hook.encode()).hexdigest()[:10]}"
 
 
 def is_link(pin: str) -> bool:
@@ -82,7 +94,13 @@ def is_link(pin: str) -> bool:
 
 def program_of(link: str) -> str:
     """The name of the program's pin, from that of its attachment."""
-    return link.removeprefix(LINK_PREFIX)
+    return link.removeprefix(LINK_PREFIX).partition(_HOOK)[0]
+
+
+def of_program(link: str, program: str) -> str:
+    """The pin that an attachment has once the pin of its program is called `program`."""
+    _, at, hook = link.partition(_HOOK)
+    return f"{link_pin(program)}{at}{hook}"
 
 
 def map_path(desired: DesiredState, declared: DesiredMap) -> PurePath:

@@ -268,11 +268,11 @@ class PlainMap(msgspec.Struct, frozen=True):
 
 
 class Program(msgspec.Struct, frozen=True):
-    """A program of an object, and the name of its pin."""
+    """A program of an object, the name of its pin, and where it is attached, in the order of the spec."""
 
     name: str
     pin: str
-    attach: Attachment | None
+    attachments: tuple[Attachment, ...]
     where: Location
     settings: ProgramSettings = ProgramSettings()
 

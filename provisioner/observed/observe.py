@@ -31,6 +31,7 @@ from provisioner.model.pins import (
     map_path,
     own_path,
     places,
+    program_of,
     stale_inner_pins,
 )
 from provisioner.model.record import Meta
@@ -146,23 +147,23 @@ def _occupants(
     desired: DesiredState, links: Mapping[str, ObservedLink], points: Mapping[AttachPoint, int], source: Source
 ) -> Iterator[tuple[str, int]]:
     """Programs at hooks with room for one that an attachment of the spec is to have, and does not have already."""
-    for pin, attachment in desired.attachments.items():
+    for pin, attachment in desired.attachments:
         number = points.get(attachment.point) if attachment.point is not None else None
         program = source.occupant(attachment, number) if number is not None else 0
-        live = links.get(pin)
-        if program and (live is None or (live.target, live.program_id) != (number, program)):
-            yield pin, program
+        own = {(link.target, link.program_id) for name, link in links.items() if program_of(name) == pin}
+        if program and (number, program) not in own:
+            yield attachment.describe(), program
 
 
 def _orders(
     desired: DesiredState, points: Mapping[AttachPoint, int], source: Source
 ) -> Iterator[tuple[str, HookOrder]]:
     """The order at the hooks of attachments that are to run before or after others."""
-    for pin, attachment in desired.attachments.items():
+    for _, attachment in desired.attachments:
         number = points.get(attachment.point) if attachment.point is not None else None
         order = source.order(attachment, number) if number is not None else None
         if order is not None:
-            yield pin, order
+            yield attachment.describe(), order
 
 
 def _occupied(path: PurePath, desired: DesiredState, source: Source) -> frozenset[int]:

@@ -102,7 +102,7 @@ def _numbers(source: LiveSource, desired: DesiredState, kind: str) -> dict[str, 
 def _occupants(source: LiveSource, desired: DesiredState) -> dict[str, int]:
     """The programs at hooks with room for one that the spec names, by the description of the attachment."""
     taken = {}
-    for attachment in desired.attachments.values():
+    for _, attachment in desired.attachments:
         number = source.number(attachment.point) if attachment.point is not None else None
         if number is not None and (program := source.occupant(attachment, number)):
             taken[attachment.describe()] = program
@@ -112,7 +112,7 @@ def _occupants(source: LiveSource, desired: DesiredState) -> dict[str, int]:
 def _orders(source: LiveSource, desired: DesiredState) -> dict[str, HookOrder]:
     """The order at the hooks of attachments that have a place in it, by the description of the attachment."""
     orders = {}
-    for attachment in desired.attachments.values():
+    for _, attachment in desired.attachments:
         number = source.number(attachment.point) if attachment.point is not None else None
         order = source.order(attachment, number) if number is not None else None
         if order is not None:

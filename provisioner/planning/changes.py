@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from provisioner.codec.display import format_value
 from provisioner.codec.reshape import Reshaping
 from provisioner.codec.reshape_entries import EntryReshaping
+from provisioner.model.attachment import Attachment
 from provisioner.model.desired import DesiredMap, DesiredObject, DesiredProgram
 from provisioner.model.entry_table import Index
 from provisioner.model.map_shape import MapShape
@@ -247,12 +248,14 @@ class ObjectChange(msgspec.Struct, frozen=True):
 
 
 class LinkChange(msgspec.Struct, frozen=True):
-    """A program's attachment. `target` is the number of its attach point, None if that does not exist yet, 0 if the
-    kind has none.
+    """One attachment of a program: `attach`, as the spec has it; None, and no program, if it does not.
+
+    `target` is the number of its attach point, None if that does not exist yet, 0 if the kind has none.
     """
 
     object: str
     program: DesiredProgram | None
+    attach: Attachment | None
     pin: str
     action: Action
     reason: str

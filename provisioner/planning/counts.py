@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
 import msgspec
@@ -102,11 +102,24 @@ def entry_counts(change: MapChange) -> EntryCounts:
     )
 
 
-def program_action(load: ObjectChange, program: DesiredProgram, link: LinkChange | None, plan: Plan) -> Action:
+def links_by_program(plan: Plan) -> dict[str, list[LinkChange]]:
+    """The changes of attachments, by the pins of their programs."""
+    links: dict[str, list[LinkChange]] = {}
+    for change in plan.links:
+        links.setdefault(program_of(change.pin), []).append(change)
+    return links
+
+
+def own_links(program: DesiredProgram, links: dict[str, list[LinkChange]]) -> list[LinkChange]:
+    """Take those of a program that the spec attaches; what is detached of one that it does not attach is left."""
+    return links.pop(program.pin, []) if program.attachments else []
+
+
+def program_action(load: ObjectChange, program: DesiredProgram, links: Iterable[LinkChange], plan: Plan) -> Action:
     """What happens to a program of the spec: it is loaded, replaced with its object, or attached in another way."""
     if program.pin not in plan.observed.programs:
         return Action.CREATE
-    if load.action in _CHANGES or (link is not None and link.action in _CHANGES):
+    if load.action in _CHANGES or any(link.action in _CHANGES for link in links):
         return Action.UPDATE
     return Action.UNCHANGED
 
@@ -115,11 +128,11 @@ _CHANGES = frozenset({Action.CREATE, Action.UPDATE, Action.REPLACE, Action.DELET
 
 
 def _programs(plan: Plan) -> Iterator[Action]:
-    links = {change.pin: change for change in plan.links}
+    links = links_by_program(plan)
     for load in plan.objects.values():
         for program in load.desired.programs:
-            yield program_action(load, program, links.pop(program.link_pin, None), plan)
-    yield from (Action.DELETE for link in links.values() if link.action is Action.DELETE)
+            yield program_action(load, program, own_links(program, links), plan)
+    yield from (Action.DELETE for left in links.values() if any(link.action is Action.DELETE for link in left))
 
 
 def _destroyed_programs(plan: Plan) -> Iterator[Action]:

@@ -14,7 +14,7 @@ from provisioner.model.map_shape import shape_differences
 from provisioner.model.object_settings import changed
 from provisioner.model.observed import ObservedLink, ObservedState
 from provisioner.model.uapi import GENERATIONAL_TYPES
-from provisioner.planning import hook_order
+from provisioner.planning import hook_order, link_names
 from provisioner.planning.changes import Action, LinkChange, ObjectChange, VariableChange
 from provisioner.planning.diff_variables import diff_variables, in_words
 from provisioner.planning.recreation import replaced_because
@@ -31,9 +31,8 @@ def attachments_deferred(desired: DesiredState) -> DesiredState:
     """The same state, in which no missing attach point is an error: to show what is live."""
 
     def deferred(program: DesiredProgram) -> DesiredProgram:
-        if program.attach is None:
-            return program
-        return replace(program, attach=replace(program.attach, if_missing=IfMissing.IGNORE))
+        places = (replace(attachment, if_missing=IfMissing.IGNORE) for attachment in program.attachments)
+        return replace(program, attachments=tuple(places))
 
     objects = {
         name: replace(object_, programs=tuple(map(deferred, object_.programs)))
@@ -80,14 +79,18 @@ def diff_links(
     """
     problems = Problems()
     changes: list[LinkChange] = []
-    programs = [(name, program) for name, change in objects.items() for program in change.desired.programs]
-    for name, program in hook_order.neighbours_first(programs):
-        if program.attach is not None:
-            changes.append(_diff_link(program, objects[name], observed, points_known, problems, changes))
+    wishes = [
+        hook_order.Wish(name, program, pin, attachment)
+        for name, change in objects.items()
+        for program in change.desired.programs
+        for pin, attachment in link_names.named(program, observed).items()
+    ]
+    for wish in hook_order.neighbours_first(wishes):
+        changes.append(_diff_link(wish, objects[wish.object], observed, points_known, problems, changes))
     problems.raise_if_any(HostError)
     wanted = {change.pin for change in changes}
     changes += [
-        LinkChange("", None, pin, Action.DELETE, "the spec does not name it", link.target, link)
+        LinkChange("", None, None, pin, Action.DELETE, "the spec does not name it", link.target, link)
         for pin, link in sorted(observed.links.items())
         if pin not in wanted
     ]
@@ -172,7 +175,7 @@ def _foreign_maps(desired: DesiredObject, observed: ObservedState) -> str:
 
 
 def _diff_link(
-    program: DesiredProgram,
+    wish: hook_order.Wish,
     change: ObjectChange,
     observed: ObservedState,
     points_known: bool,
@@ -180,15 +183,13 @@ def _diff_link(
     before: Sequence[LinkChange],
 ) -> LinkChange:
     """What becomes of one attachment; `before` are the changes of those that come before it."""
-    attach = program.attach
-    assert attach is not None
-    name, pin = change.name, program.link_pin
+    name, program, pin, attach = wish.object, wish.program, wish.pin, wish.attach
     live = observed.links.get(pin)
     point = attach.point
     target = 0 if point is None else observed.points.get(point)
 
     def verdict(action: Action, reason: str) -> LinkChange:
-        return LinkChange(name, program, pin, action, reason, target, live)
+        return LinkChange(name, program, attach, pin, action, reason, target, live)
 
     if not points_known:
         return verdict(Action.CREATE, "it is not attached")
@@ -203,7 +204,7 @@ def _diff_link(
                 id="attach-target-missing",
             )
         return verdict(Action.KEEP, f"{point} does not exist yet")
-    refused, id_ = _refused(attach, pin, observed)
+    refused, id_ = _refused(attach, observed)
     if refused:
         if attach.if_missing is not IfMissing.IGNORE:
             hint = "detach it first, or attach this program in another place" if id_ == "hook-occupied" else ""
@@ -211,18 +212,19 @@ def _diff_link(
         return verdict(Action.KEEP, refused)
     if live is None:
         return verdict(Action.CREATE, "it is not attached")
-    return verdict(*_compared(program, live, target, change, observed, before))
+    return verdict(*_compared(wish, live, target, change, observed, before))
 
 
-def _refused(attach: Attachment, pin: str, observed: ObservedState) -> tuple[str, str]:
+def _refused(attach: Attachment, observed: ObservedState) -> tuple[str, str]:
     """Why a program cannot be attached where the spec says, and the id of the problem; empty if it can."""
-    if pin in observed.occupants:
-        return _occupied(attach, observed.occupants[pin]), "hook-occupied"
-    return hook_order.missing(attach, pin, observed), "attach-target-missing"
+    number = observed.occupants.get(attach.describe())
+    if number is not None:
+        return _occupied(attach, number), "hook-occupied"
+    return hook_order.missing(attach, observed), "attach-target-missing"
 
 
 def _compared(
-    program: DesiredProgram,
+    wish: hook_order.Wish,
     live: ObservedLink,
     target: int | None,
     change: ObjectChange,
@@ -230,8 +232,7 @@ def _compared(
     before: Sequence[LinkChange],
 ) -> tuple[Action, str]:
     """What becomes of a live link or filter, and why."""
-    attach, pin = program.attach, program.link_pin
-    assert attach is not None
+    attach, pin = wish.attach, wish.pin
     point = attach.point
     if live.is_detached and point is not None:
         return (Action.REPLACE, f"it was detached, or its {point.kind} was deleted and created again")
@@ -248,6 +249,6 @@ def _compared(
         return (Action.REPLACE, misplaced)
     if change.action is not Action.UNCHANGED:
         return (Action.UPDATE, "its program is new")
-    if live.program_id != observed.programs[program.pin].id:
+    if live.program_id != observed.programs[wish.program.pin].id:
         return (Action.UPDATE, "it runs another program than the pinned one")
     return (Action.UNCHANGED, "")

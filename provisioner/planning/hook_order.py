@@ -4,39 +4,50 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+import msgspec
+
 from provisioner.model.attachment import Attachment
 from provisioner.model.desired import DesiredProgram
 from provisioner.model.observed import ObservedState
-from provisioner.model.pins import link_pin
 from provisioner.planning.changes import Action, LinkChange
 
 _NEW = (Action.CREATE, Action.REPLACE)
 
 
-def neighbours_first(programs: Sequence[tuple[str, DesiredProgram]]) -> list[tuple[str, DesiredProgram]]:
-    """Programs with their objects, each after the one that it is attached before or after, and the last ones last.
+class Wish(msgspec.Struct, frozen=True):
+    """An attachment of a program of an object, and the name of its pin."""
+
+    object: str
+    program: DesiredProgram
+    pin: str
+    attach: Attachment
+
+
+def neighbours_first(wishes: Sequence[Wish]) -> list[Wish]:
+    """Attachments, each after the one that it is to run before or after, and the last ones last.
 
     The spec has no cycles.
     """
-    placed: dict[str, tuple[str, DesiredProgram]] = {}
-    known = {program.pin: (name, program) for name, program in programs}
+    placed: dict[str, Wish] = {}
 
-    def place(pin: str) -> None:
-        if pin in placed or pin not in known:
+    def place(wish: Wish) -> None:
+        if wish.pin in placed:
             return
-        attach = known[pin][1].attach
-        if attach is not None and attach.neighbour is not None:
-            place(attach.neighbour.name)
-        placed[pin] = known[pin]
+        neighbour = wish.attach.neighbour
+        if neighbour is not None and neighbour.name:
+            for other in wishes:
+                if other.program.pin == neighbour.name and other.attach.is_beside(wish.attach):
+                    place(other)
+        placed[wish.pin] = wish
 
-    for _, program in sorted(programs, key=lambda pair: _is_last_of_all(pair[1].attach)):
-        place(program.pin)
+    for wish in sorted(wishes, key=lambda wish: _is_last_of_all(wish.attach)):
+        place(wish)
     return list(placed.values())
 
 
-def missing(attach: Attachment, pin: str, observed: ObservedState) -> str:
+def missing(attach: Attachment, observed: ObservedState) -> str:
     """What is missing of the program that an attachment names by the path of a pin; empty if it is attached."""
-    neighbour, order = attach.neighbour, observed.orders.get(pin)
+    neighbour, order = attach.neighbour, observed.orders.get(attach.describe())
     if neighbour is None or not neighbour.is_foreign or order is None:
         return ""
     if not order.neighbour:
@@ -51,35 +62,28 @@ def misplaced(attach: Attachment, pin: str, observed: ObservedState, before: Ite
 
     `before` are the changes of the attachments that come before it.
     """
-    neighbour, order = attach.neighbour, observed.orders.get(pin)
+    neighbour, order = attach.neighbour, observed.orders.get(attach.describe())
     if neighbour is None or order is None:
         return ""
-    if _is_last_of_all(attach) and any(change.action in _NEW and _is_at(change, attach) for change in before):
+    at_hook = [change for change in before if change.attach is not None and change.attach.is_beside(attach)]
+    if _is_last_of_all(attach) and any(change.action in _NEW for change in at_hook):
         return "others are attached after it"
     other = order.neighbour
     if neighbour.name and not neighbour.is_foreign:
-        named = link_pin(neighbour.name)
-        change = next((change for change in before if change.pin == named), None)
-        if change is not None and change.action in _NEW:
-            return "" if neighbour.is_before and _is_last(change) else f"{neighbour.name} is attached again"
-        other = observed.links[named].program_id if named in observed.links else 0
+        named = next((each for each in at_hook if each.program and each.program.pin == neighbour.name), None)
+        if named is not None and named.action in _NEW:
+            return "" if neighbour.is_before and _is_last(named) else f"{neighbour.name} is attached again"
+        other = named.observed.program_id if named is not None and named.observed is not None else 0
     if neighbour.holds(observed.links[pin].program_id, other, order.programs):
         return ""
     return f"it does not run {neighbour.describe()}: it is detached and attached again"
 
 
-def _is_last_of_all(attach: Attachment | None) -> bool:
-    neighbour = None if attach is None else attach.neighbour
+def _is_last_of_all(attach: Attachment) -> bool:
+    neighbour = attach.neighbour
     return neighbour is not None and not neighbour.name and not neighbour.is_before
-
-
-def _is_at(change: LinkChange, attach: Attachment) -> bool:
-    """Whether a program is attached to the same hook."""
-    other = change.program.attach if change.program is not None else None
-    return other is not None and (other.point, other.request()) == (attach.point, attach.request())
 
 
 def _is_last(change: LinkChange) -> bool:
     """Whether an attachment that is made goes to the end."""
-    attach = change.program.attach if change.program is not None else None
-    return attach is not None and attach.neighbour is None
+    return change.attach is not None and change.attach.neighbour is None

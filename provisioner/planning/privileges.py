@@ -141,7 +141,7 @@ def _of_step(plan: Plan, step: Step) -> Iterator[Need]:
                 yield from _network(name, desired.maps[name], desired.templates.get(name))
         case Attach():
             programs = plan.desired.objects[step.object].programs
-            own = next(program.attach for program in programs if program.link_pin == step.pin)
+            own = next(link.attach for link in plan.links if link.pin == step.pin)
             request = None if own is None else own.request()
             for kind in _kinds(programs):
                 is_filter = isinstance(request, AddFilter) and kind.kind == "tc"
@@ -160,7 +160,7 @@ def _of_step(plan: Plan, step: Step) -> Iterator[Need]:
 
 def _kinds(programs: Iterable[DesiredProgram]) -> Iterator[Attachment]:
     """One attachment of each kind."""
-    yield from {each.attach.kind: each.attach for each in programs if each.attach is not None}.values()
+    yield from {each.kind: each for program in programs for each in program.attachments}.values()
 
 
 def _of_map(

@@ -172,19 +172,22 @@ class WriteVariables(msgspec.Struct, frozen=True):
 
 
 class Attach(msgspec.Struct, frozen=True):
-    """Attach a program, or make its link run the new one (UPDATE), or attach it elsewhere (REPLACE)."""
+    """Attach a program, or make its link run the new one (UPDATE), or attach it elsewhere (REPLACE).
+
+    `place` says which attachment it is of a program that has several.
+    """
 
     object: str
     program: str
     pin: str
     action: Action
+    place: str = ""
 
     def describe(self) -> str:
-        return (
-            f"attach {self.program}"
-            if self.action is not Action.UPDATE
-            else f"switch the link to the new {self.program}"
-        )
+        place = f": {self.place}" if self.place else ""
+        if self.action is Action.UPDATE:
+            return f"switch the link to the new {self.program}{place}"
+        return f"attach {self.program}{place}"
 
 
 class CarryChanges(msgspec.Struct, frozen=True):

@@ -17,6 +17,7 @@ from provisioner.model import address, entry_table
 from provisioner.model.desired import DesiredMap, DesiredSlots, DesiredState, OuterPolicy
 from provisioner.model.errors import InputError, Problem, Problems, ProvisionerError, did_you_mean
 from provisioner.model.observed import ObservedState
+from provisioner.model.pins import program_of
 from provisioner.model.record import Meta
 from provisioner.model.types import Bytes
 from provisioner.planning.changes import LinkChange, MapChange, ObjectChange
@@ -178,12 +179,13 @@ def merged_meta(part: Meta, before: Meta | None, desired: DesiredState) -> Meta:
     """The record after a limited apply: `part`, that of what `desired` was cut to, and what stays of `before`."""
     if before is None:
         return part
-    own = {program.link_pin for one in desired.objects.values() for program in one.programs}
+    own = {program.pin for one in desired.objects.values() for program in one.programs}
     return replace(
         part,
         objects=dict(sorted({**before.objects, **part.objects}.items())),
         templates=dict(sorted({**before.templates, **part.templates}.items())),
-        attachments={pin: kept for pin, kept in before.attachments.items() if pin not in own} | dict(part.attachments),
+        attachments={pin: kept for pin, kept in before.attachments.items() if program_of(pin) not in own}
+        | dict(part.attachments),
         protected=tuple(sorted({name for name in before.protected if name not in desired.maps} | {*part.protected})),
         pins=tuple(sorted({*before.pins, *part.pins})),
         settings={name: one for name, one in before.settings.items() if name not in desired.objects}
@@ -195,5 +197,5 @@ def merged_meta(part: Meta, before: Meta | None, desired: DesiredState) -> Meta:
 
 def links_of(objects: Iterable[ObjectChange], links: Iterable[LinkChange]) -> tuple[LinkChange, ...]:
     """The attachments of these objects' programs."""
-    pins = {program.link_pin for change in objects for program in change.desired.programs}
-    return tuple(link for link in links if link.pin in pins)
+    pins = {program.pin for change in objects for program in change.desired.programs}
+    return tuple(link for link in links if program_of(link.pin) in pins)

@@ -42,7 +42,7 @@ def plan_destroy(desired: DesiredState, observed: ObservedState, overrides: Over
         if name in observed.maps
     ]
     links = [
-        LinkChange("", None, pin, Action.DELETE, "the project is destroyed", link.target, link)
+        LinkChange("", None, None, pin, Action.DELETE, "the project is destroyed", link.target, link)
         for pin, link in sorted(observed.links.items())
     ]
     changes: tuple[Change, ...] = (*maps, *links)

@@ -53,11 +53,10 @@ def plan_destroy_part(desired: DesiredState, observed: ObservedState, overrides:
         if name in names or name in slotted
     ]
     pins = {program.pin for name in targets.objects for program in desired.objects[name].programs}
-    gone = {program.link_pin for name in targets.objects for program in desired.objects[name].programs}
     links = [
-        LinkChange("", None, pin, Action.DELETE, DESTROYED, link.target, link)
+        LinkChange("", None, None, pin, Action.DELETE, DESTROYED, link.target, link)
         for pin, link in sorted(observed.links.items())
-        if pin in gone
+        if program_of(pin) in pins
     ]
     changes: tuple[Change, ...] = (*maps, *links)
     return Plan(

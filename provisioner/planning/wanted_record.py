@@ -15,6 +15,7 @@ from provisioner.model.pins import places
 from provisioner.model.record import Meta
 from provisioner.planning import approved
 from provisioner.planning.approved import Approved
+from provisioner.planning.link_names import all_named
 
 
 def wanted_meta(
@@ -34,10 +35,8 @@ def wanted_meta(
         objects={name: one.digest for name, one in sorted(desired.objects.items())},
         templates={name: map_.entry_shape for name, map_ in sorted(desired.maps.items()) if map_.outer is not None},
         attachments={
-            program.link_pin: attach.to_record(program.attach, _number(program.attach, observed))
-            for object_ in desired.objects.values()
-            for program in object_.programs
-            if program.attach is not None
+            pin: attach.to_record(attachment, _number(attachment, observed))
+            for pin, attachment in all_named(desired, observed)
         },
         used_maps=observed.meta.used_maps if observed.meta else {},
         protected=tuple(sorted(name for name, one in desired.maps.items() if one.prevent_destroy)),

@@ -164,7 +164,7 @@ def _deleted(node: Node) -> Iterator[str]:
     if node.verb is Verb.DELETE:
         held = f", {plural(entries, 'entry', 'entries')}" if entries and node.kind is Kind.OUTER_MAP else ""
         yield f"- {code(node.address)}: {node.kind.value.replace('_', ' ')}, {prose(node.text) or 'as a whole'}{held}"
-    elif node.kind is Kind.OUTER_MAP and node.children is not None:
+    elif node.kind in (Kind.OUTER_MAP, Kind.PROGRAM) and node.children is not None:
         for child in node.children:
             entries -= child.entries.delete if child.entries is not None else 0
             yield from _deleted(child)

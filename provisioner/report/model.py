@@ -36,6 +36,7 @@ class Kind(Enum):
     MAP = "map"
     ENTRY = "entry"
     PIN = "pin"
+    ATTACHMENT = "attachment"
     MOVE = "move"
 
 

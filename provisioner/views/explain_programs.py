@@ -7,11 +7,13 @@ from typing import Final
 
 from provisioner.model.address import Address
 from provisioner.model.desired import DesiredObject, DesiredProgram, DesiredState
+from provisioner.model.pins import program_of
 from provisioner.model.words import plural
 from provisioner.planning.changes import Action
 from provisioner.planning.diff_variables import in_words, live_values, shown
 from provisioner.planning.plan import Plan
 from provisioner.report.model import Fact
+from provisioner.views.attachments import attached, wanted, where
 from provisioner.views.fact import to_do, wanted_by
 
 _ATTACH: Final = {Action.CREATE: "attach", Action.UPDATE: "attach the new program", Action.REPLACE: "attach again"}
@@ -71,27 +73,26 @@ def _program(desired: DesiredObject, program: DesiredProgram, plan: Plan) -> Ite
     observed, load = plan.observed, plan.objects[desired.name]
     yield Fact("program", f"{program.name} of {desired.name}", {"kind": "program", "object": desired.name})
     yield wanted_by(program.where)
-    attach = program.attach
-    place = attach.describe() if attach is not None else "not attached"
-    wanted = {"pin": program.pin, "interface": None, "mode": None}
-    if attach is not None:
-        wanted |= {"attach": attach.kind, **attach.settings()}
-    yield Fact("wanted", f"pinned as {program.pin}, {place}", {"wanted": wanted})
-    live, link = observed.programs.get(program.pin), observed.links.get(program.link_pin)
+    place = "; ".join(attachment.describe() for attachment in program.attachments) or "not attached"
+    yield Fact("wanted", f"pinned as {program.pin}, {place}", {"wanted": wanted(program)})
+    live, links = observed.programs.get(program.pin), observed.links_of(program.pin)
     if live is None:
         yield Fact("live", "does not exist", {"live": None})
     else:
-        where = observed.place_of(link) if link is not None else "not attached"
-        data = {"id": live.id, "tag": live.tag, "ifindex": link.ifindex if link is not None else None}
-        yield Fact("live", f"id {live.id}, tag {live.tag}, {where}", {"live": data})
+        places = "; ".join(map(observed.place_of, links.values())) or "not attached"
+        data = {"id": live.id, "tag": live.tag} | attached(observed, program.pin)
+        yield Fact("live", f"id {live.id}, tag {live.tag}, {places}", {"live": data})
         known = {found.id: name for name, found in {**observed.object_maps, **observed.maps}.items()}
         used = sorted(known[number] for number in live.map_ids if number in known)
         yield Fact("uses", ", ".join(used) or "none of the project", {"uses": used})
-    change = next((found for found in plan.links if found.pin == program.link_pin), None)
+    own = [each for each in plan.links if program_of(each.pin) == program.pin]
+    changed = [each for each in own if each.action is not Action.UNCHANGED]
+    changed.sort(key=lambda each: each.action is Action.KEEP)
     if load.action is not Action.UNCHANGED:
         words = "load and pin" if live is None else "load, and replace the old one"
         yield to_do(Action.CREATE if live is None else Action.UPDATE, load.reason, words)
-    elif change is not None:
-        yield to_do(change.action, change.reason, _ATTACH.get(change.action, ""))
+    elif changed:
+        reasons = [f"{where(each, observed)}: {each.reason}" if len(own) > 1 else each.reason for each in changed]
+        yield to_do(changed[0].action, "; ".join(reasons), _ATTACH.get(changed[0].action, ""))
     else:
         yield to_do(Action.UNCHANGED, "")

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from provisioner.model.desired import DesiredMap, DesiredState
 from provisioner.model.observed import ObservedMap, ObservedState
-from provisioner.model.pins import link_pin
 from provisioner.model.words import plural, visible
 from provisioner.report.graph import Arrow, Box, BoxKind, Graph
 from provisioner.views.map_nodes import slot_labels, what_it_is
@@ -122,8 +121,8 @@ def of_spec(desired: DesiredState) -> Graph:
     for thing in desired.objects.values():
         drawing.box(f"object {thing.name}", BoxKind.OBJECT, thing.name, thing.file.rpartition("/")[2])
         for program in thing.programs:
-            place = program.attach.describe() if program.attach is not None else "not attached"
-            drawing.box(f"program {program.pin}", BoxKind.PROGRAM, program.name, place)
+            places = [attachment.describe() for attachment in program.attachments] or ["not attached"]
+            drawing.box(f"program {program.pin}", BoxKind.PROGRAM, program.name, *places)
             drawing.arrow(f"program {program.pin}", f"object {thing.name}")
     for desired_map in desired.maps.values():
         outer = desired_map.outer
@@ -162,9 +161,8 @@ def of_live(desired: DesiredState, observed: ObservedState) -> Graph:
     drawing = _Drawing(f"{desired.project}, live at {desired.pin_root}")
     known = {live.id: name for name, live in {**observed.object_maps, **observed.maps}.items()}
     for pin, program in observed.programs.items():
-        link = observed.links.get(link_pin(pin))
-        where = "not attached" if link is None else observed.place_of(link)
-        drawing.box(f"program {pin}", BoxKind.PROGRAM, pin, f"id {program.id}", where)
+        places = [observed.place_of(link) for link in observed.links_of(pin).values()] or ["not attached"]
+        drawing.box(f"program {pin}", BoxKind.PROGRAM, pin, f"id {program.id}", *places)
         for number in program.map_ids:
             if number in known:
                 drawing.arrow(f"program {pin}", f"map {known[number]}")

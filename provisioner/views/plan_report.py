@@ -7,13 +7,12 @@ from collections.abc import Iterable, Iterator
 
 from provisioner.model.desired import DesiredProgram
 from provisioner.model.kernel_versions import batches_of
-from provisioner.model.observed import ObservedLink
-from provisioner.model.pins import INNER_PINS, META_PIN, ROOT, access_of, link_pin, program_of
+from provisioner.model.pins import INNER_PINS, META_PIN, ROOT, access_of
 from provisioner.model.types import Value
 from provisioner.model.words import plural
 from provisioner.planning import counts
 from provisioner.planning.changes import Action, LinkChange, ObjectChange
-from provisioner.planning.counts import map_action, program_action
+from provisioner.planning.counts import links_by_program, map_action, own_links, program_action
 from provisioner.planning.diff_variables import in_words
 from provisioner.planning.footprint import estimate
 from provisioner.planning.grace_periods import grace_periods
@@ -21,6 +20,7 @@ from provisioner.planning.plan import Plan
 from provisioner.planning.steps import PinInnerMaps, SetAccess, Step, Unpin, UnpinInnerMaps
 from provisioner.report.model import CUT, Against, Kind, Limits, Node, ReportPlan, StepLine, Verb
 from provisioner.report.overlaid import with_source
+from provisioner.views.attachments import attached_with_mode, several, wanted
 from provisioner.views.map_nodes import VERBS, map_node
 
 WAVE_SLOTS = 4096
@@ -131,33 +131,30 @@ def _besides(change: ObjectChange, reason: str) -> str:
 
 def _programs(plan: Plan) -> Iterator[Node]:
     """Every program of the spec, and the attachments that it does not ask for."""
-    links = {change.pin: change for change in plan.links}
+    links = links_by_program(plan)
     for change in plan.objects.values():
         for program in change.desired.programs:
-            yield _program(change, program, links.pop(program.link_pin, None), plan)
-    for link in links.values():
-        if link.action is Action.DELETE:
-            name = program_of(link.pin)
-            before = _attached(plan, link.pin, link.observed)
-            yield Node(Kind.PROGRAM, Verb.DELETE, name, name, f"detach: {link.reason}", link.reason, before)
+            yield _program(change, program, own_links(program, links), plan)
+    for name, left in links.items():
+        gone = [link for link in left if link.action is Action.DELETE]
+        if gone:
+            reason, before = gone[0].reason, attached_with_mode(plan.observed, name)
+            below = several(gone, name, plan.observed)
+            yield Node(Kind.PROGRAM, Verb.DELETE, name, name, f"detach: {reason}", reason, before, children=below)
 
 
-def _program(change: ObjectChange, program: DesiredProgram, link: LinkChange | None, plan: Plan) -> Node:
-    live = plan.observed.programs.get(program.pin)
-    verb = VERBS.get(program_action(change, program, link, plan), Verb.SHOW)
+def _program(change: ObjectChange, program: DesiredProgram, links: list[LinkChange], plan: Plan) -> Node:
+    live, observed = plan.observed.programs.get(program.pin), plan.observed
+    verb = VERBS.get(program_action(change, program, links, plan), Verb.SHOW)
+    below = several(links, f"{change.name}.{program.name}", observed)
     reason = change.reason if live is None or change.action in VERBS else ""
-    if not reason and verb is Verb.UPDATE and link is not None:
-        reason = link.reason
-    attach = program.attach
-    text = f"{change.name}, not attached"
-    if attach is not None:
-        text = f"{change.name}, {attach.describe()}"
-    if link is not None and link.action is not Action.CREATE and link.reason:
-        text += f": {link.reason}"
-    after = {"pin": program.pin, "interface": None, "mode": None}
-    if attach is not None:
-        after |= {"attach": attach.kind, **attach.settings()}
-    before = None if live is None else {"id": live.id, **_attached(plan, program.link_pin, None)}
+    if not reason and verb is Verb.UPDATE:
+        reason = next((link.reason for link in links if link.action in VERBS), "")
+    text = f"{change.name}, {_places(program)}"
+    if len(links) == 1 and links[0].action is not Action.CREATE and links[0].reason:
+        text += f": {links[0].reason}"
+    after = wanted(program)
+    before = None if live is None else {"id": live.id, **attached_with_mode(observed, program.pin)}
     source, fields = plan.desired.overlays.place(program.where), plan.desired.overlays.fields(program.where)
     return Node(
         Kind.PROGRAM,
@@ -168,26 +165,29 @@ def _program(change: ObjectChange, program: DesiredProgram, link: LinkChange | N
         reason,
         before,
         after,
+        children=below,
         source=source,
         sources=fields,
     )
 
 
-def _attached(plan: Plan, pin: str, link: ObservedLink | None) -> dict[str, int | str | None]:
-    """The interface that a live link is on, and the XDP mode that was recorded for it."""
-    attached = link or plan.observed.links.get(pin)
-    recorded = plan.observed.meta.attachments.get(pin, {}) if plan.observed.meta and attached is not None else {}
-    return {"ifindex": None if attached is None else attached.ifindex, "mode": recorded.get("mode")}
+def _places(program: DesiredProgram) -> str:
+    """Where a program is to be attached; the places of several are nodes of their own."""
+    places = program.attachments
+    if len(places) > 1:
+        return plural(len(places), "attachment")
+    return places[0].describe() if places else "not attached"
 
 
 def _destroyed_programs(plan: Plan) -> Iterator[Node]:
-    links = {program_of(change.pin): change for change in plan.links}
+    links = links_by_program(plan)
     for pin in sorted({*links, *plan.observed.programs}):
-        live, link = plan.observed.programs.get(pin), links.get(pin)
-        attached = _attached(plan, link_pin(pin), None)
-        before = attached if live is None else {"id": live.id, **attached}
-        text = "detach and unpin" if link is not None else "unpin"
-        yield Node(Kind.PROGRAM, Verb.DELETE, pin, pin, text, "the project is destroyed", before)
+        live, own = plan.observed.programs.get(pin), links.get(pin, [])
+        before = attached_with_mode(plan.observed, pin)
+        if live is not None:
+            before = {"id": live.id, **before}
+        text, below = "detach and unpin" if own else "unpin", several(own, pin, plan.observed)
+        yield Node(Kind.PROGRAM, Verb.DELETE, pin, pin, text, "the project is destroyed", before, children=below)
 
 
 def _pins(plan: Plan, nodes: Iterable[Node]) -> Iterator[Node]:

@@ -18,7 +18,6 @@ from provisioner.model.address import Place
 from provisioner.model.desired import DesiredMap
 from provisioner.model.errors import InputError, Problem
 from provisioner.model.observed import ObservedState
-from provisioner.model.pins import link_pin
 from provisioner.model.types import Bytes, Value
 from provisioner.model.words import plural, size
 from provisioner.observed import holders
@@ -28,6 +27,7 @@ from provisioner.planning.diff_variables import live_values, shown
 from provisioner.planning.plan import Plan
 from provisioner.report.model import ALL, Children, Kind, Limits, Node, ReportLive, Totals, Verb
 from provisioner.views import entry_nodes
+from provisioner.views.attachments import attached
 from provisioner.views.map_nodes import VERBS, kind_of, live_value, slot_labels, slot_reason, what_it_is
 from provisioner.views.moment import Moment
 
@@ -257,9 +257,9 @@ def _verb(action: Action) -> Verb:
 
 def _programs(observed: ObservedState) -> Iterator[Node]:
     for pin, program in observed.programs.items():
-        link = observed.links.get(link_pin(pin))
-        place = observed.place_of(link) if link is not None else "not attached"
-        value = {"id": program.id, "tag": program.tag, "ifindex": link.ifindex if link is not None else None}
+        links = observed.links_of(pin)
+        place = "; ".join(map(observed.place_of, links.values())) or "not attached"
+        value = {"id": program.id, "tag": program.tag} | attached(observed, pin)
         text = f"program, id {program.id}, tag {program.tag}, {place}"
         yield Node(Kind.PROGRAM, Verb.SHOW, pin, pin, text, after=value)
 

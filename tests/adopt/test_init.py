@@ -74,8 +74,7 @@ def test_its_proposals_can_be_taken_up(bpf_object: Callable[[str], Path], tmp_pa
     text = text.replace("# attach:", "attach:").replace("eth0", "lo")
     desired = load(text, tmp_path).desired
     assert desired.maps["vip_slots"].entries.keys.tobytes() == bytes([198, 51, 100, 1, 0, 53, 17, 0])
-    attach = desired.objects["router"].programs[0].attach
-    assert attach is not None
+    (attach,) = desired.objects["router"].programs[0].attachments
     assert attach.point == AttachPoint("interface", "lo")
 
 

@@ -119,9 +119,9 @@ def test_objects(edge: Spec) -> None:
     assert router.file.text == "../bpf/router.bpf.o"
     (program,) = router.programs
     assert (program.name, program.pin) == ("xdp_router", "xdp_router")
-    assert program.attach is not None
-    assert program.attach == Xdp(where=program.attach.where, interface="veth-a", mode=XdpMode.NATIVE)
-    assert program.attach.if_missing is IfMissing.FAIL
+    (attachment,) = program.attachments
+    assert attachment == Xdp(where=attachment.where, interface="veth-a", mode=XdpMode.NATIVE)
+    assert attachment.if_missing is IfMissing.FAIL
 
 
 def test_what_is_not_written_has_the_documented_default(tmp_path: Path) -> None:
@@ -129,13 +129,9 @@ def test_what_is_not_written_has_the_documented_default(tmp_path: Path) -> None:
     spec, problems = read(HEAD + text, tmp_path)
     assert problems == []
     attached, plain = spec.objects["o"].programs
-    assert attached.attach is not None
-    assert (attached.pin, attached.attach.settings()["mode"], attached.attach.if_missing) == (
-        "p",
-        "auto",
-        IfMissing.FAIL,
-    )
-    assert plain.attach is None
+    (attachment,) = attached.attachments
+    assert (attached.pin, attachment.settings()["mode"], attachment.if_missing) == ("p", "auto", IfMissing.FAIL)
+    assert plain.attachments == ()
 
 
 def test_maps(edge: Spec) -> None:

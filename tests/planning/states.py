@@ -31,11 +31,11 @@ ETH0 = AttachPoint("interface", "eth0")
 
 def program(name: str, *, mode: XdpMode = XdpMode.AUTO, missing: IfMissing = IfMissing.FAIL) -> DesiredProgram:
     """A program that is attached to eth0 by XDP."""
-    return DesiredProgram(name, name, Xdp(where=HERE, if_missing=missing, interface="eth0", mode=mode), HERE)
+    return DesiredProgram(name, name, (Xdp(where=HERE, if_missing=missing, interface="eth0", mode=mode),), HERE)
 
 
 def unattached(name: str) -> DesiredProgram:
-    return DesiredProgram(name, name, None, HERE)
+    return DesiredProgram(name, name, (), HERE)
 
 
 def an_object(

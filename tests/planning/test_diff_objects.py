@@ -142,7 +142,12 @@ def test_a_missing_interface_is_an_error_or_deferred() -> None:
         ("attach-target-missing", "router.first")
     ]
     deferred = an_object(program("first", missing=IfMissing.DEFER), maps=MAPS)
-    assert action(loaded(points={}), deferred) is Action.KEEP
+    settings = {"_link_first": {"kind": "xdp", "interface": "eth0", "mode": "auto"}}
+    used = record(objects={"router": "new"}, attachments=settings)
+    assert action(loaded(points={}, meta=used), deferred) is Action.KEEP, "an interface that was renamed, say"
+    elsewhere = {change.pin: change.action for change in links(loaded(points={}), deferred)}
+    assert elsewhere.pop("_link_first") is Action.DELETE, "no record: it is attached to another interface"
+    assert list(elsewhere.values()) == [Action.KEEP]
 
 
 def test_a_host_that_is_not_asked_has_every_interface() -> None:
@@ -157,8 +162,8 @@ def test_programs_that_are_not_attached_have_no_link() -> None:
 def test_all_attachments_can_be_deferred() -> None:
     state = attachments_deferred(wanted(an_object(program("first"), unattached("second"))))
     first, second = state.objects["router"].programs
-    assert first.attach is not None
-    assert (first.attach.if_missing, second.attach) == (IfMissing.IGNORE, None)
+    assert [each.if_missing for each in first.attachments] == [IfMissing.IGNORE]
+    assert second.attachments == ()
 
 
 # --- hooks that other owners have --------------------------------------------------------------------------------
@@ -166,7 +171,7 @@ def test_all_attachments_can_be_deferred() -> None:
 
 @pytest.mark.parametrize("occupant", [99, NOT_BPF])
 def test_a_hook_of_another_owner_is_an_error_or_left_alone(occupant: int) -> None:
-    seen = loaded(links={}, occupants={"_link_first": occupant})
+    seen = loaded(links={}, occupants={"xdp on eth0, auto": occupant})
     with pytest.raises(HostError) as error:
         links(seen)
     assert [(problem.id, problem.address) for problem in error.value.problems] == [("hook-occupied", "router.first")]

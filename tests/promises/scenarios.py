@@ -194,7 +194,7 @@ objects:
   hooks:
     file: {hooks}
     programs:
-      on_tcx: {{attach: {{tcx: {{interface: veth-a, direction: ingress}}}}}}
+      on_tcx: {{attach: [{{tcx: {{interface: veth-{first}}}}}, {{tcx: {{interface: veth-b, direction: ingress}}}}]}}
       on_tcx_2: {{attach: {{tc: {{interface: veth-a, direction: {direction}}}}}}}
       on_uprobe: {{attach: auto}}
   globals:
@@ -207,7 +207,8 @@ objects:
 def attached(compiled: Callable[[str], Path], version: str = "", direction: str = "ingress", burst: int = 1) -> str:
     """A spec with prog_arrays, variables, and attachments by links and by a filter."""
     files = {name: compiled(f"{name}{version}") for name in ("jumps", "hooks")}
-    return HEAD + _ATTACHED.format(**files, globals=compiled("globals"), direction=direction, burst=burst)
+    fields = {"direction": direction, "burst": burst, "first": f"{'b' if version else 'a'}, direction: {direction}"}
+    return HEAD + _ATTACHED.format(**files, globals=compiled("globals"), **fields)
 
 
 NAMES: Final = (

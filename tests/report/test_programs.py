@@ -11,6 +11,7 @@ from provisioner.model.attachment import AttachPoint
 from provisioner.model.desired import DesiredObject, DesiredProgram, DesiredState
 from provisioner.model.location import Location
 from provisioner.model.observed import ObservedLink, ObservedProgram, ObservedState
+from provisioner.model.pins import link_pin
 from provisioner.model.record import Meta
 from provisioner.model.uapi import XdpMode
 from provisioner.planning.counts import Counts
@@ -27,7 +28,7 @@ HERE = Location("edge.yaml", 1, 1)
 ATTACH = Xdp(where=HERE, interface="veth-a", mode=XdpMode.NATIVE)
 VETH = AttachPoint("interface", "veth-a")
 ROUTER = DesiredObject(
-    "router", "bpf/router.bpf.o", "d1", (DesiredProgram("xdp_router", "xdp_router", ATTACH, HERE),), {}, {}, HERE
+    "router", "bpf/router.bpf.o", "d1", (DesiredProgram("xdp_router", "xdp_router", (ATTACH,), HERE),), {}, {}, HERE
 )
 LIVE = ObservedState(
     exists=True,
@@ -70,8 +71,10 @@ def test_an_upgrade() -> None:
         "  ~ xdp_router            router, xdp on veth-a, native: its program is new",
     ]
     report = plan_report.report(plan(desired(newer), LIVE))
-    assert report.nodes[1].before == {"id": 11, "ifindex": 4, "mode": "native"}
-    assert report.nodes[1].after == {"pin": "xdp_router", "interface": "veth-a", "mode": "native", "attach": "xdp"}
+    place = {"pin": "_link_xdp_router", "id": 12, "place": "xdp on veth-a", "ifindex": 4, "mode": "native"}
+    assert report.nodes[1].before == {"id": 11, "ifindex": 4, "mode": "native", "attachments": [place]}
+    settings = {"attach": "xdp", "interface": "veth-a", "mode": "native"}
+    assert report.nodes[1].after == {"pin": "xdp_router", **settings, "attachments": [settings]}
 
 
 def test_an_attachment_that_changes_alone() -> None:
@@ -79,6 +82,43 @@ def test_an_attachment_that_changes_alone() -> None:
     assert lines(desired(ROUTER), elsewhere) == [
         "  ~ xdp_router            router, xdp on veth-a, native: the live link is xdp on interface 4",
     ]
+
+
+def test_several_attachments_have_a_line_each() -> None:
+    other = replace(ATTACH, interface="veth-b")
+    program = replace(ROUTER.programs[0], attachments=(ATTACH, other))
+    both = replace(ROUTER, programs=(program,))
+    seen = replace(LIVE, points={VETH: 4, other.point: 5})
+    assert lines(desired(both), seen) == [
+        "  ~ xdp_router            router, 2 attachments",
+        "    + xdp on veth-b       native",
+    ]
+    report = plan_report.report(plan(desired(both), seen))
+    assert [(step.kind, step.text) for step in report.steps] == [
+        ("attach", "attach xdp_router: xdp on veth-b, native"),
+        ("record_meta", "record what the kernel cannot tell"),
+    ]
+    assert report.nodes[0].children is not None
+    assert [(node.address, node.before) for node in report.nodes[0].children] == [
+        ("router.xdp_router[xdp on veth-b]", None)
+    ]
+    pin = link_pin("xdp_router", other.hook)
+    attachments = {"_link_xdp_router": attach.to_record(ATTACH, None), pin: attach.to_record(other, None)}
+    assert LIVE.meta is not None
+    meta = replace(LIVE.meta, attachments=attachments)
+    seen = replace(seen, meta=meta, links={**LIVE.links, pin: ObservedLink(13, 11, 5)})
+    assert lines(desired(ROUTER), seen) == [
+        "  ~ xdp_router            router, xdp on veth-a, native",
+        "    - xdp on veth-b       the spec does not name it",
+    ]
+    assert plan_report.report(plan(desired(ROUTER), seen)).summary.programs == Counts(update=1)
+    assert lines(desired(replace(ROUTER, programs=(replace(program, attachments=()),))), seen) == [
+        "  - xdp_router            detach: the spec does not name it",
+        "    - xdp on veth-a       the spec does not name it",
+        "    - xdp on veth-b       the spec does not name it",
+    ]
+    report = plan_report.report(plan_destroy(desired(both), seen, Overrides()), destroy=True)
+    assert [(node.text, node.children and node.children.total) for node in report.nodes] == [("detach and unpin", 2)]
 
 
 def test_an_attachment_that_nothing_asks_for() -> None:
