@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import PurePath
 from typing import Final
 
@@ -93,7 +93,7 @@ class _Exporter:
         )
         for title, body in sections:
             lines += ["", f"{title}:", *body] if body else []
-        return Exported("".join(f"{line}\n" for line in lines), self._entries.files, tuple(self._notes))
+        return Exported(spec_text(lines), self._entries.files, tuple(self._notes))
 
     def _note_unused_types(self) -> None:
         """Maps of --types that are not exported: a name with an error would be ignored silently."""
@@ -272,6 +272,11 @@ class _Exporter:
                 wanted.add(name)
                 waiting += _names(known[name])
         return [f"  {name}: {spell(known[name])}" for name in sorted(wanted)]
+
+
+def spec_text(lines: Iterable[str]) -> str:
+    """A generated spec. It has no variables: a `${` is part of a value that is live, or of a pin."""
+    return "".join(f"{line}\n" for line in lines).replace("${", "$${")
 
 
 def map_name(pin: str | PurePath) -> str:

@@ -11,7 +11,7 @@ from typing import Final
 import msgspec
 
 from provisioner import attach
-from provisioner.adopt.export import free_name
+from provisioner.adopt.export import free_name, map_name
 from provisioner.adopt.reconstruct import reconstruct
 from provisioner.adopt.survey import survey
 from provisioner.kernel import bpffs
@@ -49,7 +49,7 @@ def read(path: Path) -> Pinned:
     path = path.absolute()
     root, address = (path, "") if path.is_dir() else (path.parent, path.name)
     has_record = META_PIN in bpffs.list_pins(root)
-    record = metamap.read(root / META_PIN) if has_record else Meta(root.name, {}, {}, {}, {})
+    record = metamap.read(root / META_PIN) if has_record else Meta(map_name(root) or "pins", {}, {}, {}, {})
     if not has_record and address:
         pins = [root / address]
     else:

@@ -13,6 +13,7 @@ from typing import Final
 import numpy as np
 
 from provisioner import document
+from provisioner.adopt.export import spec_text
 from provisioner.adopt.found import FoundMap, FoundTypes
 from provisioner.adopt.naming import Chooser, Chosen, Naming
 from provisioner.adopt.skeleton import flag_lines
@@ -37,7 +38,7 @@ def reconstruct(named: Mapping[str, FoundMap], record: Meta, pin_root: str, byte
     """The spec of the project of `record` with maps by name. A map that is pinned elsewhere is adopted,
     unless the record says that the project owns it.
     """
-    return "".join(f"{line}\n" for line in _Writer(record, pin_root, byteorder).lines(named))
+    return spec_text(_Writer(record, pin_root, byteorder).lines(named))
 
 
 class _Writer:

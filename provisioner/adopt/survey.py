@@ -24,6 +24,7 @@ from provisioner.model.map_shape import MapShape
 from provisioner.model.special_fields import Special
 from provisioner.model.types import Bytes
 from provisioner.model.uapi import object_name
+from provisioner.model.words import odd_characters
 from provisioner.observed.live_source import normalised
 
 
@@ -37,6 +38,10 @@ def survey(
     problems = Problems()
     wanted: dict[int, str] = {}
     for pin in pins:
+        if hint := odd_characters(str(pin)):
+            what, hint = "a spec cannot name this pin", f"rename it: {hint}"
+            problems.add(what, hint=hint, address=str(pin), id="invalid-name")
+            continue
         with _missing_maps(problems, str(pin)), maps.open_pin(pin, readonly=True) as fd:
             wanted[int(maps.info(fd).id)] = str(pin.absolute())
     for number in ids:

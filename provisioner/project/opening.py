@@ -24,6 +24,7 @@ from provisioner.model.errors import InputError, Problem, ProvisionerError
 from provisioner.model.given import Given, Outside
 from provisioner.model.host import Host
 from provisioner.model.location import Location
+from provisioner.model.words import odd_characters
 from provisioner.observed import pinned_btf
 from provisioner.observed.snapshot import Snapshot
 from provisioner.project.project import Project
@@ -90,6 +91,8 @@ def load(
         ),
     )
     if pin_root is not None:
+        if hint := odd_characters(pin_root):
+            raise InputError(Problem("this is not a valid pin root", Location(pin_root), hint, id="invalid-name"))
         desired = replace(desired, pin_root=pin_root)
     try:
         require_root(desired)

@@ -292,6 +292,15 @@ def test_what_bpftool_made(others: Others) -> None:
     assert provisioner.load([spec]).desired.maps["plain"].adopted == str(others.folder / "plain")
 
 
+def test_text_that_looks_like_a_variable_is_text(others: Others) -> None:
+    path = others.plain("${pin}", MapShape(MapType.HASH, 8, 8, 8), {b"${key}\0\0": b"${value\0"})
+    types = others.out / "types.yaml"
+    types.write_text('maps:\n  pin_: {key: "char[8]", value: "char[8]"}\n')
+    done, spec = others.export("--pin", path, "--types", types)
+    assert '"$${key}": "$${value"' in done.out
+    others.unchanged(spec)
+
+
 def test_a_types_file_with_an_unknown_map_is_noted(others: Others) -> None:
     path = others.plain("active", MapShape(MapType.HASH, 4, 4, 8), {bytes(4): bytes(4)})
     types = others.out / "types.yaml"

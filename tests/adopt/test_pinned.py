@@ -119,6 +119,30 @@ def test_maps_of_another_owner_are_shown_and_not_destroyed(others: Others) -> No
     assert [problem.id for problem in refused.value.problems] == ["not-a-project"]
 
 
+def test_a_pin_can_have_a_name_that_is_no_name_of_a_map(others: Others) -> None:
+    for name in ("${x}", "a b", "'q\"", "-rf"):
+        others.plain(name, MapShape(MapType.HASH, 4, 8, 16), {})
+    live = provisioner.load_pinned(others.folder).live()
+    assert sorted(address for address, _ in lines(live.nodes)) == ["a_b", "q_", "rf", "x_"]
+
+
+def test_pins_that_a_spec_cannot_name_are_reported(others: Others) -> None:
+    names = ("\x1b[31mred", "a\nb", "\udcff")
+    for name in names:
+        others.plain(name, MapShape(MapType.HASH, 4, 8, 16), {})
+    with pytest.raises(InputError) as refused:
+        provisioner.load_pinned(others.folder)
+    problems = {(problem.id, problem.address) for problem in refused.value.problems}
+    assert problems == {("invalid-name", str(others.folder / name)) for name in names}
+
+
+@pytest.mark.parametrize("name", ["\x1b[31mred", "a\nb", "\udcff"])
+def test_a_pin_root_has_visible_characters(name: str, kernel: Path) -> None:
+    with pytest.raises(InputError) as refused:
+        provisioner.load({"version": 1, "name": "edge"}, pin_root=str(kernel / name))
+    assert [problem.id for problem in refused.value.problems] == ["invalid-name"]
+
+
 @pytest.mark.parametrize("verb", ["load", "load_pinned"])
 def test_a_pin_in_the_place_of_a_spec_is_named(verb: str, kernel: Path) -> None:
     with pytest.raises(InputError) as refused:
