@@ -51,17 +51,19 @@ def keys(text: str) -> list[str]:
 
 
 class Terminal:
-    """`wake` ends a `wait` from another thread; so does a change of the size."""
+    """`wake` ends a `wait` from another thread; so does a change of the size, and Ctrl-Z, which `suspend` serves."""
 
-    def __init__(self, woken: int, wake: Callable[[], None]) -> None:
+    def __init__(self, woken: int, wake: Callable[[], None], suspend: Callable[[], None]) -> None:
         self._woken = woken
         self.wake = wake
+        self._suspend = suspend
 
     def wait(self, seconds: float) -> list[str] | None:
         """The keys that were pressed, none after the time is over or after `wake`; None if the terminal is gone."""
         ready, _, _ = select.select([sys.stdin.fileno(), self._woken], [], [], max(seconds, 0))
         if self._woken in ready:
             os.read(self._woken, 4096)
+            self._suspend()
         if sys.stdin.fileno() not in ready:
             return []
         with suppress(OSError):
@@ -90,26 +92,36 @@ def own_terminal() -> Iterator[Terminal]:
     before = termios.tcgetattr(number)
     woken, waking = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
     handlers: dict[signal.Signals, Any] = {}
+    stops: list[int] = []
 
     def wake() -> None:
         with suppress(BlockingIOError):  # a full pipe wakes as well
             os.write(waking, b".")
 
+    def stop(signal_number: int, _: object) -> None:
+        stops.append(signal_number)
+        wake()
+
+    def suspend() -> None:
+        """Give the terminal back to the shell, as it was, until the process is continued. A handler cannot do it: it
+        can run in the middle of a write to the terminal.
+        """
+        if stops:
+            stops.clear()
+            _leave(number, before)
+            os.kill(os.getpid(), signal.SIGSTOP)
+            _enter(number, before)
+
     try:
         for each in (signal.SIGTERM, signal.SIGHUP):
             handlers[each] = signal.signal(each, signal.default_int_handler)
         handlers[signal.SIGWINCH] = signal.signal(signal.SIGWINCH, lambda *_: wake())
-        termios.tcsetattr(number, termios.TCSADRAIN, _without_lines(before))
-        sys.stdout.write(_ENTER)
-        sys.stdout.flush()
-        yield Terminal(woken, wake)
+        handlers[signal.SIGTSTP] = signal.signal(signal.SIGTSTP, stop)
+        _enter(number, before)
+        yield Terminal(woken, wake, suspend)
     finally:
         kept = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM, signal.SIGHUP))
-        with suppress(OutputError):
-            sys.stdout.write(_LEAVE)
-            sys.stdout.flush()
-        with suppress(termios.error):  # the terminal is gone
-            termios.tcsetattr(number, termios.TCSADRAIN, before)
+        _leave(number, before)
         for each, handler in handlers.items():
             signal.signal(each, handler)
         os.close(woken)
@@ -117,13 +129,27 @@ def own_terminal() -> Iterator[Terminal]:
         signal.pthread_sigmask(signal.SIG_SETMASK, kept)
 
 
-def _without_lines(attributes: list[Any]) -> list[Any]:
-    """The attributes of a terminal that gives each key at once, and echoes none. Ctrl-C stays a signal.
+def _enter(number: int, before: list[Any]) -> None:
+    termios.tcsetattr(number, termios.TCSADRAIN, _without_lines(before))
+    sys.stdout.write(_ENTER)
+    sys.stdout.flush()
 
-    Suspend and quit are off: a shell would get the terminal as the view has it.
+
+def _leave(number: int, before: list[Any]) -> None:
+    with suppress(OutputError):
+        sys.stdout.write(_LEAVE)
+        sys.stdout.flush()
+    with suppress(termios.error):  # the terminal is gone
+        termios.tcsetattr(number, termios.TCSADRAIN, before)
+
+
+def _without_lines(attributes: list[Any]) -> list[Any]:
+    """The attributes of a terminal that gives each key at once, and echoes none. Ctrl-C and Ctrl-Z stay signals.
+
+    Quit is off: a shell would get the terminal as the view has it.
     """
     *flags, local, in_speed, out_speed, characters = attributes
     characters = list(characters)
     characters[termios.VMIN], characters[termios.VTIME] = 1, 0
-    characters[termios.VSUSP] = characters[termios.VQUIT] = _OFF
+    characters[termios.VQUIT] = _OFF
     return [*flags, local & ~(termios.ICANON | termios.ECHO), in_speed, out_speed, characters]

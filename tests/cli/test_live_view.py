@@ -141,6 +141,21 @@ def test_a_signal_restores_the_terminal(project: Project, number: signal.Signals
         assert "interrupted" in live.text or live.shows("interrupted")
 
 
+def test_a_suspended_view_gives_the_terminal_back(project: Project) -> None:
+    assert project.run("apply", "--yes").status == 0
+    with view(project.root, "--watch") as live:
+        assert live.shows("v tenants")
+        live.process.send_signal(signal.SIGTSTP)
+        assert live.shows(_LEFT)
+        assert os.WIFSTOPPED(os.waitpid(live.process.pid, os.WUNTRACED)[1])
+        assert termios.tcgetattr(live.terminal) == live.before
+        live.process.send_signal(signal.SIGCONT)
+        assert live.shows("v tenants")
+        assert termios.tcgetattr(live.terminal) != live.before
+        live.press("q")
+        assert live.end() == 0
+
+
 def test_without_a_terminal_it_is_a_usage_error(project: Project) -> None:
     for words, option in (
         (["-w"], "--watch"),
@@ -184,7 +199,7 @@ def test_a_look_that_fails_leaves_the_last_one_on_the_screen(monkeypatch: pytest
 
     @contextmanager
     def deaf() -> Iterator[Terminal]:
-        yield Deaf(-1, lambda: None)
+        yield Deaf(-1, lambda: None, lambda: None)
 
     monkeypatch.setattr(live_view, "own_terminal", deaf)
     live_view.run(Console("text", "never", quiet=True, verbose=False), take, 0.01)
@@ -211,7 +226,7 @@ def _end(_: Terminal, is_raw: bool) -> None:
 
 def test_an_exception_restores_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     ours, theirs = pty.openpty()
-    handlers = [signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGHUP, signal.SIGWINCH)]
+    handlers = [signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGHUP, signal.SIGTSTP, signal.SIGWINCH)]
     with os.fdopen(theirs, "r+b", buffering=0) as raw, io.TextIOWrapper(raw, write_through=True) as stream:
         monkeypatch.setattr("sys.stdin", stream)
         monkeypatch.setattr("sys.stdout", stream)
@@ -222,4 +237,6 @@ def test_an_exception_restores_the_terminal(monkeypatch: pytest.MonkeyPatch) -> 
         assert os.read(ours, 4096).decode().endswith(_LEFT)
         monkeypatch.undo()
     os.close(ours)
-    assert [signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGHUP, signal.SIGWINCH)] == handlers
+    assert [
+        signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGHUP, signal.SIGTSTP, signal.SIGWINCH)
+    ] == handlers
