@@ -31,6 +31,8 @@ SECOND = link_pin("on_xdp", "xdp on veth-b")
 @pytest.fixture
 def hooks(bench: Bench, veth: Veth) -> Bench:
     assert veth == Veth("veth-a", "veth-b")
+    for name in ("veth-a", "veth-b"):  # no packets but those of the test
+        Path(f"/proc/sys/net/ipv6/conf/{name}/disable_ipv6").write_text("1")
     bench.allow_outside = True
     return bench
 
