@@ -67,7 +67,9 @@ def record(tx: Transaction, step: RecordMeta) -> None:
         for program in desired.programs:
             with links.open_program_pin(tx.path(program.pin)) as running:
                 used[program.pin] = tuple(sorted(pinned.intersection(links.program_info(running).map_ids)))
-    ids = dict(step.meta.maps) if tx.plan.targets else {}
+    # Paths outside of the pin root that the spec left are the project's as long as the map there is the recorded one.
+    left = step.meta.maps if tx.plan.targets else step.meta.places
+    ids = {name: number for name, number in step.meta.maps.items() if name in left}
     names = {name for change in tx.plan.objects.values() for name in change.desired.maps}
     own = {
         name

@@ -123,7 +123,8 @@ class ObservedState(msgspec.Struct, frozen=True):
     """The live state of a project.
 
     `maps` holds those that the spec declares, `object_maps` those that its objects bring (declared or not), by name.
-    `other_pins` are names that the spec does not account for; `points` are the numbers of what attachments name;
+    `other_pins` are names that the spec does not account for; `held_elsewhere` are the inner maps in slots of those and
+    of the objects' outer maps that the spec does not declare, by their ids; `points` are the numbers of what attachments name;
     `leftovers` are temporary pins of an apply that was killed, and pins of inner maps that are in no slot.
     `inner_pins` has the ids of inner maps that are in a slot and pinned, by outer map. `access` has the permissions of
     the project's pins and directories, by their paths from the pin root, `gid` the group, if the spec names one.
@@ -146,6 +147,7 @@ class ObservedState(msgspec.Struct, frozen=True):
     links: Mapping[str, ObservedLink]
     points: Mapping[AttachPoint, int]
     other_pins: tuple[str, ...] = ()
+    held_elsewhere: frozenset[int] = frozenset()
     leftovers: tuple[str, ...] = ()
     inner_pins: Mapping[str, frozenset[int]] = {}
     access: Mapping[str, Access] = {}

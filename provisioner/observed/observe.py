@@ -39,6 +39,7 @@ from provisioner.model.spec import OnReplace
 from provisioner.model.type_layout import EntryLayout
 from provisioner.model.types import Bytes
 from provisioner.model.uapi import MapType
+from provisioner.observed import undeclared
 from provisioner.observed.live_source import LiveSource
 from provisioner.observed.moved import MovedSource, presented
 from provisioner.observed.moved import live_root as moved_root
@@ -99,6 +100,7 @@ def _observe(desired: DesiredState, source: Source) -> ObservedState:
     ours = set(managed(pins, inner_pins)).difference(other, leftovers, stale, adopted)
     links = {pin: source.link(root / pin) for pin in pins if is_link(pin)}
     points = {point: number for point in desired.attach_points if (number := source.number(point)) is not None}
+    outers = [name for name, each in object_maps.items() if name not in live and each.shape.is_outer]
     return ObservedState(
         exists=source.exists(root),
         meta=meta,
@@ -110,6 +112,9 @@ def _observe(desired: DesiredState, source: Source) -> ObservedState:
         occupants=dict(_occupants(desired, links, points, source)),
         orders=dict(_orders(desired, points, source)),
         other_pins=other,
+        held_elsewhere=undeclared.inner_ids(
+            (*(own_path(desired, name) for name in outers), *(root / pin for pin in other)), source
+        ),
         leftovers=(*leftovers, *stale),
         inner_pins={
             name: frozenset(int(pin) for pin in held if f"{INNER_PINS}/{name}/{pin}" not in stale)

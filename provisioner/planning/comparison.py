@@ -52,7 +52,7 @@ def compare(
 
         limited = scope(targets, desired, observed, objects)
         wanted, objects, whole = limited.maps, limited.objects, limited.whole
-    shared = held_twice(observed.maps.values())
+    shared = held_twice(observed)
 
     def diff(desired_map: DesiredMap) -> MapChange:
         live, own = observed.maps.get(desired_map.name), _object_maps(observed, objects)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Final
 
 import msgspec
@@ -13,7 +13,7 @@ from provisioner.model import entry_table
 from provisioner.model.desired import IGNORE, DesiredMap
 from provisioner.model.entry_table import Index
 from provisioner.model.map_shape import MapShape
-from provisioner.model.observed import ObservedMap
+from provisioner.model.observed import ObservedMap, ObservedState
 from provisioner.model.spec import ExtraInnerMaps, Update
 from provisioner.model.types import Bytes
 from provisioner.model.uapi import MapType
@@ -83,13 +83,13 @@ def slots_to_read(desired: DesiredMap, observed: ObservedMap) -> NDArray[np.uint
     return depth
 
 
-def held_twice(live: Iterable[ObservedMap]) -> frozenset[int]:
-    """The ids of inner maps that are in slots of more than one outer map, or are themselves one of these maps."""
-    each = [entry_table.unique(np.append(one.slots.inner_ids, one.id)) for one in live]
+def held_twice(observed: ObservedState) -> frozenset[int]:
+    """The ids of inner maps that are in slots of more than one outer map, or are themselves one of the spec's maps."""
+    each = [entry_table.unique(np.append(one.slots.inner_ids, one.id)) for one in observed.maps.values()]
     if len(each) < 2:
-        return frozenset()
+        return observed.held_elsewhere
     ids = np.sort(np.concatenate(each))
-    return frozenset(ids[1:][ids[1:] == ids[:-1]].tolist())
+    return observed.held_elsewhere.union(ids[1:][ids[1:] == ids[:-1]].tolist())
 
 
 def decide(

@@ -331,7 +331,7 @@ class Session:
             name: KnownMap(each, observed.maps.get(name), policies.get(name, 0), order)
             for name, each in desired.maps.items()
         }
-        shared = held_twice(observed.maps.values()) | _held_by_slots(observed)
+        shared = held_twice(observed) | _held_by_slots(observed)
         self._knows = Knowledge(desired, observed, self._known, shared, TouchedSource(desired))
         self._in_place.learn(self._knows)
         self._addresses = Addresses(desired, self._known)
