@@ -272,7 +272,8 @@ def _elements(move: Elements, old: Bytes, new: Bytes, start: int, faults: _Fault
     each = move.each
     held = old[:, move.old : move.old + move.count * each.old_size]
     done = each.convert(np.ascontiguousarray(held).reshape(-1, each.old_size))
-    new[:, move.new : move.new + move.count * each.new_size] = done.rows.reshape(len(old), -1)
+    size = move.count * each.new_size
+    new[:, move.new : move.new + size] = done.rows.reshape(len(old), size)
     for misfit in (misfit.per(move.count) for misfit in done.misfits):
         shown = {row + start: text for row, text in misfit.shown.items()}
         faults.add(f"{move.member}.{misfit.member}", misfit.rows + start, shown, misfit.word)

@@ -34,7 +34,7 @@ class EntryReshaping(msgspec.Struct, frozen=True):
         out = np.zeros((len(spread), after), np.uint8)
         out[:, : self.value.new_size] = done.rows
         return Converted(
-            out.reshape(len(values), -1),
+            out.reshape(len(values), self.cpus * after),
             tuple(misfit.per(self.cpus) for misfit in done.misfits),
             tuple(msgspec.structs.replace(loss, rows=np.unique(loss.rows // self.cpus)) for loss in done.lost),
         )

@@ -123,9 +123,9 @@ class ObservedState(msgspec.Struct, frozen=True):
     """The live state of a project.
 
     `maps` holds those that the spec declares, `object_maps` those that its objects bring (declared or not), by name.
-    `other_pins` are names that the spec does not account for; `held_elsewhere` are the inner maps in slots of those and
-    of the objects' outer maps that the spec does not declare, by their ids; `points` are the numbers of what attachments name;
-    `leftovers` are temporary pins of an apply that was killed, and pins of inner maps that are in no slot.
+    `other_pins` are names that the spec does not account for; `points` are the numbers of what attachments name.
+    `held_elsewhere` has the ids of inner maps in slots of outer maps that the spec does not declare: of other pins, and
+    of objects. `leftovers` are temporary pins of an apply that was killed, and pins of inner maps that are in no slot.
     `inner_pins` has the ids of inner maps that are in a slot and pinned, by outer map. `access` has the permissions of
     the project's pins and directories, by their paths from the pin root, `gid` the group, if the spec names one.
     `jump_slots` are the occupied slots of the objects' prog_arrays.

@@ -64,6 +64,15 @@ def test_a_value_in_another_layout(old: TypeExpr | str, new: TypeExpr | str, bef
     assert [row.tobytes().hex() for row in done.rows] == [after, after]
 
 
+@pytest.mark.parametrize(("old", "new", "before", "after"), TABLE)
+def test_no_value_in_another_layout(old: TypeExpr | str, new: TypeExpr | str, before: str, after: str) -> None:
+    made = between(built(old), built(new))
+    none = made.convert(np.zeros((0, len(before) // 2), np.uint8))
+    assert none.rows.shape == (0, len(after) // 2)
+    each = EntryReshaping(between(built("u32"), built("u32")), made, cpus=2).values(np.zeros((0, 0), np.uint8))
+    assert len(each.rows) == 0
+
+
 MISFITS = [
     ("u32", "u16", "00000100", "65536"),
     ("s8", "u8", "ff", "-1"),

@@ -50,7 +50,8 @@ def wrong(
                 stayed = any(after[name].slots.get(slot) == inner for slot, inner in what.slots.items())
                 what = what if stayed else None
             again = recreate.removeprefix(name) if recreate.partition("[")[0] == name else None
-            yield from (f"{name}{text}" for text in _outer(wished, what, after[name], _sharers(before), again))
+            sharers = _sharers(wish, before)
+            yield from (f"{name}{text}" for text in _outer(wished, what, after[name], sharers, again))
     if wish.plain is not None:
         live = after.get(PLAIN)
         if live is None or live.entries != _plain(wish.plain, wish.plain_policy, before.get(PLAIN), live):
@@ -87,14 +88,15 @@ def wrong_destroyed(wish: Wish, before: Live, after: Live) -> Iterator[str]:
         yield f"{ADOPTED} is {after.get(ADOPTED)}, not {live}"
 
 
-def _sharers(live: Live) -> Counter[int]:
-    """How many slots hold each inner map."""
-    return Counter(inner.id for wished in live.values() for inner in wished.slots.values())
+def _sharers(wish: Wish, live: Live) -> Counter[int]:
+    """How many slots hold each inner map, of the maps in the pin root and those that are wished for elsewhere."""
+    seen = (each for name, each in live.items() if name != ADOPTED or name in wish.outer)
+    return Counter(inner.id for each in seen for inner in each.slots.values())
 
 
 def _shared_by_chance(wish: Wish, after: Live) -> Iterator[str]:
     """No declared slot may hold a map that another slot holds too, unless both are declared so."""
-    holders = _sharers(after)
+    holders = _sharers(wish, after)
     for name, wished in wish.outer.items():
         declared = Counter(after[name].slots[slot].id for slot, it in wished.slots.items() if it.shared)
         if len(declared) > 1:

@@ -104,6 +104,7 @@ class Reshaped(Project):
         if ran.status != 0:
             assert self._look() == before
             assert ran.errors, ran
+            assert ran.status in (3, 4), ran
             self.ends[f"migration refused {sorted(error['id'] for error in ran.errors)}"] += 1
             return
         self.ends["migrated"] += 1
