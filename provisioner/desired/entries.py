@@ -99,7 +99,7 @@ class _Checks(msgspec.Struct, frozen=True):
 
     def duplicates(self, order: Index) -> None:
         """Duplicate keys in one map; `order` is that of `sort_by_slot`."""
-        first, second = entry_table.duplicates(self.raw.group[order], self.raw.keys[order])
+        first, second = entry_table.duplicates(self.raw.group[order], self.raw.keys.take(order, axis=0))
         pairs = np.stack((order[first[:MAX_PROBLEMS]], order[second[:MAX_PROBLEMS]]), axis=1)
         for pair in pairs.tolist():
             earlier, later = sorted(pair, key=self.raw.where)
@@ -120,12 +120,12 @@ class _Checks(msgspec.Struct, frozen=True):
 def _table(raw: EncodedRows, order: Index, groups: Sequence[Group], shape: MapShape) -> Encoded:
     if shape.is_array:
         keep = np.array([group.keep_zero for group in groups], np.bool_)
-        order = order[entry_table.is_nonzero(raw.values[order]) | keep[raw.group[order]]]
+        order = order[entry_table.is_nonzero(raw.values.take(order, axis=0)) | keep[raw.group[order]]]
     counts = np.bincount(raw.group[order], minlength=len(groups)).astype(np.int64)
     starts = np.cumsum(counts) - counts
     files = raw.files or ("",)
     if len(order) == len(raw.group) and (order[1:] > order[:-1]).all():  # already in order
         sources = Sources(files, raw.file, raw.line, variables=raw.variables)
         return Encoded(EntryTable(starts, counts, raw.keys, raw.values), sources)
-    table = EntryTable(starts, counts, raw.keys[order], raw.values[order])
+    table = EntryTable(starts, counts, raw.keys.take(order, axis=0), raw.values.take(order, axis=0))
     return Encoded(table, Sources(files, raw.file, raw.line, variables=raw.variables).part(order))

@@ -41,8 +41,8 @@ class Batching(msgspec.Struct, frozen=True):
 
 BATCHING: Final = Batching()
 
-_MOST: Final = 1 << 16
-"""Entries of one call, about 30 ms: between two calls, a signal is answered."""
+_MOST: Final = 1 << 14
+"""Entries of one call, about 10 ms: between two calls, a signal is answered."""
 
 _NOW_AND_THEN: Final = 1 << 10
 """Entries written one by one after which a signal is answered."""

@@ -61,7 +61,7 @@ class Sources(msgspec.Struct, frozen=True):
         variables = {}
         if self.variables:
             variables = {at: self.variables[row] for at, row in enumerate(rows.tolist()) if row in self.variables}
-        return replace(self, file=self.file[rows], line=self.line[rows], variables=variables)
+        return replace(self, file=self.file.take(rows), line=self.line.take(rows), variables=variables)
 
 
 class DesiredSlots(msgspec.Struct, frozen=True):

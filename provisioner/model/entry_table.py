@@ -223,7 +223,7 @@ def part(table: EntryTable, slots: Index) -> tuple[EntryTable, Index]:
     counts = kept[:, 1]
     rows = slices(kept[:, 0], counts)
     starts = (np.cumsum(counts) - counts)[number.reshape(-1)]
-    return EntryTable(starts, table.counts[slots], table.keys[rows], table.values[rows]), rows
+    return EntryTable(starts, table.counts[slots], table.keys.take(rows, axis=0), table.values.take(rows, axis=0)), rows
 
 
 class Match(msgspec.Struct, frozen=True):

@@ -65,9 +65,19 @@ def diff_block(desired: DesiredMap, block: ObservedBlock, slots: SlotChanges, po
             [len(inserted), len(changed_left), len(gone)],
         ),
         row=np.concatenate((rows[inserted], rows[changed_left], np.full(len(gone), -1, np.int64))),
-        keys=np.concatenate((desired.entries.keys.take(rows[inserted], axis=0), keys[changed_right], keys[gone])),
+        keys=np.concatenate(
+            (
+                desired.entries.keys.take(rows[inserted], axis=0),
+                keys.take(changed_right, axis=0),
+                keys.take(gone, axis=0),
+            )
+        ),
         before=np.concatenate(
-            (np.zeros((len(inserted), values.shape[1]), np.uint8), values[changed_right], values[gone])
+            (
+                np.zeros((len(inserted), values.shape[1]), np.uint8),
+                values.take(changed_right, axis=0),
+                values.take(gone, axis=0),
+            )
         ),
     )
 
@@ -104,6 +114,6 @@ def join(parts: list[EntryChanges], desired: DesiredMap) -> EntryChanges:
         slot[order],
         np.concatenate([part.action for part in parts])[order],
         np.concatenate([part.row for part in parts])[order],
-        keys[order],
-        np.concatenate([part.before for part in parts])[order],
+        keys.take(order, axis=0),
+        np.concatenate([part.before for part in parts]).take(order, axis=0),
     )

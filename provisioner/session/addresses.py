@@ -163,7 +163,7 @@ def _by_slot(declared: DesiredMap, value: object, text: str) -> dict[SlotKey, En
 def _split(outer: Bytes, entries: EntryRows) -> dict[SlotKey, EntryRows]:
     first, number = entry_table.distinct(outer)
     order = entry_table.argsort(number)
-    keys, values = entries.keys[order], entries.values[order]
+    keys, values = entries.keys.take(order, axis=0), entries.values.take(order, axis=0)
     ends = np.cumsum(np.bincount(number, minlength=len(first))).tolist()
     return {
         outer[row].tobytes(): EntryRows(keys[start:end], values[start:end])
