@@ -19,3 +19,11 @@ def raises(kind: type[_Error], *ids: str) -> Iterator[pytest.ExceptionInfo[_Erro
     with pytest.raises(kind) as caught:
         yield caught
     assert [problem.id for problem in caught.value.problems] == list(ids), caught.value
+
+
+@contextmanager
+def raises_errno(number: int) -> Iterator[pytest.ExceptionInfo[OSError]]:
+    """An OSError with this errno: its text is that of the C library."""
+    with pytest.raises(OSError) as caught:  # noqa: PT011
+        yield caught
+    assert caught.value.errno == number, caught.value

@@ -202,8 +202,9 @@ outer_maps: {tenants: {type: hash_of_maps, key: u32, max_entries: 8, inner: one,
     ):
         bpffs.pin(outer, bench.root / "tenants")
     bench.overrides = Overrides()
-    with pytest.raises(RefusedError, match=r"map_flags 0x0 in the template, 0x1 .no_prealloc. live.*--allow-recreate"):
+    with raises(RefusedError, "recreate") as caught:
         bench.apply(spec)
+    assert (caught.value.problems[0].address, caught.value.problems[0].hint[:16]) == ("tenants", "--allow-recreate")
     bench.overrides = Overrides(allow_recreate=True)
     bench.settle(spec)
 

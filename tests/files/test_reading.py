@@ -18,7 +18,7 @@ from provisioner.cli import saved
 from provisioner.files import beneath, reading
 from provisioner.files.reading import PLAN, SPEC, VARIABLE, InputFile
 from provisioner.kernel import objects
-from tests.problems import raises
+from tests.problems import raises, raises_errno
 
 MAPS = "version: 1\nname: edge\nmaps: {{m: {{type: hash, key: u32, value: u32, max_entries: 8, entries: {entries}}}}}\n"
 TABLE = "{{from: {name}, key: k, value: v}}"
@@ -106,7 +106,7 @@ def test_only_regular_files_of_a_limited_size_are_read(
 
 
 def test_a_file_of_the_kernel_has_no_end(tmp_path: Path) -> None:
-    with pytest.raises(OSError, match="a file of the kernel"):
+    with raises_errno(errno.EINVAL):
         InputFile(Path("/proc/self/status"), SPEC).open()
     (tmp_path / "empty").touch()
     assert InputFile(tmp_path / "empty", SPEC).read() == b""
@@ -186,7 +186,7 @@ def test_a_link_inside_the_project_is_followed(tmp_path: Path) -> None:
     for name in ("absolute", "relative"):
         assert InputFile(tmp_path / name, SPEC, (tmp_path.resolve(),)).read() == b"text"
     for outside in (Path("/etc/passwd"), tmp_path / "a" / ".." / ".." / ".." / "etc"):
-        with pytest.raises(OSError, match=r"outside|No such file"):
+        with raises_errno(errno.EXDEV if outside.exists() else errno.ENOENT):
             InputFile(outside, SPEC, (tmp_path.resolve(),)).open()
 
 

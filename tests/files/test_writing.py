@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from provisioner.files.writing import write_file
+from tests.problems import raises_errno
 
 SCRIPT = "import sys; from pathlib import Path; from provisioner.files.writing import write_file\n"
 
@@ -76,7 +78,7 @@ def test_a_link_of_another_user_to_a_device_is_replaced(tmp_path: Path) -> None:
 
 def test_a_fifo_without_a_reader_is_an_error(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo")
-    with pytest.raises(OSError, match="No such device"):
+    with raises_errno(errno.ENXIO):
         write_file(tmp_path / "fifo", b"data")
     reader = os.open(tmp_path / "fifo", os.O_RDONLY | os.O_NONBLOCK)
     write_file(tmp_path / "fifo", b"data")
@@ -93,7 +95,7 @@ def test_a_file_for_others_has_the_mode_that_is_asked_for(tmp_path: Path) -> Non
 def test_devices_and_pipes_are_written_to(tmp_path: Path) -> None:
     write_file(Path("/dev/null"), b"data")
     assert Path("/dev/null").is_char_device()
-    with pytest.raises(OSError, match="No space left"):
+    with raises_errno(errno.ENOSPC):
         write_file(Path("/dev/full"), b"data")
     assert Path("/dev/full").is_char_device()
     read_end, write_end = os.pipe()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import signal
@@ -19,6 +20,7 @@ from provisioner.kernel.reasons import KernelError
 from provisioner.model.errors import LockedError, RefusedError
 from provisioner.model.pins import LOCK
 from tests.kernel.shapes import HASH
+from tests.problems import raises
 
 PACKAGE = Path(bpffs.__file__).parents[2]
 
@@ -137,14 +139,15 @@ def test_a_folder_that_comes_and_goes_is_locked_in_the_end(pin_root: Path) -> No
 def test_a_pin_in_the_place_of_a_folder_is_said(pin_root: Path) -> None:
     with maps.create(HASH) as fd:
         bpffs.pin(fd, pin_root / "edge")
-    with pytest.raises(KernelError, match="mkdir"), locking.lock(pin_root / "edge", timeout=60, create=True):
+    with raises(KernelError, "kernel-refused") as caught, locking.lock(pin_root / "edge", timeout=60, create=True):
         pytest.fail("locked a pin")
+    assert (caught.value.operation, caught.value.errno) == ("mkdir", errno.EEXIST)
 
 
 def test_the_lock_of_a_missing_folder(pin_root: Path) -> None:
-    with pytest.raises(KernelError, match="No such file") as caught, locking.lock(pin_root / "edge"):
+    with raises(KernelError, "kernel-refused") as caught, locking.lock(pin_root / "edge"):
         pytest.fail("locked what is not there")
-    assert caught.value.exit_code == 5
+    assert (caught.value.errno, caught.value.exit_code) == (errno.ENOENT, 5)
     with locking.lock(pin_root / "edge", create=True):
         assert (pin_root / "edge").is_dir()
 

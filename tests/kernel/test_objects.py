@@ -66,17 +66,17 @@ def test_inspect_makes_no_bpf_system_call(bpf_object: Compiled, tmp_path: Path) 
 
 
 @pytest.mark.parametrize(
-    ("content", "words"),
+    ("content", "problem"),
     [
-        (b"", "not an ELF file"),
-        (b"int main;", "not an ELF file"),
-        (b"\x7fELF and no more", "malformed object: the file has 16 bytes"),
+        (b"", "malformed-object"),
+        (b"int main;", "malformed-object"),
+        (b"\x7fELF and no more", "malformed-object"),
     ],
 )
-def test_what_is_no_object_is_said(content: bytes, words: str, tmp_path: Path) -> None:
+def test_what_is_no_object_is_said(content: bytes, problem: str, tmp_path: Path) -> None:
     path = tmp_path / "router.bpf.o"
     path.write_bytes(content)
-    with pytest.raises(InputError, match=words) as caught:
+    with raises(InputError, problem) as caught:
         objects.inspect(path)
     assert str(caught.value.problems[0].where) == str(path)
 
