@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from cosmic_ray.work_db import WorkDB, use_db
-from cosmic_ray.work_item import TestOutcome, WorkerOutcome, WorkResult
+from cosmic_ray.work_item import TestOutcome, WorkerOutcome, WorkItem, WorkResult
 
 ROOT = Path(__file__).parent.parent
 TREE = ("provisioner", "tests", "schemas", "examples", "bpf", "pyproject.toml", "README.md")
@@ -35,9 +35,17 @@ name = "local"
 """
 
 
+def place(item: WorkItem) -> tuple[object, ...]:
+    """Where and how an item mutates the tree: the same in each run."""
+    return tuple(
+        (each.module_path, each.start_pos, each.operator_name, each.occurrence, str(each.operator_args))
+        for each in item.mutations
+    )
+
+
 def keep(db: WorkDB, count: int, seed: int) -> None:
     """Leave `count` mutants to be tried, drawn with `seed`; all others are skipped."""
-    items = sorted(db.pending_work_items, key=lambda item: item.job_id)
+    items = sorted(db.pending_work_items, key=place)  # the ids of jobs are random
     random.Random(seed).shuffle(items)
     skipped = WorkResult(output="", test_outcome=None, diff="", worker_outcome=WorkerOutcome.SKIPPED)
     for item in items[count:]:
