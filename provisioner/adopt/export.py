@@ -14,11 +14,12 @@ from msgspec.structs import replace
 from provisioner.adopt.export_entries import EntryWriter, key_text
 from provisioner.adopt.found import FoundMap, lists_entries
 from provisioner.adopt.naming import Chooser, Chosen, Named, Naming
+from provisioner.adopt.owning import member_lines, with_members
 from provisioner.adopt.skeleton import flag_lines
 from provisioner.codec.btf import BtfTypes
 from provisioner.codec.display import format_value
 from provisioner.codec.spelling import spell
-from provisioner.model.errors import did_you_mean
+from provisioner.model.errors import Problems, did_you_mean
 from provisioner.model.host import ByteOrder
 from provisioner.model.map_shape import MapShape
 from provisioner.model.type_expr import NamedType, TypeExpr, parts
@@ -201,7 +202,16 @@ class _Exporter:
                 hint = "`value: {btf: struct NAME, from: PIN}` in a file for --types"
                 self._notes.append(f"the value of {who} has {_undeclared(shape)}: a plan will differ (try {hint})")
             self._exprs.append(value.expr)
+            value = self._owned(value, named, shape, who)
         return key, value
+
+    def _owned(self, value: Chosen, named: Named, shape: MapShape, who: str) -> Chosen:
+        """The type of values in which only the owned members are the spec's."""
+        problems = Problems()
+        type_ = with_members(value.type, named.members, shape, problems)
+        if len(problems):
+            self._notes.append(f"`owned_members` of {who} are not written: {next(iter(problems)).what}")
+        return replace(value, type=type_)
 
     def _template(self, name: str, shape: MapShape, key: Chosen | None, value: Chosen | None, capacity: int) -> None:
         self._templates += [f"  {name}:", f"    type: {shape.map_type.word}", *self._shape(shape, key, value, capacity)]
@@ -215,6 +225,7 @@ class _Exporter:
             if value.type.specials != shape.specials:
                 yield f"    # Incomplete: the values have {_undeclared(shape)}."
             yield f"    value: {spell(value.expr)}"
+            yield from member_lines(value.type, "    ")
         if shape.map_type not in STORAGE_TYPES:
             yield f"    max_entries: {capacity}"
         yield from flag_lines(shape, "    ")

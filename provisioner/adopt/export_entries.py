@@ -37,8 +37,8 @@ class EntryWriter:
         return np.concatenate([np.zeros((0, size), np.uint8), *parts])
 
     def entries(self, label: str, keys: Bytes, values: Bytes, key: Type, value: Type, indent: str) -> Iterator[str]:
-        """The `entries` of one map, indented. `label` is the name of its table."""
-        keys = key.normalise(keys)
+        """The `entries` of one map, indented, with owned members only. `label` is the name of its table."""
+        keys, value = key.normalise(keys), value.owned
         if not len(keys):
             yield f"{indent}entries: {{}}"
             return
@@ -77,7 +77,7 @@ class EntryWriter:
         parts = {
             "outer_key": [outer_values[slot] for slot in slots.tolist()],
             "key": key.decode(key.normalise(self.joined([inner.keys for inner in inners], key.size))),
-            "value": value.decode(self.joined([inner.values for inner in inners], value.size)),
+            "value": value.owned.decode(self.joined([inner.values for inner in inners], value.size)),
         }
         return f"    inner_maps: {self._table(name, parts)}"
 

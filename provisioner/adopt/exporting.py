@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
+
+from msgspec.structs import replace
 
 from provisioner import document
 from provisioner.adopt.export import DEFAULT_PROJECT, Exported, export, map_name
 from provisioner.adopt.found import FoundMap
 from provisioner.adopt.naming import Named, Naming, read_naming
+from provisioner.adopt.owning import recorded_members
 from provisioner.adopt.survey import survey
 from provisioner.codec.btf import BtfTypes
+from provisioner.codec.recorded import recorded
 from provisioner.codec.spelling import Vocabulary
 from provisioner.desired import loading
 from provisioner.kernel import bpffs
 from provisioner.kernel import host as this_host
 from provisioner.model.desired import DesiredMap, DesiredState
-from provisioner.model.errors import Problems
+from provisioner.model.errors import HostError, Problems
+from provisioner.model.pins import META_PIN
+from provisioner.model.record import RecordedTypes
 from provisioner.model.uapi import BARE_TYPES, KEYLESS_TYPES
-from provisioner.observed import pinned_btf
+from provisioner.observed import metamap, pinned_btf
 from provisioner.observed.observe import LiveReader
 
 _USUAL: Final = Path("/sys/fs/bpf")
@@ -41,6 +47,7 @@ def export_live(
     naming, btf = (Naming(), {}) if types is None else _naming(types)
     host = this_host.read_host()
     live_maps = survey(pins, ids, names, host)
+    naming = _with_recorded_members(naming, live_maps)
     return export(
         live_maps, naming, host.byteorder, project, pin_root=_pin_root(live_maps, project), tables=tables, btf=btf
     )
@@ -69,7 +76,28 @@ def _named(each: DesiredMap, vocabulary: Vocabulary) -> Named:
         outer_key,
         None if no_key else vocabulary.express(each.key),
         None if each.entry_shape.map_type in BARE_TYPES else vocabulary.express(each.value),
+        recorded_members(recorded(None, each.key, each.value)),
     )
+
+
+def _with_recorded_members(naming: Naming, live_maps: Sequence[FoundMap]) -> Naming:
+    """The same names, with the owned members of maps that have them in the record of their project alone."""
+    maps = dict(naming.maps)
+    # Of two pins with one name, the first has it in the export.
+    pins = {map_name(each.pin): Path(each.pin) for each in reversed(live_maps) if each.pin}
+    for name, pin in pins.items():
+        named = maps.get(name, Named())
+        if named.members is None and (members := recorded_members(_record(pin.parent / META_PIN).get(pin.name))):
+            maps[name] = replace(named, members=members)
+    return replace(naming, maps=maps)
+
+
+def _record(pin: Path) -> Mapping[str, RecordedTypes]:
+    """The types in a record; none where it is missing, or not one of ours."""
+    try:
+        return metamap.read(pin).types
+    except HostError:
+        return {}
 
 
 def _naming(path: Path) -> tuple[Naming, dict[str, BtfTypes]]:

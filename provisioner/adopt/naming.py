@@ -18,8 +18,10 @@ from provisioner.codec.build import Builder
 from provisioner.codec.integer import Integer
 from provisioner.codec.layout import Struct
 from provisioner.codec.spelling import HERE, Vocabulary, opaque
+from provisioner.language.read_maps import read_owned_members
 from provisioner.language.read_types import read_type
 from provisioner.model.errors import InputError, Problems
+from provisioner.model.spec import OwnedMembers
 from provisioner.model.tree import MappingNode, ScalarNode, SpecNode
 from provisioner.model.type_expr import BtfType, LpmKeyType, NamedType, TypeExpr, parts
 from provisioner.model.types import ByteOrder, Bytes, Path, Type, leaves
@@ -29,11 +31,12 @@ _PREFIX_SIZE = 4
 
 
 class Named(msgspec.Struct, frozen=True):
-    """The types of one map from the user."""
+    """The types of one map from the user, and its owned members, which the record of a project has too."""
 
     outer_key: TypeExpr | None = None
     key: TypeExpr | None = None
     value: TypeExpr | None = None
+    members: OwnedMembers | None = None
 
 
 class Naming(msgspec.Struct, frozen=True):
@@ -66,10 +69,10 @@ def read_naming(tree: MappingNode, problems: Problems) -> Naming:
     pairs = declared.named() if isinstance(declared, MappingNode) else ()
     named = {name: read_type(body, problems) for name, _, body in pairs}
     templates = dict(bodies("inner_templates"))
-    maps = {name: Named(None, *types(body)) for name, body in bodies("maps")}
+    maps = {name: Named(None, *types(body), read_owned_members(body)) for name, body in bodies("maps")}
     for name, body in bodies("outer_maps"):
         inner = templates.get(_text(body.get("inner")))
-        maps[name] = Named(types(body)[0], *types(inner))
+        maps[name] = Named(types(body)[0], *types(inner), read_owned_members(inner) if inner is not None else None)
     return Naming({name: expr for name, expr in named.items() if expr is not None}, maps)
 
 

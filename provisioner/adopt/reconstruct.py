@@ -16,6 +16,7 @@ from provisioner import document
 from provisioner.adopt.export import spec_text
 from provisioner.adopt.found import FoundMap, FoundTypes
 from provisioner.adopt.naming import Chooser, Chosen, Naming
+from provisioner.adopt.owning import member_lines, recorded_members, with_members
 from provisioner.adopt.skeleton import flag_lines
 from provisioner.codec.build import Builder
 from provisioner.codec.display import format_value
@@ -25,6 +26,7 @@ from provisioner.model.errors import Problems
 from provisioner.model.host import ByteOrder
 from provisioner.model.map_shape import MapShape
 from provisioner.model.record import Meta, RecordedTypes
+from provisioner.model.spec import OwnedMembers
 from provisioner.model.tree import MappingNode
 from provisioner.model.type_expr import NamedType, TypeExpr
 from provisioner.model.types import Type
@@ -65,7 +67,8 @@ class _Writer:
                 yield from (f"{title}:", *body)
 
     def _map(self, each: FoundMap, name: str, templates: list[str]) -> Iterator[str]:
-        types = recorded_types(self._record.types.get(name), self._byteorder)
+        record = self._record.types.get(name)
+        types, members = recorded_types(record, self._byteorder), recorded_members(record)
         yield f"  {format_value(name)}:"
         if each.pin.rpartition("/")[0] != self._pin_root:
             yield f"    pin: {format_value(each.pin)}"
@@ -75,7 +78,7 @@ class _Writer:
         if name in self._record.protected:
             yield "    prevent_destroy: true"
         if not each.shape.is_outer:
-            yield from self._shape(each, each.shape, each.types, types)
+            yield from self._shape(each, each.shape, each.types, types, members)
             yield "    contents: ignore"
             return
         shape = each.entry_shape or self._record.templates.get(name) or _UNKNOWN
@@ -85,13 +88,22 @@ class _Writer:
         yield f"    inner: {name}_inner"
         yield "    extra_inner_maps: keep"
         templates += [f"  {name}_inner:", f"    type: {shape.map_type.word}", "    contents: ignore"]
-        templates += self._shape(each, shape, each.entry_types, types)
+        templates += self._shape(each, shape, each.entry_types, types, members)
 
-    def _shape(self, each: FoundMap, shape: MapShape, btf: FoundTypes, types: Mapping[str, Type]) -> Iterator[str]:
+    def _shape(
+        self,
+        each: FoundMap,
+        shape: MapShape,
+        btf: FoundTypes,
+        types: Mapping[str, Type],
+        members: OwnedMembers | None,
+    ) -> Iterator[str]:
         if shape.map_type not in KEYLESS_TYPES | BARE_TYPES:
             yield f"    key: {spell(self._key(shape, btf, types.get('key')).expr)}"
         if shape.map_type not in BARE_TYPES:
-            yield f"    value: {spell(self._value(each.pin, shape, btf, types.get('value')))}"
+            value = self._value(each.pin, shape, btf, types.get("value"))
+            yield f"    value: {spell(value.expr)}"
+            yield from member_lines(with_members(value.type, members, shape, Problems()), "    ")
         if shape.map_type not in STORAGE_TYPES:
             yield f"    max_entries: {shape.max_entries}"
         yield from flag_lines(shape, "    ")
@@ -103,13 +115,13 @@ class _Writer:
         given = self._recorded(recorded, shape.key_size)
         return self._chooser.key(btf, shape.map_type, shape.key_size, nothing, given, "")
 
-    def _value(self, pin: str, shape: MapShape, btf: FoundTypes, recorded: Type | None) -> TypeExpr:
+    def _value(self, pin: str, shape: MapShape, btf: FoundTypes, recorded: Type | None) -> Chosen:
         given = self._recorded(recorded, shape.value_size)
-        if given is not None:
-            return given
+        if given is not None and recorded is not None:
+            return Chosen(given, recorded)
         nothing = np.zeros((0, shape.value_size), np.uint8)
         special = self._chooser.by_pin(btf, btf.value_id, pin, nothing, loosely=True) if shape.specials else None
-        return (special or self._chooser.value(btf, shape.value_size, nothing, None, "")).expr
+        return special or self._chooser.value(btf, shape.value_size, nothing, None, "")
 
     def _recorded(self, type_: Type | None, size: int) -> TypeExpr | None:
         """The recorded type; None where the live map, which another process can have made, has another size."""

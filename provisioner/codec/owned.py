@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 from msgspec.structs import replace
@@ -62,6 +62,27 @@ def owned(value: Type, paths: Sequence[tuple[str, ...]], initial: Bytes) -> Owne
 def member_names(type_: Type) -> tuple[str, ...]:
     """The dotted names of the members that are in a value of `type_`, a struct in which others are left out."""
     return tuple(".".join(path) for path in _names(type_, ()))
+
+
+def initial_members(type_: Owned) -> dict[str, Value]:
+    """The other members that are not zero in new entries, as `set` has them. Sensitive ones are left out."""
+    return dict(_initial(type_.theirs, np.frombuffer(type_.initial, np.uint8)[np.newaxis]))
+
+
+def _initial(type_: Type, row: Bytes) -> Iterator[tuple[str, Value]]:
+    """The members of a struct that are not zero in `row`, shape (1, size)."""
+    if not isinstance(type_, Struct):  # a sensitive one
+        return
+    for field in type_.fields:
+        span, inside = field.span(row), isinstance(field.type, Struct)
+        hidden = isinstance(field.type, Absent) or (field.type.sensitive and not inside)
+        if hidden or not (span & field.type.mask()).any():
+            continue
+        value: Value = dict(_initial(field.type, span)) if inside else field.type.decode(span)[0]
+        if field.name:
+            yield field.name, value
+        elif isinstance(value, dict):
+            yield from value.items()
 
 
 def _names(type_: Type, above: tuple[str, ...]) -> Sequence[tuple[str, ...]]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from provisioner.codec.display import format_value
+from provisioner.codec.owned import Owned, initial_members, member_names
 from provisioner.codec.spelling import HERE, Vocabulary, opaque, spell
 from provisioner.model.record import RecordedTypes
 from provisioner.model.type_expr import OptionType
@@ -13,7 +15,11 @@ def recorded(outer_key: Type | None, key: Type, value: Type) -> RecordedTypes:
     vocabulary = Vocabulary({})
     outer = _text(outer_key, vocabulary) if outer_key is not None else ""
     texts = outer, _text(key, vocabulary), _text(value, vocabulary)
-    return RecordedTypes(*texts, {name: spell(expr) for name, expr in sorted(vocabulary.types.items())})
+    names = {name: spell(expr) for name, expr in sorted(vocabulary.types.items())}
+    if not isinstance(value, Owned):
+        return RecordedTypes(*texts, names)
+    initial = initial_members(value)
+    return RecordedTypes(*texts, names, member_names(value.ours), format_value(initial) if initial else "")
 
 
 def _text(type_: Type, vocabulary: Vocabulary) -> str:

@@ -11,6 +11,7 @@ from provisioner.codec.display import format_value
 from provisioner.codec.integer import Boolean, Enum, Integer
 from provisioner.codec.layout import Struct, Union
 from provisioner.codec.lpm import LpmScalar, LpmStruct
+from provisioner.codec.owned import Owned
 from provisioner.codec.scalar import ScalarType
 from provisioner.codec.sensitive import Sensitive
 from provisioner.codec.text import Char, HexBytes
@@ -112,6 +113,8 @@ class Vocabulary:
                 return NamedType(name, HERE) if name in _TAKEN else self._lpm(data)
             case LpmStruct(data=data):
                 return self._lpm(data)
+            case Owned(inner=inner):
+                return self.express(inner)
             case Sensitive(inner=inner):
                 return self._option(inner, sensitive=True)
             case Quantity(base=base, unit=unit):

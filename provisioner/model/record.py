@@ -17,12 +17,16 @@ class RecordedTypes(msgspec.Struct, frozen=True):
     """The types of one map as a spec writes them, empty where a spec cannot; `names` are the types that they use.
 
     `outer_key` is empty for a plain map. `sensitive` parts are marked, so that no output shows them without the spec.
+    `owned_members` are names of members of the value, empty if the spec owns all of it; `set` has the other members in
+    new entries, without sensitive ones.
     """
 
     outer_key: str
     key: str
     value: str
     names: Mapping[str, str] = {}
+    owned_members: tuple[str, ...] = ()
+    set: str = ""
 
 
 class Meta(msgspec.Struct, frozen=True):

@@ -56,7 +56,7 @@ def program_facts(plan: Plan, subject: programs.Named) -> Iterator[Fact]:
 
 def without_spec(facts: Iterable[Fact]) -> tuple[Fact, ...]:
     """The facts about what is live, where the spec is not at hand."""
-    return tuple(fact for fact in facts if fact.label in ("map", "key", "live", "live slot"))
+    return tuple(fact for fact in facts if fact.label in ("map", "key", "live", "live slot", "not owned"))
 
 
 class _Explainer:
