@@ -18,7 +18,7 @@ from provisioner.model.desired import DesiredMap, DesiredSlots, DesiredState, Ou
 from provisioner.model.errors import InputError, Problem, Problems, ProvisionerError, did_you_mean
 from provisioner.model.observed import ObservedState
 from provisioner.model.pins import program_of
-from provisioner.model.record import Meta
+from provisioner.model.record import Meta, RecordedTypes
 from provisioner.model.types import Bytes
 from provisioner.planning.changes import LinkChange, MapChange, ObjectChange
 from provisioner.planning.hazards import Hazard, Severity
@@ -175,8 +175,9 @@ def vacant(targets: Targets, maps: Iterable[MapChange]) -> Iterator[Hazard]:
             yield Hazard("target-vacant", Severity.NOTICE, target.address, what)
 
 
-def merged_meta(part: Meta, before: Meta | None, desired: DesiredState) -> Meta:
-    """The record after a limited apply: `part`, that of what `desired` was cut to, and what stays of `before`."""
+def merged_meta(part: Meta, observed: ObservedState, desired: DesiredState) -> Meta:
+    """The record after a limited apply: `part`, that of what `desired` was cut to, and what stays of the old one."""
+    before = observed.meta
     if before is None:
         return part
     own = {program.pin for one in desired.objects.values() for program in one.programs}
@@ -190,9 +191,16 @@ def merged_meta(part: Meta, before: Meta | None, desired: DesiredState) -> Meta:
         pins=tuple(sorted({*before.pins, *part.pins})),
         settings={name: one for name, one in before.settings.items() if name not in desired.objects}
         | dict(part.settings),
-        types=dict(sorted({**before.types, **part.types}.items())),
+        types=dict(sorted({**before.types, **part.types, **_types_left(before, observed, desired)}.items())),
         places=dict(sorted({**before.places, **part.places}.items())),
     )
+
+
+def _types_left(before: Meta, observed: ObservedState, desired: DesiredState) -> dict[str, RecordedTypes]:
+    """The recorded types of live maps of which only some slots are targeted: the others still have them."""
+    outers = {name: map_.outer for name, map_ in desired.maps.items() if name in observed.maps}
+    cut = {name for name, outer in outers.items() if outer is not None and outer.only is not None}
+    return {name: types for name, types in before.types.items() if name in cut}
 
 
 def links_of(objects: Iterable[ObjectChange], links: Iterable[LinkChange]) -> tuple[LinkChange, ...]:

@@ -60,7 +60,7 @@ def wanted_meta(
         return meta
     from provisioner.planning.targets import merged_meta
 
-    return merged_meta(meta, observed.meta, desired)
+    return merged_meta(meta, observed, desired)
 
 
 def _places_left(desired: DesiredState, observed: ObservedState) -> dict[str, str]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from provisioner.apply import Status
 from provisioner.kernel import maps
 from provisioner.kernel.fd import InnerId
 from provisioner.model.errors import RefusedError
@@ -91,6 +92,16 @@ def test_without_migrate_entries_are_counted_once(live: Bench) -> None:
     )
     live.settle(spec(NEW))
     assert hazards(live.plan(spec(NEW))) == []
+
+
+def test_an_apply_of_one_slot_leaves_the_types_of_the_others_in_the_record(live: Bench) -> None:
+    text = spec(NEW).replace("{1: {}}", "{1: {}, 2: {}}")
+    live.load(text).apply(live.overrides, targets=["tenants[2]"])
+    assert [address for address, _ in hazards(live.plan(text))] == ["tenants", "total"]
+    live.load(text).apply(live.overrides, targets=["tenants"])
+    assert [address for address, _ in hazards(live.plan(text))] == ["total"]
+    _, again = live.load(text).apply(live.overrides, targets=["tenants[2]"])
+    assert again.status is Status.UNCHANGED
 
 
 def test_entries_that_the_spec_lists_are_written_as_it_says(live: Bench) -> None:
