@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -12,7 +12,8 @@ from provisioner.kernel import bpffs
 from provisioner.kernel.locking import Lock, lock
 from provisioner.kernel.reasons import KernelError
 from provisioner.model.desired import DesiredState
-from provisioner.model.errors import ProvisionerError
+from provisioner.model.errors import LockedError, Problem, ProvisionerError
+from provisioner.planning.plan import Plan
 
 
 @contextmanager
@@ -61,3 +62,11 @@ def locked(desired: DesiredState, timeout: float, *, create: bool = False) -> It
                 if directory not in olds or error.errno != errno.ENOENT:
                     raise  # else, the process that held the lock moved the directory
         yield [*locks, held.enter_context(lock(root, timeout, create=create))]
+
+
+def require_lock(current: Plan, locks: Sequence[Lock]) -> None:
+    """Raise LockedError where the plan moves a pin root that was pinned after the others were locked."""
+    move = current.observed.moves.root
+    if move is not None and Path(move.old) not in {each.directory for each in locks}:
+        what, hint = "the pin root was created after the locks were taken, and is not locked", "try again"
+        raise LockedError(Problem(what, None, hint, move.old, id="locked"))

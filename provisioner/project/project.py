@@ -20,6 +20,7 @@ from msgspec.structs import replace
 from provisioner.document import Document
 from provisioner.kernel import bpffs, maps
 from provisioner.kernel import host as this_host
+from provisioner.kernel.locking import Lock
 from provisioner.kernel.memory import headrooms, memlock_headroom
 from provisioner.language.rules import btf_types
 from provisioner.model import kernel_versions
@@ -40,7 +41,7 @@ from provisioner.planning.plan import Plan
 from provisioner.planning.privileges import refuse_unprivileged
 from provisioner.planning.teardown import plan_destroy
 from provisioner.planning.verification import refuse_stale, remaining
-from provisioner.project.locks import locked, writing
+from provisioner.project.locks import locked, require_lock, writing
 from provisioner.report.model import ALL, CUT
 from provisioner.views import complete, narrow
 from provisioner.views.moment import Moment
@@ -144,6 +145,7 @@ class Project(msgspec.Struct, frozen=True):
             done = self._apply_locked(
                 overrides,
                 options,
+                locks,
                 planned=planned,
                 confirm=confirm,
                 expected=expected,
@@ -158,6 +160,7 @@ class Project(msgspec.Struct, frozen=True):
         self,
         overrides: Overrides,
         options: Options | None,
+        locks: Sequence[Lock],
         *,
         planned: Callable[[Plan], None] | None = None,
         confirm: Callable[[Plan], bool] | None = None,
@@ -165,7 +168,7 @@ class Project(msgspec.Struct, frozen=True):
         targets: Sequence[str] = (),
         recreate: Sequence[str] = (),
     ) -> tuple[Plan, Result]:
-        """`apply`, while the caller holds the lock."""
+        """`apply`, while the caller holds `locks`."""
         from provisioner.apply import Options, apply_plan
         from provisioner.apply.audit import recorded
 
@@ -175,6 +178,7 @@ class Project(msgspec.Struct, frozen=True):
         current = self.plan(overrides, probe=probe, targets=targets, recreate=recreate, compared=chosen.compared)
         if planned is not None:
             planned(current)
+        require_lock(current, locks)
         refuse_stale(current, expected)
         refuse_blocked(current.blocked)
         refuse_unprivileged(current, _held(current), maps.may_create)
@@ -210,9 +214,11 @@ class Project(msgspec.Struct, frozen=True):
 
         bpffs.check(Path(self.desired.pin_root))
 
+        locks: list[Lock] = []
+
         @contextmanager
         def held() -> Iterator[Callable[[], None]]:
-            with writing(self.desired, lock_timeout) as locks:
+            with writing(self.desired, lock_timeout) as locks[:]:
 
                 def keep() -> None:
                     for each in locks:
@@ -220,11 +226,14 @@ class Project(msgspec.Struct, frozen=True):
 
                 yield keep
 
+        def apply(desired: DesiredState, planned: Callable[[Plan], None] | None) -> tuple[Plan, Result]:
+            return replace(self, desired=desired)._apply_locked(overrides, options, locks, planned=planned)
+
         ways = Ways(
             observe.observe,
             lambda desired: replace(self, desired=desired).plan(overrides, digests=True),
             lambda desired: replace(self, desired=desired).plan(overrides),
-            lambda desired, planned: replace(self, desired=desired)._apply_locked(overrides, options, planned=planned),
+            apply,
             held,
             {name: _contents_of(self.spec, outer) for name, outer in self.spec.outer_maps.items()},
             self.document.digest,

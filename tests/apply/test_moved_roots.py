@@ -6,6 +6,7 @@ import errno
 import os
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from msgspec.structs import replace
 
 from provisioner.apply import Options, contents
 from provisioner.kernel import bpffs, links, maps
-from provisioner.kernel.locking import lock
+from provisioner.kernel.locking import Lock, lock
 from provisioner.kernel.reasons import KernelError
 from provisioner.model.errors import (
     ApplyError,
@@ -30,7 +31,7 @@ from provisioner.model.moved import Move, Moves
 from provisioner.observed import metamap
 from provisioner.planning.hazards import Overrides
 from provisioner.planning.steps import MoveRoot
-from provisioner.project import Project
+from provisioner.project import Project, locks
 from provisioner.project.opening import load
 from provisioner.report.model import Outcome
 from provisioner.report.sentences import outcome
@@ -382,3 +383,25 @@ def test_paths_are_in_the_old_pin_root_until_it_is_moved() -> None:
     for path, now in (("/bpf/new/a", "/bpf/old/a"), ("/bpf/new/_inner/a/7", "/bpf/old/_inner/a/7"), ("/x/a", "/x/a")):
         assert moves.at(Path(path), root) == Path(now)
         assert replace(moves, root=None).at(Path(path), root) == Path(path)
+
+
+def test_one_that_appears_after_the_locks_is_not_moved(live: Moving, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another process with the old spec creates it at that moment."""
+    aside = live.old.with_name("aside")
+    bpffs.rename(live.old, aside)
+
+    @contextmanager
+    def locking(directory: Path, timeout: float = 0.0, *, create: bool = False) -> Iterator[Lock]:
+        with lock(directory, timeout, create=create) as held:
+            if directory == live.new:
+                bpffs.rename(aside, live.old)
+            yield held
+
+    monkeypatch.setattr(locks, "lock", locking)
+    with pytest.raises(LockedError) as locked:
+        live.load().apply()
+    assert [problem.address for problem in locked.value.problems] == [str(live.old)]
+    assert live.roots == (True, False)
+    monkeypatch.undo()
+    live.load().apply()
+    assert live.roots == (False, True)
