@@ -58,8 +58,8 @@ class ObjectTypes:
         if self._btf is None or not (name := section_name(self._btf, section)):
             return
         for variable in variables(self._btf, section):
-            kind = self._builder(Problems()).from_btf_id(variable.type, _NOWHERE)
-            if kind is not None:
+            kind = self._builder(Problems()).from_btf_id(variable.type, _NOWHERE, null_pointers=True)
+            if kind is not None and kind.mask().any():
                 yield variable.name, name, kind.describe()
 
     def text(self, id_: int, size: int, *, is_index: bool = False) -> tuple[str, str]:

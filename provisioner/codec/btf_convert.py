@@ -24,7 +24,7 @@ from provisioner.codec.btf import (
 from provisioner.codec.btf_specials import pointee, specials_of
 from provisioner.codec.integer import Boolean, Enum, Integer
 from provisioner.codec.layout import Field, Struct, Union
-from provisioner.codec.members import Bits, Opaque
+from provisioner.codec.members import Bits, Opaque, Pointer
 from provisioner.codec.scalar import ScalarType
 from provisioner.codec.text import Char
 from provisioner.model.errors import Problems, did_you_mean
@@ -56,6 +56,8 @@ class Conversion:
     used: set[tuple[str, ...]] = field(default_factory=set)
     seen: set[tuple[str, ...]] = field(default_factory=set)
     depth: int = 0
+    null_pointers: bool = False
+    """Whether pointers are members that are always null, instead of an error."""
 
     def run(self, id_: int, name: str) -> Type | None:
         """The codec type of `id_`, or None with the problems added. Every refinement must match a member."""
@@ -122,6 +124,8 @@ class Conversion:
         if isinstance(behind, BtfInt) and behind.size == 1 and behind.name == "char":
             return Char(count)
         converted = self._convert(element, path)
+        if isinstance(converted, Pointer):
+            return Pointer(f"{converted.kind}[{count}]", converted.size * count, converted.align)
         return Array(converted, count) if converted else None
 
     def _other(self, node: BtfOther, path: tuple[str, ...]) -> Type | None:
@@ -129,6 +133,8 @@ class Conversion:
             case BtfKind.PTR:
                 if kind := pointee(self.types, node):
                     return Opaque(kind, POINTER_SIZE, POINTER_SIZE)
+                if self.null_pointers:
+                    return Pointer("pointer", POINTER_SIZE, POINTER_SIZE)
                 return self._refuse(path, "is a pointer", _POINTERS)
             case BtfKind.FLOAT:
                 return self._refuse(path, f"is a {node.name}: BPF programs have no floating point")

@@ -150,9 +150,13 @@ class Builder:
             case _:
                 assert_never(expr)
 
-    def from_btf_id(self, id_: int, where: Location) -> Type | None:
-        """The type with an id in the BTF of the object of the map; None with a Problem added."""
-        return self._bounded(Conversion(self._btf[""], {}, where, self._problems).run(id_, ""), where)
+    def from_btf_id(self, id_: int, where: Location, *, null_pointers: bool = False) -> Type | None:
+        """The type with an id in the BTF of the object of the map; None with a Problem added.
+
+        With `null_pointers`, pointers are no part of its values, instead of a Problem.
+        """
+        conversion = Conversion(self._btf[""], {}, where, self._problems, null_pointers=null_pointers)
+        return self._bounded(conversion.run(id_, ""), where)
 
     def _refuse(self, what: str, where: Location, hint: str = "", *, id: str = "invalid-type") -> Type | None:
         """Add a problem, and return None for the type."""

@@ -81,6 +81,8 @@ class Struct(_Members, frozen=True):
     def decode(self, rows: Bytes) -> list[Value]:
         kept = [field for field in self.fields if not isinstance(field.type, Absent)]
         decoded = [field.type.decode(field.span(rows)) for field in kept]
+        if not kept:
+            return [{} for _ in range(len(rows))]
         if all(field.name for field in kept):
             names = [field.name for field in kept]
             return [dict(zip(names, parts, strict=True)) for parts in zip(*decoded, strict=True)]
@@ -194,14 +196,15 @@ def _split(columns: Columns, fields: Sequence[Field], what: str) -> tuple[dict[i
     leads = _leads(fields)
     parts: dict[int, dict[Path, Column]] = {}
     unknown: dict[str, None] = {}
+    absent = {field.name: field.type for field in fields if isinstance(field.type, Absent)}
     for path, column in columns.items():
         head = str(path[0])
         index = leads.get(head)
         if index is None:
-            unknown[head] = None
+            if head not in absent or len(path) > 1 or not absent[head].accepts(column):
+                unknown[head] = None
         else:
             parts.setdefault(index, {})[path[1:] if fields[index].name else path] = column
-    absent = {field.name: field.type for field in fields if isinstance(field.type, Absent)}
     faults: list[Fault] = []
     for name in unknown:
         if name in absent:

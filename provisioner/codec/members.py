@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping
+from typing import Final
 
 import numpy as np
 
 from provisioner.codec.scalar import ScalarType
 from provisioner.model.special_fields import STRUCTS, Special
 from provisioner.model.types import ByteOrder, Bytes, Column, Fault, Path, Type, Value
+
+_NULLS: Final = (None, "0", "null", "NULL", "~", "")
+"""What a spec can write for a pointer."""
 
 
 class Bits(Type, frozen=True):
@@ -98,6 +102,10 @@ class Absent(Type, frozen=True):
     def refused(self, name: str) -> Fault:
         """The fault of a value that has the member `name` of this type, or is of this type if that is empty."""
 
+    def accepts(self, texts: Column) -> bool:  # noqa: ARG002 (only some members can be written at all)
+        """Whether a value can have the member with these texts, which say that its bytes are zero."""
+        return False
+
 
 class Opaque(Absent, frozen=True):
     """Bytes of the kernel. `kind` is that of `Special`."""
@@ -112,6 +120,21 @@ class Opaque(Absent, frozen=True):
 
     def describe(self) -> str:
         return f"struct {self.kind}" if self.kind in STRUCTS else self.kind
+
+
+class Pointer(Absent, frozen=True):
+    """A pointer, or an array of them: only the program that reads it can set it to anything but null."""
+
+    def refused(self, name: str) -> Fault:
+        what = f"member `{name}` is" if name else "it is"
+        hint = "remove it, or write null" if name else "programs set it"
+        return Fault(-1, (name,) if name else (), f"{what} a pointer, which is always null", hint, "wrong-type")
+
+    def accepts(self, texts: Column) -> bool:
+        return all(text in _NULLS for text in texts)
+
+    def describe(self) -> str:
+        return self.kind
 
 
 class NotOurs(Absent, frozen=True):

@@ -72,7 +72,7 @@ def _known(info: ObjectInfo, btf: BtfTypes) -> Mapping[str, _Known]:
 def _encode(
     address: str, variable: BtfVariable, value: VariableValue, builder: Builder, problems: Problems
 ) -> Variable | None:
-    kind = builder.from_btf_id(variable.type, value.where)
+    kind = builder.from_btf_id(variable.type, value.where, null_pointers=True)
     if kind is None:
         return None
     scalars = dict(flatten(value.node))

@@ -56,6 +56,8 @@ def program_id(bench: Bench) -> int:
         ("limits: {burst: 101, rate: 2}", XDP_ABORTED),
         ("wide: {first: 1, second: 2, third: 101}", XDP_ABORTED),
         ("custom: 101", XDP_ABORTED),
+        ("node: {first: 101, inside: {last: 102}}", XDP_ABORTED),
+        ("node: {first: 101, next: 0, spare: null, inside: {name: NULL, last: 102}}", XDP_ABORTED),
     ],
 )
 def test_a_variable_of_each_kind_is_set_before_load(
@@ -170,6 +172,8 @@ def test_a_constant_section_is_frozen(bench: Bench, bpf_object: Compile) -> None
         ("ports: [1, 2, 3]", "wrong-length", "ports"),
         ("limits: {burst: 1, rate: many}", "invalid-number", "many"),
         ("label: sixteen-characters", "invalid-value", "sixteen"),
+        ("node: {first: 1, next: 1, inside: {last: 1}}", "wrong-type", "1, inside"),
+        ("pointer: 1", "wrong-type", "1"),
     ],
 )
 def test_what_cannot_be_set_is_an_error_with_a_place(
@@ -182,11 +186,6 @@ def test_what_cannot_be_set_is_an_error_with_a_place(
     assert problem.id == expected
     assert problem.where is not None
     assert text[problem.where.column - 1 :].startswith(column)
-
-
-def test_a_pointer_cannot_be_set(bench: Bench, bpf_object: Compile) -> None:
-    with pytest.raises(InputError):
-        bench.load(spec(bpf_object("globals"), "pointer: 1"))
 
 
 def test_show_and_explain_read_them_back(bench: Bench, bpf_object: Compile) -> None:

@@ -20,6 +20,16 @@ struct wide {
 	__u32 third;
 };
 
+struct node {
+	__u32 first;
+	struct node *next;
+	void *spare[2];
+	struct {
+		char *name;
+		__u32 last;
+	} inside;
+};
+
 const volatile __u32 verdict = XDP_DROP;
 const volatile __be32 address = 0;
 const volatile enum mode mode = OFF;
@@ -30,6 +40,7 @@ static volatile const _Bool strict = 0;
 struct limits limits = {1, 2};
 struct wide wide = {1, 2, 3};
 __s16 level = -1;
+struct node node = {1};
 __u64 packets;
 void *pointer;
 __u32 custom SEC(".data.custom") = 7;
@@ -41,6 +52,8 @@ int globals(struct xdp_md *ctx)
 	if (strict || mode == ON || label[0] == 'x' || ports[1] == 99 || address || pointer)
 		return XDP_TX;
 	if (level > 0 || limits.burst > 100 || wide.third > 100 || custom > 100)
+		return XDP_ABORTED;
+	if (node.first > 100 && node.inside.last > 100 && !node.next && !node.spare[1])
 		return XDP_ABORTED;
 	return verdict;
 }
