@@ -147,16 +147,18 @@ class _Exporter:
             *flag_lines(shape, "    "),
         ]
         out.append(f"    inner: {template}")
-        if live.entry_shape is None:
+        entry_shape = live.entry_shape or live.template
+        if entry_shape is None:
             self._notes.append(f"{name} is empty, and the kernel does not show its inner template: write the template")
             self._templates += [
                 f"  # What is the template of `{name}`? The map is empty, and the kernel does not show the template.",
                 f"  {template}: {{type: hash, key: u32, value: u32, max_entries: 1}}",
             ]
             return
-        capacity = Counter(inner.max_entries for inner in live.inners).most_common(1)[0][0]
-        key, value = self._pair(live, name, live.entry_shape, named, f"{name}'s inner maps")
-        self._template(template, live.entry_shape, key, value, capacity)
+        usual = Counter(inner.max_entries for inner in live.inners).most_common(1)
+        capacity = live.template.max_entries if live.template is not None else usual[0][0]
+        key, value = self._pair(live, name, entry_shape, named, f"{name}'s inner maps")
+        self._template(template, entry_shape, key, value, capacity)
         apart = [live.inners[number].id in self._twice for number in live.slot_inner]
         if any(apart):
             out += self._apart(live, name, outer_key, apart)

@@ -9,7 +9,7 @@ from typing import Final
 from msgspec.structs import replace
 
 from provisioner import document
-from provisioner.adopt.export import DEFAULT_PROJECT, Exported, export, map_name
+from provisioner.adopt.export import Exported, export, map_name
 from provisioner.adopt.found import FoundMap
 from provisioner.adopt.naming import Named, Naming, read_naming
 from provisioner.adopt.owning import recorded_members
@@ -61,11 +61,14 @@ def export_project(desired: DesiredState, names: Collection[str] = ()) -> Export
     wanted = (each for name, each in desired.maps.items() if not names or name in names)
     reader = LiveReader(desired)
     pins = {Path(reader.pin_of(each)): each for each in wanted}
-    live_maps = survey((pin for pin in pins if pin.exists()), (), (), desired.host)
+    live_maps = [
+        replace(live, template=pins[Path(live.pin)].entry_shape if live.shape.is_outer else None)
+        for live in survey((pin for pin in pins if pin.exists()), (), (), desired.host)
+    ]
     vocabulary = Vocabulary({})
     naming = Naming(vocabulary.types, {map_name(pin): _named(each, vocabulary) for pin, each in pins.items()})
-    root = _pin_root(live_maps, DEFAULT_PROJECT)
-    return export(live_maps, naming, desired.host.byteorder, DEFAULT_PROJECT, pin_root=root, tables=False, btf={})
+    root = "" if Path(desired.pin_root) == _USUAL / desired.project else desired.pin_root
+    return export(live_maps, naming, desired.host.byteorder, desired.project, pin_root=root, tables=False, btf={})
 
 
 def _named(each: DesiredMap, vocabulary: Vocabulary) -> Named:

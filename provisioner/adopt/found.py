@@ -30,7 +30,8 @@ class FoundMap(msgspec.Struct, frozen=True):
     """A live map. `pin` is empty if it has no pin.
 
     An outer map has `slots`, its keys (m, key size), and for each the number of its inner map in `slot_inner`;
-    `entry_shape` is the shape of the first inner map, None without one. A plain map is its own only inner map.
+    `entry_shape` is the shape of the first inner map, None without one. `template` is that of a project whose map it
+    is, which the kernel does not show. A plain map is its own only inner map.
     """
 
     id: int
@@ -43,6 +44,7 @@ class FoundMap(msgspec.Struct, frozen=True):
     slots: Bytes
     slot_inner: tuple[int, ...]
     inners: tuple[FoundInner, ...]
+    template: MapShape | None = None
 
 
 def lists_entries(shape: MapShape) -> bool:

@@ -9,7 +9,7 @@ from provisioner.codec.array import Array
 from provisioner.codec.build import ELEMENTS, builtins
 from provisioner.codec.display import format_value
 from provisioner.codec.integer import Boolean, Enum, Integer
-from provisioner.codec.layout import Struct, Union
+from provisioner.codec.layout import Struct, Union, lay_out_struct, lay_out_union
 from provisioner.codec.lpm import LpmScalar, LpmStruct
 from provisioner.codec.owned import Owned
 from provisioner.codec.scalar import ScalarType
@@ -139,9 +139,11 @@ class Vocabulary:
             if inner is None or not _IDENTIFIER.fullmatch(field.name):
                 return None
             members.append(Member(field.name, inner, HERE))
+        packed = type_.alignment == 1 and any(field.type.align > 1 for field in type_.fields)
+        if not _is_usual(type_, packed=packed):
+            return None
         if isinstance(type_, Union):
             return self._declared(UnionType(tuple(members), HERE), type_.name)
-        packed = type_.alignment == 1 and any(field.type.align > 1 for field in type_.fields)
         return self._declared(StructType(tuple(members), packed, HERE), type_.name)
 
     def _declared(self, expr: TypeExpr, name: str) -> TypeExpr:
@@ -161,3 +163,10 @@ class Vocabulary:
             free = f"{name}_{number}"
         self.types[free] = expr
         return NamedType(free, HERE)
+
+
+def _is_usual(type_: Struct | Union, *, packed: bool) -> bool:
+    """Whether the members are where a spec puts them: an alignment that C asks for (`aligned(64)`) moves them."""
+    members = [(field.name, field.type) for field in type_.fields]
+    usual = lay_out_struct(members, packed) if isinstance(type_, Struct) else lay_out_union(members)
+    return usual.size == type_.size and [each.offset for each in usual.fields] == [each.offset for each in type_.fields]

@@ -30,9 +30,9 @@ def problem(data: bytes, log: str, reason: str, place: Location) -> Problem:
         return Problem(what, place, f"link its definition (`bpftool gen object`), {_KEEP_LOADER}", id="extern-missing")
     if "BTF is required" in log or "can't find BTF" in log:
         return Problem("object has no BTF", place, "compile it with `-g`", id="btf-missing")
-    if "can't determine value size" in log:
+    if unsized := re.search("can't determine (key|value) size", log):
         hint = "clang omits a type from the BTF that only an inner map uses: use it in a global variable too"
-        what = f"libbpf cannot determine the size of a value: {_last_line(log)}"
+        what = f"libbpf cannot determine the size of a {unsized[1]}: {_last_line(log)}"
         return Problem(what, place, hint, id="malformed-btf")
     what = f"libbpf cannot read this object: {_last_line(log) or reason}"
     hint = "check that it is a BPF object; a newer libbpf, named by PROVISIONER_LIBBPF, may be able to read it"

@@ -16,6 +16,7 @@ from provisioner.model.uapi import (
     OUTER_TYPES,
     PERCPU_TYPES,
     SOCKET_TYPES,
+    STORAGE_TYPES,
     U32,
     Id,
     MapFlag,
@@ -23,6 +24,8 @@ from provisioner.model.uapi import (
     flag_words,
 )
 from provisioner.model.words import with_article
+
+_UNLISTABLE: Final = KEYLESS_TYPES | BARE_TYPES | SOCKET_TYPES | STORAGE_TYPES | {MapType.STRUCT_OPS}
 
 UINT32_MAX: Final = (1 << 32) - 1
 
@@ -90,7 +93,7 @@ class MapShape(msgspec.Struct, frozen=True):
     @property
     def is_listable(self) -> bool:
         """Whether the kernel can list the entries, and a value that is read is the value that was written."""
-        return self.map_type not in KEYLESS_TYPES | BARE_TYPES | SOCKET_TYPES
+        return self.map_type not in _UNLISTABLE
 
     @property
     def is_locked(self) -> bool:

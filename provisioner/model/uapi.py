@@ -249,7 +249,14 @@ LRU_TYPES: Final = frozenset({MapType.LRU_HASH, MapType.LRU_PERCPU_HASH})
 """Types from which the kernel evicts entries."""
 
 STORAGE_TYPES: Final = frozenset(
-    {MapType.SK_STORAGE, MapType.INODE_STORAGE, MapType.TASK_STORAGE, MapType.CGRP_STORAGE}
+    {
+        MapType.SK_STORAGE,
+        MapType.INODE_STORAGE,
+        MapType.TASK_STORAGE,
+        MapType.CGRP_STORAGE,
+        MapType.CGROUP_STORAGE,
+        MapType.PERCPU_CGROUP_STORAGE,
+    }
 )
 """Local storage: its values belong to sockets, inodes, tasks or cgroups, and it has no max_entries."""
 

@@ -320,3 +320,16 @@ def test_the_programs_of_a_prog_array_are_left_out(others: Others, bpf_object: C
     assert done.status == 0
     assert "contents: ignore" in done.out
     others.unchanged(spec)
+
+
+def test_maps_of_many_kinds(others: Others, bpf_object: Callable[[str], Path]) -> None:
+    with load(bpf_object("odd_maps")) as loaded:
+        for name, fd in loaded.maps.items():
+            if not name.startswith("."):
+                bpffs.pin(fd, others.folder / name)
+        maps.update(loaded.maps["apart"], u32(1) + bytes(12), u32(2) + bytes(12) + u32(3) + bytes(4) + u64(4))
+    pins = sorted(others.folder.iterdir())
+    done, spec = others.export(*(word for pin in pins for word in ("--pin", pin)))
+    assert done.status == 0, done.err
+    assert "{inside: {first: 2}, second: 3, third: 4}" in done.out
+    others.unchanged(spec)

@@ -11,6 +11,7 @@ import provisioner
 from provisioner.model.errors import InputError, RefusedError
 from provisioner.model.map_shape import MapShape
 from provisioner.model.uapi import MapType
+from provisioner.planning.changes import Action
 from provisioner.report.model import Node, Totals
 from tests.adopt.conftest import Others
 from tests.apply.conftest import Bench
@@ -156,7 +157,9 @@ def test_what_is_live_is_written_as_a_spec(bench: Bench) -> None:
     for project in (bench.load(text), provisioner.load_pinned(bench.root)):
         exported = project.export()
         assert "10.0.0.0/8: deny" in exported.spec
-        assert not provisioner.load("-", stdin=io.StringIO(exported.spec)).plan().changed
+        again = provisioner.load("-", stdin=io.StringIO(exported.spec))
+        assert (again.desired.project, again.desired.pin_root) == ("edge", str(bench.root))
+        assert {change.action for change in again.plan().maps.values()} == {Action.UNCHANGED}
     only = provisioner.load_pinned(bench.root / "services").export()
     assert "accounts" not in only.spec
 

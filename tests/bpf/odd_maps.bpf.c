@@ -93,6 +93,36 @@ struct {
 	__array(values, struct inner_lru);
 } flows SEC(".maps");
 
+struct {
+	__uint(type, BPF_MAP_TYPE_CGROUP_STORAGE);
+	__type(key, struct bpf_cgroup_storage_key);
+	__type(value, __u64);
+} of_cgroups SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, __u64);
+} of_sockets SEC(".maps");
+
+struct aligned {
+	__u32 first;
+} __attribute__((aligned(16)));
+
+struct spaced {
+	struct aligned inside;
+	__u32 second;
+	__u64 third;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 8);
+	__type(key, struct aligned);
+	__type(value, struct spaced);
+} apart SEC(".maps");
+
 SEC("xdp")
 int pass(struct xdp_md *ctx)
 {
