@@ -14,7 +14,7 @@ from typing import Any, Final
 import typer
 
 from provisioner import __version__
-from provisioner.cli import app
+from provisioner.cli import app, statuses
 
 _CHANGELOG: Final = Path(__file__).parent.parent / "CHANGELOG.md"
 
@@ -52,7 +52,7 @@ def page() -> Iterator[str]:
         yield from _paragraphs(command.help or "")
         yield from _options(command)
     yield ".SH EXIT STATUS"
-    for status, meaning in re.findall(r"^  (\d+) +(.*)$", root.epilog, flags=re.MULTILINE):
+    for status, meaning in re.findall(r"^  (\d+) +(.*)$", statuses.ALL, flags=re.MULTILINE):
         yield from _tagged(rf"\fB{status}\fR", meaning)
     yield ".SH ENVIRONMENT"
     for name, meaning in _ENVIRONMENT:

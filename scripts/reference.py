@@ -19,7 +19,7 @@ import yaml
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 
-from provisioner.cli import app
+from provisioner.cli import app, statuses
 
 _SCHEMAS: Final = Path(__file__).parent.parent / "schemas"
 _WORDS: Final = {
@@ -106,12 +106,11 @@ def whole_command() -> Any:
 
 
 def exit_status_page() -> Iterator[str]:
-    root = whole_command()
     yield "# Exit status"
     yield ""
     yield "All commands use the same exit statuses. They are stable, so scripts can rely on them."
     yield from ("", "| status | meaning |", "|---|---|")
-    for status, meaning in re.findall(r"^  (\d+) +(.*)$", root.epilog, flags=re.MULTILINE):
+    for status, meaning in re.findall(r"^  (\d+) +(.*)$", statuses.ALL, flags=re.MULTILINE):
         yield f"| {status} | {_cell(meaning)} |"
 
 

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Final
 import typer
 
 from provisioner import __version__
-from provisioner.cli import completion, statuses, verbs
+from provisioner.cli import completion, root_help, statuses, verbs
 from provisioner.cli.console import Console, LogFormat
 from provisioner.cli.guard import USAGE_ERROR, guarded
 from provisioner.cli.streams import OutputError, guarded_output
@@ -20,7 +20,7 @@ from provisioner.model.errors import Problem, ProvisionerError
 
 __all__ = ["all_verbs", "guarded", "run"]
 
-_HELP: Final = "Declare BPF maps-in-maps in YAML; plan, apply and destroy them in the live kernel."
+_HELP: Final = "Declare BPF map-in-map in YAML: plan, apply and destroy it in the kernel."
 
 _MEANT: Final = {
     "--auto-approve": "write `--yes`",
@@ -78,7 +78,7 @@ def _application(names: Iterable[str]) -> typer.Typer:
     application = typer.Typer(
         name="provisioner",
         help=_HELP,
-        epilog=statuses.ALL,
+        cls=root_help.Root,
         rich_markup_mode=None,
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120},

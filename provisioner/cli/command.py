@@ -44,7 +44,8 @@ def verb(
 
     def decorate(function: Callable[..., int]) -> Verb:
         name = function.__name__
-        summary = inspect.cleandoc(function.__doc__ or "").partition("\n\n")[0].replace("\n", " ").rstrip(".")
+        summary = inspect.cleandoc(function.__doc__ or "").partition("\n\n")[0].replace("\n", " ")
+        summary = summary.partition(". ")[0].rstrip(".")
         listed = statuses.of_verb(numbers, meanings)
         return Verb(name, summary, f"{epilog}\n\n{listed}" if epilog else listed, _expanded(function, formats))
 

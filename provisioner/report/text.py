@@ -197,7 +197,7 @@ def _validation(report: Validation, layout: Layout) -> Iterator[str]:
     for advice in report.advice or ():
         place = f"{advice.address}: " if advice.address else ""
         effect = layout.style(advice.effect.value, _EFFECTS[advice.effect])
-        yield f"{effect}: {place}{advice.message} ({advice.source})"
+        yield f"  {effect}  {place}{advice.message} ({advice.source})"
 
 
 _LEVELS: Final[dict[Level, tuple[str, Colour]]] = {

@@ -61,7 +61,7 @@ def test_another_kernel_is_judged_offline(spec: Path) -> None:
     done = run("validate", "--kernel", "5.10", "--format", "json", spec)
     effects = [one["effect"] for one in parsed(done.out)["advice"]]
     assert (done.status, effects) == (0, ["slow", "note", "note"])
-    assert run("validate", "--kernel", "5.10", spec).out.splitlines()[1].startswith("slow: tenants: hash_of_maps")
+    assert run("validate", "--kernel", "5.10", spec).out.splitlines()[1].startswith("  slow  tenants: hash_of_maps")
     assert run("validate", "--kernel", "6.8", spec).out == run("validate", spec).out
 
 

@@ -7,21 +7,9 @@ from typing import Final
 
 from provisioner.cli.command import Verb
 
-VERBS: Final = (
-    "validate",
-    "plan",
-    "apply",
-    "destroy",
-    "list",
-    "show",
-    "explain",
-    "graph",
-    "watch",
-    "init",
-    "export",
-    "doctor",
-    "schema",
-)
+MAIN: Final = ("validate", "plan", "apply", "show", "explain", "destroy")
+OTHERS: Final = ("list", "graph", "watch", "init", "export", "doctor", "schema")
+VERBS: Final = (*MAIN, *OTHERS)
 """In the order of the help."""
 
 

@@ -35,7 +35,7 @@ def destroy(
     full: Full = False,
     lock_timeout: LockTimeout = 0.0,
 ) -> int:
-    """Detach and unpin everything that the project owns, and remove its pin directory; with --target, a part of it."""
+    """Detach and unpin all that the project owns. Removes its pin directory; with --target, only a part of it."""
     arguments.need_yes(yes)
     from provisioner.cli.carry_out import CarryOut  # NumPy, which the help does not need, takes 80 ms
 

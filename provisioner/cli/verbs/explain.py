@@ -24,7 +24,7 @@ def explain(
         str, typer.Option(metavar="live|FILE", help="Compare with the live state, or with a snapshot of a host.")
     ] = "live",
 ) -> int:
-    """Explain one address: its line in the spec, its bytes, what is live, and what apply would do and why.
+    """Explain an address: its line, bytes, live value, planned change.
 
     An address is a map (`tenants`), a slot (`tenants[42]`) or an entry (`tenants[42][10.0.0.0/8]`). An entry of a plain
     map is `active[0]`. Write keys as in the spec: `vip_slots[{ip: 192.0.2.1, port: 53, proto: 17}]`. An object is

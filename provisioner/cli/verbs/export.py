@@ -46,7 +46,7 @@ def export(
         "adopted"
     ),
 ) -> int:
-    """Write live maps as a spec that adopts them, or write a snapshot of a project. Changes nothing.
+    """Write live maps as a spec that adopts them, or a snapshot. Changes nothing.
 
     A plan of the written spec has no changes. The types come from --types, else from the maps' BTF, else they are
     bytes. A map by --id or --name is adopted by its pin, on any mounted bpffs. Entries of LRU and per-CPU maps are not

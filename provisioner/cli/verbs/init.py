@@ -22,7 +22,7 @@ def init(
         Path | None, typer.Option(metavar="FILE", help="Write the spec to this new file; paths are relative to it.")
     ] = None,
 ) -> int:
-    """Write a first spec for an object file: its maps, inner templates, types and programs, with comments.
+    """Write a first spec for an object file. It has the maps, inner templates, types and programs, with comments.
 
     The spec goes to standard output, or to a new file (--out), and is valid without edits. Where the object lacks
     information, such as an inner template that its loader sets, the spec has a default and a question in a comment.

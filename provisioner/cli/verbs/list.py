@@ -10,7 +10,7 @@ from provisioner.report.formats import names
 
 @verb(5, formats=names("projects"))
 def list(console: Console) -> int:
-    """List the projects that are pinned on this host, without their specs. Changes nothing.
+    """List the projects of this host. Needs no spec, and changes nothing.
 
     A project has a record in its pin root, on any mounted bpffs. `show PIN_ROOT` shows one.
     """

@@ -30,7 +30,7 @@ def show(
         typer.Option(metavar="SECONDS", min=0.1, help=f"With --watch, time between looks; {_INTERVAL:g} by default."),
     ] = None,
 ) -> int:
-    """Show the live state as a tree, decoded with the spec's types: ids, memory, pins, users. Changes nothing.
+    """Show the live state, decoded: ids, memory, pins, users. Changes nothing.
 
     A sign marks each difference from the spec, as in a plan. With an address after the files, such as `tenants`,
     `tenants[42]` or `tenants[42][10.0.0.0/8]`, only that part is shown, without cuts.

@@ -53,7 +53,7 @@ def watch(
         Path | None, typer.Option(metavar="FILE.json", help="Write the status as JSON after each pass.")
     ] = None,
 ) -> int:
-    """Apply the spec when its files change, and when the live state drifts from it.
+    """Apply the spec when its files change or the live state drifts.
 
     A change that a check refuses is reported and not made. `provisioner apply` can override the check.
     """
