@@ -14,6 +14,7 @@ from provisioner.model.moved import Moves
 from provisioner.model.observed import ObservedMap, ObservedState
 from provisioner.model.pins import map_path
 from provisioner.model.uapi import LRU_TYPES
+from provisioner.observed.asked import Asked, AskedSource
 from provisioner.observed.observe import LiveReader
 from provisioner.planning.changes import Action, Beyond, MapChange
 from provisioner.planning.diff import diff_map
@@ -24,7 +25,7 @@ from provisioner.planning.second_look import look as look_again
 from provisioner.planning.steps import RecordMeta, Step
 from provisioner.planning.targets import Targets
 from provisioner.session.known import KnownMap, Part, SlotKey
-from provisioner.session.touched import Asked, TouchedSource, look
+from provisioner.session.touched import look
 
 
 class Knowledge(msgspec.Struct, frozen=True):
@@ -37,7 +38,7 @@ class Knowledge(msgspec.Struct, frozen=True):
     observed: ObservedState
     maps: Mapping[str, KnownMap]
     shared: frozenset[int]
-    source: TouchedSource
+    source: AskedSource
 
     @property
     def touched(self) -> list[KnownMap]:

@@ -24,6 +24,7 @@ from provisioner.model.errors import ApplyError, InterruptError, Problem, Refuse
 from provisioner.model.observed import ObservedState
 from provisioner.model.pins import META_PIN
 from provisioner.model.types import Bytes
+from provisioner.observed.asked import AskedSource
 from provisioner.planning import overcommit
 from provisioner.planning.diff_slots import held_twice
 from provisioner.planning.hazards import Overrides, refuse_blocked
@@ -36,7 +37,7 @@ from provisioner.session.differences import Knowledge
 from provisioner.session.in_place import InPlace
 from provisioner.session.known import KnownMap, SlotKey
 from provisioner.session.rows import Table
-from provisioner.session.touched import TouchedSource, UnknownStateError
+from provisioner.session.touched import UnknownStateError
 
 
 class Ways(msgspec.Struct, frozen=True):
@@ -301,7 +302,7 @@ class Session:
         self._desired, self._next = self._next, None
         for name, known in self._known.items():
             known.rebase(self._desired.maps[name])
-        self._knows = replace(self._knows, desired=self._desired, source=TouchedSource(self._desired))
+        self._knows = replace(self._knows, desired=self._desired, source=AskedSource(self._desired))
         self._in_place.learn(self._knows)
         self._addresses = Addresses(self._desired, self._known)
 
@@ -332,7 +333,7 @@ class Session:
             for name, each in desired.maps.items()
         }
         shared = held_twice(observed) | _held_by_slots(observed)
-        self._knows = Knowledge(desired, observed, self._known, shared, TouchedSource(desired))
+        self._knows = Knowledge(desired, observed, self._known, shared, AskedSource(desired))
         self._in_place.learn(self._knows)
         self._addresses = Addresses(desired, self._known)
         self._compared = time.monotonic()
