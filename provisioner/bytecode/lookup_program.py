@@ -8,6 +8,7 @@ many entries the slot has. The first of state 0 ends them. No system call looks 
 from __future__ import annotations
 
 from enum import IntEnum
+from typing import Final
 
 import msgspec
 
@@ -28,6 +29,15 @@ from provisioner.bytecode.assembler import (
 )
 from provisioner.bytecode.records import walk, words
 from provisioner.model.map_shape import rounded_up
+from provisioner.model.uapi import MapType
+
+TYPES: Final = frozenset({MapType.HASH, MapType.ARRAY})
+"""The types in which a lookup gives the whole value, and changes nothing.
+
+In an LRU map, a lookup by a program marks the entry as used, so that the kernel evicts another one in its place; one by
+a system call does not (htab_lru_map_lookup_elem, htab_lru_map_lookup_elem_sys). In a per-CPU map, it gives the value of
+one CPU; in a trie, that of a shorter prefix.
+"""
 
 _STATE, _ID, _COUNT, _SLOT = 0, 4, 8, 16
 """Where the parts of a record are: the slot's key is followed by the entry's key, then the value, each aligned."""

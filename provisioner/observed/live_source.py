@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from provisioner.bytecode.digest import Secret, Words
+from provisioner.bytecode.lookup_program import Record
 from provisioner.codec.btf import BtfTypes
 from provisioner.codec.btf_specials import specials_of
 from provisioner.codec.layouts import btf_layout
@@ -19,6 +20,7 @@ from provisioner.kernel.digests import MapDigests, map_digests
 from provisioner.kernel.fd import LinkFd, MapFd, ProgramFd
 from provisioner.kernel.inner_maps import read_inner_maps
 from provisioner.kernel.inner_pins import OPENED_BY_ID, InnerPins, pinned
+from provisioner.kernel.lookup_programs import LookedUp, LookupProgram
 from provisioner.kernel.maps import MapInfo
 from provisioner.kernel.reasons import KernelError
 from provisioner.model.access import AS_MADE, Access
@@ -186,6 +188,21 @@ class LiveSource:
             return None
         with fd:
             return map_digests(fd, keys, capacities, words, secret)
+
+    def looked_up(self, path: PurePath, record: Record, slots: Bytes, keys: Bytes) -> LookedUp | None:
+        """Each of `keys` in the inner map of one of `slots`, or in a plain map, by a program.
+
+        None where this kernel or process does not take it.
+        """
+        fd = self.open(path)
+        if fd is None:
+            return None
+        with fd:
+            program = LookupProgram.load(fd, record)
+            if program is None:
+                return None
+            with program:
+                return program.look_up(slots, keys)
 
     def frozen(self, path: PurePath, numbers: Sequence[int]) -> frozenset[int]:
         frozen = set()
