@@ -15,8 +15,8 @@ def problems(error: BaseException) -> tuple[Problem, ...]:
             return error.problems
         case KeyboardInterrupt():
             return (Problem("interrupted", id="interrupted"),)
-        case MemoryError():
-            return (out_of_memory(),)
+        case MemoryError() | SystemError():
+            return (out_of_memory(error),)
         case OSError(errno=int(number)):
             return (Problem(os.strerror(number), address=_path(error), id="host-refused"),)
         case _:
@@ -30,7 +30,7 @@ def as_error(error: BaseException, problems: tuple[Problem, ...]) -> Provisioner
             return error
         case KeyboardInterrupt():
             return InterruptError(*problems)
-        case OSError() | MemoryError():
+        case OSError() | MemoryError() | SystemError():
             return HostError(*problems)
         case _:
             return BugError(*problems)

@@ -41,8 +41,8 @@ class SpecStream:
         data = self._stream.read(size)
         if not self.begin:
             self.begin = data[:2]
-            if self.begin in (b"\xff\xfe", b"\xfe\xff"):
-                raise NotSpecError("the file is UTF-16, not UTF-8", "save it as UTF-8", "invalid-encoding")
+            if name := _encoding(data):
+                raise NotSpecError(f"the file is {name}, not UTF-8", "save it as UTF-8", "invalid-encoding")
             if other := foreign(data):
                 raise NotSpecError(other.what, other.hint, "wrong-file-content")
         self._digest.update(data)
@@ -57,3 +57,10 @@ class SpecStream:
                 f"a line is longer than {MAX_LINE:,} bytes", "write one entry per line", "limit-exceeded"
             )
         return data
+
+
+def _encoding(data: bytes) -> str:
+    """The name of another encoding than UTF-8, from its byte order mark; empty where there is none."""
+    if data.startswith((b"\xff\xfe\0\0", b"\0\0\xfe\xff")):
+        return "UTF-32"
+    return "UTF-16" if data.startswith((b"\xff\xfe", b"\xfe\xff")) else ""

@@ -21,7 +21,8 @@ _BEGINS: Final = (
     (b"/annex/objects/", "a git-annex pointer, not its content", "run `git annex get`"),
 )
 _TAR: Final = 257, b"ustar"
-_MARKERS: Final = (b"\n<<<<<<< ", b"\n>>>>>>> ")
+_MARKERS: Final = (b"\n<<<<<<< ", b"\n||||||| ", b"\n>>>>>>> ")
+_BASE: Final = _MARKERS[1]
 _OVERLAP: Final = len(_MARKERS[0]) - 1
 _CHUNK: Final = 1 << 20
 _MAX_CHUNKS: Final = 64
@@ -48,11 +49,12 @@ def foreign(begin: bytes) -> ForeignContent | None:
     )
 
 
-def conflict_line(stream: BinaryIO) -> int:
+def conflict_line(stream: BinaryIO, *, has_bars: bool = False) -> int:
     """The number of the first line, from 1, that is a conflict marker of Git; 0 if the first 64 MiB have none.
 
-    The stream can seek, and is at its begin.
+    The stream can seek, and is at its begin. `has_bars` says that a row of bars can be data.
     """
+    markers = [marker for marker in _MARKERS if marker != _BASE or not has_bars]
     passed, rest = 0, b"\n"
     for _ in range(_MAX_CHUNKS):
         data = stream.read(_CHUNK)
@@ -60,7 +62,7 @@ def conflict_line(stream: BinaryIO) -> int:
             break
         whole = rest + data
         # Most tables have neither character, and one byte is found ten times as fast as nine.
-        places = [at for marker in _MARKERS if marker[1] in whole and (at := whole.find(marker)) >= 0]
+        places = [at for marker in markers if marker[1] in whole and (at := whole.find(marker)) >= 0]
         if places:
             stream.seek(0)
             return 1 + stream.read(passed + min(places)).count(b"\n")

@@ -18,7 +18,10 @@ _CLONE_NEWNET: Final = 0x40000000
 
 
 def find(point: AttachPoint) -> int | None:
-    """The number by which the kernel knows it; None if it does not exist, or is something else."""
+    """The number by which the kernel knows it; None if it does not exist, or is something else.
+
+    Raises HostError where this process may not look at a path.
+    """
     match point.kind:
         case "interface":
             return host.find_ifindex(point.name)
@@ -37,6 +40,8 @@ def _netns(path: str) -> int | None:
         if os.stat(path).st_dev != os.stat("/proc/self/ns/net").st_dev:
             return None
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except PermissionError as error:
+        raise host.access_denied(path) from error
     except OSError:
         return None
     try:

@@ -14,6 +14,7 @@ from typing import Final
 
 import msgspec
 
+from provisioner.kernel.host import access_denied
 from provisioner.model.errors import HostError, Problem
 
 _LIBRARIES: Final = ("/lib/{machine}-linux-gnu", "/usr/lib/{machine}-linux-gnu", "/lib64", "/usr/lib64", "/usr/lib")
@@ -69,7 +70,17 @@ def resolve(name: str) -> Path | None:
     else:
         folders = f"{os.environ.get('PATH', '')}:/usr/bin:/usr/sbin".split(":")
         paths = [Path(folder) / name for folder in folders if folder]
-    return next((path for path in paths if path.is_file()), None)
+    return next((path for path in paths if _is_file(path, search="/" not in name)), None)
+
+
+def _is_file(path: Path, *, search: bool) -> bool:
+    """Whether it is one. Raises HostError where this process may not look, except in a `search` of several places."""
+    try:
+        return path.is_file()
+    except PermissionError as error:
+        if search:
+            return False
+        raise access_denied(path) from error
 
 
 def find(file: Path, function: str) -> int:

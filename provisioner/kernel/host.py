@@ -6,6 +6,7 @@ import grp
 import os
 import re
 import resource
+import shlex
 import socket
 import sys
 from pathlib import Path
@@ -61,12 +62,23 @@ def interfaces() -> dict[str, int]:
 
 
 def find_cgroup_id(path: str) -> int | None:
-    """The id of a cgroup v2 folder, below its mount (`system.slice/web.service`): its inode; None if it is missing."""
+    """The id of a cgroup v2 folder, below its mount (`system.slice/web.service`): its inode; None if it is missing.
+
+    Raises HostError where this process may not look.
+    """
     folder = cgroup_path(path)
     try:
         return None if folder is None else folder.stat().st_ino
+    except PermissionError as error:
+        raise access_denied(folder or path) from error
     except OSError:
         return None
+
+
+def access_denied(path: Path | str) -> HostError:
+    """This process may not look at a path: so it is not known whether there is something."""
+    hint = f"`namei -l {shlex.quote(str(path))}` shows who has access; /proc/PID/ns requires CAP_SYS_PTRACE"
+    return HostError(Problem("access denied", hint=hint, address=str(path), id="access-denied"))
 
 
 def cgroup_path(path: str) -> Path | None:

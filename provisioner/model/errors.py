@@ -92,17 +92,18 @@ class BugError(ProvisionerError):
         return cls(Problem(f"this is a bug: {type(error).__name__}: {error}", hint=hint, id="bug"))
 
 
-def out_of_memory() -> Problem:
-    """What to say of a MemoryError."""
+def out_of_memory(error: BaseException) -> Problem:
+    """What to say of a MemoryError, or of a SystemError: where memory ends, the interpreter raises this one too."""
     hint = "free memory, or raise the limit of this process: `ulimit -v`"
-    return Problem("out of memory", hint=hint, id="out-of-memory")
+    detail = f", probably: {error}" if isinstance(error, SystemError) else ""
+    return Problem(f"out of memory{detail}", hint=hint, id="out-of-memory")
 
 
 def unexpected(error: Exception) -> ProvisionerError:
     """An exception of no class of ours: what the host lacks, else a bug."""
     match error:
-        case MemoryError():
-            return HostError(out_of_memory())
+        case MemoryError() | SystemError():  # a library without memory may return NULL and set no exception
+            return HostError(out_of_memory(error))
         case ImportError():  # a library of Python that is missing, or that does not fit into the memory limit
             hint = "check the memory limit (`ulimit -v`), else install the provisioner again"
             what = f"a Python library cannot be loaded: {str(error).splitlines()[-1] if str(error) else 'unknown'}"

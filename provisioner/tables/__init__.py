@@ -82,7 +82,7 @@ def _is_readable(table: TableRef, format_: TableFormat, file: InputFile, problem
         with file.open() as stream:
             other = foreign(stream.read(512)) if format_.has_columns else None
             stream.seek(0)
-            conflict = conflict_line(stream) if format_.is_text else 0
+            conflict = conflict_line(stream, has_bars=table.delimiter == "|") if format_.is_text else 0
     except (OSError, ValueError) as error:
         reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
         hint = hint_of(error, file.path) if isinstance(error, OSError) else ""

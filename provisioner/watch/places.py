@@ -9,6 +9,7 @@ import msgspec
 
 from provisioner.kernel import attach_points, bpffs
 from provisioner.model.attachment import AttachPoint
+from provisioner.model.errors import HostError
 from provisioner.project import Project
 
 
@@ -30,9 +31,17 @@ class Places(msgspec.Struct, frozen=True):
         # Interfaces are not among them, because the kernel reports them: see `Wakeups`.
         points = (point for point in project.desired.attach_points if point.kind != "interface")
         root = Path(project.pin_root)
-        return cls({point: attach_points.find(point) for point in points}, bpffs.device(root), root.exists())
+        return cls({point: _number(point) for point in points}, bpffs.device(root), root.exists())
 
     def differ(self, before: Places) -> bool:
         """Whether something came, went or was replaced. A pin root that came is that of a pass."""
         gone = before.pinned and not self.pinned
         return gone or (self.points, self.device) != (before.points, before.device)
+
+
+def _number(point: AttachPoint) -> int | None:
+    """The number of an attach point; also None where this process may not look: the pass says so."""
+    try:
+        return attach_points.find(point)
+    except HostError:
+        return None

@@ -12,6 +12,7 @@ from provisioner.cli.guard import guarded
     ("error", "status", "id_"),
     [
         (MemoryError(), 5, "out-of-memory"),
+        (SystemError("returned NULL without setting an exception"), 5, "out-of-memory"),
         (ImportError("mmap.so: failed to map segment from shared object"), 5, "library-missing"),
         (ImportError(), 5, "library-missing"),
         (KeyError("x"), 70, "bug"),

@@ -206,6 +206,7 @@ NO_YAML: dict[str, tuple[bytes, str]] = {
     "tab": (b"a:\n\tb: 1\n", "spec.yaml:2:1: invalid-yaml"),
     "nul": (b"a: 1\nb: x\0y\n", "spec.yaml:2:5: invalid-yaml"),
     "latin": (b"a: 1\nb: \xe9t\xe9\n", "spec.yaml:2:4: invalid-encoding"),
+    "utf-32": ("a: 1\n".encode("utf-32"), "spec.yaml: invalid-encoding"),
     "utf-16": ("a: 1\n".encode("utf-16"), "spec.yaml: invalid-encoding"),
     "colon": (b"a: b: c\n", "spec.yaml:1:5: invalid-yaml"),
     "indentation": (b"a: 1\n  b: 2\n", "spec.yaml:2:4: invalid-yaml"),

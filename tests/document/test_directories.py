@@ -77,6 +77,7 @@ def test_included_files_are_read(tmp_path: Path) -> None:
         (HTML, ""),
         ("\ufeff" + HTML, ""),
         (HEAD + CONFLICT.format(ours="limits: {delete_percent: 1}\n", theirs="limits: {}\n"), ":3:1"),
+        (HEAD + "||||||| base\nlimits: {}\n", ":3:1"),
     ],
 )
 def test_a_spec_that_was_replaced_is_a_single_error(tmp_path: Path, content: str, place: str) -> None:

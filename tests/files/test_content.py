@@ -11,7 +11,7 @@ import zipfile
 
 import pytest
 
-from provisioner.files.content import foreign
+from provisioner.files.content import conflict_line, foreign
 
 
 def zipped() -> bytes:
@@ -45,6 +45,7 @@ def tarred() -> bytes:
         (b"version https://git-lfs.github.com/spec/v1\n", "git lfs pull"),
         (b"\n <!DOCTYPE html>", "downloaded"),
     ],
+    ids=lambda part: part if isinstance(part, str) else "",  # compressed data has the time in it
 )
 def test_what_a_file_is_instead(begin: bytes, says: str) -> None:
     found = foreign(begin[:512])
@@ -57,3 +58,9 @@ def test_what_a_file_is_instead(begin: bytes, says: str) -> None:
 )
 def test_an_ordinary_file(begin: bytes) -> None:
     assert foreign(begin) is None
+
+
+def test_a_row_of_bars_is_a_marker_unless_it_can_be_data() -> None:
+    data = b"a|b|c|d|e|f|g|h\n||||||| 1\n"
+    assert conflict_line(io.BytesIO(data)) == 2
+    assert conflict_line(io.BytesIO(data), has_bars=True) == 0

@@ -31,10 +31,13 @@ class OddError(BaseException):
 
 CLASSES: Final[dict[str, type[BaseException]]] = {
     each.__name__: each
-    for each in (MemoryError, RuntimeError, KeyError, OSError, KeyboardInterrupt, SystemExit, RecursionError, OddError)
+    for each in (
+        *(MemoryError, SystemError, RuntimeError, KeyError, OSError),
+        *(KeyboardInterrupt, SystemExit, RecursionError, OddError),
+    )
 }
 
-STATUS: Final = {"MemoryError": 5, "OSError": 5, "KeyboardInterrupt": 130}
+STATUS: Final = {"MemoryError": 5, "SystemError": 5, "OSError": 5, "KeyboardInterrupt": 130}
 """The exit status of a class where nothing became visible; of each other one, that of a bug."""
 
 BUG: Final = 70
