@@ -152,6 +152,9 @@ def _btf(
 ) -> dict[str, BtfTypes]:
     """The BTF that types can come from: of the objects, and of the kernel and live maps that the spec names."""
     btf = {name: BtfTypes(info.btf) for name, info in objects.items() if info.btf}
+    for type_ in btf_types(spec):
+        if type_.source in spec.objects and type_.source not in objects:  # the object cannot be read, which is reported
+            problems.ignore(type_.where)
     read_host_btf(btf_types(spec), btf, read_btf, problems)
     return btf
 

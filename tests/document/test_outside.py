@@ -39,6 +39,13 @@ def test_an_object_elsewhere_must_be_allowed(spec: Path) -> None:
     assert "outside-project" not in problems(spec, "../../elsewhere/one.o", allow_outside=True)
 
 
+def test_types_of_an_object_that_cannot_be_read_are_no_further_problem(spec: Path) -> None:
+    spec.write_text(SPEC.format(file="missing.o") + "types: {vip: {btf: struct vip, from: one}}\n")
+    with pytest.raises(InputError) as refused:
+        load([spec])
+    assert [problem.id for problem in refused.value.problems] == ["unreadable-file"]
+
+
 def test_a_type_can_be_the_kernel_s_own(spec: Path) -> None:
     spec.write_text("""
 version: 1
