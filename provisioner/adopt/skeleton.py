@@ -6,7 +6,7 @@ The spec has what the object contains; what only its author knows is a comment o
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Final
 
 from provisioner.adopt.skeleton_object import is_declarable, object_lines
@@ -21,12 +21,13 @@ _UNLISTED: Final = KEYLESS_TYPES | BARE_TYPES | SOCKET_TYPES | STORAGE_TYPES | {
 """Types of maps whose contents a spec cannot list."""
 
 
-def skeleton(info: ObjectInfo, file: str) -> str:
+def skeleton(info: ObjectInfo, file: str, no_target: Collection[str] = ()) -> str:
     """A spec, with comments, for the object; `file` is its path in the spec.
 
-    It validates as it is. The project's name is that of the file, up to its first dot.
+    It validates as it is. The project's name is that of the file, up to its first dot. `no_target` are the programs
+    whose target this kernel does not have: their loader sets another one.
     """
-    return "".join(f"{line}\n" for line in _Skeleton(info, file).lines())
+    return "".join(f"{line}\n" for line in _Skeleton(info, file, no_target).lines())
 
 
 def project_name(file: str) -> str:
@@ -37,8 +38,9 @@ def project_name(file: str) -> str:
 
 
 class _Skeleton:
-    def __init__(self, info: ObjectInfo, file: str) -> None:
+    def __init__(self, info: ObjectInfo, file: str, no_target: Collection[str]) -> None:
         self._info = info
+        self._no_target = no_target
         self._file = file
         self._name = project_name(file)
         self._types = ObjectTypes(BtfTypes(info.btf) if info.btf else None, self._name)
@@ -68,7 +70,7 @@ class _Skeleton:
         for title, lines in (
             ("types", list(self._types.lines())),
             ("inner_templates", templates),
-            ("objects", list(object_lines(self._info, self._types, self._name, self._file))),
+            ("objects", list(object_lines(self._info, self._types, self._name, self._file, self._no_target))),
             ("maps", plain),
             ("outer_maps", outer),
         ):

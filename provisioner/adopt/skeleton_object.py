@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Final
 
 from msgspec.structs import replace
@@ -30,6 +30,9 @@ _GUESSES: Final = {"tc": "tc", "tcx": "tc", "classifier": "tc", "xdp": "xdp", "s
 _TARGETS: Final = ("function", "category/tracepoint", "file:function")
 """What a section may need to name."""
 
+_PREFIXES: Final = {"lsm": "bpf_lsm_", "lsm_cgroup": "bpf_lsm_", "tp_btf": "btf_trace_", "iter": "bpf_iter_"}
+"""What libbpf puts before a target to find it in the BTF of the kernel."""
+
 _WIDTH: Final = 50
 _INTERFACE: Final = "interface: eth0"
 
@@ -39,8 +42,19 @@ def is_declarable(name: str) -> bool:
     return re.fullmatch("[A-Za-z0-9][A-Za-z0-9_-]*", name) is not None
 
 
-def object_lines(info: ObjectInfo, types: ObjectTypes, name: str, file: str) -> Iterator[str]:
-    """The object with this name, whose path the spec writes as `file`."""
+def kernel_targets(info: ObjectInfo) -> dict[str, str]:
+    """For each program that is loaded for a function of the kernel, the name of that function in the kernel's BTF."""
+    return {
+        name: _PREFIXES.get(first_word(each.section), "") + each.section.partition("/")[2]
+        for name, each in info.programs.items()
+        if each.type in WITH_BTF_TARGET and "/" in each.section
+    }
+
+
+def object_lines(
+    info: ObjectInfo, types: ObjectTypes, name: str, file: str, no_target: Collection[str]
+) -> Iterator[str]:
+    """The object with this name, whose path the spec writes as `file`; `no_target` as in `skeleton`."""
     yield f"  {format_value(name)}:"
     relative = "" if file.startswith("/") else "  # relative to this file"
     yield f"    file: {format_value(file)}{relative}"
@@ -52,7 +66,7 @@ def object_lines(info: ObjectInfo, types: ObjectTypes, name: str, file: str) -> 
     for definition in info.programs.values():
         pin = _pin(definition.name, taken)
         taken.add(pin)
-        yield from _program(definition, pin)
+        yield from _program(definition, pin, has_target=definition.name not in no_target)
 
 
 def _variables(types: ObjectTypes, info: ObjectInfo) -> Iterator[str]:
@@ -97,7 +111,7 @@ def _pin(name: str, taken: set[str]) -> str:
     return pin
 
 
-def _program(definition: ProgramDef, pin: str) -> Iterator[str]:
+def _program(definition: ProgramDef, pin: str, *, has_target: bool) -> Iterator[str]:
     yield f"      {format_value(definition.name)}:  # section {format_value(definition.section)}"
     guess = None if definition.type else _guess(definition.section)
     if guess is not None:
@@ -109,14 +123,15 @@ def _program(definition: ProgramDef, pin: str) -> Iterator[str]:
     if definition.type == _EXTENSION:
         yield "        load: false  # it extends another program, which the spec cannot name"
         return
-    has_target = "/" in definition.section
-    if definition.type in WITH_BTF_TARGET and not has_target:
-        yield "        load: false  # which function of the kernel? write `target:` and remove this line"
+    names_target = "/" in definition.section
+    if definition.type in WITH_BTF_TARGET and not (names_target and has_target):
+        why = "this kernel has no such function:" if names_target else "which function of the kernel?"
+        yield f"        load: false  # {why} write `target:` and remove this line"
         return
     yield f"        pin: {format_value(pin)}"
     if guess is not None:
         yield f"        type: {guess}  # by its name: libbpf does not know this section"
-    yield from (f"        # {line}" for line in _attach(definition, has_target))
+    yield from (f"        # {line}" for line in _attach(definition, names_target))
 
 
 def _guess(section: str) -> str | None:

@@ -19,7 +19,6 @@ from provisioner.desired.moved import require_root
 from provisioner.document.inputs import Inputs
 from provisioner.document.mapping import MappingText
 from provisioner.kernel.mounts import file_system
-from provisioner.kernel.objects import inspect
 from provisioner.model.errors import InputError, Problem, ProvisionerError
 from provisioner.model.given import Given, Outside
 from provisioner.model.host import Host
@@ -148,6 +147,6 @@ def draft(object_file: SpecFile, out: SpecFile | None = None) -> str:
     """
     absolute = os.path.isabs(object_file) or out is None
     name = str(object_file) if absolute else os.path.relpath(object_file, os.path.dirname(os.path.realpath(out or "")))
-    from provisioner.adopt.skeleton import skeleton  # only `init` needs it, and it takes long
+    from provisioner.adopt import drafting  # only `init` needs it, and it takes long
 
-    return skeleton(inspect(Path(object_file)), name)
+    return drafting.draft(Path(object_file), name)

@@ -9,6 +9,7 @@ import pytest
 from msgspec.structs import replace
 
 import provisioner
+from provisioner.adopt.drafting import draft
 from provisioner.adopt.skeleton import project_name, skeleton
 from provisioner.kernel.objects import inspect
 from provisioner.model.attachment import AttachPoint
@@ -168,6 +169,12 @@ def test_odd_names_and_sizes(bpf_object: Callable[[str], Path], tmp_path: Path) 
     assert "_outer" not in desired.objects["odd_names"].maps
 
 
+def test_a_target_that_the_loader_sets(bpf_object: Callable[[str], Path]) -> None:
+    path = bpf_object("odd_names")
+    assert "set_by_loader:  # section fentry/generic_function\n        load: false  # " in draft(path, "x.o")
+    assert "set_by_loader:  # section fentry/generic_function\n        pin: " in skeleton(inspect(path), "x.o")
+
+
 def test_variables_and_slots_are_listed(bpf_object: Callable[[str], Path]) -> None:
     assert "#   limits: VALUE  # struct limits, .data" in skeleton(inspect(bpf_object("globals")), "x.o")
     assert "the object fills {" in skeleton(inspect(bpf_object("jumps")), "x.o")
@@ -178,7 +185,7 @@ def test_variables_and_slots_are_listed(bpf_object: Callable[[str], Path]) -> No
 def test_what_it_writes_applies(name: str, bench: Bench, bpf_object: Callable[[str], Path]) -> None:
     bench.allow_outside = True
     path = bpf_object(name)
-    text = skeleton(inspect(path), str(path)).partition("\nname: ")[2].partition("\n")[2]
+    text = draft(path, str(path)).partition("\nname: ")[2].partition("\n")[2]
     bench.settle(text)
     bench.destroy(text)
     assert not bench.root.exists()

@@ -78,4 +78,10 @@ int shared_prog(struct xdp_md *ctx)
 	return XDP_PASS;
 }
 
+SEC("fentry/generic_function")
+int set_by_loader(void *ctx)
+{
+	return 0;
+}
+
 char LICENSE[] SEC("license") = "GPL";

@@ -197,6 +197,7 @@ OF_THE_KERNEL = {
     "doctor/kernel_config.py",
     "kernel/attach_points.py",
     "kernel/cpus.py",
+    "kernel/btf_names.py",
     "kernel/host.py",
     "kernel/locking.py",
     "kernel/maps.py",
