@@ -100,7 +100,7 @@ class _Skeleton:
             yield f"  # {format_value(definition.name)}: {_shape(definition.shape)}; the spec cannot declare this name"
         else:
             shape = _shape(definition.shape)
-            yield f"  {definition.name}:  # {shape}, {_room(definition, 'entries')}{_pinned(definition)}"
+            yield f"  {format_value(definition.name)}:  # {shape}, {_room(definition, 'entries')}{_pinned(definition)}"
             yield f"    object: {format_value(self._name)}"
             yield from self._fields(definition, "    ", value=True)
             yield "    # entries: {KEY: VALUE}  # with `entries`, all other entries are deleted"
@@ -117,7 +117,7 @@ class _Skeleton:
         if not is_declarable(definition.name):
             yield f"  # {format_value(definition.name)}: {kind}; the spec cannot declare this name"
             return
-        yield f"  {definition.name}:  # {kind}, {_room(definition, 'inner maps')}{_pinned(definition)}"
+        yield f"  {format_value(definition.name)}:  # {kind}, {_room(definition, 'inner maps')}{_pinned(definition)}"
         yield f"    object: {format_value(self._name)}"
         yield from self._fields(definition, "    ", value=False)
         yield f"    inner: {definition.name}_inner"

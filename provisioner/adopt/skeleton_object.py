@@ -113,6 +113,9 @@ def _pin(name: str, taken: set[str]) -> str:
 
 def _program(definition: ProgramDef, pin: str, *, has_target: bool) -> Iterator[str]:
     yield f"      {format_value(definition.name)}:  # section {format_value(definition.section)}"
+    if not definition.autoload:
+        yield "        load: false  # the section begins with `?`: remove this line to load it"
+        return
     guess = None if definition.type else _guess(definition.section)
     if guess is not None:
         kind = PROGRAM_TYPES[guess]

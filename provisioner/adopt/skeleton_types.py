@@ -10,6 +10,7 @@ from provisioner.codec.btf_convert import FIXED_ORDER, enum_type, integer_type
 from provisioner.codec.btf_variables import section_name, variables
 from provisioner.codec.build import ELEMENTS, Builder, builtins
 from provisioner.codec.display import format_value
+from provisioner.codec.spelling import Vocabulary, spell
 from provisioner.model.errors import Problems
 from provisioner.model.location import Location
 from provisioner.model.special_fields import STRUCTS
@@ -110,11 +111,22 @@ class ObjectTypes:
                 if isinstance(behind, BtfInt) and behind.name == "char":
                     return f"char[{count}]"
                 inside = self._written(element)
-                return f"{inside}[{count}]" if inside and inside[0] != "{" and "[" not in inside else None
+                if inside and inside[0] != "{" and "[" not in inside:
+                    return f"{inside}[{count}]"
+                return self._inline(id_)
             case BtfComposite(name=name) if name:
                 return self._declare(f"{'struct' if node.kind is BtfKind.STRUCT else 'union'} {name}", id_)
+            case BtfComposite():
+                return self._inline(id_)
             case _:
                 return None
+
+    def _inline(self, id_: int) -> str | None:
+        """A type without a name, written out; None if a type in it has one."""
+        converted = self._builder(Problems()).from_btf_id(id_, _NOWHERE)
+        vocabulary = Vocabulary({})
+        expr = vocabulary.express(converted) if converted is not None else None
+        return spell(expr) if expr is not None and not vocabulary.types else None
 
     def _declare(self, c_name: str, id_: int) -> str | None:
         """The name of a type of the spec for what C calls `c_name`; None where it can't be converted."""
@@ -162,6 +174,12 @@ class ObjectTypes:
         members, meant = [], []
         for member in node.members:
             alias = self._btf[member.type]
+            behind = self._btf[self._btf.resolve(member.type)]
+            if not member.name and isinstance(behind, BtfComposite):
+                inside = self._members(behind)
+                members += inside[0]
+                meant += inside[1]
+                continue
             size = self._btf.size_of(member.type)
             c_type = alias.name if isinstance(alias, BtfAlias | BtfInt | BtfComposite | BtfEnum) else ""
             fixed = FIXED_ORDER.get(c_type)

@@ -177,6 +177,7 @@ program_set_attach_type: Function[int] = Function(
 program_set_attach_target: Function[int] = Function(
     "bpf_program__set_attach_target", c_int, c_void_p, c_int, c_char_p, fails="bpf_program__set_attach_target"
 )
+program_autoload: Function[bool] = Function("bpf_program__autoload", c_bool, c_void_p)
 program_set_autoload: Function[int] = Function(
     "bpf_program__set_autoload", c_int, c_void_p, c_bool, fails="bpf_program__set_autoload"
 )

@@ -293,6 +293,7 @@ def _program_def(at: int) -> ProgramDef:
         _name(libbpf.program_section, at),
         libbpf.program_type(at),
         libbpf.program_attach_type(at),
+        libbpf.program_autoload(at),
     )
 
 

@@ -30,13 +30,15 @@ class MapDef(msgspec.Struct, frozen=True):
 class ProgramDef(msgspec.Struct, frozen=True):
     """A program as an object declares it; `type` is a number of `enum bpf_prog_type`, which the `section` says.
 
-    `attach_type` is a number of `enum bpf_attach_type`, 0 if the section names none.
+    `attach_type` is a number of `enum bpf_attach_type`, 0 if the section names none. `autoload` is false if the section
+    begins with `?`: a loader has to ask for the program.
     """
 
     name: str
     section: str
     type: int
     attach_type: int = 0
+    autoload: bool = True
 
 
 class ObjectInfo(msgspec.Struct, frozen=True):

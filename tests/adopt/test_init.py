@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import yaml
 from msgspec.structs import replace
 
 import provisioner
@@ -173,6 +174,15 @@ def test_a_target_that_the_loader_sets(bpf_object: Callable[[str], Path]) -> Non
     path = bpf_object("odd_names")
     assert "set_by_loader:  # section fentry/generic_function\n        load: false  # " in draft(path, "x.o")
     assert "set_by_loader:  # section fentry/generic_function\n        pin: " in skeleton(inspect(path), "x.o")
+
+
+def test_names_that_yaml_reads_as_something_else_and_types_without_a_name(bpf_object: Callable[[str], Path]) -> None:
+    spec = yaml.safe_load(skeleton(inspect(bpf_object("odd_names")), "x.o"))
+    assert spec["outer_maps"]["null"]["inner"] == "null_inner"
+    template = spec["inner_templates"]["null_inner"]
+    assert template["key"] == {"union": {"word": "u32", "bytes": "u8[8]"}}
+    assert template["value"] == "u32[3][2]"
+    assert spec["objects"]["x"]["programs"]["optional"] == {"load": False}
 
 
 def test_variables_and_slots_are_listed(bpf_object: Callable[[str], Path]) -> None:

@@ -78,6 +78,24 @@ int shared_prog(struct xdp_md *ctx)
 	return XDP_PASS;
 }
 
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH_OF_MAPS);
+	__uint(max_entries, 8);
+	__type(key, struct { __u32 first; __u16 second; });
+	__array(values, struct {
+		__uint(type, BPF_MAP_TYPE_HASH);
+		__uint(max_entries, 8);
+		__type(key, union { __u32 word; __u8 bytes[8]; });
+		__type(value, __u32[3][2]);
+	});
+} null SEC(".maps");
+
+SEC("?xdp")
+int optional(struct xdp_md *ctx)
+{
+	return XDP_PASS;
+}
+
 SEC("fentry/generic_function")
 int set_by_loader(void *ctx)
 {
