@@ -97,15 +97,12 @@ def differences(wanted: InnerFacts, live: InnerFacts) -> str:
 
 
 def template_differences(wanted: MapShape, live: MapShape) -> str:
-    """The differences of two shapes, which have more fields: all special fields, and `map_extra`.
-
-    The kernel accepts inner maps with different `map_extra`, but the provisioner reads it from one of them.
+    """The differences of two shapes that the kernel compares, with all special fields: not the name, the BTF, the NUMA
+    node, or `map_extra` (`bpf_map_meta_equal`, kernel/bpf/map_in_map.c).
     """
     if wanted == live:
         return ""
     parts = [differences(facts_of(wanted), facts_of(live))]
-    if wanted.map_extra != live.map_extra:
-        parts.append(f"map_extra {wanted.map_extra} in the template, {live.map_extra} live")
     if not wanted.same_specials(live):
         parts.append(f"special fields {wanted.specials_in_words()} in the template, {live.specials_in_words()} live")
     return ", ".join(filter(None, parts))

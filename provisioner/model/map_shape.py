@@ -144,7 +144,6 @@ def shape_differences(desired: MapShape, observed: MapShape, *, capacity: bool =
     fields = [
         ("key_size", desired.key_size, observed.key_size),
         ("value_size", desired.value_size, observed.value_size),
-        # The kernel accepts inner maps with different `map_extra`, but the provisioner reads it from one of them.
         ("map_extra", desired.map_extra, observed.map_extra),
     ]
     if capacity:

@@ -13,6 +13,7 @@ from provisioner.kernel.reasons import KernelError
 from provisioner.model.errors import InputError
 from provisioner.model.uapi import MapType
 from provisioner.planning.changes import Action
+from provisioner.planning.hazards import Overrides
 from tests.apply.conftest import Bench
 from tests.features import kernel_has, need
 from tests.problems import raises
@@ -144,12 +145,18 @@ outer_maps:
 
 
 @pytest.mark.parametrize("outer", OUTER)
-def test_another_map_extra_is_another_template(bench: Bench, outer: str) -> None:
+def test_another_map_extra_is_of_new_inner_maps_alone(bench: Bench, outer: str) -> None:
+    """The kernel does not compare it."""
     need(MapType.BLOOM_FILTER)
     text = spec("bloom_filter", outer, "value: u64, map_extra: 3, contents: ignore, on_replace: drop", "{}")
     bench.settle(text)
-    change = bench.plan(text.replace("map_extra: 3", "map_extra: 5")).maps["outer"]
-    assert (change.action, change.reason) == (Action.REPLACE, "inner maps: map_extra 5 in the template, 3 live")
-    bench.settle(text.replace("map_extra: 3", "map_extra: 5"))
+    before = bench.ids("outer")[struct.pack("<I", 5)]
+    text = text.replace("map_extra: 3", "map_extra: 7")
+    bench.overrides = Overrides()
+    bench.settle(text.replace("{5: {}}", "{5: {}, 6: {}}"))
+    assert bench.ids("outer")[struct.pack("<I", 5)] == before
+    with maps.open_id(InnerId(bench.ids("outer")[struct.pack("<I", 6)])) as inner:
+        assert maps.info(inner).shape.map_extra == 7
+    bench.load(text).apply(recreate=["outer[5]"])
     with maps.open_id(InnerId(bench.ids("outer")[struct.pack("<I", 5)])) as inner:
-        assert maps.info(inner).shape.map_extra == 5
+        assert maps.info(inner).shape.map_extra == 7
