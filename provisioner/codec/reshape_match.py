@@ -33,13 +33,16 @@ def reshaping(
     rename: Mapping[str, str] | None = None,
     constant: Bytes | None = None,
     constants: frozenset[str] = frozenset(),
+    *,
+    is_ordered: bool = False,
 ) -> tuple[Reshaping, tuple[Unconvertible, ...]]:
     """The conversion from one layout to another, and the members that make it impossible.
 
     `rename` has the new names of members by their old ones, dotted for members of members. `constants` are the new
-    members whose bytes are in `constant`, shape (new size,).
+    members whose bytes are in `constant`, shape (new size,). `is_ordered` says that `old` has the byte order of
+    integers, as BTF does not: then they are converted by number, else they keep their bytes.
     """
-    matcher = _Matcher(old, dict(rename or {}), constants)
+    matcher = _Matcher(old, dict(rename or {}), constants, is_ordered)
     matcher.match("", Placed(0, new), "")
     start = np.zeros(new.size, np.uint8) if constant is None else constant
     dropped = tuple(matcher.dropped())
@@ -51,7 +54,8 @@ def reshaping(
 class _Matcher:
     """Finds the old member of each new one."""
 
-    def __init__(self, old: TypeLayout, rename: dict[str, str], constants: frozenset[str]) -> None:
+    def __init__(self, old: TypeLayout, rename: dict[str, str], constants: frozenset[str], is_ordered: bool) -> None:
+        self._is_ordered = is_ordered
         self._old = dict(placed(old))
         if old.kind is not LayoutKind.STRUCT:
             self._old[WHOLE] = self._old[""]
@@ -117,11 +121,12 @@ class _Matcher:
         self, member: str, old: Placed, new: Placed, before: TypeLayout, after: TypeLayout, count: int
     ) -> None:
         same = (before.size, before.is_signed, before.width, before.shift)
-        if same == (after.size, after.is_signed, after.width, after.shift) and not before.width:
-            # Whatever byte order a program gives it: BTF does not say which it is.
+        turns = self._is_ordered and before.big != after.big
+        if same == (after.size, after.is_signed, after.width, after.shift) and not before.width and not turns:
+            # Without `is_ordered`, whatever byte order a program gives it.
             self.moves.append(Copy(old.offset, new.offset, before.size * count))
             return
-        if before.big != after.big and min(before.size, after.size) > 1:
+        if before.big != after.big and min(before.size, after.size) > 1 and not turns:
             hint = "the byte orders differ: give the old type in `from_types`"
             self.impossible.append(Unconvertible(member, before.word, after.word, hint))
             return
@@ -135,7 +140,7 @@ class _Matcher:
         elif before == after:
             self.moves.append(Copy(old.offset, new.offset, before.size * kept))
         else:
-            each, impossible = reshaping(before, after)
+            each, impossible = reshaping(before, after, is_ordered=self._is_ordered)
             self.impossible += impossible
             self.moves.append(Elements(old.offset, new.offset, kept, each, member))
         rest = (old.layout.count - kept) * before.size
@@ -145,21 +150,20 @@ class _Matcher:
         """Bytes stay, if each member does: no byte of a union says which member it holds."""
         before, after = old.layout, new.layout
         kept = {part.name: part.layout for part in after.members}
-        if all(part.name in kept and _is_same(part.layout, kept[part.name]) for part in before.members):
+        if all(part.name in kept and self._is_same(part.layout, kept[part.name]) for part in before.members):
             self.moves.append(Copy(old.offset, new.offset, before.size))
             return
         hint = "the bytes of a union do not show which member they are: keep its members, or write `migrate: drop`"
         self.impossible.append(Unconvertible(member, before.word, after.word, hint))
 
+    def _is_same(self, old: TypeLayout, new: TypeLayout) -> bool:
+        """Whether the bytes of a member stay as they are."""
+        made, impossible = reshaping(old, new, is_ordered=self._is_ordered)
+        return made.keeps_bytes and not impossible
+
     def _must_be_zero(self, member: str, offset: int, size: int, word: str) -> None:
         if size > 0:
             self.moves.append(Zero(offset, size, member, word))
-
-
-def _is_same(old: TypeLayout, new: TypeLayout) -> bool:
-    """Whether the bytes of a member stay as they are."""
-    made, impossible = reshaping(old, new)
-    return made.keeps_bytes and not impossible
 
 
 def _is_open(layout: TypeLayout) -> bool:

@@ -77,12 +77,14 @@ class EntryLayout(msgspec.Struct, frozen=True):
 class Relaid(msgspec.Struct, frozen=True):
     """Entries of a live map in another layout of the same size. `before` is theirs, `words` are the differences.
 
-    `moves` says that a conversion changes their bytes: otherwise only their meaning differs.
+    `moves` says that a conversion changes their bytes, or those of outer keys: otherwise only their meaning differs.
+    `moves_entries` says so of the entries alone.
     """
 
     before: EntryLayout
     words: tuple[str, ...]
     moves: bool
+    moves_entries: bool
 
 
 class Placed(msgspec.Struct, frozen=True):
@@ -90,6 +92,13 @@ class Placed(msgspec.Struct, frozen=True):
 
     offset: int
     layout: TypeLayout
+
+
+def has_same_places(one: TypeLayout, other: TypeLayout) -> bool:
+    """Whether both have members of the same names, offsets and sizes."""
+    return [(path, at.offset, at.layout.size) for path, at in placed(one)] == [
+        (path, at.offset, at.layout.size) for path, at in placed(other)
+    ]
 
 
 def placed(layout: TypeLayout, path: str = "", offset: int = 0) -> Iterator[tuple[str, Placed]]:

@@ -34,7 +34,7 @@ from provisioner.planning.diff_slots import ObjectMaps, slots_to_read
 from provisioner.planning.migrate_slots import Staying, desired_slots, with_kept_slots
 from provisioner.planning.migrate_types import LiveTypes
 from provisioner.planning.raw_view import as_bytes
-from provisioner.planning.recreation import inner_differences, is_compared, relaid_because, replaced_because
+from provisioner.planning.recreation import inner_differences, is_compared, replaced_because
 
 _REPORTED: Final = 20
 """Entries of one map that are reported: more say no more."""
@@ -106,7 +106,8 @@ class _Migration:
             observed = replace(observed, slots=ObservedSlots(keys.rows, observed.slots.inner_ids))
         if self.problems:
             return self._refused(why)
-        stays = not inner_differences(desired, observed, self.meta) and not relaid_because(desired, observed)
+        moves = observed.relaid is not None and observed.relaid.moves_entries
+        stays = not inner_differences(desired, observed, self.meta) and not moves
         if desired.outer is not None and stays:
             # Not by digests: these are computed by the outer keys of the spec, which the live map may not have.
             blocks = self.live_maps.old_blocks(desired, self.observed, slots_to_read(desired, observed))

@@ -52,7 +52,7 @@ def with_relaid(desired: DesiredState, observed: ObservedState) -> ObservedState
 def _relaid(desired: DesiredMap, observed: ObservedState, byteorder: ByteOrder) -> Relaid | None:
     """How the layout of a live map differs; None if it does not, or if no entry depends on it."""
     live, meta = observed.maps[desired.name], observed.meta
-    types = _recorded_types(desired, live.id, meta)
+    types = recorded_types(desired, live.id, meta)
     if types is None or desired.adopted is not None or desired.is_generational:
         return None
     if live.shape.is_outer != (desired.outer is not None) or live.shape.key_size != desired.shape.key_size:
@@ -67,7 +67,7 @@ def _relaid(desired: DesiredMap, observed: ObservedState, byteorder: ByteOrder) 
     if sizes != (live.entry_shape.key_size, live.entry_shape.value_size):
         return None
     rename = desired.migration.rename if desired.migration is not None else {}
-    words, moves = list[str](), False
+    words, moving = list[str](), set[str]()
     for part, old, new in (
         ("key", before.key, layout_of(desired.key)),
         ("value", before.value, layout_of(desired.value)),
@@ -75,11 +75,11 @@ def _relaid(desired: DesiredMap, observed: ObservedState, byteorder: ByteOrder) 
     ):
         if old is not None and new is not None and old.size == new.size:
             words += [f"{part}: {word}" for word in differences(old, new, rename)]
-            moves |= _moves(old, new, rename)
-    return Relaid(before, tuple(words), moves) if words else None
+            moving |= {part} if _moves(old, new, rename) else set()
+    return Relaid(before, tuple(words), bool(moving), bool(moving - {"outer key"})) if words else None
 
 
-def _recorded_types(desired: DesiredMap, number: int, meta: Meta | None) -> RecordedTypes | None:
+def recorded_types(desired: DesiredMap, number: int, meta: Meta | None) -> RecordedTypes | None:
     """The recorded types of this very map: one that is newer than the record has the types of the spec already."""
     if meta is None or meta.maps.get(desired.name, number) != number:
         return None
@@ -109,7 +109,7 @@ def _holds_others(desired: DesiredMap, observed: ObservedState) -> bool:
 
 
 def _moves(old: TypeLayout, new: TypeLayout, rename: Mapping[str, str]) -> bool:
-    made, impossible = reshaping(old, new, rename)
+    made, impossible = reshaping(old, new, rename, is_ordered=True)
     return bool(impossible) or not made.keeps_bytes
 
 

@@ -64,6 +64,27 @@ def test_a_value_in_another_layout(old: TypeExpr | str, new: TypeExpr | str, bef
     assert [row.tobytes().hex() for row in done.rows] == [after, after]
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "before", "after"),
+    [
+        ("u16", "be16", "0102", "0201"),
+        ("be32", "u32", "00000102", "02010000"),
+        ("be16", "u32", "0102", "02010000"),
+        ("s16", "be32", "0a00", "0000000a"),
+        ("be16", "u16", "0102", "0201"),
+        ("u16[2]", "be32[3]", "01000200", "000000010000000200000000"),
+        ("u8", "be16", "07", "0007"),
+        (struct(a=struct(x="u16"), b="u16"), struct(a=struct(x="be16"), b="u16"), "01020304", "02010304"),
+        ("be32", "ipv4", "0a000001", "0a000001"),
+    ],
+)
+def test_a_value_in_another_byte_order(old: TypeExpr | str, new: TypeExpr | str, before: str, after: str) -> None:
+    made, impossible = reshaping(layout_of(built(old)), layout_of(built(new)), is_ordered=True)
+    assert impossible == ()
+    done = converted(made, before)
+    assert (done.misfits, [row.tobytes().hex() for row in done.rows]) == ((), [after])
+
+
 @pytest.mark.parametrize(("old", "new", "before", "after"), TABLE)
 def test_no_value_in_another_layout(old: TypeExpr | str, new: TypeExpr | str, before: str, after: str) -> None:
     made = between(built(old), built(new))
