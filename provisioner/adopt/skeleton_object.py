@@ -155,6 +155,8 @@ def _attach(definition: ProgramDef, has_target: bool) -> Iterator[str]:
         case "tcx":
             direction = "egress" if "egress" in f"{definition.section} {definition.name}" else "ingress"
             yield f"attach: {{tcx: {{{_INTERFACE}, direction: {direction}}}}}  # `tc:` for Linux before 6.6"
+        case "perf_event":
+            yield "attach: {perf_event: {event: cpu_clock, sample_freq: 99}}  # on each CPU"
         case "cgroup":
             yield "attach: {cgroup: {path: system.slice}}  # below the mount of cgroup v2"
         case "netns":

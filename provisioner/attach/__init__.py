@@ -14,6 +14,7 @@ from msgspec.structs import replace
 from provisioner.attach.by_section import BySection, unsupported
 from provisioner.attach.cgroup import Cgroup
 from provisioner.attach.netns import Netns
+from provisioner.attach.perf_event import PerfEvent
 from provisioner.attach.sections import key_of, not_attached
 from provisioner.attach.tc import Tc
 from provisioner.attach.tcx import Tcx
@@ -24,9 +25,11 @@ from provisioner.model.object_file import ProgramDef
 from provisioner.model.observed import ObservedLink
 from provisioner.model.uapi import LinkType
 
-AnyAttachment = Xdp | Tcx | Tc | Cgroup | Netns | BySection
+AnyAttachment = Xdp | Tcx | Tc | Cgroup | Netns | PerfEvent | BySection
 
-KINDS: Final[Mapping[str, type[AnyAttachment]]] = {kind.kind: kind for kind in (Xdp, Tcx, Tc, Cgroup, Netns, BySection)}
+KINDS: Final[Mapping[str, type[AnyAttachment]]] = {
+    kind.kind: kind for kind in (Xdp, Tcx, Tc, Cgroup, Netns, PerfEvent, BySection)
+}
 """The key of the spec -> the kind; the schema has the fields of each."""
 
 

@@ -28,10 +28,6 @@ NOT_ATTACHED: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
         "xdp/cpumap": ("an entry of a cpumap runs it", f"{_PIN} write the program into the map"),
         "xdp.frags/devmap": ("an entry of a devmap runs it", f"{_PIN} write the program into the map"),
         "xdp.frags/cpumap": ("an entry of a cpumap runs it", f"{_PIN} write the program into the map"),
-        "perf_event": (
-            "its event, sample period and CPUs are not in the section",
-            f"{_PIN} open the pin, perf_event_open(2) an event for each CPU, and PERF_EVENT_IOC_SET_BPF",
-        ),
         "lwt_in": ("a route runs it", f"{_PIN} name the pin in `ip route add ... encap bpf`"),
         "lwt_out": ("a route runs it", f"{_PIN} name the pin in `ip route add ... encap bpf`"),
         "lwt_xmit": ("a route runs it", f"{_PIN} name the pin in `ip route add ... encap bpf`"),
@@ -40,7 +36,7 @@ NOT_ATTACHED: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
         "sk_msg": ("a sockmap runs it", f"{_PIN} attach the pin to the map: `bpftool prog attach`"),
         "lirc_mode2": ("an infrared receiver runs it", f"{_PIN} attach the pin to the device: `ir-keytable`"),
         "struct_ops": (
-            "its map registers it, which libbpf 1.1 can do only in the process that opened the object",
+            "its map registers it, together with the other programs of the map",
             "register the object with `bpftool struct_ops register`",
         ),
         "cgroup/skb": (
@@ -68,6 +64,7 @@ def not_attached(program: ProgramDef) -> tuple[str, str] | None:
 
 CLASSIFIER: Final = 3
 XDP: Final = 6
+PERF_EVENT: Final = 7
 _LSM: Final = 29
 LSM_CGROUP: Final = 43
 
@@ -85,6 +82,8 @@ def key_of(program: ProgramDef) -> str:
         return "xdp"
     if program.type == CLASSIFIER:
         return "tcx"
+    if program.type == PERF_EVENT:
+        return "perf_event"
     if program.type in CGROUP_TYPES or (program.type == _LSM and program.attach_type == LSM_CGROUP):
         return "cgroup"
     return "netns" if program.type in NETNS_TYPES else ""

@@ -86,7 +86,7 @@ def encode(
     encoded += [encoder.plain(plain) for plain in spec.maps.values()]
     maps = {desired.name: desired for desired in encoded if desired is not None}
     resolver.unused_types()
-    object_encoder = ObjectEncoder(spec, problems)
+    object_encoder = ObjectEncoder(spec, host.possible_cpus, problems)
     loaded = {
         name: with_variables(
             replace(object_encoder.encode(spec.objects[name], info, maps), settings=settings),

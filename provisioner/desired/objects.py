@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from msgspec.structs import replace
 
 from provisioner import attach
 from provisioner.attach.by_section import BySection
 from provisioner.desired import jumps
+from provisioner.model.attachment import Attachment
 from provisioner.model.desired import DesiredMap, DesiredObject, DesiredProgram, ObjectTypes
 from provisioner.model.errors import Problems, did_you_mean
 from provisioner.model.map_shape import MapShape
@@ -19,8 +20,9 @@ from provisioner.model.spec import BpfObject, OuterMap, PlainMap, Program, Spec
 class ObjectEncoder:
     """Encodes the objects of one spec. Errors go to `problems`."""
 
-    def __init__(self, spec: Spec, problems: Problems) -> None:
+    def __init__(self, spec: Spec, possible_cpus: int, problems: Problems) -> None:
         self._spec = spec
+        self._cpus = possible_cpus
         self._problems = problems
 
     def encode(self, declared_object: BpfObject, info: ObjectInfo, maps: Mapping[str, DesiredMap]) -> DesiredObject:
@@ -82,4 +84,17 @@ class ObjectEncoder:
         settings = program.settings
         if any(isinstance(each, BySection) and each.prefix == "usdt" for each in attachments):
             settings = replace(settings, type="usdt")  # of the type of its link: libbpf has links of its own for it
-        return DesiredProgram(program.name, program.pin, tuple(attachments), program.where, settings)
+        places = self._places(attachments, f"{declared_object.name}.{program.name}")
+        return DesiredProgram(program.name, program.pin, places, program.where, settings)
+
+    def _places(self, declared: Sequence[Attachment], address: str) -> tuple[Attachment, ...]:
+        """The attachments on this host. Reports those that have a CPU in common; others are compared as written."""
+        named: dict[str, Attachment] = {}
+        for attachment in declared:
+            for each in attachment.at_each(self._cpus):
+                first = named.setdefault(each.hook, attachment)
+                if first.hook != attachment.hook:
+                    what = f"the program is attached to `{each.hook}` twice (first at {first.where})"
+                    self._problems.add(what, each.where, "remove one of the two", address, id="duplicate-key")
+                    break
+        return tuple(each for attachment in declared for each in attachment.at_each(self._cpus))

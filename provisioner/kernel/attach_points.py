@@ -1,4 +1,4 @@
-"""What programs are attached to on this host: interfaces, cgroups, network namespaces, files."""
+"""What programs are attached to on this host: interfaces, cgroups, network namespaces, files, CPUs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from provisioner.kernel import function_offsets, host
+from provisioner.kernel import cpus, function_offsets, host
 from provisioner.model.attachment import AttachPoint
 from provisioner.model.errors import HostError, Problem
 
@@ -32,6 +32,8 @@ def find(point: AttachPoint) -> int | None:
         case "file":
             file = function_offsets.resolve(point.name)
             return None if file is None else file.stat().st_ino
+        case "cpu":
+            return int(point.name) if int(point.name) in cpus.online() else None
 
 
 def _netns(path: str) -> int | None:
@@ -54,14 +56,14 @@ def _netns(path: str) -> int | None:
 
 @contextmanager
 def opened(point: AttachPoint, number: int) -> Iterator[int]:
-    """The target of BPF_LINK_CREATE: the ifindex, or an fd that is open inside the block; 0 for a file, which has none.
+    """The target of BPF_LINK_CREATE: the ifindex, or an fd that is open inside the block; 0 for a file or a CPU.
 
     Raises HostError if the point is gone, or its name has passed to another one since it had `number`.
     """
     if point.kind == "interface":
         yield number
         return
-    if point.kind == "file":
+    if not point.is_shown:
         if find(point) != number:
             raise HostError(_gone(point))
         yield 0

@@ -21,6 +21,7 @@ from provisioner.model.attachment import (
     OpenMulti,
     OpenPerfEvent,
     OpenRawTracepoint,
+    OpenSampled,
     OpenUsdt,
 )
 from provisioner.model.uapi import AttachType, LinkType
@@ -67,7 +68,7 @@ def create(program: ProgramFd, request: LinkRequest, target: int = 0, *, name: s
                 return LinkFd(libbpf.link_create(program.number, target, attach_type, options))
             case OpenRawTracepoint(tracepoint):
                 return LinkFd(libbpf.raw_tracepoint_open(tracepoint.encode() or None, program.number))
-            case OpenPerfEvent():
+            case OpenPerfEvent() | OpenSampled():
                 return _at_event(program, request)
             case OpenMulti() | OpenUsdt():
                 return multi_links.create(program, request)
@@ -77,7 +78,7 @@ def create(program: ProgramFd, request: LinkRequest, target: int = 0, *, name: s
         raise error.about(name or f"target {target}") from None
 
 
-def _at_event(program: ProgramFd, request: OpenPerfEvent) -> LinkFd:
+def _at_event(program: ProgramFd, request: OpenPerfEvent | OpenSampled) -> LinkFd:
     with ExitStack() as kept:
         with perf_events.opened(request) as event:
             link = kept.enter_context(LinkFd(libbpf.link_create(program.number, event, AttachType.PERF_EVENT, None)))

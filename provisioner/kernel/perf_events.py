@@ -1,4 +1,4 @@
-"""The perf events that programs are attached to: tracepoints, and probes at functions of the kernel or of a file."""
+"""The perf events that programs are attached to: tracepoints, probes at functions of the kernel or a file, samples."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Final
 
 from provisioner.kernel import function_offsets, syscalls
 from provisioner.kernel.reasons import KernelError
-from provisioner.model.attachment import OpenPerfEvent
+from provisioner.model.attachment import OpenPerfEvent, OpenSampled
 from provisioner.model.errors import HostError, Problem
 
 _TRACEPOINT: Final = 2
@@ -30,7 +30,7 @@ _WRAPPED: Final = {"x86_64": "__x64_sys_", "aarch64": "__arm64_sys_", "s390x": "
 
 
 @contextmanager
-def opened(request: OpenPerfEvent) -> Iterator[int]:
+def opened(request: OpenPerfEvent | OpenSampled) -> Iterator[int]:
     """The fd of the event, enabled. A link that is made on it holds the event, so the fd is closed afterwards.
 
     Raises HostError where the host has no such event, `KernelError` (perf_event_open) where the kernel refuses it.
@@ -55,7 +55,9 @@ def has_tracefs() -> bool:
     return any((path / "events").is_dir() for path in _TRACEFS)
 
 
-def _open(request: OpenPerfEvent) -> int:
+def _open(request: OpenPerfEvent | OpenSampled) -> int:
+    if isinstance(request, OpenSampled):
+        return _sampled(request)
     if request.kind == "tracepoint":
         return syscalls.perf_event_open(_TRACEPOINT, config=_tracepoint_id(request.name))
     source = "uprobe" if request.file else "kprobe"
@@ -69,6 +71,27 @@ def _open(request: OpenPerfEvent) -> int:
         raise HostError(Problem(what, hint=hint, id="attach-target-missing"))
     offset = function_offsets.find(file, request.name) + request.offset
     return syscalls.perf_event_open(kind, config=config, symbol=str(file), offset=offset)
+
+
+def _sampled(request: OpenSampled) -> int:
+    try:
+        return syscalls.perf_event_open(
+            request.type,
+            config=request.config,
+            cpu=request.cpu,
+            period=request.rate,
+            is_frequency=request.is_frequency,
+        )
+    except KernelError as error:
+        if error.errno in (errno.ENOENT, errno.EOPNOTSUPP):
+            what = f"this host has no event `{request.name}`"
+            hint = "a virtual machine may have software events only: `cpu_clock`"
+        elif error.errno == errno.EINVAL and request.is_frequency:
+            what = f"the kernel refuses {request.rate} Hz"
+            hint = "the sysctl `kernel.perf_event_max_sample_rate` is the highest frequency"
+        else:
+            raise error.about(request.name) from None
+        raise HostError(Problem(what, hint=hint, id="attach-unsupported")) from error
 
 
 def tracefs() -> Path:

@@ -28,17 +28,34 @@ _munmap.argtypes, _munmap.restype = (c_void_p, c_size_t), c_int
 _PERF_EVENT_OPEN: Final = {"x86_64": 298, "s390x": 331, "ppc64le": 319}
 """The number of the system call, which has no function in the C library; 241 elsewhere (asm-generic/unistd.h)."""
 
+_FREQ: Final = 1 << 10
+"""The bit `freq` of `struct perf_event_attr`."""
+
 _FD_CLOEXEC: Final = 1 << 3
 """PERF_FLAG_FD_CLOEXEC."""
 
 
-def perf_event_open(kind: int, *, config: int, symbol: str = "", offset: int = 0) -> int:
-    """Open an event of all processes: gives its fd. For a kprobe, `symbol` is the function of the kernel."""
+def perf_event_open(
+    kind: int,
+    *,
+    config: int,
+    symbol: str = "",
+    offset: int = 0,
+    cpu: int = 0,
+    period: int = 0,
+    is_frequency: bool = False,
+) -> int:
+    """Open an event of all processes: gives its fd. For a kprobe, `symbol` is the function of the kernel.
+
+    Tracepoints and probes are on all CPUs, whatever `cpu` is. Other events are sampled at `period`, which is in Hz with
+    `is_frequency`.
+    """
     name = ctypes.create_string_buffer(symbol.encode())
     attr = PerfEventAttr(type=kind, size=ctypes.sizeof(PerfEventAttr), config=config, config2=offset)
+    attr.sample_period, attr.flags = period, _FREQ if is_frequency else 0
     attr.config1 = ctypes.addressof(name) if symbol else 0
     number = _PERF_EVENT_OPEN.get(os.uname().machine, 241)
-    fd: int = _syscall(number, ctypes.byref(attr), -1, 0, -1, c_uint64(_FD_CLOEXEC))
+    fd: int = _syscall(number, ctypes.byref(attr), -1, cpu, -1, c_uint64(_FD_CLOEXEC))
     if fd < 0:
         raise KernelError("perf_event_open", ctypes.get_errno(), name=symbol)
     return fd

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 
 import msgspec
 
+from provisioner.attach.perf_event import PerfEvent, cpu_numbers, is_list
 from provisioner.attach.tcx import Tcx
 from provisioner.model.attachment import Attachment
 from provisioner.model.errors import Problems, did_you_mean
@@ -34,6 +35,8 @@ def check(spec: Spec, problems: Problems) -> None:
     ordered: dict[tuple[Hook, str], _Ordered] = {}
     for address, program, attachment in _all(spec):
         _room(attachment, address, taken, problems)
+        if isinstance(attachment, PerfEvent):
+            _samples(attachment, address, problems)
         if isinstance(attachment, Tcx):
             each = _Ordered(address, program.pin, attachment)
             ordered[each.hook, program.pin] = each
@@ -60,6 +63,17 @@ def _once(program: Program, address: str, problems: Problems) -> None:
         if first is not attachment and (not attachment.room_for_one or first.where == attachment.where):
             what = f"the program is attached to `{attachment.hook}` twice (first at {first.where})"
             problems.add(what, attachment.where, "remove one of the two", address, id="duplicate-key")
+
+
+def _samples(attach: PerfEvent, address: str, problems: Problems) -> None:
+    """Report an event that takes no samples, or that no CPU has."""
+    if attach.rates != 1:
+        what = "one of `sample_period` and `sample_freq` must be written"
+        problem_id = "conflicting-fields" if attach.rates else "missing-field"
+        problems.add(what, attach.where, "write how often the program runs", address, id=problem_id)
+    if is_list(attach.cpus) and not cpu_numbers(attach.cpus):
+        what = f"`{attach.cpus}` names no CPU: a range ends before it begins"
+        problems.add(what, attach.where, "write `first-last`", address, id="out-of-range")
 
 
 def _room(attach: Attachment, address: str, taken: dict[str, tuple[str, Location]], problems: Problems) -> None:

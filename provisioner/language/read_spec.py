@@ -194,7 +194,7 @@ def _attachment(node: SpecNode | None, where: Location) -> Attachment | None:
             return attach.read("auto", {}, node.where)
         case MappingNode(pairs=((ScalarNode(text=kind), MappingNode() as body),)) if kind in attach.KINDS:
             scalars = {name: value for name, _, value in body.named() if isinstance(value, ScalarNode)}
-            named = scalars.get("interface") or scalars.get("path")
+            named = scalars.get("interface") or scalars.get("path") or scalars.get("event")
             fields = {name: value.text or "" for name, value in scalars.items()}
             return attach.read(kind or "", fields, where if named is None else named.where)
         case _:

@@ -23,17 +23,23 @@ class IfMissing(Enum):
     FAIL = "fail"
     DEFER = "defer"
     IGNORE = "ignore"
-    """For views of what is live; a spec cannot say it."""
+    """For views of what is live, and for CPUs that are offline, of all; a spec cannot say it."""
 
 
 class AttachPoint(msgspec.Struct, frozen=True, order=True):
     """A thing of the host that programs are attached to, by its name: the kernel knows it by a number.
 
-    That is the ifindex of an interface, the id of a cgroup, the inode of a network namespace or of a file.
+    That is the ifindex of an interface, the id of a cgroup, the inode of a network namespace or of a file, the number
+    of a CPU, which does not exist while it is offline.
     """
 
-    kind: Literal["interface", "cgroup", "netns", "file"]
+    kind: Literal["interface", "cgroup", "netns", "file", "cpu"]
     name: str
+
+    @property
+    def is_shown(self) -> bool:
+        """Whether the kernel shows which one a link is attached to."""
+        return self.kind not in ("file", "cpu")
 
     def __str__(self) -> str:
         return f"{self.kind} {self.name}"
@@ -116,6 +122,21 @@ class OpenPerfEvent(msgspec.Struct, frozen=True):
     file: str = ""
 
 
+class OpenSampled(msgspec.Struct, frozen=True):
+    """perf_event_open(2) and BPF_LINK_CREATE: the program runs at each sample of an event on a CPU.
+
+    `type` and `config` are those of `struct perf_event_attr`. `rate` is in Hz with `is_frequency`, else the number of
+    events between samples.
+    """
+
+    name: str
+    type: int
+    config: int
+    rate: int
+    is_frequency: bool
+    cpu: int
+
+
 class OpenMulti(msgspec.Struct, frozen=True):
     """BPF_LINK_CREATE at all functions of the kernel or of a file whose name matches a pattern with `*` and `?`."""
 
@@ -153,7 +174,7 @@ class AddFilter(msgspec.Struct, frozen=True):
     place: FilterPlace
 
 
-LinkRequest = CreateLink | OpenRawTracepoint | OpenPerfEvent | OpenMulti | OpenUsdt
+LinkRequest = CreateLink | OpenRawTracepoint | OpenPerfEvent | OpenSampled | OpenMulti | OpenUsdt
 """The system call that makes a link; `kernel.links` carries it out."""
 
 Request = LinkRequest | AddFilter
@@ -191,6 +212,10 @@ class Attachment(msgspec.Struct, frozen=True, kw_only=True, metaclass=_AbstractS
     @abstractmethod
     def read(cls, fields: Mapping[str, str], where: Location, if_missing: IfMissing) -> Self:
         """The attachment from the scalars below its key, which the schema has checked, or from the record."""
+
+    def at_each(self, possible_cpus: int) -> tuple[Attachment, ...]:  # noqa: ARG002 (of kinds that are per CPU)
+        """The attachments that it stands for on a host: one for each CPU, where a link is that of one CPU."""
+        return (self,)
 
     @property
     def point(self) -> AttachPoint | None:

@@ -179,7 +179,8 @@ def advise(desired: DesiredState, version: Version) -> tuple[Advice, ...]:
         problems.extend(_refused(desired_map, version))
     for desired_object in desired.objects.values():
         for program in desired_object.programs:
-            for attachment in program.attachments:
+            declared = {attachment.where: attachment for attachment in reversed(program.attachments)}
+            for attachment in reversed(declared.values()):  # once for all CPUs of an event
                 problems.extend(_unattachable(program, attachment, version))
     problems.raise_if_any()
     return (

@@ -65,6 +65,7 @@ class Header(msgspec.Struct, frozen=True):
     groups: Mapping[str, U32] = {}
     namespaces: Mapping[str, Id] = {}
     files: Mapping[str, Id] = {}
+    cpus: Mapping[str, U32] = {}
     occupants: Mapping[str, Id] = {}
     orders: Mapping[str, HookOrder] = {}
     frozen: tuple[Id, ...] = ()
@@ -275,6 +276,8 @@ class Snapshot(msgspec.Struct, frozen=True):
                 return self.header.namespaces.get(point.name)
             case "file":
                 return self.header.files.get(point.name)
+            case "cpu":
+                return self.header.cpus.get(point.name)
 
     def _held(self, number: int) -> tuple[Held, NDArray[np.int64], int] | None:
         for held, starts in zip(self.held, self.starts, strict=True):

@@ -74,6 +74,7 @@ def take(desired: DesiredState, btf_pins: Collection[str] = ()) -> Snapshot:
         cgroups=this_host.cgroups(),
         namespaces=_numbers(source, desired, "netns"),
         files=_numbers(source, desired, "file"),
+        cpus=_numbers(source, desired, "cpu"),
         occupants=_occupants(source, desired),
         orders=_orders(source, desired),
         inner_pins=inner_pins,

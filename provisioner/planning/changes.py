@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from provisioner.codec.display import format_value
 from provisioner.codec.reshape import Reshaping
 from provisioner.codec.reshape_entries import EntryReshaping
-from provisioner.model.attachment import Attachment
+from provisioner.model.attachment import Attachment, IfMissing
 from provisioner.model.desired import DesiredMap, DesiredObject, DesiredProgram
 from provisioner.model.entry_table import Index
 from provisioner.model.map_shape import MapShape
@@ -261,6 +261,12 @@ class LinkChange(msgspec.Struct, frozen=True):
     reason: str
     target: int | None
     observed: ObservedLink | None
+
+    @property
+    def is_deferred(self) -> bool:
+        """Whether a later apply is to attach it; not so the events of CPUs that are offline, where a spec has all."""
+        ignored = self.attach is not None and self.attach.if_missing is IfMissing.IGNORE
+        return self.action is Action.KEEP and not ignored
 
 
 Change = MapChange | ObjectChange | LinkChange

@@ -20,11 +20,12 @@ from provisioner.planning.diff_variables import diff_variables, in_words
 from provisioner.planning.recreation import replaced_because
 from provisioner.planning.resize import is_resize
 
-_MISSING: Final = (
-    "create it first, or write `if_missing: defer` to attach in a later apply",
-    "install it, or write its full path in the section or in `target:`",
-)
-"""What to do about a missing attach point, and about a missing file."""
+_MISSING_POINT: Final = "create it first, or write `if_missing: defer` to attach in a later apply"
+_MISSING: Final = {
+    "file": "install it, or write its full path in the section or in `target:`",
+    "cpu": "name CPUs that are online, or write `if_missing: defer` to attach in a later apply",
+}
+"""What to do about a missing attach point of a kind."""
 
 
 def attachments_deferred(desired: DesiredState) -> DesiredState:
@@ -195,11 +196,12 @@ def _diff_link(
         return verdict(Action.CREATE, "it is not attached")
     if point is not None and target is None:
         if attach.if_missing is IfMissing.FAIL:
+            gone = "is not online" if point.kind == "cpu" else "does not exist"
             also = ", or is not a network namespace" if point.kind == "netns" else ""
             problems.add(
-                f"{point} does not exist{also}",
+                f"{point} {gone}{also}",
                 attach.where,
-                _MISSING[point.kind == "file"],
+                _MISSING.get(point.kind, _MISSING_POINT),
                 f"{name}.{program.name}",
                 id="attach-target-missing",
             )
@@ -237,7 +239,7 @@ def _compared(
     if live.is_detached and point is not None:
         return (Action.REPLACE, f"it was detached, or its {point.kind} was deleted and created again")
     recorded = observed.meta.attachments.get(pin) if observed.meta else None
-    if point is not None and point.kind == "file":
+    if point is not None and not point.is_shown:
         if recorded is not None and recorded.get("inode", str(target)) != str(target):
             return (Action.REPLACE, f"{point} was replaced")
     elif live.target != target:

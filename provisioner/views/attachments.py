@@ -6,7 +6,9 @@ The fields of the first attachment are those of the program itself, as in the ti
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Final
 
 from provisioner.attach import of_record
 from provisioner.model.attachment import Attachment, Settings
@@ -19,12 +21,32 @@ from provisioner.views.map_nodes import VERBS
 
 Json = dict[str, Value]
 
+_MOST: Final = 8
+"""Places that are listed of one program: an event can have hundreds of CPUs."""
+
 
 def wanted(program: DesiredProgram) -> Json:
     """What the spec says of a program."""
     places = [_settings(attachment) for attachment in program.attachments]
     first: Mapping[str, Value] = places[0] if places else {}
     return {"pin": program.pin, "interface": None, "mode": None, **first, "attachments": places}
+
+
+def wanted_places(program: DesiredProgram) -> list[str]:
+    """The places of a program in a spec, in words; the first ones of many."""
+    return _few([attachment.describe() for attachment in program.attachments])
+
+
+def live_places(observed: ObservedState, program: str) -> list[str]:
+    """The places where a program is attached, by its pin, in words; the first ones of many."""
+    counted = Counter(map(observed.place_of, observed.links_of(program).values()))
+    return _few([place if number == 1 else f"{place}, {number} links" for place, number in counted.items()])
+
+
+def _few(places: list[str]) -> list[str]:
+    if not places:
+        return ["not attached"]
+    return places if len(places) <= _MOST else [*places[: _MOST - 1], f"{len(places) - _MOST + 1} more"]
 
 
 def attached(observed: ObservedState, program: str) -> Json:

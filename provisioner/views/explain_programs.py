@@ -13,7 +13,7 @@ from provisioner.planning.changes import Action
 from provisioner.planning.diff_variables import in_words, live_values, shown
 from provisioner.planning.plan import Plan
 from provisioner.report.model import Fact
-from provisioner.views.attachments import attached, wanted, where
+from provisioner.views.attachments import attached, live_places, wanted, wanted_places, where
 from provisioner.views.fact import to_do, wanted_by
 
 _ATTACH: Final = {Action.CREATE: "attach", Action.UPDATE: "attach the new program", Action.REPLACE: "attach again"}
@@ -73,13 +73,13 @@ def _program(desired: DesiredObject, program: DesiredProgram, plan: Plan) -> Ite
     observed, load = plan.observed, plan.objects[desired.name]
     yield Fact("program", f"{program.name} of {desired.name}", {"kind": "program", "object": desired.name})
     yield wanted_by(program.where)
-    place = "; ".join(attachment.describe() for attachment in program.attachments) or "not attached"
+    place = "; ".join(wanted_places(program))
     yield Fact("wanted", f"pinned as {program.pin}, {place}", {"wanted": wanted(program)})
-    live, links = observed.programs.get(program.pin), observed.links_of(program.pin)
+    live = observed.programs.get(program.pin)
     if live is None:
         yield Fact("live", "does not exist", {"live": None})
     else:
-        places = "; ".join(map(observed.place_of, links.values())) or "not attached"
+        places = "; ".join(live_places(observed, program.pin))
         data = {"id": live.id, "tag": live.tag} | attached(observed, program.pin)
         yield Fact("live", f"id {live.id}, tag {live.tag}, {places}", {"live": data})
         known = {found.id: name for name, found in {**observed.object_maps, **observed.maps}.items()}

@@ -15,6 +15,7 @@ from provisioner.model.desired import DesiredMap, DesiredState
 from provisioner.model.observed import ObservedMap, ObservedState
 from provisioner.model.words import plural, visible
 from provisioner.report.graph import Arrow, Box, BoxKind, Graph
+from provisioner.views.attachments import live_places, wanted_places
 from provisioner.views.map_nodes import slot_labels, what_it_is
 
 MOST: Final = 10
@@ -121,8 +122,7 @@ def of_spec(desired: DesiredState) -> Graph:
     for thing in desired.objects.values():
         drawing.box(f"object {thing.name}", BoxKind.OBJECT, thing.name, thing.file.rpartition("/")[2])
         for program in thing.programs:
-            places = [attachment.describe() for attachment in program.attachments] or ["not attached"]
-            drawing.box(f"program {program.pin}", BoxKind.PROGRAM, program.name, *places)
+            drawing.box(f"program {program.pin}", BoxKind.PROGRAM, program.name, *wanted_places(program))
             drawing.arrow(f"program {program.pin}", f"object {thing.name}")
     for desired_map in desired.maps.values():
         outer = desired_map.outer
@@ -161,8 +161,7 @@ def of_live(desired: DesiredState, observed: ObservedState) -> Graph:
     drawing = _Drawing(f"{desired.project}, live at {desired.pin_root}")
     known = {live.id: name for name, live in {**observed.object_maps, **observed.maps}.items()}
     for pin, program in observed.programs.items():
-        places = [observed.place_of(link) for link in observed.links_of(pin).values()] or ["not attached"]
-        drawing.box(f"program {pin}", BoxKind.PROGRAM, pin, f"id {program.id}", *places)
+        drawing.box(f"program {pin}", BoxKind.PROGRAM, pin, f"id {program.id}", *live_places(observed, pin))
         for number in program.map_ids:
             if number in known:
                 drawing.arrow(f"program {pin}", f"map {known[number]}")

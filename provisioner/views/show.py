@@ -27,7 +27,7 @@ from provisioner.planning.diff_variables import live_values, shown
 from provisioner.planning.plan import Plan
 from provisioner.report.model import ALL, Children, Kind, Limits, Node, ReportLive, Totals, Verb
 from provisioner.views import entry_nodes
-from provisioner.views.attachments import attached
+from provisioner.views.attachments import attached, live_places
 from provisioner.views.map_nodes import VERBS, kind_of, live_value, slot_labels, slot_reason, what_it_is
 from provisioner.views.moment import Moment
 
@@ -257,8 +257,7 @@ def _verb(action: Action) -> Verb:
 
 def _programs(observed: ObservedState) -> Iterator[Node]:
     for pin, program in observed.programs.items():
-        links = observed.links_of(pin)
-        place = "; ".join(map(observed.place_of, links.values())) or "not attached"
+        place = "; ".join(live_places(observed, pin))
         value = {"id": program.id, "tag": program.tag} | attached(observed, pin)
         text = f"program, id {program.id}, tag {program.tag}, {place}"
         yield Node(Kind.PROGRAM, Verb.SHOW, pin, pin, text, after=value)

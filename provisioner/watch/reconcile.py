@@ -28,7 +28,6 @@ from provisioner.model.given import Given
 from provisioner.model.pins import program_of
 from provisioner.planning import counts
 from provisioner.planning.approved import Approved
-from provisioner.planning.changes import Action
 from provisioner.planning.counts import Summary
 from provisioner.planning.hazards import Refusal
 from provisioner.planning.plan import Plan
@@ -253,7 +252,7 @@ def _planned(plan: Plan) -> PassResult:
         report.summary,
         plan.changed,
         plan.blocked,
-        tuple(program_of(link.pin) for link in plan.links if link.action is Action.KEEP),
+        tuple(program_of(link.pin) for link in plan.links if link.is_deferred),
         approved=plan.approved,
         changes=shown,
         more=sum(1 for _ in changes) + sum(change.get("omitted", 0) for change in shown),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import mmap
 import os
 import socket
 import subprocess
@@ -17,6 +18,7 @@ import pytest
 
 from provisioner.apply import pins, programs
 from provisioner.kernel import bpffs, links, maps, objects
+from provisioner.kernel.cpus import running_on
 from provisioner.kernel.fd import LinkFd
 from provisioner.kernel.host import cgroup_path
 from provisioner.model.errors import HostError, Problem
@@ -37,7 +39,9 @@ class Place:
     updatable: bool
 
 
-PERF = frozenset(("on_tracepoint", "on_uprobe", "on_uretprobe", "on_kprobe", "on_kretprobe", "on_ksyscall"))
+PERF = frozenset(
+    ("on_tracepoint", "on_uprobe", "on_uretprobe", "on_kprobe", "on_kretprobe", "on_ksyscall", "on_sample")
+)
 """Programs that are attached by links of perf events."""
 
 
@@ -66,6 +70,14 @@ def unlink() -> None:
 def libc_getppid() -> None:
     """The function of the C library, not the system call alone."""
     ctypes.CDLL(None).getppid()
+
+
+def fault(cpu: int = 0) -> None:
+    """Page faults on a CPU."""
+    with running_on(cpu) as is_there, closing(mmap.mmap(-1, 16 * mmap.PAGESIZE)) as memory:
+        assert is_there
+        for page in range(16):
+            memory[page * mmap.PAGESIZE] = 1
 
 
 @contextmanager

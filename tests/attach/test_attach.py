@@ -29,6 +29,7 @@ from tests.attach.support import (
     comes_to,
     counted,
     failing,
+    fault,
     libc_getppid,
     link,
     mounted_tracefs,
@@ -52,6 +53,7 @@ PLACES = {
     "tp_btf": Place("on_tp_btf", "auto", 12, os.getppid, False),
     "uprobe": Place("on_uprobe", "auto", 14, libc_getppid, False),
     "uretprobe": Place("on_uretprobe", "auto", 15, libc_getppid, False),
+    "perf_event": Place("on_sample", "{perf_event: {event: page_faults, sample_period: 1, cpus: 0}}", 17, fault, False),
 }
 
 

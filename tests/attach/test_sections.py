@@ -62,14 +62,16 @@ def program(name: str) -> ProgramDef:
 
 
 def attachment(kind: str) -> attach.AnyAttachment:
-    return attach.KINDS[kind].read({"interface": "eth0", "path": "/a", "direction": "ingress"}, WHERE, IfMissing.FAIL)
+    return attach.KINDS[kind].read(
+        {"interface": "eth0", "path": "/a", "direction": "ingress", "event": "cpu_clock"}, WHERE, IfMissing.FAIL
+    )
 
 
 WHERE = Location("edge.yaml")
 
 NOWHERE = {
     *("socket", "sk_reuseport", "sk_reuseport/migrate", "action"),
-    *("freplace+", "syscall", "xdp/devmap", "xdp/cpumap", "xdp.frags/devmap", "xdp.frags/cpumap", "perf_event"),
+    *("freplace+", "syscall", "xdp/devmap", "xdp/cpumap", "xdp.frags/devmap", "xdp.frags/cpumap"),
     *("lwt_in", "lwt_out", "lwt_xmit", "lwt_seg6local", "sk_skb", "sk_skb/stream_parser", "sk_skb/stream_verdict"),
     *("sk_msg", "lirc_mode2", "struct_ops+", "cgroup/skb"),
 }

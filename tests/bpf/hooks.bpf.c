@@ -106,6 +106,14 @@ int on_iter(void *ctx)
 	return 0;
 }
 
+// A counter for each of the first CPUs.
+SEC("perf_event")
+int on_sample(void *ctx)
+{
+	count(17 + (bpf_get_smp_processor_id() & 7));
+	return 0;
+}
+
 SEC("socket")
 int no_hook(struct __sk_buff *skb)
 {
