@@ -14,9 +14,10 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from provisioner.bytecode.member_program import stores, why_not
 from provisioner.codec.program_ref import ProgramRef
 from provisioner.model import entry_table
-from provisioner.model.desired import EXACT
+from provisioner.model.desired import EXACT, DesiredMap
 from provisioner.model.entry_table import Index
 from provisioner.model.observed import ObservedMap
 from provisioner.model.spec import Update
@@ -39,9 +40,9 @@ def is_editable(known: KnownMap) -> bool:
     desired, live = known.desired, known.live
     if live is None or desired.owned or desired.after or isinstance(desired.value, ProgramRef):
         return False
-    if desired.value.owns_part:
-        return False
     shape, outer = desired.entry_shape, desired.outer
+    if desired.value.owns_part and (shape.is_array or not _is_one_member(desired)):
+        return False
     if shape.map_type not in (MapType.HASH, MapType.ARRAY) or shape.specials or _specials(live):
         return False
     if outer is None:
@@ -49,6 +50,12 @@ def is_editable(known: KnownMap) -> bool:
     if outer.members or outer.only is not None:
         return False
     return effective_update(desired.update, shape) is Update.IN_PLACE
+
+
+def _is_one_member(desired: DesiredMap) -> bool:
+    """Whether a program writes what is ours of a value at once: of all else, a plan says what can be lost or seen."""
+    mask = desired.value.owned.mask()
+    return not why_not(desired.entry_shape, mask) and len(stores(mask)) == 1
 
 
 def _specials(live: ObservedMap) -> bool:
@@ -69,6 +76,11 @@ class Wanted(msgspec.Struct, frozen=True):
     values: Bytes
     deleted: NDArray[np.bool_]
     whole: list[int]
+
+    @property
+    def owned(self) -> Bytes:
+        """What is ours of the values."""
+        return self.known.desired.owned_part(self.values)
 
     @property
     def ends(self) -> Iterable[tuple[int, int]]:
@@ -183,11 +195,11 @@ class Compared(msgspec.Struct, frozen=True):
 
 
 def compared(asked: Wanted, before: Bytes, there: NDArray[np.bool_]) -> Compared:
-    """What differs. `before` are the live values of the keys that are `there`, with padding made zero."""
+    """What differs. `before` are the live values of the keys that are `there`, with all that is not ours made zero."""
     if asked.known.desired.entry_shape.is_array:
         there = there & entry_table.is_nonzero(before)
     both, removed = there > asked.deleted, there & asked.deleted
-    updated = both & entry_table.differ(asked.values, before)
+    updated = both & entry_table.differ(asked.owned, before)
     inserted = ~(there | asked.deleted)
     return Compared(asked, before, inserted, updated, removed, inserted | updated | removed)
 
@@ -198,7 +210,7 @@ def is_live(asked: Wanted, values: Bytes, there: NDArray[np.bool_]) -> bool:
         there = there & entry_table.is_nonzero(values)
     if (there == asked.deleted).any():
         return False
-    return not (entry_table.differ(asked.values, values) & there).any()
+    return not (entry_table.differ(asked.owned, values) & there).any()
 
 
 def summary(parts: Iterable[Compared]) -> Summary:

@@ -28,7 +28,9 @@ from provisioner.bytecode.lookup_program import Record
 from provisioner.kernel import batch, bpffs, lookups, maps, programs
 from provisioner.kernel.fd import InnerId, MapFd
 from provisioner.kernel.lookup_programs import LookupProgram
+from provisioner.kernel.members import MemberWriter
 from provisioner.kernel.reasons import KernelError
+from provisioner.model.desired import DesiredMap
 from provisioner.model.errors import ProvisionerError
 from provisioner.model.pins import map_path
 from provisioner.model.types import Bytes
@@ -57,6 +59,9 @@ _FEWEST_KEYS: Final = 24
 
 _OPEN_MAPS: Final = 16
 """Inner maps that stay open during an apply."""
+
+_MEMBER_MAPS: Final = 16
+"""Maps in which a program each writes members: for more, one program for all maps takes less time, as a plan has it."""
 
 
 class Done(msgspec.Struct, frozen=True):
@@ -126,7 +131,7 @@ class InPlace:
         parts: list[Compared] = []
         for each in opened:
             part = each.look(self._knows.shared)
-            if part is None or not part.has_room() or not self._is_allowed(part):
+            if part is None or not part.has_room() or not self._is_allowed(part) or each.leaves_others(part):
                 return None
             parts.append(part)
         each_part = list(zip(opened, parts, strict=True))
@@ -191,7 +196,7 @@ class _EditedMap:
         self.known, self.path, self.live = known, path, known.live
         desired = known.desired
         self.is_outer = desired.outer is not None
-        mask = desired.value.mask()
+        mask = desired.value.owned.mask()
         self.mask = None if (mask == 0xFF).all() else mask
         self.fingerprints = Fingerprints(known, known.live)
         self._program: LookupProgram | None = None
@@ -320,11 +325,31 @@ class _Open:
                 if removed is not None:
                     self._delete(inner, removed[0])
 
+    def leaves_others(self, part: Compared) -> bool:
+        """Whether entries are made or deleted of which others own members, or too many maps are written: for a plan."""
+        if not self._map.known.desired.value.owns_part:
+            return False
+        return bool((part.inserted | part.removed).any()) or len(self._ids) > _MEMBER_MAPS
+
     def _put(self, fd: MapFd, keys: Bytes, values: Bytes) -> None:
-        if len(keys) == 1:
+        desired = self._map.known.desired
+        if desired.value.owns_part:
+            self._put_members(fd, keys, values, desired)
+        elif len(keys) == 1:
             maps.update(fd, keys.tobytes(), values.tobytes())
         elif len(keys):
             batch.write_batch(fd, keys, values)
+
+    @staticmethod
+    def _put_members(fd: MapFd, keys: Bytes, values: Bytes, desired: DesiredMap) -> None:
+        """Write our members by a program. Raises KernelError where there is none: a plan says what that means."""
+        if not len(keys):
+            return
+        with MemberWriter([fd], desired.entry_shape, desired.value.owned.mask(), len(keys)) as writer:
+            writer.load()
+            if not writer.runs_in_kernel:
+                raise KernelError("BPF_PROG_LOAD", errno.ENOTSUP)
+            writer.write(0, keys, values)
 
     def _delete(self, fd: MapFd, keys: Bytes) -> None:
         if self._map.known.desired.entry_shape.deletes_by_zero:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import struct
 from collections.abc import Callable
 from typing import Any
 
@@ -270,3 +271,54 @@ def test_what_is_reported_or_kept_takes_a_plan(bench: Bench, lines: list[AuditRe
             judge(session)
     assert lines == []
     assert "wrote 1 entries" in said
+
+
+QUOTAS = """
+types: {quota: {struct: {tokens: u32, limit: u64}}}
+inner_templates:
+  quotas: {type: hash, key: u32, value: quota, max_entries: 16, owned_members: [limit], set: {tokens: 5}}
+outer_maps:
+  tenants:
+    {type: hash_of_maps, key: u32, max_entries: 8, inner: quotas, inner_maps: {1: {entries: {1: {limit: 10}}}}}
+maps:
+  quotas: {type: hash, key: u32, value: quota, max_entries: 16, owned_members: [limit], entries: {1: {limit: 7}}}
+"""
+
+
+def quota(tokens: int, limit: int) -> bytes:
+    return struct.pack("<I4xQ", tokens, limit)
+
+
+def test_a_member_that_is_ours_is_written_beside_those_of_others(
+    bench: Bench, lines: list[AuditRecord], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    features.need_syscall_programs()
+    bench.apply(QUOTAS)
+    inner = InnerId(bench.ids("tenants")[u32(1)])
+    with opened(bench, QUOTAS) as session:
+        for limit in (8, 9):
+            session.update({"tenants[1][1]": {"limit": limit}, "quotas[1]": {"limit": limit}})
+            session.apply()
+        with maps.open_id(inner) as fd:
+            maps.update(fd, u32(1), quota(3, 9))
+        lines.clear()
+        session.update({"tenants[1][1]": {"limit": 20}, "quotas[1]": {"limit": 9}})
+        plan = session.plan()
+        with monkeypatch.context() as patch:
+            patch.setattr(differences, "plan", None)
+            assert session.apply().status is Status.APPLIED
+        assert bench.tree("tenants")[u32(1)] == {u32(1): quota(3, 20)}
+        assert bench.entries("quotas") == {u32(1): quota(0, 9)}
+        assert [(line.plan, line.summary) for line in lines] == [(plan.digest, counts.summary(plan))]
+
+        with monkeypatch.context() as patch:  # what is taken back is ours alone
+            patch.setattr(in_place._Open, "verify", lambda *_: False)
+            patch.setattr(differences, "plan", None)
+            session.update({"tenants[1][1]": {"limit": 30}})
+            with pytest.raises(TypeError):  # it is for a plan, and there is none
+                session.apply()
+        assert bench.tree("tenants")[u32(1)] == {u32(1): quota(3, 20)}
+        session.set("tenants[1][2]", {"limit": 1})  # a new entry is for a plan
+        assert session.apply().status is Status.APPLIED
+        assert bench.tree("tenants")[u32(1)] == {u32(1): quota(3, 30), u32(2): quota(5, 1)}
+        assert session.compare().status is Status.UNCHANGED
