@@ -14,7 +14,7 @@ from provisioner.attach.sections import first_word, key_of, not_attached
 from provisioner.codec.display import format_value
 from provisioner.model.object_file import ObjectInfo, ProgramDef
 from provisioner.model.program_types import PROGRAM_TYPES, WITH_BTF_TARGET
-from provisioner.model.uapi import BARE_TYPES, STORAGE_TYPES, MapType
+from provisioner.model.uapi import BARE_TYPES, STACK_SIZE, STORAGE_TYPES, MapType
 
 _EXTENSION: Final = 28
 """BPF_PROG_TYPE_EXT."""
@@ -93,14 +93,22 @@ def _settings(info: ObjectInfo) -> Iterator[str]:
             continue
         if shape.is_outer and definition.inner is None and not is_declarable(name):
             lines.append(f"      {format_value(name)}: {{autocreate: false}}  # the spec cannot declare this name")
-        elif not shape.max_entries and shape.map_type not in _SIZELESS:
-            size = 262144 if shape.map_type in BARE_TYPES else _CPUS if shape.map_type is MapType.CPUMAP else 1024
-            lines.append(
-                f"      {format_value(name)}: {{max_entries: {size}}}  # the object leaves the size to its loader"
-            )
+        else:
+            sizes = {}
+            if not shape.max_entries and shape.map_type not in _SIZELESS:
+                sizes["max_entries"] = _usual_size(shape.map_type)
+            if shape.map_type is MapType.STACK_TRACE and not shape.value_size:
+                sizes["value_size"] = STACK_SIZE
+            if sizes:
+                written = ", ".join(f"{field}: {size}" for field, size in sizes.items())
+                lines.append(f"      {format_value(name)}: {{{written}}}  # the object leaves the size to its loader")
     if lines:
         yield "    maps:"
         yield from lines
+
+
+def _usual_size(kind: MapType) -> int:
+    return 262144 if kind in BARE_TYPES else _CPUS if kind is MapType.CPUMAP else 1024
 
 
 def _pin(name: str, taken: set[str]) -> str:

@@ -14,7 +14,8 @@ from provisioner.model.map_shape import MapShape
 from provisioner.model.object_file import MapDef, ObjectInfo
 from provisioner.model.object_settings import MapSettings
 from provisioner.model.spec import BpfObject, OuterMap, PlainMap, Spec
-from provisioner.model.uapi import STORAGE_TYPES, MapType
+from provisioner.model.uapi import ADDRESS_SIZE, STACK_SIZE, STORAGE_TYPES, MapType
+from provisioner.model.words import with_article
 
 _SIZELESS: Final = STORAGE_TYPES | {MapType.STRUCT_OPS}
 """Types whose max_entries is 0, or set by libbpf."""
@@ -111,6 +112,9 @@ class _Configurator:
         if settings.max_entries is not None:
             self._check_ring_buffer(shape, settings)
             shape = shape.with_capacity(shape.kept_capacity(settings.max_entries, self._host.possible_cpus))
+        if settings.value_size is not None:
+            self._check_stack(shape, settings)
+            shape = replace(shape, value_size=settings.value_size)
         if settings.numa_node is not None:
             shape = replace(shape, numa_node=settings.numa_node)
         return replace(definition, shape=shape)
@@ -123,13 +127,27 @@ class _Configurator:
             hint = f"write {max(_SMALLEST_PAGE, 1 << size.bit_length())}"
             self._problems.add(what, settings.where, hint, self._object.name, id="invalid-value")
 
+    def _check_stack(self, shape: MapShape, settings: MapSettings) -> None:
+        """A value of a stack_trace is an address for each frame; other values have the size of their type."""
+        if shape.map_type is not MapType.STACK_TRACE:
+            what, hint = f"the value_size of {with_article(shape.map_type.word)} is that of its type", "remove it"
+        elif not settings.value_size or settings.value_size % ADDRESS_SIZE:
+            what, hint = "the value_size of a stack_trace is a multiple of 8: an address for each frame", "write 1016"
+        else:
+            return
+        self._problems.add(what, settings.where, hint, self._object.name, id="invalid-value")
+
     def _check_size(self, name: str, definition: MapDef) -> None:
         shape = definition.shape
-        if definition.internal or shape.max_entries or shape.map_type in _SIZELESS:
-            return
-        what = f"map `{name}` of object `{self._object.name}` has no max_entries"
-        hint = f"write `maps: {{{name}: {{max_entries: 1024}}}}` under the object"
-        self._problems.add(what, self._object.where, hint, name, id="max-entries-missing")
+        missing = []
+        if not (definition.internal or shape.max_entries or shape.map_type in _SIZELESS):
+            missing.append(("max_entries", 1024))
+        if shape.map_type is MapType.STACK_TRACE and not shape.value_size:
+            missing.append(("value_size", STACK_SIZE))
+        for field, size in missing:
+            what = f"map `{name}` of object `{self._object.name}` has no {field}"
+            hint = f"write `maps: {{{name}: {{{field}: {size}}}}}` under the object"
+            self._problems.add(what, self._object.where, hint, name, id="max-entries-missing")
 
 
 def _unless(declared: int | None, in_elf: int | None, own: int | None) -> int | None:

@@ -12,9 +12,11 @@ from provisioner.model.uapi import PERF_EVENT_SIZE, MapFlag, MapType
 
 
 def configure(at: int, settings: MapSettings) -> None:
-    """Set the size and the NUMA node of the map at `at`, and whether it is created. Raises `KernelError`."""
+    """Set the sizes and the NUMA node of the map at `at`, and whether it is created. Raises `KernelError`."""
     if settings.max_entries is not None:
         libbpf.map_set_max_entries(at, settings.max_entries)
+    if settings.value_size is not None:
+        libbpf.map_set_value_size(at, settings.value_size)
     if settings.numa_node is not None:
         libbpf.map_set_numa_node(at, settings.numa_node)
         libbpf.map_set_map_flags(at, libbpf.map_map_flags(at) | MapFlag.NUMA_NODE)

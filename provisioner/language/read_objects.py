@@ -18,6 +18,7 @@ def read_map_settings(node: SpecNode | None) -> dict[str, MapSettings]:
             numa_node=number(body.get("numa_node")),
             autocreate=text(body.get("autocreate")) != "false",
             where=key.where,
+            value_size=number(body.get("value_size")),
         )
         for name, key, body in pairs
         if isinstance(body, MappingNode)

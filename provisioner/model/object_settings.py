@@ -23,11 +23,14 @@ class MapSettings(msgspec.Struct, frozen=True):
     numa_node: int | None
     autocreate: bool
     where: Location
+    value_size: int | None = None
 
     def recorded(self, name: str) -> Iterator[tuple[str, str]]:
         """What the record keeps of them."""
         if self.max_entries is not None:
             yield f"maps.{name}.max_entries", str(self.max_entries)
+        if self.value_size is not None:
+            yield f"maps.{name}.value_size", str(self.value_size)
         if self.numa_node is not None:
             yield f"maps.{name}.numa_node", str(self.numa_node)
         if not self.autocreate:

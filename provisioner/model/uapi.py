@@ -13,6 +13,10 @@ ENOTSUPP: Final = 524
 OBJ_NAME_LEN: Final = 15
 """Characters of a kernel object's name (BPF_OBJ_NAME_LEN less its NUL)."""
 
+ADDRESS_SIZE: Final = 8
+STACK_SIZE: Final = 127 * ADDRESS_SIZE
+"""Bytes of a stack as deep as the kernel allows unless asked (kernel.perf_event_max_stack)."""
+
 PERF_EVENT_SIZE: Final = 4
 """Bytes of the keys and values of a perf_event_array (perf_event_array_map_alloc_check)."""
 

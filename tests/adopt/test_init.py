@@ -191,7 +191,7 @@ def test_variables_and_slots_are_listed(bpf_object: Callable[[str], Path]) -> No
     assert "LIBBPF_PIN_BY_NAME" in skeleton(inspect(bpf_object("odd_names")), "x.o")
 
 
-@pytest.mark.parametrize("name", ["globals", "jumps", "presets", "odd_names", "untyped", "odd_maps", "hooks"])
+@pytest.mark.parametrize("name", ["globals", "jumps", "presets", "odd_names", "untyped", "odd_maps", "hooks", "stacks"])
 def test_what_it_writes_applies(name: str, bench: Bench, bpf_object: Callable[[str], Path]) -> None:
     bench.allow_outside = True
     path = bpf_object(name)

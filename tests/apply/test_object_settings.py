@@ -130,3 +130,32 @@ def test_what_cannot_be_set(settings: str, more: str, expected: str, bench: Benc
         bench.load(spec(bpf_object("sized"), settings, more))
     assert [problem.id for problem in refused.value.problems] == [expected]
     assert all(problem.where is not None for problem in refused.value.problems)
+
+
+STACKS = "objects: {{stacks: {{file: {file}, maps: {{{settings}}}, programs: {{on_enter: {{}}}}}}}}\n"
+
+
+def test_the_depth_of_stacks_is_set_before_load(bench: Bench, bpf_object: Compile) -> None:
+    file = bpf_object("stacks")
+    bench.settle(STACKS.format(file=file, settings="stacks: {max_entries: 16, value_size: 80}"))
+    shape = info(bench, "stacks").shape
+    assert (shape.max_entries, shape.value_size) == (16, 80)
+    deeper = STACKS.format(file=file, settings="stacks: {max_entries: 16, value_size: 160}")
+    assert bench.plan(deeper).objects["stacks"].action is Action.UPDATE
+    bench.settle(deeper)
+    assert info(bench, "stacks").shape.value_size == 160
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ("stacks: {max_entries: 16}", "max-entries-missing"),
+        ("stacks: {value_size: 80}", "max-entries-missing"),
+        ("stacks: {max_entries: 16, value_size: 81}", "invalid-value"),
+        ("stacks: {max_entries: 16, value_size: 80}, counts: {value_size: 8}", "invalid-value"),
+    ],
+)
+def test_sizes_of_stacks_that_cannot_be(settings: str, expected: str, bench: Bench, bpf_object: Compile) -> None:
+    with pytest.raises(InputError) as refused:
+        bench.load(STACKS.format(file=bpf_object("stacks"), settings=settings))
+    assert [problem.id for problem in refused.value.problems] == [expected]
