@@ -20,6 +20,9 @@ LONG: Final = 64
 LONG_VALUE: Final = 4096
 """Values of at least so many bytes go to a raw file."""
 
+_LONGEST_KEY: Final = 1000
+"""Characters: YAML limits a key without `?` to 1024, with its quotes and what escapes it (YAML 1.1, section 7.4.2)."""
+
 _RESERVED: Final = frozenset({"from", "possible_cpus"})
 """Keys with a special meaning in the spec language."""
 
@@ -123,10 +126,12 @@ def _form(value: Value, part: str, path: Path) -> str:
 
 
 def key_text(value: Value) -> str | None:
-    """A key of a YAML mapping; None if it is not a scalar."""
+    """A key of a YAML mapping; None if it is not a scalar, or a longer one than YAML takes."""
     if isinstance(value, dict | list):
         return None
     text = format_value(value)
+    if len(text) > _LONGEST_KEY:
+        return None
     if isinstance(value, str) and text == value and (value in _RESERVED or ".." in value):
         return f'"{value}"'
     return text

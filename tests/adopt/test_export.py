@@ -333,3 +333,11 @@ def test_maps_of_many_kinds(others: Others, bpf_object: Callable[[str], Path]) -
     assert done.status == 0, done.err
     assert "{inside: {first: 2}, second: 3, third: 4}" in done.out
     others.unchanged(spec)
+
+
+def test_a_key_longer_than_yaml_takes_is_an_item(others: Others) -> None:
+    wide, key = MapShape(MapType.HASH_OF_MAPS, 600, 4, 16), bytes(range(200)) * 3
+    inner = MapShape(MapType.HASH, 600, 8, 16)
+    done, spec = others.export("--pin", others.outer("wide", wide, inner, {key: {key: u64(1)}}))
+    assert done.out.count('key: "0x') == 2
+    others.unchanged(spec)
