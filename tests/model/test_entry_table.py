@@ -90,9 +90,9 @@ def test_duplicates_are_all_found(data: st.DataObject) -> None:
     assert [everything[row] for row in order[first]] == [everything[row] for row in order[second]]
 
 
-@pytest.mark.parametrize("size", [1, 2, 4, 8])
+@pytest.mark.parametrize("size", range(1, 9))
 def test_numbers_are_ordered_by_their_byte_order(size: int) -> None:
-    numbers = [3, 1, 200, 2]
+    numbers = [3, 1, 200, 2] if size == 1 else [259, 1, 512, 258]  # in neither byte order are these ordered as bytes
     for order in ("little", "big"):
         raw = b"".join(number.to_bytes(size, order) for number in numbers)
         keys = np.frombuffer(raw, np.uint8).reshape(-1, size)
@@ -128,6 +128,14 @@ def test_distinct_numbers_each_key_by_its_first_row(given_rows: tuple[Index, Byt
 
 def test_slices_are_laid_one_after_the_other() -> None:
     assert entry_table.slices(np.array([5, 0, 2]), np.array([2, 0, 3])).tolist() == [5, 6, 2, 3, 4]
+
+
+def test_a_part_has_the_rows_of_its_slots_and_shares_slices_as_before() -> None:
+    keys = np.arange(9, dtype=np.uint8).reshape(9, 1)
+    table = entry_table.EntryTable(np.array([0, 4, 4, 7]), np.array([4, 3, 3, 2]), keys, keys)
+    part, rows = entry_table.part(table, np.array([3, 1, 2]))
+    assert [part.keys[part.rows(slot, slot + 1), 0].tolist() for slot in range(3)] == [[7, 8], [4, 5, 6], [4, 5, 6]]
+    assert rows.tolist() == part.values[:, 0].tolist() == [4, 5, 6, 7, 8]
 
 
 @pytest.mark.parametrize("size", [1, 2, 4, 8, 12, 16, 24])
