@@ -264,8 +264,8 @@ class Cluster:
         return [self.tools.path("kubectl"), f"--kubeconfig={self.work / 'admin.conf'}", *words]
 
     def get(self, *words: str) -> Document:
-        found: Document = json.loads(self.kubectl("get", "--output=json", *words))
-        return found
+        document: Document = json.loads(self.kubectl("get", "--output=json", *words))
+        return document
 
     def _control_plane(self) -> None:
         data, keys = self.work / "etcd", self.work / "keys"

@@ -91,13 +91,13 @@ def _told(asked: _Asked, candidate: MapFd, fits: bool | None) -> Probed:
         why = differences(_wanted(candidate), live)
     except KernelError as error:
         if fits is None:
-            return Probed(None, untold=f"anything of its inner template: {error.reason}")
+            return Probed(None, unseen=f"anything of its inner template: {error.reason}")
         live, why = InnerFacts(), ""
     if fits is False:
-        return Probed(False, why or "the kernel refuses such maps, and does not tell what differs")
+        return Probed(False, why or "the kernel refuses such maps, and does not say what differs")
     if why:
         return Probed(False, why)
-    return Probed(None, untold="the inner template's " + ("type and sizes" if live.map_type is None else "map_flags"))
+    return Probed(None, unseen="the inner template's " + ("type and sizes" if live.map_type is None else "map_flags"))
 
 
 def _candidate_capacity(shape: MapShape) -> int:

@@ -106,13 +106,13 @@ def _whole(capacities: NDArray[np.uint32]) -> _Pieces:
 
 def _by_ranges(capacities: NDArray[np.uint32], owned: Sequence[tuple[int, int]]) -> _Pieces:
     """Ranges of at most _ROOM elements that cover each array, or what is owned of it."""
-    found = [
+    pieces = [
         (number, start, min(start + _ROOM, end))
         for number, capacity in enumerate(capacities.tolist())
         for first, last in merged(owned or ((0, capacity - 1),), capacity)
         for start, end in ((at, last) for at in range(first, last, _ROOM))
     ]
-    table = np.array(found, np.int64).reshape(-1, 3)
+    table = np.array(pieces, np.int64).reshape(-1, 3)
     return _Pieces(table[:, 0], table[:, 1:].astype(np.uint32), table[:, 2] - table[:, 1])
 
 

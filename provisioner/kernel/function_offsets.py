@@ -155,8 +155,8 @@ def sections(data: Image, order: str) -> Iterator[Section]:
 
 def _symbol_tables(data: Image, order: str) -> Iterator[tuple[Section, Section]]:
     """The tables of symbols, each with that of its names."""
-    found = list(sections(data, order))
-    yield from ((table, found[table.link]) for table in found if table.type in _SYMBOL_TABLES)
+    every = list(sections(data, order))
+    yield from ((table, every[table.link]) for table in every if table.type in _SYMBOL_TABLES)
 
 
 def _address(data: Image, order: str, table: Section, strings: Section, wanted: bytes) -> int | None:

@@ -40,10 +40,10 @@ def create(program: ProgramFd, request: OpenMulti | OpenUsdt) -> LinkFd:
             return LinkFd(syscalls.kprobe_multi_create(program.number, kind, names, at_return=at_return))
         case _:
             path = _file(request.file)
-            found = function_offsets.find_all(path, request.pattern)
+            offsets = function_offsets.find_all(path, request.pattern)
             return LinkFd(
                 syscalls.uprobe_multi_create(
-                    program.number, os.fsencode(path), found, at_return=request.kind in _WITH_RETURN
+                    program.number, os.fsencode(path), offsets, at_return=request.kind in _WITH_RETURN
                 )
             )
 

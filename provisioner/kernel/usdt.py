@@ -53,16 +53,16 @@ def find(file: Path, provider: str, name: str) -> list[Site]:
     """All places of a probe. Raises HostError where the file does not have it, or is not an ELF file."""
     with opened(file) as data:
         order = byte_order(data, file)
-        found = [
+        sites = [
             site for where, notes in _probes(data, order) for site in _sites(notes, order, where, f"{provider}:{name}")
         ]
-        if not found:
+        if not sites:
             what, hint = f"{file} has no probe `{provider}:{name}`", "`readelf -n` lists its probes (stapsdt)"
             raise HostError(Problem(what, hint=hint, id="attach-target-missing"))
         loaded = segments(data, order)
         places = [
             Site(file_offset(loaded, address, file), file_offset(loaded, counter, file) if counter else 0, args)
-            for address, counter, args in found
+            for address, counter, args in sites
         ]
     return sorted(dict.fromkeys(places), key=lambda site: (site.offset, site.arguments))
 

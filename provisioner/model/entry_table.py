@@ -162,14 +162,14 @@ def duplicates(slot: Index | Groups, keys: Bytes) -> tuple[Index, Index]:
 def _same_rank_as_neighbour(slot: Index | Groups, keys: Bytes) -> Index:
     """Rows with the slot and rank of the row before or after them, block by block."""
     shift = np.uint64(_SLOT_BITS if keys.shape[1] > _EXACT_KEY_SIZE else 0)
-    found = np.zeros(len(slot), np.bool_)
+    doubtful = np.zeros(len(slot), np.bool_)
     for first in range(0, len(slot), BLOCK_ENTRIES):
         block = slice(first, first + BLOCK_ENTRIES + 1)  # with the first row of the next
         rank = key_rank(keys[block]) >> shift
         same = (slot[block][1:] == slot[block][:-1]) & (rank[1:] == rank[:-1])
-        found[block][:-1] |= same
-        found[block][1:] |= same
-    return np.flatnonzero(found)
+        doubtful[block][:-1] |= same
+        doubtful[block][1:] |= same
+    return np.flatnonzero(doubtful)
 
 
 def unique(numbers: NDArray[Element]) -> NDArray[Element]:

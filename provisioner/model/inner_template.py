@@ -65,12 +65,12 @@ class InnerFacts(msgspec.Struct, frozen=True):
 class Probed(msgspec.Struct, frozen=True):
     """The result of a probe of a live outer map: whether it accepts the inner maps of the spec; None if unknown.
 
-    `why` says how its template differs from the spec's; `untold` what this kernel does not tell of it.
+    `why` says how its template differs from the spec's; `unseen` what this kernel does not show of it.
     """
 
     fits: bool | None
     why: str = ""
-    untold: str = ""
+    unseen: str = ""
 
 
 def differences(wanted: InnerFacts, live: InnerFacts) -> str:

@@ -94,10 +94,10 @@ class Placed(msgspec.Struct, frozen=True):
     layout: TypeLayout
 
 
-def has_same_places(one: TypeLayout, other: TypeLayout) -> bool:
+def has_same_places(first: TypeLayout, second: TypeLayout) -> bool:
     """Whether both have members of the same names, offsets and sizes."""
-    return [(path, at.offset, at.layout.size) for path, at in placed(one)] == [
-        (path, at.offset, at.layout.size) for path, at in placed(other)
+    return [(path, at.offset, at.layout.size) for path, at in placed(first)] == [
+        (path, at.offset, at.layout.size) for path, at in placed(second)
     ]
 
 

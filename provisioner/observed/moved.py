@@ -77,9 +77,9 @@ class MovedSource:
     @cached_property
     def moves(self) -> Moves:
         pins, folders = self._source.pins(self.root), self._source.inner_pins(self.root)
-        found = moved.find(self._desired, pins, folders, self.stored)
+        planned = moved.find(self._desired, pins, folders, self.stored)
         both = tuple(move for move in self._roots if move is not self._root_move)
-        return replace(found, root=self._root_move, conflicts=(*both, *found.conflicts))
+        return replace(planned, root=self._root_move, conflicts=(*both, *planned.conflicts))
 
     @cached_property
     def _new(self) -> dict[str, str]:

@@ -101,8 +101,8 @@ def hazards(
     yield from _replaced_contents(maps)
     yield from _unheld_timers(maps)
     for name, live in sorted(observed.maps.items()):
-        if live.probed is not None and live.probed.untold:
-            what = f"this kernel does not show {live.probed.untold}; the first write shows whether inner maps fit"
+        if live.probed is not None and live.probed.unseen:
+            what = f"this kernel does not show {live.probed.unseen}; the first write shows whether inner maps fit"
             yield Hazard("template-untold", Severity.NOTICE, name, what)
     if observed.other_pins:
         fate = "removed by --prune" if overrides.prune else "not changed; --prune removes them"

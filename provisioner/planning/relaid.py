@@ -35,17 +35,17 @@ from provisioner.planning.raw_view import as_bytes
 
 def with_relaid(desired: DesiredState, observed: ObservedState) -> ObservedState:
     """The live state, in which each map says whether its entries are in another layout than the spec's."""
-    found = {
+    relaid_maps = {
         name: relaid
         for name, declared in desired.maps.items()
         if name in observed.maps and (relaid := _relaid(declared, observed, desired.host.byteorder)) is not None
     }
-    if not found:
+    if not relaid_maps:
         return observed
     return replace(
         observed,
-        maps={name: replace(live, relaid=found.get(name)) for name, live in observed.maps.items()},
-        object_maps={name: replace(live, relaid=found.get(name)) for name, live in observed.object_maps.items()},
+        maps={name: replace(live, relaid=relaid_maps.get(name)) for name, live in observed.maps.items()},
+        object_maps={name: replace(live, relaid=relaid_maps.get(name)) for name, live in observed.object_maps.items()},
     )
 
 
@@ -152,7 +152,7 @@ def of_object(
     types = change.desired.types
     if change.action is not Action.UPDATE or types is None:
         return change
-    found = []
+    reinterpreted = []
     for name in change.carried:
         live = observed.object_maps.get(name)
         known = name in types.ids and live is not None and not live.shape.is_outer and live.relaid is None
@@ -164,15 +164,15 @@ def of_object(
         words += [f"value: {word}" for word in differences(before.value, after.value)]
         declared = desired.maps.get(name)
         if words and (declared is None or declared.holds_others(0)):
-            found.append((name, Reinterpreted(tuple(words), live_maps.object_entries(name))))
-    return replace(change, reinterpreted=tuple(found)) if found else change
+            reinterpreted.append((name, Reinterpreted(tuple(words), live_maps.object_entries(name))))
+    return replace(change, reinterpreted=tuple(reinterpreted)) if reinterpreted else change
 
 
 def hazards(maps: Iterable[MapChange], objects: Iterable[ObjectChange]) -> Iterator[Hazard]:
     """Live entries that keep their bytes, which mean something else from now on."""
-    found = [pair for change in objects for pair in change.reinterpreted]
-    found += [(change.name, change.reinterpreted) for change in maps if change.reinterpreted is not None]
-    for name, each in found:
+    pairs = [pair for change in objects for pair in change.reinterpreted]
+    pairs += [(change.name, change.reinterpreted) for change in maps if change.reinterpreted is not None]
+    for name, each in pairs:
         if each.entries != 0:
             count = "its entries" if each.entries is None else plural(each.entries, "entry", "entries")
             verb = "keeps" if each.entries == 1 else "keep"

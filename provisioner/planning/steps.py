@@ -245,7 +245,7 @@ class RecordMeta(msgspec.Struct, frozen=True):
     meta: Meta
 
     def describe(self) -> str:
-        return "record what the kernel cannot tell"
+        return "record what the kernel cannot return"
 
 
 class RemoveDirectories(msgspec.Struct, frozen=True):

@@ -280,8 +280,8 @@ class _Open:
         if program is None:
             return False
         counts = program.count(_rows([asked.slots[number] for number in asked.whole]))
-        found = np.bincount(asked.slot[there], minlength=len(asked.slots))
-        return np.array_equal(counts, found[asked.whole])
+        present = np.bincount(asked.slot[there], minlength=len(asked.slots))
+        return np.array_equal(counts, present[asked.whole])
 
     def _id_in(self, slot: SlotKey) -> int:
         return int.from_bytes(maps.lookup(self._fd, slot, 4) or b"", sys.byteorder)

@@ -119,11 +119,11 @@ def _keys(desired: DesiredMap, keys: NDArray[np.uint8]) -> str:
 def of_spec(desired: DesiredState) -> Graph:
     """The graph of a spec. Only the object knows which maps a program uses, so arrows go through the object."""
     drawing = _Drawing(f"{desired.project}, spec")
-    for thing in desired.objects.values():
-        drawing.box(f"object {thing.name}", BoxKind.OBJECT, thing.name, thing.file.rpartition("/")[2])
-        for program in thing.programs:
+    for bpf_object in desired.objects.values():
+        drawing.box(f"object {bpf_object.name}", BoxKind.OBJECT, bpf_object.name, bpf_object.file.rpartition("/")[2])
+        for program in bpf_object.programs:
             drawing.box(f"program {program.pin}", BoxKind.PROGRAM, program.name, *wanted_places(program))
-            drawing.arrow(f"program {program.pin}", f"object {thing.name}")
+            drawing.arrow(f"program {program.pin}", f"object {bpf_object.name}")
     for desired_map in desired.maps.values():
         outer = desired_map.outer
         drawing.box(

@@ -81,7 +81,7 @@ def test_timers_in_new_inner_maps(word: str, told_of: bool) -> None:
 
 
 def test_what_a_probe_cannot_see() -> None:
-    seen = live(meta=record(), maps={"outer": replace(observed({}), probed=Probed(None, untold="its flags"))})
+    seen = live(meta=record(), maps={"outer": replace(observed({}), probed=Probed(None, unseen="its flags"))})
     (hazard,) = plan_of(wanted(desired({})), seen).hazards
     assert (hazard.id, hazard.severity, hazard.address) == ("template-untold", Severity.NOTICE, "outer")
 

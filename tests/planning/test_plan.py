@@ -71,7 +71,7 @@ def test_deletes_come_last_and_in_the_reverse_order() -> None:
         "write entries of a in place",
         "delete 1 inner map from a",
         "delete 1 inner map from b",
-        "record what the kernel cannot tell",
+        "record what the kernel cannot return",
     ]
 
 
@@ -127,7 +127,7 @@ def test_an_upgrade_carries_maps_over_and_switches_the_link() -> None:
         "switch the link to the new first",
         "pin the new router",
         "detach _link_old",
-        "record what the kernel cannot tell",
+        "record what the kernel cannot return",
     ]
 
 

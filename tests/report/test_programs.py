@@ -96,7 +96,7 @@ def test_several_attachments_have_a_line_each() -> None:
     report = plan_report.report(plan(desired(both), seen))
     assert [(step.kind, step.text) for step in report.steps] == [
         ("attach", "attach xdp_router: xdp on veth-b, native"),
-        ("record_meta", "record what the kernel cannot tell"),
+        ("record_meta", "record what the kernel cannot return"),
     ]
     assert report.nodes[0].children is not None
     assert [(node.address, node.before) for node in report.nodes[0].children] == [
