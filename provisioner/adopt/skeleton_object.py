@@ -13,7 +13,7 @@ from provisioner.attach.by_section import unsupported
 from provisioner.attach.sections import first_word, key_of, not_attached
 from provisioner.codec.display import format_value
 from provisioner.model.object_file import ObjectInfo, ProgramDef
-from provisioner.model.program_types import PROGRAM_TYPES, WITH_BTF_TARGET
+from provisioner.model.program_types import PROGRAM_TYPES, STRUCT_OPS, WITH_BTF_TARGET
 from provisioner.model.uapi import BARE_TYPES, STACK_SIZE, STORAGE_TYPES, MapType
 
 _EXTENSION: Final = 28
@@ -91,7 +91,11 @@ def _settings(info: ObjectInfo) -> Iterator[str]:
         shape = definition.shape
         if definition.internal:
             continue
-        if shape.is_outer and definition.inner is None and not is_declarable(name):
+        if shape.map_type is MapType.STRUCT_OPS and not all(
+            each.autoload for each in info.programs.values() if each.type == STRUCT_OPS
+        ):
+            lines.append(f"      {format_value(name)}: {{autocreate: false}}  # it needs its programs")
+        elif shape.is_outer and definition.inner is None and not is_declarable(name):
             lines.append(f"      {format_value(name)}: {{autocreate: false}}  # the spec cannot declare this name")
         else:
             sizes = {}

@@ -13,6 +13,7 @@ from provisioner.model.host import Host
 from provisioner.model.map_shape import MapShape
 from provisioner.model.object_file import MapDef, ObjectInfo
 from provisioner.model.object_settings import MapSettings
+from provisioner.model.program_types import STRUCT_OPS
 from provisioner.model.spec import BpfObject, OuterMap, PlainMap, Spec
 from provisioner.model.uapi import ADDRESS_SIZE, STACK_SIZE, STORAGE_TYPES, MapType
 from provisioner.model.words import with_article
@@ -65,6 +66,7 @@ class _Configurator:
                 del maps[name]
         for name, definition in maps.items():
             self._check_size(name, definition)
+            self._check_programs(name, definition)
         return typed(self._object, replace(self._info, maps=maps), self._problems), settings
 
     def _is_known(self, name: str, settings: MapSettings) -> bool:
@@ -136,6 +138,19 @@ class _Configurator:
         else:
             return
         self._problems.add(what, settings.where, hint, self._object.name, id="invalid-value")
+
+    def _check_programs(self, name: str, definition: MapDef) -> None:
+        """A struct_ops map whose programs are not loaded makes libbpf 1.1 write through a null pointer."""
+        if definition.shape.map_type is not MapType.STRUCT_OPS:
+            return
+        loaded = {program.name for program in self._object.programs}
+        missing = [
+            each.name for each in self._info.programs.values() if each.type == STRUCT_OPS and each.name not in loaded
+        ]
+        if missing:
+            what = f"map `{name}` of object `{self._object.name}` needs the program `{missing[0]}`, which is not loaded"
+            hint = f"list it under `programs`, or write `maps: {{{name}: {{autocreate: false}}}}` under the object"
+            self._problems.add(what, self._object.where, hint, name, id="map-not-created")
 
     def _check_size(self, name: str, definition: MapDef) -> None:
         shape = definition.shape

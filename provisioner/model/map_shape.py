@@ -138,6 +138,8 @@ def shape_differences(desired: MapShape, observed: MapShape, *, capacity: bool =
     """The differences between two shapes, in words; empty if there are none."""
     if desired == observed:
         return ""
+    if desired.map_type is observed.map_type is MapType.STRUCT_OPS:
+        return ""  # libbpf gives it the size of the running kernel's struct (bpf_map__init_kern_struct_ops)
     differences: list[str] = []
     if desired.map_type != observed.map_type:
         differences.append(f"type {observed.map_type.word} -> {desired.map_type.word}")

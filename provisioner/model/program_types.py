@@ -59,5 +59,8 @@ PROGRAM_TYPES: Final[Mapping[str, ProgramType]] = {
     "lsm": ProgramType(29, 27, has_btf_target=True),
 }
 
+STRUCT_OPS: Final = 27
+"""BPF_PROG_TYPE_STRUCT_OPS: its map registers it."""
+
 WITH_BTF_TARGET: Final = frozenset((26, 29))
 """The types that are loaded for a target: BPF_PROG_TYPE_TRACING and _LSM."""

@@ -185,13 +185,23 @@ def test_names_that_yaml_reads_as_something_else_and_types_without_a_name(bpf_ob
     assert spec["objects"]["x"]["programs"]["optional"] == {"load": False}
 
 
+def test_a_struct_ops_map_without_its_programs(bpf_object: Callable[[str], Path], tmp_path: Path) -> None:
+    info = inspect(bpf_object("struct_ops"))
+    optional = {"begin": replace(info.programs["begin"], autoload=False)}
+    text = skeleton(replace(info, programs=optional), str(bpf_object("struct_ops")))
+    assert "mine: {autocreate: false}" in text
+    assert "mine" not in load(text, tmp_path).desired.objects["struct_ops"].maps
+
+
 def test_variables_and_slots_are_listed(bpf_object: Callable[[str], Path]) -> None:
     assert "#   limits: VALUE  # struct limits, .data" in skeleton(inspect(bpf_object("globals")), "x.o")
     assert "the object fills {" in skeleton(inspect(bpf_object("jumps")), "x.o")
     assert "LIBBPF_PIN_BY_NAME" in skeleton(inspect(bpf_object("odd_names")), "x.o")
 
 
-@pytest.mark.parametrize("name", ["globals", "jumps", "presets", "odd_names", "untyped", "odd_maps", "hooks", "stacks"])
+@pytest.mark.parametrize(
+    "name", ["globals", "jumps", "presets", "odd_names", "untyped", "odd_maps", "hooks", "stacks", "struct_ops"]
+)
 def test_what_it_writes_applies(name: str, bench: Bench, bpf_object: Callable[[str], Path]) -> None:
     bench.allow_outside = True
     path = bpf_object(name)

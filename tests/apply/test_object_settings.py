@@ -159,3 +159,13 @@ def test_sizes_of_stacks_that_cannot_be(settings: str, expected: str, bench: Ben
     with pytest.raises(InputError) as refused:
         bench.load(STACKS.format(file=bpf_object("stacks"), settings=settings))
     assert [problem.id for problem in refused.value.problems] == [expected]
+
+
+def test_a_struct_ops_map_has_the_size_of_the_kernel_s_struct(bench: Bench, bpf_object: Compile) -> None:
+    text = f"objects: {{struct_ops: {{file: {bpf_object('struct_ops')}, programs: {{begin: {{}}}}}}}}\n"
+    bench.settle(text)
+    assert info(bench, "mine").shape.value_size != 32
+    with pytest.raises(InputError) as refused:
+        bench.load(text.replace("begin: {}", ""))
+    assert [problem.id for problem in refused.value.problems] == ["map-not-created"]
+    bench.load(text.replace("programs: {begin: {}}", "maps: {mine: {autocreate: false}}")).plan()
