@@ -31,6 +31,7 @@ def is_controller(config: pytest.Config) -> bool:
     return config.getoption("dist", "no") != "no" and not hasattr(config, "workerinput")
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist, which reads the groups
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """In a worker, tests that take long come first, and tests that share an expensive fixture form a group."""
     if not hasattr(config, "workerinput"):
