@@ -95,7 +95,8 @@ class _Matcher:
         """Old members without a new place, those that hold others apart."""
         gone = []
         for path, each in self._old.items():
-            covered = any(path == used or path.startswith(f"{used}.") or not used for used in self._used)
+            used = {"" if name == WHOLE and not path else name for name in self._used}
+            covered = any(path == name or path.startswith(f"{name}.") or not name for name in used)
             if each.layout.kind is not LayoutKind.STRUCT and not covered and path != WHOLE:
                 gone.append((path or WHOLE, each))
         return gone

@@ -12,6 +12,7 @@ from provisioner.codec.integer import Boolean, Enum, Integer
 from provisioner.codec.layout import Struct, Union, lay_out_struct, lay_out_union
 from provisioner.codec.lpm import LpmScalar, LpmStruct
 from provisioner.codec.owned import Owned
+from provisioner.codec.percpu import PerCpu
 from provisioner.codec.scalar import ScalarType
 from provisioner.codec.sensitive import Sensitive
 from provisioner.codec.text import Char, HexBytes
@@ -113,7 +114,7 @@ class Vocabulary:
                 return NamedType(name, HERE) if name in _TAKEN else self._lpm(data)
             case LpmStruct(data=data):
                 return self._lpm(data)
-            case Owned(inner=inner):
+            case Owned(inner=inner) | PerCpu(element=inner):
                 return self.express(inner)
             case Sensitive(inner=inner):
                 return self._option(inner, sensitive=True)

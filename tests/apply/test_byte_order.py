@@ -8,6 +8,7 @@ import pytest
 
 from provisioner.kernel import maps
 from provisioner.kernel.fd import InnerId
+from provisioner.kernel.host import possible_cpus
 from provisioner.model.errors import RefusedError
 from provisioner.planning.hazards import Overrides
 from tests.apply.conftest import Bench
@@ -89,3 +90,14 @@ def test_a_number_that_does_not_fit_is_refused(live: Bench) -> None:
     with pytest.raises(RefusedError) as refused:
         live.settle(spec("u32", OLD.replace("u32", "be16")))
     assert [(problem.id, problem.address) for problem in refused.value.problems] == [("migrate-value", "total[8]")]
+
+
+def test_values_of_each_cpu(live: Bench) -> None:
+    text = "maps: {sums: {type: percpu_hash, key: u32, value: VALUE, max_entries: 8, contents: present, migrate: auto}}"
+    live.settle(text.replace("VALUE", "u32"))
+    with maps.open_pin(live.root / "sums") as fd:
+        maps.update(fd, number("<", 7), b"".join(struct.pack("<Q", 1000 + cpu) for cpu in range(possible_cpus())))
+    live.settle(text.replace("VALUE", "be32"))
+    with maps.open_pin(live.root / "sums") as fd:
+        held = maps.lookup(fd, number("<", 7), 8 * possible_cpus())
+    assert held == b"".join(struct.pack(">I4x", 1000 + cpu) for cpu in range(possible_cpus()))

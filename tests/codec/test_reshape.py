@@ -125,7 +125,8 @@ def test_names_decide() -> None:
 
 def test_a_scalar_becomes_a_member() -> None:
     old, new = built("u32"), built(struct(hits="u64", since="u64"))
-    assert converted(between(old, new, value="hits"), "07000000").rows[0].tobytes().hex() == "07" + 15 * "00"
+    done = converted(between(old, new, value="hits"), "07000000")
+    assert (done.rows[0].tobytes().hex(), done.lost) == ("07" + 15 * "00", ())
     back = converted(between(new, old, hits="value"), "07" + 15 * "00", "07" + 14 * "00" + "01")
     assert back.rows[0].tobytes().hex() == "07000000"
     assert [lost.member for lost in back.lost] == ["since"]
