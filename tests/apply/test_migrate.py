@@ -160,9 +160,9 @@ def test_a_failure_brings_the_old_maps_back(tenants: Bench, monkeypatch: pytest.
     put(tenants, 1, u32(7), u32(1000))
     before, tree = tenants.ids("tenants"), tenants.tree("tenants")
     project = tenants.load(spec("u64", AUTO))
-    from provisioner import project as module
+    from provisioner.project import project as module
 
-    monkeypatch.setattr(module, "_differences", lambda *_: (Problem("differs", id="not-converged"),))
+    monkeypatch.setattr(module, "remaining", lambda *_: (Problem("differs", id="not-converged"),))
     with pytest.raises(ApplyError):
         project.apply(NO_OVERRIDES)
     monkeypatch.undo()
