@@ -252,7 +252,7 @@ def _planned(plan: Plan) -> PassResult:
         report.summary,
         plan.changed,
         plan.blocked,
-        tuple(program_of(link.pin) for link in plan.links if link.is_deferred),
+        tuple(dict.fromkeys(program_of(link.pin) for link in plan.links if link.is_deferred)),
         approved=plan.approved,
         changes=shown,
         more=sum(1 for _ in changes) + sum(change.get("omitted", 0) for change in shown),
