@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -15,15 +16,17 @@ from provisioner.adopt.naming import Named, Naming, read_naming
 from provisioner.adopt.owning import recorded_members
 from provisioner.adopt.survey import survey
 from provisioner.codec.btf import BtfTypes
+from provisioner.codec.layout import Struct, Union
 from provisioner.codec.recorded import recorded
-from provisioner.codec.spelling import Vocabulary
+from provisioner.codec.spelling import HERE, Vocabulary
 from provisioner.desired import loading
 from provisioner.kernel import bpffs
 from provisioner.kernel import host as this_host
 from provisioner.model.desired import DesiredMap, DesiredState
-from provisioner.model.errors import HostError, Problems
+from provisioner.model.errors import HostError, InputError, Problems
 from provisioner.model.pins import META_PIN
 from provisioner.model.record import RecordedTypes
+from provisioner.model.type_expr import BtfType
 from provisioner.model.uapi import BARE_TYPES, KEYLESS_TYPES
 from provisioner.observed import metamap, pinned_btf
 from provisioner.observed.observe import LiveReader
@@ -65,10 +68,29 @@ def export_project(desired: DesiredState, names: Collection[str] = ()) -> Export
         replace(live, template=pins[Path(live.pin)].entry_shape if live.shape.is_outer else None)
         for live in survey((pin for pin in pins if pin.exists()), (), (), desired.host)
     ]
-    vocabulary = Vocabulary({})
-    naming = Naming(vocabulary.types, {map_name(pin): _named(each, vocabulary) for pin, each in pins.items()})
+    vocabulary, btf = Vocabulary({}), dict[str, BtfTypes]()
+    named = {map_name(pin): _named(each, vocabulary) for pin, each in pins.items()}
+    for live in live_maps:
+        key = _outer_key(live, pins[Path(live.pin)], btf) if named[map_name(live.pin)].outer_key is None else None
+        if key is not None:
+            named[map_name(live.pin)] = replace(named[map_name(live.pin)], outer_key=key)
+    naming = Naming(vocabulary.types, named)
     root = "" if Path(desired.pin_root) == _USUAL / desired.project else desired.pin_root
-    return export(live_maps, naming, desired.host.byteorder, desired.project, pin_root=root, tables=False, btf={})
+    return export(live_maps, naming, desired.host.byteorder, desired.project, pin_root=root, tables=False, btf=btf)
+
+
+def _outer_key(live: FoundMap, each: DesiredMap, btf: dict[str, BtfTypes]) -> BtfType | None:
+    """The key of an outer map by the BTF of its inner maps, added to `btf`: the kernel keeps none of outer maps."""
+    key = each.outer.key if each.outer is not None else None
+    if not isinstance(key, Struct | Union) or not key.name:
+        return None
+    name = f"{'struct' if isinstance(key, Struct) else 'union'} {key.name}"
+    with suppress(InputError):  # no inner map has BTF
+        types = BtfTypes(pinned_btf.read(live.pin))
+        if types.find(name):
+            btf[live.pin] = types
+            return BtfType(name, live.pin, (), HERE)
+    return None
 
 
 def _named(each: DesiredMap, vocabulary: Vocabulary) -> Named:

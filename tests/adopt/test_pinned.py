@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -162,6 +163,24 @@ def test_what_is_live_is_written_as_a_spec(bench: Bench) -> None:
         assert {change.action for change in again.plan().maps.values()} == {Action.UNCHANGED}
     only = provisioner.load_pinned(bench.root / "services").export()
     assert "accounts" not in only.spec
+
+
+def test_keys_of_outer_maps_that_only_btf_can_name(bench: Bench, bpf_object: Callable[[str], Path]) -> None:
+    bench.allow_outside = True
+    text = f"""
+types: {{endpoint: {{btf: struct endpoint, from: o}}}}
+objects: {{o: {{file: {bpf_object("unions")}}}}}
+inner_templates: {{inner: {{type: hash, key: endpoint, value: u32, max_entries: 4}}}}
+outer_maps:
+  ends: {{type: hash_of_maps, key: endpoint, max_entries: 4, inner: inner, inner_maps: [
+    {{key: {{v4: 1, port: 2}}, entries: [{{key: {{v4: 3, port: 4}}, value: 5}}]}}]}}
+"""
+    bench.settle(text)
+    exported = bench.load(text).export("ends")
+    assert exported.spec.count(f'key: {{btf: "struct endpoint", from: {bench.root}/ends}}') == 2, exported.spec
+    assert "- key: {v4: 1, port: 2}" in exported.spec
+    again = provisioner.load("-", stdin=io.StringIO(exported.spec)).plan()
+    assert again.maps["ends"].action is Action.UNCHANGED
 
 
 def test_a_sensitive_value_is_not_written(bench: Bench) -> None:
