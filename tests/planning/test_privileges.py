@@ -9,12 +9,16 @@ import pytest
 from msgspec.structs import replace
 
 from provisioner.model.access import Access
+from provisioner.model.attachment import FilterPlace
 from provisioner.model.errors import HostError
+from provisioner.model.location import Location
 from provisioner.model.map_shape import MapShape
-from provisioner.model.uapi import MapType
+from provisioner.model.moved import Move, PendingSlot, SlotMove
+from provisioner.model.uapi import MapType, TcPoint
 from provisioner.planning.hazards import Overrides
 from provisioner.planning.plan import Plan
 from provisioner.planning.privileges import needs, refuse_unprivileged
+from provisioner.planning.steps import MoveSlots
 from provisioner.planning.teardown import plan_destroy
 from tests.planning.build import HASH, State, desired, observed
 from tests.planning.states import ETH0, Held, an_object, attached, live, pinned, plan_of, program, record, wanted
@@ -95,6 +99,23 @@ def test_a_switched_link_is_taken_back_by_the_id_of_its_program() -> None:
 def test_a_link_that_goes_is_taken_back_likewise() -> None:
     plan = plan_destroy(wanted(), live(meta=record(), links=attached("first")), Overrides())
     assert needed(plan) == {("CAP_SYS_ADMIN", "_link_first")}
+
+
+def test_a_tc_program_is_detached_by_cap_net_admin_itself() -> None:
+    """A filter has no link: without the capability, the kernel refuses the request of netlink also to CAP_SYS_ADMIN."""
+    links = {pin: replace(link, filter=FilterPlace(TcPoint.INGRESS, 1, 1)) for pin, link in attached("first").items()}
+    plan = plan_destroy(wanted(), live(meta=record(), links=links), Overrides())
+    assert needed(plan) == {("CAP_NET_ADMIN", "_link_first"), ("CAP_SYS_ADMIN", "_link_first")}
+    assert missing(plan, ("CAP_SYS_ADMIN",), may_create=True) == {"CAP_NET_ADMIN_link_first"}
+
+
+@pytest.mark.parametrize(("pins", "by_id"), [((), True), ((1001,), True), ((1001, 1002), False)])
+def test_slots_are_moved_with_the_pins_of_their_inner_maps(pins: tuple[int, ...], by_id: bool) -> None:
+    moves = [SlotMove(Move("outer[1]", "outer[3]", Location("a")), "outer", bytes([slot]), b"\3") for slot in (1, 2)]
+    slots = tuple(PendingSlot(move, number) for move, number in zip(moves, (1001, 1002), strict=True))
+    plan = plan_of(wanted(), live(meta=record(), inner_pins={"outer": frozenset(pins)}))
+    expected = {("CAP_BPF", "outer")} | ({("CAP_SYS_ADMIN", "outer")} if by_id else set())
+    assert needed(replace(plan, steps=(MoveSlots("outer", slots, 2),))) == expected
 
 
 def test_a_group_is_given_by_cap_chown() -> None:
