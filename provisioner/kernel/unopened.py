@@ -19,7 +19,7 @@ _IPROUTE2_SIZE: Final = 36
 
 def problem(data: bytes, log: str, reason: str, place: Location) -> Problem:
     """The problem of an object that passed all checks and that libbpf does not open."""
-    if "legacy map definitions" in log:
+    if "legacy map definitions" in log or "in section 'maps/" in log:  # `maps/NAME` is how Rust loaders called them
         what, hint = f"libbpf 1.x does not support maps in section `maps`: {_made_for(data)}", "define them in `.maps`"
         return Problem(what, place, f"{hint}, {_KEEP_LOADER}", id="legacy-maps")
     if static := re.search(r"program '([^']+)' is static", log):

@@ -23,7 +23,7 @@ from tests.apply.conftest import bench as bench
 from tests.cli.support import run
 from tests.conftest import SOURCES
 
-REFUSED = ("legacy", "iproute2", "static", "extern")
+REFUSED = ("legacy", "legacy_named", "iproute2", "static", "extern")
 OBJECTS = sorted({path.name.removesuffix(".bpf.c") for path in SOURCES.glob("*.bpf.c")}.difference(REFUSED))
 
 

@@ -6,7 +6,11 @@ struct old_map_def {
 	unsigned int type, key_size, value_size, max_entries, map_flags;
 };
 
-struct old_map_def SEC("maps") old = { BPF_MAP_TYPE_ARRAY, 4, 4, 1, 0 };
+#ifndef OLD_SECTION
+#define OLD_SECTION "maps"
+#endif
+
+struct old_map_def SEC(OLD_SECTION) old = { BPF_MAP_TYPE_ARRAY, 4, 4, 1, 0 };
 
 SEC("xdp")
 int pass(struct xdp_md *ctx)

@@ -95,6 +95,7 @@ def test_a_missing_object_is_said(tmp_path: Path) -> None:
     ("name", "id_", "loader"),
     [
         ("legacy", "legacy-maps", "libbpf before 1.0"),
+        ("legacy_named", "legacy-maps", "libbpf before 1.0"),
         ("iproute2", "legacy-maps", "iproute2"),
         ("static", "static-program", "cilium/ebpf"),
         ("extern", "extern-missing", "the loader of this object"),
