@@ -14,7 +14,9 @@ from provisioner.project import Project
 
 
 class Places(msgspec.Struct, frozen=True):
-    """The cgroups, network namespaces and files of attachments, by the numbers of the kernel; None: it does not exist.
+    """What attachments name, by the numbers of the kernel; None: it does not exist.
+
+    The kernel reports interfaces (`Wakeups`), but not what happened to them while a pass ran.
 
     `device` is the file system of the pins, and `pinned` says whether there is a pin root.
     """
@@ -28,10 +30,9 @@ class Places(msgspec.Struct, frozen=True):
         """The places of a project now; none without a project."""
         if project is None:
             return cls()
-        # Interfaces are not among them, because the kernel reports them: see `Wakeups`.
-        points = (point for point in project.desired.attach_points if point.kind != "interface")
         root = Path(project.pin_root)
-        return cls({point: _number(point) for point in points}, bpffs.device(root), root.exists())
+        points = {point: _number(point) for point in project.desired.attach_points}
+        return cls(points, bpffs.device(root), root.exists())
 
     def differ(self, before: Places) -> bool:
         """Whether something came, went or was replaced. A pin root that came is that of a pass."""

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from provisioner.kernel.host import cgroup_path
+from provisioner.watch.loop import Listener, PassReport, Watcher
+from provisioner.watch.machine import Pace, Verdict
+from provisioner.watch.reconcile import Aim, PassResult
 from tests.apply.test_objects import attached, spec, xdp_of
 from tests.cli.conftest import Project
 from tests.conftest import Veth
-from tests.watch.conftest import Watching, until
+from tests.watch.conftest import PATIENCE, Watching, until
 
 LATE = Veth("veth-late", "veth-far")
 
@@ -49,6 +54,35 @@ def test_a_deferred_attachment_is_told_and_made_when_its_interface_comes(
     assert xdp_of(LATE.name)
     assert project.run("plan", "--allow-outside").status == 0
     assert watch.end() == 0
+
+
+def test_an_interface_that_comes_while_a_pass_ends_is_noticed(
+    late: Callable[[], None], project: Project, bpf_object: Callable[[str], Path]
+) -> None:
+    """The pass did not see it, and nobody listened to the kernel yet."""
+    project.spec.write_text(
+        "version: 1\nname: edge" + spec(bpf_object("router"), attach=attached(LATE, if_missing="defer"))
+    )
+    results: list[PassResult] = []
+
+    started = time.monotonic()
+
+    class Late(Listener):
+        def beat(self) -> None:
+            if time.monotonic() > started + PATIENCE:
+                os.kill(os.getpid(), signal.SIGTERM)
+
+        def passed(self, report: PassReport) -> None:
+            results.append(report.result)
+            if len(results) == 1:
+                late()
+            else:
+                os.kill(os.getpid(), signal.SIGTERM)
+
+    aim = Aim((project.spec,), allow_outside=True, pin_root=str(project.root))
+    Watcher([aim], Pace(interval=3600, poll=0.05), lambda _: None, Late()).run()
+    assert [result.verdict for result in results] == [Verdict.APPLIED, Verdict.APPLIED]
+    assert xdp_of(LATE.name)
 
 
 def test_a_cgroup_and_a_bpffs_that_return_are_noticed(
