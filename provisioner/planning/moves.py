@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
+import numpy as np
+
+from provisioner.model.desired import DesiredState
 from provisioner.model.moved import PendingSlot
 from provisioner.model.observed import ObservedMap, ObservedState
+from provisioner.planning.changes import MapChange
 from provisioner.planning.hazards import Overrides, Refusal, listed
 from provisioner.planning.steps import MovePins, MoveRoot, MoveSlots
 
@@ -56,6 +60,20 @@ def refusals(observed: ObservedState, overrides: Overrides) -> Iterator[Refusal]
         if not each.is_ours and not overrides.take_over:
             what = f"no record says that this project pinned `{each.move.old}`, which the spec moves"
             yield Refusal("ownership", each.move.new, what, "--take-over", each.move.where)
+
+
+def converted(desired: DesiredState, maps: Iterable[MapChange]) -> Iterator[Refusal]:
+    """Slots that move while the keys of their outer map are converted: they are looked for by the new bytes."""
+    by_name = {change.name: change for change in maps}
+    for slot in desired.moved_slots:
+        change = by_name.get(slot.map)
+        if change is None or change.observed is None or change.migrated is None or change.migrated.outer is None:
+            continue
+        keys = change.observed.slots.keys  # converted
+        if (keys == np.frombuffer(slot.old, np.uint8)).all(axis=1).any():
+            what = f"`{slot.move.old}` moves while the outer keys change, and would not be found"
+            hint = "move the slots in an apply of its own, before the key changes"
+            yield Refusal("moved-key-changes", slot.move.new, what, "", slot.move.where, hint)
 
 
 def _root_refusals(observed: ObservedState) -> Iterator[Refusal]:

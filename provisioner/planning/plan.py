@@ -97,6 +97,7 @@ def make_plan(
             *refusals(desired, observed, ordered, loads, overrides),
             *no_room(ordered),
             *moves.refusals(observed, overrides),
+            *moves.converted(desired, ordered),
             *evictions.refusals(ordered, cpus),
         ),
         desired.approvals,

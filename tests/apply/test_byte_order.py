@@ -64,6 +64,18 @@ def test_outer_keys_keep_their_numbers_and_inner_maps_their_ids(live: Bench) -> 
     assert live.ids("tenants") == {number(">", each): before[number("<", each)] for each in (1, 258)}
 
 
+@pytest.mark.parametrize("outer", ["be32", "u64"])
+def test_a_slot_does_not_move_while_its_key_changes(outer: str, live: Bench) -> None:
+    before = live.ids("tenants")
+    moved = 'moved: [{from: "tenants[258]", to: "tenants[259]"}]\n'
+    new = spec("u32", OLD, outer=outer).replace("258:", "259:") + moved
+    assert [(each.rule, each.address) for each in live.plan(new).blocked] == [("moved-key-changes", "tenants[259]")]
+    live.settle(spec("u32", OLD).replace("258:", "259:") + moved)
+    live.settle(new)
+    kept = [number("<", 1), number("<", 258)]
+    assert sorted(live.ids("tenants").values()) == sorted(before[key] for key in kept)
+
+
 def test_another_size_with_another_byte_order(live: Bench) -> None:
     live.settle(spec("be64", NEW.replace("be32", "be64")))
     wide = struct.pack(">QH2x", 1000, 0x5000) + bytes((10, 0, 0, 1))
