@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import mmap
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import Final, Self
 
 import msgspec
@@ -26,6 +26,12 @@ _MOST: Final = 4096
 
 _ROOM: Final = 1 << 20
 """Bytes for the records of a run."""
+
+
+def _close(memory: mmap.mmap) -> None:
+    """Close a mapping. The traceback of an exception can hold arrays in it: then it goes with the last of them."""
+    with suppress(BufferError):
+        memory.close()
 
 
 class LookedUp(msgspec.Struct, frozen=True):
@@ -50,7 +56,7 @@ class LookupProgram:
         except BaseException:
             self._held.close()
             raise
-        self._held.callback(memory.close)
+        self._held.callback(_close, memory)
         self._records: ByteTable | None = np.frombuffer(memory, np.uint8).reshape(room, record.size)
 
     @classmethod

@@ -294,6 +294,17 @@ def test_where_there_are_no_digests_maps_are_read(
     assert {f"{name} {inner(bench, name, 1)}" for name in (*DIGESTED, *LOOKED_UP)} | {"plain"} <= set(read)
 
 
+def test_a_program_that_fails_when_it_runs(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The memory that it shares can be in use by the traceback; what is live is read."""
+    bench.apply(SPEC)
+
+    def fails(_: object) -> int:
+        raise KernelError("BPF_PROG_TEST_RUN", 28)
+
+    monkeypatch.setattr(programs, "run", fails)
+    assert bench.load(SPEC).plan(digests=True).steps == ()
+
+
 PRIVILEGED = """
 import numpy as np
 from provisioner.bytecode.digest import words_of
