@@ -88,9 +88,12 @@ def roots() -> list[Path]:
     return list({bpffs.place(root): root for root in reversed(directories)}.values())[::-1]
 
 
-def changed(root: Path) -> str:
-    """When the record of a project was written (UTC, ISO 8601): each record is a new pin."""
-    written = (root / META_PIN).stat().st_mtime
+def changed(root: Path) -> str | None:
+    """When the record of a project was written (UTC, ISO 8601): each record is a new pin. None if it was destroyed."""
+    try:
+        written = (root / META_PIN).stat().st_mtime
+    except FileNotFoundError:
+        return None
     return datetime.fromtimestamp(written, UTC).isoformat(timespec="seconds")
 
 

@@ -117,19 +117,23 @@ def projects() -> tuple[ListedProject, ...]:
     """The projects of this host, by the records that are pinned on any bpffs, in the order of their pin roots."""
     from provisioner.adopt import pinned
 
-    return tuple(_listed(root) for root in pinned.roots())
+    return tuple(each for root in pinned.roots() if (each := _listed(root)) is not None)
 
 
-def _listed(root: Path) -> ListedProject:
-    """A project with its totals; with the problem in place of them if it cannot be read."""
+def _listed(root: Path) -> ListedProject | None:
+    """A project with its totals; with the problem in place of them if it cannot be read. None for one that is gone."""
     from provisioner.adopt import pinned
     from provisioner.report.model import ListedProject
 
     changed = pinned.changed(root)
+    if changed is None:
+        return None
     try:
         project = load_pinned(root)
         report = project.live(full=False)
     except ProvisionerError as error:
+        if pinned.changed(root) is None:
+            return None
         return ListedProject(root.name, str(root), changed, "", None, str(error.problems[0]))
     revision = project.pinned.revision if project.pinned is not None else ""
     return ListedProject(report.project, str(root), changed, revision, report.totals)

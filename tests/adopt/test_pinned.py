@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import provisioner
+from provisioner.adopt import pinned
 from provisioner.model.errors import InputError, RefusedError
 from provisioner.model.map_shape import MapShape
 from provisioner.model.uapi import MapType
@@ -101,6 +102,24 @@ def test_projects_are_listed(bench: Bench) -> None:
     assert listed.totals.entries == 3
     assert listed.changed.endswith("+00:00")
     assert listed.revision == bench.load(SPEC).desired.revision
+
+
+@pytest.mark.parametrize("before", ["changed", "read"])
+def test_a_project_that_is_destroyed_meanwhile_is_not_listed(
+    before: str, bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = SPEC.replace(" prevent_destroy: true,", "")
+    bench.settle(spec)
+    function = getattr(pinned, before)
+
+    def destroyed(root: Path) -> object:
+        monkeypatch.undo()
+        bench.destroy(spec)
+        return function(root)
+
+    monkeypatch.setattr(pinned, before, destroyed)
+    assert provisioner.projects() == ()
+    assert not bench.root.exists()
 
 
 def test_a_record_that_cannot_be_read_is_listed_with_its_problem(bench: Bench, others: Others) -> None:
