@@ -89,7 +89,7 @@ def test_the_command_on_the_page(bench: Bench, tmp_path: Path) -> None:
     bench.load(text).apply()
     before = ids(bench)
     (tmp_path / "spec.yaml").rename(tmp_path / "edge.yaml")
-    name, verb, *rest = shlex.split(command.text.removeprefix("# "))
+    name, verb, *rest = shlex.split(command.text.removeprefix("$ "))
     assert name == "provisioner"
     arguments = [str(tmp_path / word) if word == "edge.yaml" else word for word in rest]
     assert run(verb, *arguments, "--yes", "--pin-root", str(bench.root)).status == 0
