@@ -113,7 +113,9 @@ def _observe(desired: DesiredState, source: Source) -> ObservedState:
         orders=dict(_orders(desired, points, source)),
         other_pins=other,
         held_elsewhere=undeclared.inner_ids(
-            (*(own_path(desired, name) for name in outers), *(root / pin for pin in other)), source
+            (*(own_path(desired, name) for name in outers), *(root / pin for pin in other)),
+            frozenset(each.id for each in live.values()),
+            source,
         ),
         leftovers=(*leftovers, *stale),
         inner_pins={

@@ -9,12 +9,12 @@ from provisioner.model.errors import HostError
 from provisioner.observed.sources import SeenMap, Source
 
 
-def inner_ids(paths: Iterable[PurePath], source: Source) -> frozenset[int]:
-    """The inner maps in the slots of those of these pins that are outer maps."""
+def inner_ids(paths: Iterable[PurePath], declared: frozenset[int], source: Source) -> frozenset[int]:
+    """The inner maps in the slots of the outer maps at these pins. Another pin of a `declared` map is no other map."""
     held: set[int] = set()
     for path in paths:
         seen = _map(path, source)
-        if seen is not None and seen.shape.is_outer:
+        if seen is not None and seen.shape.is_outer and seen.id not in declared:
             held.update(seen.inner_ids.tolist())
     return frozenset(held)
 

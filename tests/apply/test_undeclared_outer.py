@@ -12,6 +12,7 @@ from provisioner.kernel.fd import InnerId
 from provisioner.observed.snapshot_format import from_bytes, to_bytes
 from provisioner.observed.snapshot_take import take
 from provisioner.planning.changes import Action, Reason
+from provisioner.planning.hazards import Overrides
 from provisioner.planning.plan import Plan
 from tests.apply import live
 from tests.apply.conftest import Bench
@@ -68,6 +69,15 @@ def test_its_other_reader_sees_no_change(bench: Bench, undeclared: Path) -> None
     assert decided(plan) == [(Action.REPLACE, Reason.UNDECLARED_SHARE), (Action.UPDATE, Reason.ENTRIES)]
     assert bench.tree("kept") == {ONE: {ONE: TWO}, TWO: {ONE: TWO}}
     assert live.entries(map_id=number) == {ONE: ONE}
+
+
+def test_another_pin_of_a_declared_map_holds_nothing_more(bench: Bench) -> None:
+    bench.apply(KEPT)
+    with maps.open_pin(bench.root / "kept") as fd:
+        bpffs.pin(fd, bench.root / "again")
+    bench.overrides = Overrides()
+    plan, _ = bench.settle(CHANGED)
+    assert decided(plan) == [(Action.UPDATE, Reason.ENTRIES)] * 2
 
 
 def test_a_snapshot_plans_the_same(bench: Bench, undeclared: Path) -> None:
