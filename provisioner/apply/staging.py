@@ -39,7 +39,8 @@ class Stager:
     `copied` gives, by desired slot, the ids of the live inner maps from which a new one takes over entries that are not
     the spec's; `migrated` says that those have another shape. What it stages is pinned where `inner` says so. `later`
     takes the copies where programs use the new maps only after another step. `open_member` opens a map of the object.
-    `pause` is called now and then: it raises where the apply is to stop.
+    `pause` is called now and then: it raises where the apply is to stop. `wrote` is called with a number of entries
+    that were written.
     """
 
     def __init__(
@@ -52,9 +53,11 @@ class Stager:
         migrated: Migrated | None = None,
         later: Copies | None = None,
         pause: Callable[[], None] = batch.go_on,
+        wrote: Callable[[int], None] = batch.not_counted,
     ) -> None:
         self._open_member = open_member
         self._pause = pause
+        self._wrote = wrote
         self._inner = inner
         self._desired = desired
         self._host = host
@@ -126,7 +129,7 @@ class Stager:
                 self._take_over(new, slot)
         # With the members of others in them, some entries are there already.
         has_members = bool(self._copied) and self._desired.value.owns_part
-        filled = 0 if has_members else self._new.fill(staged.numbers(), numbers, table, self._pause)
+        filled = 0 if has_members else self._new.fill(staged.numbers(), numbers, table, self._pause, self._wrote)
         if filled < len(slots):
             for new, slot in islice(zip(staged, slots, strict=True), filled, None):
                 self._pause()
@@ -162,6 +165,7 @@ class Stager:
         if end > start:
             rows = self._keys.cut(start, end), self._values.cut(start, end)
             batch.write_batch(fd, *rows, name=self._desired.name, pause=self._pause)
+            self._wrote(end - start)
 
     def _copy(self, old_id: int, new: MapFd, slot: int) -> None:
         """Write the entries of others in a live inner map into a new one, and keep what they are."""

@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 from msgspec.structs import replace
 
 from provisioner.apply import failures, identity, waves
@@ -34,7 +35,7 @@ from provisioner.model.pins import (
 from provisioner.observed.live_source import LiveSource, inner_maps
 from provisioner.planning.changes import Action, MapChange
 from provisioner.planning.plan import Plan
-from provisioner.planning.steps import RecordMeta, WriteEntries
+from provisioner.planning.steps import CreateMap, PublishSlots, RecordMeta, WriteEntries
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +67,8 @@ class Transaction:
         self.root = Path(plan.desired.pin_root)
         self.journal = Journal()
         self.progress = Progress(report=self._report, pause=self.stop_if_interrupted)
+        if options.progress is not None:
+            self._count_staged()
         self.wave = waves.wave_size(host.raise_nofile_limit())
         self.stagers = waves.STAGERS
         self.fresh: set[str] = set()
@@ -76,6 +79,17 @@ class Transaction:
         self.access = Access(plan.desired.pin_mode, plan.observed.gid)
         self._stashes: dict[str, Stash] = {}
         self._place = bpffs.place(self.root)
+
+    def _count_staged(self) -> None:
+        for step in self.plan.steps:
+            match step:
+                case CreateMap() if self.plan.maps[step.map].desired.outer is not None:
+                    change = self.plan.maps[step.map]
+                    waves.count_staged(self.progress, change, np.flatnonzero(change.slots.desired >= 0))
+                case PublishSlots():
+                    waves.count_staged(self.progress, self.plan.maps[step.map], step.slots)
+                case _:
+                    pass
 
     def path(self, pin: str) -> Path:
         """Where a pin of the project is, by its name; a path outside of the pin root is itself."""

@@ -6,11 +6,12 @@ lock for a system call. No inner map is in a slot before it holds all its entrie
 
 from __future__ import annotations
 
+import _thread
 import errno
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Final
 
@@ -44,6 +45,9 @@ MAX_WAVE: Final = 4096
 _WAVES_IN_FLIGHT: Final = 3
 """Waves that hold fds at once: one being published, one being staged, and one that is kept for rollback."""
 
+_EVERY: Final = 0.2
+"""Seconds between two reports of a wave that is being staged."""
+
 _OTHER_FDS: Final = 64
 """Fds left for all else: standard streams, the lock, outer maps, what the interpreter opens."""
 
@@ -71,23 +75,53 @@ class Wave(msgspec.Struct, frozen=True):
 class Progress:
     """The progress so far; `report` is called after each wave, `pause` also within one: it raises to stop the apply.
 
-    `window` has the clock before the first write that made a slot visible, and after the last.
+    `report` is also called while a wave is staged, by one of the threads that do it, but never by two at once. What it
+    is told of is at `done` of `total`, 0 where that is not known. `window` has the clock before the first write that
+    made a slot visible, and after the last. `staged` entries are in new inner maps, of `to_stage`.
     """
 
     slots: int = 0
     entries: int = 0
     grace_periods: int = 0
+    staged: int = 0
+    to_stage: int = 0
+    to_publish: int = 0
+    done: int = 0
+    total: int = 0
     window: tuple[float, float] | None = None
     report: Callable[[str, Progress], None] | None = None
     pause: Callable[[], None] = batch.go_on
+    _lock: _thread.LockType = field(default_factory=_thread.allocate_lock)
+    _told: float = 0.0
 
     def visible_since(self, started: float) -> None:
         """Slots have become visible by a write that was begun at `started`, in monotonic seconds."""
         self.window = (started if self.window is None else self.window[0], time.monotonic())
 
-    def tell(self, what: str) -> None:
+    def stage(self, entries: int) -> None:
+        """So many more entries have been written into new inner maps."""
+        with self._lock:
+            self.staged += entries
+            is_due = time.monotonic() - self._told >= _EVERY
+        if is_due:
+            self.tell(f"entries written: {self.staged:,}", self.staged, self.to_stage)
+
+    def tell(self, what: str, done: int = 0, total: int = 0) -> None:
         if self.report is not None:
-            self.report(what, self)
+            with self._lock:
+                self._told, self.done, self.total = time.monotonic(), done, total
+                self.report(what, self)
+
+
+def count_staged(progress: Progress, change: MapChange, rows: Index) -> None:
+    """Note that the slots in `rows` (of SlotChanges) are to be staged and published."""
+    slots = change.slots.desired[rows]
+    progress.to_publish += len(slots)
+    shared = change.desired.slots.shared[slots] >= 0
+    if shared.any():  # one inner map for many slots
+        share = change.desired.slots.shared[slots[shared]]
+        slots = np.concatenate((slots[~shared], slots[shared][np.unique(share, return_index=True)[1]]))
+    progress.to_stage += int(change.desired.entries.counts[slots].sum())
 
 
 def waves(change: MapChange, rows: Index, size: int) -> Iterator[Wave]:
@@ -135,7 +169,9 @@ def publish(
     copied = copied_maps(change, rows) if live or change.migrated is not None else {}
     todo = list(waves(change, rows, merge.wave_size(change, copied, host, size)))
     with (
-        Stager(change.desired, host, inner, copied, open_member, change.migrated, later, progress.pause) as stager,
+        Stager(
+            change.desired, host, inner, copied, open_member, change.migrated, later, progress.pause, progress.stage
+        ) as stager,
         Workers(stagers) as workers,
     ):
         pending: list[_Part] = []
@@ -279,7 +315,7 @@ def _publish_wave(
     progress.grace_periods += stager.carry_over(wave.maps.tolist(), staged)
     progress.slots += len(wave.rows)
     progress.entries += int(change.desired.entries.counts[wave.maps].sum())
-    progress.tell(f"published {plural(progress.slots, 'inner map')}")
+    progress.tell(f"published {plural(progress.slots, 'inner map')}", progress.slots, progress.to_publish)
 
 
 def keep(outer: MapFd, change: MapChange, rows: Index, stash: Stash, size: int) -> int:

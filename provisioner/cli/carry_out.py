@@ -55,7 +55,6 @@ class CarryOut:
         report = plan_report.report(plan, shown, destroy=self._destroy, kernel=os.uname().release)
         self._report = report
         self._meter.planned = report.grace_periods
-        self._meter.slots = report.summary.inner_maps.create + report.summary.inner_maps.replace
         fields = {"project": report.project, "digest": report.digest, "summary": to_builtins(report.summary)}
         fields |= {"revision": report.revision} if report.revision else {}
         fields |= {"approved": list(map(str, report.approved))} if report.approved else {}

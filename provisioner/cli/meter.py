@@ -43,17 +43,15 @@ class Meter:
         self._lock = threading.Lock()
         self._timer: threading.Timer | None = None
         self._is_shown = False
-        self._started, self._done = 0.0, 0
+        self._started = 0.0
         self._comparing, self._compared, self._drawn = 0.0, 0, 0.0
         self.grace_periods = 0
         self.planned = 0
-        self.slots = 0
-        """How many inner maps the plan publishes; 0 where that is not known."""
 
     def begin(self, what: str) -> None:
         """Work begins that can take long."""
         self.stop()
-        self._what, self._started, self._done = what, time.monotonic(), 0
+        self._what, self._started = what, time.monotonic()
         self._comparing, self._compared = self._started, 0
         if self._on:
             self._timer = threading.Timer(self._patience, self._show)
@@ -67,8 +65,7 @@ class Meter:
         """The progress of an apply."""
         self.grace_periods = progress.grace_periods
         coming = max(self.planned - progress.grace_periods, 0)
-        advanced, self._done = progress.slots > self._done, progress.slots
-        so_far = pace(progress.slots, self.slots, time.monotonic() - self._started) if advanced else ""
+        so_far = pace(progress.done, progress.total, time.monotonic() - self._started)
         with self._lock:
             self._what = f"{what}{so_far}; grace periods: {progress.grace_periods} done, {coming} remaining"
             if self._is_shown:

@@ -52,6 +52,10 @@ def go_on() -> None:
     """What happens between two calls, where nothing else should."""
 
 
+def not_counted(_: int) -> None:
+    """What happens after entries were written, where nobody counts them."""
+
+
 _NO_BATCH: Final = frozenset({ENOTSUPP})
 _NO_LOCKED_BATCH: Final = frozenset({ENOTSUPP, errno.EINVAL})
 """What to write one by one after: a batch that takes no flags for its elements says EINVAL."""

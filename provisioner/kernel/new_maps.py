@@ -102,10 +102,18 @@ class NewMaps:
             fds.leave()
             return len(fds)
 
-    def fill(self, fds: list[int], slots: Index, table: EntryTable, pause: Callable[[], None] = batch.go_on) -> int:
+    def fill(
+        self,
+        fds: list[int],
+        slots: Index,
+        table: EntryTable,
+        pause: Callable[[], None] = batch.go_on,
+        wrote: Callable[[int], None] = batch.not_counted,
+    ) -> int:
         """Write the entries of `slots` (m,) of a table into new maps; gives how many maps have all of them.
 
-        The maps after these may have some. `pause` is called between two runs of the program, and may raise.
+        The maps after these may have some. `pause` is called between two runs of the program, and may raise; `wrote` is
+        called after each, with the number of entries.
         """
         counts = table.counts[slots]
         total = int(counts.sum())
@@ -124,7 +132,7 @@ class NewMaps:
                 _put(scratch, fds)
             except KernelError:
                 return 0
-            written = self._write(records.memory, program, slots, table, run, pause)
+            written = self._write(records.memory, program, slots, table, run, pause, wrote)
         return len(fds) if written == total else int(np.searchsorted(np.cumsum(counts), written, side="right"))
 
     def _record(self, btf: tuple[BtfFd | None, int, int]) -> NDArray[np.uint8]:
@@ -149,6 +157,7 @@ class NewMaps:
         table: EntryTable,
         run: int,
         pause: Callable[[], None],
+        wrote: Callable[[int], None],
     ) -> int:
         """Run the program for all entries, some at a time; gives how many it wrote, one after the other."""
         layout, counts = self._layout, table.counts[slots]
@@ -169,6 +178,7 @@ class NewMaps:
             memory[end - written, :4] = 0
             done = _run(program) - 1
             written += max(0, done)
+            wrote(max(0, done))
             if written < end:
                 break
         return written

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from provisioner.apply import Status
+from provisioner.apply import Options, Status, waves
 from provisioner.kernel import batch, maps, new_maps, programs, reading, syscalls
 from provisioner.kernel import calls as kernel_calls
 from provisioner.kernel.fd import FdSet, InnerId, MapFd
@@ -315,3 +315,37 @@ def test_what_a_process_may(capabilities: str, expected: str) -> None:
     words = ["setpriv", f"--bounding-set=-all,{capabilities}", sys.executable, "-c", PRIVILEGED]
     done = subprocess.run(words, capture_output=True, text=True, check=False, cwd=Path(__file__).parents[2])
     assert (done.stdout.strip(), done.stderr) == (expected, "")
+
+
+COUNTED = """
+inner_templates:
+  hash: {type: hash, key: u32, value: u32, max_entries: 16}
+shared_inner_maps:
+  common: {inner: hash, entries: {1: 1, 2: 2}}
+outer_maps:
+  tenants:
+    type: hash_of_maps
+    key: u32
+    max_entries: 8
+    inner: hash
+    inner_maps:
+      1: {entries: {1: 1, 2: 2, 3: 3}}
+      2: {entries: {1: 1}}
+      3: {shared: common}
+      4: {shared: common}
+      5: {}
+"""
+
+
+@pytest.mark.parametrize("switch", ["always", "off"])
+def test_progress_within_a_wave(bench: Bench, monkeypatch: pytest.MonkeyPatch, switch: str) -> None:
+    """Entries of a shared inner map are written once."""
+    monkeypatch.setenv(programs.SWITCH, switch)
+    monkeypatch.setattr(waves, "_EVERY", 0)
+    told: list[tuple[str, int, int]] = []
+    bench.options = Options(progress=lambda what, progress: told.append((what, progress.done, progress.total)))
+    bench.apply(COUNTED)
+    *within, published, compared = told
+    assert within[-1] == ("entries written: 6", 6, 6)
+    assert (published[1:], compared[1:]) == ((5, 5), (0, 0))
+    assert [done for _, done, _ in within] == sorted(done for _, done, _ in within)
