@@ -94,13 +94,14 @@ def lock(directory: Path, timeout: float = 0.0, *, create: bool = False) -> Iter
 def remove_locked(directory: Path) -> None:
     """Remove an empty directory that we hold the lock of. One that does not exist is not an error.
 
-    A waiting process can lock it between the two calls: then it stays for that process.
+    A waiting process can lock it between the two calls: then it stays for that process, which can be done by the time
+    that we look.
     """
     bpffs.remove_dir(directory / LOCK)
     try:
         bpffs.remove_dir(directory)
     except KernelError as error:
-        if error.errno != errno.ENOTEMPTY or bpffs.list_pins(directory) or bpffs.list_folders(directory) != (LOCK,):
+        if error.errno != errno.ENOTEMPTY or bpffs.list_pins(directory) or {*bpffs.list_folders(directory)} - {LOCK}:
             raise
 
 

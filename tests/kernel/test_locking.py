@@ -136,6 +136,31 @@ def test_a_folder_that_comes_and_goes_is_locked_in_the_end(pin_root: Path) -> No
     assert most == [1] * 40
 
 
+@pytest.mark.parametrize("is_done", [False, True])
+def test_a_folder_that_is_locked_while_it_is_removed_stays(
+    is_done: bool, pin_root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The process that waited for it has it, or has released it by the time that we look."""
+    directory = pin_root / "edge"
+    remove_dir = bpffs.remove_dir
+
+    def locked(path: Path) -> None:
+        if path != directory:
+            remove_dir(path)
+            return
+        (directory / LOCK).mkdir()
+        try:
+            remove_dir(directory)
+        finally:
+            if is_done:
+                (directory / LOCK).rmdir()
+
+    with locking.lock(directory, create=True):
+        monkeypatch.setattr(bpffs, "remove_dir", locked)
+        locking.remove_locked(directory)
+    assert bpffs.list_folders(directory) == (() if is_done else (LOCK,))
+
+
 def test_a_pin_in_the_place_of_a_folder_is_said(pin_root: Path) -> None:
     with maps.create(HASH) as fd:
         bpffs.pin(fd, pin_root / "edge")
