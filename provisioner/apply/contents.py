@@ -216,7 +216,7 @@ def _write_slot(
         with tx.journal.noting(Undo(f"entries of {change.slot_address(row)}", undo)):
             edit()
     tx.progress.entries += len(edits.keys)
-    tx.progress.tell(f"wrote {tx.progress.entries:,} entries")
+    tx.progress.update(f"wrote {tx.progress.entries:,} entries")
 
 
 def _fill(tx: Transaction, desired: DesiredMap, fd: MapFd, copies: Sequence[Copy]) -> None:

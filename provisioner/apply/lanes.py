@@ -94,4 +94,4 @@ class _Group:
     def _report(self, _: str, __: Progress) -> None:
         with self._lock:
             slots = self._tx.progress.slots + sum(each.slots for each in self._parts)
-            self._tx.progress.tell(f"published {plural(slots, 'inner map')}", slots, self._tx.progress.to_publish)
+            self._tx.progress.update(f"published {plural(slots, 'inner map')}", slots, self._tx.progress.to_publish)

@@ -52,4 +52,4 @@ def _of_inner_maps(tx: Transaction, change: MapChange, copies: Copies) -> None:
                 tx.progress.grace_periods += merge.carry_over(
                     change.desired, list(targets), numbers, copies, open_old, host, change.migrated
                 )
-            tx.progress.tell(f"carried over changes of {min(start + tx.wave, len(rows)):,} inner maps")
+            tx.progress.update(f"carried over changes of {min(start + tx.wave, len(rows)):,} inner maps")

@@ -120,7 +120,7 @@ def _run(tx: Transaction, verify: Callable[[], tuple[Problem, ...]]) -> None:
         pins.require_removable(tx)
     for units in lanes.groups(tx.plan):
         side_by_side.run(tx, units, _do)
-    tx.progress.tell("comparing with the spec")
+    tx.progress.update("comparing with the spec")
     with tx.options.reading():
         different = verify()
     if different:

@@ -81,10 +81,10 @@ def _probe(plan: Plan, change: MapChange) -> Probed:
         if fits is False and stager.forget_btf():
             with stager.create(_candidate_capacity(desired_map.entry_shape)) as plain:
                 fits = asked.takes(plain)
-        return Probed(True) if fits else _told(asked, candidate, fits)
+        return Probed(True) if fits else _result(asked, candidate, fits)
 
 
-def _told(asked: _Asked, candidate: MapFd, fits: bool | None) -> Probed:
+def _result(asked: _Asked, candidate: MapFd, fits: bool | None) -> Probed:
     """What differs, as far as this kernel shows it."""
     try:
         live = asked.facts(candidate)

@@ -75,8 +75,8 @@ class Wave(msgspec.Struct, frozen=True):
 class Progress:
     """The progress so far; `report` is called after each wave, `pause` also within one: it raises to stop the apply.
 
-    `report` is also called while a wave is staged, by one of the threads that do it, but never by two at once. What it
-    is told of is at `done` of `total`, 0 where that is not known. `window` has the clock before the first write that
+    `report` is also called while a wave is staged, by one of the threads that do it, but never by two at once: what is
+    reported is at `done` of `total`, 0 where that is not known. `window` has the clock before the first write that
     made a slot visible, and after the last. `staged` entries are in new inner maps, of `to_stage`.
     """
 
@@ -92,7 +92,7 @@ class Progress:
     report: Callable[[str, Progress], None] | None = None
     pause: Callable[[], None] = batch.go_on
     _lock: _thread.LockType = field(default_factory=_thread.allocate_lock)
-    _told: float = 0.0
+    _updated: float = 0.0
 
     def visible_since(self, started: float) -> None:
         """Slots have become visible by a write that was begun at `started`, in monotonic seconds."""
@@ -102,14 +102,14 @@ class Progress:
         """So many more entries have been written into new inner maps."""
         with self._lock:
             self.staged += entries
-            is_due = time.monotonic() - self._told >= _EVERY
+            is_due = time.monotonic() - self._updated >= _EVERY
         if is_due:
-            self.tell(f"entries written: {self.staged:,}", self.staged, self.to_stage)
+            self.update(f"entries written: {self.staged:,}", self.staged, self.to_stage)
 
-    def tell(self, what: str, done: int = 0, total: int = 0) -> None:
+    def update(self, what: str, done: int = 0, total: int = 0) -> None:
         if self.report is not None:
             with self._lock:
-                self._told, self.done, self.total = time.monotonic(), done, total
+                self._updated, self.done, self.total = time.monotonic(), done, total
                 self.report(what, self)
 
 
@@ -315,7 +315,7 @@ def _publish_wave(
     progress.grace_periods += stager.carry_over(wave.maps.tolist(), staged)
     progress.slots += len(wave.rows)
     progress.entries += int(change.desired.entries.counts[wave.maps].sum())
-    progress.tell(f"published {plural(progress.slots, 'inner map')}", progress.slots, progress.to_publish)
+    progress.update(f"published {plural(progress.slots, 'inner map')}", progress.slots, progress.to_publish)
 
 
 def keep(outer: MapFd, change: MapChange, rows: Index, stash: Stash, size: int) -> int:
@@ -352,7 +352,9 @@ def carry(outer: MapFd, change: MapChange, rows: Index, inner: InnerPins, size: 
             keys = np.ascontiguousarray(change.slots.keys[rows[part]])
             fds = np.array([fd.number for fd in opened], np.uint32)
             progress.grace_periods += batch.publish(outer, keys, fds, name=change.name)
-        progress.tell(f"carried {min(start + size, len(rows)):,} of {plural(len(rows), 'inner map')} of {change.name}")
+        progress.update(
+            f"carried {min(start + size, len(rows)):,} of {plural(len(rows), 'inner map')} of {change.name}"
+        )
 
 
 def check_same_maps(outer: MapFd, change: MapChange) -> None:

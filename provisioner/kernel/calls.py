@@ -91,7 +91,7 @@ def run_syscall_program(fd: int) -> int:
 
 
 def translated(fd: int) -> bytes:
-    """A program's instructions as the verifier left them, with what it put inline; empty where it does not tell."""
+    """A program's instructions as the verifier left them, helpers inlined; empty where it does not return them."""
     size = get_info(fd, ProgramInfoRecord()).xlated_prog_len
     code = new_buffer(size)
     record = get_info(fd, ProgramInfoRecord(xlated_prog_len=size, xlated_prog_insns=ctypes.addressof(code)))

@@ -229,7 +229,7 @@ class Attachment(msgspec.Struct, frozen=True, kw_only=True, metaclass=_AbstractS
     @property
     @abstractmethod
     def hook(self) -> str:
-        """What tells it apart from the other attachments of its program: `xdp on eth0`, in any mode."""
+        """What distinguishes it from the other attachments of its program: `xdp on eth0`, in any mode."""
 
     @property
     def neighbour(self) -> Neighbour | None:

@@ -78,7 +78,7 @@ def is_temporary(pin: str) -> bool:
 def link_pin(program: str, hook: str = "") -> str:
     """The name of the pin of a program's attachment; with `hook`, that of a further one, at this hook.
 
-    It depends on nothing else, so that the order of attachments in a spec does not matter. The digest tells hooks apart
+    It depends on nothing else, so that the order of attachments in a spec does not matter. The digest is for hooks
     whose names differ in characters that a pin cannot have.
     """
     if not hook:

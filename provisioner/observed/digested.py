@@ -193,7 +193,7 @@ def words_of_map(desired: DesiredMap) -> Words:
 
 
 def _has_ranges(desired: DesiredMap) -> bool:
-    """Whether a program can tell what is ours: indexes that it walks, or numbers that it loads at once.
+    """Whether a program can distinguish what is ours: indexes that it walks, or numbers that it loads at once.
 
     Of an array that is copied, the elements besides count, too.
     """

@@ -54,7 +54,7 @@ outer_maps: {tenants: {key: u32, inner: any}}
     others.unchanged(spec)
 
 
-def test_a_type_that_does_not_fit_is_told_at_its_line(others: Others) -> None:
+def test_a_type_that_does_not_fit_is_reported_at_its_line(others: Others) -> None:
     path = others.plain("active", HASH, {})
     types = others.out / "types.yaml"
     types.write_text("maps:\n  active: {key: u32, value: u32}\n")
@@ -132,7 +132,7 @@ def test_a_map_that_is_pinned_nowhere_is_to_be_pinned_first(others: Others) -> N
     others.unchanged(spec)
 
 
-def test_several_maps_of_a_name_are_told_apart_by_id(others: Others) -> None:
+def test_several_maps_of_a_name_are_distinguished_by_id(others: Others) -> None:
     with maps.create(HASH, "twice") as first_map, maps.create(HASH, "twice") as other:
         ids = sorted((maps.info(first_map).id, maps.info(other).id))
         done, _ = others.export("--name", "twice")

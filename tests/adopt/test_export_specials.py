@@ -172,7 +172,7 @@ outer_maps: {{tenants: {{key: u32, inner: accounts}}}}
     assert "there is no pin /sys/fs/bpf/none to take BTF from" in done.err
 
 
-def test_a_struct_without_a_name_is_told_of(others: Others) -> None:
+def test_a_struct_without_a_name_is_reported(others: Others) -> None:
     with accounts(account("bpf_spin_lock", 4, name="")) as fd:
         pin = tenants(others, MapType.HASH_OF_MAPS, fd, 1)
     done, spec = others.export("--pin", pin)

@@ -102,7 +102,7 @@ def test_the_project_is_named_after_the_file(file: str, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["legacy"])
-def test_what_libbpf_refuses_is_told(bpf_object: Callable[[str], Path], name: str) -> None:
+def test_what_libbpf_refuses_is_reported(bpf_object: Callable[[str], Path], name: str) -> None:
     done = run("init", bpf_object(name))
     assert (done.status, done.out) == (1, "")
     assert "error[legacy-maps]" in done.err

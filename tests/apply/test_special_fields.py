@@ -200,7 +200,7 @@ def test_a_timer_fires_in_an_inner_map_that_somebody_holds(bench: Bench, locked:
         batch.delete_batch(held, np.zeros((1, 4), np.uint8))
 
 
-def test_the_kernel_is_told_by_the_very_names_that_it_knows(bench: Bench, locked: Path) -> None:
+def test_the_kernel_is_described_by_the_very_names_that_it_knows(bench: Bench, locked: Path) -> None:
     bench.apply(objects(locked, ""))
     assert inner_btf(bench, "accounts").startswith("unsigned int limit, bpf_spin_lock lock, ")
     assert inner_btf(bench, "sessions").startswith("unsigned long long idle, bpf_timer timer, bpf_spin_lock lock")

@@ -117,7 +117,7 @@ def test_a_sound_spec_is_valid(spec: Path) -> None:
 WRONG = SPEC.replace("{1: 10, 2: 20}", "{1: 10, 2: many}").replace("{7: 70}", "{-7: 70}")
 
 
-def test_every_error_is_told_with_its_line(tmp_path: Path) -> None:
+def test_every_error_is_reported_with_its_line(tmp_path: Path) -> None:
     (tmp_path / "edge.yaml").write_text(WRONG)
     done = run("validate", tmp_path / "edge.yaml")
     assert (done.status, done.out) == (1, "")

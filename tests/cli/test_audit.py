@@ -92,7 +92,7 @@ def test_what_was_refused_leaves_no_line(project: Project, journal: socket.socke
     assert heard(journal) == []
 
 
-def test_without_a_journal_syslog_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_journal_syslog_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(audit, "JOURNAL", str(tmp_path / "none"))
     monkeypatch.setattr(audit, "SYSLOG", str(tmp_path / "log"))
     with listen(tmp_path / "log") as listener:

@@ -130,7 +130,7 @@ def cli(tmp_path: Path) -> Cli:
 
 
 @pytest.mark.parametrize("bad", CASES, ids=lambda bad: bad.what)
-def test_bad_input_is_told_at_its_place(cli: Cli, bad: Bad) -> None:
+def test_bad_input_is_reported_at_its_place(cli: Cli, bad: Bad) -> None:
     assert GOOD.count(bad.old) == 1
     done = cli.run("validate", GOOD.replace(bad.old, bad.new))
     assert done.returncode == 1
@@ -145,7 +145,7 @@ def test_the_spec_that_is_edited_is_good(cli: Cli) -> None:
     assert cli.run("validate", GOOD).returncode == 0
 
 
-def test_all_problems_are_told_in_one_run(cli: Cli) -> None:
+def test_all_problems_are_reported_in_one_run(cli: Cli) -> None:
     done = cli.run("validate", GOOD.replace("{3: 7}", "{4: 7, 5: 65536}").replace("8: deny", "9: dany"))
     assert len(re.findall(r": error(?:\[[a-z-]+\])?: ", done.stderr)) == 4
 
@@ -204,7 +204,7 @@ def test_a_pin_root_that_is_the_mount_itself(kernel: Path, tmp_path: Path, verb:
     assert "mount point of a bpffs" in done.stderr
 
 
-def test_another_user_is_told_what_is_missing(kernel: Path, tmp_path: Path) -> None:
+def test_another_user_sees_what_is_missing(kernel: Path, tmp_path: Path) -> None:
     cli = Cli(tmp_path, kernel / "edge")
     cli.root.mkdir()
     try:

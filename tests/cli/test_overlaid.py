@@ -88,14 +88,14 @@ def test_what_a_later_file_decides_anew_is_the_later_ones() -> None:
     assert sources(first, second) == {"tenants": {"inner_templates.acl.max_entries": "two.yaml:2"}}
 
 
-def test_what_an_overlay_adds_is_told_as_a_whole_and_what_a_later_one_changes_in_it_by_field() -> None:
+def test_what_an_overlay_adds_is_reported_as_a_whole_and_what_a_later_one_changes_in_it_by_field() -> None:
     new = "maps: {fresh: {type: array, key: u32, value: u32, max_entries: 1}}"
     document = planned(new, "maps: {fresh: {max_entries: 3}}")
     fresh = next(change for change in document["changes"] if change["address"] == "fresh")
     assert (fresh["source"], fresh["sources"]) == ("one.yaml:1", {"max_entries": "two.yaml:1"})
 
 
-def test_the_top_of_the_spec_is_told_with_the_project_in_every_report() -> None:
+def test_the_top_of_the_spec_is_reported_with_the_project_in_every_report() -> None:
     assert sources("pin_root: /sys/fs/bpf/elsewhere\nlimits: {delete_percent: 1}\n") == {
         "": {"pin_root": "one.yaml:1", "limits": "one.yaml:2"}
     }

@@ -118,7 +118,7 @@ objects:
 """
 
 
-def test_an_attachment_is_told_by_the_name_of_its_interface(project: Project, veth: Veth, bpf_object: Any) -> None:
+def test_an_attachment_is_reported_by_the_name_of_its_interface(project: Project, veth: Veth, bpf_object: Any) -> None:
     project.spec.write_text(ATTACHED.replace("OBJECT", str(bpf_object("router"))))
     assert project.run("apply", "--yes", "--allow-outside").status == 0
     assert ", xdp on veth-a\n" in project.run("show", "--allow-outside").out
@@ -140,5 +140,5 @@ def test_an_attachment_is_told_by_the_name_of_its_interface(project: Project, ve
         (["a.yaml", "/"], (["a.yaml", "/"], "")),
     ],
 )
-def test_an_address_is_told_from_files(words: list[str], expected: tuple[list[str], str]) -> None:
+def test_an_address_is_reported_from_files(words: list[str], expected: tuple[list[str], str]) -> None:
     assert with_address(words) == expected

@@ -65,7 +65,7 @@ def test_a_type_that_can_not_be_is_refused(written: TypeExpr | str, id_: str, hi
     assert hint in problem.hint
 
 
-def test_all_problems_of_a_type_are_told() -> None:
+def test_all_problems_of_a_type_are_reported() -> None:
     problems = Problems()
     types = {"ipv4": typ("u32")}
     builder = Builder(types, byteorder="little", problems=problems)
@@ -76,7 +76,7 @@ def test_all_problems_of_a_type_are_told() -> None:
     assert [problem.id for problem in caught.value.problems].count("name-taken") == 1
 
 
-def test_a_named_type_is_built_once_and_its_problems_told_once() -> None:
+def test_a_named_type_is_built_once_and_its_problems_reported_once() -> None:
     problems = Problems()
     there = Location("types.yaml", 3, 5)
     types: dict[str, TypeExpr] = {"good": struct(a="u8"), "bad": NamedType("u33", there)}

@@ -94,7 +94,7 @@ def test_what_is_sensitive_in_a_long_struct_has_no_digest() -> None:
     assert shown == "{a: 1, keys: 260 bytes, partly (sensitive)}"
 
 
-def test_long_values_are_told_by_length_digest_and_first_difference() -> None:
+def test_long_values_are_reported_by_length_digest_and_first_difference() -> None:
     table = built("u32[65]")
     before, after = row(table, list(range(65))), row(table, [*range(64), 99])
     first, second = (hashlib.sha256(data.tobytes()).hexdigest()[:12] for data in (before, after))

@@ -305,7 +305,7 @@ def test_a_fault_names_its_row_and_path() -> None:
     assert [(fault.row, fault.path) for fault in faults] == [(1, ("name",)), (1, ("v", "ports", 1))]
 
 
-def test_every_fault_of_a_shape_is_told_once() -> None:
+def test_every_fault_of_a_shape_is_reported_once() -> None:
     _, faults = encode(built(BACKEND), [{"ip": "10.0.0.1", "wieght": "1"}] * 4)
     assert [(fault.row, fault.path, fault.id) for fault in faults] == [
         (-1, ("wieght",), "unknown-field"),
@@ -323,7 +323,7 @@ def test_elements_of_an_array_may_name_different_members() -> None:
     assert [(fault.row, fault.path) for fault in faults] == [(1, (1, "b"))]
 
 
-def test_a_missing_member_inside_an_array_is_told_for_its_element() -> None:
+def test_a_missing_member_inside_an_array_is_reported_for_its_element() -> None:
     pairs = built(ArrayType(struct(a="u8", b="u8"), 2, HERE))
     faults = faults_of(pairs, [{"a": "1", "b": "2"}, {"a": "1"}])
     assert [(fault.row, fault.path, fault.hint) for fault in faults] == [(-1, (1,), "write `b: 0`")]

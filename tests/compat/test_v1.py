@@ -43,7 +43,7 @@ def test_a_spec_means_what_it_meant() -> None:
     assert document["format_version"].split(".")[0] == old["format_version"].split(".")[0] == "1"
 
 
-def test_a_snapshot_tells_what_it_told(tmp_path: Path) -> None:
+def test_a_snapshot_shows_what_it_showed(tmp_path: Path) -> None:
     """The plan of the spec that it was taken with is empty: keys, values, shapes and the record are understood."""
     snapshot = provisioner.read_snapshot(V1 / "host.snapshot")
     assert not provisioner.load(SPEC, snapshot=snapshot).plan(against=snapshot).changed

@@ -55,7 +55,7 @@ def test_the_bytes_are_those_of_the_host(tmp_path: Path, host: Host) -> None:
 
 
 @pytest.mark.parametrize("host", HOSTS[1:], ids=str)
-def test_people_are_told_the_same_of_every_host(tmp_path: Path, host: Host) -> None:
+def test_people_see_the_same_of_every_host(tmp_path: Path, host: Host) -> None:
     """In the order of numbers, not of bytes."""
 
     def output(of: Host) -> str:

@@ -32,7 +32,7 @@ def test_options_are_on_off_or_modules(tmp_path: Path, name: str) -> None:
     ],
     ids=["header", "text", "cut", "deflated"],
 )
-def test_what_is_told_nowhere_or_broken_is_not_guessed(tmp_path: Path, data: bytes) -> None:
+def test_what_is_recorded_nowhere_or_broken_is_not_guessed(tmp_path: Path, data: bytes) -> None:
     (tmp_path / "config.gz").write_bytes(data)
     assert kernel_config.read((tmp_path / "config.gz", tmp_path / "none")) is None
 

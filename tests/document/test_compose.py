@@ -229,7 +229,7 @@ def test_what_is_no_yaml_has_a_place_and_a_hint(case: str, tmp_path: Path) -> No
     assert next(iter(problems)).hint
 
 
-def test_problems_before_a_syntax_error_are_told_too(tmp_path: Path) -> None:
+def test_problems_before_a_syntax_error_are_reported_too(tmp_path: Path) -> None:
     write(tmp_path, {"spec.yaml": "a: 1\na: 2\nb: !x 3\nc: [\n"})
     problems = Problems()
     document.load([tmp_path / "spec.yaml"], problems=problems)

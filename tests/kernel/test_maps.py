@@ -92,7 +92,7 @@ def test_e2big_has_two_meanings(shape: MapShape, subject: Subject, id_: str) -> 
     assert caught.value.errno == errno.E2BIG
 
 
-def test_a_frozen_map_is_told_and_refuses_writes() -> None:
+def test_a_frozen_map_is_reported_and_refuses_writes() -> None:
     with maps.create(HASH) as fd:
         assert not maps.is_frozen(fd)
         maps.freeze(fd)

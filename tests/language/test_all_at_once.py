@@ -74,7 +74,7 @@ def test_a_file_that_cannot_be_read_hides_nothing_of_the_others(tmp_path: Path, 
     assert problems[2].startswith("b.yaml:")
 
 
-def test_what_is_missing_is_told_where_all_could_be_read(tmp_path: Path) -> None:
+def test_what_is_missing_is_reported_where_all_could_be_read(tmp_path: Path) -> None:
     problems = reported(tmp_path, a="\n\n" + MAP, b=OUTER)
     assert problems == [
         "a.yaml:3:1: missing-field",
@@ -84,7 +84,7 @@ def test_what_is_missing_is_told_where_all_could_be_read(tmp_path: Path) -> None
     ]
 
 
-def test_a_fault_is_told_once_and_none_follows_from_it(tmp_path: Path) -> None:
+def test_a_fault_is_reported_once_and_none_follows_from_it(tmp_path: Path) -> None:
     """An object without a file, keys that mean nothing, a map of which nothing but the type is written."""
     text = (
         "objects: {o: {}}\n"
@@ -127,7 +127,7 @@ def test_types_that_nothing_uses_are_read_too(tmp_path: Path) -> None:
     ]
 
 
-def test_a_wrong_outer_key_is_told_in_the_file_that_has_it(tmp_path: Path) -> None:
+def test_a_wrong_outer_key_is_reported_in_the_file_that_has_it(tmp_path: Path) -> None:
     """Also when the slots of its map stand in several files."""
     more = "outer_maps: {o: {inner_maps: {900: {}, 901..902: {}}}}\n"
     problems = reported(tmp_path, a=HEAD + TEMPLATE + OUTER.replace("900", "1"), b=more)

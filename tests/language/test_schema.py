@@ -132,7 +132,7 @@ BODIES = {
 }
 
 
-def test_maps_alike_are_checked_once_and_each_wrong_one_is_told(tmp_path: Path) -> None:
+def test_maps_alike_are_checked_once_and_each_wrong_one_is_reported(tmp_path: Path) -> None:
     """Each body twice, in two orders, so that every one meets what was found fine before."""
     bodies = [*BODIES, *reversed(BODIES)]
     lines = "".join(f"      {number}: {body}\n" for number, body in enumerate(bodies))
@@ -157,7 +157,7 @@ def test_whole_numbers(text: str | None, value: int | None) -> None:
     assert integer(text) == value
 
 
-def test_all_problems_of_a_file_are_told_in_one_run(tmp_path: Path) -> None:
+def test_all_problems_of_a_file_are_reported_in_one_run(tmp_path: Path) -> None:
     text = HEAD + "limts: {}\nmaps: {m: {object: o}, n: {pin: /x, typ: hash}}\n"
     _, problems = read(text, tmp_path)
     assert problems == [

@@ -22,7 +22,7 @@ RELEASES = {
 
 
 @pytest.mark.parametrize(("release", "batches"), RELEASES.items())
-def test_what_batches_cost_is_told_by_the_release(release: str, batches: Batches) -> None:
+def test_what_batches_cost_depends_on_the_release(release: str, batches: Batches) -> None:
     assert batches_of(release) is batches
 
 

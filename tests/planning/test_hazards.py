@@ -70,12 +70,12 @@ def test_replaced_entries_of_others(on_replace: OnReplace, word: str) -> None:
     assert word in hazard.message
 
 
-@pytest.mark.parametrize(("word", "told_of"), [("bpf_timer", True), ("bpf_spin_lock", False)])
-def test_timers_in_new_inner_maps(word: str, told_of: bool) -> None:
+@pytest.mark.parametrize(("word", "is_reported"), [("bpf_timer", True), ("bpf_spin_lock", False)])
+def test_timers_in_new_inner_maps(word: str, is_reported: bool) -> None:
     inner = MapShape(MapType.HASH, 4, 8, 64, specials=(Special(0, word),))
     seen = live(meta=record(), maps={"outer": observed({1: {}}, inner=inner)})
     grown = plan_of(wanted(desired({1: {}, 2: {}}, inner=inner)), seen, Held({"outer": {1: {}}}))
-    assert ids(grown.hazards) == ([("timers-need-a-holder", "outer")] if told_of else [])
+    assert ids(grown.hazards) == ([("timers-need-a-holder", "outer")] if is_reported else [])
     same = plan_of(wanted(desired({1: {}}, inner=inner)), seen, Held({"outer": {1: {}}}))
     assert not same.hazards
 

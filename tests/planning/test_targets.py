@@ -125,7 +125,7 @@ def test_a_slot_has_one_name_however_its_key_is_spelled(project: provisioner.Pro
     assert project.targets(given) == ("active", "tenants[42]")
 
 
-def test_a_sensitive_key_is_not_told(project: provisioner.Project) -> None:
+def test_a_sensitive_key_is_not_reported(project: provisioner.Project) -> None:
     plan = project.plan(against="empty", targets=["tokens[77]"])
     assert [len(change.slots.keys) for change in plan.maps.values()] == [1]
     assert "77" not in "".join(plan.targets)

@@ -53,7 +53,7 @@ def test_the_shim_does_move_the_clock() -> None:
     assert done.stdout == "True True\n", done.stderr
 
 
-def test_a_waiter_waits_as_long_as_it_was_told(project: Project) -> None:
+def test_a_waiter_waits_as_long_as_it_was_asked_to(project: Project) -> None:
     project.root.mkdir()
     with locking.lock(project.root):
         second = start("apply", project, "--yes", "--lock-timeout", "60")
@@ -72,7 +72,7 @@ def test_and_no_longer(project: Project) -> None:
         assert time.monotonic() - started >= 0.5
 
 
-def test_what_is_told_of_time_is_what_passed(project: Project, tmp_path: Path) -> None:
+def test_what_is_reported_of_time_is_what_passed(project: Project, tmp_path: Path) -> None:
     saved = tmp_path / "edge.plan"
     planned = start("plan", project, "--out", saved)
     assert planned.communicate()[1] == ""

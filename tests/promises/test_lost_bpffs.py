@@ -93,7 +93,7 @@ def test_the_bpffs_goes_away_during_an_apply(
         assert "Traceback" not in ran.err, place
         assert ran.status in (0, 3, 4, 5), place
         if ran.status != 0:
-            assert is_told(json.loads(ran.err)["errors"], scenario.root), place
+            assert is_reported(json.loads(ran.err)["errors"], scenario.root), place
         live = scenarios.look(scenario.root) if scenario.root.exists() else Live({})
         if ran.status in (4, 5) and way != "unmounted":
             assert comparable(live) == comparable(live_before), place
@@ -103,7 +103,7 @@ def test_the_bpffs_goes_away_during_an_apply(
     figures.append(f"bpffs {way}: {name}: at {sum(ends.values())} calls; exit {dict(sorted(ends.items()))}")
 
 
-def is_told(errors: list[dict[str, Any]], root: Path) -> bool:
+def is_reported(errors: list[dict[str, Any]], root: Path) -> bool:
     """Whether the first error says where it was, and what has happened to it."""
     first = errors[0]
     return str(first["address"]).startswith(str(root)) and ("bpffs" in first["message"]) and bool(first["hint"])

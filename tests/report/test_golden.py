@@ -20,7 +20,7 @@ NAMES = sorted(path.name for path in support.CASES.iterdir())
 
 
 @pytest.mark.parametrize("case", NAMES)
-def test_a_plan_is_told_as_expected(case: str) -> None:
+def test_a_plan_is_reported_as_expected(case: str) -> None:
     for name, output in support.rendered(case).items():
         assert output == (support.CASES / case / name).read_text(), name
 
@@ -51,7 +51,7 @@ def test_nothing_is_left_out_when_all_is_asked_for() -> None:
     assert actions.count("delete") == summary["delete"] - 2
 
 
-def test_flags_that_were_filled_in_are_told_of_new_maps_only(tmp_path: Path) -> None:
+def test_flags_that_were_filled_in_are_reported_for_new_maps_only(tmp_path: Path) -> None:
     routes = "routes: {type: lpm_trie, key: cidr4, value: u8, max_entries: 8, entries: {0.0.0.0/0: %d}}"
     before, after = (tmp_path / name for name in ("before.yaml", "after.yaml"))
     before.write_text("version: 1\nname: edge\nmaps:\n  " + routes % 1)

@@ -125,7 +125,7 @@ def test_an_attachment_that_nothing_asks_for() -> None:
     assert lines(desired(), LIVE) == ["  - xdp_router            detach: the spec does not name it"]
 
 
-def test_nothing_is_told_of_what_stays() -> None:
+def test_nothing_is_reported_of_what_stays() -> None:
     report = plan_report.report(plan(desired(ROUTER), LIVE))
     assert report.nodes == ()
     assert report.summary.programs == Counts(unchanged=1)

@@ -172,7 +172,7 @@ def test_every_format_gives_what_the_inline_form_gives(tmp_path: Path, suffix: s
     assert contents(seven.maps["tenants"]) == seven_inline
 
 
-def test_a_wrong_value_is_told_of_the_inner_map_that_its_row_names(tmp_path: Path) -> None:
+def test_a_wrong_value_is_reported_with_the_inner_map_that_its_row_names(tmp_path: Path) -> None:
     write(tmp_path, {"t.csv": "tenant,cidr,ip\n7,10.0.0.0/8,192.0.2.1\n9,x,192.0.2.2\nz,10.0.0.0/8,y\n"})
     with pytest.raises(SpecError) as caught:
         load(tmp_path, "{from: t.csv, outer_key: tenant, key: cidr, value: {ip: ip}}")
@@ -384,7 +384,7 @@ def test_without_pyarrow_a_hint_says_what_to_install(tmp_path: Path, monkeypatch
     assert problem.hint == "pip install pyarrow"
 
 
-def test_files_that_cannot_be_read_are_told_at_the_spec_line(tmp_path: Path) -> None:
+def test_files_that_cannot_be_read_are_reported_at_the_spec_line(tmp_path: Path) -> None:
     write(tmp_path, {"acl.csv": "key,value\n", "acl.txt": ""})
     (tmp_path / "folder.csv").mkdir()
     problems = Problems()
@@ -413,7 +413,7 @@ BAD = [
     ("suffix", "ip", "port"),
     [("csv", "3:14", "3:22"), ("tsv", "3:14", "3:22"), ("ndjson", "2:43", "2:62"), ("parquet", "2:3", "2:4")],
 )
-def test_a_value_of_the_wrong_type_is_told_at_its_field(tmp_path: Path, suffix: str, ip: str, port: str) -> None:
+def test_a_value_of_the_wrong_type_is_reported_at_its_field(tmp_path: Path, suffix: str, ip: str, port: str) -> None:
     as_file(tmp_path / f"bad.{suffix}", BAD)
     table = f"{{from: bad.{suffix}, outer_key: tenant, key: cidr, value: {{ip: ip, port: port, on: on, tag: tag}}}}"
     places = [line.split(": ")[0] for line in errors(tmp_path, table)]
@@ -469,7 +469,7 @@ def test_tables_stay_inside_the_project_folder(tmp_path: Path) -> None:
         assert len(load(project, table.format(name), allow_outside=True).maps["tenants"].slots.keys) == 2
 
 
-def test_paths_that_lead_nowhere_are_told(tmp_path: Path) -> None:
+def test_paths_that_lead_nowhere_are_reported(tmp_path: Path) -> None:
     (tmp_path / "loop.csv").symlink_to("loop.csv")
     for name in ("loop.csv", r'"a\0.csv"'):
         table = f"{{from: {name}, outer_key: tenant, key: cidr, value: ip}}"

@@ -35,7 +35,7 @@ def _ip(*words: str) -> None:
     subprocess.run(["ip", *words], check=True)
 
 
-def test_a_deferred_attachment_is_told_and_made_when_its_interface_comes(
+def test_a_deferred_attachment_is_reported_and_made_when_its_interface_comes(
     late: Callable[[], None], project: Project, watching: Callable[..., Watching], bpf_object: Callable[[str], Path]
 ) -> None:
     project.spec.write_text(

@@ -178,7 +178,7 @@ def test_a_signal_ends_it_before_anything_was_read(project: Project, watching: S
     assert not project.root.exists()
 
 
-def test_a_service_manager_is_told(watching: Start, tmp_path: Path) -> None:
+def test_a_service_manager_is_reported(watching: Start, tmp_path: Path) -> None:
     path = tmp_path / "notify"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         manager.bind(str(path))
