@@ -24,7 +24,7 @@ def diff_variables(desired: DesiredObject, observed: ObservedState) -> tuple[Var
         change
         for section in desired.variables
         for variable in section.variables
-        if (change := _diff(section, variable, observed.variables.get(section.pin))) is not None
+        if (change := _diff(section, variable, observed)) is not None
     )
 
 
@@ -54,7 +54,8 @@ def live_values(desired: DesiredObject, observed: ObservedState) -> Iterator[tup
             yield variable, None if data is None else variable.of(data)
 
 
-def _diff(section: Section, variable: Variable, live: bytes | None) -> VariableChange | None:
+def _diff(section: Section, variable: Variable, observed: ObservedState) -> VariableChange | None:
+    live, map_ = observed.variables.get(section.pin), observed.object_maps.get(section.pin)
     before = None if live is None else variable.of(live)
     if before is None or len(before) != len(variable.data):
         return VariableChange(section.pin, variable, None, None)
@@ -62,7 +63,8 @@ def _diff(section: Section, variable: Variable, live: bytes | None) -> VariableC
     differs = np.flatnonzero((np.frombuffer(before, np.uint8) ^ np.frombuffer(variable.data, np.uint8)) & mask)
     if not len(differs):
         return None
-    word = None if section.is_constant else _word(variable, int(differs[0]), int(differs[-1]) + 1)
+    is_read_only = section.is_constant or (map_ is not None and map_.frozen)
+    word = None if is_read_only else _word(variable, int(differs[0]), int(differs[-1]) + 1)
     return VariableChange(section.pin, variable, before, word)
 
 

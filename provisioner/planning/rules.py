@@ -150,7 +150,7 @@ def _thaw(change: MapChange) -> str:
         return "ask its owner to recreate it"
     if desired.object is not None:
         return f"remove its pin, and the next apply loads {desired.object} again with a new map"
-    return "apply without --target: the whole map is recreated"
+    return "apply without --target, or name the whole map: it is recreated"
 
 
 def _recreated(

@@ -48,13 +48,14 @@ def plan_destroy(desired: DesiredState, observed: ObservedState, overrides: Over
     changes: tuple[Change, ...] = (*maps, *links)
     kept = [pin for name, pin in adopted_pins(desired).items() if name in observed.maps]
     kept += [pin for pin in observed.other_pins if kept and pin not in observed.own_pins]
+    steps = tuple(_steps(desired, observed, maps, links, keep_root=bool(kept)))
     return Plan(
         desired,
         observed,
         changes,
-        tuple(_steps(desired, observed, maps, links, keep_root=bool(kept))),
+        steps,
         (*_used(desired, observed), *_left(kept)),
-        tuple(_refusals(desired, observed, maps, overrides, keep_root=bool(kept))),
+        (*_refusals(desired, observed, maps, overrides, keep_root=bool(kept)), *frozen(desired, observed, steps)),
         digest_of(changes),
     )
 
@@ -130,6 +131,17 @@ def protected(observed: ObservedState, maps: Iterable[MapChange]) -> Iterator[Re
         if change.desired.prevent_destroy or change.name in recorded:
             what = "the map is protected, by the spec or by the record of the last apply"
             yield Refusal("prevent_destroy", change.name, what, "", change.desired.where)
+
+
+def frozen(desired: DesiredState, observed: ObservedState, steps: Iterable[Step]) -> Iterator[Refusal]:
+    """Frozen maps that lose slots, while the maps themselves stay."""
+    for step in steps:
+        if isinstance(step, DeleteSlots) and observed.maps[step.map].frozen:
+            map_ = desired.maps[step.map]
+            theirs = "ask its owner to remove the map, or take it out of the spec: then its slots stay"
+            hint = "destroy the whole map" if map_.adopted is None else theirs
+            what = "the map is frozen, and no slot of it can be deleted"
+            yield Refusal("frozen", step.map, what, "", map_.where, hint)
 
 
 def _foreign(observed: ObservedState) -> Iterator[Refusal]:

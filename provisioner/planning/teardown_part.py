@@ -21,7 +21,7 @@ from provisioner.planning.ordering import publishing_order
 from provisioner.planning.plan import Plan
 from provisioner.planning.steps import DeleteSlots, Detach, RecordMeta, Step, Sweep, Unpin
 from provisioner.planning.targets import Targets, find
-from provisioner.planning.teardown import digest_of, ownership, protected
+from provisioner.planning.teardown import digest_of, frozen, ownership, protected
 
 DESTROYED = "it is destroyed by --target"
 
@@ -59,16 +59,18 @@ def plan_destroy_part(desired: DesiredState, observed: ObservedState, overrides:
         if program_of(pin) in pins
     ]
     changes: tuple[Change, ...] = (*maps, *links)
+    steps = tuple(_steps(desired, observed, maps, links, names, pins, targets))
     return Plan(
         desired,
         observed,
         changes,
-        tuple(_steps(desired, observed, maps, links, names, pins, targets)),
+        steps,
         tuple(_used(observed, names, pins)),
         (
             *ownership(desired, observed, overrides),
             *moves.refusals(observed, overrides),
             *_protected(observed, maps),
+            *frozen(desired, observed, steps),
         ),
         digest_of(changes),
         targets.addresses,

@@ -11,6 +11,7 @@ from provisioner.planning.changes import Action, Reason
 from provisioner.planning.hazards import Overrides
 from tests.apply.conftest import Bench
 from tests.apply.test_ownership import u32
+from tests.conftest import remove_tree
 
 
 def spec(value: int, policy: str = "", slots: str = "", shared: bool = False) -> str:
@@ -124,3 +125,34 @@ def test_a_frozen_map_of_another_owner_is_refused(bench: Bench) -> None:
     with pytest.raises(RefusedError) as caught:
         bench.apply(head)
     assert [problem.id for problem in caught.value.problems] == ["frozen"]
+
+
+def test_a_slot_of_a_frozen_map_is_not_destroyed_alone(bench: Bench) -> None:
+    bench.apply(spec(1))
+    freeze(bench, "outer")
+    project, before = bench.load(spec(1), contents=False), bench.ids("outer")
+    with pytest.raises(RefusedError) as error:
+        project.destroy(bench.overrides, targets=["outer[1]"])
+    assert [(one.id, one.hint) for one in error.value.problems] == [("frozen", "destroy the whole map")]
+    assert bench.ids("outer") == before
+    bench.destroy(spec(1))
+
+
+def test_a_frozen_map_of_another_owner_keeps_its_slots(bench: Bench) -> None:
+    bench.apply(spec(1))
+    theirs = bench.root
+    bench.root, bench.allow_outside = theirs.parent / "reader", True
+    text = spec(1).replace("outer: {type", f"outer: {{pin: {theirs}/outer, type")
+    bench.apply(text)
+    freeze(bench, f"{theirs}/outer")
+    project = bench.load(text, contents=False)
+    for targets in ((), ("outer",), ("outer[1]",)):
+        blocked = project.plan_destroy(bench.overrides, targets=targets).blocked
+        assert [(one.rule, one.address) for one in blocked] == [("frozen", "outer")]
+        with pytest.raises(RefusedError):
+            project.destroy(bench.overrides, targets=targets)
+    assert bench.entries("plain") == {u32(1): u32(1)}
+    kept = text.replace("1: {entries: {1: 1}}", "").replace("{pin: ", "{extra_inner_maps: keep, pin: ")
+    bench.destroy(kept)  # without the slots, nothing of it is written
+    assert not bench.root.exists()
+    remove_tree(theirs)

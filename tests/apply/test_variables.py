@@ -101,6 +101,16 @@ def test_a_word_is_written_in_place(before: str, after: str, in_place: bool, ben
     assert verdict(bench) == XDP_ABORTED
 
 
+def test_variables_of_a_frozen_section_are_set_by_an_upgrade(bench: Bench, bpf_object: Compile) -> None:
+    file = bpf_object("globals")
+    bench.settle(spec(file, "level: -1, verdict: 2"))
+    with maps.open_pin(bench.root / "_variables_lb_data") as section:
+        maps.freeze(section)
+    plan, _ = bench.settle(spec(file, "level: 1, verdict: 2"))
+    assert plan.objects["lb"].reason == "variable level -1 -> 1"
+    assert verdict(bench) == XDP_ABORTED
+
+
 def test_what_a_program_writes_is_seen_and_written_back(bench: Bench, bpf_object: Compile) -> None:
     text = spec(bpf_object("globals"), "packets: 0, verdict: 2")
     bench.settle(text)
