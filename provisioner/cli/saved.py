@@ -12,7 +12,7 @@ from typing import Final, Literal
 import msgspec
 from msgspec.structs import replace
 
-from provisioner import InputError, Location, Overrides, Plan, Problem, RefusedError
+from provisioner import InputError, Location, Overrides, Plan, Problem, RefusedError, __version__
 from provisioner.files.reading import PLAN, InputFile, hint_of
 from provisioner.files.writing import write_file
 
@@ -33,12 +33,14 @@ class _File(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     parts: dict[str, tuple[str, str]] = {}
     targets: tuple[str, ...] | msgspec.UnsetType = msgspec.UNSET
     recreate: tuple[str, ...] = ()
+    release: str = ""
 
 
 class SavedPlan(msgspec.Struct, frozen=True):
     """The digest of a plan, its overrides, its time, and whether it was applied.
 
-    `parts` are the digests that `digest` is computed from, by address: they show what differs.
+    `parts` are the digests that `digest` is computed from, by address: they show what differs. `release` is the version
+    of the provisioner that made it; before 0.3.0, plans did not have it.
     """
 
     path: Path
@@ -51,6 +53,7 @@ class SavedPlan(msgspec.Struct, frozen=True):
     parts: dict[str, tuple[str, str]] = {}
     targets: tuple[str, ...] = ()
     recreate: tuple[str, ...] = ()
+    release: str = ""
 
     def check(self, project: str, pin_root: str) -> None:
         """Raise RefusedError if the plan was used, or belongs to another project."""
@@ -66,6 +69,10 @@ class SavedPlan(msgspec.Struct, frozen=True):
         """Raise RefusedError with all differences if `now` is another plan than this one."""
         if now.digest == self.digest:
             return
+        if self.release != __version__:  # releases compute digests in different ways: they show no difference
+            made = f"by provisioner {self.release}" if self.release else "by a provisioner before 0.3.0"
+            what = f"this plan was made {made}, and {__version__} applies only its own plans"
+            raise RefusedError(Problem(what, self._place, "plan again", id="plan-of-another-release"))
         parts = dict(now.fingerprints)
         problems = [
             Problem(what, hint="plan again", address=address, id="stale-plan")
@@ -118,7 +125,7 @@ def save(path: Path, plan: Plan, overrides: Overrides) -> None:
     parts = dict(plan.fingerprints)
     project, pin_root = plan.desired.project, plan.desired.pin_root
     saved = SavedPlan(path, project, pin_root, plan.digest, created, overrides, parts=parts, targets=plan.targets)
-    saved = replace(saved, recreate=plan.recreate)
+    saved = replace(saved, recreate=plan.recreate, release=__version__)
     try:
         write_file(path, _encode(saved))
     except OSError as error:

@@ -117,6 +117,8 @@ def from_bytes(data: bytes, file: str) -> Snapshot:
                 raise InputError(Problem(what, place, "use the same provisioner on both sides", id="snapshot-version"))
             return _snapshot(msgspec.json.decode(text, type=Document), members)
     except (_Malformed, msgspec.DecodeError) as error:
+        if "unknown field" in str(error):
+            hint = "a later release can write fields that this one does not know: use one release on both sides"
         raise InputError(Problem(f"malformed snapshot: {error}", place, hint, id="malformed-snapshot")) from error
     except _NOT_AN_ARCHIVE as error:
         raise InputError(

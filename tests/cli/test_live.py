@@ -182,6 +182,7 @@ def test_a_saved_plan_is_applied_once(project: Project, tmp_path: Path) -> None:
         "overrides",
         "parts",
         "recreate",
+        "release",
         "used",
     }
     assert project.run("apply", "--plan", saved).status == 0

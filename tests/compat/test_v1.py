@@ -1,4 +1,4 @@
-"""Files of version 1, of each format, as 0.1.0 wrote them."""
+"""Files of version 1, of each format, as 0.1.0 and 0.2.0 wrote them."""
 
 from __future__ import annotations
 
@@ -12,16 +12,20 @@ import pytest
 from jsonschema import Draft202012Validator
 
 import provisioner
+from provisioner import InputError, RefusedError
 from provisioner.cli import saved
 from provisioner.language import schema_file
+from provisioner.model.record import Meta
 from tests.cli.support import parsed, run
+from tests.problems import raises
 
 V1: Final = Path(__file__).parent / "v1"
 SPEC: Final = V1 / "spec.yaml"
+WRITERS: Final = pytest.mark.parametrize("files", [V1, V1.with_name("v1-0.2.0")], ids=["0.1.0", "0.2.0"])
 
 
-def stored(name: str) -> dict[str, Any]:
-    document: dict[str, Any] = json.loads((V1 / name).read_text())
+def stored(path: Path) -> dict[str, Any]:
+    document: dict[str, Any] = json.loads(path.read_text())
     return document
 
 
@@ -36,28 +40,43 @@ def promised(old: Any, new: Any, place: str = "") -> list[str]:
     return [] if old == new else [f"{place}: {old!r} became {new!r}"]
 
 
-def test_a_spec_means_what_it_meant() -> None:
-    document = run("plan", SPEC, "--against", "empty", "--full", "--format", "json").document
-    old = stored("plan.json")
+@WRITERS
+def test_a_spec_means_what_it_meant(files: Path) -> None:
+    document = run("plan", files / "spec.yaml", "--against", "empty", "--full", "--format", "json").document
+    old = stored(files / "plan.json")
     assert promised({key: old[key] for key in ("project", "pin_root", "summary", "changes")}, document) == []
     assert document["format_version"].split(".")[0] == old["format_version"].split(".")[0] == "1"
 
 
-def test_a_snapshot_shows_what_it_showed(tmp_path: Path) -> None:
+@WRITERS
+def test_a_snapshot_shows_what_it_showed(tmp_path: Path, files: Path) -> None:
     """The plan of the spec that it was taken with is empty: keys, values, shapes and the record are understood."""
-    snapshot = provisioner.read_snapshot(V1 / "host.snapshot")
-    assert not provisioner.load(SPEC, snapshot=snapshot).plan(against=snapshot).changed
-    shutil.copy(V1 / "acl.csv", tmp_path)
+    snapshot = provisioner.read_snapshot(files / "host.snapshot")
+    assert not provisioner.load(files / "spec.yaml", snapshot=snapshot).plan(against=snapshot).changed
+    shutil.copy(files / "acl.csv", tmp_path)
     edited = tmp_path / "spec.yaml"
-    edited.write_text(SPEC.read_text().replace("10.0.0.0/8: deny, 0", "10.0.0.0/8: allow, 0"))
+    edited.write_text((files / "spec.yaml").read_text().replace("10.0.0.0/8: deny, 0", "10.0.0.0/8: allow, 0"))
     summary = provisioner.describe(provisioner.load(edited, snapshot=snapshot).plan(against=snapshot)).summary
     assert (summary.inner_maps.update, summary.entries.update, summary.entries.insert) == (1, 1, 0)
 
 
-def test_a_saved_plan_is_read() -> None:
-    plan, fields = saved.read(V1 / "saved-plan.json"), stored("saved-plan.json")
+@WRITERS
+def test_a_saved_plan_is_read_and_refused(files: Path) -> None:
+    """Its digests are of another release: that the spec changed would be wrong."""
+    plan, fields = saved.read(files / "saved-plan.json"), stored(files / "saved-plan.json")
     assert (plan.project, plan.pin_root, plan.digest) == ("compat", "/sys/fs/bpf/compat", fields["digest"])
     assert not plan.used and plan.overrides == provisioner.Overrides()
+    with raises(RefusedError, "plan-of-another-release"):
+        plan.check_same(provisioner.load(files / "spec.yaml").plan(against="empty"))
+
+
+def test_a_record_is_read() -> None:
+    """Of a project with an object: modes of attachments became settings, and revisions and types came later."""
+    record = Meta.from_json((V1.with_name("v1-0.2.0") / "record.json").read_text())
+    assert record.project == "edge-demo" and record.revision == ""
+    assert record.attachments == {"_link_xdp_router": {"kind": "xdp", "mode": "generic"}}
+    assert (list(record.objects), sorted(record.templates)) == (["router"], ["tenants", "vips"])
+    assert len(record.used_maps["xdp_router"]) == 5
 
 
 def lenient(schema: Any) -> Any:
@@ -73,10 +92,11 @@ def lenient(schema: Any) -> Any:
     return [lenient(one) for one in schema] if isinstance(schema, list) else schema
 
 
+@WRITERS
 @pytest.mark.parametrize("name", ["plan.json", "apply.json", "show.json"])
-def test_documents_fit_the_schema_that_is_published(name: str) -> None:
+def test_documents_fit_the_schema_that_is_published(name: str, files: Path) -> None:
     schema = lenient(schema_file.load(schema_file.OUTPUT_SCHEMA))
-    assert [error.message for error in Draft202012Validator(schema).iter_errors(stored(name))] == []
+    assert [error.message for error in Draft202012Validator(schema).iter_errors(stored(files / name))] == []
 
 
 @pytest.mark.parametrize(
@@ -103,7 +123,18 @@ def test_what_comes_from_the_future_is_refused(
     assert place in json.dumps(error)
 
 
+def test_a_snapshot_with_a_new_field_is_refused_as_one_of_a_later_release(tmp_path: Path) -> None:
+    later = tmp_path / "host.snapshot"
+    with zipfile.ZipFile(V1 / "host.snapshot") as old, zipfile.ZipFile(later, "w") as new:
+        for name in old.namelist():
+            data = old.read(name)
+            new.writestr(name, json.dumps(json.loads(data) | {"weather": "fine"}) if name == "header.json" else data)
+    with raises(InputError, "malformed-snapshot") as caught:
+        provisioner.read_snapshot(later)
+    assert "weather" in str(caught.value) and "later release" in (caught.value.problems[0].hint or "")
+
+
 def test_the_versions_are_the_ones_that_are_documented() -> None:
     guide = (Path(__file__).parents[2] / "docs" / "versioning.md").read_text()
-    assert f"now {stored('plan.json')['format_version']}" in guide
+    assert f"now {stored(V1 / 'plan.json')['format_version']}" in guide
     assert provisioner.__version__.split(".")[0] == "0", "1.0 changes what the guide says of breaking changes"
