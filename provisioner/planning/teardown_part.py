@@ -27,7 +27,11 @@ DESTROYED = "it is destroyed by --target"
 
 
 def find_destroyed(texts: Iterable[str], desired: DesiredState) -> Targets:
-    """What is destroyed. Raises InputError for a map that cannot go alone, because programs of its object use it."""
+    """What is destroyed.
+
+    Raises InputError for a map that cannot go alone, because programs of its object use it, and for a slot of another
+    owner.
+    """
     targets, problems = find(texts, desired), Problems()
     for name in sorted(targets.maps):
         owner = desired.maps[name].object
@@ -36,6 +40,12 @@ def find_destroyed(texts: Iterable[str], desired: DesiredState) -> Targets:
             problems.add(
                 what, desired.maps[name].where, "name the object, or slots of the map", name, id="invalid-target"
             )
+    for slot in targets.slots:
+        declared = desired.maps[slot.map]
+        outer = declared.outer
+        if outer is not None and not entry_table.within(slot.key[np.newaxis], outer.key.number_order, outer.owned)[0]:
+            what = "the slot is outside of `owned_keys`: it belongs to another owner"
+            problems.add(what, declared.where, "name a slot inside of them", slot.address, id="invalid-target")
     problems.raise_if_any(InputError)
     return targets
 
@@ -87,6 +97,8 @@ def _maps(desired: DesiredState, targets: Targets) -> frozenset[str]:
 def _slots(desired: DesiredState, observed: ObservedState, name: str, targets: Targets) -> MapChange:
     """The change of a map that stays, and loses the slots that are named."""
     change = deleted(desired.maps[name], observed.maps[name])
+    if change.action is Action.KEEP:  # it does not have the shape that the spec adopts
+        return change
     keys = np.stack([slot.key for slot in targets.slots if slot.map == name])
     chosen = entry_table.among(change.slots.keys, keys)
     change.slots.action[:] = np.where(chosen, Action.DELETE, Action.KEEP)
@@ -154,4 +166,5 @@ def _used(observed: ObservedState, names: frozenset[str], programs: set[str]) ->
 
 
 def _protected(observed: ObservedState, maps: Iterable[MapChange]) -> Iterator[Refusal]:
-    yield from protected(observed, (change for change in maps if change.action is not Action.UPDATE))
+    """Maps that go although they are protected; one that stays can lose slots, or have none of those that are named."""
+    yield from protected(observed, (change for change in maps if change.action in (Action.DELETE, Action.KEEP)))
