@@ -134,10 +134,9 @@ def users_of(observed: ObservedState, number: int, leaving: Iterable[str] = ()) 
     return f"these programs keep the old map until they are reloaded: {listed(names)}" if names else ""
 
 
-def users_after_resize(observed: ObservedState, change: MapChange, objects: Iterable[ObjectChange]) -> str:
-    """The users of a resized map that keep the old one: all except the programs of its object, which is upgraded."""
-    own = [pin for load in objects if load.name in change.desired.objects for pin in load.desired.pins]
-    return users_of(observed, change.observed.id, own) if change.observed is not None else ""
+def reloaded(objects: Iterable[ObjectChange]) -> set[str]:
+    """The pins of the programs that the plan loads again: they use the new maps."""
+    return {pin for load in objects if load.action is not Action.UNCHANGED for pin in load.desired.pins}
 
 
 def lost_entries(change: MapChange | None) -> str:
@@ -159,23 +158,23 @@ def replaced_with_others(change: MapChange) -> list[int]:
 
 def _lost_maps(observed: ObservedState, maps: Iterable[MapChange], objects: Iterable[ObjectChange]) -> Iterator[Hazard]:
     """Live maps that the plan recreates: the programs that use them are named."""
-    maps = list(maps)
+    maps, objects = list(maps), list(objects)
+    leaving = reloaded(objects)
     by_name = {change.name: change for change in maps}
     for load in objects:
-        own = [program.pin for program in load.desired.programs]
         for name, why in load.lost:
             lost = lost_entries(by_name.get(name))
-            users = users_of(observed, observed.object_maps[name].id, own)
+            users = users_of(observed, observed.object_maps[name].id, leaving)
             what = f"the upgrade of {load.name} cannot carry the map over ({why}): its contents are lost{lost}"
             yield Hazard("map-not-carried-over", Severity.DANGER, name, "; ".join(filter(None, (what, users))))
     for change in maps:
         made_by_us = change.desired.object is None and change.desired.adopted is None
         if change.keeps_contents and change.observed is not None:
-            if users := users_after_resize(observed, change, objects):
+            if users := users_of(observed, change.observed.id, leaving):
                 what = f"a new map takes the place of the live one ({change.reason}); {users}"
                 yield Hazard("map-resized", Severity.DANGER, change.name, what)
         elif change.action is Action.REPLACE and made_by_us and change.observed is not None:
-            users = users_of(observed, change.observed.id)
+            users = users_of(observed, change.observed.id, leaving)
             what = f"the live map is recreated ({change.reason}): its contents are lost{lost_entries(change)}"
             yield Hazard("map-recreated", Severity.DANGER, change.name, "; ".join(filter(None, (what, users))))
 

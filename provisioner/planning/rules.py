@@ -21,8 +21,8 @@ from provisioner.planning.hazards import (
     Refusal,
     lost_entries,
     others_of,
+    reloaded,
     replaced_with_others,
-    users_after_resize,
     users_of,
 )
 
@@ -157,6 +157,7 @@ def _recreated(
     observed: ObservedState, maps: Collection[MapChange], objects: Collection[ObjectChange]
 ) -> Iterator[Refusal]:
     """Live maps of ours whose contents would be lost, by name; then those that programs would go on using."""
+    leaving = reloaded(objects)
     by_name = {change.name: change for change in maps}
     lost = {name: why for load in objects for name, why in load.lost}
     lost |= {
@@ -168,13 +169,14 @@ def _recreated(
     for name, why in sorted(lost.items()):
         change = by_name.get(name)
         live = observed.object_maps.get(name) if change is None else change.observed
-        users = users_of(observed, live.id) if live is not None else ""
+        users = users_of(observed, live.id, leaving) if live is not None else ""
         what = f"the live map would be recreated and its contents lost{lost_entries(change)}: {why}"
         place = _asks_for_shape(change) if change is not None else None
         yield Refusal("recreate", name, "; ".join(filter(None, (what, users))), "--allow-recreate", place)
     for change in maps:
-        taken_over = change.keeps_contents or _meant(change)
-        if taken_over and (users := users_after_resize(observed, change, objects)):
+        if change.observed is None or not (change.keeps_contents or _meant(change)):
+            continue
+        if users := users_of(observed, change.observed.id, leaving):
             what = f"a new map would take the place of the live one ({change.reason}); {users}"
             yield Refusal("recreate", change.name, what, "--allow-recreate", change.desired.where)
 
@@ -204,11 +206,12 @@ def _unpinned(
     desired: DesiredState, observed: ObservedState, maps: Iterable[MapChange], objects: Iterable[ObjectChange]
 ) -> Iterator[Refusal]:
     """Maps that the plan would create although the recorded ones are live, without a pin."""
+    leaving = reloaded(objects)
     new = {name for load in objects if load.action is not Action.UNCHANGED for name in load.fresh}
     new |= {change.name for change in maps if change.action is Action.CREATE and change.desired.object is None}
     for name, number in observed.unpinned.items():
         if name in new:
-            users = users_of(observed, number)
+            users = users_of(observed, number, leaving)
             what = f"the map was unpinned, but map {number} is still live: a new map would not have its contents"
             hint = f"pin it again: `bpftool map pin id {number} {own_path(desired, name)}`"
             place = desired.maps[name].where if name in desired.maps else None

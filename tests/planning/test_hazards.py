@@ -62,6 +62,19 @@ def test_a_map_that_an_upgrade_does_not_carry_over() -> None:
     assert hazard.message.endswith(": theirs (id 9)"), "the object's own programs are upgraded with it"
 
 
+def test_programs_of_other_objects_that_are_upgraded_too_are_no_users() -> None:
+    loads = [an_object(unattached(name), name=f"of_{name}", maps={"common": HASH}) for name in ("first", "second")]
+    old = observed({}, shape=HASH.with_capacity(9))
+    uses = pinned("first", "second", "third", maps=dict.fromkeys(("first", "second", "third"), (old.id,)))
+    meta = record(objects={"of_first": "old", "of_second": "old"})
+    seen = live(meta=meta, object_maps={"common": old}, programs=uses)
+    plan = plan_of(wanted(*loads), seen, Held(users={old.id: tuple(uses)}), Overrides())
+    texts = [hazard.message for hazard in plan.hazards if hazard.id == "map-not-carried-over"]
+    texts += [refusal.message for refusal in plan.blocked]
+    assert len(texts) == 2, "one hazard, one refusal"
+    assert all(text.endswith(": third") for text in texts)
+
+
 @pytest.mark.parametrize(("on_replace", "word"), [(OnReplace.COPY, "copied"), (OnReplace.DROP, "dropped")])
 def test_replaced_entries_of_others(on_replace: OnReplace, word: str) -> None:
     how: dict[str, Any] = {"contents": Contents.PRESENT, "update": Update.REPLACE, "on_replace": on_replace}
