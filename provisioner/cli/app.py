@@ -12,7 +12,7 @@ from typing import Annotated, Any, Final
 import typer
 
 from provisioner import __version__
-from provisioner.cli import completion, root_help, statuses, verbs
+from provisioner.cli import completion, root_help, statuses, verb_help, verbs
 from provisioner.cli.console import Console, LogFormat
 from provisioner.cli.guard import USAGE_ERROR, guarded
 from provisioner.cli.streams import OutputError, guarded_output
@@ -86,7 +86,8 @@ def _application(names: Iterable[str]) -> typer.Typer:
     application.callback()(_root)
     for verb in map(verbs.load, names):
         # A short help of our own is wrapped; one that typer makes is cut to a line.
-        application.command(verb.name, short_help=verb.summary, epilog=verb.epilog)(verb.callback)
+        command = application.command(verb.name, cls=verb_help.VerbCommand, short_help=verb.summary, epilog=verb.epilog)
+        command(verb.callback)
     return application
 
 

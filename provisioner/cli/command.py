@@ -59,7 +59,9 @@ def _expanded(function: Callable[..., int], formats: Sequence[str]) -> Callable[
     groups = {each.name: hints[each.name] for each in own if _is_group(hints[each.name])}
     parameters = [_parameter(each.name, hints[each.name], each.default) for each in own if each.name not in groups]
     if formats:
-        choice = Annotated[Literal[tuple(formats)], typer.Option("--format", "-o", help="Format of the result.")]  # type: ignore[valid-type]
+        listed = f"Format of the result: {', '.join(formats[:-1])} or {formats[-1]}."
+        option = typer.Option("--format", "-o", metavar="FORMAT", help=listed, show_default=False)
+        choice = Annotated[Literal[tuple(formats)], option]  # type: ignore[valid-type]
         parameters.append(_parameter(_FORMAT, choice, formats[0]))
     for group in (*groups.values(), OutputOptions):
         parameters += _fields(group)

@@ -11,6 +11,12 @@ import typer
 from provisioner.cli import completion
 from provisioner.cli.console import Color, LogFormat
 
+MORE: Final = "More options"
+_SPEC: Final = "Spec"
+_SAFETY: Final = "Safety checks"
+_OUTPUT: Final = "Output"
+"""The groups of `cli/verb_help.py`."""
+
 Files = Annotated[
     list[str],
     typer.Argument(
@@ -52,6 +58,7 @@ Recreate = Annotated[
         "--replace",
         metavar="ADDRESS",
         help="Recreate this map or inner map although nothing differs: tenants[42]. Repeatable.",
+        rich_help_panel=MORE,
         autocompletion=completion.targets,
     ),
 ]
@@ -61,23 +68,49 @@ Hosts = Annotated[
         "--hosts",
         metavar="INVENTORY",
         help="Do it for all hosts of an inventory file; - reads the JSON of ansible-inventory --list.",
+        rich_help_panel=MORE,
     ),
 ]
 LockTimeout = Annotated[
-    float, typer.Option(metavar="SECONDS", min=0, help="Wait this long for the lock of another process.")
+    float,
+    typer.Option(
+        metavar="SECONDS", min=0, help="Wait this long for the lock of another process.", rich_help_panel=MORE
+    ),
 ]
 
 
 class OutputOptions(msgspec.Struct, frozen=True):
     """How output looks, and how much is written in addition to the result. Every verb has these options."""
 
-    color: Annotated[Color, typer.Option(help="Use colors. auto: on a terminal, unless NO_COLOR is set.")] = "auto"
+    color: Annotated[
+        Color,
+        typer.Option(
+            metavar="WHEN",
+            help="auto (default), always or never; auto: on a terminal, unless NO_COLOR is set.",
+            show_default=False,
+            rich_help_panel=_OUTPUT,
+        ),
+    ] = "auto"
     quiet: Annotated[
-        bool, typer.Option("-q", "--quiet", help="No progress; apply, destroy and validate print only errors.")
+        bool,
+        typer.Option(
+            "-q",
+            "--quiet",
+            help="No progress; apply, destroy and validate print only errors.",
+            rich_help_panel=_OUTPUT,
+        ),
     ] = False
-    verbose: Annotated[bool, typer.Option("-v", "--verbose", help="List the steps; show tracebacks of bugs.")] = False
+    verbose: Annotated[
+        bool,
+        typer.Option("-v", "--verbose", help="List the steps; show tracebacks of bugs.", rich_help_panel=_OUTPUT),
+    ] = False
     log_format: Annotated[
-        LogFormat, typer.Option(metavar="text|json", help="Format of standard error; json is one object per line.")
+        LogFormat,
+        typer.Option(
+            metavar="text|json",
+            help="Format of standard error; json is one object per line.",
+            rich_help_panel=_OUTPUT,
+        ),
     ] = "text"
 
 
@@ -85,20 +118,31 @@ class SpecOptions(msgspec.Struct, frozen=True):
     """How the spec files are read."""
 
     pin_root: Annotated[
-        str | None, typer.Option(metavar="PATH", help="Use this pin directory instead of the spec's.")
+        str | None,
+        typer.Option(metavar="PATH", help="Use this pin directory instead of the spec's.", rich_help_panel=_SPEC),
     ] = None
     overlay: Annotated[
         list[Path] | None,
         typer.Option(
-            metavar="FILE", help="Merge this file over the spec; its values win. FILE? can be missing. Repeatable."
+            metavar="FILE",
+            help="Merge this file over the spec; its values win. FILE? can be missing. Repeatable.",
+            rich_help_panel=_SPEC,
         ),
     ] = None
     var: Annotated[
         list[str] | None,
-        typer.Option("--var", metavar="NAME=VALUE", help="Set a variable of the spec: ${NAME}. Repeatable."),
+        typer.Option(
+            "--var",
+            metavar="NAME=VALUE",
+            help="Set a variable of the spec: ${NAME}. Repeatable.",
+            rich_help_panel=_SPEC,
+        ),
     ] = None
     allow_outside: Annotated[
-        bool, typer.Option("--allow-outside", help="Allow the spec to read files outside its directory.")
+        bool,
+        typer.Option(
+            "--allow-outside", help="Allow the spec to read files outside its directory.", rich_help_panel=_SPEC
+        ),
     ] = False
 
 
@@ -107,30 +151,46 @@ class OwnershipOverrides(msgspec.Struct, frozen=True):
 
     force: Annotated[
         bool,
-        typer.Option("--force", help="Bypass all safety checks except ownership and prevent_destroy."),
+        typer.Option(
+            "--force",
+            help="Bypass all safety checks except ownership and prevent_destroy.",
+            rich_help_panel=_SAFETY,
+        ),
     ] = False
-    take_over: Annotated[bool, typer.Option("--take-over", help="Take over pins that belong to another project.")] = (
-        False
-    )
+    take_over: Annotated[
+        bool,
+        typer.Option("--take-over", help="Take over pins that belong to another project.", rich_help_panel=_SAFETY),
+    ] = False
 
 
 class ChangeOverrides(msgspec.Struct, frozen=True):
     """The same for a plan that changes maps."""
 
     approve_deletes: Annotated[
-        bool, typer.Option("--approve-deletes", help="Allow more deletes and updates than `limits` permits.")
+        bool,
+        typer.Option(
+            "--approve-deletes",
+            help="Allow more deletes and updates than `limits` permits.",
+            rich_help_panel=_SAFETY,
+        ),
     ] = False
     allow_recreate: Annotated[
         bool,
         typer.Option(
             "--allow-recreate",
             help="Recreate maps that cannot be changed; contents are lost, loaded programs keep the old map.",
+            rich_help_panel=_SAFETY,
         ),
     ] = False
     allow_overcommit: Annotated[
-        bool, typer.Option("--allow-overcommit", help="Apply although kernel memory may be too small.")
+        bool,
+        typer.Option(
+            "--allow-overcommit", help="Apply although kernel memory may be too small.", rich_help_panel=_SAFETY
+        ),
     ] = False
-    prune: Annotated[bool, typer.Option("--prune", help="Remove pins that the spec does not name.")] = False
+    prune: Annotated[
+        bool, typer.Option("--prune", help="Remove pins that the spec does not name.", rich_help_panel=_SAFETY)
+    ] = False
 
 
 NO_CHANGES: Final = ChangeOverrides()

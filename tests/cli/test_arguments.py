@@ -75,6 +75,21 @@ def test_the_help_fits_a_terminal() -> None:
 
 
 @pytest.mark.parametrize(
+    ("verb", "options"),
+    [
+        ("apply", {"--yes", "--plan", "--full", "--target", "--format"}),
+        ("plan", {"--against", "--out", "--exit-zero", "--full", "--target", "--format"}),
+    ],
+)
+def test_the_first_screen_of_help_has_what_most_people_need(verb: str, options: set[str]) -> None:
+    shown = run(verb, "--help").out
+    first = "\n".join(shown.splitlines()[:23])
+    assert options | {"--help"} <= set(re.findall(r"^  (?:-\w, )?(--[a-z-]+)", first, re.MULTILINE))
+    groups = re.findall(r"^(\w[\w ]*):$", shown, re.MULTILINE)
+    assert groups == ["Arguments", "Options", "More options", "Spec", "Safety checks", "Output"]
+
+
+@pytest.mark.parametrize(
     ("words", "says"),
     [
         (("plna",), "hint: did you mean `plan`?"),

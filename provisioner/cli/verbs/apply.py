@@ -11,6 +11,7 @@ from provisioner.cli import arguments
 from provisioner.cli.command import verb
 from provisioner.cli.console import Console
 from provisioner.cli.options import (
+    MORE,
     ChangeOverrides,
     Files,
     Full,
@@ -38,15 +39,18 @@ def apply(
     spec: SpecOptions,
     changes: ChangeOverrides,
     ownership: OwnershipOverrides,
+    yes: Yes = False,
     saved_plan: Annotated[
         Path | None,
         typer.Option("--plan", metavar="PLAN", help="Apply exactly this saved plan, without confirmation."),
     ] = None,
-    yes: Yes = False,
     full: Full = False,
     target: Target = None,
     recreate: Recreate = None,
-    no_rollback: Annotated[bool, typer.Option("--no-rollback", help="Keep completed changes if a step fails.")] = False,
+    no_rollback: Annotated[
+        bool,
+        typer.Option("--no-rollback", help="Keep completed changes if a step fails.", rich_help_panel=MORE),
+    ] = False,
     lock_timeout: LockTimeout = 0.0,
 ) -> int:
     """Plan, ask for confirmation, apply, and verify. A second apply changes nothing."""

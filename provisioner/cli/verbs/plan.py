@@ -13,6 +13,7 @@ from provisioner.cli import arguments, fleet
 from provisioner.cli.command import verb
 from provisioner.cli.console import Console
 from provisioner.cli.options import (
+    MORE,
     ChangeOverrides,
     Files,
     Full,
@@ -39,16 +40,20 @@ def plan(
     against: Annotated[
         str | None,
         typer.Option(
-            metavar="live|empty|FILE",
-            help="Compare with the live state (the default), with nothing, or with a snapshot of a host.",
+            metavar="STATE",
+            help="Compare with `live` (default), with `empty`, or with a snapshot: its file.",
         ),
     ] = None,
     out: Annotated[Path | None, typer.Option(metavar="PLAN", help="Save the plan for `apply --plan`.")] = None,
-    to_destroy: Annotated[bool, typer.Option("--destroy", help="Show what destroy would do.")] = False,
+    to_destroy: Annotated[
+        bool, typer.Option("--destroy", help="Show what destroy would do.", rich_help_panel=MORE)
+    ] = False,
     probe: Annotated[
         bool,
         typer.Option(
-            "--probe", help="Test whether the kernel accepts the inner maps; creates unpinned maps and frees them."
+            "--probe",
+            help="Test whether the kernel accepts the inner maps; creates unpinned maps and frees them.",
+            rich_help_panel=MORE,
         ),
     ] = False,
     exit_zero: Annotated[bool, typer.Option("--exit-zero", help="Exit with 0 if there are changes.")] = False,
