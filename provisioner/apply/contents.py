@@ -210,7 +210,7 @@ def _write_slots(tx: Transaction, change: MapChange, rows: list[int]) -> None:
 def _write_slot(
     tx: Transaction, change: MapChange, row: int, fd: MapFd, edits: EntryChanges, put: members.Put | None
 ) -> None:
-    whole = members.with_live_values(fd, change.desired, edits)
+    whole = members.with_live_values(fd, change.desired, edits, tx.plan.desired.host.possible_cpus)
     for edit in _edits(tx, fd, change, row, whole, put):
         undo = partial(_write_back, tx, change, row, whole)
         with tx.journal.noting(Undo(f"entries of {change.slot_address(row)}", undo)):

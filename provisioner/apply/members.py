@@ -98,22 +98,34 @@ def _put(
         raise error.about(name, "array" if shape.is_array else "hash") from None
 
 
-def with_live_values(fd: MapFd, desired: DesiredMap, edits: EntryChanges) -> EntryChanges:
-    """The edits with the whole values of entries that are deleted: to take it back brings the others' members too."""
-    gone = np.flatnonzero(edits.action == EntryAction.DELETE)
-    shape = desired.entry_shape
-    if not desired.value.owns_part or shape.is_array or not len(gone):
+def with_live_values(fd: MapFd, desired: DesiredMap, edits: EntryChanges, possible_cpus: int) -> EntryChanges:
+    """The edits with the live bytes of what they write over, where the plan does not have all of them.
+
+    A plan knows neither padding nor, of entries that are deleted, others' members: to take an edit back brings both.
+    """
+    shape, value = desired.entry_shape, desired.value
+    edited = edits.action == EntryAction.DELETE
+    if not value.owns_part:
+        if (value.mask() == 0xFF).all():
+            return edits
+        edited = (edits.action != EntryAction.INSERT) | shape.deletes_by_zero  # what an array inserts over has padding
+    elif shape.is_array:
         return edits
-    before, keys = edits.before.copy(), np.ascontiguousarray(edits.keys[gone])
+    rows = np.flatnonzero(edited)
+    if not len(rows):
+        return edits
+    before, action, keys = edits.before.copy(), edits.action.copy(), np.ascontiguousarray(edits.keys[rows])
     if shape.map_type is MapType.LPM_TRIE:
         held = held_by_trie(fd, shape, keys)
-        for row, key in zip(gone.tolist(), keys, strict=True):
+        for row, key in zip(rows.tolist(), keys, strict=True):
             if key.tobytes() in held:
                 before[row] = np.frombuffer(held[key.tobytes()], np.uint8)
     else:
-        values, there = lookups.look_up(fd, shape, keys, 1)
-        before[gone[there]] = values[there, : shape.value_size]
-    return replace(edits, before=before)
+        values, there = lookups.look_up(fd, shape, keys, possible_cpus)
+        before[rows[there]] = values[there, : before.shape[1]]
+        if shape.deletes_by_zero:
+            action[action == EntryAction.INSERT] = EntryAction.UPDATE
+    return replace(edits, before=before, action=action)
 
 
 def warned(plan: Plan) -> Plan:

@@ -228,6 +228,7 @@ class _Open:
         self._map = edited
         self._inner: dict[int, MapFd] = {}
         self._ids: list[int] = []
+        self._before: Bytes = np.zeros((0, 0), np.uint8)
         self._pin = bpffs.file_id(edited.path)
         self._fd = maps.open_pin(edited.path, readonly=edited.is_outer)
         if maps.id_of(self._fd) != edited.live.id:
@@ -253,14 +254,18 @@ class _Open:
         asked = wanted(known, shared)
         if asked is None:
             return None
-        ids, values, there = self._seen(asked)
+        ids, self._before, there = self._seen(asked)
         if self._map.is_outer and ids != [known.ids[slot] for slot in asked.slots]:
             raise UnknownStateError
         self._ids = ids
-        return compared(asked, values, there) if self._has_no_others(asked, there) else None
+        return compared(asked, self._ours(self._before), there) if self._has_no_others(asked, there) else None
+
+    def _ours(self, values: Bytes) -> Bytes:
+        """Live values as they are compared, with padding made zero."""
+        return values if self._map.mask is None else values & self._map.mask
 
     def _seen(self, asked: Wanted) -> tuple[list[int], Bytes, NDArray[np.bool_]]:
-        """The ids of the maps in the slots, and the values of the keys, with padding made zero."""
+        """The ids of the maps in the slots, and the values of the keys."""
         program = self._map.program(self._fd, max(len(asked.keys), _FEWEST_KEYS if asked.whole else 0))
         if program is not None:
             seen = program.look_up(_rows(asked.slots)[asked.slot], asked.keys)
@@ -270,7 +275,7 @@ class _Open:
             ids = [self._id_in(slot) for slot in asked.slots] if self._map.is_outer else [self._map.live.id]
             columns = [self._values(number, asked, *rows) for number, rows in zip(ids, asked.ends, strict=True)]
             values, there = columns[0] if len(columns) == 1 else map(np.concatenate, zip(*columns, strict=True))
-        return ids, values if self._map.mask is None else values & self._map.mask, there
+        return ids, values, there
 
     def _has_no_others(self, asked: Wanted, there: NDArray[np.bool_]) -> bool:
         """Whether the slots that are set as a whole have no entries but those `there`; False where none can count."""
@@ -359,9 +364,11 @@ class _Open:
 
     def _write_back(self, number: int, part: Compared, rows: slice) -> None:
         inserted, others = part.inserted[rows], (part.updated | part.removed)[rows]
+        if self._map.known.desired.entry_shape.deletes_by_zero:  # an element has padding before it is written
+            inserted, others = inserted & False, part.changed[rows]
         try:
             with self._open(number) as inner:
-                self._put(inner, part.wanted.keys[rows][others], part.before[rows][others])
+                self._put(inner, part.wanted.keys[rows][others], self._before[rows][others])
                 if inserted.any():
                     self._delete(inner, part.wanted.keys[rows][inserted])
         except KernelError as error:
@@ -373,7 +380,7 @@ class _Open:
         ids, values, there = self._seen(part.wanted)
         if ids != self._ids or bpffs.file_id(self._map.path) != self._pin:
             return False
-        return is_live(part.wanted, values, there) and self._has_no_others(part.wanted, there)
+        return is_live(part.wanted, self._ours(values), there) and self._has_no_others(part.wanted, there)
 
     def done(self, part: Compared) -> Done:
         ids = dict(zip(part.wanted.slots, self._ids, strict=True))

@@ -70,6 +70,35 @@ def test_a_failure_takes_back_every_kind_of_change(bench: Bench, update: str) ->
     assert bench.entries("zz_switch") == switch
 
 
+@pytest.mark.parametrize("type_", ["hash", "array", "lpm_trie"])
+def test_the_very_bytes_come_back_also_padding(bench: Bench, type_: str) -> None:
+    """Entry 1 is changed, 2 deleted, 3 inserted: of an array, that one was zero but for its padding."""
+    is_trie = type_ == "lpm_trie"
+    shape = f"type: {type_}, value: {{struct: {{a: u8, b: u32}}}}, max_entries: 8, update: in_place, key: " + (
+        "cidr4, flags: [no_prealloc]" if is_trie else "u32"
+    )
+
+    def padded(entries: dict[int, int], switch: int) -> str:
+        host = ".0.0.0/32" if is_trie else ""
+        listed = ", ".join(f"{number}{host}: {{a: {a}, b: 1}}" for number, a in entries.items())
+        text = spec(f"1: {{entries: {{{listed}}}}}", switch=switch)
+        return text.replace("{type: hash, key: u32, value: u32, max_entries: 8, update: auto}", f"{{{shape}}}")
+
+    bench.apply(padded({1: 1, 2: 2}, 1))
+    length = u32(32) if is_trie else b""
+    dirty = {length + u32(1): b"\1\5\5\5" + u32(1), length + u32(2): b"\2\6\6\6" + u32(1)}
+    dirty |= {u32(3): b"\0\7\7\7" + u32(0)} if type_ == "array" else {}
+    with maps.open_id(InnerId(bench.ids("outer")[u32(1)])) as inner:
+        for key, value in dirty.items():
+            maps.update(inner, key, value)
+    tree = bench.tree("outer")
+    assert dirty.items() <= tree[u32(1)].items()
+    with frozen(bench, "zz_switch"), raises(ProvisionerError, "map-frozen") as failed:
+        bench.apply(padded({1: 9, 3: 3}, 2))
+    assert failed.value.status == "rolled_back"
+    assert bench.tree("outer") == tree
+
+
 def test_without_rollback_the_report_says_what_is_live(bench: Bench) -> None:
     bench.apply(spec(BEFORE))
     bench.options = Options(rollback=False)

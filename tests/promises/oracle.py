@@ -98,11 +98,13 @@ def _shared_by_chance(wish: Wish, after: Live) -> Iterator[str]:
     """No declared slot may hold a map that another slot holds too, unless both are declared so."""
     holders = _sharers(wish, after)
     for name, wished in wish.outer.items():
-        declared = Counter(after[name].slots[slot].id for slot, it in wished.slots.items() if it.shared)
+        live = after[name].slots if name in after else {}  # a slot that is missing is named elsewhere
+        there = {slot: it for slot, it in wished.slots.items() if slot in live}
+        declared = Counter(live[slot].id for slot, it in there.items() if it.shared)
         if len(declared) > 1:
             yield f"{name}: its shared inner map is {len(declared)} maps"
-        for slot, wished_slot in wished.slots.items():
-            number = after[name].slots[slot].id
+        for slot, wished_slot in there.items():
+            number = live[slot].id
             expected = declared[number] if wished_slot.shared else 1
             if holders[number] != expected:
                 yield f"{name}[{slot}] holds map {number}, which {holders[number]} slots hold"

@@ -137,6 +137,25 @@ def test_padding_is_no_difference(bench: Bench, lines: list[AuditRecord]) -> Non
         assert session.apply().status is Status.UNCHANGED
 
 
+@pytest.mark.parametrize("type_", ["hash", "array"])
+def test_padding_is_taken_back_too(bench: Bench, type_: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = PADDED.replace("type: hash", f"type: {type_}")
+    bench.apply(text)
+    with opened(bench, text) as session:
+        session.set("hosts[1]", {"a": 1, "b": 2})
+        session.apply()
+        with maps.open_pin(bench.root / "hosts") as fd:
+            maps.update(fd, u32(1), u32(1) + u32(0) + u32(2) + b"\5" * 4)
+            maps.update(fd, u32(2), bytes(12) + b"\5" * 4)
+        before = bench.entries("hosts")
+        session.update({"hosts[1]": {"a": 3, "b": 2}, "hosts[2]": {"a": 3, "b": 2}})
+        monkeypatch.setattr(in_place._Open, "verify", lambda *_: False)
+        monkeypatch.setattr(differences, "plan", None)
+        with pytest.raises(TypeError):  # it is for a plan, and there is none
+            session.apply()
+    assert bench.entries("hosts") == before
+
+
 def test_limits_and_room_are_judged_each_time(bench: Bench, lines: list[AuditRecord]) -> None:
     text = SPEC.replace("max_entries: 8, entries: {80", "max_entries: 8, limits: {at_least: 0}, entries: {80")
     bench.apply(text)
