@@ -13,11 +13,13 @@ import gc
 import hashlib
 import itertools
 import os
+import re
 import shutil
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -178,18 +180,41 @@ def veth(request: pytest.FixtureRequest) -> Iterator[Veth]:
 def compile_bpf(source: Path) -> Path:
     """Compile one C file with clang, once for each content of it and of what it includes; gives the object's path.
 
-    Sources do not change while the tests run: a process looks at each once.
+    Sources do not change while the tests run: a process looks at each once. Which files it includes is asked of clang
+    when it is compiled, and kept: to expand them only for a look would take clang each time.
     """
     arguments = ["clang", "-O2", "-g", "-target", "bpf", "-Wall", "-Werror", *_include_arguments()]
-    expanded = subprocess.run([*arguments, "-E", str(source)], check=True, capture_output=True).stdout
-    digest = hashlib.sha256(" ".join(arguments).encode() + expanded).hexdigest()[:16]
-    done = preload.CACHE / digest / f"{source.name.removesuffix('.c')}.o"
-    if not done.exists():
-        done.parent.mkdir(parents=True, exist_ok=True)
-        temporary = done.with_suffix(f".{os.getpid()}")
-        subprocess.run([*arguments, "-c", str(source), "-o", str(temporary)], check=True)
-        temporary.rename(done)
+    listed = preload.CACHE / "includes" / _digest([*arguments, str(source)])
+    with suppress(OSError):  # it was not compiled yet, or a file is gone
+        done = _compiled(source, arguments, listed.read_text().splitlines())
+        if done.exists():
+            return done
+    listed.parent.mkdir(parents=True, exist_ok=True)
+    temporary, rules = (listed.with_suffix(f".{os.getpid()}.{kind}") for kind in ("o", "d"))
+    subprocess.run([*arguments, "-MD", "-MF", str(rules), "-c", str(source), "-o", str(temporary)], check=True)
+    names = rules.read_text().partition(": ")[2].replace("\\\n", " ")
+    included = [name.replace("\\ ", " ") for name in re.split(r"(?<!\\)\s+", names.strip())]
+    done = _compiled(source, arguments, included)
+    done.parent.mkdir(exist_ok=True)
+    temporary.rename(done)
+    rules.write_text("\n".join(included))
+    rules.rename(listed)
     return done
+
+
+def _compiled(source: Path, arguments: list[str], included: list[str]) -> Path:
+    """Where the object is that was compiled from the files that are `included`, as they are now."""
+    digest = _digest([*arguments, *(f"{name} {_digest_of_file(name)}" for name in included)])
+    return preload.CACHE / digest / f"{source.name.removesuffix('.c')}.o"
+
+
+def _digest(words: list[str]) -> str:
+    return hashlib.sha256("\0".join(words).encode()).hexdigest()[:16]
+
+
+@cache
+def _digest_of_file(name: str) -> str:
+    return hashlib.sha256(Path(name).read_bytes()).hexdigest()
 
 
 def _include_arguments() -> list[str]:
