@@ -43,11 +43,11 @@ def _entries(change: MapChange) -> Iterator[Usage]:
     if len(wanted) == 0:
         return
     numbers = slots.desired[wanted]
-    owned = desired.contents[numbers] != IGNORE
-    live = (slots.unchanged + slots.updates + slots.deletes)[wanted]
-    used = np.maximum(change.desired.entries.counts[numbers], live)[owned]
+    read = desired.contents[numbers] != IGNORE
+    stay = slots.unchanged + slots.updates + slots.others
+    used = (stay + np.maximum(slots.inserts, slots.deletes))[wanted][read]
     if len(used) == 0:
         return
-    maximum = np.maximum(desired.max_entries[numbers], 1)[owned]
+    maximum = np.maximum(desired.max_entries[numbers], 1)[read]
     fullest = int(np.argmax(used / maximum))
     yield Usage(change.name, ENTRIES, int(used[fullest]), int(maximum[fullest]))
