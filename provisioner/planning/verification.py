@@ -21,18 +21,18 @@ def refuse_stale(current: Plan, expected: str | None) -> None:
 
 def remaining(after: Plan) -> tuple[Problem, ...]:
     """The differences that a plan after an apply shows: none, unless another process writes, or there is a bug."""
-    actions = {name: change.action for name, change in after.maps.items()}
-    actions |= {name: change.action for name, change in after.objects.items()}
-    actions |= {change.pin: change.action for change in after.links if change.action is not Action.KEEP}
-    actions |= {
-        step.describe(): Action.UPDATE
+    actions: list[tuple[str, Action]] = [(name, change.action) for name, change in after.maps.items()]
+    actions += [(name, change.action) for name, change in after.objects.items()]  # one can have the name of a map
+    actions += [(change.pin, change.action) for change in after.links if change.action is not Action.KEEP]
+    actions += [
+        (step.describe(), Action.UPDATE)
         for step in after.steps
         if isinstance(step, MoveRoot | MovePins | MoveSlots | PinInnerMaps | SetAccess)
-    }
+    ]
     return tuple(
         Problem(
             "still differs after the apply", hint="another process may write to it", address=name, id="not-converged"
         )
-        for name, action in actions.items()
+        for name, action in actions
         if action is not Action.UNCHANGED
     )
