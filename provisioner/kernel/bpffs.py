@@ -15,9 +15,9 @@ from provisioner.kernel.fd import Fd, LinkFd, MapFd, ProgramFd
 from provisioner.kernel.mounts import file_system
 from provisioner.kernel.mounts import mounts as mounts
 from provisioner.kernel.reasons import KernelError
-from provisioner.kernel.trust import require_trusted
+from provisioner.kernel.trust import link_problem, require_trusted
 from provisioner.model.access import AS_MADE, Access
-from provisioner.model.errors import HostError, Problem
+from provisioner.model.errors import HostError, Problem, RefusedError
 from provisioner.model.uapi import MapFlag
 
 TEMPORARY: Final = "_tmp-"
@@ -36,7 +36,7 @@ Answer = TypeVar("Answer")
 
 
 def check(pin_root: Path) -> None:
-    """Raise `HostError` unless `pin_root` is, or can be, a directory below the mount of a bpffs. Writes nothing.
+    """Raise `HostError` or `RefusedError` unless `pin_root` can be ours: a directory on a bpffs. Writes nothing.
 
     The mount point cannot be one: it holds files of the kernel that cannot be removed.
     """
@@ -62,6 +62,8 @@ def check(pin_root: Path) -> None:
         )
     if nearest.absolute() == pin_root.absolute() and not nearest.is_dir():
         raise HostError(Problem("pin root is a pin, not a directory", address=str(pin_root), id="not-a-directory"))
+    if pin_root.is_symlink():  # also outside of a bpffs, as for the lock: what a plan shows can be applied
+        raise RefusedError(link_problem(pin_root))
     require_trusted(pin_root)
 
 

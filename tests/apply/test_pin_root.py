@@ -32,6 +32,21 @@ def ids(error: ProvisionerError) -> list[str]:
     return [problem.id for problem in error.problems]
 
 
+def test_a_link_outside_of_the_bpffs_is_refused_by_all(bench: Bench, tmp_path: Path) -> None:
+    """`plan` and `show` followed it, and then `apply` and `destroy` refused it."""
+    bench.apply(SPEC)
+    real, link = bench.root, tmp_path / "link"
+    link.symlink_to(real)
+    bench.root = link
+    try:
+        for act in (bench.plan, bench.apply, bench.destroy):
+            with pytest.raises(RefusedError) as refused:
+                act(SPEC)
+            assert ids(refused.value) == ["pin-root-symlink"]
+    finally:
+        bench.root = real
+
+
 # --- who can write it --------------------------------------------------------------------------------------------
 
 
