@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
@@ -74,7 +74,7 @@ def variables(words: Sequence[str] | None) -> dict[str, Given]:
 def with_address(words: Sequence[str]) -> tuple[Sequence[str], str]:
     """Spec files, and the address after them: the last word, unless it is a file or looks like one."""
     *files, last = words
-    if not files or last == "-" or Path(last).exists() or last.endswith((".yaml", ".yml", "/")):
+    if not files or last == "-" or os.path.exists(last) or last.endswith((".yaml", ".yml", "/")):
         return words, ""
     return files, last
 

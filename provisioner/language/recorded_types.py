@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 
+import yaml
+
 from provisioner.document.compose import compose
 from provisioner.document.events import Events
 from provisioner.language.read_maps import read_from_types
@@ -20,6 +22,9 @@ def read_recorded(types: RecordedTypes) -> FromTypes | None:
     lines = [f"{name}: {text}" for name, text in fields.items() if text]
     lines += ["types:", *(f"  {name}: {text}" for name, text in types.names.items())] if types.names else []
     problems = Problems()
-    tree = compose(Events(io.BytesIO("\n".join(lines).encode())), _FILE, problems)
+    try:
+        tree = compose(Events(io.BytesIO("\n".join(lines).encode())), _FILE, problems)
+    except yaml.YAMLError:
+        return None
     read = read_from_types(tree, problems) if tree is not None else None
     return read if not len(problems) else None

@@ -97,8 +97,9 @@ def key_bytes(text: str, kind: Type, address: Address) -> Bytes:
     """A key in YAML as the kernel's bytes. Raises InputError."""
     try:
         written = yaml.load(text, Loader=yaml.BaseLoader)  # makes only text, lists and mappings
-    except yaml.YAMLError as error:
-        what = f"the key `{text}` is not valid YAML"
+    except (yaml.YAMLError, RecursionError) as error:
+        why = "nested too deeply" if isinstance(error, RecursionError) else "not valid YAML"
+        what = f"the key `{text}` is {why}"
         raise InputError(Problem(what, hint=_HINT, address=str(address), id="invalid-address")) from error
     columns: dict[Path, list[str]] = {path: [part] for path, part in leaves(written)}
     out = np.zeros((1, kind.size), np.uint8)

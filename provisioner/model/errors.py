@@ -108,6 +108,10 @@ def unexpected(error: Exception) -> ProvisionerError:
             hint = "check the memory limit (`ulimit -v`), else install the provisioner again"
             what = f"a Python library cannot be loaded: {str(error).splitlines()[-1] if str(error) else 'unknown'}"
             return HostError(Problem(what, hint=hint, id="library-missing"))
+        case OSError(errno=int(), strerror=str(reason), filename=str() | bytes() as path):
+            # A path of the user or of the host where it was not expected: too long, not permitted, an I/O error.
+            name = path if isinstance(path, str) else path.decode(errors="replace")
+            return HostError(Problem(reason, address=name, id="kernel-refused"))
         case _:
             return BugError.of(error)
 

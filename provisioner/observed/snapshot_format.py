@@ -120,6 +120,10 @@ def from_bytes(data: bytes, file: str) -> Snapshot:
         if "unknown field" in str(error):
             hint = "a later release can write fields that this one does not know: use one release on both sides"
         raise InputError(Problem(f"malformed snapshot: {error}", place, hint, id="malformed-snapshot")) from error
+    except RecursionError as error:
+        raise InputError(
+            Problem("malformed snapshot: header.json is nested too deeply", place, hint, id="malformed-snapshot")
+        ) from error
     except _NOT_AN_ARCHIVE as error:
         raise InputError(
             Problem(f"malformed snapshot: not a complete zip archive ({error})", place, hint, id="malformed-snapshot")

@@ -74,7 +74,7 @@ def refuse_blocked(blocked: Iterable[Refusal]) -> None:
         raise RefusedError(*problems)
 
 
-class Overrides(msgspec.Struct, frozen=True):
+class Overrides(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The options by which the user allows what is refused otherwise."""
 
     approve_deletes: bool = False

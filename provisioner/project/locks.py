@@ -55,7 +55,8 @@ def locked(desired: DesiredState, timeout: float, *, create: bool = False) -> It
         bpffs.check(directory)
     with ExitStack() as held:
         locks = []
-        for directory in sorted(directory for directory in others | olds if directory.is_dir()):
+        there = (each for each in others | olds if bpffs.call("stat", each, each.is_dir))
+        for directory in sorted(there):
             try:
                 locks.append(held.enter_context(lock(directory, timeout)))
             except KernelError as error:

@@ -181,6 +181,24 @@ def test_the_version_is_shown_as_it_stands(version: str, members: Members, bench
     assert what == f"snapshot version {version} is not supported, only 1 is"
 
 
+def test_a_header_without_end_is_named(members: Members, bench: Bench) -> None:
+    begin = b'{"format": "provisioner-snapshot", "version": 1, "more": '
+    text = begin + b"[" * 100_000 + b"]" * 100_000 + b"}"
+    assert outcome(bench, packed({**members, "header.json": text})) == (
+        "malformed snapshot: header.json is nested too deeply"
+    )
+
+
+@pytest.mark.parametrize("text", ["\0", "[", "{a: ", "&a *b", "[" * 2000, "u32\n- x", "!!x y"])
+def test_recorded_types_that_are_no_types_are_unknown(text: str, members: Members, bench: Bench) -> None:
+    header = json.loads(members["header.json"])
+    record = json.loads(header["meta"])
+    for types in record["types"].values():
+        types |= {"key": text, "names": {"t_0": text}}
+    header["meta"] = json.dumps(record)
+    assert outcome(bench, packed({**members, "header.json": json.dumps(header).encode()})) == "planned"
+
+
 @pytest.mark.parametrize("text", [b"", b"[1]", b"[" * 100_000 + b"]" * 100_000, b'{"format": NaN}', b'{"format": "x"}'])
 def test_a_header_of_something_else_is_refused(text: bytes, members: Members, bench: Bench) -> None:
     assert outcome(bench, packed({**members, "header.json": text})).startswith("malformed snapshot: ")

@@ -204,6 +204,13 @@ def test_a_pin_root_that_is_the_mount_itself(kernel: Path, tmp_path: Path, verb:
     assert "mount point of a bpffs" in done.stderr
 
 
+def test_a_pin_in_a_directory_whose_name_is_too_long(kernel: Path, tmp_path: Path) -> None:
+    spec = GOOD + f"maps: {{m: {{type: hash, key: u32, value: u32, max_entries: 1, pin: {kernel}/{'y' * 300}/m}}}}\n"
+    done = Cli(tmp_path, kernel / "edge").run("apply", spec, "--yes")
+    assert done.returncode == 5
+    assert "error[kernel-refused]: stat: File name too long" in done.stderr
+
+
 def test_another_user_sees_what_is_missing(kernel: Path, tmp_path: Path) -> None:
     cli = Cli(tmp_path, kernel / "edge")
     cli.root.mkdir()

@@ -85,6 +85,7 @@ def test_standard_input_that_is_a_file_is_marked_as_used(project: Project, plan:
         ("used", 0),
         ("overrides", {"prune": 1}),
         ("overrides", []),
+        ("overrides", {"more": True}),
         ("parts", {"tenants": []}),
         ("parts", {"tenants": ["a"]}),
         ("parts", {"tenants": ["a", 1]}),

@@ -137,6 +137,7 @@ def test_an_attachment_is_reported_by_the_name_of_its_interface(project: Project
         (["tenants"], (["tenants"], "")),
         (["-", "tenants"], (["-"], "tenants")),
         (["a.yaml", "-"], (["a.yaml", "-"], "")),
+        (["a.yaml", "x" * 5000], (["a.yaml"], "x" * 5000)),
         (["a.yaml", "/"], (["a.yaml", "/"], "")),
     ],
 )

@@ -56,6 +56,7 @@ def test_a_saved_plan_keeps_its_targets(project: Project, tmp_path: Path) -> Non
         (("plan", "--target", "active", "--destroy"), 64),
         (("plan", "--target", "nothing"), 1),
         (("apply", "--yes", "--target", "tenants[2][7]"), 1),
+        (("apply", "--yes", "--target", f"tenants[{'[' * 2000}{']' * 2000}]"), 1),
     ],
 )
 def test_what_is_refused_changes_nothing(project: Project, words: tuple[str, ...], status: int) -> None:
