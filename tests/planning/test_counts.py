@@ -9,7 +9,16 @@ from msgspec.structs import replace
 
 from provisioner.model.spec import ExtraInnerMaps
 from provisioner.planning.changes import Action
-from provisioner.planning.counts import Counts, EntryCounts, entry_counts, map_action, summary
+from provisioner.planning.counts import (
+    NOTHING,
+    Counts,
+    EntryCounts,
+    Summary,
+    entry_counts,
+    map_action,
+    summary,
+    with_unchanged,
+)
 from provisioner.planning.hazards import Overrides
 from provisioner.planning.teardown import plan_destroy
 from tests.planning.build import HASH, OUTER, desired, observed
@@ -95,3 +104,26 @@ def test_an_adopted_plain_map_stays_as_it_is() -> None:
     map_ = replace(desired({0: {1: 1}}, shape=HASH, adopted="/there"), outer=None)
     change = plan_of(wanted(map_), live(meta=record(), maps={"outer": observed({0: {}}, shape=OUTER)})).maps["outer"]
     assert map_action(replace(change, action=Action.DELETE)) is Action.UNCHANGED
+
+
+def test_what_a_partial_plan_leaves_counts_as_unchanged() -> None:
+    """All that the spec has, less what the plan creates or changes; what goes is not in the spec."""
+    plain = replace(desired({0: {1: 1, 2: 2}}, name="plain", shape=HASH), outer=None)
+    state = wanted(
+        an_object(program("first"), unattached("second")),
+        desired({1: {1: 1}, 2: {2: 2, 3: 3}, 3: {}}),
+        desired({1: {}}, name="other"),
+        plain,
+    )
+    done = Counts(create=1, delete=5)
+    part = Summary(Counts(update=1), Counts(create=1, replace=1, delete=7), done, EntryCounts(2, 1, 9), done)
+    assert with_unchanged(part, state) == Summary(
+        outer_maps=Counts(update=1, unchanged=1),
+        inner_maps=Counts(create=1, replace=1, delete=7, unchanged=2),
+        maps=Counts(create=1, delete=5, unchanged=0),
+        entries=EntryCounts(2, 1, 9, 2),
+        programs=Counts(create=1, delete=5, unchanged=1),
+    )
+    assert with_unchanged(NOTHING, wanted()) == NOTHING
+    more = Summary(Counts(create=3), Counts(create=9), Counts(update=3), EntryCounts(9, 9), Counts(create=3))
+    assert with_unchanged(more, state) == more, "an entry of a map that is recreated is written although it was there"
