@@ -15,8 +15,8 @@ from provisioner.model.location import Location
 from provisioner.model.observed import ObservedLink, ObservedState
 from provisioner.model.pins import link_pin, program_of
 from provisioner.model.uapi import AttachType, LinkType
-from provisioner.planning.link_names import named
-from tests.planning.states import live, record
+from provisioner.planning.link_names import at_hook, named
+from tests.planning.states import an_object, live, program, record, wanted
 
 HERE = Location("spec.yaml", 1, 1)
 POINTS = {AttachPoint("interface", f"eth{number}"): 10 + number for number in range(4)}
@@ -107,3 +107,19 @@ def test_a_pin_tells_its_program_and_differs_by_the_hook() -> None:
     assert {program_of(each) for each in pins} == {"filter"}
     assert not any("." in each or "/" in each for each in pins), "a bpffs refuses a dot in a name"
     assert pin(odd[0]) == "_link_filter@xdp-on-eth0-100-512b2fcce7", "it is in the kernel: it never changes"
+
+
+def test_the_attachment_of_another_program_at_the_same_hook() -> None:
+    guard = DesiredProgram("guard", "guard", (xdp(1), tcx(1), tcx(2)), HERE)
+    state = wanted(an_object(guard, program("filter")))
+    first = link_pin("guard", guard.attachments[0].hook)
+    seen = live(points=POINTS, links={link_pin("guard"): on(2, LinkType.TCX, AttachType.TCX_INGRESS)})
+    for beside, pin_of in (
+        (tcx(1), link_pin("guard", tcx(1).hook)),
+        (tcx(2), link_pin("guard")),  # which was the first one
+        (tcx(2, "egress"), None),
+        (tcx(3), None),
+    ):
+        assert at_hook(state, seen, "guard", beside) == pin_of
+    assert at_hook(state, seen, "guard", xdp(1)) == first
+    assert at_hook(state, seen, "gone", tcx(1)) is None
