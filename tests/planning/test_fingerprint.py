@@ -4,14 +4,32 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 from msgspec.structs import replace
 
+from provisioner.codec.layouts import layout_of
+from provisioner.codec.owned import owned
+from provisioner.model.desired import Constants, Migration
 from provisioner.model.spec import Contents, OnConflict, OnReplace, Update
 from provisioner.model.uapi import MapFlag
+from provisioner.model.variables import Section, Variable
 from provisioner.planning.plan import Plan
-from tests.planning.build import HASH, OUTER, State, desired, observed
-from tests.planning.states import ETH0, Held, an_object, attached, live, pinned, plan_of, program, record, wanted
+from tests.codec.support import built, struct
+from tests.planning.build import ARRAY, HASH, HERE, OUTER, U32, State, desired, observed
+from tests.planning.states import (
+    ETH0,
+    Held,
+    an_object,
+    attached,
+    live,
+    pinned,
+    plan_of,
+    program,
+    record,
+    unattached,
+    wanted,
+)
 
 STATE: State = {1: {1: 1}, 2: {1: 1}}
 LIVE: State = {1: {1: 9}, 2: {1: 1}}
@@ -107,3 +125,60 @@ def test_pins_of_inner_maps_are_bound() -> None:
         return plan_of(wanted(desired(STATE), pin_inner_maps=True), seen, Held({"outer": STATE})).digest
 
     assert len({of(frozenset()), of(frozenset({1001})), of(frozenset({1002}))}) == 3
+
+
+def test_variables_are_bound() -> None:
+    def of(data: bytes, live_data: bytes) -> Plan:
+        assert U32 is not None
+        section = Section(".data", "router.data", ARRAY, False, (Variable("debug", 0, U32, data, HERE),))
+        object_ = replace(an_object(unattached("first"), maps={"router.data": ARRAY}), variables=(section,))
+        meta = record(objects={"router": "new"}, settings={"router": object_.recorded_settings})
+        maps = {"router.data": observed({}, shape=ARRAY)}
+        seen = live(meta=meta, programs=pinned("first"), object_maps=maps, variables={"router.data": live_data})
+        return plan_of(wanted(object_), seen)
+
+    base, other, later = of(b"\1\0\0\0", b"\0" * 4), of(b"\2\0\0\0", b"\0" * 4), of(b"\1\0\0\0", b"\3\0\0\0")
+    parts = [each.fingerprints["object router"] for each in (base, other, later)]
+    assert [part[0] == parts[0][0] for part in parts] == [True, False, True]
+    assert [part[1] == parts[0][1] for part in parts] == [True, True, False]
+    assert len({each.digest for each in (base, other, later)}) == 3
+
+
+def test_how_a_map_is_migrated_is_bound() -> None:
+    assert U32 is not None
+    none, seven = (Constants(np.full(4, number, np.uint8), frozenset()) for number in (0, 7))
+    layout = layout_of(U32)
+    base = Migration(False, {}, none, none, None, None, None, HERE)
+    changes: list[dict[str, Any]] = [
+        {"drop": True},
+        {"rename": {"a": "b"}},
+        {"key_constants": seven},
+        {"value_constants": seven},
+        {"key": layout},
+        {"value": layout},
+        {"outer_key": layout},
+    ]
+    maps = [replace(desired(STATE), migration=replace(base, **each)) for each in changes]
+    maps += [desired(STATE), replace(desired(STATE), migration=base)]
+    assert len({plan(each).fingerprints["outer"][0] for each in maps}) == len(maps)
+    one, two = (replace(base, rename=dict(pairs)) for pairs in ((("a", "b"), ("c", "d")), (("c", "d"), ("a", "b"))))
+    first, second = (plan(replace(desired(STATE), migration=each)).digest for each in (one, two))
+    assert first == second, "the order of names decides nothing"
+
+
+def test_the_members_that_are_ours_are_bound() -> None:
+    pair = built(struct(a="u32", b="u32"))
+    none = np.zeros(8, np.uint8)
+    values = [pair, owned(pair, [("a",)], none), owned(pair, [("b",)], none)]
+    assert len({plan(replace(desired(STATE), value=value)).fingerprints["outer"][0] for value in values}) == 3
+
+
+def test_the_maps_of_an_object_in_slots_are_bound() -> None:
+    def of(*members: str, slot: int = 0) -> tuple[str, str]:
+        map_ = desired(STATE)
+        assert map_.outer is not None
+        number = np.array([-1, slot], np.int32)
+        slots = replace(map_.slots, members=number)
+        return plan(replace(map_, slots=slots, outer=replace(map_.outer, members=members))).fingerprints["outer"]
+
+    assert len({of("one", "two")[0], of("one", "other")[0], of("one", "two", slot=1)[0]}) == 3
