@@ -168,6 +168,8 @@ _ASKER = """\
         answer.push([page, width, "text", size * text.getScreenCTM().a]);
       }
       answer.push([page, width, "page", its.documentElement.scrollWidth]);
+      for (const box of its.querySelectorAll(".md-typeset__table, .md-typeset__scrollwrap"))
+        answer.push([page, width, "table", box.scrollWidth - box.clientWidth]);
       frame.remove();
     }
     document.body.append(Object.assign(document.createElement("output"), {textContent: JSON.stringify(answer)}));
@@ -177,13 +179,15 @@ _ASKER = """\
 
 
 def test_every_page_fits_a_desktop_and_a_phone(site: Path, tmp_path: Path) -> None:
-    """No page scrolls sideways, and the text of pictures has at least 12 pixels."""
+    """No page scrolls sideways, on a desktop no table either, and the text of pictures has at least 12 pixels."""
     addresses = [path.as_uri() for path in sorted(site.rglob("index.html"))]
     asker = _ASKER.replace("PAGES", json.dumps(addresses)).replace("WIDTHS", json.dumps(WIDTHS))
     (tmp_path / "asker.html").write_text(asker)
     measured = _answer(tmp_path / "asker.html", tmp_path)
     assert len([row for row in measured if row[2] == "page"]) == len(addresses) * len(WIDTHS)
     assert [row for row in measured if row[2] == "page" and row[3] > row[1]] == []
+    wide = {row[0].split("/")[-2]: row[3] for row in measured if row[2] == "table" and row[1] == 1280 and row[3] > 0}
+    assert wide == {}, "tables that scroll on a desktop, and by how many pixels"
     texts = [row for row in measured if row[2] == "text"]
     assert texts
     assert [row for row in texts if row[3] < 12] == []
