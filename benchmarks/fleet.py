@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from benchmarks.measure import run
+from benchmarks.measure import as_installed, run
 from benchmarks.suite import PROVISIONER, ROOT
 
 _SPEC: Final = ROOT / "examples" / "fleet" / "base.yaml"
@@ -59,6 +59,7 @@ def main(arguments: Sequence[str]) -> None:
     bpffs = Path(arguments[1] if len(arguments) > 1 else "/sys/fs/bpf")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
+        as_installed(folder)
         inventory = make(folder, hosts, _snapshot(folder, bpffs))
         root = f"--pin-root={bpffs / 'fleet-benchmark'}"
         words = ("plan", str(folder / "base.yaml"), root, "--hosts", str(inventory), "--format", "json")

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from benchmarks.contenders import compiled
-from benchmarks.measure import Sample, Series, run
+from benchmarks.measure import Sample, Series, as_installed, run
 
 _ELEMENTS: Final = 1 << 25
 """As many as the largest array of a load balancer: 512 rings of 65,536 servers."""
@@ -41,6 +41,7 @@ def main(arguments: Sequence[str]) -> None:
         tempfile.TemporaryDirectory(prefix="pins-", dir="/sys/fs/bpf") as pins,
         tempfile.TemporaryDirectory() as folder,
     ):
+        as_installed(folder)
         print("\n".join(_table(Path(folder), pins, rounds, elements)))
 
 

@@ -19,7 +19,7 @@ from typing import Any, Final
 from benchmarks import session
 from benchmarks.aims import Aim, bpftool_seconds, growth, judge, tutorial_seconds
 from benchmarks.data import Case
-from benchmarks.measure import Series
+from benchmarks.measure import Series, as_installed
 from benchmarks.page import page
 from benchmarks.suite import CREATE, FULL, NO_CHANGES, QUICK, ROOT, Measured, StartUp, measure_case, measure_start
 
@@ -38,9 +38,7 @@ def main(arguments: Sequence[str]) -> None:
     os.chdir(ROOT)
     results: dict[Case, Measured] = {}
     with tempfile.TemporaryDirectory(prefix="provisioner-benchmark-") as folder:
-        # As installed: modules compiled once, outside the checkout, also if this shell disables bytecode.
-        os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
-        os.environ["PYTHONPYCACHEPREFIX"] = f"{folder}/bytecode"
+        as_installed(folder)
         _say("start-up")
         start = measure_start(_BPFFS, _START_REPEAT)
         for task in FULL if options.full else QUICK:
