@@ -23,7 +23,6 @@ from provisioner.document.inputs import Inputs
 from provisioner.document.substitute import sources_at
 from provisioner.files.reading import OBJECT, TABLE, InputFile
 from provisioner.kernel import host as this_host
-from provisioner.kernel.objects import inspect
 from provisioner.language import schema, schema_file
 from provisioner.language.read_maps import read_from_types
 from provisioner.language.read_spec import read
@@ -133,6 +132,10 @@ def _objects(
 
     A sibling of the directory of the spec (`../bpf/router.bpf.o`) counts as part of the project too.
     """
+    if not spec.objects:
+        return
+    from provisioner.kernel.objects import inspect
+
     for name, declared in spec.objects.items():
         if not declared.file.text:  # reported by the schema
             continue

@@ -10,7 +10,7 @@ from typing import assert_never
 
 import msgspec
 
-from provisioner.kernel import binding, calls, libbpf, multi_links, perf_events, structures, syscalls
+from provisioner.kernel import binding, calls, libbpf, structures, syscalls
 from provisioner.kernel.bpffs import open_pin
 from provisioner.kernel.fd import Fd, InnerId, LinkFd, ProgramFd
 from provisioner.kernel.maps import ids
@@ -71,6 +71,8 @@ def create(program: ProgramFd, request: LinkRequest, target: int = 0, *, name: s
             case OpenPerfEvent() | OpenSampled():
                 return _at_event(program, request)
             case OpenMulti() | OpenUsdt():
+                from provisioner.kernel import multi_links
+
                 return multi_links.create(program, request)
             case _:
                 assert_never(request)
@@ -79,6 +81,8 @@ def create(program: ProgramFd, request: LinkRequest, target: int = 0, *, name: s
 
 
 def _at_event(program: ProgramFd, request: OpenPerfEvent | OpenSampled) -> LinkFd:
+    from provisioner.kernel import perf_events
+
     with ExitStack() as kept:
         with perf_events.opened(request) as event:
             link = kept.enter_context(LinkFd(libbpf.link_create(program.number, event, AttachType.PERF_EVENT, None)))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from provisioner.bytecode.merge_program import why_not
 from provisioner.model.spec import OnReplace
 from provisioner.planning.changes import MapChange
 from provisioner.planning.hazards import Hazard, Severity, replaced_with_others
@@ -14,7 +13,12 @@ def hazards(maps: Iterable[MapChange]) -> Iterator[Hazard]:
     """A hazard for each map in which no program can carry changes over."""
     for change in maps:
         rows = replaced_with_others(change)
-        if rows and change.desired.on_replace is OnReplace.COPY and (why := why_not(change.desired.entry_shape)):
+        if not rows or change.desired.on_replace is not OnReplace.COPY:
+            continue
+        from provisioner.bytecode.merge_program import why_not
+
+        why = why_not(change.desired.entry_shape)
+        if why:
             yield by_calls(change, rows[0], why)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from provisioner.bytecode.member_program import stores, why_not
 from provisioner.planning.changes import Action, EntryAction, MapChange
 from provisioner.planning.hazards import Hazard, Severity
 
@@ -25,6 +24,8 @@ def hazards(maps: Iterable[MapChange]) -> Iterator[Hazard]:
         rows = written_in_place(change)
         if not rows:
             continue
+        from provisioner.bytecode.member_program import stores, why_not
+
         desired = change.desired
         mask = desired.value.owned.mask()
         why = why_not(desired.entry_shape, mask)
