@@ -1,7 +1,7 @@
 """Runs of the command line by the fork server: each a process that did not have to import anything.
 
-What a start of the interpreter is part of (options of the interpreter, other users and capabilities, limits, another
-root directory) is run by `subprocess`.
+What a start of the interpreter is part of (options of the interpreter, other users, memory that ends, another root
+directory) is run by `subprocess`.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO, Any, Final
 
@@ -30,6 +31,22 @@ _MESSAGE: Final = 64
 
 SHIM: Final = Path(__file__).parent / "promises" / "shim.c"
 """Preloaded into the server; it does nothing until a request asks for a fault."""
+
+
+@dataclass(frozen=True, slots=True)
+class Beginning:
+    """What a run does not have as this process would give it: `closed` standard fds, limits, capabilities.
+
+    `limits` are resource limits by the end of their names ("FSIZE"). `capabilities` are all that it has, as setpriv(1)
+    spells them, None for those of this process.
+    """
+
+    closed: tuple[int, ...] = ()
+    limits: Mapping[str, int] = field(default_factory=dict)
+    capabilities: tuple[str, ...] | None = None
+
+
+USUAL: Final = Beginning()
 
 
 class Process:
@@ -128,6 +145,7 @@ def start(
     *,
     new_session: bool = False,
     inject: Mapping[str, Any] | None = None,
+    beginning: Beginning = USUAL,
 ) -> Process:
     """Run `provisioner WORDS` in the current directory; `standard` are the fds that become its 0, 1 and 2.
 
@@ -142,6 +160,7 @@ def start(
         "new_session": new_session,
         "inject": inject,
         "like": None,
+        "beginning": asdict(beginning),
     }
     socket.send_fds(connection, [json.dumps(request).encode()], standard)
     return Process(connection)
@@ -159,12 +178,15 @@ def for_shells() -> dict[str, str]:
     return for_client() | {"PATH": path}
 
 
-def run(words: Sequence[str | Path], text: str, environment: Mapping[str, str]) -> tuple[int, str, str]:
+def run(
+    words: Sequence[str | Path], text: str, environment: Mapping[str, str], beginning: Beginning = USUAL
+) -> tuple[int, str, str]:
     """Run `provisioner WORDS` with `text` on its standard input; gives its exit status, output and errors."""
     with ExitStack() as stack:
         out, err = (stack.enter_context(tempfile.TemporaryFile("w+")) for _ in range(2))
         given = stack.enter_context(_pipe_of(text.encode()))
-        status = start(words, (given.fileno(), out.fileno(), err.fileno()), environment).wait()
+        standard = (given.fileno(), out.fileno(), err.fileno())
+        status = start(words, standard, environment, beginning=beginning).wait()
         out.seek(0)
         err.seek(0)
         return status, out.read(), err.read()

@@ -14,6 +14,7 @@ import importlib
 import json
 import os
 import pkgutil
+import resource
 import select
 import signal
 import socket
@@ -28,6 +29,10 @@ import provisioner
 
 STANDARD: Final = (0, 1, 2)
 _MESSAGE: Final = 1 << 20
+
+_CAPABILITIES: Final = {"net_admin": 12, "sys_admin": 21, "perfmon": 38, "bpf": 39}
+_CAPBSET_DROP: Final = 24
+_CAPABILITY_VERSION_3: Final = 0x2008_0522
 
 _SPEC: Final = "{version: 1, name: edge, maps: {one: {type: hash, key: u32, value: u32, max_entries: 1}}}"
 
@@ -101,6 +106,8 @@ def _become(request: dict[str, Any], standard: list[int]) -> None:
         for fd, number in zip(standard, STANDARD, strict=True):
             os.dup2(fd, number)
             os.close(fd)
+        for number in request["beginning"]["closed"]:
+            os.close(number)
         if request["new_session"]:
             os.setsid()
         if request["like"] is not None:
@@ -110,7 +117,12 @@ def _become(request: dict[str, Any], standard: list[int]) -> None:
         os.environ.update(request["environment"])
         time.tzset()
         sys.argv = ["provisioner", *request["words"]]
-        _open_standard_streams()
+        for name, limit in request["beginning"]["limits"].items():
+            with suppress(ValueError):  # a container may not raise it
+                resource.setrlimit(getattr(resource, f"RLIMIT_{name}"), (limit, limit))
+        if request["beginning"]["capabilities"] is not None:
+            _keep_only(request["beginning"]["capabilities"])
+        _open_standard_streams(request["beginning"]["closed"])
         status = _run() if request["inject"] is None else _run_injected(request["inject"])
         status = _flush(status)
     except BaseException:
@@ -132,11 +144,32 @@ def _enter_namespaces(pid: int) -> None:
                 raise OSError(ctypes.get_errno(), f"setns {wanted}")
 
 
-def _open_standard_streams() -> None:
+def _keep_only(names: list[str]) -> None:
+    """Have only these capabilities, and no others in the bounding set: as root does after setpriv and exec."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    kept = [_CAPABILITIES[name] for name in names]
+    with open("/proc/sys/kernel/cap_last_cap") as last:
+        dropped = set(range(int(last.read()) + 1)) - set(kept)
+    for number in dropped:
+        if libc.prctl(_CAPBSET_DROP, number, 0, 0, 0) != 0:
+            raise OSError(ctypes.get_errno(), f"PR_CAPBSET_DROP {number}")
+    header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION_3, 0)
+    low, high = (sum(1 << number % 32 for number in kept if number // 32 == half) for half in (0, 1))
+    sets = (ctypes.c_uint32 * 6)(low, low, 0, high, high, 0)  # effective, permitted, inheritable
+    if libc.capset(header, sets) != 0:
+        raise OSError(ctypes.get_errno(), "capset")
+
+
+def _open_standard_streams(closed: list[int]) -> None:
     """As the interpreter opens them at its start."""
-    sys.stdin = os.fdopen(0, closefd=False)
-    sys.stdout = os.fdopen(1, "w", buffering=1 if os.isatty(1) else -1, closefd=False)
-    sys.stderr = os.fdopen(2, "w", buffering=1, errors="backslashreplace", closefd=False)
+    streams: dict[int, Any] = dict.fromkeys(STANDARD)
+    if 0 not in closed:
+        streams[0] = os.fdopen(0, closefd=False)
+    if 1 not in closed:
+        streams[1] = os.fdopen(1, "w", buffering=1 if os.isatty(1) else -1, closefd=False)
+    if 2 not in closed:
+        streams[2] = os.fdopen(2, "w", buffering=1, errors="backslashreplace", closefd=False)
+    sys.stdin, sys.stdout, sys.stderr = streams.values()
 
 
 def _flush(status: int) -> int:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,13 +14,14 @@ import provisioner
 from provisioner.model.errors import HostError
 from provisioner.planning.hazards import Overrides
 from provisioner.planning.privileges import refuse_unprivileged
-from tests import pages
+from tests import command, pages
 from tests.cli.conftest import Project
 from tests.cli.support import SPEC
 from tests.conftest import Veth
 from tests.features import others_may_ask, sys_admin_makes_network_maps
-from tests.privileges import without
+from tests.privileges import beginning, command_without, started_without, without
 from tests.problems import raises
+from tests.watch.conftest import until
 
 TABLE = Path(__file__).parents[2] / "docs/privileges.md"
 SETS = {
@@ -134,8 +137,31 @@ def test_what_works_with_which_capabilities(
     ours.destroy(Overrides.force())
 
 
+@pytest.mark.parametrize("held", sorted(set(SETS.values())))
+def test_the_fork_server_leaves_the_sets_that_an_exec_leaves(held: str) -> None:
+    """Of both processes, which wait for a spec, the kernel says the same."""
+    ours = _sets(os.getpid())
+    given, kept = os.pipe()
+    with open(os.devnull, "r+b") as nothing:
+        standard = (given, nothing.fileno(), nothing.fileno())
+        forked = command.start(["validate", "-"], standard, os.environ, beginning=beginning(held))
+        alone = subprocess.Popen(command_without(held, "validate", "-"), stdin=given, stdout=nothing, stderr=nothing)
+    os.close(given)
+    for pid in (forked.pid, alone.pid):
+        until(lambda pid=pid: _sets(pid)["CapEff"] != ours["CapEff"] or None, lambda: "it keeps all")  # type: ignore[misc]
+    assert _sets(forked.pid) == _sets(alone.pid)
+    os.close(kept)
+    assert forked.wait() == alone.wait() == 1, "nothing is no spec"
+
+
+def _sets(pid: int) -> dict[str, str]:
+    """The sets of capabilities of a process."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return {name: value for name, _, value in (line.partition(":\t") for line in lines) if name.startswith("Cap")}
+
+
 def test_all_that_is_missing_is_said_at_once(project: Project) -> None:
-    done = without("", "apply", project.spec, "--pin-root", project.root, "--yes")
+    done = started_without("", "apply", project.spec, "--pin-root", project.root, "--yes")
     assert done.status == 5
     if not others_may_ask():  # then it is refused before there is a plan
         assert "CAP_BPF" in done.err
@@ -151,7 +177,7 @@ def test_a_program_that_the_verifier_refuses_without_cap_perfmon(
     """Some kernels do, of programs that others take: then it is said, and nothing is changed."""
     project.spec.write_text(OBJECTS.replace("OBJECT", str(bpf_object("router"))))
     words: list[str | Path] = ["apply", project.spec, "--pin-root", project.root, "--yes", "--allow-outside"]
-    done = without("bpf,net_admin", *words)
+    done = started_without("bpf,net_admin", *words)
     if done.status:
         assert done.status == 5
         assert "BPF_PROG_LOAD: verifier rejected" in done.err
@@ -172,7 +198,7 @@ def test_a_program_that_no_verifier_takes(
 ) -> None:
     """CAP_PERFMON is asked for only of who lacks it."""
     project.spec.write_text(REJECTED.replace("OBJECT", str(bpf_object("rejected"))))
-    done = without(held, "apply", project.spec, "--pin-root", project.root, "--yes", "--allow-outside")
+    done = started_without(held, "apply", project.spec, "--pin-root", project.root, "--yes", "--allow-outside")
     assert done.status == 5
     assert f"hint: {hint}" in done.err
     assert not project.root.exists()
