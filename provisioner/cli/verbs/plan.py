@@ -52,7 +52,7 @@ def plan(
         bool,
         typer.Option(
             "--probe",
-            help="Test whether the kernel accepts the inner maps; creates unpinned maps and frees them.",
+            help="Test whether the kernel accepts the inner maps, and compare large maps there. Pins nothing.",
             rich_help_panel=MORE,
         ),
     ] = False,
