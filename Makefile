@@ -71,7 +71,7 @@ test-kernels-short: setup-kernels bpf ## apply and destroy one spec on Linux 6.1
 test-recipes: setup-recipes ## run the recipes of docs/gitops.md by Salt and Puppet, which it installs; needs root
 	$(VENV)/python scripts/test_recipes.py build/salt
 
-test-editor: setup-editor ## the schemas in yaml-language-server, which it installs by npm
+test-editor: setup-editor ## schemas in yaml-language-server and programs in pyright, which it installs by npm
 	$(VENV)/python -m pytest integrations/editor
 
 test-collection: setup-collection ## ansible-lint and the sanity tests of Ansible on the collection, which it installs

@@ -4,7 +4,7 @@
 #   scripts/setup.sh [--print] GROUP...
 #
 # Groups: demo (run the tool and compile BPF), lint (linters and documentation), test (everything but the next five),
-# kernels (boot other kernels), recipes (Salt and Puppet), editor (a language server), collection (ansible-lint), cluster
+# kernels (boot other kernels), recipes (Salt and Puppet), editor (a language server and pyright), collection (ansible-lint), cluster
 # (build and run Kubernetes). --print lists what the groups need and installs nothing. A second run changes nothing. A
 # later run with another group extends the same .venv.
 set -euo pipefail
@@ -70,7 +70,7 @@ need_kernels() {
 
 need_editor() {
     need_lint
-    extras+=(language-server)
+    extras+=(language-server pyright)
 }
 
 need_collection() {
@@ -178,14 +178,23 @@ install_ansible-lint() {
     [[ -x $ansible/bin/ansible-lint ]] || pip_install "$ansible" ansible-lint
 }
 
-# Pinned: what it offers differs between releases. Debian's npm needs Debian's node: another node brings its own npm.
-install_language-server() {
-    [[ ! -x $node/node_modules/.bin/yaml-language-server ]] || return 0
+# Pinned: what they report differs between releases. Debian's npm needs Debian's node: another node brings its own npm.
+install_from_npm() {
+    local name=$1 version=$2
+    [[ ! -x $node/node_modules/.bin/$name ]] || return 0
     if ! command -v npm >/dev/null; then
         packages=(nodejs npm)
         install_packages
     fi
-    npm install --prefix "$node" --no-audit --no-fund --silent yaml-language-server@1.15.0 </dev/null
+    npm install --prefix "$node" --no-audit --no-fund --silent "$name@$version" </dev/null
+}
+
+install_language-server() {
+    install_from_npm yaml-language-server 1.15.0
+}
+
+install_pyright() {
+    install_from_npm pyright 1.1.414
 }
 
 main() {

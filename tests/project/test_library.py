@@ -40,7 +40,7 @@ def test_a_type_checker_knows_the_names_and_no_others(tmp_path: Path) -> None:
         "provisioner.lode\n"
         'provisioner.load("edge.yaml").plan(against="nothing")\n'
     )
-    guides = [_program(name, tmp_path) for name in ("library.md", "programs.md")]
+    guides = [_program(name, tmp_path) for name in ("library.md", "programs.md", "sessions.md")]
     done = subprocess.run(
         [sys.executable, "-m", "mypy", "--strict", "--cache-dir", str(tmp_path / "cache"), str(program), *guides],
         capture_output=True,
