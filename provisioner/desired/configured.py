@@ -8,6 +8,7 @@ from typing import Final
 from msgspec.structs import replace
 
 from provisioner.desired.typed_programs import typed
+from provisioner.model.desired import DesiredMap
 from provisioner.model.errors import Problems, did_you_mean
 from provisioner.model.host import Host
 from provisioner.model.map_shape import MapShape
@@ -15,7 +16,7 @@ from provisioner.model.object_file import MapDef, ObjectInfo
 from provisioner.model.object_settings import MapSettings
 from provisioner.model.program_types import STRUCT_OPS
 from provisioner.model.spec import BpfObject, OuterMap, PlainMap, Spec
-from provisioner.model.uapi import ADDRESS_SIZE, STACK_SIZE, STORAGE_TYPES, MapType
+from provisioner.model.uapi import ADDRESS_SIZE, BARE_TYPES, KEYLESS_TYPES, STACK_SIZE, STORAGE_TYPES, MapType
 from provisioner.model.words import with_article
 
 _SIZELESS: Final = STORAGE_TYPES | {MapType.STRUCT_OPS}
@@ -45,6 +46,27 @@ def configured(
     }
 
 
+def with_type_sizes(
+    owner: str, info: ObjectInfo, settings: Mapping[str, MapSettings], maps: Mapping[str, DesiredMap]
+) -> dict[str, MapSettings]:
+    """The settings of the object `owner`, with sizes of declared types where the object leaves them to its loader."""
+    sized = dict(settings)
+    for name, definition in info.maps.items():
+        desired, there = maps.get(name), definition.shape
+        if desired is None or owner not in desired.objects or there == there.with_sizes(*_sizes(desired)):
+            continue
+        key, value = _sizes(desired)
+        own = settings.get(name) or MapSettings(*_AS_IN_ELF, desired.where)
+        sized[name] = replace(
+            own, key_size=None if there.key_size else key, value_size=own.value_size if there.value_size else value
+        )
+    return sized
+
+
+def _sizes(desired: DesiredMap) -> tuple[int, int]:
+    return desired.shape.key_size, desired.shape.value_size
+
+
 class _Configurator:
     def __init__(self, object_: BpfObject, info: ObjectInfo, host: Host, problems: Problems) -> None:
         self._object = object_
@@ -65,7 +87,7 @@ class _Configurator:
             elif name not in wanted:
                 del maps[name]
         for name, definition in maps.items():
-            self._check_size(name, definition)
+            self._check_size(name, definition, is_declared=name in wanted)
             self._check_programs(name, definition)
         return typed(self._object, replace(self._info, maps=maps), self._problems), settings
 
@@ -152,8 +174,13 @@ class _Configurator:
             hint = f"list it under `programs`, or write `maps: {{{name}: {{autocreate: false}}}}` under the object"
             self._problems.add(what, self._object.where, hint, name, id="map-not-created")
 
-    def _check_size(self, name: str, definition: MapDef) -> None:
+    def _check_size(self, name: str, definition: MapDef, *, is_declared: bool) -> None:
         shape = definition.shape
+        if not is_declared and not definition.internal and (sizes := sizes_missing(shape)):
+            what = f"map `{name}` of object `{self._object.name}` has no {sizes[0]}"
+            types = ", ".join(f"{size.removesuffix('_size')}: TYPE" for size in sizes)
+            hint = f"declare it: `maps: {{{name}: {{object: {self._object.name}, {types}}}}}`"
+            self._problems.add(what, self._object.where, hint, name, id="size-missing")
         missing = []
         if not (definition.internal or shape.max_entries or shape.map_type in _SIZELESS):
             missing.append(("max_entries", 1024))
@@ -163,6 +190,13 @@ class _Configurator:
             what = f"map `{name}` of object `{self._object.name}` has no {field}"
             hint = f"write `maps: {{{name}: {{{field}: {size}}}}}` under the object"
             self._problems.add(what, self._object.where, hint, name, id="max-entries-missing")
+
+
+def sizes_missing(shape: MapShape) -> list[str]:
+    """The sizes that maps of this type need, and that an object leaves to its loader: `key_size`, `value_size`."""
+    sizes = [("key_size", shape.key_size, KEYLESS_TYPES | BARE_TYPES), ("value_size", shape.value_size, BARE_TYPES)]
+    none_needed = {MapType.STRUCT_OPS, MapType.STACK_TRACE}
+    return [name for name, size, absent in sizes if not size and shape.map_type not in absent | none_needed]
 
 
 def _unless(declared: int | None, in_elf: int | None, own: int | None) -> int | None:

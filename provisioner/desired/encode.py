@@ -16,7 +16,7 @@ from provisioner.codec.counters import counters
 from provisioner.codec.program_ref import ProgramRef
 from provisioner.codec.resolve import Lookup
 from provisioner.desired import jumps, members, sharing
-from provisioner.desired.configured import configured
+from provisioner.desired.configured import configured, with_type_sizes
 from provisioner.desired.entries import Encoded, Group, encode_entries
 from provisioner.desired.migration import ReadTypes, encode_migration
 from provisioner.desired.moved import with_moves
@@ -89,7 +89,10 @@ def encode(
     object_encoder = ObjectEncoder(spec, host.possible_cpus, problems)
     loaded = {
         name: with_variables(
-            replace(object_encoder.encode(spec.objects[name], info, maps), settings=settings),
+            replace(
+                object_encoder.encode(spec.objects[name], info, maps),
+                settings=with_type_sizes(name, info, settings, maps),
+            ),
             encode_variables(spec.objects[name], info, btf.get(name), resolver.builder(name), problems),
         )
         for name, (info, settings) in settled.items()

@@ -154,6 +154,8 @@ class Resolver:
         shape = self._shape(template.fields, key.size, value.size, value.specials, None, where, template.name)
         if shape is None:
             return None
+        if declared is not None:
+            declared = declared.with_sizes(shape.key_size, shape.value_size)
         if declared is not None and shape.numa_node is None:
             shape = replace(shape, numa_node=declared.numa_node)
         difference = shape_differences(shape, declared, capacity=False) if declared is not None else ""
@@ -254,6 +256,7 @@ class Resolver:
         """The shape from the spec, completed from the object. The two must not contradict each other."""
         map_type, max_entries = fields.map_type, fields.max_entries
         if declared is not None:
+            declared = declared.with_sizes(key_size, value_size)
             map_type = declared.map_type if map_type is None else map_type
             max_entries = declared.max_entries if max_entries is None else max_entries
         if max_entries is None and map_type in STORAGE_TYPES:

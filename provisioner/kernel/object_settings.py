@@ -15,6 +15,8 @@ def configure(at: int, settings: MapSettings) -> None:
     """Set the sizes and the NUMA node of the map at `at`, and whether it is created. Raises `KernelError`."""
     if settings.max_entries is not None:
         libbpf.map_set_max_entries(at, settings.max_entries)
+    if settings.key_size is not None:
+        libbpf.map_set_key_size(at, settings.key_size)
     if settings.value_size is not None:
         libbpf.map_set_value_size(at, settings.value_size)
     if settings.numa_node is not None:

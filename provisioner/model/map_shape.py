@@ -51,6 +51,10 @@ class MapShape(msgspec.Struct, frozen=True):
         """The same shape with another max_entries."""
         return replace(self, max_entries=max_entries)
 
+    def with_sizes(self, key_size: int, value_size: int) -> MapShape:
+        """The same shape with these sizes where it has none: an object can leave them to its loader."""
+        return replace(self, key_size=self.key_size or key_size, value_size=self.value_size or value_size)
+
     def kept_capacity(self, max_entries: int, possible_cpus: int) -> int:
         """What the kernel makes of `max_entries`: an LRU without a common list has equal shares for all CPUs.
 

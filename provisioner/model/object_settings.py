@@ -17,18 +17,25 @@ Recorded = Mapping[str, str]
 
 
 class MapSettings(msgspec.Struct, frozen=True):
-    """Settings of one map of an object; None leaves what the ELF says. A map without `autocreate` is not created."""
+    """Settings of one map of an object; None leaves what the ELF says. A map without `autocreate` is not created.
+
+    A spec sets `value_size` of stacks. Otherwise `key_size` and `value_size` are those of the types that the spec
+    declares for a map to which the object gives no size.
+    """
 
     max_entries: int | None
     numa_node: int | None
     autocreate: bool
     where: Location
     value_size: int | None = None
+    key_size: int | None = None
 
     def recorded(self, name: str) -> Iterator[tuple[str, str]]:
         """What the record keeps of them."""
         if self.max_entries is not None:
             yield f"maps.{name}.max_entries", str(self.max_entries)
+        if self.key_size is not None:
+            yield f"maps.{name}.key_size", str(self.key_size)
         if self.value_size is not None:
             yield f"maps.{name}.value_size", str(self.value_size)
         if self.numa_node is not None:

@@ -200,7 +200,8 @@ def test_variables_and_slots_are_listed(bpf_object: Callable[[str], Path]) -> No
 
 
 @pytest.mark.parametrize(
-    "name", ["globals", "jumps", "presets", "odd_names", "untyped", "odd_maps", "hooks", "stacks", "struct_ops"]
+    "name",
+    ["globals", "jumps", "presets", "odd_names", "untyped", "odd_maps", "hooks", "stacks", "struct_ops", "typeless"],
 )
 def test_what_it_writes_applies(name: str, bench: Bench, bpf_object: Callable[[str], Path]) -> None:
     bench.allow_outside = True

@@ -169,3 +169,31 @@ def test_a_struct_ops_map_has_the_size_of_the_kernel_s_struct(bench: Bench, bpf_
         bench.load(text.replace("begin: {}", ""))
     assert [problem.id for problem in refused.value.problems] == ["map-not-created"]
     bench.load(text.replace("programs: {begin: {}}", "maps: {mine: {autocreate: false}}")).plan()
+
+
+def test_a_map_without_sizes_has_those_of_its_declared_types(bench: Bench, bpf_object: Compile) -> None:
+    text = f"""
+inner_templates:
+  group: {{type: hash, key: u16, value: u64, max_entries: 8}}
+objects:
+  typeless: {{file: {bpf_object("typeless")}, programs: {{pass: {{}}}}}}
+outer_maps:
+  groups: {{object: typeless, inner: group, inner_maps: {{1: {{entries: {{7: 8}}}}}}}}
+maps:
+  labels: {{object: typeless, key: u64, value: "u32[3]", entries: {{1: [2, 3, 4]}}}}
+"""
+    bench.settle(text)
+    shape = info(bench, "labels").shape
+    assert (shape.key_size, shape.value_size) == (8, 12)
+    wider = text.replace("key: u64", 'key: "u64[2]"').replace("{1: [", "[{key: [1, 1], value: [").replace("]}}", "]}]}")
+    bench.overrides = Overrides(allow_recreate=True)
+    bench.settle(wider)
+    assert info(bench, "labels").shape.key_size == 16
+
+
+def test_a_map_without_sizes_must_be_declared(bench: Bench, bpf_object: Compile) -> None:
+    text = spec(bpf_object("typeless"), "labels: {max_entries: 4}").replace("programs: {sized", "programs: {pass")
+    text = text.partition("outer_maps:")[0].replace("u32, value: u32", "u16, value: u64")
+    with pytest.raises(InputError) as error:
+        bench.load(text + "outer_maps:\n  groups: {object: sized, inner: inner, inner_maps: {}}\n")
+    assert [(each.id, each.address) for each in error.value.problems] == [("size-missing", "labels")]
