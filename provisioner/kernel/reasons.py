@@ -224,6 +224,26 @@ REASONS: Final[dict[tuple[str, int, Subject], Reason]] = {
     ("", ENOTSUPP, ""): Reason("not supported by this map type", id="unsupported-operation"),
 }
 
+_LOGGED: Final[tuple[tuple[re.Pattern[str], Reason], ...]] = (
+    (
+        re.compile(r"extern (\((var|func) ksym\) )?'[^'\n]*'( \(strong\))?: not (resolved|found)"),
+        Reason(
+            "object uses a function or variable that this kernel does not have",
+            "the log names it; `__weak` in the source lets the object load without it",
+            id="object-unsupported",
+        ),
+    ),
+    (
+        re.compile(r"failed to resolve CO-RE relocation"),
+        Reason(
+            "a program reads a struct, member or enum value that this kernel does not have",
+            "the log names it; test it with `bpf_core_field_exists` in the source",
+            id="object-unsupported",
+        ),
+    ),
+)
+"""What libbpf or the verifier says in the log of a load, where the errno alone has other causes too."""
+
 _NO_PRIVILEGE: Final = frozenset({CREATE, LOAD, LINK, RELINK, GET, GET_BY_ID, ""})
 """Operations where EPERM is first of all a missing privilege."""
 
@@ -260,7 +280,7 @@ class KernelError(HostError):
         self.subject: Subject = subject
         self.name = name
         self.log = log
-        reason = reason_for(operation, errno, subject)
+        reason = _logged(operation, log) or reason_for(operation, errno, subject)
         self.reason = f"{reason.what}: {because}" if because else reason.what
         super().__init__(
             Problem(f"{operation}: {self.reason}{_tail(log)}", hint=reason.hint, address=name, id=reason.id)
@@ -275,6 +295,12 @@ class KernelError(HostError):
     def because(self, why: str) -> KernelError:
         """The same refusal, with what was found out about it."""
         return KernelError(self.operation, self.errno, subject=self.subject, name=self.name, log=self.log, because=why)
+
+
+def _logged(operation: str, log: str) -> Reason | None:
+    if operation not in ("load", LOAD):
+        return None
+    return next((reason for pattern, reason in _LOGGED if pattern.search(log)), None)
 
 
 _BTF_LOG: Final = re.compile(

@@ -10,7 +10,7 @@ import pytest
 from provisioner.kernel import maps
 from provisioner.kernel.fd import InnerId
 from provisioner.kernel.host import possible_cpus
-from provisioner.model.errors import InputError, RefusedError
+from provisioner.model.errors import HostError, InputError, RefusedError
 from provisioner.model.uapi import MapFlag
 from provisioner.planning.changes import Action
 from provisioner.planning.hazards import Overrides
@@ -197,3 +197,11 @@ def test_a_map_without_sizes_must_be_declared(bench: Bench, bpf_object: Compile)
     with pytest.raises(InputError) as error:
         bench.load(text + "outer_maps:\n  groups: {object: sized, inner: inner, inner_maps: {}}\n")
     assert [(each.id, each.address) for each in error.value.problems] == [("size-missing", "labels")]
+
+
+@pytest.mark.parametrize(("name", "program"), [("absent_function", "call"), ("absent_member", "offset")])
+def test_what_the_kernel_does_not_have(name: str, program: str, bench: Bench, bpf_object: Compile) -> None:
+    with pytest.raises(HostError) as error:
+        bench.apply(f"objects: {{{name}: {{file: {bpf_object(name)}, programs: {{{program}: {{}}}}}}}}\n")
+    assert [each.id for each in error.value.problems] == ["object-unsupported"]
+    assert not bench.root.exists()
