@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from contextlib import suppress
+from functools import cached_property
 from pathlib import Path
 from typing import Final
 
@@ -25,7 +26,7 @@ from provisioner.kernel import host as this_host
 from provisioner.model.desired import DesiredMap, DesiredState
 from provisioner.model.errors import HostError, InputError, Problems
 from provisioner.model.pins import META_PIN
-from provisioner.model.record import RecordedTypes
+from provisioner.model.record import Meta, RecordedTypes
 from provisioner.model.type_expr import BtfType
 from provisioner.model.uapi import BARE_TYPES, KEYLESS_TYPES
 from provisioner.observed import metamap, pinned_btf
@@ -110,19 +111,49 @@ def _with_recorded_members(naming: Naming, live_maps: Sequence[FoundMap]) -> Nam
     maps = dict(naming.maps)
     # Of two pins with one name, the first has it in the export.
     pins = {map_name(each.pin): Path(each.pin) for each in reversed(live_maps) if each.pin}
+    ids = {each.pin: each.id for each in live_maps}
+    records = _Records()
     for name, pin in pins.items():
         named = maps.get(name, Named())
-        if named.members is None and (members := recorded_members(_record(pin.parent / META_PIN).get(pin.name))):
+        if named.members is None and (members := recorded_members(records.of(pin, ids[str(pin)]))):
             maps[name] = replace(named, members=members)
     return replace(naming, maps=maps)
 
 
-def _record(pin: Path) -> Mapping[str, RecordedTypes]:
-    """The types in a record; none where it is missing, or not one of ours."""
-    try:
-        return metamap.read(pin).types
-    except HostError:
-        return {}
+class _Records:
+    """The records of projects on this host, each read once."""
+
+    def __init__(self) -> None:
+        self._read: dict[Path, Meta | None] = {}
+
+    def of(self, pin: Path, number: int) -> RecordedTypes | None:
+        """The types of a map with the id `number` in the record of its project; None where there is none.
+
+        That record is beside the pin, unless the map has a pin elsewhere.
+        """
+        beside = pin.parent / META_PIN
+        record = self._at(beside)
+        if record is not None and pin.name in record.types:
+            return record.types[pin.name]
+        for path in self._elsewhere:
+            record = self._at(path)
+            for name in () if record is None or path == beside else record.types:
+                if record is not None and record.maps.get(name) == number:
+                    return record.types[name]
+        return None
+
+    @cached_property
+    def _elsewhere(self) -> list[Path]:
+        return sorted(path for path in bpffs.walk_pins() if path.name == META_PIN)
+
+    def _at(self, pin: Path) -> Meta | None:
+        """A record; None where it is missing, or not one of ours."""
+        if pin not in self._read:
+            try:
+                self._read[pin] = metamap.read(pin)
+            except HostError:
+                self._read[pin] = None
+        return self._read[pin]
 
 
 def _naming(path: Path) -> tuple[Naming, dict[str, BtfTypes]]:

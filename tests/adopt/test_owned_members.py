@@ -54,6 +54,15 @@ def test_a_plan_of_the_export_has_no_changes(bench: Bench) -> None:
     assert (plan.steps, plan.blocked) == ((), ())
 
 
+def test_a_map_with_a_pin_elsewhere_has_its_record_in_the_pin_root(bench: Bench, kernel: Path) -> None:
+    place = kernel / "elsewhere" / "limits"
+    own = f"    own: true\n    pin: {place}\n    type: hash"
+    bench.settle(text := SPEC.replace("    type: hash", own))
+    done = run("export", "--pin", place)
+    assert "    owned_members: [limit, rate.burst]\n" in done.out
+    bench.destroy(text)
+
+
 def test_a_type_of_the_user_can_have_other_owned_members(bench: Bench, tmp_path: Path) -> None:
     bench.settle(SPEC)
     types, value = tmp_path / "types.yaml", "{struct: {a: u64, b: u64, c: 'bytes[16]'}}"
