@@ -4,7 +4,8 @@
  *
  * The provisioner generates this program, with the sizes and offsets as constants (provisioner/bytecode/
  * member_program.py), so that it needs no compiler. This is the same program to read, and tests/bytecode compares what
- * both do. With LOCKED, the value has a spin lock, and all members are written under it.
+ * both do. With LOCKED, the value has a spin lock, and all members are written under it. With PERCPU, a record is of the
+ * value of one CPU: a program that made an entry would set that of its own CPU only.
  */
 #include <linux/bpf.h>
 #include <linux/errno.h>
@@ -12,6 +13,7 @@
 #include <bpf/bpf_helpers.h>
 
 #define WRITTEN 1
+#define MISSING 2
 
 struct value {
 	__u64 limit; /* ours */
@@ -29,13 +31,17 @@ struct record {
 	__u32 kind; /* 0 ends the records */
 	__u32 reserved;
 	__s32 result;
-	__u32 reserved2;
+	__u32 cpu;
 	__u64 key;
 	__u8 value[sizeof(struct value)];
 };
 
 struct {
+#ifdef PERCPU
+	__uint(type, BPF_MAP_TYPE_PERCPU_HASH);
+#else
 	__uint(type, BPF_MAP_TYPE_HASH);
+#endif
 	__type(key, __u32);
 	__type(value, struct value);
 	__uint(max_entries, 64);
@@ -70,17 +76,25 @@ static long each(void *map, const __u32 *index, struct record *record, void *con
 
 	if (!record->kind)
 		return 1;
+#ifdef PERCPU
+	value = bpf_map_lookup_percpu_elem(&target, &record->key, record->cpu);
+#else
 	value = bpf_map_lookup_elem(&target, &record->key);
+#endif
 	if (value) {
 		store(value, record);
 		record->result = WRITTEN;
 		return 0;
 	}
+#ifdef PERCPU
+	result = MISSING;
+#else
 	result = bpf_map_update_elem(&target, &record->key, record->value, BPF_NOEXIST);
 	if (!result)
 		result = WRITTEN;
 	else if (result == -EEXIST) /* a program makes it at this moment: try again */
 		result = -EAGAIN;
+#endif
 	record->result = result;
 	return 0;
 }

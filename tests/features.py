@@ -196,6 +196,19 @@ def need_syscall_programs() -> None:
         pytest.skip(lacks("programs of type SYSCALL", kernel_versions.SYSCALL_PROGRAMS, str(error)))
 
 
+def need_percpu_lookup() -> None:
+    """Skip where no program can look up the value of another CPU."""
+    need_syscall_programs()
+    shape = MapShape(MapType.PERCPU_HASH, 4, 8, 1)
+    layout, owned = Layout(shape.key_size, shape.value_size), np.zeros(shape.value_size, np.uint8)
+    records = MapShape(MapType.ARRAY, 4, layout.size, 1)
+    with maps.create(shape, "target") as target, maps.create(records, "records") as fd:
+        try:
+            programs.load_or_raise(member_program(layout, shape, owned, fd.number, target.number), "percpu").close()
+        except KernelError as error:
+            pytest.skip(lacks("bpf_map_lookup_percpu_elem", kernel_versions.PERCPU_LOOKUP, str(error)))
+
+
 def need_syscall_locks() -> None:
     """Skip where no program of type SYSCALL may take a bpf_spin_lock."""
     need_syscall_programs()

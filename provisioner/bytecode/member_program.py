@@ -5,6 +5,10 @@ kernel has the value itself: it stores the members that are ours, each by an ali
 nothing else. Where the value has a spin lock, all stores are made under it. An entry that does not exist is made with
 BPF_NOEXIST.
 
+In a per-CPU map, a record is of the value of one CPU, and bpf_map_lookup_percpu_elem (07343110b293, 5.19) finds the
+value of any CPU. A program that makes an entry there sets the value of its own CPU only: entries that do not exist are
+left to a system call, which sets all.
+
 The entries are records in an array, which ends at the first one that is zero. `bpf/members.bpf.c` is the same in C.
 """
 
@@ -23,7 +27,16 @@ from provisioner.model.special_fields import SPIN_LOCK
 from provisioner.model.types import Bytes
 from provisioner.model.uapi import MapFlag, MapType
 
-_TYPES: Final = frozenset({MapType.HASH, MapType.ARRAY, MapType.LRU_HASH})
+_TYPES: Final = frozenset(
+    {
+        MapType.HASH,
+        MapType.ARRAY,
+        MapType.LRU_HASH,
+        MapType.PERCPU_HASH,
+        MapType.PERCPU_ARRAY,
+        MapType.LRU_PERCPU_HASH,
+    }
+)
 """The types that the program is for. In an LPM trie, a program finds the longest prefix, not a certain entry."""
 
 _MOST_PIECES: Final = 512
@@ -33,10 +46,14 @@ _LONGEST: Final = 16_384
 _NOEXIST: Final = 1
 _SLOT: Final = 4
 _RESULT: Final = 8
+CPU: Final = 12
+"""Where a record has the number of its CPU, 32 bits."""
+
 _HEADER: Final = 16
 
 WRITTEN: Final = 1
-"""What a record's result says; negative: errno."""
+MISSING: Final = 2
+"""What a record's result says: its members are written, or a per-CPU map has no such entry. Negative: errno."""
 
 
 class Layout(msgspec.Struct, frozen=True):
@@ -58,9 +75,9 @@ class Layout(msgspec.Struct, frozen=True):
         return self.value + rounded_up(self.value_size)
 
 
-def stores(owned: Bytes) -> tuple[Piece, ...]:
-    """The stores that write the bytes of a mask that are not zero."""
-    return pieces(owned)
+def stores(shape: MapShape, owned: Bytes) -> tuple[Piece, ...]:
+    """The stores that write the bytes of a mask that are not zero; of a per-CPU value, those for one CPU."""
+    return pieces(owned[: shape.value_size])
 
 
 def why_not(shape: MapShape, owned: Bytes) -> str:
@@ -69,7 +86,7 @@ def why_not(shape: MapShape, owned: Bytes) -> str:
         return f"programs cannot do it in a map of type {shape.map_type.word}"
     if shape.map_flags & MapFlag.RDONLY_PROG:
         return "programs cannot write to a map with the flag rdonly_prog"
-    if shape.value_size > _LONGEST or len(stores(owned)) > _MOST_PIECES:
+    if shape.value_size > _LONGEST or len(stores(shape, owned)) > _MOST_PIECES:
         return "the members are too long"
     return ""
 
@@ -100,7 +117,11 @@ def member_program(
     else:
         code.map(R7, target)
     _arguments(code, layout)
-    code.call(Helper.MAP_LOOKUP_ELEM)
+    if shape.is_percpu:
+        code.load(R3, R6, CPU, 4)
+        code.call(Helper.MAP_LOOKUP_PERCPU_ELEM)
+    else:
+        code.call(Helper.MAP_LOOKUP_ELEM)
     code.jump_if(Jump.EQ, R0, 0, "missing")
     code.mov(R8, R0)
     _stores(code, layout, shape, owned)
@@ -110,6 +131,9 @@ def member_program(
     code.label("missing")
     if shape.is_array:  # there is no such index
         code.store(R6, _RESULT, -errno.E2BIG, 4)
+        code.exit(0)
+    elif shape.is_percpu:
+        code.store(R6, _RESULT, MISSING, 4)
         code.exit(0)
     else:
         _insert(code, layout)
@@ -136,7 +160,7 @@ def _stores(code: Assembler, layout: Layout, shape: MapShape, owned: Bytes) -> N
         code.mov(R1, R8)
         code.alu(Alu.ADD, R1, lock)
         code.call(Helper.SPIN_LOCK)
-    for piece in stores(owned):
+    for piece in stores(shape, owned):
         code.load(R1, R6, layout.value + piece.offset, piece.width)
         code.store(R8, piece.offset, R1, piece.width)
     if lock is not None:

@@ -27,7 +27,7 @@ def counters(value: Type, byteorder: ByteOrder) -> Counters | None:
     A counter is an integer of 4 or 8 bytes in the byte order of the host, aligned: the kernel adds to no other. Of a
     value with `owned_members`, the other members are counters.
     """
-    spots = _spots(value.element if isinstance(value, PerCpu) else value, byteorder)
+    spots = _spots(value, byteorder)
     if not spots or len(spots) > _MOST or any(offset % width for offset, width in spots):
         return None
     return tuple(spots)
@@ -41,7 +41,7 @@ def _spots(value: Type, byteorder: ByteOrder) -> list[tuple[int, int]]:
             return [(0, value.size)] if whole else []
         case Quantity(base=base):
             return _spots(base, byteorder)
-        case Sensitive(inner=inner) | Owned(theirs=inner):
+        case Sensitive(inner=inner) | Owned(theirs=inner) | PerCpu(element=inner):
             return _spots(inner, byteorder)
         case Array(element=element, count=count):
             each = _spots(element, byteorder) if count <= _MOST else []

@@ -9,6 +9,7 @@ from msgspec.structs import replace
 
 from provisioner.codec.layout import Field, Struct
 from provisioner.codec.members import Absent, NotOurs
+from provisioner.codec.percpu import PerCpu
 from provisioner.codec.sensitive import Sensitive
 from provisioner.codec.wrapper import Wrapper
 from provisioner.model.special_fields import Special
@@ -54,19 +55,32 @@ class Owned(Wrapper, frozen=True):
 
 
 def owned(value: Type, paths: Sequence[tuple[str, ...]], initial: Bytes) -> Owned:
-    """`value` with the members at `paths` as ours, each of which names a member; `initial` has shape (size,)."""
+    """`value` with the members at `paths` as ours, each of which names a member.
+
+    `initial`, shape (size,), has the bytes of others in new entries; of a per-CPU value, those of one CPU.
+    """
     ours, theirs = (_kept(value, (), frozenset(paths), is_ours=is_ours) for is_ours in (True, False))
+    if isinstance(value, PerCpu):
+        each = np.zeros(value.stride, np.uint8)
+        each[: len(initial)] = initial
+        initial = np.tile(each, value.cpus)
     return Owned(value, ours, theirs, initial.tobytes())
 
 
 def member_names(type_: Type) -> tuple[str, ...]:
     """The dotted names of the members that are in a value of `type_`, a struct in which others are left out."""
-    return tuple(".".join(path) for path in _names(type_, ()))
+    return tuple(".".join(path) for path in _names(_of_one(type_), ()))
 
 
 def initial_members(type_: Owned) -> dict[str, Value]:
     """The other members that are not zero in new entries, as `set` has them. Sensitive ones are left out."""
-    return dict(_initial(type_.theirs, np.frombuffer(type_.initial, np.uint8)[np.newaxis]))
+    theirs = _of_one(type_.theirs)
+    return dict(_initial(theirs, np.frombuffer(type_.initial, np.uint8)[np.newaxis, : theirs.size]))
+
+
+def _of_one(type_: Type) -> Type:
+    """The type of the value of one CPU."""
+    return type_.element if isinstance(type_, PerCpu) else type_
 
 
 def _initial(type_: Type, row: Bytes) -> Iterator[tuple[str, Value]]:
@@ -109,6 +123,8 @@ def _lacks_some(struct: Struct) -> bool:
 
 def _kept(type_: Type, above: tuple[str, ...], paths: frozenset[tuple[str, ...]], *, is_ours: bool) -> Type:
     """`type_` with only those members that are at `paths`, or that are not."""
+    if isinstance(type_, PerCpu):
+        return replace(type_, element=_kept(type_.element, above, paths, is_ours=is_ours))
     if isinstance(type_, Sensitive):
         return replace(type_, inner=_kept(type_.inner, above, paths, is_ours=is_ours))
     assert isinstance(type_, Struct)

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from provisioner.codec.array import Array
+from provisioner.codec.wrapper import Wrapper
 from provisioner.model.map_shape import rounded_up
 from provisioner.model.special_fields import Special
 from provisioner.model.types import Bytes, Column, Fault, Path, Type, Value
@@ -92,3 +93,10 @@ class PerCpu(Type, frozen=True):
         if isinstance(value, list) and not isinstance(self.element, Array):
             return [self.element.conceal(part) for part in value]
         return self.element.conceal(value)
+
+
+def per_cpu(type_: Type) -> PerCpu | None:
+    """The type of per-CPU values, if `type_` is one, with `owned_members` or without."""
+    while isinstance(type_, Wrapper):
+        type_ = type_.inner
+    return type_ if isinstance(type_, PerCpu) else None

@@ -10,7 +10,6 @@ import numpy as np
 from provisioner.codec.layout import Struct, Union
 from provisioner.codec.members import Absent
 from provisioner.codec.owned import Owned, owned
-from provisioner.codec.percpu import PerCpu
 from provisioner.desired.constants import constants, member_at, plain
 from provisioner.model.errors import Problems, did_you_mean
 from provisioner.model.map_shape import MapShape
@@ -29,7 +28,7 @@ def with_owned_members(policy: Policy, value: Type, shape: MapShape, address: st
         return value
     checks = _Check(written, value, address, problems)
     before = len(problems)
-    if isinstance(value, PerCpu) or not shape.is_listable:
+    if not shape.is_listable:
         what = f"`owned_members` are not supported in {with_article(shape.map_type.word)}"
         problems.add(what, written.where, "remove it", address, id="unsupported-by-map-type")
         return value
@@ -43,7 +42,7 @@ def with_owned_members(policy: Policy, value: Type, shape: MapShape, address: st
     paths = checks.paths(struct)
     if len(problems) > before:
         return value
-    made = owned(value, paths, np.zeros(value.size, np.uint8))
+    made = owned(value, paths, np.zeros(struct.size, np.uint8))
     checks.not_all(made)
     checks.whole_bytes(made, paths)
     row = checks.initial(made)

@@ -15,7 +15,7 @@ from typing import Final, Self
 
 import numpy as np
 
-from provisioner.bytecode.member_program import Layout, member_program, stores, why_not
+from provisioner.bytecode.member_program import CPU, MISSING, Layout, member_program, stores, why_not
 from provisioner.codec.lpm import masked, prefix_length
 from provisioner.kernel import batch, libbpf, maps, programs, reading
 from provisioner.kernel.fd import MapFd
@@ -23,7 +23,7 @@ from provisioner.kernel.reasons import UPDATE, KernelError
 from provisioner.kernel.records import RecordRuns, room_for
 from provisioner.kernel.rows import ByteTable, Rows
 from provisioner.model import entry_table
-from provisioner.model.map_shape import MapShape
+from provisioner.model.map_shape import MapShape, rounded_up
 from provisioner.model.types import Bytes
 from provisioner.model.uapi import MapType, UpdateFlag
 
@@ -39,15 +39,17 @@ _NEW: Final = UpdateFlag.NOEXIST
 class MemberWriter:
     """Writes members of the entries of live maps of one template; a context manager, which holds the program.
 
-    `owned`, shape (value size,), is the mask of the members; `most` is how many entries one map has at most.
+    `owned` is the mask of the members, as long as a value as the system call moves it: of a per-CPU map, those of all
+    CPUs. `most` is how many entries one map has at most.
     """
 
     def __init__(self, targets: Sequence[MapFd], shape: MapShape, owned: Bytes, most: int) -> None:
         self._targets = targets
         self._shape = shape
         self._owned = owned
+        self._cpus = len(owned) // rounded_up(shape.value_size) if shape.is_percpu else 1
         self._layout = Layout(shape.key_size, shape.value_size)
-        self._room = room_for(most, self._layout.size)
+        self._room = room_for(most * self._cpus, self._layout.size)
         self._opened = ExitStack()
         self._runs: RecordRuns | None = None
         self.grace_periods = 0
@@ -94,23 +96,58 @@ class MemberWriter:
             self._opened = opened.pop_all()
 
     def write(self, target: int, keys: ByteTable, values: ByteTable, pause: Callable[[], None] = batch.go_on) -> None:
-        """Write our members of entries of one map, (n, key size) and (n, value size); missing ones get all of it.
+        """Write our members of entries of one map, (n, key size) and (n, bytes of `owned`); missing ones get all of it.
 
         `pause` is called now and then, and may raise. Raises KernelError where the map does not take one.
         """
         if self._runs is None:
             self._by_calls(self._targets[target], keys, values, pause)
             return
-        layout = self._layout
-        for start in range(0, len(keys), self._room):
+        step = max(1, self._room // self._cpus)
+        for start in range(0, len(keys), step):
             pause()
-            part = slice(start, start + self._room)
-            records = np.zeros((len(keys[part]), layout.size), np.uint8)
-            head = records[:, :8].view(np.uint32)
-            head[:, 0], head[:, 1] = 1, target
-            records[:, layout.key : layout.key + layout.key_size] = keys[part]
-            records[:, layout.value : layout.value + layout.value_size] = values[part]
-            self._runs.run(records)
+            part = slice(start, start + step)
+            if self._shape.is_percpu:
+                self._of_all_cpus(self._runs, target, np.ascontiguousarray(keys[part]), values[part])
+            else:
+                self._runs.run(self._records(target, keys[part], values[part]))
+
+    def _records(self, target: int, keys: ByteTable, values: ByteTable) -> ByteTable:
+        """A record for each entry; `values` has what one value has."""
+        layout = self._layout
+        records = np.zeros((len(keys), layout.size), np.uint8)
+        head = records[:, :8].view(np.uint32)
+        head[:, 0], head[:, 1] = 1, target
+        records[:, layout.key : layout.key + layout.key_size] = keys
+        records[:, layout.value : layout.value + layout.value_size] = values
+        return records
+
+    def _of_all_cpus(self, runs: RecordRuns, target: int, keys: ByteTable, values: ByteTable) -> None:
+        """A record for each CPU of each entry. A new entry is made by a system call, which sets all CPUs at once."""
+        cpus, size = self._cpus, self._shape.value_size
+        each = np.ascontiguousarray(values).reshape(len(keys) * cpus, -1)[:, :size]
+        records = self._records(target, np.repeat(keys, cpus, axis=0), each)
+        records[:, CPU : CPU + 4].view(np.uint32)[:, 0] = np.tile(np.arange(cpus, dtype=np.uint32), len(keys))
+        rows = np.arange(len(keys))
+        for _ in range(_TRIES):
+            results = runs.run(records.reshape(len(keys), cpus, -1)[rows].reshape(len(rows) * cpus, -1))
+            missing = rows[(results.reshape(len(rows), cpus) == MISSING).any(axis=1)]
+            made = [self._insert(self._targets[target], keys[row], values[row]) for row in missing.tolist()]
+            rows = missing[~np.array(made, np.bool_)]  # another writer made these at this moment
+            if not len(rows):
+                return
+        raise KernelError(UPDATE, errno.EAGAIN)
+
+    @staticmethod
+    def _insert(target: MapFd, key: Bytes, value: Bytes) -> bool:
+        """Make an entry; whether there was none. Raises KernelError."""
+        try:
+            maps.update(target, key.tobytes(), value.tobytes(), flags=_NEW)
+        except KernelError as error:
+            if error.errno != errno.EEXIST:
+                raise
+            return False
+        return True
 
     def _by_calls(self, target: MapFd, keys: ByteTable, values: ByteTable, pause: Callable[[], None]) -> None:
         """A lookup of each entry, and a write of the whole value at once: the time between is what others can lose."""
@@ -134,9 +171,11 @@ class _Row:
         self.held: dict[bytes, bytes] | None = None
         self._number = target.number
         self._lock = UpdateFlag.LOCK if shape.is_locked else UpdateFlag.ANY
-        self._live = Rows.of(np.zeros((1, shape.value_size), np.uint8))
+        self._live = Rows.of(np.zeros((1, len(owned)), np.uint8))
         self._bytes = self._live.array.data.cast("B")
-        self._spans = tuple(slice(piece.offset, piece.offset + piece.width) for piece in stores(owned))
+        starts = range(0, len(owned), rounded_up(shape.value_size) if shape.is_percpu else len(owned))
+        spots = [(piece.offset, piece.width) for piece in stores(shape, owned)]
+        self._spans = tuple(slice(at + offset, at + offset + width) for at in starts for offset, width in spots)
 
     def write(self, key: int, value: int, data: memoryview, name: bytes) -> None:
         """Write an entry by the addresses of its key and value; `data` is that value, `name` its key in a trie.

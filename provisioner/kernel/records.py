@@ -41,21 +41,26 @@ class RecordRuns(msgspec.Struct, frozen=True):
     room: int
     name: str
 
-    def run(self, records: ByteTable) -> None:
-        """Run the program for all records, in as many runs as there is room for; some again. Raises KernelError."""
+    def run(self, records: ByteTable) -> NDArray[np.int32]:
+        """Run the program for all records, in as many runs as there is room for; some again. Gives their results.
+
+        Raises KernelError.
+        """
+        done = np.zeros(len(records), np.int32)
         for start in range(0, len(records), self.room):
-            part = records[start : start + self.room]
+            rows = np.arange(start, min(start + self.room, len(records)))
             for _ in range(_TRIES):
-                results = self._once(part)
+                done[rows] = results = self._once(records[rows])
                 failed = results[(results < 0) & ~np.isin(results, _AGAIN)]
                 if len(failed):
                     raise KernelError(UPDATE, -int(failed[0]))
                 again = results < 0
                 if not again.any():
                     break
-                part = part[again]
+                rows = rows[again]
             else:
                 raise KernelError(UPDATE, -int(results[again][0]))
+        return done
 
     def _once(self, records: ByteTable) -> NDArray[np.int32]:
         count = len(records)

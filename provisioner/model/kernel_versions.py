@@ -107,6 +107,9 @@ INNER_ARRAYS: Final = KernelFeature((5, 10, 0), "4a8f87e60f6d")
 SYSCALL_PROGRAMS: Final = KernelFeature((5, 14, 0), "79a7f8bdb159")
 """Programs that a process runs itself: they carry over what others write during a copy, and compute digests."""
 
+PERCPU_LOOKUP: Final = KernelFeature((5, 19, 0), "07343110b293")
+"""Programs can look up the value of any CPU."""
+
 SYSCALL_LOCKS: Final = KernelFeature((6, 6, 0), "5861d1e8dbc4")
 """Programs of this type can take a bpf_spin_lock."""
 
@@ -229,7 +232,8 @@ def _of_map(desired: DesiredMap, version: Version) -> Iterator[Advice]:
             "what programs write during a copy is carried over by system calls: a write at the same moment can be lost"
         )
         yield Advice(Effect.NOTE, desired.name, what, SYSCALL_PROGRAMS.source)
-    needed = SYSCALL_LOCKS if desired.entry_shape.is_locked else SYSCALL_PROGRAMS
+    shape = desired.entry_shape
+    needed = SYSCALL_LOCKS if shape.is_locked else PERCPU_LOOKUP if shape.is_percpu else SYSCALL_PROGRAMS
     if desired.value.owns_part and version < needed.since:
         what = "owned members are written by system calls: what others write to an entry at the same moment is lost"
         yield Advice(Effect.NOTE, desired.name, what, needed.source)

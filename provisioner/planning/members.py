@@ -31,7 +31,13 @@ def hazards(maps: Iterable[MapChange]) -> Iterator[Hazard]:
         why = why_not(desired.entry_shape, mask)
         if why:
             yield by_calls(change, rows[0], why)
-        elif len(stores(mask)) > 1 and not desired.entry_shape.is_locked:
+        elif desired.entry_shape.is_percpu:
+            what = (
+                "owned members are written CPU by CPU: for a moment, programs on some CPUs see the new ones, and on "
+                "others still the old ones"
+            )
+            yield Hazard("members-not-atomic", Severity.NOTICE, change.slot_address(rows[0]), what)
+        elif len(stores(desired.entry_shape, mask)) > 1 and not desired.entry_shape.is_locked:
             what = (
                 "owned members are written one by one, for the value has no bpf_spin_lock: for a moment, a reader can "
                 "see some of them changed and others not yet"

@@ -11,7 +11,7 @@ import msgspec
 from msgspec.structs import replace
 
 from provisioner.codec.layouts import layout_of
-from provisioner.codec.percpu import PerCpu
+from provisioner.codec.percpu import per_cpu
 from provisioner.codec.reshape import Reshaping
 from provisioner.codec.reshape_entries import EntryReshaping
 from provisioner.codec.reshape_match import reshaping
@@ -141,5 +141,6 @@ class LiveTypes:
         value = self._reshaping(old_value, shape.value_size, new_value, policy.value_constants, "value")
         if key is None or value is None:
             return None
-        cpus = desired.value.cpus if isinstance(desired.value, PerCpu) else 0
+        each = per_cpu(desired.value)
+        cpus = each.cpus if each is not None else 0
         return EntryReshaping(key, value, cpus)

@@ -55,7 +55,7 @@ def is_editable(known: KnownMap) -> bool:
 def _is_one_member(desired: DesiredMap) -> bool:
     """Whether a program writes what is ours of a value at once: of all else, a plan says what can be lost or seen."""
     mask = desired.value.owned.mask()
-    return not why_not(desired.entry_shape, mask) and len(stores(mask)) == 1
+    return not why_not(desired.entry_shape, mask) and len(stores(desired.entry_shape, mask)) == 1
 
 
 def _specials(live: ObservedMap) -> bool:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import msgspec
 
-from provisioner.codec.percpu import PerCpu
+from provisioner.codec.percpu import per_cpu
 from provisioner.model.address import Place
 from provisioner.model.types import Bytes, Type
 from provisioner.model.uapi import MapType
@@ -76,8 +76,8 @@ def _map(change: MapChange, moment: Moment, place: Place | None, has_spec: bool)
     elif change.action is Action.REPLACE:
         problem = f"the live map differs: {change.reason}"
     text = what_it_is(desired)
-    if isinstance(desired.value, PerCpu):
-        text += f", sums of {plural(desired.value.cpus, 'CPU')}"
+    if (each := per_cpu(desired.value)) is not None:
+        text += f", sums of {plural(each.cpus, 'CPU')}"
     return MapLook(
         name=desired.name,
         text=text,

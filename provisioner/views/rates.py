@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from provisioner.codec.percpu import PerCpu
+from provisioner.codec.percpu import per_cpu
 from provisioner.model.entry_table import differ, match_keys
 from provisioner.model.types import Bytes, Type, Value
 from provisioner.views.entry_nodes import plain_values
@@ -110,11 +110,12 @@ def by_rate(slots: Sequence[SlotLook], name: str, rates: Rates) -> list[int]:
 
 def totals(type_: Type, rows: Bytes) -> list[Value]:
     """Decoded values without sensitive ones; integers of per-CPU values are added up over the CPUs."""
-    if not isinstance(type_, PerCpu):
+    each = per_cpu(type_)
+    if each is None:
         return plain_values(type_, rows)
-    parts = np.ascontiguousarray(rows).reshape(len(rows) * type_.cpus, type_.stride)[:, : type_.element.size]
-    values = plain_values(type_.element, np.ascontiguousarray(parts))
-    return [_total(values[at : at + type_.cpus]) for at in range(0, len(values), type_.cpus)]
+    parts = np.ascontiguousarray(rows).reshape(len(rows) * each.cpus, each.stride)[:, : each.element.size]
+    values = plain_values(each.element, np.ascontiguousarray(parts))
+    return [_total(values[at : at + each.cpus]) for at in range(0, len(values), each.cpus)]
 
 
 def _total(values: list[Value]) -> Value:

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from provisioner.bytecode.member_program import WRITTEN, Layout, member_program, stores, why_not
-from provisioner.kernel import batch, lookups, maps, objects, programs, reading
+from provisioner.bytecode.member_program import CPU, MISSING, WRITTEN, Layout, member_program, stores, why_not
+from provisioner.kernel import batch, host, lookups, maps, objects, programs, reading
 from provisioner.kernel.fd import MapFd, ProgramFd
 from provisioner.kernel.members import MemberWriter
 from provisioner.model.map_shape import MapShape
@@ -25,7 +25,9 @@ OWNED = np.zeros(24, np.uint8)
 OWNED[0:8] = OWNED[12:14] = 0xFF
 PLAIN = MapShape(MapType.HASH, 4, 24, ROOM)
 LOCKED = MapShape(MapType.HASH, 4, 24, ROOM, specials=(Special(8, SPIN_LOCK),))
+PERCPU = MapShape(MapType.PERCPU_HASH, 4, 24, ROOM)
 LAYOUT = Layout(4, 24)
+CPUS = host.possible_cpus()
 
 
 @pytest.fixture(autouse=True)
@@ -104,10 +106,55 @@ def test_the_same_as_in_c(
         assert in_kernel == [True, False]
 
 
+def test_all_cpus(bpf_object: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A record for each CPU; a new entry is made by a system call, for all CPUs at once."""
+    features.need_percpu_lookup()
+    keys, mask = keys_of(np.arange(KEYS)), np.tile(OWNED, CPUS)
+    values, live = (np.random.default_rng(seed).integers(0, 256, (KEYS, 24 * CPUS), np.uint8) for seed in (1, 2))
+    table = np.zeros((ROOM, LAYOUT.size), np.uint8)
+    head = table[:KEYS]
+    head[:, 0] = 1
+    head[:, CPU] = np.arange(KEYS) % CPUS
+    head[:, LAYOUT.key : LAYOUT.key + 4] = keys
+    head[:, LAYOUT.value :] = values[:, :24]
+    with objects.load(bpf_object("members_percpu")) as loaded:
+        target, records = loaded.maps["target"], loaded.maps["records"]
+
+        def after(write: Callable[[], object]) -> Table:
+            batch.delete_batch(target, keys)
+            batch.write_batch(target, keys[::2].copy(), live[::2].copy())
+            write()
+            held, there = lookups.look_up(target, PERCPU, keys, CPUS)
+            return held[there]
+
+        results: list[list[int]] = []
+        theirs = after(lambda: results.append(run(loaded.programs["members"], records, table)))
+        code = member_program(LAYOUT, PERCPU, OWNED, records.number, target.number)
+        with programs.load_or_raise(code, "members") as program:
+            ours = after(lambda: results.append(run(program, records, table)))
+        assert results == [[WRITTEN, MISSING] * (KEYS // 2)] * 2
+        assert ours.tolist() == theirs.tolist()
+        assert ours.tolist() != live[::2].tolist()
+        expected = values.copy()
+        expected[::2] = (live[::2] & ~mask) | (values[::2] & mask)
+
+        def written() -> None:
+            with MemberWriter([target], PERCPU, mask, KEYS) as writer:
+                writer.load()
+                writer.write(0, keys, values)
+                in_kernel.append(writer.runs_in_kernel)
+
+        in_kernel: list[bool] = []
+        assert after(written).tolist() == expected.tolist()
+        monkeypatch.setenv(programs.SWITCH, "off")
+        assert after(written).tolist() == expected.tolist()
+        assert in_kernel == [True, False]
+
+
 def test_stores_touch_nothing_else() -> None:
     mask = np.zeros(32, np.uint8)
     mask[[0, 1, 2, 3, 5, 6, 7, 8, 9, 16, 17, 18, 19, 20, 21, 22, 23]] = 0xFF
-    parts = [(piece.offset, piece.width) for piece in stores(mask)]
+    parts = [(piece.offset, piece.width) for piece in stores(MapShape(MapType.HASH, 4, 32, ROOM), mask)]
     assert parts == [(0, 4), (5, 1), (6, 2), (8, 2), (16, 8)]
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import provisioner
-from provisioner.codec.owned import Owned, member_names
+from provisioner.codec.owned import Owned, initial_members, member_names
 from provisioner.model.desired import DesiredMap
 from provisioner.model.errors import InputError
 from provisioner.model.host import Host
@@ -54,6 +54,21 @@ def test_our_bytes_and_those_of_new_entries() -> None:
     assert member_names(quotas.value.theirs) == ("tokens", "rate.bytes", "who")
 
 
+def test_values_of_all_cpus() -> None:
+    each = "limit: {0}, rate: {{packets: 258}}"
+    entries = f"entries: {{1: [{{{each.format(5)}}}, {{{each.format(6)}}}], 2: {{{each.format(7)}}}}}"
+    quotas = load(f"owned_members: [limit, rate.packets], set: {{tokens: 7}}, {entries}", "percpu_hash")
+    assert np.flatnonzero(quotas.value.owned.mask()).tolist() == [0, 20, 21, 40, 60, 61]
+    initial = quotas.value.as_new(np.zeros((1, 80), np.uint8))[0]
+    assert {at: int(initial[at]) for at in np.flatnonzero(initial)} == {8: 7, 48: 7}
+    first = {"limit": 5, "rate": {"packets": 258}}
+    expected = [[first, first | {"limit": 6}], first | {"limit": 7}]
+    assert quotas.value.owned.decode(quotas.entries.values) == expected
+    assert isinstance(quotas.value, Owned)
+    assert member_names(quotas.value.theirs) == ("tokens", "rate.bytes", "who")
+    assert initial_members(quotas.value) == {"tokens": 7}
+
+
 def test_raw_values_have_our_bytes_only() -> None:
     quotas = load("owned_members: [limit], set: {tokens: 7}")
     raw = quotas.value.encode_raw(b"\xff" * quotas.value.size)
@@ -95,7 +110,7 @@ def test_what_is_refused(fields: str, id: str, what: str) -> None:
 
 def test_values_and_types_without_owned_members() -> None:
     assert problems("owned_members: [limit]", value="u32")[0][0] == "owned-not-a-struct"
-    assert problems("owned_members: [limit]", kind="percpu_hash")[0][0] == "unsupported-by-map-type"
+    assert problems("owned_members: [limit]", kind="queue")[0][0] == "unsupported-by-map-type"
     assert problems("owned_members: [limit]", kind="stack_trace, contents: ignore")[0][0] == "unsupported-by-map-type"
 
 

@@ -172,10 +172,18 @@ def test_a_copy_loses_writes_before_programs_can_carry_them_over(
     assert (kernel_versions.SYSCALL_PROGRAMS.source in sources) != carries
 
 
-@pytest.mark.parametrize(("version", "loses"), [((5, 13, 0), True), ((5, 14, 0), False)])
+@pytest.mark.parametrize(
+    ("kind", "version", "loses"),
+    [
+        ("hash", (5, 13, 0), True),
+        ("hash", (5, 14, 0), False),
+        ("percpu_hash", (5, 18, 0), True),
+        ("percpu_hash", (5, 19, 0), False),
+    ],
+)
 def test_owned_members_are_written_by_system_calls_before_programs_can(
-    version: Version, loses: bool, tmp_path: Path
+    kind: str, version: Version, loses: bool, tmp_path: Path
 ) -> None:
-    fields = "type: hash, key: u32, value: {struct: {a: u32, b: u32}}, max_entries: 8, owned_members: [a]"
+    fields = f"type: {kind}, key: u32, value: {{struct: {{a: u32, b: u32}}}}, max_entries: 8, owned_members: [a]"
     advices = kernel_versions.advise(desired(tmp_path, outer(fields, "{0: {entries: {1: {a: 1}}}}")), version)
     assert any(advice.message.startswith("owned members are written") for advice in advices) == loses

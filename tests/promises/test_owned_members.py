@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from provisioner.apply import Status
-from provisioner.kernel import maps, programs, reading
+from provisioner.kernel import host, maps, programs, reading
 from provisioner.kernel.fd import InnerId
 from provisioner.kernel.members import MemberWriter
 from tests.apply.conftest import Bench, bench
@@ -18,8 +18,12 @@ from tests.promises.test_torn_reads import running, u32
 __all__ = ["bench"]
 
 KEYS = 4
-OUTER = ("hashes", "arrays", "locked_hashes", "locked_arrays")
-COUNT = slice(16, 24)
+OUTER = ("hashes", "arrays", "locked_hashes", "locked_arrays", "percpu_hashes", "percpu_arrays")
+CPUS = host.possible_cpus()
+
+
+def map_type(name: str) -> str:
+    return f"{'percpu_' if 'percpu' in name else ''}{'array' if name.endswith('arrays') else 'hash'}"
 
 
 def spec(file: Path, limit: int) -> str:
@@ -27,7 +31,7 @@ def spec(file: Path, limit: int) -> str:
     template = "key: u32, max_entries: 16, owned_members: [limit, burst], on_replace: copy"
     entries = ", ".join(f"{key}: {{limit: {limit}, burst: {limit + 1}}}" for key in range(KEYS))
     templates = [
-        f"  {name}: {{type: {'array' if name.endswith('arrays') else 'hash'}, {template}, "
+        f"  {name}: {{type: {map_type(name)}, {template}, "
         f"value: {'locked_quota' if 'locked' in name else 'quota, on_conflict: sum'}}}"
         for name in OUTER
     ]
@@ -57,8 +61,8 @@ def quotas(bench: Bench, bpf_object: Callable[[str], Path]) -> Path:
 def counted(bench: Bench, name: str) -> int:
     """The sum of the counts in the live inner map."""
     with maps.open_id(InnerId(bench.ids(name)[u32(1)])) as inner:
-        _, values = reading.read_entries(inner, maps.info(inner).shape, 1)
-    return int(np.ascontiguousarray(values[:, COUNT]).view(np.uint64).sum())
+        _, values = reading.read_entries(inner, maps.info(inner).shape, CPUS)
+    return int(np.ascontiguousarray(values).view(np.uint64)[:, 2::3].sum())
 
 
 def figure(bench: Bench, number: int) -> int:
@@ -114,10 +118,9 @@ def test_thousands_of_writes(
                 writer.load()
                 assert writer.runs_in_kernel is in_kernel
                 for limit in range(writes):
-                    values = np.zeros((KEYS, 24), np.uint8)
-                    values[:, :8] = np.full((KEYS, 1), limit, np.uint64).view(np.uint8)
-                    values[:, 12:16] = np.full((KEYS, 1), limit + 1, np.uint32).view(np.uint8)
-                    writer.write(0, keys, values)
+                    values = np.zeros((KEYS, len(owned) // 4), np.uint32)
+                    values[:, 0::6], values[:, 3::6] = limit, limit + 1
+                    writer.write(0, keys, values.view(np.uint8))
     runs = figure(bench, 0)
     for name in OUTER:
         lost[name] = runs - counted(bench, name)
