@@ -10,7 +10,17 @@ from typing import Final
 from provisioner.model.map_shape import MapShape
 from provisioner.model.pins import META_PIN
 from tests.promises.hands import CPUS, Live, LiveInner, LiveMap
-from tests.promises.wishes import ADOPTED, KINDS, OWNED, PLAIN, Kind, Wish, WishedOuter, WishedSlot
+from tests.promises.wishes import (
+    ADOPTED,
+    INITIAL,
+    OWNED,
+    PLAIN,
+    PLAIN_KIND,
+    Kind,
+    Wish,
+    WishedOuter,
+    WishedSlot,
+)
 
 ANOTHER_KIND: Final = "a pin is of a program or a link"
 """Why an apply is refused before anything is compared."""
@@ -54,17 +64,58 @@ def wrong(
             yield from (f"{name}{text}" for text in _outer(wished, what, after[name], sharers, again))
     if wish.plain is not None:
         live = after.get(PLAIN)
-        if live is None or live.entries != _plain(wish.plain, wish.plain_policy, before.get(PLAIN), live):
-            yield f"{PLAIN} holds {live}"
+        if live is None:
+            yield f"{PLAIN} is missing"
+        else:
+            held = _plain(wish, before.get(PLAIN), live)
+            if _meaning(PLAIN_KIND, live.entries) != _meaning(PLAIN_KIND, held):
+                yield f"{PLAIN} holds {live}, not {held}"
+            if wish.plain_shares_values:
+                kept = before[PLAIN].entries if PLAIN in before and before[PLAIN].id == live.id else {}
+                yield from (f"{PLAIN} {text}" for text in _written_over(PLAIN_KIND, kept, live.entries))
     yield from _shared_by_chance(wish, after)
 
 
-def _plain(entries: Mapping[int, int], policy: str, before: LiveMap | None, after: LiveMap) -> dict[bytes, bytes]:
+def _plain(wish: Wish, before: LiveMap | None, after: LiveMap) -> dict[bytes, bytes]:
     """What the plain map must hold: what is listed, and of others what policy keeps, unless it was recreated."""
-    kind = KINDS["hash"]
-    listed = {kind.key(key): kind.value(value, CPUS) for key, value in entries.items()}
+    kind, entries = PLAIN_KIND, wish.plain or {}
     live = before.entries if before is not None and before.id == after.id else {}
-    return {key: value for key, value in live.items() if key not in listed and not deletes(kind, policy, key)} | listed
+    if wish.plain_shares_values:
+        listed = {kind.key(key): _merged(kind, value, live.get(kind.key(key))) for key, value in entries.items()}
+    else:
+        listed = {kind.key(key): kind.value(value, CPUS) for key, value in entries.items()}
+    others = {k: value for k, value in live.items() if k not in listed and not deletes(kind, wish.plain_policy, k)}
+    return others | listed
+
+
+def _merged(kind: Kind, value: int, live: bytes | None) -> bytes:
+    """A value of which only the member `a` is ours: the rest is what it is in the live one, if there is one."""
+    if live is None:
+        return kind.value(value, CPUS, other=INITIAL)
+    ours = kind.value(value, CPUS, other=0)
+    return bytes(mine | other for mine, other in zip(ours, kind.rest(live), strict=True))
+
+
+def has_written_members(wish: Wish, before: Live, after: Live) -> bool:
+    """Whether the member of others stayed in an entry of which ours changed."""
+    return any(
+        any(kind.rest(value)) and live[key] != value
+        for name, outer in wish.outer.items()
+        if outer.shares_values and name in before
+        for kind in (outer.template,)
+        for slot, inner in before[name].slots.items()
+        if (now := after[name].slots.get(slot)) is not None and now.id == inner.id
+        for live in (now.entries,)
+        for key, value in inner.entries.items()
+        if key in live
+    )
+
+
+def _written_over(kind: Kind, before: Mapping[bytes, bytes], after: Mapping[bytes, bytes]) -> Iterator[str]:
+    """Entries of a map that stays in which bytes of others changed, be it padding."""
+    for key in before.keys() & after.keys():
+        if kind.rest(before[key]) != kind.rest(after[key]):
+            yield f"entry {key.hex()} was {before[key].hex()} and is {after[key].hex()}"
 
 
 def deletes(kind: Kind, policy: str, key: bytes) -> bool:
@@ -170,17 +221,19 @@ def _slot(
     shape = _room(kind, wished_slot)
     if after.shape != shape:
         yield f"is a {after.shape}"
-    declared = {kind.key(key): kind.value(value, CPUS) for key, value in wished_slot.entries.items()}
-    if wished_slot.contents == "ignore":
-        declared = {}
-    if kind.shape.is_array:
-        declared = {key: value for key, value in declared.items() if any(value)}
     kept = before is not None and before.id == after.id
-    others: Mapping[bytes, bytes] = {}
-    if before is not None and (kept or wished.on_replace == "copy"):
-        others = others_of(wished, wished_slot, before)
-    if _meaning(kind, after.entries) != _meaning(kind, {**others, **declared}):
+    source = before if kept or wished.on_replace == "copy" else None
+    declared = _declared(wished, wished_slot, source)
+    others = others_of(wished, wished_slot, source) if source is not None else {}
+    if wished_slot.shared and wished.shares_values and not kept:  # the rest is that of any map that it replaces
+        if {key: value[:1] for key, value in after.entries.items() if value[:1] != b"\0"} != {
+            key: value[:1] for key, value in declared.items() if value[:1] != b"\0"
+        }:
+            yield f"holds {after.entries}, not {declared}"
+    elif _meaning(kind, after.entries) != _meaning(kind, {**others, **declared}):
         yield f"holds {after.entries}, not {declared} and {others}"
+    if kept and before is not None and wished.shares_values:
+        yield from _written_over(kind, before.entries, after.entries)
     if requested and kept:
         yield "was not recreated"
     if before is None or wished_slot.shared or requested:
@@ -199,12 +252,31 @@ def _slot(
             yield f"entry {key.hex()} was written though nothing but its padding differs"
 
 
+def _declared(wished: WishedOuter, wished_slot: WishedSlot, source: LiveInner | None) -> dict[bytes, bytes]:
+    """The entries that a slot lists. `source` is the live map that is written in place, or copied."""
+    kind = wished.template
+    if wished_slot.contents == "ignore":
+        return {}
+    if not wished.shares_values:
+        return {kind.key(key): kind.value(value, CPUS) for key, value in wished_slot.entries.items()}
+    live = source.entries if source is not None else {}
+    element = bytes(kind.shape.value_size) if source is not None and kind.shape.is_array else None
+    return {
+        kind.key(key): _merged(kind, value, live.get(kind.key(key), element))
+        for key, value in wished_slot.entries.items()
+    }
+
+
 def others_of(wished: WishedOuter, wished_slot: WishedSlot, before: LiveInner) -> dict[bytes, bytes]:
     """The live entries of a slot that are not listed, and that policy keeps."""
     kind = wished.template
     listed = set() if wished_slot.contents == "ignore" else {kind.key(key) for key in wished_slot.entries}
     policy = "exact" if wished_slot.shared else wished.policy_of(wished_slot)
-    return {k: value for k, value in before.entries.items() if k not in listed and not deletes(kind, policy, k)}
+    stays = {k: value for k, value in before.entries.items() if k not in listed and not deletes(kind, policy, k)}
+    if not wished.shares_values or not kind.shape.is_array:
+        return stays
+    # The elements of an array stay, with the members of others.
+    return stays | {k: kind.rest(value) for k, value in before.entries.items() if k not in listed and k not in stays}
 
 
 def crowded(wish: Wish, before: Live) -> Iterator[str]:
@@ -224,7 +296,7 @@ def crowded(wish: Wish, before: Live) -> Iterator[str]:
                 yield f"{name}[{slot}]"
     plain = before.get(PLAIN)
     if wish.plain is not None and plain is not None:
-        held = _plain(wish.plain, wish.plain_policy, plain, plain)
+        held = _plain(wish, plain, plain)
         if len(held) > plain.shape.max_entries:
             yield PLAIN
 

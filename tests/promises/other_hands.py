@@ -112,16 +112,20 @@ class OtherHands(Project):
             maps.delete(outer, struct.pack("<I", slots[number % len(slots)]))
 
     @rule(
-        name=_NAMES,
+        name=st.sampled_from((*OUTER_NAMES, PLAIN)),
         number=st.integers(0, 5),
         key=st.sampled_from(wishes.KEYS),
         value=st.sampled_from((None, 0, 1, 2)),
         padding=st.sampled_from((0, 9)),
+        other=st.sampled_from((None, 0, 3)),
     )
-    def write(self, name: str, number: int, key: int, value: int | None, padding: int) -> None:
-        """One entry of an inner map is written or deleted; a value may be what it was, with other padding."""
+    def write(self, name: str, number: int, key: int, value: int | None, padding: int, other: int | None) -> None:
+        """One entry is written or deleted; a value may be what it was, with another padding or another member."""
         live = self._look_at_maps().get(name)
-        inners = [inner for inner in live.slots.values() if not inner.frozen] if live is not None else []
+        if live is None:
+            return
+        held = list(live.slots.values()) or [LiveInner(live.id, live.shape, live.entries, live.frozen)]
+        inners = [inner for inner in held if not inner.frozen and not inner.shape.is_outer]
         if not inners:
             return
         inner = inners[number % len(inners)]
@@ -132,7 +136,7 @@ class OtherHands(Project):
             if value is not None and is_new and len(inner.entries) >= inner.shape.max_entries:
                 return
             if value is not None:
-                maps.update(fd, kind.key(key), kind.value(value, CPUS, padding))
+                maps.update(fd, kind.key(key), kind.value(value, CPUS, padding, other, step=other or 0))
             elif kind.key(key) in inner.entries and not kind.shape.is_array:
                 maps.delete(fd, kind.key(key))
 

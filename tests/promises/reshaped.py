@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import rule
 
 from tests.promises import wishes
-from tests.promises.hands import Live, LiveMap
+from tests.promises.hands import CPUS, Live, LiveMap
 from tests.promises.hands import look as look_at
 from tests.promises.states import Project, Ran
 from tests.promises.wishes import ADOPTED, PLAIN, Wish
@@ -35,13 +35,16 @@ def _repacked(before: str, after: str, order: tuple[int, ...] = (0,)) -> Callabl
     return lambda value: struct.pack(after, *(struct.unpack(before, value)[at] for at in order))
 
 
+_SWAPPED: Final = tuple(number ^ 1 for number in range(2 * CPUS))
+"""The two members of each CPU, the second first."""
+
 LAYOUTS: Final[Mapping[str, Layout]] = {
     "hash": Layout("u64", _repacked("<I", "<Q")),
     "array": Layout("u64", _repacked("<I", "<Q")),
     "padded": Layout({"struct": {"b": "u32", "a": "u32"}}, _repacked("<B3xI", "<II", (1, 0))),  # of the same size
     "wide": Layout({"struct": {"b": "u32", "a": "u32"}}, _repacked("<QQ", "<II", (1, 0))),
     "lpm": Layout("u16", _repacked("<B", "<H")),
-    "percpu": Layout("u32", bytes),  # each CPU has 8 bytes
+    "percpu": Layout({"struct": {"b": "u32", "a": "u32"}}, _repacked(f"<{2 * CPUS}I", f"<{2 * CPUS}I", _SWAPPED)),
 }
 
 

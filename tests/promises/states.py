@@ -23,10 +23,11 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from provisioner.cli import app
-from provisioner.kernel import bpffs
+from provisioner.kernel import bpffs, maps
+from provisioner.kernel.fd import InnerId
 from tests.conftest import remove_tree
 from tests.promises import oracle, wishes
-from tests.promises.hands import Live, look, make_inner
+from tests.promises.hands import CPUS, Live, LiveInner, kind_of, look, make_inner
 from tests.promises.raising import BUG, CLASSES, STATUS, Raiser
 from tests.promises.wishes import ADOPTED, KINDS, OUTER_NAMES, Kind, Wish
 
@@ -109,6 +110,7 @@ class Project(RuleBasedStateMachine):
         self.root, self.theirs, self.elsewhere = (self.mount / name for name in ("edge", "theirs", "elsewhere"))
         self.templates: dict[int, Kind] = {}
         self.made: set[int] = set()
+        self.last = Wish()
         self.theirs.mkdir()
         self.elsewhere.mkdir()
         with make_inner(KINDS["padded"], 8, {1: 1, 2: 2}, padding=7) as stranger:
@@ -144,9 +146,14 @@ class Project(RuleBasedStateMachine):
     def apply(self, wish: Wish) -> None:
         self._apply(self._as_live(wish))
 
-    @rule(wish=wishes.wishes)
-    def apply_once_more(self, wish: Wish) -> None:  # so that of all rules, many are applies
-        self._apply(self._as_live(wish))
+    @rule(other=st.sampled_from((0, 3, 4)))
+    def apply_other_values(self, other: int) -> None:
+        """What was applied last, with another value in each entry, after a program wrote its member of all values."""
+        wish = self._as_live(self.last)
+        for outer in self._look_at_maps().values():
+            for inner in outer.slots.values():
+                self._write_beside(inner, other)
+        self._apply(wishes.with_other_values(wish))
 
     @rule(wish=wishes.wishes, room=st.sampled_from(wishes.ROOMS), retyped=st.booleans(), force=st.booleans())
     def apply_resized(self, wish: Wish, room: int, retyped: bool, force: bool) -> None:
@@ -191,6 +198,16 @@ class Project(RuleBasedStateMachine):
             self._remember_templates(wish, after)
         self._apply(wish)
 
+    @staticmethod
+    def _write_beside(inner: LiveInner, other: int) -> None:
+        """Write the member `b` of all entries, as a program does: all else stays."""
+        kind = kind_of(inner.shape)
+        if kind is None or not kind.first or inner.frozen:
+            return
+        with maps.open_id(InnerId(inner.id)) as fd:
+            for key, value in inner.entries.items():
+                maps.update(fd, key, kind.beside(value, other, CPUS))
+
     def _as_live(self, wish: Wish) -> Wish:
         """The same wish for maps of the shapes that are live, so that these need not be made anew."""
         live = self._look_at_maps()
@@ -227,6 +244,8 @@ class Project(RuleBasedStateMachine):
         assert not wrong, "\n".join(wrong)
         if ran.end == "unchanged":
             assert after == before
+        self.last = wish
+        self.ends["members"] += oracle.has_written_members(wish, before, after)
         assert ran.document["result"]["fds_before"] == ran.document["result"]["fds_after"]
         again = Ran("plan", spec, *options)
         assert (again.status, again.document["steps"]) == (0, []), again
