@@ -21,7 +21,7 @@ from provisioner.kernel.reasons import KernelError
 from provisioner.model.attachment import Attachment
 from provisioner.model.errors import InputError, Problem
 from provisioner.model.observed import ObservedLink
-from provisioner.model.pins import META_PIN, program_of
+from provisioner.model.pins import META_PIN, owner_of
 from provisioner.model.record import Meta
 from provisioner.observed import metamap
 
@@ -78,7 +78,7 @@ def read(path: Path) -> Pinned:
 def _attachments(program: str, record: Meta) -> Iterator[Attachment]:
     """The recorded attachments of a program, by its pin."""
     for link, recorded in sorted(record.attachments.items()):
-        if program_of(link) == program and (made := attach.of_record(recorded, _NO_LINK)) is not None:
+        if owner_of(link) == program and (made := attach.of_record(recorded, _NO_LINK)) is not None:
             yield made
 
 

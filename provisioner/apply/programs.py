@@ -13,7 +13,7 @@ from provisioner.apply.transaction import Transaction
 from provisioner.attach import of_record
 from provisioner.codec.btf_emit import btf_of
 from provisioner.kernel import attach_points, bpffs, links, maps, objects
-from provisioner.kernel.fd import LinkFd, MapFd, ProgramFd
+from provisioner.kernel.fd import InnerId, LinkFd, MapFd, ProgramFd
 from provisioner.model.attachment import AddFilter, Attachment, CreateLink
 from provisioner.model.desired import DesiredObject
 from provisioner.model.filter_record import FilterRecord
@@ -24,6 +24,9 @@ from provisioner.model.variables import Written
 from provisioner.planning import link_names
 from provisioner.planning.changes import Action, LinkChange
 from provisioner.planning.steps import Attach, CommitObject, Detach, LoadObject
+
+Attachable = ProgramFd | MapFd
+"""What is attached, open."""
 
 
 def load(tx: Transaction, step: LoadObject) -> None:
@@ -87,25 +90,26 @@ def commit(tx: Transaction, step: CommitObject) -> None:
 
 
 def attach(tx: Transaction, step: Attach) -> None:
-    """Attach a program, or switch the link that exists to it."""
+    """Attach a program or a map, or switch the link that exists to it."""
     change = next(link for link in tx.plan.links if link.pin == step.pin)
     attachment = change.attach
-    assert change.program is not None and attachment is not None and change.target is not None
-    name = f"{change.program.name}: {attachment.describe()}"
+    assert change.owner is not None and attachment is not None and change.target is not None
+    name = f"{change.owner.name}: {attachment.describe()}"
     request = attachment.request()
-    with tx.open_program(change.program.pin) as program:
+    with tx.open_owner(change.owner) as owner:
         if isinstance(request, AddFilter):
-            _attach_filter(tx, change, program, request, name)
+            assert isinstance(owner, ProgramFd)
+            _attach_filter(tx, change, owner, request, name)
             return
         if change.action is Action.UPDATE and attachment.is_updatable:
-            _switch(tx, change, program)
+            _switch(tx, change, owner)
             return
         if change.action is Action.UPDATE:
-            _follow(tx, change, program, attachment, name)
+            _follow(tx, change, owner, attachment, name)
             return
         if change.action is Action.REPLACE:
             _detach(tx, change.pin)
-        with _made(tx, program, attachment, change.target, name) as link:
+        with _made(tx, owner, attachment, change.target, name) as link:
             number = links.info(link).id  # asked for before there is a pin: what may fail comes before what is noted
             with tx.noting(f"attachment {name}", partial(_drop, tx, change.pin, number)):
                 bpffs.pin(link, tx.path(change.pin), tx.access)
@@ -124,7 +128,7 @@ def _attach_filter(tx: Transaction, change: LinkChange, program: ProgramFd, requ
 
 @contextmanager
 def _made(
-    tx: Transaction, program: ProgramFd, attachment: Attachment, number: int, name: str, following: int | None = None
+    tx: Transaction, owner: Attachable, attachment: Attachment, number: int, name: str, following: int | None = None
 ) -> Iterator[LinkFd]:
     """A new link, open inside the block; `number` is that of its attach point, 0 if it has none.
 
@@ -138,10 +142,13 @@ def _made(
     ):
         if following:
             at = links.Position(True, following)
-        if at is not None and isinstance(request, CreateLink):
-            made = links.create_at(program, request, target, at, name=name)
+        if isinstance(owner, MapFd):
+            assert isinstance(request, CreateLink)
+            made = links.create_of_map(owner, request, name=name)
+        elif at is not None and isinstance(request, CreateLink):
+            made = links.create_at(owner, request, target, at, name=name)
         else:
-            made = links.create(program, request, target, name=name)
+            made = links.create(owner, request, target, name=name)
         with made as link:
             yield link
 
@@ -161,13 +168,13 @@ def _position(tx: Transaction, attachment: Attachment) -> Iterator[links.Positio
         yield links.Position(neighbour.is_before, beside)
 
 
-def _follow(tx: Transaction, change: LinkChange, program: ProgramFd, attachment: Attachment, name: str) -> None:
+def _follow(tx: Transaction, change: LinkChange, owner: Attachable, attachment: Attachment, name: str) -> None:
     """Put a new link in the place of one that refuses BPF_LINK_UPDATE: for that moment both programs run."""
     assert change.observed is not None and change.target is not None
     path, keep = tx.path(change.pin), tx.old_path(change.pin)
     with (
         identity.open_same(path, LinkFd, change.observed.id, change.pin) as old,
-        _made(tx, program, attachment, change.target, name) as link,
+        _made(tx, owner, attachment, change.target, name) as link,
     ):
         number = links.info(link).id
         bpffs.pin(old, keep)
@@ -181,21 +188,38 @@ def detach(tx: Transaction, step: Detach) -> None:
     _detach(tx, step.pin)
 
 
-def _switch(tx: Transaction, change: LinkChange, program: ProgramFd) -> None:
-    """Let a link run another program by one update: every packet meets the one or the other."""
+def _switch(tx: Transaction, change: LinkChange, owner: Attachable) -> None:
+    """Let a link run another program or map by one update: every packet meets the one or the other."""
     assert change.observed is not None
     keep = tx.old_path(change.pin)
     with identity.open_same(tx.path(change.pin), LinkFd, change.observed.id, change.pin) as link:
-        with links.open_program_id(change.observed.program_id) as old:
+        with _open_attached(change.observed) as old:
             bpffs.pin(old, keep)
         undo = partial(_switch_back, tx, change.pin, change.observed.id, keep)
         with tx.noting(f"program of {change.pin}", undo):
-            links.update(link, program, name=change.pin)
+            links.update(link, owner, name=change.pin)
 
 
 def _switch_back(tx: Transaction, pin: str, number: int, old: Path) -> None:
-    with identity.open_same(tx.path(pin), LinkFd, number, pin) as link, links.open_program_pin(old) as program:
-        links.update(link, program, name=pin)
+    with identity.open_same(tx.path(pin), LinkFd, number, pin) as link, _open_kept(old) as owner:
+        links.update(link, owner, name=pin)
+
+
+def _open_attached(live: ObservedLink) -> Attachable:
+    """The program or map of a live link, by its id."""
+    return maps.open_id(InnerId(live.map_id)) if live.map_id else links.open_program_id(live.program_id)
+
+
+def _open_kept(path: Path) -> Attachable:
+    """The program or map that a pin keeps for a rollback."""
+    fd = bpffs.open_any(path)
+    if isinstance(fd, MapFd):
+        return fd
+    try:
+        return bpffs.required(fd, ProgramFd, path)
+    except BaseException:
+        fd.close()
+        raise
 
 
 def _bring_back(tx: Transaction, pin: str, before: int, number: int, old: Path) -> None:
@@ -213,10 +237,10 @@ def _detach(tx: Transaction, pin: str) -> None:
         return
     meta = tx.plan.observed.meta
     made_as = of_record(meta.attachments.get(pin) if meta is not None else None, live)
-    if made_as is not None and live.program_id and not live.is_detached:
+    if made_as is not None and live.owner_id and not live.is_detached:
         keep = tx.old_path(f"program{pin}")
-        with links.open_program_id(live.program_id) as program:
-            bpffs.pin(program, keep)
+        with _open_attached(live) as owner:
+            bpffs.pin(owner, keep)
         following = _following(live)
         tx.note(f"attachment {pin}", partial(_attach_again, tx, pin, live, made_as, keep, following))
     _drop(tx, pin, live.id)
@@ -239,11 +263,11 @@ def _attach_again(
     if path.exists():
         with links.open_link_pin(path) as link:
             info = links.info(link)
-            if (info.target, info.type) == (live.target, live.type) and info.prog_id:
+            if (info.target, info.type) == (live.target, live.type) and (info.prog_id or info.map_id):
                 return
     if following and following not in links.order(live.target, live.attach_type):
         following = 0
-    with links.open_program_pin(old) as program, _made(tx, program, made_as, live.target, pin, following) as link:
+    with _open_kept(old) as owner, _made(tx, owner, made_as, live.target, pin, following) as link:
         bpffs.pin_replace(link, path, tx.access)
 
 

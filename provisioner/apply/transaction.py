@@ -21,6 +21,7 @@ from provisioner.kernel.fd import InnerId, MapFd, ProgramFd
 from provisioner.kernel.inner_pins import InnerPins
 from provisioner.kernel.reasons import KernelError
 from provisioner.model.access import Access
+from provisioner.model.desired import DesiredProgram, Owner
 from provisioner.model.errors import HostError, InterruptError, Problem, Problems, ProvisionerError, RefusedError
 from provisioner.model.pins import (
     INNER_PINS,
@@ -125,6 +126,10 @@ class Transaction:
         if new.exists():
             return links.open_program_pin(new)
         return identity.open_same(self.path(pin), ProgramFd, self.plan.observed.programs[pin].id, pin)
+
+    def open_owner(self, owner: Owner) -> ProgramFd | MapFd:
+        """What is to be attached: of the generation that is being loaded, or what is in place."""
+        return self.open_program(owner.pin) if isinstance(owner, DesiredProgram) else self.open_object_map(owner.pin)
 
     def reopen(self, change: MapChange) -> MapFd | None:
         """The map of a change, to take back what was done to it: by its id if it lost its pin, None if it is gone."""

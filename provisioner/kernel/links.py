@@ -12,7 +12,7 @@ import msgspec
 
 from provisioner.kernel import binding, calls, libbpf, structures, syscalls
 from provisioner.kernel.bpffs import open_pin
-from provisioner.kernel.fd import Fd, InnerId, LinkFd, ProgramFd
+from provisioner.kernel.fd import Fd, InnerId, LinkFd, MapFd, ProgramFd
 from provisioner.kernel.maps import ids
 from provisioner.kernel.reasons import KernelError
 from provisioner.model.attachment import (
@@ -42,7 +42,7 @@ class ProgramInfo(msgspec.Struct, frozen=True):
 
 
 class LinkInfo(msgspec.Struct, frozen=True):
-    """What the kernel shows of a link.
+    """What the kernel shows of a link; `map_id` is that of the map that is attached in the place of a program.
 
     `target` is the ifindex, cgroup id or namespace inode that it is attached to: 0 once that is gone, and for links of
     other types. `attach_type` is 0 where `struct bpf_link_info` has none.
@@ -53,6 +53,7 @@ class LinkInfo(msgspec.Struct, frozen=True):
     target: int
     type: int
     attach_type: int
+    map_id: int = 0
 
 
 def create(program: ProgramFd, request: LinkRequest, target: int = 0, *, name: str = "") -> LinkFd:
@@ -78,6 +79,14 @@ def create(program: ProgramFd, request: LinkRequest, target: int = 0, *, name: s
                 assert_never(request)
     except KernelError as error:
         raise error.about(name or f"target {target}") from None
+
+
+def create_of_map(fd: MapFd, request: CreateLink, *, name: str = "") -> LinkFd:
+    """Attach a map by a link, as `create` does a program. Raises `KernelError` (BPF_LINK_CREATE)."""
+    try:
+        return LinkFd(libbpf.link_create(fd.number, 0, request.attach_type, None))
+    except KernelError as error:
+        raise error.about(name) from None
 
 
 def _at_event(program: ProgramFd, request: OpenPerfEvent | OpenSampled) -> LinkFd:
@@ -142,10 +151,10 @@ def xdp_program(ifindex: int) -> int:
     return number.value
 
 
-def update(link: LinkFd, program: ProgramFd, *, name: str = "") -> None:
-    """Swap the program of a link at once: no packet meets neither. Raises `KernelError` (BPF_LINK_UPDATE)."""
+def update(link: LinkFd, owner: ProgramFd | MapFd, *, name: str = "") -> None:
+    """Swap the program or map of a link at once: no packet meets neither. Raises `KernelError` (BPF_LINK_UPDATE)."""
     try:
-        libbpf.link_update(link.number, program.number, None)
+        libbpf.link_update(link.number, owner.number, None)
     except KernelError as error:
         raise error.about(name) from None
 

@@ -213,6 +213,22 @@ class DesiredProgram(msgspec.Struct, frozen=True):
     settings: ProgramSettings = ProgramSettings()
 
 
+class AttachedMap(msgspec.Struct, frozen=True):
+    """A map of an object that is attached itself, with the programs that are its value. Its pin has its name."""
+
+    name: str
+    attachments: tuple[Attachment, ...]
+    where: Location
+
+    @property
+    def pin(self) -> str:
+        return self.name
+
+
+Owner = DesiredProgram | AttachedMap
+"""What an attachment belongs to."""
+
+
 class ObjectTypes(msgspec.Struct, frozen=True):
     """The BTF of an object file, and the ids of the key and value types of its maps, by their names."""
 
@@ -227,7 +243,7 @@ class DesiredObject(msgspec.Struct, frozen=True):
     prog_arrays alone, without a pin; `presets` the slots of maps that it fills itself, by map. `templates` has the
     dummy inner map of each outer map that the spec declares, by map name; libbpf makes the others. `settings` are what
     is set of its maps before load, `variables` its data sections with the values that they get. `types` are those of
-    the file, None where it has none.
+    the file, None where it has none. `attached_maps` are its maps that are attached themselves.
     """
 
     name: str
@@ -243,6 +259,12 @@ class DesiredObject(msgspec.Struct, frozen=True):
     variables: tuple[Section, ...] = ()
     reused: Mapping[str, str] = {}
     types: ObjectTypes | None = None
+    attached_maps: tuple[AttachedMap, ...] = ()
+
+    @property
+    def owners(self) -> tuple[Owner, ...]:
+        """What it has that can be attached."""
+        return (*self.programs, *self.attached_maps)
 
     @property
     def pins(self) -> frozenset[str]:
@@ -307,9 +329,9 @@ class DesiredState(msgspec.Struct, frozen=True):
 
     @property
     def attachments(self) -> tuple[tuple[str, Attachment], ...]:
-        """All attachments, each with the pin of its program."""
-        programs = (program for each in self.objects.values() for program in each.programs)
-        return tuple((program.pin, attachment) for program in programs for attachment in program.attachments)
+        """All attachments, each with the pin of its owner."""
+        owners = (owner for each in self.objects.values() for owner in each.owners)
+        return tuple((owner.pin, attachment) for owner in owners for attachment in owner.attachments)
 
     @property
     def attach_points(self) -> tuple[AttachPoint, ...]:

@@ -15,7 +15,7 @@ from typing import Final
 import msgspec
 
 from provisioner.model.attachment import Attachment
-from provisioner.model.desired import DesiredMap, DesiredProgram, DesiredState
+from provisioner.model.desired import DesiredMap, DesiredState, Owner
 from provisioner.model.errors import InputError, Problem, Problems
 from provisioner.model.grace_periods import Batches
 from provisioner.model.spec import OnReplace
@@ -181,10 +181,10 @@ def advise(desired: DesiredState, version: Version) -> tuple[Advice, ...]:
     for desired_map in desired.maps.values():
         problems.extend(_refused(desired_map, version))
     for desired_object in desired.objects.values():
-        for program in desired_object.programs:
-            declared = {attachment.where: attachment for attachment in reversed(program.attachments)}
+        for owner in desired_object.owners:
+            declared = {attachment.where: attachment for attachment in reversed(owner.attachments)}
             for attachment in reversed(declared.values()):  # once for all CPUs of an event
-                problems.extend(_unattachable(program, attachment, version))
+                problems.extend(_unattachable(owner, attachment, version))
     problems.raise_if_any()
     return (
         *(advice for desired_map in desired.maps.values() for advice in _of_map(desired_map, version)),
@@ -192,12 +192,12 @@ def advise(desired: DesiredState, version: Version) -> tuple[Advice, ...]:
     )
 
 
-def _unattachable(program: DesiredProgram, attach: Attachment, version: Version) -> Iterator[Problem]:
+def _unattachable(owner: Owner, attach: Attachment, version: Version) -> Iterator[Problem]:
     since = KernelFeature(*attach.first_release())
     if version < since.since:
         what = f"Linux {_text(version)} has no pinned link for {attach.describe()}"
         hint = "; ".join(filter(None, (_since(since), attach.instead)))
-        yield Problem(what, attach.where, hint, program.name, "attach-unsupported")
+        yield Problem(what, attach.where, hint, owner.name, "attach-unsupported")
 
 
 def _refused(desired: DesiredMap, version: Version) -> Iterator[Problem]:

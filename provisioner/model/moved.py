@@ -10,7 +10,7 @@ import msgspec
 from msgspec.structs import replace
 
 from provisioner.model.location import Location
-from provisioner.model.pins import INNER_PINS, VARIABLES_PREFIX, is_link, of_program, program_of
+from provisioner.model.pins import INNER_PINS, VARIABLES_PREFIX, is_link, of_program, owner_of
 from provisioner.model.record import Meta
 
 if TYPE_CHECKING:
@@ -119,7 +119,7 @@ def _paths(move: Move, desired: DesiredState, links: Iterable[str]) -> Iterator[
         yield f"{INNER_PINS}/{old}", f"{INNER_PINS}/{new}"
     if new in _programs(desired):
         yield old, new
-        yield from ((link, of_program(link, new)) for link in links if program_of(link) == old)
+        yield from ((link, of_program(link, new)) for link in links if owner_of(link) == old)
     if new in desired.objects:
         begin = VARIABLES_PREFIX + new
         for section in desired.objects[new].variables:
@@ -167,7 +167,7 @@ def _key(recorded: Mapping[str, Value], old: str, new: str) -> Mapping[str, Valu
 
 def _links(recorded: Mapping[str, Value], old: str, new: str) -> Mapping[str, Value]:
     """The attachments of the program that was called `old` under its new name."""
-    for link in [link for link in recorded if program_of(link) == old]:
+    for link in [link for link in recorded if owner_of(link) == old]:
         recorded = _key(recorded, link, of_program(link, new))
     return recorded
 

@@ -15,7 +15,7 @@ from provisioner.model.entry_table import EntryTable, Index
 from provisioner.model.inner_template import Probed
 from provisioner.model.map_shape import MapShape
 from provisioner.model.moved import Moves
-from provisioner.model.pins import program_of
+from provisioner.model.pins import owner_of
 from provisioner.model.record import Meta
 from provisioner.model.type_layout import Relaid
 from provisioner.model.types import Bytes
@@ -98,7 +98,8 @@ class ObservedLink(msgspec.Struct, frozen=True, rename={"target": "ifindex"}):
     `type` and `attach_type` are numbers of `enum bpf_link_type` and `enum bpf_attach_type`.
     `target` is the number of its attach point: an ifindex, the id of a cgroup, the inode of a network namespace. It is
     0 if that is gone, and for links of other types. In JSON it is called `ifindex`, as in version 1 of snapshots.
-    A tc filter has type 0, no link; its `id` is that of the record.
+    A tc filter has type 0, no link; its `id` is that of the record. `map_id` is that of the map that is attached in the
+    place of a program; `program_id` is 0 then.
     """
 
     id: Id
@@ -107,6 +108,12 @@ class ObservedLink(msgspec.Struct, frozen=True, rename={"target": "ifindex"}):
     type: U32 = LinkType.XDP
     attach_type: U32 = 0
     filter: FilterPlace | None = None
+    map_id: U32 = 0
+
+    @property
+    def owner_id(self) -> int:
+        """The id of what is attached: a program, or a map."""
+        return self.program_id or self.map_id
 
     @property
     def ifindex(self) -> int | None:
@@ -169,9 +176,17 @@ class ObservedState(msgspec.Struct, frozen=True):
         made = (*self.meta.pins, *self.meta.places.values()) if self.meta is not None else ()
         return tuple(pin for pin in self.other_pins if pin in made)
 
-    def links_of(self, program: str) -> dict[str, ObservedLink]:
-        """The live attachments of a program, by their pins; the first is the one that is named after it alone."""
-        return {pin: link for pin, link in sorted(self.links.items()) if program_of(pin) == program}
+    def id_of(self, owner: str) -> int:
+        """The id of the live program or map of an attachment, by its pin; 0 if there is none."""
+        live = self.programs.get(owner) or self.object_maps.get(owner)
+        return 0 if live is None else live.id
+
+    def links_of(self, owner: str) -> dict[str, ObservedLink]:
+        """The live attachments of a program or map, by their pins.
+
+        The first is the one that is named after it alone.
+        """
+        return {pin: link for pin, link in sorted(self.links.items()) if owner_of(pin) == owner}
 
     def place_of(self, link: ObservedLink) -> str:
         """`xdp on eth0`: where a live link is, with the name of its attach point if the spec has it."""

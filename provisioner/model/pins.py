@@ -37,7 +37,7 @@ VARIABLES_PREFIX: Final = "_variables_"
 """The pin of a map with global variables of an object: this, and the names of the object and the section."""
 
 LINK_PREFIX: Final = "_link_"
-"""The pin of an attachment: this, and the name of its program's pin."""
+"""The pin of an attachment: this, and the name of the pin of its program or map."""
 
 _HOOK: Final = "@"
 """In the pin of a further attachment of a program, between the name of the program and that of the hook."""
@@ -92,8 +92,8 @@ def is_link(pin: str) -> bool:
     return pin.startswith(LINK_PREFIX)
 
 
-def program_of(link: str) -> str:
-    """The name of the program's pin, from that of its attachment."""
+def owner_of(link: str) -> str:
+    """The name of the pin of the program or map, from that of its attachment."""
     return link.removeprefix(LINK_PREFIX).partition(_HOOK)[0]
 
 

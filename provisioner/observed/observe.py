@@ -30,8 +30,8 @@ from provisioner.model.pins import (
     managed,
     map_path,
     own_path,
+    owner_of,
     places,
-    program_of,
     stale_inner_pins,
 )
 from provisioner.model.record import Meta
@@ -157,7 +157,7 @@ def _occupants(
     for pin, attachment in desired.attachments:
         number = points.get(attachment.point) if attachment.point is not None else None
         program = source.occupant(attachment, number) if number is not None else 0
-        own = {(link.target, link.program_id) for name, link in links.items() if program_of(name) == pin}
+        own = {(link.target, link.program_id) for name, link in links.items() if owner_of(name) == pin}
         if program and (number, program) not in own:
             yield attachment.describe(), program
 

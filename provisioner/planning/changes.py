@@ -12,7 +12,7 @@ from provisioner.codec.display import format_value
 from provisioner.codec.reshape import Reshaping
 from provisioner.codec.reshape_entries import EntryReshaping
 from provisioner.model.attachment import Attachment, IfMissing
-from provisioner.model.desired import DesiredMap, DesiredObject, DesiredProgram
+from provisioner.model.desired import DesiredMap, DesiredObject, Owner
 from provisioner.model.entry_table import Index
 from provisioner.model.map_shape import MapShape
 from provisioner.model.observed import ObservedLink, ObservedMap
@@ -248,13 +248,13 @@ class ObjectChange(msgspec.Struct, frozen=True):
 
 
 class LinkChange(msgspec.Struct, frozen=True):
-    """One attachment of a program: `attach`, as the spec has it; None, and no program, if it does not.
+    """One attachment of a program or map, its owner: `attach`, as the spec has it; None, and no owner, if it does not.
 
     `target` is the number of its attach point, None if that does not exist yet, 0 if the kind has none.
     """
 
     object: str
-    program: DesiredProgram | None
+    owner: Owner | None
     attach: Attachment | None
     pin: str
     action: Action

@@ -10,8 +10,8 @@ import msgspec
 import numpy as np
 from msgspec.structs import replace
 
-from provisioner.model.desired import DesiredProgram, DesiredState
-from provisioner.model.pins import program_of
+from provisioner.model.desired import DesiredState, Owner
+from provisioner.model.pins import owner_of
 from provisioner.planning.changes import Action, LinkChange, MapChange, ObjectChange
 from provisioner.planning.plan import Plan
 
@@ -71,7 +71,7 @@ def with_unchanged(changed: Summary, desired: DesiredState) -> Summary:
     """The summary of a plan of a part of a project: all else that the spec has counts as unchanged."""
     outer = [each for each in desired.maps.values() if each.outer is not None]
     plain = [each for each in desired.maps.values() if each.outer is None]
-    programs = sum(len(each.programs) for each in desired.objects.values())
+    programs = sum(len(each.owners) for each in desired.objects.values())
     entries = sum(int(each.entries.counts.sum()) for each in desired.maps.values())
     return Summary(
         _rest(changed.outer_maps, len(outer)),
@@ -102,22 +102,25 @@ def entry_counts(change: MapChange) -> EntryCounts:
     )
 
 
-def links_by_program(plan: Plan) -> dict[str, list[LinkChange]]:
-    """The changes of attachments, by the pins of their programs."""
+def links_by_owner(plan: Plan) -> dict[str, list[LinkChange]]:
+    """The changes of attachments, by the pins of their programs and maps."""
     links: dict[str, list[LinkChange]] = {}
     for change in plan.links:
-        links.setdefault(program_of(change.pin), []).append(change)
+        links.setdefault(owner_of(change.pin), []).append(change)
     return links
 
 
-def own_links(program: DesiredProgram, links: dict[str, list[LinkChange]]) -> list[LinkChange]:
-    """Take those of a program that the spec attaches; what is detached of one that it does not attach is left."""
-    return links.pop(program.pin, []) if program.attachments else []
+def own_links(owner: Owner, links: dict[str, list[LinkChange]]) -> list[LinkChange]:
+    """Take those of an owner that the spec attaches; what is detached of one that it does not attach is left."""
+    return links.pop(owner.pin, []) if owner.attachments else []
 
 
-def program_action(load: ObjectChange, program: DesiredProgram, links: Iterable[LinkChange], plan: Plan) -> Action:
-    """What happens to a program of the spec: it is loaded, replaced with its object, or attached in another way."""
-    if program.pin not in plan.observed.programs:
+def owner_action(load: ObjectChange, owner: Owner, links: Iterable[LinkChange], plan: Plan) -> Action:
+    """What happens to a program of the spec: it is loaded, replaced with its object, or attached in another way.
+
+    The same of a map that is attached.
+    """
+    if not plan.observed.id_of(owner.pin):
         return Action.CREATE
     if load.action in _CHANGES or any(link.action in _CHANGES for link in links):
         return Action.UPDATE
@@ -128,15 +131,15 @@ _CHANGES = frozenset({Action.CREATE, Action.UPDATE, Action.REPLACE, Action.DELET
 
 
 def _programs(plan: Plan) -> Iterator[Action]:
-    links = links_by_program(plan)
+    links = links_by_owner(plan)
     for load in plan.objects.values():
-        for program in load.desired.programs:
-            yield program_action(load, program, own_links(program, links), plan)
+        for owner in load.desired.owners:
+            yield owner_action(load, owner, own_links(owner, links), plan)
     yield from (Action.DELETE for left in links.values() if any(link.action is Action.DELETE for link in left))
 
 
 def _destroyed_programs(plan: Plan) -> Iterator[Action]:
-    pins = {program_of(change.pin) for change in plan.links} | set(plan.observed.programs)
+    pins = {owner_of(change.pin) for change in plan.links} | set(plan.observed.programs)
     yield from (Action.DELETE for _ in pins)
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Final
+from typing import Final, TypeVar
 
 from msgspec.structs import replace
 
 from provisioner.model.attachment import NOT_BPF, Attachment, IfMissing
-from provisioner.model.desired import DesiredObject, DesiredProgram, DesiredState
+from provisioner.model.desired import AttachedMap, DesiredObject, DesiredProgram, DesiredState
 from provisioner.model.errors import HostError, Problems
 from provisioner.model.map_shape import shape_differences
 from provisioner.model.object_settings import changed
@@ -27,16 +27,22 @@ _MISSING: Final = {
 }
 """What to do about a missing attach point of a kind."""
 
+_Owner = TypeVar("_Owner", DesiredProgram, AttachedMap)
+
 
 def attachments_deferred(desired: DesiredState) -> DesiredState:
     """The same state, in which no missing attach point is an error: to show what is live."""
 
-    def deferred(program: DesiredProgram) -> DesiredProgram:
-        places = (replace(attachment, if_missing=IfMissing.IGNORE) for attachment in program.attachments)
-        return replace(program, attachments=tuple(places))
+    def deferred(owner: _Owner) -> _Owner:
+        places = (replace(attachment, if_missing=IfMissing.IGNORE) for attachment in owner.attachments)
+        return replace(owner, attachments=tuple(places))
 
     objects = {
-        name: replace(object_, programs=tuple(map(deferred, object_.programs)))
+        name: replace(
+            object_,
+            programs=tuple(map(deferred, object_.programs)),
+            attached_maps=tuple(map(deferred, object_.attached_maps)),
+        )
         for name, object_ in desired.objects.items()
     }
     return replace(desired, objects=objects)
@@ -81,10 +87,10 @@ def diff_links(
     problems = Problems()
     changes: list[LinkChange] = []
     wishes = [
-        hook_order.Wish(name, program, pin, attachment)
+        hook_order.Wish(name, owner, pin, attachment)
         for name, change in objects.items()
-        for program in change.desired.programs
-        for pin, attachment in link_names.named(program, observed).items()
+        for owner in change.desired.owners
+        for pin, attachment in link_names.named(owner, observed).items()
     ]
     for wish in hook_order.neighbours_first(wishes):
         changes.append(_diff_link(wish, objects[wish.object], observed, points_known, problems, changes))
@@ -184,13 +190,13 @@ def _diff_link(
     before: Sequence[LinkChange],
 ) -> LinkChange:
     """What becomes of one attachment; `before` are the changes of those that come before it."""
-    name, program, pin, attach = wish.object, wish.program, wish.pin, wish.attach
+    name, owner, pin, attach = wish.object, wish.owner, wish.pin, wish.attach
     live = observed.links.get(pin)
     point = attach.point
     target = 0 if point is None else observed.points.get(point)
 
     def verdict(action: Action, reason: str) -> LinkChange:
-        return LinkChange(name, program, attach, pin, action, reason, target, live)
+        return LinkChange(name, owner, attach, pin, action, reason, target, live)
 
     if not points_known:
         return verdict(Action.CREATE, "it is not attached")
@@ -202,7 +208,7 @@ def _diff_link(
                 f"{point} {gone}{also}",
                 attach.where,
                 _MISSING.get(point.kind, _MISSING_POINT),
-                f"{name}.{program.name}",
+                f"{name}.{owner.name}",
                 id="attach-target-missing",
             )
         return verdict(Action.KEEP, f"{point} does not exist yet")
@@ -210,7 +216,7 @@ def _diff_link(
     if refused:
         if attach.if_missing is not IfMissing.IGNORE:
             hint = "detach it first, or attach this program in another place" if id_ == "hook-occupied" else ""
-            problems.add(refused, attach.where, hint, f"{name}.{program.name}", id=id_)
+            problems.add(refused, attach.where, hint, f"{name}.{owner.name}", id=id_)
         return verdict(Action.KEEP, refused)
     if live is None:
         return verdict(Action.CREATE, "it is not attached")
@@ -235,7 +241,7 @@ def _compared(
 ) -> tuple[Action, str]:
     """What becomes of a live link or filter, and why."""
     attach, pin = wish.attach, wish.pin
-    point = attach.point
+    point, kind = attach.point, "program" if isinstance(wish.owner, DesiredProgram) else "map"
     if live.is_detached and point is not None:
         return (Action.REPLACE, f"it was detached, or its {point.kind} was deleted and created again")
     recorded = observed.meta.attachments.get(pin) if observed.meta else None
@@ -250,7 +256,7 @@ def _compared(
     if misplaced := hook_order.misplaced(attach, pin, observed, before):
         return (Action.REPLACE, misplaced)
     if change.action is not Action.UNCHANGED:
-        return (Action.UPDATE, "its program is new")
-    if live.program_id != observed.programs[wish.program.pin].id:
-        return (Action.UPDATE, "it runs another program than the pinned one")
+        return (Action.UPDATE, f"its {kind} is new")
+    if live.owner_id != observed.id_of(wish.owner.pin):
+        return (Action.UPDATE, f"it runs another {kind} than the pinned one")
     return (Action.UNCHANGED, "")

@@ -114,9 +114,9 @@ def hazards(
 def deferred(links: tuple[LinkChange, ...]) -> Iterator[Hazard]:
     """Attachments whose attach point does not exist yet."""
     for link in links:
-        if link.is_deferred and link.program is not None:
+        if link.is_deferred and link.owner is not None:
             what = f"{link.reason}; a later apply attaches the program"
-            yield Hazard("attachment-deferred", Severity.NOTICE, f"{link.object}.{link.program.name}", what)
+            yield Hazard("attachment-deferred", Severity.NOTICE, f"{link.object}.{link.owner.name}", what)
 
 
 def listed(names: Sequence[str]) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 import msgspec
 
 from provisioner.model.attachment import Attachment
-from provisioner.model.desired import DesiredProgram
+from provisioner.model.desired import Owner
 from provisioner.model.observed import ObservedState
 from provisioner.planning.changes import Action, LinkChange
 
@@ -15,10 +15,10 @@ _NEW = (Action.CREATE, Action.REPLACE)
 
 
 class Wish(msgspec.Struct, frozen=True):
-    """An attachment of a program of an object, and the name of its pin."""
+    """An attachment of a program or map of an object, and the name of its pin."""
 
     object: str
-    program: DesiredProgram
+    owner: Owner
     pin: str
     attach: Attachment
 
@@ -36,7 +36,7 @@ def neighbours_first(wishes: Sequence[Wish]) -> list[Wish]:
         neighbour = wish.attach.neighbour
         if neighbour is not None and neighbour.name:
             for other in wishes:
-                if other.program.pin == neighbour.name and other.attach.is_beside(wish.attach):
+                if other.owner.pin == neighbour.name and other.attach.is_beside(wish.attach):
                     place(other)
         placed[wish.pin] = wish
 
@@ -70,7 +70,7 @@ def misplaced(attach: Attachment, pin: str, observed: ObservedState, before: Ite
         return "others are attached after it"
     other = order.neighbour
     if neighbour.name and not neighbour.is_foreign:
-        named = next((each for each in at_hook if each.program and each.program.pin == neighbour.name), None)
+        named = next((each for each in at_hook if each.owner and each.owner.pin == neighbour.name), None)
         if named is not None and named.action in _NEW:
             return "" if neighbour.is_before and _is_last(named) else f"{neighbour.name} is attached again"
         other = named.observed.program_id if named is not None and named.observed is not None else 0

@@ -1,4 +1,4 @@
-"""The pins of a program's attachments. Pure.
+"""The pins of the attachments of programs and maps. Pure.
 
 The first attachment of a program has a pin without a hook in its name: once, programs had one attachment only. It keeps
 that name for as long as it exists, wherever the spec lists it: the record, or the link itself, says which one it is.
@@ -10,24 +10,24 @@ from collections.abc import Iterator
 
 from provisioner import attach
 from provisioner.model.attachment import Attachment
-from provisioner.model.desired import DesiredProgram, DesiredState
+from provisioner.model.desired import DesiredState, Owner
 from provisioner.model.observed import POINT_LINKS, ObservedLink, ObservedState
 from provisioner.model.pins import link_pin
 from provisioner.model.uapi import LinkType
 
 
-def named(program: DesiredProgram, observed: ObservedState) -> dict[str, Attachment]:
-    """The attachments of a program in the order of the spec, by the names of their pins."""
-    first = link_pin(program.pin)
-    names = [link_pin(program.pin, attachment.hook) for attachment in program.attachments]
+def named(owner: Owner, observed: ObservedState) -> dict[str, Attachment]:
+    """The attachments of a program or map in the order of the spec, by the names of their pins."""
+    first = link_pin(owner.pin)
+    names = [link_pin(owner.pin, attachment.hook) for attachment in owner.attachments]
     free = [at for at, name in enumerate(names) if name not in observed.links]
     live = observed.links.get(first)
-    same = [] if live is None else [at for at in free if _is_made(program.attachments[at], first, live, observed)]
+    same = [] if live is None else [at for at in free if _is_made(owner.attachments[at], first, live, observed)]
     if live is not None and not live.is_detached:  # it goes elsewhere, unless that does not exist yet: then it goes
-        free = [at for at in free if _exists(program.attachments[at], observed)]
+        free = [at for at in free if _exists(owner.attachments[at], observed)]
     for at in (same or free)[:1]:
         names[at] = first
-    return dict(zip(names, program.attachments, strict=True))
+    return dict(zip(names, owner.attachments, strict=True))
 
 
 def at_hook(desired: DesiredState, observed: ObservedState, pin: str, beside: Attachment) -> str | None:
@@ -42,8 +42,8 @@ def at_hook(desired: DesiredState, observed: ObservedState, pin: str, beside: At
 def all_named(desired: DesiredState, observed: ObservedState) -> Iterator[tuple[str, Attachment]]:
     """All attachments of the spec, with the names of their pins."""
     for each in desired.objects.values():
-        for program in each.programs:
-            yield from named(program, observed).items()
+        for owner in each.owners:
+            yield from named(owner, observed).items()
 
 
 def _exists(attachment: Attachment, observed: ObservedState) -> bool:

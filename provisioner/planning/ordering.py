@@ -170,6 +170,6 @@ def _strayed(desired: DesiredState, observed: ObservedState) -> tuple[str, ...]:
 
 
 def _link_step(change: LinkChange) -> Step:
-    assert change.program is not None
-    place = change.attach.describe() if change.attach is not None and len(change.program.attachments) > 1 else ""
-    return Attach(change.object, change.program.name, change.pin, change.action, place)
+    assert change.owner is not None
+    place = change.attach.describe() if change.attach is not None and len(change.owner.attachments) > 1 else ""
+    return Attach(change.object, change.owner.name, change.pin, change.action, place)

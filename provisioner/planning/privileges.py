@@ -11,7 +11,7 @@ from typing import Final, Literal, assert_never
 import msgspec
 
 from provisioner.model.attachment import AddFilter, Attachment, OpenUsdt
-from provisioner.model.desired import DesiredProgram
+from provisioner.model.desired import Owner
 from provisioner.model.errors import HostError, Problem
 from provisioner.model.map_shape import MapShape
 from provisioner.model.uapi import MapType
@@ -135,15 +135,14 @@ def _of_step(plan: Plan, step: Step) -> Iterator[Need]:
         case LoadObject():
             yield Need("CAP_BPF", step.object, "load programs")
             desired = plan.desired.objects[step.object]
-            for kind in _kinds(desired.programs):
+            for kind in _kinds(desired.owners):
                 yield Need(kind.capability, step.object, f"load {kind.word} programs")
             for name in step.fresh:
                 yield from _network(name, desired.maps[name], desired.templates.get(name))
         case Attach():
-            programs = plan.desired.objects[step.object].programs
             own = next(link.attach for link in plan.links if link.pin == step.pin)
             request = None if own is None else own.request()
-            for kind in _kinds(programs):
+            for kind in _kinds(plan.desired.objects[step.object].owners):
                 is_filter = isinstance(request, AddFilter) and kind.kind == "tc"
                 yield Need(kind.capability, step.pin, f"attach {kind.word} programs", is_exact=is_filter)
             if isinstance(request, OpenUsdt):
@@ -158,9 +157,9 @@ def _of_step(plan: Plan, step: Step) -> Iterator[Need]:
             assert_never(step)
 
 
-def _kinds(programs: Iterable[DesiredProgram]) -> Iterator[Attachment]:
+def _kinds(owners: Iterable[Owner]) -> Iterator[Attachment]:
     """One attachment of each kind."""
-    yield from {each.kind: each for program in programs for each in program.attachments}.values()
+    yield from {each.kind: each for owner in owners for each in owner.attachments}.values()
 
 
 def _of_map(

@@ -172,13 +172,13 @@ class WriteVariables(msgspec.Struct, frozen=True):
 
 
 class Attach(msgspec.Struct, frozen=True):
-    """Attach a program, or make its link run the new one (UPDATE), or attach it elsewhere (REPLACE).
+    """Attach a program or map, or make its link run the new one (UPDATE), or attach it elsewhere (REPLACE).
 
-    `place` says which attachment it is of a program that has several.
+    `place` says which attachment it is of an owner that has several.
     """
 
     object: str
-    program: str
+    owner: str
     pin: str
     action: Action
     place: str = ""
@@ -186,8 +186,8 @@ class Attach(msgspec.Struct, frozen=True):
     def describe(self) -> str:
         place = f": {self.place}" if self.place else ""
         if self.action is Action.UPDATE:
-            return f"switch the link to the new {self.program}{place}"
-        return f"attach {self.program}{place}"
+            return f"switch the link to the new {self.owner}{place}"
+        return f"attach {self.owner}{place}"
 
 
 class CarryChanges(msgspec.Struct, frozen=True):

@@ -17,7 +17,7 @@ from provisioner.model import address, entry_table
 from provisioner.model.desired import DesiredMap, DesiredSlots, DesiredState, OuterPolicy
 from provisioner.model.errors import InputError, Problem, Problems, ProvisionerError, did_you_mean
 from provisioner.model.observed import ObservedState
-from provisioner.model.pins import program_of
+from provisioner.model.pins import owner_of
 from provisioner.model.record import Meta, RecordedTypes
 from provisioner.model.types import Bytes
 from provisioner.planning.changes import LinkChange, MapChange, ObjectChange
@@ -180,12 +180,12 @@ def merged_meta(part: Meta, observed: ObservedState, desired: DesiredState) -> M
     before = observed.meta
     if before is None:
         return part
-    own = {program.pin for one in desired.objects.values() for program in one.programs}
+    own = {owner.pin for one in desired.objects.values() for owner in one.owners}
     return replace(
         part,
         objects=dict(sorted({**before.objects, **part.objects}.items())),
         templates=dict(sorted({**before.templates, **part.templates}.items())),
-        attachments={pin: kept for pin, kept in before.attachments.items() if program_of(pin) not in own}
+        attachments={pin: kept for pin, kept in before.attachments.items() if owner_of(pin) not in own}
         | dict(part.attachments),
         protected=tuple(sorted({name for name in before.protected if name not in desired.maps} | {*part.protected})),
         pins=tuple(sorted({*before.pins, *part.pins})),
@@ -204,6 +204,6 @@ def _types_left(before: Meta, observed: ObservedState, desired: DesiredState) ->
 
 
 def links_of(objects: Iterable[ObjectChange], links: Iterable[LinkChange]) -> tuple[LinkChange, ...]:
-    """The attachments of these objects' programs."""
-    pins = {program.pin for change in objects for program in change.desired.programs}
-    return tuple(link for link in links if program_of(link.pin) in pins)
+    """The attachments of these objects' programs and maps."""
+    pins = {owner.pin for change in objects for owner in change.desired.owners}
+    return tuple(link for link in links if owner_of(link.pin) in pins)

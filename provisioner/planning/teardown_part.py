@@ -11,7 +11,7 @@ from provisioner.model import entry_table
 from provisioner.model.desired import DesiredState
 from provisioner.model.errors import InputError, Problems
 from provisioner.model.observed import ObservedState
-from provisioner.model.pins import program_of
+from provisioner.model.pins import owner_of
 from provisioner.model.record import Meta
 from provisioner.planning import moves
 from provisioner.planning.changes import Action, Change, LinkChange, MapChange, Reason
@@ -63,10 +63,11 @@ def plan_destroy_part(desired: DesiredState, observed: ObservedState, overrides:
         if name in names or name in slotted
     ]
     pins = {program.pin for name in targets.objects for program in desired.objects[name].programs}
+    owners = pins | {each.pin for name in targets.objects for each in desired.objects[name].attached_maps}
     links = [
         LinkChange("", None, None, pin, Action.DELETE, DESTROYED, link.target, link)
         for pin, link in sorted(observed.links.items())
-        if program_of(pin) in pins
+        if owner_of(pin) in owners
     ]
     changes: tuple[Change, ...] = (*maps, *links)
     steps = tuple(_steps(desired, observed, maps, links, names, pins, targets))
@@ -148,7 +149,7 @@ def without(meta: Meta, pins: Iterable[str], objects: Iterable[str]) -> Meta:
         objects={name: digest for name, digest in meta.objects.items() if name not in loaded},
         settings={name: settings for name, settings in meta.settings.items() if name not in loaded},
         templates={name: meta.templates[name] for name in kept(meta.templates)},
-        attachments={pin: made for pin, made in meta.attachments.items() if program_of(pin) not in gone},
+        attachments={pin: made for pin, made in meta.attachments.items() if owner_of(pin) not in gone},
         used_maps={name: meta.used_maps[name] for name in kept(meta.used_maps)},
         protected=kept(meta.protected),
         pins=kept(meta.pins),

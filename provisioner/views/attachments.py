@@ -1,4 +1,4 @@
-"""The attachments of a program, wanted and live: as JSON, and as nodes of a report. Pure.
+"""The attachments of a program or map, wanted and live: as JSON, and as nodes of a report. Pure.
 
 The fields of the first attachment are those of the program itself, as in the time of one attachment per program;
 `attachments` has all of them.
@@ -12,7 +12,7 @@ from typing import Final
 
 from provisioner.attach import of_record
 from provisioner.model.attachment import Attachment, Settings
-from provisioner.model.desired import DesiredProgram
+from provisioner.model.desired import Owner
 from provisioner.model.observed import ObservedLink, ObservedState
 from provisioner.model.types import Value
 from provisioner.planning.changes import Action, LinkChange
@@ -25,21 +25,21 @@ _MOST: Final = 8
 """Places that are listed of one program: an event can have hundreds of CPUs."""
 
 
-def wanted(program: DesiredProgram) -> Json:
-    """What the spec says of a program."""
-    places = [_settings(attachment) for attachment in program.attachments]
+def wanted(owner: Owner) -> Json:
+    """What the spec says of a program, or of a map that is attached."""
+    places = [_settings(attachment) for attachment in owner.attachments]
     first: Mapping[str, Value] = places[0] if places else {}
-    return {"pin": program.pin, "interface": None, "mode": None, **first, "attachments": places}
+    return {"pin": owner.pin, "interface": None, "mode": None, **first, "attachments": places}
 
 
-def wanted_places(program: DesiredProgram) -> list[str]:
-    """The places of a program in a spec, in words; the first ones of many."""
-    return _few([attachment.describe() for attachment in program.attachments])
+def wanted_places(owner: Owner) -> list[str]:
+    """The places of a program or map in a spec, in words; the first ones of many."""
+    return _few([attachment.describe() for attachment in owner.attachments])
 
 
-def live_places(observed: ObservedState, program: str) -> list[str]:
-    """The places where a program is attached, by its pin, in words; the first ones of many."""
-    counted = Counter(map(observed.place_of, observed.links_of(program).values()))
+def live_places(observed: ObservedState, owner: str) -> list[str]:
+    """The places where a program or map is attached, by its pin, in words; the first ones of many."""
+    counted = Counter(map(observed.place_of, observed.links_of(owner).values()))
     return _few([place if number == 1 else f"{place}, {number} links" for place, number in counted.items()])
 
 
@@ -49,9 +49,9 @@ def _few(places: list[str]) -> list[str]:
     return places if len(places) <= _MOST else [*places[: _MOST - 1], f"{len(places) - _MOST + 1} more"]
 
 
-def attached(observed: ObservedState, program: str) -> Json:
-    """Where a program is attached, by its pin."""
-    places = [_live(pin, link, observed) for pin, link in observed.links_of(program).items()]
+def attached(observed: ObservedState, owner: str) -> Json:
+    """Where a program or map is attached, by its pin."""
+    places = [_live(pin, link, observed) for pin, link in observed.links_of(owner).items()]
     return {"ifindex": places[0]["ifindex"] if places else None, "attachments": places}
 
 

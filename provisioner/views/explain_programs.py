@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from typing import Final
 
 from provisioner.model.address import Address
-from provisioner.model.desired import DesiredObject, DesiredProgram, DesiredState
-from provisioner.model.pins import program_of
+from provisioner.model.desired import DesiredObject, DesiredProgram, DesiredState, Owner
+from provisioner.model.pins import owner_of
 from provisioner.model.words import plural
 from provisioner.planning.changes import Action
 from provisioner.planning.diff_variables import in_words, live_values, shown
@@ -18,27 +18,31 @@ from provisioner.views.fact import to_do, wanted_by
 
 _ATTACH: Final = {Action.CREATE: "attach", Action.UPDATE: "attach the new program", Action.REPLACE: "attach again"}
 
-Named = tuple[DesiredObject, DesiredProgram | None]
-"""An object, or one of its programs."""
+Named = tuple[DesiredObject, Owner | None]
+"""An object, or one of its programs or attached maps."""
 
 
 def named(address: Address, desired: DesiredState) -> Named | None:
-    """The object or program of an address: `router`, `router.xdp_router`, or a program's pin. None if it is neither."""
+    """The object, program or attached map of an address: `router`, `router.xdp_router`, or a program's pin.
+
+    None if it is none of them. An attached map has an address with its object only.
+    """
     if address.keys:
         return None
     if address.name in desired.objects:
         return desired.objects[address.name], None
     for object_ in desired.objects.values():
-        for program in object_.programs:
-            if address.name in (program.pin, f"{object_.name}.{program.name}"):
-                return object_, program
+        for owner in object_.owners:
+            pins = (owner.pin,) if isinstance(owner, DesiredProgram) else ()
+            if address.name in (*pins, f"{object_.name}.{owner.name}"):
+                return object_, owner
     return None
 
 
 def facts(subject: Named, plan: Plan) -> Iterator[Fact]:
     """The facts about it."""
-    desired, program = subject
-    return _object(desired, plan) if program is None else _program(desired, program, plan)
+    desired, owner = subject
+    return _object(desired, plan) if owner is None else _owner(desired, owner, plan)
 
 
 def _object(desired: DesiredObject, plan: Plan) -> Iterator[Fact]:
@@ -69,28 +73,31 @@ def _object(desired: DesiredObject, plan: Plan) -> Iterator[Fact]:
         yield to_do(change.action, change.reason, words.get(change.action, ""))
 
 
-def _program(desired: DesiredObject, program: DesiredProgram, plan: Plan) -> Iterator[Fact]:
+def _owner(desired: DesiredObject, owner: Owner, plan: Plan) -> Iterator[Fact]:
     observed, load = plan.observed, plan.objects[desired.name]
-    yield Fact("program", f"{program.name} of {desired.name}", {"kind": "program", "object": desired.name})
-    yield wanted_by(program.where)
-    place = "; ".join(wanted_places(program))
-    yield Fact("wanted", f"pinned as {program.pin}, {place}", {"wanted": wanted(program)})
-    live = observed.programs.get(program.pin)
-    if live is None:
+    kind = "program" if isinstance(owner, DesiredProgram) else "map"
+    yield Fact(kind, f"{owner.name} of {desired.name}", {"kind": kind, "object": desired.name})
+    yield wanted_by(owner.where)
+    place = "; ".join(wanted_places(owner))
+    yield Fact("wanted", f"pinned as {owner.pin}, {place}", {"wanted": wanted(owner)})
+    live, number = observed.programs.get(owner.pin), observed.id_of(owner.pin)
+    places = "; ".join(live_places(observed, owner.pin))
+    if not number:
         yield Fact("live", "does not exist", {"live": None})
+    elif live is None:
+        yield Fact("live", f"id {number}, {places}", {"live": {"id": number} | attached(observed, owner.pin)})
     else:
-        places = "; ".join(live_places(observed, program.pin))
-        data = {"id": live.id, "tag": live.tag} | attached(observed, program.pin)
+        data = {"id": live.id, "tag": live.tag} | attached(observed, owner.pin)
         yield Fact("live", f"id {live.id}, tag {live.tag}, {places}", {"live": data})
         known = {found.id: name for name, found in {**observed.object_maps, **observed.maps}.items()}
         used = sorted(known[number] for number in live.map_ids if number in known)
         yield Fact("uses", ", ".join(used) or "none of the project", {"uses": used})
-    own = [each for each in plan.links if program_of(each.pin) == program.pin]
+    own = [each for each in plan.links if owner_of(each.pin) == owner.pin]
     changed = [each for each in own if each.action is not Action.UNCHANGED]
     changed.sort(key=lambda each: each.action is Action.KEEP)
     if load.action is not Action.UNCHANGED:
-        words = "load and pin" if live is None else "load, and replace the old one"
-        yield to_do(Action.CREATE if live is None else Action.UPDATE, load.reason, words)
+        words = "load, and replace the old one" if number else "load and pin"
+        yield to_do(Action.UPDATE if number else Action.CREATE, load.reason, words)
     elif changed:
         reasons = [f"{where(each, observed)}: {each.reason}" if len(own) > 1 else each.reason for each in changed]
         yield to_do(changed[0].action, "; ".join(reasons), _ATTACH.get(changed[0].action, ""))

@@ -124,6 +124,9 @@ def of_spec(desired: DesiredState) -> Graph:
         for program in bpf_object.programs:
             drawing.box(f"program {program.pin}", BoxKind.PROGRAM, program.name, *wanted_places(program))
             drawing.arrow(f"program {program.pin}", f"object {bpf_object.name}")
+        for attached in bpf_object.attached_maps:
+            drawing.box(f"map {attached.name}", BoxKind.MAP, attached.name, *wanted_places(attached))
+            drawing.arrow(f"object {bpf_object.name}", f"map {attached.name}")
     for desired_map in desired.maps.values():
         outer = desired_map.outer
         drawing.box(
@@ -169,7 +172,8 @@ def of_live(desired: DesiredState, observed: ObservedState) -> Graph:
         desired_map = desired.maps.get(name)
         kind = BoxKind.OUTER_MAP if live.shape.is_outer else BoxKind.MAP
         text = what_it_is(desired_map) if desired_map is not None else live.shape.map_type.word
-        drawing.box(f"map {name}", kind, name, text, f"id {live.id}")
+        places = live_places(observed, name) if observed.links_of(name) else ()
+        drawing.box(f"map {name}", kind, name, text, f"id {live.id}", *places)
         if desired_map is not None and desired_map.outer is not None and live.shape.is_outer:
             drawing.inner_maps(desired_map, live.slots.keys, live.slots.inner_ids.astype(np.int64), _found(live))
     return drawing.done()

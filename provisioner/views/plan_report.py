@@ -5,14 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 
-from provisioner.model.desired import DesiredProgram
+from provisioner.model.desired import DesiredProgram, Owner
 from provisioner.model.kernel_versions import batches_of
 from provisioner.model.pins import INNER_PINS, META_PIN, ROOT, access_of
 from provisioner.model.types import Value
 from provisioner.model.words import plural
 from provisioner.planning import counts
 from provisioner.planning.changes import Action, LinkChange, ObjectChange
-from provisioner.planning.counts import links_by_program, map_action, own_links, program_action
+from provisioner.planning.counts import links_by_owner, map_action, own_links, owner_action
 from provisioner.planning.diff_variables import in_words
 from provisioner.planning.footprint import estimate
 from provisioner.planning.grace_periods import grace_periods
@@ -130,37 +130,38 @@ def _besides(change: ObjectChange, reason: str) -> str:
 
 
 def _programs(plan: Plan) -> Iterator[Node]:
-    """Every program of the spec, and the attachments that it does not ask for."""
-    links = links_by_program(plan)
+    """Every program and attached map of the spec, and the attachments that it does not ask for."""
+    links = links_by_owner(plan)
     for change in plan.objects.values():
-        for program in change.desired.programs:
-            yield _program(change, program, own_links(program, links), plan)
+        for owner in change.desired.owners:
+            yield _owner(change, owner, own_links(owner, links), plan)
     for name, left in links.items():
         gone = [link for link in left if link.action is Action.DELETE]
         if gone:
             reason, before = gone[0].reason, attached_with_mode(plan.observed, name)
             below = several(gone, name, plan.observed)
-            yield Node(Kind.PROGRAM, Verb.DELETE, name, name, f"detach: {reason}", reason, before, children=below)
+            kind = Kind.ATTACHMENT if gone[0].observed is not None and gone[0].observed.map_id else Kind.PROGRAM
+            yield Node(kind, Verb.DELETE, name, name, f"detach: {reason}", reason, before, children=below)
 
 
-def _program(change: ObjectChange, program: DesiredProgram, links: list[LinkChange], plan: Plan) -> Node:
-    live, observed = plan.observed.programs.get(program.pin), plan.observed
-    verb = VERBS.get(program_action(change, program, links, plan), Verb.SHOW)
-    below = several(links, f"{change.name}.{program.name}", observed)
-    reason = change.reason if live is None or change.action in VERBS else ""
+def _owner(change: ObjectChange, owner: Owner, links: list[LinkChange], plan: Plan) -> Node:
+    observed, number = plan.observed, plan.observed.id_of(owner.pin)
+    verb = VERBS.get(owner_action(change, owner, links, plan), Verb.SHOW)
+    below = several(links, f"{change.name}.{owner.name}", observed)
+    reason = change.reason if not number or change.action in VERBS else ""
     if not reason and verb is Verb.UPDATE:
         reason = next((link.reason for link in links if link.action in VERBS), "")
-    text = f"{change.name}, {_places(program)}"
+    text = f"{change.name}, {_places(owner)}"
     if len(links) == 1 and links[0].action is not Action.CREATE and links[0].reason:
         text += f": {links[0].reason}"
-    after = wanted(program)
-    before = None if live is None else {"id": live.id, **attached_with_mode(observed, program.pin)}
-    source, fields = plan.desired.overlays.place(program.where), plan.desired.overlays.fields(program.where)
+    after = wanted(owner)
+    before = {"id": number, **attached_with_mode(observed, owner.pin)} if number else None
+    source, fields = plan.desired.overlays.place(owner.where), plan.desired.overlays.fields(owner.where)
     return Node(
-        Kind.PROGRAM,
+        Kind.PROGRAM if isinstance(owner, DesiredProgram) else Kind.ATTACHMENT,
         verb,
-        f"{change.name}.{program.name}",
-        program.name,
+        f"{change.name}.{owner.name}",
+        owner.name,
         with_source(text, source, fields),
         reason,
         before,
@@ -171,16 +172,16 @@ def _program(change: ObjectChange, program: DesiredProgram, links: list[LinkChan
     )
 
 
-def _places(program: DesiredProgram) -> str:
-    """Where a program is to be attached; the places of several are nodes of their own."""
-    places = program.attachments
+def _places(owner: Owner) -> str:
+    """Where a program or map is to be attached; the places of several are nodes of their own."""
+    places = owner.attachments
     if len(places) > 1:
         return plural(len(places), "attachment")
     return places[0].describe() if places else "not attached"
 
 
 def _destroyed_programs(plan: Plan) -> Iterator[Node]:
-    links = links_by_program(plan)
+    links = links_by_owner(plan)
     for pin in sorted({*links, *plan.observed.programs}):
         live, own = plan.observed.programs.get(pin), links.get(pin, [])
         before = attached_with_mode(plan.observed, pin)

@@ -25,7 +25,7 @@ from provisioner.model.errors import (
     RefusedError,
 )
 from provisioner.model.given import Given
-from provisioner.model.pins import program_of
+from provisioner.model.pins import owner_of
 from provisioner.planning import counts
 from provisioner.planning.approved import Approved
 from provisioner.planning.counts import Summary
@@ -252,7 +252,7 @@ def _planned(plan: Plan) -> PassResult:
         report.summary,
         plan.changed,
         plan.blocked,
-        tuple(dict.fromkeys(program_of(link.pin) for link in plan.links if link.is_deferred)),
+        tuple(dict.fromkeys(owner_of(link.pin) for link in plan.links if link.is_deferred)),
         approved=plan.approved,
         changes=shown,
         more=sum(1 for _ in changes) + sum(change.get("omitted", 0) for change in shown),

@@ -12,7 +12,7 @@ from provisioner.kernel import bpffs, links
 from provisioner.kernel.fd import LinkFd
 from provisioner.kernel.links import LinkInfo
 from provisioner.model.errors import ApplyError, HostError, InputError
-from provisioner.model.pins import is_link, link_pin, program_of
+from provisioner.model.pins import is_link, link_pin, owner_of
 from provisioner.observed import metamap
 from provisioner.planning.changes import Action
 from tests import features
@@ -174,7 +174,7 @@ def test_all_links_follow_a_renamed_program(hooks: Bench, bpf_object: Compile) -
     moved = "moved: [{from: on_xdp, to: edge_filter}]\n"
     hooks.settle(spec(file, B, A, pin="edge_filter") + moved)
     after = live(hooks)
-    assert {program_of(pin) for pin in after} == {"edge_filter"}
+    assert {owner_of(pin) for pin in after} == {"edge_filter"}
     assert {info.id for info in after.values()} == {info.id for info in before.values()}
     recorded = metamap.read(hooks.root / "_meta").attachments
     assert {pin: each["interface"] for pin, each in recorded.items()} == {
@@ -198,7 +198,7 @@ def test_an_order_at_each_hook(hooks: Bench, bpf_object: Compile) -> None:
         hooks.settle(text(bpf_object(version)))
         found = live(hooks)
         for index in {info.target for info in found.values()}:
-            at_hook = {info.prog_id: program_of(pin) for pin, info in found.items() if info.target == index}
+            at_hook = {info.prog_id: owner_of(pin) for pin, info in found.items() if info.target == index}
             order = [at_hook[number] for number in links.order(index, next(iter(found.values())).attach_type)]
             assert order == ["on_tcx_2", "on_tcx"]
 

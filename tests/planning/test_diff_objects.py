@@ -131,7 +131,7 @@ def test_a_mode_that_differs_from_the_recorded_one(recorded: str, expected: Acti
 
 def test_a_link_that_the_spec_does_not_name_is_removed() -> None:
     seen = loaded(links={**attached("first"), "_link_z": ObservedLink(80, 51, 9), "_link_b": ObservedLink(81, 51, 9)})
-    changes = [(change.pin, change.action, change.program) for change in links(seen)][1:]
+    changes = [(change.pin, change.action, change.owner) for change in links(seen)][1:]
     assert changes == [("_link_b", Action.DELETE, None), ("_link_z", Action.DELETE, None)]
 
 

@@ -36,7 +36,7 @@ def wish(name: str, attach: Attachment) -> Wish:
 
 def order(**attachments: str | Tcx) -> list[str]:
     wishes = [wish(name, tcx(each) if isinstance(each, str) else each) for name, each in attachments.items()]
-    return [each.program.name for each in neighbours_first(wishes)]
+    return [each.owner.name for each in neighbours_first(wishes)]
 
 
 @pytest.mark.parametrize(

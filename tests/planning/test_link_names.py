@@ -13,7 +13,7 @@ from provisioner.model.attachment import Attachment, AttachPoint
 from provisioner.model.desired import DesiredProgram
 from provisioner.model.location import Location
 from provisioner.model.observed import ObservedLink, ObservedState
-from provisioner.model.pins import link_pin, program_of
+from provisioner.model.pins import link_pin, owner_of
 from provisioner.model.uapi import AttachType, LinkType
 from provisioner.planning.link_names import at_hook, named
 from tests.planning.states import an_object, live, program, record, wanted
@@ -104,7 +104,7 @@ def test_a_pin_tells_its_program_and_differs_by_the_hook() -> None:
     odd = [Xdp(where=HERE, interface=name) for name in ("eth0.100", "eth0-100", "eth0:100", "x" * 15)]
     pins = {pin(each) for each in odd}
     assert len(pins) == len(odd)
-    assert {program_of(each) for each in pins} == {"filter"}
+    assert {owner_of(each) for each in pins} == {"filter"}
     assert not any("." in each or "/" in each for each in pins), "a bpffs refuses a dot in a name"
     assert pin(odd[0]) == "_link_filter@xdp-on-eth0-100-512b2fcce7", "it is in the kernel: it never changes"
 
