@@ -8,9 +8,9 @@ from provisioner.codec.reshape_entries import EntryReshaping
 from provisioner.model import entry_table
 from provisioner.model.desired import DesiredMap
 from provisioner.model.errors import Problem, RefusedError
-from provisioner.model.spec import Contents
 from provisioner.model.types import Bytes
 from provisioner.model.words import plural
+from provisioner.planning.migrate_slots import Staying, is_ours
 
 
 def converted(how: EntryReshaping, desired: DesiredMap, slot: int, keys: Bytes, values: Bytes) -> tuple[Bytes, Bytes]:
@@ -19,18 +19,22 @@ def converted(how: EntryReshaping, desired: DesiredMap, slot: int, keys: Bytes, 
     Raises RefusedError where one does not fit that the new map would take over: it changed since the plan.
     """
     new_keys, new_values = how.keys(keys), how.values(values)
-    fits = np.ones(len(keys), np.bool_)
-    for misfit in (*new_keys.misfits, *new_values.misfits):
-        fits[misfit.rows] = False
     rows = np.ascontiguousarray(desired.key.normalise(new_keys.rows))
-    order = desired.key.number_order
+    staying = Staying(desired, np.array([slot], np.int64), np.zeros(len(rows), np.int64), rows)
+    fits, wrong = np.ones(len(keys), np.bool_), np.zeros(len(keys), np.bool_)
+    for misfit in new_keys.misfits:
+        fits[misfit.rows] = False
+        wrong[staying.without_key(misfit.rows)] = True
     if desired.entry_shape.is_array:
-        fits &= entry_table.as_indexes(rows, order or "little") < int(desired.slots.max_entries[slot])
-    wrong = ~fits
-    if wrong.any():
-        if desired.owned and desired.slots.policy(slot) is Contents.EXACT:
-            wrong &= ~entry_table.within(rows, order, desired.owned)
-        _refuse(int((wrong & ~entry_table.among(rows, desired.entries.slot(slot)[0])).sum()), desired)
+        index = entry_table.as_indexes(rows, desired.key.number_order or "little")
+        beyond = np.flatnonzero(fits & (index >= int(desired.slots.max_entries[slot])))
+        fits[beyond] = False
+        wrong[staying.unlisted_rows(beyond)] = True
+    for misfit in new_values.misfits:
+        if not (desired.value.owns_part and is_ours(desired, misfit.member)):  # ours is written over it
+            fits[misfit.rows] = False
+        wrong[staying.of_member(misfit.rows, misfit.member)] = True
+    _refuse(int(wrong.sum()), desired)
     return rows[fits], np.ascontiguousarray(new_values.rows[fits])
 
 

@@ -143,7 +143,7 @@ class _Migration:
         slots.action[both] = Action.REPLACE
         slots.reason[both] = Reason.TEMPLATE
         if desired.outer is not None:
-            kept = np.flatnonzero(both & (slots.desired >= 0) & (desired.slots.max_entries[slots.desired] == 0))
+            kept = np.flatnonzero(both & (desired.slots.max_entries[slots.desired] == 0))
             desired.slots.max_entries[slots.desired[kept]] = np.maximum(slots.capacity_before[kept], 1)
         carried = self.entries - int(slots.deletes.sum())
         self._report_rest()
@@ -160,29 +160,32 @@ class _Migration:
         slot = np.repeat(np.arange(block.first, block.last, dtype=np.int64), old.counts)
         keys = converted.keys(old.keys.take(rows, axis=0))
         values = converted.values(old.values.take(rows, axis=0))
-        self.entries += len(rows)
         new_keys = desired.key.normalise(keys.rows)
         fits = np.ones(len(rows), np.bool_)
         staying = Staying(desired, wanted, slot, new_keys)
         for misfit in keys.misfits:
             fits[misfit.rows] = False
-            self._misfit(
-                misfit, misfit.rows[staying.unlisted(misfit.rows)], desired, wanted, slot, old.keys[rows], None
-            )
+            self._misfit(misfit, staying.without_key(misfit.rows), desired, wanted, slot, old.keys[rows], None)
         if desired.entry_shape.is_array:
-            self._beyond(fits, staying, new_keys)
+            self._beyond(desired, block, fits, staying, new_keys, wanted, slot)
         for misfit in values.misfits:
-            self._misfit(misfit, staying.of(misfit.rows), desired, wanted, slot, old.keys[rows], new_keys)
-        for part, done in (("key", keys), ("value", values)):
-            for lost in done.lost:
-                if rows_lost := len(staying.of(lost.rows)):
-                    self.lost[part, lost.member] = self.lost.get((part, lost.member), 0) + rows_lost
-        self._collisions(converted, slot, new_keys, desired, wanted)
+            stay = staying.of_member(misfit.rows, misfit.member)
+            self._misfit(misfit, stay, desired, wanted, slot, old.keys[rows], new_keys)
+        for lost in keys.lost:
+            self._lose("key", lost.member, staying.of(lost.rows))
+        for lost in values.lost:
+            self._lose("value", lost.member, staying.of_member(lost.rows, lost.member))
+        self._collisions(converted, slot, new_keys, desired, staying, fits)
         mask = desired.value.mask()
         held = np.flatnonzero(fits)
+        self.entries += len(held)
         counts = np.bincount(slot[held] - block.first, minlength=len(old.counts)).astype(np.int64)
         table = EntryTable(np.cumsum(counts) - counts, counts, new_keys[held], values.rows[held] & mask)
         return replace(block, entries=table)
+
+    def _lose(self, part: str, member: str, rows: Index) -> None:
+        if len(rows):
+            self.lost[part, member] = self.lost.get((part, member), 0) + len(rows)
 
     def _misfit(
         self,
@@ -206,15 +209,24 @@ class _Migration:
             address = f"{_slot_address(desired, at)}[{key}]"
             self._problem(f"{member}{shown} does not fit {misfit.word}", hint, address=address, id="migrate-value")
 
-    def _beyond(self, fits: NDArray[np.bool_], staying: Staying, keys: Bytes) -> None:
-        """Entries of a hash whose key is no index of the new array."""
-        desired = self.desired
-        capacity = int(desired.entry_shape.max_entries)
+    def _beyond(
+        self,
+        desired: DesiredMap,
+        block: ObservedBlock,
+        fits: NDArray[np.bool_],
+        staying: Staying,
+        keys: Bytes,
+        wanted: Index,
+        slot: Index,
+    ) -> None:
+        """Entries of a hash whose key is no index of the new array; that of a slot that is kept has the same room."""
+        room = entry_table.take(desired.slots.max_entries, wanted[block.first : block.last], 0)
+        capacity = np.where(room == 0, block.max_entries, room)[slot - block.first]
         index = entry_table.as_indexes(np.ascontiguousarray(keys), desired.key.number_order or "little")
-        beyond = np.flatnonzero(index >= capacity)
+        beyond = np.flatnonzero(fits & (index >= capacity))
         fits[beyond] = False
         for row in self._reported(staying.unlisted_rows(beyond)).tolist():
-            what = f"key {index[row]} is not an index of the new array: max_entries is {capacity:,}"
+            what = f"key {index[row]} is not an index of the new array: max_entries is {capacity[row]:,}"
             address = f"{_slot_address(desired, staying.owner(row))}[{index[row]}]"
             self._problem(what, "raise max_entries, or delete the entry", address=address, id="migrate-value")
 
@@ -236,17 +248,25 @@ class _Migration:
             self._problem(what, hint, "--allow-recreate", id="migrate-loss")
 
     def _collisions(
-        self, converted: EntryReshaping, slot: Index, keys: Bytes, desired: DesiredMap, wanted: Index
+        self,
+        converted: EntryReshaping,
+        slot: Index,
+        keys: Bytes,
+        desired: DesiredMap,
+        staying: Staying,
+        fits: NDArray[np.bool_],
     ) -> None:
         """Keys that were different, and are the same without the members that the new key does not have."""
         if converted.key.is_identity or not converted.key.dropped:
             return
-        order = entry_table.sort_by_slot(slot, keys)
-        first, _ = entry_table.duplicates(slot[order], keys[order])
-        for at in self._reported(first).tolist():
-            row = int(order[at])
+        held = np.flatnonzero(fits)
+        order = held[entry_table.sort_by_slot(slot[held], keys[held])]
+        _, second = entry_table.duplicates(slot[order], keys[order])
+        again = order[second]
+        fits[again] = False
+        for row in self._reported(staying.of_member(again, "")).tolist():
             key = format_value(desired.key.conceal(desired.key.decode(keys[row : row + 1])[0]))
-            address = f"{_slot_address(desired, int(wanted[slot[row]]))}[{key}]"
+            address = f"{_slot_address(desired, staying.owner(row))}[{key}]"
             what = "two live entries have the same key in the new layout"
             self._problem(
                 what, "delete one of them, or keep the members of the key", address=address, id="migrate-value"

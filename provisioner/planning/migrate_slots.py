@@ -6,6 +6,7 @@ import numpy as np
 from msgspec.structs import replace
 from numpy.typing import NDArray
 
+from provisioner.codec.owned import member_names
 from provisioner.model import entry_table
 from provisioner.model.desired import EXACT, IGNORE, DesiredMap, DesiredSlots
 from provisioner.model.entry_table import Element, Index
@@ -16,7 +17,7 @@ from provisioner.planning.diff_slots import kept_slots
 
 
 class Staying:
-    """Which rows of a block stay although the spec does not list them."""
+    """Which rows of a block stay although the spec does not list them, and which values of their members."""
 
     def __init__(self, desired: DesiredMap, wanted: Index, slot: Index, keys: Bytes) -> None:
         self._desired, self._wanted, self._slot, self._keys = desired, wanted, slot, keys
@@ -24,12 +25,16 @@ class Staying:
     def unlisted(self, rows: Index) -> NDArray[np.bool_]:
         """Which of `rows` are in maps that hold entries of others."""
         at = self._wanted[self._slot[rows]]
-        contents = entry_table.take(self._desired.slots.contents, at, EXACT)
-        kept: NDArray[np.bool_] = (at >= 0) & (contents != EXACT)
+        kept = self._hold_others(at)
         if self._desired.owned:
             order = self._desired.key.number_order
             kept |= (at >= 0) & ~entry_table.within(self._keys[rows], order, self._desired.owned)
         return kept
+
+    def without_key(self, rows: Index) -> Index:
+        """Those of `rows` that stay, whose keys the new map cannot have: they are in no range of ours either."""
+        at = self._wanted[self._slot[rows]]
+        return rows[self._hold_others(at) | ((at >= 0) & bool(self._desired.owned))]
 
     def owner(self, row: int) -> int:
         """The desired slot that a row is in."""
@@ -41,16 +46,45 @@ class Staying:
     def of(self, rows: Index) -> Index:
         """Those of `rows` that the spec does not list, in maps that hold entries of others."""
         rows = self.unlisted_rows(rows)
-        if not len(rows):
-            return rows
+        return rows[~self._listed(rows)]
+
+    def of_member(self, rows: Index, member: str) -> Index:
+        """Those of `rows` whose value of a member stays; of an entry that the spec lists, if it is another writer's."""
+        desired = self._desired
+        if not desired.value.owns_part or is_ours(desired, member):
+            return self.of(rows)
+        at = self._wanted[self._slot[rows]]
+        if desired.entry_shape.is_array:  # no element goes
+            return rows[at >= 0]
+        return rows[self.unlisted(rows) | self._listed(rows)]
+
+    def _hold_others(self, at: Index) -> NDArray[np.bool_]:
+        """Which of some desired slots have contents that are not exact."""
+        hold: NDArray[np.bool_] = (at >= 0) & (entry_table.take(self._desired.slots.contents, at, EXACT) != EXACT)
+        return hold
+
+    def _listed(self, rows: Index) -> NDArray[np.bool_]:
+        """Which of `rows` have a key that the spec lists; several of them can have the same one."""
         table, at = self._desired.entries, self._wanted[self._slot[rows]]
-        owners = np.unique(at)
+        owners = entry_table.unique(at[at >= 0])
+        if not len(owners):
+            return np.zeros(len(rows), np.bool_)
         counts = table.counts[owners]
-        listed = entry_table.slices(table.starts[owners], counts)
-        number = np.searchsorted(owners, at)
-        first = np.repeat(np.arange(len(owners), dtype=np.int64), counts)
-        matched = entry_table.match(number, self._keys[rows], first, table.keys[listed])
-        return rows[np.sort(matched.left_only)]
+        listed = _of_slots(np.repeat(owners, counts), table.keys[entry_table.slices(table.starts[owners], counts)])
+        keys = _of_slots(at, self._keys[rows])
+        first, number = entry_table.distinct(keys)
+        return entry_table.among(keys[first], listed)[number]
+
+
+def is_ours(desired: DesiredMap, member: str) -> bool:
+    """Whether a member, by its dotted name, is one that the spec sets, or a part of one."""
+    return any(f"{member}.".startswith(f"{name}.") for name in member_names(desired.value.owned))
+
+
+def _of_slots(slot: Index, keys: Bytes) -> Bytes:
+    """Keys with the numbers of their slots, as one column."""
+    numbers = np.ascontiguousarray(slot, "<i8").view(np.uint8).reshape(-1, 8)
+    return np.concatenate((numbers, keys), axis=1)
 
 
 def desired_slots(desired: DesiredMap, observed: ObservedMap) -> Index:

@@ -305,3 +305,16 @@ def test_invalid_policies_are_reported(policy: str, where: str, tenants: Bench) 
     with pytest.raises(ProvisionerError) as refused:
         tenants.load(spec(struct(a="u16"), policy))
     assert [problem.id for problem in refused.value.problems] == [where]
+
+
+def test_members_of_others_are_converted_in_the_entries_of_the_spec(tenants: Bench) -> None:
+    """The spec sets `limit`, a program counts in `used`: what does not fit is not lost without a word."""
+    ours, slots = "contents: exact, owned_members: [limit]", "1: {entries: {5: {limit: 7}}}"
+    before = spec(struct(limit="u32", used="u32"), slots=slots).replace("contents: present", ours)
+    after = spec(struct(limit="u32", used="u16"), AUTO, slots=slots).replace("contents: present", ours)
+    tenants.settle(before)
+    put(tenants, 1, u32(5), u32(7) + u32(70_000))
+    assert problems(tenants, after) == [("migrate-value", "tenants[1][5]")]
+    put(tenants, 1, u32(5), u32(7) + u32(60_000))
+    tenants.settle(after)
+    assert tenants.tree("tenants")[u32(1)] == {u32(5): u32(7) + u32(60_000)[:2] + b"\0\0"}
