@@ -88,7 +88,8 @@ APART = built(struct(a="u16", theirs="u16", b="u16", other="u16"))
         (ours("a", "b", whole=APART), HASH, ["members-not-atomic"]),
         (ours("a", "b", whole=APART), replace(HASH, specials=(Special(4, SPIN_LOCK),)), []),
         (ours("ours"), replace(HASH, map_type=MapType.LRU_HASH), []),
-        (ours("ours"), replace(HASH, map_type=MapType.PERCPU_HASH), ["members-by-calls"]),
+        (ours("ours"), replace(HASH, map_type=MapType.PERCPU_HASH), ["members-not-atomic"]),  # CPU by CPU
+        (ours("ours"), replace(HASH, map_type=MapType.LPM_TRIE), ["members-by-calls"]),
         (ours("ours"), replace(HASH, map_flags=MapFlag.RDONLY_PROG), ["members-by-calls"]),
         (ours("a", "b", whole=APART), replace(HASH, map_flags=MapFlag.RDONLY_PROG), ["members-by-calls"]),
     ],
