@@ -23,8 +23,10 @@ ROOT = Path(__file__).parents[2]
 OBJECTS = ("all_kinds", "outers", "router", "locked")
 FULL = os.environ.get("PROVISIONER_SWEEP") == "full"
 MUTANTS = 100_000 if FULL else 5_000
-WRITTEN = 1 if FULL else 4
-"""Of so many mutants, the draft of one is written: that takes as long as reading it, and no library is involved."""
+WHOLE = 1 if FULL else 4
+"""Of so many mutants, one is read as a user's object is: with a fork before, and a draft after, each of which takes as
+long as reading it. A crash of libbpf ends a child in that one, and the process that reads in the others: both are seen.
+"""
 
 Compiled = Callable[[str], Path]
 
@@ -33,7 +35,7 @@ def outcomes(source: Path, numbers: range) -> Iterator[tuple[int, str]]:
     """What becomes of each mutant, in child processes: one that ends is replaced by the next."""
     begin = numbers.start
     while begin < numbers.stop:
-        words = [str(source), str(begin), str(numbers.stop), str(WRITTEN)]
+        words = [str(source), str(begin), str(numbers.stop), str(WHOLE)]
         command = [sys.executable, "-m", "tests.object_check.reader", *words]
         environment = os.environ | {"OPENBLAS_NUM_THREADS": "1"}  # threads make a fork take longer
         first = begin
