@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from msgspec.structs import replace
 
 from provisioner.codec.display import format_value
-from provisioner.model.address import Address, key_bytes, parse
+from provisioner.model.address import key_bytes, parse, shown
 from provisioner.model.desired import DesiredMap, DesiredState
 from provisioner.model.entry_table import within
 from provisioner.model.errors import InputError, Problems
@@ -49,23 +49,24 @@ def require_root(desired: DesiredState) -> None:
 
 def _slot(desired: DesiredState, move: Move, problems: Problems) -> SlotMove | None:
     """The move of a slot with its keys; None with a Problem."""
-    old, new = parse(move.old), parse(move.new)
+    old, new = parse(move.old, desired), parse(move.new, desired)
     declared = desired.maps.get(new.name)
     if declared is None or declared.outer is None or len(old.keys) != 1 or len(new.keys) != 1:
         return None  # reported by the language
     kind = declared.outer.key
-    before, after = (key_bytes(each.keys[0], kind, each) for each in (old, Address(new.name, new.keys)))
+    from_, to = (shown(replace(each, name=new.name), desired) for each in (old, new))
+    before, after = key_bytes(old.keys[0], kind, from_), key_bytes(new.keys[0], kind, to)
     if _has(declared, before):
-        what = f"`{move.old}` is moved to `{move.new}`, but the spec still declares it"
-        problems.add(what, move.where, "remove its declaration", move.old, id="moved-declared")
+        what = f"`{from_}` is moved to `{to}`, but the spec still declares it"
+        problems.add(what, move.where, "remove its declaration", from_, id="moved-declared")
     if not within(before.reshape(1, -1), kind.number_order, declared.outer.owned).all():
-        what, hint = f"slot `{move.old}` is not in `owned_keys` of the map", "move slots that the spec owns"
-        problems.add(what, move.where, hint, move.old, id="moved-mismatch")
+        what, hint = f"slot `{from_}` is not in `owned_keys` of the map", "move slots that the spec owns"
+        problems.add(what, move.where, hint, from_, id="moved-mismatch")
     if not _has(declared, after):
-        what, hint = f"slot `{move.new}` is not declared", "declare it under `inner_maps`, or correct `to`"
-        problems.missing(what, move.where, hint, move.new, id="moved-unknown")
-    shown = replace(move, old=_address(declared, kind, before), new=_address(declared, kind, after))
-    return SlotMove(shown, declared.name, before.tobytes(), after.tobytes())
+        what, hint = f"slot `{to}` is not declared", "declare it under `inner_maps`, or correct `to`"
+        problems.missing(what, move.where, hint, to, id="moved-unknown")
+    named = replace(move, old=_address(declared, kind, before), new=_address(declared, kind, after))
+    return SlotMove(named, declared.name, before.tobytes(), after.tobytes())
 
 
 def _has(declared: DesiredMap, key: Bytes) -> bool:

@@ -12,6 +12,8 @@ from provisioner.model.errors import InputError, Problems, did_you_mean
 from provisioner.model.moved import Move
 from provisioner.model.spec import Spec
 from provisioner.model.tree import MappingNode, ScalarNode, SequenceNode, SpecNode
+from provisioner.model.type_expr import is_sensitive
+from provisioner.model.words import HIDDEN
 
 
 def read_moved(node: SpecNode | None) -> tuple[Move, ...]:
@@ -38,8 +40,9 @@ def check(spec: Spec, problems: Problems) -> None:
     for move in spec.moved:
         earlier = first.setdefault(move.old, move)
         if earlier is not move:
-            what = f"`{move.old}` is moved twice (first at {earlier.where})"
-            problems.add(what, move.where, "remove one of the two", move.old, id="duplicate-key")
+            old = _shown(move.old, spec)
+            what = f"`{old}` is moved twice (first at {earlier.where})"
+            problems.add(what, move.where, "remove one of the two", old, id="duplicate-key")
         if move.is_root:
             _root(move, problems)
             continue
@@ -71,15 +74,25 @@ def _slot(move: Move, spec: Spec, problems: Problems) -> None:
     try:
         old, new = parse(move.old), parse(move.new)
     except InputError as error:
-        problems.extend(replace(problem, where=move.where) for problem in error.problems)
+        problems.extend(
+            replace(problem, where=move.where, address=_shown(problem.address, spec)) for problem in error.problems
+        )
         return
+    from_, to = _shown(move.old, spec), _shown(move.new, spec)
     earlier = {each.old for each in spec.moved if each.new == new.name}
     if len(old.keys) != 1 or len(new.keys) != 1 or old.name not in {new.name, *earlier}:
-        what, hint = f"`{move.old}` cannot be moved to `{move.new}`", "write two slots of one outer map"
-        problems.add(what, move.where, hint, move.new, id="moved-mismatch")
+        what, hint = f"`{from_}` cannot be moved to `{to}`", "write two slots of one outer map"
+        problems.add(what, move.where, hint, to, id="moved-mismatch")
     elif new.name not in spec.outer_maps:
         what, hint = f"outer map `{new.name}` is not declared", did_you_mean(new.name, spec.outer_maps)
-        problems.missing(what, move.where, hint, move.new, id="moved-unknown")
+        problems.missing(what, move.where, hint, to, id="moved-unknown")
+
+
+def _shown(text: str, spec: Spec) -> str:
+    """The address of a slot or a map, without a key that is sensitive, or that can be, where no map has its name."""
+    name, bracket, _ = text.partition("[")
+    outers = [spec.outer_maps[name]] if name in spec.outer_maps else spec.outer_maps.values()
+    return f"{name}[{HIDDEN}]" if bracket and any(is_sensitive(one.fields.key, spec.types) for one in outers) else text
 
 
 def _names(spec: Spec) -> Iterator[str]:

@@ -52,13 +52,13 @@ def find(texts: Iterable[str], desired: DesiredState) -> Targets:
     slots: dict[tuple[str, bytes], SlotTarget] = {}
     for text in texts:
         try:
-            parsed = address.parse(text)
+            parsed = address.parse(text, desired)
             if parsed.name not in desired.maps:
                 objects.add(_object(parsed, desired))
                 continue
             place = address.find(parsed, desired)
             if place.entry is not None:
-                raise _too_small(parsed, place.map)
+                raise _too_small(place, parsed, desired)
             if place.slot is None or place.map.outer is None:
                 maps.add(place.map.name)
             else:
@@ -81,17 +81,17 @@ def _object(parsed: address.Address, desired: DesiredState) -> str:
     owner = parsed.name.partition(".")[0]
     names = [*desired.maps, *desired.objects]
     near = f"target the object: {owner}" if owner in desired.objects else did_you_mean(parsed.name, names)
+    shown = address.shown(parsed, desired)
     raise InputError(
-        Problem(
-            f"the spec has no map or object `{parsed.name}`", hint=near, address=str(parsed), id="unknown-reference"
-        )
+        Problem(f"the spec has no map or object `{parsed.name}`", hint=near, address=shown, id="unknown-reference")
     )
 
 
-def _too_small(parsed: address.Address, desired: DesiredMap) -> InputError:
-    whole = desired.name if desired.outer is None else f"{desired.name}[{parsed.keys[0]}]"
+def _too_small(place: address.Place, parsed: address.Address, desired: DesiredState) -> InputError:
+    keys = () if place.map.outer is None else parsed.keys[:1]
+    whole = address.shown(replace(parsed, keys=keys), desired)
     what = "an entry cannot be targeted: a plan is limited to maps, slots or objects"
-    return InputError(Problem(what, hint=f"target {whole}", address=str(parsed), id="entry-target"))
+    return InputError(Problem(what, hint=f"target {whole}", address=place.address, id="entry-target"))
 
 
 class Scope(msgspec.Struct, frozen=True):

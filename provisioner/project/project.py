@@ -24,7 +24,7 @@ from provisioner.kernel.locking import Lock
 from provisioner.kernel.memory import headrooms, memlock_headroom
 from provisioner.language.rules import btf_types
 from provisioner.model import kernel_versions
-from provisioner.model.address import Place, find, parse
+from provisioner.model.address import Place, find, parse, shown
 from provisioner.model.desired import CONTENTS, DesiredState
 from provisioner.model.errors import Problem, RefusedError
 from provisioner.model.observed import ObservedState
@@ -329,7 +329,7 @@ class Project(msgspec.Struct, frozen=True):
         from provisioner.views import show
 
         address = address or (self.pinned.address if self.pinned is not None else "")
-        place = find(parse(address), self.desired) if address else None
+        place = self._find(address) if address else None
         moment, plan = self._moment(place)
         report = show.look(plan, moment, ALL if full else CUT, place, has_spec=self.pinned is None)
         if self.pinned is None or self.pinned.is_project:
@@ -344,7 +344,7 @@ class Project(msgspec.Struct, frozen=True):
         from provisioner.views import looks
 
         address = address or (self.pinned.address if self.pinned is not None else "")
-        place = find(parse(address), self.desired) if address else None
+        place = self._find(address) if address else None
         moment, plan = self._moment(place)
         return looks.take(plan, moment, place, has_spec=self.pinned is None)
 
@@ -368,7 +368,7 @@ class Project(msgspec.Struct, frozen=True):
         from provisioner.adopt.exporting import export_project
 
         address = address or (self.pinned.address if self.pinned is not None else "")
-        return export_project(self.desired, [find(parse(address), self.desired).map.name] if address else ())
+        return export_project(self.desired, [self._find(address).map.name] if address else ())
 
     def graph(self, *, live: bool = False) -> Graph:
         """Programs, outer maps and inner maps of the spec, or of the `live` state. Raises HostError."""
@@ -381,7 +381,7 @@ class Project(msgspec.Struct, frozen=True):
         """The facts about an address, such as `tenants[42]`. Raises InputError if the project has no such address."""
         from provisioner.views import explain, narrow
 
-        subject = explain.subject(parse(address), self.desired)
+        subject = explain.subject(parse(address, self.desired), self.desired)
         if isinstance(subject, Place):
             moment, plan = self._moment(subject, against)
             facts = tuple(explain.place_facts(plan, subject, moment))
@@ -390,6 +390,13 @@ class Project(msgspec.Struct, frozen=True):
         limits = narrow.to_object(subject[0], self.desired)
         plan = compare(self.desired, observed, Overrides(), reader, check_points=True, targets=limits)
         return tuple(explain.program_facts(plan, subject))
+
+    def shown(self, address: str) -> str:
+        """The address as output repeats it: without sensitive keys. Raises InputError for one of another form."""
+        return shown(parse(address, self.desired), self.desired)
+
+    def _find(self, address: str) -> Place:
+        return find(parse(address, self.desired), self.desired)
 
     def complete(self, beginning: str, *, targets: bool = False) -> Iterator[str]:
         """Addresses of the spec that start with a text, for completion; with `targets`, those that --target accepts."""

@@ -13,7 +13,7 @@ from provisioner.codec.program_ref import ProgramRef
 from provisioner.model import address, entry_table
 from provisioner.model.desired import DesiredMap, DesiredState
 from provisioner.model.errors import InputError, Problem, did_you_mean
-from provisioner.model.types import Bytes
+from provisioner.model.types import HIDDEN, Bytes
 from provisioner.session import rows
 from provisioner.session.known import KnownMap, SlotKey
 from provisioner.session.rows import ArrowTable, EntryRows
@@ -98,12 +98,12 @@ class Addresses:
 
     def _find(self, where: Where) -> Target:
         if isinstance(where, str):
-            parsed = address.parse(where)
-            name, text = parsed.name, where
+            parsed = address.parse(where, self._desired)
+            name, text = parsed.name, address.shown(parsed, self._desired)
             keys: tuple[object, ...] = parsed.keys
         else:
             name, keys = str(where[0]), where[1:]
-            text = name + "".join(f"[{key}]" for key in keys)
+            text = address.shown(address.Address(name, tuple(map(str, keys))), self._desired)
             parsed = None
         known = self._known.get(name)
         if known is None:
@@ -116,7 +116,7 @@ class Addresses:
             what = f"`{name}` has {len(kinds)} level{'s' if len(kinds) > 1 else ''} of keys"
             raise _wrong(what, "remove a key", text)
         rows_ = [
-            rows.encode(kind, [key], text) if parsed is None else address.key_bytes(str(key), kind, parsed)[np.newaxis]
+            rows.encode(kind, [key], text) if parsed is None else address.key_bytes(str(key), kind, text)[np.newaxis]
             for kind, key in zip(kinds, keys, strict=False)
         ]
         if declared.outer is None:
@@ -152,7 +152,10 @@ def _by_slot(declared: DesiredMap, value: object, text: str) -> dict[SlotKey, En
     kind = declared.outer.key
     if isinstance(value, Mapping):
         keys = rows.encode(kind, list(value), text)
-        parts = [_entries(declared, part, f"{declared.name}[{key}]") for key, part in value.items()]
+        parts = [
+            _entries(declared, part, f"{declared.name}[{HIDDEN if kind.sensitive else key}]")
+            for key, part in value.items()
+        ]
         return {key.tobytes(): part for key, part in zip(keys, parts, strict=True)}
     if not isinstance(value, np.ndarray | ArrowTable):
         what = f"the contents of an outer map are a mapping or a table, and not {type(value).__name__}"

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from provisioner.desired.loading import SpecError
-from provisioner.model.errors import Problem
+from provisioner.model import address
+from provisioner.model.desired import DesiredState
+from provisioner.model.errors import Problem, ProvisionerError
 from provisioner.model.host import Host
+from provisioner.planning import targets
+from provisioner.planning.requested import requested
 from provisioner.project.opening import load
 from provisioner.report import problems as report
+from provisioner.session.addresses import Addresses
 from tests.document.support import write
 
 SECRET = "HUNTER"
@@ -80,6 +86,21 @@ CASES = {
     "syntax": spec('{1: {entries: {1: "HUNTER\\q"}}}', value="secret"),
     "no YAML": spec("{1: {entries: {1: HUNTER: HUNTER}}}", value="secret"),
 }
+MOVES = {
+    "twice": "[{from: 'o[HUNTER1]', to: 'o[HUNTER]'}, {from: 'o[HUNTER1]', to: 'o[HUNTER]'}]",
+    "no address": "[{from: 'o[HUNTER1', to: 'o[HUNTER]'}]",
+    "an entry": "[{from: 'o[HUNTER][1]', to: 'o[HUNTER]'}]",
+    "unknown maps": "[{from: 'x[HUNTER]', to: 'y[HUNTER]'}]",
+    "undeclared": "[{from: 'o[HUNTER1]', to: 'o[HUNTER2]'}]",
+    "still declared": "[{from: 'o[HUNTER]', to: 'o[HUNTER2]'}]",
+    "too long": "[{from: 'o[HUNTERTOOLONG]', to: 'o[HUNTER]'}]",
+    "no YAML": "[{from: 'o[{HUNTER: {]', to: 'o[HUNTER]'}]",
+}
+CASES |= {f"moved, {name}": f"{spec('{HUNTER: {}}', outer='secret')}moved: {moves}\n" for name, moves in MOVES.items()}
+ADDRESSES = (
+    *("o[HUNTER][HUNTER]", "o[HUNTERTOOLONG]", "o[HUNTER", "o[HUNTER][1][1]", "o[{HUNTER: {]"),
+    *("x[HUNTER]", "x[HUNTER][HUNTER]", "p[HUNTER]", "p[HUNTER][1]", "q[{user: 1, password: HUNTER}]", "q[HUNTER"),
+)
 TABLES = {
     "too long.csv": "k,v\n1,HUNTERTOOLONG\n",
     "too many fields.csv": "k,v\n1,x,HUNTER\n",
@@ -97,6 +118,43 @@ TABLES = {
 def test_an_error_in_a_spec_shows_no_secret(tmp_path: Path, text: str) -> None:
     shown, _ = outputs(tmp_path, {"edge.yaml": text})
     assert SECRET not in shown
+
+
+@pytest.mark.parametrize("text", ADDRESSES)
+def test_an_address_is_repeated_without_secret_keys(tmp_path: Path, text: str) -> None:
+    shape = "type: hash, value: u32, max_entries: 2"
+    plain = f"maps: {{p: {{{shape}, key: secret}}, q: {{{shape}, key: partly}}}}\n"
+    write(tmp_path, {"edge.yaml": spec("{HUNTER: {}}", outer="secret", key="secret") + plain})
+    desired = load([tmp_path], host=Host("little", 2), lookups={}).desired
+    said = [str(error) for ask in ASKED for error in ask(text, desired)]
+    assert said
+    assert SECRET not in "".join(said)
+
+
+def targeted(text: str, desired: DesiredState) -> Iterator[Problem | str]:
+    """What --target and --replace say of an address."""
+    for find_all in (targets.find, requested):
+        with pytest.raises(ProvisionerError) as caught:
+            find_all([text], desired)
+        yield from caught.value.problems
+
+
+def found(text: str, desired: DesiredState) -> Iterator[Problem | str]:
+    """What `show` and `explain` say of it, or how they repeat it."""
+    try:
+        yield address.find(address.parse(text, desired), desired).address
+    except ProvisionerError as error:
+        yield from error.problems
+
+
+def edited(text: str, desired: DesiredState) -> Iterator[Problem | str]:
+    """What a session says of it, which knows no map."""
+    with pytest.raises(ProvisionerError) as caught:
+        Addresses(desired, {}).find(text)
+    yield from caught.value.problems
+
+
+ASKED = (targeted, found, edited)
 
 
 @pytest.mark.parametrize("name", TABLES)

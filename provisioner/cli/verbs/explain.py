@@ -45,5 +45,5 @@ def explain(
         from provisioner.cli import snapshots
 
         compared = snapshots.about(snapshot)
-    reports.explanation(console, Explanation(project.desired.project, address, facts, compared))
+    reports.explanation(console, Explanation(project.desired.project, project.shown(address), facts, compared))
     return 0
