@@ -18,10 +18,11 @@ from provisioner.codec.layouts import btf_layout, layout_of
 from provisioner.codec.recorded import recorded
 from provisioner.codec.reshape_match import reshaping
 from provisioner.language.recorded_types import read_recorded
+from provisioner.model import entry_table
 from provisioner.model.desired import EXACT, DesiredMap, DesiredState
 from provisioner.model.errors import InputError, Problems
 from provisioner.model.host import ByteOrder
-from provisioner.model.observed import ObservedState
+from provisioner.model.observed import ObservedMap, ObservedState
 from provisioner.model.record import Meta, RecordedTypes
 from provisioner.model.type_layout import EntryLayout, Relaid, TypeLayout
 from provisioner.model.words import plural
@@ -116,20 +117,19 @@ def _moves(old: TypeLayout, new: TypeLayout, rename: Mapping[str, str]) -> bool:
 def reinterpreted(change: MapChange, live_maps: LiveMaps) -> MapChange:
     """The change of a map that stays, with the entries that keep their bytes although their layout changed."""
     live = change.observed
-    if live is None or live.relaid is None or change.action in (Action.CREATE, Action.REPLACE):
+    if live is None or live.relaid is None or change.action is Action.REPLACE:
         return change
-    left = Reinterpreted(live.relaid.words, _others(change, live_maps), live.relaid.moves)
+    left = Reinterpreted(live.relaid.words, _others(change, live, live_maps), live.relaid.moves)
     return replace(change, reinterpreted=left)
 
 
-def _others(change: MapChange, live_maps: LiveMaps) -> int | None:
+def _others(change: MapChange, live: ObservedMap, live_maps: LiveMaps) -> int | None:
     """How many live entries the spec does not list, or owns in part, and leaves; None where they cannot be listed."""
-    live = change.observed
-    if live is None or live.entry_shape is None or not live.entry_shape.is_listable:
+    if live.entry_shape is None or not live.entry_shape.is_listable:
         return None
     desired = with_kept_slots(change.desired, live)
     wanted = desired_slots(desired, live)
-    contents = desired.slots.contents[wanted]
+    contents = entry_table.take(desired.slots.contents, wanted, EXACT)
     members = desired.value.owns_part  # of each entry, also of those that the spec lists
     others = (wanted >= 0) & ((contents != EXACT) | bool(desired.owned) | members)
     depth = np.where(others, Depth.ENTRIES, Depth.NOTHING).astype(np.uint8)
@@ -139,7 +139,7 @@ def _others(change: MapChange, live_maps: LiveMaps) -> int | None:
             slot = np.repeat(np.arange(block.first, block.last, dtype=np.int64), block.entries.counts)
             keys = desired.key.normalise(block.entries.keys)
             rows = np.arange(len(slot), dtype=np.int64)
-            count += len(rows if members else Staying(desired, wanted, slot, keys).of(rows))
+            count += len(Staying(desired, wanted, slot, keys).of_member(rows, ""))
     except InputError:
         return None
     return count

@@ -150,9 +150,14 @@ class Live(states.Held):
     def layout(self, desired_map: DesiredMap) -> EntryLayout | None:  # noqa: ARG002
         return self.known
 
-    def blocks(self, desired_map: DesiredMap, live: ObservedMap, depth: NDArray[np.uint8]) -> Iterator[ObservedBlock]:  # noqa: ARG002
+    def old_blocks(
+        self, desired_map: DesiredMap, live: ObservedMap, depth: NDArray[np.uint8]
+    ) -> Iterator[ObservedBlock]:
         if not self._is_readable:
             raise InputError(Problem("a snapshot without contents", id="snapshot"))
+        yield from self.blocks(desired_map, live, depth)
+
+    def blocks(self, desired_map: DesiredMap, live: ObservedMap, depth: NDArray[np.uint8]) -> Iterator[ObservedBlock]:  # noqa: ARG002
         size = desired_map.value.size
         for number, part in enumerate(self.held.values()):
             if depth[number] == Depth.NOTHING:
