@@ -63,7 +63,10 @@ def _rewritten(text: str) -> str:
         kept = digits.lstrip("0") or "0"
         octal = f" or {sign}0o{kept}" if not set(kept) & set("89") else ""
         return f"write {sign}{kept}{octal}"
-    plain = text.lower().removeprefix("+").replace("_", "").replace(",", "")
+    if "," in text:  # 5,0 is a fraction where a comma is the decimal mark, and 1,000 can be one
+        is_grouped = re.fullmatch(r"-?[0-9]{1,3}(,[0-9]{3})+", text)
+        return f"write {text.replace(',', '')} if commas separate thousands" if is_grouped else "write a whole number"
+    plain = text.lower().removeprefix("+").replace("_", "")
     return f"write {plain}" if _NUMBER.fullmatch(plain) and plain != text else "write a whole number"
 
 

@@ -6,7 +6,7 @@ import hashlib
 from typing import BinaryIO, Final
 
 from provisioner.document.variables import OPENING
-from provisioner.files.content import foreign
+from provisioner.files.content import foreign, other_encoding
 from provisioner.model.tree import MARK_COLUMN_BITS
 
 MAX_LINE: Final = 1 << (MARK_COLUMN_BITS - 1)
@@ -41,7 +41,7 @@ class SpecStream:
         data = self._stream.read(size)
         if not self.begin:
             self.begin = data[:2]
-            if name := _encoding(data):
+            if name := other_encoding(data):
                 raise NotSpecError(f"the file is {name}, not UTF-8", "save it as UTF-8", "invalid-encoding")
             if other := foreign(data):
                 raise NotSpecError(other.what, other.hint, "wrong-file-content")
@@ -57,10 +57,3 @@ class SpecStream:
                 f"a line is longer than {MAX_LINE:,} bytes", "write one entry per line", "limit-exceeded"
             )
         return data
-
-
-def _encoding(data: bytes) -> str:
-    """The name of another encoding than UTF-8, from its byte order mark; empty where there is none."""
-    if data.startswith((b"\xff\xfe\0\0", b"\0\0\xfe\xff")):
-        return "UTF-32"
-    return "UTF-16" if data.startswith((b"\xff\xfe", b"\xfe\xff")) else ""

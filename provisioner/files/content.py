@@ -49,6 +49,18 @@ def foreign(begin: bytes) -> ForeignContent | None:
     )
 
 
+def other_encoding(begin: bytes) -> str:
+    """The encoding other than UTF-8 that the first bytes of a text show; empty where there is none.
+
+    Without a byte order mark, UTF-16 shows by the zero byte of each ASCII character.
+    """
+    if begin.startswith((b"\xff\xfe\0\0", b"\0\0\xfe\xff")):
+        return "UTF-32"
+    zeros = [not byte for byte in begin[:4]]
+    is_utf16 = begin.startswith((b"\xff\xfe", b"\xfe\xff")) or zeros in ([False, True] * 2, [True, False] * 2)
+    return "UTF-16" if is_utf16 else ""
+
+
 def conflict_line(stream: BinaryIO, *, has_bars: bool = False) -> int:
     """The number of the first line, from 1, that is a conflict marker of Git; 0 if the first 64 MiB have none.
 

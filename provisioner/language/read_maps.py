@@ -198,8 +198,13 @@ def read_table(node: MappingNode) -> TableRef | None:
         value=_column(node.get("value")),
         outer_key=_column(node.get("outer_key")),
         where=node.where,
-        delimiter=delimiter if len(delimiter := text(node.get("delimiter")) or "") == 1 else None,
+        delimiter=_delimiter(text(node.get("delimiter"))),
     )
+
+
+def _delimiter(given: str | None) -> str | None:
+    """Empty for one that the schema refuses: such a table is not read."""
+    return given if given is None or (len(given) == 1 and given.isascii() and given not in '"\r\n') else ""
 
 
 def _column(node: SpecNode | None) -> TableColumn | None:

@@ -120,7 +120,7 @@ class TableColumn(msgspec.Struct, frozen=True):
 class TableRef(msgspec.Struct, frozen=True):
     """Entries in a file. `outer_key` is set in the long form, where one table fills many inner maps.
 
-    `delimiter` is that of a CSV file, None for the usual one.
+    `delimiter` is that of a CSV file, None for the usual one, empty for one that is invalid.
     """
 
     file: ScalarNode

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from provisioner.files.content import conflict_line, foreign
+from provisioner.files.content import conflict_line, foreign, other_encoding
 from provisioner.files.reading import TABLE, VALUE, InputFile, hint_of
 from provisioner.model.errors import Problems, did_you_mean
 from provisioner.model.location import Location
@@ -70,7 +70,7 @@ def _known_format(table: TableRef, problems: Problems) -> TableFormat | None:
         else:
             what, where = f"the suffix of `{table.file.text}` is not that of a table format", table.file.where
         problems.add(what, where, hint, id="unknown-table-format")
-    elif table.delimiter is not None and not format_.has_delimiter:
+    elif table.delimiter and not format_.has_delimiter:
         what = f"a table of the format {format_.name} has no delimiter"
         problems.add(what, table.where, "remove `delimiter`, or write `format: csv`", id="delimiter-without-use")
     return format_
@@ -80,7 +80,9 @@ def _is_readable(table: TableRef, format_: TableFormat, file: InputFile, problem
     """Whether the file can be opened, and is a table: not a page, a pointer or an unresolved merge."""
     try:
         with file.open() as stream:
-            other = foreign(stream.read(512)) if format_.has_columns else None
+            begin = stream.read(512)
+            other = foreign(begin) if format_.has_columns else None
+            encoding = other_encoding(begin) if format_.is_text else ""
             stream.seek(0)
             conflict = conflict_line(stream, has_bars=table.delimiter == "|") if format_.is_text else 0
     except (OSError, ValueError) as error:
@@ -91,12 +93,15 @@ def _is_readable(table: TableRef, format_: TableFormat, file: InputFile, problem
             hint = did_you_mean(file.path.name, _names_beside(file.path), otherwise)
         problems.add(f"cannot read {file}: {reason}", table.file.where, hint, id="unreadable-file")
         return False
+    if encoding:
+        what = f"the file is {encoding}, not UTF-8"
+        problems.add(what, Location(str(file), 1, 1), "save the table as UTF-8", id="invalid-encoding")
     if other is not None:
         problems.add(other.what, Location(str(file), 1, 1), other.hint, id="wrong-file-content")
     if conflict:
         what, hint = "the file has an unresolved merge conflict", "resolve the conflict"
         problems.add(what, Location(str(file), conflict, 1), hint, id="wrong-file-content")
-    return other is None and not conflict
+    return other is None and not conflict and not encoding
 
 
 def _names_beside(path: Path) -> list[str]:

@@ -47,6 +47,8 @@ _USUAL: Final = ",;\t|"
 
 def read(file: InputFile, table: TableRef, wanted: tuple[WantedColumn, ...], problems: Problems) -> Iterator[RawChunk]:
     """The wanted columns of all rows. Raises OSError."""
+    if table.delimiter == "":  # it is invalid, an error of the spec: with another one, columns would be missing
+        return
     reader = _CsvReader(file, table.delimiter, wanted, problems)
     try:
         with file.open() as stream:

@@ -254,6 +254,20 @@ def test_another_delimiter_is_offered_and_one_without_use_refused(tmp_path: Path
     assert problem == "spec.yaml:7:9: delimiter-without-use"
 
 
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be"])
+@pytest.mark.parametrize(("name", "text"), [("t.csv", "key,value\n1,2\n"), ("t.ndjson", '{"key": 1, "value": 2}\n')])
+def test_utf_16_of_spreadsheets_is_named(tmp_path: Path, encoding: str, name: str, text: str) -> None:
+    write(tmp_path, {name: text.encode(encoding)})
+    problems = Problems()
+    assert list(read_table(reference(name), tmp_path / name, problems)) == []
+    assert [problem.what for problem in problems] == ["the file is UTF-16, not UTF-8"]
+
+
+def test_a_table_with_an_invalid_delimiter_is_not_read(tmp_path: Path) -> None:
+    """That its columns are missing would be an error of the error."""
+    assert read(tmp_path, "t.csv", "key;value\n1;2\n", delimiter="") == ([], [])
+
+
 def test_ndjson_takes_numbers_by_their_text(tmp_path: Path) -> None:
     lines = [
         '\ufeff{"key": 18446744073709551616, "value": 1.10}',
