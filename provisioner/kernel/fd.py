@@ -145,9 +145,12 @@ class MapFds:
         """Give the fds back to the kernel, at most once: one call for those that follow each other."""
         numbers, self._numbers = np.sort(self._numbers), self._numbers[:0]
         numbers = numbers[numbers >= 0]
-        for run in np.split(numbers, np.flatnonzero(np.diff(numbers) != 1) + 1):
-            if len(run):
-                os.closerange(int(run[0]), int(run[-1]) + 1)
+        if not len(numbers):
+            return
+        ends = np.append(np.flatnonzero(np.diff(numbers) != 1), len(numbers) - 1)
+        firsts = numbers[np.append(0, ends[:-1] + 1)]
+        for first, last in zip(firsts.tolist(), numbers[ends].tolist(), strict=True):
+            os.closerange(first, last + 1)
 
     def __len__(self) -> int:
         return len(self._numbers)

@@ -21,7 +21,7 @@ from provisioner.kernel import batch, libbpf, maps, programs, reading
 from provisioner.kernel.fd import MapFd
 from provisioner.kernel.reasons import UPDATE, KernelError
 from provisioner.kernel.records import RecordRuns, room_for
-from provisioner.kernel.rows import ByteTable, Rows
+from provisioner.kernel.rows import ByteTable, Rows, put
 from provisioner.model import entry_table
 from provisioner.model.map_shape import MapShape, rounded_up
 from provisioner.model.types import Bytes
@@ -118,8 +118,8 @@ class MemberWriter:
         records = np.zeros((len(keys), layout.size), np.uint8)
         head = records[:, :8].view(np.uint32)
         head[:, 0], head[:, 1] = 1, target
-        records[:, layout.key : layout.key + layout.key_size] = keys
-        records[:, layout.value : layout.value + layout.value_size] = values
+        put(records[:, layout.key : layout.key + layout.key_size], keys)
+        put(records[:, layout.value : layout.value + layout.value_size], values)
         return records
 
     def _of_all_cpus(self, runs: RecordRuns, target: int, keys: ByteTable, values: ByteTable) -> None:

@@ -19,7 +19,7 @@ from provisioner.kernel import batch, cpus, maps, programs, reading
 from provisioner.kernel.fd import MapFd
 from provisioner.kernel.reasons import KernelError
 from provisioner.kernel.records import RecordRuns, room_for
-from provisioner.kernel.rows import ByteTable
+from provisioner.kernel.rows import ByteTable, put
 from provisioner.model.map_shape import MapShape
 from provisioner.model.uapi import MapType, UpdateFlag
 
@@ -144,9 +144,9 @@ class Merge:
         records = np.zeros((len(changes.kind), layout.size), np.uint8)
         head = records[:, :8].view(np.uint32)
         head[:, 0], head[:, 1] = changes.kind, target
-        records[:, layout.key : layout.key + layout.key_size] = changes.keys
-        records[:, layout.before : layout.before + layout.value_size] = changes.before
-        records[:, layout.after : layout.after + layout.value_size] = last
+        put(records[:, layout.key : layout.key + layout.key_size], changes.keys)
+        put(records[:, layout.before : layout.before + layout.value_size], changes.before)
+        put(records[:, layout.after : layout.after + layout.value_size], last)
         return records
 
     def _on_each_cpu(self, target: int, changes: Changes) -> None:

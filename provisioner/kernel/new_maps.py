@@ -29,7 +29,7 @@ from provisioner.bytecode.stage_program import (
 from provisioner.kernel import batch, libbpf, maps, programs, structures, syscalls
 from provisioner.kernel.fd import BorrowedMapFd, BtfFd, FdSet, MapFd, MapFds, ProgramFd
 from provisioner.kernel.reasons import KernelError
-from provisioner.kernel.rows import ByteTable, Rows
+from provisioner.kernel.rows import ByteTable, Rows, put
 from provisioner.model.entry_table import EntryTable, Index
 from provisioner.model.map_shape import MapShape
 from provisioner.model.uapi import MapFlag, MapType, object_name
@@ -172,9 +172,9 @@ class NewMaps:
             part = number[written:end]
             rows = _rows(np.arange(written, end) + shift[part - 1])
             here = memory[: end - written]
-            here[:, :4] = part[:, np.newaxis].view(np.uint8)
-            here[:, layout.key : layout.key + layout.key_size] = table.keys[rows]
-            here[:, layout.value : layout.value + layout.value_size] = table.values[rows]
+            put(here[:, :4], part.view(np.uint8).reshape(-1, 4))
+            put(here[:, layout.key : layout.key + layout.key_size], table.keys[rows])
+            put(here[:, layout.value : layout.value + layout.value_size], table.values[rows])
             memory[end - written, :4] = 0
             done = _run(program) - 1
             written += max(0, done)

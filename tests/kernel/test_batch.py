@@ -16,7 +16,7 @@ from provisioner.kernel.fd import FdSet, MapFd
 from provisioner.kernel.host import possible_cpus
 from provisioner.kernel.reading import read_entries, read_slots, value_stride
 from provisioner.kernel.reasons import KernelError
-from provisioner.kernel.rows import Rows, without_duplicates
+from provisioner.kernel.rows import Rows, put, without_duplicates
 from provisioner.model.map_shape import MapShape
 from provisioner.model.uapi import MapFlag, MapType
 from tests.kernel.shapes import ARRAY, ARRAY_OF_MAPS, HASH, HASH_OF_MAPS, LPM, LRU, PERCPU_ARRAY, PERCPU_HASH
@@ -280,6 +280,16 @@ def test_rows_are_cut_without_touching_the_array() -> None:
         values = np.arange(16, dtype=np.uint64)
         batch.write_batch(fd, Rows.of(u32s(*range(16))).cut(3, 5), Rows.of(values).cut(3, 5))
         assert read_entries(fd, ARRAY, CPUS)[1].view(np.uint64).ravel().tolist() == [0, 0, 0, 3, 4, *[0] * 11]
+
+
+@pytest.mark.parametrize("size", [1, 3, 4, 8, 20])
+def test_rows_are_put_into_records(size: int) -> None:
+    rows = np.arange(5 * size, dtype=np.uint8).reshape(5, size)
+    for each in (rows, rows[::-1], np.asfortranarray(rows)):
+        records = np.zeros((6, size + 7), np.uint8)
+        put(records[:5, 4 : 4 + size], each)
+        assert (records[:5, 4 : 4 + size] == each).all()
+        assert records.sum() == each.sum()
 
 
 def test_rows_that_do_not_pair_are_refused() -> None:

@@ -6,9 +6,10 @@ import errno
 import os
 import warnings
 
+import numpy as np
 import pytest
 
-from provisioner.kernel.fd import Fd, FdSet, MapFd
+from provisioner.kernel.fd import Fd, FdSet, MapFd, MapFds
 from tests.problems import raises_errno
 
 
@@ -96,3 +97,17 @@ def test_a_set_closes_all_even_where_one_fails() -> None:
     for number in numbers:
         with raises_errno(errno.EBADF):
             os.fstat(number)
+
+
+def test_many_fds_are_closed_and_none_between_them() -> None:
+    numbers = [new_fd() for _ in range(8)]
+    owned, others = [numbers[at] for at in (6, 0, 1, 3)], [numbers[at] for at in (2, 4, 5, 7)]
+    fds = MapFds()
+    fds.watch(np.array([*owned, -1], np.int32))
+    fds.close()
+    fds.close()
+    for number in owned:
+        with raises_errno(errno.EBADF):
+            os.fstat(number)
+    for number in others:
+        os.close(number)
