@@ -183,3 +183,25 @@ def test_the_digest_is_that_of_what_is_live() -> None:
     assert digest(maps={"outer": replace(observed({1: {}}), id=8)}) != digest()
     assert digest(links=attached("a", program_id=52)) != digest()
     assert digest(links={}) != digest()
+
+
+# --- frozen maps and places outside of the pin root ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+def test_slots_of_a_frozen_map_of_another_owner_stay(frozen: bool) -> None:
+    seen = live(meta=record(), maps={"outer": replace(observed({1: {}}), frozen=frozen)})
+    assert ids(destroy(adopted({1: {}}), seen).blocked) == ([("frozen", "outer")] if frozen else [])
+    assert ids(destroy(adopted({}, extra=ExtraInnerMaps.KEEP), seen).blocked) == []  # none of them goes
+    assert ids(destroy(wanted(desired({1: {}})), seen).blocked) == []  # the whole map goes
+
+
+def test_directories_that_were_created_go_after_the_pins_in_them() -> None:
+    state = wanted(replace(desired({}), place="/sys/fs/bpf/shared/outer"))
+    meta = record(pins=("outer",), places={"outer": "/sys/fs/bpf/shared/outer"}, directories=("/sys/fs/bpf/shared",))
+    assert steps(destroy(state, live(meta=meta, maps={"outer": observed({})}))) == [
+        "unpin outer",
+        "remove /sys/fs/bpf/shared if empty",
+        "unpin _meta",
+        "remove the pin root",
+    ]

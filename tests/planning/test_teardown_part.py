@@ -253,3 +253,11 @@ def test_the_digest_is_that_of_what_goes() -> None:
     assert digest("outer") == digest("outer") == digest("outer", maps={"outer": observed({1: {}})})
     assert digest("outer") != digest("outer", "else")
     assert digest("outer") != digest("outer", maps={"outer": observed({1: {}, 2: {}})})
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+def test_slots_of_a_frozen_map_stay_unless_the_map_goes(frozen: bool) -> None:
+    seen = live(meta=record(pins=("outer",)), maps={"outer": replace(observed({1: {}}), frozen=frozen)})
+    state = wanted(desired({1: {}}))
+    assert ids(destroy(state, seen, "outer[1]").blocked) == ([("frozen", "outer")] if frozen else [])
+    assert ids(destroy(state, seen, "outer").blocked) == []
