@@ -16,7 +16,7 @@ WORKERS ?= $(shell expr $$(nproc) + 2)
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 SETUPS := setup-demo setup-lint setup-test setup-kernels setup-recipes setup-editor setup-collection setup-cluster
-.PHONY: $(SETUPS) help setup man schemas pictures bpf demo test sweep test-random test-kernels test-recipes test-editor test-collection test-cluster test-kernels-short lint format docs bench bench-full mutants clean
+.PHONY: $(SETUPS) help setup man schemas pictures bpf demo test sweep test-random test-kernels test-recipes test-editor test-collection test-cluster test-kernels-short lint format docs bench bench-full coverage mutants clean
 
 help: ## print this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -100,6 +100,9 @@ bench: setup bpf ## the benchmarks, about five minutes; needs root
 
 bench-full: setup bpf ## every size, up to 10 million entries; needs root and an hour
 	$(VENV)/python -m benchmarks.run --full
+
+coverage: setup ## branch coverage of each module of planning by the tests without a kernel: 95 % or more
+	$(VENV)/python scripts/covered.py provisioner.planning
 
 MUTANTS ?= provisioner/planning provisioner/model/entry_table.py provisioner/codec provisioner/apply/waves.py
 SAMPLE ?= 200
