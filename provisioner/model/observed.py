@@ -176,6 +176,13 @@ class ObservedState(msgspec.Struct, frozen=True):
         made = (*self.meta.pins, *self.meta.places.values()) if self.meta is not None else ()
         return tuple(pin for pin in self.other_pins if pin in made)
 
+    @property
+    def protected_left(self) -> tuple[str, ...]:
+        """The maps that the record protects, that are still pinned, and that the spec no longer has."""
+        if self.meta is None:
+            return ()
+        return tuple(name for name in self.meta.protected if self.meta.places.get(name, name) in self.other_pins)
+
     def id_of(self, owner: str) -> int:
         """The id of the live program or map of an attachment, by its pin; 0 if there is none."""
         live = self.programs.get(owner) or self.object_maps.get(owner)

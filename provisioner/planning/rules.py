@@ -42,11 +42,21 @@ def refusals(
         yield from _ownership(desired, observed)
     for change in maps:
         yield from _of_map(change, desired, overrides)
+    if overrides.prune:
+        yield from protected_left(observed)
     yield from _not_there(desired, observed, maps, objects)
     yield from _migrations(maps, overrides)
     if not overrides.allow_recreate:
         yield from _recreated(observed, maps, objects)
         yield from _unpinned(desired, observed, maps, objects)
+
+
+def protected_left(observed: ObservedState) -> Iterator[Refusal]:
+    """Maps that a part of a spec can have lost by mistake: that it protected them is recorded."""
+    for name in observed.protected_left:
+        what = "the record of the last apply protects the map, which the spec no longer has"
+        hint = "to remove it, declare it with `prevent_destroy: false`, and apply that first"
+        yield Refusal("prevent_destroy", name, what, "", hint=hint)
 
 
 def adopted_shape(change: MapChange) -> Refusal:

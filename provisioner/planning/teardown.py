@@ -16,7 +16,7 @@ from provisioner.planning.diff import deleted
 from provisioner.planning.hazards import Hazard, Overrides, Refusal, Severity, listed, users_of
 from provisioner.planning.ordering import publishing_order
 from provisioner.planning.plan import Plan
-from provisioner.planning.rules import adopted_shape, foreign_places, has_own_pins
+from provisioner.planning.rules import adopted_shape, foreign_places, has_own_pins, protected_left
 from provisioner.planning.steps import (
     DeleteSlots,
     Detach,
@@ -106,6 +106,7 @@ def _refusals(
     yield from ownership(desired, observed, overrides)
     yield from moves.refusals(observed, overrides)
     yield from protected(observed, maps)
+    yield from protected_left(observed)
     if not keep_root:
         yield from _foreign(observed)
 

@@ -39,7 +39,9 @@ def wanted_meta(
             for pin, attachment in all_named(desired, observed)
         },
         used_maps=observed.meta.used_maps if observed.meta else {},
-        protected=tuple(sorted(name for name, one in desired.maps.items() if one.prevent_destroy)),
+        protected=tuple(
+            sorted({name for name, one in desired.maps.items() if one.prevent_destroy} | {*observed.protected_left})
+        ),
         pins=tuple(sorted(own_pins(desired) | (set() if prune else set(observed.own_pins)))),
         maps=observed.meta.maps if observed.meta else {},
         settings={

@@ -15,6 +15,7 @@ from provisioner.model.uapi import MapType
 from provisioner.planning import targets
 from provisioner.planning.comparison import compare
 from provisioner.planning.hazards import Overrides, refuse_blocked
+from provisioner.planning.steps import RecordMeta
 from tests.planning.build import HASH, HERE, OUTER, State, desired, observed
 from tests.planning.states import Held, an_object, attached, ids, live, pinned, plan_of, record, unattached, wanted
 
@@ -144,6 +145,14 @@ def test_a_map_that_would_be_recreated() -> None:
 def test_a_protected_map_is_not_recreated_whatever_is_allowed() -> None:
     assert blocked({}, {}, shape=OTHER, prevent_destroy=True, overrides=ALL) == [("prevent_destroy", "outer")]
     assert not blocked({1: {}}, {}, prevent_destroy=True)
+
+
+def test_a_protected_map_that_left_the_spec_is_not_pruned_and_stays_protected() -> None:
+    seen = live(meta=record(pins=("gone", "old"), protected=("gone",)), other_pins=("gone", "old"))
+    assert ids(plan_of(wanted(), seen, overrides=replace(ALL, prune=True)).blocked) == [("prevent_destroy", "gone")]
+    plan = plan_of(wanted(desired({}, name="new", prevent_destroy=True)), seen)
+    (recorded,) = (step.meta for step in plan.steps if isinstance(step, RecordMeta))
+    assert (plan.blocked, recorded.protected) == ((), ("gone", "new"))
 
 
 def test_an_adopted_map_of_another_shape() -> None:

@@ -160,6 +160,11 @@ def test_protected_maps(in_spec: bool, in_record: bool) -> None:
     assert ids(plan.blocked) == [("prevent_destroy", "outer")]
 
 
+def test_protected_maps_that_left_the_spec() -> None:
+    seen = live(meta=record(pins=("gone", "old"), protected=("gone",)), other_pins=("gone", "old"))
+    assert ids(destroy(wanted(), seen).blocked) == [("prevent_destroy", "gone")]
+
+
 # --- hazards and digest ------------------------------------------------------------------------------------------
 
 
