@@ -87,9 +87,20 @@ class _Configurator:
             elif name not in wanted:
                 del maps[name]
         for name, definition in maps.items():
+            maps[name] = self._without_left_out(definition, settings)
+        for name, definition in maps.items():
             self._check_size(name, definition, is_declared=name in wanted)
             self._check_programs(name, definition)
         return typed(self._object, replace(self._info, maps=maps), self._problems), settings
+
+    def _without_left_out(self, definition: MapDef, settings: dict[str, MapSettings]) -> MapDef:
+        """A slot of a prog_array stays empty where its program has `load: false`."""
+        names = {program.name for program in self._object.left_out}.intersection(definition.presets.values())
+        if definition.shape.map_type is not MapType.PROG_ARRAY or not names:
+            return definition
+        own = settings.get(definition.name) or MapSettings(*_AS_IN_ELF, self._object.where)
+        settings[definition.name] = replace(own, left_out=tuple(sorted(names)))
+        return replace(definition, presets={at: name for at, name in definition.presets.items() if name not in names})
 
     def _is_known(self, name: str, settings: MapSettings) -> bool:
         definition = self._info.maps.get(name)

@@ -40,7 +40,7 @@ def with_presets(
                 added.append((slot, value.parse_one(_known(program, plain.object, value))))
             except InvalidTextError:
                 what = f"the object puts program `{program}` into slot {slot}, and the spec does not load it"
-                hint = f"list `{program}` under `programs:` of object `{plain.object}`"
+                hint = f"list `{program}` under `programs:` of `{plain.object}`; `load: false` keeps the slot empty"
                 problems.add(what, plain.where, hint, plain.name, id="preset-not-loaded")
     keys = np.array([slot for slot, _ in added], np.dtype("<u4" if value.byteorder == "little" else ">u4"))
     values = np.frombuffer(b"".join(data for _, data in added), np.uint8).reshape(-1, 4)

@@ -99,7 +99,8 @@ def load(
     `inner_templates` gives the template of outer maps by name, in place of what the object declares: the dummy inner
     map made from it is closed before this returns or raises. `template_btf` is theirs, where their values hold fields
     of the kernel's own. `reuse` gives live maps to use instead of new ones; they stay the caller's, and their slots as
-    they are. `settings`, `variables` and `programs` are set before load. Of `only_programs` the rest is not loaded.
+    they are. `settings`, `variables` and `programs` are set before load. Of `only_programs` the rest is not loaded, and
+    slots for it stay empty.
     `digest` is that of the inspected file.
     Raises `InputError` for names that the object does not have and for outer maps without a template, `RefusedError`
     where the file is another one by now, and `KernelError` with libbpf's and the verifier's log.
@@ -109,7 +110,7 @@ def load(
         what = "object file changed after the plan was made"
         raise RefusedError(Problem(what, _place(source, name), "plan again", id="stale-plan"))
     with LoadedObject() as loaded:  # owned here throughout: what fails on the way to the caller leaves no fd
-        with _opened(source, without_presets(data, reuse), name) as handle, FdSet[MapFd]() as dummies:
+        with _opened(source, without_presets(data, reuse, only_programs), name) as handle, FdSet[MapFd]() as dummies:
             handles = {_name(libbpf.map_name, at): at for at in _each(libbpf.object_next_map, handle)}
             program_handles = {_name(libbpf.program_name, at): at for at in _each(libbpf.object_next_program, handle)}
             left_out = {map_name for map_name, one in settings.items() if not one.autocreate}

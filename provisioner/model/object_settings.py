@@ -20,7 +20,8 @@ class MapSettings(msgspec.Struct, frozen=True):
     """Settings of one map of an object; None leaves what the ELF says. A map without `autocreate` is not created.
 
     A spec sets `value_size` of stacks. Otherwise `key_size` and `value_size` are those of the types that the spec
-    declares for a map to which the object gives no size.
+    declares for a map to which the object gives no size. `left_out` are programs that are not loaded, and whose slots
+    in this prog_array stay empty.
     """
 
     max_entries: int | None
@@ -29,6 +30,7 @@ class MapSettings(msgspec.Struct, frozen=True):
     where: Location
     value_size: int | None = None
     key_size: int | None = None
+    left_out: tuple[str, ...] = ()
 
     def recorded(self, name: str) -> Iterator[tuple[str, str]]:
         """What the record keeps of them."""
@@ -42,6 +44,7 @@ class MapSettings(msgspec.Struct, frozen=True):
             yield f"maps.{name}.numa_node", str(self.numa_node)
         if not self.autocreate:
             yield f"maps.{name}.autocreate", "false"
+        yield from ((f"programs.{program}.load", "false") for program in self.left_out)
 
 
 class ProgramSettings(msgspec.Struct, frozen=True):

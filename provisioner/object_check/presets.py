@@ -36,22 +36,31 @@ def presets(data: bytes, types: BtfTypes) -> dict[str, Presets]:
     return {name: dict(sorted(slots.items())) for name, slots in by_map.items()}
 
 
-def without_presets(data: bytes, maps: Collection[str]) -> bytes:
-    """The object without the presets of these maps: libbpf also writes them into a map that it is given to reuse.
+def without_presets(data: bytes, maps: Collection[str], only_programs: Collection[str] | None = None) -> bytes:
+    """The object without the presets of these maps, and without slots for programs other than `only_programs`.
 
-    The programs that run would see that before the new ones are attached. The relocations are taken out of their table.
+    libbpf also writes presets into a map that it is given to reuse, where the programs that run would see them before
+    the new ones are attached; and it fails to write a program that it did not load. The relocations are taken out of
+    their table.
     """
     elf = ElfFile.parse(data)
     section, btf = elf.find(".maps"), elf.find(".BTF")
-    if section is None or btf is None or not maps:
+    if section is None or btf is None or (not maps and only_programs is None):
         return data
     types = BtfTypes(elf.data_of(btf))
-    spans = [(start, start + size) for name, _, start, size in types.variables(".maps") if name in maps]
+    variables = list(types.variables(".maps"))
+    spans = [(start, start + size) for name, _, start, size in variables if name in maps]
+    loaded = None if only_programs is None else {*only_programs, *(name for name, *_ in variables)}
+    names = symbol_names(elf)
     patched = bytearray(data)
     for table in _tables(elf, section):
         rows = np.frombuffer(elf.data_of(table), _record(elf))
-        inside = [any(start <= at < end for start, end in spans) for at in rows["offset"].tolist()]
-        kept = rows[~np.array(inside, np.bool_)].tobytes() if len(rows) else b""
+        symbols = [names[number] for number in (rows["info"] >> np.uint64(32)).tolist()]
+        goes = [
+            any(start <= at < end for start, end in spans) or (loaded is not None and symbol not in loaded)
+            for at, symbol in zip(rows["offset"].tolist(), symbols, strict=True)
+        ]
+        kept = rows[~np.array(goes, np.bool_)].tobytes() if len(rows) else b""
         patched[table.offset : table.offset + len(kept)] = kept
         elf.write_size(patched, table, len(kept))
     return bytes(patched)

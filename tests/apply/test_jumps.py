@@ -89,6 +89,19 @@ def test_an_upgrade_jumps_within_one_version(jumps: Bench, bpf_object: Compile) 
     assert attached(jumps) == (2, 2)
 
 
+@pytest.mark.parametrize("entries", ["", "2: second"], ids=["undeclared", "declared"])
+def test_a_slot_of_a_program_that_is_not_loaded_stays_empty(entries: str, jumps: Bench, bpf_object: Compile) -> None:
+    text = spec(bpf_object("jumps"), entries).replace("maps: {listed: {", "maps: {preset: {")
+    without = text.replace("first: {}", "first: {load: false}")
+    jumps.settle(without)
+    assert attached(jumps) == (1, MISSED)
+    plan, _ = jumps.settle(text)
+    assert [each.reason for each in plan.objects.values()] == ["programs.first.load false -> not set"]
+    assert attached(jumps) == (1, 1)
+    jumps.settle(without)
+    assert attached(jumps) == (1, MISSED)
+
+
 @pytest.mark.parametrize("step", ["attach", "commit"])
 def test_a_failed_upgrade_leaves_the_old_jumps(
     step: str, jumps: Bench, bpf_object: Compile, failing: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
