@@ -30,6 +30,8 @@ LANES: Final = 2
 SHIFTS: Final = (32, 29, 32)
 """How far the mixing moves bits, between two multiplications."""
 
+_LOW: Final = np.uint64(0xFFFFFFFF)
+
 _BLOCK: Final = 1 << 14
 """Rows that are hashed at once: their columns stay in the cache."""
 
@@ -159,18 +161,20 @@ def _hashes(keys: Bytes, values: Bytes, words: Words, secret: Secret) -> tuple[N
     """The hash of each entry in both lanes, zero for an element of an array that is zero; and which ones count."""
     columns = [_column(keys, piece, 0) for piece in words.key]
     parts = [_column(values, piece, cpu * words.stride) for cpu in range(words.cpus) for piece in words.value]
+    widths = [piece.width for piece in (*words.key, *words.value * words.cpus)]
     held = np.ones(len(keys), np.bool_)
     if words.is_array:
         held = np.logical_or.reduce([part != 0 for part in parts], axis=0)
     hashes = np.zeros((LANES, len(keys)), np.uint64)
     with np.errstate(over="ignore"):
-        for column, halves in zip((*columns, *parts), secret.halves, strict=True):
-            low = column.astype(np.uint32)
-            high = (column >> np.uint64(32)).astype(np.uint32)
+        for column, width, halves in zip((*columns, *parts), widths, secret.halves, strict=True):
+            low = column & _LOW if width > 4 else column
+            high = column >> np.uint64(32) if width > 4 else None
             for lane in range(LANES):
                 first, second = halves[lane]
-                left, right = low + np.uint32(first), high + np.uint32(second)
-                hashes[lane] += np.multiply(left, right, dtype=np.uint64)
+                product = (low + np.uint64(first)) & _LOW
+                product *= np.uint64(second) if high is None else (high + np.uint64(second)) & _LOW
+                hashes[lane] += product
         for lane in range(LANES):
             _mix(hashes[lane], secret.factors[lane])
     if words.is_array:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from functools import cached_property
+from collections.abc import Callable, Iterable, Mapping
+from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 class Plan(msgspec.Struct, frozen=True, dict=True):
-    """Everything there is to know before anything is done. `digest` binds a saved plan to both states.
+    """Everything there is to know before anything is done. `bind` computes its digest.
 
     `targets` are the addresses that it is limited to, none for all of the spec; `whole` those of
     the maps and objects that it then changes as a whole. `recreate` are the addresses that are recreated on request.
@@ -42,7 +42,7 @@ class Plan(msgspec.Struct, frozen=True, dict=True):
     steps: tuple[Step, ...]
     hazards: tuple[Hazard, ...]
     blocked: tuple[Refusal, ...]
-    digest: str
+    bind: Callable[[], str]
     targets: tuple[str, ...] = ()
     whole: frozenset[str] = frozenset()
     recreate: tuple[str, ...] = ()
@@ -51,6 +51,11 @@ class Plan(msgspec.Struct, frozen=True, dict=True):
     @property
     def changed(self) -> bool:
         return bool(self.steps)
+
+    @cached_property
+    def digest(self) -> str:
+        """What binds a saved plan to both states. It takes as long as hashing all entries, and many plans need none."""
+        return self.bind()
 
     @property
     def fingerprints(self) -> Mapping[str, Part]:
@@ -115,16 +120,16 @@ def make_plan(
         *deferred(attachments),
         *approved.hazards(lifted),
     )
-    meta, wishes = wanted_meta(part, observed, limited=limited, lifted=lifted), _pin_wishes(desired, observed, steps)
+    meta = wanted_meta(part, observed, limited=limited, lifted=lifted)
+    bind = partial(digest, desired.project, desired.pin_root, meta, changes)
+    wishes = tuple(_pin_wishes(desired, observed, steps))
     if targets is None:
-        bound = digest(desired.project, desired.pin_root, meta, changes, wishes)
-        return Plan(desired, observed, changes, steps, known, blocked, bound, approved=lifted)
+        return Plan(desired, observed, changes, steps, known, blocked, partial(bind, wishes), approved=lifted)
     from provisioner.planning.targets import vacant  # only a limited plan needs it
 
     known = (*known, *vacant(targets, ordered))
-    bound = digest(desired.project, desired.pin_root, meta, changes, (*wishes, repr(targets.addresses)))
-    limits = targets.addresses, whole
-    return Plan(desired, observed, changes, steps, known, blocked, bound, *limits, approved=lifted)
+    bind = partial(bind, (*wishes, repr(targets.addresses)))
+    return Plan(desired, observed, changes, steps, known, blocked, bind, targets.addresses, whole, approved=lifted)
 
 
 def _part(desired: DesiredState, maps: Iterable[MapChange], objects: Iterable[ObjectChange]) -> DesiredState:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator
+from functools import partial
 
 import numpy as np
 
@@ -35,7 +36,7 @@ def plan_destroy(desired: DesiredState, observed: ObservedState, overrides: Over
     A pin root in which adopted maps are pinned belongs to another owner: it stays, with all that is theirs.
     """
     if not observed.exists:
-        return Plan(desired, observed, (), (), (), (), digest_of(()))
+        return Plan(desired, observed, (), (), (), (), partial(digest_of, ()))
     maps = [
         deleted(desired.maps[name], observed.maps[name])
         for name in reversed(publishing_order(list(desired.maps.values())))
@@ -56,7 +57,7 @@ def plan_destroy(desired: DesiredState, observed: ObservedState, overrides: Over
         steps,
         (*_used(desired, observed), *_left(kept)),
         (*_refusals(desired, observed, maps, overrides, keep_root=bool(kept)), *frozen(desired, observed, steps)),
-        digest_of(changes),
+        partial(digest_of, changes),
     )
 
 

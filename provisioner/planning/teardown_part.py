@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from functools import partial
 
 import numpy as np
 from msgspec.structs import replace
@@ -53,7 +54,7 @@ def find_destroyed(texts: Iterable[str], desired: DesiredState) -> Targets:
 def plan_destroy_part(desired: DesiredState, observed: ObservedState, overrides: Overrides, targets: Targets) -> Plan:
     """Detach first, then delete slots, then unpin; the record of what is left comes last."""
     if not observed.exists:
-        return Plan(desired, observed, (), (), (), (), digest_of(()), targets.addresses)
+        return Plan(desired, observed, (), (), (), (), partial(digest_of, ()), targets.addresses)
     names = _maps(desired, targets)
     order = [name for name in reversed(publishing_order(list(desired.maps.values()))) if name in observed.maps]
     slotted = {slot.map for slot in targets.slots}
@@ -83,7 +84,7 @@ def plan_destroy_part(desired: DesiredState, observed: ObservedState, overrides:
             *_protected(observed, maps),
             *frozen(desired, observed, steps),
         ),
-        digest_of(changes),
+        partial(digest_of, changes),
         targets.addresses,
     )
 
