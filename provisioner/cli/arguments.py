@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
@@ -85,6 +86,18 @@ def overrides(ownership: OwnershipOverrides, changes: ChangeOverrides = NO_CHANG
         changes.approve_deletes, changes.allow_recreate, ownership.take_over, changes.prune, changes.allow_overcommit
     )
     return given | provisioner.Overrides.force() if ownership.force else given
+
+
+def is_standard_output(path: Path | None) -> bool:
+    """Whether an option for an output file has `-`."""
+    return path is not None and str(path) == "-"
+
+
+def need_file(path: Path | None, option: str, why: str) -> None:
+    """Refuse `-` as the name of an output file, and say why it has to be one."""
+    if is_standard_output(path):
+        what = f"`-` is standard output, and {why}: name a file"
+        raise typer.BadParameter(what, param_hint=option)
 
 
 def need_yes(given: bool) -> None:

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, Literal, TextIO
 
 from provisioner.cli.meter import Meter
-from provisioner.cli.streams import OutputError
+from provisioner.cli.streams import OutputError, write_bytes
 from provisioner.model.errors import Problem, ProvisionerError
 from provisioner.report import logs, problems
 from provisioner.report.logs import Level, LogLine
@@ -54,6 +54,11 @@ class Console:
         """Parts of a document, as they are."""
         for part in parts:
             sys.stdout.write(part)
+
+    @staticmethod
+    def data(data: bytes) -> None:
+        """A result that is no text."""
+        write_bytes(data)
 
     def lines(self, lines: Iterable[str]) -> None:
         """Lines of text, without their ends; on a terminal, those that do not fit are wrapped."""

@@ -37,6 +37,13 @@ class _Output:
         with _failures():
             return self._stream.write(text)
 
+    def write_bytes(self, data: bytes) -> None:
+        """Write what is no text, after all that was written before."""
+        with _failures():
+            self._stream.flush()
+            self._stream.buffer.write(data)
+            self._stream.buffer.flush()
+
     def flush(self) -> None:
         with _failures():
             self._stream.flush()
@@ -60,6 +67,11 @@ def _abandon() -> None:
         nowhere = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
         os.dup2(nowhere, sys.stdout.fileno())
         os.close(nowhere)
+
+
+def write_bytes(data: bytes) -> None:
+    """Write to standard output what is no text. Raises OutputError."""
+    cast(_Output, sys.stdout).write_bytes(data)
 
 
 @contextmanager

@@ -37,6 +37,17 @@ def write_file(path: Path, data: bytes, mode: int = _MODE) -> None:
         raise
 
 
+def write_new(path: Path, data: bytes) -> None:
+    """Put `data` into a file that is not there yet. Raises OSError; then it is not there either, unless it was."""
+    number = os.open(path, _NEW, 0o666)
+    try:
+        _write_into(number, data)
+    except BaseException:
+        with suppress(OSError):
+            os.unlink(path)
+        raise
+
+
 def _is_written_to(path: Path) -> bool:
     """Whether a rename cannot replace it: a device, a pipe, a directory, an open file of a process."""
     try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from datetime import datetime
+from io import BytesIO
 from pathlib import Path
 
 from provisioner.files.reading import SNAPSHOT, InputFile, hint_of
@@ -35,8 +36,11 @@ def read_snapshot(path: str | os.PathLike[str]) -> Snapshot:
     return snapshot
 
 
-def write_snapshot(path: str | os.PathLike[str], snapshot: Snapshot) -> None:
+def write_snapshot(path: str | os.PathLike[str] | BytesIO, snapshot: Snapshot) -> None:
     """Put a snapshot into a file that only its owner can read, in the place of what is there. Raises InputError."""
+    if isinstance(path, BytesIO):
+        path.write(to_bytes(snapshot))
+        return
     try:
         write_file(Path(path), to_bytes(snapshot))
     except OSError as error:

@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -101,6 +102,10 @@ def test_the_first_screen_of_help_has_what_most_people_need(verb: str, options: 
         (("plan", "x.yaml", "--no-such"), "No such option: --no-such"),
         (("plan", "x.yaml", "--format", "xml"), "'xml' is not one of 'text', 'json'"),
         (("plan", "x.yaml", "--against", "empty", "--out", "p"), "--out"),
+        (("plan", "x.yaml", "--out", "-"), "for --out: `-` is standard output"),
+        (("watch", "x.yaml", "--status-file", "-"), "for --status-file: `-` is standard output"),
+        (("watch", "x.yaml", "--metrics-file", "-"), "for --metrics-file: `-` is standard output"),
+        (("export", "--pin", "/x", "--dir", "-"), "for --dir: `-` is standard output"),
         (("apply", "x.yaml"), "--yes"),
         (("destroy", "x.yaml"), "--yes"),
         (("apply", "x.yaml", "--yes", "--lock-timeout", "-1"), "-1.0 is not in the range"),
@@ -173,6 +178,21 @@ def test_standard_input_and_overlays(tmp_path: Path) -> None:
     done = run("plan", "-", "--against", "empty", "--overlay", over, text=SPEC)
     assert done.status == 2
     assert "128 slots" in done.out
+
+
+def test_a_dash_is_standard_output(
+    kernel: Path, spec: Path, tmp_path: Path, bpf_object: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    object_file = bpf_object("router")
+    assert run("init", object_file, "--out", "-") == run("init", object_file)
+    words = ("export", str(spec), "--pin-root", str(kernel / "edge"), "--snapshot", "-")
+    written = subprocess.run([*COMMAND, *words], capture_output=True, check=True, env=environment())
+    Path("snapshot").write_bytes(written.stdout)
+    assert run("plan", spec, "--pin-root", kernel / "edge", "--against", "snapshot").status == 2
+    asked = on_terminal(*words, answer="")
+    assert (asked.status, "a snapshot is not text" in asked.out) == (64, True)
+    assert not Path("-").exists()
 
 
 def test_a_plan_against_nothing(spec: Path) -> None:

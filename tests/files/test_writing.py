@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
+import resource
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from provisioner.files.writing import write_file
+from provisioner.files.writing import write_file, write_new
 from tests.problems import raises_errno
 
 SCRIPT = "import sys; from pathlib import Path; from provisioner.files.writing import write_file\n"
@@ -126,3 +128,22 @@ def test_a_failure_leaves_what_was_there(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert "PermissionError" in done.stderr
     assert (path.read_text(), names(tmp_path)) == ("old", ["plan"])
+
+
+def test_a_new_file_is_there_as_a_whole_or_not_at_all(tmp_path: Path) -> None:
+    """A limit on the size of files stands for a disk that is full."""
+    path = tmp_path / "new"
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (10, before[1]))
+        with raises_errno(errno.EFBIG):
+            write_new(path, bytes(20))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert names(tmp_path) == []
+    write_new(path, b"one")
+    with raises_errno(errno.EEXIST):
+        write_new(path, b"two")
+    assert path.read_bytes() == b"one"

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
+from io import BytesIO
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 import provisioner
-from provisioner.cli.arguments import load_project
+from provisioner.cli.arguments import is_standard_output, load_project, need_file
 from provisioner.cli.command import verb
 from provisioner.cli.console import Console
 from provisioner.cli.options import SpecOptions
+from provisioner.files.writing import write_new
 from provisioner.model.errors import InputError, Problem
 from provisioner.model.location import Location
+
+if TYPE_CHECKING:
+    from provisioner import Project
 
 
 @verb(5)
@@ -26,7 +32,10 @@ def export(
     ] = None,
     snapshot: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Write the state of this host that plans of FILES need, for plan --against."),
+        typer.Option(
+            metavar="FILE",
+            help="Write the state of this host that plans of FILES need, for plan --against; - is standard output.",
+        ),
     ] = None,
     pin: Annotated[list[Path] | None, typer.Option(metavar="PATH", help="A map by its pin. Repeatable.")] = None,
     number: Annotated[list[int] | None, typer.Option("--id", metavar="ID", help="A map by its id. Repeatable.")] = None,
@@ -55,8 +64,9 @@ def export(
     With --snapshot and the FILES of a project, the live state that its plans need goes into one file: entries,
     interfaces, CPUs. `plan FILES --against FILE` gives the same plan on another host, without root and BPF.
     """
+    need_file(directory, "--dir", "a directory has several files")
     if snapshot is not None and files and not (pin or number or name or types or directory):
-        provisioner.write_snapshot(snapshot, load_project(console, files, spec).snapshot())
+        _save(console, snapshot, load_project(console, files, spec))
         return 0
     if snapshot is not None:
         raise typer.BadParameter("--snapshot needs the FILES of a project, and takes no maps", param_hint="FILES")
@@ -75,13 +85,25 @@ def export(
     return 0
 
 
+def _save(console: Console, path: Path, project: Project) -> None:
+    """Write the snapshot of a project."""
+    if not is_standard_output(path):
+        provisioner.write_snapshot(path, project.snapshot())
+        return
+    if sys.stdout.isatty():
+        what = "a snapshot is not text: redirect standard output, or name a file"
+        raise typer.BadParameter(what, param_hint="--snapshot")
+    data = BytesIO()
+    provisioner.write_snapshot(data, project.snapshot())
+    console.data(data.getvalue())
+
+
 def _write(directory: Path, files: Mapping[str, bytes]) -> None:
     """Write new files into a directory. Raises InputError where one exists."""
     try:
         directory.mkdir(parents=True, exist_ok=True)
         for name, data in files.items():
-            with (directory / name).open("xb") as stream:
-                stream.write(data)
+            write_new(directory / name, data)
     except OSError as error:
         hint = "choose an empty directory" if isinstance(error, FileExistsError) else ""
         place = Location(str(error.filename or directory))

@@ -131,6 +131,7 @@ def _refuse_one_host(
 def _refuse_contradictions(
     against: str, out: Path | None, to_destroy: bool, probe: bool, target: list[str] | None
 ) -> None:
+    arguments.need_file(out, "--out", "the report is there")
     if out is not None and (against == "empty" or to_destroy):
         what = "a plan with --against empty or --destroy cannot be applied, so it is not saved"
         raise typer.BadParameter(what, param_hint="--out")

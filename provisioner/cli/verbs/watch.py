@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from provisioner.cli.arguments import variables
+from provisioner.cli.arguments import need_file, variables
 from provisioner.cli.command import verb
 from provisioner.cli.console import Console
 from provisioner.cli.options import Files, SpecOptions
@@ -59,6 +59,8 @@ def watch(
     """
     if "-" in files:
         raise typer.BadParameter("standard input cannot be watched", param_hint="FILES")
+    for path, option in ((metrics_file, "--metrics-file"), (status_file, "--status-file")):
+        need_file(path, option, "each pass replaces the file")
     # NumPy, which the help does not need, takes 80 ms.
     from provisioner.watch.loop import Watcher
     from provisioner.watch.machine import Pace
