@@ -15,9 +15,13 @@ OUTPUT_SCHEMA = "plan.schema.json"
 _SCHEMAS = PurePath(__file__).parent.parent / "schemas"
 
 
-@cache
 def text(name: str = SPEC_SCHEMA) -> str:
     """The text of the schema file `name`, read once: a long process keeps the version that it started with."""
+    return _read(name)
+
+
+@cache
+def _read(name: str) -> str:
     spec: Any = sys.modules[__name__].__spec__  # its loader reads archives, too; `importlib.resources` takes 3 ms
     data: bytes = spec.loader.get_data(str(_SCHEMAS / name))
     return data.decode()

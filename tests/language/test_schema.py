@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import runpy
 from collections.abc import Iterator
@@ -39,6 +40,13 @@ def test_the_file_is_a_schema_and_stands_at_the_top_of_the_checkout() -> None:
     Draft202012Validator.check_schema(spec_schema())
     top = Path(__file__).parents[2] / "schemas" / schema_file.SPEC_SCHEMA
     assert top.read_text() == schema_file.text()
+
+
+def test_the_schema_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A watch reads it at its start: later the package may be another one."""
+    schema_file.text()
+    monkeypatch.setattr(schema_file, "_SCHEMAS", Path("/nowhere"))
+    assert schema_file.load() == json.loads(schema_file.text())
 
 
 def test_editors_have_something_to_show_for_every_property() -> None:
