@@ -57,9 +57,12 @@ def command() -> NoReturn:
     status = main()
     try:
         sys.stdout.flush()
-        sys.stderr.flush()
     except (OSError, AttributeError):
         sys.exit(status)  # the interpreter tries once more, and says what is wrong
+    try:  # noqa: SIM105 (one import more)
+        sys.stderr.flush()
+    except (OSError, AttributeError):
+        pass  # nobody can be told
     os._exit(status)
 
 
