@@ -21,7 +21,7 @@ from provisioner.document import unread
 from provisioner.document.compose import compose
 from provisioner.document.events import Events, syntax_problem
 from provisioner.document.inputs import Inputs
-from provisioner.document.mapping import MAPPING_NAME, MappingText
+from provisioner.document.mapping import NamedText
 from provisioner.document.merge import Merger, overlay
 from provisioner.document.source import Document, SourceFile
 from provisioner.document.spec_stream import NotSpecError, SpecStream
@@ -158,7 +158,7 @@ class _Loader:
             except OSError as error:
                 what = f"cannot read standard input: {error.strerror}"
                 self._lost(what, Location(STDIN_NAME), id="unreadable-file")
-        name = MAPPING_NAME if isinstance(stdin, MappingText) else STDIN_NAME
+        name = stdin.spec_name if isinstance(stdin, NamedText) else STDIN_NAME
         self.files[name] = SourceFile(None, content)
         return self._with_includes(self._composed(io.BytesIO(content), name), Path())
 

@@ -132,7 +132,8 @@ def protected(observed: ObservedState, maps: Iterable[MapChange]) -> Iterator[Re
             yield adopted_shape(change)
         if change.desired.prevent_destroy or change.name in recorded:
             what = "the map is protected, by the spec or by the record of the last apply"
-            yield Refusal("prevent_destroy", change.name, what, "", change.desired.where)
+            hint = "write `prevent_destroy: false` in its spec, and apply that first"
+            yield Refusal("prevent_destroy", change.name, what, "", change.desired.where, hint)
 
 
 def frozen(desired: DesiredState, observed: ObservedState, steps: Iterable[Step]) -> Iterator[Refusal]:

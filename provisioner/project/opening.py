@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,7 +16,7 @@ from provisioner.codec.resolve import Lookup, at_apply
 from provisioner.desired import loading
 from provisioner.desired.moved import require_root
 from provisioner.document.inputs import Inputs
-from provisioner.document.mapping import MappingText
+from provisioner.document.mapping import MappingText, NamedText
 from provisioner.kernel.mounts import file_system
 from provisioner.model.errors import InputError, Problem, ProvisionerError
 from provisioner.model.given import Given, Outside
@@ -109,7 +108,7 @@ def load_pinned(path: SpecFile) -> Project:
     from provisioner.adopt import pinned
 
     there = pinned.read(Path(path))
-    made = load("-", stdin=io.StringIO(there.spec))
+    made = load("-", stdin=NamedText(there.spec, f"<live state of {path}>"))
     return replace(made, desired=replace(made.desired, pinned_programs=there.programs), pinned=there)
 
 

@@ -87,6 +87,7 @@ def test_a_protected_project_is_refused_and_another_is_destroyed(bench: Bench) -
     with pytest.raises(RefusedError) as refused:
         provisioner.load_pinned(bench.root).destroy(bench.overrides)
     assert [(problem.id, problem.address) for problem in refused.value.problems] == [("prevent_destroy", "accounts")]
+    assert str(refused.value.problems[0].where).startswith(f"<live state of {bench.root}>:")
     bench.settle(SPEC.replace("prevent_destroy: true, ", ""))
     plan, _ = provisioner.load_pinned(bench.root).destroy(bench.overrides)
     assert plan.changed
