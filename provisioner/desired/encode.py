@@ -270,7 +270,7 @@ class Encoder:
         groups = []
         for number, inner in enumerate(written.inners):
             at = key_of.get(number)
-            address = (lambda: outer.name) if at is None else partial(writer.address, written.keys[at : at + 1])
+            address = (lambda: outer.name) if at is None else partial(writer.address_of, written.keys, at)
             groups.append(Group(inner.capacity, inner.where, address, inner.contents is Contents.PRESENT))
         return groups
 

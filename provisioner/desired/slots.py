@@ -256,4 +256,8 @@ class SlotWriter:
 
     def address(self, key: Bytes) -> str:
         """`tenants[42]`; `key` has shape (1, key size)."""
-        return f"{self._outer.name}[{display(self._kind, key[0])}]"
+        return self.address_of(key, 0)
+
+    def address_of(self, keys: Bytes, row: int) -> str:
+        """The same for one of many keys: with it, nothing is made for each key before a message needs it."""
+        return f"{self._outer.name}[{display(self._kind, keys[row])}]"

@@ -27,11 +27,11 @@ def split(block: Block, delimiter: str, width: int, numbers: Sequence[int]) -> l
     data = PAD + data
     text = np.frombuffer(data, np.uint8)
     ends = np.flatnonzero((text == ord(delimiter)) | (text == _LF)).astype(np.int32)
-    if len(ends) % width:
+    if len(ends) != width * block.lines:
         return None
     at = ends.reshape(-1, width)
-    ends_line = text[at] == _LF
-    if not ends_line[:, -1].all() or ends_line[:, :-1].any():
+    # There are as many rows as lines: if each row ends where a line does, no line ends within a row.
+    if (text[at[:, -1]] != _LF).any():
         return None
     starts = np.empty_like(at)
     starts[:, 1:] = at[:, :-1] + 1
