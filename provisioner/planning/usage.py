@@ -40,8 +40,6 @@ def usage(plan: Plan) -> Iterator[Usage]:
 def _entries(change: MapChange) -> Iterator[Usage]:
     slots, desired = change.slots, change.desired.slots
     wanted = np.flatnonzero(slots.desired >= 0)
-    if len(wanted) == 0:
-        return
     numbers = slots.desired[wanted]
     read = desired.contents[numbers] != IGNORE
     stay = slots.unchanged + slots.updates + slots.others

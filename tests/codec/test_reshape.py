@@ -12,10 +12,10 @@ from provisioner.codec.layouts import layout_of
 from provisioner.codec.reshape import Converted, Reshaping
 from provisioner.codec.reshape_entries import EntryReshaping
 from provisioner.codec.reshape_match import Unconvertible, reshaping
-from provisioner.model.type_expr import TypeExpr
+from provisioner.model.type_expr import StructType, TypeExpr
 from provisioner.model.type_layout import LayoutKind, Part, TypeLayout
 from provisioner.model.types import Type
-from tests.codec.support import built, enum, option, struct, union
+from tests.codec.support import HERE, built, enum, members, option, struct, union
 
 
 def between(old: Type, new: Type, **rename: str) -> Reshaping:
@@ -111,6 +111,14 @@ def test_what_does_not_fit_is_reported(old: str, new: str, bad: str, shown: str)
     done = converted(made, "00" * (len(bad) // 2), bad)
     (misfit,) = done.misfits
     assert (misfit.member, misfit.rows.tolist(), misfit.shown.get(1, "")) == ("value", [1], shown)
+
+
+@pytest.mark.parametrize("name", ["a", "gone", "val", "valued", "zone"])
+def test_a_member_without_a_place_is_lost(name: str) -> None:
+    made = between(built(StructType(members({name: "u8", "kept": "u8"}), False, HERE)), built(struct(kept="u8")))
+    done = converted(made, "0501", "0002")
+    assert [row.tobytes().hex() for row in done.rows] == ["01", "02"]
+    assert [(lost.member, lost.rows.tolist()) for lost in done.lost] == [(name, [0])]
 
 
 def test_names_decide() -> None:

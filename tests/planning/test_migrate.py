@@ -110,6 +110,7 @@ def test_entries_that_the_spec_does_not_list(contents: Contents, owned_keys: Any
     assert carried(done) == 3 - gone
 
 
+@pytest.mark.parametrize("room", [1, 77])
 @pytest.mark.parametrize(
     ("how", "slots"),
     [
@@ -122,13 +123,13 @@ def test_entries_that_the_spec_does_not_list(contents: Contents, owned_keys: Any
         ),
     ],
 )
-def test_slots_that_policy_keeps_get_a_map_of_the_new_shape(how: Any, slots: dict[int, Action]) -> None:
-    held = Live({le(9): entries({1: 1}), ONE: {}, TWO: entries({5: 5, 6: 6})}, room=77)
+def test_slots_that_policy_keeps_get_a_map_of_the_new_shape(how: Any, slots: dict[int, Action], room: int) -> None:
+    held = Live({le(9): entries({1: 1}), ONE: {}, TWO: entries({5: 5, 6: 6})}, room=room)
     done = change(wish({ONE: {}}, value="u64", **how), held)
     keys = done.slots.keys.copy().view("<u4").ravel().tolist()
     assert {key: Action(each) for key, each in zip(keys, done.slots.action.tolist(), strict=True)} == slots
     rooms = done.desired.slots.max_entries[done.slots.desired[done.slots.desired >= 0]].tolist()
-    assert rooms == [8] + [77] * (list(slots.values()).count(Action.REPLACE) - 1)
+    assert rooms == [8] + [room] * (list(slots.values()).count(Action.REPLACE) - 1)
     contents = [done.desired.slots.policy(slot) for slot in range(len(rooms))]
     assert contents == [Contents.PRESENT] + [Contents.IGNORE] * (len(rooms) - 1)
 
@@ -204,6 +205,15 @@ def test_a_key_that_does_not_fit(how: Any, is_refused: bool) -> None:
     assert found == [("migrate-value", "outer[1][0x03010000]")] * is_refused
 
 
+@pytest.mark.parametrize("how", [{}, {"contents": Contents.EXACT, "owned": ((3, 9),)}])
+def test_only_entries_of_slots_that_stay_must_fit(how: Any) -> None:
+    """Slot 3 goes, with all that it holds."""
+    for key, value, entry, address in (("u8", "u32", {259: 1}, "[0x03010000]"), ("u32", "u8", {2: 300}, "[2]")):
+        held = Live({slot: entries(entry) for slot in (ONE, TWO, THREE)})
+        found = refused(wish({ONE: {}, TWO: {}}, key=key, value=value, **how), held)
+        assert found == [("migrate-value", f"outer[{slot}]{address}") for slot in (1, 2)]
+
+
 def test_what_does_not_fit_in_words() -> None:
     pair, narrow = struct(a="u32", b="u32"), struct(a="u32", b="u8")
     held = Live({ONE: {ONE: le(1) + le(300)}}, value=8)
@@ -219,10 +229,11 @@ def test_a_sensitive_value_is_not_shown() -> None:
 
 
 def test_many_entries_are_counted() -> None:
-    held = Live({ONE: entries(dict.fromkeys(range(25), 300))}, room=64)
-    blocked = plan_of(wish({ONE: {}}, value="u8", room=64), held).blocked
-    assert [refusal.address for refusal in blocked] == [*(f"outer[1][{key}]" for key in range(20)), "outer"]
-    assert blocked[-1].message == "5 more entries cannot be carried over"
+    held = Live({slot: entries(dict.fromkeys(range(15), 300)) for slot in (ONE, TWO)}, room=64)
+    blocked = plan_of(wish({ONE: {}, TWO: {}}, value="u8", room=64), held).blocked
+    listed = [*(f"outer[1][{key}]" for key in range(15)), *(f"outer[2][{key}]" for key in range(5))]
+    assert [refusal.address for refusal in blocked] == [*listed, "outer"]
+    assert blocked[-1].message == "10 more entries cannot be carried over"
 
 
 @pytest.mark.parametrize(

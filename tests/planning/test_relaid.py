@@ -68,6 +68,13 @@ def test_members_that_differ(value: Kind, words: tuple[str, ...] | None, moves: 
     assert found.before == recorded_layout(OLD.types["outer"], "little")
 
 
+def test_members_of_long_values_differ_too() -> None:
+    long, turned = struct(a="u16[200]", b="u16"), struct(b="u16", a="u16[200]")
+    found = relaid(declared(value=turned), Live(HELD, value=402), recorded_as("u32", long))
+    assert found is not None
+    assert found.words == ("value: b from byte 400 to 0", "value: a from byte 0 to 2")
+
+
 def test_a_renamed_member_keeps_its_bytes() -> None:
     value = struct(a="u16", c="u16")
     map_ = wish({ONE: {}}, value=value, policy=migration(rename={"b": "c"}))
@@ -164,6 +171,7 @@ def left(map_: DesiredMap, held: Live | None = None, meta: Meta = OLD) -> Reinte
         ({}, {}, 3),
         (entries({1: 9}), {}, 2),  # the spec writes it
         (entries({1: 9}), {"contents": Contents.EXACT, "owned": ((1, 2),)}, 1),
+        (entries({1: 9}), {"contents": Contents.PRESENT, "owned": ((1, 2),)}, 2),
         (entries({1: 9}), {"contents": Contents.IGNORE}, 2),
     ],
 )

@@ -81,6 +81,14 @@ def test_slots_go_and_their_map_stays() -> None:
     assert plan.blocked == ()
 
 
+def test_slots_of_several_maps_go() -> None:
+    state = wanted(desired({1: {}, 2: {}}, name="a"), desired({1: {}, 2: {}}, name="b"))
+    seen = live(meta=record(pins=("a", "b")), maps={name: observed({1: {}, 2: {}}) for name in "ab"})
+    plan = destroy(state, seen, "a[1]", "b[2]")
+    assert plan.maps["a"].slots.action.tolist() == [Action.DELETE, Action.KEEP]
+    assert plan.maps["b"].slots.action.tolist() == [Action.KEEP, Action.DELETE]
+
+
 def test_a_vacant_slot_changes_nothing() -> None:
     seen = live(meta=record(protected=("outer",)), maps={"outer": observed({1: {}})})
     plan = destroy(wanted(desired({1: {}}, prevent_destroy=True)), seen, "outer[2]")
@@ -127,7 +135,8 @@ def test_an_object_goes_with_its_programs_links_and_maps() -> None:
     plan = destroy(state, seen, "one")
     assert steps(plan) == ["detach _link_first", "unpin first", "unpin mine", RECORD]
     assert [(link.pin, link.action) for link in plan.links] == [("_link_first", Action.DELETE)]
-    assert [step.meta.objects for step in plan.steps if isinstance(step, RecordMeta)] == [{"two": "2"}]
+    (kept,) = (step.meta for step in plan.steps if isinstance(step, RecordMeta))
+    assert (kept.objects, kept.pins) == ({"two": "2"}, ("second", "both"))
     assert steps(destroy(state, seen, "one", "two")) == [
         "detach _link_first",
         "detach _link_second",

@@ -65,9 +65,9 @@ def test_entries_that_are_live_or_come(
 
 
 def test_the_fullest_inner_map_counts() -> None:
-    """By its share, not by its number of entries."""
-    state = {1: entries(5), 2: entries(4), 3: entries(2)}
-    assert used(state, None, capacity={1: 20, 2: 10, 3: 10})[1:] == [("entries", 4, 10)]
+    """By its share, not by its number of entries, or by those that it has room for."""
+    state = {1: entries(16), 2: entries(15), 3: entries(3)}
+    assert used(state, None, capacity={1: 40, 2: 20, 3: 5})[1:] == [("entries", 15, 20)]
 
 
 def test_inner_maps_that_go_or_are_not_read_do_not_count() -> None:
