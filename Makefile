@@ -105,9 +105,9 @@ coverage: setup ## branch coverage of each module of planning by the tests witho
 	$(VENV)/python scripts/covered.py provisioner.planning
 
 MUTANTS ?= provisioner/planning provisioner/model/entry_table.py provisioner/codec provisioner/apply/waves.py
-SAMPLE ?= 200
+SAMPLE ?= 100
 
-mutants: setup ## mutate the modules that decide: which mutants do the tests kill? SAMPLE=N of them; hours for all
+mutants: setup ## mutate the modules that decide: which do the tests kill? SAMPLE=N of each room; hours for all
 	$(VENV)/pip install --quiet "cosmic-ray>=8.3"
 	$(VENV)/python scripts/mutants.py $(MUTANTS) --sample $(SAMPLE)
 
