@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from provisioner.codec.units import UNITS, Quantity
@@ -50,3 +51,16 @@ def test_other_words_for_a_unit(unit: str, text: str, hint: str) -> None:
     with pytest.raises(InvalidTextError) as refused:
         quantity(unit).parse_one(text)
     assert refused.value.hint.startswith(hint)
+
+
+@pytest.mark.parametrize(
+    ("unit", "count", "text"),
+    [
+        ("ns", 0, "0ns"), ("ns", 1500, "1500ns"), ("ns", 2000, "2us"), ("ns", 60 * 10**9, "1min"), ("s", 7200, "2h"),
+        ("s", 90, "90s"), ("min", 1440, "1d"), ("B", 1024, "1KiB"), ("B", 3 << 20, "3MiB"), ("B", 1500, "1500B"),
+        ("KiB", 5, "5KiB"), ("KiB", 2048, "2MiB"),
+    ],
+)  # fmt: skip
+def test_a_count_is_shown_in_the_largest_unit_that_is_exact(unit: str, count: int, text: str) -> None:
+    rows = np.frombuffer(count.to_bytes(8, "little"), np.uint8)[np.newaxis]
+    assert quantity(unit).decode(rows) == [text]

@@ -32,7 +32,15 @@ def test_an_approval_lifts_its_refusal(rule: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "approvals", [[], [approval(address="other")], [approval("delete_percent")], [approval(address="")]]
+    "approvals",
+    [
+        [],
+        [approval(address="other")],
+        [approval("update_percent")],
+        [approval(address="zone")],
+        [approval("delete_percent")],
+        [approval(address="")],
+    ],
 )
 def test_an_approval_of_something_else_lifts_nothing(approvals: list[Approval]) -> None:
     assert judge([REFUSED], approvals, None) == ((REFUSED,), ())

@@ -91,10 +91,10 @@ def link(program_id: int) -> ObservedLink:
     return ObservedLink(70, program_id, 3, LinkType.TCX, AttachType.TCX_INGRESS)
 
 
-def change(attach: Tcx, action: Action, *, is_live: bool = True) -> LinkChange:
-    """Of the program `other`."""
-    program = DesiredProgram("other", "other", (attach,), HERE)
-    return LinkChange("router", program, attach, "_link_other", action, "", 3, link(OTHER) if is_live else None)
+def change(attach: Tcx, action: Action, *, is_live: bool = True, name: str = "other") -> LinkChange:
+    """Of the program `name`."""
+    program = DesiredProgram(name, name, (attach,), HERE)
+    return LinkChange("router", program, attach, f"_link_{name}", action, "", 3, link(OTHER) if is_live else None)
 
 
 def seen(attach: Tcx, *programs: int, neighbour: int = 0) -> ObservedState:
@@ -160,6 +160,13 @@ def test_a_link_beside_one_that_is_made_again(words: str, theirs: str, expected:
     """The live order, whatever it is, says nothing of it."""
     for programs in ((MINE, OTHER), (OTHER, MINE)):
         assert again(words, programs, change(tcx(theirs), action)) == expected
+
+
+@pytest.mark.parametrize("name", ["a", "zebra"])
+def test_only_the_program_that_is_named_counts(name: str) -> None:
+    others = change(tcx(), Action.REPLACE, name=name), change(tcx(), Action.UNCHANGED)
+    assert again("after other", (OTHER, MINE), *others) == ""
+    assert again("after other", (MINE, OTHER), *others) != ""
 
 
 def test_a_neighbour_that_is_not_live_has_no_place() -> None:

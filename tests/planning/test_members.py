@@ -70,6 +70,7 @@ def test_each_element_of_an_array_exists_already() -> None:
     """So each change of an array is one in place: what the spec adds, and what it takes away."""
     assert written_in_place(change({7: {1: 1}}, {7: {}}, shape=ARRAY)) == [0]
     assert written_in_place(change({7: {}}, {7: {1: 1}}, shape=ARRAY)) == [0]
+    assert written_in_place(change({7: {1: 1}}, {7: {1: 2}}, shape=ARRAY)) == [0]
 
 
 def test_a_map_that_is_ours_as_a_whole_is_not_written_by_members() -> None:
@@ -101,6 +102,9 @@ def test_what_is_said_of_how_they_are_written(value: Type, shape: MapShape, expe
 def test_the_first_slot_that_is_written_is_named() -> None:
     part = ours("a", "b", whole=APART)
     first = change({1: {1: 1}, 2: {1: 1}}, {1: {1: 1}, 2: {1: 2}}, value=part)
+    by_calls = replace(HASH, map_flags=MapFlag.RDONLY_PROG)
+    two = change({1: {1: 1}, 2: {1: 1}}, {1: {1: 2}, 2: {1: 2}}, value=part, shape=by_calls)
+    assert said(two) == [("members-by-calls", "outer[1]")]
     assert said(first, change({1: {}}, {1: {}}, value=part), change(*DIFFERS, value=part)) == [
         ("members-not-atomic", "outer[2]"),
         ("members-not-atomic", "outer[7]"),

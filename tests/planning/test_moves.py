@@ -128,7 +128,8 @@ def test_slots_do_not_move_while_outer_keys_are_converted(name: str, old: int, c
     change = diff_map(map_, observed({1: {}, 2: {}}), (), None)
     same, _ = reshaping(layout_of(U32), layout_of(U32))
     migrated = replace(change, migrated=Migrated(OUTER, None, same if converts else None))
-    state = wanted(map_, moved_slots=(slot(old, 9, map_=name).move,))
+    others = (slot(1, 9, map_="gone").move, slot(7, 8).move)  # of which nothing is said, before and after it
+    state = wanted(map_, moved_slots=(others[0], slot(old, 9, map_=name).move, others[1]))
     assert ids(moves.converted(state, [migrated])) == expected
     assert (
         ids(moves.converted(state, [change])) == ids(moves.converted(state, [replace(migrated, observed=None)])) == []
