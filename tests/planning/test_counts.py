@@ -116,10 +116,10 @@ def test_what_a_partial_plan_leaves_counts_as_unchanged() -> None:
         plain,
     )
     done = Counts(create=1, delete=5)
-    part = Summary(Counts(update=1), Counts(create=1, replace=1, delete=7), done, EntryCounts(2, 1, 9), done)
+    part = Summary(Counts(update=1), Counts(create=1, update=1, replace=1, delete=7), done, EntryCounts(2, 1, 9), done)
     assert with_unchanged(part, state) == Summary(
         outer_maps=Counts(update=1, unchanged=1),
-        inner_maps=Counts(create=1, replace=1, delete=7, unchanged=2),
+        inner_maps=Counts(create=1, update=1, replace=1, delete=7, unchanged=1),
         maps=Counts(create=1, delete=5, unchanged=0),
         entries=EntryCounts(2, 1, 9, 2),
         programs=Counts(create=1, delete=5, unchanged=1),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
@@ -42,6 +43,8 @@ def plan(map_: Any = None, held: State = LIVE, **seen: Any) -> Plan:
 
 def test_equal_states_have_equal_digests() -> None:
     assert plan().digest == plan().digest
+    for half in plan().fingerprints["outer"]:
+        assert re.fullmatch("[0-9a-f]{32}", half), "a saved plan has it in this form"
 
 
 @pytest.mark.parametrize(

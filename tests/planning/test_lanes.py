@@ -22,6 +22,8 @@ from provisioner.planning.lanes import LANES, groups, lanes, slots_of
 from provisioner.planning.plan import Plan
 from provisioner.planning.steps import CarryChanges, CreateMap, DeleteSlots, PublishSlots
 from tests.planning.build import HASH, HERE, OUTER, State, desired, observed
+from tests.planning.migrations import Live, entries, le, wish
+from tests.planning.migrations import plan_of as migrating
 from tests.planning.states import Held, live, plan_of, record, wanted
 
 ALL = Overrides(approve_deletes=True, allow_recreate=True)
@@ -126,9 +128,9 @@ def test_every_step_is_done_once_and_in_its_order_within_a_map(
 ) -> None:
     names = [f"m{number}" for number in range(len(states))]
     maps = []
-    for number, (name, (wish, _)) in enumerate(zip(names, states, strict=True)):
+    for number, (name, (keys, _)) in enumerate(zip(names, states, strict=True)):
         after = tuple(sorted(data.draw(st.sets(st.sampled_from(names[:number])) if number else st.just(set()))))
-        maps.append(desired({key: {} for key in wish}, name=name, after=after))
+        maps.append(desired({key: {} for key in keys}, name=name, after=after))
     made = plan(maps, {name: {key: {} for key in held} for name, (_, held) in zip(names, states, strict=True)})
     done = [step for group in groups(made) for unit in group for step in unit]
     assert sorted(map(id, done)) == sorted(map(id, made.steps))
@@ -208,6 +210,15 @@ def test_plain_maps_and_entries_do_not_wait() -> None:
 def test_a_map_of_another_size_takes_its_slots_over() -> None:
     smaller = {"outer": observed(count(5), shape=OUTER.with_capacity(7))}
     assert waits([desired(count(5))], {"outer": count(5)}, live_maps=smaller) == 2
+
+
+def test_a_map_that_is_migrated_has_the_slots_that_stay() -> None:
+    held = Live({le(slot): entries({1: 1}) for slot in range(1, 6)})
+    made = migrating(wish({le(1): {}}, value="u64"), held)
+    create, carry = CreateMap("outer", True), CarryChanges("outer")
+    assert slots_of(made, create) == 1
+    assert grace_periods(replace(made, steps=(create,)), 1) == 1
+    assert grace_periods(replace(made, steps=(create, carry)), 1) == 2
 
 
 def test_slots_that_move_are_written_and_emptied() -> None:
