@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
 from unicodedata import east_asian_width
@@ -17,6 +18,9 @@ _WINDOW: Final = 100
 
 _TAB: Final = 4
 
+_COMMAND: Final = re.compile(r"^\s*(:):[a-z][a-z-]*(?: .*)?::|(#)#\[[a-z]")
+"""Text that the runner of GitHub executes in the log of a step: `::name::` after spaces, `##[name]` anywhere."""
+
 
 def text(
     problems: Sequence[Problem], lines: Mapping[Location, str] | None = None, style: Style = PLAIN
@@ -24,8 +28,18 @@ def text(
     """Lines without their ends: each problem with its line of the file, if `lines` has it, and a caret below.
 
     A message of several lines, such as a log of the verifier, is indented after its first line: text of others cannot
-    look like another error.
+    look like another error, nor be a workflow command of GitHub.
     """
+    yield from (_COMMAND.sub(_harmless, line) for line in _lines(problems, lines, style))
+
+
+def _harmless(command: re.Match[str]) -> str:
+    """As wide as before, so that a caret stays at its place."""
+    at = command.start(command.lastindex or 0) - command.start()
+    return f"{command[0][:at]}?{command[0][at + 1 :]}"
+
+
+def _lines(problems: Sequence[Problem], lines: Mapping[Location, str] | None, style: Style) -> Iterator[str]:
     for problem in problems:
         place = str(problem.where) if problem.where else problem.address
         label = style(f"error[{problem.id}]:" if problem.id else "error:", "red")

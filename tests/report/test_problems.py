@@ -61,6 +61,26 @@ def test_text_of_others_cannot_act_on_the_terminal() -> None:
     assert line == r"\x1bc.yaml:1:1: error: a\x1b]0;title\x07b"
 
 
+@pytest.mark.parametrize(
+    ("line", "drawn"),
+    [
+        ("::stop-commands::x", "?:stop-commands::x"),
+        ("  ::error file=a,line=1::x", "  ?:error file=a,line=1::x"),
+        ("a ##[set-env name=A]x", "a ?#[set-env name=A]x"),
+        ("::1,2001:db8::/32", "::1,2001:db8::/32"),
+        ("## [a]", "## [a]"),
+    ],
+)
+def test_text_of_others_is_no_workflow_command(line: str, drawn: str) -> None:
+    where = Location("a.csv", 1, 1)
+    assert list(rendering.text([Problem("no", where)], {where: line})) == [
+        "a.csv:1:1: error: no",
+        f"    {drawn}",
+        "    ^",
+    ]
+    assert list(rendering.text([Problem(f"log\n{line}")])) == ["error: log", f"    {drawn}"]
+
+
 def test_colours_only_paint() -> None:
     plain, painted = (
         [on_terminal(line, style) for line in rendering.text(ALL, style=style)] for style in (Style(False), Style(True))
