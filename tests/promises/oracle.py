@@ -56,12 +56,13 @@ def wrong(
             yield f"{name} is missing"
         else:
             what = before.get(name)
+            read = [what]
             if what is not None and what.id not in made and after[name].id != what.id:
-                stayed = any(after[name].slots.get(slot) == inner for slot, inner in what.slots.items())
-                what = what if stayed else None
+                read.append(None)
             again = recreate.removeprefix(name) if recreate.partition("[")[0] == name else None
             sharers = _sharers(wish, before)
-            yield from (f"{name}{text}" for text in _outer(wished, what, after[name], sharers, again))
+            faults = min((list(_outer(wished, each, after[name], sharers, again)) for each in read), key=len)
+            yield from (f"{name}{text}" for text in faults)
     if wish.plain is not None:
         live = after.get(PLAIN)
         if live is None:

@@ -124,13 +124,14 @@ def test_any_desired_state_over_any_live_state(
         done = list(processes.map(Share.run, shares))
     assert not (wrong := [trouble for _, _, trouble in done if trouble]), "\n\n".join(wrong)
     ends = sum((ends for _, ends, _ in done), Counter[str]())
-    another = ends.pop(oracle.ANOTHER_KIND)
-    assert {"0 applied", "0 unchanged", "4 refused", "5 refused"} <= ends.keys(), ends
-    assert {"exception", "no-room", "damaged file 1", "damaged file 2"} <= ends.keys(), ends
-    assert "migrated" in ends, ends
-    assert ends["members"], ends
-    assert any(end.startswith("moved ") for end in ends), ends
-    assert another
+    another = ends.pop(oracle.ANOTHER_KIND, 0)
+    if not SEED:  # other histories need not have all of it
+        assert {"0 applied", "0 unchanged", "4 refused", "5 refused"} <= ends.keys(), ends
+        assert {"exception", "no-room", "damaged file 1", "damaged file 2"} <= ends.keys(), ends
+        assert "migrated" in ends, ends
+        assert ends["members"], ends
+        assert any(end.startswith("moved ") for end in ends), ends
+        assert another
     steps = sum(steps for steps, _, _ in done)
     assert steps > 2000
     figures.append(
