@@ -70,7 +70,8 @@ def detach(tx: Transaction, pin: str, live: ObservedLink) -> None:
         keep = tx.old_path(f"program{pin}")
         with links.open_program_id(live.program_id) as program:
             bpffs.pin(program, keep)
-        tx.note(f"attachment {pin}", partial(_attach_again, tx, pin, replace(record, has_qdisc=False), keep))
+        again = partial(_attach_again, tx, pin, replace(record, has_qdisc=False), keep)
+        tx.note(f"removal of attachment {pin}", again, is_removal=True)
     _drop(tx, pin)
 
 

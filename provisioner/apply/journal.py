@@ -42,8 +42,8 @@ class Journal:
         self._undos: list[Undo] = []
         self.keeps = False
 
-    def note(self, what: str, undo: Callable[[], None], *, visible: bool = True) -> None:
-        self._undos.append(Undo(what, undo, visible))
+    def note(self, what: str, undo: Callable[[], None], *, visible: bool = True, is_removal: bool = False) -> None:
+        self._undos.append(Undo(what, undo, visible, is_removal))
 
     @contextmanager
     def noting(self, undo: Undo, written: Callable[[NDArray[np.bool_]], Undo] | None = None) -> Iterator[None]:

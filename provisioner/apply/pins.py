@@ -181,7 +181,7 @@ def require_removable(tx: Transaction) -> None:
 def remaining(tx: Transaction) -> tuple[str, ...]:
     """What a destroy that failed leaves: the pin root, and what is pinned in it."""
     if not tx.is_here():
-        return ()
+        return (f"what is left in the pin root that was at {tx.root}",)
     kept = [f"pin {name}" for name in bpffs.list_pins(tx.root) if not is_temporary(name)]
     kept += [f"directory {name}" for name in bpffs.list_folders(tx.root) if name != LOCK]
     return (*kept, f"pin root {tx.root}")

@@ -242,7 +242,8 @@ def _detach(tx: Transaction, pin: str) -> None:
         with _open_attached(live) as owner:
             bpffs.pin(owner, keep)
         following = _following(live)
-        tx.note(f"attachment {pin}", partial(_attach_again, tx, pin, live, made_as, keep, following))
+        again = partial(_attach_again, tx, pin, live, made_as, keep, following)
+        tx.note(f"removal of attachment {pin}", again, is_removal=True)
     _drop(tx, pin, live.id)
 
 

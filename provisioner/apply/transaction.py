@@ -144,9 +144,9 @@ class Transaction:
                     raise
                 return None
 
-    def note(self, what: str, undo: Callable[[], None], *, visible: bool = True) -> None:
+    def note(self, what: str, undo: Callable[[], None], *, visible: bool = True, is_removal: bool = False) -> None:
         """Note how something below the pin root is taken back: in that directory, and in no other of its name."""
-        self.journal.note(what, self._in_place(undo), visible=visible)
+        self.journal.note(what, self._in_place(undo), visible=visible, is_removal=is_removal)
 
     def noting(self, what: str, undo: Callable[[], None], *, is_removal: bool = False) -> AbstractContextManager[None]:
         """Note what is done inside below the pin root. Where the kernel refuses it, there is nothing to take back."""

@@ -203,9 +203,13 @@ def unpin(path: Path) -> None:
 
 
 def remove_dir(path: Path) -> None:
-    """Remove an empty directory; one that does not exist is not an error."""
+    """Remove an empty directory; one that does not exist, or that another process removes first, is not an error."""
     if path.exists():
-        call("rmdir", path, path.rmdir)
+        try:
+            call("rmdir", path, path.rmdir)
+        except KernelError as error:
+            if error.errno != errno.ENOENT:
+                raise
 
 
 def list_pins(directory: Path) -> tuple[str, ...]:

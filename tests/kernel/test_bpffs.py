@@ -115,3 +115,17 @@ def test_a_pin_of_another_kind_is_said(pin_root: Path, bpf_object: Callable[[str
     with raises(HostError, "pin-kind"):
         bpffs.open_pin(pin_root / "map", ProgramFd)
     bpffs.open_pin(pin_root / "map", MapFd).close()
+
+
+def test_a_directory_that_another_process_removes_first_is_gone(kernel: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    remove, folder = Path.rmdir, kernel / "folder"
+    folder.mkdir()
+
+    def removed_twice(path: Path) -> None:
+        remove(path)
+        remove(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "rmdir", removed_twice)
+        bpffs.remove_dir(folder)
+    assert not folder.exists()

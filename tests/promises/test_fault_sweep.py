@@ -5,7 +5,8 @@ from __future__ import annotations
 import errno
 import json
 from collections.abc import Collection, Iterator, Mapping
-from typing import Final
+from pathlib import Path
+from typing import Any, Final
 
 import pytest
 
@@ -63,7 +64,8 @@ def check(
     for word in unwanted:
         if word in ran.err:
             return f"`{word}` on standard error"
-    result = json.loads(ran.out)["result"] if ran.out else {"status": "refused", "fds_before": 0, "fds_after": 0}
+    nothing = {"status": "refused", "fds_before": 0, "fds_after": 0}
+    result: dict[str, Any] = json.loads(ran.out)["result"] if ran.out else nothing
     if result["fds_before"] != result["fds_after"] and not loses_values:
         return "fds are left open"
     if ran.status == 0:
@@ -76,10 +78,18 @@ def check(
         # Destroy is not taken back; and pins that an apply was done with may be left where they cannot be removed.
         if scenario.verb == "apply" and live.tidy not in (before.tidy, wanted.tidy):
             return "neither done nor rolled back"
+        if gone := [each for each in result["live"] if scenario.verb == "destroy" and is_gone(each, scenario.root)]:
+            return f"{gone} live, it says, and gone"
         return "" if result["live"] and ran.status == 3 else "partial, but it does not say what is live"
     if ran.status == 3 and result["status"] != "rolled_back":
         return "status 3, but nothing was rolled back"
     return differences(comparable(before), comparable(live))
+
+
+def is_gone(said: str, root: Path) -> bool:
+    """Whether a pin or an attachment that is said to be live is not pinned."""
+    kind, _, name = said.partition(" ")
+    return kind in ("pin", "attachment", "directory") and name != f"root {root}" and not (root / name).exists()
 
 
 def differences(before: Mapping[str, Pin], live: Mapping[str, Pin]) -> str:
