@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from provisioner.codec import ByteOrder
+from provisioner.codec import ByteOrder, Column, Path
 from provisioner.model.type_expr import ArrayType, TypeExpr
 
 from .support import HERE, ORDERS, built, decoded, encode, encoded, enum, faults_of, flat, lpm, option, struct, union
@@ -364,3 +364,16 @@ def test_a_huge_array_of_scalars_is_one_column() -> None:
     assert encoded(table, numbers.tolist()) == numbers.tobytes()
     faults = faults_of(table, ["1"] * 40000 + ["x"] + ["1"] * 25520)
     assert [(fault.row, fault.path) for fault in faults] == [(0, (40000,))]
+
+
+def test_a_fault_in_an_array_has_its_row_and_index() -> None:
+    out = np.zeros((2, 6), np.uint8)
+    columns: dict[Path, Column] = {(0,): ["1", "2"], (1,): ["70000", "3"], (2,): ["4", "-1"]}
+    faults = built("u16[3]").encode(columns, out)
+    assert [(fault.row, fault.path, fault.id) for fault in faults] == [
+        (0, (1,), "out-of-range"),
+        (1, (2,), "out-of-range"),
+    ]
+    whole = built(ArrayType(struct(a="u8"), 2, HERE))
+    faults = whole.encode({(0, "b"): ["1", "2"], (1, "b"): ["1", "2"]}, np.zeros((2, 2), np.uint8))
+    assert {(fault.row, fault.path[0]) for fault in faults} == {(-1, 0), (-1, 1)}
