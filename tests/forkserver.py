@@ -22,7 +22,7 @@ import sys
 import time
 import traceback
 import warnings
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from typing import Any, Final
 
 import provisioner
@@ -207,12 +207,11 @@ def _run_injected(inject: dict[str, Any]) -> int:
         os.fsencode(inject["earlier"][0]),
         ctypes.c_long(inject["earlier"][1]),
     )
+    with nullcontext() if raiser is None else raiser.raising():
+        status = app.run(sys.argv[1:])
+        shim.inject_stop()
     if raiser is not None:
-        raiser.start()
-    status = app.run(sys.argv[1:])
-    shim.inject_stop()
-    if raiser is not None:
-        raiser.stop()
+        print("events:", raiser.count, file=sys.stderr)  # noqa: T201
     gc.collect()
     if left := set(os.listdir("/proc/self/fd")) - before:
         print("left open:", sorted(left), file=sys.stderr)  # noqa: T201

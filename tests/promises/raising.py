@@ -1,6 +1,7 @@
-"""Raises an exception of any class in the middle of an apply, by the interpreter's own hook; nothing is replaced.
+"""Raises an exception of any class in the middle of an apply, by the interpreter's own hook.
 
 The hook is a profile function (`sys.setprofile`), which sees each call of a Python function and each return from one.
+It is set where `apply_plan` is called, and for no longer: it makes everything several times slower.
 An exception in it appears in the function that is called, or in its caller. The interpreter then removes the hook, so
 that a rollback runs unharmed.
 """
@@ -8,11 +9,14 @@ that a rollback runs unharmed.
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import Any, Final
 
 import provisioner
+from provisioner import apply
 from provisioner.apply.run import apply_plan
 
 PACKAGE: Final = str(Path(provisioner.__file__).parent)
@@ -54,24 +58,31 @@ class Raiser:
         self._at = at
         self._class = CLASSES[name]
         self._of = of
-        self._is_inside = False
         self.count = 0
         self.where = ""
         """The function that an exception was raised at."""
 
-    def start(self) -> None:
-        sys.setprofile(self)
+    @contextmanager
+    def raising(self) -> Iterator[None]:
+        """Raise in each apply of this process meanwhile."""
+        apply.apply_plan = self._apply_plan
+        try:
+            yield
+        finally:
+            apply.apply_plan = apply_plan
 
-    def stop(self) -> None:
-        """Report on standard error how many events there were."""
-        sys.setprofile(None)
-        print("events:", self.count, file=sys.stderr)  # noqa: T201
+    def _apply_plan(self, *given: Any, **named: Any) -> Any:
+        sys.setprofile(self)
+        try:
+            return apply_plan(*given, **named)
+        finally:
+            sys.setprofile(None)
 
     def __call__(self, frame: FrameType, event: str, _argument: Any) -> None:
+        if event != self._event:
+            return
         code = frame.f_code
-        if code is apply_plan.__code__ and event in ("call", "return"):  # its calls of C functions are events too
-            self._is_inside = event == "call"
-        if not self._is_inside or code is apply_plan.__code__ or event != self._event or code.co_name in _UNHARMED:
+        if code is apply_plan.__code__ or code.co_name in _UNHARMED:
             return
         if code.co_filename.startswith(_LIMIT[event]) and code.co_filename != _OWNERSHIP and not _cleans_up(frame):
             self.count += self._of in ("", code.co_qualname)

@@ -6,7 +6,6 @@ import gc
 import io
 import json
 import os
-import sys
 import time
 import warnings
 from collections import Counter
@@ -52,11 +51,10 @@ def _raising(raiser: Raiser | None) -> Iterator[None]:
         return
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ResourceWarning)
-        sys.setprofile(raiser)
         try:
-            yield
+            with raiser.raising():
+                yield
         finally:
-            sys.setprofile(None)
             gc.collect()
 
 
