@@ -84,8 +84,8 @@ def _report(runs: dict[int, socket.socket]) -> None:
 
 
 def _import_all() -> None:
-    """Import by a first run what that needs, in its order; then every other module."""
-    from provisioner.cli import app
+    """Import by a first run what that needs, in its order; then every other module, and each verb as typer has it."""
+    from provisioner.cli import app, verbs
 
     with open(os.devnull, "w") as nothing:
         os.dup2(nothing.fileno(), 1)
@@ -97,6 +97,8 @@ def _import_all() -> None:
     for module in pkgutil.walk_packages(provisioner.__path__, "provisioner."):
         if module.name != "provisioner.__main__":
             importlib.import_module(module.name)
+    for names in (tuple(verbs.VERBS), *((verb,) for verb in verbs.VERBS)):
+        app.command_of(names)
 
 
 def _become(request: dict[str, Any], standard: list[int]) -> None:

@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
+from functools import cache
 from itertools import pairwise
 from typing import Annotated, Any, Final
 
@@ -73,6 +74,12 @@ def all_verbs() -> typer.Typer:
     return _application(verbs.VERBS)
 
 
+@cache
+def command_of(names: tuple[str, ...]) -> Any:
+    """The command with some verbs; made once, for who runs command lines again and again."""
+    return typer.main.get_command(_application(names))
+
+
 def _application(names: Iterable[str]) -> typer.Typer:
     """The application with some verbs. Each costs an import, and 2 ms in typer."""
     application = typer.Typer(
@@ -94,10 +101,10 @@ def _application(names: Iterable[str]) -> typer.Typer:
 def run(arguments: Sequence[str]) -> int:
     """Run the command line `arguments`; gives the exit status."""
     words = _with_help(arguments)
-    names = words[:1] if words[0] in verbs.VERBS else verbs.VERBS
+    names = tuple(words[:1]) if words[0] in verbs.VERBS else tuple(verbs.VERBS)
     if os.environ.get("_PROVISIONER_COMPLETE", "").startswith("source") or _COMPLETION & set(words):
         completion.mend_scripts()
-    command = typer.main.get_command(_application(names))
+    command = command_of(names)
     try:
         with guarded_output():
             status = command.main(words, prog_name="provisioner", standalone_mode=False)
