@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import html
 import json
+import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -15,6 +17,7 @@ import pytest
 
 from provisioner.cli import app
 from tests import pages
+from tests.cli.support import run
 from tests.report import browser
 
 VERBS = [command.callback.__name__ for command in app.all_verbs().registered_commands if command.callback]
@@ -65,9 +68,7 @@ def test_the_search_finds(site: Path, word: str) -> None:
 def test_the_reference_lists_every_option(built: Built, verb: str) -> None:
     page = built("command-line")
     (section,) = re.findall(rf'<h2 id="{verb}">.*?(?=<h2 |</article>)', page, re.DOTALL)
-    shown = subprocess.run(
-        [sys.executable, "-m", "provisioner", verb, "--help"], capture_output=True, text=True, check=True
-    ).stdout
+    shown = run(verb, "--help").out
     options = set(re.findall(r"^  (?:-\w, )?(--[a-z-]+)", shown, re.MULTILINE)) - {"--help"}
     assert "--log-format" in options
     assert [option for option in sorted(options) if option not in section] == []
@@ -155,21 +156,26 @@ _ASKER = """\
 <!doctype html><meta charset=utf-8><body><script>
   addEventListener("load", async () => {
     const answer = [];
-    for (const page of PAGES) for (const width of WIDTHS) {
+    for (const page of PAGES) {
       const frame = document.createElement("iframe");
-      frame.style.cssText = `width:${width}px;height:800px;border:0`;
+      frame.style.cssText = `width:${WIDTHS[0]}px;height:800px;border:0`;
       const loaded = new Promise((done) => frame.addEventListener("load", done));
       frame.src = page;
       document.body.append(frame);
       await loaded;
       const its = frame.contentDocument;
-      for (const text of its.querySelectorAll("svg.picture text")) {
-        const size = parseFloat(frame.contentWindow.getComputedStyle(text).fontSize);
-        answer.push([page, width, "text", size * text.getScreenCTM().a]);
+      for (const width of WIDTHS) {
+        frame.style.width = `${width}px`;
+        await new Promise((done) => setTimeout(done, 100));  // until its scripts know
+        for (const text of its.querySelectorAll("svg.picture text")) {
+          const size = parseFloat(frame.contentWindow.getComputedStyle(text).fontSize);
+          answer.push([page, width, "text", size * text.getScreenCTM().a]);
+        }
+        answer.push([page, width, "page", its.documentElement.scrollWidth]);
+        answer.push([page, width, "seen", frame.contentWindow.innerWidth]);
+        for (const box of its.querySelectorAll(".md-typeset__table, .md-typeset__scrollwrap"))
+          answer.push([page, width, "table", box.scrollWidth - box.clientWidth]);
       }
-      answer.push([page, width, "page", its.documentElement.scrollWidth]);
-      for (const box of its.querySelectorAll(".md-typeset__table, .md-typeset__scrollwrap"))
-        answer.push([page, width, "table", box.scrollWidth - box.clientWidth]);
       frame.remove();
     }
     document.body.append(Object.assign(document.createElement("output"), {textContent: JSON.stringify(answer)}));
@@ -180,11 +186,16 @@ _ASKER = """\
 
 def test_every_page_fits_a_desktop_and_a_phone(site: Path, tmp_path: Path) -> None:
     """No page scrolls sideways, on a desktop no table either, and the text of pictures has at least 12 pixels."""
-    addresses = [path.as_uri() for path in sorted(site.rglob("index.html"))]
+    folder = tmp_path / "site"
+    shutil.copytree(site, folder, copy_function=os.link)
+    (worker,) = folder.glob("assets/javascripts/workers/search.*.js")
+    worker.unlink()  # on each page it would index the whole site
+    addresses = [path.as_uri() for path in sorted(folder.rglob("index.html"))]
     asker = _ASKER.replace("PAGES", json.dumps(addresses)).replace("WIDTHS", json.dumps(WIDTHS))
     (tmp_path / "asker.html").write_text(asker)
     measured = _answer(tmp_path / "asker.html", tmp_path)
     assert len([row for row in measured if row[2] == "page"]) == len(addresses) * len(WIDTHS)
+    assert [row for row in measured if row[2] == "seen" and row[3] != row[1]] == []
     assert [row for row in measured if row[2] == "page" and row[3] > row[1]] == []
     wide = {row[0].split("/")[-2]: row[3] for row in measured if row[2] == "table" and row[1] == 1280 and row[3] > 0}
     assert wide == {}, "tables that scroll on a desktop, and by how many pixels"
