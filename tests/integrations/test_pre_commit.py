@@ -45,6 +45,12 @@ def hooks(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where pre-commit installs the hooks: once for all repositories, as a user has it."""
+    return tmp_path_factory.mktemp("cache")
+
+
 class Repository:
     """The repository of a user, with the hooks in its configuration."""
 
@@ -78,8 +84,8 @@ class Repository:
         return done.returncode, done.stdout + done.stderr
 
 
-def test_changed_specs_are_validated(hooks: Path, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
-    repository = Repository(tmp_path, hooks, tmp_path_factory.mktemp("cache"))
+def test_changed_specs_are_validated(hooks: Path, cache: Path, tmp_path: Path) -> None:
+    repository = Repository(tmp_path, hooks, cache)
     repository.write("specs/one.yaml", SPEC)
     repository.write("specs/two.yaml", SPEC)
     repository.write("fleet/base.yaml", SPEC)
@@ -97,10 +103,8 @@ def test_changed_specs_are_validated(hooks: Path, tmp_path: Path, tmp_path_facto
     assert "one.yaml" not in output
 
 
-def test_a_file_with_the_name_of_an_option_is_a_file(
-    hooks: Path, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
-) -> None:
-    repository = Repository(tmp_path, hooks, tmp_path_factory.mktemp("cache"))
+def test_a_file_with_the_name_of_an_option_is_a_file(hooks: Path, cache: Path, tmp_path: Path) -> None:
+    repository = Repository(tmp_path, hooks, cache)
     config = tmp_path / ".pre-commit-config.yaml"
     config.write_text(config.read_text().replace("^specs/", "^--"))
     repository.write("--help.yaml", SPEC.replace("vlan: 4094", "vlan: 70000"))
