@@ -26,9 +26,10 @@ def test_the_wheel_holds_the_package_and_the_schemas(wheel: Path) -> None:
 
 def test_the_installed_command_works(wheel: Path, tmp_path: Path) -> None:
     """Installed alone; what it depends on is lent from here, so that no index is asked again."""
-    subprocess.run([sys.executable, "-m", "venv", str(tmp_path)], check=True)
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(tmp_path)], check=True)
     python = str(tmp_path / "bin" / "python")
-    subprocess.run([python, "-m", "pip", "install", "--quiet", "--no-deps", str(wheel)], check=True)
+    pip = [sys.executable, "-m", "pip", "--python", python]
+    subprocess.run([*pip, "install", "--quiet", "--no-deps", str(wheel)], check=True)
     ask = [python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"]
     site = subprocess.run(ask, check=True, capture_output=True, text=True).stdout.strip()
     (Path(site) / "lent.pth").write_text(sysconfig.get_path("purelib"))
