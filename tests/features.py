@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 from provisioner.attach.by_section import HOOKS
+from provisioner.attach.struct_ops import StructOps
 from provisioner.attach.tcx import Tcx
 from provisioner.bytecode.assembler import Assembler
 from provisioner.bytecode.member_program import Layout, member_program
@@ -23,6 +24,7 @@ from provisioner.codec.btf_emit import btf_of
 from provisioner.codec.integer import Integer
 from provisioner.codec.layout import lay_out_struct
 from provisioner.codec.members import Opaque
+from provisioner.doctor import attachments
 from provisioner.doctor.checks import running_version
 from provisioner.kernel import calls, links, maps, programs
 from provisioner.kernel.fd import MapFd, ProgramFd
@@ -264,3 +266,19 @@ def _attach_types() -> str:
     words = ["bpftool", "btf", "dump", "file", "/sys/kernel/btf/vmlinux"]
     lines = subprocess.run(words, check=True, capture_output=True, text=True).stdout.splitlines()
     return "\n".join(line for line in lines if "'BPF_TRACE_" in line)
+
+
+_DIED: Final = 1 << 7
+"""TAINT_DIE in /proc/sys/kernel/tainted."""
+
+
+def need_struct_ops_links() -> None:
+    """Skip where the kernel does not have links of struct_ops."""
+    if attachments.has_struct_ops_links() is False:
+        pytest.skip(lacks("struct_ops links", kernel_versions.KernelFeature(*StructOps.since), "BPF_F_LINK is refused"))
+
+
+def need_sound_kernel() -> None:
+    """Skip where a process died in the kernel: the locks that it held stay locked, and waiting for one never ends."""
+    if int(Path("/proc/sys/kernel/tainted").read_text(encoding="ascii")) & _DIED:
+        pytest.skip("a process died in this kernel, and what it had locked stays locked: boot it again")

@@ -95,6 +95,9 @@ def _settings(info: ObjectInfo) -> Iterator[str]:
             each.autoload for each in info.programs.values() if each.type == STRUCT_OPS
         ):
             lines.append(f"      {format_value(name)}: {{autocreate: false}}  # it needs its programs")
+        elif definition.struct_ops is not None:
+            struct = definition.struct_ops.struct
+            lines.append(f"    #   {format_value(name)}: {{attach: auto}}  # attach {struct}, on Linux 6.4 or later")
         elif shape.is_outer and definition.inner is None and not is_declarable(name):
             lines.append(f"      {format_value(name)}: {{autocreate: false}}  # the spec cannot declare this name")
         else:
@@ -106,8 +109,11 @@ def _settings(info: ObjectInfo) -> Iterator[str]:
             if sizes:
                 written = ", ".join(f"{field}: {size}" for field, size in sizes.items())
                 lines.append(f"      {format_value(name)}: {{{written}}}  # the object leaves the size to its loader")
-    if lines:
+    if any(not line.lstrip().startswith("#") for line in lines):
         yield "    maps:"
+        yield from lines
+    elif lines:
+        yield "    # maps:"
         yield from lines
 
 

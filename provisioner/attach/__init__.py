@@ -16,21 +16,23 @@ from provisioner.attach.cgroup import Cgroup
 from provisioner.attach.netns import Netns
 from provisioner.attach.perf_event import PerfEvent
 from provisioner.attach.sections import key_of, not_attached
+from provisioner.attach.struct_ops import StructOps
 from provisioner.attach.tc import Tc
 from provisioner.attach.tcx import Tcx
 from provisioner.attach.xdp import Xdp
 from provisioner.model.attachment import Attachment, IfMissing, Settings
 from provisioner.model.location import Location
-from provisioner.model.object_file import ProgramDef
+from provisioner.model.object_file import MapDef, ProgramDef
 from provisioner.model.observed import ObservedLink
 from provisioner.model.uapi import LinkType
+from provisioner.model.words import with_article
 
-AnyAttachment = Xdp | Tcx | Tc | Cgroup | Netns | PerfEvent | BySection
+AnyAttachment = Xdp | Tcx | Tc | Cgroup | Netns | PerfEvent | BySection | StructOps
 
 KINDS: Final[Mapping[str, type[AnyAttachment]]] = {
-    kind.kind: kind for kind in (Xdp, Tcx, Tc, Cgroup, Netns, PerfEvent, BySection)
+    kind.kind: kind for kind in (Xdp, Tcx, Tc, Cgroup, Netns, PerfEvent, BySection, StructOps)
 }
-"""The key of the spec -> the kind; the schema has the fields of each."""
+"""The key of the spec -> the kind; the schema has the fields of each, except for maps: those have `auto` only."""
 
 
 def read(kind: str, fields: Mapping[str, str], where: Location) -> Attachment:
@@ -56,6 +58,17 @@ def of_program(attachment: Attachment, program: ProgramDef) -> tuple[Attachment,
             return replace(attachment, attach_type=program.attach_type), misfit
         case _:
             return attachment, misfit
+
+
+def of_map(attachment: Attachment, definition: MapDef) -> tuple[Attachment, Misfit | None]:
+    """The attachment of a map, with what its value adds; and why the map cannot be attached, or None."""
+    value = definition.struct_ops
+    if value is None:
+        kind = with_article(definition.shape.map_type.word)
+        what = f"map `{definition.name}` is {kind}: of maps, only a struct_ops can be attached"
+        return attachment, Misfit(what, "remove `attach:`, and write it for a program")
+    assert isinstance(attachment, StructOps)
+    return replace(attachment, struct=value.struct, name=value.name), None
 
 
 def _misfit(kind: str, program: ProgramDef) -> Misfit | None:

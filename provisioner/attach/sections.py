@@ -37,7 +37,7 @@ NOT_ATTACHED: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
         "lirc_mode2": ("an infrared receiver runs it", f"{_PIN} attach the pin to the device: `ir-keytable`"),
         "struct_ops": (
             "its map registers it, together with the other programs of the map",
-            "register the object with `bpftool struct_ops register`",
+            "write it for the map, under the object: `maps: {NAME: {attach: auto}}`",
         ),
         "cgroup/skb": (
             "it does not say ingress or egress",

@@ -16,7 +16,15 @@ from provisioner.model.object_file import MapDef, ObjectInfo
 from provisioner.model.object_settings import MapSettings
 from provisioner.model.program_types import STRUCT_OPS
 from provisioner.model.spec import BpfObject, OuterMap, PlainMap, Spec
-from provisioner.model.uapi import ADDRESS_SIZE, BARE_TYPES, KEYLESS_TYPES, STACK_SIZE, STORAGE_TYPES, MapType
+from provisioner.model.uapi import (
+    ADDRESS_SIZE,
+    BARE_TYPES,
+    KEYLESS_TYPES,
+    STACK_SIZE,
+    STORAGE_TYPES,
+    STRUCT_OPS_LINK,
+    MapType,
+)
 from provisioner.model.words import with_article
 
 _SIZELESS: Final = STORAGE_TYPES | {MapType.STRUCT_OPS}
@@ -152,6 +160,8 @@ class _Configurator:
             shape = replace(shape, value_size=settings.value_size)
         if settings.numa_node is not None:
             shape = replace(shape, numa_node=settings.numa_node)
+        if settings.attach is not None:
+            shape = replace(shape, map_flags=shape.map_flags | STRUCT_OPS_LINK)
         return replace(definition, shape=shape)
 
     def _check_ring_buffer(self, shape: MapShape, settings: MapSettings) -> None:

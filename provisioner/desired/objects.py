@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from msgspec.structs import replace
 
@@ -10,7 +10,7 @@ from provisioner import attach
 from provisioner.attach.by_section import BySection
 from provisioner.desired import jumps
 from provisioner.model.attachment import Attachment
-from provisioner.model.desired import DesiredMap, DesiredObject, DesiredProgram, ObjectTypes
+from provisioner.model.desired import AttachedMap, DesiredMap, DesiredObject, DesiredProgram, ObjectTypes
 from provisioner.model.errors import Problems, did_you_mean
 from provisioner.model.map_shape import MapShape
 from provisioner.model.object_file import ObjectInfo
@@ -62,7 +62,20 @@ class ObjectEncoder:
         made = DesiredObject(declared_object.name, info.file, info.digest, programs, shapes, templates, where)
         ids = {each.name: (each.btf_key_type_id, each.btf_value_type_id) for each in info.maps.values()}
         types = ObjectTypes(info.btf, {name: pair for name, pair in ids.items() if all(pair)}) if info.btf else None
-        return replace(made, helpers=helpers, presets=presets, reused=reused, types=types)
+        attached = tuple(self._attached_maps(declared_object, info))
+        return replace(made, helpers=helpers, presets=presets, reused=reused, types=types, attached_maps=attached)
+
+    def _attached_maps(self, declared_object: BpfObject, info: ObjectInfo) -> Iterator[AttachedMap]:
+        for name, settings in sorted(declared_object.maps.items()):
+            definition = info.maps.get(name)
+            if settings.attach is None or definition is None:
+                continue
+            attachment, misfit = attach.of_map(settings.attach, definition)
+            if misfit is not None:
+                address = f"{declared_object.name}.{name}"
+                where = settings.attach.where
+                self._problems.add(misfit.what, where, misfit.hint, address, id="attach-unsupported")
+            yield AttachedMap(name, (attachment,), settings.where)
 
     def _reused(self, name: str, info: ObjectInfo) -> dict[str, str]:
         """The maps of an object that the spec adopts for it, and the paths of their pins."""

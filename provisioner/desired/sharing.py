@@ -41,7 +41,8 @@ def check_shapes(objects: Mapping[str, ObjectInfo], spec: Spec, problems: Proble
         where = declared.where if declared is not None else spec.objects[holders[1]].where
         first, *others = (objects[holder].maps[name] for holder in holders)
         if first.shape.map_type in GENERATIONAL_TYPES:
-            what = f"prog_array `{name}` cannot be shared by {_listed(holders)}: an upgrade of one object replaces it"
+            kind = first.shape.map_type.word
+            what = f"{kind} `{name}` cannot be shared by {_listed(holders)}: an upgrade of one object replaces it"
             problems.add(what, where, "put the programs into one object", name, id="shared-prog-array")
         for holder, other in zip(holders[1:], others, strict=True):
             if difference := _difference(first, other):

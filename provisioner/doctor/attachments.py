@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Final
 
 from provisioner.doctor.finding import Finding, Level
-from provisioner.kernel import calls, perf_events
+from provisioner.kernel import calls, maps, perf_events
 from provisioner.kernel.reasons import KernelError
-from provisioner.model.uapi import AttachType
+from provisioner.model.map_shape import MapShape
+from provisioner.model.uapi import ENOTSUPP, STRUCT_OPS_LINK, AttachType, MapType
 
 _LSMS: Final = Path("/sys/kernel/security/lsm")
 
@@ -19,7 +20,10 @@ _HINTS: Final = {
     "uprobe": "CONFIG_UPROBE_EVENTS is not set",
     "tracepoint": "`mount -t tracefs tracefs /sys/kernel/tracing`",
     "lsm": "boot with `lsm=...,bpf`",
+    "struct_ops": "register the object with `bpftool struct_ops register`",
 }
+
+_NO_STRUCT: Final = MapShape(MapType.STRUCT_OPS, 4, 4, 1, STRUCT_OPS_LINK)
 
 
 def hooks() -> dict[str, bool | None]:
@@ -30,6 +34,7 @@ def hooks() -> dict[str, bool | None]:
         "uprobe": perf_events.has_source("uprobe"),
         "tracepoint": perf_events.has_tracefs(),
         "lsm": "bpf" in _LSMS.read_text(encoding="ascii").split(",") if _LSMS.is_file() else None,
+        "struct_ops": has_struct_ops_links(),
     }
 
 
@@ -41,6 +46,17 @@ def examine() -> Finding:
     said = ", ".join(has) + (f"; not {', '.join(lacks)}" if lacks else "")
     hint = "; ".join(f"{name}: {_HINTS[name]}" for name in lacks)
     return Finding("hooks", Level.NOTE if lacks else Level.OK, said, known, hint)
+
+
+def has_struct_ops_links() -> bool | None:
+    """Tried with a value of no struct: a kernel that knows the flag says ENOTSUPP, an older one EINVAL."""
+    try:
+        maps.create(_NO_STRUCT, btf_vmlinux_value_type_id=1).close()
+    except KernelError as error:
+        if error.errno == errno.EPERM:
+            return None
+        return error.errno == ENOTSUPP
+    return True
 
 
 def _has_tcx() -> bool | None:

@@ -13,7 +13,7 @@ import msgspec
 from provisioner.kernel import binding, calls, libbpf, structures, syscalls
 from provisioner.kernel.bpffs import open_pin
 from provisioner.kernel.fd import Fd, InnerId, LinkFd, MapFd, ProgramFd
-from provisioner.kernel.maps import ids
+from provisioner.kernel.maps import id_of, ids
 from provisioner.kernel.reasons import KernelError
 from provisioner.model.attachment import (
     CreateLink,
@@ -86,7 +86,7 @@ def create_of_map(fd: MapFd, request: CreateLink, *, name: str = "") -> LinkFd:
     try:
         return LinkFd(libbpf.link_create(fd.number, 0, request.attach_type, None))
     except KernelError as error:
-        raise error.about(name) from None
+        raise error.about(name, "map") from None
 
 
 def _at_event(program: ProgramFd, request: OpenPerfEvent | OpenSampled) -> LinkFd:
@@ -152,7 +152,13 @@ def xdp_program(ifindex: int) -> int:
 
 
 def update(link: LinkFd, owner: ProgramFd | MapFd, *, name: str = "") -> None:
-    """Swap the program or map of a link at once: no packet meets neither. Raises `KernelError` (BPF_LINK_UPDATE)."""
+    """Swap the program or map of a link at once: no packet meets neither. Raises `KernelError` (BPF_LINK_UPDATE).
+
+    Of the map that a link has already, the kernel is not asked: 6.18 adds a congestion control to its list a second
+    time, and dies of it (tcp_update_congestion_control).
+    """
+    if isinstance(owner, MapFd) and info(link).map_id == id_of(owner):
+        return
     try:
         libbpf.link_update(link.number, owner.number, None)
     except KernelError as error:
@@ -185,7 +191,14 @@ def info(link: LinkFd) -> LinkInfo:
             target, attach_type = 0, record.words[0]
         case _:
             target, attach_type = 0, 0
-    return LinkInfo(id=record.id, prog_id=record.prog_id, target=target, type=record.type, attach_type=attach_type)
+    return LinkInfo(
+        id=record.id,
+        prog_id=record.prog_id,
+        target=target,
+        type=record.type,
+        attach_type=attach_type,
+        map_id=record.words[0] if record.type == LinkType.STRUCT_OPS else 0,
+    )
 
 
 def program_info(program: ProgramFd) -> ProgramInfo:

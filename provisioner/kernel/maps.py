@@ -40,6 +40,7 @@ def create(
     btf: BtfFd | None = None,
     btf_key_type_id: int = 0,
     btf_value_type_id: int = 0,
+    btf_vmlinux_value_type_id: int = 0,
 ) -> MapFd:
     """Create a map. `name` is cut as the kernel would; `inner` is the template of an outer map, needed only now.
 
@@ -53,6 +54,7 @@ def create(
         btf_fd=btf.number if btf else 0,
         btf_key_type_id=btf_key_type_id,
         btf_value_type_id=btf_value_type_id,
+        btf_vmlinux_value_type_id=btf_vmlinux_value_type_id,
     )
     sizes = shape.key_size, shape.value_size, shape.max_entries
     try:

@@ -8,7 +8,7 @@ from provisioner.kernel import calls, libbpf
 from provisioner.kernel.reasons import KernelError
 from provisioner.model.object_settings import MapSettings, ProgramSettings
 from provisioner.model.program_types import PROGRAM_TYPES, WITH_BTF_TARGET
-from provisioner.model.uapi import PERF_EVENT_SIZE, MapFlag, MapType
+from provisioner.model.uapi import PERF_EVENT_SIZE, STRUCT_OPS_LINK, MapFlag, MapType
 
 
 def configure(at: int, settings: MapSettings) -> None:
@@ -22,6 +22,8 @@ def configure(at: int, settings: MapSettings) -> None:
     if settings.numa_node is not None:
         libbpf.map_set_numa_node(at, settings.numa_node)
         libbpf.map_set_map_flags(at, libbpf.map_map_flags(at) | MapFlag.NUMA_NODE)
+    if settings.attach is not None:
+        libbpf.map_set_map_flags(at, libbpf.map_map_flags(at) | STRUCT_OPS_LINK)
     if not settings.autocreate:
         libbpf.map_set_autocreate(at, False)
 

@@ -21,6 +21,7 @@ from provisioner.files.reading import OBJECT, InputFile, hint_of
 from provisioner.kernel import binding, calls, libbpf, maps, object_probe, object_settings, structures, unopened
 from provisioner.kernel.fd import Fd, FdSet, MapFd, OwnedFd, ProgramFd
 from provisioner.kernel.reasons import LOAD, KernelError
+from provisioner.kernel.struct_ops import write_value
 from provisioner.model.errors import InputError, Problem, Problems, RefusedError, did_you_mean
 from provisioner.model.location import Location
 from provisioner.model.map_shape import MapShape
@@ -29,6 +30,7 @@ from provisioner.model.object_settings import MapSettings, ProgramSettings
 from provisioner.model.uapi import FD_MODES, OUTER_TYPES, PERF_EVENT_SIZE, MapFlag, MapType
 from provisioner.model.variables import Written
 from provisioner.object_check.presets import presets, without_presets
+from provisioner.object_check.struct_ops import as_one_section, struct_ops
 
 EmittedBtf = tuple[bytes, int, int]
 """BTF to be loaded, and the ids of the key's and the value's type in it."""
@@ -67,7 +69,8 @@ def inspect(source: Path | InputFile | bytes, name: str = "object") -> ObjectInf
 
     Makes no BPF system call. Raises `InputError` for what is not a BPF object, and for one with maps of the old kind.
     """
-    data = _read(source)
+    content = _read(source)
+    data = as_one_section(content)
     with _opened(source, data, name) as handle:
         btf = calls.raw_btf(handle)
         types = BtfTypes(btf) if btf else None
@@ -76,7 +79,7 @@ def inspect(source: Path | InputFile | bytes, name: str = "object") -> ObjectInf
             maps=_with_presets((_map_def(at, types) for at in _each(libbpf.object_next_map, handle)), data, types),
             programs={one.name: one for one in map(_program_def, _each(libbpf.object_next_program, handle))},
             btf=btf,
-            digest=hashlib.sha256(data).hexdigest(),
+            digest=hashlib.sha256(content).hexdigest(),
         )
 
 
@@ -109,6 +112,7 @@ def load(
     if digest is not None and hashlib.sha256(data).hexdigest() != digest:
         what = "object file changed after the plan was made"
         raise RefusedError(Problem(what, _place(source, name), "plan again", id="stale-plan"))
+    data = as_one_section(data)
     with LoadedObject() as loaded:  # owned here throughout: what fails on the way to the caller leaves no fd
         with _opened(source, without_presets(data, reuse, only_programs), name) as handle, FdSet[MapFd]() as dummies:
             handles = {_name(libbpf.map_name, at): at for at in _each(libbpf.object_next_map, handle)}
@@ -147,6 +151,11 @@ def load(
                         raise InputError(_without_target(untargeted[1], _place(source, name))) from None
                     raise KernelError(operation, error.errno, name=name, log=said) from None
             _take(loaded, handles, program_handles, only_programs)
+            attached = [map_name for map_name, one in settings.items() if one.attach is not None]
+            values = struct_ops(data, BtfTypes(calls.raw_btf(handle))) if attached else {}
+        for map_name in attached:
+            if map_name in values:
+                write_value(loaded.maps[map_name], values[map_name], loaded.programs, name=map_name)
         yield loaded  # libbpf has closed its object
 
 
@@ -299,9 +308,13 @@ def _program_def(at: int) -> ProgramDef:
 
 
 def _with_presets(definitions: Iterable[MapDef], data: bytes, types: BtfTypes | None) -> dict[str, MapDef]:
-    """The maps by name, with what the object puts into their slots."""
+    """The maps by name, with what the object puts into their slots, and the values of struct_ops maps."""
     by_map = presets(data, types) if types is not None else {}
-    return {each.name: replace(each, presets=by_map.get(each.name, {})) for each in definitions}
+    values = struct_ops(data, types) if types is not None else {}
+    return {
+        each.name: replace(each, presets=by_map.get(each.name, {}), struct_ops=values.get(each.name))
+        for each in definitions
+    }
 
 
 def _map_def(at: int, types: BtfTypes | None) -> MapDef:

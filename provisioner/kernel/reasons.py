@@ -14,7 +14,7 @@ from provisioner.kernel.host import privilege_hint, verifier_hint
 from provisioner.model.errors import HostError, Problem
 from provisioner.model.uapi import ENOTSUPP
 
-Subject = Literal["", "array", "hash", "inner"]
+Subject = Literal["", "array", "hash", "inner", "map"]
 """What an operation was about, where the same errno means different things; `inner`: an inner map put in a slot."""
 
 
@@ -151,6 +151,21 @@ REASONS: Final[dict[tuple[str, int, Subject], Reason]] = {
         "program that is named by `before` or `after` is not attached at this hook",
         "`bpftool net` shows the programs of the interface",
         id="attach-target-missing",
+    ),
+    (LINK, codes.EEXIST, "map"): Reason(
+        "another struct_ops has this name in the kernel",
+        "`bpftool struct_ops list` shows it; unregister it, or use another name",
+        id="hook-occupied",
+    ),
+    (LINK, codes.EBUSY, "map"): Reason(
+        "another struct_ops is attached, and the kernel takes one",
+        "`bpftool struct_ops list` shows it; detach it first",
+        id="hook-occupied",
+    ),
+    (LINK, codes.EINVAL, "map"): Reason(
+        "kernel has no links of struct_ops, or refuses this struct",
+        "Linux 6.4 is needed; else register the object with `bpftool struct_ops register`",
+        id="attach-unsupported",
     ),
     (KPROBES, codes.EINVAL, ""): Reason(
         "kernel does not support links at several functions",

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from provisioner import attach
+from provisioner.attach.struct_ops import StructOps
 from provisioner.language.read_maps import capacity, number, text
+from provisioner.model.attachment import Attachment
 from provisioner.model.object_settings import MapSettings, ProgramSettings
 from provisioner.model.program_types import PROGRAM_TYPES
 from provisioner.model.spec import VariableValue
@@ -19,10 +22,16 @@ def read_map_settings(node: SpecNode | None) -> dict[str, MapSettings]:
             autocreate=text(body.get("autocreate")) != "false",
             where=key.where,
             value_size=number(body.get("value_size")),
+            attach=_attachment(body.get("attach")),
         )
         for name, key, body in pairs
         if isinstance(body, MappingNode)
     }
+
+
+def _attachment(node: SpecNode | None) -> Attachment | None:
+    """How a map is attached: `auto`, as its struct says, or not at all."""
+    return attach.read(StructOps.kind, {}, node.where) if node is not None and text(node) == "auto" else None
 
 
 def read_variables(node: SpecNode | None) -> dict[str, VariableValue]:

@@ -200,6 +200,8 @@ class Attachment(msgspec.Struct, frozen=True, kw_only=True, metaclass=_AbstractS
     """Whether BPF_LINK_UPDATE switches the program of such a link."""
     capability: ClassVar[Literal["CAP_NET_ADMIN", "CAP_PERFMON"]] = "CAP_NET_ADMIN"
     """What loading and attaching such a program needs in addition to CAP_BPF."""
+    is_alone: ClassVar[bool] = False
+    """Whether a link that cannot be updated must be detached before a new one is made."""
     since: ClassVar[tuple[tuple[int, int, int], str]]
     """The first release with pinned links of this kind, and the commit."""
     instead: ClassVar[str] = ""

@@ -9,12 +9,26 @@ import msgspec
 from provisioner.model.map_shape import MapShape
 
 
+class StructOps(msgspec.Struct, frozen=True):
+    """The variable of a struct_ops map.
+
+    `struct` is the name of its type in the kernel, and `name` what it calls itself there, empty if it does not.
+    `programs` are those of its members, `values` the bytes of the other members, by the names of the members.
+    """
+
+    struct: str
+    name: str
+    programs: Mapping[str, str]
+    values: Mapping[str, bytes]
+
+
 class MapDef(msgspec.Struct, frozen=True):
     """A map that an object declares.
 
     `inner` is its inner template, if the object declares one. BTF ids are those of the `.BTF` of the object, 0 if a
     type is unknown. `internal` maps have the data of the program: `.rodata`, `.bss`, `.data`, `.kconfig`. `presets` are
-    the programs or maps that the object puts into slots. `is_pinned_by_name` says LIBBPF_PIN_BY_NAME.
+    the programs or maps that the object puts into slots. `is_pinned_by_name` says LIBBPF_PIN_BY_NAME. `struct_ops` is
+    the value of a struct_ops map.
     """
 
     name: str
@@ -25,6 +39,7 @@ class MapDef(msgspec.Struct, frozen=True):
     internal: bool = False
     presets: Mapping[int, str] = {}
     is_pinned_by_name: bool = False
+    struct_ops: StructOps | None = None
 
 
 class ProgramDef(msgspec.Struct, frozen=True):

@@ -7,6 +7,7 @@ from typing import Final
 
 import msgspec
 
+from provisioner.model.attachment import Attachment
 from provisioner.model.location import Location
 
 VARIABLES: Final = "variables."
@@ -21,7 +22,8 @@ class MapSettings(msgspec.Struct, frozen=True):
 
     A spec sets `value_size` of stacks. Otherwise `key_size` and `value_size` are those of the types that the spec
     declares for a map to which the object gives no size. `left_out` are programs that are not loaded, and whose slots
-    in this prog_array stay empty.
+    in this prog_array stay empty. `attach` says that the map
+    itself is attached.
     """
 
     max_entries: int | None
@@ -31,6 +33,7 @@ class MapSettings(msgspec.Struct, frozen=True):
     value_size: int | None = None
     key_size: int | None = None
     left_out: tuple[str, ...] = ()
+    attach: Attachment | None = None
 
     def recorded(self, name: str) -> Iterator[tuple[str, str]]:
         """What the record keeps of them."""
@@ -45,6 +48,8 @@ class MapSettings(msgspec.Struct, frozen=True):
         if not self.autocreate:
             yield f"maps.{name}.autocreate", "false"
         yield from ((f"programs.{program}.load", "false") for program in self.left_out)
+        if self.attach is not None:
+            yield f"maps.{name}.attach", "auto"
 
 
 class ProgramSettings(msgspec.Struct, frozen=True):

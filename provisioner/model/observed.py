@@ -83,6 +83,7 @@ _LINK_WORDS: Final[Mapping[int, tuple[str, str]]] = {
     LinkType.TRACING: ("tracing", ""),
     LinkType.PERF_EVENT: ("perf event", ""),
     LinkType.ITER: ("iterator", ""),
+    LinkType.STRUCT_OPS: ("struct_ops", ""),
     LinkType.KPROBE_MULTI: ("kprobe multi", ""),
     LinkType.UPROBE_MULTI: ("uprobe multi", ""),
 }
@@ -122,8 +123,8 @@ class ObservedLink(msgspec.Struct, frozen=True, rename={"target": "ifindex"}):
 
     @property
     def is_detached(self) -> bool:
-        """Whether its interface, cgroup or namespace is gone."""
-        return self.target == 0 and self.type in POINT_LINKS
+        """Whether its interface, cgroup or namespace is gone, or it was detached from its map."""
+        return (self.target == 0 and self.type in POINT_LINKS) or (self.type == LinkType.STRUCT_OPS and not self.map_id)
 
 
 class ObservedState(msgspec.Struct, frozen=True):
@@ -198,10 +199,10 @@ class ObservedState(msgspec.Struct, frozen=True):
     def place_of(self, link: ObservedLink) -> str:
         """`xdp on eth0`: where a live link is, with the name of its attach point if the spec has it."""
         word, kind = _LINK_WORDS.get(link.type, (f"link type {link.type}", ""))
-        if not kind:
-            return word
         if link.is_detached:
             return f"{word}, detached"
+        if not kind:
+            return word
         names = {(str(point.kind), number): point.name for point, number in self.points.items()}
         return f"{word} on {names.get((kind, link.target), f'{kind} {link.target}')}"
 

@@ -98,6 +98,9 @@ class MapFlag(IntFlag):
     INNER_MAP = 1 << 12
 
 
+STRUCT_OPS_LINK: Final = MapFlag(1 << 13)
+"""BPF_F_LINK: a struct_ops map with it is attached by a link, not by its value. No other map has it."""
+
 FD_MODES: Final = MapFlag.RDONLY | MapFlag.WRONLY
 """Flags for the use of an fd; the map itself does not have them."""
 
@@ -212,6 +215,7 @@ class AttachType(IntEnum):
     XDP = 37
     PERF_EVENT = 41
     TRACE_KPROBE_MULTI = 42
+    STRUCT_OPS = 44
     TCX_INGRESS = 46
     TCX_EGRESS = 47
     TRACE_UPROBE_MULTI = 48
@@ -237,7 +241,7 @@ ARRAY_TYPES: Final = frozenset(
 )
 """Types whose key is a u32 index below max_entries."""
 
-GENERATIONAL_TYPES: Final = frozenset({MapType.PROG_ARRAY})
+GENERATIONAL_TYPES: Final = frozenset({MapType.PROG_ARRAY, MapType.STRUCT_OPS})
 """Types whose maps belong to the programs that were loaded with them: an upgrade does not carry them over."""
 
 PERCPU_TYPES: Final = frozenset({MapType.PERCPU_HASH, MapType.PERCPU_ARRAY, MapType.LRU_PERCPU_HASH})

@@ -29,7 +29,7 @@ def presets(data: bytes, types: BtfTypes) -> dict[str, Presets]:
         return {}
     by_map: dict[str, dict[int, str]] = {}
     variables = list(types.variables(".maps"))
-    for offset, symbol in _relocations(elf, section):
+    for offset, symbol in relocations(elf, section):
         for name, type_, start, size in variables:
             if start <= offset < start + size and (slot := _slot(types, type_, offset - start)) is not None:
                 by_map.setdefault(name, {})[slot] = symbol
@@ -75,15 +75,15 @@ def _record(elf: ElfFile) -> np.dtype[np.void]:
     return np.dtype([("offset", elf.order + "u8"), ("info", elf.order + "u8")])
 
 
-def _relocations(elf: ElfFile, section: Section) -> list[tuple[int, str]]:
+def relocations(elf: ElfFile, section: Section) -> list[tuple[int, str]]:
     """Offset in `section` and the name of the symbol, for each of its relocations."""
     names = symbol_names(elf)
-    relocations: list[tuple[int, str]] = []
+    found: list[tuple[int, str]] = []
     for table in _tables(elf, section):
         rows = np.frombuffer(elf.data_of(table), _record(elf))
         symbols = (rows["info"] >> np.uint64(32)).tolist()
-        relocations += zip(rows["offset"].tolist(), (names[number] for number in symbols), strict=True)
-    return relocations
+        found += zip(rows["offset"].tolist(), (names[number] for number in symbols), strict=True)
+    return found
 
 
 def _slot(types: BtfTypes, type_: int, offset: int) -> int | None:

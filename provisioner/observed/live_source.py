@@ -243,7 +243,7 @@ class LiveSource:
             if isinstance(pinned, MapFd):
                 return filter_pins.observe(pinned, Path(path))
             info = links.info(bpffs.required(pinned, LinkFd, Path(path)))
-        return ObservedLink(info.id, info.prog_id, info.target, info.type, info.attach_type)
+        return ObservedLink(info.id, info.prog_id, info.target, info.type, info.attach_type, map_id=info.map_id)
 
     def occupant(self, attachment: Attachment, number: int) -> int:
         from provisioner.kernel import filters, links

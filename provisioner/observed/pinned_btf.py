@@ -6,7 +6,7 @@ import errno
 import sys
 from pathlib import Path
 
-from provisioner.kernel import maps, reading
+from provisioner.kernel import maps, reading, vmlinux
 from provisioner.kernel.fd import InnerId, MapFd
 from provisioner.kernel.maps import MapInfo
 from provisioner.kernel.reasons import KernelError
@@ -14,7 +14,6 @@ from provisioner.model import entry_table
 from provisioner.model.errors import InputError, Problem
 from provisioner.model.type_expr import VMLINUX
 
-_VMLINUX_BTF = Path("/sys/kernel/btf/vmlinux")
 _ELSEWHERE = "only the host that has the map knows the type: plan there, or against its snapshot (`export --snapshot`)"
 
 
@@ -25,7 +24,7 @@ def read(path: str) -> bytes:
     Raises InputError if there is no such pin or it may not be read, and HostError if it is not a map.
     """
     if path == VMLINUX:
-        return _of_the_kernel()
+        return vmlinux.read_btf()
     try:
         with maps.open_pin(Path(path), readonly=True) as fd:
             info = maps.info(fd)
@@ -65,11 +64,3 @@ def _of_inner_maps(outer: MapFd, info: MapInfo) -> bytes:
         if types:
             return types
     return b""
-
-
-def _of_the_kernel() -> bytes:
-    try:
-        return _VMLINUX_BTF.read_bytes()
-    except OSError as error:
-        what = f"this kernel has no BTF: {error.strerror}"
-        raise InputError(Problem(what, hint="take the type from an object", id="btf-missing")) from None

@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 from msgspec.structs import replace
 
-from provisioner.model.desired import DesiredState, Owner
+from provisioner.model.desired import DesiredProgram, DesiredState, Owner
 from provisioner.model.pins import owner_of
 from provisioner.planning.changes import Action, LinkChange, MapChange, ObjectChange
 from provisioner.planning.plan import Plan
@@ -71,7 +71,7 @@ def with_unchanged(changed: Summary, desired: DesiredState) -> Summary:
     """The summary of a plan of a part of a project: all else that the spec has counts as unchanged."""
     outer = [each for each in desired.maps.values() if each.outer is not None]
     plain = [each for each in desired.maps.values() if each.outer is None]
-    programs = sum(len(each.owners) for each in desired.objects.values())
+    programs = sum(len(each.programs) for each in desired.objects.values())
     entries = sum(int(each.entries.counts.sum()) for each in desired.maps.values())
     return Summary(
         _rest(changed.outer_maps, len(outer)),
@@ -134,7 +134,10 @@ def _programs(plan: Plan) -> Iterator[Action]:
     links = links_by_owner(plan)
     for load in plan.objects.values():
         for owner in load.desired.owners:
-            yield owner_action(load, owner, own_links(owner, links), plan)
+            own = own_links(owner, links)
+            action = owner_action(load, owner, own, plan)
+            if isinstance(owner, DesiredProgram) or (load.action not in _CHANGES and action in _CHANGES):
+                yield action  # a map that is attached again counts as a program, if its programs do not change
     yield from (Action.DELETE for left in links.values() if any(link.action is Action.DELETE for link in left))
 
 

@@ -242,8 +242,9 @@ def _compared(
     """What becomes of a live link or filter, and why."""
     attach, pin = wish.attach, wish.pin
     point, kind = attach.point, "program" if isinstance(wish.owner, DesiredProgram) else "map"
-    if live.is_detached and point is not None:
-        return (Action.REPLACE, f"it was detached, or its {point.kind} was deleted and created again")
+    if live.is_detached:
+        gone = f", or its {point.kind} was deleted and created again" if point is not None else ""
+        return (Action.REPLACE, f"it was detached{gone}")
     recorded = observed.meta.attachments.get(pin) if observed.meta else None
     if point is not None and not point.is_shown:
         if recorded is not None and recorded.get("inode", str(target)) != str(target):
@@ -255,8 +256,9 @@ def _compared(
         return (Action.REPLACE, differs)
     if misplaced := hook_order.misplaced(attach, pin, observed, before):
         return (Action.REPLACE, misplaced)
+    change_of = Action.REPLACE if attach.is_alone else Action.UPDATE
     if change.action is not Action.UNCHANGED:
-        return (Action.UPDATE, f"its {kind} is new")
+        return (change_of, f"its {kind} is new")
     if live.owner_id != observed.id_of(wish.owner.pin):
-        return (Action.UPDATE, f"it runs another {kind} than the pinned one")
+        return (change_of, f"it runs another {kind} than the pinned one")
     return (Action.UNCHANGED, "")

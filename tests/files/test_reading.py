@@ -205,7 +205,7 @@ OF_THE_KERNEL = {
     "kernel/mounts.py",
     "kernel/multi_links.py",
     "kernel/perf_events.py",
-    "observed/pinned_btf.py",
+    "kernel/vmlinux.py",
 }
 """Modules that read fixed files of the kernel, in /proc, /sys and /boot."""
 
