@@ -155,7 +155,7 @@ def publish(
     noting: Noting | None,
     progress: Progress,
     *,
-    live: bool = True,
+    live: bool,
     open_member: Callable[[str], MapFd] | None = None,
     later: Copies | None = None,
     stagers: int = STAGERS,
@@ -207,7 +207,7 @@ def copied_maps(change: MapChange, rows: Index) -> dict[int, tuple[int, ...]]:
     for slot, number in zip(change.slots.desired[rows].tolist(), change.slots.observed[rows].tolist(), strict=True):
         share = int(desired.slots.shared[slot])
         staged = slot if share < 0 else staged_for.setdefault(share, slot)
-        if number >= 0 and desired.holds_others(slot) and desired.slots.member[slot] < 0:
+        if number >= 0 and desired.holds_others(slot):
             old.setdefault(staged, {})[int(observed.slots.inner_ids[number])] = None
     return {slot: tuple(ids) for slot, ids in old.items()}
 
