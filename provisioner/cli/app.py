@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
@@ -35,20 +36,37 @@ _MEANT: Final = {
     "-f": "write the spec files without an option",
     "--file": "write the spec files without an option",
     "--var-file": "write `--overlay FILE`",
+    "--timeout": "write `--lock-timeout`",
+    "--wait": "write `--lock-timeout`",
+    "-V": "write `--version`",
     "check": "did you mean `validate`?",
+    "completion": "`provisioner --install-completion` installs it",
     "create": "did you mean `apply`?",
     "delete": "did you mean `destroy`?",
+    "deploy": "did you mean `apply`?",
+    "describe": "did you mean `show`?",
     "diff": "did you mean `plan`?",
     "get": "did you mean `show`?",
     "import": "did you mean `export`?",
     "lint": "did you mean `validate`?",
+    "install": "did you mean `apply`?",
     "ls": "did you mean `list`?",
+    "preview": "did you mean `plan`?",
     "projects": "did you mean `list`?",
+    "refresh": "did you mean `plan`?",
+    "remove": "did you mean `destroy`?",
     "rm": "did you mean `destroy`?",
+    "snapshot": "did you mean `export --snapshot FILE`?",
+    "state": "did you mean `show`?",
     "status": "did you mean `show`?",
+    "taint": "`provisioner apply --replace ADDRESS` recreates a map or inner map",
+    "test": "did you mean `validate`?",
+    "uninstall": "did you mean `destroy`?",
     "up": "did you mean `apply`?",
 }
 """Options and verbs of other tools, with what they are called here."""
+
+_ONE_DASH: Final = re.compile("-[a-z]{3}")
 
 _COMPLETION: Final = frozenset({"--install-completion", "--show-completion"})
 
@@ -147,6 +165,9 @@ def _report_usage(error: Any, arguments: Sequence[str]) -> None:
 
 def _meant(error: Any, arguments: Sequence[str]) -> str:
     """What an unknown option or verb is called here; empty where nothing is known."""
+    context = getattr(error, "ctx", None)
+    if context is not None and (hint := _with_one_dash(context, arguments)):
+        return hint
     unknown = getattr(error, "option_name", None)
     if unknown is None:
         word = next((word for word in arguments if not word.startswith("-")), "")
@@ -156,7 +177,20 @@ def _meant(error: Any, arguments: Sequence[str]) -> str:
         return _MEANT.get(word) or (f"did you mean `{near[0]}`?" if near else "")
     if unknown in ("--dry-run", "--check", "--diff") and arguments[0] == "plan":
         return _PLAN_IS_DRY
+    verb = next((word for word in arguments if word in verbs.VERBS), "")
+    if verb and unknown not in _MEANT and context is not None and context.parent is None:
+        return f"write options after the command: `provisioner {verb} {unknown}`"
     return _MEANT.get(unknown, "")
+
+
+def _with_one_dash(context: Any, arguments: Sequence[str]) -> str:
+    """A long option with a single dash, as Terraform has it: it is read as several short ones."""
+    known = {name for parameter in context.command.get_params(context) for name in parameter.opts}
+    for word in arguments:
+        name = f"-{word.partition('=')[0]}"
+        if _ONE_DASH.match(word) and (name in known or name in _MEANT):
+            return f"write `{name}`" if name in known else _MEANT[name]
+    return ""
 
 
 def _is_given(arguments: Sequence[str], option: str) -> bool:

@@ -47,12 +47,17 @@ _FLOATS = frozenset({"f32", "f64", "float", "double"})
 _OTHER_WORDS: Final = {
     "int": "s32", "short": "s16", "long": "s64", "unsigned": "u32", "string": "char[N]", "str": "char[N]",
     "byte": "u8", "boolean": "bool", "_Bool": "bool", "address": "ip", "addr": "ip", "cidr": "cidr4 or cidr6",
-    "be8": "u8", "le8": "u8",
+    "be8": "u8", "le8": "u8", "u128": "bytes[16]", "int128": "bytes[16]", "size_t": "u64", "in_addr": "ipv4",
 } | {
     f"{prefix}{bits}{suffix}": f"{ours}{bits}"
     for bits in (8, 16, 32, 64)
     for prefix, ours in (("i", "s"), ("int", "s"), ("uint", "u"), ("__u", "u"), ("__s", "s"), ("__be", "be"))
     for suffix in ("", "_t")
+} | {
+    f"{sign}{bits}{order}": f"{order}{bits}"
+    for bits in (16, 32, 64)
+    for sign in ("u", "s", "i")
+    for order in ("be", "le")
 }  # fmt: skip
 
 

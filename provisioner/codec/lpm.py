@@ -60,6 +60,8 @@ class LpmScalar(ScalarType, frozen=True):
         if not slash:
             self._parse_data(text)
             raise InvalidTextError(f"{shown(text)} has no prefix length", f"write {text}/{bits}")
+        if "/" in value:
+            raise InvalidTextError(f"{shown(text)} has more than one `/`", f"write {value}, if that is meant")
         data = self._parse_data(value)
         if not (length_text.isascii() and length_text.isdigit()):
             what = f"`/{length_text}` in {shown(text)} is not a prefix length"

@@ -32,8 +32,8 @@ def _values(rows: Bytes, size: int) -> list[bytes]:
 
 def _refused(text: str, kind: str) -> InvalidTextError:
     """The reason why `text` is not an address of `kind`."""
-    address, slash, _ = text.partition("/")
-    if slash:
+    address, slash, rest = text.partition("/")
+    if slash and "/" not in rest:
         what = f"{shown(text)} is a prefix, not a single address"
         return InvalidTextError(what, f"write {address}, or use a cidr type")
     if "%" in text:

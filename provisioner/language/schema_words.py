@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, Final
 
 from provisioner.model.errors import Problems, did_you_mean
@@ -105,11 +106,11 @@ class ErrorFormatter:
 
     def _unknown_value(self, known: list[str], schema: dict[str, Any]) -> None:
         text = str(self._error.instance)
-        if text.lower().endswith("_of_maps"):
+        word = _KERNEL_PREFIX.sub("", text, count=1).lower()
+        if re.search("[_-]of[_-]maps?$", word) and "hash_of_maps" not in known:
             hint = "declare it under `outer_maps`; inner maps cannot be outer maps"
         else:
             many = f"`provisioner schema` lists all {len(known)}" if len(known) > _MANY else ""
-            word = _KERNEL_PREFIX.sub("", text, count=1).lower()
             hint = f"write `{word}`" if word in known else did_you_mean(text, known, many)
         what = f"{shown(text)} is not a known {schema.get('title', 'value').lower()}"
         self._problems.add(what, self._node.where, hint, id="unknown-value")
@@ -124,7 +125,11 @@ class ErrorFormatter:
                 article = "" if title.endswith("s") else "an " if title[:1] in ("a", "e", "i", "o", "u") else "a "
                 of = f" of {article}{title}" if title else ""
                 many = "`provisioner schema` lists the fields" if len(known) > _MANY else ""
-                hint = self._member_path(name) or did_you_mean(name, set(known) - present, many)
+                twice = next(iter(get_close_matches(name, known, n=1)), "")
+                if twice in present:  # not the next nearest, which is something else
+                    hint = f"`{twice}` is written as well: remove one of the two"
+                else:
+                    hint = self._member_path(name) or did_you_mean(name, set(known) - present, many)
                 self._problems.add(f"{shown(name)} is not a field{of}", key.where, hint, id="unknown-field")
 
     def _member_path(self, name: str) -> str:
@@ -181,6 +186,8 @@ class ErrorFormatter:
                     hint = "write it in decimal, without leading zeros, points or underscores, or as 0x..."
                 elif "boolean" in wanted:
                     hint = "write true or false"
+                elif text is not None and wanted == ["array"]:
+                    hint = f"write [{text}]"
                 elif text is None and wanted == ["object"]:
                     hint = "write {} for an empty mapping"
                 elif "string" in wanted and text is not None:

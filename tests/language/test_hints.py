@@ -36,6 +36,7 @@ def of_value(folder: Path, value: str, written: str) -> Problem:
         ("cidr4", "10.0.0.0/0xff", "write a length from 0 to 32"),
         ("cidr6", "'2001:db8::/ffff:ffff::'", "write 2001:db8::/32"),
         ("cidr4", "'2001:db8::/32'", "use the type cidr6 for IPv6 prefixes"),
+        ("cidr4", "10.0.0.0/8/9", "write 10.0.0.0/8, if that is meant"),
         ("cidr6", "10.0.0.0/8", "use the type cidr4 for IPv4 prefixes"),
         ("ipv4", "'2001:db8::/32'", "use a cidr type for prefixes"),
         ("ipv4", "'192.0.2.1:80'", "write 192.0.2.1"),
@@ -83,6 +84,11 @@ def test_of_values(tmp_path: Path, value: str, written: str, hint: str) -> None:
             "known: ns, us, ms, s, min, h, d, B, KB, KiB, MB, MiB, GB, GiB, TB, TiB",
         ),
         ("value: u32", "value: U32", "write `u32`"),
+        ("value: u32", "value: u32be", "write be32"),
+        ("value: u32", "value: u128", "write bytes[16]"),
+        ("type: hash", "type: array-of-map", "`outer_maps`; inner maps cannot be outer maps"),
+        ("max_entries: 9", "max_entries: 9, max_entry: 9", "`max_entries` is written as well: remove one of the two"),
+        ("max_entries: 9", "max_entries: 9, flags: no_prealloc", "write [no_prealloc]"),
         ("value: u32", "value: 'u32 '", "remove the trailing space"),
         ("maps:", f"m{CYRILLIC_A}ps:", f"did you mean `maps`? `{CYRILLIC_A}` is U+0430 (cyrillic small letter a)"),
         ("{m:", f"{{{CYRILLIC_A}:", f"`{CYRILLIC_A}` is U+0430 (cyrillic small letter a)"),
@@ -93,6 +99,13 @@ def test_of_fields(tmp_path: Path, old: str, new: str, hint: str) -> None:
     assert text.count(old) == 1
     (problem,) = problems(tmp_path, text.replace(old, new))
     assert problem.hint.endswith(hint)
+
+
+def test_of_the_type_of_an_outer_map(tmp_path: Path) -> None:
+    text = "outer_maps: {o: {type: HASH_OF_MAPS, key: u32, max_entries: 4, inner: t}}\n"
+    template = "inner_templates: {t: {type: hash, key: u32, value: u32, max_entries: 4}}\n"
+    (problem,) = problems(tmp_path, template + text)
+    assert problem.hint == "write `hash_of_maps`"
 
 
 def test_of_a_member_of_a_member(tmp_path: Path) -> None:
