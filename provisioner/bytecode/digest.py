@@ -137,35 +137,39 @@ def digests(table: EntryTable, slots: Index, words: Words, secret: Secret) -> Di
         running, held = _running(table.keys[first:last], table.values[first:last], words, secret)
         low, high = table.starts[part] - first, ends[part] - first
         sums[:, part] = running[:, high] - running[:, low]
-        entries[part] = held[high] - held[low]
+        entries[part] = table.counts[part] if held is None else held[high] - held[low]
         at += len(part)
     return Digests(np.ascontiguousarray(sums[:, slots].T), entries[slots].astype(np.int64))
 
 
-def _running(keys: Bytes, values: Bytes, words: Words, secret: Secret) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
-    """The running sums of the hashes of entries, (lanes, n + 1), and of how many of them count, (n + 1,)."""
+def _running(
+    keys: Bytes, values: Bytes, words: Words, secret: Secret
+) -> tuple[NDArray[np.uint64], NDArray[np.uint64] | None]:
+    """The running sums of the hashes of entries, (lanes, n + 1), and of how many count, (n + 1,); None if all do."""
     count = len(keys)
     running = np.zeros((LANES, count + 1), np.uint64)
-    entries = np.zeros(count + 1, np.uint64)
+    entries = np.zeros(count + 1, np.uint64) if words.is_array else None
     for first in range(0, count, _BLOCK):
         last = min(first + _BLOCK, count)
-        hashes, held = _hashes(keys[first:last], values[first:last], words, secret)
-        running[:, first + 1 : last + 1] = hashes
-        entries[first + 1 : last + 1] = held
+        held = _add_hashes(keys[first:last], values[first:last], words, secret, running[:, first + 1 : last + 1])
+        if entries is not None and held is not None:
+            entries[first + 1 : last + 1] = held
     np.cumsum(running, axis=1, out=running)
-    np.cumsum(entries, out=entries)
+    if entries is not None:
+        np.cumsum(entries, out=entries)
     return running, entries
 
 
-def _hashes(keys: Bytes, values: Bytes, words: Words, secret: Secret) -> tuple[NDArray[np.uint64], NDArray[np.bool_]]:
-    """The hash of each entry in both lanes, zero for an element of an array that is zero; and which ones count."""
+def _add_hashes(
+    keys: Bytes, values: Bytes, words: Words, secret: Secret, hashes: NDArray[np.uint64]
+) -> NDArray[np.bool_] | None:
+    """Put the hash of each entry in both lanes into `hashes`, which is zero: that of a zero in an array stays zero.
+
+    Gives which entries count; None if all do.
+    """
     columns = [_column(keys, piece, 0) for piece in words.key]
     parts = [_column(values, piece, cpu * words.stride) for cpu in range(words.cpus) for piece in words.value]
     widths = [piece.width for piece in (*words.key, *words.value * words.cpus)]
-    held = np.ones(len(keys), np.bool_)
-    if words.is_array:
-        held = np.logical_or.reduce([part != 0 for part in parts], axis=0)
-    hashes = np.zeros((LANES, len(keys)), np.uint64)
     with np.errstate(over="ignore"):
         for column, width, halves in zip((*columns, *parts), widths, secret.halves, strict=True):
             low = column & _LOW if width > 4 else column
@@ -177,9 +181,11 @@ def _hashes(keys: Bytes, values: Bytes, words: Words, secret: Secret) -> tuple[N
                 hashes[lane] += product
         for lane in range(LANES):
             _mix(hashes[lane], secret.factors[lane])
-    if words.is_array:
-        hashes *= held
-    return hashes, held
+    if not words.is_array:
+        return None
+    held: NDArray[np.bool_] = np.logical_or.reduce([part != 0 for part in parts], axis=0)
+    hashes *= held
+    return held
 
 
 def _mix(hashes: NDArray[np.uint64], factors: tuple[int, int]) -> None:
