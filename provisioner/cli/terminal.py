@@ -41,8 +41,9 @@ _SEQUENCE: Final = re.compile(r"\x1b[\[O][0-9;]*[A-Za-z~]|.", re.DOTALL)
 
 
 def is_there() -> bool:
-    """Whether keys can be read and a screen be drawn."""
-    return all(stream is not None and stream.isatty() for stream in (sys.stdin, sys.stdout))
+    """Whether keys can be read and a screen be drawn: a dumb terminal shows the codes that move the cursor as text."""
+    both = all(stream is not None and stream.isatty() for stream in (sys.stdin, sys.stdout))
+    return both and os.environ.get("TERM") != "dumb"
 
 
 def keys(text: str) -> list[str]:

@@ -29,7 +29,7 @@ from provisioner.views.live_screen import HELP
 from provisioner.views.looks import Look
 from tests import pages
 from tests.cli.conftest import Project
-from tests.cli.support import COMMAND, environment, run
+from tests.cli.support import COMMAND, environment, on_terminal, run
 from tests.conftest import remove_tree
 from tests.views.support import look, number, plain
 
@@ -166,6 +166,12 @@ def test_without_a_terminal_it_is_a_usage_error(project: Project) -> None:
         done = project.run("show", *words)
         assert (done.status, done.out) == (64, "")
         assert f"Invalid value for {option}: " in done.err
+
+
+def test_a_dumb_terminal_is_a_usage_error(project: Project) -> None:
+    done = on_terminal("show", project.root, "-w", answer="", TERM="dumb")
+    assert done.status == 64
+    assert "Invalid value for --watch: " in done.out
 
 
 def test_keys_of_terminals_have_names() -> None:

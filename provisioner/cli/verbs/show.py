@@ -61,5 +61,5 @@ def _check(console: Console, watch: bool, interval: float | None) -> None:
     if watch and console.format != "text":
         raise typer.BadParameter("it cannot be used with --format", param_hint="--watch")
     if watch and not terminal.is_there():
-        what = "standard input and output must be a terminal; `show` without --watch writes the state once"
+        what = "standard input and output must be a terminal, not a dumb one; `show` alone writes the state once"
         raise typer.BadParameter(what, param_hint="--watch")
