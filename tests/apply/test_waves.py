@@ -54,6 +54,14 @@ def test_each_slot_is_in_one_wave_with_its_map(share: list[int], size: int, data
             assert part.maps[number] == first[("shared", share[row]) if share[row] >= 0 else row]
 
 
+def test_many_slots_keep_their_order() -> None:
+    rows = np.arange(100, dtype=np.int64)
+    parts = list(waves.waves(diff_map(desired({slot: {} for slot in range(100)}), None, (), None), rows, 30))
+    assert [part.maps.tolist() for part in parts] == [
+        list(range(first, min(first + 30, 100))) for first in range(0, 100, 30)
+    ]
+
+
 @pytest.mark.parametrize(
     ("share", "entries"),
     [

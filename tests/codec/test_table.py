@@ -368,12 +368,9 @@ def test_a_huge_array_of_scalars_is_one_column() -> None:
 
 def test_a_fault_in_an_array_has_its_row_and_index() -> None:
     out = np.zeros((2, 6), np.uint8)
-    columns: dict[Path, Column] = {(0,): ["1", "2"], (1,): ["70000", "3"], (2,): ["4", "-1"]}
+    columns: dict[Path, Column] = {(0,): ["-1", "2"], (1,): ["70000", "3"], (2,): ["4", "-1"]}
     faults = built("u16[3]").encode(columns, out)
-    assert [(fault.row, fault.path, fault.id) for fault in faults] == [
-        (0, (1,), "out-of-range"),
-        (1, (2,), "out-of-range"),
-    ]
+    assert {(fault.row, fault.path) for fault in faults} == {(0, (0,)), (0, (1,)), (1, (2,))}
     whole = built(ArrayType(struct(a="u8"), 2, HERE))
     faults = whole.encode({(0, "b"): ["1", "2"], (1, "b"): ["1", "2"]}, np.zeros((2, 2), np.uint8))
     assert {(fault.row, fault.path[0]) for fault in faults} == {(-1, 0), (-1, 1)}
