@@ -47,6 +47,8 @@ def at_apply() -> dict[str, Lookup]:
 MAX_INTERFACE_NAME: Final = 15
 """IFNAMSIZ less the NUL (include/uapi/linux/if.h; dev_valid_name in net/core/dev.c)."""
 
+_NO_INTERFACE: Final = re.compile(r"[\s/:]|\A\.\.?\Z")
+
 _NUMBER_LIKE = re.compile(r"[-+]?[0-9]+", re.ASCII)
 
 
@@ -72,9 +74,10 @@ class HostNumber(ScalarType, frozen=True):
     def parse_one(self, text: str) -> bytes:
         if not text or text.startswith("0x") or _NUMBER_LIKE.fullmatch(text):
             return self.base.parse_one(text)
-        if self.name == "ifindex" and (len(text) > MAX_INTERFACE_NAME or re.search(r"[\s/]", text)):
+        is_name = len(text.encode(errors="replace")) <= MAX_INTERFACE_NAME and not _NO_INTERFACE.search(text)
+        if self.name == "ifindex" and not is_name:
             what = f"{shown(text)} is not the name of an interface"
-            raise InvalidTextError(what, f"a name has up to {MAX_INTERFACE_NAME} characters without spaces or `/`")
+            raise InvalidTextError(what, f"a name has up to {MAX_INTERFACE_NAME} bytes without spaces, `/` or `:`")
         if self.lookup is None:
             hint = f"write the number of the {self.noun}"
             raise InvalidTextError(f"{shown(text)} can only be looked up on the host", hint, id="unknown-value")
