@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -153,3 +156,55 @@ def test_what_is_staged_is_reported_now_and_then() -> None:
     quiet = Progress()
     quiet.update("nobody listens", 1, 2)
     assert (quiet.done, quiet.total) == (0, 0)
+
+
+# --- what was staged ---------------------------------------------------------------------------------------------
+
+
+class Part:
+    """A part of a wave whose task ended, or failed; `done` has what became of it."""
+
+    def __init__(self, name: str, done: list[str], failure: BaseException | None = None, is_bad: bool = False) -> None:
+        self._name, self._done, self._failure, self._is_bad = name, done, failure, is_bad
+        self.task = self.fds = self
+
+    def result(self) -> None:
+        self._done.append(f"{self._name} ended")
+        if self._failure is not None:
+            raise self._failure
+
+    def cancel(self) -> None:
+        self._done.append(f"{self._name} cancelled")
+
+    def close(self) -> None:
+        self._done.append(f"{self._name} closed")
+        if self._is_bad:
+            raise OSError(errno.EBADF, "closed twice")
+
+
+class Staged:
+    def __init__(self, done: list[str]) -> None:
+        self._done = done
+
+    def take(self, part: Any) -> None:
+        self._done.append(f"{part._name} taken")
+
+
+def test_each_part_is_closed_whatever_becomes_of_the_others() -> None:
+    done: list[str] = []
+    parts: Any = [Part("a", done, is_bad=True), Part("b", done)]
+    waves._discard(parts)
+    assert done == ["a cancelled", "a closed", "b cancelled", "b closed"]
+
+
+def test_all_parts_have_an_owner_before_the_first_failure_is_raised() -> None:
+    done: list[str] = []
+    first, second = RuntimeError("first"), RuntimeError("second")
+    parts: Any = [Part("a", done), Part("b", done, first), Part("c", done, second)]
+    staged: Any = Staged(done)
+    with pytest.raises(RuntimeError) as failed:
+        waves._collect(parts, staged)
+    assert failed.value is first
+    assert done == [f"{name} {what}" for name in "abc" for what in ("ended", "taken")]
+    assert parts == []
+    waves._collect(parts, staged)
