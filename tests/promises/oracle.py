@@ -296,7 +296,8 @@ def crowded(wish: Wish, before: Live) -> Iterator[str]:
             if listed + len(others_of(outer, wished, inner)) > min(inner.shape.max_entries, wished.room):
                 yield f"{name}[{slot}]"
     plain = before.get(PLAIN)
-    if wish.plain is not None and plain is not None:
+    like_plain = plain is not None and plain.shape.with_capacity(0) == PLAIN_KIND.shape.with_capacity(0)
+    if wish.plain is not None and plain is not None and like_plain:
         held = _plain(wish, plain, plain)
         if len(held) > plain.shape.max_entries:
             yield PLAIN
