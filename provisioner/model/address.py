@@ -121,6 +121,15 @@ def find(address: Address, desired: DesiredState) -> Place:
     return Place(text, target, slot, entry)
 
 
+def require_index(key: Bytes, kind: Type, capacity: int, address: str) -> None:
+    """Raise InputError where an index of an array is out of range; `address` is for messages."""
+    index = int.from_bytes(bytes(key), kind.number_order or "little")
+    if index >= capacity:
+        place = "the index" if kind.sensitive else f"index {index}"
+        what, hint = f"{place} is out of range: max_entries is {capacity}", f"write an index from 0 to {capacity - 1}"
+        raise InputError(Problem(what, hint=hint, address=address, id="index-out-of-range"))
+
+
 def key_bytes(text: str, kind: Type, address: str) -> Bytes:
     """A key in YAML as the kernel's bytes; `address` is for messages. Raises InputError."""
     try:

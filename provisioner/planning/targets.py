@@ -113,6 +113,7 @@ def scope(
     An object comes along only where a targeted map is not there without it. What it then makes comes whole, for its
     programs run with it at once; so does a map that is recreated, which would lose its other slots otherwise.
     """
+    require_in_range(targets, desired, observed)
     slots: dict[str, list[Bytes]] = {}
     for target in targets.slots:
         if target.map in observed.maps or _declares(desired.maps[target.map], target.key):
@@ -130,6 +131,20 @@ def scope(
         elif name in slots:
             maps[name] = _cut(wanted, slots[name])
     return Scope(maps, {name: change for name, change in objects.items() if name in loads}, frozenset(whole))
+
+
+def require_in_range(targets: Targets, desired: DesiredState, observed: ObservedState) -> None:
+    """Raise InputError for slots that arrays of maps cannot have, neither that of the spec nor the live one."""
+    problems = Problems()
+    for target in targets.slots:
+        wanted, live = desired.maps[target.map], observed.maps.get(target.map)
+        if wanted.outer is not None and wanted.shape.is_array:
+            capacity = max(wanted.shape.max_entries, live.shape.max_entries if live is not None else 0)
+            try:
+                address.require_index(target.key, wanted.outer.key, capacity, target.address)
+            except InputError as error:
+                problems.extend(error.problems)
+    problems.raise_if_any(InputError)
 
 
 def _declares(desired: DesiredMap, key: Bytes) -> bool:

@@ -21,7 +21,7 @@ from provisioner.planning.hazards import Hazard, Overrides, Refusal, Severity, u
 from provisioner.planning.ordering import publishing_order
 from provisioner.planning.plan import Plan
 from provisioner.planning.steps import DeleteSlots, Detach, RecordMeta, Step, Sweep, Unpin
-from provisioner.planning.targets import Targets, find
+from provisioner.planning.targets import Targets, find, require_in_range
 from provisioner.planning.teardown import digest_of, frozen, ownership, protected
 
 DESTROYED = "it is destroyed by --target"
@@ -55,6 +55,7 @@ def plan_destroy_part(desired: DesiredState, observed: ObservedState, overrides:
     """Detach first, then delete slots, then unpin; the record of what is left comes last."""
     if not observed.exists:
         return Plan(desired, observed, (), (), (), (), partial(digest_of, ()), targets.addresses)
+    require_in_range(targets, desired, observed)
     names = _maps(desired, targets)
     order = [name for name in reversed(publishing_order(list(desired.maps.values()))) if name in observed.maps]
     slotted = {slot.map for slot in targets.slots}

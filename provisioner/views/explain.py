@@ -13,7 +13,6 @@ from provisioner.codec.owned import Owned, member_names
 from provisioner.model import address
 from provisioner.model.address import Address, Place
 from provisioner.model.desired import DesiredMap, DesiredState
-from provisioner.model.errors import InputError, Problem
 from provisioner.model.spec import Contents
 from provisioner.model.types import HIDDEN, Bytes, Type
 from provisioner.model.words import plural
@@ -75,7 +74,9 @@ class _Explainer:
             return
         row = _row(self._change.slots.keys, self._place.slot)
         if row < 0 and self._desired.outer is not None and self._desired.shape.is_array:
-            self._check_index(self._desired.outer.key, self._place.slot, self._desired.shape.max_entries)
+            address.require_index(
+                self._place.slot, self._desired.outer.key, self._desired.shape.max_entries, self._place.address
+            )
         if self._place.entry is None:
             yield from self._slot(row)
         else:
@@ -105,13 +106,6 @@ class _Explainer:
             return desired_map.entry_shape.max_entries
         desired = int(desired_map.slots.max_entries[slots.desired[row]]) if slots.desired[row] >= 0 else 0
         return max(desired, int(slots.capacity_before[row]))
-
-    def _check_index(self, kind: Type, key: Bytes, capacity: int) -> None:
-        index = int.from_bytes(bytes(key), kind.number_order or "little")
-        if index >= capacity:
-            what = f"index {index} is out of range: max_entries is {capacity}"
-            hint = f"write an index from 0 to {capacity - 1}"
-            raise InputError(Problem(what, hint=hint, address=self._place.address, id="index-out-of-range"))
 
     # --- the three kinds of places --------------------------------------------------------------------------------
 
@@ -146,7 +140,7 @@ class _Explainer:
         desired, change = self._desired, self._change
         yield _key(desired.key, key)
         if desired.entry_shape.is_array:
-            self._check_index(desired.key, key, self._capacity(row))
+            address.require_index(key, desired.key, self._capacity(row), self._place.address)
         wanted = _desired_row(desired, int(change.slots.desired[row]) if row >= 0 else -1, key)
         if wanted < 0:
             yield wanted_by(None)

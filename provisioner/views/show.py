@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from provisioner.codec.display import brief_difference, format_value, text_of
 from provisioner.codec.long_values import LONG
 from provisioner.model import entry_table
-from provisioner.model.address import Place
+from provisioner.model.address import Place, require_index
 from provisioner.model.desired import DesiredMap
 from provisioner.model.errors import InputError, Problem
 from provisioner.model.observed import ObservedState
@@ -122,9 +122,18 @@ class _Looker:
 
     def _must_be_there(self, there: bool) -> None:
         if not there and self._place is not None:
+            self._require_index(self._place)
             what = "nothing is live at this address, and the spec declares nothing there"
             hint = "`show` without an address lists what is live"
             raise InputError(Problem(what, hint=hint, address=self._place.address, id="nothing-at-address"))
+
+    def _require_index(self, place: Place) -> None:
+        """Raise InputError where the spec's and the live array have no such index."""
+        wanted, live = place.map, self._plan.observed.maps.get(place.map.name)
+        capacity = max(wanted.shape.max_entries, live.shape.max_entries if live is not None else 0)
+        key, kind = (place.entry, wanted.key) if wanted.outer is None else (place.slot, wanted.outer.key)
+        if key is not None and wanted.shape.is_array:
+            require_index(key, kind, capacity, place.address)
 
     def _not_live(self, change: MapChange) -> Children | None:
         """The part of a map that is not live which the address names; None for the whole map."""

@@ -6,7 +6,7 @@ import struct
 
 import pytest
 
-from provisioner import Plan, RefusedError, Result, Status
+from provisioner import InputError, Plan, RefusedError, Result, Status
 from provisioner.model.pins import META_PIN
 from provisioner.model.record import Meta
 from provisioner.observed import metamap
@@ -182,3 +182,19 @@ def test_an_object_that_changed_is_not_loaded_for_a_map_that_lives(bench: Bench,
     left = bench.plan(router(bpf_object("router_v2"), port=10))
     assert left.objects["router"].action is Action.UNCHANGED
     assert [name for name, change in left.maps.items() if change.action is Action.UPDATE] == ["vips"]
+
+
+def test_an_index_that_is_out_of_range_is_an_error(bench: Bench) -> None:
+    text = spec("1: {}, 6: {}").replace("hash_of_maps", "array_of_maps")
+    bench.apply(text)
+    smaller = text.replace("max_entries: 8, inner", "max_entries: 4, inner").replace(", 6: {}", "")
+    project = bench.load(smaller)
+    for act in (project.plan, project.plan_destroy):
+        act(targets=["outer[6]"])  # the live array has it
+        with pytest.raises(InputError) as caught:
+            act(targets=["outer[8]", "outer[9]"])
+        assert [one.id for one in caught.value.problems] == ["index-out-of-range"] * 2
+    for address in ("outer[8]", "active[1]"):
+        with pytest.raises(InputError) as caught:
+            project.live(address)
+        assert [(one.id, one.address) for one in caught.value.problems] == [("index-out-of-range", address)]
