@@ -31,6 +31,7 @@ from hypothesis import HealthCheck, settings
 from provisioner.kernel import bpffs
 from tests import command, ledger, preload, recorder, workers
 from tests.workers import figures as figures
+from tests.workers import pytest_collection as pytest_collection
 from tests.workers import pytest_collection_finish as pytest_collection_finish
 from tests.workers import pytest_collection_modifyitems as pytest_collection_modifyitems
 from tests.workers import pytest_sessionfinish as pytest_sessionfinish

@@ -6,7 +6,10 @@ Without pytest-xdist, or with it but without workers, the tests run in this proc
 
 from __future__ import annotations
 
+import fcntl
 import gc
+from collections.abc import Generator
+from pathlib import Path
 from typing import Any, Final
 
 import pytest
@@ -29,6 +32,22 @@ _LONG: Final = (
 def is_controller(config: pytest.Config) -> bool:
     """Whether this process runs no test, but hands them out to workers."""
     return config.getoption("dist", "no") != "no" and not hasattr(config, "workerinput")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection(session: pytest.Session) -> Generator[None, Any, Any]:
+    """Of all workers, the first to come imports the tests alone: from a fresh clone, that compiles each module.
+
+    Together, each of them would compile all.
+    """
+    if not hasattr(session.config, "workerinput"):
+        return (yield)
+    with Path(__file__).open("rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            fcntl.flock(file, fcntl.LOCK_SH)
+        return (yield)
 
 
 @pytest.hookimpl(tryfirst=True)  # before pytest-xdist, which reads the groups
