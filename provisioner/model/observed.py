@@ -83,7 +83,6 @@ _LINK_WORDS: Final[Mapping[int, tuple[str, str]]] = {
     LinkType.TRACING: ("tracing", ""),
     LinkType.PERF_EVENT: ("perf event", ""),
     LinkType.ITER: ("iterator", ""),
-    LinkType.STRUCT_OPS: ("struct_ops", ""),
     LinkType.KPROBE_MULTI: ("kprobe multi", ""),
     LinkType.UPROBE_MULTI: ("uprobe multi", ""),
 }
@@ -198,11 +197,13 @@ class ObservedState(msgspec.Struct, frozen=True):
 
     def place_of(self, link: ObservedLink) -> str:
         """`xdp on eth0`: where a live link is, with the name of its attach point if the spec has it."""
+        if link.type == LinkType.STRUCT_OPS:
+            return "detached" if link.is_detached else "attached"
         word, kind = _LINK_WORDS.get(link.type, (f"link type {link.type}", ""))
-        if link.is_detached:
-            return f"{word}, detached"
         if not kind:
             return word
+        if link.is_detached:
+            return f"{word}, detached"
         names = {(str(point.kind), number): point.name for point, number in self.points.items()}
         return f"{word} on {names.get((kind, link.target), f'{kind} {link.target}')}"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 import subprocess
 from collections.abc import Iterator
@@ -20,13 +21,14 @@ from provisioner.model.attachment import CreateLink
 from provisioner.model.errors import ApplyError, InputError
 from provisioner.model.location import Location
 from provisioner.model.object_settings import MapSettings
-from provisioner.model.uapi import AttachType, LinkType
+from provisioner.model.uapi import AttachType, Command, LinkType
 from provisioner.planning.changes import Action
 from tests import features
-from tests.apply.conftest import Bench
+from tests.apply.conftest import HEAD, Bench
 from tests.apply.conftest import bench as bench
 from tests.attach.support import Compile, failing
 from tests.pages import fences
+from tests.promises.injection import KILL_AFTER, KILL_BEFORE, READING, Injector, Ran, words
 
 NAME = b"prov_steady"
 READY = 3
@@ -244,3 +246,35 @@ def test_a_name_that_is_taken(tcp: Bench, bpf_object: Compile) -> None:
         tcp.apply(spec(bpf_object("congestion")))
     assert [problem.id for problem in refused.value.problems] == ["hook-occupied"]
     assert not tcp.root.exists()
+
+
+@pytest.fixture
+def injector(tmp_path: Path) -> Injector:
+    return Injector(tmp_path)
+
+
+@pytest.mark.parametrize("what", [KILL_BEFORE, KILL_AFTER, errno.ENOMEM])
+def test_an_upgrade_that_is_hurt_anywhere_from_the_switch_on(
+    what: int, tcp: Bench, bpf_object: Compile, injector: Injector
+) -> None:
+    first, second = spec(bpf_object("congestion")), spec(bpf_object("congestion_v2"))
+    options = ("--yes", "--allow-outside", "--pin-root", tcp.root)
+
+    def hurt(at: int) -> Ran:
+        tcp.settle(first)
+        file = tcp.folder / "upgrade.yaml"
+        file.write_text(HEAD + second)
+        return injector.run("apply", file, *options, under=tcp.root, at=at, what=what if at else 0)
+
+    calls = hurt(0).calls
+    switched = calls.index(f"bpf {Command.LINK_UPDATE:d}") + 1
+    points = [at for at in range(switched, len(calls) + 1) if calls[at - 1] not in READING][:6]
+    for at in points:
+        ran = hurt(at)
+        assert ran.status, f"{at}: {ran.out}"
+        if not ran.killed:
+            assert link(tcp).map_id == map_id(tcp), f"{words(calls[at - 1])}: {ran.err}"
+        tcp.settle(second)
+        assert link(tcp).map_id == map_id(tcp), words(calls[at - 1])
+    connect()
+    assert counts(tcp)[1] > 1
