@@ -121,9 +121,14 @@ class ObservedLink(msgspec.Struct, frozen=True, rename={"target": "ifindex"}):
         return self.target if self.type in (LinkType.XDP, LinkType.TCX, LinkType.UNSPEC) else None
 
     @property
+    def is_of_map(self) -> bool:
+        """Whether a map is attached by it, in the place of a program."""
+        return self.type == LinkType.STRUCT_OPS
+
+    @property
     def is_detached(self) -> bool:
         """Whether its interface, cgroup or namespace is gone, or it was detached from its map."""
-        return (self.target == 0 and self.type in POINT_LINKS) or (self.type == LinkType.STRUCT_OPS and not self.map_id)
+        return (self.target == 0 and self.type in POINT_LINKS) or (self.is_of_map and not self.map_id)
 
 
 class ObservedState(msgspec.Struct, frozen=True):
@@ -197,7 +202,7 @@ class ObservedState(msgspec.Struct, frozen=True):
 
     def place_of(self, link: ObservedLink) -> str:
         """`xdp on eth0`: where a live link is, with the name of its attach point if the spec has it."""
-        if link.type == LinkType.STRUCT_OPS:
+        if link.is_of_map:
             return "detached" if link.is_detached else "attached"
         word, kind = _LINK_WORDS.get(link.type, (f"link type {link.type}", ""))
         if not kind:

@@ -142,7 +142,8 @@ def _programs(plan: Plan) -> Iterator[Action]:
 
 
 def _destroyed_programs(plan: Plan) -> Iterator[Action]:
-    pins = {owner_of(change.pin) for change in plan.links} | set(plan.observed.programs)
+    links = [change for change in plan.links if change.observed is None or not change.observed.is_of_map]
+    pins = {owner_of(change.pin) for change in links} | set(plan.observed.programs)
     yield from (Action.DELETE for _ in pins)
 
 

@@ -140,8 +140,7 @@ def _programs(plan: Plan) -> Iterator[Node]:
         if gone:
             reason, before = gone[0].reason, attached_with_mode(plan.observed, name)
             below = several(gone, name, plan.observed)
-            kind = Kind.ATTACHMENT if gone[0].observed is not None and gone[0].observed.map_id else Kind.PROGRAM
-            yield Node(kind, Verb.DELETE, name, name, f"detach: {reason}", reason, before, children=below)
+            yield Node(_kind(gone), Verb.DELETE, name, name, f"detach: {reason}", reason, before, children=below)
 
 
 def _owner(change: ObjectChange, owner: Owner, links: list[LinkChange], plan: Plan) -> Node:
@@ -180,6 +179,12 @@ def _places(owner: Owner) -> str:
     return places[0].describe() if places else "not attached"
 
 
+def _kind(links: list[LinkChange]) -> Kind:
+    """What attachments that go are of: a map, or else a program."""
+    is_of_map = any(link.observed is not None and link.observed.is_of_map for link in links)
+    return Kind.ATTACHMENT if is_of_map else Kind.PROGRAM
+
+
 def _destroyed_programs(plan: Plan) -> Iterator[Node]:
     links = links_by_owner(plan)
     for pin in sorted({*links, *plan.observed.programs}):
@@ -188,7 +193,7 @@ def _destroyed_programs(plan: Plan) -> Iterator[Node]:
         if live is not None:
             before = {"id": live.id, **before}
         text, below = "detach and unpin" if own else "unpin", several(own, pin, plan.observed)
-        yield Node(Kind.PROGRAM, Verb.DELETE, pin, pin, text, "the project is destroyed", before, children=below)
+        yield Node(_kind(own), Verb.DELETE, pin, pin, text, "the project is destroyed", before, children=below)
 
 
 def _pins(plan: Plan, nodes: Iterable[Node]) -> Iterator[Node]:
