@@ -16,7 +16,8 @@ import pytest
 from provisioner.kernel import locking
 from provisioner.model.pins import LOCK
 from provisioner.project.opening import load
-from tests.cli.support import COMMAND, environment
+from tests.cli.support import environment
+from tests.command import CLIENT, for_client
 from tests.conftest import remove_tree
 from tests.promises.scenarios import ALL, ONE, OTHER, look
 
@@ -35,14 +36,14 @@ class Project:
         self.other.write_text(OTHER)
 
     def start(self, verb: str, spec: Path, *options: str) -> subprocess.Popen[str]:
-        command = [*COMMAND, verb, str(spec), "--yes", "--force", "--pin-root", str(self.root), *options]
+        command = [str(CLIENT), verb, str(spec), "--yes", "--force", "--pin-root", str(self.root), *options]
         return subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            env=environment(),
+            env=environment(**for_client()),
         )
 
     def remains(self, spec: Path) -> int:
