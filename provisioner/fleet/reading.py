@@ -47,7 +47,7 @@ def _of_json(data: bytes, shown: str) -> Inventory | None:
         return None
     try:
         document = msgspec.json.decode(data)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, RecursionError):  # the reader of YAML says what is wrong
         return None
     return of_ansible(document, shown) if isinstance(document.get("_meta"), dict) else None
 

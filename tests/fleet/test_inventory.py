@@ -103,6 +103,13 @@ def test_errors_are_at_their_line(tmp_path: Path, text: str, expected: list[str]
     assert ids(tmp_path, text) == expected
 
 
+@pytest.mark.parametrize("part", ["[]", '{"a": }'])
+def test_an_inventory_of_thousands_of_levels(tmp_path: Path, part: str) -> None:
+    (path := tmp_path / "hosts.json").write_text('{"_meta": ' + 5_000 * part[:-1] + "1" + 5_000 * part[-1] + "}")
+    with pytest.raises(InputError):
+        read_inventory(str(path))
+
+
 def test_an_inventory_that_cannot_be_read(tmp_path: Path) -> None:
     with pytest.raises(InputError) as caught:
         read_inventory(str(tmp_path / "none.yaml"))
