@@ -18,6 +18,12 @@ OPENING: Final = "${"
 _REFERENCE: Final = re.compile(r"\$\$\{|\$\{([^{}]*)\}|\$\{")
 _ESCAPED: Final = "$${"
 
+_LONGEST: Final = 1 << 20
+"""Characters of a text with its variables: each of them can have the next one several times."""
+
+_DEEPEST: Final = 64
+"""Variables in values of variables."""
+
 
 class Expanded(msgspec.Struct, frozen=True):
     """A text with the values of its variables. `sources` names each variable and where its value comes from."""
@@ -76,7 +82,7 @@ class Variables:
     def _replaced(self, text: str, where: Location) -> _Value | None:
         parts: list[str] = []
         sources: list[str] = []
-        end = 0
+        end = length = 0
         for match in _REFERENCE.finditer(text):
             parts.append(text[end : match.start()])
             end = match.end()
@@ -86,10 +92,15 @@ class Variables:
             value = self._reference(match[1], where)
             if value is None:
                 return None
+            length += len(value.text)
+            if length > _LONGEST:
+                what = f"the text with its variables is longer than {_LONGEST:,} characters"
+                self._problems.add(what, where, "read long values from a file", id="limit-exceeded")
+                return None
             parts.append(value.text)
             sources.extend(value.sources)
         parts.append(text[end:])
-        return _Value("".join(parts), tuple(sources))
+        return _Value("".join(parts), tuple(dict.fromkeys(sources)))
 
     def _reference(self, name: str | None, where: Location) -> _Value | None:
         if name is None or not is_variable_name(name):
@@ -107,6 +118,10 @@ class Variables:
         if name in self._resolving:
             chain = " -> ".join((*self._resolving[self._resolving.index(name) :], name))
             self._problems.add(f"variables refer to each other: {chain}", where, id="circular-reference")
+            return None
+        if len(self._resolving) > _DEEPEST:
+            what = f"variables are nested deeper than {_DEEPEST} levels"
+            self._problems.add(what, where, "write the value", id="limit-exceeded")
             return None
         if name not in self._values:
             self._resolving.append(name)

@@ -105,6 +105,19 @@ def test_the_field_decides_the_type_also_inside_quotes(tmp_path: Path) -> None:
     ]
 
 
+def _chain(count: int, times: int) -> str:
+    """Variables, each with the one before it several times."""
+    return ", ".join(f"a{number}: '{f'${{a{number - 1}}}' * times}'" for number in range(1, count))
+
+
+@pytest.mark.parametrize(("count", "times"), [(11, 10), (1000, 1)])
+def test_variables_that_multiply_have_an_end(tmp_path: Path, count: int, times: int) -> None:
+    """Ten to the eleventh characters, and a chain of a thousand."""
+    spec = f"vars: {{a0: '0123456789', {_chain(count, times)}}}\npin_root: /${{a{count - 1}}}\n"
+    _, problems = load(tmp_path, spec)
+    assert {problem.rpartition(": ")[2] for problem in problems} == {"limit-exceeded"}
+
+
 @pytest.mark.parametrize(
     ("spec", "expected"),
     [
