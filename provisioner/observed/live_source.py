@@ -81,7 +81,11 @@ class LiveSource:
         return bpffs.list_pins(Path(root))
 
     def directories(self, root: PurePath) -> tuple[str, ...]:
-        return tuple(name for name in bpffs.list_folders(Path(root)) if name not in (INNER_PINS, LOCK))
+        here = Path(root)
+        found = [name for name in bpffs.list_folders(here) if name not in (INNER_PINS, LOCK)]
+        own = [LOCK, *(f"{INNER_PINS}/{name}" for name in bpffs.list_folders(here / INNER_PINS))]
+        found += [f"{name}/{inside}" for name in own for inside in bpffs.list_folders(here / name)]
+        return tuple(sorted(found))
 
     def live_ids(self, numbers: Iterable[int]) -> frozenset[int]:
         from provisioner.observed import holders

@@ -79,7 +79,7 @@ class Source(Protocol):
     def pins(self, root: PurePath) -> tuple[str, ...]: ...
 
     def directories(self, root: PurePath) -> tuple[str, ...]:
-        """The names of the directories in the pin root that this program does not make, sorted."""
+        """The paths of the directories in the pin root, and in those of this program, that it does not make; sorted."""
 
     def live_ids(self, numbers: Iterable[int]) -> frozenset[int]:
         """Those of maps, by their ids, that are live; none where this process may not see them."""

@@ -7,6 +7,9 @@ from pathlib import Path
 import pytest
 
 from provisioner.model.errors import RefusedError
+from provisioner.observed.snapshot_format import from_bytes, to_bytes
+from provisioner.observed.snapshot_take import take
+from provisioner.planning.steps import Sweep
 from provisioner.project.opening import load
 from tests.apply.conftest import HEAD, Bench
 from tests.conftest import remove_tree
@@ -30,13 +33,15 @@ def refused(bench: Bench) -> list[str]:
     return [one.rule for one in plan.blocked]
 
 
-@pytest.mark.parametrize("names", [("sub",), ("sub", "sub/below"), ("a", "b")])
+@pytest.mark.parametrize("names", [("sub",), ("sub", "sub/below"), ("a", "b"), ("_lock/sub",), ("_inner/outer/sub",)])
 def test_directories_of_others(bench: Bench, names: tuple[str, ...]) -> None:
     bench.apply(SPEC)
     for name in names:
-        (bench.root / name).mkdir()
+        (bench.root / name).mkdir(parents=True)
     assert refused(bench) == ["foreign-directories"]
-    assert bench.plan(SPEC).steps == ()
+    assert {type(step) for step in bench.plan(SPEC).steps} <= {Sweep}
+    snapshot = from_bytes(to_bytes(take(bench.load(SPEC).desired)), "snapshot")
+    assert snapshot.directories(bench.root) == bench.plan(SPEC).observed.directories
     for name in reversed(names):
         (bench.root / name).rmdir()
     bench.destroy(SPEC)
