@@ -133,6 +133,9 @@ def require_index(key: Bytes, kind: Type, capacity: int, address: str) -> None:
 def key_bytes(text: str, kind: Type, address: str) -> Bytes:
     """A key in YAML as the kernel's bytes; `address` is for messages. Raises InputError."""
     try:
+        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, Loader=yaml.BaseLoader)):
+            what = f"the key `{text}` has an alias"
+            raise InputError(Problem(what, hint="write the value", address=str(address), id="invalid-address"))
         written = yaml.load(text, Loader=yaml.BaseLoader)  # makes only text, lists and mappings
     except (yaml.YAMLError, RecursionError) as error:
         why = "nested too deeply" if isinstance(error, RecursionError) else "not valid YAML"

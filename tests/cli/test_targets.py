@@ -56,6 +56,14 @@ def test_a_saved_plan_keeps_its_targets(project: Project, tmp_path: Path) -> Non
         (("plan", "--target", "active", "--destroy"), 64),
         (("plan", "--target", "nothing"), 1),
         (("apply", "--yes", "--target", "tenants[2][7]"), 1),
+        (
+            (
+                "plan",
+                "--target",
+                f"tenants[[&a0 [x], {', '.join(f'&a{n} [*a{n - 1}, *a{n - 1}]' for n in range(1, 40))}]]",
+            ),
+            1,
+        ),
         (("apply", "--yes", "--target", f"tenants[{'[' * 2000}{']' * 2000}]"), 1),
     ],
 )
