@@ -67,14 +67,20 @@ def test_the_container_file_is_sound() -> None:
 
 
 def test_what_repeats_the_version_says_the_same() -> None:
-    """The collection, the image of the DaemonSet, and the manual page."""
+    """The collection, images, wheels and tags of examples, and the manual page."""
     places = {
+        "docs/fleet.md": r"bpf-provisioner@v(.+)$",
+        "docs/gitops.md": r"(?:bpf-provisioner@|rev: )v(.+)$",
+        "integrations/ansible/README.md": r"bpf_provisioner-(.+?)-py3",
+        "integrations/gitlab/provisioner.gitlab-ci.yml": r"bpf_provisioner-(.+?)-py3",
+        "integrations/kubernetes/components/mount-bpffs/daemonset.yaml": r"image: provisioner:(.+)$",
+        "integrations/kubernetes/example/kustomization.yaml": r"newTag: (.+?)}",
         "integrations/ansible/galaxy.yml": r"^version: (.+)$",
         "integrations/kubernetes/base/daemonset.yaml": r"image: provisioner:(.+)$",
         "man/provisioner.1": r'^\.TH .* "provisioner (.+?)"',
     }
     for name, pattern in places.items():
-        assert re.findall(pattern, (ROOT / name).read_text(), re.MULTILINE) == [provisioner.__version__], name
+        assert set(re.findall(pattern, (ROOT / name).read_text(), re.MULTILINE)) == {provisioner.__version__}, name
 
 
 def test_the_container_is_given_all_that_its_package_is_built_from() -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+import provisioner
 from tests import pages
 
 ROOT = Path(__file__).parents[2]
@@ -41,7 +42,7 @@ def hooks(tmp_path_factory: pytest.TempPathFactory) -> Path:
     git(folder, "init", "--quiet")
     git(folder, "add", "--all")
     git(folder, "commit", "--quiet", "--message", "everything")
-    git(folder, "tag", "v0.2.0")
+    git(folder, "tag", f"v{provisioner.__version__}")
     return folder
 
 
