@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
 
@@ -84,7 +85,9 @@ class LiveSource:
         here = Path(root)
         found = [name for name in bpffs.list_folders(here) if name not in (INNER_PINS, LOCK)]
         own = [LOCK, *(f"{INNER_PINS}/{name}" for name in bpffs.list_folders(here / INNER_PINS))]
-        found += [f"{name}/{inside}" for name in own for inside in bpffs.list_folders(here / name)]
+        for name in own:
+            with suppress(KernelError):  # a reader may not enter the directory of the lock
+                found += [f"{name}/{inside}" for inside in bpffs.list_folders(here / name)]
         return tuple(sorted(found))
 
     def live_ids(self, numbers: Iterable[int]) -> frozenset[int]:
