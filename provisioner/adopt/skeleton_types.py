@@ -72,7 +72,8 @@ class ObjectTypes:
             return "u32", ""
         if size <= 0:
             return "u32", "  # what type is it?"
-        return f"bytes[{size}]", f"  # what are these {size} bytes? BTF has no type for them"
+        what, them = ("is this byte", "it") if size == 1 else (f"are these {size} bytes", "them")
+        return f"bytes[{size}]", f"  # what {what}? BTF has no type for {them}"
 
     def lpm(self, id_: int, size: int) -> tuple[str, str]:
         said = ""
