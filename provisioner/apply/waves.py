@@ -166,7 +166,7 @@ def publish(
     `later` takes the copies of a map that programs do not use yet. Raises RefusedError where a slot holds another inner
     map than the one that was planned against.
     """
-    copied = copied_maps(change, rows) if live or change.migrated is not None else {}
+    copied = copied_maps(change, rows) if live or change.migrated is not None or change.resized else {}
     todo = list(waves(change, rows, merge.wave_size(change, copied, host, size)))
     with (
         Stager(

@@ -6,7 +6,7 @@ Order is decided here alone, and is total: objects are loaded first, then maps a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 from msgspec.structs import replace
@@ -14,10 +14,11 @@ from msgspec.structs import replace
 from provisioner.model.desired import DesiredMap, DesiredState
 from provisioner.model.observed import ObservedState
 from provisioner.model.pins import access_of, places
+from provisioner.model.spec import OnReplace
 from provisioner.planning import moves, resize
 from provisioner.planning.approved import Approved
 from provisioner.planning.changes import Action, LinkChange, MapChange, ObjectChange
-from provisioner.planning.hazards import Overrides
+from provisioner.planning.hazards import Overrides, replaced_with_others
 from provisioner.planning.room import slots_need_deletes
 from provisioner.planning.steps import (
     Attach,
@@ -74,7 +75,7 @@ def steps_in_order(
     work += [WriteVariables(change.name) for change in objects if change.variables and change.name not in loaded]
     work += [_link_step(change) for change in links if change.action in (Action.CREATE, Action.UPDATE, Action.REPLACE)]
     work += [CommitObject(change.name) for change in objects if change.name in loaded]
-    work += [CarryChanges(change.name) for change in maps if _carries_changes(change)]
+    work += [CarryChanges(change.name) for change in maps if _carries_changes(change, loaded)]
     for change in reversed(maps):
         if len(deletes[change.name]) and change.name not in crowded and not change.keeps_contents:
             work.append(DeleteSlots(change.name, deletes[change.name]))
@@ -144,9 +145,11 @@ def _fill_steps(change: MapChange, loaded: bool, pinned: frozenset[int] | None) 
     return steps
 
 
-def _carries_changes(change: MapChange) -> bool:
-    """Whether a migration copies entries that programs can change meanwhile."""
+def _carries_changes(change: MapChange, loaded: Collection[str]) -> bool:
+    """Whether entries are copied that programs can change until they use the new maps, those of `loaded` objects."""
     done = change.migrated
+    if change.resized and not set(loaded).isdisjoint(change.desired.objects):
+        return change.desired.on_replace is OnReplace.COPY and bool(replaced_with_others(change))
     if done is None or not done.is_carried:
         return False
     rows = np.flatnonzero((change.slots.desired >= 0) & (change.slots.observed >= 0))

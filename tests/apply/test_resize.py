@@ -8,12 +8,14 @@ from typing import Any
 
 import pytest
 
-from provisioner.apply import contents
-from provisioner.kernel import maps
+from provisioner.apply import contents, programs
+from provisioner.apply.transaction import Transaction
+from provisioner.kernel import maps, reading
 from provisioner.kernel.fd import InnerId
 from provisioner.model.errors import ApplyError, HostError, Problem, RefusedError
 from provisioner.planning.changes import Action
 from provisioner.planning.hazards import Overrides
+from provisioner.planning.steps import CommitObject
 from tests.apply.conftest import Bench
 
 Compile = Callable[[str], Path]
@@ -128,6 +130,45 @@ outer_maps:
     after = tenants.ids("colours")
     key = (1).to_bytes(4, "little")
     assert after[key] == before[key], "the very same inner map"
+
+
+def test_an_inner_map_that_is_replaced_meanwhile_keeps_what_others_wrote(
+    tenants: Bench, bpf_object: Compile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Programs use the old maps until their links are switched: what they write until then is carried over."""
+    tenants.allow_outside = True
+
+    def text(size: int, room: int) -> str:
+        return f"""
+inner_templates:
+  inner: {{type: hash, key: u32, value: u32, max_entries: {room}, contents: present, on_replace: copy}}
+objects: {{presets: {{file: {bpf_object("presets")}, programs: {{look: {{}}}}}}}}
+outer_maps:
+  colours: {{object: presets, inner: inner, max_entries: {size}, inner_maps: {{1: {{entries: {{1: 1}}}}}}}}
+"""
+
+    def writes(key: int) -> None:
+        with maps.open_id(InnerId(old)) as inner:
+            maps.update(inner, key.to_bytes(4, "little"), (7).to_bytes(4, "little"))
+
+    tenants.settle(text(8, 8))
+    key = (1).to_bytes(4, "little")
+    old = tenants.ids("colours")[key]
+    writes(2)
+    commit = programs.commit
+
+    def later(tx: Transaction, step: CommitObject) -> None:
+        writes(3)
+        commit(tx, step)
+
+    monkeypatch.setattr(programs, "commit", later)
+    tenants.settle(text(16, 32))
+    new = tenants.ids("colours")[key]
+    with maps.open_id(InnerId(new)) as inner:
+        keys, values = reading.read_entries(inner, maps.info(inner).shape, 1)
+    assert new != old
+    entries = zip(keys[:, 0].tolist(), values[:, 0].tolist(), strict=True)
+    assert sorted(entries) == [(1, 1), (2, 7), (3, 7)]
 
 
 def test_another_key_size_is_still_refused(tenants: Bench) -> None:
