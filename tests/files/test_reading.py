@@ -210,7 +210,7 @@ OF_THE_KERNEL = {
 """Modules that read fixed files of the kernel, in /proc, /sys and /boot."""
 
 OUTPUT = {
-    *("cli/streams.py", "cli/verbs/export.py", "files/writing.py"),
+    *("cli/streams.py", "files/writing.py"),
     *("kernel/object_probe.py", "language/schema_file.py"),
 }
 """Modules that open what they write, a pipe of their own, or a file of the package."""
