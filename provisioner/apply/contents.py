@@ -93,18 +93,24 @@ def carry(tx: Transaction, step: CarrySlots) -> None:
     if not step.create:
         with tx.open(change) as outer:
             waves.carry(outer, change, step.slots, tx.inner(step.map), tx.wave, tx.progress)
+        _check_carried(tx, change, step.slots)
         return
     stager = Stager(change.desired, tx.plan.desired.host, tx.inner(step.map))
     with stager, _new_map(change.desired, stager) as outer:
         waves.carry(outer, change, step.slots, tx.inner(step.map), tx.wave, tx.progress)
         pin_new(tx, outer, step.map)
-        assert change.observed is not None
-        with identity.open_same(tx.path(step.map), MapFd, change.observed.id, step.map) as old:
-            if change.migrated is None:
-                waves.check_unchanged(old, change, step.slots)
-            else:
-                waves.check_same_maps(old, change)
+        _check_carried(tx, change, step.slots)
     put_in_place(tx, step.map, over=True)
+
+
+def _check_carried(tx: Transaction, change: MapChange, rows: Index) -> None:
+    """Raise RefusedError if another process changed the slots of the old map meanwhile."""
+    if change.migrated is not None:
+        _check_same_maps(tx, change)
+        return
+    assert change.observed is not None
+    with identity.open_same(tx.path(change.name), MapFd, change.observed.id, change.name) as old:
+        waves.check_unchanged(old, change, rows)
 
 
 def publish(tx: Transaction, step: PublishSlots) -> None:

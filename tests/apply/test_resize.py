@@ -8,15 +8,18 @@ from typing import Any
 
 import pytest
 
-from provisioner.apply import contents, programs
+from provisioner.apply import contents, programs, waves
 from provisioner.apply.transaction import Transaction
 from provisioner.kernel import maps, reading
 from provisioner.kernel.fd import InnerId
-from provisioner.model.errors import ApplyError, HostError, Problem, RefusedError
+from provisioner.model.errors import ApplyError, HostError, Problem, ProvisionerError, RefusedError
+from provisioner.model.map_shape import MapShape
+from provisioner.model.uapi import MapType
 from provisioner.planning.changes import Action
 from provisioner.planning.hazards import Overrides
 from provisioner.planning.steps import CommitObject
 from tests.apply.conftest import Bench
+from tests.problems import raises
 
 Compile = Callable[[str], Path]
 NO_OVERRIDES = Overrides()
@@ -130,6 +133,41 @@ outer_maps:
     after = tenants.ids("colours")
     key = (1).to_bytes(4, "little")
     assert after[key] == before[key], "the very same inner map"
+
+
+def test_a_slot_of_the_old_map_that_changes_meanwhile_ends_the_upgrade(
+    tenants: Bench, bpf_object: Compile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The new map has the inner map that was planned: what another process put there would be lost."""
+    tenants.allow_outside = True
+
+    def text(size: int) -> str:
+        return f"""
+inner_templates: {{inner: {{type: hash, key: u32, value: u32, max_entries: 8}}}}
+objects: {{presets: {{file: {bpf_object("presets")}, programs: {{look: {{}}}}}}}}
+outer_maps:
+  colours: {{object: presets, inner: inner, max_entries: {size}, inner_maps: {{1: {{entries: {{1: 1}}}}}}}}
+"""
+
+    tenants.settle(text(8))
+    key = (1).to_bytes(4, "little")
+    before = tenants.ids("colours")
+    carry = waves.carry
+
+    def meddle(*args: Any) -> None:
+        carry(*args)
+        with (
+            maps.open_pin(tenants.root / "colours") as outer,
+            maps.create(MapShape(MapType.HASH, 4, 4, 8)) as theirs,
+        ):
+            maps.insert_inner(outer, key, theirs)
+
+    monkeypatch.setattr(waves, "carry", meddle)
+    with raises(ProvisionerError, "changed-since-plan"):
+        tenants.apply(text(16))
+    after = tenants.ids("colours")
+    assert after[key] not in (0, before[key]), "what the other process wrote stays"
+    assert tenants.tree("colours")[key] == {}
 
 
 def test_an_inner_map_that_is_replaced_meanwhile_keeps_what_others_wrote(
