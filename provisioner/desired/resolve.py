@@ -281,7 +281,8 @@ class Resolver:
             )
             return None
         if declared is None and (refused := unmakeable(shape)):
-            self._problems.add(refused, where, "use another map type or value type", name, id="unsupported-by-map-type")
+            hint = "use another map type, or remove what it cannot have"
+            self._problems.add(refused, where, hint, name, id="unsupported-by-map-type")
             return None
         if declared is not None and (difference := shape_differences(shape, declared)):
             self._problems.add(

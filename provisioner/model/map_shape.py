@@ -126,9 +126,17 @@ def value_stride(shape: MapShape, possible_cpus: int) -> int:
     return rounded_up(shape.value_size) * possible_cpus if shape.is_percpu else shape.value_size
 
 
+_WITH_EXTRA: Final = frozenset({MapType.BLOOM_FILTER, MapType.ARENA})
+
+
 def unmakeable(shape: MapShape) -> str:
-    """The reason why special fields make it impossible to create a map of this shape; empty if it is possible."""
+    """The reason why no map of this shape can be created; empty if it is possible.
+
+    For map_extra see map_create, kernel/bpf/syscall.c.
+    """
     word = shape.map_type.word
+    if shape.map_extra and shape.map_type not in _WITH_EXTRA:
+        return f"{with_article(word)} cannot have map_extra: it is for a bloom_filter or an arena"
     for special in shape.specials or ():
         if special.word in LINKED:
             at = f"(byte {special.offset} of the value)"

@@ -160,3 +160,8 @@ def test_another_map_extra_is_of_new_inner_maps_alone(bench: Bench, outer: str) 
     bench.load(text).apply(recreate=["outer[5]"])
     with maps.open_id(InnerId(bench.ids("outer")[struct.pack("<I", 5)])) as inner:
         assert maps.info(inner).shape.map_extra == 7
+
+
+def test_map_extra_is_for_maps_that_have_it(bench: Bench) -> None:
+    with raises(InputError, "unsupported-by-map-type"):
+        bench.load(spec("hash", "array_of_maps", "key: u32, value: u64, map_extra: 3", "{}"))
