@@ -288,6 +288,8 @@ def _explained(
     from provisioner.apply.template_probe import why_refused  # only after a failure
 
     (problem,) = error.because(why_refused(outer, next(iter(staged)))).problems
+    if change.desired.adopted is None:
+        problem = replace(problem, hint=f"{problem.hint}; `--replace {change.name}` recreates the outer map")
     return RefusedError(replace(problem, where=change.desired.where))
 
 

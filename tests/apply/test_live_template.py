@@ -162,6 +162,26 @@ def test_flags_that_the_kernel_does_not_tell_are_found_out_by_the_first_write(th
     assert not theirs.bench.root.exists()
 
 
+def test_the_way_out_for_a_map_of_ours_is_replace(bench: Bench) -> None:
+    """Without its record, nothing says with which template an empty ARRAY_OF_MAPS was made."""
+
+    def text(slots: str, flags: str = "") -> str:
+        return (
+            f"inner_templates: {{inner: {{{HASH_SPEC}{flags}}}}}\n"
+            f"outer_maps: {{tenants: {{type: array_of_maps, key: u32, max_entries: 4, inner: inner, {slots}}}}}\n"
+        )
+
+    bench.apply(text("inner_maps: {}"))
+    (bench.root / "_meta").unlink()
+    bench.overrides = bench.overrides | Overrides(take_over=True)
+    wanted = text("inner_maps: {1: {}}", ", flags: [no_prealloc]")
+    with raises(RefusedError, "template-mismatch") as refused:
+        bench.apply(wanted)
+    assert "`--replace tenants`" in refused.value.problems[0].hint
+    bench.load(wanted).apply(bench.overrides, recreate=["tenants"])
+    assert bench.load(wanted).plan(bench.overrides).steps == ()
+
+
 def test_an_insert_that_is_refused_says_which_field_differs(theirs: Theirs) -> None:
     """Past the probe, as where somebody else changes the map meanwhile: the refusal is explained all the same."""
     theirs.make(MapType.HASH_OF_MAPS, HASH, filled=True)
