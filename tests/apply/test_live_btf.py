@@ -8,11 +8,10 @@ from pathlib import Path
 import pytest
 
 import provisioner
-from provisioner.kernel import bpffs, maps
+from provisioner.kernel import bpffs, maps, vmlinux
 from provisioner.model.errors import InputError
 from provisioner.model.map_shape import MapShape
 from provisioner.model.uapi import MapType
-from provisioner.observed import pinned_btf
 from provisioner.observed.snapshot_format import from_bytes, to_bytes
 from tests.apply.conftest import Bench
 from tests.problems import raises
@@ -84,7 +83,7 @@ def test_a_snapshot_carries_the_kernels_types(bench: Bench, monkeypatch: pytest.
     older = bench.load("maps: {m: {type: hash, key: u32, value: 'bytes[14]', max_entries: 4}}").snapshot()
     spec = bench.folder / "spec.yaml"
     bench.load(text)
-    monkeypatch.setattr(pinned_btf, "_VMLINUX_BTF", tmp_path / "none")
+    monkeypatch.setattr(vmlinux, "_FILE", tmp_path / "none")
     elsewhere = provisioner.load(spec, pin_root=str(bench.root), snapshot=snapshot)
     assert elsewhere.plan(against=snapshot).digest == project.plan().digest
     with raises(InputError, "snapshot-mismatch", "btf-missing"):

@@ -195,10 +195,9 @@ def test_standard_error_that_is_full_changes_nothing(filled: Filled, project: Pr
 @pytest.mark.parametrize(
     ("words", "status"), [(["plan", "SPEC"], 74), (["validate", "SPEC", "--quiet"], 0), (["x"], 64)]
 )
-def test_standard_output_and_standard_error_that_are_full(
-    command: Callable[[list[str]], list[str]], words: list[str], status: int
-) -> None:
+def test_standard_output_and_standard_error_that_are_full(filled: Filled, words: list[str], status: int) -> None:
     """No status of the interpreter (120) takes the place of ours."""
     with Path("/dev/full").open("wb") as out:
         buffered = environment() | {"PYTHONUNBUFFERED": ""}
-        assert subprocess.run(command(words), stdout=out, stderr=out, env=buffered, check=False).returncode == status
+        done = subprocess.run([*COMMAND, *filled(words)], stdout=out, stderr=out, env=buffered, check=False)
+        assert done.returncode == status
