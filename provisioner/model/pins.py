@@ -75,6 +75,11 @@ def is_temporary(pin: str) -> bool:
     return pin.startswith(TEMPORARY_PREFIXES)
 
 
+def is_reserved(pin: str) -> bool:
+    """Whether only the provisioner gives such names to pins. Other names with an underscore are those of others."""
+    return pin == META_PIN or is_temporary(pin) or pin.startswith((LINK_PREFIX, VARIABLES_PREFIX))
+
+
 def link_pin(program: str, hook: str = "") -> str:
     """The name of the pin of a program's attachment; with `hook`, that of a further one, at this hook.
 

@@ -27,6 +27,7 @@ from provisioner.model.pins import (
     VARIABLES_PREFIX,
     adopted_pins,
     is_link,
+    is_reserved,
     managed,
     map_path,
     own_path,
@@ -92,7 +93,7 @@ def _observe(desired: DesiredState, source: Source) -> ObservedState:
 
     stale = dict.fromkeys(stale_inner_pins(inner_pins, slots))
     meta = source.meta(root / META_PIN) if META_PIN in pins else None
-    other = tuple(pin for pin in pins if pin not in named and not pin.startswith("_"))
+    other = tuple(pin for pin in pins if pin not in named and not is_reserved(pin))
     other += _moved_away(meta, desired, source)
     sections = {section.pin for one in desired.objects.values() for section in one.variables}
     unwanted = {pin for pin in pins if pin.startswith(VARIABLES_PREFIX)} - sections

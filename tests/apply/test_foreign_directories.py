@@ -6,7 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from provisioner.kernel import bpffs, maps
 from provisioner.model.errors import RefusedError
+from provisioner.model.map_shape import MapShape
+from provisioner.model.uapi import MapType
 from provisioner.observed.snapshot_format import from_bytes, to_bytes
 from provisioner.observed.snapshot_take import take
 from provisioner.planning.steps import Sweep
@@ -46,6 +49,17 @@ def test_directories_of_others(bench: Bench, names: tuple[str, ...]) -> None:
         (bench.root / name).rmdir()
     bench.destroy(SPEC)
     assert not bench.root.exists()
+
+
+@pytest.mark.parametrize("name", ["theirs", "_theirs", "_inner_x"])
+def test_pins_of_others(bench: Bench, name: str) -> None:
+    bench.apply(SPEC)
+    with maps.create(MapShape(MapType.HASH, 4, 4, 8)) as fd:
+        bpffs.pin(fd, bench.root / name)
+    assert refused(bench) == ["foreign-pins"]
+    assert bench.plan(SPEC).observed.other_pins == (name,)
+    (bench.root / name).unlink()
+    bench.destroy(SPEC)
 
 
 def test_a_project_in_the_pin_root(bench: Bench) -> None:
