@@ -10,7 +10,7 @@ from typing import assert_never
 
 import msgspec
 
-from provisioner.kernel import binding, calls, libbpf, structures, syscalls
+from provisioner.kernel import binding, calls, libbpf, multi_links, perf_events, structures, syscalls
 from provisioner.kernel.bpffs import open_pin
 from provisioner.kernel.fd import Fd, InnerId, LinkFd, MapFd, ProgramFd
 from provisioner.kernel.maps import id_of, ids
@@ -72,8 +72,6 @@ def create(program: ProgramFd, request: LinkRequest, target: int = 0, *, name: s
             case OpenPerfEvent() | OpenSampled():
                 return _at_event(program, request)
             case OpenMulti() | OpenUsdt():
-                from provisioner.kernel import multi_links
-
                 return multi_links.create(program, request)
             case _:
                 assert_never(request)
@@ -90,8 +88,6 @@ def create_of_map(fd: MapFd, request: CreateLink, *, name: str = "") -> LinkFd:
 
 
 def _at_event(program: ProgramFd, request: OpenPerfEvent | OpenSampled) -> LinkFd:
-    from provisioner.kernel import perf_events
-
     with ExitStack() as kept:
         with perf_events.opened(request) as event:
             link = kept.enter_context(LinkFd(libbpf.link_create(program.number, event, AttachType.PERF_EVENT, None)))

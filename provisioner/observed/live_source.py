@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from provisioner.codec.btf import BtfTypes
 from provisioner.codec.btf_specials import specials_of
 from provisioner.codec.layouts import btf_layout
-from provisioner.kernel import arrays, bpffs, host, maps, reading
+from provisioner.kernel import arrays, attach_points, bpffs, filters, host, links, maps, reading
 from provisioner.kernel.fd import LinkFd, MapFd, ProgramFd
 from provisioner.kernel.inner_maps import read_inner_maps
 from provisioner.kernel.inner_pins import OPENED_BY_ID, InnerPins, pinned
@@ -33,7 +33,7 @@ from provisioner.model.special_fields import Special
 from provisioner.model.type_layout import EntryLayout
 from provisioner.model.types import Bytes
 from provisioner.model.uapi import FD_MODES, AttachType, MapFlag, MapType
-from provisioner.observed import metamap
+from provisioner.observed import filter_pins, holders, metamap
 from provisioner.observed.sources import Ranges, SeenEntries, SeenInnerMaps, SeenMap
 
 if TYPE_CHECKING:
@@ -41,8 +41,6 @@ if TYPE_CHECKING:
     from provisioner.bytecode.lookup_program import Record
     from provisioner.kernel.digests import MapDigests
     from provisioner.kernel.lookup_programs import LookedUp
-
-"""Flags of the fd that a map was created with, which are not part of its shape."""
 
 
 class LiveSource:
@@ -91,8 +89,6 @@ class LiveSource:
         return tuple(sorted(found))
 
     def live_ids(self, numbers: Iterable[int]) -> frozenset[int]:
-        from provisioner.observed import holders
-
         return frozenset(holders.live(numbers))
 
     def inner_pins(self, root: PurePath) -> Mapping[str, tuple[str, ...]]:
@@ -231,21 +227,14 @@ class LiveSource:
         return frozenset(frozen)
 
     def users(self, own: Mapping[int, str]) -> Mapping[int, tuple[str, ...]]:
-        from provisioner.observed import holders
-
         return holders.users(own) or {}
 
     def program(self, path: PurePath) -> ObservedProgram:
-        from provisioner.kernel import links
-
         with bpffs.open_pin(Path(path), ProgramFd, readonly=True) as fd:
             info = links.program_info(fd)
         return ObservedProgram(info.id, info.name, info.tag, tuple(info.map_ids))
 
     def link(self, path: PurePath) -> ObservedLink:
-        from provisioner.kernel import links
-        from provisioner.observed import filter_pins
-
         with bpffs.open_any(Path(path), readonly=True) as pinned:
             if isinstance(pinned, MapFd):
                 return filter_pins.observe(pinned, Path(path))
@@ -253,8 +242,6 @@ class LiveSource:
         return ObservedLink(info.id, info.prog_id, info.target, info.type, info.attach_type, map_id=info.map_id)
 
     def occupant(self, attachment: Attachment, number: int) -> int:
-        from provisioner.kernel import filters, links
-
         match attachment.request():
             case AddFilter(place):
                 return filters.program_at(number, place)
@@ -267,14 +254,10 @@ class LiveSource:
         request, neighbour = attachment.request(), attachment.neighbour
         if neighbour is None or not isinstance(request, CreateLink):
             return None
-        from provisioner.kernel import links
-
         named = _program_at(Path(neighbour.name)) if neighbour.is_foreign else 0
         return HookOrder(links.order(number, request.attach_type), named)
 
     def number(self, point: AttachPoint) -> int | None:
-        from provisioner.kernel import attach_points
-
         return attach_points.find(point)
 
     def _shape(self, info: MapInfo) -> MapShape:
@@ -322,8 +305,6 @@ def _layout(info: MapInfo) -> EntryLayout | None:
 
 def _program_at(path: Path) -> int:
     """The id of a pinned program, or of that of a pinned link; 0 if there is neither."""
-    from provisioner.kernel import links
-
     try:
         with bpffs.open_any(path, readonly=True) as fd:
             match fd:

@@ -19,9 +19,11 @@ from provisioner.planning.diff import diff_map
 from provisioner.planning.diff_objects import diff_links, diff_object
 from provisioner.planning.diff_slots import ObjectMaps, held_twice, slots_to_read
 from provisioner.planning.hazards import Overrides
+from provisioner.planning.migrate import migrated
 from provisioner.planning.plan import Plan, make_plan
-from provisioner.planning.recreation import is_compared, replaced_because
+from provisioner.planning.recreation import is_compared
 from provisioner.planning.relaid import of_object, reinterpreted, with_relaid
+from provisioner.planning.requested import with_requested
 from provisioner.planning.second_look import look
 
 if TYPE_CHECKING:
@@ -54,9 +56,7 @@ def compare(
 
     def diff(desired_map: DesiredMap) -> MapChange:
         live, own = observed.maps.get(desired_map.name), _object_maps(observed, objects)
-        if live is not None and replaced_because(desired_map, live, observed.meta):
-            from provisioner.planning.migrate import migrated
-
+        if live is not None:
             order = desired.host.byteorder
             change = migrated(desired_map, live, live_maps, observed.meta, shared, own, order)
             if change is not None:
@@ -70,11 +70,7 @@ def compare(
         change = reinterpreted(
             look(diff_map(desired_map, live, blocks, observed.meta, shared, own), live_maps), live_maps
         )
-        if recreate is None:
-            return change
-        from provisioner.planning.requested import with_requested
-
-        return with_requested(change, recreate)
+        return change if recreate is None else with_requested(change, recreate)
 
     arrays, objects = jumps.compared(desired, observed, wanted.values(), objects, diff)
     maps = [arrays[name] if name in arrays else diff(one) for name, one in wanted.items()]

@@ -32,15 +32,19 @@ from provisioner.model.pins import META_PIN
 from provisioner.model.spec import Contents, OuterMap, Spec
 from provisioner.observed import observe
 from provisioner.observed.snapshot import Snapshot
+from provisioner.observed.snapshot_take import take
 from provisioner.planning import overcommit, targets
 from provisioner.planning.comparison import compare
 from provisioner.planning.diff_objects import attachments_deferred
 from provisioner.planning.hazards import Overrides, refuse_blocked
 from provisioner.planning.plan import Plan
 from provisioner.planning.privileges import refuse_unprivileged
+from provisioner.planning.teardown import plan_destroy
 from provisioner.planning.verification import refuse_stale, remaining
 from provisioner.project.locks import locked, require_lock, writing
 from provisioner.report.model import ALL, CUT
+from provisioner.views import complete, narrow
+from provisioner.views.moment import Moment
 
 if TYPE_CHECKING:
     from provisioner.adopt.export import Exported
@@ -52,7 +56,6 @@ if TYPE_CHECKING:
     from provisioner.report.model import Fact, ReportLive
     from provisioner.session.session import Session
     from provisioner.views.looks import Look
-    from provisioner.views.moment import Moment
 
 
 class Project(msgspec.Struct, frozen=True):
@@ -254,8 +257,6 @@ class Project(msgspec.Struct, frozen=True):
         if observed.maps or observed.object_maps:
             observed = replace(observed, users=observe.LiveReader(self.desired).users(observed))
         if not targets:
-            from provisioner.planning.teardown import plan_destroy
-
             return plan_destroy(self.desired, observed, overrides)
         from provisioner.planning.teardown_part import find_destroyed, plan_destroy_part
 
@@ -316,8 +317,6 @@ class Project(msgspec.Struct, frozen=True):
 
     def snapshot(self) -> Snapshot:
         """The state of this host that plans of this project need. Changes nothing. Raises HostError."""
-        from provisioner.observed.snapshot_take import take
-
         return take(self.desired, {named.source for named in btf_types(self.spec) if named.is_of_host})
 
     def live(self, address: str = "", *, full: bool = True) -> ReportLive:
@@ -350,9 +349,6 @@ class Project(msgspec.Struct, frozen=True):
 
     def _moment(self, place: Place | None, source: Snapshot | None = None) -> tuple[Moment, Plan]:
         """The live state, read once, and the plan that compares it with the spec. Attachments may be deferred."""
-        from provisioner.views import narrow
-        from provisioner.views.moment import Moment
-
         desired = attachments_deferred(self.desired)
         moment = Moment(desired, place, source)
         observed, limits = observe.observe(desired, source), None
@@ -379,7 +375,7 @@ class Project(msgspec.Struct, frozen=True):
 
     def explain(self, address: str, *, against: Snapshot | None = None) -> tuple[Fact, ...]:
         """The facts about an address, such as `tenants[42]`. Raises InputError if the project has no such address."""
-        from provisioner.views import explain, narrow
+        from provisioner.views import explain
 
         subject = explain.subject(parse(address, self.desired), self.desired)
         if isinstance(subject, Place):
@@ -400,8 +396,6 @@ class Project(msgspec.Struct, frozen=True):
 
     def complete(self, beginning: str, *, targets: bool = False) -> Iterator[str]:
         """Addresses of the spec that start with a text, for completion; with `targets`, those that --target accepts."""
-        from provisioner.views import complete
-
         return (complete.complete_target if targets else complete.complete)(beginning, self.desired)
 
     def advise(self, kernel: str) -> tuple[Advice, ...]:

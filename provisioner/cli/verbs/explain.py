@@ -33,17 +33,13 @@ def explain(
     if len(files) < 2:
         raise typer.BadParameter("write spec files, then an address", param_hint="FILES... ADDRESS")
     # NumPy, which the help does not need, takes 80 ms.
-    from provisioner.cli import reports
+    from provisioner.cli import reports, snapshots
     from provisioner.report.model import Explanation
 
     *specs, address = files
     snapshot = None if against == "live" else provisioner.read_snapshot(Path(against))
     project = load_project(console, specs, spec, snapshot, pins=True)
     facts = project.explain(address, against=snapshot)
-    compared = None
-    if snapshot is not None:
-        from provisioner.cli import snapshots
-
-        compared = snapshots.about(snapshot)
+    compared = None if snapshot is None else snapshots.about(snapshot)
     reports.explanation(console, Explanation(project.desired.project, project.shown(address), facts, compared))
     return 0

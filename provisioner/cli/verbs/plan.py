@@ -75,7 +75,7 @@ def plan(
     _refuse_contradictions(against, out, to_destroy, probe, [*(target or ()), *(recreate or ())])
     arguments.refuse_pruned_part(changes.prune, target)
     # NumPy, which the help does not need, takes 80 ms.
-    from provisioner.cli import reports
+    from provisioner.cli import reports, snapshots
     from provisioner.views import plan_report
 
     snapshot = None if against in ("live", "empty") else provisioner.read_snapshot(Path(against))
@@ -99,11 +99,7 @@ def plan(
         from provisioner.cli import saved
 
         saved.save(out, planned, overrides)
-    compared = None
-    if snapshot is not None:
-        from provisioner.cli import snapshots
-
-        compared = snapshots.about(snapshot)
+    compared = None if snapshot is None else snapshots.about(snapshot)
     report = plan_report.report(
         planned,
         reports.limits(console, full=full),
