@@ -21,23 +21,11 @@ import msgspec
 
 from provisioner.bytecode.assembler import R0, R1, R2, R3, R4, R6, R7, R8, R10, Alu, Assembler, Helper, Jump, Program
 from provisioner.bytecode.digest import Piece, pieces
-from provisioner.bytecode.records import walk
+from provisioner.bytecode.records import BY_KEY, walk
 from provisioner.model.map_shape import MapShape, rounded_up
 from provisioner.model.special_fields import SPIN_LOCK
 from provisioner.model.types import Bytes
-from provisioner.model.uapi import MapFlag, MapType
-
-_TYPES: Final = frozenset(
-    {
-        MapType.HASH,
-        MapType.ARRAY,
-        MapType.LRU_HASH,
-        MapType.PERCPU_HASH,
-        MapType.PERCPU_ARRAY,
-        MapType.LRU_PERCPU_HASH,
-    }
-)
-"""The types that the program is for. In an LPM trie, a program finds the longest prefix, not a certain entry."""
+from provisioner.model.uapi import MapFlag
 
 _MOST_PIECES: Final = 512
 _LONGEST: Final = 16_384
@@ -82,7 +70,7 @@ def stores(shape: MapShape, owned: Bytes) -> tuple[Piece, ...]:
 
 def why_not(shape: MapShape, owned: Bytes) -> str:
     """Why there is no program for maps of a shape; empty if there is one, which the kernel may not take yet."""
-    if shape.map_type not in _TYPES:
+    if shape.map_type not in BY_KEY:
         return f"programs cannot do it in a map of type {shape.map_type.word}"
     if shape.map_flags & MapFlag.RDONLY_PROG:
         return "programs cannot write to a map with the flag rdonly_prog"

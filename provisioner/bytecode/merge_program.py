@@ -18,25 +18,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from provisioner.bytecode.assembler import R0, R1, R2, R3, R4, R6, R7, R8, R10, Alu, Assembler, Helper, Jump, Program
-from provisioner.bytecode.records import walk, words
+from provisioner.bytecode.records import BY_KEY, walk, words
 from provisioner.model.map_shape import MapShape, rounded_up
 from provisioner.model.types import Bytes
-from provisioner.model.uapi import MapType
 
 _MAX_VALUE: Final = 1024
 """The longest value in bytes: it is compared word by word, without a loop."""
-
-_TYPES: Final = frozenset(
-    {
-        MapType.HASH,
-        MapType.ARRAY,
-        MapType.LRU_HASH,
-        MapType.PERCPU_HASH,
-        MapType.PERCPU_ARRAY,
-        MapType.LRU_PERCPU_HASH,
-    }
-)
-"""The types that the program is for. In an LPM trie, a program finds the longest prefix, not a certain entry."""
 
 _ANY, _NOEXIST, _EXIST = 0, 1, 2
 _KIND, _SLOT, _RESULT = 0, 4, 8
@@ -81,7 +68,7 @@ class Changes(msgspec.Struct, frozen=True):
 
 def why_not(shape: MapShape) -> str:
     """Why there is no program for maps of a shape; empty if there is one, which the kernel may not take yet."""
-    if shape.map_type not in _TYPES:
+    if shape.map_type not in BY_KEY:
         return f"programs cannot do it in a map of type {shape.map_type.word}"
     if shape.specials:
         return f"values hold {shape.specials_in_words()}"

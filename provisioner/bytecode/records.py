@@ -2,7 +2,22 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from provisioner.bytecode.assembler import R1, R2, R3, R4, Assembler, Helper
+from provisioner.model.uapi import MapType
+
+BY_KEY: Final = frozenset(
+    {
+        MapType.HASH,
+        MapType.ARRAY,
+        MapType.LRU_HASH,
+        MapType.PERCPU_HASH,
+        MapType.PERCPU_ARRAY,
+        MapType.LRU_PERCPU_HASH,
+    }
+)
+"""Types in which a program finds the entry of a key. In an LPM trie, it finds the longest prefix instead."""
 
 
 def walk(code: Assembler, records: int, function: str) -> None:
