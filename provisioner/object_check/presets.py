@@ -12,8 +12,8 @@ from typing import Final
 import numpy as np
 
 from provisioner.codec.btf import POINTER_SIZE, BtfComposite, BtfTypes
-from provisioner.object_check.elf import SHT_REL, ElfFile, Section
-from provisioner.object_check.symbols import symbol_names
+from provisioner.object_check.elf import ElfFile
+from provisioner.object_check.relocations import relocations, tables
 
 Presets = Mapping[int, str]
 """Slot -> the program or map that the object puts there."""
@@ -47,43 +47,22 @@ def without_presets(data: bytes, maps: Collection[str], only_programs: Collectio
     section, btf = elf.find(".maps"), elf.find(".BTF")
     if section is None or btf is None or (not maps and only_programs is None):
         return data
-    types = BtfTypes(elf.data_of(btf))
-    variables = list(types.variables(".maps"))
+    found = list(tables(elf, section))
+    if not found:
+        return data
+    variables = list(BtfTypes(elf.data_of(btf)).variables(".maps"))
     spans = [(start, start + size) for name, _, start, size in variables if name in maps]
     loaded = None if only_programs is None else {*only_programs, *(name for name, *_ in variables)}
-    names = symbol_names(elf)
     patched = bytearray(data)
-    for table in _tables(elf, section):
-        rows = np.frombuffer(elf.data_of(table), _record(elf))
-        symbols = [names[number] for number in (rows["info"] >> np.uint64(32)).tolist()]
+    for table, rows, symbols in found:
         goes = [
             any(start <= at < end for start, end in spans) or (loaded is not None and symbol not in loaded)
             for at, symbol in zip(rows["offset"].tolist(), symbols, strict=True)
         ]
-        kept = rows[~np.array(goes, np.bool_)].tobytes() if len(rows) else b""
+        kept = rows[~np.array(goes, np.bool_)].tobytes()
         patched[table.offset : table.offset + len(kept)] = kept
         elf.write_size(patched, table, len(kept))
     return bytes(patched)
-
-
-def _tables(elf: ElfFile, section: Section) -> list[Section]:
-    """The tables of relocations of a section."""
-    return [table for table in elf.sections if table.type == SHT_REL and table.info == section.number]
-
-
-def _record(elf: ElfFile) -> np.dtype[np.void]:
-    return np.dtype([("offset", elf.order + "u8"), ("info", elf.order + "u8")])
-
-
-def relocations(elf: ElfFile, section: Section) -> list[tuple[int, str]]:
-    """Offset in `section` and the name of the symbol, for each of its relocations."""
-    names = symbol_names(elf)
-    found: list[tuple[int, str]] = []
-    for table in _tables(elf, section):
-        rows = np.frombuffer(elf.data_of(table), _record(elf))
-        symbols = (rows["info"] >> np.uint64(32)).tolist()
-        found += zip(rows["offset"].tolist(), (names[number] for number in symbols), strict=True)
-    return found
 
 
 def _slot(types: BtfTypes, type_: int, offset: int) -> int | None:

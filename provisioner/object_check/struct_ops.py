@@ -13,7 +13,7 @@ from provisioner.codec.btf import BtfComposite, BtfKind, BtfTypes
 from provisioner.model.object_file import StructOps
 from provisioner.object_check.elf import SHT_STRTAB, ElfFile
 from provisioner.object_check.fault import Malformed
-from provisioner.object_check.presets import relocations
+from provisioner.object_check.relocations import relocations
 
 _SECTION: Final = ".struct_ops"
 _LINKED: Final = b".struct_ops.link\0"
