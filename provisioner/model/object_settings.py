@@ -22,8 +22,7 @@ class MapSettings(msgspec.Struct, frozen=True):
 
     A spec sets `value_size` of stacks. Otherwise `key_size` and `value_size` are those of the types that the spec
     declares for a map to which the object gives no size. `left_out` are programs that are not loaded, and whose slots
-    in this prog_array stay empty. `attach` says that the map
-    itself is attached.
+    in this prog_array stay empty. `attach` says that the map itself is attached.
     """
 
     max_entries: int | None
