@@ -113,21 +113,22 @@ def pinned(bench: Bench) -> int:
         return maps.info(fd).id
 
 
-def test_an_object_is_upgraded_to_the_new_map(tenants: Bench, bpf_object: Compile) -> None:
-    """The object says 4 slots, the spec another number, which is set before load."""
-    tenants.allow_outside = True
-
-    def text(size: int) -> str:
-        return f"""
-inner_templates: {{inner: {{type: hash, key: u32, value: u32, max_entries: 8}}}}
-objects: {{presets: {{file: {bpf_object("presets")}, programs: {{look: {{}}}}}}}}
+def of_object(file: Path, size: int, room: int = 8, policy: str = "") -> str:
+    """A spec whose outer map an object brings: with 4 slots, unless the spec sets another number before load."""
+    return f"""
+inner_templates: {{inner: {{type: hash, key: u32, value: u32, max_entries: {room}{policy}}}}}
+objects: {{presets: {{file: {file}, programs: {{look: {{}}}}}}}}
 outer_maps:
   colours: {{object: presets, inner: inner, max_entries: {size}, inner_maps: {{1: {{entries: {{1: 1}}}}}}}}
 """
 
-    tenants.settle(text(8))
+
+def test_an_object_is_upgraded_to_the_new_map(tenants: Bench, bpf_object: Compile) -> None:
+    tenants.allow_outside = True
+
+    tenants.settle(of_object(bpf_object("presets"), 8))
     before = tenants.ids("colours")
-    plan, _ = tenants.settle(text(16))
+    plan, _ = tenants.settle(of_object(bpf_object("presets"), 16))
     assert [change.action for change in plan.objects.values()] == [Action.UPDATE]
     assert (plan.hazards, plan.blocked) == ((), ())
     after = tenants.ids("colours")
@@ -141,15 +142,7 @@ def test_a_slot_of_the_old_map_that_changes_meanwhile_ends_the_upgrade(
     """The new map has the inner map that was planned: what another process put there would be lost."""
     tenants.allow_outside = True
 
-    def text(size: int) -> str:
-        return f"""
-inner_templates: {{inner: {{type: hash, key: u32, value: u32, max_entries: 8}}}}
-objects: {{presets: {{file: {bpf_object("presets")}, programs: {{look: {{}}}}}}}}
-outer_maps:
-  colours: {{object: presets, inner: inner, max_entries: {size}, inner_maps: {{1: {{entries: {{1: 1}}}}}}}}
-"""
-
-    tenants.settle(text(8))
+    tenants.settle(of_object(bpf_object("presets"), 8))
     key = (1).to_bytes(4, "little")
     before = tenants.ids("colours")
     carry = waves.carry
@@ -164,7 +157,7 @@ outer_maps:
 
     monkeypatch.setattr(waves, "carry", meddle)
     with raises(ProvisionerError, "changed-since-plan"):
-        tenants.apply(text(16))
+        tenants.apply(of_object(bpf_object("presets"), 16))
     after = tenants.ids("colours")
     assert after[key] not in (0, before[key]), "what the other process wrote stays"
     assert tenants.tree("colours")[key] == {}
@@ -177,13 +170,7 @@ def test_an_inner_map_that_is_replaced_meanwhile_keeps_what_others_wrote(
     tenants.allow_outside = True
 
     def text(size: int, room: int) -> str:
-        return f"""
-inner_templates:
-  inner: {{type: hash, key: u32, value: u32, max_entries: {room}, contents: present, on_replace: copy}}
-objects: {{presets: {{file: {bpf_object("presets")}, programs: {{look: {{}}}}}}}}
-outer_maps:
-  colours: {{object: presets, inner: inner, max_entries: {size}, inner_maps: {{1: {{entries: {{1: 1}}}}}}}}
-"""
+        return of_object(bpf_object("presets"), size, room, ", contents: present, on_replace: copy")
 
     def writes(key: int) -> None:
         with maps.open_id(InnerId(old)) as inner:
