@@ -281,4 +281,4 @@ def need_struct_ops_links() -> None:
 def need_sound_kernel() -> None:
     """Skip where a process died in the kernel: the locks that it held stay locked, and waiting for one never ends."""
     if int(Path("/proc/sys/kernel/tainted").read_text(encoding="ascii")) & _DIED:
-        pytest.skip("a process died in this kernel, and what it had locked stays locked: boot it again")
+        pytest.skip("a process died in this kernel, and the locks that it held stay locked: restart the machine")
