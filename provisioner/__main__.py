@@ -62,7 +62,7 @@ def command() -> NoReturn:
     try:  # noqa: SIM105 (one import more)
         sys.stderr.flush()
     except (OSError, AttributeError):
-        pass  # nobody can be told
+        pass  # there is nowhere to report it
     os._exit(status)
 
 
