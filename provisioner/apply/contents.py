@@ -10,7 +10,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from provisioner.apply import identity, jumps, members, waves
+from provisioner.apply import as_planned, identity, jumps, members, waves
 from provisioner.apply.copies import Copy, not_copied
 from provisioner.apply.journal import Undo
 from provisioner.apply.pins import pin_new, put_in_place
@@ -84,7 +84,7 @@ def _carry_entries(tx: Transaction, change: MapChange, stager: Stager, fd: MapFd
 def _check_same_maps(tx: Transaction, change: MapChange) -> None:
     assert change.observed is not None
     with identity.open_same(tx.path(change.name), MapFd, change.observed.id, change.name) as old:
-        waves.check_same_maps(old, change)
+        as_planned.check_same_maps(old, change)
 
 
 def carry(tx: Transaction, step: CarrySlots) -> None:
@@ -110,7 +110,7 @@ def _check_carried(tx: Transaction, change: MapChange, rows: Index) -> None:
         return
     assert change.observed is not None
     with identity.open_same(tx.path(change.name), MapFd, change.observed.id, change.name) as old:
-        waves.check_unchanged(old, change, rows)
+        as_planned.check_unchanged(old, change, rows)
 
 
 def publish(tx: Transaction, step: PublishSlots) -> None:
@@ -197,7 +197,7 @@ def write(tx: Transaction, step: WriteEntries) -> None:
         return
     if desired.outer is not None:
         with tx.open(change) as outer:
-            waves.check_unchanged(outer, change, step.slots)
+            as_planned.check_unchanged(outer, change, step.slots)
     together = tx.wave if desired.value.owns_part else 1
     for start in range(0, len(step.slots), together):
         _write_slots(tx, change, step.slots[start : start + together].tolist())
@@ -252,12 +252,12 @@ def _unpublish(tx: Transaction, change: MapChange, rows: Index, done: NDArray[np
     `done` (s,) has the inner ids that the slots were given, 0 for none. Another id was written by another process, and
     stays: RefusedError.
     """
-    before = waves.planned_ids(change, rows)
+    before = as_planned.planned_ids(change, rows)
     outer = tx.reopen(change)
     if outer is None:
         return
     with outer:
-        now = waves.live_ids(outer, change, rows)
+        now = as_planned.live_ids(outer, change, rows)
         ours = now == done
         old, new = rows[ours & (before != 0)], rows[ours & (before == 0)]
         tx.stash(change.name).restore(outer, [key.tobytes() for key in change.slots.keys[old]], tx.wave, change.name)
@@ -292,7 +292,7 @@ def _edits(
 def _open_slot(tx: Transaction, change: MapChange, row: int) -> MapFd:
     if change.observed is None or _desired(change).outer is None:
         return tx.open(change)
-    return tx.inner(change.name).open(int(waves.planned_ids(change, np.array([row]))[0]))
+    return tx.inner(change.name).open(int(as_planned.planned_ids(change, np.array([row]))[0]))
 
 
 def _reopen_slot(tx: Transaction, change: MapChange, row: int) -> MapFd | None:

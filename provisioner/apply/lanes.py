@@ -10,8 +10,8 @@ import _thread
 import copy
 from collections.abc import Callable, Sequence
 
+from provisioner.apply.progress import Progress
 from provisioner.apply.transaction import Transaction
-from provisioner.apply.waves import Progress
 from provisioner.kernel import batch
 from provisioner.kernel.workers import run_together
 from provisioner.model.errors import ProvisionerError

@@ -6,7 +6,7 @@ from functools import partial
 
 import numpy as np
 
-from provisioner.apply import merge, waves
+from provisioner.apply import as_planned, merge
 from provisioner.apply.copies import Copies
 from provisioner.apply.transaction import Transaction
 from provisioner.kernel import batch, maps
@@ -46,7 +46,7 @@ def _of_inner_maps(tx: Transaction, change: MapChange, copies: Copies) -> None:
         for start in range(0, len(rows), tx.wave):
             part = rows[start : start + tx.wave]
             with FdSet[MapFd]() as targets:
-                for number in waves.live_ids(outer, change, part).tolist():
+                for number in as_planned.live_ids(outer, change, part).tolist():
                     targets.add(inner.open(InnerId(number)))
                 numbers = slots.desired[part].tolist()
                 tx.progress.grace_periods += merge.carry_over(

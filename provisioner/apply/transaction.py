@@ -14,8 +14,8 @@ from msgspec.structs import replace
 from provisioner.apply import failures, identity, waves
 from provisioner.apply.copies import Copies
 from provisioner.apply.journal import Journal, Undo
+from provisioner.apply.progress import Progress, count_staged
 from provisioner.apply.stash import Stash
-from provisioner.apply.waves import Progress
 from provisioner.kernel import bpffs, host, inner_pins, links, maps
 from provisioner.kernel.fd import InnerId, MapFd, ProgramFd
 from provisioner.kernel.inner_pins import InnerPins
@@ -86,9 +86,9 @@ class Transaction:
             match step:
                 case CreateMap() if self.plan.maps[step.map].desired.outer is not None:
                     change = self.plan.maps[step.map]
-                    waves.count_staged(self.progress, change, np.flatnonzero(change.slots.desired >= 0))
+                    count_staged(self.progress, change, np.flatnonzero(change.slots.desired >= 0))
                 case PublishSlots():
-                    waves.count_staged(self.progress, self.plan.maps[step.map], step.slots)
+                    count_staged(self.progress, self.plan.maps[step.map], step.slots)
                 case _:
                     pass
 

@@ -6,12 +6,10 @@ lock for a system call. No inner map is in a slot before it holds all its entrie
 
 from __future__ import annotations
 
-import _thread
 import errno
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext, suppress
-from dataclasses import dataclass, field
 from functools import partial
 from typing import Final
 
@@ -21,16 +19,18 @@ from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from provisioner.apply import merge
+from provisioner.apply.as_planned import check_unchanged, planned_ids
 from provisioner.apply.copies import Copies
+from provisioner.apply.progress import Progress
 from provisioner.apply.staging import Stager
 from provisioner.apply.stash import Stash
-from provisioner.kernel import batch, maps, reading
+from provisioner.kernel import batch, maps
 from provisioner.kernel.fd import FdSet, MapFd
 from provisioner.kernel.inner_pins import InnerPins
 from provisioner.kernel.reasons import KernelError
 from provisioner.kernel.workers import Task, Workers
 from provisioner.model.entry_table import Index
-from provisioner.model.errors import Problem, RefusedError
+from provisioner.model.errors import RefusedError
 from provisioner.model.host import Host
 from provisioner.model.spec import OnReplace
 from provisioner.model.words import plural
@@ -44,9 +44,6 @@ MAX_WAVE: Final = 4096
 
 _WAVES_IN_FLIGHT: Final = 3
 """Waves that hold fds at once: one being published, one being staged, and one that is kept for rollback."""
-
-_EVERY: Final = 0.2
-"""Seconds between two reports of a wave that is being staged."""
 
 _OTHER_FDS: Final = 64
 """Fds left for all else: standard streams, the lock, outer maps, what the interpreter opens."""
@@ -69,59 +66,6 @@ class Wave(msgspec.Struct, frozen=True):
     maps: Index
     rows: Index
     number: Index
-
-
-@dataclass(slots=True)
-class Progress:
-    """The progress so far; `report` is called after each wave, `pause` also within one: it raises to stop the apply.
-
-    `report` is also called while a wave is staged, by one of the threads that do it, but never by two at once: what is
-    reported is at `done` of `total`, 0 where that is not known. `window` has the clock before the first write that
-    made a slot visible, and after the last. `staged` entries are in new inner maps, of `to_stage`.
-    """
-
-    slots: int = 0
-    entries: int = 0
-    grace_periods: int = 0
-    staged: int = 0
-    to_stage: int = 0
-    to_publish: int = 0
-    done: int = 0
-    total: int = 0
-    window: tuple[float, float] | None = None
-    report: Callable[[str, Progress], None] | None = None
-    pause: Callable[[], None] = batch.go_on
-    _lock: _thread.LockType = field(default_factory=_thread.allocate_lock)
-    _updated: float = 0.0
-
-    def visible_since(self, started: float) -> None:
-        """Slots have become visible by a write that was begun at `started`, in monotonic seconds."""
-        self.window = (started if self.window is None else self.window[0], time.monotonic())
-
-    def stage(self, entries: int) -> None:
-        """So many more entries have been written into new inner maps."""
-        with self._lock:
-            self.staged += entries
-            is_due = time.monotonic() - self._updated >= _EVERY
-        if is_due:
-            self.update(f"entries written: {self.staged:,}", self.staged, self.to_stage)
-
-    def update(self, what: str, done: int = 0, total: int = 0) -> None:
-        if self.report is not None:
-            with self._lock:
-                self._updated, self.done, self.total = time.monotonic(), done, total
-                self.report(what, self)
-
-
-def count_staged(progress: Progress, change: MapChange, rows: Index) -> None:
-    """Note that the slots in `rows` (of SlotChanges) are to be staged and published."""
-    slots = change.slots.desired[rows]
-    progress.to_publish += len(slots)
-    shared = change.desired.slots.shared[slots] >= 0
-    if shared.any():  # one inner map for many slots
-        share = change.desired.slots.shared[slots[shared]]
-        slots = np.concatenate((slots[~shared], slots[shared][np.unique(share, return_index=True)[1]]))
-    progress.to_stage += int(change.desired.entries.counts[slots].sum())
 
 
 def waves(change: MapChange, rows: Index, size: int) -> Iterator[Wave]:
@@ -357,48 +301,3 @@ def carry(outer: MapFd, change: MapChange, rows: Index, inner: InnerPins, size: 
         progress.update(
             f"carried {min(start + size, len(rows)):,} of {plural(len(rows), 'inner map')} of {change.name}"
         )
-
-
-def check_same_maps(outer: MapFd, change: MapChange) -> None:
-    """Raise RefusedError where an outer map of another shape holds other inner maps than when it was planned."""
-    assert change.observed is not None
-    _, ids = reading.read_slots(outer, maps.info(outer).shape)
-    planned = set(change.observed.slots.inner_ids.tolist())
-    if planned != set(ids.tolist()):
-        strange = sorted(planned.symmetric_difference(ids.tolist()))
-        what = f"slots changed since they were planned: inner maps {', '.join(map(str, strange[:5]))}"
-        hint = "plan again, and check which process writes this map"
-        raise RefusedError(Problem(what, hint=hint, address=change.name, id="changed-since-plan"))
-
-
-def check_unchanged(outer: MapFd, change: MapChange, rows: Index) -> None:
-    """Raise RefusedError where a slot holds something else than when it was planned: the inner id is its version."""
-    if change.observed is None:
-        return
-    planned, live = planned_ids(change, rows), live_ids(outer, change, rows)
-    changed = np.flatnonzero(planned != live)
-    if len(changed):
-        at = int(changed[0])
-        what = (
-            f"slot changed since it was planned: expected inner map {planned[at] or 'none'}, found {live[at] or 'none'}"
-        )
-        hint = "plan again, and check which process writes this map"
-        address = change.slot_address(int(rows[at]))
-        raise RefusedError(Problem(what, hint=hint, address=address, id="changed-since-plan"))
-
-
-def planned_ids(change: MapChange, rows: Index) -> NDArray[np.uint32]:
-    """The inner ids (s,) that slots held when they were planned, 0 for none."""
-    if change.observed is None:
-        return np.zeros(len(rows), np.uint32)
-    observed = change.slots.observed[rows]
-    ids = np.zeros(len(rows), np.uint32)
-    ids[observed >= 0] = change.observed.slots.inner_ids[observed[observed >= 0]]
-    return ids
-
-
-def live_ids(outer: MapFd, change: MapChange, rows: Index) -> NDArray[np.uint32]:
-    """The inner ids (s,) that slots hold now, 0 for none."""
-    empty = bytes(4)
-    held = b"".join(maps.lookup(outer, key.tobytes(), 4) or empty for key in change.slots.keys[rows])
-    return np.frombuffer(held, np.uint32)

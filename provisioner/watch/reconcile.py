@@ -13,7 +13,7 @@ import msgspec
 from msgspec.structs import replace
 
 from provisioner.apply import Options, Status
-from provisioner.apply.waves import Progress
+from provisioner.apply.progress import Progress
 from provisioner.document.inputs import Inputs
 from provisioner.model.errors import (
     BugError,

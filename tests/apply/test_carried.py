@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from provisioner.apply import merge, waves
+from provisioner.apply import as_planned, merge, waves
 from provisioner.apply.run import open_fds
 from provisioner.kernel import batch, cpus, maps, programs, reading
 from provisioner.kernel.fd import InnerId, MapFd
@@ -111,7 +111,7 @@ def meanwhile(monkeypatch: pytest.MonkeyPatch, old: Mapping[int, int], new: Mapp
     keep, carry_over = waves.keep, merge.carry_over
 
     def keeping(outer: MapFd, change: MapChange, rows: Index, *others: Any) -> int:
-        for number in waves.planned_ids(change, rows).tolist():
+        for number in as_planned.planned_ids(change, rows).tolist():
             with maps.open_id(InnerId(number)) as fd:
                 write(fd, old)
         return keep(outer, change, rows, *others)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from provisioner.apply import Options
-from provisioner.apply.waves import Progress
+from provisioner.apply.progress import Progress
 from provisioner.doctor.checks import examine
 from provisioner.doctor.finding import Level
 from provisioner.kernel import bpffs, maps, trust

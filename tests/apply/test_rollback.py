@@ -9,8 +9,8 @@ from contextlib import contextmanager
 import pytest
 
 from provisioner.apply import Options
+from provisioner.apply.progress import Progress
 from provisioner.apply.staging import Stager
-from provisioner.apply.waves import Progress
 from provisioner.kernel import maps
 from provisioner.kernel.fd import InnerId, MapFd
 from provisioner.model.errors import InterruptError, ProvisionerError, RefusedError

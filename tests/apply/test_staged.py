@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from provisioner.apply import Options, Status, waves
+from provisioner.apply import Options, Status, progress
 from provisioner.kernel import batch, maps, new_maps, programs, reading, syscalls
 from provisioner.kernel import calls as kernel_calls
 from provisioner.kernel.fd import FdSet, InnerId, MapFd
@@ -341,11 +341,11 @@ outer_maps:
 def test_progress_within_a_wave(bench: Bench, monkeypatch: pytest.MonkeyPatch, switch: str) -> None:
     """Entries of a shared inner map are written once."""
     monkeypatch.setenv(programs.SWITCH, switch)
-    monkeypatch.setattr(waves, "_EVERY", 0)
-    told: list[tuple[str, int, int]] = []
-    bench.options = Options(progress=lambda what, progress: told.append((what, progress.done, progress.total)))
+    monkeypatch.setattr(progress, "_EVERY", 0)
+    reports: list[tuple[str, int, int]] = []
+    bench.options = Options(progress=lambda what, so_far: reports.append((what, so_far.done, so_far.total)))
     bench.apply(COUNTED)
-    *within, published, compared = told
+    *within, published, compared = reports
     assert within[-1] == ("entries written: 6", 6, 6)
     assert (published[1:], compared[1:]) == ((5, 5), (0, 0))
     assert [done for _, done, _ in within] == sorted(done for _, done, _ in within)

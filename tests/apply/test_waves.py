@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from provisioner.apply import waves
-from provisioner.apply.waves import MAX_WAVE, Progress, copied_maps, count_staged, planned_ids, wave_size
+from provisioner.apply.as_planned import planned_ids
+from provisioner.apply.progress import Progress, count_staged
+from provisioner.apply.waves import MAX_WAVE, copied_maps, wave_size
 from provisioner.model.spec import Contents, OnReplace
 from provisioner.planning.changes import MapChange, Migrated
 from provisioner.planning.diff import diff_map

@@ -301,7 +301,7 @@ METER = """
 import time
 
 from provisioner.cli.meter import Meter
-from provisioner.apply.waves import Progress
+from provisioner.apply.progress import Progress
 
 meter = Meter(True, {patience})
 meter.planned = 3
