@@ -183,6 +183,27 @@ def router(file: Path, attach: str = "") -> str:
     return HEAD + _ROUTER.format(file=file, attach=text)
 
 
+_RESIZED: Final = """
+inner_templates:
+  inner: {{type: hash, key: u32, value: u32, max_entries: 8, contents: present, on_replace: copy}}
+objects:
+  presets: {{file: {file}, programs: {{look: {{attach: {{xdp: {{interface: veth-a, mode: generic}}}}}}}}}}
+outer_maps:
+  colours: {{object: presets, inner: inner, max_entries: {size}, inner_maps: {{{slots}}}}}
+"""
+
+
+def resized(compiled: Callable[[str], Path], version: str = "") -> str:
+    """A spec whose outer map an object brings: the next version has more slots, and one inner map has more room.
+
+    It does not list an entry that it listed before: the new inner map takes it over, again when programs use that map.
+    """
+    slots = "1: {entries: {1: 1, 2: 2}}, 3: {entries: {3: 3}}, 5: {entries: {5: 5}}"
+    after = "1: {max_entries: 16, entries: {1: 9}}, 3: {entries: {3: 4}}, 7: {entries: {7: 7}}"
+    fields = {"size": 16, "slots": after} if version else {"size": 8, "slots": slots}
+    return HEAD + _RESIZED.format(file=compiled(f"presets{version}"), **fields)
+
+
 COUNTS: Final = "counts"
 """The map in which the programs of tests/bpf/hooks.bpf.c count."""
 
@@ -214,15 +235,15 @@ def attached(compiled: Callable[[str], Path], version: str = "", direction: str 
 NAMES: Final = (
     *("create", "change", "destroy", "load", "upgrade", "recreate", "mode", "detach", "unload"),
     *("pin", "pinned", "unpin", "pinned_away"),
-    *("elsewhere", "staged", "migrate", "members", "moved", "attached"),
+    *("elsewhere", "staged", "migrate", "members", "moved", "resized", "attached"),
     *(("attach", "attached_away") if FULL else ()),
 )
 
 BY_PROGRAMS: Final = frozenset({"staged"})
 """Scenarios in which programs do all that they can, however small it is."""
 
-STRIDES: Final[Mapping[str, int]] = {"attached": 8, "staged": 3, "members": 3}
-"""Of the sample of points of a scenario, CI has time for each third, or each eighth where there are many calls."""
+STRIDES: Final[Mapping[str, int]] = {"attached": 8, "resized": 11, "staged": 3, "members": 3}
+"""Of the sample of points of a scenario, CI has time for each third, or for fewer where there are many calls."""
 
 
 def sampled(name: str, points: Iterable[tuple[int, int]], full: bool) -> list[tuple[int, int]]:
@@ -252,6 +273,7 @@ def pairs(compiled: Callable[[str], Path]) -> dict[str, tuple[str | None, str | 
         "migrate": (NARROW, WIDER),
         "members": (WHOLE, MEMBERS),
         "moved": (BEFORE_MOVE, AFTER_MOVE),
+        "resized": (resized(compiled), resized(compiled, "_v2")),
         "attached": (attached(compiled), attached(compiled, "_v2", "egress", burst=5)),
         "attach": (None, attached(compiled)),
         "attached_away": (attached(compiled), None),
