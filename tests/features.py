@@ -19,7 +19,7 @@ from provisioner.attach.by_section import HOOKS
 from provisioner.attach.struct_ops import StructOps
 from provisioner.attach.tcx import Tcx
 from provisioner.bytecode.assembler import Assembler
-from provisioner.bytecode.member_program import Layout, member_program
+from provisioner.bytecode.member_program import MemberRecord, member_program
 from provisioner.codec.btf_emit import btf_of
 from provisioner.codec.integer import Integer
 from provisioner.codec.layout import lay_out_struct
@@ -202,7 +202,7 @@ def need_percpu_lookup() -> None:
     """Skip where no program can look up the value of another CPU."""
     need_syscall_programs()
     shape = MapShape(MapType.PERCPU_HASH, 4, 8, 1)
-    layout, owned = Layout(shape.key_size, shape.value_size), np.zeros(shape.value_size, np.uint8)
+    layout, owned = MemberRecord(shape.key_size, shape.value_size), np.zeros(shape.value_size, np.uint8)
     records = MapShape(MapType.ARRAY, 4, layout.size, 1)
     with maps.create(shape, "target") as target, maps.create(records, "records") as fd:
         try:
@@ -215,7 +215,7 @@ def need_syscall_locks() -> None:
     """Skip where no program of type SYSCALL may take a bpf_spin_lock."""
     need_syscall_programs()
     shape, fd = record(SPIN_LOCK)
-    layout, owned = Layout(shape.key_size, shape.value_size), np.zeros(shape.value_size, np.uint8)
+    layout, owned = MemberRecord(shape.key_size, shape.value_size), np.zeros(shape.value_size, np.uint8)
     with fd, maps.create(MapShape(MapType.ARRAY, 4, layout.size, 1)) as records:
         code = member_program(layout, shape, owned, records.number, fd.number)
         try:

@@ -20,7 +20,7 @@ MAKERS = {
     "InvalidTextError",
     "UnreadableError",
     "NotSpecError",
-    "Reason",
+    "Meaning",
     "Hazard",
     "Refusal",
 }
@@ -84,7 +84,7 @@ def test_no_error_lacks_an_id() -> None:
         module.relative_to(PACKAGE).parts[0]
         for module in PACKAGE.rglob("*.py")
         for name, call in calls(module)
-        if id_of(name, call) is None and name not in {"Fault", "RefusedError", "InvalidTextError", "Reason", *HELPERS}
+        if id_of(name, call) is None and name not in {"Fault", "RefusedError", "InvalidTextError", "Meaning", *HELPERS}
     }
     assert not lacking
 

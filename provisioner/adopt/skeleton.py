@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterator
 from typing import Final
 
 from provisioner.adopt.skeleton_object import is_declarable, object_lines
-from provisioner.adopt.skeleton_types import ObjectTypes
+from provisioner.adopt.skeleton_types import SkeletonTypes
 from provisioner.codec.btf import BtfTypes
 from provisioner.codec.display import format_value
 from provisioner.model.map_shape import MapShape
@@ -43,7 +43,7 @@ class _Skeleton:
         self._no_target = no_target
         self._file = file
         self._name = project_name(file)
-        self._types = ObjectTypes(BtfTypes(info.btf) if info.btf else None, self._name)
+        self._types = SkeletonTypes(BtfTypes(info.btf) if info.btf else None, self._name)
         self._maps = [one for _, one in sorted(info.maps.items()) if not one.internal]
 
     def lines(self) -> Iterator[str]:

@@ -8,7 +8,7 @@ from typing import Final
 
 from msgspec.structs import replace
 
-from provisioner.adopt.skeleton_types import ObjectTypes
+from provisioner.adopt.skeleton_types import SkeletonTypes
 from provisioner.attach.by_section import unsupported
 from provisioner.attach.sections import first_word, key_of, not_attached
 from provisioner.codec.display import format_value
@@ -52,7 +52,7 @@ def kernel_targets(info: ObjectInfo) -> dict[str, str]:
 
 
 def object_lines(
-    info: ObjectInfo, types: ObjectTypes, name: str, file: str, no_target: Collection[str]
+    info: ObjectInfo, types: SkeletonTypes, name: str, file: str, no_target: Collection[str]
 ) -> Iterator[str]:
     """The object with this name, whose path the spec writes as `file`; `no_target` as in `skeleton`."""
     yield f"  {format_value(name)}:"
@@ -69,7 +69,7 @@ def object_lines(
         yield from _program(definition, pin, has_target=definition.name not in no_target)
 
 
-def _variables(types: ObjectTypes, info: ObjectInfo) -> Iterator[str]:
+def _variables(types: SkeletonTypes, info: ObjectInfo) -> Iterator[str]:
     variables = [
         (name, section, kind)
         for definition in info.maps.values()

@@ -21,7 +21,7 @@ _NOWHERE: Final = Location("")
 _CONTEXTS: Final = frozenset({"struct xdp_md", "struct __sk_buff", "struct pt_regs"})
 
 
-class ObjectTypes:
+class SkeletonTypes:
     """Types of one object as spec types, `source` being the object's name; those with members are `declared`."""
 
     def __init__(self, btf: BtfTypes | None, source: str) -> None:

@@ -62,7 +62,7 @@ def survey(
     problems.raise_if_any()
     unpinned = {number for number, pin in wanted.items() if not pin}
     known = _pins_of(unpinned) if unpinned else {}
-    reader = _Reader(host, contents)
+    reader = _MapReader(host, contents)
     read = []
     for number, given in wanted.items():
         path = given or known.get(number, "")
@@ -111,7 +111,7 @@ def _pins_of(ids: set[int]) -> dict[int, str]:
     return pins
 
 
-class _Reader:
+class _MapReader:
     """Reads maps; each BTF object is read once."""
 
     def __init__(self, host: Host, contents: bool) -> None:

@@ -207,7 +207,7 @@ def _write_slots(tx: Transaction, change: MapChange, rows: list[int]) -> None:
     each = [change.entries.of_slot(row) for row in rows]
     with FdSet[MapFd]() as opened:
         fds = [opened.add(_open_slot(tx, change, row)) for row in rows]
-        with members.SlotWriter(change.desired, fds, max(len(edits.keys) for edits in each)) as writer:
+        with members.InPlaceWriter(change.desired, fds, max(len(edits.keys) for edits in each)) as writer:
             tx.progress.grace_periods += writer.load()
             for number, (row, edits) in enumerate(zip(rows, each, strict=True)):
                 _write_slot(tx, change, row, fds[number], edits, writer.into(number))

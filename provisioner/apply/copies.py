@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import msgspec
 import numpy as np
 
-from provisioner.bytecode.merge_program import Changes, Kind
+from provisioner.bytecode.merge_program import Changes, EntryEvent
 from provisioner.model import entry_table
 from provisioner.model.desired import DesiredMap
 from provisioner.model.types import Bytes
@@ -34,7 +34,7 @@ def changes_since(copy: Copy, keys: Bytes, values: Bytes, *, is_array: bool) -> 
     differ = entry_table.differ(copy.values[pairs.both_left], values[pairs.both_right])
     left, right = pairs.both_left[differ], pairs.both_right[differ]
     gone, new = pairs.left_only, pairs.right_only
-    kinds = (Kind.UPDATE,) * 3 if is_array else (Kind.UPDATE, Kind.DELETE, Kind.INSERT)
+    kinds = (EntryEvent.UPDATE,) * 3 if is_array else (EntryEvent.UPDATE, EntryEvent.DELETE, EntryEvent.INSERT)
     sizes = [len(left), len(gone), len(new)]
     return Changes(
         np.repeat(np.array(kinds, np.uint8), sizes),

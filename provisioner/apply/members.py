@@ -35,7 +35,7 @@ _FEW: Final = 8
 """Maps that get a program each: it is loaded in a millisecond, and one for all waits for a grace period."""
 
 
-class SlotWriter:
+class InPlaceWriter:
     """Writes our members into some live maps of a change; a context manager. Where all members are ours, it does not.
 
     `most` is how many entries one map gets at most.

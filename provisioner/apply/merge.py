@@ -16,7 +16,7 @@ from msgspec.structs import replace
 
 from provisioner.apply.converted import converted
 from provisioner.apply.copies import Copy, changes_since
-from provisioner.bytecode.merge_program import Changes, Kind, Policy, why_not
+from provisioner.bytecode.merge_program import Changes, EntryEvent, Winner, why_not
 from provisioner.codec.counters import Counters, counters
 from provisioner.kernel import maps, reading
 from provisioner.kernel.fd import MapFd
@@ -124,13 +124,13 @@ def carry_over(
         return merge.grace_periods
 
 
-def policy_of(desired: DesiredMap) -> Policy:
-    return Policy(desired.on_conflict.value)
+def policy_of(desired: DesiredMap) -> Winner:
+    return Winner(desired.on_conflict.value)
 
 
 def counters_of(desired: DesiredMap, host: Host) -> Counters:
     """The counters of a value where differences are added; none otherwise."""
-    if policy_of(desired) is not Policy.SUM:
+    if policy_of(desired) is not Winner.SUM:
         return ()
     return counters(desired.value, host.byteorder) or ()
 
@@ -156,7 +156,7 @@ def _changed(
             if len(own):
                 listed = entry_table.among(desired.key.normalise(changes.keys), own)
                 if desired.value.owns_part:  # of these, the others' members are carried over
-                    listed &= changes.kind == Kind.DELETE
+                    listed &= changes.kind == EntryEvent.DELETE
                 changes = changes.rows(~listed)
             if len(changes.kind):
                 _check_indexes(desired, changes, slot)

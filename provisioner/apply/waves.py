@@ -118,7 +118,7 @@ def publish(
         ) as stager,
         Workers(stagers) as workers,
     ):
-        pending: list[_Part] = []
+        pending: list[_StagedPart] = []
         try:
             if todo:
                 _submit(workers, stager, todo[0], pending)
@@ -156,7 +156,7 @@ def copied_maps(change: MapChange, rows: Index) -> dict[int, tuple[int, ...]]:
     return {slot: tuple(ids) for slot, ids in old.items()}
 
 
-class _Part:
+class _StagedPart:
     """Inner maps that one thread stages. Their fds have an owner before the thread begins, whatever becomes of it."""
 
     __slots__ = ("fds", "task")
@@ -166,17 +166,17 @@ class _Part:
         self.task = Task(partial(stager.stage, slots, self.fds))
 
 
-def _submit(workers: Workers, stager: Stager, wave: Wave, parts: list[_Part]) -> None:
+def _submit(workers: Workers, stager: Stager, wave: Wave, parts: list[_StagedPart]) -> None:
     """Have a wave staged. Each part is in `parts`, which the caller discards, before a thread can begin it."""
     slots = wave.maps.tolist()
     share = -(-len(slots) // max(1, workers.count))
     for start in range(0, len(slots), share):
-        part = _Part(stager, slots[start : start + share])
+        part = _StagedPart(stager, slots[start : start + share])
         parts.append(part)
         workers.submit(part.task)
 
 
-def _collect(parts: list[_Part], staged: FdSet[MapFd]) -> None:
+def _collect(parts: list[_StagedPart], staged: FdSet[MapFd]) -> None:
     """Move all parts of a wave into one set, in order, once each has ended. Raises the first failure of one."""
     failure: BaseException | None = None
     for part in parts:
@@ -190,7 +190,7 @@ def _collect(parts: list[_Part], staged: FdSet[MapFd]) -> None:
         raise failure
 
 
-def _discard(parts: list[_Part]) -> None:
+def _discard(parts: list[_StagedPart]) -> None:
     """Close what was staged and not published; do not start the rest."""
     for part in parts:
         part.task.cancel()

@@ -41,14 +41,14 @@ def read(kind: str, fields: Mapping[str, str], where: Location) -> Attachment:
     return KINDS[kind].read(fields, where, if_missing)
 
 
-class Misfit(msgspec.Struct, frozen=True):
+class AttachMisfit(msgspec.Struct, frozen=True):
     """Why a program cannot be attached as the spec says, and what to write instead."""
 
     what: str
     hint: str
 
 
-def of_program(attachment: Attachment, program: ProgramDef) -> tuple[Attachment, Misfit | None]:
+def of_program(attachment: Attachment, program: ProgramDef) -> tuple[Attachment, AttachMisfit | None]:
     """The attachment, with what the program's section adds; and why the program cannot be attached so, or None."""
     misfit = _misfit(attachment.kind, program)
     match attachment:
@@ -60,33 +60,33 @@ def of_program(attachment: Attachment, program: ProgramDef) -> tuple[Attachment,
             return attachment, misfit
 
 
-def of_map(attachment: Attachment, definition: MapDef) -> tuple[Attachment, Misfit | None]:
+def of_map(attachment: Attachment, definition: MapDef) -> tuple[Attachment, AttachMisfit | None]:
     """The attachment of a map, with what its value adds; and why the map cannot be attached, or None."""
     value = definition.struct_ops
     if value is None:
         kind = with_article(definition.shape.map_type.word)
         what = f"map `{definition.name}` is {kind}: of maps, only a struct_ops can be attached"
-        return attachment, Misfit(what, "remove `attach:`, and write it for a program")
+        return attachment, AttachMisfit(what, "remove `attach:`, and write it for a program")
     assert isinstance(attachment, StructOps)
     return replace(attachment, struct=value.struct, name=value.name), None
 
 
-def _misfit(kind: str, program: ProgramDef) -> Misfit | None:
+def _misfit(kind: str, program: ProgramDef) -> AttachMisfit | None:
     """A program without a type has another problem, which is reported where types are read."""
     if not program.type:
         return None
     refused = not_attached(program)
     if refused is not None:
         why, hint = refused
-        return Misfit(f"section `{program.section}` cannot be attached from a spec: {why}", hint)
+        return AttachMisfit(f"section `{program.section}` cannot be attached from a spec: {why}", hint)
     key = key_of(program)
     if not key and kind == BySection.kind:
         why = unsupported(program.section)
-        return Misfit(why, "write `target:`, or leave out `attach:`") if why else None
+        return AttachMisfit(why, "write `target:`, or leave out `attach:`") if why else None
     if kind in _ALIKE.get(key, (key or BySection.kind,)):
         return None
     wanted = f"{{{key}: ...}}" if key else BySection.kind
-    return Misfit(f"section `{program.section}` cannot be attached by `{kind}`", f"write `attach: {wanted}`")
+    return AttachMisfit(f"section `{program.section}` cannot be attached by `{kind}`", f"write `attach: {wanted}`")
 
 
 _ALIKE: Final[Mapping[str, tuple[str, ...]]] = {"tcx": ("tcx", "tc")}

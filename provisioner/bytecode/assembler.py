@@ -80,7 +80,7 @@ _PSEUDO_MAP_FD, _PSEUDO_FUNC = 1, 4
 Operand = Register | int
 
 
-class Program(msgspec.Struct, frozen=True):
+class Assembled(msgspec.Struct, frozen=True):
     """Instructions, and the instruction at which each function begins: the main one first."""
 
     code: bytes
@@ -180,7 +180,7 @@ class Assembler:
             self.mov(R0, result)
         self._add(_EXIT)
 
-    def assemble(self) -> Program:
+    def assemble(self) -> Assembled:
         """Raises KeyError for a label that is nowhere."""
         code = list(self._code)
         for at, name in self._jumps.items():
@@ -189,7 +189,7 @@ class Assembler:
         for at, name in self._references.items():
             op, to, source, offset, _ = code[at]
             code[at] = op, to, source, offset, self._labels[name] - at - 1
-        return Program(b"".join(self._pack(*each) for each in code), tuple(self._functions))
+        return Assembled(b"".join(self._pack(*each) for each in code), tuple(self._functions))
 
     def _add(self, op: int, to: int = 0, source: int = 0, offset: int = 0, immediate: int = 0) -> None:
         self._code.append((op, to, source, offset, immediate))

@@ -22,10 +22,10 @@ from provisioner.bytecode.assembler import (
     R7,
     R10,
     Alu,
+    Assembled,
     Assembler,
     Helper,
     Jump,
-    Program,
 )
 from provisioner.bytecode.digest import LANES, Secret, Words
 from provisioner.bytecode.entry_hash import EntryHash
@@ -54,7 +54,7 @@ _MAP, _CONTEXT, _ZERO = -8, -16, -24
 """What an entry of a per-CPU map keeps on the stack: its map, the sums, and whether all of it is zero."""
 
 
-class State(IntEnum):
+class RecordState(IntEnum):
     """Of a record: no record, to be done, done, nothing in the slot."""
 
     END = 0
@@ -77,7 +77,7 @@ def record_size(key_size: int) -> int:
 
 def digest_program(
     words: Words, secret: Secret, fields: Fields, records: int, target: int, *, is_outer: bool, by_ranges: bool = False
-) -> Program:
+) -> Assembled:
     """The program for maps of one shape. `records` and `target` are fds: of the array, and of the map to walk.
 
     With `by_ranges`, a record has a range of indexes of an array, and no other elements are looked at: this takes
@@ -93,7 +93,7 @@ class _Digest:
         self._code = Assembler()
         self._hash = EntryHash(self._code, words, secret)
 
-    def program(self, records: int, target: int, is_outer: bool, by_ranges: bool) -> Program:
+    def program(self, records: int, target: int, is_outer: bool, by_ranges: bool) -> Assembled:
         code = self._code
         walk(code, records, "slot")
         code.exit(0)
@@ -111,7 +111,7 @@ class _Digest:
         code = self._code
         code.mov(R6, R3)
         code.load(R1, R6, _STATE, 4)
-        code.jump_if(Jump.EQ, R1, State.END, "end of records")
+        code.jump_if(Jump.EQ, R1, RecordState.END, "end of records")
         code.map(R7, target)
         if is_outer:
             code.mov(R1, R7)
@@ -140,11 +140,11 @@ class _Digest:
         code.store(R6, _CAPACITY, R1, 4)
         code.load(R1, R7, self._fields.id, 4)
         code.store(R6, _ID, R1, 4)
-        code.store(R6, _STATE, State.DONE, 4)
+        code.store(R6, _STATE, RecordState.DONE, 4)
         code.exit(0)
         if is_outer:
             code.label("empty")
-            code.store(R6, _STATE, State.EMPTY, 4)
+            code.store(R6, _STATE, RecordState.EMPTY, 4)
             code.exit(0)
         code.label("end of records")
         code.exit(1)

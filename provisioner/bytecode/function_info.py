@@ -9,7 +9,7 @@ import struct
 import sys
 from typing import Final
 
-from provisioner.bytecode.assembler import Program
+from provisioner.bytecode.assembler import Assembled
 
 _MAGIC: Final = 0xEB9F
 _INT, _FUNC, _FUNC_PROTO = 1, 12, 13
@@ -20,7 +20,7 @@ RECORD_SIZE: Final = 8
 """Bytes of one `struct bpf_func_info`."""
 
 
-def function_btf(program: Program, byteorder: str = sys.byteorder) -> bytes:
+def function_btf(program: Assembled, byteorder: str = sys.byteorder) -> bytes:
     """One type for each function, all static and `int f(void)`: the verifier knows the arguments of callbacks."""
     order = "<" if byteorder == "little" else ">"
     names = ["int", *(f"f{number}" for number in range(len(program.functions)))]
@@ -36,7 +36,7 @@ def function_btf(program: Program, byteorder: str = sys.byteorder) -> bytes:
     return header + types + strings
 
 
-def function_info(program: Program, byteorder: str = sys.byteorder) -> bytes:
+def function_info(program: Assembled, byteorder: str = sys.byteorder) -> bytes:
     """The records that say which type is at which instruction."""
     order = "<" if byteorder == "little" else ">"
     pairs = ((start, _FIRST_FUNC_ID + number) for number, start in enumerate(program.functions))

@@ -21,10 +21,10 @@ from provisioner.bytecode.assembler import (
     R6,
     R7,
     Alu,
+    Assembled,
     Assembler,
     Helper,
     Jump,
-    Program,
     Register,
 )
 from provisioner.bytecode.records import walk, words
@@ -54,7 +54,7 @@ class Looked(IntEnum):
     COUNTED = 5
 
 
-class Record(msgspec.Struct, frozen=True):
+class LookupRecord(msgspec.Struct, frozen=True):
     """The sizes of a record's parts in bytes. `slot_size` is 0 for a plain map."""
 
     slot_size: int
@@ -80,7 +80,7 @@ class Record(msgspec.Struct, frozen=True):
         return int(self.value.start) + rounded_up(self.value_size)
 
 
-def lookup_program(record: Record, records: int, target: int, id_at: int) -> Program:
+def lookup_program(record: LookupRecord, records: int, target: int, id_at: int) -> Assembled:
     """`records` and `target` are fds: of the array, and of the map. `id_at` is the offset of a map's id."""
     code = Assembler()
     walk(code, records, "record")
@@ -92,7 +92,7 @@ def lookup_program(record: Record, records: int, target: int, id_at: int) -> Pro
     return code.assemble()
 
 
-def _record(code: Assembler, record: Record, target: int, id_at: int) -> None:
+def _record(code: Assembler, record: LookupRecord, target: int, id_at: int) -> None:
     """R6 is the record, R7 the map in its slot."""
     code.mov(R6, R3)
     code.load(R1, R6, _STATE, 4)

@@ -19,7 +19,7 @@ from typing import Final
 
 import msgspec
 
-from provisioner.bytecode.assembler import R0, R1, R2, R3, R4, R6, R7, R8, R10, Alu, Assembler, Helper, Jump, Program
+from provisioner.bytecode.assembler import R0, R1, R2, R3, R4, R6, R7, R8, R10, Alu, Assembled, Assembler, Helper, Jump
 from provisioner.bytecode.digest import Piece, pieces
 from provisioner.bytecode.records import BY_KEY, walk
 from provisioner.model.map_shape import MapShape, rounded_up
@@ -44,7 +44,7 @@ MISSING: Final = 2
 """What a record's result says: its members are written, or a per-CPU map has no such entry. Negative: errno."""
 
 
-class Layout(msgspec.Struct, frozen=True):
+class MemberRecord(msgspec.Struct, frozen=True):
     """Where the parts of a record are: a header, the key, the value that a new entry gets."""
 
     key_size: int
@@ -80,8 +80,8 @@ def why_not(shape: MapShape, owned: Bytes) -> str:
 
 
 def member_program(
-    layout: Layout, shape: MapShape, owned: Bytes, records: int, target: int, *, is_outer: bool = False
-) -> Program:
+    layout: MemberRecord, shape: MapShape, owned: Bytes, records: int, target: int, *, is_outer: bool = False
+) -> Assembled:
     """The program for maps of one shape: `records` and `target` are the fds of the array of records and of the map.
 
     With `is_outer`, the target is an ARRAY_OF_MAPS, and a record has the slot of its map.
@@ -134,14 +134,14 @@ def member_program(
     return code.assemble()
 
 
-def _arguments(code: Assembler, layout: Layout) -> None:
+def _arguments(code: Assembler, layout: MemberRecord) -> None:
     """The map and the key."""
     code.mov(R1, R7)
     code.mov(R2, R6)
     code.alu(Alu.ADD, R2, layout.key)
 
 
-def _stores(code: Assembler, layout: Layout, shape: MapShape, owned: Bytes) -> None:
+def _stores(code: Assembler, layout: MemberRecord, shape: MapShape, owned: Bytes) -> None:
     """Write our members of the value at R8. The verifier allows no call while the lock is held."""
     lock = next((special.offset for special in shape.specials or () if special.kind == SPIN_LOCK), None)
     if lock is not None:
@@ -157,7 +157,7 @@ def _stores(code: Assembler, layout: Layout, shape: MapShape, owned: Bytes) -> N
         code.call(Helper.SPIN_UNLOCK)
 
 
-def _insert(code: Assembler, layout: Layout) -> None:
+def _insert(code: Assembler, layout: MemberRecord) -> None:
     """A new entry. If a program makes it at this moment, the record is tried again."""
     _arguments(code, layout)
     code.mov(R3, R6)

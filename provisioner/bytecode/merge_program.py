@@ -17,7 +17,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from provisioner.bytecode.assembler import R0, R1, R2, R3, R4, R6, R7, R8, R10, Alu, Assembler, Helper, Jump, Program
+from provisioner.bytecode.assembler import R0, R1, R2, R3, R4, R6, R7, R8, R10, Alu, Assembled, Assembler, Helper, Jump
 from provisioner.bytecode.records import BY_KEY, walk, words
 from provisioner.model.map_shape import MapShape, rounded_up
 from provisioner.model.types import Bytes
@@ -34,7 +34,7 @@ KEPT: Final = 2
 """What a record's result says: it was carried over, or the new map keeps what programs wrote there. Negative: errno."""
 
 
-class Kind(IntEnum):
+class EntryEvent(IntEnum):
     """What happened to an entry of the old map after it was copied."""
 
     INSERT = 1
@@ -42,7 +42,7 @@ class Kind(IntEnum):
     DELETE = 3
 
 
-class Policy(Enum):
+class Winner(Enum):
     """Which side wins where an entry changed in both maps."""
 
     NEW = "new"
@@ -75,7 +75,7 @@ def why_not(shape: MapShape) -> str:
     return f"values are longer than {_MAX_VALUE:,} bytes" if shape.value_size > _MAX_VALUE else ""
 
 
-class Layout(msgspec.Struct, frozen=True):
+class MergeRecord(msgspec.Struct, frozen=True):
     """Where the parts of a record are: a header, the key, the value as it was copied, the value after that.
 
     With Policy.SUM, the last part is the difference of the two.
@@ -102,8 +102,14 @@ class Layout(msgspec.Struct, frozen=True):
 
 
 def merge_program(
-    layout: Layout, policy: Policy, counters: tuple[tuple[int, int], ...], records: int, maps: int, *, is_percpu: bool
-) -> Program:
+    layout: MergeRecord,
+    policy: Winner,
+    counters: tuple[tuple[int, int], ...],
+    records: int,
+    maps: int,
+    *,
+    is_percpu: bool,
+) -> Assembled:
     """The program for one shape of map. `records` is the fd of the array of changes, `maps` that of an ARRAY_OF_MAPS.
 
     `counters` are the offset and width of each integer of a value, for Policy.SUM. In a per-CPU map, a change is of the
@@ -115,14 +121,16 @@ def merge_program(
 class _Merge:
     """R6 is the record, R7 the new map, R8 a value in it."""
 
-    def __init__(self, layout: Layout, policy: Policy, counters: tuple[tuple[int, int], ...], is_percpu: bool) -> None:
+    def __init__(
+        self, layout: MergeRecord, policy: Winner, counters: tuple[tuple[int, int], ...], is_percpu: bool
+    ) -> None:
         self._layout = layout
         self._policy = policy
         self._counters = counters
         self._is_percpu = is_percpu
         self._code = Assembler()
 
-    def program(self, records: int, maps: int) -> Program:
+    def program(self, records: int, maps: int) -> Assembled:
         code = self._code
         walk(code, records, "each")
         code.exit(0)
@@ -153,16 +161,16 @@ class _Merge:
     def _delete(self) -> None:
         code = self._code
         code.load(R1, R6, _KIND, 4)
-        code.jump_if(Jump.NE, R1, Kind.DELETE, "not deleted")
+        code.jump_if(Jump.NE, R1, EntryEvent.DELETE, "not deleted")
         self._look_up("carried")
-        if self._policy is not Policy.OLD:
+        if self._policy is not Winner.OLD:
             self._if_different("both changed")
         self._arguments()
         code.call(Helper.MAP_DELETE_ELEM)
         code.jump("check")
-        if self._policy is not Policy.OLD:
+        if self._policy is not Winner.OLD:
             code.label("both changed")
-            if self._policy is Policy.SUM:
+            if self._policy is Winner.SUM:
                 self._add("carried")
             else:
                 code.jump("kept")
@@ -171,24 +179,24 @@ class _Merge:
     def _insert(self) -> None:
         """An entry that is new: BPF_NOEXIST, so that one that a program made meanwhile is not written over."""
         code, policy = self._code, self._policy
-        if policy is not Policy.SUM:
+        if policy is not Winner.SUM:
             code.load(R1, R6, _KIND, 4)
-            code.jump_if(Jump.NE, R1, Kind.INSERT, "update")
-        if policy is Policy.SUM or self._is_percpu:
+            code.jump_if(Jump.NE, R1, EntryEvent.INSERT, "update")
+        if policy is Winner.SUM or self._is_percpu:
             self._look_up("missing")
             code.jump("there")
             code.label("missing")
         self._write(_NOEXIST)
         # By 32 bits: before d7ba4cc900bf (6.4), a helper for maps returned an int, without its sign in the upper half.
         code.jump_if(Jump.NE, R0, -errno.EEXIST, "check", bits=32)
-        if policy is Policy.SUM or self._is_percpu:
+        if policy is Winner.SUM or self._is_percpu:
             self._look_up("again")
             code.label("there")
-            if policy is Policy.SUM:
+            if policy is Winner.SUM:
                 self._add("carried")
             else:
                 self._exchange()
-        elif policy is Policy.OLD:
+        elif policy is Winner.OLD:
             self._write(_ANY)
             code.jump("check")
         else:
@@ -196,16 +204,16 @@ class _Merge:
 
     def _update(self) -> None:
         """An entry that was copied, and changed in the old map after that."""
-        if self._policy is Policy.SUM:
+        if self._policy is Winner.SUM:
             return
         code = self._code
         code.label("update")
-        if self._policy is Policy.NEW:
+        if self._policy is Winner.NEW:
             self._look_up("kept")
         else:
             self._look_up("write")
         self._exchange()
-        if self._policy is Policy.OLD:
+        if self._policy is Winner.OLD:
             code.label("write")
             self._write(_ANY)
             code.jump("check")
@@ -213,7 +221,7 @@ class _Merge:
     def _exchange(self) -> None:
         """Write the value at R8 where it is the one that was copied, or where the old one wins anyway."""
         code, layout = self._code, self._layout
-        if self._policy is Policy.OLD:
+        if self._policy is Winner.OLD:
             self._write(_ANY)
             code.jump("check")
         elif layout.value_size in (4, 8):

@@ -14,7 +14,7 @@ from typing import Final
 
 import msgspec
 
-from provisioner.bytecode.assembler import R0, R1, R2, R3, R4, R6, R10, Alu, Assembler, Helper, Jump, Program
+from provisioner.bytecode.assembler import R0, R1, R2, R3, R4, R6, R10, Alu, Assembled, Assembler, Helper, Jump
 from provisioner.bytecode.records import walk
 from provisioner.model.map_shape import MapShape, rounded_up
 from provisioner.model.uapi import Command, MapFlag, MapType
@@ -38,7 +38,7 @@ _MAX_ENTRY: Final = 1 << 16
 """The longest entry in bytes: an array of records has room for many."""
 
 
-class EntryLayout(msgspec.Struct, frozen=True):
+class StagedEntry(msgspec.Struct, frozen=True):
     """Where a record to write has its parts: the slot of the map, from 1 on, or 0 for no record; the key; the value."""
 
     key_size: int
@@ -66,7 +66,7 @@ def can_fill(shape: MapShape) -> bool:
     return is_ours and shape.key_size + shape.value_size <= _MAX_ENTRY
 
 
-def create_program(records: int) -> Program:
+def create_program(records: int) -> Assembled:
     """The program that creates a map for each record of the array with this fd."""
     code = Assembler()
     _for_each(code, records)
@@ -85,7 +85,7 @@ def create_program(records: int) -> Program:
     return code.assemble()
 
 
-def fill_program(layout: EntryLayout, records: int, maps: int) -> Program:
+def fill_program(layout: StagedEntry, records: int, maps: int) -> Assembled:
     """The program that writes each record of the array with this fd. `maps` is the fd of an ARRAY_OF_MAPS."""
     code = Assembler()
     _for_each(code, records)

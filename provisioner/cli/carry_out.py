@@ -16,7 +16,7 @@ from provisioner.cli.saved import SavedPlan
 from provisioner.cli.signals import Interrupts
 from provisioner.cli.streams import OutputError
 from provisioner.report import sentences, text
-from provisioner.report.logs import Level, LogLine
+from provisioner.report.logs import LogLevel, LogLine
 from provisioner.report.model import Outcome, ReportPlan
 from provisioner.views import plan_report
 
@@ -59,7 +59,7 @@ class CarryOut:
         fields |= {"revision": report.revision} if report.revision else {}
         fields |= {"approved": list(map(str, report.approved))} if report.approved else {}
         message = sentences.differences(report.summary) or sentences.NO_CHANGES
-        self._console.note(LogLine(Level.INFO, "planned", message, fields))
+        self._console.note(LogLine(LogLevel.INFO, "planned", message, fields))
         self._show(report)
         sys.stdout.flush()
         if self._bound is not None:
@@ -127,7 +127,7 @@ class CarryOut:
         is_well = end.status in ("applied", "unchanged")
         lines = list(sentences.outcome(report, end))
         event = LogLine(
-            Level.NOTICE if is_well else Level.ERROR,
+            LogLevel.NOTICE if is_well else LogLevel.ERROR,
             "destroy" if self._destroy else "apply",
             " ".join(lines),
             {"project": report.project, **to_builtins(end)},

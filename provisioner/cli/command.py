@@ -24,7 +24,7 @@ _FORMAT: Final = "format_"
 Groups = Mapping[str, type[msgspec.Struct]]
 
 
-class Verb(msgspec.Struct, frozen=True):
+class CliVerb(msgspec.Struct, frozen=True):
     """A verb as the application registers it: `callback` takes each option by name, and gives the exit status."""
 
     name: str
@@ -35,19 +35,19 @@ class Verb(msgspec.Struct, frozen=True):
 
 def verb(
     *numbers: int, formats: Sequence[str] = (), meanings: Mapping[int, str] = {}, epilog: str = ""
-) -> Callable[[Callable[..., int]], Verb]:
+) -> Callable[[Callable[..., int]], CliVerb]:
     """Make a verb of a function. `numbers` are its exit statuses in addition to those of every verb.
 
     `formats` are the choices of `--format`, the default first; `meanings` are exit statuses with a meaning of their
     own; `epilog` is text before them.
     """
 
-    def decorate(function: Callable[..., int]) -> Verb:
+    def decorate(function: Callable[..., int]) -> CliVerb:
         name = function.__name__
         summary = inspect.cleandoc(function.__doc__ or "").partition("\n\n")[0].replace("\n", " ")
         summary = summary.partition(". ")[0].rstrip(".")
         listed = statuses.of_verb(numbers, meanings)
-        return Verb(name, summary, f"{epilog}\n\n{listed}" if epilog else listed, _expanded(function, formats))
+        return CliVerb(name, summary, f"{epilog}\n\n{listed}" if epilog else listed, _expanded(function, formats))
 
     return decorate
 

@@ -14,7 +14,7 @@ from provisioner.cli.meter import Meter
 from provisioner.cli.streams import OutputError, write_bytes
 from provisioner.model.errors import Problem, ProvisionerError
 from provisioner.report import logs, problems
-from provisioner.report.logs import Level, LogLine
+from provisioner.report.logs import LogLevel, LogLine
 from provisioner.report.style import Style, on_terminal
 from provisioner.report.wrapping import wrapped
 
@@ -100,7 +100,7 @@ class Console:
         """Lines of text in addition to the result, without their ends; in a JSON log, an object each."""
         if self.logs_json:
             for line in lines:
-                self.log(LogLine(Level.INFO, "message", line))
+                self.log(LogLine(LogLevel.INFO, "message", line))
         else:
             self._write("".join(on_terminal(line, self.err_style) + "\n" for line in lines))
 
@@ -111,7 +111,7 @@ class Console:
 
     def log(self, line: LogLine) -> None:
         """A line of the log. Quiet leaves out information."""
-        if self.quiet and line.level is Level.INFO:
+        if self.quiet and line.level is LogLevel.INFO:
             return
         now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
         if self.logs_json:

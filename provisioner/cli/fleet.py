@@ -33,7 +33,7 @@ def run(
     # NumPy, which the help does not need, takes 80 ms.
     import provisioner
     from provisioner.fleet.documents import WRITERS
-    from provisioner.fleet.examine import Aim
+    from provisioner.fleet.examine import Job
     from provisioner.fleet.inventory import Layer
     from provisioner.fleet.reading import read_inventory
     from provisioner.fleet.survey import survey
@@ -41,7 +41,7 @@ def run(
 
     hosts = read_inventory(inventory, sys.stdin)
     writer = WRITERS[console.format]
-    aim = Aim(
+    aim = Job(
         tuple(files),
         (*hosts.layers, *(Layer.of(str(path)) for path in spec.overlay or ())),
         plans,

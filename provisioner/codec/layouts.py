@@ -18,7 +18,7 @@ from provisioner.codec.text import Char
 from provisioner.codec.units import Quantity
 from provisioner.model.errors import Problems
 from provisioner.model.location import Location
-from provisioner.model.type_layout import EntryLayout, LayoutKind, Part, TypeLayout
+from provisioner.model.type_layout import EntryLayout, LayoutKind, MemberLayout, TypeLayout
 from provisioner.model.types import Type
 
 
@@ -42,12 +42,12 @@ def layout_of(type_: Type) -> TypeLayout:
         case Char():
             return TypeLayout(LayoutKind.TEXT, type_.size, type_.describe())
         case Array(element=element, count=count):
-            inside = (Part("", 0, layout_of(element)),)
+            inside = (MemberLayout("", 0, layout_of(element)),)
             return TypeLayout(LayoutKind.ARRAY, type_.size, type_.describe(), count=count, members=inside)
         case Struct(fields=fields):
             return TypeLayout(LayoutKind.STRUCT, type_.size, type_.name or "struct", members=tuple(_parts(fields)))
         case Union(fields=fields):
-            either = tuple(Part(field.name, 0, layout_of(field.type)) for field in fields)
+            either = tuple(MemberLayout(field.name, 0, layout_of(field.type)) for field in fields)
             return TypeLayout(LayoutKind.UNION, type_.size, type_.describe(), members=either)
         case Opaque():
             return TypeLayout(LayoutKind.KERNEL, type_.size, type_.describe())
@@ -63,7 +63,7 @@ def btf_layout(types: BtfTypes, key_id: int, value_id: int) -> EntryLayout | Non
     return EntryLayout(built[0], built[1]) if len(built) == 2 else None
 
 
-def _parts(fields: Iterable[Field], offset: int = 0) -> Iterator[Part]:
+def _parts(fields: Iterable[Field], offset: int = 0) -> Iterator[MemberLayout]:
     """The members by name; those of a struct without a name belong to the struct around it."""
     for field in fields:
         at = offset + field.offset
@@ -71,6 +71,6 @@ def _parts(fields: Iterable[Field], offset: int = 0) -> Iterator[Part]:
             yield from _parts(field.type.fields, at)
         elif isinstance(field.type, Union) and not field.name:
             # Its members share their bytes: as a whole they are known by the first name.
-            yield Part(field.reached_by()[0], at, layout_of(field.type))
+            yield MemberLayout(field.reached_by()[0], at, layout_of(field.type))
         elif not isinstance(field.type, Absent):
-            yield Part(field.name, at, layout_of(field.type))
+            yield MemberLayout(field.name, at, layout_of(field.type))

@@ -57,7 +57,7 @@ class Converted(msgspec.Struct, frozen=True):
     lost: tuple[Lost, ...]
 
 
-class Copy(msgspec.Struct, frozen=True):
+class CopyBytes(msgspec.Struct, frozen=True):
     """The same bytes at another offset."""
 
     old: int
@@ -95,7 +95,7 @@ class Elements(msgspec.Struct, frozen=True):
     member: str
 
 
-Move = Copy | Number | Zero | Elements
+Move = CopyBytes | Number | Zero | Elements
 
 
 class Reshaping(msgspec.Struct, frozen=True):
@@ -116,7 +116,7 @@ class Reshaping(msgspec.Struct, frozen=True):
     @property
     def is_identity(self) -> bool:
         """Whether rows stay as they are."""
-        return self.moves == (Copy(0, 0, self.old_size),) and self.old_size == self.new_size
+        return self.moves == (CopyBytes(0, 0, self.old_size),) and self.old_size == self.new_size
 
     @property
     def keeps_bytes(self) -> bool:
@@ -163,7 +163,7 @@ class _Faults:
 
 def _stays(move: Move) -> bool:
     match move:
-        case Copy():
+        case CopyBytes():
             return move.old == move.new
         case Number(before=before, after=after):
             same = (before.kind, before.size, before.big, before.width, before.shift)
@@ -176,12 +176,12 @@ def _stays(move: Move) -> bool:
 
 def identity(size: int) -> Reshaping:
     """Rows as they are."""
-    return Reshaping(size, size, (Copy(0, 0, size),), np.zeros(size, np.uint8))
+    return Reshaping(size, size, (CopyBytes(0, 0, size),), np.zeros(size, np.uint8))
 
 
 def _apply(move: Move, old: Bytes, new: Bytes, start: int, faults: _Faults) -> None:
     match move:
-        case Copy():
+        case CopyBytes():
             _copy(old, move.old, new, move.new, move.size)
         case Number():
             _numbers(move, old, new, start, faults)

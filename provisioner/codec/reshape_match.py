@@ -8,7 +8,7 @@ from typing import Final
 import msgspec
 import numpy as np
 
-from provisioner.codec.reshape import Copy, Elements, Move, Number, Reshaping, Zero
+from provisioner.codec.reshape import CopyBytes, Elements, Move, Number, Reshaping, Zero
 from provisioner.model.type_layout import LayoutKind, Placed, TypeLayout, placed
 from provisioner.model.types import Bytes
 
@@ -110,10 +110,10 @@ class _Matcher:
         elif before.kind is after.kind is LayoutKind.UNION:
             self._unions(member, old, new)
         elif before.size == after.size:
-            self.moves.append(Copy(old.offset, new.offset, before.size))
+            self.moves.append(CopyBytes(old.offset, new.offset, before.size))
         elif before.kind in _GROWS and before.kind is after.kind and _is_open(before) and _is_open(after):
             kept = min(before.size, after.size)
-            self.moves.append(Copy(old.offset, new.offset, kept))
+            self.moves.append(CopyBytes(old.offset, new.offset, kept))
             self._must_be_zero(member, old.offset + kept, before.size - kept, after.word)
         else:
             self.impossible.append(Unconvertible(member, before.word, after.word))
@@ -125,7 +125,7 @@ class _Matcher:
         turns = self._is_ordered and before.big != after.big
         if same == (after.size, after.is_signed, after.width, after.shift) and not before.width and not turns:
             # Without `is_ordered`, whatever byte order a program gives it.
-            self.moves.append(Copy(old.offset, new.offset, before.size * count))
+            self.moves.append(CopyBytes(old.offset, new.offset, before.size * count))
             return
         if before.big != after.big and min(before.size, after.size) > 1 and not turns:
             hint = "the byte orders differ: give the old type in `from_types`"
@@ -139,7 +139,7 @@ class _Matcher:
         if before.is_integer and after.is_integer:
             self._integers(member, old, new, before, after, kept)
         elif before == after:
-            self.moves.append(Copy(old.offset, new.offset, before.size * kept))
+            self.moves.append(CopyBytes(old.offset, new.offset, before.size * kept))
         else:
             each, impossible = reshaping(before, after, is_ordered=self._is_ordered)
             self.impossible += impossible
@@ -152,7 +152,7 @@ class _Matcher:
         before, after = old.layout, new.layout
         kept = {part.name: part.layout for part in after.members}
         if all(part.name in kept and self._is_same(part.layout, kept[part.name]) for part in before.members):
-            self.moves.append(Copy(old.offset, new.offset, before.size))
+            self.moves.append(CopyBytes(old.offset, new.offset, before.size))
             return
         hint = "the bytes of a union do not show which member they are: keep its members, or write `migrate: drop`"
         self.impossible.append(Unconvertible(member, before.word, after.word, hint))
@@ -177,10 +177,10 @@ def _joined(moves: list[Move]) -> list[Move]:
     joined: list[Move] = []
     for move in moves:
         last = joined[-1] if joined else None
-        if isinstance(move, Copy) and isinstance(last, Copy):
+        if isinstance(move, CopyBytes) and isinstance(last, CopyBytes):
             distance = move.old - last.old
             if distance == last.size and move.new - last.new == distance:
-                joined[-1] = Copy(last.old, last.new, last.size + move.size)
+                joined[-1] = CopyBytes(last.old, last.new, last.size + move.size)
                 continue
         joined.append(move)
     return joined

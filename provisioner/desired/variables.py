@@ -16,7 +16,7 @@ from provisioner.model.errors import Problems, did_you_mean
 from provisioner.model.object_file import MapDef, ObjectInfo
 from provisioner.model.spec import BpfObject, VariableValue
 from provisioner.model.tree import flatten
-from provisioner.model.variables import Section, Variable, section_pin
+from provisioner.model.variables import DataSection, Variable, section_pin
 
 
 class _Known(msgspec.Struct, frozen=True):
@@ -27,7 +27,7 @@ class _Known(msgspec.Struct, frozen=True):
 
 def encode_variables(
     object_: BpfObject, info: ObjectInfo, btf: BtfTypes | None, builder: Builder, problems: Problems
-) -> tuple[Section, ...]:
+) -> tuple[DataSection, ...]:
     """The sections in which the spec sets variables; `builder` has the object's BTF as its own."""
     if not object_.variables:
         return ()
@@ -44,7 +44,7 @@ def encode_variables(
             by_section.setdefault(known[name].map.name, []).append(encoded)
     sections = {each.map.name: each for each in known.values()}
     return tuple(
-        Section(
+        DataSection(
             name,
             section_pin(object_.name, sections[name].section),
             sections[name].map.shape,
@@ -55,7 +55,7 @@ def encode_variables(
     )
 
 
-def with_variables(desired: DesiredObject, sections: tuple[Section, ...]) -> DesiredObject:
+def with_variables(desired: DesiredObject, sections: tuple[DataSection, ...]) -> DesiredObject:
     """The object with its variables: the maps of their sections are pinned with its other maps."""
     return replace(desired, variables=sections, maps={**desired.maps, **{each.pin: each.shape for each in sections}})
 

@@ -13,7 +13,7 @@ from typing import Final
 import numpy as np
 
 from provisioner.apply import waves
-from provisioner.bytecode.merge_program import Policy
+from provisioner.bytecode.merge_program import Winner
 from provisioner.doctor import attachments, kernel_config
 from provisioner.doctor.finding import Finding, Level
 from provisioner.kernel import batch, bpffs, host, libbpf, map_fields, maps, merging, reading, trust
@@ -229,7 +229,7 @@ def _outer_batches() -> Finding:
 
 def _programs() -> Finding:
     """What programs of type SYSCALL do here in place of system calls."""
-    works = {"merge": merging.can_merge(_BATCHED[0], Policy.NEW, ()), "digests": map_fields.fields() is not None}
+    works = {"merge": merging.can_merge(_BATCHED[0], Winner.NEW, ()), "digests": map_fields.fields() is not None}
     words = {"merge": "carry changes over", "digests": "compute digests"}
     can, cannot = (
         " and ".join(words[name] for name, has in works.items() if has == wanted) for wanted in (True, False)

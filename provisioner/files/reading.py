@@ -32,7 +32,7 @@ _OTHERS: Final = {
 }
 
 
-class Kind(msgspec.Struct, frozen=True):
+class FileKind(msgspec.Struct, frozen=True):
     """A kind of file, in the plural, and the most bytes that one may have."""
 
     name: str
@@ -45,20 +45,20 @@ class Kind(msgspec.Struct, frozen=True):
         return int(given) if _NUMBER.fullmatch(given) else self.most
 
 
-SPEC: Final = Kind("spec files", 2 * _GIB)
-TABLE: Final = Kind("tables", 64 * _GIB)
-VALUE: Final = Kind("raw values", _GIB)
-OBJECT: Final = Kind("object files", 256 * _MIB)
-SNAPSHOT: Final = Kind("snapshots", 4 * _GIB)
-PLAN: Final = Kind("saved plans", 256 * _MIB)
-POINTER: Final = Kind("files of Git", 64 * 1024)
+SPEC: Final = FileKind("spec files", 2 * _GIB)
+TABLE: Final = FileKind("tables", 64 * _GIB)
+VALUE: Final = FileKind("raw values", _GIB)
+OBJECT: Final = FileKind("object files", 256 * _MIB)
+SNAPSHOT: Final = FileKind("snapshots", 4 * _GIB)
+PLAN: Final = FileKind("saved plans", 256 * _MIB)
+POINTER: Final = FileKind("files of Git", 64 * 1024)
 
 
 class InputFile(msgspec.Struct, frozen=True):
     """A file to read. Where `roots` are given, it must be below one of them, links followed, when it is opened."""
 
     path: Path
-    kind: Kind
+    kind: FileKind
     roots: tuple[Path, ...] | None = None
 
     def __str__(self) -> str:
@@ -97,7 +97,7 @@ def hint_of(error: OSError, path: Path) -> str:
     return f"check the owner and mode of the file and of its directories: `namei -l {shlex.quote(str(path))}`"
 
 
-def read_limited(stream: BinaryIO, kind: Kind) -> bytes:
+def read_limited(stream: BinaryIO, kind: FileKind) -> bytes:
     """The rest of a stream, such as standard input, which ends where too much comes. Raises OSError."""
     data = stream.read(kind.limit + 1)
     if len(data) > kind.limit:
@@ -114,6 +114,6 @@ def _check(status: os.stat_result, file: InputFile) -> None:
         raise _too_large(f"it has {status.st_size:,} bytes", file.kind, str(file.path))
 
 
-def _too_large(what: str, kind: Kind, name: str) -> OSError:
+def _too_large(what: str, kind: FileKind, name: str) -> OSError:
     limit = f"the limit for {kind.name} is {kind.limit:,}"
     return OSError(errno.EFBIG, f"{what}, {limit} (set {VARIABLE} to read it)", name)

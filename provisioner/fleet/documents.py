@@ -7,8 +7,8 @@ from typing import Final, Protocol
 
 import msgspec
 
-from provisioner.fleet.examine import Examined, State
-from provisioner.fleet.survey import Group, Survey
+from provisioner.fleet.examine import Examined, HostState
+from provisioner.fleet.survey import HostGroup, Survey
 from provisioner.model.words import plural
 from provisioner.report import html, jsondoc, markdown, problems, text
 from provisioner.report.jsontext import dumps
@@ -28,9 +28,9 @@ _LINES: Final = 2_000
 
 class Surveyed(Protocol):
     @property
-    def groups(self) -> list[Group]: ...
+    def groups(self) -> list[HostGroup]: ...
 
-    def text(self, group: Group) -> str: ...
+    def text(self, group: HostGroup) -> str: ...
 
 
 class Writer(msgspec.Struct, frozen=True):
@@ -43,34 +43,34 @@ class Writer(msgspec.Struct, frozen=True):
 
 def title(survey: Surveyed) -> str:
     """`1,000 hosts: 2 invalid, 40 with changes, 958 unchanged`."""
-    counts = dict.fromkeys(reversed(State), 0)
+    counts = dict.fromkeys(reversed(HostState), 0)
     for group in survey.groups:
         counts[group.state] += len(group.members)
     parts = [f"{count:,} {_COUNTED[state]}" for state, count in counts.items() if count]
     return f"{plural(sum(counts.values()), 'host')}: {', '.join(parts)}"
 
 
-_TITLES: Final[Mapping[State, str]] = {
-    State.VALID: "Valid",
-    State.UNCHANGED: "No changes",
-    State.CHANGES: "Changes",
-    State.REFUSED: "Refused",
-    State.INVALID: "Invalid",
+_TITLES: Final[Mapping[HostState, str]] = {
+    HostState.VALID: "Valid",
+    HostState.UNCHANGED: "No changes",
+    HostState.CHANGES: "Changes",
+    HostState.REFUSED: "Refused",
+    HostState.INVALID: "Invalid",
 }
-_COUNTED: Final[Mapping[State, str]] = {
-    State.VALID: "valid",
-    State.UNCHANGED: "unchanged",
-    State.CHANGES: "with changes",
-    State.REFUSED: "refused",
-    State.INVALID: "invalid",
+_COUNTED: Final[Mapping[HostState, str]] = {
+    HostState.VALID: "valid",
+    HostState.UNCHANGED: "unchanged",
+    HostState.CHANGES: "with changes",
+    HostState.REFUSED: "refused",
+    HostState.INVALID: "invalid",
 }
 
 
-def _heading(group: Group) -> str:
+def _heading(group: HostGroup) -> str:
     return f"{_TITLES[group.state]} on {plural(len(group.members), 'host')}"
 
 
-def _named(group: Group) -> tuple[list[str], str]:
+def _named(group: HostGroup) -> tuple[list[str], str]:
     """The first hosts, and how many more there are."""
     names = [member.host for member in group.members[:_NAMES]]
     more = len(group.members) - len(names)
@@ -161,7 +161,7 @@ def _json_part(examined: Examined) -> str:
 def _json(survey: Survey) -> Iterator[str]:
     """One group per line, without an object for all of them."""
     groups = survey.groups
-    counts = {state.value: sum(len(each.members) for each in groups if each.state is state) for state in State}
+    counts = {state.value: sum(len(each.members) for each in groups if each.state is state) for state in HostState}
     head = {"format_version": jsondoc.FORMAT_VERSION, "hosts": sum(counts.values()), "by_state": counts}
     yield f'{dumps(head)[:-1]}, "groups": ['
     for number, group in enumerate(groups):

@@ -16,7 +16,7 @@ import msgspec
 
 from provisioner.desired.loading import SpecError
 from provisioner.fleet import layers
-from provisioner.fleet.inventory import Host, Layer
+from provisioner.fleet.inventory import FleetHost, Layer
 from provisioner.fleet.layers import LayerFile
 from provisioner.model.errors import InputError, Problem, Problems, ProvisionerError
 from provisioner.model.given import Given
@@ -32,7 +32,7 @@ from provisioner.views import plan_report
 EMPTY: Final = "empty"
 
 
-class State(Enum):
+class HostState(Enum):
     """The result for a host, in the order of severity."""
 
     VALID = "valid"
@@ -42,7 +42,7 @@ class State(Enum):
     INVALID = "invalid"
 
 
-class Aim(msgspec.Struct, frozen=True):
+class Job(msgspec.Struct, frozen=True):
     """What is done for each host. `against` is a pattern or `empty`; None takes the snapshot of the inventory.
 
     Without `plans`, specs are only validated. `variables` win over those of the inventory.
@@ -59,7 +59,7 @@ class Aim(msgspec.Struct, frozen=True):
     limits: Limits = Limits()
 
 
-class Finding(msgspec.Struct, frozen=True):
+class HostFinding(msgspec.Struct, frozen=True):
     """What is said of a host: a plan, or problems with lines of the files."""
 
     report: ReportPlan | None = None
@@ -74,16 +74,16 @@ class Examined(msgspec.Struct, frozen=True):
     """
 
     host: str
-    state: State
+    state: HostState
     status: int
     key: bytes
-    finding: Finding
+    finding: HostFinding
     renamed: Mapping[str, str] = {}
     project: str = ""
     revision: str = ""
 
 
-def examine(host: Host, aim: Aim) -> Examined:
+def examine(host: FleetHost, aim: Job) -> Examined:
     """Read the spec of a host, and plan."""
     renamed: dict[str, str] = {}
     try:
@@ -94,22 +94,22 @@ def examine(host: Host, aim: Aim) -> Examined:
         snapshot = _snapshot(host, aim, renamed)
         project = _load(host, aim, chosen, snapshot)
         if not aim.plans:
-            return Examined(host.name, State.VALID, 0, b"", Finding(), {}, *_names(project))
+            return Examined(host.name, HostState.VALID, 0, b"", HostFinding(), {}, *_names(project))
         plan = project.plan(aim.overrides, against=snapshot or "empty")
         report = plan_report.report(plan, aim.limits, kernel=snapshot.header.kernel if snapshot is not None else "")
     except ProvisionerError as error:
         return _invalid(host, error, renamed)
-    state = State.REFUSED if plan.blocked else State.CHANGES if plan.changed else State.UNCHANGED
-    status = {State.REFUSED: 4, State.CHANGES: 2}.get(state, 0)
+    state = HostState.REFUSED if plan.blocked else HostState.CHANGES if plan.changed else HostState.UNCHANGED
+    status = {HostState.REFUSED: 4, HostState.CHANGES: 2}.get(state, 0)
     key = _key(state, jsondoc.fragment(report), renamed)
-    return Examined(host.name, state, status, key, Finding(report), renamed, *_names(project))
+    return Examined(host.name, state, status, key, HostFinding(report), renamed, *_names(project))
 
 
 def _names(project: Project) -> tuple[str, str]:
     return project.desired.project, project.desired.revision
 
 
-def _load(host: Host, aim: Aim, chosen: tuple[LayerFile, ...], snapshot: Snapshot | None) -> Project:
+def _load(host: FleetHost, aim: Job, chosen: tuple[LayerFile, ...], snapshot: Snapshot | None) -> Project:
     overlays = [Path(each.path) for each in chosen if not each.is_optional or Path(each.path).exists()]
     return opening.load(
         aim.files,
@@ -122,7 +122,7 @@ def _load(host: Host, aim: Aim, chosen: tuple[LayerFile, ...], snapshot: Snapsho
     )
 
 
-def _snapshot(host: Host, aim: Aim, renamed: dict[str, str]) -> Snapshot | None:
+def _snapshot(host: FleetHost, aim: Job, renamed: dict[str, str]) -> Snapshot | None:
     """The snapshot of a host; `renamed` gets its path."""
     pattern = host.snapshot if aim.against is None else aim.against
     if not aim.plans or pattern is None or pattern == EMPTY:
@@ -135,13 +135,13 @@ def _snapshot(host: Host, aim: Aim, renamed: dict[str, str]) -> Snapshot | None:
     return read_snapshot(Path(name))
 
 
-def _invalid(host: Host, error: ProvisionerError, renamed: Mapping[str, str]) -> Examined:
+def _invalid(host: FleetHost, error: ProvisionerError, renamed: Mapping[str, str]) -> Examined:
     places = [problem.where for problem in error.problems if problem.where is not None and problem.where.line]
     excerpts = error.document.lines(places) if isinstance(error, SpecError) else {}
     values = [problems.as_value(problem) for problem in error.problems]
-    key = _key(State.INVALID, {"errors": values}, renamed)
+    key = _key(HostState.INVALID, {"errors": values}, renamed)
     status = error.exit_code if not isinstance(error, InputError) else InputError.exit_code
-    return Examined(host.name, State.INVALID, status, key, Finding(None, error.problems, excerpts), renamed)
+    return Examined(host.name, HostState.INVALID, status, key, HostFinding(None, error.problems, excerpts), renamed)
 
 
 def _renamed(chosen: tuple[LayerFile, ...]) -> dict[str, str]:
@@ -158,7 +158,7 @@ def with_patterns(text: str, renamed: Mapping[str, str]) -> str:
     return text
 
 
-def _key(state: State, content: dict[str, Any], renamed: Mapping[str, str]) -> bytes:
+def _key(state: HostState, content: dict[str, Any], renamed: Mapping[str, str]) -> bytes:
     for change in content.get("changes", ()):
         if isinstance(change.get("before"), dict):
             change["before"] = {

@@ -39,7 +39,7 @@ class Layer(msgspec.Struct, frozen=True):
         return Layer(text.removesuffix(OPTIONAL), directory, text.endswith(OPTIONAL), labels, where)
 
 
-class Host(msgspec.Struct, frozen=True):
+class FleetHost(msgspec.Struct, frozen=True):
     """A host: `snapshot` is a pattern, or None."""
 
     name: str
@@ -51,7 +51,7 @@ class Host(msgspec.Struct, frozen=True):
 class Inventory(msgspec.Struct, frozen=True):
     """The hosts in order, and the overlays that all of them can have."""
 
-    hosts: tuple[Host, ...]
+    hosts: tuple[FleetHost, ...]
     layers: tuple[Layer, ...] = ()
 
 
@@ -82,7 +82,7 @@ def _host(
     shared: Mapping[str, str],
     snapshot: str | None,
     problems: Problems,
-) -> Host:
+) -> FleetHost:
     name = key.text or ""
     if not isinstance(body, MappingNode):
         if not (isinstance(body, ScalarNode) and body.text is None):
@@ -93,7 +93,7 @@ def _host(
     own = {**shared, **_texts(body.get("vars"), "`vars`", problems)}
     variables = {label: Given(text, f"label in {inventory}") for label, text in labels.items()}
     variables |= {variable: Given(text, f"vars in {inventory}") for variable, text in own.items()}
-    return Host(name, labels, variables, _file(body.get("snapshot"), directory, problems) or snapshot)
+    return FleetHost(name, labels, variables, _file(body.get("snapshot"), directory, problems) or snapshot)
 
 
 def _file(node: SpecNode | None, directory: str, problems: Problems) -> str | None:
@@ -173,7 +173,7 @@ def of_ansible(data: Mapping[str, Any], name: str) -> Inventory:
         labels = {"inventory_hostname": host, **{key: text for key, text in scalars.items() if text is not None}}
         labels["host"] = host
         variables = {key: Given(text, f"Ansible variable in {name}") for key, text in labels.items()}
-        hosts.append(Host(host, labels, variables))
+        hosts.append(FleetHost(host, labels, variables))
     return Inventory(tuple(hosts))
 
 

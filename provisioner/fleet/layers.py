@@ -9,7 +9,7 @@ from typing import Final
 
 import msgspec
 
-from provisioner.fleet.inventory import Host, Layer
+from provisioner.fleet.inventory import FleetHost, Layer
 from provisioner.model.errors import Problems
 from provisioner.model.location import Location
 
@@ -24,7 +24,7 @@ class LayerFile(msgspec.Struct, frozen=True):
     is_optional: bool
 
 
-def files(layers: Iterable[Layer], host: Host, problems: Problems) -> tuple[LayerFile, ...]:
+def files(layers: Iterable[Layer], host: FleetHost, problems: Problems) -> tuple[LayerFile, ...]:
     """The overlays of a host, in order. Errors go to `problems`."""
     chosen = []
     for layer in layers:
@@ -39,7 +39,7 @@ def files(layers: Iterable[Layer], host: Host, problems: Problems) -> tuple[Laye
     return tuple(chosen)
 
 
-def filled(pattern: str, host: Host, where: Location | None, problems: Problems) -> str | None:
+def filled(pattern: str, host: FleetHost, where: Location | None, problems: Problems) -> str | None:
     """`pattern` with the labels of the host; None with a Problem if a label is missing or not part of a file name."""
     for name in _lacking(pattern, host.labels):
         hint = f"add it, or make the file optional: `{pattern}?`"  # hosts with the same problem are one group

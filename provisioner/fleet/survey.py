@@ -16,8 +16,8 @@ from typing import Final
 
 import msgspec
 
-from provisioner.fleet.examine import Aim, Examined, State, examine, with_patterns
-from provisioner.fleet.inventory import Host
+from provisioner.fleet.examine import Examined, HostState, Job, examine, with_patterns
+from provisioner.fleet.inventory import FleetHost
 from provisioner.model.errors import HostError, Problem
 
 _FEW: Final = 8
@@ -30,7 +30,7 @@ Write = Callable[[Examined], str]
 """Writes the finding of a host in the format of the result."""
 
 
-class Member(msgspec.Struct, frozen=True):
+class SurveyedHost(msgspec.Struct, frozen=True):
     """A host of a group, with the name and the revision of its project; both are empty if the spec is invalid."""
 
     host: str
@@ -38,11 +38,11 @@ class Member(msgspec.Struct, frozen=True):
     revision: str
 
 
-class Group(msgspec.Struct):
+class HostGroup(msgspec.Struct):
     """Hosts with equal findings, in the order of the inventory. `at` and `size` locate the text of the finding."""
 
-    state: State
-    members: list[Member]
+    state: HostState
+    members: list[SurveyedHost]
     at: int
     size: int
 
@@ -52,13 +52,13 @@ class Survey:
 
     def __init__(self) -> None:
         self._texts = tempfile.TemporaryFile()  # noqa: SIM115  # `close` closes it
-        self._groups: dict[bytes, Group] = {}
+        self._groups: dict[bytes, HostGroup] = {}
         self._worst = 0
 
     def close(self) -> None:
         self._texts.close()
 
-    def add(self, member: Member, state: State, status: int, key: bytes, text: str) -> None:
+    def add(self, member: SurveyedHost, state: HostState, status: int, key: bytes, text: str) -> None:
         """Add the result of a host; `text` is only used for the first host of a group."""
         self._worst = max(self._worst, status, key=_SEVERITY.index)
         group = self._groups.get(key)
@@ -66,7 +66,7 @@ class Survey:
             data = text.encode("utf-8", "surrogateescape")
             at = self._texts.seek(0, os.SEEK_END)
             self._texts.write(data)
-            group = self._groups[key] = Group(state, [], at, len(data))
+            group = self._groups[key] = HostGroup(state, [], at, len(data))
         group.members.append(member)
 
     @property
@@ -75,12 +75,12 @@ class Survey:
         return self._worst
 
     @property
-    def groups(self) -> list[Group]:
+    def groups(self) -> list[HostGroup]:
         """The most severe first, then the largest; equal ones in the order of the inventory."""
-        ranks = list(State)
+        ranks = list(HostState)
         return sorted(self._groups.values(), key=lambda group: (-ranks.index(group.state), -len(group.members)))
 
-    def text(self, group: Group) -> str:
+    def text(self, group: HostGroup) -> str:
         """The finding of a group."""
         self._texts.seek(group.at)
         return self._texts.read(group.size).decode("utf-8", "surrogateescape")
@@ -89,36 +89,36 @@ class Survey:
 _SEVERITY: Final = (0, 2, 4, 1, 3, 5, 70, 75, 130)
 """Exit statuses of hosts, the worst last."""
 
-_Result = tuple[Member, State, int, bytes, str]
+_Result = tuple[SurveyedHost, HostState, int, bytes, str]
 
 
 class _Worker:
     """Examines hosts in one process. It writes each finding once."""
 
-    def __init__(self, aim: Aim, write: Write) -> None:
+    def __init__(self, aim: Job, write: Write) -> None:
         self._aim = aim
         self._write = write
         self._seen: set[bytes] = set()
 
-    def __call__(self, host: Host) -> _Result:
+    def __call__(self, host: FleetHost) -> _Result:
         examined = examine(host, self._aim)
         text = ""
         if examined.key not in self._seen:
             self._seen.add(examined.key)
             text = with_patterns(self._write(examined), examined.renamed)
-        member = Member(examined.host, examined.project, examined.revision)
+        member = SurveyedHost(examined.host, examined.project, examined.revision)
         return member, examined.state, examined.status, examined.key, text
 
 
 _worker: _Worker | None = None
 
 
-def _in_worker(host: Host) -> _Result:
+def _in_worker(host: FleetHost) -> _Result:
     assert _worker is not None
     return _worker(host)
 
 
-def survey(hosts: Iterable[Host], aim: Aim, write: Write, cores: int | None = None) -> Survey:
+def survey(hosts: Iterable[FleetHost], aim: Job, write: Write, cores: int | None = None) -> Survey:
     """Examine all hosts, on all cores. Raises HostError if a process ends unexpectedly."""
     result = Survey()
     try:
@@ -130,7 +130,7 @@ def survey(hosts: Iterable[Host], aim: Aim, write: Write, cores: int | None = No
     return result
 
 
-def _results(hosts: list[Host], worker: _Worker, cores: int) -> Iterator[_Result]:
+def _results(hosts: list[FleetHost], worker: _Worker, cores: int) -> Iterator[_Result]:
     global _worker
     if cores == 1 or len(hosts) <= _FEW:
         yield from map(worker, hosts)

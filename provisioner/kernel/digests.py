@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from provisioner.bytecode.digest import LANES, MOST_WORDS, Digests, Secret, Words
-from provisioner.bytecode.digest_program import RANGE, State, digest_program, record_size
+from provisioner.bytecode.digest_program import RANGE, RecordState, digest_program, record_size
 from provisioner.kernel import batch, cpus, map_fields, maps, programs, reading
 from provisioner.kernel.arrays import merged
 from provisioner.kernel.fd import MapFd, ProgramFd
@@ -80,7 +80,7 @@ def map_digests(
             return None
         opened.enter_context(program)
         asked = np.zeros((len(pieces.owner), size), np.uint8)
-        asked[:, 0] = State.ASKED
+        asked[:, 0] = RecordState.ASKED
         asked[:, RANGE] = pieces.ranges.view(np.uint8)
         asked[:, size - rounded_up(keys.shape[1]) :][:, : keys.shape[1]] = keys[pieces.owner]
         done = [_run(program, records, asked[first:last]) for first, last in _parts(pieces.sizes)]
@@ -158,7 +158,7 @@ def _run(program: ProgramFd, records: MapFd, asked: ByteTable) -> ByteTable:
 
 def _taken(records: ByteTable) -> MapDigests:
     words = records[:, :16].copy().view(np.uint32)
-    done = words[:, 0] == State.DONE
+    done = words[:, 0] == RecordState.DONE
     sums = records[:, 16 : 16 + 8 * LANES].copy().view(np.uint64)
     ids, room = np.where(done, words[:, 2], 0), np.where(done, words[:, 1], 0)
     return MapDigests(Digests(sums, words[:, 3].astype(np.int64)), ids.astype(np.uint32), room.astype(np.uint32))

@@ -125,7 +125,7 @@ def opened(file: Path) -> Iterator[Image]:
         os.close(fd)
 
 
-class Section(msgspec.Struct, frozen=True):
+class SectionHeader(msgspec.Struct, frozen=True):
     """A section header; `name` is the offset of its name."""
 
     name: int
@@ -144,29 +144,29 @@ def byte_order(data: Image, file: Path) -> str:
     return "<" if head[5] == 1 else ">"
 
 
-def sections(data: Image, order: str) -> Iterator[Section]:
+def sections(data: Image, order: str) -> Iterator[SectionHeader]:
     """All section headers."""
     (start,) = data.unpack(f"{order}Q", 40)
     size, count = data.unpack(f"{order}HH", 58)
     for number in range(count):
         name, kind, _, address, offset, length, link = data.unpack(f"{order}IIQQQQI", start + number * size)
-        yield Section(name, kind, address, offset, length, link)
+        yield SectionHeader(name, kind, address, offset, length, link)
 
 
-def _symbol_tables(data: Image, order: str) -> Iterator[tuple[Section, Section]]:
+def _symbol_tables(data: Image, order: str) -> Iterator[tuple[SectionHeader, SectionHeader]]:
     """The tables of symbols, each with that of its names."""
     every = list(sections(data, order))
     yield from ((table, every[table.link]) for table in every if table.type in _SYMBOL_TABLES)
 
 
-def _address(data: Image, order: str, table: Section, strings: Section, wanted: bytes) -> int | None:
+def _address(data: Image, order: str, table: SectionHeader, strings: SectionHeader, wanted: bytes) -> int | None:
     """The address of a function that is defined in the file."""
     texts = data.read(strings.offset, strings.size)
     functions = _functions(data, order, table)
     return next((address for name, address in functions if texts.startswith(wanted + b"\0", name)), None)
 
 
-def _functions(data: Image, order: str, table: Section) -> Iterator[tuple[int, int]]:
+def _functions(data: Image, order: str, table: SectionHeader) -> Iterator[tuple[int, int]]:
     """The functions that are defined in the file: offset of the name, and address."""
     symbols = data.read(table.offset, table.size // 24 * 24)
     for name, info, _, section, value, _ in struct.iter_unpack(f"{order}IBBHQQ", symbols):

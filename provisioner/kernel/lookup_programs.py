@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from provisioner.bytecode.lookup_program import Looked, Record, lookup_program
+from provisioner.bytecode.lookup_program import Looked, LookupRecord, lookup_program
 from provisioner.kernel import map_fields, maps, programs
 from provisioner.kernel.fd import MapFd, ProgramFd
 from provisioner.kernel.rows import ByteTable
@@ -45,7 +45,7 @@ class LookedUp(msgspec.Struct, frozen=True):
 class LookupProgram:
     """Looks up keys in one map. Holds the program, which holds the map, until it is closed."""
 
-    def __init__(self, record: Record, records: MapFd, program: ProgramFd, room: int) -> None:
+    def __init__(self, record: LookupRecord, records: MapFd, program: ProgramFd, room: int) -> None:
         self._record = record
         self._program = program
         self._held = ExitStack()
@@ -60,7 +60,7 @@ class LookupProgram:
         self._records: ByteTable | None = np.frombuffer(memory, np.uint8).reshape(room, record.size)
 
     @classmethod
-    def load(cls, target: MapFd, record: Record) -> Self | None:
+    def load(cls, target: MapFd, record: LookupRecord) -> Self | None:
         """None where this kernel or process takes no such program."""
         if record.value_size > LARGEST_VALUE:
             return None

@@ -15,7 +15,7 @@ from typing import Final, Self
 
 import numpy as np
 
-from provisioner.bytecode.member_program import CPU, MISSING, Layout, member_program, stores, why_not
+from provisioner.bytecode.member_program import CPU, MISSING, MemberRecord, member_program, stores, why_not
 from provisioner.codec.lpm import masked, prefix_length
 from provisioner.kernel import batch, libbpf, maps, programs, reading
 from provisioner.kernel.fd import MapFd
@@ -48,7 +48,7 @@ class MemberWriter:
         self._shape = shape
         self._owned = owned
         self._cpus = len(owned) // rounded_up(shape.value_size) if shape.is_percpu else 1
-        self._layout = Layout(shape.key_size, shape.value_size)
+        self._layout = MemberRecord(shape.key_size, shape.value_size)
         self._room = room_for(most * self._cpus, self._layout.size)
         self._opened = ExitStack()
         self._runs: RecordRuns | None = None

@@ -14,7 +14,7 @@ from typing import Self
 
 import numpy as np
 
-from provisioner.bytecode.merge_program import Changes, Kind, Layout, Policy, merge_program, why_not
+from provisioner.bytecode.merge_program import Changes, EntryEvent, MergeRecord, Winner, merge_program, why_not
 from provisioner.kernel import batch, cpus, maps, programs, reading
 from provisioner.kernel.fd import MapFd
 from provisioner.kernel.reasons import KernelError
@@ -27,7 +27,7 @@ Counters = tuple[tuple[int, int], ...]
 """The offset and width of each counter in a value."""
 
 
-def can_merge(shape: MapShape, policy: Policy, counters: Counters) -> bool:
+def can_merge(shape: MapShape, policy: Winner, counters: Counters) -> bool:
     """Whether this kernel and process can run the program: tried on a scratch map, which is empty."""
     if why_not(shape) or (shape.is_percpu and not cpus.reaches_all()):
         return False
@@ -49,7 +49,7 @@ class Merge:
         self,
         targets: Sequence[MapFd],
         shape: MapShape,
-        policy: Policy,
+        policy: Winner,
         counters: Counters,
         possible_cpus: int,
         most: int,
@@ -59,7 +59,7 @@ class Merge:
         self._policy = policy
         self._counters = counters
         self._cpus = possible_cpus
-        self._layout = Layout(shape.key_size, shape.value_size)
+        self._layout = MergeRecord(shape.key_size, shape.value_size)
         self._room = room_for(most, self._layout.size)
         self._opened = ExitStack()
         self._runs: RecordRuns | None = None
@@ -73,7 +73,7 @@ class Merge:
     @property
     def _is_shared(self) -> bool:
         """Whether an entry that both sides made can be of both: a sum, or values of several CPUs."""
-        return self._shape.is_percpu or self._policy is not Policy.NEW
+        return self._shape.is_percpu or self._policy is not Winner.NEW
 
     def __enter__(self) -> Self:
         return self  # nothing is open yet: what fails in here or on its way out would have no owner
@@ -97,7 +97,7 @@ class Merge:
         if not self._shape.is_percpu:
             self._runs.run(self._records_of(target, changes))
         else:
-            deleted = changes.kind == Kind.DELETE
+            deleted = changes.kind == EntryEvent.DELETE
             self._by_calls(target, changes.rows(deleted))
             self._on_each_cpu(target, changes.rows(~deleted))
 
@@ -136,7 +136,7 @@ class Merge:
     def _records_of(self, target: int, changes: Changes) -> ByteTable:
         """The records of changes: they end with the value that is written, or with Policy.SUM with what was added."""
         layout, last = self._layout, changes.after
-        if self._policy is Policy.SUM:
+        if self._policy is Winner.SUM:
             added = _subtracted(changes.before, changes.after, self._counters)
             last = changes.after.copy()  # an entry that the new map does not have is written with its other members
             for offset, width in self._counters:
@@ -156,7 +156,7 @@ class Merge:
         more: what it counted is written by a system call.
         """
         stride, size = changes.after.shape[1] // self._cpus, self._shape.value_size
-        inserted = changes.kind == Kind.INSERT
+        inserted = changes.kind == EntryEvent.INSERT
         for number, cpu in enumerate(cpus.possible()):
             part = slice(number * stride, number * stride + size)
             before, after = changes.before[:, part], changes.after[:, part]
@@ -181,37 +181,37 @@ class Merge:
         stride = reading.value_stride(self._shape, self._cpus)
         for row in range(len(changes.kind)):
             key, before, after = (each[row].tobytes() for each in (changes.keys, changes.before, changes.after))
-            kind = Kind(int(changes.kind[row]))
-            if kind is Kind.DELETE:
+            kind = EntryEvent(int(changes.kind[row]))
+            if kind is EntryEvent.DELETE:
                 self._delete(fd, key, before, stride)
-            elif kind is Kind.UPDATE or (not _inserted(fd, key, after) and self._is_shared):
+            elif kind is EntryEvent.UPDATE or (not _inserted(fd, key, after) and self._is_shared):
                 self._write(fd, key, before, after, stride)
 
     def _delete(self, fd: MapFd, key: bytes, before: bytes, stride: int) -> None:
         now = maps.lookup(fd, key, stride)
         if now is None:
             return
-        if now == before or self._policy is Policy.OLD:
+        if now == before or self._policy is Winner.OLD:
             try:
                 maps.delete(fd, key)
             except KernelError as error:
                 if error.errno != errno.ENOENT:
                     raise
-        elif self._policy is Policy.SUM:
+        elif self._policy is Winner.SUM:
             self._update(fd, key, self._added(now, before, bytes(stride)))
 
     def _write(self, fd: MapFd, key: bytes, before: bytes, after: bytes, stride: int) -> None:
         """An entry that changed in the old map, and is in the new one unless programs deleted it."""
         now = maps.lookup(fd, key, stride)
         match self._policy:
-            case Policy.SUM:
+            case Winner.SUM:
                 self._update(fd, key, self._added(now or bytes(stride), before, after))
-            case Policy.OLD:
+            case Winner.OLD:
                 self._update(fd, key, after)
-            case Policy.NEW if now == before:
+            case Winner.NEW if now == before:
                 with suppress(KeyError):  # programs deleted it at this moment
                     self._update(fd, key, after, UpdateFlag.EXIST)
-            case Policy.NEW:
+            case Winner.NEW:
                 pass
 
     def _update(self, fd: MapFd, key: bytes, value: bytes, flags: UpdateFlag = UpdateFlag.ANY) -> None:

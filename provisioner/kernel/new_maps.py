@@ -21,7 +21,7 @@ from provisioner.bytecode.stage_program import (
     ATTRIBUTES,
     CREATE_RECORD,
     FD,
-    EntryLayout,
+    StagedEntry,
     can_fill,
     create_program,
     fill_program,
@@ -62,7 +62,7 @@ class NewMaps:
     def __init__(self, shape: MapShape, name: str) -> None:
         self._shape = shape
         self._name = name
-        self._layout = EntryLayout(shape.key_size, shape.value_size)
+        self._layout = StagedEntry(shape.key_size, shape.value_size)
         self._creates = True
         self._fills = can_fill(shape)
 
@@ -82,7 +82,7 @@ class NewMaps:
             return 0
         with _RUNNING, ExitStack() as opened:
             try:
-                records = opened.enter_context(_Records(CREATE_RECORD, len(max_entries)))
+                records = opened.enter_context(_RecordArray(CREATE_RECORD, len(max_entries)))
                 program = programs.load(create_program(records.fd.number), "stage")
             except KernelError:
                 return 0
@@ -122,7 +122,7 @@ class NewMaps:
         run = max(1, min(total, _RUN_ENTRIES, _RUN_BYTES // self._layout.size))
         with _RUNNING, ExitStack() as opened:
             try:
-                records = opened.enter_context(_Records(self._layout.size, run))
+                records = opened.enter_context(_RecordArray(self._layout.size, run))
                 scratch = opened.enter_context(_scratch(fds))
                 program = programs.load(fill_program(self._layout, records.fd.number, scratch.number), "stage")
                 if program is None:
@@ -191,7 +191,7 @@ def _rows(rows: Index) -> Index | slice:
     return slice(first, last + 1) if is_range else rows
 
 
-class _Records:
+class _RecordArray:
     """An array of records, of which the last ends them; a context manager. `memory` has shape (records, size)."""
 
     def __init__(self, size: int, most: int) -> None:

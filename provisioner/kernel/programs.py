@@ -10,7 +10,7 @@ import errno
 import os
 from typing import Final
 
-from provisioner.bytecode.assembler import Program
+from provisioner.bytecode.assembler import Assembled
 from provisioner.bytecode.function_info import RECORD_SIZE, function_btf, function_info
 from provisioner.kernel import calls, maps
 from provisioner.kernel.fd import ProgramFd
@@ -40,7 +40,7 @@ def is_worth_it(entries: int, fewest: int) -> bool:
     return entries > 0 if switch == "always" else entries >= fewest and switch != "off"
 
 
-def load(program: Program, name: str) -> ProgramFd | None:
+def load(program: Assembled, name: str) -> ProgramFd | None:
     """Load a program; None where this kernel or process does not take it, or the switch says so."""
     if os.environ.get(SWITCH) == "off":
         return None
@@ -52,7 +52,7 @@ def load(program: Program, name: str) -> ProgramFd | None:
         return None
 
 
-def load_or_raise(program: Program, name: str) -> ProgramFd:
+def load_or_raise(program: Assembled, name: str) -> ProgramFd:
     """Load a program. Raises KernelError."""
     data = function_btf(program)
     with maps.load_btf(data) as btf:

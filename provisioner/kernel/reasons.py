@@ -18,7 +18,7 @@ Subject = Literal["", "array", "hash", "inner", "map"]
 """What an operation was about, where the same errno means different things; `inner`: an inner map put in a slot."""
 
 
-class Reason(msgspec.Struct, frozen=True):
+class Meaning(msgspec.Struct, frozen=True):
     """What an errno means, and what to do about it."""
 
     what: str
@@ -42,207 +42,207 @@ FILTER: Final = "RTM_NEWTFILTER"
 
 _ALIKE: Final = {"BPF_MAP_UPDATE_BATCH": UPDATE, "BPF_MAP_DELETE_BATCH": DELETE}
 
-_FROZEN: Final = Reason(
+_FROZEN: Final = Meaning(
     "map is frozen, or was opened read-only",
     "write `update: replace` for an inner map; recreate another map with --allow-recreate",
     id="map-frozen",
 )
 _WHO_MAY: Final = "`ls -ld` shows who has access; `pin_mode` and `pin_group` in the spec give it to other users"
-_NO_DOT: Final = Reason("names on a bpffs cannot contain `.`", id="invalid-pin-name")
-_REFUSED: Final = Reason("verifier rejected a program", "the end of its log says where and why", id="program-rejected")
+_NO_DOT: Final = Meaning("names on a bpffs cannot contain `.`", id="invalid-pin-name")
+_REFUSED: Final = Meaning("verifier rejected a program", "the end of its log says where and why", id="program-rejected")
 
-_NO_TC: Final = Reason(
+_NO_TC: Final = Meaning(
     "kernel does not have clsact or cls_bpf",
     "CONFIG_NET_CLS_ACT, CONFIG_NET_SCH_INGRESS and CONFIG_NET_CLS_BPF are needed; load sch_ingress and cls_bpf",
     id="attach-unsupported",
 )
 
-_NO_TARGET: Final = Reason(
+_NO_TARGET: Final = Meaning(
     "kernel's BTF has no such function, tracepoint or hook",
     "check the name in the section or in `target:`; `bpftool btf dump file /sys/kernel/btf/vmlinux` lists them",
     id="attach-target-missing",
 )
 
-_NO_FUNCTION: Final = Reason(
+_NO_FUNCTION: Final = Meaning(
     "kernel has no such function, or it cannot be probed",
     "`grep NAME /proc/kallsyms` shows functions; another version of the kernel may have inlined it",
     id="attach-target-missing",
 )
 
-REASONS: Final[dict[tuple[str, int, Subject], Reason]] = {
-    (CREATE, codes.EPERM, ""): Reason(
+REASONS: Final[dict[tuple[str, int, Subject], Meaning]] = {
+    (CREATE, codes.EPERM, ""): Meaning(
         "not permitted to create this map",
         "kernels before 5.11 charge maps to RLIMIT_MEMLOCK: try `ulimit -l unlimited`",
         id="not-permitted",
     ),
-    (CREATE, codes.EINVAL, ""): Reason(
+    (CREATE, codes.EINVAL, ""): Meaning(
         "kernel does not support this combination of map type, sizes and flags",
         "check key and value size, max_entries and flags; an lpm_trie needs no_prealloc",
         id="invalid-map",
     ),
-    (CREATE, codes.E2BIG, ""): Reason(
+    (CREATE, codes.E2BIG, ""): Meaning(
         "key, value or map is too large for the kernel", "reduce the sizes", id="map-too-large"
     ),
-    (CREATE, codes.ENOMEM, ""): Reason(
+    (CREATE, codes.ENOMEM, ""): Meaning(
         "kernel has no memory for this map",
         "reduce max_entries, or raise the memory limit of the cgroup",
         id="kernel-out-of-memory",
     ),
-    (CREATE, ENOTSUPP, ""): Reason(
+    (CREATE, ENOTSUPP, ""): Meaning(
         "map type does not support this flag or inner map", "change the type or the flags", id="invalid-map"
     ),
-    (UPDATE, codes.E2BIG, ""): Reason("index is out of range, or map is full", "raise max_entries", id="map-full"),
-    (UPDATE, codes.E2BIG, "array"): Reason("index is out of range", "raise max_entries", id="index-out-of-range"),
-    (UPDATE, codes.E2BIG, "hash"): Reason("map is full", "raise max_entries", id="map-full"),
-    (UPDATE, codes.E2BIG, "inner"): Reason(
+    (UPDATE, codes.E2BIG, ""): Meaning("index is out of range, or map is full", "raise max_entries", id="map-full"),
+    (UPDATE, codes.E2BIG, "array"): Meaning("index is out of range", "raise max_entries", id="index-out-of-range"),
+    (UPDATE, codes.E2BIG, "hash"): Meaning("map is full", "raise max_entries", id="map-full"),
+    (UPDATE, codes.E2BIG, "inner"): Meaning(
         "slot index is out of range, or outer map is full", "raise max_entries of the outer map", id="map-full"
     ),
-    (UPDATE, codes.ENOSPC, ""): Reason("map is full", "raise max_entries", id="map-full"),
-    (UPDATE, codes.EEXIST, ""): Reason("key already exists", id="key-exists"),
-    (UPDATE, codes.ENOENT, ""): Reason("key does not exist", id="key-missing"),
-    (UPDATE, codes.EBUSY, ""): Reason("map is being changed by another process", "try again", id="map-busy"),
+    (UPDATE, codes.ENOSPC, ""): Meaning("map is full", "raise max_entries", id="map-full"),
+    (UPDATE, codes.EEXIST, ""): Meaning("key already exists", id="key-exists"),
+    (UPDATE, codes.ENOENT, ""): Meaning("key does not exist", id="key-missing"),
+    (UPDATE, codes.EBUSY, ""): Meaning("map is being changed by another process", "try again", id="map-busy"),
     (UPDATE, codes.EPERM, ""): _FROZEN,
-    (UPDATE, codes.EINVAL, ""): Reason(
+    (UPDATE, codes.EINVAL, ""): Meaning(
         "map does not accept this key or value", "check the type and the flags of the map", id="entry-rejected"
     ),
-    (UPDATE, codes.EINVAL, "inner"): Reason(
+    (UPDATE, codes.EINVAL, "inner"): Meaning(
         "inner map is incompatible with the outer map's template",
         "type, key size, value size and flags must be equal, and max_entries too for an array without inner_map",
         id="template-mismatch",
     ),
-    (UPDATE, codes.EBADF, "inner"): Reason("value for the slot is not an open map", id="entry-rejected"),
-    (DELETE, codes.ENOENT, ""): Reason("key does not exist", id="key-missing"),
-    (DELETE, codes.EINVAL, ""): Reason(
+    (UPDATE, codes.EBADF, "inner"): Meaning("value for the slot is not an open map", id="entry-rejected"),
+    (DELETE, codes.ENOENT, ""): Meaning("key does not exist", id="key-missing"),
+    (DELETE, codes.EINVAL, ""): Meaning(
         "entries of an array cannot be deleted", "write zeros instead", id="array-delete"
     ),
     (DELETE, codes.EPERM, ""): _FROZEN,
-    (GET_BY_ID, codes.ENOENT, ""): Reason("map no longer exists", id="map-gone"),
-    (GET_BY_ID, codes.EPERM, ""): Reason(
+    (GET_BY_ID, codes.ENOENT, ""): Meaning("map no longer exists", id="map-gone"),
+    (GET_BY_ID, codes.EPERM, ""): Meaning(
         "not permitted to open a map by its id", "this needs CAP_SYS_ADMIN", id="not-permitted"
     ),
-    ("BPF_MAP_FREEZE", codes.EBUSY, ""): Reason("map is already frozen, or mapped for writing", id="map-busy"),
-    (GET, codes.ENOENT, ""): Reason("pin does not exist", id="pin-missing"),
-    (GET, codes.EACCES, ""): Reason("not a pin, or its mode denies access", _WHO_MAY, id="access-denied"),
-    ("stat", codes.EACCES, ""): Reason("a parent directory denies access", _WHO_MAY, id="access-denied"),
-    ("open", codes.EACCES, ""): Reason("directory cannot be read", _WHO_MAY, id="access-denied"),
-    ("mkdir", codes.EACCES, ""): Reason("directory cannot be written", _WHO_MAY, id="access-denied"),
-    (PIN, codes.EEXIST, ""): Reason("pin already exists", id="pin-exists"),
-    (PIN, codes.ENOENT, ""): Reason("directory of the pin does not exist", id="pin-directory-missing"),
-    (PIN, codes.EPERM, ""): Reason(
+    ("BPF_MAP_FREEZE", codes.EBUSY, ""): Meaning("map is already frozen, or mapped for writing", id="map-busy"),
+    (GET, codes.ENOENT, ""): Meaning("pin does not exist", id="pin-missing"),
+    (GET, codes.EACCES, ""): Meaning("not a pin, or its mode denies access", _WHO_MAY, id="access-denied"),
+    ("stat", codes.EACCES, ""): Meaning("a parent directory denies access", _WHO_MAY, id="access-denied"),
+    ("open", codes.EACCES, ""): Meaning("directory cannot be read", _WHO_MAY, id="access-denied"),
+    ("mkdir", codes.EACCES, ""): Meaning("directory cannot be written", _WHO_MAY, id="access-denied"),
+    (PIN, codes.EEXIST, ""): Meaning("pin already exists", id="pin-exists"),
+    (PIN, codes.ENOENT, ""): Meaning("directory of the pin does not exist", id="pin-directory-missing"),
+    (PIN, codes.EPERM, ""): Meaning(
         "path is not on a bpffs, or a name in it contains `.`",
         "pin below a mount of type bpf, such as /sys/fs/bpf",
         id="not-on-bpffs",
     ),
-    (LINK, codes.EBUSY, ""): Reason(
+    (LINK, codes.EBUSY, ""): Meaning(
         "another XDP program is attached to the interface", "`bpftool net` shows it; detach it first", id="xdp-busy"
     ),
-    (LINK, codes.EEXIST, ""): Reason(
+    (LINK, codes.EEXIST, ""): Meaning(
         "XDP is attached to the interface in another mode", "use the same mode", id="xdp-busy"
     ),
-    (LINK, codes.EOPNOTSUPP, ""): Reason(
+    (LINK, codes.EOPNOTSUPP, ""): Meaning(
         "driver of the interface does not support native XDP", "use mode generic", id="attach-unsupported"
     ),
-    (LINK, codes.EINVAL, ""): Reason(
+    (LINK, codes.EINVAL, ""): Meaning(
         "interface was removed, or program cannot be attached in this way",
         "check the section of the program and the mode",
         id="attach-unsupported",
     ),
-    (LINK, codes.ENOENT, ""): Reason(
+    (LINK, codes.ENOENT, ""): Meaning(
         "program that is named by `before` or `after` is not attached at this hook",
         "`bpftool net` shows the programs of the interface",
         id="attach-target-missing",
     ),
-    (LINK, codes.EEXIST, "map"): Reason(
+    (LINK, codes.EEXIST, "map"): Meaning(
         "another struct_ops has this name in the kernel",
         "`bpftool struct_ops list` shows it; unregister it, or use another name",
         id="hook-occupied",
     ),
-    (LINK, codes.EBUSY, "map"): Reason(
+    (LINK, codes.EBUSY, "map"): Meaning(
         "another struct_ops is attached, and the kernel takes one",
         "`bpftool struct_ops list` shows it; detach it first",
         id="hook-occupied",
     ),
-    (LINK, codes.EINVAL, "map"): Reason(
+    (LINK, codes.EINVAL, "map"): Meaning(
         "kernel has no links of struct_ops, or refuses this struct",
         "Linux 6.4 is needed; else register the object with `bpftool struct_ops register`",
         id="attach-unsupported",
     ),
-    (KPROBES, codes.EINVAL, ""): Reason(
+    (KPROBES, codes.EINVAL, ""): Meaning(
         "kernel does not support links at several functions",
         "Linux 5.18 is needed, and 6.10 for kprobe.session; use `kprobe/FUNCTION` for each",
         id="attach-unsupported",
     ),
-    (KPROBES, codes.EOPNOTSUPP, ""): Reason(
+    (KPROBES, codes.EOPNOTSUPP, ""): Meaning(
         "kernel does not support links at several functions",
         "CONFIG_FPROBE is needed; use `kprobe/FUNCTION` for each",
         id="attach-unsupported",
     ),
     (KPROBES, codes.ESRCH, ""): _NO_FUNCTION,
     (KPROBES, codes.ENOENT, ""): _NO_FUNCTION,
-    (UPROBES, codes.EINVAL, ""): Reason(
+    (UPROBES, codes.EINVAL, ""): Meaning(
         "kernel does not support links at several places of a file",
         "Linux 6.6 is needed; use `uprobe/PATH:FUNCTION` for each",
         id="attach-unsupported",
     ),
-    (UPROBES, codes.EOPNOTSUPP, ""): Reason(
+    (UPROBES, codes.EOPNOTSUPP, ""): Meaning(
         "kernel does not support uprobes", "CONFIG_UPROBE_EVENTS is needed", id="attach-unsupported"
     ),
-    (RELINK, codes.ENOLINK, ""): Reason(
+    (RELINK, codes.ENOLINK, ""): Meaning(
         "link is detached: its interface was removed", "attach the program again", id="link-detached"
     ),
-    (RELINK, codes.EINVAL, ""): Reason("link does not accept a program of this type", id="attach-unsupported"),
+    (RELINK, codes.EINVAL, ""): Meaning("link does not accept a program of this type", id="attach-unsupported"),
     (QDISC, codes.ENOENT, ""): _NO_TC,
     (QDISC, codes.EINVAL, ""): _NO_TC,
     (FILTER, codes.ENOENT, ""): _NO_TC,
-    (FILTER, codes.EEXIST, ""): Reason(
+    (FILTER, codes.EEXIST, ""): Meaning(
         "another filter has this priority and handle",
         "`tc filter show` shows it; write another `priority:` or `handle:`",
         id="hook-occupied",
     ),
-    (FILTER, codes.EINVAL, ""): Reason(
+    (FILTER, codes.EINVAL, ""): Meaning(
         "filter of another kind has this priority, or program cannot be a classifier",
         "`tc filter show` shows it; write another `priority:`",
         id="hook-occupied",
     ),
     (LOAD, codes.EACCES, ""): _REFUSED,
     (LOAD, codes.EINVAL, ""): _REFUSED,
-    (LOAD, codes.E2BIG, ""): Reason(
+    (LOAD, codes.E2BIG, ""): Meaning(
         "program is too large or too complex for the verifier",
         "the log names the program; it may load on another kernel, or with other `variables`",
         id="program-rejected",
     ),
-    ("load", ENOTSUPP, ""): Reason(
+    ("load", ENOTSUPP, ""): Meaning(
         "kernel does not support a map of the object, or its inner map",
         "the log names it; `provisioner validate --kernel` shows what each kernel refuses",
         id="object-unsupported",
     ),
-    ("load", codes.ENOENT, ""): Reason(
+    ("load", codes.ENOENT, ""): Meaning(
         "object needs a feature that this kernel does not have", "the log names it", id="object-unsupported"
     ),
     ("load", codes.ESRCH, ""): _NO_TARGET,
     ("bpf_program__set_attach_target", codes.ESRCH, ""): _NO_TARGET,
-    ("BPF_RAW_TRACEPOINT_OPEN", codes.ENOENT, ""): Reason(
+    ("BPF_RAW_TRACEPOINT_OPEN", codes.ENOENT, ""): Meaning(
         "kernel has no such raw tracepoint", "a raw tracepoint has no category: `sys_enter`", id="attach-target-missing"
     ),
     ("perf_event_open", codes.ENOENT, ""): _NO_FUNCTION,
-    ("rmdir", codes.ENOTEMPTY, ""): Reason(
+    ("rmdir", codes.ENOTEMPTY, ""): Meaning(
         "directory is not empty", "`ls` shows what it contains", id="directory-not-empty"
     ),
     ("mkdir", codes.EPERM, ""): _NO_DOT,
     ("stat", codes.EPERM, ""): _NO_DOT,
-    ("", codes.EPERM, ""): Reason("not permitted", id="not-permitted"),
-    ("", codes.ENOMEM, ""): Reason("kernel is out of memory", id="kernel-out-of-memory"),
-    ("", codes.EMFILE, ""): Reason(
+    ("", codes.EPERM, ""): Meaning("not permitted", id="not-permitted"),
+    ("", codes.ENOMEM, ""): Meaning("kernel is out of memory", id="kernel-out-of-memory"),
+    ("", codes.EMFILE, ""): Meaning(
         "too many open files in this process", "raise its limit: `ulimit -n`", id="too-many-files"
     ),
-    ("", codes.ENFILE, ""): Reason("too many open files on this host", "raise fs.file-max", id="too-many-files"),
-    ("", ENOTSUPP, ""): Reason("not supported by this map type", id="unsupported-operation"),
+    ("", codes.ENFILE, ""): Meaning("too many open files on this host", "raise fs.file-max", id="too-many-files"),
+    ("", ENOTSUPP, ""): Meaning("not supported by this map type", id="unsupported-operation"),
 }
 
-_LOGGED: Final[tuple[tuple[re.Pattern[str], Reason], ...]] = (
+_LOGGED: Final[tuple[tuple[re.Pattern[str], Meaning], ...]] = (
     (
         re.compile(r"extern (\((var|func) ksym\) )?'[^'\n]*'( \(strong\))?: not (resolved|found)"),
-        Reason(
+        Meaning(
             "object uses a function or variable that this kernel does not have",
             "the log names it; `__weak` in the source lets the object load without it",
             id="object-unsupported",
@@ -250,7 +250,7 @@ _LOGGED: Final[tuple[tuple[re.Pattern[str], Reason], ...]] = (
     ),
     (
         re.compile(r"failed to resolve CO-RE relocation"),
-        Reason(
+        Meaning(
             "a program reads a struct, member or enum value that this kernel does not have",
             "the log names it; test it with `bpf_core_field_exists` in the source",
             id="object-unsupported",
@@ -263,12 +263,12 @@ _NO_PRIVILEGE: Final = frozenset({CREATE, LOAD, LINK, RELINK, GET, GET_BY_ID, ""
 """Operations where EPERM is first of all a missing privilege."""
 
 
-def reason_for(operation: str, errno: int, subject: Subject = "") -> Reason:
+def reason_for(operation: str, errno: int, subject: Subject = "") -> Meaning:
     """The most specific reason in the table, or the text of the C library for the errno."""
     like = _ALIKE.get(operation, operation)
     keys: tuple[tuple[str, int, Subject], ...] = ((like, errno, subject), (like, errno, ""), ("", errno, ""))
     index, reason = next(
-        ((at, REASONS[key]) for at, key in enumerate(keys) if key in REASONS), (2, Reason(os.strerror(errno)))
+        ((at, REASONS[key]) for at, key in enumerate(keys) if key in REASONS), (2, Meaning(os.strerror(errno)))
     )
     if errno == codes.EACCES and reason.hint == _WHO_MAY:  # files' modes: no capability of BPF's is asked for
         return reason
@@ -312,7 +312,7 @@ class KernelError(HostError):
         return KernelError(self.operation, self.errno, subject=self.subject, name=self.name, log=self.log, because=why)
 
 
-def _logged(operation: str, log: str) -> Reason | None:
+def _logged(operation: str, log: str) -> Meaning | None:
     if operation not in ("load", LOAD):
         return None
     return next((reason for pattern, reason in _LOGGED if pattern.search(log)), None)

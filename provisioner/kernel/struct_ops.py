@@ -10,12 +10,12 @@ from provisioner.codec.btf import POINTER_SIZE, BtfComposite, BtfTypes
 from provisioner.kernel import maps, vmlinux
 from provisioner.kernel.fd import MapFd, ProgramFd
 from provisioner.model.errors import HostError, Problem
-from provisioner.model.object_file import StructOps
+from provisioner.model.object_file import StructOpsVariable
 
 _KEY = bytes(4)
 
 
-def write_value(fd: MapFd, wanted: StructOps, programs: Mapping[str, ProgramFd], *, name: str = "") -> None:
+def write_value(fd: MapFd, wanted: StructOpsVariable, programs: Mapping[str, ProgramFd], *, name: str = "") -> None:
     """Write the value of a map with BPF_F_LINK: then a link attaches it. It is written once, and not read by programs.
 
     Members are put where the running kernel has them. libbpf does so when it attaches a map: 1.1 writes the value, and

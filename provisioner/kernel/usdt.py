@@ -16,7 +16,15 @@ from typing import Final
 
 import msgspec
 
-from provisioner.kernel.function_offsets import Image, Section, byte_order, file_offset, opened, sections, segments
+from provisioner.kernel.function_offsets import (
+    Image,
+    SectionHeader,
+    byte_order,
+    file_offset,
+    opened,
+    sections,
+    segments,
+)
 from provisioner.model.errors import HostError, Problem
 
 _STAPSDT: Final = 3
@@ -94,7 +102,7 @@ def _probes(data: Image, order: str) -> Iterator[tuple[int, bytes]]:
     (names_at,) = data.unpack(f"{order}H", 62)
     names = data.read(headers[names_at].offset, headers[names_at].size)
 
-    def named(section: Section) -> bytes:
+    def named(section: SectionHeader) -> bytes:
         return names[section.name : names.index(b"\0", section.name)]
 
     base = next((section.address for section in headers if named(section) == b".stapsdt.base"), 0)

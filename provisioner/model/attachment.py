@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from abc import ABCMeta, abstractmethod
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from enum import Enum
 from typing import TYPE_CHECKING, ClassVar, Final, Literal, Self
 
 import msgspec
 
+from provisioner.model.abstract import AbstractStruct
 from provisioner.model.location import Location
 from provisioner.model.uapi import TcPoint
 
@@ -184,11 +185,7 @@ Settings = Mapping[str, str | None]
 """An attachment as JSON has it, less its kind: `{"interface": "eth0", "mode": "native"}`."""
 
 
-class _AbstractStruct(msgspec.StructMeta, ABCMeta):
-    """The metaclass of structs with abstract methods."""
-
-
-class Attachment(msgspec.Struct, frozen=True, kw_only=True, metaclass=_AbstractStruct):
+class Attachment(msgspec.Struct, frozen=True, kw_only=True, metaclass=AbstractStruct):
     """An attachment of a program, as the spec asks for it. `where` is the place of the declaration."""
 
     kind: ClassVar[str]

@@ -28,7 +28,7 @@ from provisioner.model.spec import ChangeLimits, Contents, ExtraInnerMaps, OnCon
 from provisioner.model.type_layout import TypeLayout
 from provisioner.model.types import Bytes, Type
 from provisioner.model.uapi import GENERATIONAL_TYPES, MapFlag
-from provisioner.model.variables import Section
+from provisioner.model.variables import DataSection
 
 
 class Sources(msgspec.Struct, frozen=True):
@@ -256,7 +256,7 @@ class DesiredObject(msgspec.Struct, frozen=True):
     settings: Mapping[str, MapSettings] = {}
     helpers: tuple[str, ...] = ()
     presets: Mapping[str, frozenset[int]] = {}
-    variables: tuple[Section, ...] = ()
+    variables: tuple[DataSection, ...] = ()
     reused: Mapping[str, str] = {}
     types: ObjectTypes | None = None
     attached_maps: tuple[AttachedMap, ...] = ()

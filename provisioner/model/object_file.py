@@ -9,7 +9,7 @@ import msgspec
 from provisioner.model.map_shape import MapShape
 
 
-class StructOps(msgspec.Struct, frozen=True):
+class StructOpsVariable(msgspec.Struct, frozen=True):
     """The variable of a struct_ops map.
 
     `struct` is the name of its type in the kernel, and `name` what it calls itself there, empty if it does not.
@@ -39,7 +39,7 @@ class MapDef(msgspec.Struct, frozen=True):
     internal: bool = False
     presets: Mapping[int, str] = {}
     is_pinned_by_name: bool = False
-    struct_ops: StructOps | None = None
+    struct_ops: StructOpsVariable | None = None
 
 
 class ProgramDef(msgspec.Struct, frozen=True):

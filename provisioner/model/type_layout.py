@@ -42,7 +42,7 @@ class TypeLayout(msgspec.Struct, frozen=True, array_like=True, omit_defaults=Tru
     width: Size = 0
     shift: Size = 0
     count: Size = 0
-    members: tuple[Part, ...] = ()
+    members: tuple[MemberLayout, ...] = ()
 
     @property
     def is_integer(self) -> bool:
@@ -58,7 +58,7 @@ class TypeLayout(msgspec.Struct, frozen=True, array_like=True, omit_defaults=Tru
         return self.width or 8 * self.size
 
 
-class Part(msgspec.Struct, frozen=True, array_like=True):
+class MemberLayout(msgspec.Struct, frozen=True, array_like=True):
     """A member of a struct."""
 
     name: str

@@ -7,7 +7,7 @@ error has the row, and the path of the column.
 
 from __future__ import annotations
 
-from abc import ABCMeta, abstractmethod
+from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -15,6 +15,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from provisioner.model.abstract import AbstractStruct
 from provisioner.model.host import ByteOrder as ByteOrder
 from provisioner.model.special_fields import Special
 from provisioner.model.words import HIDDEN as HIDDEN
@@ -57,11 +58,7 @@ class InvalidTextError(Exception):
         self.id = id
 
 
-class _AbstractStruct(msgspec.StructMeta, ABCMeta):
-    """The metaclass of structs that leave methods to their heirs."""
-
-
-class Type(msgspec.Struct, frozen=True, metaclass=_AbstractStruct):
+class Type(msgspec.Struct, frozen=True, metaclass=AbstractStruct):
     """A type with a fixed layout in the kernel's bytes. Values of it are equal where their masked bytes are."""
 
     @property

@@ -31,7 +31,7 @@ class Variable(msgspec.Struct, frozen=True):
         return section[self.offset : self.offset + self.type.size]
 
 
-class Section(msgspec.Struct, frozen=True):
+class DataSection(msgspec.Struct, frozen=True):
     """A data section as the map that libbpf makes of it.
 
     `map` is libbpf's name of it, `pin` ours. A constant section (`.rodata`) is frozen once the object is loaded.

@@ -50,7 +50,7 @@ _ENCODINGS: Final = (0, 1, 2, 4)
 _MAX_BITS: Final = 128
 
 
-class Rows(msgspec.Struct, frozen=True):
+class TypeRows(msgspec.Struct, frozen=True):
     """The records that follow the heads of some types: `owners` (n,) the type of each, `words` (n, width)."""
 
     owners: Words
@@ -97,7 +97,7 @@ class BtfCheck(msgspec.Struct, frozen=True):
         """The types of these kinds."""
         return np.flatnonzero(_among(kinds)[self.kinds]).astype(np.int64)
 
-    def rows(self, *kinds: BtfKind) -> Rows:
+    def rows(self, *kinds: BtfKind) -> TypeRows:
         """The records after the heads of all types of these kinds, which have records of one width."""
         width = _EACH[kinds[0]]
         owners = self.ids(kinds)
@@ -105,7 +105,7 @@ class BtfCheck(msgspec.Struct, frozen=True):
         before = np.cumsum(counts) - counts
         number = np.arange(int(counts.sum())) - np.repeat(before, counts)
         begin = np.repeat(self.heads[owners] + _HEAD, counts) + width * number
-        return Rows(np.repeat(owners, counts), self.words[begin[:, np.newaxis] + np.arange(width)])
+        return TypeRows(np.repeat(owners, counts), self.words[begin[:, np.newaxis] + np.arange(width)])
 
     def extras(self, kind: BtfKind) -> tuple[Words, Words]:
         """The types of a kind, and the words (n, width) after their heads."""
@@ -186,7 +186,7 @@ class BtfCheck(msgspec.Struct, frozen=True):
         self._check_names(parameters)
         self.refuse_references(parameters.words[:, 1], parameters.owners, _VALUES, "a parameter's type", void=True)
 
-    def _check_names(self, rows: Rows) -> None:
+    def _check_names(self, rows: TypeRows) -> None:
         self.refuse(rows.words[:, 0] >= len(self.strings), rows.owners, "a name in it is outside the section of names")
 
     def _check_containment(self) -> None:

@@ -10,7 +10,7 @@ import re
 from typing import Final
 
 from provisioner.codec.btf import BtfComposite, BtfKind, BtfTypes
-from provisioner.model.object_file import StructOps
+from provisioner.model.object_file import StructOpsVariable
 from provisioner.object_check.elf import SHT_STRTAB, ElfFile
 from provisioner.object_check.fault import Malformed
 from provisioner.object_check.relocations import relocations
@@ -42,7 +42,7 @@ def as_one_section(data: bytes) -> bytes:
     return bytes(patched)
 
 
-def struct_ops(data: bytes, types: BtfTypes) -> dict[str, StructOps]:
+def struct_ops(data: bytes, types: BtfTypes) -> dict[str, StructOpsVariable]:
     """The variables of a checked object by their names, which are those of the maps; `types` is its BTF."""
     elf = ElfFile.parse(data)
     section = elf.find(_SECTION)
@@ -55,7 +55,7 @@ def struct_ops(data: bytes, types: BtfTypes) -> dict[str, StructOps]:
     }
 
 
-def _variable(content: bytes, type_: int, types: BtfTypes, programs: dict[int, str]) -> StructOps:
+def _variable(content: bytes, type_: int, types: BtfTypes, programs: dict[int, str]) -> StructOpsVariable:
     struct = types[types.resolve(type_)]
     members = struct.members if isinstance(struct, BtfComposite) else ()
     values: dict[str, bytes] = {}
@@ -68,4 +68,4 @@ def _variable(content: bytes, type_: int, types: BtfTypes, programs: dict[int, s
             values[member.name] = content[at : at + types.size_of(member.type)]
     word = re.sub("___.*", "", getattr(struct, "name", ""))  # a flavour, as in libbpf
     text = values.get(_NAME, b"").partition(b"\0")[0].decode(errors="replace")
-    return StructOps(word, text, called, values)
+    return StructOpsVariable(word, text, called, values)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from provisioner.bytecode.digest import TYPES, Secret, Words, digests, words_of
 from provisioner.bytecode.lookup_program import TYPES as LOOKED_UP
-from provisioner.bytecode.lookup_program import Record
+from provisioner.bytecode.lookup_program import LookupRecord
 from provisioner.kernel import programs
 from provisioner.kernel.digests import MapDigests, can_digest, new_secret
 from provisioner.kernel.reasons import KernelError
@@ -89,7 +89,7 @@ class DigestReader(LiveReader):
         rows = entry_table.slices(table.starts[slots], counts)
         owner = np.repeat(np.arange(len(slots), dtype=np.int64), counts)
         held = np.zeros(len(live.slots.inner_ids), np.int64)
-        record = Record(live.slots.keys.shape[1], shape.key_size, shape.value_size)
+        record = LookupRecord(live.slots.keys.shape[1], shape.key_size, shape.value_size)
         outer_keys = live.slots.keys[numbers][owner]
         try:
             seen = self._live.looked_up(self.pin_of(desired), record, outer_keys, table.keys[rows])

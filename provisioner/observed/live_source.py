@@ -38,7 +38,7 @@ from provisioner.observed.sources import Ranges, SeenEntries, SeenInnerMaps, See
 
 if TYPE_CHECKING:
     from provisioner.bytecode.digest import Secret, Words
-    from provisioner.bytecode.lookup_program import Record
+    from provisioner.bytecode.lookup_program import LookupRecord
     from provisioner.kernel.digests import MapDigests
     from provisioner.kernel.lookup_programs import LookedUp
 
@@ -199,7 +199,7 @@ class LiveSource:
 
             return map_digests(fd, keys, capacities, words, secret)
 
-    def looked_up(self, path: PurePath, record: Record, slots: Bytes, keys: Bytes) -> LookedUp | None:
+    def looked_up(self, path: PurePath, record: LookupRecord, slots: Bytes, keys: Bytes) -> LookedUp | None:
         """Each of `keys` in the inner map of one of `slots`, or in a plain map, by a program.
 
         None where this kernel or process does not take it.

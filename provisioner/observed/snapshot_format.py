@@ -70,7 +70,7 @@ class _Listed(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     slots: bool
 
 
-class Document(Header, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class HeaderDocument(Header, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`header.json`."""
 
     format: Literal["provisioner-snapshot"]
@@ -109,13 +109,13 @@ def from_bytes(data: bytes, file: str) -> Snapshot:
     hint = "`export --snapshot` writes snapshots"
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            members = _Members(archive)
+            members = _ArchiveMembers(archive)
             text = members.read(_HEADER, _MOST_HEADER)
             version = msgspec.json.decode(text, type=_Envelope).version
             if bytes(version) != b"%d" % VERSION:
                 what = f"snapshot version {bytes(version).decode()[:40]} is not supported, only {VERSION} is"
                 raise InputError(Problem(what, place, "use the same provisioner on both sides", id="snapshot-version"))
-            return _snapshot(msgspec.json.decode(text, type=Document), members)
+            return _snapshot(msgspec.json.decode(text, type=HeaderDocument), members)
     except (_Malformed, msgspec.DecodeError) as error:
         if "unknown field" in str(error):
             hint = "a later release can write fields that this one does not know: use one release on both sides"
@@ -130,7 +130,7 @@ def from_bytes(data: bytes, file: str) -> Snapshot:
         ) from error
 
 
-class _Members:
+class _ArchiveMembers:
     """The members of an archive. What is read is inflated no further than it says, and than all may."""
 
     def __init__(self, archive: zipfile.ZipFile) -> None:
@@ -183,7 +183,7 @@ _ID: Final = np.dtype(np.uint32)
 _COUNT: Final = np.dtype(np.int64)
 
 
-def _snapshot(header: Document, members: _Members) -> Snapshot:
+def _snapshot(header: HeaderDocument, members: _ArchiveMembers) -> Snapshot:
     if header.meta is not None:
         try:
             Meta.from_json(header.meta)
@@ -197,7 +197,7 @@ def _snapshot(header: Document, members: _Members) -> Snapshot:
     return Snapshot.of(Header(**own), maps, held, btf)
 
 
-def _map(number: int, listed: _Listed, members: _Members) -> SeenMap:
+def _map(number: int, listed: _Listed, members: _ArchiveMembers) -> SeenMap:
     shape = listed.shape
     _check_flags(shape, listed.path)
     if listed.slots is not shape.is_outer:
@@ -209,7 +209,7 @@ def _map(number: int, listed: _Listed, members: _Members) -> SeenMap:
     return SeenMap(listed.id, shape, keys, ids)
 
 
-def _held(number: int, shape: MapShape, possible_cpus: int, members: _Members) -> Held:
+def _held(number: int, shape: MapShape, possible_cpus: int, members: _ArchiveMembers) -> Held:
     place = f"held/{number}"
     _check_flags(shape, place)
     if shape.is_outer:

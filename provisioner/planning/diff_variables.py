@@ -11,7 +11,7 @@ from provisioner.codec.display import ARROW, display, display_change
 from provisioner.codec.long_values import LONG
 from provisioner.model.desired import DesiredObject
 from provisioner.model.observed import ObservedState
-from provisioner.model.variables import Section, Variable
+from provisioner.model.variables import DataSection, Variable
 from provisioner.planning.changes import VariableChange, Word
 
 _WORDS: Final = (1, 2, 4, 8)
@@ -54,7 +54,7 @@ def live_values(desired: DesiredObject, observed: ObservedState) -> Iterator[tup
             yield variable, None if data is None else variable.of(data)
 
 
-def _diff(section: Section, variable: Variable, observed: ObservedState) -> VariableChange | None:
+def _diff(section: DataSection, variable: Variable, observed: ObservedState) -> VariableChange | None:
     live, map_ = observed.variables.get(section.pin), observed.object_maps.get(section.pin)
     before = None if live is None else variable.of(live)
     if before is None or len(before) != len(variable.data):

@@ -13,7 +13,7 @@ from provisioner.report.jsontext import dumps
 from provisioner.report.style import PLAIN, Colour, Style
 
 
-class Level(IntEnum):
+class LogLevel(IntEnum):
     """The numbers of syslog, which a service manager reads as `<4>` at the start of a line."""
 
     ERROR = 3
@@ -25,13 +25,13 @@ class Level(IntEnum):
 class LogLine(msgspec.Struct, frozen=True):
     """One event: `event` is a stable word for machines, `message` is for people."""
 
-    level: Level
+    level: LogLevel
     event: str
     message: str
     fields: Mapping[str, Any] = msgspec.field(default_factory=dict)
 
 
-_COLOURS: dict[Level, Colour] = {Level.ERROR: "red", Level.WARNING: "yellow"}
+_COLOURS: dict[LogLevel, Colour] = {LogLevel.ERROR: "red", LogLevel.WARNING: "yellow"}
 
 
 def as_json(line: LogLine, time: str) -> str:
@@ -44,7 +44,7 @@ def as_text(line: LogLine, time: str, style: Style = PLAIN) -> str:
     """A line without its end. `time` is empty if the reader adds its own."""
     word = line.level.name.lower()
     colour = _COLOURS.get(line.level)
-    label = f"{style(word, colour) if colour else word}: " if line.level <= Level.WARNING else ""
+    label = f"{style(word, colour) if colour else word}: " if line.level <= LogLevel.WARNING else ""
     place = ":".join(str(part) for name in ("file", "line", "column") if (part := line.fields.get(name)))
     place = place or line.fields.get("address") or ""
     hint = line.fields.get("hint")
@@ -65,4 +65,4 @@ def of_problems(problems: Sequence[Problem]) -> Iterator[LogLine]:
             "address": problem.address,
             "hint": problem.hint,
         }
-        yield LogLine(Level.ERROR, "error", problem.what, fields)
+        yield LogLine(LogLevel.ERROR, "error", problem.what, fields)

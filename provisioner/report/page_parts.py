@@ -38,31 +38,31 @@ class Parts:
         head, title, facts = opening(node)
         items = self._items(below)
         first, second = next(items, None), next(items, None)
-        if isinstance(first, _Part) and second is None:
+        if isinstance(first, _PagePart) and second is None:
             yield f"{head}<details><summary>{title} {first.signs()}</summary>\n{facts}{first.text()}</details></li>\n"
             return
         yield f"{head}<details{' open' if unfold else ''}><summary>{title}</summary>\n{facts}<ul>\n"
         for item in chain((first, second), items):
             if item is not None:
-                yield item.folded() if isinstance(item, _Part) else item
+                yield item.folded() if isinstance(item, _PagePart) else item
         yield "</ul>\n</details></li>\n"
 
-    def _items(self, below: Children) -> Iterator[_Part | str]:
+    def _items(self, below: Children) -> Iterator[_PagePart | str]:
         """Parts, and between them inner maps that are divided themselves."""
         few, shown = below.shown <= OPEN, 0
-        part = _Part(below.kind, self._tree)
+        part = _PagePart(below.kind, self._tree)
         for child in self._tree.fitting(below):
             shown += 1
             if _below(child) > PART:
                 if part.labels:
                     yield part
-                part = _Part(below.kind, self._tree)
+                part = _PagePart(below.kind, self._tree)
                 yield from self.node(child, few)
                 continue
             part.add(child, few)
             if part.lines >= PART:
                 yield part
-                part = _Part(below.kind, self._tree)
+                part = _PagePart(below.kind, self._tree)
         if part.labels:
             part.pieces.append(self._tree.rest(below, shown, below.kind))
             yield part
@@ -70,7 +70,7 @@ class Parts:
             yield self._tree.rest(below, shown, Kind.INNER_MAP)
 
 
-class _Part:
+class _PagePart:
     """Children of one node that a browser adds together; `verbs` are the classes of all that is in them."""
 
     def __init__(self, kind: Kind, tree: Tree) -> None:

@@ -24,7 +24,7 @@ from provisioner.planning.plan import Plan, make_plan
 from provisioner.planning.second_look import look as look_again
 from provisioner.planning.steps import RecordMeta, Step
 from provisioner.planning.targets import Targets
-from provisioner.session.known import KnownMap, Part, SlotKey
+from provisioner.session.known import KnownMap, KnownPart, SlotKey
 from provisioner.session.touched import look
 
 
@@ -83,7 +83,7 @@ def _change(knows: Knowledge, known: KnownMap, *, left: bool) -> MapChange:
         whole |= replaced  # a new inner map needs all entries, and not just those that change
 
 
-def _compared(knows: Knowledge, known: KnownMap, part: Part, *, left: bool) -> MapChange:
+def _compared(knows: Knowledge, known: KnownMap, part: KnownPart, *, left: bool) -> MapChange:
     path = map_path(knows.desired, known.desired)
     live = look(knows.source, path, known, part.keys, left=left)
     knows.source.asked = _asked(str(path), known, part, live)
@@ -92,7 +92,7 @@ def _compared(knows: Knowledge, known: KnownMap, part: Part, *, left: bool) -> M
     return look_again(diff_map(wanted, live, blocks, knows.observed.meta, knows.shared), reader)
 
 
-def _asked(pin: str, known: KnownMap, part: Part, live: ObservedMap) -> Asked:
+def _asked(pin: str, known: KnownMap, part: KnownPart, live: ObservedMap) -> Asked:
     """The keys to look up, by what the reader opens a map by."""
     if known.desired.outer is None:
         return {(pin, None): part.asked[b""]} if part.asked else {}
@@ -101,7 +101,7 @@ def _asked(pin: str, known: KnownMap, part: Part, live: ObservedMap) -> Asked:
     return {(pin, numbers[slot]): asked for slot, asked in part.asked.items() if slot in numbers}
 
 
-def _replaced(change: MapChange, part: Part) -> set[SlotKey]:
+def _replaced(change: MapChange, part: KnownPart) -> set[SlotKey]:
     """Slots of which some keys were compared, and that get a new inner map, or one at all."""
     if change.desired.outer is None or not part.asked:
         return set()
@@ -109,7 +109,7 @@ def _replaced(change: MapChange, part: Part) -> set[SlotKey]:
     return {key.tobytes() for key in change.slots.keys[new]} & part.asked.keys()
 
 
-def _with_the_rest(change: MapChange, known: KnownMap, part: Part) -> MapChange:
+def _with_the_rest(change: MapChange, known: KnownMap, part: KnownPart) -> MapChange:
     """The change, with the figures of what is live and was not compared: limits and room depend on it."""
     slots = change.slots
     compared = slots.unchanged + slots.updates + slots.deletes

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from provisioner.apply import failures
 from provisioner.apply.audit import AuditRecord, is_heard, record
 from provisioner.apply.run import Status
-from provisioner.bytecode.lookup_program import Record
+from provisioner.bytecode.lookup_program import LookupRecord
 from provisioner.kernel import batch, bpffs, lookups, maps, programs
 from provisioner.kernel.fd import InnerId, MapFd
 from provisioner.kernel.lookup_programs import LookupProgram
@@ -207,7 +207,7 @@ class _EditedMap:
         if self._program is None and not self._has_tried and programs.is_worth_it(keys, _FEWEST_KEYS):
             self._has_tried = True
             shape = self.known.desired.entry_shape
-            record = Record(self.known.desired.slots.keys.shape[1], shape.key_size, shape.value_size)
+            record = LookupRecord(self.known.desired.slots.keys.shape[1], shape.key_size, shape.value_size)
             self._program = LookupProgram.load(fd, record)
         return self._program if programs.is_worth_it(keys, _FEWEST_KEYS) else None
 

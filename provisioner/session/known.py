@@ -37,7 +37,7 @@ SlotKey = bytes
 """An outer key in the kernel's bytes; empty for a plain map."""
 
 
-class Part(msgspec.Struct, frozen=True):
+class KnownPart(msgspec.Struct, frozen=True):
     """A part of a map: `asked` are the keys that it has of a slot, by outer key; of other slots it has all entries."""
 
     desired: DesiredMap
@@ -129,7 +129,7 @@ class KnownMap:
             if edits.absent or edits.contents is not None or not self.has(slot, pending=False)
         }
 
-    def part(self, whole: Iterable[SlotKey]) -> Part:
+    def part(self, whole: Iterable[SlotKey]) -> KnownPart:
         """The pending slots as a desired map: those in `whole` with all their entries, of others the edited ones."""
         chosen, rows, asked = set(whole), [], {}
         keys = self.in_order(self.pending)
@@ -142,7 +142,7 @@ class KnownMap:
                 asked[slot] = edit.keys
                 rows.append(EntryRows(edit.keys[~edit.deleted], edit.values[~edit.deleted]))
         desired = self._desired(there, rows, set(asked))
-        return Part(desired, tuple(keys), asked)
+        return KnownPart(desired, tuple(keys), asked)
 
     def folded(self, *, pending: bool) -> DesiredMap:
         """The whole map with all that was done, and what is `pending`: the columns of the next full comparison."""

@@ -12,13 +12,13 @@ from provisioner.model.words import plural
 from provisioner.planning.counts import Summary
 from provisioner.project import Project
 from provisioner.report import sentences
-from provisioner.report.logs import Level, LogLine, of_problems
+from provisioner.report.logs import LogLevel, LogLine, of_problems
 from provisioner.watch.machine import Pace, Verdict
 from provisioner.watch.reconcile import Aim, PassResult
 
-RELOADING: Final = LogLine(Level.INFO, "reload", "SIGHUP: reading the files again")
+RELOADING: Final = LogLine(LogLevel.INFO, "reload", "SIGHUP: reading the files again")
 TORN: Final = LogLine(
-    Level.INFO, "torn", "the files changed while they were read; they are read again when they are unchanged"
+    LogLevel.INFO, "torn", "the files changed while they were read; they are read again when they are unchanged"
 )
 
 
@@ -26,23 +26,23 @@ def begun(aim: Aim, pace: Pace) -> LogLine:
     names = [str(path) for path in aim.files]
     how = "reported" if aim.report_only else "applied"
     message = f"watching {', '.join(names)}: compared every {pace.interval:g} s, differences are {how}"
-    return LogLine(Level.INFO, "watching", message, {"files": names, "report_only": aim.report_only})
+    return LogLine(LogLevel.INFO, "watching", message, {"files": names, "report_only": aim.report_only})
 
 
 def ended(signal: str) -> LogLine:
-    return LogLine(Level.INFO, "stopped", f"{signal}: stopped; the live state stays as it is", {"signal": signal})
+    return LogLine(LogLevel.INFO, "stopped", f"{signal}: stopped; the live state stays as it is", {"signal": signal})
 
 
 def held(lock: str) -> LogLine:
     message = f"a Git checkout was probably killed: the files are not read until {lock} is removed"
-    return LogLine(Level.WARNING, "held", message, {"lock": lock})
+    return LogLine(LogLevel.WARNING, "held", message, {"lock": lock})
 
 
 def loaded(project: Project) -> LogLine:
     digest = f"sha256:{project.document.digest}"
     message = f"read the spec of {project.desired.project}, revision {project.desired.revision[:19]}"
     fields = {"project": project.desired.project, "revision": project.desired.revision, "spec_digest": digest}
-    return LogLine(Level.INFO, "loaded", message, fields)
+    return LogLine(LogLevel.INFO, "loaded", message, fields)
 
 
 def lines(result: PassResult, before: PassResult | None, wait: float) -> Iterator[LogLine]:
@@ -53,10 +53,10 @@ def lines(result: PassResult, before: PassResult | None, wait: float) -> Iterato
         yield from of_problems(result.broken.problems)
         kept = "nothing is applied" if result.verdict is Verdict.FAILED else "the last valid spec stays in force"
         message = f"the spec is invalid: {kept}; next attempt in {wait:.0f} s"
-        yield LogLine(Level.ERROR, "broken", message, {"retry_seconds": round(wait, 3)})
+        yield LogLine(LogLevel.ERROR, "broken", message, {"retry_seconds": round(wait, 3)})
     if result.deferred and (before is None or before.deferred != result.deferred):
         message = f"nothing yet to attach {', '.join(result.deferred)} to: attached when it comes"
-        yield LogLine(Level.WARNING, "deferred", message, {"programs": list(result.deferred)})
+        yield LogLine(LogLevel.WARNING, "deferred", message, {"programs": list(result.deferred)})
     yield from _verdict(result, before, wait)
 
 
@@ -67,30 +67,30 @@ def _verdict(result: PassResult, before: PassResult | None, wait: float) -> Iter
             for each in result.approved:
                 fields = {"rule": each.refusal.rule, "address": each.refusal.address, "approval": each.approval.name}
                 message = f"approved once: {each}: {each.refusal.message}"
-                yield LogLine(Level.WARNING, "approved", message, fields)
+                yield LogLine(LogLevel.WARNING, "approved", message, fields)
             cause = f"drift repaired ({_named(result)})" if result.is_drift else "applied"
             fields = {**_counted(result), **_timed(result), **_changes(result)}
-            yield LogLine(Level.NOTICE, "applied", f"{cause}: {_did(result)}", fields)
+            yield LogLine(LogLevel.NOTICE, "applied", f"{cause}: {_did(result)}", fields)
         case Verdict.FAILED | Verdict.INTERRUPTED:
             if result.error is not None:
                 yield from of_problems(result.error.problems)
                 again = f"; next attempt in {wait:.0f} s" if result.verdict is Verdict.FAILED else ""
                 fields = _counted(result) | _timed(result) | {"live": list(result.error.live)}
-                yield LogLine(Level.ERROR, result.verdict.value, f"{_ended(result)}{again}", fields)
+                yield LogLine(LogLevel.ERROR, result.verdict.value, f"{_ended(result)}{again}", fields)
         case Verdict.CONVERGED:
             if is_news and (before is None or before.verdict is not Verdict.APPLIED):
-                yield LogLine(Level.INFO, "converged", "the live state matches the spec", _counted(result))
+                yield LogLine(LogLevel.INFO, "converged", "the live state matches the spec", _counted(result))
         case Verdict.DRIFT:
             if is_news:
                 message = f"the live state differs (only reported): {_differences(result.summary)}"
                 message += f" {_named(result)}" if result.changes else ""
-                yield LogLine(Level.WARNING, "drift", message, {**_counted(result), **_changes(result)})
+                yield LogLine(LogLevel.WARNING, "drift", message, {**_counted(result), **_changes(result)})
         case Verdict.REFUSED:
             if is_news:
                 yield from _refused(result)
         case Verdict.LOCKED:
             if is_news and result.error is not None:
-                yield LogLine(Level.INFO, "locked", f"waiting for another apply: {result.error.problems[0]}")
+                yield LogLine(LogLevel.INFO, "locked", f"waiting for another apply: {result.error.problems[0]}")
         case Verdict.TORN:
             pass
         case _:
@@ -113,7 +113,7 @@ def _refused(result: PassResult) -> Iterator[LogLine]:
     for refusal in result.refusals:
         fields = {"rule": refusal.rule, "address": refusal.address, "override": refusal.override or None}
         way_out = f"; `provisioner apply {refusal.override}` allows it" if refusal.override.startswith("--") else ""
-        yield LogLine(Level.WARNING, "refused", f"refused by {refusal.rule}: {refusal.message}{way_out}", fields)
+        yield LogLine(LogLevel.WARNING, "refused", f"refused by {refusal.rule}: {refusal.message}{way_out}", fields)
     if result.error is not None:
         yield from of_problems(result.error.problems)
 

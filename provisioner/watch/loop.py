@@ -17,7 +17,7 @@ from provisioner.model.errors import ProvisionerError
 from provisioner.project import Project
 from provisioner.report.logs import LogLine
 from provisioner.watch import events, machine
-from provisioner.watch.machine import Look, Pace, Pass, State, Verdict, Wait
+from provisioner.watch.machine import FilesSeen, Pace, Pass, Verdict, Wait, WatchState
 from provisioner.watch.notify import Notifier
 from provisioner.watch.places import Places
 from provisioner.watch.reconcile import Aim, Loading, PassResult, Reconciler, as_error
@@ -123,11 +123,11 @@ class Watch:
             if held:
                 self._log(events.held(held))
 
-    def _look(self) -> Look:
+    def _look(self) -> FilesSeen:
         held_by = next((str(lock) for lock in self._locks if lock.exists()), "")
-        return Look(self._reconciler.inputs.now(), held_by)
+        return FilesSeen(self._reconciler.inputs.now(), held_by)
 
-    def _pass(self, state: State, load: bool) -> State:
+    def _pass(self, state: WatchState, load: bool) -> WatchState:
         started = time.monotonic()
         broken: ProvisionerError | None = None
         if load:
@@ -150,7 +150,7 @@ class Watch:
         result = self._reconciler.check() if is_loaded else PassResult(Verdict.FAILED)
         return self._done(state, replace(result, broken=broken), started)
 
-    def _done(self, state: State, result: PassResult, started: float) -> State:
+    def _done(self, state: WatchState, result: PassResult, started: float) -> WatchState:
         now = time.monotonic()
         verdict = Verdict.FAILED if result.broken is not None else result.verdict
         state = machine.after(state, self._pace, verdict, now, random.random())

@@ -61,14 +61,14 @@ LONGEST_RETRY: Final = 300.0
 LEAST_BOUND: Final = 10.0
 
 
-class Look(msgspec.Struct, frozen=True):
+class FilesSeen(msgspec.Struct, frozen=True):
     """The files at one moment: their stamps, and the lock of a Git checkout, if one is held."""
 
     stamps: Stamps
     held_by: str = ""
 
 
-class State(msgspec.Struct, frozen=True):
+class WatchState(msgspec.Struct, frozen=True):
     """The state between decisions.
 
     `look` is the last state of the files, unchanged since `since`. The next pass starts at `due`; `failures` counts
@@ -77,7 +77,7 @@ class State(msgspec.Struct, frozen=True):
     `unread` is the time of the first change since the last read, None without one; `held` that of the lock in `look`.
     """
 
-    look: Look
+    look: FilesSeen
     since: float
     due: float
     read: Stamps | None = None
@@ -105,12 +105,12 @@ class Pass(msgspec.Struct, frozen=True):
     load: bool
 
 
-def begin(look: Look, now: float) -> State:
+def begin(look: FilesSeen, now: float) -> WatchState:
     """The first state. New files must settle, as changed ones do."""
-    return State(look, now, now, held=now if look.held_by else None)
+    return WatchState(look, now, now, held=now if look.held_by else None)
 
 
-def seen(state: State, look: Look, now: float) -> State:
+def seen(state: WatchState, look: FilesSeen, now: float) -> WatchState:
     """The state after the files were checked again."""
     if look == state.look:
         return state
@@ -119,17 +119,17 @@ def seen(state: State, look: Look, now: float) -> State:
     return replace(state, look=look, since=now, held=held, unread=unread)
 
 
-def reload(state: State, now: float) -> State:
+def reload(state: WatchState, now: float) -> WatchState:
     """The state after a request to read the files again, changed or not, and without a wait for a retry."""
     return replace(state, asked=True, failures=0, due=now)
 
 
-def woken(state: State, now: float) -> State:
+def woken(state: WatchState, now: float) -> WatchState:
     """The state after an event outside the files, such as a new interface: a pass is due."""
     return replace(state, due=now)
 
 
-def decide(state: State, pace: Pace, now: float) -> Wait | Pass:
+def decide(state: WatchState, pace: Pace, now: float) -> Wait | Pass:
     """The next action. Files are not read while they change, or while a Git checkout holds its lock."""
     changed = state.asked or state.read != state.look.stamps
     quiet = state.since + pace.settle
@@ -145,7 +145,7 @@ def decide(state: State, pace: Pace, now: float) -> Wait | Pass:
     return Wait(min(later))
 
 
-def after(state: State, pace: Pace, verdict: Verdict, now: float, chance: float) -> State:
+def after(state: WatchState, pace: Pace, verdict: Verdict, now: float, chance: float) -> WatchState:
     """The state after a pass."""
     match verdict:
         case Verdict.CONVERGED | Verdict.APPLIED | Verdict.DRIFT | Verdict.REFUSED:
@@ -166,7 +166,7 @@ def after(state: State, pace: Pace, verdict: Verdict, now: float, chance: float)
             assert_never(verdict)
 
 
-def loaded(state: State, stamps: Stamps, *, sound: bool) -> State:
+def loaded(state: WatchState, stamps: Stamps, *, sound: bool) -> WatchState:
     """The state after the files were read; `stamps` are from before the read, `sound` says that it gave a project."""
     look = replace(state.look, stamps=stamps)
     return replace(

@@ -26,7 +26,7 @@ from provisioner.model.map_shape import MapShape
 from provisioner.model.special_fields import Special
 from provisioner.model.uapi import MapType
 from provisioner.observed.snapshot import Held, Snapshot
-from provisioner.observed.snapshot_format import Document, from_bytes, to_bytes
+from provisioner.observed.snapshot_format import HeaderDocument, from_bytes, to_bytes
 from provisioner.observed.snapshot_take import take
 from provisioner.planning.plan import Plan
 from provisioner.project.opening import load
@@ -285,7 +285,7 @@ def test_the_page_has_every_field_of_the_header() -> None:
     for names, _, default in (line.strip("|").split(" | ") for line in table.splitlines() if line.startswith("| `")):
         for name in re.findall(r"`(\w+)`", names):
             documented[name] = json.loads(default.strip(" `")) if "`" in default else msgspec.NODEFAULT
-    assert documented == {field.encode_name: default_of(field) for field in msgspec.structs.fields(Document)}
+    assert documented == {field.encode_name: default_of(field) for field in msgspec.structs.fields(HeaderDocument)}
     shape = page.partition("\nA shape has")[2].partition("\n\n")[0]
     for part in (MapShape, Special):
         assert {f"`{field.encode_name}`" for field in msgspec.structs.fields(part)} <= set(re.findall(r"`\w+`", shape))

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from provisioner.bytecode import digest
 from provisioner.bytecode.digest import Piece, Secret, Words, digests, pieces, words_of
-from provisioner.bytecode.digest_program import State, digest_program, record_size
+from provisioner.bytecode.digest_program import RecordState, digest_program, record_size
 from provisioner.kernel import batch, cpus, map_fields, maps, objects, programs, reading
 from provisioner.kernel import digests as kernel_digests
 from provisioner.kernel.digests import MapDigests, map_digests, new_secret
@@ -83,7 +83,7 @@ def test_the_same_as_in_c(name: str, map_type: MapType, bpf_object: Compiled) ->
     table = table_of(np.random.default_rng(3), 8, whole)
     wanted = digests(table, np.arange(SLOTS), words, SECRET)
     asked = np.zeros((8, record_size(4)), np.uint8)
-    asked[: SLOTS + 1, 0] = State.ASKED
+    asked[: SLOTS + 1, 0] = RecordState.ASKED
     asked[:, 36:40] = u32([64] * 8)
     asked[:, 40:44] = u32([0, 1, 2, 7, 0, 0, 0, 0])
     places = map_fields.fields()
@@ -103,7 +103,7 @@ def test_the_same_as_in_c(name: str, map_type: MapType, bpf_object: Compiled) ->
         ids = reading.read_slots(outer, maps.info(outer).shape)[1]
     assert ours.tolist() == theirs.tolist()
     head = ours[:, :16].copy().view(np.uint32)
-    assert head[: SLOTS + 1, 0].tolist() == [State.DONE] * SLOTS + [State.EMPTY]
+    assert head[: SLOTS + 1, 0].tolist() == [RecordState.DONE] * SLOTS + [RecordState.EMPTY]
     assert head[:SLOTS, 1].tolist() == [64] * SLOTS
     assert set(head[:SLOTS, 2].tolist()) == set(ids.tolist())
     assert head[:SLOTS, 3].tolist() == wanted.entries.tolist()

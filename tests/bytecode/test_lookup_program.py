@@ -9,14 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from provisioner.bytecode.lookup_program import Looked, Record, lookup_program
+from provisioner.bytecode.lookup_program import Looked, LookupRecord, lookup_program
 from provisioner.kernel import batch, map_fields, maps, objects, programs, reading
 from provisioner.model.map_shape import MapShape
 from provisioner.model.uapi import MapType
 from tests import features
 
 INNER = MapShape(MapType.HASH, 4, 8, 8)
-LAYOUT = Record(4, 4, 8)
+LAYOUT = LookupRecord(4, 4, 8)
 RECORDS = MapShape(MapType.ARRAY, 4, LAYOUT.size, 8)
 """As in bpf/lookup.bpf.c."""
 

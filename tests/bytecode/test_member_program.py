@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from provisioner.bytecode.member_program import CPU, MISSING, WRITTEN, Layout, member_program, stores, why_not
+from provisioner.bytecode.member_program import CPU, MISSING, WRITTEN, MemberRecord, member_program, stores, why_not
 from provisioner.kernel import batch, host, lookups, maps, objects, programs, reading
 from provisioner.kernel.fd import MapFd, ProgramFd
 from provisioner.kernel.members import MemberWriter
@@ -26,7 +26,7 @@ OWNED[0:8] = OWNED[12:14] = 0xFF
 PLAIN = MapShape(MapType.HASH, 4, 24, ROOM)
 LOCKED = MapShape(MapType.HASH, 4, 24, ROOM, specials=(Special(8, SPIN_LOCK),))
 PERCPU = MapShape(MapType.PERCPU_HASH, 4, 24, ROOM)
-LAYOUT = Layout(4, 24)
+LAYOUT = MemberRecord(4, 24)
 CPUS = host.possible_cpus()
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from provisioner.bytecode.merge_program import CARRIED, KEPT, Changes, Kind, Layout, Policy, merge_program
+from provisioner.bytecode.merge_program import CARRIED, KEPT, Changes, EntryEvent, MergeRecord, Winner, merge_program
 from provisioner.kernel import batch, calls, cpus, libbpf, maps, objects, programs, reading, structures
 from provisioner.kernel.fd import MapFd, ProgramFd
 from provisioner.kernel.merging import Merge
@@ -25,11 +25,11 @@ KEYS = 48
 RECORDS = 256
 
 VARIANTS = [
-    pytest.param("hash_new", MapType.HASH, 1, Policy.NEW, id="hash-new"),
-    pytest.param("hash_old", MapType.HASH, 3, Policy.OLD, id="hash-old"),
-    pytest.param("hash_sum", MapType.HASH, 2, Policy.SUM, id="hash-sum"),
-    pytest.param("array_new", MapType.ARRAY, 3, Policy.NEW, id="array-new"),
-    pytest.param("percpu_new", MapType.PERCPU_HASH, 2, Policy.NEW, id="percpu_hash-new"),
+    pytest.param("hash_new", MapType.HASH, 1, Winner.NEW, id="hash-new"),
+    pytest.param("hash_old", MapType.HASH, 3, Winner.OLD, id="hash-old"),
+    pytest.param("hash_sum", MapType.HASH, 2, Winner.SUM, id="hash-sum"),
+    pytest.param("array_new", MapType.ARRAY, 3, Winner.NEW, id="array-new"),
+    pytest.param("percpu_new", MapType.PERCPU_HASH, 2, Winner.NEW, id="percpu_hash-new"),
 ]
 
 
@@ -55,12 +55,12 @@ def few_values(random: np.random.Generator, rows: int, words: int) -> Table:
 def some_changes(random: np.random.Generator, shape: MapShape) -> Changes:
     """A change of each key, of a kind that the type has."""
     words = shape.value_size // 8
-    kinds = [Kind.UPDATE] if shape.is_array else [Kind.INSERT, Kind.UPDATE]
-    kinds += [] if shape.is_array or shape.is_percpu else [Kind.DELETE]
+    kinds = [EntryEvent.UPDATE] if shape.is_array else [EntryEvent.INSERT, EntryEvent.UPDATE]
+    kinds += [] if shape.is_array or shape.is_percpu else [EntryEvent.DELETE]
     kind = random.choice(np.array(kinds, np.uint8), KEYS)
     before, after = few_values(random, KEYS, words), few_values(random, KEYS, words)
-    before[kind == Kind.INSERT] = 0
-    after[kind == Kind.DELETE] = 0
+    before[kind == EntryEvent.INSERT] = 0
+    after[kind == EntryEvent.DELETE] = 0
     return Changes(kind, u32(np.arange(KEYS)), before, after)
 
 
@@ -79,7 +79,7 @@ def contents(fd: MapFd, shape: MapShape) -> dict[bytes, bytes]:
     return dict(zip(map(bytes, keys), map(bytes, values), strict=True))
 
 
-def records_of(changes: Changes, layout: Layout, last: Table) -> Table:
+def records_of(changes: Changes, layout: MergeRecord, last: Table) -> Table:
     records = np.zeros((RECORDS, layout.size), np.uint8)
     head = records[:KEYS]
     head[:, :4] = u32(changes.kind.astype(np.int64))
@@ -104,14 +104,14 @@ def run(program: ProgramFd, records: MapFd, table: Table) -> NDArray[np.int32]:
 
 @pytest.mark.parametrize(("name", "map_type", "words", "policy"), VARIANTS)
 def test_the_same_as_in_c(
-    name: str, map_type: MapType, words: int, policy: Policy, bpf_object: Compiled, monkeypatch: pytest.MonkeyPatch
+    name: str, map_type: MapType, words: int, policy: Winner, bpf_object: Compiled, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shape = MapShape(map_type, 4, words * 8, 64)
-    layout, counters = Layout(4, words * 8), tuple((at * 8, 8) for at in range(words))
+    layout, counters = MergeRecord(4, words * 8), tuple((at * 8, 8) for at in range(words))
     random = np.random.default_rng(words)
     changes = some_changes(random, shape)
     last = changes.after
-    if policy is Policy.SUM:
+    if policy is Winner.SUM:
         last = (changes.after.view(np.uint64) - changes.before.view(np.uint64)).view(np.uint8)
     table = records_of(changes, layout, last)
     with (

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from provisioner.bytecode.stage_program import CREATE_RECORD, FD, EntryLayout, create_program, fill_program
+from provisioner.bytecode.stage_program import CREATE_RECORD, FD, StagedEntry, create_program, fill_program
 from provisioner.kernel import batch, maps, objects, programs, reading
 from provisioner.kernel.fd import FdSet, MapFd, ProgramFd
 from provisioner.model.map_shape import MapShape
@@ -22,7 +22,7 @@ from tests import features
 Compiled = Callable[[str], Path]
 
 INNER = MapShape(MapType.HASH, 4, 8, 64)
-LAYOUT = EntryLayout(4, 8)
+LAYOUT = StagedEntry(4, 8)
 NEW_MAPS = MapShape(MapType.ARRAY, 4, CREATE_RECORD, 9, MapFlag.MMAPABLE)
 ENTRIES = MapShape(MapType.ARRAY, 4, LAYOUT.size, 65, MapFlag.MMAPABLE)
 """As in bpf/stage.bpf.c."""

@@ -13,7 +13,7 @@ from provisioner.codec.reshape import Converted, Reshaping
 from provisioner.codec.reshape_entries import EntryReshaping
 from provisioner.codec.reshape_match import Unconvertible, reshaping
 from provisioner.model.type_expr import StructType, TypeExpr
-from provisioner.model.type_layout import LayoutKind, Part, TypeLayout
+from provisioner.model.type_layout import LayoutKind, MemberLayout, TypeLayout
 from provisioner.model.types import Type
 from tests.codec.support import HERE, built, enum, members, option, struct, union
 
@@ -172,13 +172,23 @@ def bits(width: int, shift: int, *, signed: bool = False) -> TypeLayout:
 
 @given(st.integers(0, 7), st.integers(0, 31))
 def test_bit_fields_go_by_number(flag: int, rest: int) -> None:
-    old = TypeLayout(LayoutKind.STRUCT, 1, "struct", members=(Part("flag", 0, bits(3, 0)), Part("rest", 0, bits(5, 3))))
-    new = TypeLayout(LayoutKind.STRUCT, 2, "struct", members=(Part("rest", 0, bits(6, 0)), Part("flag", 0, bits(4, 6))))
+    old = TypeLayout(
+        LayoutKind.STRUCT,
+        1,
+        "struct",
+        members=(MemberLayout("flag", 0, bits(3, 0)), MemberLayout("rest", 0, bits(5, 3))),
+    )
+    new = TypeLayout(
+        LayoutKind.STRUCT,
+        2,
+        "struct",
+        members=(MemberLayout("rest", 0, bits(6, 0)), MemberLayout("flag", 0, bits(4, 6))),
+    )
     made, impossible = reshaping(old, new)
     assert impossible == ()
     done = made.convert(np.array([[flag | rest << 3]], np.uint8))
     assert int.from_bytes(done.rows[0].tobytes(), "little") == rest | flag << 6
-    narrow = TypeLayout(LayoutKind.STRUCT, 1, "struct", members=(Part("rest", 0, bits(3, 0)),))
+    narrow = TypeLayout(LayoutKind.STRUCT, 1, "struct", members=(MemberLayout("rest", 0, bits(3, 0)),))
     back = reshaping(old, narrow)[0].convert(np.array([[flag | rest << 3]], np.uint8))
     assert bool(back.misfits) == (rest > 7)
     assert bool(back.lost) == (flag > 0)

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from provisioner.fleet.documents import WRITERS
-from provisioner.fleet.examine import Aim
-from provisioner.fleet.inventory import Host, Layer
+from provisioner.fleet.examine import Job
+from provisioner.fleet.inventory import FleetHost, Layer
 from provisioner.fleet.survey import Survey, survey
 from provisioner.report import markdown
 from tests.cli.conftest import Project, project, spec
@@ -35,12 +35,12 @@ def _in_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         Path(f"{site}.yaml").write_text(f"vars: {{rate: {rate}}}\n")
 
 
-def hosts(*sites: str) -> list[Host]:
-    return [Host(f"h{at}", {"host": f"h{at}", "site": site}, {}) for at, site in enumerate(sites)]
+def hosts(*sites: str) -> list[FleetHost]:
+    return [FleetHost(f"h{at}", {"host": f"h{at}", "site": site}, {}) for at, site in enumerate(sites)]
 
 
 def surveyed(*sites: str, form: str = "json", cores: int = 1, plans: bool = True) -> Survey:
-    aim = Aim(("edge.yaml",), (Layer.of("{site}.yaml"), Layer.of("own/{host}.yaml?")), plans, "empty")
+    aim = Job(("edge.yaml",), (Layer.of("{site}.yaml"), Layer.of("own/{host}.yaml?")), plans, "empty")
     return survey(hosts(*sites), aim, WRITERS[form].part, cores)
 
 
@@ -107,8 +107,8 @@ def test_a_comment_has_a_limited_length() -> None:
 
 
 def test_a_name_of_a_host_is_text() -> None:
-    evil = Host("<script>`x", {"host": "x", "site": "ams"}, {})
-    aim = Aim(("edge.yaml",), (), True, "empty")
+    evil = FleetHost("<script>`x", {"host": "x", "site": "ams"}, {})
+    aim = Job(("edge.yaml",), (), True, "empty")
     for form in ("html", "markdown"):
         result = survey([evil], aim, WRITERS[form].part)
         shown = "".join(WRITERS[form].whole(result))

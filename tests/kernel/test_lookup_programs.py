@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 
-from provisioner.bytecode.lookup_program import Record
+from provisioner.bytecode.lookup_program import LookupRecord
 from provisioner.kernel import batch, lookup_programs, maps
 from provisioner.kernel.lookup_programs import LookupProgram
 from provisioner.kernel.programs import SWITCH
@@ -42,7 +42,7 @@ def test_keys_of_many_slots(map_type: MapType, value_size: int, monkeypatch: pyt
                 maps.insert_inner(outer, slot.to_bytes(4, sys.byteorder), inner)
                 ids.append(int(maps.info(inner).id))
         slots, keys = numbers(np.repeat(np.arange(SLOTS + 1), 9)), numbers(np.tile(np.arange(9), SLOTS + 1))
-        program = LookupProgram.load(outer, Record(4, 4, value_size))
+        program = LookupProgram.load(outer, LookupRecord(4, 4, value_size))
         assert program is not None
         with program:
             seen = program.look_up(slots, keys)
@@ -64,7 +64,7 @@ def test_a_plain_map_and_wide_keys() -> None:
     keys = np.arange(60, dtype=np.uint8).reshape(5, 12)
     with maps.create(MapShape(MapType.HASH, 12, 4, 8)) as fd:
         batch.write_batch(fd, np.ascontiguousarray(keys[:3]), numbers([7, 8, 9]))
-        program = LookupProgram.load(fd, Record(0, 12, 4))
+        program = LookupProgram.load(fd, LookupRecord(0, 12, 4))
         assert program is not None
         with program:
             seen = program.look_up(np.zeros((5, 0), np.uint8), keys)
@@ -75,6 +75,6 @@ def test_a_plain_map_and_wide_keys() -> None:
 
 def test_without_programs_and_for_very_long_values_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
     with maps.create(MapShape(MapType.HASH, 4, 1024, 8)) as fd:
-        assert LookupProgram.load(fd, Record(0, 4, 1024)) is None
+        assert LookupProgram.load(fd, LookupRecord(0, 4, 1024)) is None
         monkeypatch.setenv(SWITCH, "off")
-        assert LookupProgram.load(fd, Record(0, 4, 8)) is None
+        assert LookupProgram.load(fd, LookupRecord(0, 4, 8)) is None

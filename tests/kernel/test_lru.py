@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from provisioner.bytecode.lookup_program import TYPES, Record
+from provisioner.bytecode.lookup_program import TYPES, LookupRecord
 from provisioner.kernel import batch, cpus, lookups, maps, reading
 from provisioner.kernel.fd import MapFd
 from provisioner.kernel.lookup_programs import LookupProgram
@@ -31,7 +31,7 @@ def by_a_batch(fd: MapFd) -> None:
 
 
 def by_a_program(fd: MapFd) -> None:
-    program = LookupProgram.load(fd, Record(0, 4, 8))
+    program = LookupProgram.load(fd, LookupRecord(0, 4, 8))
     assert program is not None
     with program:
         assert program.look_up(np.zeros((len(LISTED), 0), np.uint8), LISTED).there.all()

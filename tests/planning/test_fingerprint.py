@@ -14,7 +14,7 @@ from provisioner.codec.owned import owned
 from provisioner.model.desired import Constants, Migration
 from provisioner.model.spec import Contents, OnConflict, OnReplace, Update
 from provisioner.model.uapi import MapFlag
-from provisioner.model.variables import Section, Variable
+from provisioner.model.variables import DataSection, Variable
 from provisioner.planning.plan import Plan
 from tests.codec.support import built, struct
 from tests.planning.build import ARRAY, HASH, HERE, OUTER, U32, State, desired, observed
@@ -133,7 +133,7 @@ def test_pins_of_inner_maps_are_bound() -> None:
 def test_variables_are_bound() -> None:
     def of(data: bytes, live_data: bytes) -> Plan:
         assert U32 is not None
-        section = Section(".data", "router.data", ARRAY, False, (Variable("debug", 0, U32, data, HERE),))
+        section = DataSection(".data", "router.data", ARRAY, False, (Variable("debug", 0, U32, data, HERE),))
         object_ = replace(an_object(unattached("first"), maps={"router.data": ARRAY}), variables=(section,))
         meta = record(objects={"router": "new"}, settings={"router": object_.recorded_settings})
         maps = {"router.data": observed({}, shape=ARRAY)}

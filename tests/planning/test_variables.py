@@ -8,7 +8,7 @@ from msgspec.structs import replace
 from provisioner.codec.build import integer
 from provisioner.model.desired import DesiredObject
 from provisioner.model.types import Type
-from provisioner.model.variables import Section, Variable
+from provisioner.model.variables import DataSection, Variable
 from provisioner.planning.changes import Action, VariableChange, Word
 from provisioner.planning.diff_objects import diff_object
 from provisioner.planning.diff_variables import diff_variables, in_words, live_values, shown
@@ -27,7 +27,7 @@ def variable(name: str, offset: int, data: bytes, type_: str = "u32") -> Variabl
 
 
 def object_of(*variables: Variable, constant: bool = False) -> DesiredObject:
-    section = Section(".data", "router.data", ARRAY, constant, variables)
+    section = DataSection(".data", "router.data", ARRAY, constant, variables)
     return replace(an_object(unattached("first"), maps={"router.data": ARRAY}), variables=(section,))
 
 

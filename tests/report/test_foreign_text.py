@@ -13,7 +13,7 @@ from provisioner.cli.console import Console
 from provisioner.model.errors import Problem, ProvisionerError
 from provisioner.report import formats, logs
 from provisioner.report.formats import Layout, renderers
-from provisioner.report.logs import Level, LogLine
+from provisioner.report.logs import LogLevel, LogLine
 from provisioner.report.model import Against, Explanation, Fact, Outcome, ReportLive, StepLine
 from provisioner.report.style import Style, on_terminal
 from provisioner.views import plan_report
@@ -83,7 +83,7 @@ def test_every_format_shows_it(tmp_path: Path, capsys: pytest.CaptureFixture[str
     "write",
     [
         lambda it: it.notes([EVIL]),
-        lambda it: it.log(LogLine(Level.ERROR, "error", EVIL, {"address": EVIL})),
+        lambda it: it.log(LogLine(LogLevel.ERROR, "error", EVIL, {"address": EVIL})),
         lambda it: it.fail(ProvisionerError(Problem("wrong", address=EVIL, hint=EVIL))),
     ],
     ids=["note", "log", "error"],
@@ -96,7 +96,7 @@ def test_standard_error_shows_it(write: Callable[[Console], None], capsys: pytes
 
 
 def test_a_json_log_has_it_as_it_is() -> None:
-    line = logs.as_json(LogLine(Level.ERROR, "error", EVIL), "now")
+    line = logs.as_json(LogLine(LogLevel.ERROR, "error", EVIL), "now")
     assert unsafe(line) == set()
     assert json.loads(line)["message"] == EVIL
 

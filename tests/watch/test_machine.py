@@ -8,21 +8,21 @@ import pytest
 
 from provisioner.document.inputs import Stamps
 from provisioner.watch import machine
-from provisioner.watch.machine import LONGEST_RETRY, Look, Pace, Pass, State, Verdict, Wait
+from provisioner.watch.machine import LONGEST_RETRY, FilesSeen, Pace, Pass, Verdict, Wait, WatchState
 
 PACE = Pace(interval=60, jitter=0.1, poll=2, settle=1, retry=2)
 OLD: Stamps = ((1, 1, 1, 1, 1),)
 NEW: Stamps = ((1, 2, 1, 2, 2),)
 
 
-def settled(now: float = 100) -> State:
+def settled(now: float = 100) -> WatchState:
     """A project that was read and found converged at `now`."""
-    state = machine.loaded(machine.begin(Look(OLD), now - 50), OLD, sound=True)
+    state = machine.loaded(machine.begin(FilesSeen(OLD), now - 50), OLD, sound=True)
     return machine.after(state, PACE, Verdict.CONVERGED, now, 0.5)
 
 
 def test_files_are_read_once_they_were_quiet_since_the_start() -> None:
-    state = machine.begin(Look(OLD), 10)
+    state = machine.begin(FilesSeen(OLD), 10)
     assert machine.decide(state, PACE, 10) == Wait(11)
     assert machine.decide(state, PACE, 11) == Pass(load=True)
 
@@ -44,10 +44,10 @@ def test_the_interval_is_spread_by_chance(verdict: Verdict, chance: float, due: 
 
 
 def test_changed_files_are_read_when_they_are_quiet_and_not_before() -> None:
-    state = machine.seen(settled(100), Look(NEW), 110)
+    state = machine.seen(settled(100), FilesSeen(NEW), 110)
     assert machine.decide(state, PACE, 110) == Wait(111)
     again: Stamps = ((1, 2, 1, 3, 3),)
-    state = machine.seen(state, Look(again), 110.9)
+    state = machine.seen(state, FilesSeen(again), 110.9)
     assert machine.decide(state, PACE, 111.5) == Wait(111.9), "they changed again"
     assert machine.decide(state, PACE, 111.9) == Pass(load=True)
     state = machine.loaded(state, again, sound=True)
@@ -59,7 +59,7 @@ def test_files_that_never_rest_are_read_after_a_bound() -> None:
     for step in range(100):
         stamps: Stamps = ((1, 2, 1, step, step),)
         now = 110 + step * 0.5
-        state = machine.seen(state, Look(stamps), now)
+        state = machine.seen(state, FilesSeen(stamps), now)
         if machine.decide(state, PACE, now) == Pass(load=True):
             break
     assert now == 110 + PACE.bound
@@ -68,29 +68,29 @@ def test_files_that_never_rest_are_read_after_a_bound() -> None:
 
 
 def test_a_lock_is_stale_after_a_time_that_no_checkout_takes() -> None:
-    state = machine.seen(settled(100), Look(OLD, "index.lock"), 110)
+    state = machine.seen(settled(100), FilesSeen(OLD, "index.lock"), 110)
     assert not state.is_stale(PACE, 169)
     assert state.is_stale(PACE, 170)
-    state = machine.seen(state, Look(NEW, "index.lock"), 165)
+    state = machine.seen(state, FilesSeen(NEW, "index.lock"), 165)
     assert state.is_stale(PACE, 170), "it is the same lock"
-    assert not machine.seen(state, Look(NEW), 171).is_stale(PACE, 300)
+    assert not machine.seen(state, FilesSeen(NEW), 171).is_stale(PACE, 300)
 
 
 def test_looking_again_at_the_same_files_does_not_start_the_quiet_anew() -> None:
-    state = machine.seen(settled(100), Look(NEW), 110)
-    assert machine.seen(state, Look(NEW), 110.9).since == 110
+    state = machine.seen(settled(100), FilesSeen(NEW), 110)
+    assert machine.seen(state, FilesSeen(NEW), 110.9).since == 110
 
 
 def test_nothing_is_read_under_the_lock_of_a_checkout_but_drift_is_cared_for() -> None:
-    state = machine.seen(settled(100), Look(NEW, "/x/.git/index.lock"), 110)
+    state = machine.seen(settled(100), FilesSeen(NEW, "/x/.git/index.lock"), 110)
     assert machine.decide(state, PACE, 130) == Wait(132)
     assert machine.decide(state, PACE, 160) == Pass(load=False)
-    state = machine.seen(state, Look(NEW), 130)
+    state = machine.seen(state, FilesSeen(NEW), 130)
     assert machine.decide(state, PACE, 131) == Pass(load=True)
 
 
 def test_without_a_project_a_lock_is_waited_for_without_a_busy_loop() -> None:
-    state = machine.begin(Look(OLD, "/x/.git/index.lock"), 10)
+    state = machine.begin(FilesSeen(OLD, "/x/.git/index.lock"), 10)
     for now in (10, 11, 12, 1000):
         answer = machine.decide(state, PACE, now)
         assert isinstance(answer, Wait) and answer.until > now
@@ -102,7 +102,7 @@ def test_broken_files_are_read_again_later_and_later_and_at_once_when_they_chang
     assert (state.due, state.failures, state.sound) == (202, 1, True)
     assert machine.decide(state, PACE, 201) == Wait(202)
     assert machine.decide(state, PACE, 202) == Pass(load=True)
-    state = machine.seen(state, Look(OLD), 201)
+    state = machine.seen(state, FilesSeen(OLD), 201)
     assert machine.decide(state, PACE, 202) == Pass(load=True)
 
 
@@ -136,7 +136,7 @@ def test_what_was_read_in_the_middle_of_a_change_is_read_again() -> None:
     state = machine.after(state, PACE, Verdict.TORN, 110, 0.5)
     assert machine.decide(state, PACE, 110) == Pass(load=False), "what was read before is kept to"
     state = machine.after(state, PACE, Verdict.CONVERGED, 110, 0.5)
-    state = machine.seen(state, Look(NEW), 110.2)
+    state = machine.seen(state, FilesSeen(NEW), 110.2)
     assert machine.decide(state, PACE, 111.2) == Pass(load=True)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Final
 
-from provisioner.cli.command import Verb
+from provisioner.cli.command import CliVerb
 
 MAIN: Final = ("validate", "plan", "apply", "show", "explain", "destroy")
 OTHERS: Final = ("list", "graph", "watch", "init", "export", "doctor", "schema")
@@ -13,9 +13,9 @@ VERBS: Final = (*MAIN, *OTHERS)
 """In the order of the help."""
 
 
-def load(name: str) -> Verb:
+def load(name: str) -> CliVerb:
     """The verb of a name. Its module imports the rooms that it needs, which takes 200 ms where NumPy is among them."""
     module = import_module(f"{__name__}.{name}")
     verb = getattr(module, name)
-    assert isinstance(verb, Verb), name
+    assert isinstance(verb, CliVerb), name
     return verb
