@@ -35,14 +35,14 @@ struct {
 static __always_inline int count(void *outer, __u32 key)
 {
 	__u32 slot = 1;
-	__u64 zero = 0, *value;
+	__u64 zero[2] = {}, *value; /* of a wider value, it counts in the first member */
 	void *map = bpf_map_lookup_elem(outer, &slot);
 
 	if (!map)
 		return 0;
 	value = bpf_map_lookup_elem(map, &key);
 	if (!value) {
-		bpf_map_update_elem(map, &key, &zero, BPF_NOEXIST);
+		bpf_map_update_elem(map, &key, zero, BPF_NOEXIST);
 		value = bpf_map_lookup_elem(map, &key);
 	}
 	if (!value)
