@@ -47,6 +47,6 @@ def _places(struct: str) -> tuple[int, dict[str, int]]:
 
 def _members(types: BtfTypes, name: str) -> dict[str, int]:
     number = types.find(name)
-    found = types[number] if number is not None else None
-    members = found.members if isinstance(found, BtfComposite) else ()
+    type_ = types[number] if number is not None else None
+    members = type_.members if isinstance(type_, BtfComposite) else ()
     return {member.name: member.bit_offset // 8 for member in members}

@@ -47,14 +47,14 @@ def without_presets(data: bytes, maps: Collection[str], only_programs: Collectio
     section, btf = elf.find(".maps"), elf.find(".BTF")
     if section is None or btf is None or (not maps and only_programs is None):
         return data
-    found = list(tables(elf, section))
-    if not found:
+    listed = list(tables(elf, section))
+    if not listed:
         return data
     variables = list(BtfTypes(elf.data_of(btf)).variables(".maps"))
     spans = [(start, start + size) for name, _, start, size in variables if name in maps]
     loaded = None if only_programs is None else {*only_programs, *(name for name, *_ in variables)}
     patched = bytearray(data)
-    for table, rows, symbols in found:
+    for table, rows, symbols in listed:
         goes = [
             any(start <= at < end for start, end in spans) or (loaded is not None and symbol not in loaded)
             for at, symbol in zip(rows["offset"].tolist(), symbols, strict=True)

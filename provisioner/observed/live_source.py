@@ -81,12 +81,12 @@ class LiveSource:
 
     def directories(self, root: PurePath) -> tuple[str, ...]:
         here = Path(root)
-        found = [name for name in bpffs.list_folders(here) if name not in (INNER_PINS, LOCK)]
+        folders = [name for name in bpffs.list_folders(here) if name not in (INNER_PINS, LOCK)]
         own = [LOCK, *(f"{INNER_PINS}/{name}" for name in bpffs.list_folders(here / INNER_PINS))]
         for name in own:
             with suppress(KernelError):  # a reader may not enter the directory of the lock
-                found += [f"{name}/{inside}" for inside in bpffs.list_folders(here / name)]
-        return tuple(sorted(found))
+                folders += [f"{name}/{inside}" for inside in bpffs.list_folders(here / name)]
+        return tuple(sorted(folders))
 
     def live_ids(self, numbers: Iterable[int]) -> frozenset[int]:
         return frozenset(holders.live(numbers))

@@ -89,7 +89,7 @@ def _owner(desired: DesiredObject, owner: Owner, plan: Plan) -> Iterator[Fact]:
     else:
         data = {"id": live.id, "tag": live.tag} | attached(observed, owner.pin)
         yield Fact("live", f"id {live.id}, tag {live.tag}, {places}", {"live": data})
-        known = {found.id: name for name, found in {**observed.object_maps, **observed.maps}.items()}
+        known = {map_.id: name for name, map_ in {**observed.object_maps, **observed.maps}.items()}
         used = sorted(known[number] for number in live.map_ids if number in known)
         yield Fact("uses", ", ".join(used) or "none of the project", {"uses": used})
     own = [each for each in plan.links if owner_of(each.pin) == owner.pin]

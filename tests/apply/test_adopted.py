@@ -1,4 +1,4 @@
-"""Maps that somebody else made and pinned: they are filled and kept in step, and never made or unpinned by us."""
+"""Maps that another process made and pinned: they are filled and kept in step, and never made or unpinned by us."""
 
 from __future__ import annotations
 
@@ -149,10 +149,10 @@ def test_destroy_takes_an_own_pin_whatever_it_is_now(bench: Bench, shape: MapSha
     assert not bench.root.exists()
 
 
-def test_a_map_that_differs_is_not_made_anew(bench: Bench, others: Others) -> None:
+def test_a_map_that_differs_is_not_made_again(bench: Bench, others: Others) -> None:
     plan = bench.plan(others.spec(SAME, capacity=32))
     assert [refusal.rule for refusal in plan.blocked] == ["adopted-shape"]
-    assert plan.hazards == (), "it is not said to be made anew"
+    assert plan.hazards == (), "it is not said to be made again"
     with raises(RefusedError, "adopted-shape"):
         bench.apply(others.spec(SAME, capacity=32))
     assert len(others.tree()) == 2

@@ -116,7 +116,7 @@ def test_a_foreign_slot_is_kept_where_policy_says_so(bench: Bench) -> None:
         bench.apply(spec("1: {entries: {1: 2}}", more="extra_inner_maps: fail,"))
 
 
-def test_an_inner_map_that_somebody_put_in_two_slots_is_never_written(bench: Bench) -> None:
+def test_an_inner_map_that_another_process_put_in_two_slots_is_never_written(bench: Bench) -> None:
     bench.apply(spec("1: {entries: {1: 1}}, 2: {entries: {1: 1}}"))
     shared = bench.ids("outer")[u32(1)]
     with maps.open_pin(bench.root / "outer") as outer, maps.open_id(InnerId(shared)) as inner:
@@ -207,7 +207,7 @@ outer_maps:
 """
 
 
-def test_an_inner_map_that_somebody_put_in_two_outer_maps_is_never_written(bench: Bench) -> None:
+def test_an_inner_map_that_another_process_put_in_two_outer_maps_is_never_written(bench: Bench) -> None:
     """A write through the one would be seen through the other: both get a map of their own."""
     bench.apply(TWO.format(1))
     shared = bench.ids("a")[u32(1)]

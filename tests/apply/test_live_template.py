@@ -183,7 +183,7 @@ def test_the_way_out_for_a_map_of_ours_is_replace(bench: Bench) -> None:
 
 
 def test_an_insert_that_is_refused_says_which_field_differs(theirs: Theirs) -> None:
-    """Past the probe, as where somebody else changes the map meanwhile: the refusal is explained all the same."""
+    """Past the probe, as where another process changes the map meanwhile: the refusal is explained all the same."""
     theirs.make(MapType.HASH_OF_MAPS, HASH, filled=True)
     other = replace(HASH, map_flags=MapFlag.NO_PREALLOC)
     with maps.open_pin(theirs.folder / "theirs") as outer, maps.create(other) as candidate:
@@ -209,7 +209,7 @@ def test_plan_probe_ends_as_apply_would_and_leaves_nothing(theirs: Theirs, outer
     assert not ledger.new_maps(before, 0)
 
 
-def test_a_map_of_ours_may_be_made_anew(bench: Bench) -> None:
+def test_a_map_of_ours_may_be_made_again(bench: Bench) -> None:
     """What is pinned in our place is another tool's map with another template: `--allow-recreate` replaces it."""
     spec = """inner_templates: {one: {type: hash, key: u32, value: u64, max_entries: 16}}
 outer_maps: {tenants: {type: hash_of_maps, key: u32, max_entries: 8, inner: one, inner_maps: {1: {entries: {1: 10}}}}}

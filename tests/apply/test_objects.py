@@ -206,7 +206,7 @@ def test_an_attachment_that_the_spec_no_longer_names_goes(bench: Bench, bpf_obje
     assert xdp_of(veth.name) == 0
 
 
-def test_another_mode_attaches_anew(bench: Bench, bpf_object: Compile, veth: Veth) -> None:
+def test_another_mode_attaches_again(bench: Bench, bpf_object: Compile, veth: Veth) -> None:
     bench.apply(spec(bpf_object("router"), attach=attached(veth)))
     plan, _ = bench.settle(spec(bpf_object("router"), attach=attached(veth, mode="generic")))
     assert [link.reason for link in plan.links] == ["mode native -> generic"]
@@ -284,7 +284,7 @@ def ping(namespace: str, source: str) -> bool:
 
 
 @pytest.mark.parametrize("pin", ["xdp_router", "tenants", "stats"])
-def test_a_pin_that_somebody_took_away_is_made_anew_from_the_same_file(
+def test_a_pin_that_another_process_took_away_is_made_again_from_the_same_file(
     bench: Bench, bpf_object: Compile, veth: Veth, pin: str
 ) -> None:
     bench.allow_outside = True

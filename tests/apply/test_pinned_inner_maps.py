@@ -163,7 +163,7 @@ def test_cap_bpf_alone_makes_it_all(edge: Edge) -> None:
     assert edge.pinned() == edge.slots()
 
 
-def test_an_inner_map_that_somebody_else_put_into_a_slot_is_said(edge: Edge) -> None:
+def test_an_inner_map_that_another_process_put_into_a_slot_is_said(edge: Edge) -> None:
     edge.apply(PINNED + BODY)
     with maps.open_pin(edge.root / "tenants") as outer, foreign() as fd:
         number = maps.info(fd).id
@@ -210,7 +210,7 @@ def test_all_pins_and_folders_have_the_mode_and_group_of_the_spec(edge: Edge) ->
     assert access(edge.root) == {("folder", 0o700, GROUP), ("pin", 0o600, GROUP)}
 
 
-def test_what_somebody_changed_is_planned_and_mended(edge: Edge) -> None:
+def test_what_another_process_changed_is_planned_and_mended(edge: Edge) -> None:
     edge.apply(SHOWN)
     (edge.root / "tenants").chmod(0o666)
     os.chown(edge.root / "_inner", -1, 0)

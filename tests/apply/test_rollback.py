@@ -204,7 +204,7 @@ def test_a_slot_that_changed_since_the_plan_is_never_overwritten(bench: Bench) -
     with raises(ProvisionerError, "changed-since-plan"):
         bench.apply(spec("1: {entries: {1: 5}}, 2: {entries: {2: 2}}", update="replace"))
     assert bench.tree("outer")[u32(1)] == {u32(1): u32(1)}, "what was published is taken back"
-    assert bench.tree("outer")[u32(3)] == {}, "what somebody else wrote stays"
+    assert bench.tree("outer")[u32(3)] == {}, "what another process wrote stays"
 
 
 def test_a_stale_plan_is_refused(bench: Bench) -> None:

@@ -183,7 +183,7 @@ def test_a_standalone_outer_map_takes_the_type_from_an_object(
         batch.write_batch(fd, np.zeros((1, 4), np.uint8), np.full((1, 16 + 8 * PARTS), 255, np.uint8), locked=True)
 
 
-def test_a_timer_fires_in_an_inner_map_that_somebody_holds(bench: Bench, locked: Path) -> None:
+def test_a_timer_fires_in_an_inner_map_that_a_process_holds(bench: Bench, locked: Path) -> None:
     spec = objects(locked, f"0: {account(1)}", "0: {idle: 0, state: 0}")
     plan = bench.plan(spec)
     assert [(hazard.id, hazard.address) for hazard in plan.hazards] == [("timers-need-a-holder", "sessions")]
@@ -207,7 +207,7 @@ def test_the_kernel_is_described_by_the_very_names_that_it_knows(bench: Bench, l
 
 
 def test_programs_count_under_the_lock_while_applies_write(bench: Bench, locked: Path) -> None:
-    """The program writes the very values, so each apply finds at its end that somebody did; and says so."""
+    """The program writes the very values, so each apply finds at its end that another process did; and says so."""
     generation = 1
     bench.apply(objects(locked, f"0: {account(0, generation << 32)}"))
     inner = bench.ids("accounts")[u32(0)]

@@ -128,7 +128,7 @@ def test_a_slot_brings_all_that_share_its_inner_map(bench: Bench) -> None:
     assert rest(bench, sharing(2))["outer"] == {1: "UPDATE"}
 
 
-def test_a_map_that_is_made_anew_comes_whole(bench: Bench) -> None:
+def test_a_map_that_is_made_again_comes_whole(bench: Bench) -> None:
     bench.apply(spec(BEFORE))
     apply(bench, spec(AFTER, size=16, active=3), "outer[4]")
     assert sorted(bench.tree("outer")) == [u32(1), u32(2), u32(4)]

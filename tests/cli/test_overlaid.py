@@ -83,7 +83,7 @@ def test_a_template_a_type_and_a_shared_inner_map_where_they_are_used() -> None:
     }
 
 
-def test_what_a_later_file_decides_anew_is_the_later_ones() -> None:
+def test_what_a_later_file_decides_again_is_the_later_ones() -> None:
     first, second = "inner_templates: {acl: {max_entries: 128}}", "\ninner_templates: {acl: {max_entries: 256}}"
     assert sources(first, second) == {"tenants": {"inner_templates.acl.max_entries": "two.yaml:2"}}
 

@@ -1,4 +1,4 @@
-"""What is wrong with a type itself, told at the place where it is written."""
+"""What is wrong with a type itself, with the place where it is written."""
 
 from __future__ import annotations
 

@@ -109,7 +109,7 @@ def test_what_is_gone_or_not_asked_for_has_no_entries(open_maps: ExitStack) -> N
 
 
 def test_a_key_that_a_walk_gives_twice_is_taken_once() -> None:
-    """A walk over a trie begins anew where the key it stands on goes: the same keys come again."""
+    """A walk over a trie begins again where the key it stands on goes: the same keys come again."""
     keys, values = keys_for(LPM, 4), np.array([[1], [2], [3], [4]], np.uint8)
     again = np.concatenate((keys[:2], keys[:3], keys)), np.concatenate((values[:2], values[:3] + 10, values))
     given = InnerMaps(np.array([9, 9, 9], np.uint32), np.array([2, 3, 4]), *again)

@@ -71,7 +71,7 @@ def test_a_waiter_gets_the_lock_when_it_is_free(pin_root: Path) -> None:
 
 
 def test_a_waiter_does_not_hold_a_folder_that_was_removed(pin_root: Path) -> None:
-    """The holder removes the folder, as destroy does: the waiter must lock the one that is made anew."""
+    """The holder removes the folder, as destroy does: the waiter must lock the one that is made again."""
     directory = pin_root / "edge"
     held: list[bool] = []
     bpffs.ensure_dir(directory)
@@ -92,7 +92,7 @@ def test_a_waiter_does_not_hold_a_folder_that_was_removed(pin_root: Path) -> Non
 
 
 def test_a_lock_taken_on_a_folder_just_removed_is_not_kept(pin_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The folder is removed and made anew between open and flock."""
+    """The folder is removed and made again between open and flock."""
     directory = pin_root / "edge"
     bpffs.ensure_dir(directory)
     original = fcntl.flock

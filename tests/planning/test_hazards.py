@@ -1,4 +1,4 @@
-"""What the reader of a plan is told: ids, severities and addresses, the worst first."""
+"""What a plan says to its reader: ids, severities and addresses, the worst first."""
 
 from __future__ import annotations
 

@@ -105,7 +105,7 @@ def _inner(fd: MapFd) -> LiveInner:
 
 
 def make_inner(kind: Kind, room: int, entries: Mapping[int, int], padding: int = 0) -> MapFd:
-    """A map of somebody else's; the caller owns it."""
+    """A map of another process; the caller owns it."""
     with ExitStack() as owned:
         fd = owned.enter_context(maps.create(kind.shape.with_capacity(8 if kind.is_fixed else room), "others"))
         for key, value in entries.items():
@@ -121,7 +121,7 @@ def publish(outer: MapFd, slots: Sequence[int], inner: FdSet[MapFd]) -> None:
 
 
 def pin_outer(path: Path, shape: MapShape, kind: Kind) -> None:
-    """An empty outer map of somebody else's."""
+    """An empty outer map of another process."""
     with make_inner(kind, 8, {}) as template, maps.create(shape, "others", inner=template) as outer:
         bpffs.pin_replace(outer, path)
 

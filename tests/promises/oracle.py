@@ -246,7 +246,7 @@ def _slot(
     if same and not equal and kept != (wished.in_place and not before.frozen):
         yield f"was {'written in place' if kept else 'replaced'}, against its `update`"
     if kept and not same:
-        yield f"is still {before}, which somebody else holds too, or which has other room"
+        yield f"is still {before}, which another process holds too, or which has other room"
     for key, value in before.entries.items():
         now = after.entries.get(key, value)
         if kept and kind.meaning(value) == kind.meaning(now) and now != value:

@@ -47,7 +47,7 @@ class OtherHands(Project):
         name=_NAMES, slot=_SLOTS, entries=wishes.entries, room=st.sampled_from((8, 16)), padding=st.sampled_from((0, 5))
     )
     def put(self, name: str, slot: int, entries: dict[int, int], room: int, padding: int) -> None:
-        """A map of somebody else's in a slot."""
+        """A map of another process in a slot."""
         live = self._look_at_maps().get(name)
         if live is None or live.frozen or live.id not in self.templates or not live.has_room_for(slot):
             return

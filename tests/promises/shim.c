@@ -148,7 +148,7 @@ static int is_ours(const char *path)
 
 /*
  * Make a call, counted: fail it, or die after it, if it is the chosen one. One that removes does so where it says that
- * there is nothing: somebody else was faster, and the errno is no lie.
+ * there is nothing: another process was faster, and the errno is true.
  */
 #define COUNTED(name, call, removes)                       \
 	do {                                               \

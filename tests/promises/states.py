@@ -133,7 +133,7 @@ class Project(RuleBasedStateMachine):
     # --- the provisioner ------------------------------------------------------------------------------------------
 
     @rule(wish=wishes.wishes)
-    def apply_anew(self, wish: Wish) -> None:
+    def apply_again(self, wish: Wish) -> None:
         self._apply(wish)
 
     @rule(wish=wishes.wishes, force=st.booleans(), prune=st.booleans())
@@ -207,7 +207,7 @@ class Project(RuleBasedStateMachine):
                 maps.update(fd, key, kind.beside(value, other, CPUS))
 
     def _as_live(self, wish: Wish) -> Wish:
-        """The same wish for maps of the shapes that are live, so that these need not be made anew."""
+        """The same wish for maps of the shapes that are live, so that these need not be made again."""
         live = self._look_at_maps()
         outers = {}
         for name, outer in wish.outer.items():

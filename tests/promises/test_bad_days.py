@@ -56,7 +56,7 @@ def test_the_bpffs_is_unmounted_between_plan_and_apply(project: Project, tmp_pat
 
 
 def test_another_bpffs_is_mounted_over_it(project: Project) -> None:
-    """All pins are out of sight: what is planned is all of it anew, as on a host that was booted."""
+    """All pins are out of sight: all of it is planned again, as on a host that was booted."""
     project.run("apply", "--yes")
     words = ("plan", project.spec, "--pin-root", project.root, "--format", "json")
     done = in_a_mount_namespace(f'mount -t bpf none {project.root.parent} && exec "$@"', *words)

@@ -1,4 +1,4 @@
-"""What somebody else does between an apply's look and its writes is seen, refused, and stays as they left it.
+"""What another process does between the read and the writes of an apply is seen and refused, and stays as it is.
 
 The apply stops before a system call, the other hand does its work, and the apply goes on: at one call after the other.
 It is one of a saved plan, so that whatever is put in place since is never what was planned against.
@@ -74,7 +74,7 @@ PINS: Final = {
     "another plain map": ("change", "switch", plain_map),
     "a map that was to be carried over": ("upgrade", "tenants", outer_map(_OUTER)),
     "a program that was to be replaced": ("upgrade", "xdp_router", program),
-    "a map that was to be made anew": ("recreate", "tenants", outer_map(_OUTER)),
+    "a map that was to be made again": ("recreate", "tenants", outer_map(_OUTER)),
     "a map where there was none": ("create", "tenants", outer_map(_OUTER)),
     "a map that was to be destroyed": ("destroy", "tenants", outer_map(_OUTER)),
 }
@@ -120,7 +120,7 @@ def unhurt(scenario: Scenario, injector: Injector) -> tuple[tuple[str, ...], Liv
 
 
 @pytest.mark.parametrize("name", PINS)
-def test_what_somebody_else_pins_meanwhile_is_theirs(
+def test_what_another_process_pins_meanwhile_is_theirs(
     name: str, make: Make, injector: Injector, bpf_object: Callable[[str], Path], full_sweep: bool, figures: list[str]
 ) -> None:
     kind, pin, act = PINS[name]
@@ -166,7 +166,7 @@ def without(live: Live, pin: str) -> dict[str, Pin]:
 
 
 @pytest.mark.parametrize(("slot", "what"), [(1, "written"), (2, "replaced"), (3, "deleted"), (4, "new")])
-def test_what_somebody_else_puts_in_a_slot_meanwhile_is_theirs(
+def test_what_another_process_puts_in_a_slot_meanwhile_is_theirs(
     slot: int, what: str, make: Make, injector: Injector, full_sweep: bool, figures: list[str]
 ) -> None:
     scenario = make("change")
@@ -213,7 +213,7 @@ def less(pin: Pin, slot: bytes) -> Pin:
     return replace(pin, slots=slots, entries={key: one for key, one in (pin.entries or {}).items() if key != slot})
 
 
-def test_an_object_file_that_is_compiled_anew_meanwhile_is_not_loaded(
+def test_an_object_file_that_is_compiled_again_meanwhile_is_not_loaded(
     make: Make, injector: Injector, bpf_object: Callable[[str], Path], tmp_path: Path
 ) -> None:
     """The programs that the plan was made of are loaded, or none."""

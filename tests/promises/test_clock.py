@@ -87,7 +87,7 @@ def test_what_is_reported_of_time_is_what_passed(project: Project, tmp_path: Pat
 
 
 def test_a_snapshot_of_a_host_whose_clock_is_ahead(project: Project, tmp_path: Path) -> None:
-    """Its age is what the two clocks say, and is told in words where that makes no sense."""
+    """Its age is what the two clocks say, and is given in words where that makes no sense."""
     taken = tmp_path / "host.snapshot"
     assert project.run("export", "--snapshot", taken).status == 0
     compared = start("plan", project, "--against", taken)

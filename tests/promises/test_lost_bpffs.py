@@ -47,7 +47,7 @@ def hide(folder: Path) -> None:
     command(*MOUNT, folder)
 
 
-def mount_anew(folder: Path) -> None:
+def mount_again(folder: Path) -> None:
     command(*MOUNT, folder)
 
 
@@ -60,7 +60,7 @@ def unhide(folder: Path) -> None:
 
 
 WAYS: Final[dict[str, tuple[Callable[[Path], None], Callable[[Path], None]]]] = {
-    "unmounted": (unmount, mount_anew),
+    "unmounted": (unmount, mount_again),
     "moved": (move, move_back),
     "hidden": (hide, unhide),
 }

@@ -108,7 +108,7 @@ def test_of_two_at_once_each_is_done_or_refused(project: Project) -> None:
     assert 0 in (project.remains(project.one), project.remains(project.other)), "it is the one or the other, whole"
 
 
-def test_one_that_waits_while_destroy_removes_the_folder_makes_it_anew(project: Project) -> None:
+def test_one_that_waits_while_destroy_removes_the_folder_makes_it_again(project: Project) -> None:
     """The folder that it saw, and waited for, is gone: a lock on it would protect nothing."""
     first = project.start("apply", project.one)
     first.communicate()

@@ -23,7 +23,7 @@ ROOMS: Final = (4, 6, 8, 12)
 """The max_entries of outer maps."""
 
 ADOPTED: Final = "theirs"
-"""An outer map that somebody else made, pinned in a folder of theirs."""
+"""An outer map that another process made, pinned in a folder of its own."""
 
 OUTER_NAMES: Final = ("one", "two", ADOPTED)
 PLAIN: Final = "plain"
@@ -323,7 +323,7 @@ def outers(draw: st.DrawFn) -> WishedOuter:
         WishedSlot,
         listed,
         _rooms(kind),
-        # An array has all its indexes: those of others cannot be told from those that nobody wrote.
+        # An array has all its indexes: those of others look like those that nobody wrote.
         st.sampled_from(("exact",) * 4 + (() if shares_entries else ("present", "ignore"))),
     )
     return WishedOuter(

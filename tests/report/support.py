@@ -1,6 +1,6 @@
 """Plans without a kernel: what one spec declares is taken for live, and another one is desired.
 
-`python -m tests.report.support` writes what is expected anew; read the difference before you keep it.
+`python -m tests.report.support` writes what is expected again; read the difference before you keep it.
 """
 
 from __future__ import annotations

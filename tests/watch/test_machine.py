@@ -76,7 +76,7 @@ def test_a_lock_is_stale_after_a_time_that_no_checkout_takes() -> None:
     assert not machine.seen(state, FilesSeen(NEW), 171).is_stale(PACE, 300)
 
 
-def test_looking_again_at_the_same_files_does_not_start_the_quiet_anew() -> None:
+def test_looking_again_at_the_same_files_does_not_start_the_quiet_again() -> None:
     state = machine.seen(settled(100), FilesSeen(NEW), 110)
     assert machine.seen(state, FilesSeen(NEW), 110.9).since == 110
 

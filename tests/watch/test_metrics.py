@@ -1,4 +1,4 @@
-"""What Prometheus is told, over HTTP and in a file."""
+"""What Prometheus gets, over HTTP and in a file."""
 
 from __future__ import annotations
 

@@ -205,7 +205,7 @@ def test_standard_input_cannot_be_watched() -> None:
     )
 
 
-def test_an_entry_that_somebody_else_wrote_is_taken_back(project: Project, watching: Start) -> None:
+def test_an_entry_that_another_process_wrote_is_taken_back(project: Project, watching: Start) -> None:
     watch = watching("--interval", "1")
     watch.expect("applied")
     with maps.open_pin(project.root / "active") as live:
