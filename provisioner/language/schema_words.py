@@ -6,6 +6,7 @@ import re
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, Final
 
+from provisioner.language.scalars import plain
 from provisioner.model.errors import Problems, did_you_mean
 from provisioner.model.location import Location
 from provisioner.model.tree import MappingNode, RawEntries, ScalarNode, SequenceNode, SpecNode
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 _KINDS: Final = {"integer": "an integer", "string": "text", "object": "a mapping", "array": "a list", "null": "empty"}
 _KERNEL_PREFIX: Final = re.compile(r"(BPF_MAP_TYPE_|BPF_F_|XDP_FLAGS_|XDP_)", re.IGNORECASE)
+_WITH_UNIT: Final = re.compile(r"([0-9]{1,20})([.][0-9]+)? *(%|[KMGTkmgt]i?[Bb]?)")
 _MANY: Final = 12
 """Names that a hint does not list, because there are too many."""
 
@@ -72,7 +74,7 @@ class ErrorFormatter:
             case "dependentRequired":
                 self._dependent(value)
             case "type":
-                self._wrong_type([value] if isinstance(value, str) else value)
+                self._wrong_type([value] if isinstance(value, str) else value, schema)
             case "enum":
                 self._unknown_value([str(word) for word in value], schema)
             case "const":
@@ -99,10 +101,8 @@ class ErrorFormatter:
         self._problems.add(what, self._node.where, hint, id="unsupported-version")
 
     def _out_of_range(self, schema: dict[str, Any]) -> None:
-        least, most = schema.get("minimum"), schema.get("maximum")
-        bounds = f"{least} or more" if most is None else f"from {least} to {most}"
         what = f"{self._named} is {self._error.instance}, which is out of range"
-        self._problems.add(what, self._node.where, f"write an integer {bounds}", id="out-of-range")
+        self._problems.add(what, self._node.where, f"write {_integer_within(schema)}", id="out-of-range")
 
     def _unknown_value(self, known: list[str], schema: dict[str, Any]) -> None:
         text = str(self._error.instance)
@@ -173,7 +173,7 @@ class ErrorFormatter:
         subject = f"{shown(text)} is not a valid {schema.get('title', 'value').lower()}"
         self._problems.add(subject, where, hint, id="invalid-name")
 
-    def _wrong_type(self, wanted: list[str]) -> None:
+    def _wrong_type(self, wanted: list[str], schema: dict[str, Any]) -> None:
         kinds = " or ".join("true or false" if kind == "boolean" else _KINDS[kind] for kind in wanted)
         node = self._node
         hint = ""
@@ -181,17 +181,8 @@ class ErrorFormatter:
             case ScalarNode(text, _, quoted):
                 actual = "empty" if text is None else shown(text)
                 if quoted and text is not None and ("integer" in wanted or "boolean" in wanted):
-                    actual, hint = f"the text {shown(text)}", odd_characters(text) or "remove the quotes"
-                elif "integer" in wanted and text and re.fullmatch(r"[-+]?[\d_.:eEoxbA-Fa-f]+", text):
-                    hint = "write it in decimal, without leading zeros, points or underscores, or as 0x..."
-                elif "boolean" in wanted:
-                    hint = "write true or false"
-                elif text is not None and wanted == ["array"]:
-                    hint = f"write [{text}]"
-                elif text is None and wanted == ["object"]:
-                    hint = "write {} for an empty mapping"
-                elif "string" in wanted and text is not None:
-                    hint = f'write "{text}" in quotes' if len(text) <= 60 else "write it in quotes"
+                    actual = f"the text {actual}"
+                hint = self._scalar_hint(text, wanted, schema, quoted=quoted)
             case SequenceNode():
                 actual = "a list"
             case MappingNode():
@@ -200,3 +191,36 @@ class ErrorFormatter:
                 actual = "a list of entries"
         where = node.where if isinstance(node, ScalarNode) and node.text is not None else self._owner
         self._problems.add(f"{self._named} must be {kinds}, not {actual}", where, hint, id="wrong-type")
+
+    def _scalar_hint(self, text: str | None, wanted: list[str], schema: dict[str, Any], *, quoted: bool) -> str:
+        """What to write in place of a scalar of another type."""
+        if text is None:
+            return "write {} for an empty mapping" if wanted == ["object"] else ""
+        if quoted and ("integer" in wanted or "boolean" in wanted):
+            odd = odd_characters(text)
+            if odd or type(plain(ScalarNode(text, self._node.where))) in (int, bool):
+                return odd or "remove the quotes"
+        if "integer" in wanted and (number := _WITH_UNIT.fullmatch(text)):
+            digits, fraction, unit = number.groups()
+            is_percent = unit == "%" and self._named.endswith("_percent`") and fraction is None
+            if is_percent and int(digits) <= schema.get("maximum", 0):
+                return f"write {int(digits)}"
+            return f"write {_integer_within(schema)}, without a unit"
+        if "integer" in wanted and re.fullmatch(r"[-+]?[\d_.:eEoxbA-Fa-f]+", text):
+            return "write it in decimal, without leading zeros, points or underscores, or as 0x..."
+        if wanted == ["integer"]:
+            return f"write {_integer_within(schema)}"
+        if "boolean" in wanted:
+            return "write true or false"
+        if wanted == ["array"]:
+            return f"write [{text}]"
+        if "string" in wanted:
+            return f'write "{text}" in quotes' if len(text) <= 60 else "write it in quotes"
+        return ""
+
+
+def _integer_within(schema: dict[str, Any]) -> str:
+    least, most = schema.get("minimum"), schema.get("maximum")
+    if least is None or most is None:
+        return "an integer" if least is None else f"an integer {least} or more"
+    return f"an integer from {least} to {most}"

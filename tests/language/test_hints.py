@@ -91,6 +91,15 @@ def test_of_values(tmp_path: Path, value: str, written: str, hint: str) -> None:
         ("max_entries: 9", "max_entries: 9, flags: no_prealloc", "write [no_prealloc]"),
         ("value: u32", "value: 'u32 '", "remove the trailing space"),
         ("maps:", f"m{CYRILLIC_A}ps:", f"did you mean `maps`? `{CYRILLIC_A}` is U+0430 (cyrillic small letter a)"),
+        ("max_entries: 9", "max_entries: '9'", "remove the quotes"),
+        ("max_entries: 9", "max_entries: 4k", "write an integer from 1 to 4294967295, without a unit"),
+        ("max_entries: 9", "max_entries: many", "write an integer from 1 to 4294967295"),
+        ("max_entries: 9", "max_entries: 'many'", "write an integer from 1 to 4294967295"),
+        ("maps:", "limits: {delete_percent: 30%}\nmaps:", "write 30"),
+        ("maps:", "limits: {delete_percent: '30 %'}\nmaps:", "write 30"),
+        ("maps:", "limits: {delete_percent: 130%}\nmaps:", "write an integer from 0 to 100, without a unit"),
+        ("maps:", "limits: {update_percent: 0.3%}\nmaps:", "write an integer from 0 to 100, without a unit"),
+        ("maps:", "limits: {at_least: 30%}\nmaps:", "write an integer from 0 to 4294967295, without a unit"),
         ("{m:", f"{{{CYRILLIC_A}:", f"`{CYRILLIC_A}` is U+0430 (cyrillic small letter a)"),
     ],
 )
@@ -149,6 +158,13 @@ def test_a_suggestion_is_never_what_was_written() -> None:
 def test_a_merge_key_is_a_single_error(tmp_path: Path, text: str) -> None:
     (problem,) = problems(tmp_path, text)
     assert (problem.id, problem.where and problem.where.line) == ("unsupported-yaml", 5)
+
+
+def test_an_error_in_a_value_of_an_anchor_is_reported_once(tmp_path: Path) -> None:
+    fields = "type: hash, key: u32, value: u8, max_entries: 4"
+    text = f"x-e: &e {{1: 300, 2: 4}}\nmaps: {{a: {{{fields}, entries: *e}}, b: {{{fields}, entries: *e}}}}\n"
+    (problem,) = problems(tmp_path, text)
+    assert (problem.id, problem.where and problem.where.line, problem.address) == ("out-of-range", 3, "a")
 
 
 def test_an_unknown_shared_inner_map_is_a_single_error(tmp_path: Path) -> None:
