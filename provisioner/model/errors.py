@@ -164,11 +164,14 @@ class Problems:
         self._found.extend(problem for problem in problems if problem.where not in self._settled)
 
     def raise_if_any(self, error: type[ProvisionerError] = InputError) -> None:
-        """Raise all problems, each once, sorted by place."""
+        """Raise all problems, each once, sorted by place: an anchor can have one text of the spec in several maps."""
         if self._found:
             nowhere = Location("")
-            different = dict.fromkeys(self._found)
-            raise error(*sorted(different, key=lambda problem: (problem.where or nowhere, problem.address)))
+            different: dict[Problem, Problem] = {}
+            for problem in sorted(self._found, key=lambda problem: (problem.where or nowhere, problem.address)):
+                same = msgspec.structs.replace(problem, address="") if problem.where else problem
+                different.setdefault(same, problem)
+            raise error(*different.values())
 
 
 _FEW: Final = 12
