@@ -120,8 +120,11 @@ def run(arguments: Sequence[str]) -> int:
     """Run the command line `arguments`; gives the exit status."""
     words = _with_help(arguments)
     names = tuple(words[:1]) if words[0] in verbs.VERBS else tuple(verbs.VERBS)
-    if os.environ.get("_PROVISIONER_COMPLETE", "").startswith("source") or _COMPLETION & set(words):
+    asked = os.environ.get("_PROVISIONER_COMPLETE", "")
+    if asked.startswith("source") or _COMPLETION & set(words):
         completion.mend_scripts()
+    elif asked:
+        completion.mend_words()
     command = command_of(names)
     try:
         with guarded_output():

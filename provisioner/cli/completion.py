@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import typer
 
 import provisioner
+from provisioner.cli import shell_words
 
 _SPECS = (".yaml", ".yml", ".json")
+
+_NO_GLOBS = "local -; set -f\n    "
+"""What typer's script for bash leaves out: `tenants[42]` is a word, also where there is a file `tenants4`."""
 
 _FIRST_TAB = """
 # zsh loads this file as the function _%(prog_name)s at the first Tab, and then expects its answer.
@@ -24,11 +30,36 @@ def mend_scripts() -> None:
     """Complete the scripts that typer installs and prints. Called only where one is asked for."""
     from typer import _completion_classes, _completion_shared
 
-    script = _completion_shared.COMPLETION_SCRIPT_ZSH
-    if "funcstack" not in script:
-        whole = script + _FIRST_TAB
-        _completion_shared._completion_scripts["zsh"] = whole
-        _completion_classes.ZshComplete.source_template = whole
+    bash = _completion_shared.COMPLETION_SCRIPT_BASH.replace("local IFS=", _NO_GLOBS + "local IFS=", 1)
+    zsh = _completion_shared.COMPLETION_SCRIPT_ZSH.replace("eval $(", 'eval "$(', 1).replace("\n}", '"\n}', 1)
+    for shell, script, kind in (
+        ("bash", bash, _completion_classes.BashComplete),
+        ("zsh", zsh + _FIRST_TAB, _completion_classes.ZshComplete),
+    ):
+        _completion_shared._completion_scripts[shell] = script
+        kind.source_template = script
+
+
+def mend_words() -> None:
+    """Quote the words that typer prints for a shell. Called only where a shell asks for them."""
+    from typer._completion_classes import BashComplete, PowerShellComplete, ZshComplete
+
+    def for_bash(self: Any) -> str:
+        arguments, incomplete = self.get_completion_args()
+        words = (item.value for item in self.get_completions(arguments, incomplete))
+        return "\n".join(shell_words.for_bash(words, os.environ["COMP_WORDS"]))
+
+    def for_zsh(self: Any) -> str:
+        items = self.get_completions(*self.get_completion_args())
+        words = [(item.value, item.help or "") for item in items]
+        return shell_words.for_zsh(words) if words else "_files"
+
+    def for_powershell(_: Any, item: Any) -> str:
+        return f"{shell_words.for_powershell(item.value)}:::{item.help or ' '}"
+
+    BashComplete.complete = for_bash  # type: ignore[method-assign]
+    ZshComplete.complete = for_zsh  # type: ignore[method-assign]
+    PowerShellComplete.format_completion = for_powershell  # type: ignore[assignment, method-assign]
 
 
 def files(incomplete: str) -> list[str]:

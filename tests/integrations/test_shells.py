@@ -1,4 +1,4 @@
-"""Completion in real shells on a terminal: the first Tab of a new shell completes a verb."""
+"""Completion in real shells on a terminal: the first Tab of a new shell completes a verb, and a name is one word."""
 
 from __future__ import annotations
 
@@ -39,9 +39,15 @@ def install(shell: str, home: Path) -> dict[str, str]:
     return environment
 
 
+NAME = "\\$(touch run)'`touch run`\"; touch run;:  [1]{a,b}*.yaml"
+"""The name of a spec file that runs commands if a shell reads it as anything but a word."""
+
+
 @pytest.mark.parametrize("shell", list(_START))
 def test_the_first_tab_completes(shell: str, tmp_path: Path) -> None:
     environment = install(shell, tmp_path)
+    (tmp_path / "specs").mkdir()
+    (tmp_path / "specs" / NAME).touch()
     child, terminal = pty.fork()
     if child == 0:
         os.chdir(tmp_path)
@@ -49,6 +55,11 @@ def test_the_first_tab_completes(shell: str, tmp_path: Path) -> None:
     try:
         os.write(terminal, b"provisioner valid\t")
         assert _shown(terminal, "validate")
+        os.write(terminal, b"\x15provisioner plan specs/\t")
+        assert _shown(terminal, ".yaml")
+        os.write(terminal, b"\x01printf '<%s>' \r")
+        assert _shown(terminal, f"<specs/{NAME}>")
+        assert not (tmp_path / "run").exists()
         os.write(terminal, b"\x15exit\r")
         _shown(terminal, "never")
     finally:
