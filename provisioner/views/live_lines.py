@@ -175,9 +175,9 @@ def fitted(text: str, width: int) -> str:
 def _filled(map_: MapLook, slot: SlotLook | None) -> tuple[str, str]:
     """How much of a map is in use, as a count and in percent."""
     if slot is None:
-        live = sum(1 for each in map_.slots if each.capacity)
-        return f"{live:,} of {map_.capacity:,} slots", "" if map_.is_fixed else _percent(live, map_.capacity)
-    if not map_.is_listable:
+        fill = "" if map_.is_fixed else _percent(map_.used, map_.capacity)
+        return f"{map_.used:,} of {map_.capacity:,} slots", fill
+    if not map_.is_listable or slot.is_part:
         return f"{slot.capacity:,} at most", ""
     if map_.is_array:  # it never runs full
         return f"{len(slot.keys):,} of {slot.capacity:,} set", ""

@@ -23,7 +23,8 @@ from provisioner.views.moment import Moment
 class SlotLook(msgspec.Struct, frozen=True):
     """An inner map, or the contents of a plain map, whose `label` is empty.
 
-    `capacity` is 0 where nothing is live. `keys` and `values` are in the order of the kernel.
+    `capacity` is 0 where nothing is live. `keys` and `values` are in the order of the kernel; where `is_part` is true,
+    they are one entry of several.
     """
 
     key: bytes
@@ -31,13 +32,15 @@ class SlotLook(msgspec.Struct, frozen=True):
     capacity: int
     keys: Bytes
     values: Bytes
+    is_part: bool = False
 
 
 class MapLook(msgspec.Struct, frozen=True):
     """A map; `text` says what it is, `problem` why its contents are not shown.
 
-    `capacity` is the number of its slots, or that of the entries of a plain map. `is_array` is said of its entries,
-    whose zeros are left out; `is_fixed` of its slots: they are those of an array.
+    `capacity` is the number of its slots, of which `used` are live, or that of the entries of a plain map. `slots` can
+    be one of them. `is_array` is said of its entries, whose zeros are left out; `is_fixed` of its slots: they are those
+    of an array.
     """
 
     name: str
@@ -46,6 +49,7 @@ class MapLook(msgspec.Struct, frozen=True):
     capacity: int
     key: Type
     value: Type
+    used: int = 0
     is_array: bool = False
     is_fixed: bool = False
     is_listable: bool = True
@@ -85,6 +89,7 @@ def _map(change: MapChange, moment: Moment, place: Place | None, has_spec: bool)
         capacity=live.shape.max_entries if live is not None else 0,
         key=desired.key,
         value=desired.value,
+        used=len(live.slots.inner_ids) if live is not None and desired.outer is not None else 0,
         is_array=desired.entry_shape.is_array,
         is_fixed=desired.shape.map_type is MapType.ARRAY_OF_MAPS,
         is_listable=desired.entry_shape.is_listable,
@@ -111,7 +116,8 @@ def _slot(change: MapChange, moment: Moment, number: int, key: bytes, label: str
         entries = change.desired.entries
         return SlotLook(key, label, 0, entries.keys[:0], entries.values[:0])
     keys, values = moment.slot(change.name, number)
-    if place is not None and place.entry is not None:
-        rows = (keys == place.entry).all(axis=1)
+    entry = None if place is None else place.entry
+    if entry is not None:
+        rows = (keys == entry).all(axis=1)
         keys, values = keys[rows], values[rows]
-    return SlotLook(key, label, moment.capacity(change.name, number), keys, values)
+    return SlotLook(key, label, moment.capacity(change.name, number), keys, values, entry is not None)

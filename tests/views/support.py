@@ -38,7 +38,8 @@ def slot(contents: Contents, capacity: int, key: int | None = None, *, sizes: tu
 
 
 def outer(name: str, *slots: SlotLook, capacity: int = 64, value: Type = U32, text: str = "") -> MapLook:
-    return MapLook(name, text, True, capacity, U32, value, slots=slots)
+    used = sum(1 for each in slots if each.capacity)
+    return MapLook(name, text, True, capacity, U32, value, used, slots=slots)
 
 
 def plain(

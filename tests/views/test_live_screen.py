@@ -108,6 +108,15 @@ def test_slots_that_appear_and_vanish_are_counted() -> None:
     assert shown(screen)[0].split() == ["v", "tenants", "3", "of", "64", "slots", "4%", "slots", "+2", "-1", "1/s"]
 
 
+def test_a_part_of_a_map_keeps_the_counts_of_the_map() -> None:
+    one_slot = replace(outer("tenants", slot(rules(1), 8, 1)), used=6)
+    one_entry = replace(one_slot, name="entry", slots=(replace(one_slot.slots[0], is_part=True),))
+    lines = [line.split() for line in shown(Screen(look(one_slot, one_entry), 2.0))]
+    assert lines[0] == ["v", "tenants", "6", "of", "64", "slots", "9%"]
+    assert lines[1] == [">", "[1]", "1", "of", "8", "12%"]
+    assert lines[3] == [">", "[1]", "8", "at", "most"]
+
+
 def test_ten_thousand_slots_cost_the_lines_on_the_screen(monkeypatch: pytest.MonkeyPatch) -> None:
     decoded: list[int] = []
     original = entry_nodes.plain_values
