@@ -72,7 +72,7 @@ def waves(change: MapChange, rows: Index, size: int) -> Iterator[Wave]:
     """The slots in `rows` (of SlotChanges) as waves of at most `size` new maps; a shared map is in one wave alone."""
     slots = change.slots.desired[rows]
     share = change.desired.slots.shared[slots].astype(np.int64)
-    own = np.where(share >= 0, share, len(change.desired.entries.starts) + slots)
+    own = np.where(share >= 0, share, -1 - slots)
     _, first, number = np.unique(own, return_index=True, return_inverse=True)
     # In the order of slots, so that what is published first is what people read first.
     order = np.argsort(first, kind="stable")

@@ -59,6 +59,13 @@ def test_each_slot_is_in_one_wave_with_its_map(share: list[int], size: int, data
             assert part.maps[number] == first[("shared", share[row]) if share[row] >= 0 else row]
 
 
+def test_a_slot_of_its_own_and_a_shared_map_are_two_maps_whatever_their_numbers() -> None:
+    """The spec has more shared inner maps than the outer map has slots."""
+    for share in range(4):
+        (part,) = waves.waves(created([-1, share]), np.arange(2, dtype=np.int64), 5)
+        assert (part.maps.tolist(), part.number.tolist()) == ([0, 1], [0, 1])
+
+
 def test_many_slots_keep_their_order() -> None:
     rows = np.arange(100, dtype=np.int64)
     parts = list(waves.waves(diff_map(desired({slot: {} for slot in range(100)}), None, (), None), rows, 30))
