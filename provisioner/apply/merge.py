@@ -54,19 +54,21 @@ def others_of(
 ) -> tuple[Bytes, Bytes]:
     """The entries of others in a live inner map: what a new one takes over. Of an array, those that are not zero.
 
-    `migrated` says that the live map has another shape. Inside `owned_keys`, exact contents have no entries of others:
-    what the spec does not list there is deleted. With `owned_members`, entries of the spec have members of others.
+    `migrated` says that the live map can have another shape. Inside `owned_keys`, exact contents have no entries of
+    others: what the spec does not list there is deleted. With `owned_members`, entries of the spec have members of
+    others.
     """
+    reshaping = migrated.reshaping if migrated is not None else None
     specials = (migrated.before or desired.entry_shape if migrated is not None else desired.entry_shape).specials
     shape = replace(maps.info(old).shape, specials=specials)
     keys, values = reading.read_entries(old, shape, host.possible_cpus)
     if shape.is_array:  # a new one with less room takes no index beyond it
         held = entry_table.is_nonzero(values)
-        if desired.value.owns_part and migrated is None:  # the others' members of an element can be zero, and stay
+        if desired.value.owns_part and reshaping is None:  # the others' members of an element can be zero, and stay
             held |= entry_table.among(keys, desired.entries.slot(slot)[0])
         keys, values = keys[held], values[held]
-    if migrated is not None and migrated.reshaping is not None:
-        keys, values = converted(migrated.reshaping, desired, slot, keys, values)
+    if reshaping is not None:
+        keys, values = converted(reshaping, desired, slot, keys, values)
     if desired.value.owns_part:
         return _with_our_members(desired, slot, keys, values)
     if desired.owned and desired.slots.policy(slot) is Contents.EXACT:

@@ -110,7 +110,7 @@ def publish(
     `later` takes the copies of a map that programs do not use yet. Raises RefusedError where a slot holds another inner
     map than the one that was planned against.
     """
-    copied = copied_maps(change, rows) if live or change.migrated is not None or change.resized else {}
+    copied = copied_maps(change, rows) if live or change.keeps_contents else {}
     todo = list(waves(change, rows, merge.wave_size(change, copied, host, size)))
     with (
         Stager(
@@ -144,7 +144,7 @@ def copied_maps(change: MapChange, rows: Index) -> dict[int, tuple[int, ...]]:
     desired, observed = change.desired, change.observed
     if observed is None or desired.on_replace is not OnReplace.COPY:
         return {}
-    if change.migrated is not None and not change.migrated.is_carried:
+    if change.migrated is not None and not change.keeps_contents:
         return {}
     old: dict[int, dict[int, None]] = {}
     staged_for: dict[int, int] = {}

@@ -275,6 +275,23 @@ def test_outer_keys_are_converted(tenants: Bench) -> None:
     assert tenants.ids("tenants") == {u32(1): before[b"\x01\0"]}
 
 
+@pytest.mark.parametrize("kind", ["hash", "array"])
+def test_inner_maps_that_are_replaced_while_outer_keys_are_converted_keep_what_others_wrote(
+    kind: str, tenants: Bench
+) -> None:
+    """The program took the last token of one entry, and made another."""
+    quotas = f"owned_members: [limit], set: {{tokens: 5}}, on_replace: copy{', flags: [inner_map]' * (kind == 'array')}"
+    slots = "1: {entries: {1: {limit: 7}}}"
+    text = spec(struct(limit="u32", tokens="u32"), quotas, slots, kind=kind)
+    tenants.settle(text)
+    put(tenants, 1, u32(1), u32(7) + u32(0))
+    put(tenants, 1, u32(3), u32(0) + u32(9))
+    text = text.replace("inner_maps: {1: {", "migrate: auto, inner_maps: {1: {max_entries: 16, ")
+    tenants.settle(text.replace("hash_of_maps, key: u32", "hash_of_maps, key: u16"))
+    live = {key: value for key, value in tenants.tree("tenants")[b"\x01\0"].items() if key in (u32(1), u32(3))}
+    assert live == {u32(1): u32(7) + u32(0), u32(3): u32(0) + u32(9)}
+
+
 def test_types_of_a_map_that_is_unknown_come_from_a_file(tenants: Bench, tmp_path: Path) -> None:
     """A map that another tool made, without BTF and without a record."""
     tenants.root.mkdir()
