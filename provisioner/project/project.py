@@ -102,7 +102,8 @@ class Project(msgspec.Struct, frozen=True):
         desired = self.desired.on(datetime.now(UTC).date().isoformat())
         source = None if isinstance(against, str) else against
         observed = ObservedState.nothing() if against == "empty" else observe.observe(desired, source)
-        limits, again = _targets(targets, desired), _requested(recreate, desired)
+        limits = _targets(targets, desired)
+        again = _requested(recreate, desired, limits)
         live_maps = _reader(desired, source, digests or probe)
         live_maps.compared = compared
         plan = compare(
@@ -139,8 +140,8 @@ class Project(msgspec.Struct, frozen=True):
         a capability, and the errors of `apply_plan`.
         """
         bpffs.check(Path(self.desired.pin_root))
-        _requested(recreate, self.desired)
-        _targets(targets, self.desired)  # an unknown target is an error before the pin root is created
+        # An unknown target is an error before the pin root is created.
+        _requested(recreate, self.desired, _targets(targets, self.desired))
         with writing(self.desired, lock_timeout) as locks:
             done = self._apply_locked(
                 overrides,
@@ -412,13 +413,13 @@ def _reader(desired: DesiredState, source: Snapshot | None, digests: bool) -> ob
     return DigestReader(desired)
 
 
-def _requested(texts: Sequence[str], desired: DesiredState) -> Targets | None:
-    """The same for what is to be recreated."""
+def _requested(texts: Sequence[str], desired: DesiredState, limits: Targets | None) -> Targets | None:
+    """The same for what is to be recreated, which the targets of the plan include."""
     if not texts:
         return None
     from provisioner.planning.requested import requested
 
-    return requested(texts, desired)
+    return requested(texts, desired, limits)
 
 
 def _targets(texts: Sequence[str], desired: DesiredState) -> Targets | None:

@@ -72,6 +72,16 @@ def test_what_cannot_be_recreated(address: str, bench: Bench) -> None:
         project.plan(recreate=[address])
 
 
+def test_a_map_of_which_one_slot_is_the_target_keeps_the_others(bench: Bench) -> None:
+    project = bench.load(SPEC)
+    project.apply()
+    before = ids(bench)
+    with pytest.raises(InputError) as refused:
+        project.apply(Overrides(allow_recreate=True), recreate=["tenants"], targets=["tenants[1]"])
+    assert [(problem.id, problem.address) for problem in refused.value.problems] == [("invalid-target", "tenants")]
+    assert ids(bench) == before
+
+
 def test_a_saved_plan_keeps_it(bench: Bench, tmp_path: Path) -> None:
     bench.load(SPEC).apply()
     spec, saved = str(tmp_path / "spec.yaml"), str(tmp_path / "saved.plan")

@@ -10,6 +10,7 @@ from provisioner.model.errors import InputError
 from provisioner.planning.changes import Action, MapChange, Reason
 from provisioner.planning.diff import diff_map
 from provisioner.planning.requested import WHY, requested, with_requested
+from provisioner.planning.targets import find
 from tests.planning.build import HASH, State, blocks, desired, observed
 from tests.planning.states import an_object, unattached, wanted
 
@@ -55,6 +56,27 @@ def test_all_problems_are_reported_at_once() -> None:
     assert sorted(problem.address for problem in caught.value.problems) == ["outer[8]", "outer[9]", "router"]
 
 
+@pytest.mark.parametrize(
+    ("texts", "limits", "outside"),
+    [
+        (("outer",), ("outer[1]",), ["outer"]),
+        (("outer[2]", "other"), ("outer[1]",), ["other", "outer[2]"]),
+        (("outer[1]",), ("outer[1]",), []),
+        (("outer[1]", "outer"), ("outer",), []),
+        (("outer[3]",), ("outer[2]",), []),
+    ],
+)
+def test_targets_include_what_is_recreated(texts: tuple[str, ...], limits: tuple[str, ...], outside: list[str]) -> None:
+    """Of a map with one slot as its target, the others would be lost. Slots 2 and 3 share an inner map."""
+    both = wanted(desired(STATE, shared={2: 0, 3: 0}), desired(STATE, name="other"))
+    problems = []
+    try:
+        requested(texts, both, find(limits, both))
+    except InputError as error:
+        problems = [(problem.id, problem.address) for problem in error.problems]
+    assert problems == [("invalid-target", address) for address in outside]
+
+
 def test_slots_of_a_map_of_an_object_can_be() -> None:
     load = an_object(unattached("first"), maps={"outer": HASH})
     targets = requested(("outer[1]",), wanted(load, replace(desired(STATE), object="router")))
@@ -92,6 +114,13 @@ def test_another_map_stays() -> None:
     targets = requested(("other[1]",), wanted(desired(STATE), desired(STATE, name="other")))
     assert targets is not None
     unasked = change(desired(STATE))
+    assert with_requested(unasked, targets) is unasked
+
+
+def test_a_slot_that_is_nowhere_changes_nothing() -> None:
+    targets = requested(("outer[3]",), wanted(desired(STATE)))
+    assert targets is not None
+    unasked = change(desired({1: {1: 1}}), {1: {1: 1}})
     assert with_requested(unasked, targets) is unasked
 
 
