@@ -51,7 +51,11 @@ def attachments_deferred(desired: DesiredState) -> DesiredState:
 def diff_object(desired: DesiredObject, state: DesiredState, observed: ObservedState) -> ObjectChange:
     """Whether the object must be loaded, and which live maps its programs can go on using."""
     changed_maps = {name: why for name in desired.maps if (why := _shape_change(name, desired, state, observed))}
-    lost = {name: why for name, why in changed_maps.items() if not _is_kept(name, state, observed)}
+    lost = {
+        name: why
+        for name, why in changed_maps.items()
+        if not _is_kept(name, state, observed) and not _is_renewed(name, desired, observed)
+    }
     live = [name for name in desired.maps if name in observed.object_maps and name not in changed_maps]
     missing = tuple(name for name in desired.maps if name not in live)
     variables = diff_variables(desired, observed)
@@ -107,6 +111,12 @@ def diff_links(
 def _is_made_at_load(name: str, desired: DesiredObject) -> bool:
     """Whether a map belongs to the programs of one load: they never share it with those of another."""
     return name in desired.made_at_load or desired.maps[name].map_type in GENERATIONAL_TYPES
+
+
+def _is_renewed(name: str, desired: DesiredObject, observed: ObservedState) -> bool:
+    """Whether each load makes the map again, of whatever size: what the old one holds goes with the old programs."""
+    types = {desired.maps[name].map_type, observed.object_maps[name].shape.map_type}
+    return types <= GENERATIONAL_TYPES
 
 
 def _shape_change(name: str, desired: DesiredObject, state: DesiredState, observed: ObservedState) -> str:

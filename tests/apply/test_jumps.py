@@ -14,6 +14,7 @@ from provisioner.kernel import bpffs, links, maps
 from provisioner.kernel.fd import LinkFd, MapFd, ProgramFd
 from provisioner.model.errors import ApplyError, HostError, InputError, Problem
 from provisioner.planning.changes import Action
+from provisioner.planning.hazards import Overrides
 from tests.apply.conftest import Bench
 from tests.conftest import Veth
 
@@ -87,6 +88,20 @@ def test_an_upgrade_jumps_within_one_version(jumps: Bench, bpf_object: Compile) 
     plan, _ = jumps.settle(spec(bpf_object("jumps_v2")))
     assert plan.hazards == ()
     assert attached(jumps) == (2, 2)
+
+
+@pytest.mark.parametrize("entries", ["", "2: second"], ids=["undeclared", "declared"])
+def test_another_size_is_an_upgrade(entries: str, jumps: Bench, bpf_object: Compile) -> None:
+    """Nothing is lost that an upgrade would keep."""
+    jumps.overrides = Overrides()
+    text = spec(bpf_object("jumps"), entries).replace("maps: {listed: {", "maps: {preset: {")
+    jumps.settle(text)
+    larger = text.replace("    programs:", "    maps: {preset: {max_entries: 8}}\n    programs:")
+    plan, _ = jumps.settle(larger)
+    assert (plan.objects["jumps"].action, plan.hazards) == (Action.UPDATE, ())
+    assert attached(jumps) == (1, 1)
+    with maps.open_pin(jumps.root / "preset") as fd:
+        assert maps.info(fd).shape.max_entries == 8
 
 
 @pytest.mark.parametrize("entries", ["", "2: second"], ids=["undeclared", "declared"])
