@@ -16,7 +16,7 @@ def check_same_maps(outer: MapFd, change: MapChange) -> None:
     """Raise RefusedError where an outer map of another shape holds other inner maps than when it was planned."""
     assert change.observed is not None
     _, ids = reading.read_slots(outer, maps.info(outer).shape)
-    planned = set(change.observed.slots.inner_ids.tolist())
+    planned = {*change.observed.slots.inner_ids.tolist(), *change.unfit.inner_ids}
     if planned != set(ids.tolist()):
         strange = sorted(planned.symmetric_difference(ids.tolist()))
         what = f"slots changed since they were planned: inner maps {', '.join(map(str, strange[:5]))}"

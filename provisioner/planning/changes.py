@@ -126,13 +126,24 @@ class MigrationProblem(msgspec.Struct, frozen=True):
     override: str = ""
 
 
+class Unfit(msgspec.Struct, frozen=True):
+    """Live slots that the spec deletes, and whose keys the new outer map cannot have: they are no rows of a change.
+
+    `addresses` have the old keys. Each field has one value for each slot; `entries` are 0 where they cannot be listed.
+    """
+
+    addresses: tuple[str, ...] = ()
+    inner_ids: tuple[int, ...] = ()
+    entries: tuple[int, ...] = ()
+
+
 class Migrated(msgspec.Struct, frozen=True):
     """What becomes of the entries of a live map whose shape changes.
 
     `before` is the shape of the live maps that hold entries, `reshaping` how they become those of the new ones: None
     where they are not carried over, or where inner maps stay as they are. `outer` is the same for the outer keys.
     `entries` is the number of live entries that are carried over, or lost; None where they cannot be listed. `drop`
-    says that the spec asks for their loss.
+    says that the spec asks for their loss. `unfit` are slots that go because of their keys.
     """
 
     before: MapShape | None
@@ -141,6 +152,7 @@ class Migrated(msgspec.Struct, frozen=True):
     entries: int | None = None
     drop: bool = False
     problems: tuple[MigrationProblem, ...] = ()
+    unfit: Unfit = Unfit()
 
     @property
     def is_carried(self) -> bool:
@@ -183,6 +195,11 @@ class MapChange(msgspec.Struct, frozen=True):
     def keeps_contents(self) -> bool:
         """Whether a map that is recreated loses nothing: its inner maps or entries go into the new one."""
         return self.resized or (self.migrated is not None and self.migrated.is_carried)
+
+    @property
+    def unfit(self) -> Unfit:
+        """Live slots that are deleted, and have no key that a row could have."""
+        return self.migrated.unfit if self.migrated is not None else Unfit()
 
     def slot_address(self, row: int) -> str:
         """How output and errors name a slot: `tenants[42]`; a plain map is named as itself."""

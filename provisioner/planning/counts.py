@@ -53,6 +53,7 @@ def summary(plan: Plan, *, destroy: bool = False) -> Summary:
     inner = np.zeros(len(Action), np.int64)
     for change in outer:
         inner += np.bincount(change.slots.action, minlength=len(Action))
+        inner[Action.DELETE] += len(change.unfit.addresses)
     entries = [entry_counts(change) for change in maps]
     return Summary(
         outer_maps=_counts(Counter(map_action(change) for change in outer)),
@@ -96,9 +97,9 @@ def map_action(change: MapChange) -> Action:
 
 def entry_counts(change: MapChange) -> EntryCounts:
     """All entries of a map by what happens to them."""
-    slots = change.slots
+    slots, gone = change.slots, sum(change.unfit.entries)
     return EntryCounts(
-        int(slots.inserts.sum()), int(slots.updates.sum()), int(slots.deletes.sum()), int(slots.unchanged.sum())
+        int(slots.inserts.sum()), int(slots.updates.sum()), int(slots.deletes.sum()) + gone, int(slots.unchanged.sum())
     )
 
 

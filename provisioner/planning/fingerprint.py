@@ -55,6 +55,7 @@ def _part(change: Change) -> tuple[str, Part]:
                 seen.update(live_words(change.observed))
                 seen.update(change.observed.slots.keys.tobytes())
                 seen.update(change.observed.slots.inner_ids.tobytes())
+                seen.update(repr(change.unfit).encode() if change.unfit.addresses else b"")
             for column in (change.slots.action, change.entries.action, change.entries.keys, change.entries.before):
                 seen.update(np.ascontiguousarray(column).tobytes())
         case ObjectChange():

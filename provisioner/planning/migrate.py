@@ -22,15 +22,16 @@ from provisioner.model.entry_table import EntryTable, Index
 from provisioner.model.errors import InputError
 from provisioner.model.host import ByteOrder
 from provisioner.model.map_shape import MapShape
-from provisioner.model.observed import ObservedBlock, ObservedMap, ObservedSlots
+from provisioner.model.observed import ObservedBlock, ObservedMap
 from provisioner.model.record import Meta
 from provisioner.model.spec import OnReplace
 from provisioner.model.types import Bytes
-from provisioner.model.words import plural
+from provisioner.model.words import HIDDEN, plural
 from provisioner.observed.sources import Depth, LiveMaps
-from provisioner.planning.changes import Action, MapChange, Migrated, MigrationProblem, Reason
+from provisioner.planning.changes import Action, MapChange, Migrated, MigrationProblem, Reason, Unfit
 from provisioner.planning.diff import compared, created
 from provisioner.planning.diff_slots import ObjectMaps, slots_to_read
+from provisioner.planning.migrate_outer import old_address, rekeyed
 from provisioner.planning.migrate_slots import Staying, desired_slots, with_kept_slots
 from provisioner.planning.migrate_types import LiveTypes
 from provisioner.planning.raw_view import as_bytes
@@ -94,6 +95,7 @@ class _Migration:
     lost: dict[tuple[str, str], int] = field(default_factory=dict)
     more: int = 0
     entries: int = 0
+    unfit: Unfit = field(default_factory=Unfit)
 
     def change(self, why: str) -> MapChange:
         desired, observed = self.desired, self.observed
@@ -101,9 +103,12 @@ class _Migration:
         types = LiveTypes(desired, observed, self.policy, self.live_maps, self.meta, self.byteorder, self.problems)
         outer = types.outer()
         if outer is not None:
-            keys = outer.convert(observed.slots.keys)
-            self._check_outer(outer, keys.rows, keys.misfits)
-            observed = replace(observed, slots=ObservedSlots(keys.rows, observed.slots.inner_ids))
+            slots = rekeyed(desired, observed, outer)
+            self.problems += slots.problems
+            self.lost |= {("outer key", member): count for member, count in slots.lost}
+            if len(slots.unfit) and not self.problems:
+                self.unfit = self._unfit(slots.unfit)
+            self.observed, observed = slots.live, slots.converted
         if self.problems:
             return self._refused(why)
         moves = observed.relaid is not None and observed.relaid.moves_entries
@@ -112,7 +117,9 @@ class _Migration:
             # Not by digests: these are computed by the outer keys of the spec, which the live map may not have.
             blocks = self.live_maps.old_blocks(desired, self.observed, slots_to_read(desired, observed))
             change = compared(desired, observed, blocks, self.shared, why, self.own)
-            return replace(change, migrated=Migrated(shape, None, outer))
+            self._report_rest()
+            rest = Migrated(shape, None, outer, problems=tuple(self.problems), unfit=self.unfit)
+            return replace(change, migrated=rest)
         if shape is None:  # no slot is occupied
             return created(desired, self.observed, why)
         converted = types.entries(shape)
@@ -148,7 +155,7 @@ class _Migration:
         carried = self.entries - int(slots.deletes.sum())
         self._report_rest()
         problems = tuple(self.problems)
-        done = Migrated(shape, converted, outer, carried, problems=problems)
+        done = Migrated(shape, converted, outer, carried, problems=problems, unfit=self.unfit)
         return replace(change, action=Action.REPLACE, reason=why, resized=False, migrated=done)
 
     def _converted(
@@ -200,9 +207,9 @@ class _Migration:
         kind = desired.key if new_keys is None else desired.value
         for row in self._reported(rows).tolist():
             at = int(wanted[slot[row]])
-            key = f"0x{old_keys[row].tobytes().hex()}"
+            key = str(HIDDEN) if desired.key.sensitive else f"0x{old_keys[row].tobytes().hex()}"
             if new_keys is not None:
-                key = format_value(desired.key.conceal(desired.key.decode(new_keys[row : row + 1])[0]))
+                key = _shown(desired, new_keys[row])
             shown = misfit.shown.get(row, "its value") if not kind.sensitive else "its value"
             member = "" if misfit.member == "value" else f"member `{misfit.member}`: "
             hint = "change the entry or use a wider type; `migrate: drop` discards all entries"
@@ -226,8 +233,8 @@ class _Migration:
         beyond = np.flatnonzero(fits & (index >= capacity))
         fits[beyond] = False
         for row in self._reported(staying.unlisted_rows(beyond)).tolist():
-            what = f"key {index[row]} is not an index of the new array: max_entries is {capacity[row]:,}"
-            address = f"{_slot_address(desired, staying.owner(row))}[{index[row]}]"
+            what = f"the key is not an index of the new array: max_entries is {capacity[row]:,}"
+            address = f"{_slot_address(desired, staying.owner(row))}[{_shown(desired, keys[row])}]"
             self._problem(what, "raise max_entries, or delete the entry", address=address, id="migrate-value")
 
     def _reported(self, rows: Index) -> Index:
@@ -242,8 +249,8 @@ class _Migration:
             what = f"{plural(self.more, 'more entry', 'more entries')} cannot be carried over"
             self._problem(what, "see those that are listed", id="migrate-value")
         for (part, member), count in self.lost.items():
-            entries = plural(count, "entry", "entries")
-            what = f"the new {part} has no member `{member}`: its value in {entries} would be lost"
+            where = plural(count, "slot") if part == "outer key" else plural(count, "entry", "entries")
+            what = f"the new {part} has no member `{member}`: its value in {where} would be lost"
             hint = f"write `migrate: {{rename: {{{member}: NEW}}}}`"
             self._problem(what, hint, "--allow-recreate", id="migrate-loss")
 
@@ -265,29 +272,31 @@ class _Migration:
         again = order[second]
         fits[again] = False
         for row in self._reported(staying.of_member(again, "")).tolist():
-            key = format_value(desired.key.conceal(desired.key.decode(keys[row : row + 1])[0]))
-            address = f"{_slot_address(desired, staying.owner(row))}[{key}]"
+            address = f"{_slot_address(desired, staying.owner(row))}[{_shown(desired, keys[row])}]"
             what = "two live entries have the same key in the new layout"
             self._problem(
                 what, "delete one of them, or keep the members of the key", address=address, id="migrate-value"
             )
 
-    def _check_outer(self, outer: Reshaping, keys: Bytes, misfits: tuple[Misfit, ...]) -> None:
-        """Outer keys that do not fit the new type, or are the same in it."""
-        desired = self.desired
-        assert desired.outer is not None
-        for misfit in misfits:
-            for row in misfit.rows[:_REPORTED].tolist():
-                address = f"{desired.name}[0x{self.observed.slots.keys[row].tobytes().hex()}]"
-                what = f"the outer key does not fit: {misfit.shown.get(row, 'it')} is not a {misfit.word}"
-                self._problem(what, "delete the slot, or use a wider type", address=address, id="migrate-value")
-        if outer.dropped and len(entry_table.distinct(keys)[0]) < len(keys):
-            self._problem("two slots have the same key in the new layout", "delete one of them", id="migrate-value")
-        if desired.shape.is_array and not misfits:
-            index = entry_table.as_indexes(np.ascontiguousarray(keys), desired.outer.key.number_order or "little")
-            for number in index[index >= desired.shape.max_entries][:_REPORTED].tolist():
-                what = f"slot {number} is beyond the new array: max_entries is {desired.shape.max_entries:,}"
-                self._problem(what, "raise max_entries, or delete the slot", id="no-room")
+    def _unfit(self, rows: Index) -> Unfit:
+        """Slots of the live map that are deleted, with the numbers of their entries."""
+        desired, observed = self.desired, self.observed
+        counts = np.zeros(len(observed.slots.keys), np.int64)
+        shape = observed.entry_shape
+        if shape is not None and shape.is_listable:
+            depth = np.full(len(counts), Depth.NOTHING, np.uint8)
+            depth[rows] = Depth.ENTRIES
+            for block in self.live_maps.old_blocks(as_bytes(desired, observed, shape), observed, depth):
+                counts[block.first : block.last] = block.entries.counts
+        return Unfit(
+            tuple(old_address(desired, observed.slots.keys[row]) for row in rows.tolist()),
+            tuple(observed.slots.inner_ids[rows].tolist()),
+            tuple(counts[rows].tolist()),
+        )
+
+
+def _shown(desired: DesiredMap, key: Bytes) -> str:
+    return format_value(desired.key.conceal(desired.key.decode(key[np.newaxis])[0]))
 
 
 def _slot_address(desired: DesiredMap, slot: int) -> str:

@@ -237,12 +237,12 @@ def _asks_for_shape(change: MapChange) -> Location | None:
 
 def _limit(change: MapChange, limits: ChangeLimits | None) -> Iterator[Refusal]:
     """Refuse to delete or update more than a share of what is live; `at_least` things may always change."""
-    slots = change.slots
+    slots, gone, lost = change.slots, len(change.unfit.addresses), sum(change.unfit.entries)
     counted = Counted(
-        live=int((slots.observed >= 0).sum()) + change.beyond.slots,
-        deleted=len(slots.where(Action.DELETE)),
-        entries=int((slots.unchanged + slots.updates + slots.deletes).sum()) + change.beyond.entries,
-        entries_deleted=int(slots.deletes.sum()),
+        live=int((slots.observed >= 0).sum()) + change.beyond.slots + gone,
+        deleted=len(slots.where(Action.DELETE)) + gone,
+        entries=int((slots.unchanged + slots.updates + slots.deletes).sum()) + change.beyond.entries + lost,
+        entries_deleted=int(slots.deletes.sum()) + lost,
         entries_updated=int(slots.updates.sum()),
     )
     exceeded = exceeded_limit(counted, limits)

@@ -193,14 +193,31 @@ def _slots(change: MapChange, limits: Limits) -> Children:
     changed = np.flatnonzero(np.isin(change.slots.action, list(VERBS)))
     rows: Index = changed[entry_nodes.pick(_PRIORITY[change.slots.action[changed]], limits.slots)].astype(np.int64)
 
+    gone = len(change.unfit.addresses)
+    shown = gone if limits.slots is None else min(gone, max(0, limits.slots - len(rows)))
+
     def make() -> Iterator[Node]:
         for start in range(0, len(rows), _PIECE):
             piece = rows[start : start + _PIECE]
             labels = slot_labels(change.desired, change.slots.keys[piece])
             for row, (label, key) in zip(piece.tolist(), labels, strict=True):
                 yield _slot(change, row, label, key, limits)
+        for number in range(shown):
+            yield _unfit(change, number)
 
-    return Children(Kind.INNER_MAP, len(changed), len(rows), make)
+    return Children(Kind.INNER_MAP, len(changed) + gone, len(rows) + shown, make)
+
+
+def _unfit(change: MapChange, number: int) -> Node:
+    """A slot that goes with its old key, which the new map cannot have."""
+    address, entries = change.unfit.addresses[number], change.unfit.entries[number]
+    live = change.observed.entry_shape if change.observed is not None else None
+    is_listable = live is not None and live.is_listable
+    text = "; ".join([plural(entries, "entry", "entries")] * is_listable + ["its key does not fit the new type"])
+    before = {"id": change.unfit.inner_ids[number], "max_entries": None, "entries": entries if is_listable else None}
+    label, reason = address.removeprefix(change.name), REASONS[Reason.NOT_IN_SPEC]
+    counts = EntryCounts(delete=entries)
+    return Node(Kind.INNER_MAP, Verb.DELETE, address, label, text, reason, before, entries=counts)
 
 
 def _slot(change: MapChange, row: int, label: str, key: Value, limits: Limits) -> Node:

@@ -15,7 +15,9 @@ from provisioner.model.errors import ApplyError, Problem, ProvisionerError, Refu
 from provisioner.model.map_shape import MapShape
 from provisioner.model.uapi import MapType
 from provisioner.planning.changes import Action
+from provisioner.planning.counts import EntryCounts
 from provisioner.planning.hazards import Overrides
+from provisioner.report.model import Verb
 from provisioner.views.plan_report import report
 from tests.apply.conftest import Bench
 
@@ -264,6 +266,23 @@ def test_outer_keys_of_any_width_are_converted(key: str, tenants: Bench) -> None
     before = tenants.ids("tenants")
     tenants.settle(spec("u32", outer="migrate: auto,").replace("hash_of_maps, key: u32", f"hash_of_maps, key: {key}"))
     assert list(tenants.ids("tenants").values()) == list(before.values())
+
+
+def test_a_slot_whose_key_does_not_fit_goes_if_the_spec_deletes_it(tenants: Bench) -> None:
+    tenants.settle(spec("u32", slots="1: {}, 300: {}"))
+    put(tenants, 300, u32(7), u32(9))
+    before = tenants.ids("tenants")
+    narrow = spec("u32", outer="migrate: auto,").replace("hash_of_maps, key: u32", "hash_of_maps, key: u8")
+    kept = narrow.replace("migrate: auto,", "migrate: auto, extra_inner_maps: keep,")
+    assert problems(tenants, kept) == [("migrate-value", "tenants[0x2c010000]")]
+    plan, _ = tenants.settle(narrow)
+    slot = next(iter(report(plan).nodes[0].children or ()))
+    assert (slot.verb, slot.address, slot.entries) == (
+        Verb.DELETE,
+        "tenants[0x2c010000]",
+        EntryCounts(delete=1),
+    )
+    assert tenants.ids("tenants") == {b"\x01": before[u32(1)]}
 
 
 def test_outer_keys_are_converted(tenants: Bench) -> None:

@@ -35,6 +35,9 @@ Contained = Mapping[str, Mapping[str, str]]
 
 Kind = str | TypeExpr | Type
 
+_FIRST = 1000
+"""The id of the first inner map."""
+
 
 def le(number: int, size: int = 4) -> str:
     return number.to_bytes(size, "little", signed=number < 0).hex()
@@ -142,7 +145,7 @@ class Live(states.Held):
             self.known = EntryLayout(*(layout_of(built(f"u{8 * size}")) for size in (key, value)))
         plain = not outer
         keys = np.zeros((1, 0), np.uint8) if plain else rows(list(self.held), outer)
-        numbers = np.array([7] if plain else [1000 + at for at in range(len(self.held))], np.uint32)
+        numbers = np.array([7] if plain else [_FIRST + at for at in range(len(self.held))], np.uint32)
         shape_ = self.shape if plain else replace(build.OUTER, key_size=outer)
         inner = self.shape if held else None
         self.map = ObservedMap(7, shape_, inner, ObservedSlots(keys, numbers))
@@ -157,11 +160,12 @@ class Live(states.Held):
             raise InputError(Problem("a snapshot without contents", id="snapshot"))
         yield from self.blocks(desired_map, live, depth)
 
-    def blocks(self, desired_map: DesiredMap, live: ObservedMap, depth: NDArray[np.uint8]) -> Iterator[ObservedBlock]:  # noqa: ARG002
-        size = desired_map.value.size
-        for number, part in enumerate(self.held.values()):
+    def blocks(self, desired_map: DesiredMap, live: ObservedMap, depth: NDArray[np.uint8]) -> Iterator[ObservedBlock]:
+        size, held = desired_map.value.size, list(self.held.values())
+        for number, inner_id in enumerate(live.slots.inner_ids.tolist()):
             if depth[number] == Depth.NOTHING:
                 continue
+            part = held[max(0, inner_id - _FIRST)]
             read = part if depth[number] == Depth.ENTRIES else {}
             room = np.array([self.shape.max_entries], np.uint32)
             yield ObservedBlock(number, number + 1, room, table_of([read], self.shape.key_size, size))

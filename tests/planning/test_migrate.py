@@ -13,6 +13,7 @@ from provisioner.model.desired import DesiredMap
 from provisioner.model.spec import Contents, ExtraInnerMaps, OnReplace
 from provisioner.model.types import Type
 from provisioner.model.uapi import MapType
+from provisioner.planning import counts
 from provisioner.planning.changes import Action, MapChange, Reason
 from provisioner.planning.plan import Plan
 from tests.codec.support import built, option, struct
@@ -223,6 +224,18 @@ def test_what_does_not_fit_in_words() -> None:
     assert whole.message == "300 does not fit u8"
 
 
+@pytest.mark.parametrize(("part", "how"), [("key", {}), ("key", {"inner": MapType.ARRAY}), ("outer", {})])
+def test_a_sensitive_key_is_not_shown(part: str, how: Any) -> None:
+    """As it was, or as it would be."""
+    narrow = "u32" if "inner" in how else "u8"
+    types: dict[str, Any] = {part: option(narrow, sensitive=True), "extra": ExtraInnerMaps.KEEP}
+    map_ = wish({}, **types, **how)
+    blocked = plan_of(map_, Live({le(300): entries({300: 1})}), recorded_as("u32", "u32")).blocked
+    said = " ".join(f"{each.address} {each.message}" for each in blocked)
+    assert "(sensitive)" in said
+    assert not any(text in said.replace("outer[300]", "") for text in ("300", "2c01"))
+
+
 def test_a_sensitive_value_is_not_shown() -> None:
     (refusal,) = plan_of(wish({ONE: {}}, value=option("u8", sensitive=True)), Live({ONE: entries({1: 300})})).blocked
     assert "300" not in refusal.message
@@ -361,22 +374,73 @@ def test_a_member_of_others_that_goes_is_lost_in_listed_entries_too() -> None:
 
 def of_outer(keys: list[str], outer: Kind, before: Kind = "u32", **how: Any) -> Plan:
     return plan_of(
-        wish({}, outer=outer, **how),
+        wish(how.pop("state", {}), outer=outer, **how),
         Live({key: {} for key in keys}, outer=len(keys[0]) // 2),
         recorded_as("u32", "u32", before),
     )
 
 
-def test_outer_keys_that_do_not_fit() -> None:
-    assert ids(of_outer([ONE, le(300)], "u8").blocked) == [("migrate-value", "outer[0x2c010000]")]
-    assert of_outer([le(300)], "u8").blocked[0].message == "the outer key does not fit: 300 is not a u8"
-    assert len(of_outer([le(300 + each) for each in range(30)], "u8").blocked) == 20
+@pytest.mark.parametrize(
+    ("how", "stays"),
+    [
+        ({}, False),
+        ({"extra": ExtraInnerMaps.KEEP}, True),
+        ({"extra": ExtraInnerMaps.FAIL}, True),
+        ({"owned_slots": ((0, 9),)}, True),  # 300 is in no range of ours
+    ],
+)
+def test_outer_keys_that_do_not_fit(how: Any, stays: bool) -> None:
+    plan = of_outer([ONE, le(300)], "u8", **how)
+    refusals = [each for each in plan.blocked if each.rule == "migrate-value"]
+    assert [(each.address, each.message) for each in refusals] == [
+        ("outer[0x2c010000]", "the outer key does not fit u8: 300")
+    ] * stays
+    assert plan.maps["outer"].unfit.addresses == (() if stays else ("outer[0x2c010000]",))
+    many = of_outer([le(300 + each) for each in range(30)], "u8", **how).blocked
+    assert len([each for each in many if each.rule == "migrate-value"]) == 20 * stays
 
 
-def test_outer_keys_that_become_the_same() -> None:
+def test_a_slot_that_goes_with_its_key_is_counted() -> None:
+    held = Live({ONE: entries({1: 1}), le(300): entries({1: 1, 2: 2})})
+    plan = plan_of(wish({"01": {}}, outer="u8"), held, recorded_as("u32", "u32"))
+    assert plan.blocked == ()
+    assert (counts.summary(plan).inner_maps.delete, counts.summary(plan).entries.delete) == (1, 2)
+    other = plan_of(wish({"01": {}}, outer="u8"), Live({ONE: entries({1: 1})}), recorded_as("u32", "u32"))
+    assert other.digest != plan.digest
+
+
+def test_limits_count_slots_that_go_with_their_keys() -> None:
+    keys = [le(300 + each) for each in range(11)]
+    assert ids(of_outer(keys, "u8").blocked) == [("delete_percent", "outer")]
+    assert ids(of_outer(keys[1:], "u8").blocked) == []
+
+
+PAIR_OF_KEYS = struct(a="u32", b="u32")
+
+
+@pytest.mark.parametrize(
+    ("how", "expected"),
+    [
+        ({}, []),
+        ({"state": {ONE: {}}}, [("migrate-value", "outer[{a: 1}]"), ("migrate-loss", "outer")]),
+        ({"extra": ExtraInnerMaps.KEEP}, [("migrate-value", "outer[{a: 1}]"), ("migrate-loss", "outer")]),
+    ],
+)
+def test_outer_keys_that_become_the_same(how: Any, expected: list[tuple[str, str]]) -> None:
     keys = [le(1) + le(7), le(1) + le(8)]
-    assert ids(of_outer(keys, struct(a="u32"), struct(a="u32", b="u32")).blocked) == [("migrate-value", "outer")]
-    assert ids(of_outer(keys[:1], struct(a="u32"), struct(a="u32", b="u32")).blocked) == []
+    plan = of_outer(keys, struct(a="u32"), PAIR_OF_KEYS, **how)
+    refused_ = ids(plan.blocked)
+    assert refused_ == expected[:1]  # the loss is counted where nothing else is wrong
+    assert ids(of_outer([le(1) + le(0)], struct(a="u32"), PAIR_OF_KEYS, **how).blocked) == []
+    assert len(plan.maps["outer"].unfit.addresses) == (0 if expected else 1)
+
+
+def test_a_member_of_outer_keys_that_goes_needs_consent() -> None:
+    keys = [le(1) + le(7), le(2) + le(8), le(3) + le(0)]
+    plan = of_outer(keys, struct(a="u32"), PAIR_OF_KEYS, state={ONE: {}, THREE: {}})
+    assert ids(plan.blocked) == [("migrate-loss", "outer")]
+    assert plan.blocked[0].message == "the new outer key has no member `b`: its value in 1 slot would be lost"
+    assert of_outer(keys, struct(a="u32"), PAIR_OF_KEYS).blocked == (), "all of these slots go"
 
 
 def test_outer_keys_that_are_no_index_of_the_new_array() -> None:
@@ -384,6 +448,6 @@ def test_outer_keys_that_are_no_index_of_the_new_array() -> None:
     map_ = replace(wish({}, outer="u32", extra=ExtraInnerMaps.KEEP), shape=array)
     held = Live({le(key, 8): {} for key in (0, 3, 4, 9)}, outer=8)
     blocked = plan_of(map_, held, recorded_as("u32", "u32", "u64")).blocked
-    assert [refusal.message for refusal in blocked if refusal.rule == "no-room"] == [
-        f"slot {key} is beyond the new array: max_entries is 4" for key in (4, 9)
-    ]
+    assert [refusal.address for refusal in blocked if refusal.rule == "no-room"] == ["outer[4]", "outer[9]"]
+    going = plan_of(replace(wish({}, outer="u32"), shape=array), held, recorded_as("u32", "u32", "u64"))
+    assert (going.blocked, len(going.maps["outer"].slots.where(Action.DELETE))) == ((), 4)
