@@ -1,19 +1,22 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /*
- * Looks up keys in the inner maps that records name, and counts the entries of inner maps.
+ * Looks up keys in the inner maps that records name, writes them, and counts the entries of inner maps.
  *
  * The provisioner generates this program with the sizes as constants (provisioner/bytecode/lookup_program.py); this is
  * the same program to read, for entries u32 -> u64 of hashes. tests/bytecode compares what both do.
  */
 #include <linux/bpf.h>
+#include <linux/errno.h>
+#include <stdbool.h>
 
 #include <bpf/bpf_helpers.h>
 
-enum state { END, ASKED, FOUND, MISSING, EMPTY, COUNTED };
+enum state { END, ASKED, FOUND, MISSING, EMPTY, COUNTED, WRITTEN, DELETED, OTHER, FAILED };
 
-/* Of the kernel's struct, what a program may read: libbpf puts the offset of this kernel in. */
+/* Of the kernel's struct, what a program may read: libbpf puts the offsets of this kernel in. */
 struct bpf_map {
 	__u32 id;
+	bool frozen;
 } __attribute__((preserve_access_index));
 
 struct record {
@@ -56,6 +59,7 @@ static long one_record(void *map, const __u32 *index, struct record *record, voi
 {
 	struct bpf_map *inner;
 	__u64 *value;
+	long failed;
 
 	if (record->state == END)
 		return 1;
@@ -64,6 +68,22 @@ static long one_record(void *map, const __u32 *index, struct record *record, voi
 		record->id = 0;
 		record->state = EMPTY;
 		return 0;
+	}
+	if (record->state > COUNTED) {
+		if (record->id != inner->id || inner->frozen) {
+			record->id = inner->id;
+			record->state = OTHER;
+			return 1;
+		}
+		if (record->state == WRITTEN)
+			failed = bpf_map_update_elem(inner, &record->key, &record->value, BPF_ANY);
+		else
+			failed = bpf_map_delete_elem(inner, &record->key);
+		if (failed && (record->state == WRITTEN || failed != -ENOENT)) {
+			record->count = -failed;
+			record->state = FAILED;
+			return 1;
+		}
 	}
 	record->id = inner->id;
 	if (record->state == COUNTED) {

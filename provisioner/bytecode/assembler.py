@@ -64,6 +64,7 @@ class Helper(IntEnum):
     MAP_DELETE_ELEM = 3
     SPIN_LOCK = 93
     SPIN_UNLOCK = 94
+    PROBE_READ_KERNEL = 113
     FOR_EACH_MAP_ELEM = 164
     SYS_BPF = 166
     LOOP = 181

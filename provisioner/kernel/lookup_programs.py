@@ -1,11 +1,15 @@
-"""Many keys of many inner maps looked up by one program, which is loaded once: 0.1 us a key, and no call for each."""
+"""Many keys of many inner maps looked up by one program, which is loaded once: 0.1 us a key, and no call for each.
+
+It writes them, too: no inner map is opened for that.
+"""
 
 from __future__ import annotations
 
+import errno
 import mmap
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
-from typing import Final, Self
+from typing import Any, Final, Self
 
 import msgspec
 import numpy as np
@@ -13,7 +17,9 @@ from numpy.typing import NDArray
 
 from provisioner.bytecode.lookup_program import Looked, LookupRecord, lookup_program
 from provisioner.kernel import map_fields, maps, programs
+from provisioner.kernel.batch import BatchError
 from provisioner.kernel.fd import MapFd, ProgramFd
+from provisioner.kernel.reasons import DELETE, UPDATE, KernelError
 from provisioner.kernel.rows import ByteTable
 from provisioner.model.map_shape import MapShape
 from provisioner.model.uapi import MapFlag, MapType
@@ -43,11 +49,13 @@ class LookedUp(msgspec.Struct, frozen=True):
 
 
 class LookupProgram:
-    """Looks up keys in one map. Holds the program, which holds the map, until it is closed."""
+    """Looks up keys in one map, and writes them. Holds the program, which holds the map, until it is closed."""
 
-    def __init__(self, record: LookupRecord, records: MapFd, program: ProgramFd, room: int) -> None:
-        self._record = record
+    def __init__(self, record: LookupRecord, records: MapFd, program: ProgramFd, room: int, *, writes: bool) -> None:
         self._program = program
+        self._most = room - 1
+        self.writes = writes
+        """Whether it writes, too: not where it cannot see that a map is frozen."""
         self._held = ExitStack()
         self._held.enter_context(records)
         self._held.enter_context(program)
@@ -57,71 +65,111 @@ class LookupProgram:
             self._held.close()
             raise
         self._held.callback(_close, memory)
-        self._records: ByteTable | None = np.frombuffer(memory, np.uint8).reshape(room, record.size)
+        self._columns: _Columns | None = _Columns(np.frombuffer(memory, np.uint8).reshape(room, record.size), record)
 
     @classmethod
-    def load(cls, target: MapFd, record: LookupRecord) -> Self | None:
-        """None where this kernel or process takes no such program."""
+    def load(cls, target: MapFd, record: LookupRecord, *, writes: bool = False) -> Self | None:
+        """None where this kernel or process takes no such program. It writes only with `writes`."""
         if record.value_size > LARGEST_VALUE:
             return None
         places = map_fields.fields()
         if places is None:
             return None
+        frozen_at = map_fields.frozen_at() if writes else None
         room = max(2, min(_MOST + 1, _ROOM // record.size))
         shape = MapShape(MapType.ARRAY, 4, record.size, room, MapFlag.MMAPABLE)
         with ExitStack() as opened:
             records = opened.enter_context(maps.create(shape, "lookup"))
-            code = lookup_program(record, records.number, target.number, places.id)
+            code = lookup_program(record, records.number, target.number, places.id, frozen_at)
             program = programs.load(code, "lookup")
             if program is None:
-                return None
+                return cls.load(target, record) if frozen_at is not None else None
             opened.enter_context(program)
             opened.pop_all()
-        return cls(record, records, program, room)
+        return cls(record, records, program, room, writes=frozen_at is not None)
 
     def look_up(self, slots: ByteTable, keys: ByteTable) -> LookedUp:
         """`keys` (n, key size), each in the slot of `slots` (n, slot size). Raises KernelError."""
-        record, records = self._record, self._mapped()
-        count, head = len(keys), records[:, :8].view(np.uint32)
+        columns, count = self._mapped(), len(keys)
         ids, states = np.empty(count, np.uint32), np.empty(count, np.uint32)
-        values = np.empty((count, record.value_size), np.uint8)
-        for part, here in self._parts(count, len(records) - 1):
-            records[here, record.slot] = slots[part]
-            records[here, record.key] = keys[part]
-            self._run(head, here, Looked.ASKED)
-            states[part], ids[part] = head[here, 0], head[here, 1]
-            values[part] = records[here, record.value]
+        values = np.empty((count, columns.value_size), np.uint8)
+        for part, here in self._parts(count):
+            columns.put(here, slots[part], keys[part])
+            columns.state[here] = Looked.ASKED
+            self._run(columns, here)
+            states[part], ids[part] = columns.state[here], columns.id[here]
+            columns.take(here, values[part])
         return LookedUp(ids, states == Looked.FOUND, values)
+
+    def write(
+        self,
+        slots: ByteTable,
+        ids: NDArray[np.uint32],
+        keys: ByteTable,
+        values: ByteTable,
+        deleted: NDArray[np.bool_],
+    ) -> None:
+        """Write or delete `keys` (n, key size) in the maps `ids` (n,), which are in `slots` (n, slot size).
+
+        One to delete may be missing. Raises BatchError, with EPERM for a frozen map, ESTALE for another one in a slot.
+        """
+        count = len(keys)
+        states = np.where(deleted, np.uint32(Looked.DELETED), np.uint32(Looked.WRITTEN))
+        for part, here in self._parts(count):
+            failed = self._written(here, slots[part], ids[part], keys[part], values[part], states[part])
+            if failed is not None:
+                at, why = part.start + failed[0], failed[1]
+                error = KernelError(DELETE if deleted[at] else UPDATE, why)
+                raise BatchError(error, np.arange(count) < at, at)
+
+    def _written(
+        self,
+        here: slice,
+        slots: ByteTable,
+        ids: NDArray[np.uint32],
+        keys: ByteTable,
+        values: ByteTable,
+        states: NDArray[np.uint32],
+    ) -> tuple[int, int] | None:
+        """One run; the first record that is not written, and why. An exception holds none of the memory of this."""
+        columns = self._mapped()
+        columns.put(here, slots, keys, values)
+        columns.id[here], columns.state[here] = ids, states
+        self._run(columns, here)
+        failed = np.flatnonzero(columns.state[here] > Looked.MISSING)
+        if not len(failed):
+            return None
+        at = int(failed[0])
+        if columns.state[at] == Looked.FAILED:
+            return at, int(columns.count[at])
+        return at, errno.EPERM if columns.id[at] == ids[at] else errno.ESTALE
 
     def count(self, slots: ByteTable) -> NDArray[np.uint32]:
         """The number of entries in each of `slots` (n, slot size), 0 where it has no map. Raises KernelError."""
-        records, counts = self._mapped(), np.zeros(len(slots), np.uint32)
-        head = records[:, :16].view(np.uint32)
-        for part, here in self._parts(len(slots), len(records) - 1):
-            records[here, self._record.slot] = slots[part]
-            head[here, 2] = 0
-            self._run(head, here, Looked.COUNTED)
-            counts[part] = head[here, 2]
+        columns, counts = self._mapped(), np.zeros(len(slots), np.uint32)
+        for part, here in self._parts(len(slots)):
+            columns.put(here, slots[part])
+            columns.count[here], columns.state[here] = 0, Looked.COUNTED
+            self._run(columns, here)
+            counts[part] = columns.count[here]
         return counts
 
-    def _mapped(self) -> ByteTable:
-        assert self._records is not None, "closed"
-        return self._records
+    def _mapped(self) -> _Columns:
+        assert self._columns is not None, "closed"
+        return self._columns
 
-    @staticmethod
-    def _parts(count: int, most: int) -> Iterator[tuple[slice, slice]]:
+    def _parts(self, count: int) -> Iterator[tuple[slice, slice]]:
         """The rows of each run, and where they are in the records."""
-        for first in range(0, count, most):
-            last = min(first + most, count)
+        for first in range(0, count, self._most):
+            last = min(first + self._most, count)
             yield slice(first, last), slice(0, last - first)
 
-    def _run(self, head: NDArray[np.uint32], here: slice, state: Looked) -> None:
-        head[here, 0] = state
-        head[here.stop, 0] = Looked.END
+    def _run(self, columns: _Columns, here: slice) -> None:
+        columns.state[here.stop] = Looked.END
         programs.run(self._program)
 
     def close(self) -> None:
-        self._records = None  # a mapping cannot be closed while an array has its memory
+        self._columns = None  # a mapping cannot be closed while an array has its memory
         self._held.close()
 
     def __enter__(self) -> Self:
@@ -129,3 +177,37 @@ class LookupProgram:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+class _Columns:
+    """The records in memory that the kernel shares, by column; each key and value is one element, not its bytes."""
+
+    __slots__ = ("_key", "_slot", "_value", "count", "id", "state", "value_size")
+
+    def __init__(self, records: ByteTable, record: LookupRecord) -> None:
+        head = records[:, :16].view(np.uint32)
+        self.state, self.id, self.count = head[:, 0], head[:, 1], head[:, 2]
+        self._slot = _whole(records[:, record.slot]) if record.slot_size else None
+        self._key, self._value = _whole(records[:, record.key]), _whole(records[:, record.value])
+        self.value_size = record.value_size
+
+    def put(
+        self, here: slice, slots: ByteTable, keys: ByteTable | None = None, values: ByteTable | None = None
+    ) -> None:
+        """Put parts of records in."""
+        if self._slot is not None:
+            self._slot[here] = _whole(np.ascontiguousarray(slots))
+        if keys is not None:
+            self._key[here] = _whole(np.ascontiguousarray(keys))
+        if values is not None:
+            self._value[here] = _whole(np.ascontiguousarray(values))
+
+    def take(self, here: slice, values: ByteTable) -> None:
+        """Copy the values of records."""
+        _whole(values)[...] = self._value[here]
+
+
+def _whole(rows: ByteTable) -> NDArray[Any]:
+    """Rows (n, size) as elements (n,)."""
+    size = rows.shape[1]
+    return rows.view(f"u{size}" if size in (1, 2, 4, 8) else f"V{size}")[:, 0]

@@ -7,12 +7,15 @@ map that is made for it, with sizes that nothing else is likely to be.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from functools import cache
 from typing import Final
 
-from provisioner.bytecode.assembler import R0, R1, Assembler, Jump
+import numpy as np
+
+from provisioner.bytecode.assembler import R0, R1, R2, R3, R10, Alu, Assembler, Helper, Jump
 from provisioner.bytecode.digest_program import Fields
-from provisioner.kernel import maps, programs
+from provisioner.kernel import maps, programs, reading
 from provisioner.kernel.fd import MapFd
 from provisioner.model.map_shape import MapShape
 from provisioner.model.uapi import MapType
@@ -22,6 +25,9 @@ _SIZES_AT: Final = (24, 64, *range(8, 160, 4))
 
 _ID_AFTER: Final = (28, *range(16, 96, 4))
 """Where the id can be after that."""
+
+_SIZE: Final = 512
+"""Bytes from the beginning of a map in which all is found."""
 
 
 @cache
@@ -40,6 +46,48 @@ def fields() -> Fields | None:
         ids = [(int(maps.info(fd).id),) for fd in both]
         number = next((start + after for after in _ID_AFTER if _hold(both, start + after, ids)), None)
         return None if number is None else Fields(start + 12, number)
+
+
+@cache
+def frozen_at() -> int | None:
+    """The offset of whether a map is frozen, one byte; None where it is not found, as where `fields` is None.
+
+    Two frozen maps are compared with two that are not: only there have these 1 and those 0.
+    """
+    shape, is_frozen = MapShape(MapType.HASH, 4, 4, 1), (True, False, True, False)
+    with ExitStack() as opened:
+        each = [opened.enter_context(maps.create(shape, "probe")) for _ in is_frozen]
+        for fd, frozen in zip(each, is_frozen, strict=True):
+            if frozen:
+                maps.freeze(fd)
+        seen = opened.enter_context(maps.create(MapShape(MapType.ARRAY, 4, _SIZE, len(each)), "probe"))
+        program = programs.load(_copies(each, seen).assemble(), "probe")
+        if program is None:
+            return None
+        with program:
+            programs.run(program)
+        rows = reading.read_first(seen, len(each), _SIZE)
+    places = np.flatnonzero((rows == np.array(is_frozen, np.uint8)[:, np.newaxis]).all(axis=0)).tolist()
+    return places[0] if len(places) == 1 else None
+
+
+def _copies(fds: Sequence[MapFd], into: MapFd) -> Assembler:
+    """Copies what the kernel keeps of each map into an element of an array."""
+    code = Assembler()
+    for number, fd in enumerate(fds):
+        code.store(R10, -4, number, 4)
+        code.map(R1, into.number)
+        code.mov(R2, R10)
+        code.alu(Alu.ADD, R2, -4)
+        code.call(Helper.MAP_LOOKUP_ELEM)
+        code.jump_if(Jump.EQ, R0, 0, "end")
+        code.mov(R1, R0)
+        code.mov(R2, _SIZE)
+        code.map(R3, fd.number)
+        code.call(Helper.PROBE_READ_KERNEL)
+    code.label("end")
+    code.exit(0)
+    return code
 
 
 def _hold(fds: Sequence[MapFd], at: int, words: Sequence[Sequence[int]]) -> bool:

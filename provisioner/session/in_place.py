@@ -25,6 +25,7 @@ from provisioner.apply import failures
 from provisioner.apply.audit import AuditRecord, is_heard, record
 from provisioner.apply.run import Status
 from provisioner.bytecode.lookup_program import LookupRecord
+from provisioner.bytecode.stage_program import can_fill
 from provisioner.kernel import batch, bpffs, lookups, maps, programs
 from provisioner.kernel.fd import InnerId, MapFd
 from provisioner.kernel.lookup_programs import LookupProgram
@@ -55,7 +56,10 @@ from provisioner.session.known import KnownMap, SlotKey
 from provisioner.session.touched import UnknownStateError
 
 _FEWEST_KEYS: Final = 24
-"""Keys that are looked up by a program: fewer are looked up one by one."""
+"""Keys of an apply for which a program is loaded: fewer are looked up and written one by one, with no program there."""
+
+_MANY_APPLIES: Final = 64
+"""Applies after which a program is loaded for a map, however few keys each has: it takes the time of about as many."""
 
 _OPEN_MAPS: Final = 16
 """Inner maps that stay open during an apply."""
@@ -199,17 +203,22 @@ class _EditedMap:
         mask = desired.value.owned.mask()
         self.mask = None if (mask == 0xFF).all() else mask
         self.fingerprints = Fingerprints(known, known.live)
+        self.pin = (0, 0)
+        """The file that was found to be the pin of this very map."""
         self._program: LookupProgram | None = None
         self._has_tried = False
+        self._applies = 0
 
-    def program(self, fd: MapFd, keys: int) -> LookupProgram | None:
-        """The program that looks up so many keys; None where it does not pay, or is not possible."""
-        if self._program is None and not self._has_tried and programs.is_worth_it(keys, _FEWEST_KEYS):
-            self._has_tried = True
-            shape = self.known.desired.entry_shape
-            record = LookupRecord(self.known.desired.slots.keys.shape[1], shape.key_size, shape.value_size)
-            self._program = LookupProgram.load(fd, record)
-        return self._program if programs.is_worth_it(keys, _FEWEST_KEYS) else None
+    def program(self, open_: Callable[[], MapFd], keys: int) -> LookupProgram | None:
+        """The program for an apply of so many keys; None where it does not pay, or is not possible."""
+        self._applies += 1
+        if self._has_tried or not programs.is_worth_it(keys, 0 if self._applies >= _MANY_APPLIES else _FEWEST_KEYS):
+            return self._program
+        self._has_tried = True
+        shape = self.known.desired.entry_shape
+        record = LookupRecord(self.known.desired.slots.keys.shape[1], shape.key_size, shape.value_size)
+        self._program = LookupProgram.load(open_(), record, writes=can_fill(shape))
+        return self._program
 
     def __enter__(self) -> Self:
         return self
@@ -222,18 +231,22 @@ class _EditedMap:
 
 
 class _Open:
-    """A map during one apply. Raises KernelError where it is not what the session left."""
+    """A map during one apply. Raises KernelError where it is not what the session left.
+
+    It is opened by its pin, unless a program holds it and the pin is the same file as before.
+    """
 
     def __init__(self, edited: _EditedMap) -> None:
         self._map = edited
         self._inner: dict[int, MapFd] = {}
         self._ids: list[int] = []
         self._before: Bytes = np.zeros((0, 0), np.uint8)
+        self._written = np.zeros(0, np.bool_)
+        self._program: LookupProgram | None = None
+        self._fd: MapFd | None = None
         self._pin = bpffs.file_id(edited.path)
-        self._fd = maps.open_pin(edited.path, readonly=edited.is_outer)
-        if maps.id_of(self._fd) != edited.live.id:
-            self._fd.close()
-            raise UnknownStateError
+        if self._pin != edited.pin:
+            self._opened()
 
     def __enter__(self) -> Self:
         return self
@@ -241,9 +254,19 @@ class _Open:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._fd.close()
+        if self._fd is not None:
+            self._fd.close()
         for fd in self._inner.values():
             fd.close()
+
+    def _opened(self) -> MapFd:
+        if self._fd is None:
+            fd = maps.open_pin(self._map.path, readonly=self._map.is_outer)
+            if maps.id_of(fd) != self._map.live.id:
+                fd.close()
+                raise UnknownStateError
+            self._fd = fd
+        return self._fd
 
     def look(self, shared: frozenset[int]) -> Compared | None:
         """What is pending, compared with what is live; None where it is not of this kind.
@@ -254,6 +277,8 @@ class _Open:
         asked = wanted(known, shared)
         if asked is None:
             return None
+        keys = max(len(asked.keys), _FEWEST_KEYS if asked.whole else 0)
+        self._program = self._map.program(self._opened, keys)
         ids, self._before, there = self._seen(asked)
         if self._map.is_outer and ids != [known.ids[slot] for slot in asked.slots]:
             raise UnknownStateError
@@ -266,9 +291,8 @@ class _Open:
 
     def _seen(self, asked: Wanted) -> tuple[list[int], Bytes, NDArray[np.bool_]]:
         """The ids of the maps in the slots, and the values of the keys."""
-        program = self._map.program(self._fd, max(len(asked.keys), _FEWEST_KEYS if asked.whole else 0))
-        if program is not None:
-            seen = program.look_up(_rows(asked.slots)[asked.slot], asked.keys)
+        if self._program is not None:
+            seen = self._program.look_up(_rows(asked.slots)[asked.slot], asked.keys)
             ids = [int(seen.ids[start]) for start, _ in asked.ends]
             values, there = seen.values, seen.there
         else:
@@ -281,15 +305,14 @@ class _Open:
         """Whether the slots that are set as a whole have no entries but those `there`; False where none can count."""
         if not asked.whole:
             return True
-        program = self._map.program(self._fd, _FEWEST_KEYS)
-        if program is None:
+        if self._program is None:
             return False
-        counts = program.count(_rows([asked.slots[number] for number in asked.whole]))
+        counts = self._program.count(_rows([asked.slots[number] for number in asked.whole]))
         present = np.bincount(asked.slot[there], minlength=len(asked.slots))
         return np.array_equal(counts, present[asked.whole])
 
     def _id_in(self, slot: SlotKey) -> int:
-        return int.from_bytes(maps.lookup(self._fd, slot, 4) or b"", sys.byteorder)
+        return int.from_bytes(maps.lookup(self._opened(), slot, 4) or b"", sys.byteorder)
 
     def _values(self, number: int, asked: Wanted, start: int, end: int) -> tuple[Bytes, NDArray[np.bool_]]:
         shape = self._map.known.desired.entry_shape
@@ -306,7 +329,7 @@ class _Open:
     def _open(self, number: int) -> AbstractContextManager[MapFd]:
         """The inner map with an id, or the plain map: some stay open until the end, others until they were used."""
         if not self._map.is_outer:
-            return nullcontext(self._fd)
+            return nullcontext(self._opened())
         kept = self._inner.get(number)
         if kept is not None:
             return nullcontext(kept)
@@ -318,7 +341,10 @@ class _Open:
 
     def write(self, part: Compared, undos: list[Callable[[], None]]) -> None:
         """Write what differs, slot by slot; `undos` gets how it is taken back, before it is written."""
-        asked = part.wanted
+        asked, self._written = part.wanted, part.changed
+        if self._program is not None and self._program.writes and not self._map.known.desired.value.owns_part:
+            self._write_by_program(part, undos, self._program)
+            return
         puts, gone = asked.chosen(part.inserted | part.updated), asked.chosen(part.removed)
         for number, rows, put, removed in zip(self._ids, asked.ends, puts, gone, strict=True):
             if put is None and removed is None:
@@ -329,6 +355,23 @@ class _Open:
                     self._put(inner, *put)
                 if removed is not None:
                     self._delete(inner, removed[0])
+
+    def _write_by_program(self, part: Compared, undos: list[Callable[[], None]], program: LookupProgram) -> None:
+        asked, rows = part.wanted, np.flatnonzero(part.changed)
+        touched = np.bincount(asked.slot[rows], minlength=len(self._ids)).tolist()
+        for number, ends, count in zip(self._ids, asked.ends, touched, strict=True):
+            if count:
+                undos.append(partial(self._write_back, number, part, slice(*ends)))
+        slots, ids = _rows(asked.slots)[asked.slot[rows]], np.array(self._ids, np.uint32)[asked.slot[rows]]
+        keys, values, deleted = asked.keys[rows], asked.values[rows], part.removed[rows]
+        if self._map.known.desired.entry_shape.deletes_by_zero:
+            values[deleted], deleted = 0, np.zeros(len(rows), np.bool_)
+        try:
+            program.write(slots, ids, keys, values, deleted)
+        except batch.BatchError as error:
+            self._written = np.zeros(len(part.changed), np.bool_)
+            self._written[rows[error.written]] = True
+            raise
 
     def leaves_others(self, part: Compared) -> bool:
         """Whether entries are made or deleted of which others own members, or too many maps are written: for a plan."""
@@ -363,9 +406,10 @@ class _Open:
             batch.delete_batch(fd, keys)
 
     def _write_back(self, number: int, part: Compared, rows: slice) -> None:
-        inserted, others = part.inserted[rows], (part.updated | part.removed)[rows]
+        written = self._written[rows]
+        inserted, others = part.inserted[rows] & written, (part.updated | part.removed)[rows] & written
         if self._map.known.desired.entry_shape.deletes_by_zero:  # an element has padding before it is written
-            inserted, others = inserted & False, part.changed[rows]
+            inserted, others = inserted & False, written
         try:
             with self._open(number) as inner:
                 self._put(inner, part.wanted.keys[rows][others], self._before[rows][others])
@@ -380,6 +424,7 @@ class _Open:
         ids, values, there = self._seen(part.wanted)
         if ids != self._ids or bpffs.file_id(self._map.path) != self._pin:
             return False
+        self._map.pin = self._pin
         return is_live(part.wanted, self._ours(values), there) and self._has_no_others(part.wanted, there)
 
     def done(self, part: Compared) -> Done:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import sys
+from contextlib import ExitStack
 
 import numpy as np
 import pytest
@@ -78,3 +80,35 @@ def test_without_programs_and_for_very_long_values_there_is_none(monkeypatch: py
         assert LookupProgram.load(fd, LookupRecord(0, 4, 1024)) is None
         monkeypatch.setenv(SWITCH, "off")
         assert LookupProgram.load(fd, LookupRecord(0, 4, 8)) is None
+
+
+def test_what_is_written_before_a_map_that_cannot_be_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    features.need_syscall_programs()
+    monkeypatch.setattr(lookup_programs, "_MOST", 3)  # several runs
+    shape = MapShape(MapType.HASH, 4, 12, 8)
+    with ExitStack() as opened:
+        first, second = (opened.enter_context(maps.create(shape)) for _ in range(2))
+        outer = opened.enter_context(maps.create(MapShape(MapType.ARRAY_OF_MAPS, 4, 4, 2), inner=first))
+        for slot, fd in enumerate((first, second)):
+            maps.insert_inner(outer, slot.to_bytes(4, sys.byteorder), fd)
+        ids = np.repeat(np.array([maps.info(fd).id for fd in (first, second)], np.uint32), 5)
+        slots, keys = numbers(np.repeat([0, 1], 5)), numbers(np.tile(np.arange(5), 2))
+        values = np.arange(120, dtype=np.uint8).reshape(10, 12)
+        program = LookupProgram.load(outer, LookupRecord(4, 4, 12), writes=True)
+        assert program is not None
+        assert opened.enter_context(program).writes
+        gone = np.zeros(10, np.bool_)
+        program.write(slots, ids, keys, values, gone)
+        seen = program.look_up(slots, keys)
+        assert seen.there.all()
+        assert seen.values.tolist() == values.tolist()
+        gone[2:7] = True
+        maps.freeze(second)
+        for expected, why, done in ((ids, errno.EPERM, 5), (ids[::-1].copy(), errno.ESTALE, 0)):
+            with pytest.raises(batch.BatchError) as failed:
+                program.write(slots, expected, keys, values + 1, gone)
+            assert (failed.value.errno, failed.value.done, failed.value.failed) == (why, done, done)
+        seen = program.look_up(slots, keys)
+        assert seen.there.tolist() == [True] * 2 + [False] * 3 + [True] * 5
+        assert seen.values[:2].tolist() == (values + 1)[:2].tolist()
+        assert seen.values[5:].tolist() == values[5:].tolist()

@@ -178,17 +178,60 @@ def test_limits_and_room_are_judged_each_time(bench: Bench, lines: list[AuditRec
         assert len(ports(bench)) == 7
 
 
-def test_a_frozen_inner_map_is_replaced_by_a_plan(bench: Bench) -> None:
+@pytest.mark.parametrize("switch", ["off", "always"])
+def test_a_frozen_inner_map_is_replaced_by_a_plan(
+    bench: Bench, switch: str, lines: list[AuditRecord], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(SWITCH, switch)
     bench.apply(SPEC)
+    seen: list[object] = []
     with opened(bench) as session:
         judge(session)
+        lines.clear()
         before = bench.ids("tenants")
-        with maps.open_id(InnerId(before[u32(1)])) as fd:
+        with maps.open_id(InnerId(before[u32(2)])) as fd:
             maps.freeze(fd)
-        session.update({"tenants[2][1]": 12, "tenants[1][2]": 21})
+        planned = differences.plan
+
+        def plan(knows: Knowledge, overrides: Overrides, revision: str) -> Plan:
+            seen.append(tenants(bench))
+            return planned(knows, overrides, revision)
+
+        monkeypatch.setattr(differences, "plan", plan)
+        session.update({"tenants[2][1]": 12, "tenants[1][2]": 21, "tenants[1][3]": 5})
         assert session.apply().status is Status.APPLIED
-        assert tenants(bench) == BEFORE | {1: {1: 10, 2: 21}, 2: {1: 12}}
-        assert bench.ids("tenants")[u32(1)] != before[u32(1)]
+        assert (seen, lines) == ([BEFORE] if switch == "always" else [], []), "nothing was written, or all is compared"
+        assert tenants(bench) == BEFORE | {1: {1: 10, 2: 21, 3: 5}, 2: {1: 12}}
+        assert bench.ids("tenants")[u32(2)] != before[u32(2)]
+
+
+def test_many_applies_of_one_entry_take_a_program(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    features.need_syscall_programs()
+    monkeypatch.setattr(in_place, "_MANY_APPLIES", 3)
+    bench.apply(SPEC)
+    pin = bench.root / "ports"
+    with opened(bench) as session:
+        judge(session)
+        for value in range(5):
+            session.set("ports[80]", 10 + value)
+            with monkeypatch.context() as patch:
+                if value > 2:
+                    for room in ("batch", "maps", "lookups"):  # nothing is opened, no entry has a call of its own
+                        patch.setattr(in_place, room, None)
+                assert session.apply().status is Status.APPLIED
+            assert ports(bench)[80] == 10 + value
+        with maps.open_pin(pin) as fd:
+            pin.unlink()
+            bpffs.pin(fd, pin)
+            session.set("ports[80]", 2)
+            assert session.apply().status is Status.APPLIED
+            with maps.create(maps.info(fd).shape, "other") as other:
+                pin.unlink()
+                bpffs.pin(other, pin)
+            session.set("ports[80]", 3)
+            assert session.apply().status is Status.APPLIED
+            assert maps.lookup(fd, struct.pack(">H", 80), 4) == u32(2), "a map that is not at the pin is not written"
+    assert ports(bench) == {80: 3, 443: 2}
 
 
 def test_a_slot_with_another_map_is_noticed(bench: Bench) -> None:
