@@ -204,6 +204,39 @@ def resized(compiled: Callable[[str], Path], version: str = "") -> str:
     return HEAD + _RESIZED.format(file=compiled(f"presets{version}"), **fields)
 
 
+_RELAID: Final = """
+inner_templates:
+  per_mark:
+    type: hash
+    key: u32
+    value: {{btf: struct stats, from: traffic}}
+    max_entries: 64
+    contents: present
+    migrate: auto
+objects:
+  traffic: {{file: {file}, programs: {{count: {{attach: {{tcx: {{interface: lo, direction: ingress}}}}}}}}}}
+maps:
+  totals:
+    object: traffic
+    key: u32
+    value: {{btf: struct stats, from: traffic}}
+    contents: present
+    migrate: auto
+    entries: {{{totals}}}
+outer_maps:
+  interfaces: {{object: traffic, inner: per_mark, max_entries: {size}, inner_maps: {{{slots}}}}}
+"""
+
+
+def relaid(compiled: Callable[[str], Path], version: str = "") -> str:
+    """A spec whose maps an object brings: the next version has longer values, and more slots in its outer map."""
+    totals, slots = "1: {packets: 5}, 2: {packets: 6}", "1: {entries: {1: {packets: 1}, 2: {packets: 2}}}, 2: {}"
+    after = "1: {entries: {2: {packets: 9, bytes: 1}}}, 3: {entries: {1: {packets: 3, bytes: 1}}}"
+    fields = {"size": 16, "slots": after, "totals": "2: {packets: 7, bytes: 1}"}
+    before = {"size": 8, "slots": slots, "totals": totals}
+    return HEAD + _RELAID.format(file=compiled(f"traffic{version}"), **(fields if version else before))
+
+
 COUNTS: Final = "counts"
 """The map in which the programs of tests/bpf/hooks.bpf.c count."""
 
@@ -236,7 +269,7 @@ NAMES: Final = (
     *("create", "change", "destroy", "load", "upgrade", "recreate", "mode", "detach", "unload"),
     *("pin", "pinned", "unpin", "pinned_away"),
     *("elsewhere", "staged", "migrate", "members", "moved", "resized", "attached"),
-    *(("attach", "attached_away") if FULL else ()),
+    *(("attach", "attached_away", "relaid") if FULL else ()),
 )
 
 BY_PROGRAMS: Final = frozenset({"staged"})
@@ -277,6 +310,7 @@ def pairs(compiled: Callable[[str], Path]) -> dict[str, tuple[str | None, str | 
         "attached": (attached(compiled), attached(compiled, "_v2", "egress", burst=5)),
         "attach": (None, attached(compiled)),
         "attached_away": (attached(compiled), None),
+        "relaid": (relaid(compiled), relaid(compiled, "_wide")),
     }
     assert tuple(cases)[: len(NAMES)] == NAMES
     return cases
