@@ -25,11 +25,19 @@ Files = Annotated[
         autocompletion=completion.files,
     ),
 ]
+FilesOrPinRoot = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="FILES...",
+        help="Spec files or directories, or a pin root; - is standard input.",
+        autocompletion=completion.files,
+    ),
+]
 FilesAndAddress = Annotated[
     list[str],
     typer.Argument(
         metavar="FILES... ADDRESS",
-        help="Spec files or directories, then an address.",
+        help="Spec files or directories, or a pin root, then an address.",
         autocompletion=completion.files_and_address,
     ),
 ]
@@ -37,7 +45,7 @@ FilesAndMaybeAddress = Annotated[
     list[str],
     typer.Argument(
         metavar="FILES... [ADDRESS]",
-        help="Spec files or directories, then an optional address.",
+        help="Spec files or directories, or a pin root, then an optional address.",
         autocompletion=completion.files_and_address,
     ),
 ]

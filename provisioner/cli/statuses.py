@@ -26,6 +26,9 @@ MEANINGS: Final[Mapping[int, str]] = {
     INTERRUPTED: "interrupted by a signal; the report lists what is live",
 }
 
+READING: Final[Mapping[int, str]] = {4: "refused: a symbolic link leads to the pin root"}
+"""Meanings for verbs that only read the live state."""
+
 _ALWAYS: Final = (0, 1, USAGE, BUG, OUTPUT, INTERRUPTED)
 
 

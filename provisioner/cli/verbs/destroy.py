@@ -6,7 +6,7 @@ from provisioner.cli import arguments
 from provisioner.cli.command import verb
 from provisioner.cli.console import Console
 from provisioner.cli.options import (
-    Files,
+    FilesOrPinRoot,
     Full,
     LockTimeout,
     OwnershipOverrides,
@@ -27,7 +27,7 @@ from provisioner.report.formats import names
 )
 def destroy(
     console: Console,
-    files: Files,
+    files: FilesOrPinRoot,
     spec: SpecOptions,
     ownership: OwnershipOverrides,
     target: Target = None,

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 import provisioner
+from provisioner.cli import statuses
 from provisioner.cli.arguments import load_project
 from provisioner.cli.command import verb
 from provisioner.cli.console import Console
@@ -15,7 +16,7 @@ from provisioner.cli.options import FilesAndAddress, SpecOptions
 from provisioner.report.formats import names
 
 
-@verb(5, formats=names("explanation"))
+@verb(5, formats=names("explanation"), meanings=statuses.READING)
 def explain(
     console: Console,
     files: FilesAndAddress,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 import provisioner
+from provisioner.cli import statuses
 from provisioner.cli.arguments import is_standard_output, load_project, need_file
 from provisioner.cli.command import verb
 from provisioner.cli.console import Console
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from provisioner import Project
 
 
-@verb(5)
+@verb(5, meanings=statuses.READING)
 def export(
     console: Console,
     spec: SpecOptions,

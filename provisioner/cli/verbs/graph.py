@@ -7,10 +7,11 @@ from typing import Annotated, Final
 
 import typer
 
+from provisioner.cli import statuses
 from provisioner.cli.arguments import load_project
 from provisioner.cli.command import verb
 from provisioner.cli.console import Console
-from provisioner.cli.options import Files, SpecOptions
+from provisioner.cli.options import FilesOrPinRoot, SpecOptions
 from provisioner.model.errors import HostError, Problem
 from provisioner.report import diagrams
 from provisioner.report.graph import Graph
@@ -18,10 +19,10 @@ from provisioner.report.graph import Graph
 _SVG: Final = "svg"
 
 
-@verb(5, formats=(*diagrams.FORMATS, _SVG))
+@verb(5, formats=(*diagrams.FORMATS, _SVG), meanings=statuses.READING)
 def graph(
     console: Console,
-    files: Files,
+    files: FilesOrPinRoot,
     spec: SpecOptions,
     live: Annotated[bool, typer.Option("--live", help="Draw the live state instead of the spec.")] = False,
 ) -> int:

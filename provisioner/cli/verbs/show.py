@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from provisioner.cli import arguments, terminal
+from provisioner.cli import arguments, statuses, terminal
 from provisioner.cli.command import verb
 from provisioner.cli.console import Console
 from provisioner.cli.options import FilesAndMaybeAddress, Full, SpecOptions
@@ -16,7 +16,7 @@ _YAML = "yaml"
 _INTERVAL = 2.0
 
 
-@verb(5, formats=(*names("live"), _YAML))
+@verb(5, formats=(*names("live"), _YAML), meanings=statuses.READING)
 def show(
     console: Console,
     files: FilesAndMaybeAddress,

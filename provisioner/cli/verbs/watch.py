@@ -18,8 +18,9 @@ _SIGNALS = "Signals: SIGHUP reads the files again. SIGTERM and SIGINT end the wa
 @verb(
     meanings={
         0: "ended by SIGTERM or SIGINT",
-        1: "invalid arguments; an invalid spec is reported and read again when it changes",
-        5: "metrics cannot be served: prometheus_client is missing, or the port is in use",
+        1: "invalid argument; an invalid spec is only reported",
+        5: "--metrics: the port is in use, or prometheus_client is missing",
+        130: "interrupted before it was ready, or by a second signal",
     },
     epilog=_SIGNALS,
 )
