@@ -249,10 +249,15 @@ class Project(msgspec.Struct, frozen=True):
         return limits.addresses if limits is not None else ()
 
     def plan_destroy(self, overrides: Overrides = Overrides(), targets: Sequence[str] = ()) -> Plan:
-        """The plan of `destroy`; with `targets`, addresses, of these maps, slots and objects. Writes nothing."""
+        """The plan of `destroy`; with `targets`, addresses, of these maps, slots and objects. Writes nothing.
+
+        The target of a project that was found by the pin of a map is that map.
+        """
         located = self._located()
         if located is not self:
             return located.plan_destroy(overrides, targets)
+        if not targets and self.pinned is not None and self.pinned.address:
+            targets = (self.pinned.address,)
         is_there = Path(self.desired.pin_root).exists()
         observed = observe.observe(self.desired) if is_there else ObservedState.nothing()
         if observed.maps or observed.object_maps:

@@ -94,6 +94,14 @@ def test_a_protected_project_is_refused_and_another_is_destroyed(bench: Bench) -
     assert not bench.root.exists()
 
 
+def test_a_pin_of_a_map_is_destroyed_alone(bench: Bench) -> None:
+    bench.settle(SPEC)
+    assert provisioner.load_pinned(bench.root / "counts").plan_destroy().targets == ("counts",)
+    provisioner.load_pinned(bench.root / "counts").destroy(bench.overrides)
+    assert {path.name for path in bench.root.iterdir()} >= {"services", "empty", "accounts"}
+    assert not (bench.root / "counts").exists()
+
+
 def test_projects_are_listed(bench: Bench) -> None:
     assert provisioner.projects() == ()
     bench.settle(SPEC)
