@@ -102,8 +102,8 @@ def load(
 def load_pinned(path: SpecFile) -> Project:
     """A project by its pin root, or by the pin of a map, without its spec: to show, explain, draw and destroy it.
 
-    By the pin of a map, its methods mean that map where they get no address: `destroy` destroys it alone. The shapes are
-    those of the live maps, the types those of the project's record, else those of BTF, else bytes.
+    By the pin of a map, its methods mean that map where they get no address: `destroy` destroys it alone.
+    The shapes are those of the live maps, the types those of the project's record, else those of BTF, else bytes.
     A pin of another owner can be shown too. Raises InputError if no map is pinned there, and HostError.
     """
     from provisioner.adopt import pinned
