@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import ClassVar, TypeGuard
 
 import numpy as np
@@ -63,7 +64,15 @@ class ScalarType(Type, frozen=True):
         return faults
 
     def mask(self) -> Bytes:
-        return np.full(self.size, 0xFF, np.uint8)
+        return _all_bits(self.size)
+
+
+@cache
+def _all_bits(size: int) -> Bytes:
+    """The mask of scalars of a size, which nothing may write to."""
+    mask = np.full(size, 0xFF, np.uint8)
+    mask.flags.writeable = False
+    return mask
 
 
 def all_written(texts: Column) -> TypeGuard[Sequence[str]]:

@@ -82,9 +82,12 @@ def load_program(kind: int, name: str, code: bytes, *, flags: int, btf: int, fun
     return libbpf.prog_load(kind, name.encode(), b"GPL", code, len(code) // 8, options)
 
 
-def run_syscall_program(fd: int) -> int:
-    """BPF_PROG_TEST_RUN of a program of type SYSCALL, which takes neither a packet nor a count: what it returns."""
-    options = TestRunOptions()
+def run_syscall_program(fd: int, options: TestRunOptions | None = None) -> int:
+    """BPF_PROG_TEST_RUN of a program of type SYSCALL, which takes neither a packet nor a count: what it returns.
+
+    `options` are those of an earlier run, which take longer to make than the program takes for a few records.
+    """
+    options = options or TestRunOptions()
     libbpf.prog_test_run(fd, options)
     result: int = options.retval
     return result

@@ -9,6 +9,7 @@ import errno
 import mmap
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
+from struct import Struct
 from typing import Any, Final, Self
 
 import msgspec
@@ -16,12 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from provisioner.bytecode.lookup_program import Looked, LookupRecord, lookup_program
-from provisioner.kernel import map_fields, maps, programs
+from provisioner.kernel import map_fields, maps, programs, structures
 from provisioner.kernel.batch import BatchError
 from provisioner.kernel.fd import MapFd, ProgramFd
 from provisioner.kernel.reasons import DELETE, UPDATE, KernelError
 from provisioner.kernel.rows import ByteTable
-from provisioner.model.map_shape import MapShape
+from provisioner.model.map_shape import MapShape, rounded_up
 from provisioner.model.uapi import MapFlag, MapType
 
 LARGEST_VALUE: Final = 512
@@ -32,6 +33,10 @@ _MOST: Final = 4096
 
 _ROOM: Final = 1 << 20
 """Bytes for the records of a run."""
+
+_END: Final = int(Looked.END)
+_FOUND: Final = int(Looked.FOUND)
+_MISSING: Final = int(Looked.MISSING)
 
 
 def _close(memory: mmap.mmap) -> None:
@@ -66,6 +71,8 @@ class LookupProgram:
             raise
         self._held.callback(_close, memory)
         self._columns: _Columns | None = _Columns(np.frombuffer(memory, np.uint8).reshape(room, record.size), record)
+        self._single: _Single | None = _Single(memory, record)
+        self._options = structures.TestRunOptions()
 
     @classmethod
     def load(cls, target: MapFd, record: LookupRecord, *, writes: bool = False) -> Self | None:
@@ -91,6 +98,10 @@ class LookupProgram:
     def look_up(self, slots: ByteTable, keys: ByteTable) -> LookedUp:
         """`keys` (n, key size), each in the slot of `slots` (n, slot size). Raises KernelError."""
         columns, count = self._mapped(), len(keys)
+        if count == 1 and self._single is not None:
+            self._single.put(Looked.ASKED, 0, slots, keys)
+            programs.run(self._program, self._options)
+            return self._single.seen()
         ids, states = np.empty(count, np.uint32), np.empty(count, np.uint32)
         values = np.empty((count, columns.value_size), np.uint8)
         for part, here in self._parts(count):
@@ -114,7 +125,8 @@ class LookupProgram:
         One to delete may be missing. Raises BatchError, with EPERM for a frozen map, ESTALE for another one in a slot.
         """
         count = len(keys)
-        states = np.where(deleted, np.uint32(Looked.DELETED), np.uint32(Looked.WRITTEN))
+        states = np.full(count, Looked.WRITTEN, np.uint32)
+        states[deleted] = Looked.DELETED
         for part, here in self._parts(count):
             failed = self._written(here, slots[part], ids[part], keys[part], values[part], states[part])
             if failed is not None:
@@ -133,13 +145,17 @@ class LookupProgram:
     ) -> tuple[int, int] | None:
         """One run; the first record that is not written, and why. An exception holds none of the memory of this."""
         columns = self._mapped()
-        columns.put(here, slots, keys, values)
-        columns.id[here], columns.state[here] = ids, states
-        self._run(columns, here)
-        failed = np.flatnonzero(columns.state[here] > Looked.MISSING)
-        if not len(failed):
+        if len(keys) == 1 and self._single is not None:
+            self._single.put(int(states[0]), int(ids[0]), slots, keys, values)
+            programs.run(self._program, self._options)
+        else:
+            columns.put(here, slots, keys, values)
+            columns.id[here], columns.state[here] = ids, states
+            self._run(columns, here)
+        failed = columns.state[here] > _MISSING
+        if not np.count_nonzero(failed):
             return None
-        at = int(failed[0])
+        at = int(np.flatnonzero(failed)[0])
         if columns.state[at] == Looked.FAILED:
             return at, int(columns.count[at])
         return at, errno.EPERM if columns.id[at] == ids[at] else errno.ESTALE
@@ -166,10 +182,10 @@ class LookupProgram:
 
     def _run(self, columns: _Columns, here: slice) -> None:
         columns.state[here.stop] = Looked.END
-        programs.run(self._program)
+        programs.run(self._program, self._options)
 
     def close(self) -> None:
-        self._columns = None  # a mapping cannot be closed while an array has its memory
+        self._columns = self._single = None  # a mapping cannot be closed while an array has its memory
         self._held.close()
 
     def __enter__(self) -> Self:
@@ -177,6 +193,28 @@ class LookupProgram:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+class _Single:
+    """The first record, and the end after it: NumPy takes longer for one key than the program."""
+
+    __slots__ = ("_layout", "_memory")
+
+    def __init__(self, memory: mmap.mmap, record: LookupRecord) -> None:
+        sizes = record.slot_size, record.key_size, record.value_size
+        padded = "".join(f"{size}s{rounded_up(size) - size}x" for size in sizes)
+        self._memory, self._layout = memory, Struct(f"=IIII{padded}I")
+
+    def put(self, state: int, number: int, slots: ByteTable, keys: ByteTable, values: ByteTable | None = None) -> None:
+        """Put the record in."""
+        value = b"" if values is None else values.tobytes()
+        self._layout.pack_into(self._memory, 0, state, number, 0, 0, slots.tobytes(), keys.tobytes(), value, _END)
+
+    def seen(self) -> LookedUp:
+        """What the program found."""
+        state, number, _, _, _, _, value, _ = self._layout.unpack_from(self._memory)
+        ids, there = np.array((number,), np.uint32), np.array((state == _FOUND,))
+        return LookedUp(ids, there, np.frombuffer(value, np.uint8)[np.newaxis])
 
 
 class _Columns:

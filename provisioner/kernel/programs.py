@@ -12,7 +12,7 @@ from typing import Final
 
 from provisioner.bytecode.assembler import Assembled
 from provisioner.bytecode.function_info import RECORD_SIZE, function_btf, function_info
-from provisioner.kernel import calls, maps
+from provisioner.kernel import calls, maps, structures
 from provisioner.kernel.fd import ProgramFd
 from provisioner.kernel.reasons import KernelError
 from provisioner.model.uapi import ENOTSUPP
@@ -69,6 +69,6 @@ def load_or_raise(program: Assembled, name: str) -> ProgramFd:
         )
 
 
-def run(program: ProgramFd) -> int:
-    """Run a program once, in this thread; what it returns, as 32 bits. Raises KernelError."""
-    return calls.run_syscall_program(program.number)
+def run(program: ProgramFd, options: structures.TestRunOptions | None = None) -> int:
+    """Run a program once, in this thread; what it returns, as 32 bits. `options` are used again. Raises KernelError."""
+    return calls.run_syscall_program(program.number, options)

@@ -58,7 +58,7 @@ class SlotEdits:
             self.contents, self.absent, self.edits = later.contents, later.absent, list(later.edits)
             return
         for edit in later.edits:
-            if self.edits and np.array_equal(self.edits[-1].keys, edit.keys):
+            if self.edits and entry_table.are_equal(self.edits[-1].keys, edit.keys):
                 self.edits[-1] = edit  # the same keys again: what came before has no effect
             else:
                 self.edits.append(edit)

@@ -92,10 +92,11 @@ class Wanted(msgspec.Struct, frozen=True):
 
     def chosen(self, rows: NDArray[np.bool_]) -> Iterator[tuple[Bytes, Bytes] | None]:
         """Keys and values of the chosen rows (n,) of each slot; None where there are none."""
-        if not rows.any():
+        count = entry_table.how_many(rows)
+        if not count:
             yield from (None for _ in self.counts)
             return
-        keys, values = (self.keys, self.values) if rows.all() else (self.keys[rows], self.values[rows])
+        keys, values = (self.keys, self.values) if count == len(rows) else (self.keys[rows], self.values[rows])
         ends = np.bincount(self.slot[rows], minlength=len(self.counts)).cumsum().tolist()
         for start, end in pairwise((0, *ends)):
             yield (keys[start:end], values[start:end]) if end > start else None
@@ -135,7 +136,7 @@ def _is_ours(number: int, shared: frozenset[int]) -> bool:
 def _as_edit(known: KnownMap, slot: SlotKey) -> Edit:
     """The contents of a slot as an edit of what the session left in it."""
     rows, before = known.rows(slot), known.rows(slot, pending=False)
-    if np.array_equal(rows.keys, before.keys):
+    if entry_table.are_equal(rows.keys, before.keys):
         return Edit.put(rows)
     gone = Edit.delete(before.keys[~entry_table.among(before.keys, rows.keys)], rows.values.shape[1])
     return _joined((Edit.put(rows), gone))
@@ -162,17 +163,17 @@ class Compared(msgspec.Struct, frozen=True):
     def counted(self) -> Counted:
         """What limits are about."""
         known, live = self.wanted.known, len(self.wanted.known.ids) if self.wanted.known.desired.outer else 1
-        removed, updated = int(self.removed.sum()), int(self.updated.sum())
-        compared = len(self.before) - int(self.inserted.sum()) - self._absent()
+        removed, updated = entry_table.how_many(self.removed), entry_table.how_many(self.updated)
+        compared = len(self.before) - entry_table.how_many(self.inserted) - self._absent()
         return Counted(live, 0, max(compared, known.entries), removed, updated)
 
     def _absent(self) -> int:
         """Rows to delete that are not there."""
-        return int(self.wanted.deleted.sum()) - int(self.removed.sum())
+        return entry_table.how_many(self.wanted.deleted) - entry_table.how_many(self.removed)
 
     def has_room(self) -> bool:
         """Whether new entries surely fit in, without deletes before them, and take little memory."""
-        added = int(self.inserted.sum())
+        added = entry_table.how_many(self.inserted)
         if not added:
             return True
         known, shape = self.wanted.known, self.wanted.known.desired.entry_shape
@@ -187,7 +188,7 @@ class Compared(msgspec.Struct, frozen=True):
     def counts_after(self) -> dict[SlotKey, int]:
         """How many entries each slot has, once this is done."""
         asked, slots = self.wanted, len(self.wanted.slots)
-        if not (self.inserted.any() or self.removed.any()):
+        if not (entry_table.how_many(self.inserted) or entry_table.how_many(self.removed)):
             return {slot: asked.known.count(slot) for slot in asked.slots}
         net = self.inserted.astype(np.int64) - self.removed
         change = np.bincount(asked.slot, weights=net, minlength=slots).astype(np.int64).tolist()
@@ -208,9 +209,9 @@ def is_live(asked: Wanted, values: Bytes, there: NDArray[np.bool_]) -> bool:
     """Whether all that is wanted is live; `values` as for `compared`."""
     if asked.known.desired.entry_shape.is_array:
         there = there & entry_table.is_nonzero(values)
-    if (there == asked.deleted).any():
+    if entry_table.how_many(there == asked.deleted):
         return False
-    return not (entry_table.differ(asked.owned, values) & there).any()
+    return not entry_table.how_many(entry_table.differ(asked.owned, values) & there)
 
 
 def summary(parts: Iterable[Compared]) -> Summary:

@@ -31,7 +31,9 @@ from provisioner.kernel.fd import InnerId, MapFd
 from provisioner.kernel.lookup_programs import LookupProgram
 from provisioner.kernel.members import MemberWriter
 from provisioner.kernel.reasons import KernelError
+from provisioner.model import entry_table
 from provisioner.model.desired import DesiredMap
+from provisioner.model.entry_table import Index
 from provisioner.model.errors import ProvisionerError
 from provisioner.model.pins import map_path
 from provisioner.model.types import Bytes
@@ -139,7 +141,7 @@ class InPlace:
                 return None
             parts.append(part)
         each_part = list(zip(opened, parts, strict=True))
-        if any(part.changed.any() for part in parts):
+        if any(entry_table.how_many(part.changed) for part in parts):
             undos: list[Callable[[], None]] = []
             try:
                 for each, part in each_part:
@@ -243,6 +245,7 @@ class _Open:
         self._before: Bytes = np.zeros((0, 0), np.uint8)
         self._written = np.zeros(0, np.bool_)
         self._program: LookupProgram | None = None
+        self._slots: Bytes = np.zeros((0, 0), np.uint8)
         self._fd: MapFd | None = None
         self._pin = bpffs.file_id(edited.path)
         if self._pin != edited.pin:
@@ -279,6 +282,8 @@ class _Open:
             return None
         keys = max(len(asked.keys), _FEWEST_KEYS if asked.whole else 0)
         self._program = self._map.program(self._opened, keys)
+        if self._program is not None:
+            self._slots = _rows(asked.slots)[asked.slot]
         ids, self._before, there = self._seen(asked)
         if self._map.is_outer and ids != [known.ids[slot] for slot in asked.slots]:
             raise UnknownStateError
@@ -292,7 +297,7 @@ class _Open:
     def _seen(self, asked: Wanted) -> tuple[list[int], Bytes, NDArray[np.bool_]]:
         """The ids of the maps in the slots, and the values of the keys."""
         if self._program is not None:
-            seen = self._program.look_up(_rows(asked.slots)[asked.slot], asked.keys)
+            seen = self._program.look_up(self._slots, asked.keys)
             ids = [int(seen.ids[start]) for start, _ in asked.ends]
             values, there = seen.values, seen.there
         else:
@@ -357,20 +362,25 @@ class _Open:
                     self._delete(inner, removed[0])
 
     def _write_by_program(self, part: Compared, undos: list[Callable[[], None]], program: LookupProgram) -> None:
-        asked, rows = part.wanted, np.flatnonzero(part.changed)
-        touched = np.bincount(asked.slot[rows], minlength=len(self._ids)).tolist()
-        for number, ends, count in zip(self._ids, asked.ends, touched, strict=True):
-            if count:
+        asked, count = part.wanted, entry_table.how_many(part.changed)
+        if not count:
+            return
+        # all of them are not copied
+        rows: Index | slice = slice(None) if count == len(part.changed) else np.flatnonzero(part.changed)
+        numbers = asked.slot[rows]
+        touched = [count] if len(self._ids) == 1 else np.bincount(numbers, minlength=len(self._ids)).tolist()
+        for number, ends, some in zip(self._ids, asked.ends, touched, strict=True):
+            if some:
                 undos.append(partial(self._write_back, number, part, slice(*ends)))
-        slots, ids = _rows(asked.slots)[asked.slot[rows]], np.array(self._ids, np.uint32)[asked.slot[rows]]
-        keys, values, deleted = asked.keys[rows], asked.values[rows], part.removed[rows]
+        ids = np.array(self._ids, np.uint32)[numbers]
+        values, deleted = asked.values[rows], part.removed[rows]
         if self._map.known.desired.entry_shape.deletes_by_zero:
-            values[deleted], deleted = 0, np.zeros(len(rows), np.bool_)
+            values, deleted = np.where(deleted[:, np.newaxis], np.uint8(0), values), np.zeros(count, np.bool_)
         try:
-            program.write(slots, ids, keys, values, deleted)
+            program.write(self._slots[rows], ids, asked.keys[rows], values, deleted)
         except batch.BatchError as error:
             self._written = np.zeros(len(part.changed), np.bool_)
-            self._written[rows[error.written]] = True
+            self._written[rows] = error.written
             raise
 
     def leaves_others(self, part: Compared) -> bool:
@@ -429,7 +439,7 @@ class _Open:
 
     def done(self, part: Compared) -> Done:
         ids = dict(zip(part.wanted.slots, self._ids, strict=True))
-        return Done(part.wanted.known, ids, part.counts_after(), bool(part.changed.any()))
+        return Done(part.wanted.known, ids, part.counts_after(), entry_table.how_many(part.changed) > 0)
 
     def fingerprint(self, part: Compared) -> fingerprint.Part:
         return self._map.fingerprints.of(part, self._ids)

@@ -249,7 +249,7 @@ def test_what_a_program_created_is_closed_whatever_happens_after_it(
 ) -> None:
     run = kernel_calls.run_syscall_program
 
-    def interrupted(number: int) -> int:
+    def interrupted(number: int, _: object) -> int:
         run(number)
         raise raised
 
