@@ -20,9 +20,10 @@ from provisioner.planning.changes import Action, EntryAction
 from provisioner.planning.plan import Plan
 from provisioner.report.model import Fact
 from provisioner.views import explain_programs as programs
-from provisioner.views import migration
+from provisioner.views import indexes, migration
 from provisioner.views.entry_nodes import plain_values
 from provisioner.views.fact import DONE, decided_by, doing, to_do, wanted_by
+from provisioner.views.indexes import row_of
 from provisioner.views.map_nodes import slot_reason, what_it_is
 from provisioner.views.moment import Moment
 
@@ -72,11 +73,8 @@ class _Explainer:
         if self._place.slot is None or (self._desired.outer is None and self._place.entry is None):
             yield from self._map()
             return
-        row = _row(self._change.slots.keys, self._place.slot)
-        if row < 0 and self._desired.outer is not None and self._desired.shape.is_array:
-            address.require_index(
-                self._place.slot, self._desired.outer.key, self._desired.shape.max_entries, self._place.address
-            )
+        indexes.require(self._change, self._place)
+        row = row_of(self._change.slots.keys, self._place.slot)
         if self._place.entry is None:
             yield from self._slot(row)
         else:
@@ -98,14 +96,6 @@ class _Explainer:
         if self._desired.outer is None:
             return "map"
         return "outer_map" if self._place.slot is None else "inner_map"
-
-    def _capacity(self, row: int) -> int:
-        """The most elements of an inner map: in the spec, or live."""
-        desired_map, slots = self._desired, self._change.slots
-        if row < 0:
-            return desired_map.entry_shape.max_entries
-        desired = int(desired_map.slots.max_entries[slots.desired[row]]) if slots.desired[row] >= 0 else 0
-        return max(desired, int(slots.capacity_before[row]))
 
     # --- the three kinds of places --------------------------------------------------------------------------------
 
@@ -139,8 +129,6 @@ class _Explainer:
     def _entry(self, row: int, key: Bytes) -> Iterator[Fact]:
         desired, change = self._desired, self._change
         yield _key(desired.key, key)
-        if desired.entry_shape.is_array:
-            address.require_index(key, desired.key, self._capacity(row), self._place.address)
         wanted = _desired_row(desired, int(change.slots.desired[row]) if row >= 0 else -1, key)
         if wanted < 0:
             yield wanted_by(None)
@@ -183,7 +171,7 @@ class _Explainer:
         if live is None or number < 0 or self._change.action is Action.REPLACE or not desired.entry_shape.is_listable:
             return None
         keys, values = self._moment.slot(desired.name, number)
-        at = _row(keys, key)
+        at = row_of(keys, key)
         if at >= 0:
             value: Bytes = values[at]
             return value
@@ -204,7 +192,7 @@ class _Explainer:
                 return doing(f"{DONE[action]}: {reason}", None, reason)
             case _:
                 own = self._change.entries.of_slot(row)
-                at = _row(own.keys, key)
+                at = row_of(own.keys, key)
         if at >= 0:
             verb = EntryAction(int(own.action[at])).name.lower()
             how = "in place" if action is Action.UPDATE else f"in a new inner map: {reason}"
@@ -214,17 +202,11 @@ class _Explainer:
         return doing(DONE[Action.UNCHANGED] if wanted >= 0 else _NOTHING, None)
 
 
-def _row(keys: Bytes, key: Bytes) -> int:
-    """The first row that equals `key`; -1 without one."""
-    rows = np.flatnonzero((keys == key).all(axis=1))
-    return int(rows[0]) if len(rows) else -1
-
-
 def _desired_row(desired: DesiredMap, slot: int, key: Bytes) -> int:
     if slot < 0:
         return -1
     keys, _ = desired.entries.slot(slot)
-    at = _row(keys, key)
+    at = row_of(keys, key)
     return int(desired.entries.starts[slot]) + at if at >= 0 else -1
 
 

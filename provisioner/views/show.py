@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from provisioner.codec.display import brief_difference, format_value, text_of
 from provisioner.codec.long_values import LONG
 from provisioner.model import entry_table
-from provisioner.model.address import Place, require_index
+from provisioner.model.address import Place
 from provisioner.model.desired import DesiredMap
 from provisioner.model.errors import InputError, Problem
 from provisioner.model.observed import ObservedState
@@ -26,7 +26,7 @@ from provisioner.planning.changes import Action, EntryAction, MapChange
 from provisioner.planning.diff_variables import live_values, shown
 from provisioner.planning.plan import Plan
 from provisioner.report.model import ALL, Children, Kind, Limits, Node, ReportLive, Totals, Verb
-from provisioner.views import entry_nodes
+from provisioner.views import entry_nodes, indexes
 from provisioner.views.attachments import attached, live_places
 from provisioner.views.map_nodes import VERBS, kind_of, live_value, slot_labels, slot_reason, what_it_is
 from provisioner.views.moment import Moment
@@ -46,6 +46,8 @@ def look(
     """
     desired = plan.desired
     known = holders.find(plan.observed)
+    if place is not None:
+        indexes.require(plan.maps[place.map.name], place)
     looker = _Looker(plan, moment, known, ALL if place is not None else limits, place, has_spec)
     nodes = [looker.map(change) for change in plan.maps.values() if place is None or change.name == place.map.name]
     for node in nodes if place is not None else ():
@@ -122,18 +124,9 @@ class _Looker:
 
     def _must_be_there(self, there: bool) -> None:
         if not there and self._place is not None:
-            self._require_index(self._place)
             what = "nothing is live at this address, and the spec declares nothing there"
             hint = "`show` without an address lists what is live"
             raise InputError(Problem(what, hint=hint, address=self._place.address, id="nothing-at-address"))
-
-    def _require_index(self, place: Place) -> None:
-        """Raise InputError where the spec's and the live array have no such index."""
-        wanted, live = place.map, self._plan.observed.maps.get(place.map.name)
-        capacity = max(wanted.shape.max_entries, live.shape.max_entries if live is not None else 0)
-        key, kind = (place.entry, wanted.key) if wanted.outer is None else (place.slot, wanted.outer.key)
-        if key is not None and wanted.shape.is_array:
-            require_index(key, kind, capacity, place.address)
 
     def _not_live(self, change: MapChange) -> Children | None:
         """The part of a map that is not live which the address names; None for the whole map."""
@@ -215,9 +208,14 @@ class _Looker:
         numbers = {bytes(key): at for at, key in enumerate(edits.keys)}
         edit = np.array([numbers.get(bytes(key), _SAME) for key in keys] + new.tolist(), np.int64)
         keys, values = np.concatenate((keys, edits.keys[new])), np.concatenate((values, edits.before[new]))
+        wanted = self._place.entry if self._place is not None else None
+        if wanted is not None and desired.entry_shape.deletes_by_zero and not (keys == wanted).all(axis=1).any():
+            keys = np.concatenate((keys, wanted[None]))  # an element of zero, which reading an array leaves out
+            values = np.concatenate((values, np.zeros((1, values.shape[1]), np.uint8)))
+            edit = np.concatenate((edit, [_SAME]))
         order = entry_table.order_of(keys, desired.key.number_order)
-        if self._place is not None and self._place.entry is not None:
-            order = order[(keys[order] == self._place.entry).all(axis=1)]
+        if wanted is not None:
+            order = order[(keys[order] == wanted).all(axis=1)]
             self._must_be_there(bool(len(order)))
         shown = order[entry_nodes.pick((edit[order] == _SAME).astype(np.uint8), self._limits.entries)]
 

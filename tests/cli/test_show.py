@@ -77,6 +77,45 @@ def test_one_address_before_the_first_apply(project: Project) -> None:
         assert f"{address}: error[{id_}]: " in none.err
 
 
+ARRAYS = """\
+version: 1
+name: edge
+inner_templates: {pool: {type: array, key: u32, value: u32, max_entries: 8, flags: [inner_map]}}
+maps: {active: {type: array, key: u32, value: u32, max_entries: 4, entries: {0: 1}}}
+outer_maps:
+  pools:
+    type: array_of_maps
+    key: u32
+    max_entries: 4
+    inner: pool
+    inner_maps: {0: {entries: {1: 5}}, 1: {max_entries: 16}}
+"""
+
+
+@pytest.mark.parametrize("verb", ["show", "explain"])
+def test_an_index_that_an_array_has_not_is_an_error(project: Project, verb: str) -> None:
+    project.spec.write_text(ARRAYS)
+    for is_live in (False, True):
+        for address in ("pools[0][8]", "pools[1][16]", "pools[2][8]", "pools[4][0]", "active[4]"):
+            none = project.run(verb, address)
+            assert (none.status, none.out) == (1, ""), is_live
+            assert f"{address}: error[index-out-of-range]: " in none.err
+        project.run("apply", "--yes")
+
+
+def test_an_element_of_zero_is_live(project: Project) -> None:
+    project.spec.write_text(ARRAYS)
+    project.run("apply", "--yes")
+    assert tree(project, "pools[0][7]")[2:] == ["    7 0"]
+    assert tree(project, "pools[1][15]")[2:] == ["    15 0"]
+    assert tree(project, "active[3]")[1:] == ["    3 0"]
+    project.edit("{1: 5}", "{2: 6, 3: 0}")
+    assert tree(project, "pools[0][1]")[2:] == ["    - 1 5; not in the spec"]
+    assert tree(project, "pools[0][2]")[2:] == ["    + 2 not live; the spec has 6"]
+    assert tree(project, "pools[0][3]")[2:] == ["    3 0"]
+    assert tree(project, "pools[0][4]")[2:] == ["    4 0"]
+
+
 def test_the_document_says_what_differs_and_who_holds_it(project: Project) -> None:
     maps = {map_["address"]: map_ for map_ in edited(project).run("show", "--format", "json").document["maps"]}
     tenants: dict[str, Any] = maps["tenants"]
