@@ -206,9 +206,13 @@ def _split(columns: Columns, fields: Sequence[Field], what: str) -> tuple[dict[i
         else:
             parts.setdefault(index, {})[path[1:] if fields[index].name else path] = column
     faults: list[Fault] = []
+    has_secrets = any(field.type.sensitive for field in fields)
     for name in unknown:
         if name in absent:
             faults.append(absent[name].refused(name))
+        elif has_secrets:  # what is written in the place of a name can be a secret
+            refused = f"{what} has no member of this name"
+            faults.append(Fault(-1, (name,), refused, did_you_mean("", leads), "unknown-field"))
         else:
             hint = did_you_mean(name, leads)
             faults.append(Fault(-1, (name,), f"{what} has no member {shown(name)}", hint, "unknown-field"))

@@ -62,6 +62,10 @@ CASES = {
     "name of an enum": spec("{1: {entries: {1: HUNTERB}}}", value="choice"),
     "member": spec("{1: {entries: {1: {user: 1, password: HUNTERTOOLONG}}}}", value="partly"),
     "beside a member": spec("{1: {entries: {1: {user: x, password: HUNTER}}}}", value="partly"),
+    "instead of a member": spec("{1: {entries: {1: {user: 1, HUNTER: x}}}}", value="partly"),
+    "instead of a member of a union": spec("{1: {entries: {1: {HUNTER: 1}}}}", value="either"),
+    "instead of a member of a key": spec("{1: {entries: [{key: {user: 1, HUNTER: x}, value: 1}]}}", key="partly"),
+    "instead of a member of an outer key": spec("[{key: {user: 1, HUNTER: x}}]", outer="partly"),
     "member of a union": spec("{1: {entries: {1: {b: HUNTERTOOLONG}}}}", value="either"),
     "struct": spec("{1: {entries: {1: {a: HUNTER, b: x}, 2: {a: 1, HUNTER: 3}}}}", value="hidden"),
     "scalar for a struct": spec("{1: {entries: {1: HUNTER, 2: [HUNTER]}}}", value="hidden"),
@@ -118,6 +122,16 @@ TABLES = {
 def test_an_error_in_a_spec_shows_no_secret(tmp_path: Path, text: str) -> None:
     shown, _ = outputs(tmp_path, {"edge.yaml": text})
     assert SECRET not in shown
+
+
+def test_names_that_a_partly_sensitive_struct_declares_are_shown(tmp_path: Path) -> None:
+    text = spec("{1: {entries: {1: {user: x, passwrd: HUNTER}}}}", value="partly")
+    _, found = outputs(tmp_path, {"edge.yaml": text})
+    said = {problem.id: str(problem) for problem in found}
+    assert set(said) == {"unknown-field", "missing-field", "invalid-number"}
+    assert "password" in said["unknown-field"] and "passwrd" not in said["unknown-field"]
+    assert "`password`" in said["missing-field"]
+    assert "`x`" in said["invalid-number"]
 
 
 @pytest.mark.parametrize("text", ADDRESSES)
