@@ -188,8 +188,9 @@ def compile_bpf(source: Path) -> Path:
     listed = preload.CACHE / "includes" / _digest([*arguments, str(source)])
     with suppress(OSError):  # it was not compiled yet, or a file is gone
         done = _compiled(source, arguments, listed.read_text().splitlines())
-        if done.exists():
+        if preload.use(listed) and preload.use(done):
             return done
+    preload.prune()
     listed.parent.mkdir(parents=True, exist_ok=True)
     temporary, rules = (listed.with_suffix(f".{os.getpid()}.{kind}") for kind in ("o", "d"))
     subprocess.run([*arguments, "-MD", "-MF", str(rules), "-c", str(source), "-o", str(temporary)], check=True)
