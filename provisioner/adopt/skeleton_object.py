@@ -24,6 +24,7 @@ _CPUS: Final = 64
 """Slots of a cpumap, which the kernel limits to its number of CPUs (NR_CPUS)."""
 
 _IDENTIFIER: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
+_MOST_CHARACTERS: Final = 255
 _GUESSES: Final = {"tc": "tc", "tcx": "tc", "classifier": "tc", "xdp": "xdp", "socket": "socket"}
 """How sections begin that some versions of libbpf do not know -> the type that they mean."""
 
@@ -39,7 +40,12 @@ _INTERFACE: Final = "interface: eth0"
 
 def is_declarable(name: str) -> bool:
     """Whether a spec can declare a map with this name: it is the name of its pin."""
-    return re.fullmatch("[A-Za-z0-9][A-Za-z0-9_-]*", name) is not None
+    return len(name) <= _MOST_CHARACTERS and re.fullmatch("[A-Za-z0-9][A-Za-z0-9_-]*", name) is not None
+
+
+def _is_identifier(name: str) -> bool:
+    """Whether a spec can name a program or a variable so: as C can."""
+    return len(name) <= _MOST_CHARACTERS and _IDENTIFIER.fullmatch(name) is not None
 
 
 def kernel_targets(info: ObjectInfo) -> dict[str, str]:
@@ -60,10 +66,13 @@ def object_lines(
     yield f"    file: {format_value(file)}{relative}"
     yield from _variables(types, info)
     yield from _settings(info)
-    if info.programs:
-        yield "    programs:"
     taken = {one.name for one in info.maps.values()}
-    for definition in info.programs.values():
+    programs = [each for each in info.programs.values() if _is_identifier(each.name)]
+    if programs:
+        yield "    programs:"
+    for unnamed in (each for each in info.programs.values() if not _is_identifier(each.name)):
+        yield f"      # {format_value(unnamed.name)}: not loaded; the spec cannot declare this name"
+    for definition in programs:
         pin = _pin(definition.name, taken)
         taken.add(pin)
         yield from _program(definition, pin, has_target=definition.name not in no_target)
@@ -75,7 +84,7 @@ def _variables(types: SkeletonTypes, info: ObjectInfo) -> Iterator[str]:
         for definition in info.maps.values()
         if definition.internal
         for name, section, kind in types.variables(definition.btf_value_type_id)
-        if _IDENTIFIER.fullmatch(name)
+        if _is_identifier(name)
     ]
     if variables:
         yield "    # variables:  # set before load; those of .rodata are constants of the programs"

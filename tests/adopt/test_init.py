@@ -66,6 +66,30 @@ def test_what_the_object_declares_is_written(bpf_object: Callable[[str], Path], 
     )
 
 
+LONG = "x" * 256
+NAMES = ("a\tb", "a\x01b", "a\nb", "a b", "a:b", "a.b", "-a", "0x10", "\u202ea", "a\ufffdb", "\u00fc", LONG)
+
+
+@pytest.mark.parametrize("others", [True, False])
+def test_programs_that_a_spec_cannot_name(bpf_object: Callable[[str], Path], tmp_path: Path, *, others: bool) -> None:
+    path = bpf_object("router")
+    info = inspect(path)
+    program = next(iter(info.programs.values()))
+    programs = {name: replace(program, name=name) for name in NAMES} | (dict(info.programs) if others else {})
+    text = skeleton(replace(info, programs=programs), str(path))
+    named = load(text, tmp_path).desired.objects["router"].programs
+    assert [each.name for each in named] == (["xdp_router"] if others else [])
+    assert text.count(": not loaded; the spec cannot declare this name\n") == len(NAMES)
+
+
+def test_maps_whose_name_is_too_long(bpf_object: Callable[[str], Path], tmp_path: Path) -> None:
+    path = bpf_object("router")
+    info = inspect(path)
+    maps = {**info.maps, LONG: replace(info.maps["tenants"], name=LONG)}
+    text = skeleton(replace(info, maps=maps), str(path))
+    assert LONG not in load(text, tmp_path).desired.maps
+
+
 def test_its_proposals_can_be_taken_up(bpf_object: Callable[[str], Path], tmp_path: Path) -> None:
     path = bpf_object("router")
     text = skeleton(inspect(path), str(path))
