@@ -147,7 +147,8 @@ class ObservedState(msgspec.Struct, frozen=True):
     `occupants` are the programs of other owners at hooks that have room for one, by the description of the attachment
     that wants it; `orders` has the order at the hooks of those that are to run before or after others.
     `unpinned` are the maps of the record that lost their pin and are still live, by name and id. `directories` are in
-    the pin root and not the project's. `moves` are those that are not done: all else has the new names already.
+    the pin root and not the project's, `misplaced_pins` in directories of the project that have no pins. `moves` are
+    those that are not done: all else has the new names already.
     `stored` is the record as it is, if that has old names.
     """
 
@@ -171,6 +172,7 @@ class ObservedState(msgspec.Struct, frozen=True):
     orders: Mapping[str, HookOrder] = {}
     unpinned: Mapping[str, int] = {}
     directories: tuple[str, ...] = ()
+    misplaced_pins: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
     moves: Moves = Moves()
     stored: Meta | None = None
@@ -180,6 +182,12 @@ class ObservedState(msgspec.Struct, frozen=True):
         """The other pins that the project created, according to its record."""
         made = (*self.meta.pins, *self.meta.places.values()) if self.meta is not None else ()
         return tuple(pin for pin in self.other_pins if pin in made)
+
+    @property
+    def foreign_pins(self) -> tuple[str, ...]:
+        """The pins in the pin root that are not the project's."""
+        own = self.own_pins
+        return (*(pin for pin in self.other_pins if pin not in own), *self.misplaced_pins)
 
     @property
     def protected_left(self) -> tuple[str, ...]:

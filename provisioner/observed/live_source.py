@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
@@ -83,10 +83,10 @@ class LiveSource:
         here = Path(root)
         folders = [name for name in bpffs.list_folders(here) if name not in (INNER_PINS, LOCK)]
         own = [LOCK, *(f"{INNER_PINS}/{name}" for name in bpffs.list_folders(here / INNER_PINS))]
-        for name in own:
-            with suppress(KernelError):  # a reader may not enter the directory of the lock
-                folders += [f"{name}/{inside}" for inside in bpffs.list_folders(here / name)]
-        return tuple(sorted(folders))
+        return tuple(sorted([*folders, *_inside(here, own, bpffs.list_folders)]))
+
+    def misplaced_pins(self, root: PurePath) -> tuple[str, ...]:
+        return tuple(sorted(_inside(Path(root), (LOCK, INNER_PINS), bpffs.list_pins)))
 
     def live_ids(self, numbers: Iterable[int]) -> frozenset[int]:
         return frozenset(holders.live(numbers))
@@ -339,3 +339,10 @@ def normalised(shape: MapShape) -> MapShape:
     if flags == shape.map_flags:
         return shape
     return replace(shape, map_flags=flags, numa_node=node)
+
+
+def _inside(root: Path, directories: Iterable[str], listed: Callable[[Path], tuple[str, ...]]) -> Iterator[str]:
+    """What is listed in directories of the pin root, by the paths from there."""
+    for name in directories:
+        with suppress(KernelError):  # a reader may not enter the directory of the lock
+            yield from (f"{name}/{each}" for each in listed(root / name))

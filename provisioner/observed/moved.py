@@ -108,6 +108,9 @@ class MovedSource:
     def directories(self, root: PurePath) -> tuple[str, ...]:  # noqa: ARG002
         return self._source.directories(self.root)
 
+    def misplaced_pins(self, root: PurePath) -> tuple[str, ...]:  # noqa: ARG002
+        return self._source.misplaced_pins(self.root)
+
     def live_ids(self, numbers: Iterable[int]) -> frozenset[int]:
         return self._source.live_ids(numbers)
 

@@ -126,6 +126,7 @@ def _observe(desired: DesiredState, source: Source) -> ObservedState:
         access=source.access(root, sorted(ours)) if desired.has_access else {},
         unpinned=_unpinned(meta, {*own, *object_maps, *pins}, brought | desired.maps.keys(), source),
         directories=source.directories(root),
+        misplaced_pins=source.misplaced_pins(root),
         missing=source.missing(places(desired).values()),
         gid=source.gid(desired.pin_group) if desired.pin_group is not None else None,
         jump_slots={

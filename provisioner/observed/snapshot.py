@@ -71,6 +71,7 @@ class Header(msgspec.Struct, frozen=True):
     frozen: tuple[Id, ...] = ()
     users: Mapping[Id, tuple[str, ...]] = {}
     directories: tuple[str, ...] = ()
+    misplaced_pins: tuple[str, ...] = ()
     live: tuple[Id, ...] = ()
     layouts: Mapping[str, EntryLayout] = {}
 
@@ -153,6 +154,9 @@ class Snapshot(msgspec.Struct, frozen=True):
 
     def directories(self, root: PurePath) -> tuple[str, ...]:  # noqa: ARG002 (it was checked)
         return self.header.directories
+
+    def misplaced_pins(self, root: PurePath) -> tuple[str, ...]:  # noqa: ARG002 (it was checked)
+        return self.header.misplaced_pins
 
     def live_ids(self, numbers: Iterable[int]) -> frozenset[int]:
         return frozenset(numbers).intersection(self.header.live)

@@ -80,6 +80,7 @@ def take(desired: DesiredState, btf_pins: Collection[str] = ()) -> Snapshot:
         inner_pins=inner_pins,
         frozen=tuple(sorted(frozen)),
         directories=source.directories(root),
+        misplaced_pins=source.misplaced_pins(root),
         live=tuple(sorted(source.live_ids(record.maps.values()))) if record is not None else (),
         layouts={path: layout for path in wanted if (layout := source.layout(Path(path))) is not None},
         users={

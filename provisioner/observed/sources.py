@@ -81,6 +81,9 @@ class Source(Protocol):
     def directories(self, root: PurePath) -> tuple[str, ...]:
         """The paths of the directories in the pin root, and in those of this program, that it does not make; sorted."""
 
+    def misplaced_pins(self, root: PurePath) -> tuple[str, ...]:
+        """The paths of the pins in directories of this program in which it pins nothing; sorted."""
+
     def live_ids(self, numbers: Iterable[int]) -> frozenset[int]:
         """Those of maps, by their ids, that are live; none where this process may not see them."""
 

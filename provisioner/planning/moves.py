@@ -81,9 +81,8 @@ def _root_refusals(observed: ObservedState) -> Iterator[Refusal]:
     move = observed.moves.root
     if move is None:
         return
-    pins = [pin for pin in observed.other_pins if pin not in observed.own_pins]
     for rule, what, names in (
-        ("foreign-pins", "pins", pins),
+        ("foreign-pins", "pins", observed.foreign_pins),
         ("foreign-directories", "directories", observed.directories),
     ):
         if names:

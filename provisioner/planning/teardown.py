@@ -149,9 +149,8 @@ def frozen(desired: DesiredState, observed: ObservedState, steps: Iterable[Step]
 
 def _foreign(observed: ObservedState) -> Iterator[Refusal]:
     """What keeps the pin root from being removed, and is not the project's to remove."""
-    pins = [pin for pin in observed.other_pins if pin not in observed.own_pins]
-    if pins:
-        what = f"the pin root has pins that are not the project's: {listed(pins)}"
+    if observed.foreign_pins:
+        what = f"the pin root has pins that are not the project's: {listed(observed.foreign_pins)}"
         yield Refusal("foreign-pins", "", what, "", None, "move or remove them")
     if observed.directories:
         what = f"the pin root has directories that are not the project's: {listed(observed.directories)}"

@@ -54,7 +54,7 @@ def plan(knows: Knowledge, overrides: Overrides, revision: str = "") -> Plan:
     part = replace(knows.desired, maps={change.name: change.desired for change in changes}, objects={})
     live = {change.name: change.observed for change in changes if change.observed is not None}
     seen = replace(knows.observed, maps=live, object_maps={}, other_pins=(), leftovers=(), unpinned={}, directories=())
-    seen = replace(seen, moves=Moves(), stored=None)
+    seen = replace(seen, misplaced_pins=(), moves=Moves(), stored=None)
     limits = Targets(frozenset(part.maps), (), frozenset())
     made = make_plan(part, seen, changes, (), (), overrides, limits)
     return replace(made, steps=tuple(_with_revision(step, revision) for step in made.steps)) if revision else made

@@ -51,15 +51,21 @@ def test_directories_of_others(bench: Bench, names: tuple[str, ...]) -> None:
     assert not bench.root.exists()
 
 
-@pytest.mark.parametrize("name", ["theirs", "_theirs", "_inner_x"])
+@pytest.mark.parametrize("name", ["theirs", "_theirs", "_inner_x", "_lock/theirs", "_inner/theirs"])
 def test_pins_of_others(bench: Bench, name: str) -> None:
     bench.apply(SPEC)
+    path = bench.root / name
+    path.parent.mkdir(exist_ok=True)
     with maps.create(MapShape(MapType.HASH, 4, 4, 8)) as fd:
-        bpffs.pin(fd, bench.root / name)
+        bpffs.pin(fd, path)
     assert refused(bench) == ["foreign-pins"]
-    assert bench.plan(SPEC).observed.other_pins == (name,)
-    (bench.root / name).unlink()
+    assert bench.plan(SPEC).observed.foreign_pins == (name,)
+    snapshot = from_bytes(to_bytes(take(bench.load(SPEC).desired)), "snapshot")
+    assert snapshot.misplaced_pins(bench.root) == bench.plan(SPEC).observed.misplaced_pins
+    assert {type(step) for step in bench.plan(SPEC).steps} <= {Sweep}
+    path.unlink()
     bench.destroy(SPEC)
+    assert not bench.root.exists()
 
 
 def test_a_project_in_the_pin_root(bench: Bench) -> None:
