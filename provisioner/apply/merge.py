@@ -71,6 +71,10 @@ def others_of(
         keys, values = converted(reshaping, desired, slot, keys, values)
     if desired.value.owns_part:
         return _with_our_members(desired, slot, keys, values)
+    own, _ = desired.entries.slot(slot)
+    if len(own):  # they are written by the spec: to write one again, a full LRU map evicts another
+        others = ~entry_table.among(desired.key.normalise(keys), own)
+        keys, values = keys[others], values[others]
     if desired.owned and desired.slots.policy(slot) is Contents.EXACT:
         others = ~entry_table.within(keys, desired.key.number_order, desired.owned)
         keys, values = keys[others], values[others]

@@ -1,4 +1,4 @@
-"""LRU maps that are listed nearly full: the kernel evicts entries before `max_entries` is reached. Pure.
+"""LRU maps that are filled nearly full: the kernel evicts entries before `max_entries` is reached. Pure.
 
 A common LRU hands free elements to each CPU in batches. A CPU whose batch is used up takes the next one from the shared
 list, and where that has too few, entries are evicted to fill the batch (bpf_lru_list_pop_free_to_local). A batch has
@@ -10,10 +10,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Final
 
+import msgspec
 import numpy as np
 
 from provisioner.model import entry_table
 from provisioner.model.map_shape import MapShape
+from provisioner.model.spec import OnReplace
 from provisioner.model.uapi import LRU_TYPES, MapFlag
 from provisioner.planning.changes import Action, MapChange
 from provisioner.planning.hazards import Hazard, Refusal, Severity
@@ -42,43 +44,76 @@ def _batch(max_entries: int, possible_cpus: int) -> int:
     return min(BATCH, max(1, max_entries // possible_cpus // 2))
 
 
+class _Filled(msgspec.Struct, frozen=True):
+    """A slot to which entries are written: `listed` by the spec, or `copied` from the map that it replaces.
+
+    `stay` says that the copied entries were safe in that map: it was no LRU.
+    """
+
+    row: int
+    shape: MapShape
+    listed: int
+    copied: int
+    stay: bool
+
+    @property
+    def kept(self) -> int:
+        """The entries that the kernel should keep, those of an LRU map apart."""
+        return self.listed + (self.copied if self.stay else 0)
+
+    @property
+    def words(self) -> str:
+        """`the 12 listed entries`, for a message."""
+        if not self.copied:
+            return f"the {self.listed:,} listed entries"
+        return f"{self.listed + self.copied:,} entries ({self.listed:,} listed, {self.copied:,} copied)"
+
+
 def hazards(maps: Iterable[MapChange], possible_cpus: int) -> Iterator[Hazard]:
-    """Maps whose listed entries may not all stay, each with the first such slot."""
+    """Maps whose listed or copied entries may not all stay, each with the first such slot."""
     for change in maps:
-        for row, listed, shape in _listed(change):
-            kept = kept_for_certain(shape, possible_cpus)
-            if kept < listed <= kept_at_most(shape, possible_cpus):
+        for each in _filled(change):
+            kept = kept_for_certain(each.shape, possible_cpus)
+            if kept < each.listed + each.copied and each.kept <= kept_at_most(each.shape, possible_cpus):
                 what = (
-                    f"the kernel may evict some of the {listed:,} listed entries: an LRU map with max_entries "
-                    f"{shape.max_entries:,} keeps {kept:,} in any case"
+                    f"the kernel may evict some of {each.words}: an LRU map with max_entries "
+                    f"{each.shape.max_entries:,} keeps {kept:,} in any case"
                 )
-                yield Hazard("lru-eviction", Severity.DANGER, change.slot_address(row), what)
+                severity = Severity.DANGER if kept < each.kept else Severity.NOTICE
+                yield Hazard("lru-eviction", severity, change.slot_address(each.row), what)
                 break
 
 
 def refusals(maps: Iterable[MapChange], possible_cpus: int) -> Iterator[Refusal]:
-    """Maps that cannot hold all listed entries, each with the first such slot."""
+    """Maps that cannot hold all listed entries, and those copied from no LRU, each with the first such slot."""
     for change in maps:
-        for row, listed, shape in _listed(change):
-            kept = kept_at_most(shape, possible_cpus)
-            if listed > kept:
+        for each in _filled(change):
+            kept = kept_at_most(each.shape, possible_cpus)
+            if each.kept > kept:
                 what = (
-                    f"the kernel evicts some of the {listed:,} listed entries: an LRU map with max_entries "
-                    f"{shape.max_entries:,} keeps {kept:,} at most"
+                    f"the kernel evicts some of {each.words}: an LRU map with max_entries "
+                    f"{each.shape.max_entries:,} keeps {kept:,} at most"
                 )
-                hint = f"write `max_entries: {listed + possible_cpus * BATCH}`, or list fewer entries"
-                place = change.desired.slots.places[change.slots.desired[row]]
-                yield Refusal("lru-eviction", change.slot_address(row), what, "", place, hint)
+                fewer = "list fewer entries" if not each.copied else "delete entries"
+                hint = f"write `max_entries: {each.listed + each.copied + possible_cpus * BATCH}`, or {fewer}"
+                place = change.desired.slots.places[change.slots.desired[each.row]]
+                yield Refusal("lru-eviction", change.slot_address(each.row), what, "", place, hint)
                 break
 
 
-def _listed(change: MapChange) -> Iterator[tuple[int, int, MapShape]]:
-    """Rows of slots to which entries are written, with the number of entries listed and the shape of the map."""
-    desired, slots = change.desired, change.slots
+def _filled(change: MapChange) -> Iterator[_Filled]:
+    """The slots of an LRU map to which entries are written."""
+    desired, slots, observed = change.desired, change.slots, change.observed
     if desired.entry_shape.map_type not in LRU_TYPES:
         return
     counts = entry_table.take(desired.entries.counts, slots.desired, 0)
     written = slots.is_any(Action.CREATE, Action.REPLACE) | (slots.inserts > 0)
-    for row in np.flatnonzero(written & (counts > 0)).tolist():
+    copied = np.where(slots.action == Action.REPLACE, slots.others, 0)
+    if desired.on_replace is not OnReplace.COPY:
+        copied[:] = 0
+    before = observed.entry_shape if observed is not None else None
+    stay = before is not None and before.map_type not in LRU_TYPES
+    for row in np.flatnonzero(written & (counts + copied > 0)).tolist():
         capacity = int(desired.slots.max_entries[slots.desired[row]])
-        yield row, int(counts[row]), desired.entry_shape.with_capacity(capacity)
+        shape = desired.entry_shape.with_capacity(capacity)
+        yield _Filled(row, shape, int(counts[row]), int(copied[row]), stay)

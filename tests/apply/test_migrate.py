@@ -187,6 +187,19 @@ def test_the_type_of_inner_maps_changes(before: str, after: str, tenants: Bench)
         assert maps.lookup(fd, u32(7), 8 * cpus) == b"".join(u64(cpu + 1) for cpu in range(cpus))
 
 
+def test_a_full_map_becomes_an_lru_that_keeps_all(tenants: Bench) -> None:
+    """The entry of the spec is written once: to write it over a copy, a full LRU map would evict another one."""
+    slots = "1: {entries: {0: 5}}"
+    tenants.settle(spec("u32", slots=slots))
+    held = {u32(key): u32(5) for key in range(8)}
+    for key, value in held.items():
+        put(tenants, 1, key, value)
+    after = spec("u32", AUTO, slots, kind="lru_hash")
+    assert problems(tenants, after.replace("max_entries: 8", "max_entries: 7", 1)) == [("lru-eviction", "tenants[1]")]
+    tenants.settle(after)
+    assert tenants.tree("tenants")[u32(1)] == held
+
+
 def test_a_plain_map_is_migrated(tenants: Bench) -> None:
     text = """
 maps:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import pytest
+from msgspec.structs import replace
 
 from provisioner.model.map_shape import MapShape
-from provisioner.model.spec import Contents
+from provisioner.model.spec import Contents, OnReplace
 from provisioner.model.uapi import MapFlag, MapType
 from provisioner.planning import evictions
+from provisioner.planning.changes import Action
 from provisioner.planning.diff import diff_map
+from provisioner.planning.hazards import Severity
 from tests.planning.build import HERE, blocks, desired, observed
 
 Judgement = tuple[list[str], list[str]]
@@ -77,6 +80,30 @@ def test_a_refusal_says_what_to_write_and_that_is_enough() -> None:
     assert (refusal.rule, refusal.where) == ("lru-eviction", HERE)
     enough = int(refusal.remedy.partition("max_entries: ")[2].partition("`")[0])
     assert judged(900, lru(enough)) == NOTHING
+
+
+@pytest.mark.parametrize(
+    ("before", "count", "expected"),
+    [
+        (MapType.HASH, 745, []),
+        (MapType.HASH, 746, [Severity.DANGER]),
+        (MapType.HASH, 895, [Severity.DANGER]),
+        (MapType.HASH, 896, ["refused"]),
+        (MapType.LRU_HASH, 745, []),
+        (MapType.LRU_HASH, 896, [Severity.NOTICE]),  # they could be evicted where they are
+    ],
+)
+def test_entries_that_are_copied_count_too(before: MapType, count: int, expected: list[object]) -> None:
+    """One entry is listed; the live map has as many of others as `count` says."""
+    live = {1: {-1 % 2**32: 1} | dict.fromkeys(range(count), 1)}
+    wish = desired({1: {-1 % 2**32: 1}}, inner=lru(1000), contents=Contents.PRESENT, on_replace=OnReplace.COPY)
+    change = diff_map(wish, observed(live, inner=lru(999)), blocks(live, capacity=999), None)
+    assert change.slots.action.tolist() == [Action.REPLACE]
+    change = replace(change, observed=observed(live, inner=lru(999, kind=before)))
+    judged = [one.severity for one in evictions.hazards([change], 2)]
+    assert [*judged, *("refused" for _ in evictions.refusals([change], 2))] == expected
+    dropped = replace(change, desired=replace(change.desired, on_replace=OnReplace.DROP))
+    assert not [*evictions.hazards([dropped], 2), *evictions.refusals([dropped], 2)]
 
 
 def test_a_map_to_which_nothing_is_written_is_not_judged() -> None:
