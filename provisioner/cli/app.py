@@ -66,6 +66,13 @@ _MEANT: Final = {
 }
 """Options and verbs of other tools, with what they are called here."""
 
+_TOO_MANY: Final = {
+    "init": "run `provisioner init OBJECT.o` once for each object",
+    "doctor": "leave it out: doctor examines this host",
+    "list": "leave it out: list shows all projects; `provisioner show PIN_ROOT` shows one",
+}
+"""Verbs that take one argument or none, with what to do about more."""
+
 _ONE_DASH: Final = re.compile("-[a-z]{3}")
 
 _COMPLETION: Final = frozenset({"--install-completion", "--show-completion"})
@@ -172,6 +179,8 @@ def _meant(error: Any, arguments: Sequence[str]) -> str:
     if context is not None and (hint := _with_one_dash(context, arguments)):
         return hint
     unknown = getattr(error, "option_name", None)
+    if unknown is None and "unexpected extra argument" in str(error) and context is not None:
+        return _TOO_MANY.get(context.info_name, "")
     if unknown is None:
         word = next((word for word in arguments if not word.startswith("-")), "")
         if word in verbs.VERBS:
