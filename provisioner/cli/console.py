@@ -16,6 +16,7 @@ from provisioner.model.errors import Problem, ProvisionerError
 from provisioner.report import logs, problems
 from provisioner.report.logs import LogLevel, LogLine
 from provisioner.report.style import Style, on_terminal
+from provisioner.report.workflow_commands import RUNNERS, harmless
 from provisioner.report.wrapping import wrapped
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ class Console:
         self.document: Document | None = None
         """The lines that messages show, after a spec was read."""
         self.style = Style(format_ == "text" and _colours(sys.stdout, color))
+        self._is_in_job = any(map(os.environ.get, RUNNERS))
         self.logs_json = log_format == "json"
         self.err_style = Style(not self.logs_json and _colours(sys.stderr, color))
         for stream in (sys.stdout, sys.stderr):
@@ -65,7 +67,11 @@ class Console:
         width = _width(sys.stdout)
         for line in lines:
             for piece in wrapped(line, width) if width else (line,):
-                sys.stdout.write(on_terminal(piece, self.style) + "\n")
+                sys.stdout.write(self._shown(piece, self.style) + "\n")
+
+    def _shown(self, line: str, style: Style) -> str:
+        """A line of text that neither a terminal nor a CI runner acts on."""
+        return on_terminal(harmless(line) if self._is_in_job else line, style)
 
     # --- messages ----------------------------------------------------------------------------------------------
 
@@ -102,7 +108,7 @@ class Console:
             for line in lines:
                 self.log(LogLine(LogLevel.INFO, "message", line))
         else:
-            self._write("".join(on_terminal(line, self.err_style) + "\n" for line in lines))
+            self._write("".join(self._shown(line, self.err_style) + "\n" for line in lines))
 
     def note(self, line: LogLine) -> None:
         """An event for the JSON log only: people read the same in the result."""
@@ -120,7 +126,7 @@ class Console:
             # The journal adds the time, and reads the level from the start of the line.
             self._write(f"<{int(line.level)}>{on_terminal(logs.as_text(line, ''))}\n")
         else:
-            self._write(on_terminal(logs.as_text(line, now, self.err_style), self.err_style) + "\n")
+            self._write(self._shown(logs.as_text(line, now, self.err_style), self.err_style) + "\n")
 
     @staticmethod
     def _write(text: str) -> None:

@@ -1,4 +1,4 @@
-"""JSON text that is safe on a terminal. Pure."""
+"""JSON text that is safe on a terminal and in the log of a CI job. Pure."""
 
 from __future__ import annotations
 
@@ -10,8 +10,11 @@ _UNUSUAL: Final = re.compile(r"[^\x20-\x7e\n]")
 
 
 def dumps(value: object, indent: int | None = None) -> str:
-    """JSON text, in which characters that a terminal acts on are escape sequences of JSON."""
-    text = json.dumps(value, ensure_ascii=False, indent=indent)
+    """JSON text, in which characters that a terminal acts on are escape sequences of JSON.
+
+    So is one of `##`, with which commands to a CI runner begin: it executes them in the log of a job.
+    """
+    text = json.dumps(value, ensure_ascii=False, indent=indent).replace("##", "#\\u0023")
     return text if text.isprintable() else _UNUSUAL.sub(_escaped, text)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
 from unicodedata import east_asian_width
@@ -12,14 +11,12 @@ from provisioner.model.location import Location
 from provisioner.model.words import visible
 from provisioner.report.jsontext import dumps
 from provisioner.report.style import PLAIN, Style
+from provisioner.report.workflow_commands import harmless
 
 _WINDOW: Final = 100
 """The longest excerpt of a line, in characters."""
 
 _TAB: Final = 4
-
-_COMMAND: Final = re.compile(r"^\s*(:):[a-z][a-z-]*(?: .*)?::|(#)#\[[a-z]")
-"""Text that the runner of GitHub executes in the log of a step: `::name::` after spaces, `##[name]` anywhere."""
 
 
 def text(
@@ -30,13 +27,7 @@ def text(
     A message of several lines, such as a log of the verifier, is indented after its first line: text of others cannot
     look like another error, nor be a workflow command of GitHub.
     """
-    yield from (_COMMAND.sub(_harmless, line) for line in _lines(problems, lines, style))
-
-
-def _harmless(command: re.Match[str]) -> str:
-    """As wide as before, so that a caret stays at its place."""
-    at = command.start(command.lastindex or 0) - command.start()
-    return f"{command[0][:at]}?{command[0][at + 1 :]}"
+    yield from map(harmless, _lines(problems, lines, style))
 
 
 def _lines(problems: Sequence[Problem], lines: Mapping[Location, str] | None, style: Style) -> Iterator[str]:
