@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, Final
 
 import typer
@@ -20,8 +19,8 @@ from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 
 from provisioner.cli import app, statuses
+from provisioner.language import schema_file
 
-_SCHEMAS: Final = Path(__file__).parent.parent / "schemas"
 _WORDS: Final = {
     "object": "mapping",
     "array": "list",
@@ -115,8 +114,7 @@ def exit_status_page() -> Iterator[str]:
 
 
 def _load(name: str) -> dict[str, Any]:
-    loaded: dict[str, Any] = json.loads((_SCHEMAS / name).read_text())
-    return loaded
+    return schema_file.load(name)
 
 
 def _section(part: dict[str, Any], title: str, anchor: str) -> Iterator[str]:

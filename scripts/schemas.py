@@ -1,7 +1,7 @@
 """Write what is generated in `schemas/`: `make schemas`.
 
 The schema of specs has the names of the table formats, as `provisioner/tables` registers them. The schema of parts is
-made of the schema of specs.
+made of the schema of specs. In both, any field can have a variable.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ def files() -> Iterator[tuple[str, str]]:
     spec["$defs"]["table_format"]["enum"] = names
     for table in ("table", "long_table"):
         spec["$defs"][table]["properties"]["format"]["examples"] = names
-    yield schema_file.SPEC_SCHEMA, _text(spec)
-    yield schema_file.PART_SCHEMA, _text(editor_schema.part(spec))
+    for name, made in ((schema_file.SPEC_SCHEMA, spec), (schema_file.PART_SCHEMA, editor_schema.part(spec))):
+        yield name, _text(editor_schema.with_variables(made))
 
 
 def _text(schema: dict[str, Any]) -> str:

@@ -68,6 +68,31 @@ def test_all_types_are_offered(server: LanguageServer, tmp_path: Path) -> None:
     assert "kernel" in server.hover(uri, 7, 6)
 
 
+ATTACH = """\
+version: 1
+name: x
+objects:
+  lb:
+    file: lb.bpf.o
+    programs:
+      ingress:
+        attach:\
+"""
+
+
+def test_kinds_of_attachments_are_offered(server: LanguageServer, tmp_path: Path) -> None:
+    for line, indent in ((8, 16), (9, 10)):
+        text = ATTACH + (" \n" if line == 8 else "\n" + " " * indent + "\n")
+        uri = server.open(tmp_path / f"attach{line}.yaml", with_schema(ROOT / "schemas/provisioner.schema.json", text))
+        assert server.labels(uri, line, indent) == {"auto", "xdp", "tcx", "tc", "cgroup", "netns", "perf_event"}
+
+
+def test_a_variable_is_no_error_in_a_number(server: LanguageServer, tmp_path: Path) -> None:
+    text = 'version: 1\nname: x-${site}\nmaps:\n  m: {type: hash, key: u32, value: u32, max_entries: "${room}"}\n'
+    text = with_schema(ROOT / "schemas/provisioner.schema.json", text)
+    assert server.diagnostics(server.open(tmp_path / "variables.yaml", text)) == []
+
+
 def test_names_of_the_spec_are_offered(server: LanguageServer, tmp_path: Path) -> None:
     spec = tmp_path / "edge.yaml"
     spec.write_text(SPEC.replace("key: \n", "key: u32\n").replace("inner: \n", "inner: acl\n"))

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from copy import deepcopy
 from typing import Any, Final
 
+from provisioner.language.schema_file import VARIABLE
 from provisioner.model.spec import Spec
 
 _SHAPED: Final = ("inner_template", "object", "shared_inner_map", "plain_map", "outer_map")
@@ -25,20 +26,30 @@ def part(schema: Mapping[str, Any]) -> dict[str, Any]:
     return made
 
 
+def with_variables(schema: Mapping[str, Any]) -> dict[str, Any]:
+    """A schema in which `${NAME}` can stand in every field that is not one of some words: an editor sees it there."""
+    made = deepcopy(dict(schema))
+    for part_ in _mappings(made):
+        types, pattern = part_.get("type"), part_.get("pattern")
+        if isinstance(pattern, str):
+            part_["pattern"] = f"{pattern}|{VARIABLE}"
+        elif types in ("integer", "boolean"):
+            what = "an integer" if types == "integer" else "true or false"
+            part_ |= {"type": [types, "string"], "pattern": VARIABLE}
+            part_["patternErrorMessage"] = f"{what}, or a variable such as `${{NAME}}`"
+    return made
+
+
 def with_names(schema: Mapping[str, Any], spec: Spec) -> dict[str, Any]:
     """A schema that offers the names of one spec: types, templates, objects, shared inner maps and maps."""
     made = deepcopy(dict(schema))
-    offered = {
-        "inner": spec.inner_templates,
-        "object": spec.objects,
-        "shared": spec.shared_inner_maps,
-        "after": {**spec.outer_maps, **spec.maps},
-    }
+    maps = {**spec.outer_maps, **spec.maps}
+    words = {"inner": spec.inner_templates, "object": spec.objects, "shared": spec.shared_inner_maps, "to": maps}
+    lists = {"after": maps, "objects": spec.objects}
     for name, property_ in _properties(made):
-        known = offered.get(name)
-        if known and property_.get("type") == "array":
+        if property_.get("type") == "array" and (known := lists.get(name)):
             property_["items"]["defaultSnippets"] = snippets(known)
-        elif known:
+        elif known := words.get(name):
             property_["defaultSnippets"] = snippets(known)
     types = made["$defs"]["type"]
     types["defaultSnippets"] = [*snippets(spec.types), *types["defaultSnippets"]]
@@ -48,6 +59,16 @@ def with_names(schema: Mapping[str, Any], spec: Spec) -> dict[str, Any]:
 def snippets(words: Iterable[str]) -> list[dict[str, str]]:
     """Words that an editor offers as the value of a field."""
     return [{"label": word, "body": word} for word in words]
+
+
+def _mappings(node: Any) -> Iterator[dict[str, Any]]:
+    """Every mapping of a schema, except examples."""
+    if isinstance(node, dict):
+        yield node
+        node = [value for name, value in node.items() if name != "examples"]
+    if isinstance(node, list):
+        for each in node:
+            yield from _mappings(each)
 
 
 def _properties(node: Any) -> Iterator[tuple[str, dict[str, Any]]]:

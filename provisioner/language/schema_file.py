@@ -6,11 +6,14 @@ import json
 import sys
 from functools import cache
 from pathlib import PurePath
-from typing import Any
+from typing import Any, Final
 
 SPEC_SCHEMA = "provisioner.schema.json"
 PART_SCHEMA = "provisioner.part.schema.json"
 OUTPUT_SCHEMA = "plan.schema.json"
+
+VARIABLE: Final = r"\$\{"
+"""The pattern by which the files let any field of an editor have `${NAME}`; `load` leaves it out."""
 
 _SCHEMAS = PurePath(__file__).parent.parent / "schemas"
 
@@ -28,6 +31,17 @@ def _read(name: str) -> str:
 
 
 def load(name: str = SPEC_SCHEMA) -> dict[str, Any]:
-    """The schema file `name`, parsed."""
-    schema: dict[str, Any] = json.loads(text(name))
+    """The schema file `name`, parsed, for values whose variables are replaced: each field has its own type only."""
+    schema: dict[str, Any] = json.loads(text(name), object_hook=_without_variables)
     return schema
+
+
+def _without_variables(part: dict[str, Any]) -> dict[str, Any]:
+    pattern = part.get("pattern")
+    if pattern == VARIABLE:
+        types = [name for name in part["type"] if name != "string"]
+        del part["pattern"], part["patternErrorMessage"]
+        part["type"] = types[0] if len(types) == 1 else types
+    elif isinstance(pattern, str) and pattern.endswith(f"|{VARIABLE}"):
+        part["pattern"] = pattern.removesuffix(f"|{VARIABLE}")
+    return part

@@ -46,7 +46,7 @@ def test_the_schema_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """A watch reads it at its start: later the package may be another one."""
     schema_file.text()
     monkeypatch.setattr(schema_file, "_SCHEMAS", Path("/nowhere"))
-    assert schema_file.load() == json.loads(schema_file.text())
+    assert editor_schema.with_variables(schema_file.load()) == json.loads(schema_file.text())
 
 
 def test_editors_have_something_to_show_for_every_property() -> None:
@@ -187,6 +187,19 @@ def test_a_shipped_file_names_a_schema_that_it_fits(path: Path) -> None:
     assert file.parent == ROOT / "schemas"
     tree = document.load([path], problems=Problems()).tree
     assert not list(Draft202012Validator(schema_file.load(file.name)).iter_errors(as_json(tree)))
+
+
+def test_an_editor_takes_variables_in_fields_of_any_type(tmp_path: Path) -> None:
+    text = """
+name: edge-${site}
+pin_inner_maps: ${pins}
+maps: {active: {type: hash, key: u32, value: u32, max_entries: "${room}", limits: {at_least: 1}}}
+"""
+    (tmp_path / "spec.yaml").write_text("version: 1" + text)
+    tree = document.load([tmp_path / "spec.yaml"], problems=Problems()).tree
+    shipped = Draft202012Validator(json.loads(schema_file.text()))
+    assert not list(shipped.iter_errors(as_json(tree)))
+    assert len(list(Draft202012Validator(spec_schema()).iter_errors(as_json(tree)))) == 3
 
 
 def test_an_editor_offers_all_types_and_the_names_of_a_spec(tmp_path: Path) -> None:
