@@ -25,9 +25,9 @@ from provisioner.kernel.reasons import UPDATE, KernelError
 from provisioner.model import entry_table
 from provisioner.model.desired import DesiredMap
 from provisioner.model.host import Host
-from provisioner.model.spec import Contents, OnReplace
+from provisioner.model.spec import Contents
 from provisioner.model.types import Bytes
-from provisioner.planning.carried import by_calls
+from provisioner.planning.carried import by_calls, is_written
 from provisioner.planning.changes import MapChange, Migrated
 from provisioner.planning.hazards import replaced_with_others
 from provisioner.planning.plan import Plan
@@ -183,7 +183,7 @@ def warned(plan: Plan) -> Plan:
     for change in plan.maps.values():
         desired = change.desired
         rows = replaced_with_others(change)
-        if not rows or desired.on_replace is not OnReplace.COPY or why_not(desired.entry_shape):
+        if not rows or not is_written(change) or why_not(desired.entry_shape):
             continue
         if not can_merge(desired.entry_shape, policy_of(desired), counters_of(desired, plan.desired.host)):
             known.append(by_calls(change, rows[0], "this kernel or process cannot run the program for it"))

@@ -180,6 +180,11 @@ class DesiredMap(msgspec.Struct, frozen=True):
         """Whether each load of the object creates the map again, so that new and old programs never share it."""
         return self.object is not None and self.shape.map_type in GENERATIONAL_TYPES
 
+    @property
+    def copies_others(self) -> bool:
+        """Whether a new inner map takes over what others wrote to the one that it replaces."""
+        return self.on_replace is OnReplace.COPY and self.entry_shape.is_listable
+
     def member_of(self, slot: int) -> str | None:
         """The map of the object that a slot has; None for a map of its own."""
         members = self.slots.members

@@ -200,7 +200,7 @@ def _fate(desired: DesiredMap) -> str:
 def _replaced_contents(maps: Iterable[MapChange]) -> Iterator[Hazard]:
     for change in maps:
         rows = replaced_with_others(change)
-        if rows and change.desired.on_replace is not None:
+        if rows and (change.desired.copies_others or change.desired.on_replace is OnReplace.DROP):
             count = plural(len(rows), "map" if change.desired.outer is None else "inner map")
             others = others_of(change.desired)
             what = f"{count} that can hold {others} of others replaced: these {others} are {_fate(change.desired)}"

@@ -13,8 +13,8 @@ from provisioner.model.location import Location
 from provisioner.model.map_shape import shape_differences
 from provisioner.model.observed import ObservedState
 from provisioner.model.pins import own_path, places
-from provisioner.model.spec import ChangeLimits, ExtraInnerMaps
-from provisioner.model.words import plural
+from provisioner.model.spec import ChangeLimits, ExtraInnerMaps, OnReplace
+from provisioner.model.words import plural, with_article
 from provisioner.planning.changes import Action, MapChange, ObjectChange, Reason
 from provisioner.planning.hazards import (
     Overrides,
@@ -124,15 +124,24 @@ def _of_map(change: MapChange, desired: DesiredState, overrides: Overrides) -> I
         if extra:
             what = f"{plural(extra, 'live inner map')} not in the spec"
             yield Refusal("extra_inner_maps", change.name, what, "", wanted.where)
-    rows = replaced_with_others(change)
-    if rows and wanted.on_replace is None:
-        what = f"{plural(len(rows), 'inner map')} that can hold {others_of(wanted)} of others would be replaced"
-        place = wanted.slots.places[change.slots.desired[rows[0]]]
-        override = "`on_replace: copy` or `drop` in the spec"
-        yield Refusal("on_replace", change.slot_address(rows[0]), what, override, place)
+    yield from _replaced(change)
     yield from _frozen(change)
     if not overrides.approve_deletes:
         yield from _limit(change, wanted.limits or desired.limits)
+
+
+def _replaced(change: MapChange) -> Iterator[Refusal]:
+    """Inner maps that are replaced with what others wrote, if the spec does not say what becomes of it, or cannot."""
+    wanted, rows = change.desired, replaced_with_others(change)
+    if not rows or wanted.copies_others or wanted.on_replace is OnReplace.DROP:
+        return
+    what = f"{plural(len(rows), 'inner map')} that can hold {others_of(wanted)} of others would be replaced"
+    override = "`on_replace: copy` or `drop` in the spec"
+    if not wanted.entry_shape.is_listable:
+        what += f", and the entries of {with_article(wanted.entry_shape.map_type.word)} cannot be copied"
+        override = "`on_replace: drop` in the spec"
+    place = wanted.slots.places[change.slots.desired[rows[0]]]
+    yield Refusal("on_replace", change.slot_address(rows[0]), what, override, place)
 
 
 def _frozen(change: MapChange) -> Iterator[Refusal]:

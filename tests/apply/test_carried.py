@@ -145,6 +145,19 @@ def test_each_side_changes(switch: str, bench: Bench, monkeypatch: pytest.Monkey
     }
 
 
+def test_a_map_that_programs_only_read(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """System calls carry changes over, and no program writes to the new map meanwhile."""
+    text = spec(("hash", "new")).replace("    contents:", "    flags: [rdonly_prog]\n    contents:")
+    project = bench.load(text)
+    project.apply()
+    with maps.open_id(inner(bench, "hash_new")) as fd:
+        write(fd, COPIED)
+    meanwhile(monkeypatch, IN_THE_OLD_MAP, IN_THE_NEW_MAP)
+    plan, _ = project.apply(recreate=["hash_new[1]"])
+    assert [hazard.id for hazard in plan.hazards] == ["foreign-entries-replaced"]
+    assert read(inner(bench, "hash_new")) == EXPECTED["new"]
+
+
 def test_what_has_no_room_is_rolled_back(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """The old map comes back with all that it holds."""
     project = bench.load(spec(("hash", "new"), room=8))

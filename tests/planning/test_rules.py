@@ -196,6 +196,24 @@ def test_slots_of_others_are_no_extra_inner_maps() -> None:
     assert not blocked({1: {}}, {1: {}, 20: {}}, extra=ExtraInnerMaps.FAIL, owned_slots=((1, 9),))
 
 
+@pytest.mark.parametrize(
+    ("on_replace", "override"),
+    [
+        (None, "`on_replace: drop` in the spec"),
+        (OnReplace.COPY, "`on_replace: drop` in the spec"),
+        (OnReplace.DROP, ""),
+    ],
+)
+def test_entries_that_cannot_be_listed_cannot_be_copied(on_replace: OnReplace | None, override: str) -> None:
+    queue, state = MapShape(MapType.QUEUE, 0, 8, 8), {1: dict[int, int]()}
+    how: dict[str, Any] = {"contents": Contents.IGNORE, "update": Update.REPLACE, "on_replace": on_replace}
+    wanted_map = desired(state, inner=queue, capacity={1: 16}, **how)
+    seen = live(meta=OURS, maps={"outer": observed(state, inner=queue)})
+    plan = plan_of(wanted(wanted_map), seen, Held({"outer": state}))
+    assert [(each.rule, each.override) for each in plan.blocked] == [("on_replace", override)] * bool(override)
+    assert [each.id for each in plan.hazards] == ["foreign-entries-replaced"] * (not override)
+
+
 @pytest.mark.parametrize(("on_replace", "refused"), [(None, True), (OnReplace.COPY, False), (OnReplace.DROP, False)])
 def test_a_replacement_with_entries_of_others(on_replace: OnReplace | None, refused: bool) -> None:
     how: dict[str, Any] = {"contents": Contents.PRESENT, "update": Update.REPLACE, "on_replace": on_replace}
