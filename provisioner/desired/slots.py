@@ -23,7 +23,8 @@ from provisioner.model.location import Location
 from provisioner.model.spec import Contents, InnerMap, InnerTemplate, KeyRange, OuterMap, SharedInnerMap
 from provisioner.model.tree import ScalarNode, flatten
 from provisioner.model.types import Bytes, Path, Type
-from provisioner.model.words import plural
+from provisioner.model.uapi import MapType
+from provisioner.model.words import plural, with_article
 
 MAX_SLOTS: Final = 1 << 24
 """Slots that one range or default may fill: a limit on memory, as the kernel takes up to 2^32-1."""
@@ -95,6 +96,8 @@ class SlotWriter:
         self._host = host
         self._problems = problems
         self._presets = presets
+        for each in shared:
+            self._check_capacity(each.max_entries, each.where)
 
     def write(self, inner_maps: Sequence[InnerMap], owned: Sequence[OwnedRange]) -> Written:
         """The slots of declared inner maps, in that order; `owned` are the ranges of `owned_keys`."""
@@ -161,6 +164,7 @@ class SlotWriter:
         if inner.object_map is not None:
             return Inner(self._capacity(None), Contents.IGNORE, -1, inner.where, inner.object_map)
         if inner.shared is None:
+            self._check_capacity(inner.max_entries, inner.where)
             return Inner(self._capacity(inner.max_entries), contents, -1, inner.where)
         share = self._shared.get(inner.shared)
         if share is None:  # the rules have reported it
@@ -170,6 +174,20 @@ class SlotWriter:
     def _capacity(self, written: int | None) -> int:
         shape = self._resolved.entry_shape
         return shape.kept_capacity(written or shape.max_entries, self._host.possible_cpus)
+
+    def _check_capacity(self, written: int | None, where: Location) -> None:
+        """Add a Problem for a capacity that the outer map does not take."""
+        shape = self._resolved.entry_shape
+        if written is None or written == shape.max_entries or not shape.has_fixed_capacity:
+            return
+        word = with_article(shape.map_type.word)
+        what = f"`max_entries` is {written:,}, and {shape.max_entries:,} in the template: inner maps "
+        if shape.map_type is MapType.ARRAY:
+            what += f"that are {word} without `inner_map` have the same size"
+            hint = "add `inner_map` to the `flags` of the template, or remove `max_entries`"
+        else:
+            what, hint = f"{what}that are {word} have the same size", "remove `max_entries`"
+        self._problems.add(what, where, hint, self._outer.name, id="unsupported-by-map-type")
 
     @property
     def contents(self) -> Contents:
