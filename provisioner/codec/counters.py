@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Final
 
 from provisioner.codec.array import Array
@@ -31,6 +32,39 @@ def counters(value: Type, byteorder: ByteOrder) -> Counters | None:
     if not spots or len(spots) > _MOST or any(offset % width for offset, width in spots):
         return None
     return tuple(spots)
+
+
+def others(value: Type, byteorder: ByteOrder) -> Iterator[str]:
+    """What keeps a value from having counters alone, for a message: `` `port` is be16``."""
+    spots = _spots(value, byteorder)
+    unaligned = next(((offset, width) for offset, width in spots if offset % width), None)
+    if unaligned is not None:
+        offset, width = unaligned
+        yield f"the integer of {width} bytes at byte {offset} is not aligned"
+    elif spots:
+        yield f"it has {len(spots):,} of them, and {_MOST} are possible"
+    else:
+        words = (f"`{path}` is {other.describe()}" if path else "" for path, other in _others(value, byteorder, ""))
+        yield from filter(None, words)
+
+
+def _others(value: Type, byteorder: ByteOrder, path: str) -> Iterator[tuple[str, Type]]:
+    """The members that are no counters, by their dotted names; one with an empty name for a whole value."""
+    match value:
+        case Sensitive(inner=inner) | Owned(theirs=inner) | PerCpu(element=inner):
+            yield from _others(inner, byteorder, path)
+        case Array(element=element, count=count) if count <= _MOST and not _spots(element, byteorder):
+            inside = list(_others(element, byteorder, path))
+            yield from [(path, value)] if inside == [(path, element)] else inside
+        case Struct(fields=fields) if fields:
+            for field in fields:
+                name = ".".join(filter(None, (path, field.name)))
+                if not isinstance(field.type, NotOurs) and not _spots(field.type, byteorder):
+                    yield from _others(field.type, byteorder, name)
+        case _ if not _spots(value, byteorder):
+            yield path, value
+        case _:
+            pass
 
 
 def _spots(value: Type, byteorder: ByteOrder) -> list[tuple[int, int]]:

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
+from typing import Final
 
 import numpy as np
 from msgspec.structs import replace
 
 from provisioner.codec.btf import BtfTypes
-from provisioner.codec.counters import counters
+from provisioner.codec.counters import counters, others
 from provisioner.codec.program_ref import ProgramRef
 from provisioner.codec.resolve import Lookup
 from provisioner.desired import jumps, members, sharing
@@ -101,6 +102,10 @@ def encode(
     access = spec.pin_inner_maps, spec.pin_mode, spec.pin_group
     made = DesiredState(spec.name, spec.pin_root, host, loaded, maps, spec.limits, *access)
     return with_moves(replace(made, approvals=spec.approvals), spec.moved, problems)
+
+
+_NAMED: Final = 5
+"""Members that one message names."""
 
 
 class Encoder:
@@ -204,7 +209,9 @@ class Encoder:
         """Only counters have a sum: of another member, an addition makes a wrong value."""
         chosen = written or OnConflict.NEW
         if chosen is OnConflict.SUM and counters(resolved.value, self._host.byteorder) is None:
-            what = f"`on_conflict: sum` adds integers of 4 or 8 bytes, and the value is {resolved.value.describe()}"
+            wrong = list(others(resolved.value, self._host.byteorder)) or [f"the value is {resolved.value.describe()}"]
+            named = ", ".join(wrong[:_NAMED]) + (", ..." if len(wrong) > _NAMED else "")
+            what = f"`on_conflict: sum` adds integers of 4 or 8 bytes in the byte order of the host, and {named}"
             self._problems.add(what, where, "write `on_conflict: new` or `old`", name, id="sum-without-counters")
         return chosen
 

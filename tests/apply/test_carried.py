@@ -193,9 +193,11 @@ def test_large_copies_are_waves_of_their_own(bench: Bench, monkeypatch: pytest.M
 
 
 def test_only_counters_have_a_sum(bench: Bench) -> None:
+    text = spec(("hash", "sum")).replace("value: u64", "value: {struct: {count: u64, port: be16, rest: u16}}")
     with pytest.raises(InputError) as refused:
-        bench.load(spec(("hash", "sum")).replace("value: u64", "value: u16"))
+        bench.load(text.replace("8: 99", "8: {count: 99, port: 1, rest: 1}"))
     assert [problem.id for problem in refused.value.problems] == ["sum-without-counters"]
+    assert "`port` is be16, `rest` is u16" in refused.value.problems[0].what
 
 
 @pytest.mark.parametrize("call", ["run", "load"])

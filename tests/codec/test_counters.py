@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from provisioner.codec.counters import Counters, counters
+from provisioner.codec.counters import Counters, counters, others
 from provisioner.codec.owned import owned
 from provisioner.codec.percpu import PerCpu
-from provisioner.model.type_expr import TypeExpr
+from provisioner.model.type_expr import ArrayType, TypeExpr
 
-from .support import built, option, struct
+from .support import HERE, built, option, struct
 
 
 @pytest.mark.parametrize(
@@ -40,6 +40,31 @@ from .support import built, option, struct
 )
 def test_the_counters_of_a_value(value: TypeExpr | str, expected: Counters | None) -> None:
     assert counters(built(value), "little") == expected
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("u32", []),
+        ("u16", []),  # the whole value
+        (struct(a="u32", b="u16", c="be32"), ["`b` is u16", "`c` is be32"]),
+        (struct(a="u32", b=struct(x="u32", y="ipv4")), ["`b.y` is ipv4"]),
+        (struct(a="u16[4]", b="u64[300]"), ["`a` is u16[4]", "`b` is u64[300]"]),
+        (struct(a=ArrayType(struct(x="u32", y="bool"), 2, HERE)), ["`a.y` is bool"]),
+        (struct(packed=True, a="u32", b="u64"), ["the integer of 8 bytes at byte 4 is not aligned"]),
+        (struct(a="u64[129]", b="u64[128]"), ["it has 257 of them, and 256 are possible"]),
+    ],
+)
+def test_what_is_no_counter_is_named(value: TypeExpr | str, expected: list[str]) -> None:
+    built_value = built(value)
+    if expected or counters(built_value, "little") is None:
+        assert list(others(built_value, "little")) == expected
+
+
+def test_members_of_other_writers_alone_are_named() -> None:
+    value = built(struct(limit="ipv4", used="u32", port="u16"))
+    assert list(others(owned(value, [("limit",)], np.zeros(value.size, np.uint8)), "little")) == ["`port` is u16"]
+    assert list(others(PerCpu(value, 4), "little")) == ["`limit` is ipv4", "`port` is u16"]
 
 
 def test_the_byte_order_is_that_of_the_host() -> None:
