@@ -211,9 +211,18 @@ def _from_types(
     path = beside(file.where.file, file.text or "")
     if roots is not None and not document.is_inside(path, file, roots, problems):
         return None
+    local = Problems()
+    source = document.load([path], allow_outside=roots is None, problems=local, inputs=inputs)
+    what, hint = (
+        "a file of `from_types` must be a mapping",
+        "write `key`, `value`, `outer_key` and `types`, as in a spec",
+    )
+    for problem in local:
+        is_spec = problem.id in ("wrong-type", "empty-file") and problem.where is not None
+        problems.extend([replace(problem, what=what, hint=hint) if is_spec else problem])
     before = len(problems)
-    source = document.load([path], allow_outside=roots is None, problems=problems, inputs=inputs)
-    return read_from_types(source.tree, problems) if len(problems) == before else None
+    read = read_from_types(source.tree, problems) if not len(local) else None
+    return read if len(problems) == before else None
 
 
 def beside(spec_file: str, name: str) -> Path:

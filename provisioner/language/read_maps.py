@@ -11,7 +11,7 @@ from typing import Final, TypeVar
 
 from provisioner.language.read_types import read_type
 from provisioner.language.scalars import integer, plain
-from provisioner.model.errors import Problems
+from provisioner.model.errors import Problems, did_you_mean
 from provisioner.model.location import Location
 from provisioner.model.spec import (
     ChangeLimits,
@@ -32,11 +32,13 @@ from provisioner.model.spec import (
     Update,
 )
 from provisioner.model.tree import MappingNode, RawEntries, ScalarNode, SequenceNode, SpecNode, flatten
+from provisioner.model.types import shown
 from provisioner.model.uapi import NEEDED_FLAGS, MapFlag, MapType
 
 POSSIBLE_CPUS: Final = "possible_cpus"
 UINT32_MAX: Final = (1 << 32) - 1
 UINT64_MAX: Final = (1 << 64) - 1
+_OF_TYPES: Final = ("key", "value", "outer_key", "types")
 _Choice = TypeVar("_Choice", bound=Enum)
 _FLAGS: Final = {flag.name.lower(): flag for flag in MapFlag if flag.name}
 _TYPES: Final = {map_type.word: map_type for map_type in MapType}
@@ -138,6 +140,10 @@ def read_migrate(node: SpecNode | None) -> Migrate | None:
 
 def read_from_types(tree: MappingNode, problems: Problems) -> FromTypes:
     """The file of `from_types`: `key`, `value` and `outer_key`, and the `types` that they name."""
+    for name, written, _ in tree.named():
+        if name not in _OF_TYPES:
+            what, known = f"{shown(name)} is not a field of a file of `from_types`", did_you_mean(name, _OF_TYPES)
+            problems.add(what, written.where, known, id="unknown-field")
     named = tree.get("types")
     pairs = named.named() if isinstance(named, MappingNode) else ()
     types = ((name, read_type(node, problems)) for name, _, node in pairs)
