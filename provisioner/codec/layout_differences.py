@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
+from provisioner.codec.reshape_match import WHOLE
 from provisioner.model.type_layout import LayoutKind, Placed, TypeLayout, placed
 
 
 def differences(old: TypeLayout, new: TypeLayout, rename: Mapping[str, str] = {}) -> list[str]:
     """What becomes of members, in words: `a from byte 0 to 4`, `b: u32 -> s32`, `c is now d`; none if all stay."""
     before, after = _leaves(old), _leaves(new)
-    before = {rename.get(path, path): each for path, each in before.items()}
+    before = {_renamed(path, rename, after): each for path, each in before.items()}
     words = []
     for path in [path for path in after if path in before]:
         was, now, name = before[path], after[path], path or "it"
@@ -27,6 +28,13 @@ def differences(old: TypeLayout, new: TypeLayout, rename: Mapping[str, str] = {}
         else:
             words.append(f"new {path}" if path else f"{old.word} -> {new.word}")
     return words + [f"without {path}" for path in gone if path]
+
+
+def _renamed(path: str, rename: Mapping[str, str], after: Collection[str]) -> str:
+    """The new name of a member, if the new layout has it: the names of keys and values are in one mapping."""
+    new = rename.get(path or WHOLE, path)
+    new = "" if new == WHOLE and WHOLE not in after else new
+    return new if new in after else path
 
 
 def _leaves(layout: TypeLayout) -> dict[str, Placed]:

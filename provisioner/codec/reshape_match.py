@@ -59,7 +59,8 @@ class _Matcher:
         self._old = dict(placed(old))
         if old.kind is not LayoutKind.STRUCT:
             self._old[WHOLE] = self._old[""]
-        self._source = {after: before for before, after in rename.items()}
+        # Keys and values have one mapping, and can have members of one name.
+        self._source = {after: before for before, after in rename.items() if before in self._old}
         self._constants = constants
         self._used: set[str] = set()
         self.moves: list[Move] = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Final
 
@@ -40,11 +41,8 @@ def encode_migration(
     if written is None:
         return None
     types = [key, value] + ([outer_key] if outer_key is not None else [])
-    known = {path or WHOLE for type_ in types for path, _ in placed(layout_of(type_))}
-    for _, new in written.rename:
-        if new.text not in known:
-            what = f"{shown(new.text or '')} is not a member of the key or the value"
-            problems.add(what, new.where, did_you_mean(new.text or "", known), address, id="unknown-field")
+    known = Counter(path or WHOLE for type_ in types for path, _ in placed(layout_of(type_)))
+    _check_renames(written, known, address, problems)
     key_part: dict[Path, ScalarNode] = {}
     value_part: dict[Path, ScalarNode] = {}
     for path, node in written.set:
@@ -66,6 +64,28 @@ def encode_migration(
         outer_key=given.get("outer_key"),
         where=written.where,
     )
+
+
+def _check_renames(written: Migrate, known: Counter[str], address: str, problems: Problems) -> None:
+    """Add the problems of `rename`; `known` has the names of new members, and in how many types each is."""
+    constants = {".".join(map(str, path)): node for path, node in written.set}
+    sources: dict[str, list[ScalarNode]] = {}
+    for old, new in written.rename:
+        name = new.text or ""
+        if not old:
+            what, hint = f"`rename` has no old name for {shown(name)}", f"write `{WHOLE}` for a value without members"
+            problems.add(what, new.where, hint, address, id="empty-value")
+        if name not in known:
+            what = f"{shown(name)} is not a member of the key or the value"
+            problems.add(what, new.where, did_you_mean(name, known), address, id="unknown-field")
+            continue
+        sources.setdefault(name, []).append(new)
+        if len(sources[name]) > known[name]:
+            what = f"two members are renamed to {shown(name)} (first at {sources[name][0].where})"
+            problems.add(what, new.where, "remove one of the two", address, id="duplicate-key")
+        elif name in constants and known[name] == 1:
+            what = f"{shown(name)} takes the value of another member, and `set` gives it one"
+            problems.add(what, constants[name].where, "remove one of the two", address, id="conflicting-fields")
 
 
 def _given(written: Migrate, read_types: ReadTypes, builder: MakeBuilder) -> dict[str, TypeLayout]:

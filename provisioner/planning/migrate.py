@@ -252,6 +252,9 @@ class _Migration:
             where = plural(count, "slot") if part == "outer key" else plural(count, "entry", "entries")
             what = f"the new {part} has no member `{member}`: its value in {where} would be lost"
             hint = f"write `migrate: {{rename: {{{member}: NEW}}}}`"
+            if member in (self.policy.key_constants if part == "key" else self.policy.value_constants).members:
+                what = f"`set` gives member `{member}` a new value: the live one in {where} would be lost"
+                hint = "remove the member from `set`"
             self._problem(what, hint, "--allow-recreate", id="migrate-loss")
 
     def _collisions(

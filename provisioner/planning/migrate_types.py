@@ -25,7 +25,7 @@ from provisioner.model.uapi import MapType
 from provisioner.model.words import with_article
 from provisioner.observed.sources import LiveMaps
 from provisioner.planning.changes import MigrationProblem
-from provisioner.planning.recreation import relaid_because
+from provisioner.planning.recreation import relaid_because, replaced_because
 from provisioner.planning.relaid import recorded_layout, recorded_types
 
 Part = Literal["key", "value", "outer"]
@@ -91,6 +91,11 @@ class LiveTypes:
     def _is_relaid(self) -> bool:
         return bool(relaid_because(self.desired, self.observed))
 
+    @cached_property
+    def _keeps_bytes(self) -> bool:
+        """Whether the live map would stay as it is without a migration."""
+        return not replaced_because(replace(self.desired, migration=None), self.observed, self.meta)
+
     def _reshaping(
         self, old: _Old | None, size: int, new: TypeLayout, constants: Constants | None, what: str
     ) -> Reshaping | None:
@@ -107,7 +112,9 @@ class LiveTypes:
         made, impossible = reshaping(old.layout, new, self.policy.rename, row, members, is_ordered=old.is_ordered)
         for each in impossible:
             text = f"member `{each.member}` of the {what} cannot be converted: {each.before} -> {each.after}"
-            self._problem(text, each.hint or "use `rename` and `set`, or keep the type", id="migrate-types")
+            hint = each.hint or "use `rename` and `set`, or keep the type"
+            hint += "; without `migrate`, entries keep their bytes" if self._keeps_bytes else ""
+            self._problem(text, hint, id="migrate-types")
         return None if impossible else made
 
     def outer(self) -> Reshaping | None:
@@ -135,8 +142,11 @@ class LiveTypes:
         old_value = self._layout("value", policy.value, shape.value_size)
         if MapType.LPM_TRIE in (shape.map_type, new_shape.map_type):
             # A prefix length counts the bits of the data as they are.
-            same = shape.key_size == new_key.size
-            old_key = _Old(new_key if same else replace(new_key, size=shape.key_size, word="key"), False)
+            if shape.key_size != new_key.size:
+                text = f"prefixes of {shape.key_size} bytes cannot become {desired.key.describe()}"
+                self._problem(text, "keep the key, or write `migrate: drop` to discard them", id="migrate-types")
+                return None
+            old_key = _Old(new_key, False)
         key = self._reshaping(old_key, shape.key_size, new_key, policy.key_constants, "key")
         value = self._reshaping(old_value, shape.value_size, new_value, policy.value_constants, "value")
         if key is None or value is None:

@@ -345,6 +345,9 @@ def test_types_of_a_map_that_is_unknown_come_from_a_file(tenants: Bench, tmp_pat
         ("migrate: {set: {nothing: 1}}", "unknown-field"),
         ("migrate: {rename: {a: nothing}}", "unknown-field"),
         ("migrate: {set: {a: 70000}}", "out-of-range"),
+        ("migrate: {rename: {b: a, c: a}}", "duplicate-key"),
+        ("migrate: {rename: {b: a}, set: {a: 1}}", "conflicting-fields"),
+        ("migrate: {rename: {'': a}}", "empty-value"),
         ("migrate: {from_types: absent.yaml}", "unreadable-file"),
         ("migrate: nonsense", "invalid-name"),
         ("on_conflict: sum", "sum-without-counters"),
@@ -354,6 +357,32 @@ def test_invalid_policies_are_reported(policy: str, where: str, tenants: Bench) 
     with pytest.raises(ProvisionerError) as refused:
         tenants.load(spec(struct(a="u16"), policy))
     assert [problem.id for problem in refused.value.problems] == [where]
+
+
+@pytest.mark.parametrize(
+    ("text", "id_", "hint"),
+    [
+        ("valeu: u32\n", "unknown-field", "did you mean `value`?"),
+        ("struct old { __u32 a; };\n", "wrong-type", "write `key`, `value`, `outer_key` and `types`, as in a spec"),
+        ("", "empty-file", "write `key`, `value`, `outer_key` and `types`, as in a spec"),
+        ("value: u33\n", "unknown-type", "did you mean `u32`?"),
+    ],
+)
+def test_a_file_of_types_that_is_none(text: str, id_: str, hint: str, tenants: Bench, tmp_path: Path) -> None:
+    (tmp_path / "old.yaml").write_text(text)
+    with pytest.raises(ProvisionerError) as refused:
+        tenants.load(spec("u32", "migrate: {from_types: old.yaml}"))
+    assert [(problem.id, problem.hint) for problem in refused.value.problems] == [(id_, hint)]
+
+
+def test_a_key_and_a_value_can_have_members_of_one_name(tenants: Bench) -> None:
+    text = "maps: {m: {type: hash, key: KEY, value: VALUE, max_entries: 4, contents: ignore, POLICY}}"
+    tenants.settle(text.replace("KEY", struct(a="u32")).replace("VALUE", struct(b="u32")).replace("POLICY", ""))
+    with maps.open_pin(tenants.root / "m") as fd:
+        maps.update(fd, u32(7), u32(8))
+    after = text.replace("KEY", struct(x="u64")).replace("VALUE", struct(x="u64"))
+    tenants.settle(after.replace("POLICY", "migrate: {rename: {a: x, b: x}}"))
+    assert tenants.entries("m") == {u64(7): u64(8)}
 
 
 def test_members_of_others_are_converted_in_the_entries_of_the_spec(tenants: Bench) -> None:

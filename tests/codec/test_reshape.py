@@ -250,6 +250,16 @@ def test_a_member_that_is_renamed_stays() -> None:
     assert between(built(PADDED), built(struct(a="u8", c="u32")), b="c").keeps_bytes
 
 
+def test_a_whole_that_becomes_a_member_of_its_size_stays() -> None:
+    """`rename` has the names of the key, too, which this value does not have."""
+    whole, member = layout_of(built("u32")), layout_of(built(struct(a="u32")))
+    rename = {"value": "a", "k": "value"}
+    assert differences(whole, member, rename) == []
+    assert differences(member, whole, {"a": "value"}) == []
+    assert differences(whole, whole, rename) == []
+    assert differences(whole, member) == ["it is now a"]
+
+
 def test_each_row_has_its_own_number() -> None:
     (misfit,) = converted(between(built("u32"), built("u8")), "e8030000", "01000000", "2c010000").misfits
     assert (misfit.rows.tolist(), dict(misfit.shown)) == ([0, 2], {0: "1000", 2: "300"})

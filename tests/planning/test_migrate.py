@@ -9,7 +9,7 @@ import pytest
 from msgspec.structs import replace
 
 from provisioner.codec.owned import owned
-from provisioner.model.desired import DesiredMap
+from provisioner.model.desired import Constants, DesiredMap
 from provisioner.model.spec import Contents, ExtraInnerMaps, OnReplace
 from provisioner.model.types import Type
 from provisioner.model.uapi import MapType
@@ -293,6 +293,15 @@ def test_a_member_that_goes_needs_consent(state: Any, how: Any, lost: int) -> No
         assert blocked[0].message == f"the new value has no member `b`: its value in {count} would be lost"
         assert blocked[0].override == "--allow-recreate"
     assert plan_of(map_, held, meta, allow_recreate=True).blocked == ()
+
+
+def test_a_member_that_is_set_although_it_is_live_needs_consent() -> None:
+    policy = replace(migration(), value_constants=Constants(np.zeros(12, np.uint8), frozenset({"b"})))
+    map_ = wish({ONE: {}}, value=struct(a="u32", b="u32", c="u32"), policy=policy)
+    held = Live({ONE: {ONE: le(1) + le(7), TWO: le(2) + le(0)}}, value=8)
+    (refusal,) = plan_of(map_, held, recorded_as("u32", PAIR)).blocked
+    assert (refusal.rule, refusal.hint) == ("migrate-loss", "remove the member from `set`")
+    assert refusal.message == "`set` gives member `b` a new value: the live one in 1 entry would be lost"
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from provisioner.model.desired import Constants, Migration
 from provisioner.model.type_layout import EntryLayout
 from provisioner.model.uapi import MapType
 from provisioner.planning.changes import MapChange
-from tests.codec.support import built, lpm, struct
+from tests.codec.support import built, lpm, struct, union
 from tests.planning.migrations import Kind, Live, entries, kind, le, migration, plan_of, recorded_as, wish
 from tests.planning.states import ids
 
@@ -132,6 +132,22 @@ def test_members_that_cannot_be_converted() -> None:
     ((what, hint),) = problems(change(None, known(PAIR), value=big))
     assert what == "member `a` of the value cannot be converted: u16 -> be32"
     assert hint == "the byte orders differ: give the old type in `from_types`"
+
+
+@pytest.mark.parametrize(("value", "stays"), [(union(x="be32"), True), (union(x="be32", y="u64"), False)])
+def test_without_migrate_the_bytes_stay_where_the_size_does(value: Kind, stays: bool) -> None:
+    """The bytes of a union do not show which member they are."""
+    ((_, hint),) = problems(change(None, None, recorded_as("u32", union(x="u32")), value=value))
+    assert hint.startswith("the bytes of a union do not show which member they are")
+    assert hint.endswith("; without `migrate`, entries keep their bytes") is stays
+
+
+def test_prefixes_keep_their_size() -> None:
+    map_ = wish({ONE: {}}, key=lpm("ipv6"), value="u64", inner=MapType.LPM_TRIE)
+    held = Live({ONE: {le(8) + le(10): le(1)}}, key=8, kind=MapType.LPM_TRIE)
+    ((what, hint),) = problems(plan_of(map_, held).maps["outer"])
+    assert what == f"prefixes of 8 bytes cannot become {map_.key.describe()}"
+    assert hint == "keep the key, or write `migrate: drop` to discard them"
 
 
 def test_members_are_renamed_and_set() -> None:
