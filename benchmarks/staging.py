@@ -51,7 +51,7 @@ def _row(case: Case, folder: Path, pins: Path, rounds: int) -> str:
     for _ in range(rounds):
         limit.add(contenders.reference(case, "create"))
         contenders.reference(case, "destroy")
-        ours.add(run(["env", f"{_INSIDE}=1", *command]))
+        ours.add(run(["env", f"{_INSIDE}=1", "OPENBLAS_NUM_THREADS=1", *command]))
     wall = limit.median_of("seconds")
     calls, by_programs, elapsed = (ours.median_of(name) for name in ("calls", "programs", "wall"))
     cells = (

@@ -112,6 +112,7 @@ def publish(
     """
     copied = copied_maps(change, rows) if live or change.keeps_contents else {}
     todo = list(waves(change, rows, merge.wave_size(change, copied, host, size)))
+    outer.make_room(min(len(rows), _WAVES_IN_FLIGHT * size))
     with (
         Stager(
             change.desired, host, inner, copied, open_member, change.migrated, later, progress.pause, progress.stage

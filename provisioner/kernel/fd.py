@@ -6,6 +6,7 @@ import fcntl
 import os
 import warnings
 from collections.abc import Iterator
+from contextlib import suppress
 from types import TracebackType
 from typing import Generic, NewType, Self, TypeVar, cast
 
@@ -74,6 +75,14 @@ class Fd:
                 warnings.warn(f"{self!r} was never closed", ResourceWarning, source=self, stacklevel=2)
             finally:  # where warnings are errors too
                 self.close()
+
+    def make_room(self, fds: int) -> None:
+        """Have the process's table of fds grow now for so many, and not bit by bit.
+
+        While other threads run, the kernel waits for a grace period each time that it doubles (expand_fdtable).
+        """
+        with suppress(OSError):  # more than the limit of open files, or no memory: then it does so
+            os.close(fcntl.fcntl(self.number, fcntl.F_DUPFD_CLOEXEC, fds))
 
 
 class MapFd(Fd):

@@ -10,7 +10,7 @@ import mmap
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from struct import Struct
-from typing import Any, Final, Self
+from typing import Final, Self
 
 import msgspec
 import numpy as np
@@ -21,7 +21,7 @@ from provisioner.kernel import map_fields, maps, programs, structures
 from provisioner.kernel.batch import BatchError
 from provisioner.kernel.fd import MapFd, ProgramFd
 from provisioner.kernel.reasons import DELETE, UPDATE, KernelError
-from provisioner.kernel.rows import ByteTable
+from provisioner.kernel.rows import ByteTable, whole_rows
 from provisioner.model.map_shape import MapShape, rounded_up
 from provisioner.model.uapi import MapFlag, MapType
 
@@ -225,8 +225,8 @@ class _Columns:
     def __init__(self, records: ByteTable, record: LookupRecord) -> None:
         head = records[:, :16].view(np.uint32)
         self.state, self.id, self.count = head[:, 0], head[:, 1], head[:, 2]
-        self._slot = _whole(records[:, record.slot]) if record.slot_size else None
-        self._key, self._value = _whole(records[:, record.key]), _whole(records[:, record.value])
+        self._slot = whole_rows(records[:, record.slot]) if record.slot_size else None
+        self._key, self._value = whole_rows(records[:, record.key]), whole_rows(records[:, record.value])
         self.value_size = record.value_size
 
     def put(
@@ -234,18 +234,12 @@ class _Columns:
     ) -> None:
         """Put parts of records in."""
         if self._slot is not None:
-            self._slot[here] = _whole(np.ascontiguousarray(slots))
+            self._slot[here] = whole_rows(np.ascontiguousarray(slots))
         if keys is not None:
-            self._key[here] = _whole(np.ascontiguousarray(keys))
+            self._key[here] = whole_rows(np.ascontiguousarray(keys))
         if values is not None:
-            self._value[here] = _whole(np.ascontiguousarray(values))
+            self._value[here] = whole_rows(np.ascontiguousarray(values))
 
     def take(self, here: slice, values: ByteTable) -> None:
         """Copy the values of records."""
-        _whole(values)[...] = self._value[here]
-
-
-def _whole(rows: ByteTable) -> NDArray[Any]:
-    """Rows (n, size) as elements (n,)."""
-    size = rows.shape[1]
-    return rows.view(f"u{size}" if size in (1, 2, 4, 8) else f"V{size}")[:, 0]
+        whole_rows(values)[...] = self._value[here]

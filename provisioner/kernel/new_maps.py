@@ -29,7 +29,7 @@ from provisioner.bytecode.stage_program import (
 from provisioner.kernel import batch, libbpf, maps, programs, structures, syscalls
 from provisioner.kernel.fd import BorrowedMapFd, BtfFd, FdSet, MapFd, MapFds, ProgramFd
 from provisioner.kernel.reasons import KernelError
-from provisioner.kernel.rows import ByteTable, Rows, put
+from provisioner.kernel.rows import ByteTable, Rows, whole_rows
 from provisioner.model.entry_table import EntryTable, Index
 from provisioner.model.map_shape import MapShape
 from provisioner.model.uapi import MapFlag, MapType, object_name
@@ -162,33 +162,32 @@ class NewMaps:
         """Run the program for all entries, some at a time; gives how many it wrote, one after the other."""
         layout, counts = self._layout, table.counts[slots]
         ends = np.cumsum(counts)
-        # The row of the table that an entry is in, less its number here.
-        shift = table.starts[slots] - (ends - counts)
-        number = np.repeat(np.arange(1, len(slots) + 1, dtype=np.uint32), counts)
         total, written = int(ends[-1]), 0
+        # The row of the table that an entry is in, less its number here: usually the same for all.
+        shift = table.starts[slots] - (ends - counts)
+        shifts = shift[counts > 0]
+        first, in_order = int(shifts[0]), bool((shifts == shifts[0]).all())
+        number = np.repeat(np.arange(1, len(slots) + 1, dtype=np.uint32), counts)
+        slot, key, value = (
+            whole_rows(memory[:, at : at + size])
+            for at, size in ((0, 4), (layout.key, layout.key_size), (layout.value, layout.value_size))
+        )
+        keys, values = (whole_rows(np.ascontiguousarray(column)) for column in (table.keys, table.values))
         while written < total:
             pause()
             end = min(written + run, total)
-            part = number[written:end]
-            rows = _rows(np.arange(written, end) + shift[part - 1])
-            here = memory[: end - written]
-            put(here[:, :4], part.view(np.uint8).reshape(-1, 4))
-            put(here[:, layout.key : layout.key + layout.key_size], table.keys[rows])
-            put(here[:, layout.value : layout.value + layout.value_size], table.values[rows])
-            memory[end - written, :4] = 0
+            part, here = number[written:end], slice(0, end - written)
+            rows: Index | slice = slice(first + written, first + end)
+            if not in_order:
+                rows = np.arange(written, end) + shift[part - 1]
+            slot[here], key[here], value[here] = part, keys[rows], values[rows]
+            slot[end - written] = 0
             done = _run(program) - 1
             written += max(0, done)
             wrote(max(0, done))
             if written < end:
                 break
         return written
-
-
-def _rows(rows: Index) -> Index | slice:
-    """A slice where the rows follow each other, which copies no index."""
-    first, last = int(rows[0]), int(rows[-1])
-    is_range = last - first == len(rows) - 1 and bool((np.diff(rows) == 1).all())
-    return slice(first, last + 1) if is_range else rows
 
 
 class _RecordArray:

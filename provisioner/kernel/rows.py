@@ -49,8 +49,13 @@ Column = NDArray[Any] | Rows
 
 def put(into: ByteTable, rows: ByteTable) -> None:
     """Copy rows into columns of records: `into[:] = rows`, in a tenth of the time, because each row is one element."""
-    whole = f"V{rows.shape[1]}"
-    into.view(whole)[...] = np.ascontiguousarray(rows).view(whole)
+    whole_rows(into)[...] = whole_rows(np.ascontiguousarray(rows))
+
+
+def whole_rows(rows: ByteTable) -> NDArray[Any]:
+    """Rows (n, size) as elements (n,)."""
+    size = rows.shape[1]
+    return rows.view(f"u{size}" if size in (1, 2, 4, 8) else f"V{size}")[:, 0]
 
 
 def without_duplicates(keys: ByteTable, values: ByteTable) -> tuple[ByteTable, ByteTable]:

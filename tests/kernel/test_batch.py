@@ -205,7 +205,7 @@ def test_many_slots_are_written_as_was_measured(waits_once: bool, monkeypatch: p
 
 
 def test_what_is_measured_is_measured_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    batch.slots_batch_waits_once.cache_clear()
+    batch._measured.cache_clear()
     first = batch.slots_batch_waits_once()
     monkeypatch.setattr(maps, "create", None)
     assert batch.slots_batch_waits_once() is first

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
+import subprocess
+import sys
 import warnings
 
 import numpy as np
@@ -111,3 +113,20 @@ def test_many_fds_are_closed_and_none_between_them() -> None:
             os.fstat(number)
     for number in others:
         os.close(number)
+
+
+def test_room_for_fds_is_made_at_once() -> None:
+    code = """
+import os, re, resource
+from provisioner.kernel.fd import Fd
+resource.setrlimit(resource.RLIMIT_NOFILE, (1000, 1000))
+size = lambda: int(re.search(r"FDSize:\\s+(\\d+)", open("/proc/self/status").read())[1])
+sizes = [size()]
+with Fd(os.open("/dev/null", os.O_RDONLY)) as fd:
+    for fds in (900, 1000):  # the second is more than the limit
+        fd.make_room(fds)
+        sizes.append(size())
+print(sizes[0] < 900 <= sizes[1] == sizes[2], len(os.listdir("/proc/self/fd")))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, close_fds=True)
+    assert done.stdout.split() == ["True", "4"]
