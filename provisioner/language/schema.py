@@ -79,7 +79,9 @@ class _Checker:
         top = {name: value for name, _, value in tree.named()}
         apart = {name: value for name in _SECTIONS if isinstance(value := top.get(name), MappingNode)}
         instance = {name: {} if name in apart else as_json(value) for name, value in top.items()}
-        if not quick_check.holds(instance, self._schema, self._definitions):
+        # Nothing is reported as missing in a document that cannot be read whole, so jsonschema need not find it.
+        schema = {**self._schema, "required": []} if self._problems.is_partial else self._schema
+        if not quick_check.holds(instance, schema, self._definitions):
             self._report(self._all.iter_errors(instance), tree, None)
         for section, members in apart.items():
             for name, key, value in members.named():

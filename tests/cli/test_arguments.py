@@ -245,6 +245,7 @@ _OF_SOME_PLANS = {"provisioner.bytecode.assembler", "provisioner.kernel.objects"
         (("--help",), {"numpy", "yaml", "rich", "jsonschema"}),
         (("schema",), {"numpy", "yaml", "rich", "jsonschema"}),
         (("plan", "-", "--against", "empty"), {"rich", "pyarrow", *_OF_SOME_PLANS}),
+        (("validate", "no-such-file.yaml"), {"jsonschema"}),
     ],
 )
 def test_nothing_is_imported_that_is_not_needed(words: tuple[str, ...], absent: set[str]) -> None:
