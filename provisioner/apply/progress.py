@@ -5,9 +5,9 @@ from __future__ import annotations
 import _thread
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Final
 
+import msgspec
 import numpy as np
 
 from provisioner.kernel import batch
@@ -18,8 +18,7 @@ _EVERY: Final = 0.2
 """Seconds between two reports of a wave that is being staged."""
 
 
-@dataclass(slots=True)
-class Progress:
+class Progress(msgspec.Struct):
     """The progress so far; `report` is called after each wave, `pause` also within one: it raises to stop the apply.
 
     `report` is also called while a wave is staged, by one of the threads that do it, but never by two at once: what is
@@ -38,7 +37,7 @@ class Progress:
     window: tuple[float, float] | None = None
     report: Callable[[str, Progress], None] | None = None
     pause: Callable[[], None] = batch.go_on
-    _lock: _thread.LockType = field(default_factory=_thread.allocate_lock)
+    _lock: _thread.LockType = msgspec.field(default_factory=_thread.allocate_lock)
     _updated: float = 0.0
 
     def visible_since(self, started: float) -> None:

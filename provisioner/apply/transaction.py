@@ -5,9 +5,9 @@ from __future__ import annotations
 import errno
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext, suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 
+import msgspec
 import numpy as np
 from msgspec.structs import replace
 
@@ -39,8 +39,7 @@ from provisioner.planning.plan import Plan
 from provisioner.planning.steps import CreateMap, PublishSlots, RecordMeta, WriteEntries
 
 
-@dataclass(frozen=True, slots=True)
-class Options:
+class Options(msgspec.Struct, frozen=True):
     """How an apply is done. `interrupted` is asked again and again: the name of a signal stops it at that point.
 
     `compared` is called in comparisons, with the number of slots that were compared, and of all. `reading` surrounds
@@ -49,7 +48,7 @@ class Options:
 
     rollback: bool = True
     progress: Callable[[str, Progress], None] | None = None
-    interrupted: Callable[[], str] = field(default=lambda: "")
+    interrupted: Callable[[], str] = lambda: ""
     reading: Callable[[], AbstractContextManager[None]] = nullcontext
     compared: Callable[[int, int], None] | None = None
 

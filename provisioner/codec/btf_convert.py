@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Final, assert_never
+
+import msgspec
 
 from provisioner.codec.array import Array
 from provisioner.codec.btf import (
@@ -45,16 +46,15 @@ Refinements = Mapping[tuple[str, ...], tuple[Type, Location]]
 """The type that the user writes for a member, by its path."""
 
 
-@dataclass(slots=True)
-class Conversion:
+class Conversion(msgspec.Struct):
     """Converts one BTF type to a codec type. Collects problems, with the dotted names of members."""
 
     types: BtfTypes
     refine: Refinements
     where: Location
     problems: Problems
-    used: set[tuple[str, ...]] = field(default_factory=set)
-    seen: set[tuple[str, ...]] = field(default_factory=set)
+    used: set[tuple[str, ...]] = set()
+    seen: set[tuple[str, ...]] = set()
     depth: int = 0
     null_pointers: bool = False
     """Whether pointers are members that are always null, instead of an error."""

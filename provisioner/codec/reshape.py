@@ -7,7 +7,6 @@ object for each. A value that does not fit is not changed to one that does: its 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from itertools import islice
 from typing import Final, Literal
 
@@ -144,12 +143,11 @@ class Reshaping(msgspec.Struct, frozen=True):
         return Converted(out, misfits.misfits(), tuple(Lost(one.member, one.rows) for one in lost.misfits()))
 
 
-@dataclass(slots=True)
-class _Faults:
+class _Faults(msgspec.Struct):
     """Rows that do not fit, by member, over many blocks."""
 
-    parts: dict[str, list[Index]] = field(default_factory=dict)
-    words: dict[str, tuple[dict[int, str], str]] = field(default_factory=dict)
+    parts: dict[str, list[Index]] = {}
+    words: dict[str, tuple[dict[int, str], str]] = {}
 
     def add(self, member: str, rows: NDArray[np.intp], shown: Mapping[int, str], word: str) -> None:
         if len(rows):

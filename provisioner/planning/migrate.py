@@ -6,9 +6,9 @@ migration shows what differs in the new layout, and refuses what does not fit be
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Final
 
+import msgspec
 import numpy as np
 from msgspec.structs import replace
 from numpy.typing import NDArray
@@ -79,8 +79,7 @@ def _count(desired: DesiredMap, observed: ObservedMap, live_maps: LiveMaps) -> i
         return None
 
 
-@dataclass
-class _Migration:
+class _Migration(msgspec.Struct):
     """The migration of one map, as far as it is known."""
 
     desired: DesiredMap
@@ -91,11 +90,11 @@ class _Migration:
     shared: frozenset[int]
     own: ObjectMaps
     byteorder: ByteOrder
-    problems: list[MigrationProblem] = field(default_factory=list)
-    lost: dict[tuple[str, str], int] = field(default_factory=dict)
+    problems: list[MigrationProblem] = []
+    lost: dict[tuple[str, str], int] = {}
     more: int = 0
     entries: int = 0
-    unfit: Unfit = field(default_factory=Unfit)
+    unfit: Unfit = msgspec.field(default_factory=Unfit)
 
     def change(self, why: str) -> MapChange:
         desired, observed = self.desired, self.observed

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Final, Literal
 
@@ -45,8 +44,7 @@ def _is_same(live: TypeLayout | None, recorded: TypeLayout) -> bool:
     return live is None or has_same_places(live, recorded)
 
 
-@dataclass
-class LiveTypes:
+class LiveTypes(msgspec.Struct, dict=True):
     """The types of one live map; what cannot be converted goes to `problems`."""
 
     desired: DesiredMap

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Final
 
 import msgspec
@@ -35,8 +34,7 @@ class Edit(msgspec.Struct, frozen=True):
         return Edit(keys, np.zeros((len(keys), value_size), np.uint8), np.ones(len(keys), np.bool_))
 
 
-@dataclass(slots=True)
-class SlotEdits:
+class SlotEdits(msgspec.Struct):
     """What is asked of one slot: `contents` replace all that it holds, then `edits` apply in order.
 
     `absent` says that the slot is deleted.
@@ -44,7 +42,7 @@ class SlotEdits:
 
     contents: EntryRows | None = None
     absent: bool = False
-    edits: list[Edit] = field(default_factory=list)
+    edits: list[Edit] = []
 
     def set(self, rows: EntryRows) -> None:
         self.contents, self.absent, self.edits = rows, False, []
