@@ -103,3 +103,15 @@ def test_what_a_session_costs_is_a_row_of_the_documentation_s_table() -> None:
     assert head in (ROOT / "docs/benchmarks.md").read_text().splitlines()
     assert row.count("|") == head.count("|")
     assert sum("session: " in line for line in rest) == 5
+
+
+@pytest.mark.usefixtures("system_bpffs")
+def test_the_parts_of_a_start_are_those_of_the_documentation_s_table() -> None:
+    done = subprocess.run([sys.executable, "-m", "benchmarks.startup", "1"], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    head, _, *rows = done.stdout.splitlines()
+    documented = (ROOT / "docs/benchmarks.md").read_text()
+    assert head in documented.splitlines()
+    parts = [row.split(" | ")[0] for row in rows]
+    assert len(parts) == 7
+    assert [part for part in parts if f"\n{part} | " not in documented] == []
