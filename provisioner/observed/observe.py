@@ -73,11 +73,14 @@ def _observe(desired: DesiredState, source: Source) -> ObservedState:
         if (live_map := _map(map_path(desired, desired_map), desired_map, source)) is not None
     }
     brought = {name for one in desired.objects.values() for name in one.maps}
-    object_maps = {
-        name: live_map
-        for name in sorted(brought)
-        if (live_map := live.get(name) or _map(own_path(desired, name), None, source)) is not None
-    }
+
+    def brought_map(name: str) -> ObservedMap | None:
+        path, declared = own_path(desired, name), desired.maps.get(name)
+        if declared is not None and map_path(desired, declared) == path:
+            return live.get(name)  # looked at once: another process can pin it in between
+        return live.get(name) or _map(path, None, source)
+
+    object_maps = {name: live_map for name in sorted(brought) if (live_map := brought_map(name)) is not None}
     wanted = {
         program.pin for object_ in desired.objects.values() for program in object_.programs
     } | desired.pinned_programs.keys()

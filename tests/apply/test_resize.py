@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import pytest
 
 from provisioner.apply import contents, programs, waves
 from provisioner.apply.transaction import Transaction
-from provisioner.kernel import maps, reading
+from provisioner.kernel import bpffs, maps, reading
 from provisioner.kernel.fd import InnerId
 from provisioner.model.errors import ApplyError, HostError, Problem, ProvisionerError, RefusedError
 from provisioner.model.map_shape import MapShape
 from provisioner.model.uapi import MapType
+from provisioner.observed.live_source import LiveSource
+from provisioner.observed.sources import SeenMap
 from provisioner.planning.changes import Action
 from provisioner.planning.hazards import Overrides
 from provisioner.planning.steps import CommitObject
-from tests.apply.conftest import Bench
+from tests.apply.conftest import ALL, Bench
 from tests.problems import raises
 
 Compile = Callable[[str], Path]
@@ -161,6 +163,30 @@ def test_a_slot_of_the_old_map_that_changes_meanwhile_ends_the_upgrade(
     after = tenants.ids("colours")
     assert after[key] not in (0, before[key]), "what the other process wrote stays"
     assert tenants.tree("colours")[key] == {}
+
+
+def test_a_map_that_is_pinned_while_the_project_is_observed_is_not_replaced_as_missing(
+    tenants: Bench, bpf_object: Compile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An object brings it, and the spec declares it: looked at twice, it is missing for one and live for the other."""
+    tenants.allow_outside, tenants.overrides = True, ALL
+
+    tenants.settle(of_object(bpf_object("presets"), 8))
+    pin, before = tenants.root / "colours", tenants.ids("colours")
+    look = LiveSource.map
+    with maps.open_pin(pin) as live:
+        bpffs.unpin(pin)
+
+        def put_back(source: LiveSource, path: PurePath) -> SeenMap | None:
+            seen = look(source, path)
+            if path == pin and not pin.exists():
+                bpffs.pin(live, pin)
+            return seen
+
+        monkeypatch.setattr(LiveSource, "map", put_back)
+        with raises(ProvisionerError, "changed-since-plan"):
+            tenants.apply(of_object(bpf_object("presets"), 16))
+    assert tenants.ids("colours") == before
 
 
 def test_an_inner_map_that_is_replaced_meanwhile_keeps_what_others_wrote(
