@@ -18,8 +18,9 @@ import pytest
 from provisioner import InputError, ProvisionerError, load, read_snapshot
 from provisioner.observed.snapshot_format import to_bytes
 from provisioner.observed.snapshot_take import take
-from tests.apply.conftest import Bench
+from tests.apply.conftest import HEAD, Bench
 from tests.cli.support import run
+from tests.conftest import remove_tree
 
 SPEC: Final = """
 types: {pair: {struct: {port: be16, weight: u32}}}
@@ -41,12 +42,15 @@ Members = dict[str, bytes]
 Header = dict[str, Any]
 
 
-@pytest.fixture
-def members(bench: Bench) -> Members:
-    """Those of a good snapshot."""
+@pytest.fixture(scope="module")
+def members(bpffs_mount: Path, tmp_path_factory: pytest.TempPathFactory) -> Members:
+    """Those of a good snapshot, of the pin root that each test plans for; nothing is live there any more."""
+    bench = Bench(tmp_path_factory.mktemp("good"), bpffs_mount / "edge")
     bench.apply(SPEC)
     with zipfile.ZipFile(io.BytesIO(to_bytes(take(bench.load(SPEC).desired)))) as archive:
-        return {name: archive.read(name) for name in archive.namelist()}
+        found = {name: archive.read(name) for name in archive.namelist()}
+    remove_tree(bench.root)
+    return found
 
 
 def packed(members: Members) -> bytes:
@@ -59,15 +63,16 @@ def packed(members: Members) -> bytes:
 
 def outcome(bench: Bench, data: bytes) -> str:
     """How a plan against a snapshot ends."""
-    path = bench.folder / "bad.snapshot"
+    path, spec = bench.folder / "bad.snapshot", bench.folder / "spec.yaml"
     path.write_bytes(data)
+    spec.write_text(HEAD + SPEC)
     try:
         snapshot = read_snapshot(path)
     except InputError as error:
         [problem] = error.problems
         return problem.what if str(problem.where) == str(path) else "without a place"
     try:
-        load([bench.folder / "spec.yaml"], pin_root=str(bench.root), snapshot=snapshot).plan(against=snapshot)
+        load([spec], pin_root=str(bench.root), snapshot=snapshot).plan(against=snapshot)
     except ProvisionerError as error:
         return f"refused: {error.problems[0].what}"
     return "planned"
