@@ -27,6 +27,9 @@ _PROJECT: Final = Path(__file__).parents[1]
 CLIENT: Final = Path(__file__).parent / "bin" / "provisioner"
 """The command for programs that start it: a client of the fork server, with the variable of `for_client`."""
 
+MODULE: Final = CLIENT.with_name("module")
+"""The Python of Ansible's modules, with the variable of `for_modules`."""
+
 _MESSAGE: Final = 64
 
 SHIM: Final = Path(__file__).parent / "promises" / "shim.c"
@@ -87,8 +90,9 @@ class Process:
 class _ForkServer:
     """Started at the first run; ends with this process, which holds the other end of its standard input."""
 
-    def __init__(self, folder: Path) -> None:
-        self._address, self._log = str(folder / "commands"), folder / "forkserver.log"
+    def __init__(self, folder: Path, module: str, *preloaded: Path) -> None:
+        self._address, self._log = str(folder / module), folder / f"{module}.log"
+        self._module, self._preloaded = module, preloaded
         self._lifeline = os.pipe()  # opened before any ledger is taken
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -109,33 +113,39 @@ class _ForkServer:
             self._process.wait()
 
     def _launch(self) -> subprocess.Popen[bytes]:
+        environment = dict(os.environ)
+        for source in self._preloaded:
+            environment |= preload.variables(preload.build(source))
         with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listening, self._log.open("wb") as log:
             listening.bind(self._address)
             listening.listen()
             return subprocess.Popen(
-                [sys.executable, "-m", "tests.forkserver"],
+                [sys.executable, "-m", self._module],
                 stdin=self._lifeline[0],
                 stdout=listening.fileno(),
                 stderr=log,
                 cwd=_PROJECT,
-                env=os.environ | preload.variables(preload.build(SHIM)),
+                env=environment,
                 start_new_session=True,
             )
 
 
 _server: _ForkServer | None = None
+_modules: _ForkServer | None = None
 
 
 def prepare(folder: Path) -> None:
-    """Let the fork server have its socket and its log in `folder`; nothing is started yet."""
-    global _server
-    _server = _ForkServer(folder)
+    """Let the fork servers have their sockets and logs in `folder`; nothing is started yet."""
+    global _server, _modules
+    _server = _ForkServer(folder, "tests.forkserver", SHIM)
+    _modules = _ForkServer(folder, "tests.integrations.modules")
 
 
 def finish() -> None:
-    """End the fork server."""
-    if _server is not None:
-        _server.end()
+    """End the fork servers."""
+    for server in (_server, _modules):
+        if server is not None:
+            server.end()
 
 
 def start(
@@ -170,6 +180,12 @@ def for_client() -> dict[str, str]:
     """The variable that `CLIENT` needs."""
     assert _server is not None
     return {"PROVISIONER_FORKSERVER": _server.address()}
+
+
+def for_modules() -> dict[str, str]:
+    """The variable that `MODULE` needs."""
+    assert _modules is not None
+    return {"MODULE_FORKSERVER": _modules.address()}
 
 
 def for_shells() -> dict[str, str]:

@@ -1,9 +1,9 @@
 """The command line with all its imports done, forked once for each run: what tests with thousands of runs can afford.
 
-`python -m tests.forkserver` accepts connections on the socket that is its standard output, until its standard input
-ends. A connection brings one request, and the standard fds of the run. The answer is the process id, then the wait
-status each time the process stops, then the one of its end. No call has touched the kernel before the fork, so that a
-run begins as a new process does.
+A server accepts connections on the socket that is its standard output, until its standard input ends. A connection
+brings one request, and the standard fds of the run. The answer is the process id, then the wait status each time the
+process stops, then the one of its end. No call has touched the kernel before the fork, so that a run begins as a new
+process does. `python -m tests.forkserver` is the server of the command line; `serve` has what all servers do.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ import sys
 import time
 import traceback
 import warnings
+from collections.abc import Callable
 from contextlib import nullcontext, suppress
 from typing import Any, Final
 
@@ -37,12 +38,12 @@ _CAPABILITY_VERSION_3: Final = 0x2008_0522
 _SPEC: Final = "{version: 1, name: edge, maps: {one: {type: hash, key: u32, value: u32, max_entries: 1}}}"
 
 
-def main() -> None:
-    """Serve; runs can overlap."""
+def serve(prepare: Callable[[], None], run: Callable[[dict[str, Any]], int]) -> None:
+    """Prepare, then run each request in a child; runs can overlap. `run` gives the exit status."""
     listening = socket.socket(fileno=os.dup(1))
     os.environ["OPENBLAS_NUM_THREADS"] = "1"
     gc.set_threshold(100_000, 20, 20)  # as the command sets it for itself
-    _import_all()
+    prepare()
     gc.collect()
     gc.freeze()
     changed, wakeup = socket.socketpair()
@@ -61,7 +62,7 @@ def main() -> None:
                 signal.signal(signal.SIGCHLD, signal.SIG_DFL)
                 for other in (listening, changed, wakeup, connection, *runs.values()):
                     other.close()
-                _become(json.loads(message), standard)
+                _become(json.loads(message), standard, run)
             for fd in standard:
                 os.close(fd)
             runs[child] = connection
@@ -101,7 +102,7 @@ def _import_all() -> None:
         app.command_of(names)
 
 
-def _become(request: dict[str, Any], standard: list[int]) -> None:
+def _become(request: dict[str, Any], standard: list[int], run: Callable[[dict[str, Any]], int]) -> None:
     """Be the command that was asked for, from its first instruction to its end; never returns."""
     status = 70
     try:
@@ -118,15 +119,14 @@ def _become(request: dict[str, Any], standard: list[int]) -> None:
         os.environ.clear()
         os.environ.update(request["environment"])
         time.tzset()
-        sys.argv = ["provisioner", *request["words"]]
+        sys.argv[1:] = request["words"]
         for name, limit in request["beginning"]["limits"].items():
             with suppress(ValueError):  # a container may not raise it
                 resource.setrlimit(getattr(resource, f"RLIMIT_{name}"), (limit, limit))
         if request["beginning"]["capabilities"] is not None:
             _keep_only(request["beginning"]["capabilities"])
         _open_standard_streams(request["beginning"]["closed"])
-        status = _run() if request["inject"] is None else _run_injected(request["inject"])
-        status = _flush(status)
+        status = _flush(run(request))
     except BaseException:
         traceback.print_exc()
         status = 1
@@ -184,7 +184,10 @@ def _flush(status: int) -> int:
     return status
 
 
-def _run() -> int:
+def _run(request: dict[str, Any]) -> int:
+    sys.argv[0] = "provisioner"
+    if request["inject"] is not None:
+        return _run_injected(request["inject"])
     from provisioner.__main__ import main as command
 
     return command()
@@ -221,4 +224,4 @@ def _run_injected(inject: dict[str, Any]) -> int:
 
 
 if __name__ == "__main__":
-    main()
+    serve(_import_all, _run)

@@ -78,7 +78,7 @@ class Fleet:
         variables = {
             "ansible_connection": "namespace",
             "ansible_user": "root",  # `become` has nothing to do then
-            "ansible_python_interpreter": sys.executable,
+            "ansible_python_interpreter": str(command.MODULE),
             "ansible_remote_tmp": f"{FOLDER}/ansible",
         }
         groups = {"all": {"hosts": inventory, "vars": variables}, "edges": {"hosts": dict.fromkeys(inventory)}}
@@ -95,6 +95,7 @@ class Fleet:
             "LC_ALL": "C.UTF-8",
             "PATH": f"{BIN}:{os.environ['PATH']}",
             **command.for_client(),
+            **command.for_modules(),
         }
 
     def play(self, tasks: list[Task], *options: str, **keywords: Any) -> Played:
@@ -192,14 +193,17 @@ def test_check_mode_says_what_a_run_does(fleet: Fleet) -> None:
 
 
 def test_a_file_with_the_name_of_an_option_is_a_file(fleet: Fleet) -> None:
-    """Files of these names do not exist, so the errors name them. As options they would not fail as files."""
+    """Files of these names do not exist, so the errors name them. As options they would not fail as files.
+
+    The modules are run as on a host: they import what Ansible packed with them.
+    """
     given = {"files": ["--help"], "overlays": ["--force"], "executable": COMMAND}
     kept = {"register": "refused", "ignore_errors": True}
     places = claim("refused.errors | map(attribute='file') | sort == ['--force', '--help']")
     tasks: list[Task] = []
     for module in ("maps", "maps_facts"):
         tasks += [{"name": module, f"bpf.provisioner.{module}": given} | kept, places]
-    played = fleet.play(tasks, "--limit", "edge-1")
+    played = fleet.play(tasks, "--limit", "edge-1", vars={"ansible_python_interpreter": sys.executable})
     assert played.status == 0, played.output
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from tests.integrations.booted import booted
 from tests.integrations.hosts import FOLDER, Host
-from tests.integrations.test_ansible import Fleet
+from tests.integrations.test_ansible import Fleet, claim
 from tests.watch.conftest import until
 
 SPEC: Final = """\
@@ -41,6 +41,13 @@ WantedBy=multi-user.target
 """
 """A service after the network, as data planes are."""
 
+MODULE: Final = """\
+#!/bin/sh
+unset PYTHONPYCACHEPREFIX
+export PYTHONPATH=/srv/checkout:/srv/packages
+exec {python} -m tests.integrations.modules alone
+"""
+"""The Python of Ansible's modules, with the bytecode beside the packages."""
 
 pytestmark = pytest.mark.usefixtures("kernel")  # its ledger
 
@@ -175,7 +182,7 @@ def test_the_ansible_role_prepares_a_host_and_starts_its_service(tmp_path: Path,
     files = {"systemd/system/provisioner-watch@.service.d/test.conf": lent}
     python = f"/srv/python/bin/{Path(sys.executable).resolve().name}"
     variables = {
-        "ansible_python_interpreter": python,
+        "ansible_python_interpreter": "/usr/bin/module",
         "provisioner_source": f"{FOLDER}/{wheel.name}",
         "provisioner_venv": "/opt/test-provisioner",
         "provisioner_python": python,
@@ -188,6 +195,8 @@ def test_the_ansible_role_prepares_a_host_and_starts_its_service(tmp_path: Path,
         ours = ("-maxdepth", "1", "-name", "provisioner*", "-type", "f")
         assert host.run("find", "/usr/bin", "/etc/systemd/system", *ours, "-delete").returncode == 0
         assert host.run("umount", "/sys/fs/bpf").returncode == 0
+        host.path("/usr/bin/module").write_text(MODULE.format(python=python))
+        host.path("/usr/bin/module").chmod(0o755)
         host.path(f"{FOLDER}/{wheel.name}").write_bytes(wheel.read_bytes())
         fleet = Fleet(tmp_path, {"edge-1": host})
         first = fleet.play(role, vars=variables)
@@ -200,6 +209,10 @@ def test_the_ansible_role_prepares_a_host_and_starts_its_service(tmp_path: Path,
         assert host.run("test", "-e", PIN).returncode == 0
         again = fleet.play(role, vars=variables)
         assert (again.status, again.recap["edge-1"]["changed"]) == (0, 0), again.output
-        for source in (None, "bpf-provisioner"):
-            named = fleet.play(role, vars=variables | {"provisioner_source": source})
-            assert named.hosts("failed") == {"edge-1"} and "provisioner_source" in named.output
+        checked = claim("ansible_failed_task.name == 'Check that the source is a path or a URL'")
+        refused = [
+            {"block": [role[0] | {"vars": {"provisioner_source": source}}], "rescue": [checked]}
+            for source in (None, "bpf-provisioner")
+        ]
+        wrong = fleet.play(refused, vars=variables)
+        assert (wrong.status, wrong.recap["edge-1"]["rescued"]) == (0, 2), wrong.output

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import shlex
 import shutil
-from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from ansible.plugins.connection.local import Connection as Local
 
@@ -26,8 +25,6 @@ options:
     default: true
 """
 
-_STARTUP: Final = Path(__file__).parents[1] / "startup"
-
 
 class Connection(Local):  # type: ignore[misc]  # ansible has no types
     """The local connection, in the namespaces."""
@@ -36,7 +33,7 @@ class Connection(Local):  # type: ignore[misc]  # ansible has no types
 
     def exec_command(self, cmd: str, in_data: Any = None, sudoable: bool = True) -> Any:
         namespaces = ("--target", self._play_context.remote_addr, "--mount", "--net", "--pid")
-        inside = ("nsenter", *namespaces, "--", "env", f"PYTHONPATH={_STARTUP}", "/bin/sh", "-c", cmd)
+        inside = ("nsenter", *namespaces, "--", "/bin/sh", "-c", cmd)
         return super().exec_command(shlex.join(inside), in_data, sudoable)
 
     def put_file(self, in_path: str, out_path: str) -> None:
