@@ -6,8 +6,10 @@ A large array is walked in pieces, a run of the program for each: their sums add
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
+from functools import partial
+from itertools import pairwise
 from typing import Final
 
 import msgspec
@@ -20,6 +22,7 @@ from provisioner.kernel import batch, cpus, map_fields, maps, programs, reading
 from provisioner.kernel.arrays import merged
 from provisioner.kernel.fd import MapFd, ProgramFd
 from provisioner.kernel.rows import ByteTable
+from provisioner.kernel.workers import Task, Workers
 from provisioner.model.entry_table import Index
 from provisioner.model.map_shape import MapShape, rounded_up
 from provisioner.model.uapi import MapType
@@ -29,6 +32,13 @@ _RECORDS: Final = 8192
 
 _ROOM: Final = 1 << 20
 """The room of all maps of one run: without preemption, no other task gets the CPU meanwhile, and this takes 0.1 s."""
+
+_THREADS: Final = 2
+_FOR_A_THREAD: Final = 1 << 17
+"""Room of maps for which one thread more pays off, of up to _THREADS: about 10 ms, most of it waits for memory."""
+
+_ELEMENTS_FOR_A_THREAD: Final = 1 << 22
+"""The same of arrays, whose elements follow each other in memory."""
 
 _BY_RANGES: Final = 1 << 14
 """Elements of an array from which on it is walked by ranges, which kernels before 5.17 do not."""
@@ -62,29 +72,54 @@ def map_digests(
     `capacities` (m,) is about how much room they have; of an array, elements from there on are not looked at. None
     where this kernel or process takes no program for it.
     """
-    is_outer = maps.info(target).shape.is_outer
-    size = record_size(keys.shape[1])
     by_ranges = _has_ranges(words) and bool(words.owned or int(capacities.max(initial=0)) >= _BY_RANGES)
     pieces = _by_ranges(capacities, words.owned) if by_ranges else _whole(capacities)
-    with ExitStack() as opened:
-        room = min(len(pieces.owner), _RECORDS) + 1
-        records = opened.enter_context(maps.create(MapShape(MapType.ARRAY, 4, size, room), "digest"))
-        places = map_fields.fields()
-        if places is None:
-            return None
-        code = digest_program(
-            words, secret, places, records.number, target.number, is_outer=is_outer, by_ranges=by_ranges
-        )
-        program = programs.load(code, "digest")
-        if program is None:
-            return None
-        opened.enter_context(program)
-        asked = np.zeros((len(pieces.owner), size), np.uint8)
-        asked[:, 0] = RecordState.ASKED
-        asked[:, RANGE] = pieces.ranges.view(np.uint8)
-        asked[:, size - rounded_up(keys.shape[1]) :][:, : keys.shape[1]] = keys[pieces.owner]
-        done = [_run(program, records, asked[first:last]) for first, last in _parts(pieces.sizes)]
-    return _joined(_taken(np.concatenate(done)), pieces.owner, len(keys)) if done else None
+    if not len(pieces.owner):
+        return None
+    places = map_fields.fields()
+    if places is None:
+        return None
+    size = record_size(keys.shape[1])
+    asked = np.zeros((len(pieces.owner), size), np.uint8)
+    asked[:, 0] = RecordState.ASKED
+    asked[:, RANGE] = pieces.ranges.view(np.uint8)
+    asked[:, size - rounded_up(keys.shape[1]) :][:, : keys.shape[1]] = keys[pieces.owner]
+    is_outer = maps.info(target).shape.is_outer
+
+    def computed(first: int, last: int) -> ByteTable | None:
+        """The records from `first` to `last`, by a program and an array of their own."""
+        with ExitStack() as opened:
+            room = min(last - first, _RECORDS) + 1
+            records = opened.enter_context(maps.create(MapShape(MapType.ARRAY, 4, size, room), "digest"))
+            code = digest_program(
+                words, secret, places, records.number, target.number, is_outer=is_outer, by_ranges=by_ranges
+            )
+            program = programs.load(code, "digest")
+            if program is None:
+                return None
+            opened.enter_context(program)
+            parts = _parts(pieces.sizes[first:last])
+            return np.concatenate([_run(program, records, asked[first + at : first + end]) for at, end in parts])
+
+    done = _by_threads(computed, pieces.sizes, _ELEMENTS_FOR_A_THREAD if words.is_array else _FOR_A_THREAD)
+    whole = [part for part in done if part is not None]
+    return _joined(_taken(np.concatenate(whole)), pieces.owner, len(keys)) if len(whole) == len(done) else None
+
+
+def _by_threads(computed: Callable[[int, int], ByteTable | None], sizes: Index, enough: int) -> list[ByteTable | None]:
+    """All records, by as many threads as pay off: each has about as much to walk."""
+    total, ends = int(sizes.sum()), np.cumsum(sizes)
+    count = min(_THREADS, 1 + total // enough)
+    bounds = [0, *(int(np.searchsorted(ends, total * part // count)) for part in range(1, count)), len(sizes)]
+    tasks = [Task(partial(computed, *pair)) for pair in pairwise(bounds) if pair[0] < pair[1]]
+    with Workers(len(tasks) - 1) as workers:
+        try:
+            for task in tasks[1:]:
+                workers.submit(task)
+            return [task.result() for task in tasks]
+        finally:
+            for task in tasks:
+                task.cancel()
 
 
 class _Pieces(msgspec.Struct, frozen=True):

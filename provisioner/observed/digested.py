@@ -115,12 +115,14 @@ class DigestReader(LiveReader):
             return _NOTHING, []
         secret, path = new_secret(words), self.pin_of(desired)
         keys = np.ascontiguousarray(live.slots.keys[numbers])
-        with Workers(1) as workers:  # the kernel and NumPy at the same time
-            task = Task(lambda: self._digests(path, keys, capacities, words, secret))
+        # The kernel and NumPy at the same time. NumPy leaves the interpreter's lock for moments only, too short for
+        # another thread to begin a system call in.
+        with Workers(1) as workers:
+            task = Task(lambda: digests(desired.entries, slots, words, secret))
             try:
                 workers.submit(task)
-                wanted = digests(desired.entries, slots, words, secret)
-                computed = task.result()
+                computed = self._digests(path, keys, capacities, words, secret)
+                wanted = task.result()
             finally:
                 task.cancel()
         if computed is None:

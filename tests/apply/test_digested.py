@@ -298,7 +298,7 @@ def test_a_program_that_fails_when_it_runs(bench: Bench, monkeypatch: pytest.Mon
     """The memory that it shares can be in use by the traceback; what is live is read."""
     bench.apply(SPEC)
 
-    def fails(_: object) -> int:
+    def fails(*_: object) -> int:
         raise KernelError("BPF_PROG_TEST_RUN", 28)
 
     monkeypatch.setattr(programs, "run", fails)
@@ -308,7 +308,7 @@ def test_a_program_that_fails_when_it_runs(bench: Bench, monkeypatch: pytest.Mon
 PRIVILEGED = """
 import numpy as np
 from provisioner.bytecode.digest import words_of
-from provisioner.bytecode.lookup_program import Record
+from provisioner.bytecode.lookup_program import LookupRecord
 from provisioner.kernel import batch, digests, maps
 from provisioner.kernel.lookup_programs import LookupProgram
 from provisioner.model.map_shape import MapShape
@@ -320,7 +320,7 @@ for room in (8, 20_000):
         batch.write_batch(fd, keys, ones)
         sizes = np.array([room], np.uint32)
         seen = digests.map_digests(fd, np.zeros((1, 0), np.uint8), sizes, words, digests.new_secret(words))
-        program = LookupProgram.load(fd, Record(0, 4, 4))
+        program = LookupProgram.load(fd, LookupRecord(0, 4, 4))
         print(seen and int(seen.digests.entries[0]), program is not None, end=" ")
         if program is not None:
             program.close()

@@ -126,8 +126,12 @@ SHAPES = [
 
 @pytest.mark.parametrize(("map_type", "size", "padding"), SHAPES)
 @pytest.mark.usefixtures("with_programs")
-def test_what_changes_a_digest(map_type: MapType, size: int, padding: int | None) -> None:
-    """One bit does, in a key or in a value of any CPU; padding does not."""
+def test_what_changes_a_digest(
+    map_type: MapType, size: int, padding: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One bit does, in a key or in a value of any CPU; padding does not. Two threads compute the digests."""
+    for enough in ("_FOR_A_THREAD", "_ELEMENTS_FOR_A_THREAD"):
+        monkeypatch.setattr(kernel_digests, enough, 64)
     shape = MapShape(map_type, 4, size, 64)
     count = len(cpus.possible()) if shape.is_percpu else 1
     mask = np.zeros(-(-size // 8) * 8 if shape.is_percpu else size, np.uint8)
@@ -169,6 +173,7 @@ def test_an_array_is_walked_in_pieces(owned: tuple[tuple[int, int], ...], monkey
     monkeypatch.setattr(kernel_digests, "_BY_RANGES", 1)
     monkeypatch.setattr(kernel_digests, "_ROOM", 11)
     monkeypatch.setattr(kernel_digests, "_RECORDS", 3)
+    monkeypatch.setattr(kernel_digests, "_ELEMENTS_FOR_A_THREAD", 20)
     shape = MapShape(MapType.ARRAY, 4, 12, 64)
     words = words_of(4, np.full(12, 0xFF, np.uint8), 1, is_array=True, is_percpu=False)
     words = changed(words, owned=owned)
