@@ -183,7 +183,8 @@ def _opens_by_id(plan: Plan, change: MapChange) -> bool:
         return bool(len(change.slots.keys))
     if change.observed is None:
         return False
-    numbers = change.slots.observed[change.slots.action != Action.KEEP]
+    # Slots that stay are not touched, but go into the map that takes the place of the live one.
+    numbers = change.slots.observed[(change.slots.action != Action.KEEP) | change.keeps_contents]
     ids = change.observed.slots.inner_ids[numbers[numbers >= 0]]
     return not plan.observed.inner_pins.get(change.name, frozenset()).issuperset(ids.tolist())
 

@@ -14,13 +14,14 @@ from provisioner.model.errors import HostError
 from provisioner.model.location import Location
 from provisioner.model.map_shape import MapShape
 from provisioner.model.moved import Move, PendingSlot, SlotMove
+from provisioner.model.spec import ExtraInnerMaps
 from provisioner.model.uapi import MapType, TcPoint
 from provisioner.planning.hazards import Overrides
 from provisioner.planning.plan import Plan
 from provisioner.planning.privileges import needs, refuse_unprivileged
 from provisioner.planning.steps import MoveSlots
 from provisioner.planning.teardown import plan_destroy
-from tests.planning.build import HASH, State, desired, observed
+from tests.planning.build import HASH, OUTER, State, desired, observed
 from tests.planning.states import ETH0, Held, an_object, attached, live, pinned, plan_of, program, record, wanted
 
 DEVMAP = MapShape(MapType.DEVMAP, 4, 4, 4)
@@ -61,6 +62,15 @@ def test_pinned_inner_maps_are_not(pins: frozenset[int], by_id: bool) -> None:
     assert (("CAP_SYS_ADMIN", "outer") in needed(plan)) == by_id
     new = plan_of(wanted(map_, pin_inner_maps=True), live(meta=record()))
     assert ("CAP_SYS_ADMIN", "outer") not in needed(new)
+
+
+@pytest.mark.parametrize(("shape", "by_id"), [(OUTER, False), (OUTER.with_capacity(2000), True)])
+def test_what_others_inserted_is_opened_only_to_go_into_a_new_outer_map(shape: MapShape, by_id: bool) -> None:
+    """The inner map in slot 2 has no pin, and policy keeps it."""
+    seen = live(meta=record(), maps={"outer": observed({1: {}, 2: {}})}, inner_pins={"outer": frozenset({1001})})
+    map_ = desired({1: {1: 1}}, shape=shape, extra=ExtraInnerMaps.KEEP)
+    plan = plan_of(wanted(map_, pin_inner_maps=True), seen, Held({"outer": {1: {}, 2: {}}}))
+    assert (("CAP_SYS_ADMIN", "outer") in needed(plan)) == by_id
 
 
 def test_a_plain_map_is_written_with_the_permissions_of_its_pin() -> None:
