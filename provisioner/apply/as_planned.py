@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import errno
+from typing import Final
+
 import numpy as np
 from numpy.typing import NDArray
 
-from provisioner.kernel import maps, reading
+from provisioner.kernel import maps, reading, reasons
 from provisioner.kernel.fd import MapFd
+from provisioner.kernel.reasons import KernelError
 from provisioner.model.entry_table import Index
 from provisioner.model.errors import Problem, RefusedError
 from provisioner.planning.changes import MapChange
+
+_HINT: Final = "plan again, and check which process writes this map"
 
 
 def check_same_maps(outer: MapFd, change: MapChange) -> None:
@@ -20,8 +26,7 @@ def check_same_maps(outer: MapFd, change: MapChange) -> None:
     if planned != set(ids.tolist()):
         strange = sorted(planned.symmetric_difference(ids.tolist()))
         what = f"slots changed since they were planned: inner maps {', '.join(map(str, strange[:5]))}"
-        hint = "plan again, and check which process writes this map"
-        raise RefusedError(Problem(what, hint=hint, address=change.name, id="changed-since-plan"))
+        raise RefusedError(Problem(what, hint=_HINT, address=change.name, id="changed-since-plan"))
 
 
 def check_unchanged(outer: MapFd, change: MapChange, rows: Index) -> None:
@@ -35,9 +40,18 @@ def check_unchanged(outer: MapFd, change: MapChange, rows: Index) -> None:
         what = (
             f"slot changed since it was planned: expected inner map {planned[at] or 'none'}, found {live[at] or 'none'}"
         )
-        hint = "plan again, and check which process writes this map"
         address = change.slot_address(int(rows[at]))
-        raise RefusedError(Problem(what, hint=hint, address=address, id="changed-since-plan"))
+        raise RefusedError(Problem(what, hint=_HINT, address=address, id="changed-since-plan"))
+
+
+def gone(error: BaseException) -> BaseException:
+    """RefusedError in place of the error that a planned inner map is gone: its slot, which held it, was changed."""
+    match error:
+        case KernelError(operation=reasons.GET_BY_ID, errno=errno.ENOENT):
+            what = "inner map no longer exists: its slot changed since it was planned"
+            return RefusedError(Problem(what, hint=_HINT, address=error.name, id="changed-since-plan"))
+        case _:
+            return error
 
 
 def planned_ids(change: MapChange, rows: Index) -> NDArray[np.uint32]:

@@ -13,7 +13,7 @@ from typing import Final, assert_never
 
 import msgspec
 
-from provisioner.apply import contents, failures, migrating, moved_slots, moves, pins, programs, variables
+from provisioner.apply import as_planned, contents, failures, migrating, moved_slots, moves, pins, programs, variables
 from provisioner.apply import lanes as side_by_side
 from provisioner.apply.transaction import Options, Transaction
 from provisioner.model.errors import ApplyError, HostError, InterruptError, Problem, ProvisionerError, RefusedError
@@ -181,6 +181,7 @@ def _do(tx: Transaction, step: Step) -> None:
 
 def _failed(tx: Transaction, error: BaseException) -> ProvisionerError:
     """Take back what became visible, unless the user asked for it to stay; the error that says what is live."""
+    error = as_planned.gone(error)
     problems = failures.problems(error)
     try:
         tx.check_root()

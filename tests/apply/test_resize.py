@@ -19,6 +19,7 @@ from provisioner.observed.live_source import LiveSource
 from provisioner.observed.sources import SeenMap
 from provisioner.planning.changes import Action
 from provisioner.planning.hazards import Overrides
+from provisioner.planning.plan import Plan
 from provisioner.planning.steps import CommitObject
 from tests.apply.conftest import ALL, Bench
 from tests.problems import raises
@@ -36,6 +37,8 @@ outer_maps:
 
 
 BEFORE = "1: {entries: {1: 1}}, 2: {entries: {2: 2}}, 3: {entries: {3: 3}}"
+
+COPIED = ", contents: present, on_replace: copy"
 
 
 @pytest.fixture
@@ -220,6 +223,35 @@ def test_an_inner_map_that_is_replaced_meanwhile_keeps_what_others_wrote(
     assert new != old
     entries = zip(keys[:, 0].tolist(), values[:, 0].tolist(), strict=True)
     assert sorted(entries) == [(1, 1), (2, 7), (3, 7)]
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (spec(8, BEFORE), spec(16, BEFORE)),  # carried over
+        (spec(8, BEFORE, template=COPIED), spec(8, BEFORE.replace("2: {", "2: {max_entries: 16, "), template=COPIED)),
+    ],
+    ids=["carried", "copied"],
+)
+def test_an_inner_map_that_is_gone_by_then_was_changed_by_another_process(
+    before: str, after: str, tenants: Bench
+) -> None:
+    """The kernel says that there is no map with this id: the host is well, and the plan is out of date."""
+    tenants.settle(before)
+    planned = occupied(tenants)
+
+    def replaced(_: Plan) -> None:
+        with (
+            maps.open_pin(tenants.root / "tenants") as outer,
+            maps.create(MapShape(MapType.HASH, 4, 4, 8)) as theirs,
+        ):
+            maps.insert_inner(outer, (2).to_bytes(4, "little"), theirs)
+
+    tenants.planned = replaced
+    with pytest.raises(RefusedError) as refused:
+        tenants.apply(after)
+    assert [problem.id for problem in refused.value.problems] == ["changed-since-plan"]
+    assert {slot for slot, number in occupied(tenants).items() if number != planned[slot]} == {2}
 
 
 def test_another_key_size_is_still_refused(tenants: Bench) -> None:
