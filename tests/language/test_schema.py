@@ -205,8 +205,12 @@ maps: {active: {type: hash, key: u32, value: u32, max_entries: "${room}", limits
 def test_an_editor_offers_all_types_and_the_names_of_a_spec(tmp_path: Path) -> None:
     offered = spec_schema()["$defs"]["type"]["defaultSnippets"]
     assert set(builtins("little", {})) <= {each["label"] for each in offered}
-    spec, _ = read(HEAD + "types: {verdict: u8}\ninner_templates: {acl: {type: hash}}\n", tmp_path)
+    spec, _ = read(
+        HEAD + "types: {verdict: u8}\ninner_templates: {acl: {type: hash}}\nmaps: {active: {type: hash}}\n", tmp_path
+    )
     made = editor_schema.with_names(spec_schema(), spec)
     assert made["$defs"]["type"]["defaultSnippets"][0] == {"label": "verdict", "body": "verdict"}
     assert made["$defs"]["outer_map"]["properties"]["inner"]["defaultSnippets"] == [{"label": "acl", "body": "acl"}]
+    assert made["$defs"]["move"]["properties"]["to"]["defaultSnippets"] == [{"label": "active", "body": "active"}]
+    assert "defaultSnippets" not in made["properties"]["objects"], "a mapping of objects, not a list of their names"
     assert spec_schema()["$defs"]["type"]["defaultSnippets"] == offered, "a copy is changed"
