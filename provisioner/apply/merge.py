@@ -25,6 +25,7 @@ from provisioner.kernel.reasons import UPDATE, KernelError
 from provisioner.model import entry_table
 from provisioner.model.desired import DesiredMap
 from provisioner.model.host import Host
+from provisioner.model.map_shape import rounded_up
 from provisioner.model.spec import Contents
 from provisioner.model.types import Bytes
 from provisioner.planning.carried import by_calls, is_written
@@ -98,6 +99,28 @@ def _with_our_members(desired: DesiredMap, slot: int, keys: Bytes, values: Bytes
     if desired.owned:
         kept |= ~entry_table.within(keys, desired.key.number_order, desired.owned)
     return keys[kept], values[kept]
+
+
+def joined(desired: DesiredMap, host: Host, copies: Sequence[Copy], keys: Bytes, values: Bytes) -> Bytes:
+    """The values to write for entries of one more map that a new one takes over: with `sum`, counters are added.
+
+    Slots that come to share an inner map can have had different ones.
+    """
+    counted = counters_of(desired, host)
+    if not counted or not copies:
+        return values
+    total, shape = values.copy(), desired.entry_shape
+    each = rounded_up(shape.value_size) if shape.is_percpu else shape.value_size
+    for copy in copies:
+        pairs = entry_table.match_keys(desired.key.normalise(copy.keys), desired.key.normalise(keys))
+        for start in range(0, values.shape[1], each):
+            for offset, width in counted:
+                part = slice(start + offset, start + offset + width)
+                kind = np.dtype(f"u{width}")
+                before = np.ascontiguousarray(copy.values[pairs.both_left, part]).view(kind)
+                added = np.ascontiguousarray(total[pairs.both_right, part]).view(kind) + before
+                total[pairs.both_right, part] = added.view(np.uint8)
+    return total
 
 
 def carry_over(

@@ -175,7 +175,8 @@ class Stager:
     def copy(self, old_id: int, old: MapFd, new: MapFd, slot: int) -> None:
         """The same from an open map."""
         keys, values = merge.others_of(self._desired, slot, old, self._host, self._migrated)
-        batch.write_batch(new, keys, values, name=self._desired.name, pause=self._pause)
+        written = merge.joined(self._desired, self._host, self._copies.get(slot, ()), keys, values)
+        batch.write_batch(new, keys, written, name=self._desired.name, pause=self._pause)
         self._copies.setdefault(slot, []).append(Copy(old_id, keys, values))
 
     def carry_over(self, slots: list[int], targets: FdSet[MapFd]) -> int:

@@ -158,6 +158,24 @@ def test_a_map_that_programs_only_read(bench: Bench, monkeypatch: pytest.MonkeyP
     assert read(inner(bench, "hash_new")) == EXPECTED["new"]
 
 
+@pytest.mark.parametrize("map_type", ["hash", "array", "percpu_hash", "lpm_trie"])
+def test_counts_of_maps_that_become_one_are_added(map_type: str, bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two slots come to share an inner map, and had one each."""
+    name = f"{map_type}_sum"
+    own = f"inner_maps: {{1: {{entries: {{{'10.0.0.8/32' if map_type == 'lpm_trie' else '8'}: 99}}}}}}"
+    separate = spec((map_type, "sum")).replace(own, "inner_maps: {1: {}, 2: {}}")
+    bench.load(separate).apply()
+    first, second = (InnerId(bench.ids(name)[number.to_bytes(4, "little")]) for number in (1, 2))
+    for number, changes in ((first, {1: 10, 2: 20, 4: 7}), (second, {1: 100, 3: 30, 4: 70})):
+        with maps.open_id(number) as fd:
+            write(fd, changes)
+    shared = separate.replace("{1: {}, 2: {}}", "{1: {shared: one}, 2: {shared: one}}")
+    meanwhile(monkeypatch, {1: 15}, {1: 115})
+    bench.load(f"{shared}shared_inner_maps: {{one: {{inner: {name}}}}}\n").apply()
+    # Each of the two old maps has counted up to 15, and the new one 5 more.
+    assert read(inner(bench, name)) == {1: 115 + (15 - 10) + (15 - 100), 2: 20, 3: 30, 4: 77}
+
+
 def test_what_has_no_room_is_rolled_back(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """The old map comes back with all that it holds."""
     project = bench.load(spec(("hash", "new"), room=8))
