@@ -78,7 +78,7 @@ def plan_destroy_part(desired: DesiredState, observed: ObservedState, overrides:
         observed,
         changes,
         steps,
-        tuple(_used(observed, names, pins)),
+        (*_used(observed, names, pins), *_vacant(desired, observed, targets)),
         (
             *ownership(desired, observed, overrides),
             *moves.refusals(observed, overrides),
@@ -166,6 +166,21 @@ def _used(observed: ObservedState, names: frozenset[str], programs: set[str]) ->
     for name, live in sorted({**observed.object_maps, **observed.maps}.items()):
         if name in names and (users := users_of(observed, live.id, programs)):
             yield Hazard("map-in-use", Severity.DANGER, name, f"the map is unpinned, but not freed: {users}")
+
+
+def _vacant(desired: DesiredState, observed: ObservedState, targets: Targets) -> Iterator[Hazard]:
+    """Targets that are not live: more likely a slip than a wish."""
+    missing = [name for name in targets.maps if name not in observed.maps]
+    for name in targets.objects:
+        object_ = desired.objects[name]
+        if observed.object_maps.keys().isdisjoint(object_.maps) and observed.programs.keys().isdisjoint(object_.pins):
+            missing.append(name)
+    for slot in targets.slots:
+        live = observed.maps.get(slot.map)
+        if live is None or not (live.slots.keys == slot.key).all(axis=1).any():
+            missing.append(slot.address)
+    for address in sorted(missing):
+        yield Hazard("target-vacant", Severity.NOTICE, address, "it is not live: there is nothing to destroy")
 
 
 def _protected(observed: ObservedState, maps: Iterable[MapChange]) -> Iterator[Refusal]:

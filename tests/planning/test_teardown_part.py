@@ -94,6 +94,18 @@ def test_a_vacant_slot_changes_nothing() -> None:
     plan = destroy(wanted(desired({1: {}}, prevent_destroy=True)), seen, "outer[2]")
     assert (plan.maps["outer"].action, plan.maps["outer"].reason) == (Action.UNCHANGED, "")
     assert (plan.steps, plan.blocked) == ((), ())
+    assert [(hazard.id, hazard.address) for hazard in plan.hazards] == [("target-vacant", "outer[2]")]
+
+
+def test_what_is_not_live_is_vacant() -> None:
+    load = an_object(unattached("first"), maps={"inside": HASH})
+    state = wanted(load, desired({1: {}}, name="a"), desired({1: {}}, name="b"))
+    seen = live(meta=record(pins=("b",)), maps={"b": observed({1: {}})})
+    plan = destroy(state, seen, "a", "b", "router")
+    assert [(hazard.id, hazard.address) for hazard in plan.hazards] == [
+        ("target-vacant", "a"),
+        ("target-vacant", "router"),
+    ]
 
 
 def test_maps_go_in_the_reverse_order_and_the_record_follows() -> None:
