@@ -81,6 +81,8 @@ def _object(parsed: address.Address, desired: DesiredState) -> str:
     owner = parsed.name.partition(".")[0]
     names = [*desired.maps, *desired.objects]
     near = f"target the object: {owner}" if owner in desired.objects else did_you_mean(parsed.name, names)
+    new = next((move.new for move in desired.moved if move.old == parsed.name), None)
+    near = f"`moved` gives it the name {new}" if new is not None else near
     shown = address.shown(parsed, desired)
     raise InputError(
         Problem(f"the spec has no map or object `{parsed.name}`", hint=near, address=shown, id="unknown-reference")

@@ -16,6 +16,8 @@ from provisioner.model import entry_table
 from provisioner.model.desired import DesiredMap, DesiredState
 from provisioner.model.errors import InputError
 from provisioner.model.host import Host
+from provisioner.model.location import Location
+from provisioner.model.moved import Move
 from provisioner.model.observed import ObservedState
 from provisioner.model.spec import ExtraInnerMaps
 from provisioner.model.types import Bytes
@@ -171,3 +173,14 @@ def test_a_slot_that_the_spec_does_not_have_creates_no_map(project: provisioner.
 def test_a_slot_that_the_spec_does_not_have_adds_nothing_to_one_that_it_has(project: provisioner.Project) -> None:
     plan = project.plan(against="empty", targets=["tenants[43]", "tenants[42]", "tokens[1]"])
     assert {name: len(change.slots.keys) for name, change in plan.maps.items()} == {"tenants": 1}
+
+
+@pytest.mark.parametrize("address", ["tenants", "tenants[1]"])
+def test_an_old_name_names_the_new_one(address: str) -> None:
+    map_, move = desired({1: {}}), Move("tenants", "outer", Location("edge.yaml", 9))
+    whole = DesiredState("edge", "/sys/fs/bpf/edge", Host("little", 2), {}, {"outer": map_}, None, moved=(move,))
+    with pytest.raises(InputError) as caught:
+        targets.find([address], whole)
+    assert [(problem.id, problem.hint) for problem in caught.value.problems] == [
+        ("unknown-reference", "`moved` gives it the name outer")
+    ]
