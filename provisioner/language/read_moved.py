@@ -53,7 +53,7 @@ def check(spec: Spec, problems: Problems) -> None:
             what = f"`{move.old}` is moved to `{move.new}`, but the spec still declares it"
             problems.add(what, move.where, "remove or rename its declaration", move.old, id="moved-declared")
         if move.new not in names:
-            what = f"`{move.new}` is not declared: a map, the pin of a program, or an object"
+            what = f"`{move.new}` is not declared: a map, the pin of a program, an attached map, or an object"
             hint = did_you_mean(move.new, names, "write its name as the spec declares it")
             problems.missing(what, move.where, hint, move.new, id="moved-unknown")
 
@@ -97,4 +97,6 @@ def _shown(text: str, spec: Spec) -> str:
 
 def _names(spec: Spec) -> Iterator[str]:
     yield from (*spec.maps, *spec.outer_maps, *spec.objects)
-    yield from (program.pin for each in spec.objects.values() for program in (*each.programs, *each.left_out))
+    for each in spec.objects.values():
+        yield from (program.pin for program in (*each.programs, *each.left_out))
+        yield from (name for name, settings in each.maps.items() if settings.attach is not None)

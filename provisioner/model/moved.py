@@ -21,7 +21,7 @@ Value = TypeVar("Value")
 
 class Move(msgspec.Struct, frozen=True):
     """What was called `old` is called `new`: a map, the pin of a program, an object, a slot by its address, a pin root
-    by its path.
+    by its path. A map can be one of an object that is attached, too.
     """
 
     old: str
@@ -117,8 +117,9 @@ def _paths(move: Move, desired: DesiredState, links: Iterable[str]) -> Iterator[
     if declared is not None and declared.adopted is None and declared.place is None:
         yield old, new
         yield f"{INNER_PINS}/{old}", f"{INNER_PINS}/{new}"
-    if new in _programs(desired):
-        yield old, new
+    if new in _owners(desired):
+        if declared is None:
+            yield old, new
         yield from ((link, of_program(link, new)) for link in links if owner_of(link) == old)
     if new in desired.objects:
         begin = VARIABLES_PREFIX + new
@@ -126,15 +127,16 @@ def _paths(move: Move, desired: DesiredState, links: Iterable[str]) -> Iterator[
             yield VARIABLES_PREFIX + old + section.pin.removeprefix(begin), section.pin
 
 
-def _programs(desired: DesiredState) -> frozenset[str]:
-    return frozenset(program.pin for each in desired.objects.values() for program in each.programs)
+def _owners(desired: DesiredState) -> frozenset[str]:
+    """The pins of programs, and of maps that are attached themselves."""
+    return frozenset(owner.pin for each in desired.objects.values() for owner in each.owners)
 
 
 def renamed(meta: Meta, moves: Iterable[Move], desired: DesiredState) -> Meta:
     """The record with the new names."""
-    programs = _programs(desired)
+    owners = _owners(desired)
     for move in moves:
-        if move.new in desired.maps or move.new in programs:
+        if move.new in desired.maps or move.new in owners:
             meta = _with_pin(meta, move)
         if move.new in desired.objects:
             objects, settings = _key(meta.objects, move.old, move.new), _key(meta.settings, move.old, move.new)
@@ -166,7 +168,7 @@ def _key(recorded: Mapping[str, Value], old: str, new: str) -> Mapping[str, Valu
 
 
 def _links(recorded: Mapping[str, Value], old: str, new: str) -> Mapping[str, Value]:
-    """The attachments of the program that was called `old` under its new name."""
+    """The attachments of the program or map that was called `old` under its new name."""
     for link in [link for link in recorded if owner_of(link) == old]:
         recorded = _key(recorded, link, of_program(link, new))
     return recorded

@@ -27,6 +27,7 @@ from tests import features
 from tests.apply.conftest import HEAD, Bench
 from tests.apply.conftest import bench as bench
 from tests.attach.support import Compile, failing
+from tests.conftest import SOURCES, compile_bpf
 from tests.pages import fences
 from tests.promises.injection import KILL_AFTER, KILL_BEFORE, READING, Injector, Ran, words
 
@@ -197,6 +198,23 @@ def test_a_failed_upgrade_leaves_the_old_one(
     assert counts(tcp)[0] > 1
     assert counts(tcp)[1] == 0
     tcp.settle(spec(bpf_object("congestion")))
+
+
+def test_a_map_with_another_name_keeps_its_link(tcp: Bench, bpf_object: Compile) -> None:
+    tcp.settle(spec(bpf_object("congestion")))
+    made, source = link(tcp), tcp.folder / "calm.bpf.c"
+    source.write_text(f'#define VERSION 2\n#define steady calm\n#include "{SOURCES / "congestion.bpf.c"}"\n')
+    text = spec(compile_bpf(source), ", maps: {calm: {attach: auto}}")
+    plan, _ = tcp.settle(f"{text}moved: [{{from: steady, to: calm}}]\n")
+    assert [(change.pin, change.action, change.reason) for change in plan.links] == [
+        ("_link_calm", Action.UPDATE, "its map is new")
+    ]
+    assert not {"steady", "_link_steady"} & {path.name for path in tcp.root.iterdir()}
+    with bpffs.open_pin(tcp.root / "_link_calm", LinkFd) as fd:
+        assert links.info(fd).id == made.id
+    connect()
+    assert counts(tcp)[1] > 1
+    assert tcp.apply(text)[0].steps == (), "the entry can go once the move is done"
 
 
 def test_another_name_is_another_congestion_control(tcp: Bench, bpf_object: Compile) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
+from msgspec.structs import replace
 
+from provisioner.model.desired import AttachedMap
 from provisioner.model.location import Location
 from provisioner.model.map_shape import MapShape
 from provisioner.model.moved import Move, Moves, SlotMove, find, renamed
@@ -46,6 +48,19 @@ def test_a_pin_that_the_record_does_not_have_is_not_ours() -> None:
     for pins, is_ours in ((("old",), True), ((NAME,), True), ((), False)):
         (pending,) = moves("old", pins=("old",), meta=states.record(pins=pins)).pending
         assert pending.is_ours is is_ours
+
+
+def test_an_attached_map_of_an_object_is_renamed_with_its_attachment() -> None:
+    load = replace(states.an_object(maps={"calm": build.HASH}), attached_maps=(AttachedMap("calm", (), HERE),))
+    wanted = states.wanted(load, moved=(Move("steady", "calm", HERE),))
+    meta = states.record(pins=("steady",), attachments={"_link_steady": {"kind": "made"}})
+    (pending,) = find(wanted, ("steady", "_link_steady", "counts"), (), meta).pending
+    assert pending.renames == (("steady", "calm"), ("_link_steady", "_link_calm"))
+    assert pending.is_ours
+    new = renamed(meta, wanted.moved, wanted)
+    assert (new.pins, dict(new.attachments)) == (("calm",), {"_link_calm": {"kind": "made"}})
+    both = states.wanted(load, build.desired({}, name="calm"), moved=wanted.moved)
+    assert find(both, ("steady", "_link_steady"), (), meta).pending[0].renames == pending.renames
 
 
 def test_the_record_gets_the_new_names_once() -> None:
