@@ -124,6 +124,11 @@ class Reshaping(msgspec.Struct, frozen=True):
             return False
         return all(_stays(move) for move in self.moves)
 
+    @property
+    def drops_members(self) -> bool:
+        """Whether an old member has no place in the new layout, also one of the elements of an array."""
+        return bool(self.dropped) or any(move.each.drops_members for move in self.moves if isinstance(move, Elements))
+
     def convert(self, rows: Bytes) -> Converted:
         """`rows`, shape (n, old_size), in the new layout."""
         if self.is_identity:
@@ -136,7 +141,7 @@ class Reshaping(msgspec.Struct, frozen=True):
             before, after = old[start : start + _ROWS], out[start : start + _ROWS]
             after[:] = self.constant
             for move in self.moves:
-                _apply(move, before, after, start, misfits)
+                _apply(move, before, after, start, misfits, lost)
             for name, gone in self.dropped:
                 held = before[:, gone.offset : gone.offset + gone.layout.size]
                 lost.add(name, np.flatnonzero(_mask(gone.layout, held).any(axis=1)) + start, {}, "")
@@ -177,7 +182,7 @@ def identity(size: int) -> Reshaping:
     return Reshaping(size, size, (CopyBytes(0, 0, size),), np.zeros(size, np.uint8))
 
 
-def _apply(move: Move, old: Bytes, new: Bytes, start: int, faults: _Faults) -> None:
+def _apply(move: Move, old: Bytes, new: Bytes, start: int, faults: _Faults, lost: _Faults) -> None:
     match move:
         case CopyBytes():
             _copy(old, move.old, new, move.new, move.size)
@@ -187,7 +192,7 @@ def _apply(move: Move, old: Bytes, new: Bytes, start: int, faults: _Faults) -> N
             held = old[:, move.old : move.old + move.size]
             faults.add(move.member, np.flatnonzero(held.any(axis=1)) + start, {}, move.word)
         case Elements():
-            _elements(move, old, new, start, faults)
+            _elements(move, old, new, start, faults, lost)
 
 
 def _copy(old: Bytes, at: int, new: Bytes, to: int, size: int) -> None:
@@ -266,7 +271,7 @@ def _write_bits(rows: Bytes, offset: int, layout: TypeLayout, numbers: NDArray[n
     rows[:, offset : offset + layout.size] |= np.packbits(bits, axis=1, bitorder=order)
 
 
-def _elements(move: Elements, old: Bytes, new: Bytes, start: int, faults: _Faults) -> None:
+def _elements(move: Elements, old: Bytes, new: Bytes, start: int, faults: _Faults, lost: _Faults) -> None:
     each = move.each
     held = old[:, move.old : move.old + move.count * each.old_size]
     done = each.convert(np.ascontiguousarray(held).reshape(-1, each.old_size))
@@ -275,8 +280,8 @@ def _elements(move: Elements, old: Bytes, new: Bytes, start: int, faults: _Fault
     for misfit in (misfit.per(move.count) for misfit in done.misfits):
         shown = {row + start: text for row, text in misfit.shown.items()}
         faults.add(f"{move.member}.{misfit.member}", misfit.rows + start, shown, misfit.word)
-    for lost in done.lost:
-        faults.add(f"{move.member}.{lost.member}", np.unique(lost.rows // move.count) + start, {}, "no member")
+    for gone in done.lost:
+        lost.add(f"{move.member}.{gone.member}", np.unique(gone.rows // move.count) + start, {}, "")
 
 
 def _mask(layout: TypeLayout, held: Bytes) -> Bytes:

@@ -55,7 +55,7 @@ class _Matcher:
     """Finds the old member of each new one."""
 
     def __init__(self, old: TypeLayout, rename: dict[str, str], constants: frozenset[str], is_ordered: bool) -> None:
-        self._is_ordered = is_ordered
+        self._is_ordered, self._rename = is_ordered, rename
         self._old = dict(placed(old))
         if old.kind is not LayoutKind.STRUCT:
             self._old[WHOLE] = self._old[""]
@@ -82,7 +82,7 @@ class _Matcher:
                 old = None if not path else old  # the whole value became a struct: members can be renamed from it
             if old is not None:
                 self._used.add(source)
-                self._leaf(path, old, new)
+                self._leaf(path, old, new, source)
                 return
         if is_struct:
             for part in new.layout.members:
@@ -102,12 +102,12 @@ class _Matcher:
                 gone.append((path or WHOLE, each))
         return gone
 
-    def _leaf(self, path: str, old: Placed, new: Placed) -> None:
+    def _leaf(self, path: str, old: Placed, new: Placed, source: str) -> None:
         before, after, member = old.layout, new.layout, path or WHOLE
         if before.is_integer and after.is_integer:
             self._integers(member, old, new, before, after, 1)
         elif before.kind is after.kind is LayoutKind.ARRAY:
-            self._arrays(member, old, new)
+            self._arrays(member, old, new, self._within(source, path))
         elif before.kind is after.kind is LayoutKind.UNION:
             self._unions(member, old, new)
         elif before.size == after.size:
@@ -134,7 +134,13 @@ class _Matcher:
             return
         self.moves.append(Number(old.offset, new.offset, count, before, after, member))
 
-    def _arrays(self, member: str, old: Placed, new: Placed) -> None:
+    def _within(self, source: str, path: str) -> dict[str, str]:
+        """The renames of members of the elements of an array, by their names in an element."""
+        before, after = f"{source}." if source else "", f"{path}." if path else ""
+        pairs = ((old, new) for old, new in self._rename.items() if old.startswith(before) and new.startswith(after))
+        return {old.removeprefix(before): new.removeprefix(after) for old, new in pairs}
+
+    def _arrays(self, member: str, old: Placed, new: Placed, rename: Mapping[str, str]) -> None:
         before, after = old.layout.members[0].layout, new.layout.members[0].layout
         kept = min(old.layout.count, new.layout.count)
         if before.is_integer and after.is_integer:
@@ -142,8 +148,10 @@ class _Matcher:
         elif before == after:
             self.moves.append(CopyBytes(old.offset, new.offset, before.size * kept))
         else:
-            each, impossible = reshaping(before, after, is_ordered=self._is_ordered)
+            each, impossible = reshaping(before, after, rename, is_ordered=self._is_ordered)
             self.impossible += impossible
+            self.renamed += [(f"{member}.{was}", f"{member}.{now}") for was, now in each.renamed]
+            self.added += [f"{member}.{name}" for name in each.added]
             self.moves.append(Elements(old.offset, new.offset, kept, each, member))
         rest = (old.layout.count - kept) * before.size
         self._must_be_zero(member, old.offset + kept * before.size, rest, new.layout.word)

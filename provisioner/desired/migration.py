@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
 from provisioner.codec.build import Builder
@@ -15,7 +15,7 @@ from provisioner.model.errors import Problems, did_you_mean
 from provisioner.model.spec import FromTypes, Migrate, MigrateMode
 from provisioner.model.tree import ScalarNode
 from provisioner.model.type_expr import TypeExpr
-from provisioner.model.type_layout import TypeLayout, placed
+from provisioner.model.type_layout import LayoutKind, TypeLayout
 from provisioner.model.types import Path, Type, shown
 
 ReadTypes = Callable[[ScalarNode], FromTypes | None]
@@ -41,7 +41,7 @@ def encode_migration(
     if written is None:
         return None
     types = [key, value] + ([outer_key] if outer_key is not None else [])
-    known = Counter(path or WHOLE for type_ in types for path, _ in placed(layout_of(type_)))
+    known = Counter(path or WHOLE for type_ in types for path in _names(layout_of(type_)))
     _check_renames(written, known, address, problems)
     key_part: dict[Path, ScalarNode] = {}
     value_part: dict[Path, ScalarNode] = {}
@@ -64,6 +64,16 @@ def encode_migration(
         outer_key=given.get("outer_key"),
         where=written.where,
     )
+
+
+def _names(layout: TypeLayout, path: str = "") -> Iterator[str]:
+    """The dotted names of a type and its members, those of the elements of arrays among them."""
+    yield path
+    while layout.kind is LayoutKind.ARRAY:
+        layout = layout.members[0].layout
+    if layout.kind is LayoutKind.STRUCT:
+        for part in layout.members:
+            yield from _names(part.layout, f"{path}.{part.name}" if path else part.name)
 
 
 def _check_renames(written: Migrate, known: Counter[str], address: str, problems: Problems) -> None:

@@ -266,7 +266,7 @@ class _Migration(msgspec.Struct):
         fits: NDArray[np.bool_],
     ) -> None:
         """Keys that were different, and are the same without the members that the new key does not have."""
-        if converted.key.is_identity or not converted.key.dropped:
+        if converted.key.is_identity or not converted.key.drops_members:
             return
         held = np.flatnonzero(fits)
         order = held[entry_table.sort_by_slot(slot[held], keys[held])]

@@ -48,7 +48,7 @@ def rekeyed(desired: DesiredMap, observed: ObservedMap, reshaping: Reshaping) ->
         fits[misfit.rows] = False
     stays = np.where(fits, _stay(desired, outer, done.rows), _keeps_unlisted(outer))
     problems = list(_misfits(desired, outer, slots.keys, done, stays))
-    if reshaping.dropped:
+    if reshaping.drops_members:
         again = _repeated(done.rows, fits)
         problems += _collisions(desired, outer, done.rows, again[stays[again]])
         fits[again] = False

@@ -12,7 +12,7 @@ from provisioner.codec.layouts import layout_of
 from provisioner.codec.reshape import Converted, Reshaping
 from provisioner.codec.reshape_entries import EntryReshaping
 from provisioner.codec.reshape_match import Unconvertible, reshaping
-from provisioner.model.type_expr import StructType, TypeExpr
+from provisioner.model.type_expr import ArrayType, StructType, TypeExpr
 from provisioner.model.type_layout import LayoutKind, MemberLayout, TypeLayout
 from provisioner.model.types import Type
 from tests.codec.support import HERE, built, enum, members, option, struct, union
@@ -248,6 +248,24 @@ def test_a_member_that_is_renamed_stays() -> None:
     before, after = layout_of(built(PADDED)), layout_of(built(struct(a="u8", c="u32")))
     assert differences(before, after, {"b": "c"}) == []
     assert between(built(PADDED), built(struct(a="u8", c="u32")), b="c").keeps_bytes
+
+
+def arrays(before: TypeExpr, after: TypeExpr, **rename: str) -> Reshaping:
+    old, new = (built(struct(s=ArrayType(each, 2, HERE))) for each in (before, after))
+    return between(old, new, **rename)
+
+
+def test_members_of_the_elements_of_an_array() -> None:
+    pair = struct(a="u16", b="u16")
+    made = arrays(pair, struct(b="u32", c="u32"), **{"s.a": "s.c"})
+    assert (made.renamed, made.added, made.drops_members) == ((("s.a", "s.c"),), (), False)
+    done = converted(made, "0100020003000400")
+    assert done.rows.tobytes().hex() == "02000000" + "01000000" + "04000000" + "03000000"
+    lossy = arrays(pair, struct(b="u32", d="u8"))
+    assert (lossy.added, lossy.drops_members) == (("s.d",), True)
+    done = converted(lossy, "0000020000000400", "0000020003000400")
+    assert [(each.member, each.rows.tolist()) for each in done.lost] == [("s.a", [1])]
+    assert done.misfits == ()
 
 
 def test_a_whole_that_becomes_a_member_of_its_size_stays() -> None:
