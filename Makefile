@@ -29,7 +29,7 @@ $(SETUPS): setup-%:
 man: setup-lint ## generate the manual page from the command line's help
 	$(VENV)/python scripts/manpage.py > man/provisioner.1
 
-schemas: setup-lint ## write the generated parts of schemas/: table formats, the schema of parts
+schemas: setup-lint ## write the generated parts of schemas/: table formats, variables, the schema of parts
 	$(VENV)/python scripts/schemas.py
 
 pictures: setup ## draw the pictures of the documentation, and record its terminal; needs root

@@ -29,7 +29,7 @@ FilesOrPinRoot = Annotated[
     list[str],
     typer.Argument(
         metavar="FILES...",
-        help="Spec files or directories, or a pin root; - is standard input.",
+        help="Spec files or directories, or a pin root, or the pin of a map; - is standard input.",
         autocompletion=completion.files,
     ),
 ]
@@ -37,7 +37,7 @@ FilesAndAddress = Annotated[
     list[str],
     typer.Argument(
         metavar="FILES... ADDRESS",
-        help="Spec files or directories, or a pin root, then an address.",
+        help="Spec files or directories, or a pin root or the pin of a map, then an address.",
         autocompletion=completion.files_and_address,
     ),
 ]
@@ -45,7 +45,7 @@ FilesAndMaybeAddress = Annotated[
     list[str],
     typer.Argument(
         metavar="FILES... [ADDRESS]",
-        help="Spec files or directories, or a pin root, then an optional address.",
+        help="Spec files or directories, or a pin root or the pin of a map, then an optional address.",
         autocompletion=completion.files_and_address,
     ),
 ]
