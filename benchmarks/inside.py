@@ -16,7 +16,8 @@ from typing import TypeVar
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # as the command does, before NumPy is imported
 
 import provisioner
-from provisioner.apply import Options, apply_plan
+from provisioner.apply import Options
+from provisioner.apply.run import apply_plan
 from provisioner.kernel import locking
 
 Made = TypeVar("Made")

@@ -20,7 +20,8 @@ import numpy as np
 import provisioner
 from benchmarks.contenders import Contenders
 from benchmarks.data import Case
-from provisioner.apply import Options, apply_plan
+from provisioner.apply import Options
+from provisioner.apply.run import apply_plan
 from provisioner.kernel import batch, host, locking, maps, reading
 from provisioner.kernel.fd import InnerId
 from provisioner.planning.plan import Plan

@@ -20,7 +20,8 @@ from benchmarks import table
 from benchmarks.contenders import Contenders
 from benchmarks.data import Case, write_spec
 from benchmarks.measure import Series, run
-from provisioner.apply import Options, apply_plan
+from provisioner.apply import Options
+from provisioner.apply.run import apply_plan
 from provisioner.kernel import locking, programs
 
 _CASES: Final = (

@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     __all__: list[str]
     from provisioner.adopt.export import Exported as Exported
     from provisioner.adopt.exporting import export_live as export_live
+    from provisioner.apply.outcome import Options as Options
+    from provisioner.apply.outcome import Result as Result
+    from provisioner.apply.outcome import Status as Status
+    from provisioner.apply.outcome import open_fds as open_fds
     from provisioner.apply.progress import Progress as Progress
-    from provisioner.apply.run import Result as Result
-    from provisioner.apply.run import Status as Status
-    from provisioner.apply.run import open_fds as open_fds
-    from provisioner.apply.transaction import Options as Options
     from provisioner.desired.loading import SpecError as SpecError
     from provisioner.doctor.checks import examine as examine
     from provisioner.doctor.finding import Finding as Finding

@@ -6,7 +6,6 @@ make and publish inner maps. `template_probe` is asked before the first step.
 
 from __future__ import annotations
 
-from provisioner.apply.run import Result, Status, apply_plan
-from provisioner.apply.transaction import Options
+from provisioner.apply.outcome import Options, Result, Status
 
-__all__ = ["Options", "Result", "Status", "apply_plan"]
+__all__ = ["Options", "Result", "Status"]

@@ -5,17 +5,14 @@ Nothing here decides: what is done, and in which order, is the plan's.
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Sequence
-from enum import Enum
-from typing import Final, assert_never
-
-import msgspec
+from typing import assert_never
 
 from provisioner.apply import as_planned, contents, failures, migrating, moved_slots, moves, pins, programs, variables
 from provisioner.apply import lanes as side_by_side
-from provisioner.apply.transaction import Options, Transaction
+from provisioner.apply.outcome import Options, Result, Status, open_fds, unchanged
+from provisioner.apply.transaction import Transaction
 from provisioner.model.errors import ApplyError, HostError, InterruptError, Problem, ProvisionerError, RefusedError
 from provisioner.planning import lanes
 from provisioner.planning.plan import Plan
@@ -46,34 +43,6 @@ from provisioner.planning.steps import (
     WriteVariables,
 )
 
-_FDS: Final = "/proc/self/fd"
-
-
-class Status(Enum):
-    """How an apply ended, in the words of its report."""
-
-    UNCHANGED = "unchanged"
-    APPLIED = "applied"
-    ROLLED_BACK = "rolled_back"
-    PARTIAL = "partial"
-    REFUSED = "refused"
-    INTERRUPTED = "interrupted"
-
-
-class Result(msgspec.Struct, frozen=True):
-    """An apply that ended well: how long it took in seconds, the grace periods it waited for, its open fds.
-
-    All slots became visible within `window_seconds`: from before the first write of one until after the last, which
-    waits for a grace period when its slots are visible already.
-    """
-
-    status: Status
-    seconds: float
-    grace_periods: int
-    fds_before: int
-    fds_after: int
-    window_seconds: float = 0.0
-
 
 def apply_plan(plan: Plan, options: Options, verify: Callable[[], tuple[Problem, ...]]) -> Result:
     """Do what the plan says, then look again: `verify` gives what still differs. The caller holds the lock.
@@ -84,7 +53,7 @@ def apply_plan(plan: Plan, options: Options, verify: Callable[[], tuple[Problem,
     try:
         started, fds_before = time.monotonic(), open_fds()
         if not plan.steps:
-            return Result(Status.UNCHANGED, 0.0, 0, fds_before, fds_before)
+            return unchanged()
         tx = Transaction(plan, options)
     except BaseException as error:
         raise failures.as_error(error, failures.problems(error)) from error
@@ -108,11 +77,6 @@ def apply_plan(plan: Plan, options: Options, verify: Callable[[], tuple[Problem,
     seconds = time.monotonic() - started
     first, last = tx.progress.window or (0.0, 0.0)
     return Result(Status.APPLIED, seconds, tx.progress.grace_periods, fds_before, fds_after, last - first)
-
-
-def open_fds() -> int:
-    """How many fds this process has open: the size of a directory since 6.2 (f1f1f2569901), else its length."""
-    return os.stat(_FDS).st_size or len(os.listdir(_FDS)) - 1  # without the one that lists them
 
 
 def _run(tx: Transaction, verify: Callable[[], tuple[Problem, ...]]) -> None:

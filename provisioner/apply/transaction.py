@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 
-import msgspec
 import numpy as np
 from msgspec.structs import replace
 
 from provisioner.apply import failures, identity, waves
 from provisioner.apply.copies import Copies
 from provisioner.apply.journal import Journal, Undo
+from provisioner.apply.outcome import Options
 from provisioner.apply.progress import Progress, count_staged
 from provisioner.apply.stash import Stash
 from provisioner.kernel import bpffs, host, inner_pins, links, maps
@@ -37,20 +37,6 @@ from provisioner.observed.live_source import LiveSource, inner_maps
 from provisioner.planning.changes import Action, MapChange
 from provisioner.planning.plan import Plan
 from provisioner.planning.steps import CreateMap, PublishSlots, RecordMeta, WriteEntries
-
-
-class Options(msgspec.Struct, frozen=True):
-    """How an apply is done. `interrupted` is asked again and again: the name of a signal stops it at that point.
-
-    `compared` is called in comparisons, with the number of slots that were compared, and of all. `reading` surrounds
-    the comparison at the end, which changes nothing: an exception may end it at any point.
-    """
-
-    rollback: bool = True
-    progress: Callable[[str, Progress], None] | None = None
-    interrupted: Callable[[], str] = lambda: ""
-    reading: Callable[[], AbstractContextManager[None]] = nullcontext
-    compared: Callable[[int, int], None] | None = None
 
 
 class Transaction:

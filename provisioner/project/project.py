@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Literal
 import msgspec
 from msgspec.structs import replace
 
+from provisioner.apply.outcome import Options, Result, unchanged
 from provisioner.document import Document
 from provisioner.kernel import bpffs, maps
 from provisioner.kernel import host as this_host
@@ -49,7 +50,6 @@ from provisioner.views.moment import Moment
 if TYPE_CHECKING:
     from provisioner.adopt.export import Exported
     from provisioner.adopt.pinned import Pinned
-    from provisioner.apply import Options, Result
     from provisioner.model.kernel_versions import Advice
     from provisioner.planning.targets import Targets
     from provisioner.report.graph import Graph
@@ -109,7 +109,7 @@ class Project(msgspec.Struct, frozen=True):
         plan = compare(
             desired, observed, overrides, live_maps, check_points=against != "empty", targets=limits, recreate=again
         )
-        if probe:
+        if probe and plan.changed:
             from provisioner.apply import template_probe
 
             probed = template_probe.probe(plan)
@@ -170,9 +170,6 @@ class Project(msgspec.Struct, frozen=True):
         recreate: Sequence[str] = (),
     ) -> tuple[Plan, Result]:
         """`apply`, while the caller holds `locks`."""
-        from provisioner.apply import Options, apply_plan
-        from provisioner.apply.audit import recorded
-
         held = this_host.capabilities()
         # Without CAP_SYS_ADMIN no inner map can be opened, and the plan is refused below.
         chosen, probe = options or Options(), "CAP_SYS_ADMIN" in held
@@ -184,8 +181,12 @@ class Project(msgspec.Struct, frozen=True):
         refuse_blocked(current.blocked)
         refuse_unprivileged(current, _held(current), maps.may_create)
         overcommit.refuse_overcommit(current, overrides, headrooms, memlock_headroom)
-        if current.steps and confirm is not None and not confirm(current):
+        if not current.changed:
+            return current, unchanged()
+        if confirm is not None and not confirm(current):
             raise RefusedError(Problem("not confirmed: nothing was changed", id="not-confirmed"))
+        from provisioner.apply.audit import recorded
+        from provisioner.apply.run import apply_plan
 
         def verify() -> tuple[Problem, ...]:
             whole = (*targets, *sorted(current.whole))  # compared as a whole, because a target includes them as a whole
@@ -210,7 +211,6 @@ class Project(msgspec.Struct, frozen=True):
         because the project has just been applied. Raises the errors of `plan`, and
         LockedError if it is to `hold` the lock and another process has it.
         """
-        from provisioner.apply import Options
         from provisioner.session.session import Session, Ways
 
         bpffs.check(Path(self.desired.pin_root))
@@ -282,8 +282,8 @@ class Project(msgspec.Struct, frozen=True):
 
         With `targets`, addresses, only these maps, slots and objects go. An older pin root is not moved before.
         """
-        from provisioner.apply import Options, apply_plan
         from provisioner.apply.audit import recorded
+        from provisioner.apply.run import apply_plan
 
         located = self._located()
         if located is not self:

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from provisioner.apply import failures
 from provisioner.apply.audit import AuditRecord, is_heard, record
-from provisioner.apply.run import Status
+from provisioner.apply.outcome import Status
 from provisioner.bytecode.lookup_program import LookupRecord
 from provisioner.bytecode.stage_program import can_fill
 from provisioner.kernel import batch, bpffs, lookups, maps, programs

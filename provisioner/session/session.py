@@ -13,9 +13,10 @@ import msgspec
 import numpy as np
 from msgspec.structs import replace
 
-from provisioner.apply import Options, Result, Status, apply_plan
+from provisioner.apply import Options, Result, Status
 from provisioner.apply.audit import recorded
-from provisioner.apply.run import open_fds
+from provisioner.apply.outcome import open_fds, unchanged
+from provisioner.apply.run import apply_plan
 from provisioner.kernel import host as this_host
 from provisioner.kernel import maps
 from provisioner.kernel.memory import headrooms, memlock_headroom
@@ -229,7 +230,7 @@ class Session:
         fds = open_fds()
         if not self.pending:
             self._rebase()
-            return Result(Status.UNCHANGED, 0.0, 0, fds, fds)
+            return unchanged()
         if planned is None and self._next is None and self._options.progress is None and self._options.rollback:
             result = self._apply_in_place(fds)
             if result is not None:
@@ -271,7 +272,7 @@ class Session:
         for each in done:
             each.known.commit(each.ids, each.counts)
         if not any(each.is_changed for each in done):
-            return Result(Status.UNCHANGED, 0.0, 0, fds, fds)
+            return unchanged()
         return Result(Status.APPLIED, time.monotonic() - started, 0, fds, open_fds())
 
     def _verify(self) -> tuple[Problem, ...]:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from provisioner.apply import as_planned, merge, waves
-from provisioner.apply.run import open_fds
+from provisioner.apply.outcome import open_fds
 from provisioner.kernel import batch, cpus, maps, programs, reading
 from provisioner.kernel.fd import InnerId, MapFd
 from provisioner.kernel.reasons import KernelError

@@ -19,7 +19,7 @@ from provisioner.kernel.fd import MapFd
 from provisioner.model.map_shape import MapShape
 from provisioner.model.uapi import Command, MapType
 from tests.cli.conftest import Project
-from tests.cli.support import COMMAND, environment, lasting, on_terminal, parsed
+from tests.cli.support import COMMAND, environment, lasting, on_terminal, parsed, run
 from tests.promises.injection import Injector
 
 
@@ -44,6 +44,15 @@ def test_from_nothing_and_back(project: Project) -> None:
     assert not project.root.exists()
     again = project.run("destroy", "--yes")
     assert (again.status, again.out) == (0, f"Nothing to destroy: {project.root} does not exist.\n")
+
+
+def test_an_apply_without_changes_imports_no_step(project: Project) -> None:
+    project.run("apply", "--yes")
+    words = ("apply", "--yes", project.spec, "--pin-root", project.root)
+    again = run(*words, python=("-X", "importtime"))
+    assert again.out == "No changes. The live state matches the spec.\n"
+    imported = re.findall(r"\| +([\w.]+)$", again.err, re.MULTILINE)
+    assert [name for name in imported if name.startswith("provisioner.apply.")] == ["provisioner.apply.outcome"]
 
 
 def test_quiet_says_only_what_goes_wrong(project: Project) -> None:

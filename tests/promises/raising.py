@@ -16,7 +16,7 @@ from types import FrameType
 from typing import Any, Final
 
 import provisioner
-from provisioner import apply
+from provisioner.apply import run
 from provisioner.apply.run import apply_plan
 
 PACKAGE: Final = str(Path(provisioner.__file__).parent)
@@ -65,11 +65,11 @@ class Raiser:
     @contextmanager
     def raising(self) -> Iterator[None]:
         """Raise in each apply of this process meanwhile."""
-        apply.apply_plan = self._apply_plan
+        run.apply_plan = self._apply_plan
         try:
             yield
         finally:
-            apply.apply_plan = apply_plan
+            run.apply_plan = apply_plan
 
     def _apply_plan(self, *given: Any, **named: Any) -> Any:
         sys.setprofile(self)

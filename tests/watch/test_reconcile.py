@@ -6,7 +6,7 @@ from pathlib import Path
 
 import msgspec
 
-from provisioner.apply.run import open_fds
+from provisioner.apply.outcome import open_fds
 from provisioner.kernel import maps
 from provisioner.kernel.bpffs import open_pin
 from provisioner.kernel.fd import MapFd
