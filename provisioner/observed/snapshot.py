@@ -255,8 +255,10 @@ class Snapshot(msgspec.Struct, frozen=True):
     def frozen(self, path: PurePath, numbers: Sequence[int]) -> frozenset[int]:  # noqa: ARG002 (ids are enough here)
         return frozenset(numbers).intersection(self.header.frozen)
 
-    def users(self, own: Mapping[int, str]) -> Mapping[int, tuple[str, ...]]:  # noqa: ARG002 (taken for one project)
-        return self.header.users
+    def users(self, own: Mapping[int, str]) -> Mapping[int, tuple[str, ...]]:
+        # The project's own programs have the names of their pins when the snapshot was taken.
+        names = {pin: own.get(program.id, pin) for pin, program in self.header.programs.items()}
+        return {number: tuple(names.get(each, each) for each in used) for number, used in self.header.users.items()}
 
     def program(self, path: PurePath) -> ObservedProgram:
         return self.header.programs[path.name]

@@ -300,3 +300,24 @@ outer_maps:
     assert (pins(bench, "count"), bench.ids("frontends")) == ({"frontends": before}, slots)
     with links.open_program_pin(bench.root / "count") as program:
         assert before in links.program_info(program).map_ids
+
+
+def test_a_snapshot_knows_a_moved_program_as_the_user_of_a_map_that_is_replaced(
+    bench: Bench, bpf_object: Compile
+) -> None:
+    """The program is loaded again with the new map: it is no program of others, whatever its pin is called."""
+    bench.allow_outside, bench.overrides = True, Overrides()
+
+    def text(pin: str, size: int, moved: str = "") -> str:
+        return f"""
+inner_templates: {{inner: {{type: hash, key: u32, value: u32, max_entries: 8}}}}
+objects: {{presets: {{file: {bpf_object("presets")}, programs: {{look: {{pin: {pin}}}}}}}}}
+outer_maps:
+  colours: {{object: presets, inner: inner, max_entries: {size}, inner_maps: {{1: {{entries: {{1: 1}}}}}}}}
+{moved}"""
+
+    bench.settle(text("look", 8))
+    loaded = bench.load(text("gaze", 16, "moved: [{from: look, to: gaze}]\n"))
+    offline, online = loaded.plan(against=loaded.snapshot()), loaded.plan()
+    assert (offline.blocked, offline.hazards) == (online.blocked, online.hazards) == ((), ())
+    assert offline.digest == online.digest
