@@ -72,10 +72,7 @@ def _slots(change: MapChange) -> Iterator[Refusal]:
         return
     row = int(new[len(new) - (needed - maximum)]) if needed - maximum <= len(new) else int(new[0])
     others = int((slots.action == Action.KEEP).sum())
-    what = (
-        f"no room for this slot: {needed:,} slots are needed and max_entries is {maximum:,}; {used:,} are in use, "
-        f"{others:,} of them stay although the spec does not have them"
-    )
+    what = f"no room for this slot: {needed:,} slots are needed and max_entries is {maximum:,}; {_in_use(used, others)}"
     hint = "delete some of these slots, or recreate the map with a larger max_entries"
     yield Refusal("no-room", change.slot_address(row), what, "", change.desired.slots.places[slots.desired[row]], hint)
 
@@ -109,10 +106,15 @@ def _entries(change: MapChange, row: int) -> Refusal:
     ours = int(slots.unchanged[row] + slots.updates[row] + slots.inserts[row])
     key, where = _first_without_room(change, row, maximum - (ours + others - int(slots.inserts[row])))
     what = (
-        f"no room{key}: {ours + others:,} entries are needed and max_entries is {maximum:,}; {_used(change, row):,} "
-        f"are in use, {others:,} of them stay although the spec does not have them"
+        f"no room{key}: {ours + others:,} entries are needed and max_entries is {maximum:,}; "
+        f"{_in_use(_used(change, row), others)}"
     )
     return Refusal("no-room", address, what, "", where, _larger(ours + others))
+
+
+def _in_use(used: int, others: int) -> str:
+    is_, stay = ("is" if used == 1 else "are"), ("stays and is" if others == 1 else "stay and are")
+    return f"{used:,} {is_} in use, {others:,} of them {stay} not in the spec"
 
 
 def _larger(needed: int) -> str:
