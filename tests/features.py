@@ -121,6 +121,20 @@ def need(map_type: MapType) -> None:
         pytest.skip(lacks(map_type.word, kernel_versions.TYPES[map_type], "BPF_MAP_CREATE is refused"))
 
 
+def need_storage(map_type: MapType) -> None:
+    """Skip where the kernel makes no local storage of a type."""
+    number = Integer("u32", 4, False, sys.byteorder, 32)
+    data, key_id, value_id = btf_of(number, number, sys.byteorder)
+    shape = MapShape(map_type, 4, 4, 0, MapFlag.NO_PREALLOC)
+    with maps.load_btf(data) as btf:
+        try:
+            maps.create(shape, btf=btf, btf_key_type_id=key_id, btf_value_type_id=value_id).close()
+        except KernelError as error:
+            if map_type not in kernel_versions.TYPES:
+                raise
+            pytest.skip(lacks(map_type.word, kernel_versions.TYPES[map_type], str(error)))
+
+
 def lacks(what: str, fact: kernel_versions.KernelFeature, showed: str) -> str:
     """The claim that this kernel lacks something, by what showed it. Fails where the kernel is new enough for it."""
     claim = f"no {what}: {showed}; it came with {fact.source}"

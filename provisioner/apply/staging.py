@@ -25,6 +25,7 @@ from provisioner.kernel.rows import Rows
 from provisioner.model.desired import DesiredMap
 from provisioner.model.host import Host
 from provisioner.model.map_shape import MapShape
+from provisioner.model.uapi import STORAGE_TYPES
 from provisioner.planning.changes import Migrated
 
 Btf = tuple[BtfFd | None, int, int]
@@ -213,14 +214,15 @@ class Stager:
         special fields of the kernel, it finds them by this BTF: then there is no map without it.
         """
         shape = self._desired.entry_shape
-        if (not shape.is_listable and not shape.specials) or isinstance(self._desired.value, ProgramRef):
+        is_storage = shape.map_type in STORAGE_TYPES  # none of them is created without BTF
+        if not (shape.is_listable or shape.specials or is_storage) or isinstance(self._desired.value, ProgramRef):
             return NO_BTF
         data, key_id, value_id = btf_of(self._desired.key, self._desired.value, self._host.byteorder)
         try:
             fd = self._opened.enter_context(maps.load_btf(data))
-            self._create(shape.with_capacity(1), (fd, key_id, value_id)).close()
+            self._create(shape.with_capacity(min(1, shape.max_entries)), (fd, key_id, value_id)).close()
         except KernelError:
-            if shape.specials:
+            if shape.specials or is_storage:
                 raise
             return NO_BTF
         return (fd, key_id, value_id)

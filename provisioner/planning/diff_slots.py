@@ -127,8 +127,8 @@ def decide(
         mark(changed, Action.REPLACE, Reason.TORN_READ if desired.update is Update.AUTO else Reason.ASKED)
     capacity = entry_table.take(desired.slots.max_entries, wanted, 0)
     mark(both & (slots.capacity_before != capacity) & (slots.capacity_before != 0), Action.REPLACE, Reason.CAPACITY)
-    # An inner map that vanished while it was read is replaced: its contents are unknown.
-    mark(both & (slots.capacity_before == 0), Action.REPLACE, Reason.ENTRIES)
+    # An inner map that vanished while it was read is replaced: its contents are unknown. Local storage has no capacity.
+    mark(both & (slots.capacity_before == 0) & (capacity != 0), Action.REPLACE, Reason.ENTRIES)
     ids = entry_table.take(observed.slots.inner_ids, live, 0)
     share = entry_table.take(desired.slots.shared, wanted, -1)
     mark(both & _wrongly_shared(ids, share), Action.REPLACE, Reason.UNDECLARED_SHARE)

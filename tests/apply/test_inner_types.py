@@ -15,7 +15,7 @@ from provisioner.model.uapi import MapType
 from provisioner.planning.changes import Action
 from provisioner.planning.hazards import Overrides
 from tests.apply.conftest import Bench
-from tests.features import kernel_has, need
+from tests.features import kernel_has, need, need_storage
 from tests.problems import raises
 
 OUTER = ["hash_of_maps", "array_of_maps"]
@@ -46,6 +46,7 @@ SHAPES = {
     "user_ringbuf": "",
 }
 LRU = ["lru_hash", "lru_percpu_hash"]
+STORAGE = ["sk_storage", "inode_storage", "cgrp_storage"]
 
 
 def spec(kind: str, outer: str, template: str, slot: str, capacity: int = 16) -> str:
@@ -103,6 +104,19 @@ def test_an_lru_is_never_exact(bench: Bench, kind: str, outer: str) -> None:
     bench.settle(spec(kind, outer, template, "{entries: {1: 2}}"))
     with raises(InputError, "unsupported-by-map-type"):
         bench.load(spec(kind, outer, "key: u32, value: u64", "{entries: {1: 1}}"))
+
+
+@pytest.mark.parametrize("kind", STORAGE)
+def test_local_storage_has_btf_and_no_size(bench: Bench, kind: str) -> None:
+    """The kernel creates none without the types of its key and value (`bpf_local_storage_map_alloc_check`)."""
+    need_storage(MapType[kind.upper()])
+    shape = f"type: {kind}, key: u32, value: u64, contents: ignore"
+    outer = "type: hash_of_maps, key: u32, max_entries: 4, inner: one"
+    plain = f"maps: {{plain: {{{shape}}}}}\ninner_templates: {{one: {{{shape}}}}}\n"
+    bench.settle(f"{plain}outer_maps: {{outer: {{{outer}, inner_maps: {{1: {{}}}}}}}}\n")
+    before = bench.ids("outer")
+    bench.settle(f"{plain}outer_maps: {{outer: {{{outer}, inner_maps: {{1: {{}}, 2: {{}}}}}}}}\n")
+    assert before.items() <= bench.ids("outer").items()
 
 
 @pytest.mark.parametrize("kind", LRU)
