@@ -504,14 +504,18 @@ class Scenario:
             assert steps == (), f"a second apply would {[step.describe() for step in steps]}"
         return live
 
+    def clear(self) -> Live:
+        """Destroy what is live, with the entries that no spec lists."""
+        named = self.after or self.before
+        assert named is not None
+        self.project(named).destroy(ALL, Options(rollback=False))
+        assert not self.root.exists()
+        assert not elsewhere(self.root).exists()
+        return Live({})
+
     def _make(self, text: str | None) -> Live:
         if text is None:
-            named = self.after or self.before
-            assert named is not None
-            self.project(named).destroy(ALL, Options(rollback=False))
-            assert not self.root.exists()
-            assert not elsewhere(self.root).exists()
-            return Live({})
+            return self.clear()
         self.project(text).apply(ALL)
         return look(self.root)
 

@@ -116,7 +116,11 @@ def test_a_call_that_fails_once_is_answered(
         before = before or scenario.begin()
         ran = injector.run(*scenario.words(), under=scenario.root, at=at, what=number)
         if at <= len(ran.calls) and is_lie(ran.calls[at - 1], number):
-            before = None  # threads, and the programs of others, can move a batch to where another call was
+            # Threads, and the programs of others, can move a batch to where another call was. Where the specs keep
+            # entries of others, what was read beyond the end of the map would stay.
+            scenario.finish()
+            scenario.clear()
+            before = None
             continue
         ends[ran.status] = ends.get(ran.status, 0) + 1
         partial += '"partial"' in ran.out
