@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from provisioner.kernel import bpffs
@@ -13,6 +13,7 @@ from provisioner.kernel.locking import Lock, lock
 from provisioner.kernel.reasons import KernelError
 from provisioner.model.desired import DesiredState
 from provisioner.model.errors import LockedError, Problem, ProvisionerError
+from provisioner.model.pins import LOCK
 from provisioner.planning.plan import Plan
 
 
@@ -63,6 +64,18 @@ def locked(desired: DesiredState, timeout: float, *, create: bool = False) -> It
                 if directory not in olds or error.errno != errno.ENOENT:
                     raise  # else, the process that held the lock moved the directory
         yield [*locks, held.enter_context(lock(root, timeout, create=create))]
+
+
+def remove_unused(root: Path) -> None:
+    """Remove a pin root in which nothing is pinned: an apply that was killed created it, to move the project there.
+
+    One that another process has locked stays: it is in use.
+    """
+    if root.is_symlink() or not root.is_dir():
+        return
+    with suppress(LockedError), lock(root) as held:
+        if not bpffs.list_pins(root) and not {*bpffs.list_folders(root)} - {LOCK}:
+            held.remove_directory()
 
 
 def require_lock(current: Plan, locks: Sequence[Lock]) -> None:

@@ -42,7 +42,7 @@ from provisioner.planning.plan import Plan
 from provisioner.planning.privileges import refuse_unprivileged
 from provisioner.planning.teardown import plan_destroy
 from provisioner.planning.verification import refuse_stale, remaining
-from provisioner.project.locks import locked, require_lock, writing
+from provisioner.project.locks import locked, remove_unused, require_lock, writing
 from provisioner.report.model import ALL, CUT
 from provisioner.views import complete, narrow
 from provisioner.views.moment import Moment
@@ -287,9 +287,12 @@ class Project(msgspec.Struct, frozen=True):
 
         located = self._located()
         if located is not self:
-            return located.destroy(
+            done = located.destroy(
                 overrides, options, planned=planned, confirm=confirm, lock_timeout=lock_timeout, targets=targets
             )
+            if not Path(located.desired.pin_root).exists():
+                remove_unused(Path(self.desired.pin_root))
+            return done
         if self.pinned is not None and not self.pinned.is_project:
             what, hint = "no record says that a project owns this", "name the pin root of a project"
             raise RefusedError(Problem(what, hint=hint, address=self.pinned.path, id="not-a-project"))

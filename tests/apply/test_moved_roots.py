@@ -28,6 +28,7 @@ from provisioner.model.errors import (
 )
 from provisioner.model.location import Location
 from provisioner.model.moved import Move, Moves
+from provisioner.model.pins import LOCK
 from provisioner.observed import metamap
 from provisioner.planning.hazards import Overrides
 from provisioner.planning.steps import MoveRoot
@@ -238,6 +239,18 @@ def test_destroy_takes_it_away_where_it_is(live: Moving) -> None:
     assert live.roots == (False, False)
     live.load().apply()
     assert live.roots == (False, True), "on a new host, a move does nothing"
+
+
+@pytest.mark.parametrize("has_lock", [False, True])
+def test_destroy_leaves_no_pin_root_that_a_killed_apply_created(has_lock: bool, live: Moving) -> None:
+    live.new.mkdir()
+    if has_lock:
+        (live.new / LOCK).mkdir(mode=0o700)
+        with lock(live.new):
+            live.load().destroy(targets=["index"])
+            assert live.roots == (True, True)
+    live.load().destroy()
+    assert live.roots == (False, False)
 
 
 def test_both_pin_roots_live_is_refused(live: Moving) -> None:
