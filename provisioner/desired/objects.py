@@ -98,7 +98,8 @@ class ObjectEncoder:
         if any(isinstance(each, BySection) and each.prefix == "usdt" for each in attachments):
             settings = replace(settings, type="usdt")  # of the type of its link: libbpf has links of its own for it
         places = self._places(attachments, f"{declared_object.name}.{program.name}")
-        return DesiredProgram(program.name, program.pin, places, program.where, settings)
+        of_map = _attached_with(declared_object, info).get(program.name, "")
+        return DesiredProgram(program.name, program.pin, places, program.where, settings, of_map)
 
     def _places(self, declared: Sequence[Attachment], address: str) -> tuple[Attachment, ...]:
         """The attachments on this host. Reports those that have a CPU in common; others are compared as written."""
@@ -111,3 +112,13 @@ class ObjectEncoder:
                     self._problems.add(what, each.where, "remove one of the two", address, id="duplicate-key")
                     break
         return tuple(each for attachment in declared for each in attachment.at_each(self._cpus))
+
+
+def _attached_with(declared_object: BpfObject, info: ObjectInfo) -> dict[str, str]:
+    """The programs that are part of an attached map, and its name."""
+    return {
+        program: name
+        for name, settings in sorted(declared_object.maps.items())
+        if settings.attach is not None and name in info.maps and (value := info.maps[name].struct_ops) is not None
+        for program in value.programs.values()
+    }

@@ -209,13 +209,17 @@ class DesiredMap(msgspec.Struct, frozen=True):
 
 
 class DesiredProgram(msgspec.Struct, frozen=True):
-    """A program to pin, and to attach in each place of `attachments`: `planning.link_names` has their pins."""
+    """A program to pin, and to attach in each place of `attachments`: `planning.link_names` has their pins.
+
+    `of_map` is the attached map that it is a part of, which the kernel calls it through; empty for others.
+    """
 
     name: str
     pin: str
     attachments: tuple[Attachment, ...]
     where: Location
     settings: ProgramSettings = ProgramSettings()
+    of_map: str = ""
 
 
 class AttachedMap(msgspec.Struct, frozen=True):

@@ -12,7 +12,7 @@ from typing import Final
 
 from provisioner.attach import of_record
 from provisioner.model.attachment import Attachment, Settings
-from provisioner.model.desired import Owner
+from provisioner.model.desired import DesiredProgram, Owner
 from provisioner.model.observed import ObservedLink, ObservedState
 from provisioner.model.types import Value
 from provisioner.planning.changes import Action, LinkChange
@@ -34,18 +34,27 @@ def wanted(owner: Owner) -> Json:
 
 def wanted_places(owner: Owner) -> list[str]:
     """The places of a program or map in a spec, in words; the first ones of many."""
-    return _few([attachment.describe() for attachment in owner.attachments])
+    return _few([attachment.describe() for attachment in owner.attachments], _of_map(owner))
 
 
-def live_places(observed: ObservedState, owner: str) -> list[str]:
-    """The places where a program or map is attached, by its pin, in words; the first ones of many."""
-    counted = Counter(map(observed.place_of, observed.links_of(owner).values()))
-    return _few([place if number == 1 else f"{place}, {number} links" for place, number in counted.items()])
+def live_places(observed: ObservedState, pin: str, owner: Owner | None) -> list[str]:
+    """The places where a program or map is attached, by its pin, in words; the first ones of many.
+
+    `owner` is what the spec has with this pin.
+    """
+    counted = Counter(map(observed.place_of, observed.links_of(pin).values()))
+    places = [place if number == 1 else f"{place}, {number} links" for place, number in counted.items()]
+    return _few(places, _of_map(owner))
 
 
-def _few(places: list[str]) -> list[str]:
+def _of_map(owner: Owner | None) -> str:
+    """The map that a program is attached with; empty if it is attached by itself."""
+    return owner.of_map if isinstance(owner, DesiredProgram) else ""
+
+
+def _few(places: list[str], of_map: str) -> list[str]:
     if not places:
-        return ["not attached"]
+        return [f"part of map {of_map}" if of_map else "not attached"]
     return places if len(places) <= _MOST else [*places[: _MOST - 1], f"{len(places) - _MOST + 1} more"]
 
 

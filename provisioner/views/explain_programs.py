@@ -81,7 +81,7 @@ def _owner(desired: DesiredObject, owner: Owner, plan: Plan) -> Iterator[Fact]:
     place = "; ".join(wanted_places(owner))
     yield Fact("wanted", f"pinned as {owner.pin}, {place}", {"wanted": wanted(owner)})
     live, number = observed.programs.get(owner.pin), observed.id_of(owner.pin)
-    places = "; ".join(live_places(observed, owner.pin))
+    places = "; ".join(live_places(observed, owner.pin, owner))
     if not number:
         yield Fact("live", "does not exist", {"live": None})
     elif live is None:

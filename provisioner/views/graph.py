@@ -163,8 +163,10 @@ def of_live(desired: DesiredState, observed: ObservedState) -> Graph:
     """The graph of the live state: programs with the maps that they use by the kernel."""
     drawing = _Drawing(f"{desired.project}, live at {desired.pin_root}")
     known = {live.id: name for name, live in {**observed.object_maps, **observed.maps}.items()}
+    owners = {program.pin: program for each in desired.objects.values() for program in each.programs}
     for pin, program in observed.programs.items():
-        drawing.box(f"program {pin}", BoxKind.PROGRAM, pin, f"id {program.id}", *live_places(observed, pin))
+        places = live_places(observed, pin, owners.get(pin))
+        drawing.box(f"program {pin}", BoxKind.PROGRAM, pin, f"id {program.id}", *places)
         for number in program.map_ids:
             if number in known:
                 drawing.arrow(f"program {pin}", f"map {known[number]}")
@@ -172,8 +174,8 @@ def of_live(desired: DesiredState, observed: ObservedState) -> Graph:
         desired_map = desired.maps.get(name)
         kind = BoxKind.OUTER_MAP if live.shape.is_outer else BoxKind.MAP
         text = what_it_is(desired_map) if desired_map is not None else live.shape.map_type.word
-        places = live_places(observed, name) if observed.links_of(name) else ()
-        drawing.box(f"map {name}", kind, name, text, f"id {live.id}", *places)
+        attached = live_places(observed, name, None) if observed.links_of(name) else ()
+        drawing.box(f"map {name}", kind, name, text, f"id {live.id}", *attached)
         if desired_map is not None and desired_map.outer is not None and live.shape.is_outer:
             drawing.inner_maps(desired_map, live.slots.keys, live.slots.inner_ids.astype(np.int64), _found(live))
     return drawing.done()

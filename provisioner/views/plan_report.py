@@ -20,7 +20,7 @@ from provisioner.planning.plan import Plan
 from provisioner.planning.steps import PinInnerMaps, SetAccess, Step, Unpin, UnpinInnerMaps
 from provisioner.report.model import CUT, Against, Kind, Limits, Node, ReportPlan, StepLine, Verb
 from provisioner.report.overlaid import with_source
-from provisioner.views.attachments import attached_with_mode, several, wanted
+from provisioner.views.attachments import attached_with_mode, several, wanted, wanted_places
 from provisioner.views.map_nodes import VERBS, map_node
 
 WAVE_SLOTS = 4096
@@ -174,9 +174,7 @@ def _owner(change: ObjectChange, owner: Owner, links: list[LinkChange], plan: Pl
 def _places(owner: Owner) -> str:
     """Where a program or map is to be attached; the places of several are nodes of their own."""
     places = owner.attachments
-    if len(places) > 1:
-        return plural(len(places), "attachment")
-    return places[0].describe() if places else "not attached"
+    return plural(len(places), "attachment") if len(places) > 1 else wanted_places(owner)[0]
 
 
 def _kind(links: list[LinkChange]) -> Kind:

@@ -53,7 +53,7 @@ def look(
     for node in nodes if place is not None else ():
         list(node.children or ())  # so that an error is raised before anything is printed
     if place is None:
-        nodes += [*_variables(plan), *_programs(plan.observed), *_attached_maps(plan), *_pins(plan.observed)]
+        nodes += [*_variables(plan), *_programs(plan), *_attached_maps(plan), *_pins(plan.observed)]
     totals = _totals(plan, moment, looker.memory) if place is None else None
     revision = desired.revision if place is None and has_spec else ""
     state = plan.observed.exists, tuple(nodes), revision, not plan.changed, totals
@@ -262,9 +262,11 @@ def _verb(action: Action) -> Verb:
     return VERBS.get(action, Verb.SHOW)
 
 
-def _programs(observed: ObservedState) -> Iterator[Node]:
+def _programs(plan: Plan) -> Iterator[Node]:
+    observed = plan.observed
+    owners = {program.pin: program for load in plan.objects.values() for program in load.desired.programs}
     for pin, program in observed.programs.items():
-        place = "; ".join(live_places(observed, pin))
+        place = "; ".join(live_places(observed, pin, owners.get(pin)))
         value = {"id": program.id, "tag": program.tag} | attached(observed, pin)
         text = f"program, id {program.id}, tag {program.tag}, {place}"
         yield Node(Kind.PROGRAM, Verb.SHOW, pin, pin, text, after=value)
@@ -275,7 +277,7 @@ def _attached_maps(plan: Plan) -> Iterator[Node]:
         for each in load.desired.attached_maps:
             live = plan.observed.object_maps.get(each.pin)
             if live is not None:
-                places = "; ".join(live_places(plan.observed, each.pin))
+                places = "; ".join(live_places(plan.observed, each.pin, each))
                 text = f"{live.shape.map_type.word}, id {live.id}, {places}"
                 value = {"id": live.id} | attached(plan.observed, each.pin)
                 yield Node(Kind.ATTACHMENT, Verb.SHOW, each.pin, each.pin, text, after=value)

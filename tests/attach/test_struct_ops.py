@@ -23,6 +23,7 @@ from provisioner.model.location import Location
 from provisioner.model.object_settings import MapSettings
 from provisioner.model.uapi import AttachType, Command, LinkType
 from provisioner.planning.changes import Action
+from provisioner.views import plan_report
 from tests import features
 from tests.apply.conftest import HEAD, Bench
 from tests.apply.conftest import bench as bench
@@ -152,6 +153,26 @@ def test_an_upgrade_gives_the_map_the_new_programs(bench: Bench, bpf_object: Com
     before = map_id(bench)
     bench.settle(spec(bpf_object("congestion_v2"), attach=""))
     assert map_id(bench) != before
+
+
+def test_its_programs_are_shown_as_parts_of_the_map(bench: Bench, bpf_object: Compile) -> None:
+    bench.allow_outside = True
+    alone, attached = spec(bpf_object("congestion"), attach=""), spec(bpf_object("congestion"))
+    places = {alone: "not attached", attached: "part of map steady"}
+    for text, place in places.items():
+        planned = {node.address: node.text for node in plan_report.report(bench.plan(text)).nodes}
+        assert planned["cc.begin"] == f"cc, {place}"
+    bench.apply(alone)
+    for text, place in places.items():
+        project = bench.load(text)
+        shown = {node.address: node.text for node in project.live().nodes}
+        assert shown["begin"].endswith(f", {place}")
+        facts = {fact.label: fact.text for fact in project.explain("cc.begin")}
+        assert facts["wanted"].endswith(f", {place}")
+        assert facts["live"].endswith(f", {place}")
+        for graph in (project.graph(), project.graph(live=True)):
+            assert place in next(box for box in graph.boxes if "begin" in box.lines).lines
+    assert shown["steady"].endswith(", not attached"), "the attached map"
 
 
 def test_a_connection_uses_it_through_an_upgrade_and_no_longer_after(tcp: Bench, bpf_object: Compile) -> None:
