@@ -25,6 +25,7 @@ Where = str | tuple[object, ...]
 _KEPT: Final = 1 << 16
 """Addresses that are kept as they were understood: a control plane uses the same ones again."""
 
+_EXAMPLES: Final = 'write "tenants[42]", or ("tenants", 42)'
 _PLAIN: Final = frozenset({str, int, bytes})
 
 
@@ -83,10 +84,17 @@ class Addresses:
         elif isinstance(keys, np.ndarray | ArrowTable):
             known.delete_entries(target.slot, kind.normalise(rows.column(keys, rows.KEY, kind, target.text)))
         else:
+            if isinstance(keys, str | bytes | Mapping) or not isinstance(keys, Iterable):
+                what = f"the keys are a list or a table, and not {_kind_of(keys)}"
+                raise InputError(Problem(what, address=target.text, id="wrong-type"))
             known.delete_entries(target.slot, rows.encode(kind, list(keys), target.text))
 
     def find(self, where: Where) -> Target:
         """What an address names. Raises InputError for one that is not possible in this spec."""
+        given: object = where
+        if not isinstance(given, str | tuple) or not given:
+            what = f"an address is a text, or a tuple of a name and keys, and not {_kind_of(where)}"
+            raise InputError(Problem(what, hint=_EXAMPLES, id="invalid-address"))
         if not isinstance(where, str) and not all(type(part) in _PLAIN for part in where):
             return self._find(where)  # parts that cannot be looked up, or that are equal to another one: True and 1
         target = self._targets.get(where)
@@ -102,8 +110,11 @@ class Addresses:
             name, text = parsed.name, address.shown(parsed, self._desired)
             keys: tuple[object, ...] = parsed.keys
         else:
-            name, keys = str(where[0]), where[1:]
-            text = address.shown(address.Address(name, tuple(map(str, keys))), self._desired)
+            if not isinstance(where[0], str):
+                what = f"the name of a map is text, and not {_kind_of(where[0])}"
+                raise InputError(Problem(what, hint=_EXAMPLES, id="invalid-address"))
+            name, keys = where[0], where[1:]
+            text = address.shown(address.Address(name, tuple(map(rows.as_text, keys))), self._desired)
             parsed = None
         known = self._known.get(name)
         if known is None:
@@ -130,6 +141,10 @@ def _refuse_unlisted(declared: DesiredMap, text: str) -> None:
     if not declared.entry_shape.is_listable or isinstance(declared.value, ProgramRef):
         what = f"a session does not write entries of {declared.entry_shape.map_type.word}"
         raise InputError(Problem(what, hint="change the spec, and apply it", address=text, id="session-unsupported"))
+
+
+def _kind_of(value: object) -> str:
+    return "empty" if isinstance(value, str | tuple) and not value else type(value).__name__
 
 
 def _wrong(what: str, hint: str, text: str) -> InputError:

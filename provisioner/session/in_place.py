@@ -298,10 +298,13 @@ class _Open:
         """The ids of the maps in the slots, and the values of the keys."""
         if self._program is not None:
             seen = self._program.look_up(self._slots, asked.keys)
-            ids = [int(seen.ids[start]) for start, _ in asked.ends]
+            ids = [
+                int(seen.ids[start]) if start < end else self._id_of(slot)  # a slot that is set to be empty has no keys
+                for slot, (start, end) in zip(asked.slots, asked.ends, strict=True)
+            ]
             values, there = seen.values, seen.there
         else:
-            ids = [self._id_in(slot) for slot in asked.slots] if self._map.is_outer else [self._map.live.id]
+            ids = list(map(self._id_of, asked.slots))
             columns = [self._values(number, asked, *rows) for number, rows in zip(ids, asked.ends, strict=True)]
             values, there = columns[0] if len(columns) == 1 else map(np.concatenate, zip(*columns, strict=True))
         return ids, values, there
@@ -316,7 +319,10 @@ class _Open:
         present = np.bincount(asked.slot[there], minlength=len(asked.slots))
         return np.array_equal(counts, present[asked.whole])
 
-    def _id_in(self, slot: SlotKey) -> int:
+    def _id_of(self, slot: SlotKey) -> int:
+        """The id of the map in a slot, or of the plain map."""
+        if not self._map.is_outer:
+            return self._map.live.id
         return int.from_bytes(maps.lookup(self._opened(), slot, 4) or b"", sys.byteorder)
 
     def _values(self, number: int, asked: Wanted, start: int, end: int) -> tuple[Bytes, NDArray[np.bool_]]:
@@ -324,7 +330,7 @@ class _Open:
         if not number:
             raise UnknownStateError
         with self._open(number) as inner:
-            if end - start > 1:
+            if end - start != 1:
                 return lookups.look_up(inner, shape, asked.keys[start:end], 1)
             value = maps.lookup(inner, asked.keys[start].tobytes(), shape.value_size)
         if value is None:

@@ -75,11 +75,13 @@ class KnownMap:
         """Write entries of a slot, the last of each key. Raises InputError where there is no such slot."""
         self._must_have(slot)
         edit = Edit.put(self._checked(slot, rows, are_all=False))
-        self._edits(slot).edits.append(edit)
+        if len(edit.keys):
+            self._edits(slot).edits.append(edit)
 
     def delete_entries(self, slot: SlotKey, keys: Bytes) -> None:
         self._must_have(slot)
-        self._edits(slot).edits.append(Edit.delete(keys, self.desired.value.size))
+        if len(keys):
+            self._edits(slot).edits.append(Edit.delete(keys, self.desired.value.size))
 
     def delete_slot(self, slot: SlotKey) -> None:
         self._must_have(slot)

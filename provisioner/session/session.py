@@ -21,7 +21,7 @@ from provisioner.kernel import host as this_host
 from provisioner.kernel import maps
 from provisioner.kernel.memory import headrooms, memlock_headroom
 from provisioner.model.desired import DesiredState
-from provisioner.model.errors import ApplyError, InterruptError, Problem, RefusedError
+from provisioner.model.errors import ApplyError, InputError, InterruptError, Problem, RefusedError
 from provisioner.model.observed import ObservedState
 from provisioner.model.pins import META_PIN
 from provisioner.model.types import Bytes
@@ -107,6 +107,7 @@ class Session:
         self._options = options
         self._interval = interval
         self._held = ExitStack()
+        self._is_closed = False
         self._next: DesiredState | None = None
         self._keep = self._held.enter_context(ways.lock()) if hold else None
         self._in_place = InPlace(overrides, ways.digest)
@@ -136,6 +137,9 @@ class Session:
 
     def update(self, changes: Mapping[Any, object]) -> None:
         """`set` each address of a mapping."""
+        if not isinstance(changes, Mapping):
+            what = f"the changes are a mapping of addresses, and not {type(changes).__name__}"
+            raise InputError(Problem(what, hint="use `set` for one address", id="wrong-type"))
         for where, value in changes.items():
             self.set(where, value)
 
@@ -205,6 +209,7 @@ class Session:
 
     def close(self) -> None:
         """Release the lock. What is live stays, and what is pending is dropped."""
+        self._is_closed = True
         self._held.close()
 
     def __enter__(self) -> Self:
@@ -216,6 +221,9 @@ class Session:
         self.close()
 
     def _locked(self) -> AbstractContextManager[Callable[[], None]]:
+        if self._is_closed:
+            what, hint = "the session is closed", "open another one: `project.session()`"
+            raise InputError(Problem(what, hint=hint, id="session-closed"))
         return self._ways.lock() if self._keep is None else nullcontext(self._keep)
 
     def _is_due(self) -> bool:

@@ -100,6 +100,19 @@ def test_the_same_as_by_a_plan(
         assert len(lines) == 1
 
 
+@pytest.mark.parametrize("switch", ["off", "always"])
+def test_slots_that_are_emptied(bench: Bench, switch: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(SWITCH, switch)
+    bench.apply(SPEC)
+    with opened(bench) as session:
+        judge(session)
+        ids = bench.ids("tenants")
+        for status in (Status.APPLIED, Status.UNCHANGED):
+            session.update({"tenants[1]": {}, "tenants[2]": {}})
+            assert session.apply().status is status
+            assert (tenants(bench), bench.ids("tenants")) == (BEFORE | {1: {}, 2: {}}, ids)
+
+
 def test_contents_of_slots_are_entries_and_the_number_of_them(
     bench: Bench, lines: list[AuditRecord], monkeypatch: pytest.MonkeyPatch
 ) -> None:

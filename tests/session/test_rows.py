@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from provisioner.codec.sensitive import Sensitive
 from provisioner.model.errors import InputError
 from provisioner.session import rows
 from tests.codec.support import built, struct
@@ -91,3 +92,65 @@ def test_a_table_in_another_layout_is_an_error(table: Any, problem: str) -> None
     with pytest.raises(InputError) as caught:
         rows.of_table(U32, BACKEND, table, "m")
     assert [each.id for each in caught.value.problems] == [problem]
+
+
+U16, BE32, IPV4, SIGNED = map(built, ("u16", "be32", "ipv4", "s32"))
+SECRET = Sensitive(U32)
+
+
+def column(values: Any, dtype: str) -> Any:
+    return np.array(list(zip(values, strict=True)), [("key", dtype)])
+
+
+@pytest.mark.parametrize(
+    ("kind", "table"),
+    [
+        (U32, column([1], ">u4")),
+        (BE32, column([1], "<u4")),
+        (IPV4, column([1], "<u4")),
+        (U32, column([-1], "i4")),
+        (SIGNED, column([1 << 31], "u4")),
+        (SECRET, column([-1234567], "i4")),
+        (U32, column([1], "f4")),
+        (U32, column(["a"], "U1")),
+        (U32, column([None], "O")),
+        (BACKEND, column([1], "M8[s]")),
+        (U32, np.zeros((2, 2), [("key", "u4")])),
+        (U32, np.zeros((), [("key", "u4")])),
+        (U32, np.ma.array(column([1, 2], "u4"), mask=np.array([False, True], "?"))),
+        (BE32, pa.table({"key": pa.array([1], pa.uint32())})),
+        (U32, pa.table({"key": pa.array([-1], pa.int32())})),
+        (U32, pa.table({"key": pa.array([1.0], pa.float32())})),
+        (U32, pa.table({"key": pa.array(["a"]).dictionary_encode()})),
+        (U32, pa.table({"key": pa.array([1], pa.timestamp("s"))})),
+    ],
+)
+def test_a_column_whose_numbers_would_be_others_is_an_error(kind: Any, table: Any) -> None:
+    with pytest.raises(InputError) as caught:
+        rows.column(table, "key", kind, "m")
+    (problem,) = caught.value.problems
+    assert (problem.id, bool(problem.hint), "1234567" in str(problem)) == ("wrong-type", True, False)
+
+
+@pytest.mark.parametrize(
+    ("kind", "table", "data"),
+    [
+        (BE32, column([1], ">u4"), b"\0\0\0\1"),
+        (IPV4, column([0x0A000001], ">u4"), b"\x0a\0\0\1"),
+        (IPV4, column([b"\x0a\0\0\1"], "V4"), b"\x0a\0\0\1"),
+        (U32, column([5], "i4"), b"\5\0\0\0"),
+        (U16, column([7, 8], "u2")[::-1][:1], b"\x08\0"),
+        (U32, np.broadcast_to(column([1], "u4"), (1,)), b"\1\0\0\0"),
+        (U32, np.ma.array(column([3], "u4"), mask=False), b"\3\0\0\0"),
+        (U32, pa.table({"key": pa.array([5], pa.int32())}), b"\5\0\0\0"),
+    ],
+)
+def test_a_column_of_the_same_numbers(kind: Any, table: Any, data: bytes) -> None:
+    assert rows.column(table, "key", kind, "m").tobytes() == data
+
+
+def test_two_columns_of_one_name_are_an_error() -> None:
+    one = pa.array([1], pa.uint32())
+    with pytest.raises(InputError) as caught:
+        rows.column(pa.Table.from_arrays([one, one], names=["key", "key"]), "key", U32, "m")
+    assert [each.id for each in caught.value.problems] == ["missing-column"]

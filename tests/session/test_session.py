@@ -40,6 +40,10 @@ maps:
 """
 
 
+NESTED: list[Any] = []
+NESTED.append(NESTED)
+
+
 def u32(number: int) -> bytes:
     return struct.pack("=I", number)
 
@@ -241,6 +245,12 @@ def test_what_differs_at_the_start_comes_with_the_first_apply(bench: Bench) -> N
         (lambda s: s.set("tenants[1]", 3), "wrong-type", "tenants[1]"),
         (lambda s: s.delete("ports"), "invalid-address", "ports"),
         (lambda s: s.put("ports[80]", {}), "invalid-address", "ports[80]"),
+        *((lambda s, bad=bad: s.set(bad, 1), "invalid-address", "") for bad in (None, 5, (), {1}, ["ports"], (5, 1))),
+        (lambda s: s.set(("ports", 10**5000), 1), "invalid-number", f"ports[{10**5000:#x}]"),
+        (lambda s: s.set("ports[1]", NESTED), "limit-exceeded", "ports[1]"),
+        (lambda s: s.update([("ports[1]", 1)]), "wrong-type", ""),
+        (lambda s: s.delete("tenants[1]", 5), "wrong-type", "tenants[1]"),
+        (lambda s: s.delete("tenants[1]", "ab"), "wrong-type", "tenants[1]"),
     ],
 )
 def test_what_cannot_be_is_refused_when_it_is_asked(bench: Bench, ask: Any, problem: str, address: str) -> None:
@@ -250,6 +260,26 @@ def test_what_cannot_be_is_refused_when_it_is_asked(bench: Bench, ask: Any, prob
             ask(session)
         assert [(each.id, each.address) for each in caught.value.problems] == [(problem, address)]
         assert session.apply().status is Status.UNCHANGED
+
+
+def test_nothing_to_write_or_delete_is_nothing_to_do(bench: Bench) -> None:
+    bench.apply(SPEC)
+    with opened(bench) as session:
+        session.put("tenants[1]", {})
+        session.delete("tenants[1]", [])
+        assert session.pending == 0
+
+
+def test_a_closed_session_changes_nothing(bench: Bench) -> None:
+    bench.apply(SPEC)
+    session = opened(bench)
+    session.close()
+    session.set("ports[80]", 9)
+    for do in (session.apply, session.compare):
+        with pytest.raises(InputError) as caught:
+            do()
+        assert [each.id for each in caught.value.problems] == ["session-closed"]
+    assert ports(bench) == {80: 1, 443: 2}
 
 
 def test_rules_and_limits_hold_for_what_is_live(bench: Bench) -> None:
