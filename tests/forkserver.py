@@ -126,7 +126,11 @@ def _become(request: dict[str, Any], standard: list[int], run: Callable[[dict[st
         if request["beginning"]["capabilities"] is not None:
             _keep_only(request["beginning"]["capabilities"])
         _open_standard_streams(request["beginning"]["closed"])
-        status = _flush(run(request))
+        try:
+            status = run(request)
+        except SystemExit as ended:  # the end of a completion, or of a module of Ansible
+            status = int(ended.code or 0)
+        status = _flush(status)
     except BaseException:
         traceback.print_exc()
         status = 1

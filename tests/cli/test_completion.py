@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests import command
+
 PROVISIONER = Path(sys.executable).parent / "provisioner"
 
 SPEC = """\
@@ -42,7 +44,7 @@ Complete = Callable[[str], list[str]]
 
 
 @pytest.fixture
-def complete(tmp_path: Path) -> Complete:
+def complete(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Complete:
     """Gives the words that bash would offer at the end of a command line."""
     (tmp_path / "edge.yaml").write_text(SPEC)
     (tmp_path / "notes.txt").touch()
@@ -52,13 +54,21 @@ def complete(tmp_path: Path) -> Complete:
     def ask(line: str) -> list[str]:
         words = line.split(" ")
         asked = {"_PROVISIONER_COMPLETE": "complete_bash", "COMP_WORDS": line, "COMP_CWORD": str(len(words) - 1)}
-        done = subprocess.run(
-            [PROVISIONER], env=os.environ | asked, cwd=tmp_path, capture_output=True, text=True, check=False
-        )
-        assert done.stderr == ""
-        return done.stdout.split()
+        _, out, err = command.run([], "", os.environ | asked)
+        assert err == ""
+        return out.split()
 
+    monkeypatch.chdir(tmp_path)
     return ask
+
+
+def test_the_installed_command_is_asked(complete: Complete, tmp_path: Path) -> None:
+    """And says what the fork server says, which answers all others."""
+    line = "provisioner plan edge.yaml --target tenants"
+    asked = {"_PROVISIONER_COMPLETE": "complete_bash", "COMP_WORDS": line, "COMP_CWORD": "4"}
+    done = subprocess.run([PROVISIONER], env=os.environ | asked, cwd=tmp_path, capture_output=True, text=True)
+    assert (done.stdout.split(), done.stderr) == (complete(line), "")
+    assert complete(line) == ["tenants"]
 
 
 @pytest.mark.parametrize(
