@@ -46,6 +46,13 @@ mkdir srv/checkout srv/python srv/packages
 mount --bind -o ro "$checkout" srv/checkout
 mount --bind -o ro "$python" srv/python
 mount --bind -o ro "$packages" srv/packages
+if [ -n "$bytecode" ]; then
+    mkdir srv/bytecode
+    mount --bind -o ro "$given/bytecode" srv/bytecode
+    mount --bind -o ro "$bytecode$checkout" srv/bytecode/srv/checkout
+    mount --bind -o ro "$bytecode$python" srv/bytecode/srv/python
+    mount --bind -o ro "$bytecode$packages" srv/bytecode/srv/packages
+fi
 cp srv/checkout/integrations/systemd/* etc/systemd/system
 for name in dbus.service dbus.socket systemd-logind.service; do ln -s /dev/null "etc/systemd/system/$name"; done
 cp "$given/provisioner" usr/bin/provisioner
@@ -63,9 +70,13 @@ exec setpriv --bounding-set=-sys_module,-sys_time,-sys_rawio,-sys_boot,-syslog,-
 _COMMAND: Final = f"""\
 #!/bin/sh
 export PYTHONPATH=/srv/checkout:/srv/packages LD_LIBRARY_PATH=/srv/python/lib
+[ ! -d /srv/bytecode ] || export PYTHONPYCACHEPREFIX=/srv/bytecode
 exec /srv/python/bin/python{sys.version_info[0]}.{sys.version_info[1]} -m provisioner "$@"
 """
-"""The command in /usr/bin, as in a package. The units hide home directories, where a virtual environment may be."""
+"""The command in /usr/bin, as in a package. The units hide home directories, where a virtual environment may be.
+
+Where the tests have the bytecode elsewhere than beside the source, so has the host: else each start compiles all.
+"""
 
 
 @contextmanager
@@ -77,13 +88,18 @@ def booted(name: str, folder: Path, etc: dict[str, str]) -> Iterator[Host]:
         _write(given / path, text)
     for path, text in etc.items():
         _write(given / "etc" / path, text)
+    mounted = {"checkout": str(ROOT), "python": sys.base_prefix, "packages": sysconfig.get_path("purelib")}
+    bytecode = sys.pycache_prefix or ""
+    if bytecode:
+        for name, path in mounted.items():
+            Path(bytecode + path).mkdir(parents=True, exist_ok=True)
+            (given / "bytecode" / "srv" / name).mkdir(parents=True)
     variables = {
         "cgroup": str(cgroup),
         "folder": str(folder / "root"),
         "given": str(given),
-        "checkout": str(ROOT),
-        "python": sys.base_prefix,
-        "packages": sysconfig.get_path("purelib"),
+        "bytecode": bytecode,
+        **mounted,
     }
     cgroup.mkdir()
     with (folder / "boot.log").open("wb") as log:
