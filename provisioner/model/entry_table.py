@@ -148,8 +148,10 @@ def sort_by_slot(slot: Index | Groups, keys: Bytes) -> Index:
     starts = np.concatenate(([0], np.flatnonzero(ordered[1:] != ordered[:-1]) + 1, [len(slot)]))
     for first, last in blocks(np.diff(starts)):
         rows = grouped[starts[first] : starts[last]]
-        local = np.repeat(np.arange(last - first, dtype=np.int64), np.diff(starts[first : last + 1]))
-        grouped[starts[first] : starts[last]] = rows[_block_order(local, keys.take(rows, axis=0))]
+        counts = np.diff(starts[first : last + 1])
+        local = np.repeat(np.arange(last - first, dtype=np.int64), counts)
+        rank = _block_rank(local, keys.take(rows, axis=0))
+        grouped[starts[first] : starts[last]] = rows[_order_of_ranks(rank, keys.shape[1] <= _EXACT_KEY_SIZE, counts)]
     return grouped
 
 
@@ -202,9 +204,11 @@ def distinct(keys: Bytes) -> tuple[Index, Index]:
         nothing = np.zeros(0, np.int64)
         return nothing, nothing
     # A table is usually in the order of its outer keys, so there are few runs of equal keys to sort.
-    runs = np.concatenate(([0], np.flatnonzero(differ(keys[1:], keys[:-1])) + 1))
+    is_head = np.ones(len(keys), np.bool_)
+    is_head[1:] = differ(keys[1:], keys[:-1])
+    runs = np.flatnonzero(is_head)
     heads = keys[runs]
-    order = argsort(_as_strings(heads)) if keys.shape[1] else np.zeros(1, np.int64)
+    order = order_of(heads, None)
     new = np.ones(len(order), np.bool_)
     new[1:] = differ(heads[order[1:]], heads[order[:-1]])
     number = np.empty(len(order), np.int64)
@@ -351,13 +355,11 @@ def _block_rank(slot: Index, keys: Bytes) -> Rank:
     return (slot.astype(np.uint64) << np.uint64(64 - _SLOT_BITS)) | rank
 
 
-def _block_order(slot: Index, keys: Bytes) -> Index:
-    """The stable order of rows by slot (below BLOCK_SLOTS) and rank."""
-    return _order_of_ranks(_block_rank(slot, keys), keys.shape[1] <= _EXACT_KEY_SIZE)
+def _order_of_ranks(rank: Rank, exact: bool, counts: Index | None = None) -> Index:
+    """The stable order of ranks from `_block_rank`; usually one side of a comparison is already in order.
 
-
-def _order_of_ranks(rank: Rank, exact: bool) -> Index:
-    """The stable order of ranks from `_block_rank`; usually one side of a comparison is already in order."""
+    `counts` are the rows of each slot, where these are one after the other.
+    """
     if (rank[1:] >= rank[:-1]).all():
         return np.arange(len(rank), dtype=np.int64)
     if not exact or len(rank) > 1 << _ROW_BITS:
@@ -365,7 +367,10 @@ def _order_of_ranks(rank: Rank, exact: bool) -> Index:
     # Sorting numbers takes half the time of computing their order, so each number has its row in the free bits.
     slot = rank & ~np.uint64((1 << (64 - _SLOT_BITS)) - 1)
     packed = slot | (rank & np.uint64(0xFFFFFFFF)) << np.uint64(_ROW_BITS) | np.arange(len(rank), dtype=np.uint64)
-    packed.sort()
+    if counts is not None and (counts == counts[0]).all():
+        packed.reshape(len(counts), -1).sort(axis=1)  # short rows take a tenth of the time
+    else:
+        packed.sort()
     return (packed & np.uint64((1 << _ROW_BITS) - 1)).astype(np.int64)
 
 

@@ -234,7 +234,7 @@ def test_a_program_that_fails(call: str, bench: Bench, monkeypatch: pytest.Monke
         assert read(inner(bench, "hash_sum")) == EXPECTED["sum"]
         return
 
-    def fails(_: object) -> int:
+    def fails(*_: object) -> int:
         raise KernelError("BPF_PROG_TEST_RUN", errno.ENOMEM)
 
     monkeypatch.setattr(programs, "run", fails)

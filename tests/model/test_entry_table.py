@@ -65,10 +65,11 @@ def test_sorting_by_slot_keeps_every_row_and_groups_them(given_rows: tuple[Index
     assert (np.diff(slot[shuffled][order]) >= 0).all()
 
 
+@pytest.mark.parametrize("equal", [False, True])
 @pytest.mark.parametrize("size", [1, 2, 4, 8])
-def test_sorting_by_slot_is_stable_and_by_number(size: int) -> None:
+def test_sorting_by_slot_is_stable_and_by_number(size: int, equal: bool) -> None:
     random = np.random.default_rng(size)
-    slot = np.sort(random.integers(0, 40, 5000))
+    slot = np.repeat(np.arange(40), 125) if equal else np.sort(random.integers(0, 40, 5000))
     keys = random.integers(0, 256, (5000, size), dtype=np.uint8)
     keys[::7] = keys[0]
     order = entry_table.sort_by_slot(slot, keys)
