@@ -14,7 +14,7 @@ import provisioner
 from provisioner.model.errors import HostError
 from provisioner.planning.hazards import Overrides
 from provisioner.planning.privileges import refuse_unprivileged
-from tests import command, pages
+from tests import command, features, pages
 from tests.cli.conftest import Project
 from tests.cli.support import SPEC
 from tests.conftest import Veth
@@ -69,6 +69,12 @@ objects:
 """
 TC = HOOKS.replace("PROGRAM", "on_tcx: {attach: {tc: {interface: veth-a, direction: ingress}}}")
 AUTO = HOOKS.replace("PROGRAM", "on_raw: {attach: auto}")
+STRUCT_OPS = """\
+version: 1
+name: edge
+objects:
+  cc: {file: CONGESTION, programs: {begin: {}, threshold: {}, grow: {}, undo: {}}, maps: {steady: {attach: auto}}}
+"""
 REJECTED = """\
 version: 1
 name: edge
@@ -86,6 +92,7 @@ MORE = {
     "attachments": ATTACHMENTS,
     "tc attachments": TC,
     "auto attachments": AUTO,
+    "struct_ops attachments": STRUCT_OPS,
 }
 
 
@@ -111,10 +118,14 @@ def test_what_works_with_which_capabilities(
     project: Project, veth: Veth, bpf_object: Callable[[str], Path], verb: str, what: str, works: list[str]
 ) -> None:
     """Where it does not, it ends with 5, says which capability it wants, and nothing has changed."""
+    if what == "struct_ops attachments":
+        features.need_struct_ops_links()
+        features.need_sound_kernel()
     assert veth.name == "veth-a"
-    project.spec.write_text(
-        (SPECS | MORE)[what].replace("OBJECT", str(bpf_object("router"))).replace("HOOKS", str(bpf_object("hooks")))
-    )
+    text = (SPECS | MORE)[what]
+    for word, name in (("OBJECT", "router"), ("HOOKS", "hooks"), ("CONGESTION", "congestion")):
+        text = text.replace(word, str(bpf_object(name)))
+    project.spec.write_text(text)
     ours = provisioner.load([project.spec], pin_root=str(project.root), allow_outside=True)
     options = ["--allow-outside", *(["--yes"] if verb in ("apply", "destroy") else [])]
     others = {
