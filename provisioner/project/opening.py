@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -18,7 +18,7 @@ from provisioner.desired.moved import require_root
 from provisioner.document.inputs import Inputs
 from provisioner.document.mapping import MappingText, NamedText
 from provisioner.kernel.mounts import file_system
-from provisioner.model.errors import InputError, Problem, ProvisionerError
+from provisioner.model.errors import InputError, Problem, Problems, ProvisionerError
 from provisioner.model.given import Given, Outside
 from provisioner.model.host import Host
 from provisioner.model.location import Location
@@ -64,7 +64,7 @@ def load(
     if isinstance(paths, Mapping):
         stdin = MappingText(paths)
         paths = "-"
-    given = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
+    given = _files(paths)
     for path in given:
         if is_pinned(path):
             what, hint = "this is pinned, and not a spec", "show, explain, graph and destroy take a pin root"
@@ -84,7 +84,7 @@ def load(
         read_btf=pinned_btf.read if snapshot is None else snapshot.read_btf,
         contents=contents,
         outside=Outside(
-            {name: Given(text, "variables") if isinstance(text, str) else text for name, text in variables.items()},
+            _given(variables),
             os.environ if environment is None else environment,
         ),
     )
@@ -97,6 +97,31 @@ def load(
     except InputError as error:
         raise loading.SpecError(error, source) from error
     return Project(source, spec, desired)
+
+
+def _files(paths: object) -> list[SpecFile]:
+    """The paths of spec files. Raises InputError for values that are not paths."""
+    is_list = isinstance(paths, Iterable) and not isinstance(paths, str | bytes | bytearray | memoryview | os.PathLike)
+    given: list[Any] = list(paths) if is_list else [paths]  # type: ignore[call-overload]
+    for each in given:
+        if not isinstance(each, str | os.PathLike):
+            what = f"a spec is a mapping, a path or a list of paths, and not {type(each).__name__}"
+            raise InputError(Problem(what, id="wrong-type"))
+    return given
+
+
+def _given(variables: object) -> dict[str, Given]:
+    """The values of variables. Raises InputError where one is not text."""
+    if not isinstance(variables, Mapping):
+        what = f"`variables` is a mapping, and not {type(variables).__name__}"
+        raise InputError(Problem(what, id="wrong-type"))
+    problems = Problems()
+    for name, text in variables.items():
+        if not isinstance(text, str | Given):
+            what = f"the value of variable `{name}` is text, and not {type(text).__name__}"
+            problems.add(what, hint=f'write "{text}"' if isinstance(text, int) else "", id="wrong-type")
+    problems.raise_if_any()
+    return {name: Given(text, "variables") if isinstance(text, str) else text for name, text in variables.items()}
 
 
 def load_pinned(path: SpecFile) -> Project:
