@@ -19,7 +19,7 @@ _HINT: Final = "plan again, and check which process writes this map"
 
 
 def check_same_maps(outer: MapFd, change: MapChange) -> None:
-    """Raise RefusedError where an outer map of another shape holds other inner maps than when it was planned."""
+    """Raise RefusedError where an outer map, of any shape, holds other inner maps than when it was planned."""
     assert change.observed is not None
     _, ids = reading.read_slots(outer, maps.info(outer).shape)
     planned = {*change.observed.slots.inner_ids.tolist(), *change.unfit.inner_ids}

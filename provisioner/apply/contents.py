@@ -104,13 +104,12 @@ def carry(tx: Transaction, step: CarrySlots) -> None:
 
 
 def _check_carried(tx: Transaction, change: MapChange, rows: Index) -> None:
-    """Raise RefusedError if another process changed the slots of the old map meanwhile."""
-    if change.migrated is not None:
-        _check_same_maps(tx, change)
-        return
+    """Raise RefusedError if another process changed the slots of the old map meanwhile, or filled others."""
     assert change.observed is not None
     with identity.open_same(tx.path(change.name), MapFd, change.observed.id, change.name) as old:
-        as_planned.check_unchanged(old, change, rows)
+        if change.migrated is None:
+            as_planned.check_unchanged(old, change, rows)
+        as_planned.check_same_maps(old, change)
 
 
 def publish(tx: Transaction, step: PublishSlots) -> None:

@@ -141,14 +141,15 @@ def test_an_object_is_upgraded_to_the_new_map(tenants: Bench, bpf_object: Compil
     assert after[key] == before[key], "the very same inner map"
 
 
+@pytest.mark.parametrize("slot", [1, 3])  # one that the spec has, and one that was empty
 def test_a_slot_of_the_old_map_that_changes_meanwhile_ends_the_upgrade(
-    tenants: Bench, bpf_object: Compile, monkeypatch: pytest.MonkeyPatch
+    slot: int, tenants: Bench, bpf_object: Compile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The new map has the inner map that was planned: what another process put there would be lost."""
     tenants.allow_outside = True
 
     tenants.settle(of_object(bpf_object("presets"), 8))
-    key = (1).to_bytes(4, "little")
+    key = slot.to_bytes(4, "little")
     before = tenants.ids("colours")
     carry = waves.carry
 
@@ -164,7 +165,7 @@ def test_a_slot_of_the_old_map_that_changes_meanwhile_ends_the_upgrade(
     with raises(ProvisionerError, "changed-since-plan"):
         tenants.apply(of_object(bpf_object("presets"), 16))
     after = tenants.ids("colours")
-    assert after[key] not in (0, before[key]), "what the other process wrote stays"
+    assert after[key] not in (0, before.get(key, 0)), "what the other process wrote stays"
     assert tenants.tree("colours")[key] == {}
 
 
@@ -252,6 +253,30 @@ def test_an_inner_map_that_is_gone_by_then_was_changed_by_another_process(
         tenants.apply(after)
     assert [problem.id for problem in refused.value.problems] == ["changed-since-plan"]
     assert {slot for slot, number in occupied(tenants).items() if number != planned[slot]} == {2}
+
+
+@pytest.mark.parametrize("step", ["carry", "pin_new"])
+def test_a_slot_that_another_process_fills_meanwhile_is_not_lost(
+    step: str, tenants: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Policy keeps it; the plan did not see it, so it is not in the new map."""
+    policy = "extra_inner_maps: keep,"
+    tenants.settle(spec(8, BEFORE, policy=policy))
+    before, old = occupied(tenants), pinned(tenants)
+    module: Any = waves if step == "carry" else contents
+    done = getattr(module, step)
+
+    def meddle(*args: Any) -> None:
+        done(*args)
+        with maps.open_pin(tenants.root / "tenants") as outer, maps.create(MapShape(MapType.HASH, 4, 4, 8)) as theirs:
+            maps.insert_inner(outer, (9).to_bytes(4, "little"), theirs)
+
+    monkeypatch.setattr(module, step, meddle)
+    with raises(RefusedError, "changed-since-plan"):
+        tenants.apply(spec(16, BEFORE, policy=policy))
+    after = occupied(tenants)
+    assert after.pop(9)
+    assert (after, pinned(tenants)) == (before, old)
 
 
 def test_another_key_size_is_still_refused(tenants: Bench) -> None:
