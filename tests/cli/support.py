@@ -80,18 +80,22 @@ def environment(**more: str) -> dict[str, str]:
     return kept | {"TERM": "xterm"} | more
 
 
-def on_terminal(*words: str | Path, answer: str, command: tuple[str, ...] = COMMAND, **variables: str) -> Done:
-    """Run it on a terminal and answer its question; `out` is all that the terminal shows."""
+def on_terminal(*words: str | Path, answer: str, started: tuple[str, ...] = (), **variables: str) -> Done:
+    """Run it on a terminal and answer its question; `out` is all that the terminal shows.
+
+    `started` is a command to start in place of a run by the fork server.
+    """
     ours, theirs = pty.openpty()
     try:
-        process = subprocess.Popen(
-            [*command, *map(str, words)],
-            stdin=theirs,
-            stdout=theirs,
-            stderr=theirs,
-            env=environment(**variables),
-            start_new_session=True,
-        )
+        process: subprocess.Popen[bytes] | command.Process
+        given = environment(**variables)
+        if started:
+            words = (*started, *words)
+            process = subprocess.Popen(
+                words, stdin=theirs, stdout=theirs, stderr=theirs, env=given, start_new_session=True
+            )
+        else:
+            process = command.start(words, (theirs, theirs, theirs), given, new_session=True)
         os.close(theirs)
         os.write(ours, f"{answer}\n".encode())
         shown = bytearray()

@@ -320,7 +320,7 @@ print(meter.grace_periods)
 def test_an_apply_that_takes_long_says_how_far_it_is() -> None:
     def shown(patience: float) -> str:
         script = METER.format(patience=patience)
-        return on_terminal("-c", script, answer="", command=(sys.executable,)).out
+        return on_terminal("-c", script, answer="", started=(sys.executable,)).out
 
     assert shown(60).splitlines()[-1] == "2"
     assert "second:" not in shown(60)
@@ -345,7 +345,7 @@ meter.stop()
 
 
 def test_a_comparison_says_how_far_it_is() -> None:
-    shown = on_terminal("-c", COMPARED, answer="", command=(sys.executable,)).out
+    shown = on_terminal("-c", COMPARED, answer="", started=(sys.executable,)).out
     assert re.search(
         "comparing inner maps with the live state: 5 of 10, [0-9]+ a second, about [0-9]+ s left ...", shown
     )

@@ -147,7 +147,7 @@ def test_what_is_live_is_shown_as_one_tree(project: Project) -> None:
 
 def test_a_terminal_is_asked(project: Project) -> None:
     words = ("apply", project.spec, "--pin-root", project.root)
-    refused = on_terminal(*words, answer="y")
+    refused = on_terminal(*words, answer="y", started=COMMAND)
     assert refused.status == 4
     assert f"Apply at {project.root}? Type 'yes' to continue:" in refused.out
     assert not project.root.exists()
