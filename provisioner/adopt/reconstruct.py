@@ -111,9 +111,11 @@ class _Writer:
     def _key(self, shape: MapShape, btf: FoundTypes, recorded: Type | None) -> Chosen:
         if shape.is_array:
             return self._chooser.index()
-        nothing = np.zeros((0, shape.key_size), np.uint8)
         given = self._recorded(recorded, shape.key_size)
-        return self._chooser.key(btf, shape.map_type, shape.key_size, nothing, given, "")
+        if given is not None and recorded is not None:
+            return Chosen(given, recorded)
+        nothing = np.zeros((0, shape.key_size), np.uint8)
+        return self._chooser.key(btf, shape.map_type, shape.key_size, nothing, None, "")
 
     def _value(self, pin: str, shape: MapShape, btf: FoundTypes, recorded: Type | None) -> Chosen:
         given = self._recorded(recorded, shape.value_size)

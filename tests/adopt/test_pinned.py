@@ -75,6 +75,28 @@ def test_what_is_sensitive_stays_hidden_without_the_spec(bench: Bench) -> None:
     assert {fact.label for fact in facts} == {"map", "key", "live"}
 
 
+SECRET_KEYS = """
+types: {token: {type: "char[8]", sensitive: true}, pair: {struct: {user: u32, token: token}}}
+inner_templates: {logins: {type: hash, key: token, value: u32, max_entries: 4}}
+maps: {users: {type: hash, key: pair, value: u32, max_entries: 4, entries: [{key: {user: 1, token: HUNTER}, value: 1}]}}
+outer_maps:
+  tenants: {type: hash_of_maps, key: token, max_entries: 4, inner: logins, inner_maps: {HUNTER: {entries: {HUNTER: 2}}}}
+"""
+
+
+def test_sensitive_keys_stay_hidden_without_the_spec(bench: Bench) -> None:
+    bench.settle(SECRET_KEYS)
+    project = provisioner.load_pinned(bench.root)
+    shown = lines(project.live().nodes)
+    assert len(shown) == 5
+    assert "HUNTER" not in str(shown)
+    with pytest.raises(InputError) as refused:
+        project.export()
+    assert {problem.id for problem in refused.value.problems} == {"sensitive-export"}
+    project.destroy()
+    assert not bench.root.exists()
+
+
 def test_a_pin_is_an_address_of_its_project(bench: Bench) -> None:
     bench.settle(SPEC)
     assert [node.address for node in provisioner.load_pinned(bench.root / "counts").live().nodes] == ["counts"]
