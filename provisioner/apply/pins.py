@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from provisioner.apply import as_planned, identity
 from provisioner.apply.transaction import Transaction
 from provisioner.kernel import bpffs, links, maps
-from provisioner.kernel.fd import Fd, MapFd
+from provisioner.kernel.fd import Fd
 from provisioner.kernel.locking import remove_locked
 from provisioner.model.access import AS_MADE
 from provisioner.model.errors import Problem, RefusedError
@@ -120,7 +120,6 @@ def put_in_place(tx: Transaction, name: str, *, over: bool) -> None:
             what, hint = "pin was created after the plan was made", "plan again, and check which process pins there"
             raise RefusedError(Problem(what, hint=hint, address=name, id="changed-since-plan"))
         with identity.open_same(final, *before, name) as fd:
-            _check_carried(tx, name, fd)
             bpffs.pin(fd, old, bpffs.access(final))
         identity.require(final, before, name)  # just before the rename: it cannot be one with it
         put_back = partial(bpffs.rename, old, final)
@@ -132,16 +131,21 @@ def put_in_place(tx: Transaction, name: str, *, over: bool) -> None:
         put_back()
 
     tx.note(f"pin {name}", undo)
+    is_kept = old.exists()
     bpffs.rename(tx.new_path(name), final)
+    if is_kept:
+        _check_carried(tx, name)
 
 
-def _check_carried(tx: Transaction, name: str, fd: Fd) -> None:
-    """Raise RefusedError if slots of an outer map changed whose inner maps are in the new one: that would be lost."""
+def _check_carried(tx: Transaction, name: str) -> None:
+    """Raise RefusedError if slots of an outer map changed whose inner maps are in the new one: that would be lost.
+
+    By now, who opens the pin writes to the new map. A rollback brings the old one back.
+    """
     change = tx.plan.maps.get(name)
-    if change is None or change.desired.outer is None or not change.keeps_contents:
-        return
-    if isinstance(fd, MapFd):
-        as_planned.check_same_maps(fd, change)
+    if change is not None and change.desired.outer is not None and change.keeps_contents:
+        with maps.open_pin(tx.old_path(name), readonly=True) as old:
+            as_planned.check_same_maps(old, change)
 
 
 def set_access(tx: Transaction, step: SetAccess) -> None:

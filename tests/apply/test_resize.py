@@ -255,7 +255,7 @@ def test_an_inner_map_that_is_gone_by_then_was_changed_by_another_process(
     assert {slot for slot, number in occupied(tenants).items() if number != planned[slot]} == {2}
 
 
-@pytest.mark.parametrize("step", ["carry", "pin_new"])
+@pytest.mark.parametrize("step", ["carry", "pin_new", "rename"])
 def test_a_slot_that_another_process_fills_meanwhile_is_not_lost(
     step: str, tenants: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -263,16 +263,20 @@ def test_a_slot_that_another_process_fills_meanwhile_is_not_lost(
     policy = "extra_inner_maps: keep,"
     tenants.settle(spec(8, BEFORE, policy=policy))
     before, old = occupied(tenants), pinned(tenants)
-    module: Any = waves if step == "carry" else contents
+    module: Any = {"carry": waves, "pin_new": contents, "rename": bpffs}[step]
     done = getattr(module, step)
 
     def meddle(*args: Any) -> None:
-        done(*args)
+        monkeypatch.setattr(module, step, done)
+        if step != "rename":
+            done(*args)
         with maps.open_pin(tenants.root / "tenants") as outer, maps.create(MapShape(MapType.HASH, 4, 4, 8)) as theirs:
             maps.insert_inner(outer, (9).to_bytes(4, "little"), theirs)
+        if step == "rename":
+            done(*args)
 
     monkeypatch.setattr(module, step, meddle)
-    with raises(RefusedError, "changed-since-plan"):
+    with raises(ProvisionerError, "changed-since-plan"):
         tenants.apply(spec(16, BEFORE, policy=policy))
     after = occupied(tenants)
     assert after.pop(9)
