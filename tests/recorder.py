@@ -51,7 +51,8 @@ def restart_under(config: pytest.Config) -> None:
     capture = config.pluginmanager.getplugin("capturemanager")
     if capture is not None:
         capture.suspend_global_capture(in_=True)  # standard output is the terminal's again
-    environment = os.environ | preload.variables(library)
+    # OpenBLAS is not used: its threads spin for a tenth of a second where NumPy is imported. The command sets it too.
+    environment = os.environ | preload.variables(library) | {"OPENBLAS_NUM_THREADS": "1"}
     if sys.dont_write_bytecode:
         # Else each worker and each of hundreds of commands compiles every module at its start.
         environment |= {"PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": str(_BYTECODE)}
