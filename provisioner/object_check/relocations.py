@@ -43,9 +43,9 @@ def _check(section: Section, elf: ElfFile, symbols: Symbols | None) -> None:
 
 def tables(elf: ElfFile, section: Section) -> Iterator[tuple[Section, NDArray[Any], list[str]]]:
     """The tables of relocations of `section` in a checked object: their records, and the name of the symbol of each."""
-    relocations = [table for table in elf.sections if table.type == SHT_REL and table.info == section.number]
-    names = symbol_names(elf) if relocations else []
-    for table in relocations:
+    matching = [table for table in elf.sections if table.type == SHT_REL and table.info == section.number]
+    names = symbol_names(elf) if matching else []
+    for table in matching:
         rows = np.frombuffer(elf.data_of(table), _record(elf))
         yield table, rows, [names[number] for number in (rows["info"] >> np.uint64(32)).tolist()]
 
