@@ -36,7 +36,8 @@ class ObservedMap(msgspec.Struct, frozen=True):
     """A live map. `entry_shape` is that of its inner maps (max_entries of the first), None while it has none.
 
     `probed` is the result of a probe of the desired inner maps, if there was one. `relaid` says that its entries are in
-    another layout than the spec's, although it has the same shape.
+    another layout than the spec's, although it has the same shape. `replaced` is the id of the map that an apply put it
+    in the place of, and was killed before it recorded that; it is still pinned as `_old_NAME`.
     """
 
     id: int
@@ -46,6 +47,7 @@ class ObservedMap(msgspec.Struct, frozen=True):
     frozen: bool = False
     probed: Probed | None = None
     relaid: Relaid | None = None
+    replaced: int | None = None
 
 
 class ObservedBlock(msgspec.Struct, frozen=True):

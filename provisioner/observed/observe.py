@@ -13,11 +13,12 @@ import numpy as np
 from msgspec.structs import replace
 from numpy.typing import NDArray
 
+from provisioner.kernel.reasons import KernelError
 from provisioner.model import entry_table
 from provisioner.model.attachment import AttachPoint, HookOrder
 from provisioner.model.desired import PRESENT, DesiredMap, DesiredState
 from provisioner.model.entry_table import EntryTable
-from provisioner.model.errors import InputError
+from provisioner.model.errors import HostError, InputError
 from provisioner.model.observed import ObservedBlock, ObservedLink, ObservedMap, ObservedSlots, ObservedState
 from provisioner.model.pins import (
     INNER_PINS,
@@ -68,7 +69,7 @@ def _observe(desired: DesiredState, source: Source) -> ObservedState:
     source.check(root)
     pins = source.pins(root)
     live = {
-        desired_map.name: live_map
+        desired_map.name: replace(live_map, replaced=_replaced(root, desired_map.name, pins, source))
         for desired_map in desired.maps.values()
         if (live_map := _map(map_path(desired, desired_map), desired_map, source)) is not None
     }
@@ -345,6 +346,17 @@ class _Reader:
 
     def _masked(self, values: Bytes) -> Bytes:
         return values if self._mask is None else values & self._mask
+
+
+def _replaced(root: PurePath, name: str, pins: Container[str], source: Source) -> int | None:
+    """The id of the map that a killed apply took the name of; other pins of that form are of no map."""
+    if OLD_PREFIX + name not in pins:
+        return None
+    try:
+        seen = source.map(root / (OLD_PREFIX + name))
+    except (HostError, KernelError):
+        return None
+    return seen.id if seen is not None else None
 
 
 def _map(path: PurePath, desired: DesiredMap | None, source: Source) -> ObservedMap | None:

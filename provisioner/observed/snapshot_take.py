@@ -17,7 +17,7 @@ from provisioner.model.attachment import HookOrder
 from provisioner.model.desired import IGNORE, DesiredMap, DesiredState
 from provisioner.model.errors import HostError
 from provisioner.model.map_shape import MapShape
-from provisioner.model.pins import META_PIN, is_link, is_reserved, managed, map_path
+from provisioner.model.pins import META_PIN, OLD_PREFIX, is_link, is_reserved, managed, map_path
 from provisioner.model.spec import ExtraInnerMaps, OnReplace
 from provisioner.model.uapi import MapType
 from provisioner.observed import pinned_btf
@@ -44,7 +44,8 @@ def take(desired: DesiredState, btf_pins: Collection[str] = ()) -> Snapshot:
     sections = {str(root / section.pin) for object_ in desired.objects.values() for section in object_.variables}
     record = source.meta(root / META_PIN) if META_PIN in pins else None
     elsewhere = record.places.values() if record is not None else ()
-    paths = {*wanted, *sections, *elsewhere, *(str(root / pin) for pin in pins if not is_reserved(pin))}
+    shown = (pin for pin in pins if not is_reserved(pin) or pin.startswith(OLD_PREFIX))
+    paths = {*wanted, *sections, *elsewhere, *(str(root / pin) for pin in shown)}
     maps = {path: seen for path in sorted(paths) if (seen := _map(source, path, wanted.get(path))) is not None}
     programs = {program.pin for one in desired.objects.values() for program in one.programs}
     programs |= {move.old for move in desired.moved if move.new in programs}

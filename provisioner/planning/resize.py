@@ -20,11 +20,12 @@ from provisioner.planning.changes import Action, MapChange
 def is_resize(desired: DesiredMap, observed: ObservedMap, meta: Meta | None) -> bool:
     """Whether the live outer map differs from the spec in what its slots do not depend on: size, type and flags.
 
-    A map that another process pinned in the place of the recorded one is not the project's to take over.
+    A map that another process pinned in the place of the recorded one is not the project's to take over. One that a
+    killed apply pinned there is.
     """
     if desired.outer is None or desired.adopted is not None or not observed.shape.is_outer:
         return False
-    if meta is not None and meta.maps.get(desired.name, observed.id) != observed.id:
+    if meta is not None and meta.maps.get(desired.name, observed.id) not in (observed.id, observed.replaced):
         return False
     alike = replace(desired.shape, map_type=observed.shape.map_type, map_flags=observed.shape.map_flags)
     return bool(shape_differences(desired.shape, observed.shape)) and not shape_differences(

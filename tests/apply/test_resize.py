@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path, PurePath
 from typing import Any
 
 import pytest
 
-from provisioner.apply import contents, programs, waves
+from provisioner.apply import contents, pins, programs, waves
 from provisioner.apply.transaction import Transaction
 from provisioner.kernel import bpffs, maps, reading
 from provisioner.kernel.fd import InnerId
@@ -62,6 +63,25 @@ def test_inner_maps_stay_the_same(kind: str, size: int, tenants: Bench) -> None:
     assert occupied(tenants) == before
     with maps.open_pin(tenants.root / "tenants") as fd:
         assert maps.info(fd).shape.max_entries == size
+
+
+def test_a_third_size_after_an_apply_that_was_killed(tenants: Bench) -> None:
+    """The new outer map has the pin, and the record has the id of the old one: it is still the project's."""
+    tenants.settle(spec(8, BEFORE))
+    before = occupied(tenants)
+    if (child := os.fork()) == 0:
+        pins.record = lambda *_: os._exit(9)
+        try:
+            tenants.apply(spec(16, BEFORE))
+        finally:
+            os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
+    assert "_old_tenants" in bpffs.list_pins(tenants.root)
+    third = tenants.load(spec(32, BEFORE))
+    assert third.plan(against=third.snapshot()).digest == third.plan().digest
+    plan, _ = tenants.settle(spec(32, BEFORE))
+    assert (plan.hazards, plan.blocked) == ((), ())
+    assert occupied(tenants) == before
 
 
 def test_other_changes_are_made_in_the_same_apply(tenants: Bench) -> None:
