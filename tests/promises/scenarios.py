@@ -275,7 +275,15 @@ NAMES: Final = (
 BY_PROGRAMS: Final = frozenset({"staged"})
 """Scenarios in which programs do all that they can, however small it is."""
 
-STRIDES: Final[Mapping[str, int]] = {"attached": 8, "resized": 11, "staged": 3, "members": 3}
+STRIDES: Final[Mapping[str, int]] = {
+    "attached": 8,
+    "resized": 11,
+    "staged": 3,
+    "members": 3,
+    "pin": 3,
+    "pinned": 3,
+    "unpin": 3,
+}
 """Of the sample of points of a scenario, CI has time for each third, or for fewer where there are many calls."""
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import groupby
 from pathlib import Path
 from typing import Final
 
@@ -20,13 +21,15 @@ PRIVATE: Final = frozenset(f"bpf {command:d}" for command in (Command.MAP_CREATE
 def points(calls: tuple[str, ...], full: bool) -> Iterator[tuple[int, int]]:
     """Where to kill: before and after each call; of the sample, each point at which something else is left behind.
 
-    That is before each call that leaves something, and after the last one: between two of them, nothing changes.
+    That is before each call that leaves something, and after the last one: between two of them, nothing changes. Of a
+    row of the same call, as for many maps, the sample has the first two and the last.
     """
     if full:
         yield from ((at, what) for at in range(1, len(calls) + 1) for what in (KILL_BEFORE, KILL_AFTER))
         return
     leaving = [at for at, call in enumerate(calls, 1) if call not in READING and call not in PRIVATE]
-    yield from ((at, KILL_BEFORE) for at in leaving)
+    rows = [list(row) for _, row in groupby(leaving, lambda at: calls[at - 1])]
+    yield from ((at, KILL_BEFORE) for row in rows for at in sorted({*row[:2], row[-1]}))
     yield leaving[-1], KILL_AFTER
 
 
