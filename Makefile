@@ -1,8 +1,6 @@
 # Every task of the project, from a fresh clone: each target installs what it needs.
 
-PYTHON ?= python3
 CLANG ?= clang
-export PYTHON
 
 VENV := .venv/bin
 BPF_HEADERS := $(wildcard bpf/*.h)

@@ -10,7 +10,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-python=${PYTHON:-python3}
+python=
 venv=.venv
 promtool=build/tools/promtool
 salt=build/salt
@@ -135,6 +135,19 @@ require_tools() {
     ((${#missing[@]} == 0)) || die "this is not Debian: install ${missing[*]}, and libbpf 1.1 or later with its headers"
 }
 
+# The Python of the distribution comes first: it is compiled with profile-guided optimization, which one that a version
+# manager compiles is often not. The tests then take a fifth longer.
+choose_python() {
+    local candidate
+    for candidate in ${PYTHON:-/usr/bin/python3 python3}; do
+        command -v "$candidate" >/dev/null || continue
+        python=$candidate
+        ! "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || return 0
+    done
+    [[ $python ]] || die "there is no ${PYTHON:-python3}: Python 3.11 or later is required"
+    die "$("$python" --version) is too old: Python 3.11 or later is required. Set PYTHON to another interpreter"
+}
+
 pip_install() {
     local environment=$1
     shift
@@ -218,8 +231,7 @@ main() {
     else
         require_tools
     fi
-    "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
-        die "$("$python" --version) is too old: Python 3.11 or later is required. Set PYTHON to another interpreter"
+    choose_python
     install_project
     for extra in "${extras[@]}"; do "install_$extra"; done
 }

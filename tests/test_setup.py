@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterable
@@ -58,6 +59,19 @@ def test_a_group_that_does_not_exist_is_a_usage_error(words: Iterable[str]) -> N
     done = subprocess.run([SETUP, *words], capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (64, "")
     assert "{demo,lint,test,kernels,recipes,editor,collection,cluster}" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("exists", "message"), [(False, "setup: there is no "), (True, "setup: Python 3.10.1 is too old: ")]
+)
+def test_another_interpreter_must_exist_and_be_new_enough(exists: bool, message: str, tmp_path: Path) -> None:
+    other = tmp_path / "python"
+    if exists:
+        other.write_text('#!/bin/sh\n[ "$1" = --version ] || exit 1\necho Python 3.10.1\n')
+        other.chmod(0o755)
+    done = subprocess.run([SETUP, "lint"], env=os.environ | {"PYTHON": str(other)}, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr.startswith(message)
 
 
 def test_what_boots_kernels_is_named_if_it_is_missing(tmp_path: Path) -> None:
