@@ -9,7 +9,7 @@
 docs/library.md has the details. A name is imported when it is first used, so `import provisioner` costs nothing.
 """
 
-__version__ = "0.2.0"
+__version__ = "0.3.0"
 
 # Importing `typing` takes longer than all of `--version`.
 TYPE_CHECKING = False

@@ -1,4 +1,4 @@
-"""Files of version 1, of each format, as 0.1.0 and 0.2.0 wrote them."""
+"""Files of version 1, of each format, as each release wrote them."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import pytest
 from jsonschema import Draft202012Validator
+from msgspec.structs import replace
 
 import provisioner
 from provisioner import InputError, RefusedError
@@ -21,7 +22,8 @@ from tests.problems import raises
 
 V1: Final = Path(__file__).parent / "v1"
 SPEC: Final = V1 / "spec.yaml"
-WRITERS: Final = pytest.mark.parametrize("files", [V1, V1.with_name("v1-0.2.0")], ids=["0.1.0", "0.2.0"])
+FOLDERS: Final = {"0.1.0": V1, "0.2.0": V1.with_name("v1-0.2.0"), "0.3.0": V1.with_name("v1-0.3.0")}
+WRITERS: Final = pytest.mark.parametrize("files", FOLDERS.values(), ids=FOLDERS)
 
 
 def stored(path: Path) -> dict[str, Any]:
@@ -41,8 +43,9 @@ def promised(old: Any, new: Any, place: str = "") -> list[str]:
 
 
 @WRITERS
-def test_a_spec_means_what_it_meant(files: Path) -> None:
-    document = run("plan", files / "spec.yaml", "--against", "empty", "--full", "--format", "json").document
+def test_a_spec_means_what_it_meant(files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(files)
+    document = run("plan", "spec.yaml", "--against", "empty", "--full", "--format", "json").document
     old = stored(files / "plan.json")
     assert promised({key: old[key] for key in ("project", "pin_root", "summary", "changes")}, document) == []
     assert document["format_version"].split(".")[0] == old["format_version"].split(".")[0] == "1"
@@ -61,12 +64,22 @@ def test_a_snapshot_shows_what_it_showed(tmp_path: Path, files: Path) -> None:
 
 
 @WRITERS
-def test_a_saved_plan_is_read_and_refused(files: Path) -> None:
+def test_a_saved_plan_is_read_and_refused(files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its digests are of another release: that the spec changed would be wrong."""
+    monkeypatch.setattr(saved, "__version__", "0.4.0")
     plan, fields = saved.read(files / "saved-plan.json"), stored(files / "saved-plan.json")
     assert (plan.project, plan.pin_root, plan.digest) == ("compat", "/sys/fs/bpf/compat", fields["digest"])
     assert not plan.used and plan.overrides == provisioner.Overrides()
+    other = replace(plan, digest="sha256:0")  # a release may compute the same one
     with raises(RefusedError, "plan-of-another-release"):
+        other.check_same(provisioner.load(files / "spec.yaml").plan(against="empty"))
+
+
+def test_a_plan_of_this_format_is_the_same_plan_on_another_host() -> None:
+    files = FOLDERS["0.3.0"]
+    plan = saved.read(files / "saved-plan.json")
+    assert plan.release == "0.3.0"
+    if provisioner.__version__ == plan.release:
         plan.check_same(provisioner.load(files / "spec.yaml").plan(against="empty"))
 
 
@@ -77,6 +90,12 @@ def test_a_record_is_read() -> None:
     assert record.attachments == {"_link_xdp_router": {"kind": "xdp", "mode": "generic"}}
     assert (list(record.objects), sorted(record.templates)) == (["router"], ["tenants", "vips"])
     assert len(record.used_maps["xdp_router"]) == 5
+
+
+def test_a_record_has_what_0_3_0_added() -> None:
+    record = Meta.from_json((FOLDERS["0.3.0"] / "record.json").read_text())
+    assert set(record.maps) == set(record.types) == {*record.templates, "active", "plain_secret"}
+    assert (record.types["quota"].owned_members, record.protected) == (("limit",), ("blocklist", "plain_secret"))
 
 
 def lenient(schema: Any) -> Any:
