@@ -93,7 +93,7 @@ format: setup-lint ## format the code with ruff
 	$(VENV)/ruff check --fix .
 	$(VENV)/ruff format .
 
-bench: setup bpf ## the benchmarks, about five minutes; needs root
+bench: setup bpf ## the benchmarks, about seven minutes; needs root
 	$(VENV)/python -m benchmarks.run
 
 bench-full: setup bpf ## every size, up to 10 million entries; needs root and an hour

@@ -32,18 +32,24 @@ _SLOTS, _ENTRIES = 100, 10
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 
-def _start(spec: Path, root: Path, *options: str) -> subprocess.Popen[str]:
+def started(spec: Path, root: Path, *options: str) -> subprocess.Popen[str]:
     """A watch that has made its first pass."""
     command = [sys.executable, "-m", "provisioner", "watch", str(spec), "--pin-root", str(root), *options]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    until_applied(process)
+    return process
+
+
+def until_applied(process: subprocess.Popen[str]) -> None:
+    """Wait for the end of a pass."""
     assert process.stderr is not None
     for line in process.stderr:
         if "applied" in line.split(": ")[0] or "matches the spec" in line:
-            return process
+            return
     raise SystemExit("the watch ended")
 
 
-def _cpu(pid: int) -> float:
+def cpu_of(pid: int) -> float:
     """Seconds of CPU that a process has used."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / _TICKS
@@ -51,10 +57,10 @@ def _cpu(pid: int) -> float:
 
 def _untraced(spec: Path, root: Path, seconds: float, *options: str) -> tuple[float, float]:
     """Milliseconds of CPU per minute, and MiB resident."""
-    process = _start(spec, root, *options)
-    before = _cpu(process.pid)
+    process = started(spec, root, *options)
+    before = cpu_of(process.pid)
     time.sleep(seconds)
-    used = _cpu(process.pid) - before
+    used = cpu_of(process.pid) - before
     resident = re.search(r"VmRSS:\s+(\d+) kB", Path(f"/proc/{process.pid}/status").read_text())
     assert resident is not None
     process.terminate()
@@ -64,7 +70,7 @@ def _untraced(spec: Path, root: Path, seconds: float, *options: str) -> tuple[fl
 
 def _traced(spec: Path, root: Path, seconds: float) -> float:
     """System calls per minute."""
-    process = _start(spec, root)
+    process = started(spec, root)
     with tempfile.NamedTemporaryFile("r") as counts:
         strace = subprocess.Popen(["strace", "-qq", "-f", "-c", "-o", counts.name, "-p", str(process.pid)])
         time.sleep(seconds)

@@ -9,9 +9,11 @@ from __future__ import annotations
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from benchmarks.aims import Aim
 from benchmarks.contenders import compiled
 from benchmarks.measure import Sample, Series, as_installed, run
 
@@ -42,10 +44,19 @@ def main(arguments: Sequence[str]) -> None:
         tempfile.TemporaryDirectory() as folder,
     ):
         as_installed(folder)
-        print("\n".join(_table(Path(folder), pins, rounds, elements)))
+        print("\n".join(table(measure(Path(folder), Path(pins), rounds, elements))))
 
 
-def _table(folder: Path, pins: str, rounds: int, elements: int) -> Iterator[str]:
+@dataclass(frozen=True, slots=True)
+class LargeArray:
+    """What C takes to read the array, and what each command of ours takes."""
+
+    limit: Series
+    ours: dict[str, Series]
+
+
+def measure(folder: Path, pins: Path, rounds: int, elements: int = _ELEMENTS) -> LargeArray:
+    """All of it once a round, so that what slows the machine slows all alike."""
     (folder / "rings.csv").write_text(
         "key,value\n" + "".join(f"{number * (_OWNED // _LISTED)},{number + 1}\n" for number in range(_LISTED)), "ascii"
     )
@@ -71,13 +82,28 @@ def _table(folder: Path, pins: str, rounds: int, elements: int) -> Iterator[str]
     finally:
         for name, root in (("whole", "edge"), ("mapped", "mapped")):
             _provisioner("destroy", str(specs[name]), "--yes", "--pin-root", f"{pins}/{root}")
-    c_wall, c_cpu = limit.median_of("seconds"), limit.median_of("cpu")
+    return LargeArray(limit, ours)
+
+
+def table(measured: LargeArray) -> Iterator[str]:
+    """The lines of the table."""
+    c_wall, c_cpu = measured.limit.median_of("seconds"), measured.limit.median_of("cpu")
     yield "|  | wall s | / C | CPU s | / C | peak MB |"
     yield "| --- | ---: | ---: | ---: | ---: | ---: |"
     yield f"| C, by batches in one thread | {c_wall:.2f} |  | {c_cpu:.2f} |  |  |"
-    for name, series in ours.items():
+    for name, series in measured.ours.items():
         wall, cpu = series.wall, series.cpu
         yield f"| {name} | {wall:.2f} | {wall / c_wall:.2f} | {cpu:.2f} | {cpu / c_cpu:.2f} | {series.peak:.0f} |"
+
+
+def aims(measured: LargeArray) -> Iterator[Aim]:
+    """Memory speed for what is read, and nothing for what is not."""
+    limit, what = measured.limit.median_of("seconds"), f"array of {_ELEMENTS:,} u32"
+    yield Aim(f"{what}: plan without changes / C", measured.ours["plan"].wall / limit, 0.6)
+    yield Aim(f"{what}: plan --probe without changes / C", measured.ours["plan --probe"].wall / limit, 0.1)
+    yield Aim(f"{what}: plan that owns {_OWNED:,} of them", measured.ours["owned"].wall, 0.3, "s")
+    for name in ("show", "explain"):
+        yield Aim(f"{what}: {name} of another map beside it", measured.ours[name].wall, 0.35, "s")
 
 
 def _provisioner(*words: str) -> Sample:

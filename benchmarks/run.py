@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from benchmarks import session
+from benchmarks import large_array, outer_maps, session, watched
 from benchmarks.aims import Aim, bpftool_seconds, growth, judge, tutorial_seconds
 from benchmarks.data import Case
 from benchmarks.measure import Series, as_installed
@@ -51,7 +51,8 @@ def main(arguments: Sequence[str]) -> None:
             _say("sessions")
             sessions = session.measure(session.CASE, Path(folder), _BPFFS, options.repeat)
             print("\n".join(session.table(sessions)), end="\n\n", flush=True)
-    aims = [*judge(results, start), *(session.aims(sessions) if sessions is not None else ())]
+        rest = [] if options.only else _rest(Path(folder), options.repeat)
+    aims = [*judge(results, start), *(session.aims(sessions) if sessions is not None else ()), *rest]
     print("\n".join([*_start_table(start), "", *_growth(results), "", "Aims", *map(str, aims)]))
     if options.markdown is not None:
         options.markdown.write_text("".join(f"{line}\n" for line in page(results, start, aims)), encoding="utf-8")
@@ -59,11 +60,24 @@ def main(arguments: Sequence[str]) -> None:
         options.json.write_text(json.dumps(_document(results, start, aims), indent=1) + "\n", encoding="utf-8")
 
 
+def _rest(folder: Path, rounds: int) -> list[Aim]:
+    """Print what is not a case of many inner maps: many outer maps, a watch, a large array."""
+    _say("many outer maps")
+    outer = outer_maps.measure(folder, _BPFFS, rounds)
+    _say("watch")
+    seconds = watched.measure(folder, _BPFFS, rounds)
+    _say("large array")
+    array = large_array.measure(folder, _BPFFS, rounds)
+    for lines in (outer_maps.table(outer), watched.table(seconds), large_array.table(array)):
+        print("\n".join(lines), end="\n\n", flush=True)
+    return [*outer_maps.aims(outer), *watched.aims(seconds), *large_array.aims(array)]
+
+
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
     """What the words of a command line ask for; ends with 2 where they mean nothing."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.run", description=__doc__)
     sizes = parser.add_mutually_exclusive_group()
-    sizes.add_argument("--quick", action="store_true", help="the sizes that fit in about 5 minutes (default)")
+    sizes.add_argument("--quick", action="store_true", help="the sizes that fit in about 7 minutes (default)")
     sizes.add_argument("--full", action="store_true", help="all sizes, up to 10 million entries")
     parser.add_argument("--only", default="", metavar="TEXT", help="of these, the cases with TEXT in their name")
     parser.add_argument("--repeat", type=int, default=3, metavar="N", help="rounds, of which medians are taken")

@@ -115,3 +115,15 @@ def test_the_parts_of_a_start_are_those_of_the_documentation_s_table() -> None:
     parts = [row.split(" | ")[0] for row in rows]
     assert len(parts) == 7
     assert [part for part in parts if f"\n{part} | " not in documented] == []
+
+
+@pytest.mark.usefixtures("system_bpffs")
+@pytest.mark.parametrize(("words", "rows"), [("outer_maps 1 3 6", 2), ("watched 1 20", 1), ("large_array 1 131072", 7)])
+def test_what_make_bench_measures_besides_is_a_table_of_the_documentation(words: str, rows: int) -> None:
+    module, *numbers = words.split()
+    command = [sys.executable, "-m", f"benchmarks.{module}", *numbers]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    head, _, *lines = done.stdout.splitlines()
+    assert head in (ROOT / "docs/benchmarks.md").read_text().splitlines()
+    assert len(lines) == rows

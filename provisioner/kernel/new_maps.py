@@ -50,7 +50,7 @@ _RUN_BYTES: Final = 4 << 20
 """Memory for the entries of one run."""
 
 _RUNNING: Final = threading.BoundedSemaphore(8)
-"""Up to 64 outer maps are published side by side: each program has up to five fds, and there is room for 64 of them."""
+"""Outer maps are published side by side: each program has up to five fds, and there is room for 64 besides waves."""
 
 
 class NewMaps:

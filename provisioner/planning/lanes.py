@@ -22,7 +22,7 @@ from provisioner.planning.steps import (
     WriteEntries,
 )
 
-LANES: Final = 64
+LANES: Final = 128
 """Outer maps that are published at the same time."""
 
 MapStep = CreateMap | PublishSlots | DeleteSlots | PinInnerMaps | WriteEntries
