@@ -43,7 +43,7 @@ def on_files(files: Files, *, config: MkDocsConfig) -> Files:
 
 
 def spec_page() -> Iterator[str]:
-    schema = _load("provisioner.schema.json")
+    schema = schema_file.load()
     yield "# The spec"
     yield ""
     yield "All fields of a spec file. To see the same in an editor while you type, write the schema to a file with"
@@ -67,7 +67,7 @@ def _in_order_of_reference(schema: dict[str, Any]) -> list[str]:
 
 
 def json_page() -> Iterator[str]:
-    schema = _load("plan.schema.json")
+    schema = schema_file.load(schema_file.OUTPUT_SCHEMA)
     yield "# JSON output"
     yield ""
     yield schema["description"]
@@ -111,10 +111,6 @@ def exit_status_page() -> Iterator[str]:
     yield from ("", "| status | meaning |", "|---|---|")
     for status, meaning in re.findall(r"^  (\d+) +(.*)$", statuses.ALL, flags=re.MULTILINE):
         yield f"| {status} | {_cell(meaning)} |"
-
-
-def _load(name: str) -> dict[str, Any]:
-    return schema_file.load(name)
 
 
 def _section(part: dict[str, Any], title: str, anchor: str) -> Iterator[str]:

@@ -1,7 +1,7 @@
 """Write what is generated in `schemas/`: `make schemas`.
 
-The schema of specs has the names of the table formats, as `provisioner/tables` registers them. The schema of parts is
-made of the schema of specs. In both, any field can have a variable.
+The strict schema of specs has the names of the table formats, as `provisioner/tables` registers them. The schemas for
+editors are made of it: of specs and of parts, with a variable in any field.
 """
 
 from __future__ import annotations
@@ -19,11 +19,12 @@ FOLDER: Final = Path(__file__).parent.parent / "schemas"
 
 def files() -> Iterator[tuple[str, str]]:
     """The name and the text of each file that is generated, or has generated parts."""
-    spec = schema_file.load(schema_file.SPEC_SCHEMA)
+    spec = schema_file.load()
     names = [format_.name for format_ in FORMATS]
     spec["$defs"]["table_format"]["enum"] = names
     for table in ("table", "long_table"):
         spec["$defs"][table]["properties"]["format"]["examples"] = names
+    yield schema_file.STRICT_SCHEMA, _text(spec)
     for name, made in ((schema_file.SPEC_SCHEMA, spec), (schema_file.PART_SCHEMA, editor_schema.part(spec))):
         yield name, _text(editor_schema.with_variables(made))
 

@@ -6,8 +6,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from copy import deepcopy
 from typing import Any, Final
 
-from provisioner.language.schema_file import VARIABLE
 from provisioner.model.spec import Spec
+
+_VARIABLE: Final = r"\$\{"
 
 _SHAPED: Final = ("inner_template", "object", "shared_inner_map", "plain_map", "outer_map")
 """Definitions whose required fields another file can have."""
@@ -32,10 +33,10 @@ def with_variables(schema: Mapping[str, Any]) -> dict[str, Any]:
     for part_ in _mappings(made):
         types, pattern = part_.get("type"), part_.get("pattern")
         if isinstance(pattern, str):
-            part_["pattern"] = f"{pattern}|{VARIABLE}"
+            part_["pattern"] = f"{pattern}|{_VARIABLE}"
         elif types in ("integer", "boolean"):
             what = "an integer" if types == "integer" else "true or false"
-            part_ |= {"type": [types, "string"], "pattern": VARIABLE}
+            part_ |= {"type": [types, "string"], "pattern": _VARIABLE}
             part_["patternErrorMessage"] = f"{what}, or a variable such as `${{NAME}}`"
     return made
 

@@ -23,4 +23,4 @@ def preload() -> None:
             with suppress(ImportError):  # an optional package is not installed
                 import_module(module.name)
     import_module(_OF_OTHERS)
-    schema_file.text()
+    schema_file.text(schema_file.STRICT_SCHEMA)

@@ -47,6 +47,7 @@ def schema(
     from provisioner.language import editor_schema  # it imports NumPy, which --help and the plain schema do without
 
     project = load_project(console, files, spec, contents=False, any_host=True)
-    made = editor_schema.with_variables(editor_schema.with_names(schema_file.load(_FILES[of]), project.spec))
+    made = editor_schema.with_names(schema_file.load(), project.spec)
+    made = editor_schema.with_variables(editor_schema.part(made) if of == "part" else made)
     console.pieces([json.dumps(made, indent=2, ensure_ascii=False), "\n"])
     return 0
