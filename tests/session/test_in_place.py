@@ -20,7 +20,7 @@ from provisioner.model.errors import InputError, InterruptError, RefusedError
 from provisioner.planning import counts
 from provisioner.planning.hazards import Overrides
 from provisioner.planning.plan import Plan
-from provisioner.session import differences, in_place
+from provisioner.session import differences, edited_map, in_place
 from provisioner.session.differences import Knowledge
 from provisioner.session.session import Session
 from tests import features
@@ -164,7 +164,7 @@ def test_padding_is_taken_back_too(bench: Bench, type_: str, monkeypatch: pytest
             maps.update(fd, u32(2), bytes(12) + b"\5" * 4)
         before = bench.entries("hosts")
         session.update({"hosts[1]": {"a": 3, "b": 2}, "hosts[2]": {"a": 3, "b": 2}})
-        monkeypatch.setattr(in_place._Open, "verify", lambda *_: False)
+        monkeypatch.setattr(edited_map.OpenMap, "verify", lambda *_: False)
         monkeypatch.setattr(differences, "plan", None)
         with pytest.raises(TypeError):  # it is for a plan, and there is none
             session.apply()
@@ -222,7 +222,7 @@ def test_a_frozen_inner_map_is_replaced_by_a_plan(
 
 def test_many_applies_of_one_entry_take_a_program(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     features.need_syscall_programs()
-    monkeypatch.setattr(in_place, "_MANY_APPLIES", 3)
+    monkeypatch.setattr(edited_map, "_MANY_APPLIES", 3)
     bench.apply(SPEC)
     pin = bench.root / "ports"
     with opened(bench) as session:
@@ -232,7 +232,7 @@ def test_many_applies_of_one_entry_take_a_program(bench: Bench, monkeypatch: pyt
             with monkeypatch.context() as patch:
                 if value > 2:
                     for room in ("batch", "maps", "lookups"):  # nothing is opened, no entry has a call of its own
-                        patch.setattr(in_place, room, None)
+                        patch.setattr(edited_map, room, None)
                 assert session.apply().status is Status.APPLIED
             assert ports(bench)[80] == 10 + value
         with maps.open_pin(pin) as fd:
@@ -293,7 +293,7 @@ def test_what_fails_is_taken_back_and_left_to_a_plan(
         if failing == "second write":
             monkeypatch.setattr(batch, "delete_batch", refused)
         else:
-            monkeypatch.setattr(in_place._Open, "verify", lambda *_: False)
+            monkeypatch.setattr(edited_map.OpenMap, "verify", lambda *_: False)
         assert session.apply().status is Status.APPLIED
         assert (seen, lines) == ([BEFORE], [])
         assert tenants(bench) == BEFORE | {1: {1: 10, 2: 21, 3: 30}, 2: {}}
@@ -304,16 +304,16 @@ def test_a_pin_that_is_replaced_during_an_apply_is_noticed(bench: Bench, monkeyp
     pin = bench.root / "ports"
     with opened(bench) as session:
         judge(session)
-        write = in_place._Open.write
+        write = edited_map.OpenMap.write
 
-        def replaced(opened: in_place._Open, *what: Any) -> None:
+        def replaced(opened: edited_map.OpenMap, *what: Any) -> None:
             write(opened, *what)
             monkeypatch.undo()
             with maps.open_pin(pin) as fd, maps.create(maps.info(fd).shape, "other") as other:
                 pin.unlink()
                 bpffs.pin(other, pin)
 
-        monkeypatch.setattr(in_place._Open, "write", replaced)
+        monkeypatch.setattr(edited_map.OpenMap, "write", replaced)
         session.set("ports[80]", 2)
         assert session.apply().status is Status.APPLIED
         assert ports(bench) == {80: 2, 443: 2}
@@ -331,7 +331,7 @@ def test_an_interrupted_apply_changes_nothing(
             def interrupted(*_: object) -> bool:
                 raise KeyboardInterrupt
 
-            patch.setattr(in_place._Open, "verify", interrupted)
+            patch.setattr(edited_map.OpenMap, "verify", interrupted)
             with pytest.raises(InterruptError) as caught:
                 session.apply()
         assert (caught.value.status, lines[-1].result) == ("interrupted", "interrupted")
@@ -389,7 +389,7 @@ def test_a_member_that_is_ours_is_written_beside_those_of_others(
         assert [(line.plan, line.summary) for line in lines] == [(plan.digest, counts.summary(plan))]
 
         with monkeypatch.context() as patch:  # what is taken back is ours alone
-            patch.setattr(in_place._Open, "verify", lambda *_: False)
+            patch.setattr(edited_map.OpenMap, "verify", lambda *_: False)
             patch.setattr(differences, "plan", None)
             session.update({"tenants[1][1]": {"limit": 30}})
             with pytest.raises(TypeError):  # it is for a plan, and there is none
