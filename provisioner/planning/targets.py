@@ -183,7 +183,7 @@ def _cut(desired: DesiredMap, keys: Sequence[Bytes]) -> DesiredMap:
 
 
 def vacant(targets: Targets, maps: Iterable[MapChange]) -> Iterator[Hazard]:
-    """Targeted slots that neither the spec nor the live map has: more likely a slip than a wish."""
+    """Targeted slots that neither the spec nor the live map has: probably a mistake."""
     known = {change.name: change.slots.keys for change in maps}
     for target in targets.slots:
         keys = known.get(target.map)

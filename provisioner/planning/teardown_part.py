@@ -169,7 +169,7 @@ def _used(observed: ObservedState, names: frozenset[str], programs: set[str]) ->
 
 
 def _vacant(desired: DesiredState, observed: ObservedState, targets: Targets) -> Iterator[Hazard]:
-    """Targets that are not live: more likely a slip than a wish."""
+    """Targets that are not live: probably a mistake."""
     missing = [name for name in targets.maps if name not in observed.maps]
     for name in targets.objects:
         object_ = desired.objects[name]
